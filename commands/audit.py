@@ -1,0 +1,203 @@
+"""`flask audit`: who did what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from opsapp.errors import Invalid
+
+from .contract import answers, changes, findings
+from .frame import OpsGroup, approve
+from .options import SINCE, UNTIL
+
+if TYPE_CHECKING:
+    from opsapp.services.audit import Filter
+    from opsapp.unit import Unit
+
+Record = dict[str, Any]
+SHOWN = ("seq", "at", "actor", "action", "subject_name", "before", "after", "reason")
+POLL_SECONDS = 1.0
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """Read and verify who did what.
+
+    Every change to accounts, roles and the database is one event of a chain that
+    cannot be edited unnoticed.
+    """
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which events are meant; the command gets a ``Filter``."""
+
+    def filtered(
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        actor: str | None,
+        action: str | None,
+        subject: str | None,
+        correlation: str | None,
+        **given: Any,
+    ) -> Any:
+        from opsapp.services.audit import Filter
+
+        chosen = Filter(
+            since=since,
+            until=until,
+            actor=actor,
+            action=action,
+            subject=subject,
+            correlation=correlation,
+        )
+        return command(chosen=chosen, **given)
+
+    filtered.__doc__, filtered.__name__ = command.__doc__, command.__name__
+    for option in (
+        click.option("--correlation", metavar="ID", help="Of one command or request."),
+        click.option("--subject", metavar="WHAT", help="About a USER, role:NAME or database."),
+        click.option(
+            "--action", metavar="ACTION", help="Of this kind: user:role:grant, or user:role."
+        ),
+        click.option("--actor", metavar="NAME", help="By this login name, sudo name or host."),
+        click.option("--until", type=UNTIL, metavar="TIME", help="Until then."),
+        click.option("--since", type=SINCE, metavar="TIME", help="Since then; 24h is a day ago."),
+    ):
+        option(filtered)
+    return filtered
+
+
+@cli.command("list")
+@click.option("--before", type=int, metavar="SEQ", help="Older than this event.")
+@click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@answers(*SHOWN, page="--before {seq}")
+@filter_options
+def list_cmd(
+    chosen: Filter, limit: int | None, before: int | None, follow: bool
+) -> Iterator[Record]:
+    """List the newest events, the oldest of them first.
+
+    \b
+    Examples:
+      flask audit list --since 24h --action user:role
+      flask audit list --subject ada@example.com
+    """
+    from opsapp.services import audit
+
+    if follow:
+        return _followed(chosen, limit)
+    return audit.events(chosen, limit=limit, before=before)
+
+
+def _followed(chosen: Filter, limit: int | None) -> Iterator[Record]:
+    from opsapp.services import audit
+
+    last = None
+    while True:
+        new = audit.events(chosen, limit=limit) if last is None else audit.since(last, chosen)
+        for event in new:
+            last = event["seq"]
+            yield event
+        last = last or 0
+        time.sleep(POLL_SECONDS)
+
+
+@cli.command("show")
+@click.argument("seq", type=int)
+@answers()
+def show_cmd(seq: int) -> Record:
+    """Show one event with everything it holds.
+
+    \b
+    Example:
+      flask audit show 1
+    """
+    from opsapp.services import audit
+
+    return audit.get(seq)
+
+
+@cli.command("verify")
+@click.option(
+    "--checkpoint",
+    type=click.File(encoding="ascii", errors="replace"),
+    help="A file of checkpoint lines kept elsewhere; - is stdin.",
+)
+@answers()
+def verify_cmd(checkpoint: IO[str] | None) -> Record:
+    """Verify the whole chain of events.
+
+    Exits 0 if it holds and 6 if not, with the first bad event and the kind of break.
+    Only a checkpoint kept elsewhere shows that the newest events were cut off or an
+    older copy was restored.
+
+    \b
+    Example:
+      flask audit verify --checkpoint /mnt/elsewhere/audit.checkpoints
+    """
+    from opsapp.services import audit
+
+    found = audit.verify(audit.checkpoints(checkpoint) if checkpoint else ())
+    findings(not found["ok"])
+    return found
+
+
+@cli.command("checkpoint")
+@answers()
+def checkpoint_cmd() -> str:
+    """Print a signed line to keep elsewhere.
+
+    \b
+    Example:
+      flask audit checkpoint >> /mnt/elsewhere/audit.checkpoints
+    """
+    from opsapp.services import audit
+
+    return audit.checkpoint()
+
+
+@cli.command("export")
+@answers()
+@filter_options
+def export_cmd(chosen: Filter) -> Iterator[Record]:
+    """Print every event as it is hashed, oldest first.
+
+    \b
+    Example:
+      flask audit export --format jsonl > audit.jsonl
+    """
+    from opsapp.services import audit
+
+    return audit.export(chosen)
+
+
+@cli.command("rebase")
+@click.option(
+    "--checkpoint",
+    type=click.File(encoding="ascii", errors="replace"),
+    required=True,
+    help="The checkpoint lines kept elsewhere; - is stdin.",
+)
+@changes("lost_seq", "restored_seq", key="lost_seq", destructive=True)
+def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
+    """Declare that the database was restored from an older copy.
+
+    From then on verify reports the lost events as a gap with its author.
+
+    \b
+    Example:
+      flask audit rebase --checkpoint audit.checkpoints --reason "disk lost" --yes
+    """
+    from opsapp.services import audit
+
+    if not unit.reason:
+        raise Invalid("a restore needs a --reason")
+    kept = audit.checkpoints(checkpoint)
+    approve("Declare the events after the last one here as lost?", severe=True)
+    return audit.rebase(kept, unit=unit)

@@ -1,0 +1,57 @@
+"""The table of contents: what `flask` lists, and where each command lives.
+
+`flask` imports this module on every call, whatever is called, so it knows click
+and nothing else; a command's own module is imported when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+class Lazy(click.Command):
+    """A command or group that is imported when it is called or asked for help."""
+
+    def __init__(self, name: str, module: str, help: str, *, attribute: str = "cli") -> None:
+        super().__init__(name, help=help)
+        self.module = module
+        self.attribute = attribute
+
+    @property
+    def target(self) -> click.Command:
+        """The real command."""
+        command: click.Command = getattr(import_module(self.module), self.attribute)
+        return command
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        # The context belongs to the real command, which click then invokes.
+        from .frame import reported
+
+        with reported(args):
+            return self.target.make_context(info_name, args, parent=parent, **extra)
+
+
+users = Lazy("users", "commands.users", "Create, find, change and delete accounts.")
+roles = Lazy("roles", "commands.roles", "Define roles; grant and revoke them.")
+audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
+db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")
+doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
+completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")
+init_db = Lazy(
+    "init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db"
+)
+create_admin = Lazy(
+    "create-admin",
+    "commands.shortcuts",
+    "Short for `flask users create-admin`.",
+    attribute="create_admin",
+)

@@ -1,0 +1,230 @@
+"""What every command promises: formats and fields; dry run, reason and one unit of work.
+
+``@answers`` makes a command of a function that returns rows or a record;
+``@changes`` one of a function that takes ``unit``, calls one service with it and
+returns what the service says. Neither function prints.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any
+
+import click
+
+from opsapp.errors import FINDINGS
+
+from . import output
+from .frame import application, say
+
+Body = Callable[..., Any]
+Record = Mapping[str, Any]
+
+ANSWERS = "opsapp.answers"
+CHANGES = "opsapp.changes"
+
+
+def answers(
+    *columns: str, page: str | None = None, app: bool = True
+) -> Callable[[Body], Body]:
+    """A command that reads: its function returns rows, one record, or a number.
+
+    :param columns: the fields of the table and of plain; the others show them all.
+    :param page: the option that shows the next page, with a field of the last row, such
+        as ``--after {id}``. The function takes ``limit`` and yields one row more where
+        there are more; the frame cuts it off and says how to go on.
+    """
+
+    def decorate(body: Body) -> Body:
+        @_format_options
+        @functools.wraps(body)
+        def command(*, format: str | None, fields: str | None, **given: Any) -> None:
+            chosen = output.chosen_format(format)
+            _name_connection()
+            if page and given.pop("everything"):
+                given["limit"] = None
+            with application() if app else nullcontext():
+                found = body(**given)
+                if page and not isinstance(found, int):
+                    found = _cut(found, given["limit"], page)
+                _write(found, chosen, fields, columns)
+            _exit_with_findings()
+
+        if page:
+            _page_options(command)
+
+        command.kind = ANSWERS  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _cut(rows: Iterable[Record], limit: int | None, page: str) -> Iterator[Record]:
+    """The rows of one page, and a word on stderr if there is another."""
+    iterator = iter(rows)
+    last: Record | None = None
+    for last in islice(iterator, limit):
+        yield last
+    if last is not None and next(iterator, None) is not None:
+        say(f"There are more: {page.format_map(last)} shows the next page, --all everything.")
+
+
+def _page_options(command: Body) -> None:
+    click.option("--all", "everything", is_flag=True, help="All of them, streamed.")(command)
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=50,
+        show_default=True,
+        help="So many at most.",
+    )(command)
+
+
+def changes(
+    *columns: str, key: str = "id", destructive: bool = False
+) -> Callable[[Body], Body]:
+    """A command that changes something: its function returns one record, or rows with ``changed``.
+
+    :param columns: the fields of the table and of plain.
+    :param key: the field that ``-q`` prints, of each thing that was changed.
+    :param destructive: the command asks through :func:`~.frame.approve`, and has ``--yes``.
+    """
+
+    def decorate(body: Body) -> Body:
+        @_format_options
+        @_change_options(destructive)
+        @functools.wraps(body)
+        def command(
+            *,
+            format: str | None,
+            fields: str | None,
+            quiet: bool,
+            dry_run: bool,
+            reason: str | None,
+            yes: bool = False,
+            confirm: str | None = None,
+            **given: Any,
+        ) -> None:
+            from opsapp.unit import Unit
+
+            chosen = output.chosen_format(format)
+            actor = _name_connection()
+            unit = Unit(actor=actor, door="cli", reason=reason, dry_run=dry_run)
+            click.get_current_context().find_root().meta["opsapp.unit"] = unit
+            with application():
+                result = body(unit=unit, **given)
+                if dry_run:
+                    _write_plan(unit, chosen)
+                elif quiet:
+                    output.write_lines(_keys(result, key, unit))
+                else:
+                    _write_change(result, unit, chosen, fields, columns)
+
+        command.kind = CHANGES  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _name_connection() -> Any:
+    from opsapp.actors import at_terminal
+    from opsapp.engine import application_name
+
+    actor = at_terminal()
+    words = click.get_current_context().command_path.split()[1:]
+    application_name.set(f"opsapp {' '.join(words)} {actor.label()}")
+    return actor
+
+
+def _format_options(command: Body) -> Body:
+    for option in (
+        click.option("--fields", metavar="A,B", help="Show these fields only, in this order."),
+        click.option(
+            "--format", type=click.Choice(output.FORMATS), help="How to print the answer."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _change_options(destructive: bool) -> Callable[[Body], Body]:
+    options = [
+        click.option("-q", "--quiet", is_flag=True, help="Print only the key of what was changed."),
+        click.option("--reason", metavar="TEXT", help="Why; kept in the audit."),
+        click.option("--dry-run", is_flag=True, help="Show the change and write nothing."),
+    ]
+    if destructive:
+        options += [
+            click.option("--confirm", metavar="NAME", help="The environment's name, in production."),
+            click.option("--yes", is_flag=True, help="Do not ask."),
+        ]
+
+    def decorate(command: Body) -> Body:
+        for option in options:
+            command = option(command)
+        return command
+
+    return decorate
+
+
+# --- writing the answer ------------------------------------------------------
+
+
+def _write(found: Any, format: str, fields: str | None, columns: tuple[str, ...]) -> None:
+    shown = () if fields else columns
+    if isinstance(found, int | str):
+        output.write_scalar(found, format)
+    elif isinstance(found, Mapping):
+        output.write_record(next(output.picked([found], fields)), format, shown)
+    else:
+        output.write_list(output.picked(found, fields), format, shown)
+
+
+def _write_plan(unit: Any, format: str) -> None:
+    """What a dry run would have done: the events it would have written."""
+    plan = [change.record() for change in unit.recorded]
+    if format == "json":
+        record = {"changed": unit.changed, "dry_run": True, "plan": plan}
+        output.write_record(record, format, ())
+    else:
+        output.write_list(plan, format, ("action", "subject", "before", "after"))
+    say("Dry run: nothing was written." if plan else "Dry run: nothing would change.")
+
+
+def _write_change(
+    result: Any, unit: Any, format: str, fields: str | None, columns: tuple[str, ...]
+) -> None:
+    outcome = {"changed": unit.changed, "audit_seq": unit.seq}
+    if isinstance(result, Mapping):
+        shown = ("changed", *columns) if columns else ()
+        _write({**outcome, **result}, format, fields, shown)
+    elif format == "json":
+        rows = list(output.picked(result, fields))
+        output.write_record({**outcome, "results": rows}, format, ())
+    else:
+        _write(result, format, fields, columns)
+    if unit.seq is not None:
+        say(f"Done, audit event {unit.seq}.")
+    elif not unit.changed:
+        say("Already so: nothing was changed.")
+
+
+def _keys(result: Any, key: str, unit: Any) -> list[str]:
+    if isinstance(result, Mapping):
+        return [str(result[key])] if unit.changed else []
+    return [str(row[key]) for row in result if row["changed"]]
+
+
+def findings(found: bool) -> None:
+    """End with exit code 6 if a check found something, once the answer is printed."""
+    click.get_current_context().meta["opsapp.findings"] = found
+
+
+def _exit_with_findings() -> None:
+    ctx = click.get_current_context()
+    if ctx.meta.get("opsapp.findings"):
+        ctx.exit(FINDINGS)
+

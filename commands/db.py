@@ -1,0 +1,119 @@
+"""`flask db`: the database's life, with every verb of Flask-Migrate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .contract import answers, changes, findings
+from .frame import OpsGroup, application
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+Record = dict[str, Any]
+
+
+class DatabaseGroup(OpsGroup):
+    """Our commands, then those of Flask-Migrate, which is imported when one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from flask_migrate.cli import db
+
+        return sorted({*super().list_commands(ctx), *db.commands})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        ours = super().get_command(ctx, name)
+        if ours is not None:
+            return ours
+        from flask_migrate.cli import db
+
+        found = db.commands.get(name)
+        if found is not None and not ctx.resilient_parsing:
+            _bind(ctx)
+        return found
+
+
+def _bind(ctx: click.Context) -> None:
+    """Give Flask-Migrate's command the app and the options that its own group would."""
+    from flask import g
+
+    from opsapp.services.database import bind_migrations
+
+    ctx.with_resource(application())
+    bind_migrations()
+    g.directory, g.x_arg = ctx.params["directory"], ctx.params["x_arg"]
+
+
+@click.group(cls=DatabaseGroup)
+@click.option("-d", "--directory", metavar="DIR", help="The migrations folder of Flask-Migrate.")
+@click.option("-x", "--x-arg", metavar="ARG", multiple=True, help="An argument for env.py.")
+def cli(directory: str | None, x_arg: tuple[str, ...]) -> None:
+    """Set up, migrate, inspect and back up the database.
+
+    init, status and backup are opsapp's; the other verbs are Flask-Migrate's. All that
+    change the schema run alone, in one transaction, and are audited.
+    """
+
+
+@cli.command("init")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="How long to wait for the database server to come up.",
+)
+@changes("before", "revision", "environment", key="revision")
+def init_cmd(wait: float, unit: Unit) -> Record:
+    """Make this database ready: migrate, stamp, seed.
+
+    Brings it to this code's revision, stamps the environment's name into it and makes
+    the built-in roles. Running it again, or on several hosts at once, is harmless.
+
+    \b
+    Example:
+      flask db init --wait 60
+    """
+    from opsapp.services import database
+
+    return database.init(wait=wait, unit=unit)
+
+
+@cli.command("status")
+@answers()
+def status_cmd() -> Record:
+    """Say how the database is.
+
+    Exits 0 if it is ready, 6 if it is behind or another environment's, 7 if it
+    cannot be reached.
+
+    \b
+    Example:
+      flask db status --format json
+    """
+    from opsapp.services import database
+
+    found = database.status()
+    findings(not found["ready"])
+    return found
+
+
+@cli.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@changes("file", "bytes", key="file")
+def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record:
+    """Copy the whole database into FILE while it is in use.
+
+    SQLite's online backup, or pg_dump's custom format. FILE is readable by its owner
+    only, and appears when it is complete.
+
+    \b
+    Example:
+      flask db backup monday.backup
+    """
+    from opsapp.services import database
+
+    return database.backup(file, overwrite=overwrite, unit=unit)

@@ -1,0 +1,47 @@
+"""`flask doctor`: what is wrong with this installation, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from opsapp.errors import OpsError
+
+from .contract import answers, findings
+from .frame import OpsCommand, application
+
+
+@click.command("doctor", cls=OpsCommand)
+@click.option("--settings", is_flag=True, help="List the settings with their values instead.")
+@answers("state", "check", "says", "advice", app=False)
+def cli(settings: bool) -> list[dict[str, Any]]:
+    """Check the installation and say what to mend.
+
+    Exits 0 if all is well, and 6 with findings. Secrets are never shown.
+
+    \b
+    Examples:
+      flask doctor
+      flask doctor --settings
+    """
+    from opsapp.services import doctor
+
+    if settings:
+        return doctor.settings()
+    found = list(_checks())
+    findings(any(row["state"] != "ok" for row in found))
+    return found
+
+
+def _checks() -> Iterator[dict[str, Any]]:
+    from opsapp.services import doctor
+
+    yield from doctor.check_settings()
+    try:
+        with application():
+            yield from doctor.check_application()
+    except OpsError as error:
+        # Without an app nothing more can be checked, and that is a finding too.
+        yield doctor.finding("application", "fail", error.message, error.hint)

@@ -1,0 +1,261 @@
+"""The frame around every command: the app, the errors, the signals, the exit code.
+
+Nothing here imports Flask's or SQLAlchemy's weight before a command runs, so
+that help and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from opsapp import text
+from opsapp.errors import NotReady, OpsError, Refused
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(SystemExit):
+    """A signal asked to stop: raised like an error, so that everything is undone and let go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+class OpsCommand(click.Command):
+    """A command whose errors are reported by the contract."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with reported(sys.argv[1:]):
+            return super().invoke(ctx)
+
+
+class OpsGroup(click.Group):
+    """A group whose commands' errors are reported by the contract."""
+
+    command_class = OpsCommand
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with reported([*ctx._protected_args, *ctx.args]):  # noqa: SLF001  (click's only view of what is left to parse)
+            return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = text.did_you_mean(args[0], self.list_commands(ctx))
+            if near and "mean" not in error.message:
+                error.message = f"{error.message} {near[0].upper()}{near[1:]}"
+            raise
+
+
+@contextmanager
+def reported(args: Sequence[str]) -> Iterator[None]:
+    """Turn whatever goes wrong inside into one message on stderr and an exit code."""
+    _handle_signals()
+    try:
+        yield
+    except Stopped as stopped:
+        _say(f"Stopped by {stopped.name}: {_state_of_work()}.")
+        raise
+    except click.exceptions.Exit:
+        raise
+    except click.Abort:
+        # Nobody answered, or the answer was no: a script must not take that for done.
+        _fail(Refused("the question was not answered with yes; nothing was changed"), args)
+    except click.ClickException as error:
+        if not _wants_json(args):
+            raise
+        _fail(_from_click(error), args)
+    except OpsError as error:
+        _fail(error, args)
+    except BrokenPipeError:
+        leave_stdout()
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
+        _fail(_explained(error) or _unexpected(error), args)
+
+
+def _handle_signals() -> None:
+    for number in STOPPING:
+        # SIGHUP is ignored under nohup, and stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _state_of_work() -> str:
+    unit = current_unit()
+    if unit is None or not unit.committed:
+        return "nothing was changed"
+    return f"the change was made before that, audit event {unit.seq}"
+
+
+def current_unit() -> Unit | None:
+    """The unit of the running command, if it is one that changes something."""
+    ctx = click.get_current_context(silent=True)
+    return None if ctx is None else ctx.find_root().meta.get("opsapp.unit")
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    """Whether errors are to be JSON. The option may not have been parsed yet."""
+    chosen = os.environ.get("OPSAPP_FORMAT", "")
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        if word == "--format":
+            chosen = following
+        elif word.startswith("--format="):
+            chosen = word.removeprefix("--format=")
+    return chosen in ("json", "jsonl")
+
+
+def _from_click(error: click.ClickException) -> OpsError:
+    from opsapp.errors import Invalid
+
+    kind = Invalid if error.exit_code == 2 else OpsError
+    return kind(error.format_message())
+
+
+def _fail(error: OpsError, args: Sequence[str]) -> NoReturn:
+    if _wants_json(args):
+        _say(json.dumps(error.record()))
+    else:
+        _say(f"Error: {text.safe(error.message)}")
+        if error.hint:
+            _say(f"  → {text.safe(error.hint)}")
+    if _debugging() and error.__cause__ is not None:
+        import traceback
+
+        _say("".join(traceback.format_exception(error.__cause__)))
+    raise SystemExit(error.exit_code)
+
+
+def _say(message: str) -> None:
+    # A closed stderr must not hide the exit code.
+    try:
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+
+
+def say(message: str) -> None:
+    """Talk to the person: progress and remarks, on stderr."""
+    _say(text.safe(message))
+
+
+def _debugging() -> bool:
+    return os.environ.get("FLASK_DEBUG", "").lower() in ("1", "true", "yes", "on")
+
+
+def _explained(error: Exception) -> OpsError | None:
+    if "sqlalchemy" not in sys.modules:
+        return None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from opsapp.engine import explained
+
+    found = explained(error) if isinstance(error, SQLAlchemyError) else None
+    if found is not None:
+        found.__cause__ = error
+    return found
+
+
+def _unexpected(error: Exception) -> OpsError:
+    from .errorlog import write
+
+    reported_as = OpsError("something unexpected happened")
+    reported_as.__cause__ = error
+    number, file = write(error)
+    reported_as.message = f"something unexpected happened (error {number})"
+    reported_as.hint = f"{file} has the details" if file else "flask --debug … shows the details"
+    return reported_as
+
+
+def leave_stdout() -> None:
+    """Point stdout at nothing, so that Python does not fail once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether the reader of a pipe has left, which is nobody's fault."""
+    return error.errno == errno.EPIPE
+
+
+@contextmanager
+def application() -> Iterator[None]:
+    """The app that `flask` was told about, without its web floor, with a context."""
+    from flask.cli import NoAppException, ScriptInfo
+
+    from opsapp import without_web
+
+    ctx = click.get_current_context()
+    info = ctx.ensure_object(ScriptInfo)
+    try:
+        with without_web():
+            app = info.load_app()
+    except NoAppException as error:
+        raise NotReady(f"the application cannot be loaded: {error.message}") from error
+    with app.app_context():
+        yield
+
+
+# --- asking ------------------------------------------------------------------
+
+
+def is_interactive() -> bool:
+    """Whether somebody is there to answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def approve(question: str, *, severe: bool = False) -> None:
+    """Ask before something that cannot simply be undone.
+
+    On a terminal it asks, unless ``--yes`` was given; without one ``--yes`` is
+    needed. In production a ``severe`` act asks to type the environment's name
+    instead, which ``--confirm NAME`` does without a terminal.
+
+    :raises Refused: nobody agreed.
+    """
+    from opsapp.config import PRODUCTION, environment
+
+    ctx = click.get_current_context()
+    if ctx.params["dry_run"]:
+        return
+    if severe and environment() == PRODUCTION:
+        return _approve_by_name(question, environment(), ctx.params["confirm"])
+    if ctx.params["yes"]:
+        return None
+    if not is_interactive():
+        raise Refused(f"{question} Nobody is here to answer", hint="repeat it with --yes")
+    if not click.confirm(text.safe(question), err=True):
+        raise Refused("declined; nothing was changed")
+    return None
+
+
+def _approve_by_name(question: str, name: str, given: str | None) -> None:
+    if given is None:
+        if not is_interactive():
+            raise Refused(
+                f"{question} This is {name}", hint=f"repeat it with --confirm {name}"
+            )
+        given = click.prompt(f"{text.safe(question)} Type {name} to go on", err=True)
+    if given != name:
+        raise Refused(f"{text.shortened(given)} is not {name}; nothing was changed")

@@ -1,0 +1,144 @@
+"""Parameter types and options that several commands share."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from opsapp import clock
+from opsapp.errors import Invalid
+
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_DURATION = re.compile(r"(?:\d{1,6}[smhdw])+")
+
+
+def duration(value: str) -> timedelta | None:
+    """The time that ``90d`` or ``1h30m`` says; None if it says none."""
+    if not _DURATION.fullmatch(value):
+        return None
+    parts = re.findall(r"(\d+)([smhdw])", value)
+    return sum((int(count) * UNITS[unit] for count, unit in parts), timedelta())
+
+
+class Duration(click.ParamType):
+    """``90d``, ``8h``, ``1h30m``; the units are s, m, h, d and w."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = duration(value)
+        if not found:
+            self.fail(f"{value!r} is not a duration such as 90d, 8h or 1h30m", param, ctx)
+        return found
+
+
+class When(click.ParamType):
+    """A moment: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
+
+    Without a zone it is UTC. A date alone means its first moment, or with
+    ``end`` its last.
+    """
+
+    name = "time"
+
+    def __init__(self, *, end: bool = False, ago: bool = True) -> None:
+        self.end = end
+        self.ago = ago
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            back = duration(value) if self.ago else None
+            return clock.now() - back if back else self._moment(value)
+        except (ValueError, OverflowError):
+            example = " or 24h" if self.ago else ""
+            self.fail(
+                f"{value!r} is not a time such as 2026-12-31, 2026-12-31T18:00Z{example}",
+                param,
+                ctx,
+            )
+
+    def _moment(self, value: str) -> datetime:
+        found = datetime.fromisoformat(value)
+        if len(value) <= 10 and self.end:
+            found = datetime.combine(found.date(), time(23, 59, 59))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+class Name(click.ParamType):
+    """A name that the shell completes from the database; looked up by the service."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from opsapp.completion import names
+
+        return [CompletionItem(name) for name in names(self.name, incomplete)]
+
+
+USER = Name("user")
+ROLE = Name("role")
+PERMISSION = Name("permission")
+DURATION = Duration()
+SINCE = When()
+UNTIL = When(end=True)
+ENDING = When(end=True, ago=False)
+
+
+def users_argument(required: bool = True) -> Callable[[Any], Any]:
+    """``USER…``: ids, e-mail addresses or usernames; ``-`` reads them from stdin, one a line."""
+    return click.argument(
+        "users", metavar="USER…", type=USER, nargs=-1, required=required, callback=_with_stdin
+    )
+
+
+def _with_stdin(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    if ctx.resilient_parsing or "-" not in value:
+        return value
+    lines = [line.strip() for line in sys.stdin]
+    named = tuple(n for v in value for n in (lines if v == "-" else [v]) if n)
+    if not named:
+        raise Invalid("no users on stdin")
+    return named
+
+
+def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
+    """The end that ``--for`` or ``--until`` gives a grant; None is for ever.
+
+    :raises Invalid: both are given.
+    """
+    if for_ and until:
+        raise Invalid("--for and --until both say when it ends; give one")
+    try:
+        return clock.now().replace(microsecond=0) + for_ if for_ else until
+    except OverflowError:
+        raise Invalid("--for ends after the year 9999; leave it out for ever") from None

@@ -1,0 +1,313 @@
+"""The answer on stdout, in five formats. The only place that knows rich."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from opsapp.clock import rfc3339
+from opsapp.errors import Invalid, OutputFailed
+from opsapp.text import did_you_mean, safe, shortened
+
+from .frame import current_unit, is_gone, leave_stdout
+
+FORMATS = ("table", "plain", "json", "jsonl", "csv")
+CHUNK = 1000
+"""Rows of a table that are laid out together; a longer list is a table after the other."""
+
+Record = Mapping[str, Any]
+
+
+def chosen_format(given: str | None) -> str:
+    """``--format``, else ``OPSAPP_FORMAT``, else a table on a terminal and plain in a pipe.
+
+    :raises Invalid: ``OPSAPP_FORMAT`` is none of :data:`FORMATS`.
+    """
+    chosen = given or os.environ.get("OPSAPP_FORMAT")
+    if chosen is None:
+        return "table" if sys.stdout.isatty() else "plain"
+    if chosen not in FORMATS:
+        raise Invalid(f"OPSAPP_FORMAT {shortened(chosen)} is none of {', '.join(FORMATS)}")
+    return chosen
+
+
+def picked(rows: Iterable[Record], fields: str | None) -> Iterator[Record]:
+    """Only the ``fields`` (comma separated) of each row, in that order; all without them.
+
+    :raises Invalid: a row has no such field; names those it has.
+    """
+    names = [name.strip() for name in fields.split(",")] if fields else None
+    for row in rows:
+        yield row if names is None else {name: _field(row, name) for name in names}
+
+
+def _field(row: Record, name: str) -> Any:
+    if name not in row:
+        near = did_you_mean(name, row)
+        raise Invalid(
+            f"no field {shortened(name)}; there are {', '.join(row)}", hint=near
+        )
+    return row[name]
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def write_list(rows: Iterable[Record], format: str, columns: Sequence[str]) -> None:
+    """A list: ``columns`` are those of the table and of plain, the others carry every field."""
+    match format:
+        case "json":
+            _put(_json_array(rows))
+        case "jsonl":
+            _put(_json(row) + "\n" for row in rows)
+        case "csv":
+            _put(_csv_lines(rows))
+        case "plain":
+            _put(_plain_lines(rows, columns))
+        case _:
+            _put_tables(rows, columns)
+
+
+def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
+    """One thing: a line for each field, or an object."""
+    match format:
+        case "json":
+            _put([json.dumps(_typed(record), indent=2) + "\n"])
+        case "jsonl":
+            _put([_json(record) + "\n"])
+        case "csv":
+            _put(_csv_lines([record]))
+        case "plain":
+            shown = {name: record[name] for name in columns} if columns else record
+            _put(_plain_lines(({"field": k, "value": v} for k, v in shown.items()), ()))
+        case _:
+            _put([_laid_out(_record_table(record, columns))])
+
+
+def write_scalar(value: int | str, format: str) -> None:
+    """A number or a line, alone."""
+    _put([(_json(value) if format in ("json", "jsonl") else _cell(value)) + "\n"])
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Lines as they are: keys for ``-q``, a checkpoint, a completion script."""
+    _put(line + "\n" for line in lines)
+
+
+def _put(pieces: Iterable[str]) -> None:
+    """Write and flush; what goes wrong is said with whether the work is done.
+
+    :raises OutputFailed: the disk is full or the device failed.
+    """
+    out = sys.stdout
+    try:
+        for piece in pieces:
+            out.write(piece)
+        out.flush()
+    except OSError as error:
+        leave_stdout()
+        if is_gone(error):
+            raise
+        raise OutputFailed(f"the answer could not be written ({error.strerror}); {_work()}") from error
+
+
+def _work() -> str:
+    unit = current_unit()
+    if unit is None or not unit.committed:
+        return "nothing was changed"
+    return f"the change is made, audit event {unit.seq}"
+
+
+# --- machine formats ---------------------------------------------------------
+
+
+def _typed(value: Any) -> Any:
+    """``value`` as JSON knows it: times are RFC 3339 in UTC."""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Mapping):
+        return {str(key): _typed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_typed(item) for item in value]
+    return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_typed(value))
+
+
+def _json_array(rows: Iterable[Record]) -> Iterator[str]:
+    start = "[\n"
+    for row in rows:
+        yield start + "  " + _json(row)
+        start = ",\n"
+    yield "[]\n" if start == "[\n" else "\n]\n"
+
+
+def _cell(value: Any) -> str:
+    """``value`` as text for plain and CSV: exact, and on one line."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return rfc3339(value)
+        case list() | tuple() if not any(isinstance(item, Mapping) for item in value):
+            return ",".join(_cell(item) for item in value)
+        case Mapping() | list() | tuple():
+            return _json(value)
+    return safe(value)
+
+
+def _plain_lines(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+    names: Sequence[str] | None = None
+    for row in rows:
+        if names is None:
+            names = columns or list(row)
+            yield "\t".join(safe(name) for name in names) + "\n"
+        yield "\t".join(_cell(row[name]) for name in names) + "\n"
+    if names is None and columns:
+        yield "\t".join(columns) + "\n"
+
+
+def _csv_lines(rows: Iterable[Record]) -> Iterator[str]:
+    line = io.StringIO()
+    writer = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(line, list(row), lineterminator="\r\n")
+            writer.writeheader()
+        writer.writerow({name: _csv_cell(value) for name, value in row.items()})
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+
+
+def _csv_cell(value: Any) -> str:
+    cell = _cell(value)
+    # A spreadsheet would run these as a formula (OWASP, CSV injection).
+    is_text = not isinstance(value, int | float | datetime)
+    return "'" + cell if is_text and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+# --- tables ------------------------------------------------------------------
+
+
+def _human(value: Any) -> str:
+    """``value`` as a person reads it in a table."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+        case list() | tuple():
+            return ", ".join(_human(item) for item in value) or "–"
+        case Mapping():
+            return ", ".join(f"{safe(key)}={_human(item)}" for key, item in value.items()) or "–"
+    return safe(value)
+
+
+def _put_tables(rows: Iterable[Record], columns: Sequence[str]) -> None:
+    iterator = iter(rows)
+    chunk = list(islice(iterator, CHUNK))
+    while True:
+        names = columns or (list(chunk[0]) if chunk else [])
+        _put([_laid_out(_table(chunk, names))])
+        chunk = list(islice(iterator, CHUNK))
+        if not chunk:
+            return
+
+
+def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for name in columns:
+        numeric = bool(rows) and all(_is_number(row[name]) for row in rows)
+        table.add_column(
+            Text(safe(name)), justify="right" if numeric else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in columns))
+    return table
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_STYLES = {
+    "active": "green",
+    "live": "green",
+    "ok": "green",
+    "inactive": "yellow",
+    "locked": "yellow",
+    "warn": "yellow",
+    "expired": "yellow",
+    "deleted": "red",
+    "revoked": "red",
+    "fail": "red",
+}
+"""Colour repeats what the word says, never more: it is lost in a pipe."""
+
+
+def _text(value: Any) -> Any:
+    from rich.text import Text
+
+    shown = _human(value)
+    style = "dim" if value is None else _STYLES.get(value, "") if isinstance(value, str) else ""
+    return Text(shown, style=style)
+
+
+def _record_table(record: Record, columns: Sequence[str]) -> Any:
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = {name: record[name] for name in columns or record}
+    table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    below = []
+    for name, value in shown.items():
+        if _is_rows(value):
+            below += [Text(""), Text(safe(name), style="bold"), Padding(_table(value, list(value[0])), (0, 0, 0, 2))]
+        else:
+            table.add_row(Text(safe(name)), _text(value))
+    return Group(table, *below)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _laid_out(renderable: Any) -> str:
+    """``renderable`` as text: as wide as the terminal, or as wide as it likes in a pipe."""
+    from rich.console import Console
+
+    target = io.StringIO()
+    on_terminal = sys.stdout.isatty()
+    console = Console(
+        file=target,
+        force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
+        no_color="NO_COLOR" in os.environ or None,
+        width=None if on_terminal else 10_000,
+        height=None if on_terminal else 100,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+    console.print(renderable, soft_wrap=False)
+    return "\n".join(line.rstrip() for line in target.getvalue().splitlines()) + "\n"

@@ -1,0 +1,115 @@
+"""Where a password may come from: a hidden prompt, stdin, a private file, or chance."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from opsapp.errors import Invalid, Refused
+
+from .frame import is_interactive
+
+LONGEST = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source that the options named; the password is read only when it is needed."""
+
+    stdin: bool
+    file: str | None
+    generate: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether any source was named."""
+        return bool(self.stdin or self.file or self.generate)
+
+    def read(self) -> str:
+        """The password.
+
+        :raises Invalid: no source was named, and there is no terminal to ask on.
+        :raises Refused: the file can be read by others.
+        """
+        if sum((self.stdin, bool(self.file), self.generate)) > 1:
+            raise Invalid("give one of --password-stdin, --password-file and --generate-password")
+        if self.generate:
+            from opsapp.services.passwords import generate
+
+            return generate()
+        if self.stdin:
+            return _from_stdin()
+        return _from_file(self.file) if self.file else _from_prompt()
+
+
+def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a source; the command gets a :class:`Source` as ``source``."""
+
+    def gathered(
+        *, password_stdin: bool, password_file: str | None, generate_password: bool, **given: Any
+    ) -> Any:
+        quiet = click.get_current_context().params["quiet"]
+        if generate_password and quiet:
+            raise Invalid("-q would hide the only sight of the password that --generate-password makes")
+        source = Source(password_stdin, password_file, generate_password)
+        return command(source=source, **given)
+
+    gathered.__doc__, gathered.__name__ = command.__doc__, command.__name__
+    for option in (
+        click.option(
+            "--generate-password", is_flag=True, help="Make a random password and show it once."
+        ),
+        click.option(
+            "--password-file",
+            metavar="FILE",
+            help="Read the password from a file that only its owner can read.",
+        ),
+        click.option(
+            "--password-stdin", is_flag=True, help="Read the password from the first line of stdin."
+        ),
+    ):
+        option(gathered)
+    return gathered
+
+
+def _from_stdin() -> str:
+    return _checked(sys.stdin.readline(LONGEST + 2), "stdin")
+
+
+def _from_file(path: str) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise Invalid(f"--password-file {path}: {error.strerror}") from error
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise Invalid(f"--password-file {path} is not a regular file")
+        if mode & 0o077:
+            raise Refused(f"--password-file {path} can be read by others", hint=f"chmod 600 {path}")
+        return _checked(file.readline(LONGEST + 2), path)
+
+
+def _from_prompt() -> str:
+    if not is_interactive():
+        raise Invalid(
+            "no password, and no terminal to ask on",
+            hint="--password-stdin, --password-file FILE or --generate-password",
+        )
+    answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return answer
+
+
+def _checked(line: str, source: str) -> str:
+    password = line.rstrip("\r\n")
+    if not password:
+        raise Invalid(f"the first line of {source} is empty")
+    if len(password) > LONGEST:
+        raise Invalid(f"the first line of {source} is longer than {LONGEST} characters")
+    return password

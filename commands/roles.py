@@ -1,0 +1,281 @@
+"""`flask roles`: roles and their grants."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp.errors import Invalid
+
+from .contract import answers, changes
+from .frame import OpsGroup, approve
+from .options import DURATION, ENDING, PERMISSION, ROLE, USER, ending, users_argument
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+Record = dict[str, Any]
+ROLE_SHOWN = ("name", "description", "permissions", "holders")
+GRANT_SHOWN = ("user", "role", "state", "valid_until", "granted_by", "reason")
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """Define roles; grant and revoke them.
+
+    The built-in role admin holds every permission.
+    """
+
+
+# --- roles -------------------------------------------------------------------
+
+
+@cli.command("list")
+@answers(*ROLE_SHOWN)
+def list_cmd() -> list[Record]:
+    """List all roles and how many accounts hold each.
+
+    \b
+    Example:
+      flask roles list
+    """
+    from opsapp.services import roles
+
+    return roles.listing()
+
+
+@cli.command("show")
+@click.argument("role", type=ROLE)
+@answers()
+def show_cmd(role: str) -> Record:
+    """Show a role and who holds it now.
+
+    \b
+    Example:
+      flask roles show admin
+    """
+    from opsapp.services import roles
+
+    return roles.detail(role)
+
+
+@cli.command("create")
+@click.argument("name")
+@click.option("--description", default="", help="What it is for.")
+@click.option(
+    "--allow", type=PERMISSION, multiple=True, help="A permission it holds; repeat for more."
+)
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "keep"]),
+    default="error",
+    show_default=True,
+    help="What to do if there is one of this name.",
+)
+@changes(*ROLE_SHOWN, key="name")
+def create_cmd(
+    name: str, description: str, allow: tuple[str, ...], if_exists: str, unit: Unit
+) -> Record:
+    """Create a role.
+
+    \b
+    Example:
+      flask roles create support --allow users:read --description "First line"
+    """
+    from opsapp.services import roles
+
+    return roles.create(
+        name, description=description, allow=allow, if_exists=if_exists, unit=unit
+    )
+
+
+@cli.command("update")
+@click.argument("role", type=ROLE)
+@click.option("--name", "new_name", metavar="NAME", help="Its new name; grants stay.")
+@click.option("--description", help="What it is for.")
+@changes(*ROLE_SHOWN, key="name")
+def update_cmd(role: str, new_name: str | None, description: str | None, unit: Unit) -> Record:
+    """Rename a role or describe it anew.
+
+    \b
+    Example:
+      flask roles update support --name helpdesk
+    """
+    from opsapp.services import roles
+
+    if new_name is None and description is None:
+        raise Invalid("nothing to update", hint="--name NAME or --description TEXT")
+    return roles.update(role, new_name=new_name, description=description, unit=unit)
+
+
+@cli.command("delete")
+@click.argument("role", type=ROLE)
+@click.option("--revoke", is_flag=True, help="Also take it away from everybody who holds it.")
+@changes("name", key="name", destructive=True)
+def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
+    """Delete a role; the history of its grants stays.
+
+    \b
+    Example:
+      flask roles delete support --revoke --yes
+    """
+    from opsapp.services import roles
+
+    found = roles.deletable(role)
+    if found.deleted_at is None:
+        approve(f"Delete the role {found.name}?", severe=True)
+    return roles.delete(role, revoke=revoke, unit=unit)
+
+
+@cli.command("allow")
+@click.argument("role", type=ROLE)
+@click.argument(
+    "permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True
+)
+@changes(*ROLE_SHOWN, key="name")
+def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
+    """Add permissions to a role.
+
+    \b
+    Example:
+      flask roles allow support users:read audit:read
+    """
+    from opsapp.services import roles
+
+    return roles.allow(role, permissions, unit=unit)
+
+
+@cli.command("deny")
+@click.argument("role", type=ROLE)
+@click.argument(
+    "permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True
+)
+@changes(*ROLE_SHOWN, key="name")
+def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
+    """Take permissions away from a role.
+
+    \b
+    Example:
+      flask roles deny support users:read
+    """
+    from opsapp.services import roles
+
+    return roles.deny(role, permissions, unit=unit)
+
+
+# --- grants ------------------------------------------------------------------
+
+
+@cli.command("grant")
+@click.argument("role", type=ROLE)
+@users_argument()
+@click.option("--for", "for_", type=DURATION, metavar="8h", help="It ends after that long.")
+@click.option(
+    "--until",
+    type=ENDING,
+    metavar="TIME",
+    help="It ends then; a date alone means the end of that day, UTC.",
+)
+@changes("changed", *GRANT_SHOWN, key="user_id")
+def grant_cmd(
+    role: str,
+    users: tuple[str, ...],
+    for_: timedelta | None,
+    until: datetime | None,
+    unit: Unit,
+) -> list[Record]:
+    """Grant a role to accounts, for ever or for a while.
+
+    A grant that ends is worth nothing from that moment on. Granting it again with
+    another end replaces the end; - as USER reads the accounts from stdin.
+
+    \b
+    Examples:
+      flask roles grant support ada@example.com --for 8h --reason "on call"
+      cat team.txt | flask roles grant support - --until 2030-12-31
+    """
+    from opsapp.services import grants
+
+    return grants.grant(role, users, until=ending(for_, until), unit=unit)
+
+
+@cli.command("revoke")
+@click.argument("role", type=ROLE)
+@users_argument()
+@changes("changed", "user", "role", "state", key="user_id")
+def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
+    """Take a role away from accounts; their sessions end.
+
+    \b
+    Example:
+      flask roles revoke support ada@example.com --reason "moved on"
+    """
+    from opsapp.services import grants
+
+    return grants.revoke(role, users, unit=unit)
+
+
+@cli.command("expire")
+@changes("changed", "user", "role", "valid_until", key="user_id")
+def expire_cmd(unit: Unit) -> list[Record]:
+    """Mark the grants whose end has passed as ended, for cron.
+
+    They gave nothing since their end anyway; this writes it into the history.
+
+    \b
+    Example:
+      flask roles expire
+    """
+    from opsapp.services import grants
+
+    return grants.expire(unit=unit)
+
+
+@cli.command("expiring")
+@click.option(
+    "--within", type=DURATION, default="14d", show_default=True, help="How far to look ahead."
+)
+@answers("user", "role", "valid_until", "granted_by", "reason")
+def expiring_cmd(within: timedelta) -> list[Record]:
+    """List the grants that end soon, the next one first.
+
+    \b
+    Example:
+      flask roles expiring --within 30d
+    """
+    from opsapp.services import grants
+
+    return grants.expiring(within=within)
+
+
+@cli.command("matrix")
+@click.option("--users", "by_user", is_flag=True, help="Users by roles instead.")
+@answers()
+def matrix_cmd(by_user: bool) -> list[Record]:
+    """Show permissions by roles, or with --users who holds which role.
+
+    \b
+    Example:
+      flask roles matrix --users
+    """
+    from opsapp.services import access
+
+    return access.user_matrix() if by_user else access.role_matrix()
+
+
+@cli.command("history")
+@click.argument("user", type=USER, required=False)
+@click.option("--role", type=ROLE, help="Grants of this role only.")
+@answers("user", "role", "state", "granted_at", "granted_by", "valid_until", "ended_at", "ended_by")
+def history_cmd(user: str | None, role: str | None) -> list[Record]:
+    """List grants past and present: who gave what to whom, until when.
+
+    \b
+    Example:
+      flask roles history ada@example.com
+    """
+    from opsapp.services import grants
+
+    return grants.history(user, role=role)

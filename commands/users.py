@@ -1,0 +1,398 @@
+"""`flask users`: accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp.errors import Invalid
+
+from .contract import answers, changes, findings
+from .frame import OpsGroup, approve, say
+from .options import (
+    DURATION,
+    PERMISSION,
+    ROLE,
+    SINCE,
+    UNTIL,
+    USER,
+    users_argument,
+)
+from .passwords import Source, password_options
+
+if TYPE_CHECKING:
+    from opsapp.services.listing import Filter
+    from opsapp.unit import Unit
+
+SHOWN = ("id", "email", "username", "status", "roles", "last_seen_at")
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """Create, find, change and delete accounts.
+
+    USER is an id, an e-mail address or a username everywhere.
+    """
+
+
+# --- creating ----------------------------------------------------------------
+
+
+@cli.command("create")
+@click.argument("email")
+@click.option("--username", help="A second name to sign in with.")
+@click.option("--role", type=ROLE, help="Grant this role as well.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "keep"]),
+    default="error",
+    show_default=True,
+    help="What to do if the address is taken.",
+)
+@click.option("--no-password", is_flag=True, help="Nobody can sign in until one is set.")
+@changes("id", "email", "username", "status", "roles", "password")
+@password_options
+def create_cmd(
+    email: str,
+    username: str | None,
+    role: str | None,
+    if_exists: str,
+    no_password: bool,
+    source: Source,
+    unit: Unit,
+) -> dict[str, Any]:
+    """Create an account.
+
+    The password comes from a hidden prompt, or from one of the password options.
+
+    \b
+    Example:
+      flask users create ada@example.com --username ada --generate-password
+    """
+    from opsapp.services import users
+
+    if no_password and source.given:
+        raise Invalid("--no-password goes with no other password option")
+    password = (
+        source.read() if not no_password and users.needs_password(email, if_exists) else None
+    )
+    made = users.create(
+        email, username=username, password=password, role=role, if_exists=if_exists, unit=unit
+    )
+    return {**made, "password": password if source.generate and unit.changed else None}
+
+
+@cli.command("create-admin")
+@click.argument("email")
+@click.option("--username", help="A second name to sign in with.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "keep", "update"]),
+    default="error",
+    show_default=True,
+    help="If the address is taken; update makes it an active admin.",
+)
+@changes("id", "email", "username", "status", "roles", "password")
+@password_options
+def create_admin_cmd(
+    email: str, username: str | None, if_exists: str, source: Source, unit: Unit
+) -> dict[str, Any]:
+    """Create an administrator who can sign in.
+
+    The password comes from a hidden prompt, stdin, a private file, or is generated
+    and shown once. With --if-exists update an account that is there becomes an active
+    administrator; its password is set only if it has none, or if stdin or a file
+    names another.
+
+    \b
+    Example:
+      flask users create-admin ada@example.com --generate-password
+    """
+    from opsapp.services import users
+
+    explicit = source.stdin or source.file
+    wanted = users.needs_password(email, if_exists) or (explicit and if_exists == "update")
+    password = source.read() if wanted else None
+    made = users.create_admin(
+        email,
+        username=username,
+        password=password,
+        generated=not explicit,
+        if_exists=if_exists,
+        unit=unit,
+    )
+    return {**made, "password": password if source.generate and unit.changed else None}
+
+
+# --- finding -----------------------------------------------------------------
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which accounts are meant; the command gets a ``Filter``."""
+
+    def filtered(
+        *,
+        role: str | None,
+        without_role: str | None,
+        status: str | None,
+        search: str | None,
+        idle_for: timedelta | None,
+        never_logged_in: bool,
+        created_since: datetime | None,
+        created_until: datetime | None,
+        seen_since: datetime | None,
+        seen_until: datetime | None,
+        **given: Any,
+    ) -> Any:
+        from opsapp.services.listing import Filter
+
+        chosen = Filter(
+            role=role,
+            without_role=without_role,
+            status=status,
+            search=search,
+            idle_for=idle_for,
+            never_logged_in=never_logged_in,
+            created_since=created_since,
+            created_until=created_until,
+            seen_since=seen_since,
+            seen_until=seen_until,
+        )
+        return command(chosen=chosen, **given)
+
+    filtered.__doc__, filtered.__name__ = command.__doc__, command.__name__
+    for option in (
+        click.option("--seen-until", type=UNTIL, metavar="TIME", help="Last seen until then."),
+        click.option("--seen-since", type=SINCE, metavar="TIME", help="Last seen since then."),
+        click.option("--created-until", type=UNTIL, metavar="TIME", help="Created until then."),
+        click.option("--created-since", type=SINCE, metavar="TIME", help="Created since then."),
+        click.option("--never-logged-in", is_flag=True, help="Never signed in."),
+        click.option(
+            "--idle-for", type=DURATION, metavar="90d", help="No sign of life for that long."
+        ),
+        click.option("--search", metavar="TEXT", help="Part of the e-mail or username."),
+        click.option(
+            "--status",
+            type=click.Choice(["active", "inactive", "locked", "deleted"]),
+            help="In this state; deleted accounts are listed only so.",
+        ),
+        click.option("--without-role", type=ROLE, help="Not holding this role now."),
+        click.option("--role", type=ROLE, help="Holding this role now."),
+    ):
+        option(filtered)
+    return filtered
+
+
+@cli.command("list")
+@click.option(
+    "--sort",
+    type=click.Choice(["id", "email", "created", "seen"]),
+    default="id",
+    show_default=True,
+    help="By what; seen counts from creation for who never signed in.",
+)
+@click.option("--descending", is_flag=True, help="The other way round.")
+@click.option("--after", type=int, metavar="ID", help="Start after this account: the next page.")
+@click.option("--count", is_flag=True, help="Only say how many there are.")
+@answers(*SHOWN, page="--after {id}")
+@filter_options
+def list_cmd(
+    chosen: Filter,
+    sort: str,
+    descending: bool,
+    limit: int | None,
+    after: int | None,
+    count: bool,
+) -> Any:
+    """List accounts.
+
+    Fifty at a time unless --limit or --all says otherwise; the next page starts
+    after the id of the last account. Every filter that is given must hold.
+
+    \b
+    Example:
+      flask users list --role admin --format json
+    """
+    from opsapp.services import listing
+
+    if count:
+        return listing.count(chosen)
+    return listing.users(chosen, sort=sort, descending=descending, limit=limit, after=after)
+
+
+@cli.command("show")
+@click.argument("user", type=USER)
+@answers()
+def show_cmd(user: str) -> dict[str, Any]:
+    """Show everything about an account but its secrets.
+
+    Deleted accounts are shown by id.
+
+    \b
+    Example:
+      flask users show ada@example.com
+    """
+    from opsapp.services import users
+
+    return users.detail(user)
+
+
+@cli.command("can")
+@click.argument("user", type=USER)
+@click.argument("permission", type=PERMISSION)
+@answers()
+def can_cmd(user: str, permission: str) -> dict[str, Any]:
+    """Say whether an account may do something, and why.
+
+    Exits 0 for yes and 6 for no.
+
+    \b
+    Example:
+      flask users can ada@example.com users:write
+    """
+    from opsapp.services import access
+
+    answer = access.explain(user, permission)
+    findings(not answer["allowed"])
+    return answer
+
+
+# --- changing ----------------------------------------------------------------
+
+
+@cli.command("update")
+@click.argument("user", type=USER)
+@click.option("--email", help="The new address; sessions under the old one end.")
+@click.option("--username", help="The new username; an empty one removes it.")
+@changes("id", "email", "username", "status", "roles")
+def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> dict[str, Any]:
+    """Change an account's e-mail address or username.
+
+    \b
+    Example:
+      flask users update ada --email ada.lovelace@example.com
+    """
+    from opsapp.services import users
+
+    if email is None and username is None:
+        raise Invalid("nothing to update", hint="--email ADDRESS or --username NAME")
+    return users.update(user, email=email, username=username, unit=unit)
+
+
+@cli.command("activate")
+@users_argument()
+@changes("changed", "id", "email", "status")
+def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
+    """Let accounts sign in again.
+
+    \b
+    Example:
+      flask users activate ada@example.com
+    """
+    from opsapp.services.users import activate
+
+    return activate(users, unit=unit)
+
+
+@cli.command("deactivate")
+@users_argument(required=False)
+@changes("changed", "id", "email", "status", destructive=True)
+@filter_options
+def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[dict[str, Any]]:
+    """Let accounts sign in no more; their sessions end at once.
+
+    Name the accounts, or say which by a filter: then it asks, and cron gives --yes.
+
+    \b
+    Examples:
+      flask users deactivate ada@example.com
+      flask users deactivate --idle-for 90d --without-role admin --yes
+    """
+    from opsapp.services import listing
+    from opsapp.services.users import deactivate, deactivate_where
+
+    if bool(users) == (chosen != listing.Filter()):
+        raise Invalid("name the users, or say which by a filter such as --idle-for 90d")
+    if users:
+        return deactivate(users, unit=unit)
+    approve(f"Deactivate the {listing.count_active(chosen)} active accounts of this filter?")
+    return deactivate_where(chosen.criteria(), unit=unit)
+
+
+@cli.command("set-password")
+@click.argument("user", type=USER)
+@changes("id", "email", "password")
+@password_options
+def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
+    """Set an account's password; its sessions end.
+
+    \b
+    Example:
+      flask users set-password ada@example.com --password-file ada.password
+    """
+    from opsapp.services import users
+    from opsapp.services.lookup import get_user
+
+    get_user(user)  # An unknown user is said before somebody types a password twice.
+    password = source.read()
+    changed = users.set_password(user, password, unit=unit)
+    return {**changed, "password": password if source.generate else None}
+
+
+@cli.command("reset-access")
+@click.argument("user", type=USER)
+@changes("id", "email", "two_factor", destructive=True)
+def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
+    """End all sessions and tokens, and take off two-factor authentication.
+
+    For a lost phone or a stolen laptop; the password stays.
+
+    \b
+    Example:
+      flask users reset-access ada@example.com --yes
+    """
+    from opsapp.services import users
+    from opsapp.services.lookup import get_user
+
+    approve(f"End every session of {get_user(user).email} and take off its second factor?")
+    return users.reset_access(user, unit=unit)
+
+
+@cli.command("unlock")
+@click.argument("user", type=USER)
+@changes("id", "email", "status")
+def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
+    """Lift a lock-out after too many failed log-ins.
+
+    \b
+    Example:
+      flask users unlock ada@example.com
+    """
+    from opsapp.services import users
+
+    return users.unlock(user, unit=unit)
+
+
+@cli.command("delete")
+@click.argument("user", type=USER)
+@changes("id", "status", destructive=True)
+def delete_cmd(user: str, unit: Unit) -> dict[str, Any]:
+    """Erase an account's personal data for good.
+
+    The id, the history of its grants and the audit stay, without a name.
+
+    \b
+    Example:
+      flask users delete ada@example.com --reason "left the company"
+    """
+    from opsapp.services import users
+
+    found = users.deletable(user)
+    if found.deleted_at is None:
+        approve(f"Erase the personal data of {found.email} (id {found.id}) for good?", severe=True)
+    else:
+        say(f"User {found.id} was deleted before.")
+    return users.delete(user, unit=unit)

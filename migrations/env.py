@@ -1,0 +1,73 @@
+"""How a migration runs: alone, in one transaction, and audited.
+
+Every Alembic verb that changes the database holds the migration lock and then
+the gate; the schema, its revision and the audit event are committed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import context
+from flask import current_app
+
+from opsapp.services import migrating
+
+target = current_app.extensions["migrate"].db
+
+
+def _is_changing() -> bool:
+    """Whether this verb moves the revision; ``current`` and ``check`` only look."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return True
+
+
+def run_offline() -> None:
+    """Write the SQL that would run to stdout."""
+    context.configure(
+        url=target.engine.url.render_as_string(hide_password=False),
+        target_metadata=target.metadata,
+        literal_binds=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+@contextmanager
+def _connection(changing: bool) -> Iterator[sa.Connection]:
+    with migrating.lock() if changing else nullcontext():
+        with target.engine.connect() as connection:
+            if changing:
+                migrating.prepare(connection)
+            yield connection.execution_options(writing=changing)
+
+
+def run_online() -> None:
+    changing = _is_changing()
+    settings: dict[str, Any] = dict(current_app.extensions["migrate"].configure_args)
+    with _connection(changing) as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=target.metadata,
+            transactional_ddl=True,
+            on_version_apply=migrating.record_step,
+            **settings,
+        )
+        with context.begin_transaction():
+            if changing:
+                migrating.take_gate(connection)
+            context.run_migrations()
+            if changing:
+                migrating.check(connection)
+
+
+if context.is_offline_mode():
+    run_offline()
+else:
+    run_online()

@@ -1,0 +1,55 @@
+"""opsapp: the operations console of a Flask application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Flask
+
+__version__ = "0.1.0"
+
+_lean: ContextVar[bool] = ContextVar("lean", default=False)
+
+
+@contextmanager
+def without_web() -> Iterator[None]:
+    """Applications made inside have no web floor: commands do not need it, and start sooner."""
+    token = _lean.set(True)
+    try:
+        yield
+    finally:
+        _lean.reset(token)
+
+
+def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+    """The application: configuration, database, and the commands that stand on them.
+
+    :param settings: override the configuration, as tests and applications do.
+    :raises NotReady: the configuration is not usable.
+    """
+    from flask import Flask
+
+    from . import config, engine
+    from . import models as models  # the tables join the metadata
+    from .extensions import db
+
+    app = Flask(
+        "opsapp",
+        instance_path=str(config.instance_folder()),
+        root_path=str(config.ROOT / "opsapp"),
+    )
+    app.config.from_mapping(config.flask_settings())
+    app.config.from_mapping(settings or {})
+    app.config.setdefault(
+        "SQLALCHEMY_ENGINE_OPTIONS", engine.options(app.config["SQLALCHEMY_DATABASE_URI"])
+    )
+    db.init_app(app)
+    with app.app_context():
+        engine.prepare(db.engine)
+    return app

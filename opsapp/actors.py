@@ -1,0 +1,79 @@
+"""Who does this: the person behind a change, as far as the machine can tell."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import sys
+from dataclasses import asdict, dataclass
+
+from . import text
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One actor, with what the audit keeps of it.
+
+    ``kind`` is ``os`` for somebody at a terminal or cron and ``user`` for an
+    account of the application; ``name`` is the login name, or ``user:ID``.
+    """
+
+    kind: str
+    name: str
+    sudo: str | None = None
+    behind: str | None = None
+    host: str | None = None
+    terminal: str | None = None
+
+    def label(self) -> str:
+        """One line for a person: ``root (sudo ada)@db1``."""
+        extras = [f"sudo {self.sudo}"] if self.sudo else []
+        extras += [f"for {self.behind}"] if self.behind else []
+        return (
+            self.name
+            + (f" ({', '.join(extras)})" if extras else "")
+            + (f"@{self.host}" if self.host else "")
+        )
+
+    def record(self) -> dict[str, str]:
+        """What the audit stores: the fields that are known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def _login_name(uid: int) -> str:
+    # The environment (USER, LOGNAME) is the caller's to set; the user id is not.
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _terminal() -> str:
+    for stream in (sys.__stdin__, sys.__stderr__):
+        try:
+            if stream is not None and stream.isatty():
+                return os.ttyname(stream.fileno())
+        except (OSError, ValueError):  # a closed stream has no terminal
+            continue
+    return "none"
+
+
+def at_terminal() -> Actor:
+    """The operating-system user of this process.
+
+    ``OPSAPP_ACTOR`` adds who is behind a shared account; it never replaces the
+    user the kernel knows.
+
+    :raises Invalid: ``OPSAPP_ACTOR`` or ``SUDO_USER`` has hostile characters.
+    """
+    behind = os.environ.get("OPSAPP_ACTOR")
+    sudo = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+    return Actor(
+        kind="os",
+        name=_login_name(os.getuid()),
+        sudo=text.checked(sudo, "SUDO_USER", longest=64) if sudo else None,
+        behind=text.checked(behind, "OPSAPP_ACTOR", longest=128) if behind else None,
+        host=socket.gethostname(),
+        terminal=_terminal(),
+    )

@@ -1,0 +1,198 @@
+"""Settings and their meaning: the environment over ``.env`` over the defaults.
+
+Every setting is one entry of :data:`SETTINGS`; ``flask doctor`` lists them.
+Secrets are made in the instance folder in development, and must come from
+outside, strong, anywhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from .errors import NotReady
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVELOPMENT = "development"
+PRODUCTION = "production"
+SHORTEST_SECRET = 32
+"""Bytes; OWASP ASVS asks for 128 bits of entropy, which 32 random characters hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable: its name, its meaning, and its default in words."""
+
+    name: str
+    meaning: str
+    default: str
+    secret: bool = False
+
+
+SETTINGS = (
+    Setting(
+        "OPSAPP_ENV",
+        "The environment's name. Anything but development asks for real secrets;"
+        " production also asks to type the name before severe changes.",
+        DEVELOPMENT,
+    ),
+    Setting(
+        "OPSAPP_DATABASE_URL",
+        "The database: sqlite:///FILE or postgresql://USER@HOST/NAME. DATABASE_URL is read after it.",
+        "opsapp.sqlite in the instance folder",
+        secret=True,
+    ),
+    Setting(
+        "OPSAPP_INSTANCE",
+        "The folder for the SQLite file, generated secrets and error logs.",
+        "instance/ of the checkout, or the user's state folder when installed",
+    ),
+    Setting("OPSAPP_FORMAT", "The output format when --format is not given.", "table or plain"),
+    Setting("OPSAPP_ACTOR", "Who is behind a shared account; added to the audit.", "nobody"),
+    Setting(
+        "SECRET_KEY",
+        "Signs sessions and tokens. SECRET_KEY_FILE names a file that holds it.",
+        "generated in development",
+        secret=True,
+    ),
+    Setting(
+        "SECURITY_PASSWORD_SALT",
+        "The pepper of every password hash; without it no password verifies."
+        " SECURITY_PASSWORD_SALT_FILE names a file that holds it.",
+        "generated in development",
+        secret=True,
+    ),
+    Setting(
+        "OPSAPP_AUDIT_KEY",
+        "Keys the audit's hash chain; keep it out of the database and its backups."
+        " OPSAPP_AUDIT_KEY_FILE names a file that holds it.",
+        "generated in development",
+        secret=True,
+    ),
+)
+
+_SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> str:
+    """The environment's name, ``OPSAPP_ENV``."""
+    return environ.get("OPSAPP_ENV") or DEVELOPMENT
+
+
+def instance_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this installation keeps its files; it need not exist yet."""
+    if named := environ.get("OPSAPP_INSTANCE"):
+        return Path(named).resolve()
+    if (ROOT / ".flaskenv").exists():
+        return ROOT / "instance"
+    from platformdirs import user_state_path
+
+    return user_state_path("opsapp")
+
+
+def database_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The database's URL, its password included: never print it.
+
+    The schemes of old (``postgres://``) and of other drivers' habits are
+    brought to SQLAlchemy's ``postgresql+psycopg://``.
+    """
+    url = environ.get("OPSAPP_DATABASE_URL") or environ.get("DATABASE_URL")
+    if not url:
+        return "sqlite:///" + quote(str(instance_folder(environ) / "opsapp.sqlite"))
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def migrations_folder() -> Path:
+    """The Alembic folder that ships with opsapp, absolute."""
+    return ROOT / "migrations"
+
+
+def head_revision() -> str:
+    """The newest migration this code knows, read from the file names.
+
+    Alembic finds the same by importing every migration, at 0.1 s a command; a
+    test keeps both answers equal.
+    """
+    return max(p.name[:4] for p in (migrations_folder() / "versions").glob("[0-9]*_*.py"))
+
+
+def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The secret ``name``: from the environment, its ``_FILE``, or (development) made once.
+
+    :raises NotReady: it is missing outside development, unreadable, or weak.
+    """
+    value = environ.get(name) or _from_file(name, environ.get(f"{name}_FILE"))
+    if value:
+        if environment(environ) != DEVELOPMENT:
+            _refuse_weak(name, value)
+        return value
+    if environment(environ) != DEVELOPMENT:
+        raise NotReady(
+            f"{name} is not set, and OPSAPP_ENV is {environment(environ)}",
+            hint='python -c "import secrets; print(secrets.token_urlsafe(48))"',
+        )
+    return _generated(instance_folder(environ) / "secrets" / name.lower())
+
+
+def _from_file(name: str, file: str | None) -> str | None:
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotReady(f"{name}_FILE cannot be read: {error}") from error
+
+
+def _refuse_weak(name: str, value: str) -> None:
+    if len(value.encode()) < SHORTEST_SECRET:
+        raise NotReady(f"{name} is {len(value.encode())} bytes long; {SHORTEST_SECRET} are needed")
+    if len(set(value)) < 10:
+        raise NotReady(f"{name} repeats a few characters; it must be random")
+
+
+def _generated(path: Path) -> str:
+    """The secret kept in ``path``, made on first need, the same for every racing process."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="ascii")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{secrets.token_hex(8)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
+    # A link appears whole or not at all, and only the first one succeeds.
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+    return path.read_text(encoding="ascii")
+
+
+def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]:
+    """What the Flask application is configured with.
+
+    :raises NotReady: a secret is missing or weak outside development.
+    """
+    found = {name: secret(name, environ) for name in _SECRETS}
+    return {
+        **found,
+        "OPSAPP_ENV": environment(environ),
+        "SQLALCHEMY_DATABASE_URI": database_url(environ),
+        # Only argon2: Flask-Security's own list ends in plain text.
+        "SECURITY_PASSWORD_HASH": "argon2",
+        "SECURITY_PASSWORD_SCHEMES": ["argon2"],
+        "SECURITY_DEPRECATED_PASSWORD_SCHEMES": [],
+        "SECURITY_PASSWORD_LENGTH_MIN": 12,
+        "SECURITY_PASSWORD_COMPLEXITY_CHECKER": "zxcvbn",
+        "SECURITY_EMAIL_VALIDATOR_ARGS": {"check_deliverability": False},
+        # Flask-Security's own commands would change accounts without audit.
+        "SECURITY_CLI_USERS_NAME": None,
+        "SECURITY_CLI_ROLES_NAME": None,
+    }

@@ -1,0 +1,164 @@
+"""How connections to the two databases are opened: durable, bounded, named.
+
+SQLite: WAL, ``synchronous=FULL``, foreign keys, five seconds of patience, and
+``BEGIN IMMEDIATE`` for every writing unit, because a transaction that reads
+first and writes later loses updates or fails at once in SQLite's other modes.
+PostgreSQL: every wait has a bound, and the server shows who is connected.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from . import text
+from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
+
+LOCK_SECONDS = 5
+STATEMENT_SECONDS = 30
+IDLE_SECONDS = 60
+
+application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
+"""What ``pg_stat_activity`` shows: the command and the actor."""
+
+
+def options(url: str) -> dict[str, Any]:
+    """The arguments of ``create_engine`` for ``url``."""
+    # The parameters of a failed statement may hold a password hash.
+    chosen: dict[str, Any] = {"hide_parameters": True}
+    if make_url(url).get_backend_name() == "postgresql":
+        chosen["pool_pre_ping"] = True
+        chosen["connect_args"] = {"connect_timeout": LOCK_SECONDS, "options": _server_settings()}
+    return chosen
+
+
+def _server_settings() -> str:
+    settings = {
+        "timezone": "UTC",
+        "lock_timeout": f"{LOCK_SECONDS}s",
+        "statement_timeout": f"{STATEMENT_SECONDS}s",
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        # A killed client's locks are free within a second, not when its statement ends.
+        "client_connection_check_interval": "1s",
+    }
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Add the listeners that give ``engine`` the behaviour described above."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "do_connect", _open_sqlite)
+        event.listen(engine, "connect", _set_pragmas)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "do_connect", _name_connection)
+
+
+def sqlite_file(engine: sa.Engine) -> str:
+    """The path of the SQLite database of ``engine``."""
+    return str(engine.url.database)
+
+
+def create_sqlite(path: str) -> None:
+    """Make the database file if it is not there: readable by its owner, in WAL mode.
+
+    WAL is a property of the file, so it is set once, here; call it under a lock.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, timeout=LOCK_SECONDS)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
+
+
+def _open_sqlite(
+    _dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
+) -> sqlite3.Connection:
+    # mode=rw: reading a database that was never initialised must not create a file.
+    path = quote(str(_args[0] if _args else params["database"]))
+    return sqlite3.connect(
+        f"file:{path}?mode=rw",
+        uri=True,
+        timeout=LOCK_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    for pragma in ("foreign_keys=ON", "recursive_triggers=ON", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writing = connection.get_execution_options().get("writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _name_connection(
+    _dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
+) -> None:
+    # PostgreSQL cuts names at 63 bytes; the end of a label says less than its start.
+    params["application_name"] = application_name.get()[:63]
+
+
+def explained(error: SQLAlchemyError) -> OpsError | None:
+    """What a database error means to a person, or None where it is a fault of ours."""
+    cause = getattr(error, "orig", None)
+    if isinstance(error, IntegrityError):
+        return Conflict("it contradicts what is in the database")
+    if isinstance(cause, sqlite3.Error):
+        return _explained_sqlite(cause)
+    if cause is not None and hasattr(cause, "sqlstate"):
+        return _explained_postgresql(cause)
+    return None
+
+
+def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
+    name = getattr(error, "sqlite_errorname", "")
+    says = text.safe(error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return Busy(
+            f"another process has been writing to the database for {LOCK_SECONDS} seconds",
+            hint="try again when it has finished",
+        )
+    if name.startswith("SQLITE_CANTOPEN"):
+        return NotReady("there is no database file to open", hint="flask db init")
+    if says.startswith(("no such table", "no such column")):
+        return NotReady(f"the database is not initialised or behind: {says}", hint="flask db init")
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_AUTH")):
+        return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return NotReady(f"the database file is damaged: {says}", hint="flask doctor")
+    return None
+
+
+_UNINITIALISED = frozenset({"42P01", "42703"})  # undefined table, undefined column
+_UNWRITABLE = frozenset({"25006", "42501", "53100"})  # read-only, no privilege, disk full
+_BUSY = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialization
+_LATE = frozenset({"57014", "25P03"})  # statement timeout, idle in transaction
+
+
+def _explained_postgresql(error: Any) -> OpsError | None:
+    state = error.sqlstate or ""
+    says = text.safe(str(error).strip().split("\n")[0])
+    if state in _BUSY:
+        return Busy(f"somebody else holds a lock: {says}", hint="try again when it has finished")
+    if state in _LATE:
+        return TimedOut(f"the database gave up: {says}")
+    if state in _UNINITIALISED:
+        return NotReady("the database is not initialised or behind", hint="flask db init")
+    if state in _UNWRITABLE:
+        return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+    if type(error).__name__ == "OperationalError" or state[:2] in ("08", "28", "3D", "57"):
+        return NotReady(f"the database cannot be reached: {says}", hint="flask doctor")
+    return None

@@ -1,0 +1,112 @@
+"""The conditions opsapp reports, each with its exit code and HTTP status.
+
+======================  ====  ====  ==========================================
+class                   exit  http  says
+======================  ====  ====  ==========================================
+OpsError                   1   500  it failed, and running it again will not help
+├── Invalid                2   422  the input is not acceptable; names the field
+├── Conflict               3   409  it would contradict what is there
+├── NotFound               4   404  no such user, role, grant, event or file
+├── Refused                5   403  a guard said no, or a person declined
+├── NotReady               7   503  database away, behind, misconfigured, or audit not writable
+├── OutputFailed          74   500  the answer could not be written
+├── Busy                  75   503  somebody else holds the lock; try again
+└── TimedOut             124   504  it took longer than it may
+======================  ====  ====  ==========================================
+
+Exit 0 is done, or already so; 6 is *finished with findings*: not an error but
+an answer (a check failed), given by the command that found them. A signal N
+ends a command with 128 + N. README and the documentation repeat this table,
+and a test keeps the copies equal.
+"""
+
+from __future__ import annotations
+
+DONE = 0
+FINDINGS = 6
+
+
+class OpsError(Exception):
+    """It failed. ``message`` is one line; ``hint`` is the next command to type."""
+
+    code = "failed"
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def record(self) -> dict[str, str | int | None]:
+        """The JSON form of the error, the same on the terminal and in the API."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
+
+
+class Invalid(OpsError):
+    """The input is not acceptable."""
+
+    code = "invalid"
+    exit_code = 2
+    http_status = 422
+
+
+class Conflict(OpsError):
+    """It would contradict what is there."""
+
+    code = "conflict"
+    exit_code = 3
+    http_status = 409
+
+
+class NotFound(OpsError):
+    """There is no such thing."""
+
+    code = "not-found"
+    exit_code = 4
+    http_status = 404
+
+
+class Refused(OpsError):
+    """A guard said no, or a person declined."""
+
+    code = "refused"
+    exit_code = 5
+    http_status = 403
+
+
+class NotReady(OpsError):
+    """The database is away or behind, or the configuration is not usable."""
+
+    code = "not-ready"
+    exit_code = 7
+    http_status = 503
+
+
+class OutputFailed(OpsError):
+    """The answer could not be written; the message says whether the work is committed."""
+
+    code = "output-failed"
+    exit_code = 74
+    http_status = 500
+
+
+class Busy(OpsError):
+    """Somebody else holds the lock."""
+
+    code = "busy"
+    exit_code = 75
+    http_status = 503
+
+
+class TimedOut(OpsError):
+    """It took longer than it may."""
+
+    code = "timed-out"
+    exit_code = 124
+    http_status = 504

@@ -1,0 +1,109 @@
+"""Locks that no process outlives: advisory on PostgreSQL, ``flock`` beside a SQLite file.
+
+Both are let go by the kernel or the server when their holder dies, so there is
+nothing to clean up, and no stale file can keep anybody out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from . import clock
+from .engine import sqlite_file
+from .errors import Busy
+
+POLL_SECONDS = 0.05
+
+
+@contextmanager
+def exclusive(engine: sa.Engine, name: str, *, wait: float) -> Iterator[None]:
+    """Hold the lock ``name`` of this database, on every host that shares it.
+
+    :param wait: seconds to wait for another holder.
+    :raises Busy: it is still held then; says by whom.
+    """
+    hold = _flock if engine.dialect.name == "sqlite" else _advisory
+    with hold(engine, name, wait):
+        yield
+
+
+@contextmanager
+def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
+    path = Path(f"{sqlite_file(engine)}.{name}.lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _take_flock(descriptor, name, wait)
+        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": clock.rfc3339(clock.now())}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take_flock(descriptor: int, name: str, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise _busy(name, _written_holder(descriptor)) from None
+            time.sleep(POLL_SECONDS)
+
+
+def _written_holder(descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError):  # it holds the lock and has not written its name yet
+        return "another process"
+
+
+@contextmanager
+def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
+    digest = hashlib.sha256(f"opsapp {name}".encode()).digest()
+    key = int.from_bytes(digest[:8], "big", signed=True)
+    # A connection of its own: the lock lives as long as this session does.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        deadline = time.monotonic() + wait
+        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+            if time.monotonic() >= deadline:
+                raise _busy(name, _server_holder(connection, key))
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+
+def _server_holder(connection: sa.Connection, key: int) -> str:
+    found = connection.execute(
+        sa.text(
+            "SELECT a.pid, coalesce(a.client_hostname, a.client_addr::text, 'this host'),"
+            " a.application_name, a.backend_start"
+            " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE l.locktype = 'advisory' AND l.granted"
+            " AND (l.classid::bigint << 32 | l.objid::bigint) = :key"
+        ),
+        {"key": key},
+    ).first()
+    if found is None:
+        return "another process"
+    pid, host, name, since = found
+    return f"{name} (server process {pid}, from {host}) since {clock.rfc3339(since)}"
+
+
+def _busy(name: str, holder: str) -> Busy:
+    return Busy(f"the lock {name} is held by {holder}", hint="try again when it has finished")

@@ -1,0 +1,77 @@
+"""The audit: an append-only chain of events, its head, and the personal data beside it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from ..extensions import Model
+from .types import CanonicalJSON, UTCDateTime
+
+
+class AuditHead(Model):
+    """One row: the end of the chain, and the gate that every writing unit locks first.
+
+    It also carries the stamp of the environment, so that the gate's one
+    statement tells a unit whether it writes into the database it thinks it does.
+    """
+
+    __tablename__ = "audit_head"
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    chain: so.Mapped[str] = so.mapped_column(sa.String(36))
+    """The chain's UUID: a checkpoint of another database does not fit."""
+    environment: so.Mapped[str] = so.mapped_column(sa.String(64))
+    seq: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    hash: so.Mapped[str] = so.mapped_column(sa.String(64))
+
+
+class AuditEvent(Model):
+    """What was changed, by whom, when and why; ``hash`` covers every other column.
+
+    ``before`` and ``after`` hold what changed. Personal data in them is
+    replaced by a token that :class:`PersonalValue` resolves while it may.
+    """
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        sa.Index("ix_audit_events_at", "at"),
+        sa.Index("ix_audit_events_subject_seq", "subject", "seq"),
+        sa.Index("ix_audit_events_action_seq", "action", "seq"),
+    )
+
+    seq: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    """From 1, without gaps."""
+    at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
+    actor: so.Mapped[dict[str, str]] = so.mapped_column(CanonicalJSON)
+    door: so.Mapped[str] = so.mapped_column(sa.String(16))
+    """``cli``, ``api``, ``shell`` or ``job``."""
+    action: so.Mapped[str] = so.mapped_column(sa.String(64))
+    """``noun:subject:verb``, such as ``user:role:grant``."""
+    subject: so.Mapped[str] = so.mapped_column(sa.String(64))
+    """``user:12``, ``role:3``, ``users`` for a batch, or ``database``."""
+    reason: so.Mapped[str | None] = so.mapped_column(sa.Text)
+    before: so.Mapped[dict[str, Any] | None] = so.mapped_column(CanonicalJSON)
+    after: so.Mapped[dict[str, Any] | None] = so.mapped_column(CanonicalJSON)
+    correlation: so.Mapped[str] = so.mapped_column(sa.String(36))
+    """One id for everything a command or request did."""
+    previous: so.Mapped[str] = so.mapped_column(sa.String(64))
+    hash: so.Mapped[str] = so.mapped_column(sa.String(64))
+
+
+class PersonalValue(Model):
+    """A personal value that an event names by token; its row is removed on erasure.
+
+    The token is a keyed hash of salt and value, so a value that was exchanged
+    is found, and a token without its row says nothing.
+    """
+
+    __tablename__ = "audit_personal"
+
+    token: so.Mapped[str] = so.mapped_column(sa.String(32), primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    salt: so.Mapped[str] = so.mapped_column(sa.String(32))
+    value: so.Mapped[str] = so.mapped_column(sa.Text)

@@ -1,0 +1,46 @@
+"""The permissions that code asks for, each with its meaning.
+
+A permission is ``noun:verb``. An application declares its own, so that help,
+completion and did-you-mean know them; a role may hold one that is declared
+nowhere yet, since roles are often prepared before the code is deployed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import Invalid
+from .text import checked
+
+_FORM = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)+")
+LONGEST = 64
+
+DECLARED: dict[str, str] = {}
+
+
+def declare(name: str, meaning: str) -> str:
+    """Add a permission to the vocabulary; returns its name.
+
+    :raises Invalid: it is not of the form ``noun:verb``.
+    """
+    DECLARED[parse(name)] = meaning
+    return name
+
+
+def parse(name: str) -> str:
+    """``name``, if it has the form of a permission.
+
+    :raises Invalid: it has not.
+    """
+    name = checked(name, "permission", longest=LONGEST)
+    if not _FORM.fullmatch(name):
+        raise Invalid(f"permission {name} is not of the form noun:verb, such as users:read")
+    return name
+
+
+declare("users:read", "List and show accounts.")
+declare("users:write", "Create, change, deactivate and delete accounts.")
+declare("roles:read", "List and show roles and grants.")
+declare("roles:write", "Create, change and delete roles.")
+declare("roles:grant", "Grant and revoke roles that one holds oneself.")
+declare("audit:read", "Read and verify the audit.")

@@ -1,0 +1,257 @@
+"""The database's life: bring it to head, say how it is, copy it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from .. import config, engine
+from ..errors import Conflict, NotReady, OpsError, Refused
+from ..extensions import db, this_app
+from ..models import AuditHead, Grant, Role, User
+from ..unit import Unit
+from . import migrating, roles
+
+Record = dict[str, Any]
+
+
+# --- migrating ---------------------------------------------------------------
+
+
+def bind_migrations() -> None:
+    """Bind Flask-Migrate to the current app; only its commands need Alembic."""
+    from flask_migrate import Migrate
+
+    if "migrate" not in this_app().extensions:
+        Migrate(directory=str(config.migrations_folder())).init_app(
+            this_app(), db
+        )
+
+
+def init(*, wait: float = 0, unit: Unit) -> Record:
+    """Make this database ready: migrate it to head, stamp the environment, seed the roles.
+
+    Running it again changes nothing; running it on several hosts at once, each
+    waits for the first and finds it done; a killed run leaves nothing to mend,
+    because the schema changes in one transaction.
+
+    :param wait: seconds to wait for the database server to come up.
+    :raises NotReady: it did not come up.
+    :raises Refused: it is stamped with another environment's name.
+    """
+    wait_until_reachable(wait)
+    before = revision()
+    if before is not None:
+        _refuse_other_environment()
+    pending = before != config.head_revision()
+    if unit.dry_run:
+        return _planned(before, pending, unit)
+    if pending:
+        _upgrade(unit)
+    with unit:
+        roles.ensure_admin(unit)
+    return {
+        "revision": config.head_revision(),
+        "before": before,
+        "environment": config.environment(),
+        "changed": pending or unit.changed,
+    }
+
+
+def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
+    """What :func:`init` would do. A schema cannot be tried and rolled back on a dry run."""
+    if pending:
+        head = config.head_revision()
+        unit.record(
+            "database:schema:upgrade",
+            "database",
+            before={"revision": before},
+            after={"revision": head},
+        )
+    return {
+        "revision": before,
+        "before": before,
+        "environment": config.environment(),
+        "changed": pending,
+    }
+
+
+def _upgrade(unit: Unit) -> None:
+    import flask_migrate
+
+    bind_migrations()
+    db.session.rollback()
+    with migrating.on_behalf_of(unit):
+        flask_migrate.upgrade()
+
+
+def wait_until_reachable(seconds: float) -> None:
+    """Return once the database answers.
+
+    :raises NotReady: it has not within ``seconds``; says why.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if db.engine.dialect.name != "sqlite":
+                with db.engine.connect() as connection:
+                    connection.execute(sa.select(1))
+            return
+        except exc.OperationalError as error:
+            if time.monotonic() >= deadline:
+                raise engine.explained(error) or error from error
+            time.sleep(0.2)
+
+
+def revision() -> str | None:
+    """The revision the database is at; None before the first migration."""
+    try:
+        found = db.session.scalar(sa.text("SELECT max(version_num) FROM alembic_version"))
+    except exc.DBAPIError as error:
+        db.session.rollback()
+        if isinstance(engine.explained(error), NotReady) and _is_uninitialised(error):
+            return None
+        raise
+    return str(found) if found is not None else None
+
+
+def _is_uninitialised(error: exc.DBAPIError) -> bool:
+    explained = engine.explained(error)
+    return explained is not None and explained.hint == "flask db init"
+
+
+def _refuse_other_environment() -> None:
+    stamped = db.session.scalar(sa.select(AuditHead.environment))
+    db.session.rollback()
+    if stamped is not None and stamped != config.environment():
+        raise Refused(
+            f"this database is stamped {stamped}, and OPSAPP_ENV is {config.environment()}"
+        )
+
+
+# --- looking -----------------------------------------------------------------
+
+
+def status() -> Record:
+    """How the database is: reachable, how fast, at which revision, whose, how large.
+
+    ``ready`` is the answer: reachable, at this code's revision, of this environment.
+
+    :raises NotReady: it cannot be reached.
+    """
+    started = time.perf_counter()
+    at = revision()
+    db.session.execute(sa.select(1))
+    latency = time.perf_counter() - started
+    head = config.head_revision()
+    stamped = db.session.scalar(sa.select(AuditHead.environment)) if at == head else None
+    return {
+        "ready": at == head and stamped == config.environment(),
+        "database": db.engine.url.render_as_string(hide_password=True),
+        "latency_ms": round(latency * 1000, 1),
+        "revision": at,
+        "head": head,
+        "behind": at != head,
+        "environment": stamped,
+        "size_bytes": _size(),
+        **(_counts() if at == head else {"users": None, "roles": None, "grants": None, "events": None}),
+    }
+
+
+def _size() -> int:
+    if db.engine.dialect.name == "sqlite":
+        path = engine.sqlite_file(db.engine)
+        return sum(os.stat(p).st_size for p in (path, f"{path}-wal") if os.path.exists(p))
+    return db.session.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
+
+
+def _counts() -> dict[str, int]:
+    def count(query: sa.Select[tuple[int]]) -> int:
+        return db.session.scalar(query) or 0
+
+    counted = sa.select(sa.func.count())
+    return {
+        "users": count(counted.select_from(User).where(User.deleted_at.is_(None))),
+        "roles": count(counted.select_from(Role).where(Role.deleted_at.is_(None))),
+        "grants": count(counted.select_from(Grant).where(Grant.is_live())),
+        "events": count(sa.select(AuditHead.seq)),
+    }
+
+
+# --- copying -----------------------------------------------------------------
+
+
+def backup(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
+    """Copy the whole database into ``file`` while it is in use.
+
+    SQLite's online backup, or ``pg_dump`` in its custom format. The copy appears
+    under its name only when it is complete and on disk, readable by its owner.
+
+    :raises Conflict: the file exists and ``overwrite`` is false.
+    :raises OpsError: the copy failed; says why.
+    """
+    path = Path(file)
+    if path.exists() and not overwrite:
+        raise Conflict(f"{file} exists already", hint=f"flask db backup {file} --overwrite")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        _copy_sqlite(draft) if db.engine.dialect.name == "sqlite" else _dump_postgresql(draft)
+        _sync(draft)
+        with unit:
+            size = draft.stat().st_size
+            unit.record("database:backup:create", "database", after={"file": file, "bytes": size})
+            if not unit.dry_run:
+                draft.replace(path)
+    except OSError as error:
+        raise OpsError(f"the backup cannot be written: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return {"file": file, "bytes": size}
+
+
+def _copy_sqlite(draft: Path) -> None:
+    try:
+        with (
+            closing(db.engine.raw_connection()) as source,
+            closing(sqlite3.connect(draft)) as copy,
+        ):
+            driver = source.driver_connection
+            if driver is None:
+                raise NotReady("the database connection is closed")
+            driver.backup(copy, pages=1000)
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        raise OpsError(f"the backup failed: {error}") from error
+
+
+def _dump_postgresql(draft: Path) -> None:
+    url = db.engine.url
+    # The password goes through the environment: arguments are there for everybody to read.
+    environ = {**os.environ, **({"PGPASSWORD": str(url.password)} if url.password else {})}
+    target = url.set(drivername="postgresql", password=None).render_as_string()
+    command = ["pg_dump", "--format=custom", f"--file={draft}", f"--dbname={target}"]
+    try:
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise NotReady(
+            "pg_dump is not on the PATH", hint="install the PostgreSQL client programs"
+        ) from error
+    if done.returncode:
+        raise OpsError(f"pg_dump failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,219 @@
+"""Is this installation well? One check a function, each with advice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import clock, config, engine, invariants
+from ..errors import OpsError
+from ..extensions import db
+from ..models import AuditEvent, AuditHead, Grant
+from ..models.types import database_now
+from . import audit, database
+
+SLOW_MILLISECONDS = 100
+SKEW_SECONDS = 2
+FREE_BYTES = 200 * 1024 * 1024
+HIDDEN = "•••"
+
+Finding = dict[str, Any]
+
+
+def finding(check: str, state: str, says: str, advice: str | None = None) -> Finding:
+    """One line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
+    return {"check": check, "state": state, "says": says, "advice": advice}
+
+
+# --- settings ----------------------------------------------------------------
+
+
+def settings() -> list[dict[str, Any]]:
+    """Every setting with its value, where that comes from, and its meaning; secrets hidden."""
+    return [
+        {
+            "name": one.name,
+            "value": _shown(one),
+            "source": _source(one.name),
+            "default": one.default,
+            "meaning": one.meaning,
+        }
+        for one in config.SETTINGS
+    ]
+
+
+def _shown(one: config.Setting) -> str | None:
+    value = os.environ.get(one.name)
+    return HIDDEN if value and one.secret else value
+
+
+def _source(name: str) -> str:
+    if os.environ.get(name):
+        return "environment"
+    return "file" if os.environ.get(f"{name}_FILE") else "default"
+
+
+def check_settings() -> Iterator[Finding]:
+    """What can be said without an application: the secrets, and the files' modes."""
+    for one in config.SETTINGS:
+        if one.name.startswith(("SECRET", "SECURITY")) or one.name == "OPSAPP_AUDIT_KEY":
+            yield _check_secret(one.name)
+    yield from _check_modes(config.instance_folder())
+
+
+def _check_secret(name: str) -> Finding:
+    try:
+        config.secret(name)
+    except OpsError as error:
+        return finding(f"setting {name}", "fail", error.message, error.hint)
+    source = _source(name)
+    says = f"set, from the {source}" if source != "default" else "generated for development"
+    return finding(f"setting {name}", "ok", says)
+
+
+def _check_modes(folder: Path) -> Iterator[Finding]:
+    if not folder.exists():
+        return
+    private = [p for p in folder.rglob("*") if p.is_file()]
+    loose = [p for p in private if stat.S_IMODE(p.stat().st_mode) & 0o077]
+    if loose:
+        names = ", ".join(str(p) for p in loose[:3])
+        yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
+    else:
+        yield finding("file modes", "ok", f"{len(private)} files, none that others can read")
+
+
+# --- the application ---------------------------------------------------------
+
+
+def check_application() -> Iterator[Finding]:
+    """Every check that needs the database; one that cannot be made is a failure itself."""
+    yield _tried("database", _check_database)
+    for check, made in _CHECKS.items():
+        yield _tried(check, made)
+        db.session.rollback()
+
+
+def _tried(check: str, made: Callable[[], Finding]) -> Finding:
+    try:
+        return made()
+    except OpsError as error:
+        return finding(check, "fail", error.message, error.hint)
+    except SQLAlchemyError as error:
+        known = engine.explained(error)
+        says = known.message if known else str(error).splitlines()[0]
+        return finding(check, "fail", says, known.hint if known else None)
+
+
+def _check_database() -> Finding:
+    found = database.status()
+    slow = found["latency_ms"] > SLOW_MILLISECONDS
+    return finding(
+        "database",
+        "warn" if slow else "ok",
+        f"{found['database']} answers in {found['latency_ms']} ms",
+        "look for a slow network or a busy server" if slow else None,
+    )
+
+
+def _check_migrations() -> Finding:
+    at, head = database.revision(), config.head_revision()
+    if at == head:
+        return finding("migrations", "ok", f"at {head}")
+    return finding("migrations", "fail", f"at {at}, the code is at {head}", "flask db init")
+
+
+def _check_environment() -> Finding:
+    stamped = db.session.scalar(sa.select(AuditHead.environment))
+    named = config.environment()
+    if stamped == named:
+        return finding("environment", "ok", named)
+    return finding(
+        "environment",
+        "fail",
+        f"OPSAPP_ENV is {named}, the database is stamped {stamped}",
+        "set OPSAPP_ENV, or connect to the other database",
+    )
+
+
+def _check_administrator() -> Finding:
+    if invariants.has_administrator(db.session()):
+        return finding("administrator", "ok", "somebody can log in and administer")
+    return finding(
+        "administrator",
+        "fail",
+        "no active account with a password holds admin for ever",
+        "flask users create-admin EMAIL",
+    )
+
+
+def _check_grants() -> Finding:
+    over = (Grant.ended_at.is_(None), Grant.valid_until <= database_now())
+    count = db.session.scalar(sa.select(sa.func.count()).select_from(Grant).where(*over))
+    if not count:
+        return finding("grants", "ok", "none is past its end and unmarked")
+    return finding("grants", "warn", f"{count} past their end and unmarked", "flask roles expire")
+
+
+def _check_audit() -> Finding:
+    head = db.session.scalars(sa.select(AuditHead)).one()
+    last = db.session.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
+    if last != head.seq:
+        says = f"the head says {head.seq} events, the last one is {last}"
+        return finding("audit", "fail", says, "flask audit verify")
+    if not audit.is_genuine(head.seq):
+        return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
+    return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
+
+
+def _check_clock() -> Finding:
+    there = db.session.scalar(sa.select(database_now()))
+    skew = abs((clock.now() - there).total_seconds()) if there else 0.0
+    if skew <= SKEW_SECONDS:
+        return finding("clock", "ok", f"{skew:.1f} s from the database's")
+    return finding("clock", "warn", f"{skew:.1f} s from the database's", "run an NTP client")
+
+
+def _check_disk() -> Finding:
+    folder = Path(current_app.instance_path)
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    says = f"{free // 1024**2:,} MiB free at {folder}"
+    if free < FREE_BYTES:
+        return finding("disk", "warn", says, "make room: a full disk stops every change")
+    return finding("disk", "ok", says)
+
+
+def _check_durability() -> Finding:
+    if db.engine.dialect.name == "sqlite":
+        mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
+        if mode == "wal":
+            return finding("durability", "ok", "WAL, synchronous=FULL")
+        return finding("durability", "warn", f"journal_mode is {mode}", "flask db init")
+    names = ("fsync", "synchronous_commit", "full_page_writes")
+    off = [n for n in names if db.session.scalar(sa.text(f"SHOW {n}")) == "off"]
+    if off:
+        says = f"the server has {', '.join(off)} off: a crash loses what was acknowledged"
+        return finding("durability", "fail", says, "turn them on in postgresql.conf")
+    return finding("durability", "ok", ", ".join(f"{n} is on" for n in names))
+
+
+_CHECKS: dict[str, Callable[[], Finding]] = {
+    "migrations": _check_migrations,
+    "environment": _check_environment,
+    "administrator": _check_administrator,
+    "grants": _check_grants,
+    "audit": _check_audit,
+    "clock": _check_clock,
+    "disk": _check_disk,
+    "durability": _check_durability,
+}

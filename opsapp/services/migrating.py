@@ -1,0 +1,110 @@
+"""What a migration does besides its statements: the lock, the gate, the audit event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from flask import current_app
+
+from .. import actors, chain, clock, engine, locks
+from ..errors import OpsError
+from ..extensions import db
+from ..models import AuditHead
+from ..unit import Head, Unit, append, audit_key
+
+LOCK = "migrate"
+LOCK_SECONDS = 60
+STATEMENT_TIMEOUT = "1h"
+
+_unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
+
+
+@contextmanager
+def on_behalf_of(unit: Unit) -> Iterator[None]:
+    """Migrations run inside are recorded with this unit's actor, door and reason."""
+    token = _unit.set(unit)
+    try:
+        yield
+    finally:
+        _unit.reset(token)
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """Be the only one who migrates this database, on every host.
+
+    :raises Busy: somebody else has been migrating for a minute; says who.
+    """
+    with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
+        if db.engine.dialect.name == "sqlite":
+            engine.create_sqlite(engine.sqlite_file(db.engine))
+        yield
+
+
+def prepare(connection: sa.Connection) -> None:
+    """Set what can only be set outside of the transaction that migrates."""
+    if connection.dialect.name == "sqlite":
+        # Alembic moves a table by copying and dropping it, which foreign keys would
+        # refuse; check() looks at them before the commit. The connection is not
+        # given back to the pool, so nobody else meets it without them.
+        connection.detach()
+        driver = connection.connection.driver_connection
+        if driver is not None:
+            driver.execute("PRAGMA foreign_keys=OFF")
+
+
+def take_gate(connection: sa.Connection) -> None:
+    """Keep writing units out for as long as the schema changes."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+    if sa.inspect(connection).has_table(AuditHead.__tablename__):
+        connection.execute(sa.select(AuditHead.id).with_for_update())
+
+
+def check(connection: sa.Connection) -> None:
+    """Refuse to commit a schema change that left a foreign key pointing nowhere.
+
+    :raises OpsError: one does; SQLite only, PostgreSQL checks by itself.
+    """
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise OpsError(f"the migration leaves table {broken[0]} with a broken foreign key")
+
+
+def record_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
+    """Append the audit event of one migration step, in the step's own transaction."""
+    connection: sa.Connection = ctx.connection
+    if not sa.inspect(connection).has_table(AuditHead.__tablename__):
+        return  # This step removed the audit itself.
+    unit = _unit.get()
+    verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
+    row = {
+        "at": clock.now(),
+        "actor": (unit.actor if unit else actors.at_terminal()).record(),
+        "door": unit.door if unit else "cli",
+        "action": f"database:schema:{verb}",
+        "subject": "database",
+        "reason": unit.reason if unit else None,
+        "before": {"revision": " ".join(sorted(step.source_revision_ids)) or None},
+        "after": {"revision": " ".join(sorted(step.destination_revision_ids)) or None},
+        "correlation": unit.correlation if unit else str(uuid4()),
+    }
+    append(connection, audit_key(current_app), _head(connection), [row])
+
+
+def _head(connection: sa.Connection) -> Head:
+    """The end of the chain; the first migration begins it and stamps the environment."""
+    columns = sa.select(AuditHead.environment, AuditHead.seq, AuditHead.hash)
+    row = connection.execute(columns).one_or_none()
+    if row is not None:
+        return Head(*row)
+    environment = str(current_app.config["OPSAPP_ENV"])
+    first = {"environment": environment, "seq": 0, "hash": chain.GENESIS}
+    connection.execute(sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **first))
+    return Head(**first)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Text from elsewhere: made safe to show, refused at the door where it is hostile.
+
+A character is hostile when it moves the cursor, hides or reorders its
+neighbours or cannot be encoded: the Unicode categories Cc, Cf, Cs, Co, Cn, Zl
+and Zp. A terminal obeys them, so data must never bring them there.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from .errors import Invalid
+
+_HOSTILE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def _is_hostile(character: str) -> bool:
+    return not character.isprintable() and unicodedata.category(character) in _HOSTILE
+
+
+def _escaped(character: str) -> str:
+    point = ord(character)
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def safe(value: object) -> str:
+    r"""``value`` as text that no terminal obeys: ESC becomes the four characters ``\x1b``."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if _is_hostile(c) else c for c in text)
+
+
+def checked(value: str, field: str, *, longest: int) -> str:
+    """``value`` in Unicode form NFKC, if it is harmless.
+
+    :param field: what the person calls it; the error names it.
+    :param longest: the most characters allowed.
+    :raises Invalid: empty, too long, or with a hostile character; says which and where.
+    """
+    if len(value) > longest:
+        raise Invalid(f"{field} is {len(value):,} characters long; {longest} are allowed")
+    for position, character in enumerate(value, start=1):
+        if _is_hostile(character):
+            raise Invalid(
+                f"{field} has the character U+{ord(character):04X} at position {position},"
+                " which a terminal would obey and not show"
+            )
+    normal = unicodedata.normalize("NFKC", value).strip()
+    if not normal:
+        raise Invalid(f"{field} is empty")
+    return normal
+
+
+def canonical(value: str) -> str:
+    """The form in which two spellings of one name are equal: NFKC, case folded."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
+
+
+def shortened(value: str, longest: int = 60) -> str:
+    """``value`` made safe and cut for a message."""
+    shown = safe(value[: longest + 1])
+    return shown if len(value) <= longest else shown[:longest] + "…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """``did you mean X?`` for the known word nearest to ``word``, if one is near."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"did you mean {safe(near[0])}?" if near else None
