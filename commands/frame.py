@@ -56,22 +56,11 @@ class OpsGroup(click.Group):
         with reported([*ctx._protected_args, *ctx.args]):  # noqa: SLF001  (click's only view of what is left to parse)
             return super().invoke(ctx)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = text.did_you_mean(args[0], self.list_commands(ctx))
-            if near and "mean" not in error.message:
-                error.message = f"{error.message} {near[0].upper()}{near[1:]}"
-            raise
-
 
 @contextmanager
 def reported(args: Sequence[str]) -> Iterator[None]:
     """Turn whatever goes wrong inside into one message on stderr and an exit code."""
-    _handle_signals()
+    previous = _handle_signals()
     try:
         yield
     except Stopped as stopped:
@@ -93,13 +82,16 @@ def reported(args: Sequence[str]) -> Iterator[None]:
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
         _fail(_explained(error) or _unexpected(error), args)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
-def _handle_signals() -> None:
-    for number in STOPPING:
-        # SIGHUP is ignored under nohup, and stays so.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+def _handle_signals() -> dict[signal.Signals, Any]:
+    """Let the signals to stop raise :class:`Stopped`; returns what they did before."""
+    # SIGHUP is ignored under nohup, and stays so.
+    heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, _stop) for number in heeded}
 
 
 def _state_of_work() -> str:

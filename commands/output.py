@@ -85,10 +85,15 @@ def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
         case "csv":
             _put(_csv_lines([record]))
         case "plain":
-            shown = {name: record[name] for name in columns} if columns else record
+            shown = _chosen(record, columns)
             _put(_plain_lines(({"field": k, "value": v} for k, v in shown.items()), ()))
         case _:
             _put([_laid_out(_record_table(record, columns))])
+
+
+def _chosen(record: Record, columns: Sequence[str]) -> Record:
+    """The fields to show, of those the record has."""
+    return {name: record[name] for name in columns or record if name in record}
 
 
 def write_scalar(value: int | str, format: str) -> None:
@@ -276,7 +281,7 @@ def _record_table(record: Record, columns: Sequence[str]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    shown = {name: record[name] for name in columns or record}
+    shown = _chosen(record, columns)
     table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

@@ -7,13 +7,16 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from opsapp.errors import Invalid, Refused
 
 from .frame import is_interactive
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
 
 LONGEST = 4096
 
@@ -46,6 +49,11 @@ class Source:
         if self.stdin:
             return _from_stdin()
         return _from_file(self.file) if self.file else _from_prompt()
+
+    def shown_once(self, password: str | None, unit: Unit) -> dict[str, str]:
+        """The field that shows a generated password, if it is now somebody's."""
+        shown = self.generate and password is not None and unit.committed
+        return {"password": password} if shown and password else {}
 
 
 def password_options(command: Callable[..., Any]) -> Callable[..., Any]:

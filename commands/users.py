@@ -82,7 +82,7 @@ def create_cmd(
     made = users.create(
         email, username=username, password=password, role=role, if_exists=if_exists, unit=unit
     )
-    return {**made, "password": password if source.generate and unit.changed else None}
+    return {**made, **source.shown_once(password, unit)}
 
 
 @cli.command("create-admin")
@@ -124,7 +124,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**made, "password": password if source.generate and unit.changed else None}
+    return {**made, **source.shown_once(password, unit)}
 
 
 # --- finding -----------------------------------------------------------------
@@ -338,8 +338,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
 
     get_user(user)  # An unknown user is said before somebody types a password twice.
     password = source.read()
-    changed = users.set_password(user, password, unit=unit)
-    return {**changed, "password": password if source.generate else None}
+    return {**users.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
 
 
 @cli.command("reset-access")

@@ -198,7 +198,7 @@ def _present_names(subjects: set[str]) -> dict[str, str]:
     users = [int(s.removeprefix("user:")) for s in subjects if s.startswith("user:")]
     roles = [int(s.removeprefix("role:")) for s in subjects if s.startswith("role:")]
     found = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
-    names = {f"user:{id}": email or ERASED for id, email in found}
+    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in found}
     found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
     return names | {f"role:{id}": name for id, name in found_roles}
 
@@ -211,7 +211,7 @@ def _record(event: AuditEvent, names: _Names) -> Record:
         "door": event.door,
         "action": event.action,
         "subject": event.subject,
-        "subject_name": names.subjects.get(event.subject),
+        "subject_name": names.subjects.get(event.subject, event.subject),
         "reason": event.reason,
         "before": names.shown(event.before),
         "after": names.shown(event.after),
