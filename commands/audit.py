@@ -141,9 +141,9 @@ def verify_cmd(checkpoint: IO[str] | None) -> Record:
     Example:
       flask audit verify --checkpoint /mnt/elsewhere/audit.checkpoints
     """
-    from opsapp.services import audit
+    from opsapp.services import verification
 
-    found = audit.verify(audit.checkpoints(checkpoint) if checkpoint else ())
+    found = verification.verify(verification.checkpoints(checkpoint) if checkpoint else ())
     findings(not found["ok"])
     return found
 
@@ -157,9 +157,9 @@ def checkpoint_cmd() -> str:
     Example:
       flask audit checkpoint >> /mnt/elsewhere/audit.checkpoints
     """
-    from opsapp.services import audit
+    from opsapp.services import verification
 
-    return audit.checkpoint()
+    return verification.checkpoint()
 
 
 @cli.command("export")
@@ -194,10 +194,10 @@ def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
     Example:
       flask audit rebase --checkpoint audit.checkpoints --reason "disk lost" --yes
     """
-    from opsapp.services import audit
+    from opsapp.services import verification
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    kept = audit.checkpoints(checkpoint)
+    kept = verification.checkpoints(checkpoint)
     approve("Declare the events after the last one here as lost?", severe=True)
-    return audit.rebase(kept, unit=unit)
+    return verification.rebase(kept, unit=unit)

@@ -46,9 +46,7 @@ audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
 db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")
 doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
 completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")
-init_db = Lazy(
-    "init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db"
-)
+init_db = Lazy("init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db")
 create_admin = Lazy(
     "create-admin",
     "commands.shortcuts",

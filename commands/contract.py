@@ -27,9 +27,7 @@ ANSWERS = "opsapp.answers"
 CHANGES = "opsapp.changes"
 
 
-def answers(
-    *columns: str, page: str | None = None, app: bool = True
-) -> Callable[[Body], Body]:
+def answers(*columns: str, page: str | None = None, app: bool = True) -> Callable[[Body], Body]:
     """A command that reads: its function returns rows, one record, or a number.
 
     :param columns: the fields of the table and of plain; the others show them all.
@@ -83,9 +81,7 @@ def _page_options(command: Body) -> None:
     )(command)
 
 
-def changes(
-    *columns: str, key: str = "id", destructive: bool = False
-) -> Callable[[Body], Body]:
+def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:
     """A command that changes something: its function returns one record, or rows with ``changed``.
 
     :param columns: the fields of the table and of plain.
@@ -158,7 +154,9 @@ def _change_options(destructive: bool) -> Callable[[Body], Body]:
     ]
     if destructive:
         options += [
-            click.option("--confirm", metavar="NAME", help="The environment's name, in production."),
+            click.option(
+                "--confirm", metavar="NAME", help="The environment's name, in production."
+            ),
             click.option("--yes", is_flag=True, help="Do not ask."),
         ]
 
@@ -227,4 +225,3 @@ def _exit_with_findings() -> None:
     ctx = click.get_current_context()
     if ctx.meta.get("opsapp.findings"):
         ctx.exit(FINDINGS)
-

@@ -29,7 +29,7 @@ class DatabaseGroup(OpsGroup):
             return ours
         from flask_migrate.cli import db
 
-        found = db.commands.get(name)
+        found: click.Command | None = db.commands.get(name)
         if found is not None and not ctx.resilient_parsing:
             _bind(ctx)
         return found

@@ -230,7 +230,7 @@ def approve(question: str, *, severe: bool = False) -> None:
 
     ctx = click.get_current_context()
     if ctx.params["dry_run"]:
-        return
+        return None
     if severe and environment() == PRODUCTION:
         return _approve_by_name(question, environment(), ctx.params["confirm"])
     if ctx.params["yes"]:
@@ -245,9 +245,7 @@ def approve(question: str, *, severe: bool = False) -> None:
 def _approve_by_name(question: str, name: str, given: str | None) -> None:
     if given is None:
         if not is_interactive():
-            raise Refused(
-                f"{question} This is {name}", hint=f"repeat it with --confirm {name}"
-            )
+            raise Refused(f"{question} This is {name}", hint=f"repeat it with --confirm {name}")
         given = click.prompt(f"{text.safe(question)} Type {name} to go on", err=True)
     if given != name:
         raise Refused(f"{text.shortened(given)} is not {name}; nothing was changed")

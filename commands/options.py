@@ -32,7 +32,7 @@ def duration(value: str) -> timedelta | None:
     return sum((int(count) * UNITS[unit] for count, unit in parts), timedelta())
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[timedelta]):
     """``90d``, ``8h``, ``1h30m``; the units are s, m, h, d and w."""
 
     name = "duration"
@@ -48,7 +48,7 @@ class Duration(click.ParamType):
         return found
 
 
-class When(click.ParamType):
+class When(click.ParamType[datetime]):
     """A moment: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
 
     Without a zone it is UTC. A date alone means its first moment, or with
@@ -84,15 +84,13 @@ class When(click.ParamType):
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-class Name(click.ParamType):
+class Name(click.ParamType[str]):
     """A name that the shell completes from the database; looked up by the service."""
 
     def __init__(self, kind: str) -> None:
         self.name = kind
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return str(value)
 
     def shell_complete(

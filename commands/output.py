@@ -51,9 +51,7 @@ def picked(rows: Iterable[Record], fields: str | None) -> Iterator[Record]:
 def _field(row: Record, name: str) -> Any:
     if name not in row:
         near = did_you_mean(name, row)
-        raise Invalid(
-            f"no field {shortened(name)}; there are {', '.join(row)}", hint=near
-        )
+        raise Invalid(f"no field {shortened(name)}; there are {', '.join(row)}", hint=near)
     return row[name]
 
 
@@ -120,7 +118,9 @@ def _put(pieces: Iterable[str]) -> None:
         leave_stdout()
         if is_gone(error):
             raise
-        raise OutputFailed(f"the answer could not be written ({error.strerror}); {_work()}") from error
+        raise OutputFailed(
+            f"the answer could not be written ({error.strerror}); {_work()}"
+        ) from error
 
 
 def _work() -> str:
@@ -240,9 +240,7 @@ def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
         numeric = bool(rows) and all(_is_number(row[name]) for row in rows)
-        table.add_column(
-            Text(safe(name)), justify="right" if numeric else "left", overflow="fold"
-        )
+        table.add_column(Text(safe(name)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_text(row[name]) for name in columns))
     return table
@@ -285,10 +283,14 @@ def _record_table(record: Record, columns: Sequence[str]) -> Any:
     table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    below = []
+    below: list[Any] = []
     for name, value in shown.items():
         if _is_rows(value):
-            below += [Text(""), Text(safe(name), style="bold"), Padding(_table(value, list(value[0])), (0, 0, 0, 2))]
+            below += [
+                Text(""),
+                Text(safe(name), style="bold"),
+                Padding(_table(value, list(value[0])), (0, 0, 0, 2)),
+            ]
         else:
             table.add_row(Text(safe(name)), _text(value))
     return Group(table, *below)

@@ -64,7 +64,9 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         quiet = click.get_current_context().params["quiet"]
         if generate_password and quiet:
-            raise Invalid("-q would hide the only sight of the password that --generate-password makes")
+            raise Invalid(
+                "-q would hide the only sight of the password that --generate-password makes"
+            )
         source = Source(password_stdin, password_file, generate_password)
         return command(source=source, **given)
 

@@ -86,9 +86,7 @@ def create_cmd(
     """
     from opsapp.services import roles
 
-    return roles.create(
-        name, description=description, allow=allow, if_exists=if_exists, unit=unit
-    )
+    return roles.create(name, description=description, allow=allow, if_exists=if_exists, unit=unit)
 
 
 @cli.command("update")
@@ -131,9 +129,7 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
 
 @cli.command("allow")
 @click.argument("role", type=ROLE)
-@click.argument(
-    "permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True
-)
+@click.argument("permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True)
 @changes(*ROLE_SHOWN, key="name")
 def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     """Add permissions to a role.
@@ -149,9 +145,7 @@ def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 
 @cli.command("deny")
 @click.argument("role", type=ROLE)
-@click.argument(
-    "permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True
-)
+@click.argument("permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True)
 @changes(*ROLE_SHOWN, key="name")
 def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     """Take permissions away from a role.

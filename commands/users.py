@@ -76,9 +76,7 @@ def create_cmd(
 
     if no_password and source.given:
         raise Invalid("--no-password goes with no other password option")
-    password = (
-        source.read() if not no_password and users.needs_password(email, if_exists) else None
-    )
+    password = source.read() if not no_password and users.needs_password(email, if_exists) else None
     made = users.create(
         email, username=username, password=password, role=role, if_exists=if_exists, unit=unit
     )
@@ -235,9 +233,9 @@ def show_cmd(user: str) -> dict[str, Any]:
     Example:
       flask users show ada@example.com
     """
-    from opsapp.services import users
+    from opsapp.services import records
 
-    return users.detail(user)
+    return records.detail(user)
 
 
 @cli.command("can")
@@ -292,9 +290,9 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
     Example:
       flask users activate ada@example.com
     """
-    from opsapp.services.users import activate
+    from opsapp.services import signin
 
-    return activate(users, unit=unit)
+    return signin.activate(users, unit=unit)
 
 
 @cli.command("deactivate")
@@ -311,15 +309,14 @@ def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[d
       flask users deactivate ada@example.com
       flask users deactivate --idle-for 90d --without-role admin --yes
     """
-    from opsapp.services import listing
-    from opsapp.services.users import deactivate, deactivate_where
+    from opsapp.services import listing, signin
 
     if bool(users) == (chosen != listing.Filter()):
         raise Invalid("name the users, or say which by a filter such as --idle-for 90d")
     if users:
-        return deactivate(users, unit=unit)
+        return signin.deactivate(users, unit=unit)
     approve(f"Deactivate the {listing.count_active(chosen)} active accounts of this filter?")
-    return deactivate_where(chosen.criteria(), unit=unit)
+    return signin.deactivate_where(chosen.criteria(), unit=unit)
 
 
 @cli.command("set-password")
@@ -333,12 +330,12 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
     Example:
       flask users set-password ada@example.com --password-file ada.password
     """
-    from opsapp.services import users
+    from opsapp.services import signin
     from opsapp.services.lookup import get_user
 
     get_user(user)  # An unknown user is said before somebody types a password twice.
     password = source.read()
-    return {**users.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
+    return {**signin.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
 
 
 @cli.command("reset-access")
@@ -353,11 +350,11 @@ def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
     Example:
       flask users reset-access ada@example.com --yes
     """
-    from opsapp.services import users
+    from opsapp.services import signin
     from opsapp.services.lookup import get_user
 
     approve(f"End every session of {get_user(user).email} and take off its second factor?")
-    return users.reset_access(user, unit=unit)
+    return signin.reset_access(user, unit=unit)
 
 
 @cli.command("unlock")
@@ -370,9 +367,9 @@ def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
     Example:
       flask users unlock ada@example.com
     """
-    from opsapp.services import users
+    from opsapp.services import signin
 
-    return users.unlock(user, unit=unit)
+    return signin.unlock(user, unit=unit)
 
 
 @cli.command("delete")

@@ -41,11 +41,10 @@ def run_offline() -> None:
 
 @contextmanager
 def _connection(changing: bool) -> Iterator[sa.Connection]:
-    with migrating.lock() if changing else nullcontext():
-        with target.engine.connect() as connection:
-            if changing:
-                migrating.prepare(connection)
-            yield connection.execution_options(writing=changing)
+    with migrating.lock() if changing else nullcontext(), target.engine.connect() as connection:
+        if changing:
+            migrating.prepare(connection)
+        yield connection.execution_options(writing=changing)
 
 
 def run_online() -> None:

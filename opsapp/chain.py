@@ -18,9 +18,7 @@ from .clock import rfc3339
 GENESIS = "0" * 64
 """What the first event names as its predecessor."""
 
-Columns = tuple[
-    int, datetime, str, str, str, str, str | None, str | None, str | None, str
-]
+Columns = tuple[int, datetime, str, str, str, str, str | None, str | None, str | None, str]
 """seq, at, actor, door, action, subject, reason, before, after, correlation: as stored."""
 
 

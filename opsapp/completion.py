@@ -17,7 +17,8 @@ LIMIT = 50
 SECONDS = 0.2
 
 _QUERIES = {
-    "user": "SELECT email FROM users WHERE email >= :start AND email < :end ORDER BY email LIMIT :limit",
+    "user": "SELECT email FROM users WHERE email >= :start AND email < :end"
+    " ORDER BY email LIMIT :limit",
     "role": "SELECT name FROM roles WHERE deleted_at IS NULL AND name >= :start AND name < :end"
     " ORDER BY name LIMIT :limit",
 }

@@ -43,7 +43,8 @@ SETTINGS = (
     ),
     Setting(
         "OPSAPP_DATABASE_URL",
-        "The database: sqlite:///FILE or postgresql://USER@HOST/NAME. DATABASE_URL is read after it.",
+        "The database: sqlite:///FILE or postgresql://USER@HOST/NAME."
+        " DATABASE_URL is read where it is not set.",
         "opsapp.sqlite in the instance folder",
         secret=True,
     ),

@@ -104,9 +104,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def _name_connection(
-    _dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
-) -> None:
+def _name_connection(_dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> None:
     # PostgreSQL cuts names at 63 bytes; the end of a label says less than its start.
     params["application_name"] = application_name.get()[:63]
 

@@ -44,7 +44,11 @@ def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _take_flock(descriptor, name, wait)
-        holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": clock.rfc3339(clock.now())}
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": clock.rfc3339(clock.now()),
+        }
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
         yield

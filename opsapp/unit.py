@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from blinker import Signal
+from blinker import NamedSignal
 from flask import Flask, current_app
 from sqlalchemy import event, exc
 from sqlalchemy import orm as so
@@ -91,7 +91,7 @@ class Unit(AbstractContextManager["Unit"]):
         """The last audit event's number, once it is committed."""
         self._depth = 0
         self._personal: list[PersonalValue] = []
-        self._announcements: list[tuple[Signal, dict[str, Any]]] = []
+        self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
 
     @property
     def changed(self) -> bool:
@@ -117,7 +117,7 @@ class Unit(AbstractContextManager["Unit"]):
         """
         self.recorded.append(Recorded(action, subject, before, after))
 
-    def announce(self, signal: Signal, **payload: Any) -> None:
+    def announce(self, signal: NamedSignal, **payload: Any) -> None:
         """Send ``signal`` once the change is committed."""
         self._announcements.append((signal, payload))
 
@@ -270,9 +270,7 @@ def take_gate(session: so.Session) -> Head:
     return head
 
 
-def append(
-    connection: sa.Connection, key: bytes, head: Head, rows: list[dict[str, Any]]
-) -> None:
+def append(connection: sa.Connection, key: bytes, head: Head, rows: list[dict[str, Any]]) -> None:
     """Write ``rows`` as the next events of the chain and move ``head`` to its new end.
 
     The caller holds the gate. Rows have every column but seq, previous and hash.

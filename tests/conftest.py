@@ -92,8 +92,11 @@ def postgres() -> Iterator[str]:
     server = get_server(folder / "data", cleanup_mode="stop")
     os.environ["PATH"] = f"{_server_programs()}:{os.environ['PATH']}"
     try:
-        yield make_url(server.get_uri()).set(database="{}").render_as_string(False).replace(
-            "%7B%7D", "{}"
+        yield (
+            make_url(server.get_uri())
+            .set(database="{}")
+            .render_as_string(False)
+            .replace("%7B%7D", "{}")
         )
     finally:
         server.cleanup()
@@ -124,9 +127,7 @@ _numbers = iter(range(1_000_000))
 
 
 @pytest.fixture
-def empty_database(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Database]:
+def empty_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database that nobody has initialised."""
     instance = tmp_path / "instance"
     instance.mkdir(mode=0o700)

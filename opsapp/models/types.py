@@ -70,4 +70,3 @@ def _server_now(element: database_now, compiler: Any, **options: Any) -> str:
 @compiles(database_now, "sqlite")
 def _sqlite_now(element: database_now, compiler: Any, **options: Any) -> str:
     return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-

@@ -11,7 +11,7 @@ from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
 from . import grants
 from .lookup import get_user, role_names
-from .users import status
+from .records import status
 
 Record = dict[str, Any]
 
@@ -66,7 +66,7 @@ def _because(giving: Grant | None, state: str) -> str:
 
 
 def role_matrix() -> list[Record]:
-    """A row for each permission that any role holds or the code declares; a column for each role."""
+    """A row for each permission that a role holds or the code declares; a column for each role."""
     living = db.session.scalars(
         sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name)
     ).all()

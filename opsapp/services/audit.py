@@ -1,8 +1,7 @@
-"""The audit: read it, verify its chain, and tie it to a checkpoint kept elsewhere."""
+"""The audit: who did what, read from the chain of events."""
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,20 +9,16 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
-from .. import chain, clock, text
+from .. import text
 from ..actors import Actor
-from ..errors import Invalid, NotFound
+from ..errors import NotFound
 from ..extensions import db
-from ..models import AuditEvent, AuditHead, PersonalValue, Role, User
-from ..unit import Unit, audit_key
+from ..models import AuditEvent, PersonalValue, Role, User
 from .lookup import find_user, unknown_user
 
 CHUNK = 2000
 ERASED = "[erased]"
-FORMAT = "opsapp-audit/1"
-REBASE = "audit:chain:rebase"
 
 Record = dict[str, Any]
 
@@ -57,7 +52,7 @@ class Filter:
             chosen.append(AuditEvent.at <= self.until)
         if self.actor:
             part = json.dumps(self.actor)
-            chosen.append(_raw(AuditEvent.actor).contains(part, autoescape=True))
+            chosen.append(as_stored(AuditEvent.actor).contains(part, autoescape=True))
         if self.action:
             begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
             chosen.append((AuditEvent.action == self.action) | begins)
@@ -68,7 +63,7 @@ class Filter:
         return chosen
 
 
-def _raw(column: Any) -> Any:
+def as_stored(column: Any) -> Any:
     """A JSON column as the text that is stored and hashed."""
     return sa.type_coerce(column, sa.Text)
 
@@ -98,7 +93,7 @@ def _roles_called(name: str) -> list[str]:
 
 def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
     """The condition that a batch's event names this account among its ids."""
-    ids = _raw(AuditEvent.after)
+    ids = as_stored(AuditEvent.after)
     if db.engine.dialect.name == "sqlite":
         each = sa.func.json_each(ids, "$.ids").table_valued("value")
     else:
@@ -138,7 +133,7 @@ def since(seq: int, chosen: Filter) -> Iterator[Record]:
     return _streamed(sa.select(AuditEvent).where(*newer).order_by(AuditEvent.seq))
 
 
-def _streamed(query: sa.Select[tuple[AuditEvent]]) -> Iterator[Record]:
+def _streamed(query: sa.Select[AuditEvent]) -> Iterator[Record]:
     rows = db.session.scalars(query, execution_options={"yield_per": CHUNK})
     for part in rows.partitions():
         names = _Names.of(part)
@@ -171,10 +166,10 @@ class _Names:
     @classmethod
     def of(cls, page: Iterable[AuditEvent]) -> _Names:
         page = list(page)
-        tokens = {t for event in page for side in (event.before, event.after) for t in _tokens(side)}
-        stored = sa.select(PersonalValue.token, PersonalValue.value)
-        values = db.session.execute(stored.where(PersonalValue.token.in_(tokens))).all()
-        return cls(dict(map(tuple, values)), _present_names({event.subject for event in page}))
+        tokens = {
+            t for event in page for side in (event.before, event.after) for t in _tokens(side)
+        }
+        return cls(_personal_values(tokens), _present_names({event.subject for event in page}))
 
     def shown(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
@@ -191,6 +186,13 @@ def _is_token(value: Any) -> bool:
 
 def _tokens(side: dict[str, Any] | None) -> list[str]:
     return [value["personal"] for value in (side or {}).values() if _is_token(value)]
+
+
+def _personal_values(tokens: Iterable[str]) -> dict[str, str]:
+    """The values behind the tokens that are not erased."""
+    stored = sa.select(PersonalValue.token, PersonalValue.value)
+    rows = db.session.execute(stored.where(PersonalValue.token.in_(tokens)))
+    return {row.token: row.value for row in rows}
 
 
 def _present_names(subjects: set[str]) -> dict[str, str]:
@@ -226,33 +228,31 @@ def export(chosen: Filter | None = None) -> Iterator[Record]:
     with the key can verify the chain from the export alone.
     """
     criteria = chosen.criteria() if chosen else []
-    for page in _pages(criteria):
+    for page in pages(criteria):
         tokens = [t for row in page for side in (row.before, row.after) for t in _tokens_in(side)]
-        stored = sa.select(PersonalValue.token, PersonalValue.value)
-        values = dict(
-            map(tuple, db.session.execute(stored.where(PersonalValue.token.in_(tokens))))
-        )
+        values = _personal_values(tokens)
         for row in page:
             named = [*_tokens_in(row.before), *_tokens_in(row.after)]
-            yield {**row._mapping, "personal": {t: values.get(t, ERASED) for t in named}}
+            stored = row._mapping  # noqa: SLF001  (SQLAlchemy documents this name)
+            yield {**stored, "personal": {t: values.get(t, ERASED) for t in named}}
 
 
 def _tokens_in(stored: str | None) -> list[str]:
     return _tokens(json.loads(stored)) if stored and '"personal":' in stored else []
 
 
-def _pages(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Any]:
+def pages(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Any]:
     """The chain as stored, in order, a chunk at a time: flat memory however long it is."""
     columns = (
         AuditEvent.seq,
         AuditEvent.at,
-        _raw(AuditEvent.actor).label("actor"),
+        as_stored(AuditEvent.actor).label("actor"),
         AuditEvent.door,
         AuditEvent.action,
         AuditEvent.subject,
         AuditEvent.reason,
-        _raw(AuditEvent.before).label("before"),
-        _raw(AuditEvent.after).label("after"),
+        as_stored(AuditEvent.before).label("before"),
+        as_stored(AuditEvent.after).label("after"),
         AuditEvent.correlation,
         AuditEvent.previous,
         AuditEvent.hash,
@@ -260,230 +260,3 @@ def _pages(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Any]:
     query = sa.select(*columns).where(*criteria).order_by(AuditEvent.seq)
     result = db.session.execute(query, execution_options={"yield_per": CHUNK})
     yield from result.partitions()
-
-
-# --- verifying ---------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """What the chain was at a moment; kept elsewhere, it shows a cut or an older copy."""
-
-    chain: str
-    seq: int
-    hash: str
-    at: str
-
-    def line(self, key: bytes) -> str:
-        """The signed line to keep."""
-        return f"{self._body()} {chain.signature(key, self._body())}"
-
-    def _body(self) -> str:
-        return f"{FORMAT} {self.chain} {self.seq} {self.hash} {self.at}"
-
-    @classmethod
-    def parse(cls, line: str, key: bytes) -> Checkpoint:
-        """The checkpoint of a line.
-
-        :raises Invalid: it is not one, or its signature is not of this key.
-        """
-        words = line.split()
-        if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
-            raise Invalid(f"not a checkpoint line: {text.shortened(line)}")
-        found = cls(words[1], int(words[2]), words[3], words[4])
-        if not hmac.compare_digest(chain.signature(key, found._body()), words[5]):
-            raise Invalid(f"checkpoint {found.seq}: the signature is not of this audit key")
-        return found
-
-
-def checkpoint() -> str:
-    """The line that says what the chain is now, signed with the audit key."""
-    head = _head()
-    key = audit_key(current_app)
-    return Checkpoint(head.chain, head.seq, head.hash, clock.rfc3339(clock.now())).line(key)
-
-
-def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
-    """The checkpoints of a file's lines; empty ones are passed over.
-
-    :raises Invalid: a line is not a checkpoint of this key, or there is none.
-    """
-    key = audit_key(current_app)
-    found = [Checkpoint.parse(line, key) for line in lines if line.strip()]
-    if not found:
-        raise Invalid("the checkpoint file holds no checkpoint")
-    return found
-
-
-def _head() -> AuditHead:
-    return db.session.scalars(sa.select(AuditHead)).one()
-
-
-@dataclass(slots=True)
-class _Walk:
-    """The state of reading the chain from its start."""
-
-    key: bytes
-    seq: int = 0
-    hash: str = chain.GENESIS
-    broken: tuple[int, str, str] | None = None
-
-    def step(self, row: Any) -> bool:
-        """Follow the chain over one event; False where it breaks."""
-        *columns, previous, stored = row
-        seq = columns[0]
-        if seq != self.seq + 1:
-            self.broken = (self.seq + 1, "missing", f"event {self.seq + 1} is not there")
-        elif previous != self.hash:
-            self.broken = (seq, "replaced", f"event {seq} does not follow on event {seq - 1}")
-        elif chain.link(self.key, previous, tuple(columns)) != stored:
-            self.broken = (seq, "edited", f"event {seq} is not what was written")
-        else:
-            self.seq, self.hash = seq, stored
-            return True
-        return False
-
-
-def verify(kept: Iterable[Checkpoint] = ()) -> Record:
-    """Read the whole chain and say whether it holds, or where it first breaks and how.
-
-    ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
-    ``replaced``, ``cut`` (the tail is gone), ``extended`` (events without the
-    head), ``personal`` (a name beside the chain was exchanged); and against a
-    checkpoint ``cut``, ``rewritten`` (another history) or ``another-chain``.
-    ``gaps`` are the restores that somebody declared.
-    """
-    kept = sorted(kept, key=lambda one: one.seq)
-    head = _head()
-    walk = _Walk(audit_key(current_app))
-    wanted = {one.seq for one in kept}
-    hashes = {0: chain.GENESIS}
-    for page in _pages([]):
-        for row in page:
-            if not walk.step(row):
-                break
-            if walk.seq in wanted:
-                hashes[walk.seq] = walk.hash
-        if walk.broken:
-            break
-    gaps = _declared_gaps()
-    broken = (
-        walk.broken or _head_break(walk, head) or _kept_break(kept, hashes, head, gaps) or _personal()
-    )
-    seq, kind, says = broken or (None, None, "the chain holds")
-    return {
-        "ok": broken is None,
-        "events": walk.seq,
-        "head": walk.hash,
-        "first_bad_seq": seq,
-        "break": kind,
-        "says": says,
-        "checkpoints": len(kept),
-        "gaps": gaps,
-    }
-
-
-def is_genuine(seq: int) -> bool:
-    """Whether one event is what was written, by its own hash and the one it names before it."""
-    if seq == 0:
-        return True
-    row = next(_pages([AuditEvent.seq == seq]))[0]
-    *columns, previous, stored = row
-    return chain.link(audit_key(current_app), previous, tuple(columns)) == stored
-
-
-Break = tuple[int | None, str, str]
-
-
-def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
-    if head.seq > walk.seq:
-        return (walk.seq + 1, "cut", f"the head says {head.seq} events, {walk.seq} are there")
-    if head.seq < walk.seq:
-        return (head.seq + 1, "extended", f"the head says {head.seq} events, {walk.seq} are there")
-    if head.hash != walk.hash:
-        return (head.seq, "replaced", "the head's hash is not that of the last event")
-    return None
-
-
-def _kept_break(
-    kept: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
-) -> Break | None:
-    for one in kept:
-        if one.chain != head.chain:
-            return (None, "another-chain", f"checkpoint {one.seq} is of another database")
-        if hashes.get(one.seq) == one.hash or _is_declared(one, gaps):
-            continue
-        if one.seq > head.seq:
-            return (
-                head.seq + 1,
-                "cut",
-                f"the checkpoint of {one.at} has {one.seq} events, {head.seq} are there:"
-                " the tail was cut or an older copy restored",
-            )
-        return (one.seq, "rewritten", f"event {one.seq} is not the one of the checkpoint")
-    return None
-
-
-def _is_declared(one: Checkpoint, gaps: list[Record]) -> bool:
-    return any(gap["restored_seq"] < one.seq <= gap["lost_seq"] for gap in gaps)
-
-
-def _declared_gaps() -> list[Record]:
-    declared = sa.select(AuditEvent).where(AuditEvent.action == REBASE).order_by(AuditEvent.seq)
-    return [
-        {
-            "restored_seq": (event.after or {})["restored_seq"],
-            "lost_seq": (event.after or {})["lost_seq"],
-            "declared_by": Actor(**event.actor).label(),
-            "declared_at": event.at,
-            "reason": event.reason,
-            "seq": event.seq,
-        }
-        for event in db.session.scalars(declared)
-    ]
-
-
-def _personal() -> Break | None:
-    """A personal value whose token is not its own, if there is one."""
-    key = audit_key(current_app)
-    stored = sa.select(PersonalValue.token, PersonalValue.salt, PersonalValue.value)
-    rows = db.session.execute(stored, execution_options={"yield_per": CHUNK})
-    for token, salt, value in rows:
-        if chain.personal_token(key, salt, value) != token:
-            return (None, "personal", f"the personal value {token} is not what was written")
-    return None
-
-
-def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
-    """Declare that the database was restored from an older copy.
-
-    Writes an event that names what was lost, by the newest checkpoint kept
-    elsewhere; from then on :func:`verify` reports a gap with its author. A
-    checkpoint that the chain still meets, or a gap declared before, changes nothing.
-
-    :raises Invalid: the checkpoint is of another database.
-    """
-    with unit:
-        head = _head()
-        kept = sorted(kept, key=lambda one: one.seq)
-        if any(one.chain != head.chain for one in kept):
-            raise Invalid("a checkpoint is of another database")
-        gaps = _declared_gaps()
-        lost = [one for one in kept if not _is_met(one) and not _is_declared(one, gaps)]
-        if not lost:
-            return {"lost_seq": None, "restored_seq": None}
-        after = {
-            "lost_seq": lost[-1].seq,
-            "lost_hash": lost[-1].hash,
-            # Nothing is known of what happened after the last checkpoint that is met.
-            "restored_seq": min(head.seq, lost[0].seq - 1),
-        }
-        unit.record(REBASE, "audit", after=after)
-        return {"lost_seq": after["lost_seq"], "restored_seq": after["restored_seq"]}
-
-
-def _is_met(one: Checkpoint) -> bool:
-    if one.seq == 0:
-        return one.hash == chain.GENESIS
-    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == one.seq))
-    return hash == one.hash

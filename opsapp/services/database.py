@@ -31,9 +31,7 @@ def bind_migrations() -> None:
     from flask_migrate import Migrate
 
     if "migrate" not in this_app().extensions:
-        Migrate(directory=str(config.migrations_folder())).init_app(
-            this_app(), db
-        )
+        Migrate(directory=str(config.migrations_folder())).init_app(this_app(), db)
 
 
 def init(*, wait: float = 0, unit: Unit) -> Record:
@@ -98,17 +96,19 @@ def wait_until_reachable(seconds: float) -> None:
 
     :raises NotReady: it has not within ``seconds``; says why.
     """
+    if db.engine.dialect.name == "sqlite":
+        return  # A file is there, or is made.
     deadline = time.monotonic() + seconds
     while True:
         try:
-            if db.engine.dialect.name != "sqlite":
-                with db.engine.connect() as connection:
-                    connection.execute(sa.select(1))
-            return
+            with db.engine.connect() as connection:
+                connection.execute(sa.select(1))
         except exc.OperationalError as error:
             if time.monotonic() >= deadline:
                 raise engine.explained(error) or error from error
             time.sleep(0.2)
+        else:
+            return
 
 
 def revision() -> str | None:
@@ -162,19 +162,23 @@ def status() -> Record:
         "behind": at != head,
         "environment": stamped,
         "size_bytes": _size(),
-        **(_counts() if at == head else {"users": None, "roles": None, "grants": None, "events": None}),
+        **(
+            _counts()
+            if at == head
+            else {"users": None, "roles": None, "grants": None, "events": None}
+        ),
     }
 
 
 def _size() -> int:
     if db.engine.dialect.name == "sqlite":
         path = engine.sqlite_file(db.engine)
-        return sum(os.stat(p).st_size for p in (path, f"{path}-wal") if os.path.exists(p))
+        return sum(p.stat().st_size for p in (Path(path), Path(f"{path}-wal")) if p.exists())
     return db.session.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
 
 
 def _counts() -> dict[str, int]:
-    def count(query: sa.Select[tuple[int]]) -> int:
+    def count(query: sa.Select[int]) -> int:
         return db.session.scalar(query) or 0
 
     counted = sa.select(sa.func.count())

@@ -18,7 +18,7 @@ from ..errors import OpsError
 from ..extensions import db
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
-from . import audit, database
+from . import database, verification
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
@@ -169,7 +169,7 @@ def _check_audit() -> Finding:
     if last != head.seq:
         says = f"the head says {head.seq} events, the last one is {last}"
         return finding("audit", "fail", says, "flask audit verify")
-    if not audit.is_genuine(head.seq):
+    if not verification.is_genuine(head.seq):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
     return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
 

@@ -47,7 +47,7 @@ def of_user(user_id: int) -> Sequence[Grant]:
     return db.session.scalars(_every().where(Grant.user_id == user_id)).all()
 
 
-def _every() -> sa.Select[tuple[Grant]]:
+def _every() -> sa.Select[Grant]:
     return (
         sa.select(Grant)
         .options(so.joinedload(Grant.role), so.joinedload(Grant.user))
@@ -56,7 +56,7 @@ def _every() -> sa.Select[tuple[Grant]]:
 
 
 def record(grant: Grant) -> Record:
-    """The public form of a grant; ``state`` is ``live``, ``expired``, ``revoked`` or ``replaced``."""
+    """The public form of a grant; its state is live, expired, revoked or replaced."""
     state = grant.ended_how or "live"
     if state == "live" and grant.valid_until and grant.valid_until <= clock.now():
         state = "expired"
@@ -170,9 +170,7 @@ def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple
 def _open(role: Role, user: User) -> Grant | None:
     """The grant that is not marked as ended; it may be past its end."""
     return db.session.scalar(
-        _every().where(
-            Grant.user_id == user.id, Grant.role_id == role.id, Grant.ended_at.is_(None)
-        )
+        _every().where(Grant.user_id == user.id, Grant.role_id == role.id, Grant.ended_at.is_(None))
     )
 
 

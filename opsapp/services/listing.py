@@ -20,7 +20,7 @@ from ..extensions import db
 from ..models import Grant, Role, User
 from . import grants
 from .lookup import get_role
-from .users import record
+from .records import user_record
 
 STATUSES = ("active", "inactive", "locked", "deleted")
 SORTS: dict[str, Any] = {
@@ -190,4 +190,4 @@ def _page(
 
 def _records(page: Sequence[Any]) -> Iterator[Record]:
     names = grants.role_names_of([row.id for row in page])
-    return (record(row, names.get(row.id, [])) for row in page)
+    return (user_record(row, names.get(row.id, [])) for row in page)

@@ -53,7 +53,7 @@ def _holders() -> dict[int, int]:
         .where(Grant.is_live(), User.deleted_at.is_(None))
         .group_by(Grant.role_id)
     )
-    return {role_id: count for role_id, count in db.session.execute(counted)}
+    return {row[0]: row[1] for row in db.session.execute(counted)}
 
 
 def listing() -> list[Record]:
@@ -135,7 +135,11 @@ def update(
         wanted["description"] = _clean_description(description)
     with unit:
         # After a rename the old name is gone; the new one tells that it is done.
-        role = find_role(name) or (find_role(wanted["name"]) if "name" in wanted else None) or get_role(name)
+        role = (
+            find_role(name)
+            or (find_role(wanted["name"]) if "name" in wanted else None)
+            or get_role(name)
+        )
         before = {key: getattr(role, key) for key in wanted if getattr(role, key) != wanted[key]}
         if "name" in before:
             _refuse_builtin(role, "renamed")

@@ -1,10 +1,8 @@
-"""Accounts: create, show, change, deactivate, delete."""
+"""Accounts: create, change, delete."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
@@ -13,73 +11,16 @@ from .. import chain, clock, signals, text
 from ..errors import Conflict, Invalid
 from ..extensions import db
 from ..models import ADMIN, PersonalValue, User
-from ..models.users import new_uniquifier
 from ..unit import Unit, audit_key
 from . import grants, passwords
 from .lookup import find_user, get_role, get_user, unknown_user
+from .records import user_record
+from .signin import set_active, store_password
 
 LONGEST_EMAIL = 254
 LONGEST_USERNAME = 64
-EVENT_EACH = 100
-"""Up to so many accounts, a bulk change writes an event for each; above, one a batch."""
-BATCH = 500
 
 Record = dict[str, Any]
-T = TypeVar("T")
-
-
-# --- records -----------------------------------------------------------------
-
-
-def status(user: User) -> str:
-    """``deleted``, ``inactive``, ``locked`` or ``active``."""
-    if user.deleted_at:
-        return "deleted"
-    if not user.active:
-        return "inactive"
-    return "locked" if user.locked_until and user.locked_until > clock.now() else "active"
-
-
-def record(user: User, roles: Sequence[str] | None = None) -> Record:
-    """The public form of an account; no hash, token or secret is in it."""
-    return {
-        "id": user.id,
-        "email": user.email,
-        "username": user.username,
-        "status": status(user),
-        "roles": grants.role_names(user.id) if roles is None else list(roles),
-        "two_factor": user.tf_primary_method is not None,
-        "created_at": user.created_at,
-        "last_seen_at": user.idle_since if user.login_count else None,
-    }
-
-
-def detail(reference: str) -> Record:
-    """Everything an operator may know of an account, deleted ones included by id.
-
-    :raises NotFound: there is no such account.
-    """
-    user = find_user(reference)
-    if user is None:
-        raise unknown_user(reference)
-    return {
-        **record(user),
-        "has_password": user.password is not None,
-        "confirmed_at": user.confirmed_at,
-        "login_count": user.login_count,
-        "failed_logins": user.failed_logins,
-        "locked_until": user.locked_until,
-        "updated_at": user.updated_at,
-        "deleted_at": user.deleted_at,
-        "permissions": _permissions(user),
-        "grants": [grants.record(grant) for grant in grants.of_user(user.id)],
-    }
-
-
-def _permissions(user: User) -> list[str]:
-    if any(role.name == ADMIN for role in user.roles):
-        return ["*"]
-    return sorted({name for role in user.roles for name in role.permissions})
 
 
 # --- checking input ----------------------------------------------------------
@@ -148,7 +89,7 @@ def create(
                 f"user {email} exists already, with id {user.id}",
                 hint=f"flask users show {user.id}",
             )
-        return record(user)
+        return user_record(user)
 
 
 def _insert(email: str, username: str | None, hashed: str | None, unit: Unit) -> User:
@@ -217,13 +158,13 @@ def create_admin(
     hashed = passwords.hashed(password, user=existing) if replace and password else None
     with unit:
         user = get_user(email)
-        _set_active(user, True, unit)
+        set_active(user, True, unit)
         if hashed:
-            _store_password(user, hashed, unit)
+            store_password(user, hashed, unit)
         if username:
             _rename(user, {"username": clean_username(username)}, unit)
         grants.give(get_role(ADMIN), user, until=None, unit=unit)
-        return record(user)
+        return user_record(user)
 
 
 def needs_password(email: str, if_exists: str) -> bool:
@@ -257,7 +198,7 @@ def update(
             if holder is not None and holder.id != user.id:
                 raise Conflict(f"e-mail {new} is taken by user {holder.id}")
         _rename(user, wanted, unit)
-        return record(user)
+        return user_record(user)
 
 
 def _rename(user: User, wanted: dict[str, str | None], unit: Unit) -> None:
@@ -273,158 +214,6 @@ def _rename(user: User, wanted: dict[str, str | None], unit: Unit) -> None:
         user.end_sessions()
     unit.record("user:account:update", user.reference, before=before, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
-
-
-def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
-    """Let these accounts sign in again."""
-    with unit:
-        users = _all(references)
-        changed = [_set_active(user, True, unit) for user in users]
-        return _marked(users, changed)
-
-
-def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
-    """Let these accounts sign in no more; their sessions end at once.
-
-    :raises Refused: no administrator would be left.
-    """
-    with unit:
-        users = _all(references)
-        changed = [_set_active(user, False, unit) for user in users]
-        return _marked(users, changed)
-
-
-def _all(references: Iterable[str]) -> list[User]:
-    """The accounts in the order named, each once; nothing is done if one is unknown."""
-    return list(dict.fromkeys(get_user(reference) for reference in references))
-
-
-def _marked(users: list[User], changed: list[bool]) -> list[Record]:
-    names = grants.role_names_of([user.id for user in users])
-    return [
-        {"changed": was, **record(user, names.get(user.id, []))}
-        for user, was in zip(users, changed, strict=True)
-    ]
-
-
-def _set_active(user: User, active: bool, unit: Unit) -> bool:
-    if user.active is active:
-        return False
-    user.active = active
-    user.end_sessions()
-    verb = "activate" if active else "deactivate"
-    unit.record(
-        f"user:account:{verb}",
-        user.reference,
-        before={"active": not active},
-        after={"active": active},
-    )
-    unit.announce(
-        signals.user_updated if active else signals.user_deactivated, user_id=user.id
-    )
-    return True
-
-
-def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
-    """Deactivate every active account that meets ``criteria``; the records are short.
-
-    Above :data:`EVENT_EACH` accounts an event stands for a batch of :data:`BATCH`,
-    with their ids and a digest of them.
-
-    :raises Refused: no administrator would be left.
-    """
-    with unit:
-        found = unit.session.execute(
-            sa.select(User.id, User.email)
-            .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
-            .order_by(User.id)
-        ).all()
-        now = clock.now()
-        for batch in _batches(found):
-            ended = {"active": False, "sessions_ended_at": now}
-            unit.session.execute(
-                sa.update(User),
-                [{"id": id, "fs_uniquifier": new_uniquifier(), **ended} for id, _email in batch],
-            )
-        _record_bulk("deactivate", [id for id, _email in found], unit)
-        return [
-            {"changed": True, "id": id, "email": email, "status": "inactive"}
-            for id, email in found
-        ]
-
-
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
-
-
-def _record_bulk(verb: str, ids: list[int], unit: Unit) -> None:
-    change: dict[str, Any] = {"before": {"active": True}, "after": {"active": False}}
-    if len(ids) <= EVENT_EACH:
-        for id in ids:
-            unit.record(f"user:account:{verb}", f"user:{id}", **change)
-    else:
-        for batch in _batches(ids):
-            digest = hashlib.sha256(",".join(map(str, batch)).encode()).hexdigest()
-            after = {"active": False, "ids": list(batch), "count": len(batch), "digest": digest}
-            unit.record(f"user:account:{verb}", "users", before={"active": True}, after=after)
-    for id in ids:
-        unit.announce(signals.user_deactivated, user_id=id)
-
-
-def set_password(reference: str, password: str, *, unit: Unit) -> Record:
-    """Give the account this password; its sessions end. The same password changes nothing.
-
-    :raises Invalid: the policy refuses it.
-    """
-    user = get_user(reference)
-    same = passwords.matches(password, user.password)
-    hashed = None if same else passwords.hashed(password, user=user)
-    with unit:
-        user = get_user(str(user.id))
-        if hashed:
-            _store_password(user, hashed, unit)
-        return record(user)
-
-
-def _store_password(user: User, hashed: str, unit: Unit) -> None:
-    had = "set" if user.password else None
-    user.password = hashed
-    user.end_sessions()
-    unit.record(
-        "user:password:set", user.reference, before={"password": had}, after={"password": "set"}
-    )
-    unit.announce(signals.user_updated, user_id=user.id)
-
-
-def reset_access(reference: str, *, unit: Unit) -> Record:
-    """End every session and token, and take off the second factor and its recovery codes."""
-    with unit:
-        user = get_user(reference)
-        before = {
-            "two_factor": user.tf_primary_method,
-            "recovery_codes": len(user.mf_recovery_codes or []),
-            "sessions": "open" if user.may_have_sessions else "none",
-        }
-        after = {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
-        if before != after:
-            user.forget_second_factor()
-            user.end_sessions()
-            unit.record("user:access:reset", user.reference, before=before, after=after)
-            unit.announce(signals.user_updated, user_id=user.id)
-        return record(user)
-
-
-def unlock(reference: str, *, unit: Unit) -> Record:
-    """Lift a lock-out and forget the failed log-ins that led to it."""
-    with unit:
-        user = get_user(reference)
-        if user.locked_until or user.failed_logins:
-            until = user.locked_until and clock.rfc3339(user.locked_until)
-            before = {"failed_logins": user.failed_logins, "locked_until": until}
-            user.locked_until, user.failed_logins = None, 0
-            after = {"failed_logins": 0, "locked_until": None}
-            unit.record("user:account:unlock", user.reference, before=before, after=after)
-        return record(user)
 
 
 # --- deleting ----------------------------------------------------------------
@@ -444,7 +233,7 @@ def delete(reference: str, *, unit: Unit) -> Record:
         user = deletable(reference)
         if user.deleted_at is None:
             _erase(user, unit)
-        return record(user)
+        return user_record(user)
 
 
 def deletable(reference: str) -> User:

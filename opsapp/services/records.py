@@ -1,0 +1,64 @@
+"""The public form of an account: the same dictionary in the API and in ``--format json``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import clock
+from ..models import ADMIN, User
+from . import grants
+from .lookup import find_user, unknown_user
+
+Record = dict[str, Any]
+
+
+def status(user: User) -> str:
+    """``deleted``, ``inactive``, ``locked`` or ``active``."""
+    if user.deleted_at:
+        return "deleted"
+    if not user.active:
+        return "inactive"
+    return "locked" if user.locked_until and user.locked_until > clock.now() else "active"
+
+
+def user_record(user: User, roles: Sequence[str] | None = None) -> Record:
+    """The public form of an account; no hash, token or secret is in it."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "username": user.username,
+        "status": status(user),
+        "roles": grants.role_names(user.id) if roles is None else list(roles),
+        "two_factor": user.tf_primary_method is not None,
+        "created_at": user.created_at,
+        "last_seen_at": user.idle_since if user.login_count else None,
+    }
+
+
+def detail(reference: str) -> Record:
+    """Everything an operator may know of an account, deleted ones included by id.
+
+    :raises NotFound: there is no such account.
+    """
+    user = find_user(reference)
+    if user is None:
+        raise unknown_user(reference)
+    return {
+        **user_record(user),
+        "has_password": user.password is not None,
+        "confirmed_at": user.confirmed_at,
+        "login_count": user.login_count,
+        "failed_logins": user.failed_logins,
+        "locked_until": user.locked_until,
+        "updated_at": user.updated_at,
+        "deleted_at": user.deleted_at,
+        "permissions": _permissions(user),
+        "grants": [grants.record(grant) for grant in grants.of_user(user.id)],
+    }
+
+
+def _permissions(user: User) -> list[str]:
+    if any(role.name == ADMIN for role in user.roles):
+        return ["*"]
+    return sorted({name for role in user.roles for name in role.permissions})

@@ -1,0 +1,173 @@
+"""Who may sign in, and with what: active or not, password, second factor, lock-out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from .. import clock, signals
+from ..models import User
+from ..models.users import new_uniquifier
+from ..unit import Unit
+from . import grants, passwords
+from .lookup import get_user
+from .records import user_record
+
+EVENT_EACH = 100
+"""Up to so many accounts, a bulk change writes an event for each; above, one a batch."""
+BATCH = 500
+
+Record = dict[str, Any]
+T = TypeVar("T")
+
+
+def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
+    """Let these accounts sign in again."""
+    with unit:
+        users = _all(references)
+        changed = [set_active(user, True, unit) for user in users]
+        return _marked(users, changed)
+
+
+def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
+    """Let these accounts sign in no more; their sessions end at once.
+
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        users = _all(references)
+        changed = [set_active(user, False, unit) for user in users]
+        return _marked(users, changed)
+
+
+def _all(references: Iterable[str]) -> list[User]:
+    """The accounts in the order named, each once; nothing is done if one is unknown."""
+    return list(dict.fromkeys(get_user(reference) for reference in references))
+
+
+def _marked(users: list[User], changed: list[bool]) -> list[Record]:
+    names = grants.role_names_of([user.id for user in users])
+    return [
+        {"changed": was, **user_record(user, names.get(user.id, []))}
+        for user, was in zip(users, changed, strict=True)
+    ]
+
+
+def set_active(user: User, active: bool, unit: Unit) -> bool:
+    if user.active is active:
+        return False
+    user.active = active
+    user.end_sessions()
+    verb = "activate" if active else "deactivate"
+    unit.record(
+        f"user:account:{verb}",
+        user.reference,
+        before={"active": not active},
+        after={"active": active},
+    )
+    unit.announce(signals.user_updated if active else signals.user_deactivated, user_id=user.id)
+    return True
+
+
+def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
+    """Deactivate every active account that meets ``criteria``; the records are short.
+
+    Above :data:`EVENT_EACH` accounts an event stands for a batch of :data:`BATCH`,
+    with their ids and a digest of them.
+
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        found = unit.session.execute(
+            sa.select(User.id, User.email)
+            .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
+            .order_by(User.id)
+        ).all()
+        now = clock.now()
+        for batch in _batches(found):
+            ended = {"active": False, "sessions_ended_at": now}
+            unit.session.execute(
+                sa.update(User),
+                [{"id": id, "fs_uniquifier": new_uniquifier(), **ended} for id, _email in batch],
+            )
+        _record_bulk("deactivate", [id for id, _email in found], unit)
+        return [
+            {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in found
+        ]
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _record_bulk(verb: str, ids: list[int], unit: Unit) -> None:
+    change: dict[str, Any] = {"before": {"active": True}, "after": {"active": False}}
+    if len(ids) <= EVENT_EACH:
+        for id in ids:
+            unit.record(f"user:account:{verb}", f"user:{id}", **change)
+    else:
+        for batch in _batches(ids):
+            digest = hashlib.sha256(",".join(map(str, batch)).encode()).hexdigest()
+            after = {"active": False, "ids": list(batch), "count": len(batch), "digest": digest}
+            unit.record(f"user:account:{verb}", "users", before={"active": True}, after=after)
+    for id in ids:
+        unit.announce(signals.user_deactivated, user_id=id)
+
+
+def set_password(reference: str, password: str, *, unit: Unit) -> Record:
+    """Give the account this password; its sessions end. The same password changes nothing.
+
+    :raises Invalid: the policy refuses it.
+    """
+    user = get_user(reference)
+    same = passwords.matches(password, user.password)
+    hashed = None if same else passwords.hashed(password, user=user)
+    with unit:
+        user = get_user(str(user.id))
+        if hashed:
+            store_password(user, hashed, unit)
+        return user_record(user)
+
+
+def store_password(user: User, hashed: str, unit: Unit) -> None:
+    had = "set" if user.password else None
+    user.password = hashed
+    user.end_sessions()
+    unit.record(
+        "user:password:set", user.reference, before={"password": had}, after={"password": "set"}
+    )
+    unit.announce(signals.user_updated, user_id=user.id)
+
+
+def reset_access(reference: str, *, unit: Unit) -> Record:
+    """End every session and token, and take off the second factor and its recovery codes."""
+    with unit:
+        user = get_user(reference)
+        before = {
+            "two_factor": user.tf_primary_method,
+            "recovery_codes": len(user.mf_recovery_codes or []),
+            "sessions": "open" if user.may_have_sessions else "none",
+        }
+        after = {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
+        if before != after:
+            user.forget_second_factor()
+            user.end_sessions()
+            unit.record("user:access:reset", user.reference, before=before, after=after)
+            unit.announce(signals.user_updated, user_id=user.id)
+        return user_record(user)
+
+
+def unlock(reference: str, *, unit: Unit) -> Record:
+    """Lift a lock-out and forget the failed log-ins that led to it."""
+    with unit:
+        user = get_user(reference)
+        if user.locked_until or user.failed_logins:
+            until = user.locked_until and clock.rfc3339(user.locked_until)
+            before = {"failed_logins": user.failed_logins, "locked_until": until}
+            user.locked_until, user.failed_logins = None, 0
+            after = {"failed_logins": 0, "locked_until": None}
+            unit.record("user:account:unlock", user.reference, before=before, after=after)
+        return user_record(user)
