@@ -33,6 +33,7 @@ class Stopped(SystemExit):
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
+        self.is_said = False
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -64,13 +65,16 @@ def reported(args: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        _say(f"Stopped by {stopped.name}: {_state_of_work()}.")
+        if not stopped.is_said:
+            stopped.is_said = True  # Frames stand inside each other: a command in its group.
+            start = "\n" if sys.stderr.isatty() else ""
+            _say(f"{start}Stopped by {stopped.name}: {_state_of_work()}.")
         raise
     except click.exceptions.Exit:
         raise
     except click.Abort:
         # Nobody answered, or the answer was no: a script must not take that for done.
-        _fail(Refused("the question was not answered with yes; nothing was changed"), args)
+        _fail(Refused("the question was not answered; nothing was changed"), args)
     except click.ClickException as error:
         if not _wants_json(args):
             raise

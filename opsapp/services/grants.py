@@ -42,9 +42,15 @@ def role_names_of(user_ids: Sequence[int]) -> dict[int, list[str]]:
     return found
 
 
-def of_user(user_id: int) -> Sequence[Grant]:
-    """Every grant an account ever had, the newest first."""
-    return db.session.scalars(_every().where(Grant.user_id == user_id)).all()
+def of_user(user_id: int) -> list[Record]:
+    """Every grant an account ever had, the newest first, without the account's name."""
+    shown = ("role", "state", "granted_at", "granted_by", "valid_until", "reason")
+    found = db.session.scalars(_every().where(Grant.user_id == user_id))
+    return [_only(shown, record(grant)) for grant in found]
+
+
+def _only(names: Sequence[str], row: Record) -> Record:
+    return {name: row[name] for name in names}
 
 
 def _every() -> sa.Select[Grant]:
@@ -92,7 +98,7 @@ def holding(role: Role) -> list[Record]:
     live = _every().where(Grant.role_id == role.id, Grant.is_live()).order_by(None)
     shown = ("user_id", "user", "granted_at", "granted_by", "valid_until", "reason")
     found = [record(grant) for grant in db.session.scalars(live.order_by(Grant.id))]
-    return [{name: row[name] for name in shown} for row in found]
+    return [_only(shown, row) for row in found]
 
 
 def history(user: str | None = None, *, role: str | None = None) -> list[Record]:

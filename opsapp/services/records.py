@@ -54,7 +54,7 @@ def detail(reference: str) -> Record:
         "updated_at": user.updated_at,
         "deleted_at": user.deleted_at,
         "permissions": _permissions(user),
-        "grants": [grants.record(grant) for grant in grants.of_user(user.id)],
+        "grants": grants.of_user(user.id),
     }
 
 

@@ -1,0 +1,185 @@
+"""Every command of the click tree keeps the contract: formats, dry run, audit, twice is once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+import pytest
+
+from commands.contract import ANSWERS, CHANGES
+from support import PASSWORD, Cli, Database
+
+TABLES = ("users", "roles", "grants", "audit_events", "audit_head", "audit_personal")
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command of opsapp with its path; those of Flask-Migrate are not ours."""
+    for entry in entry_points(group="flask.commands"):
+        if entry.value.startswith("commands."):
+            yield from _below(entry.name, entry.load().target)
+
+
+def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _below(f"{path} {name}", below)
+    else:
+        yield path, command
+
+
+def kind(command: click.Command) -> str | None:
+    return getattr(command.callback, "kind", None)
+
+
+CHANGING = sorted(path for path, command in commands() if kind(command) == CHANGES)
+READING = sorted(path for path, command in commands() if kind(command) == ANSWERS)
+
+# What each changing command is called with, after `before` was run. With a password
+# it is always the same one, so that the second run finds it set already.
+CALLS: dict[str, dict[str, Any]] = {
+    "audit rebase": {"args": ["--checkpoint", "{kept}", "--reason", "disk lost", "--yes"]},
+    "create-admin": {
+        "args": ["carol", "carol@example.com", "--password-stdin", "--if-exists", "update"],
+    },
+    "db init": {"args": []},
+    "init-db": {"args": []},
+    "roles allow": {"args": ["support", "users:read"]},
+    "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
+    "roles delete": {"args": ["support", "--yes"]},
+    "roles deny": {"args": ["support", "roles:read"]},
+    "roles expire": {"args": []},
+    "roles grant": {"args": ["support", "bob", "--until", "2090-12-31"]},
+    "roles revoke": {"args": ["held", "bob"]},
+    "roles update": {"args": ["support", "--name", "helpdesk"]},
+    "users activate": {"args": ["idle@example.com"]},
+    "users create": {"args": ["dan@example.com", "--password-stdin", "--if-exists", "keep"]},
+    "users create-admin": {
+        "args": ["carol@example.com", "--password-stdin", "--if-exists", "update"],
+    },
+    "users deactivate": {"args": ["--search", "bob", "--yes"]},
+    "users delete": {"args": ["bob@example.com", "--yes"]},
+    "users reset-access": {"args": ["bob", "--yes"]},
+    "users set-password": {"args": ["bob", "--password-stdin"]},
+    "users unlock": {"args": ["bob"]},
+    "users update": {"args": ["idle@example.com", "--username", "idler"]},
+}
+
+# These change nothing in a database that is made ready; other tests see them change it.
+ALREADY_DONE = {"db init", "init-db"}
+# A backup writes a file, and its own test says what a second one does.
+ELSEWHERE = {"db backup"}
+
+
+@pytest.fixture
+def prepared(cli: Cli, database: Database, bob: str) -> Database:
+    """A database in which every changing command has something to change."""
+    for args in (
+        ["roles", "create", "support", "--allow", "roles:read"],
+        ["roles", "create", "held"],
+        ["roles", "create", "ended"],
+        ["roles", "grant", "held", "bob"],
+        ["roles", "grant", "ended", "bob", "--for", "1h"],
+        ["users", "create", "idle@example.com", "--no-password"],
+        ["users", "deactivate", "idle@example.com"],
+    ):
+        cli(*args, check=True)
+    (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
+    database.execute(
+        "UPDATE users SET failed_logins = 9, tf_primary_method = 'authenticator',"
+        " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
+    )
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
+    )
+    return database
+
+
+def snapshot(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table."""
+    return {table: database.rows(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES}
+
+
+def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
+    args = [arg.format(kept=database.instance / "kept") for arg in CALLS[path]["args"]]
+    return cli(*path.split(), *args, *more, "--format", "json", stdin=PASSWORD + "\n")
+
+
+def lose_events(database: Database) -> None:
+    """What an older copy looks like: the head is where it was before the last events."""
+    if database.is_sqlite:
+        database.execute("DROP TRIGGER audit_events_no_delete")
+    else:
+        database.execute("DROP TRIGGER audit_events_append_only ON audit_events")
+    last = database.rows("SELECT seq - 2 FROM audit_head")[0][0]
+    hash = database.rows("SELECT hash FROM audit_events WHERE seq = :seq", seq=last)[0][0]
+    database.execute("DELETE FROM audit_events WHERE seq > :seq", seq=last)
+    database.execute("UPDATE audit_head SET seq = :seq, hash = :hash", seq=last, hash=hash)
+
+
+def test_table_of_calls_names_every_changing_command() -> None:
+    assert sorted({*CALLS, *ELSEWHERE}) == CHANGING
+
+
+@pytest.mark.parametrize("path", sorted(CALLS))
+def test_change_is_planned_then_done_and_audited_then_already_so(
+    path: str, cli: Cli, prepared: Database
+) -> None:
+    if path == "audit rebase":
+        lose_events(prepared)
+    before = snapshot(prepared)
+
+    planned = call(cli, prepared, path, "--dry-run")
+    assert planned.exit_code == 0, planned.stderr
+    assert planned.json["dry_run"] is True
+    assert planned.json["changed"] is (path not in ALREADY_DONE)
+    assert snapshot(prepared) == before
+
+    done = call(cli, prepared, path, "--reason", "because")
+    assert done.exit_code == 0, done.stderr
+    assert done.json["changed"] is (path not in ALREADY_DONE)
+    if path not in ALREADY_DONE:
+        events = prepared.rows(
+            "SELECT action, subject, reason FROM audit_events WHERE seq > :seq ORDER BY seq",
+            seq=before["audit_head"][0][3],
+        )
+        plan = [(step["action"], step["subject"]) for step in planned.json["plan"]]
+        assert [event[0] for event in events] == [action for action, _subject in plan]
+        assert {event[2] for event in events} == {"because"}
+
+    after = snapshot(prepared)
+    again = call(cli, prepared, path, "--reason", "because")
+    assert again.exit_code == 0, again.stderr
+    assert again.json["changed"] is False
+    assert snapshot(prepared) == after
+
+
+@pytest.mark.parametrize("path", CHANGING)
+def test_changing_command_takes_the_options_of_the_contract(path: str) -> None:
+    command = dict(commands())[path]
+    options = {opt for param in command.params for opt in param.opts}
+    assert {"--dry-run", "--reason", "--format", "--fields", "--quiet"} <= options
+
+
+@pytest.mark.parametrize("path", READING)
+def test_reading_command_takes_the_options_of_the_contract(path: str) -> None:
+    command = dict(commands())[path]
+    options = {opt for param in command.params for opt in param.opts}
+    assert {"--format", "--fields"} <= options
+    assert "--dry-run" not in options
+
+
+@pytest.mark.parametrize("path", sorted(path for path, _command in commands()))
+def test_help_has_a_line_and_an_example(path: str) -> None:
+    text = dict(commands())[path].help or ""
+    first = text.split("\n")[0]
+    assert first.endswith(".")
+    assert len(first) < 60
+    assert f"flask {path.replace('init-db', 'db init')}" in text
+
+
+def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
+    unknown = {path for path, command in commands() if kind(command) not in (CHANGES, ANSWERS)}
+    assert unknown == {"completion"}
