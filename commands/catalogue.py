@@ -34,9 +34,10 @@ class Lazy(click.Command):
         **extra: Any,
     ) -> click.Context:
         # The context belongs to the real command, which click then invokes.
-        from .frame import reported
+        from .frame import remember_words, reported
 
-        with reported(args):
+        remember_words(args)
+        with reported():
             return self.target.make_context(info_name, args, parent=parent, **extra)
 
 

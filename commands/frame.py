@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,7 +45,7 @@ class OpsCommand(click.Command):
     """A command whose errors are reported by the contract."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with reported(sys.argv[1:]):
+        with reported():
             return super().invoke(ctx)
 
 
@@ -54,12 +55,12 @@ class OpsGroup(click.Group):
     command_class = OpsCommand
 
     def invoke(self, ctx: click.Context) -> Any:
-        with reported([*ctx._protected_args, *ctx.args]):  # noqa: SLF001  (click's only view of what is left to parse)
+        with reported():
             return super().invoke(ctx)
 
 
 @contextmanager
-def reported(args: Sequence[str]) -> Iterator[None]:
+def reported() -> Iterator[None]:
     """Turn whatever goes wrong inside into one message on stderr and an exit code."""
     previous = _handle_signals()
     try:
@@ -74,18 +75,18 @@ def reported(args: Sequence[str]) -> Iterator[None]:
         raise
     except click.Abort:
         # Nobody answered, or the answer was no: a script must not take that for done.
-        _fail(Refused("the question was not answered; nothing was changed"), args)
+        _fail(Refused("the question was not answered; nothing was changed"))
     except click.ClickException as error:
-        if not _wants_json(args):
+        if not _wants_json():
             raise
-        _fail(_from_click(error), args)
+        _fail(_from_click(error))
     except OpsError as error:
-        _fail(error, args)
+        _fail(error)
     except BrokenPipeError:
         leave_stdout()
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
-        _fail(_explained(error) or _unexpected(error), args)
+        _fail(_explained(error) or _unexpected(error))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -111,8 +112,17 @@ def current_unit() -> Unit | None:
     return None if ctx is None else ctx.find_root().meta.get("opsapp.unit")
 
 
-def _wants_json(args: Sequence[str]) -> bool:
+_words: ContextVar[Sequence[str]] = ContextVar("words", default=())
+
+
+def remember_words(args: Sequence[str]) -> None:
+    """Keep the words of the command line, which click consumes as it parses them."""
+    _words.set(tuple(args))
+
+
+def _wants_json() -> bool:
     """Whether errors are to be JSON. The option may not have been parsed yet."""
+    args = _words.get()
     chosen = os.environ.get("OPSAPP_FORMAT", "")
     for word, following in zip(args, [*args[1:], ""], strict=True):
         if word == "--format":
@@ -129,8 +139,8 @@ def _from_click(error: click.ClickException) -> OpsError:
     return kind(error.format_message())
 
 
-def _fail(error: OpsError, args: Sequence[str]) -> NoReturn:
-    if _wants_json(args):
+def _fail(error: OpsError) -> NoReturn:
+    if _wants_json():
         _say(json.dumps(error.record()))
     else:
         _say(f"Error: {text.safe(error.message)}")

@@ -248,7 +248,9 @@ def expiring_cmd(within: timedelta) -> list[Record]:
 @click.option("--users", "by_user", is_flag=True, help="Users by roles instead.")
 @answers()
 def matrix_cmd(by_user: bool) -> list[Record]:
-    """Show permissions by roles, or with --users who holds which role.
+    """Show which role holds which permission.
+
+    With --users, which account holds which role.
 
     \b
     Example:
@@ -264,7 +266,9 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @click.option("--role", type=ROLE, help="Grants of this role only.")
 @answers("user", "role", "state", "granted_at", "granted_by", "valid_until", "ended_at", "ended_by")
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
-    """List grants past and present: who gave what to whom, until when.
+    """List grants past and present.
+
+    Who gave which role to whom, when and why, until when, and how it ended.
 
     \b
     Example:

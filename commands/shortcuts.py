@@ -12,7 +12,7 @@ init_db = db.init_cmd
 create_admin = OpsCommand(
     "create-admin",
     callback=users.create_admin_cmd.callback,
-    help="""Create an administrator: short for `flask users create-admin`.
+    help="""Create an administrator, as `users create-admin` does.
 
     \b
     Example:

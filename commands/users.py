@@ -342,9 +342,9 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
 @click.argument("user", type=USER)
 @changes("id", "email", "two_factor", destructive=True)
 def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
-    """End all sessions and tokens, and take off two-factor authentication.
+    """End all sessions and take off two-factor authentication.
 
-    For a lost phone or a stolen laptop; the password stays.
+    For a lost phone or a stolen laptop: tokens end too, the password stays.
 
     \b
     Example:

@@ -49,6 +49,11 @@ SETTINGS = (
         secret=True,
     ),
     Setting(
+        "OPSAPP_STATEMENT_TIMEOUT",
+        "Seconds after which PostgreSQL gives up a statement; 0 is never.",
+        "30",
+    ),
+    Setting(
         "OPSAPP_INSTANCE",
         "The folder for the SQLite file, generated secrets and error logs.",
         "instance/ of the checkout, or the user's state folder when installed",
@@ -109,6 +114,21 @@ def database_url(environ: Mapping[str, str] = os.environ) -> str:
         if url.startswith(prefix):
             return "postgresql+psycopg://" + url.removeprefix(prefix)
     return url
+
+
+def statement_timeout(environ: Mapping[str, str] = os.environ) -> float:
+    """Seconds after which PostgreSQL gives up a statement.
+
+    :raises NotReady: ``OPSAPP_STATEMENT_TIMEOUT`` is not a number, or is negative.
+    """
+    given = environ.get("OPSAPP_STATEMENT_TIMEOUT") or "30"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < 2_000_000:
+        raise NotReady(f"OPSAPP_STATEMENT_TIMEOUT {given!r} is not a number of seconds")
+    return seconds
 
 
 def migrations_folder() -> Path:

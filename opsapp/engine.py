@@ -19,11 +19,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from . import text
+from . import config, text
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 LOCK_SECONDS = 5
-STATEMENT_SECONDS = 30
 IDLE_SECONDS = 60
 
 application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
@@ -44,7 +43,7 @@ def _server_settings() -> str:
     settings = {
         "timezone": "UTC",
         "lock_timeout": f"{LOCK_SECONDS}s",
-        "statement_timeout": f"{STATEMENT_SECONDS}s",
+        "statement_timeout": f"{config.statement_timeout() * 1000:.0f}ms",
         "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
         # A killed client's locks are free within a second, not when its statement ends.
         "client_connection_check_interval": "1s",

@@ -216,7 +216,7 @@ def backup(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
             if not unit.dry_run:
                 draft.replace(path)
     except OSError as error:
-        raise OpsError(f"the backup cannot be written: {error}") from error
+        raise OpsError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         draft.unlink(missing_ok=True)
     return {"file": file, "bytes": size}
