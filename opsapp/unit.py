@@ -26,7 +26,8 @@ from sqlalchemy import orm as so
 
 from . import chain, clock, config, invariants, text
 from .actors import Actor
-from .errors import NotReady, OpsError, Refused
+from .engine import explained
+from .errors import Busy, NotReady, OpsError, Refused, TimedOut
 from .extensions import db, this_app
 from .models import AuditEvent, AuditHead, Grant, PersonalValue, Role, User
 from .models.types import canonical_json
@@ -185,9 +186,12 @@ class Unit(AbstractContextManager["Unit"]):
     def _append(self) -> None:
         key = audit_key(current_app)
         rows = [self._row(change) for change in self.recorded]
-        self.session.add_all(self._personal)
-        self.session.flush()
-        append(self.session.connection(), key, self._head, rows)
+        try:
+            self.session.add_all(self._personal)
+            self.session.flush()
+            append(self.session.connection(), key, self._head, rows)
+        except exc.DBAPIError as error:
+            raise _unwritable(error) from error
 
     def _row(self, change: Recorded) -> dict[str, Any]:
         return {
@@ -229,6 +233,18 @@ class Unit(AbstractContextManager["Unit"]):
                     log.exception("a receiver of the signal %s failed", signal.name)
 
 
+def _unwritable(error: exc.DBAPIError) -> OpsError:
+    """Why the audit could not be written; what waits or is too late may be tried again."""
+    known = explained(error)
+    if isinstance(known, Busy | TimedOut):
+        return known
+    return NotReady(
+        "the audit cannot be written, so nothing was changed:"
+        f" {text.safe(str(error.orig).splitlines()[0])}",
+        hint="flask doctor",
+    )
+
+
 def audit_key(app: Flask) -> bytes:
     """The key of the chain, from the configuration."""
     return str(app.config["OPSAPP_AUDIT_KEY"]).encode()
@@ -254,12 +270,7 @@ def take_gate(session: so.Session) -> Head:
     if row is None:
         raise NotReady("the database is not initialised", hint="flask db init")
     head = Head(*row)
-    known = sa.text("SELECT count(*) FROM alembic_version WHERE version_num = :head")
-    if not session.scalar(known, {"head": config.head_revision()}):
-        raise NotReady(
-            f"the database is not at this code's revision {config.head_revision()}",
-            hint="flask db status",
-        )
+    _refuse_other_revision(session)
     environment = current_app.config["OPSAPP_ENV"]
     if head.environment != environment:
         raise Refused(
@@ -268,6 +279,18 @@ def take_gate(session: so.Session) -> Head:
             hint="flask doctor",
         )
     return head
+
+
+def _refuse_other_revision(session: so.Session) -> None:
+    ours = config.head_revision()
+    # An application's own migrations have their row beside ours.
+    present = session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
+    if ours not in present:
+        newest = max(present, default="none")
+        raise NotReady(
+            f"the database is at revision {newest}, and this code is at {ours}",
+            hint="flask db init" if newest < ours else "deploy the code that the database fits",
+        )
 
 
 def append(connection: sa.Connection, key: bytes, head: Head, rows: list[dict[str, Any]]) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy.engine import make_url
-from support import PASSWORD, Cli, Database, administer, close_connections, in_process, run
 
 import opsapp
+from support import PASSWORD, Cli, Database, administer, close_connections, in_process, run
 
 # --- databases ---------------------------------------------------------------
 
