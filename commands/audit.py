@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import click
 
 from opsapp.errors import Invalid
 
-from .contract import answers, changes, findings
+from .contract import answers, changes, findings, page_options, say_what_follows
 from .frame import OpsGroup, approve
 from .options import SINCE, UNTIL
 
@@ -76,11 +76,12 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command("list")
 @click.option("--before", type=int, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
-@answers(*SHOWN, page="--before {seq}")
+@page_options
+@answers(*SHOWN)
 @filter_options
 def list_cmd(
-    chosen: Filter, limit: int | None, before: int | None, follow: bool
-) -> Iterator[Record]:
+    chosen: Filter, before: int | None, follow: bool, limit: int, everything: bool
+) -> Iterable[Record]:
     """List the newest events, the oldest of them first.
 
     \b
@@ -92,10 +93,15 @@ def list_cmd(
 
     if follow:
         return _followed(chosen, limit)
-    return audit.events(chosen, limit=limit, before=before)
+    if everything:
+        return audit.events(chosen, limit=None, before=before)
+    found = list(audit.events(chosen, limit=limit + 1, before=before))
+    if len(found) > limit:
+        say_what_follows(f"--before {found[1]['seq']}")
+    return found[-limit:]
 
 
-def _followed(chosen: Filter, limit: int | None) -> Iterator[Record]:
+def _followed(chosen: Filter, limit: int) -> Iterator[Record]:
     from opsapp.services import audit
 
     last = None

@@ -8,9 +8,8 @@ returns what the service says. Neither function prints.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from itertools import islice
 from typing import Any
 
 import click
@@ -21,19 +20,16 @@ from . import output
 from .frame import application, say
 
 Body = Callable[..., Any]
-Record = Mapping[str, Any]
 
 ANSWERS = "opsapp.answers"
 CHANGES = "opsapp.changes"
 
 
-def answers(*columns: str, page: str | None = None, app: bool = True) -> Callable[[Body], Body]:
-    """A command that reads: its function returns rows, one record, or a number.
+def answers(*columns: str, app: bool = True) -> Callable[[Body], Body]:
+    """A command that reads: its function returns rows, one record, or a line.
 
     :param columns: the fields of the table and of plain; the others show them all.
-    :param page: the option that shows the next page, with a field of the last row, such
-        as ``--after {id}``. The function takes ``limit`` and yields one row more where
-        there are more; the frame cuts it off and says how to go on.
+    :param app: False where the function loads the application itself.
     """
 
     def decorate(body: Body) -> Body:
@@ -42,17 +38,9 @@ def answers(*columns: str, page: str | None = None, app: bool = True) -> Callabl
         def command(*, format: str | None, fields: str | None, **given: Any) -> None:
             chosen = output.chosen_format(format)
             _name_connection()
-            if page and given.pop("everything"):
-                given["limit"] = None
             with application() if app else nullcontext():
-                found = body(**given)
-                if page and not isinstance(found, int):
-                    found = _cut(found, given["limit"], page)
-                _write(found, chosen, fields, columns)
+                _write(body(**given), chosen, fields, columns)
             _exit_with_findings()
-
-        if page:
-            _page_options(command)
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
         return command
@@ -60,25 +48,23 @@ def answers(*columns: str, page: str | None = None, app: bool = True) -> Callabl
     return decorate
 
 
-def _cut(rows: Iterable[Record], limit: int | None, page: str) -> Iterator[Record]:
-    """The rows of one page, and a word on stderr if there is another."""
-    iterator = iter(rows)
-    last: Record | None = None
-    for last in islice(iterator, limit):
-        yield last
-    if last is not None and next(iterator, None) is not None:
-        say(f"There are more: {page.format_map(last)} shows the next page, --all everything.")
-
-
-def _page_options(command: Body) -> None:
+def page_options(command: Body) -> Body:
+    """Add ``--limit`` and ``--all``; the function takes ``limit`` and ``everything``."""
     click.option("--all", "everything", is_flag=True, help="All of them, streamed.")(command)
-    click.option(
+    return click.option(
         "--limit",
         type=click.IntRange(min=1),
         default=50,
         show_default=True,
         help="So many at most.",
     )(command)
+
+
+def say_what_follows(option: str) -> None:
+    """Tell, on stderr and after the answer, that there is another page."""
+    click.get_current_context().call_on_close(
+        lambda: say(f"There are more: {option} shows the next page, --all everything.")
+    )
 
 
 def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from opsapp.errors import Invalid
 
-from .contract import answers, changes, findings
+from .contract import answers, changes, findings, page_options, say_what_follows
 from .frame import OpsGroup, approve, say
 from .options import (
     DURATION,
@@ -195,14 +196,16 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--descending", is_flag=True, help="The other way round.")
 @click.option("--after", type=int, metavar="ID", help="Start after this account: the next page.")
 @click.option("--count", is_flag=True, help="Only say how many there are.")
-@answers(*SHOWN, page="--after {id}")
+@page_options
+@answers(*SHOWN)
 @filter_options
 def list_cmd(
     chosen: Filter,
     sort: str,
     descending: bool,
-    limit: int | None,
     after: int | None,
+    limit: int,
+    everything: bool,
     count: bool,
 ) -> Any:
     """List accounts.
@@ -218,7 +221,13 @@ def list_cmd(
 
     if count:
         return listing.count(chosen)
-    return listing.users(chosen, sort=sort, descending=descending, limit=limit, after=after)
+    page = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
+    if everything:
+        return page(limit=None)
+    found = list(page(limit=limit + 1))
+    if len(found) > limit:
+        say_what_follows(f"--after {found[limit - 1]['id']}")
+    return found[:limit]
 
 
 @cli.command("show")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -134,10 +134,10 @@ def since(seq: int, chosen: Filter) -> Iterator[Record]:
 
 
 def _streamed(query: sa.Select[AuditEvent]) -> Iterator[Record]:
-    rows = db.session.scalars(query, execution_options={"yield_per": CHUNK})
-    for part in rows.partitions():
-        names = _Names.of(part)
-        yield from (_record(event, names) for event in part)
+    with db.session.scalars(query, execution_options={"yield_per": CHUNK}) as rows:
+        for part in rows.partitions():
+            names = _Names.of(part)
+            yield from (_record(event, names) for event in part)
 
 
 def get(seq: int) -> Record:
@@ -241,7 +241,7 @@ def _tokens_in(stored: str | None) -> list[str]:
     return _tokens(json.loads(stored)) if stored and '"personal":' in stored else []
 
 
-def pages(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Any]:
+def pages(criteria: list[sa.ColumnElement[bool]]) -> Generator[Any, None, None]:
     """The chain as stored, in order, a chunk at a time: flat memory however long it is."""
     columns = (
         AuditEvent.seq,
@@ -258,5 +258,5 @@ def pages(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Any]:
         AuditEvent.hash,
     )
     query = sa.select(*columns).where(*criteria).order_by(AuditEvent.seq)
-    result = db.session.execute(query, execution_options={"yield_per": CHUNK})
-    yield from result.partitions()
+    with db.session.execute(query, execution_options={"yield_per": CHUNK}) as result:
+        yield from result.partitions()

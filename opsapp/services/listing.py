@@ -129,9 +129,6 @@ def users(
 ) -> Iterator[Record]:
     """The accounts that the filter means, streamed; None as the limit is all of them.
 
-    Yields one record more than ``limit`` where there are more: the caller cuts
-    it off and knows that a page follows.
-
     :param after: the id of the last account of the page before.
     :raises Invalid: the sort is unknown.
     :raises NotFound: there is no account ``after``.
@@ -140,7 +137,7 @@ def users(
         raise Invalid(f"sort {text.shortened(sort)} is none of {', '.join(SORTS)}")
     column = SORTS[sort]
     criteria = chosen.criteria()
-    left = None if limit is None else limit + 1
+    left = limit
     position = None if after is None else _position(column, after)
     while left is None or left > 0:
         size = CHUNK if left is None else min(CHUNK, left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Checkpoint:
         """
         words = line.split()
         if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
-            raise Invalid(f"not a checkpoint line: {text.shortened(line)}")
+            raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
         found = cls(words[1], int(words[2]), words[3], words[4])
         if not hmac.compare_digest(chain.signature(key, found._body()), words[5]):
             raise Invalid(f"checkpoint {found.seq}: the signature is not of this audit key")
@@ -119,14 +120,12 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
     walk = _Walk(audit_key(current_app))
     wanted = {one.seq for one in kept}
     hashes = {0: chain.GENESIS}
-    for page in pages([]):
-        for row in page:
+    with closing(pages([])) as chunks:
+        for row in (row for chunk in chunks for row in chunk):
             if not walk.step(row):
                 break
             if walk.seq in wanted:
                 hashes[walk.seq] = walk.hash
-        if walk.broken:
-            break
     gaps = _declared_gaps()
     broken = (
         walk.broken
@@ -151,8 +150,8 @@ def is_genuine(seq: int) -> bool:
     """Whether one event is what was written, by its own hash and the one it names before it."""
     if seq == 0:
         return True
-    row = next(pages([AuditEvent.seq == seq]))[0]
-    *columns, previous, stored = row
+    with closing(pages([AuditEvent.seq == seq])) as chunks:
+        *columns, previous, stored = next(chunks)[0]
     found = chain.link(audit_key(current_app), previous, tuple(columns))
     return hmac.compare_digest(found, stored)
 
@@ -209,10 +208,10 @@ def _personal() -> Break | None:
     """A personal value whose token is not its own, if there is one."""
     key = audit_key(current_app)
     stored = sa.select(PersonalValue.token, PersonalValue.salt, PersonalValue.value)
-    rows = db.session.execute(stored, execution_options={"yield_per": CHUNK})
-    for token, salt, value in rows:
-        if chain.personal_token(key, salt, value) != token:
-            return (None, "personal", f"the personal value {token} is not what was written")
+    with db.session.execute(stored, execution_options={"yield_per": CHUNK}) as rows:
+        for token, salt, value in rows:
+            if chain.personal_token(key, salt, value) != token:
+                return (None, "personal", f"the personal value {token} is not what was written")
     return None
 
 

@@ -168,6 +168,11 @@ def insert(database: Database) -> None:
     )
 
 
+def roll_back_the_head(database: Database) -> None:
+    hash = database.rows("SELECT previous FROM audit_events WHERE seq = 9")[0][0]
+    database.execute("UPDATE audit_head SET seq = 8, hash = :hash", hash=hash)
+
+
 def cut(database: Database) -> None:
     database.execute("DELETE FROM audit_events WHERE seq > 7")
 
@@ -189,7 +194,8 @@ def exchange_a_name(database: Database) -> None:
         (delete, 7, "missing"),
         (delete_and_renumber, 7, "replaced"),
         (swap, 7, "replaced"),
-        (insert, 10, "extended"),
+        (insert, 10, "edited"),
+        (roll_back_the_head, 9, "extended"),
         (cut, 8, "cut"),
         (move_the_head, 9, "replaced"),
         (exchange_a_name, None, "personal"),
