@@ -29,10 +29,16 @@ class DatabaseGroup(OpsGroup):
             return ours
         from flask_migrate.cli import db
 
-        found: click.Command | None = db.commands.get(name)
-        if found is not None and not ctx.resilient_parsing:
+        theirs: click.Command | None = db.commands.get(name)
+        return theirs
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name not in self.commands and not ctx.resilient_parsing:
             _bind(ctx)
-        return found
+        return name, command, rest
 
 
 def _bind(ctx: click.Context) -> None:

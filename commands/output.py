@@ -309,7 +309,8 @@ def _laid_out(renderable: Any) -> str:
     console = Console(
         file=target,
         force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
-        no_color="NO_COLOR" in os.environ or None,
+        # Bold would stay with rich's own no_color; who declines colour wants plain text.
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
         width=None if on_terminal else 10_000,
         height=None if on_terminal else 100,
         markup=False,

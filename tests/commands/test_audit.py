@@ -186,7 +186,7 @@ def exchange_a_name(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attack", "seq", "kind"),
+    ("attack", "seq", "broken"),
     [
         (edit, 7, "edited"),
         (edit_the_time, 7, "edited"),
@@ -208,7 +208,7 @@ def test_verify_names_the_first_bad_event_and_the_kind_of_break(
     story: None,
     attack: Callable[[Database], None],
     seq: int | None,
-    kind: str,
+    broken: str,
 ) -> None:
     assert cli("audit", "verify").exit_code == 0
     disarm(database)
@@ -218,7 +218,7 @@ def test_verify_names_the_first_bad_event_and_the_kind_of_break(
     assert (found.json["ok"], found.json["first_bad_seq"], found.json["break"]) == (
         False,
         seq,
-        kind,
+        broken,
     )
 
 

@@ -1,0 +1,128 @@
+"""TAB: names from the database, quickly, and silence when it is away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support import FLASK, Cli, Database, run
+
+
+def complete(database: Database, *words: str, **environ: str) -> list[str]:
+    """What bash would offer for the last word."""
+    done = subprocess.run(
+        [FLASK],
+        env={
+            **database.environ,
+            "_FLASK_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(["flask", *words]),
+            "COMP_CWORD": str(len(words)),
+            **environ,
+        },
+        cwd=database.instance,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return [line.split(",", 1)[1] for line in done.stdout.splitlines() if line]
+
+
+@pytest.fixture
+def named(cli: Cli, database: Database, bob: str) -> Database:
+    cli("roles", "create", "support", check=True)
+    cli("roles", "create", "auditor", check=True)
+    return database
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["users", "show", "a"], ["ada@example.com"]),
+        (["users", "show", "B"], ["bob@example.com"]),
+        (["users", "show", "x"], []),
+        (["roles", "grant", "a"], ["admin", "auditor"]),
+        (["roles", "grant", "support", "b"], ["bob@example.com"]),
+        (["users", "list", "--role", "s"], ["support"]),
+        (["users", "can", "bob", "users:"], ["users:read", "users:write"]),
+        (["users", "dea"], ["deactivate"]),
+        (["users", "list", "--format", "js"], ["json", "jsonl"]),
+        (["users", "create-admin", "x", "--generate"], ["--generate-password"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_completion_offers_what_begins_so(
+    named: Database, words: list[str], offered: list[str]
+) -> None:
+    assert complete(named, *words) == offered
+
+
+def test_completion_offers_no_name_that_a_terminal_obeys(named: Database) -> None:
+    escape = "char(27)" if named.is_sqlite else "chr(27)"
+    named.execute(f"UPDATE roles SET name = 'a' || {escape} WHERE name = 'auditor'")
+    assert complete(named, "roles", "grant", "a") == ["admin"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://nobody@127.0.0.1:1/nothing", "sqlite:////nowhere/at.all", "nonsense"]
+)
+def test_completion_is_silent_when_the_database_is_away(named: Database, url: str) -> None:
+    assert complete(named, "users", "show", "a", OPSAPP_DATABASE_URL=url) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_the_shell(database: Database, shell: str) -> None:
+    found = run(database, "completion", shell)
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert f"_FLASK_COMPLETE={shell}_complete" in found.stdout
+
+
+def test_completion_of_another_shell_is_usage(database: Database) -> None:
+    found = run(database, "completion", "tcsh")
+    assert found.exit_code == 2
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "cli.main(['users', '--help'], prog_name='flask', standalone_mode=False)",
+        "cli.main(['roles', 'grant', '--help'], prog_name='flask', standalone_mode=False)",
+    ],
+)
+def test_help_loads_neither_the_app_nor_its_weight(database: Database, call: str) -> None:
+    script = (
+        f"import sys; from flask.cli import cli; {call};"
+        "heavy = {'sqlalchemy', 'flask_security', 'rich', 'alembic', 'IPython', 'psycopg'};"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=database.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_list_loads_neither_flask_security_nor_alembic(database: Database) -> None:
+    script = (
+        "import sys; from flask.cli import cli;"
+        "cli.main(['users', 'list'], prog_name='flask', standalone_mode=False);"
+        "heavy = {'flask_security', 'flask_migrate', 'alembic', 'rich', 'argon2', 'IPython'};"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=database.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

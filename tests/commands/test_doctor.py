@@ -1,0 +1,133 @@
+"""`flask doctor`: every check, well and unwell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support import Cli, Database, Result, run
+
+CHECKS = [
+    "setting SECRET_KEY",
+    "setting SECURITY_PASSWORD_SALT",
+    "setting OPSAPP_AUDIT_KEY",
+    "file modes",
+    "database",
+    "migrations",
+    "environment",
+    "administrator",
+    "grants",
+    "audit",
+    "clock",
+    "disk",
+    "durability",
+]
+
+
+def findings(result: Result) -> dict[str, tuple[str, str, str | None]]:
+    """What is not well: state, words and advice by check."""
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return {
+        row["check"]: (row["state"], row["says"], row["advice"])
+        for row in rows
+        if row["state"] != "ok"
+    }
+
+
+def test_doctor_finds_a_good_installation_well(cli: Cli, ada: str) -> None:
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {}
+    assert found.exit_code == 0
+    assert [row["check"] for row in found.json] == CHECKS
+
+
+def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
+    found = cli("doctor", "--format", "json")
+    assert found.exit_code == 6
+    assert findings(found) == {
+        "administrator": (
+            "fail",
+            "no active account with a password holds admin for ever",
+            "flask users create-admin EMAIL",
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "state", "advice"),
+    [
+        ("UPDATE alembic_version SET version_num = '0000'", "migrations", "fail", "flask db init"),
+        ("UPDATE audit_head SET environment = 'staging'", "environment", "fail",
+         "set OPSAPP_ENV, or connect to the other database"),
+        ("UPDATE audit_head SET seq = seq + 1", "audit", "fail", "flask audit verify"),
+    ],
+)  # fmt: skip
+def test_doctor_finds_damage(
+    cli: Cli, database: Database, ada: str, damage: str, check: str, state: str, advice: str
+) -> None:
+    database.execute(damage)
+    found = cli("doctor", "--format", "json")
+    assert found.exit_code == 6
+    assert (findings(found)[check][0], findings(found)[check][2]) == (state, advice)
+
+
+def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: str) -> None:
+    cli("roles", "grant", "admin", "bob", "--for", "1h", check=True)
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
+    )
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "grants": ("warn", "1 past their end and unmarked", "flask roles expire")
+    }
+
+
+def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, ada: str) -> None:
+    secret = database.instance / "secrets" / "secret_key"
+    secret.chmod(0o644)
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "file modes": ("fail", f"others can read {secret}", f"chmod 600 {secret}")
+    }
+
+
+def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> None:
+    url = "postgresql://nobody:canary-secret@127.0.0.1:1/nothing"
+    found = run(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
+    assert found.exit_code == 6
+    assert findings(found)["database"][0] == "fail"
+    assert findings(found)["database"][2] == "flask doctor"
+    assert "canary" not in found.stdout + found.stderr
+
+
+def test_doctor_without_secrets_in_production_names_each(database: Database) -> None:
+    found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production")
+    assert found.exit_code == 6
+    missing = [check for check in findings(found) if check.startswith("setting")]
+    assert missing == CHECKS[:3]
+    assert findings(found)["application"][0] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("short", "SECRET_KEY is 5 bytes long; 32 are needed"),
+        ("ab" * 40, "SECRET_KEY repeats a few characters; it must be random"),
+    ],
+)
+def test_doctor_finds_a_weak_secret(database: Database, value: str, says: str) -> None:
+    found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
+    assert findings(found)["setting SECRET_KEY"][1] == says
+    assert value not in found.stdout
+
+
+def test_settings_are_listed_with_their_source_and_no_secret(database: Database) -> None:
+    found = run(database, "doctor", "--settings", "--format", "json", SECRET_KEY="canary-" * 8)
+    rows = {row["name"]: row for row in found.json}
+    assert found.exit_code == 0
+    assert (rows["SECRET_KEY"]["value"], rows["SECRET_KEY"]["source"]) == ("•••", "environment")
+    assert rows["OPSAPP_INSTANCE"]["value"] == str(database.instance)
+    assert rows["OPSAPP_FORMAT"]["source"] == "default"
+    assert "canary" not in found.stdout

@@ -1,0 +1,382 @@
+"""Any order of changes: an administrator stays, the chain holds, the audit tells the tables.
+
+Hypothesis chooses sequences of every verb that can take an administrator away. After
+each step the accounts, roles and grants are built again from the audit's events alone,
+and must be what the tables say.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from opsapp import chain, clock
+from opsapp.errors import Conflict, NotFound, Refused
+from opsapp.extensions import db
+from opsapp.models import ADMIN, User
+from opsapp.services import grants, roles, signin, users
+from opsapp.services.verification import verify
+from support import PASSWORD, Database, a_unit
+
+LAST = "that would leave no active administrator who can log in"
+
+# Few names, so that the verbs meet each other.
+emails = st.sampled_from([f"{name}@example.com" for name in ("ada", "bob", "cyd")])
+usernames = st.sampled_from(["", "ada", "bob"])
+role_names = st.sampled_from([ADMIN, ADMIN, "editor", "viewer"])
+permissions = st.lists(st.sampled_from(["posts:read", "posts:write", "users:read"]), max_size=2)
+several = st.lists(emails, min_size=1, max_size=3)
+
+
+# --- the model: the tables, built again from the events -----------------------
+
+
+class Replay:
+    """What there is, if the audit's events are all that one knows."""
+
+    def __init__(self, events: list[tuple[Any, ...]]) -> None:
+        self.accounts: dict[str, dict[str, Any]] = {}
+        self.roles: dict[str, dict[str, Any]] = {}
+        self.held: dict[tuple[str, str], str | None] = {}
+        """The end of each open grant, by account and role."""
+        for action, subject, before, after in events:
+            tell: Callable[..., None] = getattr(self, action.replace(":", "_"))
+            tell(subject, json.loads(before or "{}"), json.loads(after or "{}"))
+
+    def _role(self, name: str) -> str:
+        [found] = [id for id, role in self.roles.items() if role["name"] == name]
+        return found
+
+    def role_definition_create(self, subject: str, before: Any, after: Any) -> None:
+        assert subject not in self.roles
+        self.roles[subject] = {"name": after["name"], "permissions": after.get("permissions", [])}
+
+    def role_definition_update(self, subject: str, before: Any, after: Any) -> None:
+        assert before["name"] == self.roles[subject]["name"]
+        self.roles[subject]["name"] = after["name"]
+
+    def role_permissions_update(self, subject: str, before: Any, after: Any) -> None:
+        assert before["permissions"] == self.roles[subject]["permissions"]
+        self.roles[subject]["permissions"] = after["permissions"]
+
+    def role_definition_delete(self, subject: str, before: Any, after: Any) -> None:
+        assert before == self.roles.pop(subject)
+        assert subject not in {role for _, role in self.held}
+
+    def user_account_create(self, subject: str, before: Any, after: Any) -> None:
+        assert subject not in self.accounts
+        self.accounts[subject] = {"active": True, "password": after["password"] == "set"}
+
+    def user_account_update(self, subject: str, before: Any, after: Any) -> None:
+        assert before.keys() == after.keys() <= {"email", "username"}
+        assert subject in self.accounts
+
+    def user_account_activate(self, subject: str, before: Any, after: Any) -> None:
+        assert (before, after) == ({"active": False}, {"active": True})
+        self._set_active(subject, True)
+
+    def user_account_deactivate(self, subject: str, before: Any, after: Any) -> None:
+        assert before == {"active": True}
+        assert after["active"] is False
+        for one in [f"user:{id}" for id in after["ids"]] if subject == "users" else [subject]:
+            self._set_active(one, False)
+
+    def _set_active(self, subject: str, active: bool) -> None:
+        assert self.accounts[subject]["active"] is not active
+        self.accounts[subject]["active"] = active
+
+    def user_password_set(self, subject: str, before: Any, after: Any) -> None:
+        had = "set" if self.accounts[subject]["password"] else None
+        assert (before, after) == ({"password": had}, {"password": "set"})
+        self.accounts[subject]["password"] = True
+
+    def user_account_delete(self, subject: str, before: Any, after: Any) -> None:
+        del self.accounts[subject]
+        held = {role for user, role in self.held if user == subject}
+        assert before == {"roles": sorted(self.roles[role]["name"] for role in held)}
+        assert after == {"roles": []}
+        for role in held:
+            del self.held[subject, role]
+
+    def user_role_grant(self, subject: str, before: Any, after: Any) -> None:
+        assert subject in self.accounts
+        self.held[subject, self._role(after["role"])] = after["valid_until"]
+
+    def user_role_revoke(self, subject: str, before: Any, after: Any) -> None:
+        del self.held[subject, self._role(before["role"])]
+
+    user_role_expire = user_role_revoke
+
+
+def the_events() -> list[tuple[Any, ...]]:
+    query = (
+        "SELECT action, subject, before, after FROM audit_events"
+        " WHERE subject <> 'database' ORDER BY seq"
+    )
+    return [tuple(row) for row in db.session.execute(sa.text(query))]
+
+
+# --- the machine: any verb, in any order --------------------------------------
+
+
+@contextmanager
+def may_be_refused(*losing: str) -> Iterator[None]:
+    """Let a service say no; that nobody would be left only where it is so.
+
+    :param losing: the accounts that the step takes something away from.
+    """
+    try:
+        yield
+    except (Refused, NotFound, Conflict) as error:
+        db.session.rollback()
+        if error.message == LAST:
+            assert lasting_administrators() <= set(losing)
+
+
+def lasting_administrators() -> set[str]:
+    """The addresses of who can sign in and administers this for ever."""
+    query = (
+        "SELECT u.email FROM grants g"
+        " JOIN roles r ON r.id = g.role_id JOIN users u ON u.id = g.user_id"
+        " WHERE r.name = 'admin' AND r.deleted_at IS NULL"
+        " AND g.ended_at IS NULL AND g.valid_until IS NULL"
+        " AND u.active AND u.deleted_at IS NULL AND u.password IS NOT NULL"
+    )
+    return set(db.session.scalars(sa.text(query)))
+
+
+class Console(RuleBasedStateMachine):
+    """The services, called as a door calls them. A subclass says how to start afresh."""
+
+    empty: Callable[[], None]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.had_administrator = False
+        self.ends: dict[int, str] = {}
+        """What the audit says of the grants, by id, whose end was moved into the past."""
+
+    @initialize(first=st.booleans())
+    def start(self, first: bool) -> None:
+        type(self).empty()
+        if first:
+            users.create_admin("ada@example.com", password=PASSWORD, unit=a_unit())
+
+    # Accounts.
+
+    @rule(email=emails, username=usernames, password=st.sampled_from([None, PASSWORD]))
+    def create(self, email: str, username: str, password: str | None) -> None:
+        with may_be_refused():
+            users.create(email, username=username, password=password, unit=a_unit())
+
+    @rule(email=emails, if_exists=st.sampled_from(["error", "keep", "update"]))
+    def create_admin(self, email: str, if_exists: str) -> None:
+        with may_be_refused():
+            users.create_admin(email, password=PASSWORD, if_exists=if_exists, unit=a_unit())
+            if if_exists == "update":
+                assert email in lasting_administrators()
+
+    @rule(chosen=several)
+    def activate(self, chosen: list[str]) -> None:
+        with may_be_refused():
+            signin.activate(chosen, unit=a_unit())
+
+    @rule(chosen=several)
+    def deactivate(self, chosen: list[str]) -> None:
+        with may_be_refused(*chosen):
+            signin.deactivate(chosen, unit=a_unit())
+
+    @rule(chosen=several)
+    def deactivate_where(self, chosen: list[str]) -> None:
+        with may_be_refused(*chosen):
+            signin.deactivate_where([User.email.in_(chosen)], unit=a_unit())
+
+    @rule(email=emails)
+    def delete(self, email: str) -> None:
+        with may_be_refused(email):
+            users.delete(email, unit=a_unit())
+
+    @rule(email=emails, password=st.sampled_from([PASSWORD, f"another {PASSWORD}"]))
+    def set_password(self, email: str, password: str) -> None:
+        with may_be_refused():
+            signin.set_password(email, password, unit=a_unit())
+
+    @rule(email=emails, new=st.none() | emails, username=st.none() | usernames)
+    def update(self, email: str, new: str | None, username: str | None) -> None:
+        with may_be_refused():
+            users.update(email, email=new, username=username, unit=a_unit())
+
+    # Grants.
+
+    @rule(role=role_names, chosen=several, hours=st.sampled_from([None, None, 1, 2]))
+    def grant(self, role: str, chosen: list[str], hours: int | None) -> None:
+        end = clock.now() + timedelta(hours=hours) if hours else None
+        with may_be_refused(*chosen if end else ()):
+            grants.grant(role, chosen, until=end, unit=a_unit())
+
+    @rule(role=role_names, chosen=several)
+    def revoke(self, role: str, chosen: list[str]) -> None:
+        with may_be_refused(*chosen):
+            grants.revoke(role, chosen, unit=a_unit())
+
+    @rule(role=role_names)
+    def let_the_time_of_grants_pass(self, role: str) -> None:
+        passing = db.session.execute(
+            sa.text(
+                "SELECT g.id, g.valid_until FROM grants g JOIN roles r ON r.id = g.role_id"
+                " WHERE r.name = :role AND g.ended_at IS NULL AND g.valid_until IS NOT NULL"
+            ).columns(valid_until=grants.Grant.valid_until.type),
+            {"role": role},
+        ).all()
+        with db.engine.begin() as connection:
+            for id, end in passing:
+                self.ends.setdefault(id, clock.rfc3339(end))
+                moved = sa.update(grants.Grant).where(grants.Grant.id == id)
+                connection.execute(moved.values(valid_until=end - timedelta(days=1)))
+
+    @rule()
+    def expire(self) -> None:
+        grants.expire(unit=a_unit())
+
+    # Roles.
+
+    @rule(name=role_names, allow=permissions)
+    def create_role(self, name: str, allow: list[str]) -> None:
+        with may_be_refused():
+            roles.create(name, allow=allow, unit=a_unit())
+
+    @rule(name=role_names, new_name=role_names)
+    def rename_role(self, name: str, new_name: str) -> None:
+        with may_be_refused():
+            roles.update(name, new_name=new_name, unit=a_unit())
+
+    @rule(name=role_names, wanted=permissions)
+    def allow(self, name: str, wanted: list[str]) -> None:
+        with may_be_refused():
+            roles.allow(name, wanted, unit=a_unit())
+
+    @rule(name=role_names, unwanted=permissions)
+    def deny(self, name: str, unwanted: list[str]) -> None:
+        with may_be_refused():
+            roles.deny(name, unwanted, unit=a_unit())
+
+    @rule(name=role_names, revoke=st.booleans())
+    def delete_role(self, name: str, revoke: bool) -> None:
+        with may_be_refused():
+            roles.delete(name, revoke=revoke, unit=a_unit())
+
+    # What is always true.
+
+    @invariant()
+    def once_there_was_an_administrator_there_is_one(self) -> None:
+        db.session.rollback()
+        self.had_administrator = self.had_administrator or bool(lasting_administrators())
+        assert bool(lasting_administrators()) is self.had_administrator
+
+    @invariant()
+    def the_chain_holds(self) -> None:
+        assert verify()["says"] == "the chain holds"
+
+    @invariant()
+    def the_audit_tells_the_tables(self) -> None:
+        told = Replay(the_events())
+        accounts = sa.select(User).where(User.deleted_at.is_(None))
+        assert told.accounts == {
+            user.reference: {"active": user.active, "password": user.password is not None}
+            for user in db.session.scalars(accounts)
+        }
+        living = sa.select(roles.Role).where(roles.Role.deleted_at.is_(None))
+        assert told.roles == {
+            role.reference: {"name": role.name, "permissions": role.permissions}
+            for role in db.session.scalars(living)
+        }
+        opened = sa.select(grants.Grant).where(grants.Grant.ended_at.is_(None))
+        assert told.held == {
+            (grant.user.reference, grant.role.reference): self._end(grant)
+            for grant in db.session.scalars(opened)
+        }
+
+    def _end(self, grant: Any) -> str | None:
+        written = clock.rfc3339(grant.valid_until) if grant.valid_until else None
+        return self.ends.get(grant.id, written)
+
+    def teardown(self) -> None:
+        db.session.remove()
+
+
+# --- the runs -----------------------------------------------------------------
+
+
+def run_console(empty: Callable[[], None], *, examples: int) -> None:
+    machine = type("Console", (Console,), {"empty": staticmethod(empty)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.fixture
+def quick(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes that cost nothing, and batches that two accounts fill."""
+    cheap = {"argon2__rounds": 1, "argon2__memory_cost": 64, "argon2__parallelism": 1}
+    app.config["SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS"] = cheap
+    monkeypatch.setattr(signin, "EVENT_EACH", 1)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_change_in_any_order_keeps_every_promise_on_sqlite(
+    database: Database, sqlite_template: Path
+) -> None:
+    file = database.instance / "opsapp.sqlite"
+
+    def empty() -> None:
+        db.engine.dispose()
+        for beside in ("-wal", "-shm"):
+            Path(f"{file}{beside}").unlink(missing_ok=True)
+        shutil.copy(sqlite_template / "opsapp.sqlite", file)
+
+    run_console(empty, examples=60)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_change_in_any_order_keeps_every_promise_on_postgresql(database: Database) -> None:
+    head = f"UPDATE audit_head SET seq = 0, hash = '{chain.GENESIS}'"
+
+    def empty() -> None:
+        with db.engine.begin() as connection:
+            for statement in (
+                "SET LOCAL session_replication_role = replica",  # no trigger fires
+                "TRUNCATE users, roles, grants, audit_events, audit_personal RESTART IDENTITY",
+                head,
+            ):
+                connection.exec_driver_sql(statement)
+        roles.ensure_admin(a_unit())
+
+    run_console(empty, examples=15)

@@ -1,0 +1,131 @@
+"""Production: real secrets, the stamp, and the name typed before what cannot be undone."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pexpect
+import pytest
+
+from support import FLASK, PASSWORD, Database, Result, run
+
+SECRETS = {
+    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+}
+ENVIRON = {"OPSAPP_ENV": "production", **SECRETS}
+
+
+@pytest.fixture
+def production(empty_database: Database) -> Callable[..., Result]:
+    """Run a command in production, on a database that was initialised there."""
+
+    def call(*args: str, stdin: str | None = None, check: bool = False) -> Result:
+        return run(empty_database, *args, stdin=stdin, check=check, **ENVIRON)
+
+    call("db", "init", check=True)
+    call("users", "create-admin", "ada@example.com", "--password-stdin", stdin=PASSWORD, check=True)
+    call("users", "create", "bob@example.com", "--no-password", check=True)
+    return call
+
+
+def test_stamp_keeps_a_developer_out_of_production(
+    production: Callable[..., Result], empty_database: Database
+) -> None:
+    found = run(empty_database, "roles", "create", "oops")
+    assert (found.exit_code, found.stdout, found.stderr) == (
+        5,
+        "",
+        "Error: this database is stamped production, and OPSAPP_ENV is development\n"
+        "  → flask doctor\n",
+    )
+    assert production("roles", "create", "fine").exit_code == 0
+
+
+def test_severe_change_needs_the_name_even_with_yes(production: Callable[..., Result]) -> None:
+    question = "Erase the personal data of bob@example.com (id 2) for good?"
+    found = production("users", "delete", "bob@example.com", "--yes")
+    assert (found.exit_code, found.stderr) == (
+        5,
+        f"Error: {question} This is production\n  → repeat it with --confirm production\n",
+    )
+    found = production("users", "delete", "bob@example.com", "--confirm", "staging")
+    assert (found.exit_code, found.stderr) == (
+        5,
+        "Error: staging is not production; nothing was changed\n",
+    )
+    assert (
+        production("users", "delete", "bob@example.com", "--confirm", "production").exit_code == 0
+    )
+
+
+def test_severe_change_asks_to_type_the_name_on_a_terminal(
+    production: Callable[..., Result], empty_database: Database
+) -> None:
+    terminal = pexpect.spawn(
+        FLASK,
+        ["users", "delete", "bob@example.com"],
+        env={**empty_database.environ, **ENVIRON},  # type: ignore[arg-type]
+        cwd=str(empty_database.instance),
+        timeout=60,
+        encoding="utf-8",
+    )
+    terminal.expect("Type production to go on: ")
+    terminal.sendline("yes")
+    terminal.expect("Error: yes is not production; nothing was changed")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 5
+    assert production("users", "show", "bob@example.com").exit_code == 0
+
+
+def test_reversible_change_needs_no_name(production: Callable[..., Result]) -> None:
+    assert production("users", "deactivate", "--search", "bob", "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_secret_may_come_from_a_file(
+    production: Callable[..., Result], empty_database: Database, name: str
+) -> None:
+    file = empty_database.instance / "secret"
+    file.write_text(SECRETS[name] + "\n")
+    environ = {k: v for k, v in ENVIRON.items() if k != name}
+    found = run(empty_database, "audit", "verify", **environ, **{f"{name}_FILE": str(file)})
+    assert found.exit_code == 0, found.stderr
+    missing = {**environ, f"{name}_FILE": "/nowhere/at.all"}
+    found = run(empty_database, "audit", "verify", **missing)
+    assert found.exit_code == 7
+    assert found.stderr.startswith(f"Error: {name}_FILE cannot be read: ")
+
+
+def test_another_audit_key_does_not_verify_the_chain(
+    production: Callable[..., Result], empty_database: Database
+) -> None:
+    environ = {**ENVIRON, "OPSAPP_AUDIT_KEY": "zzz-" + ENVIRON["OPSAPP_AUDIT_KEY"]}
+    found = run(empty_database, "audit", "verify", "--format", "json", **environ)
+    assert (found.exit_code, found.json["break"], found.json["first_bad_seq"]) == (6, "edited", 1)
+
+
+def test_no_secret_is_in_the_arguments_of_pg_dump(
+    production: Callable[..., Result], empty_database: Database
+) -> None:
+    if empty_database.is_sqlite:
+        pytest.skip("SQLite needs no program")
+    programs = empty_database.instance / "programs"
+    programs.mkdir()
+    (programs / "pg_dump").write_text('#!/bin/sh\necho "$*" >&2; echo "$PGPASSWORD" >&2; exit 1\n')
+    (programs / "pg_dump").chmod(0o755)
+    url = empty_database.url.replace("postgres:@", "postgres:canary-secret@")
+    found = subprocess.run(
+        [FLASK, "db", "backup", "copy"],
+        env={**empty_database.environ, **ENVIRON, "OPSAPP_DATABASE_URL": url,
+             "PATH": f"{programs}:/usr/bin:/bin"},
+        cwd=empty_database.instance,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )  # fmt: skip
+    # The last line of its stderr is its reason: here the password, to show that it got it.
+    assert (found.returncode, found.stderr) == (1, "Error: pg_dump failed: canary-secret\n")
