@@ -286,11 +286,17 @@ def _refuse_other_revision(session: so.Session) -> None:
     # An application's own migrations have their row beside ours.
     present = session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
     if ours not in present:
-        newest = max(present, default="none")
-        raise NotReady(
-            f"the database is at revision {newest}, and this code is at {ours}",
-            hint="flask db init" if newest < ours else "deploy the code that the database fits",
-        )
+        raise other_revision(max(present, default="none"))
+
+
+def other_revision(present: str) -> NotReady:
+    """The error for a database whose schema is not the one this code was written for."""
+    ours = config.head_revision()
+    behind = present < ours or present == "none"
+    return NotReady(
+        f"the database is at revision {present}, and this code is at {ours}",
+        hint="flask db init" if behind else "deploy the code that the database fits",
+    )
 
 
 def append(connection: sa.Connection, key: bytes, head: Head, rows: list[dict[str, Any]]) -> None:

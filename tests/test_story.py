@@ -34,7 +34,7 @@ def test_first_day(empty_database: Database, tmp_path: Path) -> None:
     for email in team:
         flask("users", "create", email, "--no-password", "--reason", "new team")
     flask("roles", "create", "support", "--allow", "users:read", "--allow", "audit:read")
-    flask("roles", "grant", "support", "-", stdin="\n".join(team), *("--reason", "OPS-1"))
+    flask("roles", "grant", "support", "-", "--reason", "OPS-1", stdin="\n".join(team))
     flask("roles", "grant", "admin", "user0@example.com", "--for", "8h", "--reason", "on call")
     flask("users", "can", "user0@example.com", "anything:at-all")
     flask("users", "can", "user1@example.com", "users:read")

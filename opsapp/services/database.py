@@ -17,7 +17,7 @@ from .. import config, engine
 from ..errors import Conflict, NotReady, OpsError, Refused
 from ..extensions import db, this_app
 from ..models import AuditHead, Grant, Role, User
-from ..unit import Unit
+from ..unit import Unit, other_revision
 from . import migrating, roles
 
 Record = dict[str, Any]
@@ -42,13 +42,15 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     because the schema changes in one transaction.
 
     :param wait: seconds to wait for the database server to come up.
-    :raises NotReady: it did not come up.
+    :raises NotReady: it did not come up, or its schema is newer than this code.
     :raises Refused: it is stamped with another environment's name.
     """
     wait_until_reachable(wait)
     before = revision()
     if before is not None:
         _refuse_other_environment()
+        if before > config.head_revision():
+            raise other_revision(before)
     pending = before != config.head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
