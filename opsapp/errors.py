@@ -9,7 +9,7 @@ OpsError                   1   500  it failed, and running it again will not hel
 ├── NotFound               4   404  no such user, role, grant, event or file
 ├── Refused                5   403  a guard said no, or a person declined
 ├── NotReady               7   503  database away, behind, misconfigured, or audit not writable
-├── OutputFailed          74   500  the answer could not be written; says whether the work is committed
+├── OutputFailed          74   500  the answer could not be written; says if the work is done
 ├── Busy                  75   503  somebody else holds the lock; try again
 └── TimedOut             124   504  it took longer than it may
 ======================  ====  ====  ==========================================

@@ -1,0 +1,151 @@
+"""The unit of work: the only way in, all or nothing, and nobody told before the commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from opsapp import signals
+from opsapp.errors import Invalid, Refused
+from opsapp.extensions import db
+from opsapp.models import AuditEvent, Role, User
+from opsapp.services import grants, lookup, roles, users, verification
+from support import a_unit
+
+OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"
+
+
+@pytest.fixture
+def announced(app: Flask) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Every signal that is sent, with what it carries."""
+    heard: list[tuple[str, dict[str, Any]]] = []
+    receivers = []
+    for name in ("user_created", "user_deactivated", "user_deleted", "role_granted"):
+
+        def receive(_sender: Flask, name: str = name, **payload: Any) -> None:
+            heard.append((name, payload))
+
+        receivers.append(receive)
+        getattr(signals, name).connect(receive, app)
+    yield heard
+    del receivers
+
+
+def test_write_outside_of_a_unit_is_refused(app: Flask) -> None:
+    roles.create("support", unit=a_unit())
+    db.session.add(Role(name="sneaky"))
+    with pytest.raises(Refused, match=OUTSIDE):
+        db.session.flush()
+    db.session.rollback()
+    lookup.get_role("support").description = "sneaky"
+    with pytest.raises(Refused, match=OUTSIDE):
+        db.session.flush()
+    db.session.rollback()
+    db.session.delete(lookup.get_role("support"))
+    with pytest.raises(Refused, match=OUTSIDE):
+        db.session.flush()
+    db.session.rollback()
+
+
+@pytest.mark.parametrize("statement", [sa.update(User).values(active=True), sa.delete(AuditEvent)])
+def test_bulk_statement_outside_of_a_unit_is_refused(app: Flask, statement: Any) -> None:
+    with pytest.raises(Refused, match=OUTSIDE):
+        db.session.execute(statement)
+
+
+def test_unit_refuses_a_session_with_unsaved_changes(app: Flask) -> None:
+    db.session.add(Role(name="early"))
+    with pytest.raises(RuntimeError, match="unsaved changes"), a_unit():
+        pass
+    db.session.rollback()
+
+
+def test_error_inside_undoes_everything(app: Flask) -> None:
+    def half() -> None:
+        with a_unit() as unit:
+            roles.create("support", unit=unit)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
+    assert lookup.find_role("support") is None
+    assert verification.verify()["events"] == 2
+
+
+def test_units_inside_each_other_are_one_transaction(app: Flask) -> None:
+    unit = a_unit(reason="one act")
+    with unit:
+        roles.create("support", unit=unit)
+        users.create("ada@example.com", unit=unit)
+        grants.grant("support", ["ada@example.com"], unit=unit)
+    assert (unit.committed, unit.seq) == (True, 5)
+    rows = db.session.execute(sa.select(AuditEvent.correlation, AuditEvent.reason).distinct())
+    assert (unit.correlation, "one act") in [tuple(row) for row in rows]
+
+
+def test_nothing_changed_writes_no_event(app: Flask) -> None:
+    roles.create("support", unit=a_unit())
+    unit = a_unit()
+    roles.create("support", if_exists="keep", unit=unit)
+    assert (unit.changed, unit.committed, unit.seq) == (False, False, None)
+    assert verification.verify()["events"] == 3
+
+
+def test_signals_are_sent_after_the_commit_with_who_and_where(
+    app: Flask, announced: list[tuple[str, dict[str, Any]]]
+) -> None:
+    unit = a_unit()
+    with unit:
+        users.create("ada@example.com", unit=unit)
+        assert announced == []
+    assert announced == [
+        ("user_created", {"user_id": 1, "actor": unit.actor, "correlation": unit.correlation})
+    ]
+
+
+def test_dry_run_sends_nothing_and_writes_nothing(
+    app: Flask, announced: list[tuple[str, dict[str, Any]]]
+) -> None:
+    unit = a_unit(dry_run=True)
+    users.create("ada@example.com", unit=unit)
+    assert unit.changed is True
+    assert announced == []
+    assert lookup.find_user("ada@example.com") is None
+    assert verification.verify()["events"] == 2
+
+
+def test_receiver_that_raises_harms_nobody(
+    app: Flask, announced: list[tuple[str, dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_sender: Flask, **payload: Any) -> None:
+        raise RuntimeError("the mail server is away")
+
+    signals.user_created.connect(broken, app)
+    with caplog.at_level(logging.ERROR):
+        users.create("ada@example.com", unit=a_unit())
+    assert [name for name, _payload in announced] == ["user_created"]
+    assert "a receiver of the signal user-created failed" in caplog.text
+    assert lookup.get_user("ada@example.com").id == 1
+
+
+def test_roles_of_a_user_are_those_of_its_live_grants(app: Flask) -> None:
+    for name in ("support", "ended"):
+        roles.create(name, unit=a_unit())
+    users.create("ada@example.com", unit=a_unit())
+    for name in ("support", "ended", "admin"):
+        grants.grant(name, ["ada@example.com"], unit=a_unit())
+    grants.revoke("ended", ["ada@example.com"], unit=a_unit())
+    user = lookup.get_user("ada@example.com")
+    db.session.refresh(user)
+    assert [role.name for role in user.roles] == ["admin", "support"]
+    assert "anything:at-all" in user.roles[0].get_permissions()
+
+
+def test_reason_with_a_hostile_character_is_refused_before_anything(app: Flask) -> None:
+    with pytest.raises(Invalid, match="reason has the character U\\+001B at position 2"):
+        a_unit(reason="a\x1b")
