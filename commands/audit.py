@@ -77,7 +77,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--before", type=int, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @page_options
-@answers(*SHOWN)
+@answers(*SHOWN, live="follow")
 @filter_options
 def list_cmd(
     chosen: Filter, before: int | None, follow: bool, limit: int, everything: bool

@@ -25,11 +25,13 @@ ANSWERS = "opsapp.answers"
 CHANGES = "opsapp.changes"
 
 
-def answers(*columns: str, app: bool = True) -> Callable[[Body], Body]:
+def answers(*columns: str, app: bool = True, live: str | None = None) -> Callable[[Body], Body]:
     """A command that reads: its function returns rows, one record, or a line.
 
     :param columns: the fields of the table and of plain; the others show them all.
     :param app: False where the function loads the application itself.
+    :param live: the flag with which rows come until somebody stops it; each is then
+        shown as it comes, so a table is not possible and plain stands in for it.
     """
 
     def decorate(body: Body) -> Body:
@@ -37,6 +39,8 @@ def answers(*columns: str, app: bool = True) -> Callable[[Body], Body]:
         @functools.wraps(body)
         def command(*, format: str | None, fields: str | None, **given: Any) -> None:
             chosen = output.chosen_format(format)
+            if live and given[live]:
+                chosen = output.live_format(chosen)
             _name_connection()
             with application() if app else nullcontext():
                 _write(body(**given), chosen, fields, columns)

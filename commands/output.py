@@ -38,6 +38,18 @@ def chosen_format(given: str | None) -> str:
     return chosen
 
 
+def live_format(chosen: str) -> str:
+    """The format for rows that come one by one and for ever; each is shown at once.
+
+    :raises Invalid: the format needs an end.
+    """
+    if chosen == "json":
+        raise Invalid("an array that goes on has no end; --format jsonl has one object a line")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    return "plain" if chosen == "table" else chosen
+
+
 def picked(rows: Iterable[Record], fields: str | None) -> Iterator[Record]:
     """Only the ``fields`` (comma separated) of each row, in that order; all without them.
 

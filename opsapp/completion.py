@@ -6,6 +6,7 @@ within a fraction of a second, and says nothing when the database is away.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -21,20 +22,22 @@ _QUERIES = {
     " ORDER BY email LIMIT :limit",
     "role": "SELECT name FROM roles WHERE deleted_at IS NULL AND name >= :start AND name < :end"
     " ORDER BY name LIMIT :limit",
+    "permission": "SELECT permissions FROM roles WHERE deleted_at IS NULL",
 }
 
 
 def names(kind: str, start: str) -> list[str]:
     """Up to 50 users, roles or permissions that begin with ``start``; none if it cannot tell."""
-    if kind == "permission":
-        return sorted(name for name in permissions.DECLARED if name.startswith(start))
     start = start.casefold()
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}
     try:
         found = _read(config.database_url(), _QUERIES[kind], values)
     except Exception:  # noqa: BLE001  (a press of TAB has nobody to tell)
-        return []
-    return [name for name in found if name.isprintable()]
+        found = []
+    if kind == "permission":
+        held = {name for stored in found for name in json.loads(stored)}
+        found = sorted(name for name in held | set(permissions.DECLARED) if name.startswith(start))
+    return [name for name in found if name.isprintable()][:LIMIT]
 
 
 def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:
@@ -46,9 +49,8 @@ def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:
             return [row[0] for row in connection.execute(query, values)]
     import psycopg
 
+    for name in values:
+        query = query.replace(f":{name}", f"%({name})s")
     timeout = f"-c statement_timeout={int(SECONDS * 1000)}"
     with psycopg.connect(f"postgresql://{rest}", connect_timeout=2, options=timeout) as connection:
-        placeholders = {name: f"%({name})s" for name in values}
-        for name, placeholder in placeholders.items():
-            query = query.replace(f":{name}", placeholder)
         return [row[0] for row in connection.execute(query, values)]

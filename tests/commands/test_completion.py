@@ -33,7 +33,7 @@ def complete(database: Database, *words: str, **environ: str) -> list[str]:
 
 @pytest.fixture
 def named(cli: Cli, database: Database, bob: str) -> Database:
-    cli("roles", "create", "support", check=True)
+    cli("roles", "create", "support", "--allow", "orders:refund", check=True)
     cli("roles", "create", "auditor", check=True)
     return database
 
@@ -48,6 +48,7 @@ def named(cli: Cli, database: Database, bob: str) -> Database:
         (["roles", "grant", "support", "b"], ["bob@example.com"]),
         (["users", "list", "--role", "s"], ["support"]),
         (["users", "can", "bob", "users:"], ["users:read", "users:write"]),
+        (["roles", "deny", "support", "o"], ["orders:refund"]),
         (["users", "dea"], ["deactivate"]),
         (["users", "list", "--format", "js"], ["json", "jsonl"]),
         (["users", "create-admin", "x", "--generate"], ["--generate-password"]),
