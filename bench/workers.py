@@ -14,7 +14,8 @@ from opsapp import clock
 from opsapp.actors import Actor
 from opsapp.errors import OpsError
 from opsapp.extensions import db
-from opsapp.unit import Unit, append, audit_key, take_gate
+from opsapp.ledger import append, take_gate
+from opsapp.unit import Unit
 
 BATCH = 10_000
 """Events a transaction: large, since this only fills the table."""
@@ -30,7 +31,7 @@ def append_events(count: int) -> None:
             db.session.connection(execution_options={"writing": True})
             head = take_gate(db.session())
             rows = [_row(number) for number in range(start, min(start + BATCH, count))]
-            append(db.session.connection(), audit_key(app), head, rows)
+            append(db.session.connection(), head, rows)
             db.session.commit()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,10 @@ from opsapp.errors import FINDINGS
 
 from . import output
 from .frame import application, say
+
+if TYPE_CHECKING:
+    from opsapp.actors import Actor
+    from opsapp.unit import Unit
 
 Body = Callable[..., Any]
 
@@ -94,12 +98,9 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             confirm: str | None = None,
             **given: Any,
         ) -> None:
-            from opsapp.unit import Unit
-
             chosen = output.chosen_format(format)
-            actor = _name_connection()
-            unit = Unit(actor=actor, door="cli", reason=reason, dry_run=dry_run)
-            click.get_current_context().find_root().meta["opsapp.unit"] = unit
+            output.check_fields(fields, ("changed", "audit_seq", *columns))
+            unit = unit_of_this_command(reason, dry_run=dry_run)
             with application():
                 result = body(unit=unit, **given)
                 if dry_run:
@@ -115,7 +116,16 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
     return decorate
 
 
-def _name_connection() -> Any:
+def unit_of_this_command(reason: str | None, *, dry_run: bool = False) -> Unit:
+    """A unit of work by whoever runs this command; the frame knows it from now on."""
+    from opsapp.unit import Unit
+
+    unit = Unit(actor=_name_connection(), door="cli", reason=reason, dry_run=dry_run)
+    click.get_current_context().find_root().meta["opsapp.unit"] = unit
+    return unit
+
+
+def _name_connection() -> Actor:
     from opsapp.actors import at_terminal
     from opsapp.engine import application_name
 
@@ -136,23 +146,22 @@ def _format_options(command: Body) -> Body:
     return command
 
 
+REASON = click.Option(["--reason"], metavar="TEXT", help="Why; kept in the audit.")
+CONFIRM = click.Option(["--confirm"], metavar="NAME", help="The environment's name, in production.")
+YES = click.Option(["--yes"], is_flag=True, help="Do not ask.")
+_QUIET = click.Option(
+    ["-q", "--quiet"], is_flag=True, help="Print only the key of what was changed."
+)
+_DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Show the change and write nothing.")
+
+
 def _change_options(destructive: bool) -> Callable[[Body], Body]:
-    options = [
-        click.option("-q", "--quiet", is_flag=True, help="Print only the key of what was changed."),
-        click.option("--reason", metavar="TEXT", help="Why; kept in the audit."),
-        click.option("--dry-run", is_flag=True, help="Show the change and write nothing."),
-    ]
-    if destructive:
-        options += [
-            click.option(
-                "--confirm", metavar="NAME", help="The environment's name, in production."
-            ),
-            click.option("--yes", is_flag=True, help="Do not ask."),
-        ]
+    options = [_QUIET, REASON, _DRY_RUN, *([CONFIRM, YES] if destructive else [])]
 
     def decorate(command: Body) -> Body:
-        for option in options:
-            command = option(command)
+        # What click.option() does, for options that several commands share.
+        params: list[click.Parameter] = command.__dict__.setdefault("__click_params__", [])
+        params.extend(options)
         return command
 
     return decorate
@@ -173,7 +182,9 @@ def _write(found: Any, format: str, fields: str | None, columns: tuple[str, ...]
 
 def _write_plan(unit: Any, format: str) -> None:
     """What a dry run would have done: the events it would have written."""
-    plan = [change.record() for change in unit.recorded]
+    from opsapp.ledger import in_batches
+
+    plan = [change.record() for change in in_batches(unit.recorded)]
     if format == "json":
         record = {"changed": unit.changed, "dry_run": True, "plan": plan}
         output.write_record(record, format, ())

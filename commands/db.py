@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .contract import answers, changes, findings
-from .frame import OpsGroup, application
+from .contract import (
+    CONFIRM,
+    REASON,
+    YES,
+    answers,
+    changes,
+    findings,
+    unit_of_this_command,
+)
+from .frame import OpsGroup, application, approve
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -30,7 +39,7 @@ class DatabaseGroup(OpsGroup):
         from flask_migrate.cli import db
 
         theirs: click.Command | None = db.commands.get(name)
-        return theirs
+        return _careful(theirs) if theirs is not None and name in CHANGING else theirs
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -50,6 +59,36 @@ def _bind(ctx: click.Context) -> None:
     ctx.with_resource(application())
     bind_migrations()
     g.directory, g.x_arg = ctx.params["directory"], ctx.params["x_arg"]
+
+
+CHANGING = {
+    "upgrade": None,
+    "downgrade": "Take schema changes back, with the data that they hold?",
+    "stamp": "Call the database another revision than it says, without changing it?",
+}
+"""Flask-Migrate's verbs that change the database, and what is asked before they do."""
+
+
+def _careful(theirs: click.Command) -> click.Command:
+    """A command of Flask-Migrate that asks first, and is audited with who and why."""
+    command = copy(theirs)
+    command.params = [*theirs.params, REASON]
+    question = CHANGING[theirs.name or ""]
+    if question:
+        command.params += [CONFIRM, YES]
+
+    def callback(reason: str | None, **given: Any) -> None:
+        from opsapp.services.migrating import on_behalf_of
+
+        for option in ("yes", "confirm"):
+            given.pop(option, None)
+        if question and not given.get("sql"):
+            approve(question, severe=True)
+        with on_behalf_of(unit_of_this_command(reason)):
+            click.get_current_context().invoke(theirs, **given)
+
+    command.callback = callback
+    return command
 
 
 @click.group(cls=DatabaseGroup)

@@ -14,16 +14,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from opsapp import text
-from opsapp.errors import NotReady, OpsError, Refused
+from opsapp.errors import NotReady, OpsError, OutputFailed, Refused
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
+
+LONGEST_WORD = 100_000
+"""Characters of one argument; what it names has a limit of its own."""
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,12 +45,29 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     raise Stopped(number)
 
 
+MAY_BE_EMPTY = frozenset({"username", "description"})
+"""The options whose empty value means something: to remove it."""
+
+
 class OpsCommand(click.Command):
     """A command whose errors are reported by the contract."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
+            for param in self.params:
+                _refuse_hostile(param, ctx.params.get(param.name or ""))
             return super().invoke(ctx)
+
+
+def _refuse_hostile(param: click.Parameter, value: object) -> None:
+    """Refuse what no name has, and an empty value: a script's variable that was not set.
+
+    :raises Invalid: says which argument, and the character's place.
+    """
+    for word in value if isinstance(value, tuple) else (value,):
+        if isinstance(word, str) and not (word == "" and param.name in MAY_BE_EMPTY):
+            name = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name
+            text.checked(word, name, longest=LONGEST_WORD)
 
 
 class OpsGroup(click.Group):
@@ -63,13 +84,14 @@ class OpsGroup(click.Group):
 def reported() -> Iterator[None]:
     """Turn whatever goes wrong inside into one message on stderr and an exit code."""
     previous = _handle_signals()
+    _reopen_streams()
     try:
         yield
     except Stopped as stopped:
         if not stopped.is_said:
             stopped.is_said = True  # Frames stand inside each other: a command in its group.
             start = "\n" if sys.stderr.isatty() else ""
-            _say(f"{start}Stopped by {stopped.name}: {_state_of_work()}.")
+            _say(f"{start}Stopped by {stopped.name}: {state_of_work()}.")
         raise
     except click.exceptions.Exit:
         raise
@@ -84,12 +106,26 @@ def reported() -> Iterator[None]:
         _fail(error)
     except BrokenPipeError:
         leave_stdout()
+        if (unit := current_unit()) is not None and unit.committed:
+            _say(f"Nobody read the answer, but {state_of_work()}.")
         raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        # Files of ours explain themselves; what is left is the terminal or its pipe.
+        leave_stdout()
+        _fail(OutputFailed(f"the answer could not be written ({error.strerror})"))
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
         _fail(_explained(error) or _unexpected(error))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _reopen_streams() -> None:
+    """Let a missing stdin be empty and a missing stderr be nobody; output.py sees to stdout."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115  (it lives as long as the process)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
 def _handle_signals() -> dict[signal.Signals, Any]:
@@ -99,11 +135,12 @@ def _handle_signals() -> dict[signal.Signals, Any]:
     return {number: signal.signal(number, _stop) for number in heeded}
 
 
-def _state_of_work() -> str:
+def state_of_work() -> str:
+    """Whether the running command has changed anything, in words."""
     unit = current_unit()
     if unit is None or not unit.committed:
         return "nothing was changed"
-    return f"the change was made before that, audit event {unit.seq}"
+    return f"the change is made, audit event {unit.seq}"
 
 
 def current_unit() -> Unit | None:
@@ -124,7 +161,7 @@ def _wants_json() -> bool:
     """Whether errors are to be JSON. The option may not have been parsed yet."""
     args = _words.get()
     chosen = os.environ.get("OPSAPP_FORMAT", "")
-    for word, following in zip(args, [*args[1:], ""], strict=True):
+    for word, following in zip(args, [*args[1:], ""], strict=False):
         if word == "--format":
             chosen = following
         elif word.startswith("--format="):
@@ -197,7 +234,9 @@ def _unexpected(error: Exception) -> OpsError:
 
 def leave_stdout() -> None:
     """Point stdout at nothing, so that Python does not fail once more when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    if nothing != 1:
+        os.dup2(nothing, 1)
 
 
 def is_gone(error: OSError) -> bool:
@@ -243,7 +282,7 @@ def approve(question: str, *, severe: bool = False) -> None:
     from opsapp.config import PRODUCTION, environment
 
     ctx = click.get_current_context()
-    if ctx.params["dry_run"]:
+    if ctx.params.get("dry_run"):
         return None
     if severe and environment() == PRODUCTION:
         return _approve_by_name(question, environment(), ctx.params["confirm"])

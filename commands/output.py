@@ -12,13 +12,18 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+import click
+
 from opsapp.clock import rfc3339
 from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
 
-from .frame import current_unit, is_gone, leave_stdout
+from .frame import is_gone, leave_stdout, state_of_work
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
+FEW = 20
+"""Items of a list that a table shows; the other formats have them all."""
+
 CHUNK = 1000
 """Rows of a table that are laid out together; a longer list is a table after the other."""
 
@@ -31,11 +36,15 @@ def chosen_format(given: str | None) -> str:
     :raises Invalid: ``OPSAPP_FORMAT`` is none of :data:`FORMATS`.
     """
     chosen = given or os.environ.get("OPSAPP_FORMAT")
-    if chosen is None:
-        return "table" if sys.stdout.isatty() else "plain"
+    if not chosen:
+        return "table" if _is_terminal() else "plain"
     if chosen not in FORMATS:
         raise Invalid(f"OPSAPP_FORMAT {shortened(chosen)} is none of {', '.join(FORMATS)}")
     return chosen
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def live_format(chosen: str) -> str:
@@ -48,6 +57,14 @@ def live_format(chosen: str) -> str:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     return "plain" if chosen == "table" else chosen
+
+
+def check_fields(fields: str | None, there: Sequence[str]) -> None:
+    """Refuse a field that a change does not answer with, before it is made.
+
+    :raises Invalid: there is no such field; names those there are.
+    """
+    next(picked([dict.fromkeys(there)], fields))
 
 
 def picked(rows: Iterable[Record], fields: str | None) -> Iterator[Record]:
@@ -122,6 +139,8 @@ def _put(pieces: Iterable[str]) -> None:
     :raises OutputFailed: the disk is full or the device failed.
     """
     out = sys.stdout
+    if out is None:
+        raise OutputFailed(f"stdout is closed; {state_of_work()}", hint=_what_was_lost())
     try:
         for piece in pieces:
             out.write(piece)
@@ -131,15 +150,15 @@ def _put(pieces: Iterable[str]) -> None:
         if is_gone(error):
             raise
         raise OutputFailed(
-            f"the answer could not be written ({error.strerror}); {_work()}"
+            f"the answer could not be written ({error.strerror}); {state_of_work()}",
+            hint=_what_was_lost(),
         ) from error
 
 
-def _work() -> str:
-    unit = current_unit()
-    if unit is None or not unit.committed:
-        return "nothing was changed"
-    return f"the change is made, audit event {unit.seq}"
+def _what_was_lost() -> str | None:
+    """What to do about an answer that nobody can ask for again."""
+    ctx = click.get_current_context(silent=True)
+    return None if ctx is None else ctx.meta.get("opsapp.lost")
 
 
 # --- machine formats ---------------------------------------------------------
@@ -201,7 +220,7 @@ def _csv_lines(rows: Iterable[Record]) -> Iterator[str]:
     for row in rows:
         if writer is None:
             writer = csv.DictWriter(line, list(row), lineterminator="\r\n")
-            writer.writeheader()
+            writer.writerow({name: _csv_cell(name) for name in row})
         writer.writerow({name: _csv_cell(value) for name, value in row.items()})
         yield line.getvalue()
         line.seek(0)
@@ -227,6 +246,8 @@ def _human(value: Any) -> str:
             return "yes" if value else "no"
         case datetime():
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+        case list() | tuple() if len(value) > FEW:
+            return f"{', '.join(_human(item) for item in value[:FEW])}, … ({len(value)})"
         case list() | tuple():
             return ", ".join(_human(item) for item in value) or "–"
         case Mapping():
@@ -239,10 +260,26 @@ def _put_tables(rows: Iterable[Record], columns: Sequence[str]) -> None:
     chunk = list(islice(iterator, CHUNK))
     while True:
         names = columns or (list(chunk[0]) if chunk else [])
-        _put([_laid_out(_table(chunk, names))])
+        _put([_fitting(chunk, names)])
         chunk = list(islice(iterator, CHUNK))
         if not chunk:
             return
+
+
+def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
+    """The rows as a table, or one below the other where the words would not fit beside."""
+    table = _table(rows, columns)
+    if not _is_terminal() or _least_width(table) <= _console().width:
+        return _laid_out(table)
+    return "\n".join(_laid_out(_record_table(row, columns)) for row in rows)
+
+
+def _least_width(table: Any) -> int:
+    """How wide the table is when no word is broken."""
+    from rich.measure import Measurement
+
+    console = _console()
+    return Measurement.get(console, console.options, table).minimum
 
 
 def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
@@ -314,12 +351,18 @@ def _is_rows(value: Any) -> bool:
 
 def _laid_out(renderable: Any) -> str:
     """``renderable`` as text: as wide as the terminal, or as wide as it likes in a pipe."""
+    console = _console()
+    with console.capture() as captured:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _console() -> Any:
     from rich.console import Console
 
-    target = io.StringIO()
-    on_terminal = sys.stdout.isatty()
-    console = Console(
-        file=target,
+    on_terminal = _is_terminal()
+    return Console(
+        file=io.StringIO(),
         force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
         # Bold would stay with rich's own no_color; who declines colour wants plain text.
         color_system=None if os.environ.get("NO_COLOR") else "auto",
@@ -329,5 +372,3 @@ def _laid_out(renderable: Any) -> str:
         emoji=False,
         highlight=False,
     )
-    console.print(renderable, soft_wrap=False)
-    return "\n".join(line.rstrip() for line in target.getvalue().splitlines()) + "\n"

@@ -35,7 +35,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     """
     from flask import Flask
 
-    from . import config, engine
+    from . import config, engine, guard
     from . import models as models  # the tables join the metadata
     from .extensions import db
 
@@ -52,4 +52,5 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     db.init_app(app)
     with app.app_context():
         engine.prepare(db.engine)
+        guard.protect(db.engine)
     return app

@@ -37,6 +37,11 @@ def personal_token(key: bytes, salt: str, value: str) -> str:
     return _mac(key, "opsapp-personal-v1", salt, value)[:32]
 
 
+def key_id(key: bytes) -> str:
+    """What a database keeps of its key, to know another one: 16 hexadecimal digits."""
+    return _mac(key, "opsapp-key-v1", "", "")[:16]
+
+
 def fingerprint(key: bytes, value: str) -> str:
     """A keyed fingerprint of an erased address, 64 hexadecimal digits."""
     return _mac(key, "opsapp-erased-v1", value, "")

@@ -130,6 +130,7 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
     if path == "audit rebase":
         lose_events(prepared)
     before = snapshot(prepared)
+    last = prepared.rows("SELECT seq FROM audit_head")[0][0]
 
     planned = call(cli, prepared, path, "--dry-run")
     assert planned.exit_code == 0, planned.stderr
@@ -143,7 +144,7 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
     if path not in ALREADY_DONE:
         events = prepared.rows(
             "SELECT action, subject, reason FROM audit_events WHERE seq > :seq ORDER BY seq",
-            seq=before["audit_head"][0][3],
+            seq=last,
         )
         plan = [(step["action"], step["subject"]) for step in planned.json["plan"]]
         assert [event[0] for event in events] == [action for action, _subject in plan]

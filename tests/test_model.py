@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -334,6 +334,7 @@ def run_console(empty: Callable[[], None], *, examples: int) -> None:
             stateful_step_count=30,
             deadline=None,
             database=None,
+            phases=(Phase.generate, Phase.shrink),
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),

@@ -25,6 +25,8 @@ class AuditHead(Model):
     chain: so.Mapped[str] = so.mapped_column(sa.String(36))
     """The chain's UUID: a checkpoint of another database does not fit."""
     environment: so.Mapped[str] = so.mapped_column(sa.String(64))
+    key_id: so.Mapped[str] = so.mapped_column(sa.String(16))
+    """A fingerprint of the audit key: a wrong one is noticed before it writes."""
     seq: so.Mapped[int] = so.mapped_column(sa.BigInteger)
     hash: so.Mapped[str] = so.mapped_column(sa.String(64))
 

@@ -16,8 +16,9 @@ from sqlalchemy import exc
 from .. import config, engine
 from ..errors import Conflict, NotReady, OpsError, Refused
 from ..extensions import db, this_app
+from ..ledger import other_revision
 from ..models import AuditHead, Grant, Role, User
-from ..unit import Unit, other_revision
+from ..unit import Unit
 from . import migrating, roles
 
 Record = dict[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -14,8 +15,9 @@ from flask import current_app
 from .. import actors, chain, clock, engine, locks
 from ..errors import OpsError
 from ..extensions import db
+from ..ledger import Head, append, audit_key, read_head, refuse_other_owner
 from ..models import AuditHead
-from ..unit import Head, Unit, append, audit_key
+from ..unit import Unit
 
 LOCK = "migrate"
 LOCK_SECONDS = 60
@@ -59,11 +61,17 @@ def prepare(connection: sa.Connection) -> None:
 
 
 def take_gate(connection: sa.Connection) -> None:
-    """Keep writing units out for as long as the schema changes."""
+    """Keep writing units out for as long as the schema changes.
+
+    :raises Refused: the database is stamped with another environment's name.
+    :raises NotReady: the audit key is not this database's.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
     if sa.inspect(connection).has_table(AuditHead.__tablename__):
-        connection.execute(sa.select(AuditHead.id).with_for_update())
+        head = read_head(connection, lock=True)
+        if head is not None:
+            refuse_other_owner(head)
 
 
 def check(connection: sa.Connection) -> None:
@@ -95,16 +103,19 @@ def record_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
         "after": {"revision": " ".join(sorted(step.destination_revision_ids)) or None},
         "correlation": unit.correlation if unit else str(uuid4()),
     }
-    append(connection, audit_key(current_app), _head(connection), [row])
+    append(connection, _head(connection), [row])
 
 
 def _head(connection: sa.Connection) -> Head:
     """The end of the chain; the first migration begins it and stamps the environment."""
-    columns = sa.select(AuditHead.environment, AuditHead.seq, AuditHead.hash)
-    row = connection.execute(columns).one_or_none()
-    if row is not None:
-        return Head(*row)
-    environment = str(current_app.config["OPSAPP_ENV"])
-    first = {"environment": environment, "seq": 0, "hash": chain.GENESIS}
-    connection.execute(sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **first))
-    return Head(**first)  # type: ignore[arg-type]
+    head = read_head(connection)
+    if head is None:
+        head = Head(
+            environment=str(current_app.config["OPSAPP_ENV"]),
+            key_id=chain.key_id(audit_key()),
+            seq=0,
+            hash=chain.GENESIS,
+        )
+        first = sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **asdict(head))
+        connection.execute(first)
+    return head

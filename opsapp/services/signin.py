@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -16,8 +15,6 @@ from . import grants, passwords
 from .lookup import get_user
 from .records import user_record
 
-EVENT_EACH = 100
-"""Up to so many accounts, a bulk change writes an event for each; above, one a batch."""
 BATCH = 500
 
 Record = dict[str, Any]
@@ -75,9 +72,6 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
 def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
     """Deactivate every active account that meets ``criteria``; the records are short.
 
-    Above :data:`EVENT_EACH` accounts an event stands for a batch of :data:`BATCH`,
-    with their ids and a digest of them.
-
     :raises Refused: no administrator would be left.
     """
     with unit:
@@ -93,7 +87,14 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
                 sa.update(User),
                 [{"id": id, "fs_uniquifier": new_uniquifier(), **ended} for id, _email in batch],
             )
-        _record_bulk("deactivate", [id for id, _email in found], unit)
+        for id, _email in found:
+            unit.record(
+                "user:account:deactivate",
+                f"user:{id}",
+                before={"active": True},
+                after={"active": False},
+            )
+            unit.announce(signals.user_deactivated, user_id=id)
         return [
             {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in found
         ]
@@ -101,20 +102,6 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
-
-
-def _record_bulk(verb: str, ids: list[int], unit: Unit) -> None:
-    change: dict[str, Any] = {"before": {"active": True}, "after": {"active": False}}
-    if len(ids) <= EVENT_EACH:
-        for id in ids:
-            unit.record(f"user:account:{verb}", f"user:{id}", **change)
-    else:
-        for batch in _batches(ids):
-            digest = hashlib.sha256(",".join(map(str, batch)).encode()).hexdigest()
-            after = {"active": False, "ids": list(batch), "count": len(batch), "digest": digest}
-            unit.record(f"user:account:{verb}", "users", before={"active": True}, after=after)
-    for id in ids:
-        unit.announce(signals.user_deactivated, user_id=id)
 
 
 def set_password(reference: str, password: str, *, unit: Unit) -> Record:

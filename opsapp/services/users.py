@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
 from .. import chain, clock, signals, text
 from ..errors import Conflict, Invalid
 from ..extensions import db
+from ..ledger import audit_key
 from ..models import ADMIN, PersonalValue, User
-from ..unit import Unit, audit_key
+from ..unit import Unit
 from . import grants, passwords
 from .lookup import find_user, get_role, get_user, unknown_user
 from .records import user_record
@@ -250,7 +250,7 @@ def deletable(reference: str) -> User:
 def _erased(reference: str) -> User | None:
     if "@" not in reference:
         return None
-    print_ = chain.fingerprint(audit_key(current_app), text.canonical(reference))
+    print_ = chain.fingerprint(audit_key(), text.canonical(reference))
     return db.session.scalar(
         sa.select(User).where(User.erased_as == print_).order_by(User.id.desc()).limit(1)
     )
@@ -259,7 +259,7 @@ def _erased(reference: str) -> User | None:
 def _erase(user: User, unit: Unit) -> None:
     held = grants.end_all(user, unit=unit)
     email = user.email or ""
-    user.erased_as = chain.fingerprint(audit_key(current_app), email)
+    user.erased_as = chain.fingerprint(audit_key(), email)
     user.email = user.username = user.password = None
     user.active = False
     user.end_sessions()

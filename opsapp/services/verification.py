@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 
 from .. import chain, clock, text
 from ..actors import Actor
 from ..errors import Invalid
 from ..extensions import db
+from ..ledger import audit_key
 from ..models import AuditEvent, AuditHead, PersonalValue
-from ..unit import Unit, audit_key
+from ..unit import Unit
 from .audit import CHUNK, pages
 
 FORMAT = "opsapp-audit/1"
@@ -61,7 +61,7 @@ class Checkpoint:
 def checkpoint() -> str:
     """The line that says what the chain is now, signed with the audit key."""
     head = _head()
-    key = audit_key(current_app)
+    key = audit_key()
     return Checkpoint(head.chain, head.seq, head.hash, clock.rfc3339(clock.now())).line(key)
 
 
@@ -70,7 +70,7 @@ def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
 
     :raises Invalid: a line is not a checkpoint of this key, or there is none.
     """
-    key = audit_key(current_app)
+    key = audit_key()
     found = [Checkpoint.parse(line, key) for line in lines if line.strip()]
     if not found:
         raise Invalid("the checkpoint file holds no checkpoint")
@@ -117,7 +117,7 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
     """
     kept = sorted(kept, key=lambda one: one.seq)
     head = _head()
-    walk = _Walk(audit_key(current_app))
+    walk = _Walk(audit_key())
     wanted = {one.seq for one in kept}
     hashes = {0: chain.GENESIS}
     with closing(pages([])) as chunks:
@@ -152,7 +152,7 @@ def is_genuine(seq: int) -> bool:
         return True
     with closing(pages([AuditEvent.seq == seq])) as chunks:
         *columns, previous, stored = next(chunks)[0]
-    found = chain.link(audit_key(current_app), previous, tuple(columns))
+    found = chain.link(audit_key(), previous, tuple(columns))
     return hmac.compare_digest(found, stored)
 
 
@@ -206,7 +206,7 @@ def _declared_gaps() -> list[Record]:
 
 def _personal() -> Break | None:
     """A personal value whose token is not its own, if there is one."""
-    key = audit_key(current_app)
+    key = audit_key()
     stored = sa.select(PersonalValue.token, PersonalValue.salt, PersonalValue.value)
     with db.session.execute(stored, execution_options={"yield_per": CHUNK}) as rows:
         for token, salt, value in rows:
