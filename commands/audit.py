@@ -13,7 +13,7 @@ from opsapp.errors import Invalid
 
 from .contract import answers, changes, findings, page_options, say_what_follows
 from .frame import OpsGroup, approve
-from .options import SINCE, UNTIL
+from .options import SEQ, SINCE, UNTIL
 
 if TYPE_CHECKING:
     from opsapp.services.audit import Filter
@@ -74,7 +74,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cli.command("list")
-@click.option("--before", type=int, metavar="SEQ", help="Older than this event.")
+@click.option("--before", type=SEQ, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @page_options
 @answers(*SHOWN, live="follow")
@@ -115,7 +115,7 @@ def _followed(chosen: Filter, limit: int) -> Iterator[Record]:
 
 
 @cli.command("show")
-@click.argument("seq", type=int)
+@click.argument("seq", type=SEQ)
 @answers()
 def show_cmd(seq: int) -> Record:
     """Show one event with everything it holds.

@@ -6,10 +6,20 @@ and nothing else; a command's own module is imported when somebody asks for it.
 
 from __future__ import annotations
 
+import atexit
+import gc
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 import click
+
+
+@cache
+def _skip_collecting() -> None:
+    """Let the garbage be: a command ends before it matters, and looking for it costs a third."""
+    gc.set_threshold(200_000)
+    atexit.register(gc.freeze)
 
 
 class Lazy(click.Command):
@@ -34,6 +44,7 @@ class Lazy(click.Command):
         **extra: Any,
     ) -> click.Context:
         # The context belongs to the real command, which click then invokes.
+        _skip_collecting()
         from .frame import remember_words, reported
 
         remember_words(args)

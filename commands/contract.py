@@ -61,7 +61,7 @@ def page_options(command: Body) -> Body:
     click.option("--all", "everything", is_flag=True, help="All of them, streamed.")(command)
     return click.option(
         "--limit",
-        type=click.IntRange(min=1),
+        type=click.IntRange(min=1, max=1_000_000),
         default=50,
         show_default=True,
         help="So many at most.",

@@ -15,7 +15,7 @@ from .frame import OpsCommand, application
 
 @click.command("doctor", cls=OpsCommand)
 @click.option("--settings", is_flag=True, help="List the settings with their values instead.")
-@answers("state", "check", "says", "advice", app=False)
+@answers(app=False)
 def cli(settings: bool) -> list[dict[str, Any]]:
     """Check the installation and say what to mend.
 

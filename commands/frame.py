@@ -26,9 +26,6 @@ from opsapp.errors import NotReady, OpsError, OutputFailed, Refused
 if TYPE_CHECKING:
     from opsapp.unit import Unit
 
-LONGEST_WORD = 100_000
-"""Characters of one argument; what it names has a limit of its own."""
-
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -67,7 +64,7 @@ def _refuse_hostile(param: click.Parameter, value: object) -> None:
     for word in value if isinstance(value, tuple) else (value,):
         if isinstance(word, str) and not (word == "" and param.name in MAY_BE_EMPTY):
             name = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name
-            text.checked(word, name, longest=LONGEST_WORD)
+            text.checked(word, name, longest=sys.maxsize)
 
 
 class OpsGroup(click.Group):
@@ -250,6 +247,7 @@ def application() -> Iterator[None]:
     from flask.cli import NoAppException, ScriptInfo
 
     from opsapp import without_web
+    from opsapp.extensions import db
 
     ctx = click.get_current_context()
     info = ctx.ensure_object(ScriptInfo)
@@ -259,7 +257,12 @@ def application() -> Iterator[None]:
     except NoAppException as error:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
     with app.app_context():
-        yield
+        try:
+            yield
+        finally:
+            # At exit nobody would close the connection, and SQLite's WAL would stay behind.
+            db.session.remove()
+            db.engine.dispose()
 
 
 # --- asking ------------------------------------------------------------------

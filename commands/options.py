@@ -21,14 +21,15 @@ UNITS = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
-_DURATION = re.compile(r"(?:\d{1,6}[smhdw])+")
+LONGEST = timedelta(days=36525)
+_DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
 
 
 def duration(value: str) -> timedelta | None:
     """The time that ``90d`` or ``1h30m`` says; None if it says none."""
     if not _DURATION.fullmatch(value):
         return None
-    parts = re.findall(r"(\d+)([smhdw])", value)
+    parts = re.findall(r"([0-9]+)([smhdw])", value)
     return sum((int(count) * UNITS[unit] for count, unit in parts), timedelta())
 
 
@@ -45,6 +46,8 @@ class Duration(click.ParamType[timedelta]):
         found = duration(value)
         if not found:
             self.fail(f"{value!r} is not a duration such as 90d, 8h or 1h30m", param, ctx)
+        if found > LONGEST:
+            self.fail(f"{value!r} is longer than a hundred years", param, ctx)
         return found
 
 
@@ -111,7 +114,10 @@ ENDING = When(end=True, ago=False)
 
 
 def users_argument(required: bool = True) -> Callable[[Any], Any]:
-    """``USER…``: ids, e-mail addresses or usernames; ``-`` reads them from stdin, one a line."""
+    """``USER…``: ids, e-mail addresses or usernames; ``-`` reads them from stdin, one a line.
+
+    Empty lines and those that begin with ``#`` are passed over.
+    """
     return click.argument(
         "users", metavar="USER…", type=USER, nargs=-1, required=required, callback=_with_stdin
     )
@@ -122,7 +128,8 @@ def _with_stdin(
 ) -> tuple[str, ...]:
     if ctx.resilient_parsing or "-" not in value:
         return value
-    lines = [line.strip() for line in sys.stdin]
+    lines = [line.strip() for line in sys.stdin.read().removeprefix("\ufeff").splitlines()]
+    lines = [line for line in lines if not line.startswith("#")]
     named = tuple(n for v in value for n in (lines if v == "-" else [v]) if n)
     if not named:
         raise Invalid("no users on stdin")
@@ -136,7 +143,10 @@ def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
     """
     if for_ and until:
         raise Invalid("--for and --until both say when it ends; give one")
-    try:
-        return clock.now().replace(microsecond=0) + for_ if for_ else until
-    except OverflowError:
-        raise Invalid("--for ends after the year 9999; leave it out for ever") from None
+    return clock.now().replace(microsecond=0) + for_ if for_ else until
+
+
+SEQ = click.IntRange(min=0, max=2**63 - 1)
+"""An audit event's number."""
+ID = click.IntRange(min=0, max=2**31 - 1)
+"""An account's id."""

@@ -13,12 +13,13 @@ import click
 
 from opsapp.errors import Invalid, Refused
 
-from .frame import is_interactive
+from .frame import is_interactive, say
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
 
 LONGEST = 4096
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,11 @@ class Source:
 
     def shown_once(self, password: str | None, unit: Unit) -> dict[str, str]:
         """The field that shows a generated password, if it is now somebody's."""
-        shown = self.generate and password is not None and unit.committed
-        return {"password": password} if shown and password else {}
+        if not (self.generate and password and unit.committed):
+            return {}
+        again = "flask users set-password USER --generate-password makes another"
+        click.get_current_context().meta["opsapp.lost"] = again
+        return {"password": password}
 
 
 def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,11 +66,11 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def gathered(
         *, password_stdin: bool, password_file: str | None, generate_password: bool, **given: Any
     ) -> Any:
-        quiet = click.get_current_context().params["quiet"]
-        if generate_password and quiet:
-            raise Invalid(
-                "-q would hide the only sight of the password that --generate-password makes"
-            )
+        params = click.get_current_context().params
+        hidden = params["fields"] and "password" not in params["fields"].split(",")
+        if generate_password and (params["quiet"] or hidden):
+            option = "--fields" if hidden else "-q"
+            raise Invalid(f"{option} would hide the password that is generated and shown only once")
         source = Source(password_stdin, password_file, generate_password)
         return command(source=source, **given)
 
@@ -89,35 +93,52 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _from_stdin() -> str:
-    return _checked(sys.stdin.readline(LONGEST + 2), "stdin")
+    return _decoded(sys.stdin.buffer.readline(LONGEST + 2), "stdin")
 
 
 def _from_file(path: str) -> str:
     try:
+        # Opening a pipe would wait for its writer; a folder opens and cannot be read.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise Invalid(f"--password-file {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, encoding="utf-8") as file:
+    try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise Invalid(f"--password-file {path} is not a regular file")
         if mode & 0o077:
             raise Refused(f"--password-file {path} can be read by others", hint=f"chmod 600 {path}")
-        return _checked(file.readline(LONGEST + 2), path)
+        return _decoded(os.read(descriptor, LONGEST + 2).partition(b"\n")[0], path)
+    finally:
+        os.close(descriptor)
 
 
 def _from_prompt() -> str:
+    from opsapp.services.passwords import check
+
     if not is_interactive():
         raise Invalid(
             "no password, and no terminal to ask on",
             hint="--password-stdin, --password-file FILE or --generate-password",
         )
+    for _attempt in range(ATTEMPTS - 1):
+        try:
+            return check(_ask())
+        except Invalid as error:
+            say(error.message)
+    return check(_ask())
+
+
+def _ask() -> str:
     answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return answer
 
 
-def _checked(line: str, source: str) -> str:
-    password = line.rstrip("\r\n")
+def _decoded(line: bytes, source: str) -> str:
+    try:
+        password = line.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"the first line of {source} is not UTF-8") from error
     if not password:
         raise Invalid(f"the first line of {source} is empty")
     if len(password) > LONGEST:

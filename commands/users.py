@@ -15,6 +15,7 @@ from .contract import answers, changes, findings, page_options, say_what_follows
 from .frame import OpsGroup, approve, say
 from .options import (
     DURATION,
+    ID,
     PERMISSION,
     ROLE,
     SINCE,
@@ -194,7 +195,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="By what; seen counts from creation for who never signed in.",
 )
 @click.option("--descending", is_flag=True, help="The other way round.")
-@click.option("--after", type=int, metavar="ID", help="Start after this account: the next page.")
+@click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
 @click.option("--count", is_flag=True, help="Only say how many there are.")
 @page_options
 @answers(*SHOWN)

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from alembic import context
 from flask import current_app
 
+from opsapp import config
+from opsapp.models import indexes as indexes  # they join the metadata that is compared
 from opsapp.services import migrating
 
 target = current_app.extensions["migrate"].db
@@ -47,9 +49,18 @@ def _connection(changing: bool) -> Iterator[sa.Connection]:
         yield connection.execution_options(writing=changing)
 
 
+def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
+    """Number a new migration of ours: the code reads its newest one from the file names."""
+    if directives and current_app.extensions["migrate"].directory == str(
+        config.migrations_folder()
+    ):
+        directives[0].rev_id = f"{int(config.head_revision()) + 1:04d}"
+
+
 def run_online() -> None:
     changing = _is_changing()
     settings: dict[str, Any] = dict(current_app.extensions["migrate"].configure_args)
+    settings.setdefault("process_revision_directives", _number)
     with _connection(changing) as connection:
         context.configure(
             connection=connection,
@@ -61,7 +72,8 @@ def run_online() -> None:
         with context.begin_transaction():
             if changing:
                 migrating.take_gate(connection)
-            context.run_migrations()
+            with migrating.explained() if changing else nullcontext():
+                context.run_migrations()
             if changing:
                 migrating.check(connection)
 

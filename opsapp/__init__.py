@@ -46,9 +46,8 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     )
     app.config.from_mapping(config.flask_settings())
     app.config.from_mapping(settings or {})
-    app.config.setdefault(
-        "SQLALCHEMY_ENGINE_OPTIONS", engine.options(app.config["SQLALCHEMY_DATABASE_URI"])
-    )
+    url = engine.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
+    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine.options(url))
     db.init_app(app)
     with app.app_context():
         engine.prepare(db.engine)

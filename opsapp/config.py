@@ -158,7 +158,7 @@ def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     if environment(environ) != DEVELOPMENT:
         raise NotReady(
             f"{name} is not set, and OPSAPP_ENV is {environment(environ)}",
-            hint='python -c "import secrets; print(secrets.token_urlsafe(48))"',
+            hint=_MAKE,
         )
     return _generated(instance_folder(environ) / "secrets" / name.lower())
 
@@ -167,6 +167,8 @@ def _from_file(name: str, file: str | None) -> str | None:
     if not file:
         return None
     try:
+        if not Path(file).is_file():  # A pipe would keep every command waiting.
+            raise NotReady(f"{name}_FILE {file} is not a file")
         return Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NotReady(f"{name}_FILE cannot be read: {error}") from error
@@ -174,15 +176,32 @@ def _from_file(name: str, file: str | None) -> str | None:
 
 def _refuse_weak(name: str, value: str) -> None:
     if len(value.encode()) < SHORTEST_SECRET:
-        raise NotReady(f"{name} is {len(value.encode())} bytes long; {SHORTEST_SECRET} are needed")
+        length = len(value.encode())
+        raise NotReady(f"{name} is {length} bytes long; {SHORTEST_SECRET} are needed", hint=_MAKE)
     if len(set(value)) < 10:
-        raise NotReady(f"{name} repeats a few characters; it must be random")
+        raise NotReady(f"{name} repeats a few characters; it must be random", hint=_MAKE)
+
+
+_MAKE = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
 
 
 def _generated(path: Path) -> str:
-    """The secret kept in ``path``, made on first need, the same for every racing process."""
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii")
+    """The secret kept in ``path``, made on first need, the same for every racing process.
+
+    :raises NotReady: it cannot be made or read, or somebody emptied it.
+    """
+    try:
+        if not path.exists():
+            _generate(path)
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotReady(f"the secret {path} cannot be read or made: {error}") from error
+    if len(value) < SHORTEST_SECRET:
+        raise NotReady(f"the secret {path} is not what was generated", hint="restore the file")
+    return value
+
+
+def _generate(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(f".{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -193,7 +212,6 @@ def _generated(path: Path) -> str:
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
-    return path.read_text(encoding="ascii")
 
 
 def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]:
@@ -202,6 +220,8 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
     :raises NotReady: a secret is missing or weak outside development.
     """
     found = {name: secret(name, environ) for name in _SECRETS}
+    if len(set(found.values())) < len(found):
+        raise NotReady(f"{', '.join(found)} must differ from each other", hint=_MAKE)
     return {
         **found,
         "OPSAPP_ENV": environment(environ),

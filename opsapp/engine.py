@@ -10,30 +10,66 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
+from contextlib import closing
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
 from . import config, text
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 LOCK_SECONDS = 5
 IDLE_SECONDS = 60
+TURN_SECONDS = 0.2
 
 application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
 """What ``pg_stat_activity`` shows: the command and the actor."""
 
 
-def options(url: str) -> dict[str, Any]:
+_SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
+
+
+def checked_url(url: str) -> URL:
+    """The database's URL, if opsapp can use it.
+
+    :raises NotReady: it is no URL, of another database, or SQLite without a file.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise NotReady("OPSAPP_DATABASE_URL is not a database URL", hint=_EXAMPLE) from error
+    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+        kind = text.shortened(parsed.drivername)
+        raise NotReady(f"OPSAPP_DATABASE_URL is for {kind}", hint=_EXAMPLE)
+    if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise NotReady("OPSAPP_DATABASE_URL names no file; memory is gone after a command")
+    if "@" in (parsed.database or "") and parsed.drivername != "sqlite":
+        # Else what follows a slash in the password would be shown as the database's name.
+        raise NotReady("OPSAPP_DATABASE_URL has a password with / or @; write them as %2F and %40")
+    return parsed
+
+
+_EXAMPLE = "sqlite:////srv/opsapp.sqlite or postgresql://USER@HOST/NAME"
+
+
+def shown_url(url: URL) -> str:
+    """The URL without its secrets."""
+    query = {name: "***" if name in _SECRET_QUERY else v for name, v in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def options(url: URL) -> dict[str, Any]:
     """The arguments of ``create_engine`` for ``url``."""
     # The parameters of a failed statement may hold a password hash.
     chosen: dict[str, Any] = {"hide_parameters": True}
-    if make_url(url).get_backend_name() == "postgresql":
+    if url.get_backend_name() == "postgresql":
         chosen["pool_pre_ping"] = True
         chosen["connect_args"] = {"connect_timeout": LOCK_SECONDS, "options": _server_settings()}
     return chosen
@@ -71,26 +107,34 @@ def create_sqlite(path: str) -> None:
 
     WAL is a property of the file, so it is set once, here; call it under a lock.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    connection = sqlite3.connect(path, timeout=LOCK_SECONDS)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    except OSError as error:
+        raise NotReady(f"the database file {path} cannot be made: {error.strerror}") from error
+    except sqlite3.DatabaseError as error:
+        raise NotReady(f"the database file {path} cannot be used: {error}") from error
 
 
 def _open_sqlite(
     _dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
 ) -> sqlite3.Connection:
     # mode=rw: reading a database that was never initialised must not create a file.
-    path = quote(str(_args[0] if _args else params["database"]))
-    return sqlite3.connect(
-        f"file:{path}?mode=rw",
-        uri=True,
-        timeout=LOCK_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    path = Path(_args[0] if _args else params["database"])
+    try:
+        return sqlite3.connect(
+            f"file:{quote(str(path))}?mode=rw",
+            uri=True,
+            timeout=LOCK_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.OperationalError as error:
+        if not path.exists():
+            message = f"there is no database file {path}"
+            raise NotReady(message, hint="flask db init") from error
+        raise NotReady(f"the database file {path} cannot be opened: {error}") from error
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
@@ -99,8 +143,37 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writing = connection.get_execution_options().get("writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    if not connection.get_execution_options().get("writing", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver: Any = connection.connection.dbapi_connection
+    deadline = time.monotonic() + LOCK_SECONDS
+    # SQLite would wait inside of C, where no signal is heard; so it waits in short turns.
+    driver.execute(f"PRAGMA busy_timeout={TURN_SECONDS * 1000:.0f}")
+    try:
+        while not _has_begun(driver, deadline):
+            pass
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
+
+
+def _has_begun(driver: Any, deadline: float) -> bool:
+    try:
+        driver.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+            raise
+        if time.monotonic() > deadline:
+            raise _busy() from error
+        return False
+    return True
+
+
+def _busy() -> Busy:
+    return Busy(
+        f"another process has been writing to the database for {LOCK_SECONDS} seconds",
+        hint="try again when it has finished",
+    )
 
 
 def _name_connection(_dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> None:
@@ -113,6 +186,8 @@ def explained(error: SQLAlchemyError) -> OpsError | None:
     cause = getattr(error, "orig", None)
     if isinstance(error, IntegrityError):
         return Conflict("it contradicts what is in the database")
+    if isinstance(error, DataError):
+        return OpsError("the database holds a value that cannot be read", hint="flask audit verify")
     if isinstance(cause, sqlite3.Error):
         return _explained_sqlite(cause)
     if cause is not None and hasattr(cause, "sqlstate"):
@@ -124,18 +199,15 @@ def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
     name = getattr(error, "sqlite_errorname", "")
     says = text.safe(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return Busy(
-            f"another process has been writing to the database for {LOCK_SECONDS} seconds",
-            hint="try again when it has finished",
-        )
+        return _busy()
     if name.startswith("SQLITE_CANTOPEN"):
-        return NotReady("there is no database file to open", hint="flask db init")
+        return NotReady(f"the database cannot be opened: {says}")
     if says.startswith(("no such table", "no such column")):
         return NotReady(f"the database is not initialised or behind: {says}", hint="flask db init")
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_AUTH")):
         return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return NotReady(f"the database file is damaged: {says}", hint="flask doctor")
+        return NotReady(f"the database file is damaged: {says}", hint="restore a backup")
     return None
 
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from . import clock
 from .engine import sqlite_file
-from .errors import Busy
+from .errors import Busy, NotReady
 
 POLL_SECONDS = 0.05
 
@@ -40,8 +40,11 @@ def exclusive(engine: sa.Engine, name: str, *, wait: float) -> Iterator[None]:
 @contextmanager
 def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     path = Path(f"{sqlite_file(engine)}.{name}.lock")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise NotReady(f"the lock {path} cannot be made: {error.strerror}") from error
     try:
         _take_flock(descriptor, name, wait)
         holder = {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from opsapp import config
-from support import Database, run
+from support import FLASK, ROOT, Database, run
 
 
 def test_head_is_the_newest_revision_that_alembic_finds(database: Database) -> None:
@@ -19,7 +23,7 @@ def test_models_equal_the_migrations(database: Database) -> None:
 
 def test_upgrade_downgrade_and_upgrade_again(database: Database) -> None:
     run(database, "users", "create", "ada@example.com", "--no-password", check=True)
-    assert run(database, "db", "downgrade", "base").exit_code == 0
+    assert run(database, "db", "downgrade", "base", "--yes").exit_code == 0
     left = "sqlite_master WHERE type = 'table'" if database.is_sqlite else (
         "pg_tables WHERE schemaname = 'public'"
     )  # fmt: skip
@@ -50,13 +54,51 @@ def test_migration_that_fails_changes_nothing(
 ) -> None:
     table = "users" if verb == "downgrade" else "grants"
     if verb == "upgrade":
-        run(database, "db", "downgrade", "base", check=True)
+        run(database, "db", "downgrade", "base", "--yes", check=True)
         database.execute(f"CREATE TABLE {table} (id integer)")
     else:
         # Something of the application's stands on a table that would go.
         database.execute("DROP TABLE audit_personal")
-    args = ["head"] if verb == "upgrade" else ["base"]
+    args = ["head"] if verb == "upgrade" else ["base", "--yes"]
     before = database.rows("SELECT * FROM alembic_version")
     found = run(database, "db", verb, *args)
     assert found.exit_code != 0
     assert database.rows("SELECT * FROM alembic_version") == before
+
+
+def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
+    found = run(database, "db", "downgrade", "base")
+    assert (found.exit_code, found.stderr) == (
+        5,
+        "Error: Take schema changes back, with the data that they hold?"
+        " Nobody is here to answer\n  → repeat it with --yes\n",
+    )
+    assert run(database, "db", "current").stdout == f"{config.head_revision()} (head)\n"
+
+
+def test_schema_of_another_environment_is_left_alone(database: Database) -> None:
+    database.execute("UPDATE audit_head SET environment = 'production'")
+    for verb in (["downgrade", "base", "--yes"], ["stamp", "base", "--yes"]):
+        found = run(database, "db", *verb)
+        assert found.exit_code == 5
+        assert "is stamped production" in found.stderr
+
+
+def test_new_migration_gets_the_next_number(database: Database, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    for name in ("opsapp", "commands", "migrations"):
+        shutil.copytree(ROOT / name, copy / name)
+    done = subprocess.run(
+        [FLASK, "db", "revision", "-m", "add nothing"],
+        env={**database.environ, "PYTHONPATH": str(copy)},
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    following = f"{int(config.head_revision()) + 1:04d}"
+    assert [p.name for p in (copy / "migrations" / "versions").glob(f"{following}*")] == [
+        f"{following}_add_nothing.py"
+    ]

@@ -7,6 +7,7 @@ and must be what the tables say.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,10 +29,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from opsapp import chain, clock
+from opsapp import chain, clock, ledger
 from opsapp.errors import Conflict, NotFound, Refused
 from opsapp.extensions import db
-from opsapp.models import ADMIN, User
+from opsapp.models import ADMIN, Grant, Role, User
 from opsapp.services import grants, roles, signin, users
 from opsapp.services.verification import verify
 from support import PASSWORD, Database, a_unit
@@ -39,11 +40,12 @@ from support import PASSWORD, Database, a_unit
 LAST = "that would leave no active administrator who can log in"
 
 # Few names, so that the verbs meet each other.
-emails = st.sampled_from([f"{name}@example.com" for name in ("ada", "bob", "cyd")])
+ADA, BOB, CYD = (f"{name}@example.com" for name in ("ada", "bob", "cyd"))
+emails = st.sampled_from([ADA, BOB, CYD])
 usernames = st.sampled_from(["", "ada", "bob"])
-role_names = st.sampled_from([ADMIN, ADMIN, "editor", "viewer"])
+role_names = st.sampled_from(["editor", "viewer", ADMIN])
 permissions = st.lists(st.sampled_from(["posts:read", "posts:write", "users:read"]), max_size=2)
-several = st.lists(emails, min_size=1, max_size=3)
+several = st.lists(emails, min_size=1, max_size=2)
 
 
 # --- the model: the tables, built again from the events -----------------------
@@ -59,7 +61,16 @@ class Replay:
         """The end of each open grant, by account and role."""
         for action, subject, before, after in events:
             tell: Callable[..., None] = getattr(self, action.replace(":", "_"))
-            tell(subject, json.loads(before or "{}"), json.loads(after or "{}"))
+            was, became = json.loads(before or "{}"), json.loads(after or "{}")
+            for one in self._of_batch(became) if subject == "users" else [subject]:
+                tell(one, was, became)
+
+    def _of_batch(self, became: dict[str, Any]) -> list[str]:
+        ids = became.pop("ids")
+        listed = ",".join(map(str, ids)).encode()
+        assert became.pop("count") == len(ids)
+        assert became.pop("digest") == hashlib.sha256(listed).hexdigest()
+        return [f"user:{id}" for id in ids]
 
     def _role(self, name: str) -> str:
         [found] = [id for id, role in self.roles.items() if role["name"] == name]
@@ -94,10 +105,8 @@ class Replay:
         self._set_active(subject, True)
 
     def user_account_deactivate(self, subject: str, before: Any, after: Any) -> None:
-        assert before == {"active": True}
-        assert after["active"] is False
-        for one in [f"user:{id}" for id in after["ids"]] if subject == "users" else [subject]:
-            self._set_active(one, False)
+        assert (before, after) == ({"active": True}, {"active": False})
+        self._set_active(subject, False)
 
     def _set_active(self, subject: str, active: bool) -> None:
         assert self.accounts[subject]["active"] is not active
@@ -174,11 +183,16 @@ class Console(RuleBasedStateMachine):
         self.ends: dict[int, str] = {}
         """What the audit says of the grants, by id, whose end was moved into the past."""
 
-    @initialize(first=st.booleans())
-    def start(self, first: bool) -> None:
+    @initialize(administrators=st.lists(emails, max_size=2, unique=True))
+    def start(self, administrators: list[str]) -> None:
         type(self).empty()
-        if first:
-            users.create_admin("ada@example.com", password=PASSWORD, unit=a_unit())
+        for email in (ADA, BOB, CYD):
+            users.create(email, password=PASSWORD, unit=a_unit())
+        for name in ("editor", "viewer"):
+            roles.create(name, allow=["posts:read"], unit=a_unit())
+        grants.grant("editor", [ADA, BOB], unit=a_unit())
+        grants.grant("viewer", [CYD], until=clock.now() + timedelta(hours=1), unit=a_unit())
+        grants.grant(ADMIN, administrators, unit=a_unit())
 
     # Accounts.
 
@@ -226,7 +240,7 @@ class Console(RuleBasedStateMachine):
 
     # Grants.
 
-    @rule(role=role_names, chosen=several, hours=st.sampled_from([None, None, 1, 2]))
+    @rule(role=role_names, chosen=several, hours=st.sampled_from([1, 2, None]))
     def grant(self, role: str, chosen: list[str], hours: int | None) -> None:
         end = clock.now() + timedelta(hours=hours) if hours else None
         with may_be_refused(*chosen if end else ()):
@@ -237,20 +251,18 @@ class Console(RuleBasedStateMachine):
         with may_be_refused(*chosen):
             grants.revoke(role, chosen, unit=a_unit())
 
-    @rule(role=role_names)
-    def let_the_time_of_grants_pass(self, role: str) -> None:
-        passing = db.session.execute(
-            sa.text(
-                "SELECT g.id, g.valid_until FROM grants g JOIN roles r ON r.id = g.role_id"
-                " WHERE r.name = :role AND g.ended_at IS NULL AND g.valid_until IS NOT NULL"
-            ).columns(valid_until=grants.Grant.valid_until.type),
-            {"role": role},
-        ).all()
-        with db.engine.begin() as connection:
-            for id, end in passing:
+    @rule()
+    def let_the_time_of_grants_pass(self) -> None:
+        ending = sa.select(Grant.id, Grant.valid_until).where(
+            Grant.ended_at.is_(None), Grant.valid_until.is_not(None)
+        )
+        over = clock.now() - timedelta(seconds=1)
+        # No unit does this, for no event tells it: time passes behind the console's back.
+        with db.engine.execution_options(writing=True).begin() as connection:
+            for id, end in connection.execute(ending).all():
                 self.ends.setdefault(id, clock.rfc3339(end))
-                moved = sa.update(grants.Grant).where(grants.Grant.id == id)
-                connection.execute(moved.values(valid_until=end - timedelta(days=1)))
+                passed = sa.update(Grant).where(Grant.id == id).values(valid_until=over)
+                connection.execute(passed)
 
     @rule()
     def expire(self) -> None:
@@ -268,15 +280,10 @@ class Console(RuleBasedStateMachine):
         with may_be_refused():
             roles.update(name, new_name=new_name, unit=a_unit())
 
-    @rule(name=role_names, wanted=permissions)
-    def allow(self, name: str, wanted: list[str]) -> None:
+    @rule(name=role_names, edit=st.sampled_from([roles.allow, roles.deny]), named=permissions)
+    def edit_role(self, name: str, edit: Callable[..., Any], named: list[str]) -> None:
         with may_be_refused():
-            roles.allow(name, wanted, unit=a_unit())
-
-    @rule(name=role_names, unwanted=permissions)
-    def deny(self, name: str, unwanted: list[str]) -> None:
-        with may_be_refused():
-            roles.deny(name, unwanted, unit=a_unit())
+            edit(name, named, unit=a_unit())
 
     @rule(name=role_names, revoke=st.booleans())
     def delete_role(self, name: str, revoke: bool) -> None:
@@ -303,12 +310,12 @@ class Console(RuleBasedStateMachine):
             user.reference: {"active": user.active, "password": user.password is not None}
             for user in db.session.scalars(accounts)
         }
-        living = sa.select(roles.Role).where(roles.Role.deleted_at.is_(None))
+        living = sa.select(Role).where(Role.deleted_at.is_(None))
         assert told.roles == {
             role.reference: {"name": role.name, "permissions": role.permissions}
             for role in db.session.scalars(living)
         }
-        opened = sa.select(grants.Grant).where(grants.Grant.ended_at.is_(None))
+        opened = sa.select(Grant).where(Grant.ended_at.is_(None))
         assert told.held == {
             (grant.user.reference, grant.role.reference): self._end(grant)
             for grant in db.session.scalars(opened)
@@ -331,7 +338,7 @@ def run_console(empty: Callable[[], None], *, examples: int) -> None:
         machine,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=30,
+            stateful_step_count=40,
             deadline=None,
             database=None,
             phases=(Phase.generate, Phase.shrink),
@@ -346,7 +353,7 @@ def quick(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes that cost nothing, and batches that two accounts fill."""
     cheap = {"argon2__rounds": 1, "argon2__memory_cost": 64, "argon2__parallelism": 1}
     app.config["SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS"] = cheap
-    monkeypatch.setattr(signin, "EVENT_EACH", 1)
+    monkeypatch.setattr(ledger, "EVENT_EACH", 1)
 
 
 @pytest.mark.usefixtures("quick")
@@ -362,7 +369,7 @@ def test_change_in_any_order_keeps_every_promise_on_sqlite(
             Path(f"{file}{beside}").unlink(missing_ok=True)
         shutil.copy(sqlite_template / "opsapp.sqlite", file)
 
-    run_console(empty, examples=60)
+    run_console(empty, examples=150)
 
 
 @pytest.mark.usefixtures("quick")
@@ -380,4 +387,4 @@ def test_change_in_any_order_keeps_every_promise_on_postgresql(database: Databas
                 connection.exec_driver_sql(statement)
         roles.ensure_admin(a_unit())
 
-    run_console(empty, examples=15)
+    run_console(empty, examples=25)

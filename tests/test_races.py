@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -62,6 +61,7 @@ def flask_at_once(database: Database, *args: str) -> list[Result]:
 
 
 def move_administrators(seed: str, rounds: str, password: str) -> None:
+    import json
     import random
     import sys
     from collections import Counter
@@ -117,6 +117,7 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
 
 def watch_administrators() -> None:
     """Count them again and again until stdin is closed; say the fewest and how often."""
+    import json
     import select
     import sys
 

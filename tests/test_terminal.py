@@ -52,6 +52,17 @@ def test_password_is_asked_twice_and_not_shown(database: Database) -> None:
     assert run(database, "doctor").exit_code == 0
 
 
+def test_weak_password_is_asked_again(database: Database) -> None:
+    with terminal(database, "users", "create-admin", "ada@example.com") as ada:
+        for password in ("short", PASSWORD):
+            ada.expect("Password: ")
+            ada.sendline(password)
+            ada.expect("Repeat for confirmation: ")
+            ada.sendline(password)
+        code, shown = ending(ada)
+    assert code == 0, shown
+
+
 def test_password_that_differs_is_asked_again(database: Database) -> None:
     with terminal(database, "users", "create-admin", "ada@example.com") as ada:
         for first, second in ((PASSWORD, "something else"), (PASSWORD, PASSWORD)):

@@ -50,8 +50,10 @@ def upgrade() -> None:
         # Ids are never used twice: a new account must not inherit an old one's grants.
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_users_created_at_id", "users", ["created_at", "id"])
-    op.create_index("ix_users_idle_since_id", "users", ["idle_since", "id"])
+    for column in ("created_at", "idle_since"):
+        op.create_index(
+            f"ix_users_{column}_id", "users", [column, "id"], **only("deleted_at IS NULL")
+        )
     op.create_index("ix_users_erased_as", "users", ["erased_as"])
     op.create_table(
         "roles",

@@ -28,17 +28,7 @@ class Role(Model):
     """A named set of permissions. A deleted role stays, for the history of its grants."""
 
     __tablename__ = "roles"
-    __table_args__ = (
-        # A deleted role's name is free for a new one.
-        sa.Index(
-            "uq_roles_name_live",
-            "name",
-            unique=True,
-            sqlite_where=sa.text("deleted_at IS NULL"),
-            postgresql_where=sa.text("deleted_at IS NULL"),
-        ),
-        {"sqlite_autoincrement": True},
-    )
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     name: so.Mapped[str] = so.mapped_column(
@@ -69,21 +59,7 @@ class Grant(Model):
 
     __tablename__ = "grants"
     __table_args__ = (
-        sa.Index(
-            "uq_grants_open",
-            "user_id",
-            "role_id",
-            unique=True,
-            sqlite_where=sa.text("ended_at IS NULL"),
-            postgresql_where=sa.text("ended_at IS NULL"),
-        ),
         sa.Index("ix_grants_role_id_user_id", "role_id", "user_id"),
-        sa.Index(
-            "ix_grants_valid_until",
-            "valid_until",
-            sqlite_where=sa.text("ended_at IS NULL AND valid_until IS NOT NULL"),
-            postgresql_where=sa.text("ended_at IS NULL AND valid_until IS NOT NULL"),
-        ),
         {"sqlite_autoincrement": True},
     )
 

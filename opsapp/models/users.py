@@ -33,11 +33,7 @@ class User(Model):
     """
 
     __tablename__ = "users"
-    __table_args__ = (
-        sa.Index("ix_users_created_at_id", "created_at", "id"),
-        sa.Index("ix_users_idle_since_id", "idle_since", "id"),
-        {"sqlite_autoincrement": True},
-    )
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     email: so.Mapped[str | None] = so.mapped_column(_identity, unique=True)

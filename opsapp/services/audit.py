@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,10 +14,10 @@ from .. import text
 from ..actors import Actor
 from ..errors import NotFound
 from ..extensions import db
-from ..models import AuditEvent, PersonalValue, Role, User
+from ..models import AuditEvent, Role, User
 from .lookup import find_user, unknown_user
+from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
-CHUNK = 2000
 ERASED = "[erased]"
 
 Record = dict[str, Any]
@@ -52,7 +52,7 @@ class Filter:
             chosen.append(AuditEvent.at <= self.until)
         if self.actor:
             part = json.dumps(self.actor)
-            chosen.append(as_stored(AuditEvent.actor).contains(part, autoescape=True))
+            chosen.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
         if self.action:
             begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
             chosen.append((AuditEvent.action == self.action) | begins)
@@ -61,11 +61,6 @@ class Filter:
         if self.correlation:
             chosen.append(AuditEvent.correlation == self.correlation)
         return chosen
-
-
-def as_stored(column: Any) -> Any:
-    """A JSON column as the text that is stored and hashed."""
-    return sa.type_coerce(column, sa.Text)
 
 
 def _about(subject: str) -> sa.ColumnElement[bool]:
@@ -93,7 +88,7 @@ def _roles_called(name: str) -> list[str]:
 
 def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
     """The condition that a batch's event names this account among its ids."""
-    ids = as_stored(AuditEvent.after)
+    ids = as_text(AuditEvent.after)
     if db.engine.dialect.name == "sqlite":
         each = sa.func.json_each(ids, "$.ids").table_valued("value")
     else:
@@ -123,21 +118,13 @@ def events(
     if limit is not None:
         newest = sa.select(AuditEvent.seq).where(*criteria).order_by(AuditEvent.seq.desc())
         criteria = [AuditEvent.seq.in_(newest.limit(limit))]
-    return _streamed(sa.select(AuditEvent).where(*criteria).order_by(AuditEvent.seq))
+    return _told(criteria)
 
 
 def since(seq: int, chosen: Filter) -> Iterator[Record]:
     """The events that are meant and came after number ``seq``; reads what is committed now."""
     db.session.rollback()
-    newer = (AuditEvent.seq > seq, *chosen.criteria())
-    return _streamed(sa.select(AuditEvent).where(*newer).order_by(AuditEvent.seq))
-
-
-def _streamed(query: sa.Select[AuditEvent]) -> Iterator[Record]:
-    with db.session.scalars(query, execution_options={"yield_per": CHUNK}) as rows:
-        for part in rows.partitions():
-            names = _Names.of(part)
-            yield from (_record(event, names) for event in part)
+    return _told([AuditEvent.seq > seq, *chosen.criteria()])
 
 
 def get(seq: int) -> Record:
@@ -145,15 +132,68 @@ def get(seq: int) -> Record:
 
     :raises NotFound: there is no event of this number.
     """
-    event = db.session.get(AuditEvent, seq)
-    if event is None:
-        raise NotFound(f"no audit event {seq}", hint="flask audit list")
+    for page in pages([AuditEvent.seq == seq]):
+        names = _Names.of(page)
+        return {
+            **_record(page[0], names),
+            "actor_detail": parsed(page[0].actor),
+            "previous": page[0].previous,
+            "hash": page[0].hash,
+        }
+    raise NotFound(f"no audit event {seq}", hint="flask audit list")
+
+
+def export(chosen: Filter | None = None) -> Iterator[Record]:
+    """Every event as it is hashed, with the personal values it names beside it.
+
+    ``actor``, ``before`` and ``after`` are the stored JSON text, so that somebody
+    with the key can verify the chain from the export alone.
+    """
+    for page in pages(chosen.criteria() if chosen else ()):
+        names = _Names.of(page)
+        for row in page:
+            stored = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy documents this name)
+            personal = {token: names.values.get(token, ERASED) for token in sorted(tokens(row))}
+            yield {**stored, "at": _time(row.at), "personal": personal}
+
+
+# --- telling -----------------------------------------------------------------
+
+
+def _told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
+    for page in pages(criteria):
+        names = _Names.of(page)
+        yield from (_record(row, names) for row in page)
+
+
+def _record(row: Any, names: _Names) -> Record:
     return {
-        **_record(event, _Names.of([event])),
-        "actor_detail": event.actor,
-        "previous": event.previous,
-        "hash": event.hash,
+        "seq": row.seq,
+        "at": _time(row.at),
+        "actor": actor_label(row.actor),
+        "door": row.door,
+        "action": row.action,
+        "subject": row.subject,
+        "subject_name": names.subjects.get(row.subject, row.subject),
+        "reason": row.reason,
+        "before": names.shown(parsed(row.before)),
+        "after": names.shown(parsed(row.after)),
+        "correlation": row.correlation,
     }
+
+
+def _time(at: Any) -> Any:
+    try:
+        return moment(at)
+    except (ValueError, TypeError):
+        return at  # Somebody wrote it who is not us: verify tells.
+
+
+def actor_label(stored: Any) -> str:
+    """Who it was in one line, of an event's actor as stored."""
+    found = parsed(stored) or {}
+    known = {name: str(value) for name, value in found.items() if name in Actor.__slots__}
+    return Actor(**known).label() if {"kind", "name"} <= known.keys() else str(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,99 +204,29 @@ class _Names:
     subjects: dict[str, str]
 
     @classmethod
-    def of(cls, page: Iterable[AuditEvent]) -> _Names:
-        page = list(page)
-        tokens = {
-            t for event in page for side in (event.before, event.after) for t in _tokens(side)
-        }
-        return cls(_personal_values(tokens), _present_names({event.subject for event in page}))
+    def of(cls, page: Sequence[Any]) -> _Names:
+        wanted = {token for row in page for token in tokens(row)}
+        values = {token: found.value for token, found in personal_values(wanted).items()}
+        return cls(values, _present_names({row.subject for row in page}))
 
     def shown(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
             return None
         return {
-            key: self.values.get(value["personal"], ERASED) if _is_token(value) else value
+            key: self.values.get(value["personal"], ERASED) if is_token(value) else value
             for key, value in side.items()
         }
 
 
-def _is_token(value: Any) -> bool:
-    return isinstance(value, dict) and "personal" in value
-
-
-def _tokens(side: dict[str, Any] | None) -> list[str]:
-    return [value["personal"] for value in (side or {}).values() if _is_token(value)]
-
-
-def _personal_values(tokens: Iterable[str]) -> dict[str, str]:
-    """The values behind the tokens that are not erased."""
-    stored = sa.select(PersonalValue.token, PersonalValue.value)
-    rows = db.session.execute(stored.where(PersonalValue.token.in_(tokens)))
-    return {row.token: row.value for row in rows}
-
-
 def _present_names(subjects: set[str]) -> dict[str, str]:
     """What the subjects are called today; who is erased has no name."""
-    users = [int(s.removeprefix("user:")) for s in subjects if s.startswith("user:")]
-    roles = [int(s.removeprefix("role:")) for s in subjects if s.startswith("role:")]
+    users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
     found = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
     names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in found}
     found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
     return names | {f"role:{id}": name for id, name in found_roles}
 
 
-def _record(event: AuditEvent, names: _Names) -> Record:
-    return {
-        "seq": event.seq,
-        "at": event.at,
-        "actor": Actor(**event.actor).label(),
-        "door": event.door,
-        "action": event.action,
-        "subject": event.subject,
-        "subject_name": names.subjects.get(event.subject, event.subject),
-        "reason": event.reason,
-        "before": names.shown(event.before),
-        "after": names.shown(event.after),
-        "correlation": event.correlation,
-    }
-
-
-def export(chosen: Filter | None = None) -> Iterator[Record]:
-    """Every event as it is hashed, with the personal values it names beside it.
-
-    ``actor``, ``before`` and ``after`` are the stored JSON text, so that somebody
-    with the key can verify the chain from the export alone.
-    """
-    criteria = chosen.criteria() if chosen else []
-    for page in pages(criteria):
-        tokens = [t for row in page for side in (row.before, row.after) for t in _tokens_in(side)]
-        values = _personal_values(tokens)
-        for row in page:
-            named = [*_tokens_in(row.before), *_tokens_in(row.after)]
-            stored = row._mapping  # noqa: SLF001  (SQLAlchemy documents this name)
-            yield {**stored, "personal": {t: values.get(t, ERASED) for t in named}}
-
-
-def _tokens_in(stored: str | None) -> list[str]:
-    return _tokens(json.loads(stored)) if stored and '"personal":' in stored else []
-
-
-def pages(criteria: list[sa.ColumnElement[bool]]) -> Generator[Any, None, None]:
-    """The chain as stored, in order, a chunk at a time: flat memory however long it is."""
-    columns = (
-        AuditEvent.seq,
-        AuditEvent.at,
-        as_stored(AuditEvent.actor).label("actor"),
-        AuditEvent.door,
-        AuditEvent.action,
-        AuditEvent.subject,
-        AuditEvent.reason,
-        as_stored(AuditEvent.before).label("before"),
-        as_stored(AuditEvent.after).label("after"),
-        AuditEvent.correlation,
-        AuditEvent.previous,
-        AuditEvent.hash,
-    )
-    query = sa.select(*columns).where(*criteria).order_by(AuditEvent.seq)
-    with db.session.execute(query, execution_options={"yield_per": CHUNK}) as result:
-        yield from result.partitions()
+def _ids(subjects: set[str], kind: str) -> list[int]:
+    parts = [str(subject).removeprefix(kind) for subject in subjects]
+    return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 10]

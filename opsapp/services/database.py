@@ -17,9 +17,10 @@ from .. import config, engine
 from ..errors import Conflict, NotReady, OpsError, Refused
 from ..extensions import db, this_app
 from ..ledger import other_revision
-from ..models import AuditHead, Grant, Role, User
+from ..models import ADMIN, AuditHead, Grant, Role, User
 from ..unit import Unit
 from . import migrating, roles
+from .lookup import find_role
 
 Record = dict[str, Any]
 
@@ -47,11 +48,13 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     :raises Refused: it is stamped with another environment's name.
     """
     wait_until_reachable(wait)
-    before = revision()
+    before = _revision_or_none()
     if before is not None:
         _refuse_other_environment()
         if before > config.head_revision():
             raise other_revision(before)
+    elif _has_tables():
+        raise other_revision(None)
     pending = before != config.head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
@@ -65,6 +68,22 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         "environment": config.environment(),
         "changed": pending or unit.changed,
     }
+
+
+def _revision_or_none() -> str | None:
+    try:
+        return revision()
+    except NotReady as error:
+        if error.hint == "flask db init":
+            return None  # There is no SQLite file yet.
+        raise
+
+
+def _has_tables() -> bool:
+    try:
+        return sa.inspect(db.engine).has_table(AuditHead.__tablename__)
+    except NotReady:
+        return False  # There is no SQLite file yet.
 
 
 def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
@@ -115,20 +134,19 @@ def wait_until_reachable(seconds: float) -> None:
 
 
 def revision() -> str | None:
-    """The revision the database is at; None before the first migration."""
+    """The revision the database is at; None before the first migration.
+
+    :raises NotReady: there is no SQLite file, or the server cannot be reached.
+    """
     try:
         found = db.session.scalar(sa.text("SELECT max(version_num) FROM alembic_version"))
     except exc.DBAPIError as error:
         db.session.rollback()
-        if isinstance(engine.explained(error), NotReady) and _is_uninitialised(error):
-            return None
+        known = engine.explained(error)
+        if known is not None and known.hint == "flask db init":
+            return None  # There is no such table.
         raise
     return str(found) if found is not None else None
-
-
-def _is_uninitialised(error: exc.DBAPIError) -> bool:
-    explained = engine.explained(error)
-    return explained is not None and explained.hint == "flask db init"
 
 
 def _refuse_other_environment() -> None:
@@ -157,8 +175,8 @@ def status() -> Record:
     head = config.head_revision()
     stamped = db.session.scalar(sa.select(AuditHead.environment)) if at == head else None
     return {
-        "ready": at == head and stamped == config.environment(),
-        "database": db.engine.url.render_as_string(hide_password=True),
+        "ready": at == head and stamped == config.environment() and find_role(ADMIN) is not None,
+        "database": engine.shown_url(db.engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
         "head": head,
@@ -243,8 +261,16 @@ def _copy_sqlite(draft: Path) -> None:
 def _dump_postgresql(draft: Path) -> None:
     url = db.engine.url
     # The password goes through the environment: arguments are there for everybody to read.
-    environ = {**os.environ, **({"PGPASSWORD": str(url.password)} if url.password else {})}
-    target = url.set(drivername="postgresql", password=None).render_as_string()
+    password = url.password or url.query.get("password")
+    environ = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
+    target = sa.URL.create(
+        "postgresql",
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query={name: value for name, value in url.query.items() if name != "password"},
+    ).render_as_string()
     command = ["pg_dump", "--format=custom", f"--file={draft}", f"--dbname={target}"]
     try:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import clock, config, engine, invariants
 from ..errors import OpsError
 from ..extensions import db
+from ..ledger import other_revision, read_head, refuse_other_owner
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
 from . import database, verification
@@ -30,7 +31,7 @@ Finding = dict[str, Any]
 
 def finding(check: str, state: str, says: str, advice: str | None = None) -> Finding:
     """One line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
-    return {"check": check, "state": state, "says": says, "advice": advice}
+    return {"state": state, "check": check, "says": says, "advice": advice}
 
 
 # --- settings ----------------------------------------------------------------
@@ -96,7 +97,10 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
 
 def check_application() -> Iterator[Finding]:
     """Every check that needs the database; one that cannot be made is a failure itself."""
-    yield _tried("database", _check_database)
+    reachable = _tried("database", _check_database)
+    yield reachable
+    if reachable["state"] == "fail":
+        return  # The others would only say so again.
     for check, made in _CHECKS.items():
         yield _tried(check, made)
         db.session.rollback()
@@ -106,11 +110,16 @@ def _tried(check: str, made: Callable[[], Finding]) -> Finding:
     try:
         return made()
     except OpsError as error:
-        return finding(check, "fail", error.message, error.hint)
+        return finding(check, "fail", error.message, _advice(error.hint))
     except SQLAlchemyError as error:
         known = engine.explained(error)
         says = known.message if known else str(error).splitlines()[0]
-        return finding(check, "fail", says, known.hint if known else None)
+        return finding(check, "fail", says, _advice(known.hint) if known else None)
+
+
+def _advice(hint: str | None) -> str:
+    # Doctor is what the other commands send people to; here the way ends.
+    return hint if hint and hint != "flask doctor" else "see docs/troubleshooting.md"
 
 
 def _check_database() -> Finding:
@@ -128,7 +137,8 @@ def _check_migrations() -> Finding:
     at, head = database.revision(), config.head_revision()
     if at == head:
         return finding("migrations", "ok", f"at {head}")
-    return finding("migrations", "fail", f"at {at}, the code is at {head}", "flask db init")
+    error = other_revision(at)
+    return finding("migrations", "fail", error.message, error.hint)
 
 
 def _check_environment() -> Finding:
@@ -164,12 +174,15 @@ def _check_grants() -> Finding:
 
 
 def _check_audit() -> Finding:
-    head = db.session.scalars(sa.select(AuditHead)).one()
+    head = read_head(db.session())
+    if head is None:
+        return finding("audit", "fail", "the audit has no head", "flask audit verify")
+    refuse_other_owner(head)
     last = db.session.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
     if last != head.seq:
         says = f"the head says {head.seq} events, the last one is {last}"
         return finding("audit", "fail", says, "flask audit verify")
-    if not verification.is_genuine(head.seq):
+    if not verification.is_genuine(head.seq, head.hash):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
     return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from .. import clock, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
-from ..models import Grant, Role, User
+from ..models import Grant, User
 from . import grants
 from .lookup import get_role
 from .records import user_record
@@ -99,12 +99,9 @@ def _status(wanted: str | None) -> sa.ColumnElement[bool]:
 
 
 def _holds(role: str) -> sa.ColumnElement[bool]:
-    get_role(role)
-    return User.id.in_(
-        sa.select(Grant.user_id)
-        .join(Role, Role.id == Grant.role_id)
-        .where(Role.name == role, Role.deleted_at.is_(None), Grant.is_live())
-    )
+    # By the role's id, not its name: the planner knows how many hold it.
+    held = sa.select(Grant.user_id).where(Grant.role_id == get_role(role).id, Grant.is_live())
+    return User.id.in_(held)
 
 
 def count(chosen: Filter) -> int:
@@ -136,6 +133,8 @@ def users(
     if sort not in SORTS:
         raise Invalid(f"sort {text.shortened(sort)} is none of {', '.join(SORTS)}")
     column = SORTS[sort]
+    if column is User.email and chosen.status == "deleted":
+        column = User.id  # They have no address to sort by.
     criteria = chosen.criteria()
     left = limit
     position = None if after is None else _position(column, after)
@@ -151,7 +150,7 @@ def users(
 
 def _position(column: Any, after: int) -> tuple[Any, int]:
     row = db.session.execute(sa.select(column, User.id).where(User.id == after)).one_or_none()
-    if row is None:
+    if row is None or row[0] is None:
         raise NotFound(f"no user {after} to list after")
     return (row[0], row[1])
 
@@ -163,7 +162,8 @@ def _page(
     position: tuple[Any, int] | None,
     size: int,
 ) -> Sequence[Any]:
-    keys = (column,) if column is User.id else (column, User.id)
+    # The address is unique, and so needs no id to tell two accounts apart.
+    keys = (column,) if column is User.id or column is User.email else (column, User.id)
     query = sa.select(
         column.label("key"),
         User.id,
@@ -178,9 +178,11 @@ def _page(
         User.login_count,
     ).where(*criteria)
     if position is not None:
-        place = position[-len(keys) :]
+        place = position[1:] if column is User.id else position[: len(keys)]
         here, there = sa.tuple_(*keys), sa.tuple_(*place)
         query = query.where(here < there if descending else here > there)
+    elif column is User.email:
+        query = query.where(User.email > "")  # The index then begins behind the erased ones.
     order = [key.desc() if descending else key for key in keys]
     return db.session.execute(query.order_by(*order).limit(size)).all()
 

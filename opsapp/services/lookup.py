@@ -7,7 +7,10 @@ import sqlalchemy as sa
 from .. import text
 from ..errors import NotFound
 from ..extensions import db
-from ..models import Role, User
+from ..models import ADMIN, Role, User
+
+LARGEST_ID = 2**31 - 1
+"""PostgreSQL's integer; a larger one is nobody."""
 
 _NEAR = 500
 """How many names with the same two first letters are compared for a suggestion."""
@@ -20,11 +23,16 @@ def find_user(reference: str) -> User | None:
     Deleted accounts are found by id.
     """
     if reference.isascii() and reference.isdigit():
-        return db.session.get(User, int(reference)) if len(reference) < 19 else None
+        return db.session.get(User, int(reference)) if _is_id(reference) else None
     if not reference.isprintable():
         return None  # No stored name is, and PostgreSQL takes neither NUL nor surrogates.
     column = User.email if "@" in reference else User.username
     return db.session.scalar(sa.select(User).where(column == text.canonical(reference)))
+
+
+def _is_id(digits: str) -> bool:
+    # Python refuses to read a number of thousands of digits.
+    return len(digits) <= 10 and int(digits) <= LARGEST_ID
 
 
 def get_user(reference: str) -> User:
@@ -69,7 +77,8 @@ def get_role(name: str) -> Role:
     """
     role = find_role(name)
     if role is None:
-        near = text.did_you_mean(name, role_names())
+        # Without its built-in role the database was migrated and never made ready.
+        near = "flask db init" if name == ADMIN else text.did_you_mean(name, role_names())
         raise NotFound(f"no role {text.shortened(name)}", hint=near or "flask roles list")
     return role
 

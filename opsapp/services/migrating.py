@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 from flask import current_app
+from sqlalchemy import exc
 
-from .. import actors, chain, clock, engine, locks
-from ..errors import OpsError
+from .. import actors, chain, clock, engine, locks, text
+from ..errors import Busy, OpsError, TimedOut
 from ..extensions import db
 from ..ledger import Head, append, audit_key, read_head, refuse_other_owner
 from ..models import AuditHead
@@ -55,9 +56,8 @@ def prepare(connection: sa.Connection) -> None:
         # refuse; check() looks at them before the commit. The connection is not
         # given back to the pool, so nobody else meets it without them.
         connection.detach()
-        driver = connection.connection.driver_connection
-        if driver is not None:
-            driver.execute("PRAGMA foreign_keys=OFF")
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("PRAGMA foreign_keys=OFF")
 
 
 def take_gate(connection: sa.Connection) -> None:
@@ -72,6 +72,22 @@ def take_gate(connection: sa.Connection) -> None:
         head = read_head(connection, lock=True)
         if head is not None:
             refuse_other_owner(head)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say that a migration failed and left nothing behind, and why.
+
+    :raises OpsError: a statement of it failed.
+    """
+    try:
+        yield
+    except exc.DBAPIError as error:
+        known = engine.explained(error)
+        if isinstance(known, Busy | TimedOut):
+            raise known from error
+        reason = text.safe(str(error.orig).splitlines()[0])
+        raise OpsError(f"the migration failed and nothing was changed: {reason}") from error
 
 
 def check(connection: sa.Connection) -> None:

@@ -107,6 +107,11 @@ def create(
             unit.record("role:definition:create", role.reference, after=after)
         elif if_exists == "error":
             raise Conflict(f"role {name} exists already", hint=f"flask roles show {name}")
+        elif missing := [name for name in allowed if name not in role.get_permissions()]:
+            raise Conflict(
+                f"role {name} exists and does not hold {', '.join(missing)}",
+                hint=f"flask roles allow {name} {' '.join(missing)}",
+            )
         return record(role)
 
 

@@ -111,7 +111,7 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
     """
     user = get_user(reference)
     same = passwords.matches(password, user.password)
-    hashed = None if same else passwords.hashed(password, user=user)
+    hashed = None if same else passwords.hashed(password)
     with unit:
         user = get_user(str(user.id))
         if hashed:

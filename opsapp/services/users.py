@@ -38,7 +38,11 @@ def clean_email(value: str) -> str:
         parsed = validate_email(value, check_deliverability=False)
     except EmailNotValidError as error:
         raise Invalid(f"e-mail {text.shortened(value)}: {error}") from error
-    return text.canonical(parsed.normalized)
+    canonical = text.canonical(parsed.normalized)
+    if canonical != parsed.normalized.lower():
+        # One form is kept, and mail is sent to it: it must be the same mailbox.
+        raise Invalid(f"e-mail {text.shortened(value)} cannot be told from {canonical}")
+    return canonical
 
 
 def clean_username(value: str) -> str:
@@ -89,7 +93,29 @@ def create(
                 f"user {email} exists already, with id {user.id}",
                 hint=f"flask users show {user.id}",
             )
+        else:
+            _refuse_unlike(user, role)
         return user_record(user)
+
+
+def _refuse_unlike(user: User, role: str | None) -> None:
+    """Refuse to keep an account and call it done, if it is not what was asked for.
+
+    :raises Conflict: it does not hold the role, or as an administrator cannot log in.
+    """
+    if role is None:
+        return
+    found = user_record(user)
+    if role not in found["roles"]:
+        raise Conflict(
+            f"user {user.email} exists and does not hold {role}",
+            hint=f"flask roles grant {role} {user.email}",
+        )
+    if role == ADMIN and (found["status"] == "inactive" or user.password is None):
+        raise Conflict(
+            f"user {user.email} exists and is no admin who can log in",
+            hint="--if-exists update makes it one",
+        )
 
 
 def _insert(email: str, username: str | None, hashed: str | None, unit: Unit) -> User:
@@ -155,7 +181,7 @@ def create_admin(
         existing.password is None
         or (not generated and not passwords.matches(password, existing.password))
     )
-    hashed = passwords.hashed(password, user=existing) if replace and password else None
+    hashed = passwords.hashed(password) if replace and password else None
     with unit:
         user = get_user(email)
         set_active(user, True, unit)

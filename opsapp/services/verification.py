@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from .. import chain, clock, text
-from ..actors import Actor
-from ..errors import Invalid
+from ..errors import Invalid, NotReady
 from ..extensions import db
 from ..ledger import audit_key
-from ..models import AuditEvent, AuditHead, PersonalValue
+from ..models import AuditEvent, AuditHead, User
 from ..unit import Unit
-from .audit import CHUNK, pages
+from .audit import actor_label
+from .stored import moment, pages, parsed, personal_values, tokens
 
 FORMAT = "opsapp-audit/1"
 REBASE = "audit:chain:rebase"
@@ -78,7 +79,10 @@ def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
 
 
 def _head() -> AuditHead:
-    return db.session.scalars(sa.select(AuditHead)).one()
+    heads = db.session.scalars(sa.select(AuditHead)).all()
+    if len(heads) != 1:
+        raise NotReady(f"the audit has {len(heads)} heads and not one", hint="flask audit verify")
+    return heads[0]
 
 
 @dataclass(slots=True)
@@ -86,24 +90,39 @@ class _Walk:
     """The state of reading the chain from its start."""
 
     key: bytes
+    wanted: frozenset[int]
     seq: int = 0
     hash: str = chain.GENESIS
-    broken: tuple[int, str, str] | None = None
+    broken: Break | None = None
+    hashes: dict[int, str] = field(default_factory=lambda: {0: chain.GENESIS})
+    """The hashes of the events that checkpoints speak of."""
 
-    def step(self, row: Any) -> bool:
-        """Follow the chain over one event; False where it breaks."""
-        *columns, previous, stored = row
-        seq = columns[0]
+    def over(self, page: Iterable[Any]) -> list[Any]:
+        """Follow the chain over a page of events; those before a break."""
+        met = []
+        for row in page:
+            self.broken = self._break(row)
+            if self.broken:
+                break
+            self.seq, self.hash = row.seq, row.hash
+            if self.seq in self.wanted:
+                self.hashes[self.seq] = self.hash
+            met.append(row)
+        return met
+
+    def _break(self, row: Any) -> Break | None:
+        seq, at, *rest, previous, stored = row
         if seq != self.seq + 1:
-            self.broken = (self.seq + 1, "missing", f"event {self.seq + 1} is not there")
-        elif previous != self.hash:
-            self.broken = (seq, "replaced", f"event {seq} does not follow on event {seq - 1}")
-        elif chain.link(self.key, previous, tuple(columns)) != stored:
-            self.broken = (seq, "edited", f"event {seq} is not what was written")
-        else:
-            self.seq, self.hash = seq, stored
-            return True
-        return False
+            return (self.seq + 1, "missing", f"event {self.seq + 1} is not there")
+        if previous != self.hash:
+            return (seq, "replaced", f"event {seq} does not follow on event {seq - 1}")
+        try:
+            found = chain.link(self.key, previous, (seq, moment(at), *rest))
+        except (ValueError, TypeError, OverflowError):
+            found = "no event of ours"
+        if found != stored:
+            return (seq, "edited", f"event {seq} is not what was written")
+        return None
 
 
 def verify(kept: Iterable[Checkpoint] = ()) -> Record:
@@ -111,28 +130,19 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
 
     ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
     ``replaced``, ``cut`` (the tail is gone), ``extended`` (events without the
-    head), ``personal`` (a name beside the chain was exchanged); and against a
-    checkpoint ``cut``, ``rewritten`` (another history) or ``another-chain``.
-    ``gaps`` are the restores that somebody declared.
+    head), ``head`` (there is not one head), ``personal`` (a name beside the chain
+    was exchanged or taken away); and against a checkpoint ``cut``, ``rewritten``
+    (another history) or ``another-chain``. ``gaps`` are the restores that
+    somebody declared.
     """
     kept = sorted(kept, key=lambda one: one.seq)
-    head = _head()
-    walk = _Walk(audit_key())
-    wanted = {one.seq for one in kept}
-    hashes = {0: chain.GENESIS}
-    with closing(pages([])) as chunks:
-        for row in (row for chunk in chunks for row in chunk):
-            if not walk.step(row):
-                break
-            if walk.seq in wanted:
-                hashes[walk.seq] = walk.hash
-    gaps = _declared_gaps()
-    broken = (
-        walk.broken
-        or _head_break(walk, head)
-        or _kept_break(kept, hashes, head, gaps)
-        or _personal()
-    )
+    heads = db.session.scalars(sa.select(AuditHead)).all()
+    walk = _Walk(audit_key(), frozenset(one.seq for one in kept))
+    named = _walk_all(walk)
+    gaps = _declared_gaps(walk.seq)
+    broken = walk.broken or _heads_break(walk, heads)
+    if broken is None:
+        broken = _kept_break(kept, walk.hashes, heads[0], gaps) or named
     seq, kind, says = broken or (None, None, "the chain holds")
     return {
         "ok": broken is None,
@@ -146,14 +156,77 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
     }
 
 
-def is_genuine(seq: int) -> bool:
-    """Whether one event is what was written, by its own hash and the one it names before it."""
+def _walk_all(walk: _Walk) -> Break | None:
+    """Walk the whole chain; what is wrong with the names beside it, if anything is."""
+    named: Break | None = None
+    try:
+        with closing(pages()) as chunks:
+            for page in chunks:
+                met = walk.over(page)
+                named = named or _names_break(met)
+                if walk.broken:
+                    break
+    except (exc.DataError, ValueError, OverflowError):
+        # The driver cannot even read a value of the page: find the event that has it.
+        _walk_singly(walk)
+    return named
+
+
+def _walk_singly(walk: _Walk) -> None:
+    while not walk.broken:
+        db.session.rollback()
+        try:
+            with closing(pages([AuditEvent.seq == walk.seq + 1])) as chunks:
+                page = next(chunks, None)
+            if page is None:
+                walk.broken = (walk.seq + 1, "missing", f"event {walk.seq + 1} is not there")
+            else:
+                walk.over(page)
+        except (exc.DataError, ValueError, OverflowError):
+            walk.broken = (walk.seq + 1, "edited", f"event {walk.seq + 1} cannot be read")
+
+
+def _names_break(rows: list[Any]) -> Break | None:
+    """A personal value that was exchanged, moved to somebody else or taken away."""
+    wanted = {token: row for row in rows for token in tokens(row)}
+    if not wanted:
+        return None
+    present = personal_values(wanted)
+    erased = _erased(row.subject for token, row in wanted.items() if token not in present)
+    key = audit_key()
+    for token, row in wanted.items():
+        found = present.get(token)
+        if found is None and row.subject not in erased:
+            return (row.seq, "personal", f"a name of event {row.seq} was taken away")
+        if found is not None and (
+            row.subject != f"user:{found.user_id}"
+            or chain.personal_token(key, found.salt, found.value) != token
+        ):
+            return (row.seq, "personal", f"a name of event {row.seq} is not what was written")
+    return None
+
+
+def _erased(subjects: Iterable[str]) -> set[str]:
+    """Those of the subjects that are deleted accounts."""
+    ids = [int(subject.removeprefix("user:")) for subject in set(subjects)]
+    deleted = sa.select(User.id).where(User.id.in_(ids), User.deleted_at.is_not(None))
+    return {f"user:{id}" for id in db.session.scalars(deleted)}
+
+
+def is_genuine(seq: int, hash: str) -> bool:
+    """Whether the event of this number is what was written, and has this hash."""
     if seq == 0:
-        return True
+        return hash == chain.GENESIS
     with closing(pages([AuditEvent.seq == seq])) as chunks:
-        *columns, previous, stored = next(chunks)[0]
-    found = chain.link(audit_key(), previous, tuple(columns))
-    return hmac.compare_digest(found, stored)
+        row = next(chunks)[0]
+    walk = _Walk(audit_key(), frozenset(), seq=seq - 1, hash=row.previous)
+    return row.hash == hash and bool(walk.over([row]))
+
+
+def _heads_break(walk: _Walk, heads: Sequence[AuditHead]) -> Break | None:
+    if len(heads) != 1:
+        return (None, "head", f"the audit has {len(heads)} heads and not one")
+    return _head_break(walk, heads[0])
 
 
 def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
@@ -189,30 +262,23 @@ def _is_declared(one: Checkpoint, gaps: list[Record]) -> bool:
     return any(gap["restored_seq"] < one.seq <= gap["lost_seq"] for gap in gaps)
 
 
-def _declared_gaps() -> list[Record]:
-    declared = sa.select(AuditEvent).where(AuditEvent.action == REBASE).order_by(AuditEvent.seq)
-    return [
-        {
-            "restored_seq": (event.after or {})["restored_seq"],
-            "lost_seq": (event.after or {})["lost_seq"],
-            "declared_by": Actor(**event.actor).label(),
-            "declared_at": event.at,
-            "reason": event.reason,
-            "seq": event.seq,
-        }
-        for event in db.session.scalars(declared)
-    ]
+def _declared_gaps(verified: int) -> list[Record]:
+    """The restores that were declared, by events up to the last one that was verified."""
+    criteria = [AuditEvent.action == REBASE, AuditEvent.seq <= verified]
+    with closing(pages(criteria)) as chunks:
+        return [_gap(row) for page in chunks for row in page]
 
 
-def _personal() -> Break | None:
-    """A personal value whose token is not its own, if there is one."""
-    key = audit_key()
-    stored = sa.select(PersonalValue.token, PersonalValue.salt, PersonalValue.value)
-    with db.session.execute(stored, execution_options={"yield_per": CHUNK}) as rows:
-        for token, salt, value in rows:
-            if chain.personal_token(key, salt, value) != token:
-                return (None, "personal", f"the personal value {token} is not what was written")
-    return None
+def _gap(row: Any) -> Record:
+    after = parsed(row.after) or {}
+    return {
+        "restored_seq": after["restored_seq"],
+        "lost_seq": after["lost_seq"],
+        "declared_by": actor_label(row.actor),
+        "declared_at": moment(row.at),
+        "reason": row.reason,
+        "seq": row.seq,
+    }
 
 
 def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
@@ -229,7 +295,7 @@ def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
         kept = sorted(kept, key=lambda one: one.seq)
         if any(one.chain != head.chain for one in kept):
             raise Invalid("a checkpoint is of another database")
-        gaps = _declared_gaps()
+        gaps = _declared_gaps(head.seq)
         lost = [one for one in kept if not _is_met(one) and not _is_declared(one, gaps)]
         if not lost:
             return {"lost_seq": None, "restored_seq": None}

@@ -185,6 +185,61 @@ def exchange_a_name(database: Database) -> None:
     database.execute("UPDATE audit_personal SET value = 'eve@example.com' WHERE value LIKE '%@%'")
 
 
+def take_a_name_away(database: Database) -> None:
+    database.execute("DELETE FROM audit_personal WHERE user_id = 2")
+
+
+def move_a_name(database: Database) -> None:
+    database.execute("UPDATE audit_personal SET user_id = 1 WHERE user_id = 2")
+
+
+def garble_the_time(database: Database) -> None:
+    value = "garbage" if database.is_sqlite else "infinity"
+    database.execute(f"UPDATE audit_events SET at = '{value}' WHERE seq = 7")
+
+
+def garble_the_json(database: Database) -> None:
+    value = "x'ff00'" if database.is_sqlite else "'{'"
+    database.execute(f"UPDATE audit_events SET after = {value}, actor = '[1]' WHERE seq = 7")
+
+
+def remove_the_head(database: Database) -> None:
+    database.execute("DELETE FROM audit_head")
+
+
+def double_the_head(database: Database) -> None:
+    database.execute(
+        "INSERT INTO audit_head SELECT 2, chain, environment, key_id, seq, hash FROM audit_head"
+    )
+
+
+@pytest.mark.parametrize("attack", [garble_the_json, garble_the_time])
+def test_list_shows_the_events_around_a_garbled_one(
+    cli: Cli, database: Database, story: None, attack: Callable[[Database], None]
+) -> None:
+    disarm(database)
+    attack(database)
+    if attack is garble_the_time and not database.is_sqlite:
+        found = cli("audit", "list")
+        assert (found.exit_code, found.stderr) == (
+            1,
+            "Error: the database holds a value that cannot be read\n  → flask audit verify\n",
+        )
+    else:
+        assert events(cli) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("attack", [remove_the_head, double_the_head])
+def test_change_without_one_head_is_not_ready(
+    cli: Cli, database: Database, story: None, attack: Callable[[Database], None]
+) -> None:
+    attack(database)
+    found = cli("roles", "create", "other")
+    assert found.exit_code == 7
+    assert found.stderr.endswith("  → flask audit verify\n")
+    assert cli("doctor").exit_code == 6
+
+
 @pytest.mark.parametrize(
     ("attack", "seq", "broken"),
     [
@@ -198,7 +253,13 @@ def exchange_a_name(database: Database) -> None:
         (roll_back_the_head, 9, "extended"),
         (cut, 8, "cut"),
         (move_the_head, 9, "replaced"),
-        (exchange_a_name, None, "personal"),
+        (exchange_a_name, 3, "personal"),
+        (take_a_name_away, 5, "personal"),
+        (move_a_name, 5, "personal"),
+        (garble_the_time, 7, "edited"),
+        (garble_the_json, 7, "edited"),
+        (remove_the_head, None, "head"),
+        (double_the_head, None, "head"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -212,7 +212,7 @@ def test_upgrade_alone_stamps_the_database_and_is_audited(empty_database: Databa
 
 def test_stamp_is_audited(database: Database) -> None:
     database.execute("DELETE FROM alembic_version")
-    run(database, "db", "stamp", "head", check=True)
+    run(database, "db", "stamp", "head", "--yes", "--reason", "moved", check=True)
     found = run(database, "audit", "list", "--action", "database:schema:stamp", "--format", "json")
     assert found.json[0]["after"] == {"revision": HEAD}
 

@@ -98,7 +98,7 @@ def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> 
     found = run(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
     assert found.exit_code == 6
     assert findings(found)["database"][0] == "fail"
-    assert findings(found)["database"][2] == "flask doctor"
+    assert findings(found)["database"][2] == "see docs/troubleshooting.md"
     assert "canary" not in found.stdout + found.stderr
 
 
@@ -121,6 +121,13 @@ def test_doctor_finds_a_weak_secret(database: Database, value: str, says: str) -
     found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
     assert findings(found)["setting SECRET_KEY"][1] == says
     assert value not in found.stdout
+
+
+def test_settings_fit_in_a_table(database: Database) -> None:
+    for format in ("table", "plain", "csv"):
+        found = run(database, "doctor", "--settings", "--format", format)
+        assert found.exit_code == 0
+        assert "OPSAPP_DATABASE_URL" in found.stdout
 
 
 def test_settings_are_listed_with_their_source_and_no_secret(database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,27 @@ def test_create_admin_again_is_a_conflict_and_asks_for_no_password(cli: Cli, ada
     assert again.exit_code == 3
 
 
-def test_create_admin_keeps_an_account_as_it_is(cli: Cli, bob: str) -> None:
-    kept = cli("users", "create-admin", bob, "--generate-password", "--if-exists", "keep")
+def test_create_admin_keeps_an_administrator_as_it_is(cli: Cli, ada: str) -> None:
+    kept = cli("users", "create-admin", ada, "--generate-password", "--if-exists", "keep")
     assert (kept.exit_code, kept.stderr) == (0, SAME)
-    assert fields(kept.stdout)["roles"] == ""
     assert "password" not in fields(kept.stdout)
+
+
+def test_create_admin_does_not_keep_what_is_no_administrator(cli: Cli, bob: str) -> None:
+    args = ("users", "create-admin", bob, "--generate-password", "--if-exists", "keep")
+    kept = cli(*args)
+    assert (kept.exit_code, kept.stderr) == (
+        3,
+        "Error: user bob@example.com exists and does not hold admin\n"
+        "  → flask roles grant admin bob@example.com\n",
+    )
+    cli("roles", "grant", "admin", "bob", check=True)
+    kept = cli(*args)
+    assert (kept.exit_code, kept.stderr) == (
+        3,
+        "Error: user bob@example.com exists and is no admin who can log in\n"
+        "  → --if-exists update makes it one\n",
+    )
 
 
 def test_create_admin_updates_an_inactive_account_into_an_admin_who_can_log_in(
@@ -143,6 +160,52 @@ def test_create_refuses_a_weak_password_from_every_source(
     assert found.exit_code == 2
 
 
+def test_create_refuses_fields_that_hide_the_generated_password(cli: Cli) -> None:
+    args = ("users", "create", "ada@example.com", "--generate-password")
+    found = cli(*args, "--fields", "id")
+    assert (found.exit_code, found.stderr) == (
+        2,
+        "Error: --fields would hide the password that is generated and shown only once\n",
+    )
+    assert len(fields(cli(*args, "--fields", "id,password").stdout)["password"]) == 24
+
+
+def test_create_refuses_an_unknown_field_before_it_changes_anything(
+    cli: Cli, database: Database
+) -> None:
+    found = cli("users", "create", "ada@example.com", "--no-password", "--fields", "bogus")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == (
+        "Error: no field bogus; there are changed, audit_seq, id, email, username, status,"
+        " roles, password\n"
+    )
+    assert database.rows("SELECT count(*) FROM users") == [(0,)]
+
+
+def test_create_refuses_a_folder_a_pipe_or_garbage_as_password_file(
+    cli: Cli, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    (tmp_path / "garbage").write_bytes(b"\xff\xfe correct horse battery")
+    (tmp_path / "garbage").chmod(0o600)
+    for file, says in (
+        (tmp_path, f"--password-file {tmp_path} is not a regular file"),
+        (tmp_path / "pipe", f"--password-file {tmp_path}/pipe is not a regular file"),
+        (tmp_path / "garbage", f"the first line of {tmp_path}/garbage is not UTF-8"),
+        (tmp_path / "none", f"--password-file {tmp_path}/none: No such file or directory"),
+    ):
+        found = cli("users", "create", "a@example.com", "--password-file", str(file))
+        assert (found.exit_code, found.stderr) == (2, f"Error: {says}\n")
+
+
+def test_create_refuses_an_address_that_folds_to_another_mailbox(cli: Cli) -> None:
+    found = cli("users", "create", "stra\u00dfe@example.com", "--no-password")
+    assert (found.exit_code, found.stderr) == (
+        2,
+        "Error: e-mail stra\u00dfe@example.com cannot be told from strasse@example.com\n",
+    )
+
+
 def test_create_refuses_two_sources(cli: Cli) -> None:
     args = ("users", "create", "ada@example.com", "--generate-password", "--password-stdin")
     found = cli(*args, stdin=PASSWORD)
@@ -156,7 +219,7 @@ def test_create_refuses_quiet_with_a_generated_password(cli: Cli) -> None:
     found = cli("users", "create", "ada@example.com", "--generate-password", "-q")
     assert found.exit_code == 2
     assert found.stderr == (
-        "Error: -q would hide the only sight of the password that --generate-password makes\n"
+        "Error: -q would hide the password that is generated and shown only once\n"
     )
 
 
@@ -188,12 +251,12 @@ def test_create_with_an_unknown_role_creates_nothing(cli: Cli, database: Databas
         ("nonsense", "e-mail nonsense: An email address must have an @-sign."),
         ("[/]@example.com", "e-mail [/]@example.com: The email address contains invalid characters"
          " before the @-sign: '[', ']'."),
-        ("a\x1b@example.com", "e-mail has the character U+001B at position 2, " + OBEYED),
-        ("a\u202eb@example.com", "e-mail has the character U+202E at position 2, " + OBEYED),
-        ("a\nb@example.com", "e-mail has the character U+000A at position 2, " + OBEYED),
-        ("a\udcffb@example.com", "e-mail has the character U+DCFF at position 2, " + OBEYED),
+        ("a\x1b@example.com", "EMAIL has the character U+001B at position 2, " + OBEYED),
+        ("a\u202eb@example.com", "EMAIL has the character U+202E at position 2, " + OBEYED),
+        ("a\nb@example.com", "EMAIL has the character U+000A at position 2, " + OBEYED),
+        ("a\udcffb@example.com", "EMAIL has the character U+DCFF at position 2, " + OBEYED),
         ("a" * 1_000_000, "e-mail is 1,000,000 characters long; 254 are allowed"),
-        ("", "e-mail is empty"),
+        ("", "EMAIL is empty"),
     ],
     ids=["no at", "markup", "escape", "bidi", "newline", "surrogate", "million", "empty"],
 )  # fmt: skip
@@ -209,7 +272,7 @@ def test_create_refuses_a_hostile_address(cli: Cli, email: str, says: str) -> No
         ("a b", "username has ' ' at position 2"),
         ("12345", "username has digits only, which would be an id"),
         ("a@b", "username has '@' at position 2"),
-        ("x\x1b]8;;", "username has the character U+001B at position 2, " + OBEYED),
+        ("x\x1b]8;;", "--username has the character U+001B at position 2, " + OBEYED),
         ("x" * 65, "username is 65 characters long; 64 are allowed"),
     ],
 )  # fmt: skip
@@ -304,6 +367,19 @@ def test_list_says_how_to_see_the_next_page(cli: Cli, crowd: None) -> None:
     assert (listed.stdout, listed.stderr) == ("id\n1\n2\n3\n4\n", "")
 
 
+def test_list_pages_through_deleted_accounts_by_id(cli: Cli, crowd: None) -> None:
+    cli("users", "delete", "dan@example.com", "--yes", check=True)
+    found = cli("users", "list", "--status", "deleted", "--sort", "email", "--limit", "1",
+                "--after", "4", "--format", "json")  # fmt: skip
+    assert [user["id"] for user in found.json] == [5]
+
+
+def test_empty_filter_is_refused_and_not_everybody(cli: Cli, crowd: None) -> None:
+    for option in ("--search", "--role", "--without-role"):
+        found = cli("users", "deactivate", "--without-role", "admin", option, "", "--yes")
+        assert (found.exit_code, found.stderr) == (2, f"Error: {option} is empty\n")
+
+
 def test_list_counts(cli: Cli, crowd: None) -> None:
     assert cli("users", "list", "--count").stdout == "4\n"
     assert cli("users", "list", "--count", "--status", "deleted", "--format", "json").json == 1
@@ -334,7 +410,12 @@ def test_show_takes_an_id_an_address_or_a_username(cli: Cli, bob: str, reference
     assert cli("users", "show", reference, "--format", "json").json["id"] == 2
 
 
-@pytest.mark.parametrize("reference", ["0", "99", "9" * 30, "x\x00y", "a\udcff", "nobody", "b@x"])
+@pytest.mark.parametrize("reference", ["x\x00y", "a\udcff", ""])
+def test_show_refuses_what_no_name_has(cli: Cli, ada: str, reference: str) -> None:
+    assert cli("users", "show", reference).exit_code == 2
+
+
+@pytest.mark.parametrize("reference", ["0", "99", "9" * 30, "9" * 5000, "nobody", "b@x"])
 def test_show_of_nobody_is_not_found(cli: Cli, ada: str, reference: str) -> None:
     assert cli("users", "show", reference).exit_code == 4
 

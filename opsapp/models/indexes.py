@@ -1,0 +1,32 @@
+"""The partial indexes, which only migrations need to know.
+
+Naming a dialect in an index makes SQLAlchemy import that dialect: 30 ms that
+every command would pay, on SQLite too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from .roles import Grant, Role
+from .users import User
+
+
+def _only(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+# Deleted accounts are listed only when asked for, and then by id.
+sa.Index("ix_users_created_at_id", User.created_at, User.id, **_only("deleted_at IS NULL"))
+sa.Index("ix_users_idle_since_id", User.idle_since, User.id, **_only("deleted_at IS NULL"))
+# A deleted role's name is free for a new one.
+sa.Index("uq_roles_name_live", Role.name, unique=True, **_only("deleted_at IS NULL"))
+# An account holds a role once at a time.
+sa.Index("uq_grants_open", Grant.user_id, Grant.role_id, unique=True, **_only("ended_at IS NULL"))
+sa.Index(
+    "ix_grants_valid_until",
+    Grant.valid_until,
+    **_only("ended_at IS NULL AND valid_until IS NOT NULL"),
+)

@@ -1,0 +1,87 @@
+"""The audit as it is stored: raw columns, a page at a time, in flat memory.
+
+What somebody wrote into the tables behind our back may be anything, so nothing
+here is parsed before it is asked for, and what does not parse is still shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..extensions import db
+from ..models import AuditEvent, PersonalValue
+
+CHUNK = 2000
+
+
+def as_text(column: Any) -> Any:
+    """A column as what the driver gives, without the type's own reading of it."""
+    return sa.type_coerce(column, sa.Text)
+
+
+def pages(criteria: Sequence[sa.ColumnElement[bool]] = ()) -> Generator[Any, None, None]:
+    """The events in order, in chunks of rows; their columns are those that are hashed, in
+    that order, then ``previous`` and ``hash``. Close it when leaving it early."""
+    columns = (
+        AuditEvent.seq,
+        as_text(AuditEvent.at).label("at"),
+        as_text(AuditEvent.actor).label("actor"),
+        AuditEvent.door,
+        AuditEvent.action,
+        AuditEvent.subject,
+        AuditEvent.reason,
+        as_text(AuditEvent.before).label("before"),
+        as_text(AuditEvent.after).label("after"),
+        AuditEvent.correlation,
+        AuditEvent.previous,
+        AuditEvent.hash,
+    )
+    query = sa.select(*columns).where(*criteria).order_by(AuditEvent.seq)
+    with db.session.execute(query, execution_options={"yield_per": CHUNK}) as result:
+        yield from result.partitions()
+
+
+def moment(at: Any) -> datetime:
+    """The time of an event: PostgreSQL's driver gives one, SQLite its text.
+
+    :raises ValueError: it is none.
+    """
+    found = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def parsed(stored: Any) -> dict[str, Any] | None:
+    """A JSON column, or what is there instead under the key ``unreadable``."""
+    if stored is None:
+        return None
+    try:
+        value = json.loads(stored)
+    except (ValueError, TypeError):
+        return {"unreadable": str(stored)}
+    return value if isinstance(value, dict) else {"unreadable": str(stored)}
+
+
+def tokens(row: Any) -> set[str]:
+    """The tokens of the personal values that an event names."""
+    found: set[str] = set()
+    for stored in (row.before, row.after):
+        if isinstance(stored, str) and '"personal":' in stored:
+            sides = (parsed(stored) or {}).values()
+            found |= {str(value["personal"]) for value in sides if is_token(value)}
+    return found
+
+
+def is_token(value: Any) -> bool:
+    """Whether a value of an event stands for a personal one."""
+    return isinstance(value, dict) and "personal" in value
+
+
+def personal_values(wanted: Iterable[str]) -> dict[str, PersonalValue]:
+    """The rows behind the tokens that are not erased."""
+    stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(wanted)))
+    return {row.token: row for row in db.session.scalars(stored)}
