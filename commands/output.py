@@ -279,7 +279,8 @@ def _least_width(table: Any) -> int:
     from rich.measure import Measurement
 
     console = _console()
-    return Measurement.get(console, console.options, table).minimum
+    endless = console.options.update(max_width=sys.maxsize)
+    return int(Measurement.get(console, endless, table).minimum)
 
 
 def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
@@ -288,8 +289,15 @@ def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for name in columns:
-        numeric = bool(rows) and all(_is_number(row[name]) for row in rows)
-        table.add_column(Text(safe(name)), justify="right" if numeric else "left", overflow="fold")
+        values = [row[name] for row in rows if row[name] is not None]
+        # Text gives way before numbers and times, which are read by their columns.
+        fixed = all(_is_number(value) or isinstance(value, datetime) for value in values)
+        table.add_column(
+            Text(safe(name)),
+            justify="right" if values and all(map(_is_number, values)) else "left",
+            overflow="fold",
+            min_width=max((len(_human(value)) for value in values), default=0) if fixed else None,
+        )
     for row in rows:
         table.add_row(*(_text(row[name]) for name in columns))
     return table

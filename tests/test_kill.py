@@ -245,8 +245,21 @@ def test_kill_a_change_at_each_of_its_statements_leaves_nothing_of_it(
 # --- killed while it makes the database --------------------------------------
 
 
-@pytest.mark.parametrize("moment", range(10))
-def test_kill_init_and_run_it_again_leaves_nothing_to_mend(
+def assert_init_mends_all(
+    database: Database, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run it again: the database is as if nobody had been killed."""
+    again = ended(start(database, FLASK, "db", "init"))
+    assert again.exit_code == 0, again
+    events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
+    untroubled = Database(f"sqlite:///{sqlite_template}/opsapp.sqlite", sqlite_template)
+    assert database.rows(events) == untroubled.rows(events)
+    assert database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
+    assert_chain_holds(in_process(database, monkeypatch))
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_kill_init_at_any_moment_leaves_nothing_to_mend(
     empty_database: Database,
     sqlite_template: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -259,14 +272,40 @@ def test_kill_init_and_run_it_again_leaves_nothing_to_mend(
     time.sleep(dice("init", kind, moment).uniform(0, 0.3))
     init.kill()
     assert ended(init).exit_code in (KILLED, 0)  # It may have been quicker.
+    assert_init_mends_all(empty_database, sqlite_template, monkeypatch)
 
-    again = ended(start(empty_database, FLASK, "db", "init"))
-    assert again.exit_code == 0, again
-    events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
-    untroubled = Database(f"sqlite:///{sqlite_template}/opsapp.sqlite", sqlite_template)
-    assert empty_database.rows(events) == untroubled.rows(events)
-    assert empty_database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
-    assert_chain_holds(in_process(empty_database, monkeypatch))
+
+def init_until(last: str) -> None:
+    """`flask db init`, killed as it sends its statement of this number."""
+    import itertools
+    import os
+    import signal
+    import sys
+
+    import sqlalchemy as sa
+    from flask.cli import main
+
+    sent = itertools.count(1)
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def die(*_: object) -> None:
+        if next(sent) == int(last):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.argv = ["flask", "db", "init"]
+    main()
+
+
+@pytest.mark.parametrize("statement", [1, 4, 8, 12, 16, 20, 24, 27])
+def test_kill_init_at_a_statement_leaves_nothing_to_mend(
+    empty_database: Database,
+    sqlite_template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: int,
+) -> None:
+    init = ended(start_work(empty_database, init_until, statement))
+    assert init == Result(KILLED, "", "")
+    assert_init_mends_all(empty_database, sqlite_template, monkeypatch)
 
 
 # --- stopped, or kept waiting, at the gate -----------------------------------

@@ -369,7 +369,7 @@ def test_change_in_any_order_keeps_every_promise_on_sqlite(
             Path(f"{file}{beside}").unlink(missing_ok=True)
         shutil.copy(sqlite_template / "opsapp.sqlite", file)
 
-    run_console(empty, examples=150)
+    run_console(empty, examples=120)
 
 
 @pytest.mark.usefixtures("quick")
@@ -387,4 +387,4 @@ def test_change_in_any_order_keeps_every_promise_on_postgresql(database: Databas
                 connection.exec_driver_sql(statement)
         roles.ensure_admin(a_unit())
 
-    run_console(empty, examples=25)
+    run_console(empty, examples=20)

@@ -105,6 +105,17 @@ def test_terminal_gets_a_table_and_a_pipe_gets_tabs(database: Database, ada: str
     )
 
 
+def test_narrow_terminal_gets_one_row_below_the_other(database: Database, cli: Cli) -> None:
+    cli("roles", "create", "support", "--description", "First line", check=True)
+    shown = on_terminal(database, "audit", "list", columns=60, NO_COLOR="1")
+    assert "action        role:definition:create\n" in shown
+    assert "subject_name  support\n" in shown
+    wide = on_terminal(database, "audit", "list", columns=200, NO_COLOR="1")
+    assert wide.splitlines()[0].split() == [
+        "seq", "at", "actor", "action", "subject_name", "before", "after", "reason"
+    ]  # fmt: skip
+
+
 def test_table_in_a_pipe_is_never_cut(database: Database, cli: Cli) -> None:
     long = "d" * 255
     cli("roles", "create", "long", "--description", long, check=True)
