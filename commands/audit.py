@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -12,8 +11,9 @@ import click
 from opsapp.errors import Invalid
 
 from .contract import answers, changes, findings, page_options, say_what_follows
+from .filters import event_filter
 from .frame import OpsGroup, approve
-from .options import SEQ, SINCE, UNTIL
+from .options import SEQ
 
 if TYPE_CHECKING:
     from opsapp.services.audit import Filter
@@ -33,52 +33,12 @@ def cli() -> None:
     """
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which events are meant; the command gets a ``Filter``."""
-
-    def filtered(
-        *,
-        since: datetime | None,
-        until: datetime | None,
-        actor: str | None,
-        action: str | None,
-        subject: str | None,
-        correlation: str | None,
-        **given: Any,
-    ) -> Any:
-        from opsapp.services.audit import Filter
-
-        chosen = Filter(
-            since=since,
-            until=until,
-            actor=actor,
-            action=action,
-            subject=subject,
-            correlation=correlation,
-        )
-        return command(chosen=chosen, **given)
-
-    filtered.__doc__, filtered.__name__ = command.__doc__, command.__name__
-    for option in (
-        click.option("--correlation", metavar="ID", help="Of one command or request."),
-        click.option("--subject", metavar="WHAT", help="About a USER, role:NAME or database."),
-        click.option(
-            "--action", metavar="ACTION", help="Of this kind: user:role:grant, or user:role."
-        ),
-        click.option("--actor", metavar="NAME", help="By this login name, sudo name or host."),
-        click.option("--until", type=UNTIL, metavar="TIME", help="Until then."),
-        click.option("--since", type=SINCE, metavar="TIME", help="Since then; 24h is a day ago."),
-    ):
-        option(filtered)
-    return filtered
-
-
 @cli.command("list")
 @click.option("--before", type=SEQ, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @page_options
 @answers(*SHOWN, live="follow")
-@filter_options
+@event_filter
 def list_cmd(
     chosen: Filter, before: int | None, follow: bool, limit: int, everything: bool
 ) -> Iterable[Record]:
@@ -170,7 +130,7 @@ def checkpoint_cmd() -> str:
 
 @cli.command("export")
 @answers()
-@filter_options
+@event_filter
 def export_cmd(chosen: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
 

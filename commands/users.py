@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +10,12 @@ import click
 from opsapp.errors import Invalid
 
 from .contract import answers, changes, findings, page_options, say_what_follows
+from .filters import account_filter
 from .frame import OpsGroup, approve, say
 from .options import (
-    DURATION,
     ID,
     PERMISSION,
     ROLE,
-    SINCE,
-    UNTIL,
     USER,
     users_argument,
 )
@@ -130,62 +126,6 @@ def create_admin_cmd(
 # --- finding -----------------------------------------------------------------
 
 
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which accounts are meant; the command gets a ``Filter``."""
-
-    def filtered(
-        *,
-        role: str | None,
-        without_role: str | None,
-        status: str | None,
-        search: str | None,
-        idle_for: timedelta | None,
-        never_logged_in: bool,
-        created_since: datetime | None,
-        created_until: datetime | None,
-        seen_since: datetime | None,
-        seen_until: datetime | None,
-        **given: Any,
-    ) -> Any:
-        from opsapp.services.listing import Filter
-
-        chosen = Filter(
-            role=role,
-            without_role=without_role,
-            status=status,
-            search=search,
-            idle_for=idle_for,
-            never_logged_in=never_logged_in,
-            created_since=created_since,
-            created_until=created_until,
-            seen_since=seen_since,
-            seen_until=seen_until,
-        )
-        return command(chosen=chosen, **given)
-
-    filtered.__doc__, filtered.__name__ = command.__doc__, command.__name__
-    for option in (
-        click.option("--seen-until", type=UNTIL, metavar="TIME", help="Last seen until then."),
-        click.option("--seen-since", type=SINCE, metavar="TIME", help="Last seen since then."),
-        click.option("--created-until", type=UNTIL, metavar="TIME", help="Created until then."),
-        click.option("--created-since", type=SINCE, metavar="TIME", help="Created since then."),
-        click.option("--never-logged-in", is_flag=True, help="Never signed in."),
-        click.option(
-            "--idle-for", type=DURATION, metavar="90d", help="No sign of life for that long."
-        ),
-        click.option("--search", metavar="TEXT", help="Part of the e-mail or username."),
-        click.option(
-            "--status",
-            type=click.Choice(["active", "inactive", "locked", "deleted"]),
-            help="In this state; deleted accounts are listed only so.",
-        ),
-        click.option("--without-role", type=ROLE, help="Not holding this role now."),
-        click.option("--role", type=ROLE, help="Holding this role now."),
-    ):
-        option(filtered)
-    return filtered
-
-
 @cli.command("list")
 @click.option(
     "--sort",
@@ -199,7 +139,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--count", is_flag=True, help="Only say how many there are.")
 @page_options
 @answers(*SHOWN)
-@filter_options
+@account_filter
 def list_cmd(
     chosen: Filter,
     sort: str,
@@ -308,7 +248,7 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
 @cli.command("deactivate")
 @users_argument(required=False)
 @changes("changed", "id", "email", "status", destructive=True)
-@filter_options
+@account_filter
 def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[dict[str, Any]]:
     """Let accounts sign in no more; their sessions end at once.
 
