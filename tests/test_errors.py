@@ -286,3 +286,100 @@ def test_lost_connection_during_commit_names_the_way_to_find_out(
     )
     assert caught.value.hint == f"flask audit list --correlation {unit.correlation}"
     assert unit.committed is False
+
+
+def shell(database: Database, line: str) -> tuple[int, str, str]:
+    """Run a line of shell, for what happens to file descriptors."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.replace("flask", FLASK)],
+        env=database.environ,
+        cwd=database.instance,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flask roles list >&-", (74, "", "Error: stdout is closed; nothing was changed\n")),
+        (
+            "flask roles create one >&-",
+            (74, "", "Error: stdout is closed; the change is made, audit event 3\n"),
+        ),
+        ("flask roles create two -q 2>&-", (0, "two\n", "")),
+        ("flask users show nobody 2>&-", (4, "", "")),
+        (
+            "flask users create a@example.com --password-stdin <&-",
+            (2, "", "Error: the first line of stdin is empty\n"),
+        ),
+        ("flask roles grant admin - <&-", (2, "", "Error: no users on stdin\n")),
+        (
+            "flask users --help >/dev/full",
+            (74, "", "Error: the answer could not be written (No space left on device)\n"),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_closed_stream_changes_neither_the_code_nor_the_truth(
+    database: Database, line: str, expected: tuple[int, str, str]
+) -> None:
+    assert shell(database, line) == expected
+
+
+def test_generated_password_that_nobody_saw_is_said_to_be_lost(database: Database) -> None:
+    line = "flask users create-admin ada@example.com --generate-password >/dev/full"
+    assert shell(database, line) == (
+        74,
+        "",
+        "Error: the answer could not be written (No space left on device);"
+        " the change is made, audit event 4\n"
+        "  → flask users set-password USER --generate-password makes another\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("nonsense", "OPSAPP_DATABASE_URL is not a database URL"),
+        ("mysql://a@b/c", "OPSAPP_DATABASE_URL is for mysql"),
+        ("sqlite://", "OPSAPP_DATABASE_URL names no file; memory is gone after a command"),
+        (
+            "postgresql://app:canary@pg/canary@h/db",
+            "OPSAPP_DATABASE_URL has a password with / or @; write them as %2F and %40",
+        ),
+        ("sqlite:////proc/nothing/here.db", "there is no database file /proc/nothing/here.db"),
+        ("sqlite:////tmp", "the database file /tmp cannot be opened: unable to open database file"),
+    ],
+)
+def test_unusable_database_url_is_7_and_says_why(database: Database, url: str, says: str) -> None:
+    found = run(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert found.stderr.splitlines()[0] == f"Error: {says}"
+    assert "canary" not in found.stderr
+    assert run(database, "doctor", OPSAPP_DATABASE_URL=url).exit_code == 6
+
+
+def test_unusable_instance_folder_is_7(database: Database) -> None:
+    found = run(database, "users", "list", OPSAPP_INSTANCE="/dev/null")
+    assert found.exit_code == 7
+    assert found.stderr.startswith("Error: the secret /dev/null/secrets/secret_key cannot be read")
+
+
+def test_emptied_secret_is_7(database: Database) -> None:
+    secret = database.instance / "secrets" / "opsapp_audit_key"
+    secret.write_text("")
+    found = run(database, "roles", "create", "support")
+    assert found.exit_code == 7
+    assert found.stderr == (
+        f"Error: the secret {secret} is not what was generated\n  → restore the file\n"
+    )
+
+
+def test_group_without_a_command_shows_its_help(database: Database) -> None:
+    found = run(database, "users")
+    assert found.exit_code == 2
+    assert "Create, find, change and delete accounts." in found.stdout + found.stderr

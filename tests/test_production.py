@@ -107,6 +107,27 @@ def test_another_audit_key_does_not_verify_the_chain(
     assert (found.exit_code, found.json["break"], found.json["first_bad_seq"]) == (6, "edited", 1)
 
 
+def test_another_audit_key_writes_nothing(
+    production: Callable[..., Result], empty_database: Database
+) -> None:
+    environ = {**ENVIRON, "OPSAPP_AUDIT_KEY": "zzz-" + ENVIRON["OPSAPP_AUDIT_KEY"]}
+    found = run(empty_database, "roles", "create", "support", **environ)
+    assert (found.exit_code, found.stderr) == (
+        7,
+        "Error: OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with\n"
+        "  → flask doctor --settings\n",
+    )
+    assert run(empty_database, "doctor", **environ).exit_code == 6
+    assert production("audit", "verify").exit_code == 0
+
+
+def test_secrets_must_differ(empty_database: Database) -> None:
+    same = dict.fromkeys(SECRETS, SECRETS["SECRET_KEY"])
+    found = run(empty_database, "users", "list", OPSAPP_ENV="production", **same)
+    assert found.exit_code == 7
+    assert "must differ from each other" in found.stderr
+
+
 def test_no_secret_is_in_the_arguments_of_pg_dump(
     production: Callable[..., Result], empty_database: Database
 ) -> None:

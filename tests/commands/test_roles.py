@@ -178,6 +178,33 @@ def test_grant_to_many_is_one_change_and_all_or_nothing(
     assert done.stdout == "2\n1\n"
 
 
+def test_grant_to_many_is_an_event_for_each_batch(
+    cli: Cli, database: Database, support: str
+) -> None:
+    emails = [f"many{number}@example.com" for number in range(101)]
+    for number, email in enumerate(emails):
+        database.execute(
+            "INSERT INTO users (email, active, fs_uniquifier, login_count, failed_logins,"
+            " idle_since, created_at, updated_at) VALUES (:email, true, :unique, 0, 0,"
+            " '2020-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000',"
+            " '2020-01-01 00:00:00.000000')",
+            email=email,
+            unique=f"u{number}",
+        )
+    listed = "\ufeff# the team\n" + "\n".join(emails)
+    args = ("roles", "grant", support, "-", "--format", "json")
+    planned = cli(*args, "--dry-run", stdin=listed).json["plan"]
+    assert [step["subject"] for step in planned] == ["users"]
+    done = cli(*args, stdin=listed).json
+    assert len(done["results"]) == 101
+    event = cli("audit", "show", str(done["audit_seq"]), "--format", "json").json
+    assert (event["subject"], event["after"]["count"]) == ("users", 101)
+    assert event["after"]["role"] == support
+    about = cli("audit", "list", "--subject", emails[50], "--format", "json").json
+    assert [event["seq"] for event in about] == [done["audit_seq"]]
+    assert cli("audit", "verify").exit_code == 0
+
+
 def test_grant_with_another_end_replaces_the_grant(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", "--until", "2090-01-01", check=True)
     cli("roles", "grant", support, "bob", "--until", "2091-01-01", check=True)
