@@ -9,6 +9,7 @@ PostgreSQL: every wait has a bound, and the server shows who is connected.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import time
 from contextlib import closing
@@ -27,7 +28,7 @@ from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 LOCK_SECONDS = 5
 IDLE_SECONDS = 60
-TURN_SECONDS = 0.2
+TURN_SECONDS = (0.001, 0.005)
 
 application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
 """What ``pg_stat_activity`` shows: the command and the actor."""
@@ -148,11 +149,12 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         return
     driver: Any = connection.connection.dbapi_connection
     deadline = time.monotonic() + LOCK_SECONDS
-    # SQLite would wait inside of C, where no signal is heard; so it waits in short turns.
-    driver.execute(f"PRAGMA busy_timeout={TURN_SECONDS * 1000:.0f}")
+    # SQLite would wait inside of C, where no signal is heard, and ever longer, so that
+    # whoever comes again and again wins over who has waited.
+    driver.execute("PRAGMA busy_timeout=0")
     try:
         while not _has_begun(driver, deadline):
-            pass
+            time.sleep(random.uniform(*TURN_SECONDS))  # noqa: S311  (a lot, not a secret)
     finally:
         driver.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
 

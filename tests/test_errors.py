@@ -58,7 +58,7 @@ def test_usage_is_2(cli: Cli) -> None:
 
 def test_invalid_input_is_2(cli: Cli) -> None:
     message = (
-        "role has the character U+001B at position 3, which a terminal would obey and not show"
+        "NAME has the character U+001B at position 3, which a terminal would obey and not show"
     )
     expect(cli("roles", "create", "ab\x1b[31m"), 2, stderr=f"Error: {message}\n")
     found = cli("roles", "create", "ab\x1b[31m", "--format=json")
@@ -105,7 +105,7 @@ def test_findings_are_6_and_the_answer_is_still_given(cli: Cli, bob: str) -> Non
 def test_uninitialised_database_is_7(empty_database: Database) -> None:
     hint = "flask db init"
     message = (
-        "there is no database file to open"
+        f"there is no database file {empty_database.instance}/opsapp.sqlite"
         if empty_database.is_sqlite
         else "the database is not initialised or behind"
     )

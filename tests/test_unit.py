@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from flask import Flask
 
 from opsapp import signals
-from opsapp.errors import Invalid, Refused
+from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
-from opsapp.services import grants, lookup, roles, users, verification
-from support import a_unit
+from opsapp.services import grants, lookup, passwords, roles, users, verification
+from support import PASSWORD, a_unit
 
 OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"
 
@@ -149,3 +149,56 @@ def test_roles_of_a_user_are_those_of_its_live_grants(app: Flask) -> None:
 def test_reason_with_a_hostile_character_is_refused_before_anything(app: Flask) -> None:
     with pytest.raises(Invalid, match="reason has the character U\\+001B at position 2"):
         a_unit(reason="a\x1b")
+
+
+# --- what happens between looking and the gate -------------------------------
+
+
+def test_create_is_busy_when_the_account_is_deleted_meanwhile(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users.create("ada@example.com", unit=a_unit())
+    real = users.find_user
+
+    def find(reference: str) -> User | None:
+        found = real(reference)
+        monkeypatch.setattr(users, "find_user", real)
+        users.delete("ada@example.com", unit=a_unit())
+        return found
+
+    monkeypatch.setattr(users, "find_user", find)
+    with pytest.raises(Busy, match="was changed by somebody else meanwhile"):
+        users.create("ada@example.com", password=PASSWORD, unit=a_unit())
+
+
+def test_create_admin_is_busy_when_the_account_is_made_meanwhile(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = passwords.hashed
+
+    def hashed(password: str) -> str:
+        monkeypatch.setattr(passwords, "hashed", real)
+        users.create("ada@example.com", unit=a_unit())
+        return real(password)
+
+    monkeypatch.setattr(passwords, "hashed", hashed)
+    with pytest.raises(Busy, match="was changed by somebody else meanwhile"):
+        users.create_admin("ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit())
+
+
+def test_create_admin_is_busy_when_the_account_is_replaced_meanwhile(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ada", "bob"):
+        users.create_admin(f"{name}@example.com", password=PASSWORD, unit=a_unit())
+    real = passwords.matches
+
+    def matches(*given: Any) -> bool:
+        monkeypatch.setattr(passwords, "matches", real)
+        users.delete("ada@example.com", unit=a_unit())
+        users.create("ada@example.com", unit=a_unit())
+        return real(*given)
+
+    monkeypatch.setattr(passwords, "matches", matches)
+    with pytest.raises(Busy, match="was changed by somebody else meanwhile"):
+        users.create_admin("ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit())

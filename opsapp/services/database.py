@@ -53,20 +53,21 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         _refuse_other_environment()
         if before > config.head_revision():
             raise other_revision(before)
-    elif _has_tables():
+    elif _has_tables() and revision() is None:
+        # Asked twice: somebody may have made both in between, in one transaction.
         raise other_revision(None)
     pending = before != config.head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
-    if pending:
-        _upgrade(unit)
+    # Of several hosts that find it pending, one migrates; the others find it done.
+    migrated = pending and _upgrade(unit)
     with unit:
         roles.ensure_admin(unit)
     return {
         "revision": config.head_revision(),
         "before": before,
         "environment": config.environment(),
-        "changed": pending or unit.changed,
+        "changed": migrated or unit.changed,
     }
 
 
@@ -104,13 +105,15 @@ def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
     }
 
 
-def _upgrade(unit: Unit) -> None:
+def _upgrade(unit: Unit) -> bool:
+    """Migrate to head; whether a step was left to do once it was this process's turn."""
     import flask_migrate
 
     bind_migrations()
     db.session.rollback()
-    with migrating.on_behalf_of(unit):
+    with migrating.on_behalf_of(unit) as steps:
         flask_migrate.upgrade()
+    return bool(steps)
 
 
 def wait_until_reachable(seconds: float) -> None:

@@ -25,16 +25,22 @@ LOCK_SECONDS = 60
 STATEMENT_TIMEOUT = "1h"
 
 _unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
+_steps: ContextVar[list[str] | None] = ContextVar("steps", default=None)
 
 
 @contextmanager
-def on_behalf_of(unit: Unit) -> Iterator[None]:
-    """Migrations run inside are recorded with this unit's actor, door and reason."""
-    token = _unit.set(unit)
+def on_behalf_of(unit: Unit) -> Iterator[list[str]]:
+    """Migrations run inside are recorded with this unit's actor, door and reason.
+
+    Yields the list to which each step adds the revision it led to.
+    """
+    steps: list[str] = []
+    tokens = _unit.set(unit), _steps.set(steps)
     try:
-        yield
+        yield steps
     finally:
-        _unit.reset(token)
+        _unit.reset(tokens[0])
+        _steps.reset(tokens[1])
 
 
 @contextmanager
@@ -104,6 +110,8 @@ def check(connection: sa.Connection) -> None:
 def record_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
     """Append the audit event of one migration step, in the step's own transaction."""
     connection: sa.Connection = ctx.connection
+    if (steps := _steps.get()) is not None:
+        steps.extend(sorted(step.destination_revision_ids))
     if not sa.inspect(connection).has_table(AuditHead.__tablename__):
         return  # This step removed the audit itself.
     unit = _unit.get()

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import chain, clock, signals, text
-from ..errors import Conflict, Invalid
+from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..ledger import audit_key
 from ..models import ADMIN, PersonalValue, User
@@ -76,6 +76,7 @@ def create(
     :param password: None makes an account that cannot sign in yet.
     :param if_exists: ``error`` or ``keep``; see :func:`create_admin` for ``update``.
     :raises Conflict: the address or the username is taken.
+    :raises Busy: somebody deleted or made the account at the same moment.
     """
     email = clean_email(email)
     username = clean_username(username) if username else None
@@ -84,6 +85,8 @@ def create(
         hashed = passwords.hashed(password)
     with unit:
         user = find_user(email)
+        if (user is None and bool(password) != bool(hashed)) or (user and if_exists == "update"):
+            raise _changed_meanwhile(email)
         if user is None:
             user = _insert(email, username, hashed, unit)
             if role:
@@ -96,6 +99,14 @@ def create(
         else:
             _refuse_unlike(user, role)
         return user_record(user)
+
+
+def _changed_meanwhile(email: str) -> Busy:
+    """The error for an account that somebody made, changed or deleted before the gate.
+
+    What a password does is decided before it, since hashing takes long.
+    """
+    return Busy(f"user {email} was changed by somebody else meanwhile", hint="try again")
 
 
 def _refuse_unlike(user: User, role: str | None) -> None:
@@ -182,8 +193,11 @@ def create_admin(
         or (not generated and not passwords.matches(password, existing.password))
     )
     hashed = passwords.hashed(password) if replace and password else None
+    seen = (existing.id, existing.password)
     with unit:
         user = get_user(email)
+        if (user.id, user.password) != seen:
+            raise _changed_meanwhile(email)
         set_active(user, True, unit)
         if hashed:
             store_password(user, hashed, unit)
