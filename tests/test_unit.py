@@ -154,7 +154,7 @@ def test_reason_with_a_hostile_character_is_refused_before_anything(app: Flask) 
 # --- what happens between looking and the gate -------------------------------
 
 
-def test_create_is_busy_when_the_account_is_deleted_meanwhile(
+def test_create_keeps_the_password_when_the_account_is_deleted_meanwhile(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users.create("ada@example.com", unit=a_unit())
@@ -167,11 +167,11 @@ def test_create_is_busy_when_the_account_is_deleted_meanwhile(
         return found
 
     monkeypatch.setattr(users, "find_user", find)
-    with pytest.raises(Busy, match="was changed by somebody else meanwhile"):
-        users.create("ada@example.com", password=PASSWORD, unit=a_unit())
+    made = users.create("ada@example.com", password=PASSWORD, unit=a_unit())
+    assert lookup.get_user(str(made["id"])).password is not None
 
 
-def test_create_admin_is_busy_when_the_account_is_made_meanwhile(
+def test_create_admin_makes_an_admin_of_an_account_that_is_made_meanwhile(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = passwords.hashed
@@ -182,11 +182,14 @@ def test_create_admin_is_busy_when_the_account_is_made_meanwhile(
         return real(password)
 
     monkeypatch.setattr(passwords, "hashed", hashed)
-    with pytest.raises(Busy, match="was changed by somebody else meanwhile"):
-        users.create_admin("ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit())
+    made = users.create_admin(
+        "ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit()
+    )
+    assert made["roles"] == ["admin"]
+    assert lookup.get_user(str(made["id"])).password is not None
 
 
-def test_create_admin_is_busy_when_the_account_is_replaced_meanwhile(
+def test_create_admin_can_log_in_when_the_account_is_replaced_meanwhile(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ada", "bob"):
@@ -200,5 +203,16 @@ def test_create_admin_is_busy_when_the_account_is_replaced_meanwhile(
         return real(*given)
 
     monkeypatch.setattr(passwords, "matches", matches)
-    with pytest.raises(Busy, match="was changed by somebody else meanwhile"):
-        users.create_admin("ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit())
+    made = users.create_admin(
+        "ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit()
+    )
+    assert made["roles"] == ["admin"]
+    assert lookup.get_user(str(made["id"])).password is not None
+
+
+def test_create_is_busy_when_the_account_never_stands_still(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "hashed", lambda password: None)
+    with pytest.raises(Busy, match="is being changed by somebody else"):
+        users.create("ada@example.com", password=PASSWORD, unit=a_unit())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +21,7 @@ from .signin import set_active, store_password
 
 LONGEST_EMAIL = 254
 LONGEST_USERNAME = 64
+ATTEMPTS = 5
 
 Record = dict[str, Any]
 
@@ -76,17 +79,31 @@ def create(
     :param password: None makes an account that cannot sign in yet.
     :param if_exists: ``error`` or ``keep``; see :func:`create_admin` for ``update``.
     :raises Conflict: the address or the username is taken.
-    :raises Busy: somebody deleted or made the account at the same moment.
+    :raises Busy: others make and delete the account all the time.
     """
     email = clean_email(email)
     username = clean_username(username) if username else None
+    return _settled(
+        lambda: _create(email, username, password, role, if_exists=if_exists, unit=unit)
+    )
+
+
+def _create(
+    email: str,
+    username: str | None,
+    password: str | None,
+    role: str | None,
+    *,
+    if_exists: str,
+    unit: Unit,
+) -> Record:
     hashed = None
     if password is not None and find_user(email) is None:
         hashed = passwords.hashed(password)
     with unit:
         user = find_user(email)
         if (user is None and bool(password) != bool(hashed)) or (user and if_exists == "update"):
-            raise _changed_meanwhile(email)
+            raise _ChangedMeanwhileError(email)
         if user is None:
             user = _insert(email, username, hashed, unit)
             if role:
@@ -101,12 +118,23 @@ def create(
         return user_record(user)
 
 
-def _changed_meanwhile(email: str) -> Busy:
-    """The error for an account that somebody made, changed or deleted before the gate.
+class _ChangedMeanwhileError(Busy):
+    """Somebody made, changed or deleted the account between the look at it and the gate."""
 
-    What a password does is decided before it, since hashing takes long.
+    def __init__(self, email: str) -> None:
+        super().__init__(f"user {email} is being changed by somebody else", hint="try again")
+
+
+def _settled(attempt: Callable[[], Record]) -> Record:
+    """What ``attempt`` says of an account that stood still while it looked.
+
+    A password is hashed before the gate, since that takes long, and so for the
+    account that was there before it; if it is another one inside, look again.
     """
-    return Busy(f"user {email} was changed by somebody else meanwhile", hint="try again")
+    for _turn in range(ATTEMPTS - 1):
+        with suppress(_ChangedMeanwhileError):
+            return attempt()
+    return attempt()
 
 
 def _refuse_unlike(user: User, role: str | None) -> None:
@@ -178,8 +206,8 @@ def create_admin(
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
     email = clean_email(email)
-    existing = find_user(email)
-    if existing is None or if_exists != "update":
+    username = clean_username(username) if username else None
+    if if_exists != "update":
         return create(
             email,
             username=username,
@@ -188,6 +216,15 @@ def create_admin(
             if_exists=if_exists,
             unit=unit,
         )
+    return _settled(lambda: _make_admin(email, username, password, generated, unit))
+
+
+def _make_admin(
+    email: str, username: str | None, password: str | None, generated: bool, unit: Unit
+) -> Record:
+    existing = find_user(email)
+    if existing is None:
+        return _create(email, username, password, ADMIN, if_exists="update", unit=unit)
     replace = password is not None and (
         existing.password is None
         or (not generated and not passwords.matches(password, existing.password))
@@ -195,14 +232,14 @@ def create_admin(
     hashed = passwords.hashed(password) if replace and password else None
     seen = (existing.id, existing.password)
     with unit:
-        user = get_user(email)
-        if (user.id, user.password) != seen:
-            raise _changed_meanwhile(email)
+        user = find_user(email)
+        if user is None or (user.id, user.password) != seen:
+            raise _ChangedMeanwhileError(email)
         set_active(user, True, unit)
         if hashed:
             store_password(user, hashed, unit)
         if username:
-            _rename(user, {"username": clean_username(username)}, unit)
+            _rename(user, {"username": username}, unit)
         grants.give(get_role(ADMIN), user, until=None, unit=unit)
         return user_record(user)
 
