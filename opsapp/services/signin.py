@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from .. import clock, signals
+from ..errors import Busy
 from ..models import User
 from ..models.users import new_uniquifier
 from ..unit import Unit
@@ -108,12 +109,15 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
     """Give the account this password; its sessions end. The same password changes nothing.
 
     :raises Invalid: the policy refuses it.
+    :raises Busy: it was this one, and somebody else set another at the same moment.
     """
     user = get_user(reference)
-    same = passwords.matches(password, user.password)
-    hashed = None if same else passwords.hashed(password)
+    seen = user.password
+    hashed = None if passwords.matches(password, seen) else passwords.hashed(password)
     with unit:
         user = get_user(str(user.id))
+        if not hashed and user.password != seen:
+            raise Busy("somebody else set the password meanwhile", hint="try again")
         if hashed:
             store_password(user, hashed, unit)
         return user_record(user)
