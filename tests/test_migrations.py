@@ -62,7 +62,8 @@ def test_migration_that_fails_changes_nothing(
     args = ["head"] if verb == "upgrade" else ["base", "--yes"]
     before = database.rows("SELECT * FROM alembic_version")
     found = run(database, "db", verb, *args)
-    assert found.exit_code != 0
+    assert found.exit_code == 1
+    assert found.stderr.startswith("Error: the migration failed and nothing was changed: ")
     assert database.rows("SELECT * FROM alembic_version") == before
 
 

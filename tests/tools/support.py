@@ -151,3 +151,8 @@ def administer(server: str, statement: str) -> None:
     with engine.connect() as connection:
         connection.execute(sa.text(statement))
     engine.dispose()
+
+
+def fields(stdout: str) -> dict[str, str]:
+    """A record that was printed in plain format, by field."""
+    return dict(line.split("\t", 1) for line in stdout.splitlines()[1:])
