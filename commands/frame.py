@@ -6,7 +6,6 @@ that help and completion stay quick.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -234,11 +233,6 @@ def leave_stdout() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     if nothing != 1:
         os.dup2(nothing, 1)
-
-
-def is_gone(error: OSError) -> bool:
-    """Whether the reader of a pipe has left, which is nobody's fault."""
-    return error.errno == errno.EPIPE
 
 
 @contextmanager

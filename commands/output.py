@@ -18,7 +18,7 @@ from opsapp.clock import rfc3339
 from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
 
-from .frame import is_gone, leave_stdout, state_of_work
+from .frame import leave_stdout, state_of_work
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
 FEW = 20
@@ -145,10 +145,10 @@ def _put(pieces: Iterable[str]) -> None:
         for piece in pieces:
             out.write(piece)
         out.flush()
+    except BrokenPipeError:
+        raise  # The reader has left, which is nobody's fault.
     except OSError as error:
         leave_stdout()
-        if is_gone(error):
-            raise
         raise OutputFailed(
             f"the answer could not be written ({error.strerror}); {state_of_work()}",
             hint=_what_was_lost(),

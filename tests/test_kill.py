@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import random
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from processes import ended, start, start_work
 from support import FLASK, Cli, Database, Result, in_process
 
 SEED = 20_261
@@ -28,36 +28,6 @@ KILLED = -signal.SIGKILL
 
 
 # --- processes ---------------------------------------------------------------
-
-
-def start(database: Database, *command: str) -> subprocess.Popen[str]:
-    """Start a process that finds the database."""
-    return subprocess.Popen(
-        command,
-        env=database.environ,
-        cwd=database.instance,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def start_work(
-    database: Database, work: Callable[..., None], *args: object
-) -> subprocess.Popen[str]:
-    """Run the function ``work`` in a process of its own; its arguments arrive as strings."""
-    script = f"{inspect.getsource(work)}\nimport sys\n{work.__name__}(*sys.argv[1:])"
-    return start(database, sys.executable, "-c", script, *map(str, args))
-
-
-def ended(process: subprocess.Popen[str]) -> Result:
-    """Wait for its end and say how it ended."""
-    try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-    return Result(process.returncode, stdout, stderr)
 
 
 def until(condition: Callable[[], object]) -> None:

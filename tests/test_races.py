@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
 
 from opsapp.services import users
 from opsapp.services.verification import verify
+from processes import ended, start, start_work
 from support import FLASK, PASSWORD, Database, Result, a_unit
 
 PROCESSES = 8
 SEED = 20_260
-PATIENCE = 120
-"""Seconds after which a process that has not ended is taken to hang."""
 
 
 # --- processes ---------------------------------------------------------------
 
 
-def start(database: Database, work: Callable[..., None], *args: object) -> subprocess.Popen[str]:
-    """Run the function ``work`` in a process of its own; its arguments arrive as strings."""
-    script = f"import sys\n{inspect.getsource(work)}\n{work.__name__}(*sys.argv[1:])"
-    return _opened(database, sys.executable, "-c", script, *map(str, args))
-
-
-def _opened(database: Database, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        env=database.environ,
-        cwd=database.instance,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> Result:
-    """Close its stdin, wait for its end, and say how it ended."""
-    try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-    return Result(process.returncode, stdout, stderr)
-
-
 def flask_at_once(database: Database, *args: str) -> list[Result]:
     """Run the same ``flask`` command in eight processes."""
-    return [ended(one) for one in [_opened(database, FLASK, *args) for _ in range(PROCESSES)]]
+    return [ended(one) for one in [start(database, FLASK, *args) for _ in range(PROCESSES)]]
 
 
 # --- what the processes do ---------------------------------------------------
@@ -63,7 +32,6 @@ def flask_at_once(database: Database, *args: str) -> list[Result]:
 def move_administrators(seed: str, rounds: str, password: str) -> None:
     import json
     import random
-    import sys
     from collections import Counter
     from datetime import timedelta
 
@@ -124,7 +92,6 @@ def watch_administrators() -> None:
     """Count them again and again until stdin is closed; say the fewest and how often."""
     import json
     import select
-    import sys
 
     import sqlalchemy as sa
 
@@ -173,12 +140,12 @@ def test_lose_administrators_in_many_processes_always_leaves_one(
 ) -> None:
     for email in ("ada@example.com", "bob@example.com", "cyd@example.com"):
         users.create_admin(email, password=PASSWORD, unit=a_unit())
-    watcher = start(database, watch_administrators)
+    watcher = start_work(database, watch_administrators)
     assert watcher.stdout is not None
     assert watcher.stdout.readline() == "watching\n"
 
     racers = [
-        start(database, move_administrators, SEED + number, 60, PASSWORD)
+        start_work(database, move_administrators, SEED + number, 60, PASSWORD)
         for number in range(PROCESSES)
     ]
     raced = [ended(racer) for racer in racers]
@@ -203,7 +170,7 @@ def test_append_from_many_processes_never_fails_and_leaves_no_gap(
     appended = [
         ended(process)
         for process in [
-            start(database, append_roles, f"racer-{number}", 25) for number in range(PROCESSES)
+            start_work(database, append_roles, f"racer-{number}", 25) for number in range(PROCESSES)
         ]
     ]
     assert [(one.exit_code, one.stderr) for one in appended] == [(0, "")] * PROCESSES
@@ -230,7 +197,7 @@ def test_init_in_many_processes_makes_the_database_once(
     actions = Counter(action for _seq, action, *_ in empty_database.rows(events))
     assert actions["database:schema:upgrade"] == 1
     assert empty_database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
-    checked = ended(_opened(empty_database, FLASK, "audit", "verify", "--format", "json"))
+    checked = ended(start(empty_database, FLASK, "audit", "verify", "--format", "json"))
     assert (checked.exit_code, checked.json["ok"], checked.json["events"]) == (0, True, 2)
 
 
