@@ -2,7 +2,8 @@
 
 ``@answers`` makes a command of a function that returns rows or a record;
 ``@changes`` one of a function that takes ``unit``, calls one service with it and
-returns what the service says. Neither function prints.
+returns what the service says; ``@works`` one of a function that takes ``dry_run``.
+No function prints.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Body = Callable[..., Any]
 
 ANSWERS = "opsapp.answers"
+WORKS = "opsapp.works"
 CHANGES = "opsapp.changes"
 
 
@@ -51,6 +53,22 @@ def answers(*columns: str, app: bool = True, live: str | None = None) -> Callabl
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def works(*columns: str) -> Callable[[Body], Body]:
+    """A command that does what no audit event is kept of, such as sending mail.
+
+    Its function takes ``dry_run`` and returns rows of what was done, or would be.
+    """
+
+    def decorate(body: Body) -> Body:
+        command = click.option("--dry-run", is_flag=True, help="Show the work and do nothing.")(
+            answers(*columns)(body)
+        )
+        command.kind = WORKS  # type: ignore[attr-defined]
         return command
 
     return decorate

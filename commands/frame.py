@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,9 +21,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from opsapp import text
-from opsapp.errors import NotReady, OpsError, OutputFailed, Refused
+from opsapp.errors import DONE, FINDINGS, NotReady, OpsError, OutputFailed, Refused
 
 if TYPE_CHECKING:
+    from flask import Flask
+
     from opsapp.unit import Unit
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -237,12 +240,16 @@ def leave_stdout() -> None:
 
 @contextmanager
 def application() -> Iterator[None]:
-    """The app that `flask` was told about, without its web floor, with a context."""
+    """The app that `flask` was told about, without its web floor, with a context.
+
+    When the work is done and printed, its mail is sent, and who listens is told.
+    """
     from flask.cli import NoAppException, ScriptInfo
 
     from opsapp import without_web
     from opsapp.extensions import db
 
+    started = time.perf_counter()
     ctx = click.get_current_context()
     info = ctx.ensure_object(ScriptInfo)
     try:
@@ -251,12 +258,57 @@ def application() -> Iterator[None]:
     except NoAppException as error:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
     with app.app_context():
+        code = 1
         try:
             yield
+            code = FINDINGS if ctx.meta.get("opsapp.findings") else DONE
+        except BaseException as error:
+            code = _code_of(error)
+            raise
         finally:
+            _send_mail()
+            _tell(app, ctx, code, time.perf_counter() - started)
             # At exit nobody would close the connection, and SQLite's WAL would stay behind.
             db.session.remove()
             db.engine.dispose()
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code that this error will lead to."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    if isinstance(error, Exception):
+        error = _explained(error) or error
+    return int(getattr(error, "exit_code", 1))
+
+
+def _send_mail() -> None:
+    """Try the mail that the command wrote, now that its answer is out."""
+    if "opsapp.services.mail" not in sys.modules:
+        return
+    from opsapp.services import mail
+
+    ids = mail.take_kept()
+    if ids and (left := mail.send(ids)):
+        count = "1 message waits" if left == 1 else f"{left} messages wait"
+        say(f"{count}: flask mail send-pending.")
+
+
+def _tell(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:
+    from opsapp import signals
+
+    unit = current_unit()
+    signals.announce(
+        signals.command_finished,
+        app,
+        actor=unit.actor if unit else None,
+        command=" ".join(ctx.command_path.split()[1:]),
+        exit_code=code,
+        seconds=seconds,
+        changed=unit is not None and unit.committed,
+    )
 
 
 # --- asking ------------------------------------------------------------------

@@ -9,6 +9,7 @@ import click
 
 from opsapp.errors import Invalid
 
+from . import logins, sessions, tokens
 from .contract import answers, changes, findings, page_options, say_what_follows
 from .filters import account_filter
 from .frame import OpsGroup, approve, say
@@ -35,6 +36,9 @@ def cli() -> None:
     USER is an id, an e-mail address or a username everywhere.
     """
 
+
+for group in (sessions.cli, tokens.cli, logins.cli):
+    cli.add_command(group)
 
 # --- creating ----------------------------------------------------------------
 

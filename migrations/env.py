@@ -66,7 +66,7 @@ def run_online() -> None:
             connection=connection,
             target_metadata=target.metadata,
             transactional_ddl=True,
-            on_version_apply=migrating.record_step,
+            on_version_apply=migrating.note_step,
             **settings,
         )
         with context.begin_transaction():
@@ -76,6 +76,7 @@ def run_online() -> None:
                 context.run_migrations()
             if changing:
                 migrating.check(connection)
+                migrating.record(connection)
 
 
 if context.is_offline_mode():

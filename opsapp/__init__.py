@@ -35,7 +35,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     """
     from flask import Flask
 
-    from . import config, engine, guard
+    from . import config, engine, guard, notices
     from . import models as models  # the tables join the metadata
     from .extensions import db
 
@@ -43,6 +43,8 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
         "opsapp",
         instance_path=str(config.instance_folder()),
         root_path=str(config.ROOT / "opsapp"),
+        template_folder="web/templates",
+        static_folder="web/static",
     )
     app.config.from_mapping(config.flask_settings())
     app.config.from_mapping(settings or {})
@@ -52,4 +54,9 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     with app.app_context():
         engine.prepare(db.engine)
         guard.protect(db.engine)
+    notices.connect(app)
+    if not _lean.get():
+        from . import web
+
+        web.init_app(app)
     return app

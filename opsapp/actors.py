@@ -15,8 +15,9 @@ from . import text
 class Actor:
     """One actor, with what the audit keeps of it.
 
-    ``kind`` is ``os`` for somebody at a terminal or cron and ``user`` for an
-    account of the application; ``name`` is the login name, or ``user:ID``.
+    ``kind`` is ``os`` for somebody at a terminal or cron, ``user`` for an account
+    of the application, ``stranger`` for who has none yet; ``name`` is the login
+    name, or ``user:ID``; ``token`` names the API token it came with.
     """
 
     kind: str
@@ -25,11 +26,13 @@ class Actor:
     behind: str | None = None
     host: str | None = None
     terminal: str | None = None
+    token: str | None = None
 
     def label(self) -> str:
         """One line for a person: ``root (sudo ada)@db1``."""
         extras = [f"sudo {self.sudo}"] if self.sudo else []
         extras += [f"for {self.behind}"] if self.behind else []
+        extras += [f"token {self.token}"] if self.token else []
         return (
             self.name
             + (f" ({', '.join(extras)})" if extras else "")

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from .errors import NotReady
 
@@ -60,6 +60,52 @@ SETTINGS = (
     ),
     Setting("OPSAPP_FORMAT", "The output format when --format is not given.", "table or plain"),
     Setting("OPSAPP_ACTOR", "Who is behind a shared account; added to the audit.", "nobody"),
+    Setting(
+        "OPSAPP_NAME", "What the application is called on its pages and in its mail.", "opsapp"
+    ),
+    Setting(
+        "OPSAPP_URL",
+        "Where people reach the application, such as https://ops.example.com: the links in mail,"
+        " and the only host name it answers to. Needed to serve outside development.",
+        "whatever the browser asks for",
+    ),
+    Setting(
+        "OPSAPP_PROXIES",
+        "How many reverse proxies stand in front and set X-Forwarded-For.",
+        "0",
+    ),
+    Setting("OPSAPP_REGISTRATION", "on lets strangers make accounts for themselves.", "off"),
+    Setting(
+        "OPSAPP_TWO_FACTOR",
+        "Who must use two factors: optional (nobody must), admins (whoever can change accounts,"
+        " roles or grants), or everybody.",
+        "optional",
+    ),
+    Setting("OPSAPP_SESSION_HOURS", "After so many hours a browser has to sign in again.", "12"),
+    Setting("OPSAPP_NOTICES", "off sends no mail about new accounts and granted roles.", "on"),
+    Setting(
+        "MAIL_SERVER",
+        "The SMTP server. Without one development writes mail into the instance folder,"
+        " and elsewhere it waits.",
+        "none",
+    ),
+    Setting("MAIL_PORT", "The port of the SMTP server.", "25"),
+    Setting("MAIL_USE_TLS", "on begins TLS with STARTTLS, and checks the certificate.", "off"),
+    Setting("MAIL_USE_SSL", "on speaks TLS from the first byte, often on port 465.", "off"),
+    Setting("MAIL_USERNAME", "Signs in to the SMTP server.", "nobody"),
+    Setting(
+        "MAIL_PASSWORD",
+        "Its password. MAIL_PASSWORD_FILE names a file that holds it.",
+        "none",
+        secret=True,
+    ),
+    Setting("MAIL_DEFAULT_SENDER", "Whom mail is from.", "no-reply@ the host of OPSAPP_URL"),
+    Setting(
+        "RATELIMIT_STORAGE_URI",
+        "Where the rate limits are counted: redis://HOST for several hosts to share them.",
+        "memory://, in each process",
+        secret=True,
+    ),
     Setting(
         "SECRET_KEY",
         "Signs sessions and tokens. SECRET_KEY_FILE names a file that holds it.",
@@ -217,7 +263,8 @@ def _generate(path: Path) -> None:
 def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]:
     """What the Flask application is configured with.
 
-    :raises NotReady: a secret is missing or weak outside development.
+    :raises NotReady: a secret is missing or weak outside development, or a setting is not
+        what it may be.
     """
     found = {name: secret(name, environ) for name in _SECRETS}
     if len(set(found.values())) < len(found):
@@ -225,6 +272,14 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
     return {
         **found,
         "OPSAPP_ENV": environment(environ),
+        "APP_NAME": environ.get("OPSAPP_NAME") or "opsapp",
+        "OPSAPP_URL": _url(environ),
+        "OPSAPP_PROXIES": _number("OPSAPP_PROXIES", 0, environ),
+        "OPSAPP_REGISTRATION": _switch("OPSAPP_REGISTRATION", False, environ),
+        "OPSAPP_TWO_FACTOR": _choice("OPSAPP_TWO_FACTOR", TWO_FACTOR, environ),
+        "OPSAPP_SESSION_HOURS": _number("OPSAPP_SESSION_HOURS", 12, environ),
+        "OPSAPP_NOTICES": _switch("OPSAPP_NOTICES", True, environ),
+        "RATELIMIT_STORAGE_URI": environ.get("RATELIMIT_STORAGE_URI") or "memory://",
         "SQLALCHEMY_DATABASE_URI": database_url(environ),
         # Only argon2: Flask-Security's own list ends in plain text.
         "SECURITY_PASSWORD_HASH": "argon2",
@@ -236,4 +291,66 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
         # Flask-Security's own commands would change accounts without audit.
         "SECURITY_CLI_USERS_NAME": None,
         "SECURITY_CLI_ROLES_NAME": None,
+        **_mail_settings(environ),
     }
+
+
+TWO_FACTOR = ("optional", "admins", "everybody")
+MAIL_SECONDS = 10
+
+
+def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
+    """Flask-Mailman's settings: a server, or the folder of development."""
+    server = environ.get("MAIL_SERVER")
+    to_folder = not server and environment(environ) == DEVELOPMENT
+    host = urlsplit(_url(environ) or "").hostname or "localhost"
+    return {
+        "MAIL_BACKEND": "opsapp.delivery.FileEmailBackend"
+        if to_folder
+        else "opsapp.delivery.SMTPEmailBackend",
+        "MAIL_FILE_PATH": str(instance_folder(environ) / "mail"),
+        "MAIL_SERVER": server,
+        "MAIL_PORT": _number("MAIL_PORT", 25, environ),
+        "MAIL_USE_TLS": _switch("MAIL_USE_TLS", False, environ),
+        "MAIL_USE_SSL": _switch("MAIL_USE_SSL", False, environ),
+        "MAIL_USERNAME": environ.get("MAIL_USERNAME"),
+        "MAIL_PASSWORD": environ.get("MAIL_PASSWORD")
+        or _from_file("MAIL_PASSWORD", environ.get("MAIL_PASSWORD_FILE")),
+        "MAIL_DEFAULT_SENDER": environ.get("MAIL_DEFAULT_SENDER") or f"no-reply@{host}",
+        "MAIL_TIMEOUT": MAIL_SECONDS,
+    }
+
+
+def _url(environ: Mapping[str, str]) -> str | None:
+    url = (environ.get("OPSAPP_URL") or "").rstrip("/")
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path):
+        raise NotReady(f"OPSAPP_URL {url!r} is not of the form https://ops.example.com")
+    return url or None
+
+
+def _number(name: str, default: int, environ: Mapping[str, str]) -> int:
+    given = environ.get(name) or str(default)
+    if not (given.isascii() and given.isdigit() and len(given) < 6):
+        raise NotReady(f"{name} {given!r} is not a whole number")
+    return int(given)
+
+
+def _switch(name: str, default: bool, environ: Mapping[str, str]) -> bool:
+    given = (environ.get(name) or ("on" if default else "off")).lower()
+    if given not in _SWITCH:
+        raise NotReady(f"{name} {given!r} is neither on nor off")
+    return _SWITCH[given]
+
+
+_SWITCH = {
+    **dict.fromkeys(("on", "1", "true", "yes"), True),
+    **dict.fromkeys(("off", "0", "false", "no"), False),
+}
+
+
+def _choice(name: str, choices: tuple[str, ...], environ: Mapping[str, str]) -> str:
+    given = environ.get(name) or choices[0]
+    if given not in choices:
+        raise NotReady(f"{name} {given!r} is none of {', '.join(choices)}")
+    return given

@@ -15,10 +15,20 @@ from sqlalchemy import event
 from sqlalchemy.sql.dml import UpdateBase
 
 from .errors import Refused
-from .models import AuditEvent, AuditHead, Grant, PersonalValue, Role, User
+from .models import (
+    ApiToken,
+    AuditEvent,
+    AuditHead,
+    Grant,
+    PersonalValue,
+    Role,
+    User,
+    UserSession,
+)
 
 GUARDED = frozenset(
-    model.__tablename__ for model in (User, Role, Grant, AuditEvent, AuditHead, PersonalValue)
+    model.__tablename__
+    for model in (User, UserSession, ApiToken, Role, Grant, AuditEvent, AuditHead, PersonalValue)
 )
 
 

@@ -1,15 +1,24 @@
 """What the application announces, always after the commit.
 
 The sender is the Flask application. Every signal is sent with ``actor`` (an
-:class:`~opsapp.actors.Actor`) and ``correlation`` (the id under which the audit
-holds the change). A receiver that raises is logged and harms nobody: the change
-is already committed, and the other receivers still run. Nothing is sent for a
-dry run or for a change that was refused.
+:class:`~opsapp.actors.Actor`) and, where something was changed, ``correlation``
+(the id under which the audit holds it). A receiver that raises is logged and
+harms nobody: the change is already committed, and the other receivers still run.
+Nothing is sent for a dry run or for a change that was refused. Take ``**extra``
+in a receiver: signals may gain fields.
 """
 
 from __future__ import annotations
 
-from blinker import Namespace
+import logging
+from typing import TYPE_CHECKING, Any
+
+from blinker import NamedSignal, Namespace
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+log = logging.getLogger(__name__)
 
 _signals = Namespace()
 
@@ -34,3 +43,26 @@ role_revoked = _signals.signal(
     "role-revoked",
     doc="A role was taken away. ``user_id``, ``role`` (its name), ``grant_id``.",
 )
+all_announced = _signals.signal(
+    "all-announced",
+    doc="Every signal of one unit of work was sent; what receivers gathered can be done at once.",
+)
+user_logged_in = _signals.signal(
+    "user-logged-in",
+    doc="Somebody signed in, second factor included. ``user_id``, ``session_id``; no correlation.",
+)
+command_finished = _signals.signal(
+    "command-finished",
+    doc="A command of ours that loaded the application has ended. ``command`` (its words),"
+    " ``exit_code``, ``seconds``, ``changed`` (whether it committed a change).",
+)
+
+
+def announce(signal: NamedSignal, app: Flask, **payload: Any) -> None:
+    """Send ``signal``; a receiver's error is logged, and the next receiver still runs."""
+    for receiver in signal.receivers_for(app):
+        try:
+            receiver(app, **payload)
+        except Exception:
+            # What is announced has happened: a receiver may not undo or hide it.
+            log.exception("a receiver of the signal %s failed", signal.name)

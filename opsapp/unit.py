@@ -9,8 +9,8 @@ without the other; a dry run is the same with a rollback at the end.
 
 from __future__ import annotations
 
-import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -19,14 +19,13 @@ from blinker import NamedSignal
 from sqlalchemy import exc
 from sqlalchemy import orm as so
 
-from . import clock, invariants, ledger, text
+from . import clock, invariants, ledger, signals, text
 from .actors import Actor
 from .engine import explained
 from .errors import Busy, NotReady, OpsError, TimedOut
 from .extensions import db, this_app
 from .ledger import Recorded, Values
-
-log = logging.getLogger(__name__)
+from .powers import Powers
 
 
 class Unit(AbstractContextManager["Unit"]):
@@ -36,8 +35,11 @@ class Unit(AbstractContextManager["Unit"]):
     slow work such as hashing a password. Entering it again joins the
     transaction that is open, so a door can put several services into one.
 
-    :param door: ``cli``, ``api``, ``shell`` or ``job``.
+    :param door: ``cli``, ``web``, ``api``, ``shell`` or ``job``.
     :param dry_run: do everything, then roll back and announce nothing.
+    :param powers: what the account behind it may do; None, as for the operating
+        system's user, is everything. The services ask inside of the gate.
+    :param correlation: the id of the request it belongs to; None makes a new one.
     :raises Invalid: the reason has hostile characters.
     """
 
@@ -48,12 +50,15 @@ class Unit(AbstractContextManager["Unit"]):
         door: str,
         reason: str | None = None,
         dry_run: bool = False,
+        powers: Powers | None = None,
+        correlation: str | None = None,
     ) -> None:
         self.actor = actor
         self.door = door
         self.reason = text.checked(reason, "reason", longest=500) if reason else None
         self.dry_run = dry_run
-        self.correlation = str(uuid4())
+        self.powers = powers
+        self.correlation = correlation or str(uuid4())
         self.recorded: list[Recorded] = []
         self.committed = False
         self.seq: int | None = None
@@ -172,13 +177,23 @@ class Unit(AbstractContextManager["Unit"]):
 
     def _send(self) -> None:
         app = this_app()
+        sent = {"actor": self.actor, "correlation": self.correlation}
         for signal, payload in self._announcements:
-            for receiver in signal.receivers_for(app):
-                try:
-                    receiver(app, actor=self.actor, correlation=self.correlation, **payload)
-                except Exception:
-                    # The change is committed: a receiver's error may not undo or hide it.
-                    log.exception("a receiver of the signal %s failed", signal.name)
+            signals.announce(signal, app, **sent, **payload)
+        if self._announcements:
+            signals.announce(signals.all_announced, app, **sent)
+
+
+@contextmanager
+def bookkeeping() -> Iterator[so.Session]:
+    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail.
+
+    It has a session of its own, so it neither sees nor ends the transaction of a
+    request, and takes no gate; never enter it inside of a unit, which it would
+    wait for. It may count failed log-ins, and may not change what an account is.
+    """
+    with so.Session(db.engine.execution_options(writing=True)) as session, session.begin():
+        yield session
 
 
 def _unwritable(error: exc.DBAPIError) -> OpsError:

@@ -9,10 +9,21 @@ from typing import Any
 import click
 import pytest
 
-from commands.contract import ANSWERS, CHANGES
+from commands.contract import ANSWERS, CHANGES, WORKS
 from support import PASSWORD, Cli, Database
 
-TABLES = ("users", "roles", "grants", "audit_events", "audit_head", "audit_personal")
+TABLES = (
+    "users",
+    "roles",
+    "grants",
+    "user_sessions",
+    "api_tokens",
+    "logins",
+    "mail_messages",
+    "audit_events",
+    "audit_head",
+    "audit_personal",
+)
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -35,6 +46,7 @@ def kind(command: click.Command) -> str | None:
 
 
 CHANGING = sorted(path for path, command in commands() if kind(command) == CHANGES)
+WORKING = sorted(path for path, command in commands() if kind(command) == WORKS)
 READING = sorted(path for path, command in commands() if kind(command) == ANSWERS)
 
 # What each changing command is called with, after `before` was run. With a password
@@ -61,8 +73,12 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "users deactivate": {"args": ["--search", "bob", "--yes"]},
     "users delete": {"args": ["bob@example.com", "--yes"]},
+    "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
+    "users sessions end": {"args": ["bob", "--yes"]},
     "users set-password": {"args": ["bob", "--password-stdin"]},
+    "users tokens create": {"args": ["bob", "ci", "--if-exists", "keep"]},
+    "users tokens revoke": {"args": ["bob", "held", "--yes"]},
     "users unlock": {"args": ["bob"]},
     "users update": {"args": ["idle@example.com", "--username", "idler"]},
 }
@@ -84,12 +100,22 @@ def prepared(cli: Cli, database: Database, bob: str) -> Database:
         ["roles", "grant", "ended", "bob", "--for", "1h"],
         ["users", "create", "idle@example.com", "--no-password"],
         ["users", "deactivate", "idle@example.com"],
+        ["users", "tokens", "create", "bob", "held"],
     ):
         cli(*args, check=True)
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     database.execute(
         "UPDATE users SET failed_logins = 9, tf_primary_method = 'authenticator',"
         " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
+    )
+    database.execute(
+        "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
+        " SELECT id, 'key', fs_uniquifier, created_at, created_at, '2090-01-01 00:00:00.000000'"
+        " FROM users WHERE username = 'bob'"
+    )
+    database.execute(
+        "INSERT INTO logins (at, identity, outcome)"
+        " VALUES ('2020-01-01 00:00:00.000000', 'x', 'unknown')"
     )
     database.execute(
         "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
@@ -172,6 +198,13 @@ def test_reading_command_takes_the_options_of_the_contract(path: str) -> None:
     assert "--dry-run" not in options
 
 
+@pytest.mark.parametrize("path", WORKING)
+def test_working_command_takes_the_options_of_the_contract(path: str) -> None:
+    command = dict(commands())[path]
+    options = {opt for param in command.params for opt in param.opts}
+    assert {"--dry-run", "--format", "--fields"} <= options
+
+
 @pytest.mark.parametrize("path", sorted(path for path, _command in commands()))
 def test_help_has_a_line_and_an_example(path: str) -> None:
     text = dict(commands())[path].help or ""
@@ -182,5 +215,6 @@ def test_help_has_a_line_and_an_example(path: str) -> None:
 
 
 def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
-    unknown = {path for path, command in commands() if kind(command) not in (CHANGES, ANSWERS)}
+    known = (CHANGES, ANSWERS, WORKS)
+    unknown = {path for path, command in commands() if kind(command) not in known}
     assert unknown == {"completion"}

@@ -381,7 +381,8 @@ def test_change_in_any_order_keeps_every_promise_on_postgresql(database: Databas
         with db.engine.begin() as connection:
             for statement in (
                 "SET LOCAL session_replication_role = replica",  # no trigger fires
-                "TRUNCATE users, roles, grants, audit_events, audit_personal RESTART IDENTITY",
+                "TRUNCATE users, roles, grants, audit_events, audit_personal, user_sessions,"
+                " api_tokens, logins, mail_messages RESTART IDENTITY",
                 head,
             ):
                 connection.exec_driver_sql(statement)

@@ -1,7 +1,21 @@
-"""The nouns: accounts, roles and grants, the audit."""
+"""The nouns: accounts, roles and grants, what lets people in, mail, the audit."""
 
 from .audit import AuditEvent, AuditHead, PersonalValue
+from .mail import MailMessage
 from .roles import ADMIN, Grant, Role
+from .sessions import ApiToken, Login, UserSession
 from .users import User
 
-__all__ = ["ADMIN", "AuditEvent", "AuditHead", "Grant", "PersonalValue", "Role", "User"]
+__all__ = [
+    "ADMIN",
+    "ApiToken",
+    "AuditEvent",
+    "AuditHead",
+    "Grant",
+    "Login",
+    "MailMessage",
+    "PersonalValue",
+    "Role",
+    "User",
+    "UserSession",
+]

@@ -50,7 +50,7 @@ class AuditEvent(Model):
     at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
     actor: so.Mapped[dict[str, str]] = so.mapped_column(CanonicalJSON)
     door: so.Mapped[str] = so.mapped_column(sa.String(16))
-    """``cli``, ``api``, ``shell`` or ``job``."""
+    """``cli``, ``web``, ``api``, ``shell`` or ``job``."""
     action: so.Mapped[str] = so.mapped_column(sa.String(64))
     """``noun:subject:verb``, such as ``user:role:grant``."""
     subject: so.Mapped[str] = so.mapped_column(sa.String(64))

@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .mail import MailMessage
 from .roles import Grant, Role
+from .sessions import ApiToken
 from .users import User
 
 
@@ -30,3 +32,8 @@ sa.Index(
     Grant.valid_until,
     **_only("ended_at IS NULL AND valid_until IS NOT NULL"),
 )
+# A token's name is free again once it has ended.
+sa.Index(
+    "uq_api_tokens_open", ApiToken.user_id, ApiToken.name, unique=True, **_only("ended_at IS NULL")
+)
+sa.Index("ix_mail_messages_next_at", MailMessage.next_at, **_only("next_at IS NOT NULL"))

@@ -55,7 +55,11 @@ class User(Model):
     tf_totp_secret: so.Mapped[str | None] = so.mapped_column(sa.String(255))
     tf_phone_number: so.Mapped[str | None] = so.mapped_column(sa.String(128))
     mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(CanonicalJSON)
+    tf_last_counter: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    """The time step of the last code that was accepted: a code is good once."""
     failed_logins: so.Mapped[int] = so.mapped_column(default=0)
+    failed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
+    """When the last of them began."""
     locked_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     sessions_ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     idle_since: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
@@ -75,13 +79,6 @@ class User(Model):
     def __init__(self, **columns: Any) -> None:
         super().__init__(**columns)
 
-    @property
-    def may_have_sessions(self) -> bool:
-        """Whether somebody signed in since the sessions were last ended."""
-        if self.current_login_at is None:
-            return False
-        return self.sessions_ended_at is None or self.current_login_at > self.sessions_ended_at
-
     def end_sessions(self) -> None:
         """Make every session and token of this account worthless."""
         self.fs_uniquifier = new_uniquifier()
@@ -91,6 +88,11 @@ class User(Model):
         """Take off two-factor authentication with its seed and recovery codes."""
         self.tf_primary_method = self.tf_totp_secret = self.tf_phone_number = None
         self.mf_recovery_codes = None
+
+    def forget_failed_logins(self) -> None:
+        """Lift a lock-out, and begin to count anew."""
+        self.failed_logins = 0
+        self.failed_at = self.locked_until = None
 
     @property
     def reference(self) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from .. import config, engine
 from ..errors import Conflict, NotReady, OpsError, Refused
 from ..extensions import db, this_app
-from ..ledger import other_revision
+from ..ledger import other_revision, read_head, refuse_other_owner
 from ..models import ADMIN, AuditHead, Grant, Role, User
 from ..unit import Unit
 from . import migrating, roles
@@ -192,6 +192,24 @@ def status() -> Record:
             else {"users": None, "roles": None, "grants": None, "events": None}
         ),
     }
+
+
+def check_ready() -> None:
+    """Return if the database can be written to by this code, as it is configured.
+
+    :raises OpsError: it is away, behind or ahead, or another environment's.
+    """
+    try:
+        at = revision()
+        if at != config.head_revision():
+            raise other_revision(at)
+        head = read_head(db.session())
+    except exc.SQLAlchemyError as error:
+        db.session.rollback()
+        raise engine.explained(error) or error from error
+    if head is None:
+        raise NotReady("the audit has no head", hint="flask db init")
+    refuse_other_owner(head)
 
 
 def _size() -> int:

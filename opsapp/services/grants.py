@@ -15,6 +15,7 @@ from ..extensions import db
 from ..models import Grant, Role, User
 from ..models.types import database_now
 from ..unit import Unit
+from . import authority
 from .lookup import find_user, get_role, get_user, unknown_user
 
 Record = dict[str, Any]
@@ -148,7 +149,12 @@ def _answer(grant: Grant, changed: bool) -> Record:
 
 
 def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple[Grant, bool]:
-    """The live grant of ``role`` to ``user`` that ends at ``until``; whether it is new."""
+    """The live grant of ``role`` to ``user`` that ends at ``until``; whether it is new.
+
+    :raises Refused: the role may do what whoever gives it may not.
+    """
+    authority.require("roles:grant", unit)
+    authority.may_give(role, unit)
     now = clock.now()
     present = _open(role, user)
     if present is not None and present.valid_until == until:
@@ -203,11 +209,13 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
     :raises Refused: no administrator would be left.
     """
     with unit:
+        authority.require("roles:grant", unit)
         held = get_role(role)
         return [_revoked(held, user, unit) for user in _accounts(users)]
 
 
 def _revoked(role: Role, user: User, unit: Unit) -> Record:
+    authority.may_change(user, unit)
     present = _open(role, user)
     if present is None:
         return {

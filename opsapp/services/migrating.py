@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -72,6 +72,7 @@ def take_gate(connection: sa.Connection) -> None:
     :raises Refused: the database is stamped with another environment's name.
     :raises NotReady: the audit key is not this database's.
     """
+    _run.set(None)
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
     if sa.inspect(connection).has_table(AuditHead.__tablename__):
@@ -107,24 +108,44 @@ def check(connection: sa.Connection) -> None:
             raise OpsError(f"the migration leaves table {broken[0]} with a broken foreign key")
 
 
-def record_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
-    """Append the audit event of one migration step, in the step's own transaction."""
-    connection: sa.Connection = ctx.connection
+def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
+    """Remember a migration step; all of a run are one event, as one operator did them."""
     if (steps := _steps.get()) is not None:
         steps.extend(sorted(step.destination_revision_ids))
-    if not sa.inspect(connection).has_table(AuditHead.__tablename__):
-        return  # This step removed the audit itself.
-    unit = _unit.get()
     verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
+    begun = _run.get()
+    before = begun.before if begun else step.source_revision_ids
+    _run.set(_Run(verb, before, step.destination_revision_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """From where to where a run of steps has brought the schema."""
+
+    verb: str
+    before: Collection[str]
+    after: Collection[str]
+
+
+_run: ContextVar[_Run | None] = ContextVar("run", default=None)
+
+
+def record(connection: sa.Connection) -> None:
+    """Append the audit event of the steps that were run, in their own transaction."""
+    run = _run.get()
+    _run.set(None)
+    if run is None or not sa.inspect(connection).has_table(AuditHead.__tablename__):
+        return  # Nothing was done, or it removed the audit itself.
+    unit = _unit.get()
     row = {
         "at": clock.now(),
         "actor": (unit.actor if unit else actors.at_terminal()).record(),
         "door": unit.door if unit else "cli",
-        "action": f"database:schema:{verb}",
+        "action": f"database:schema:{run.verb}",
         "subject": "database",
         "reason": unit.reason if unit else None,
-        "before": {"revision": " ".join(sorted(step.source_revision_ids)) or None},
-        "after": {"revision": " ".join(sorted(step.destination_revision_ids)) or None},
+        "before": {"revision": " ".join(sorted(run.before)) or None},
+        "after": {"revision": " ".join(sorted(run.after)) or None},
         "correlation": unit.correlation if unit else str(uuid4()),
     }
     append(connection, _head(connection), [row])

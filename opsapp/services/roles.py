@@ -13,7 +13,7 @@ from ..errors import Conflict, Invalid, Refused
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
 from ..unit import Unit
-from . import grants
+from . import authority, grants
 from .lookup import find_role, get_role
 
 LONGEST_NAME = 64
@@ -24,16 +24,21 @@ Record = dict[str, Any]
 
 
 def record(role: Role, holders: int | None = None) -> Record:
-    """The public form of a role; ``*`` stands for every permission."""
+    """The public form of a role."""
     return {
         "id": role.id,
         "name": role.name,
         "description": role.description,
-        "permissions": ["*"] if role.name == ADMIN else role.permissions,
+        "permissions": permissions_shown(role),
         "builtin": role.builtin,
         "holders": _holders().get(role.id, 0) if holders is None else holders,
         "created_at": role.created_at,
     }
+
+
+def permissions_shown(role: Role) -> list[str]:
+    """The permissions of a role; ``*`` stands for every one."""
+    return ["*"] if role.name == ADMIN else role.permissions
 
 
 def detail(name: str) -> Record:
@@ -98,6 +103,8 @@ def create(
     description = _clean_description(description)
     allowed = sorted({permissions.parse(permission) for permission in allow})
     with unit:
+        authority.require("roles:write", unit)
+        authority.may_allow(allowed, unit)
         role = find_role(name)
         if role is None:
             role = Role(name=name, description=description, permissions=allowed)
@@ -139,6 +146,7 @@ def update(
     if description is not None:
         wanted["description"] = _clean_description(description)
     with unit:
+        authority.require("roles:write", unit)
         # After a rename the old name is gone; the new one tells that it is done.
         role = (
             find_role(name)
@@ -171,6 +179,8 @@ def deny(name: str, unwanted: Iterable[str], *, unit: Unit) -> Record:
 def _edit(name: str, combine: Any, named: Iterable[str], unit: Unit) -> Record:
     parsed = {permissions.parse(permission) for permission in named}
     with unit:
+        authority.require("roles:write", unit)
+        authority.may_allow(parsed, unit)
         role = get_role(name)
         _refuse_builtin(role, "edited: it holds every permission")
         before = role.permissions
@@ -194,6 +204,7 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
     :raises Refused: it is built in.
     """
     with unit:
+        authority.require("roles:write", unit)
         role = deletable(name)
         if role.deleted_at is None:
             _refuse_builtin(role, "deleted")

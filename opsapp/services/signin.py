@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from .. import clock, signals
 from ..errors import Busy
-from ..models import User
+from ..extensions import db
+from ..models import ApiToken, User, UserSession
 from ..models.users import new_uniquifier
 from ..unit import Unit
-from . import grants, passwords
+from . import authority, grants, passwords
 from .lookup import get_user
 from .records import user_record
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
     """Let these accounts sign in again."""
     with unit:
-        users = _all(references)
+        users = _all(references, unit)
         changed = [set_active(user, True, unit) for user in users]
         return _marked(users, changed)
 
@@ -36,14 +37,22 @@ def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
     :raises Refused: no administrator would be left.
     """
     with unit:
-        users = _all(references)
+        users = _all(references, unit)
         changed = [set_active(user, False, unit) for user in users]
         return _marked(users, changed)
 
 
-def _all(references: Iterable[str]) -> list[User]:
+def _all(references: Iterable[str], unit: Unit) -> list[User]:
     """The accounts in the order named, each once; nothing is done if one is unknown."""
-    return list(dict.fromkeys(get_user(reference) for reference in references))
+    return list(dict.fromkeys(_changeable(reference, unit) for reference in references))
+
+
+def _changeable(reference: str, unit: Unit) -> User:
+    """The account, if whoever does this may change it."""
+    authority.require("users:write", unit)
+    user = get_user(reference)
+    authority.may_change(user, unit)
+    return user
 
 
 def _marked(users: list[User], changed: list[bool]) -> list[Record]:
@@ -76,6 +85,7 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
     :raises Refused: no administrator would be left.
     """
     with unit:
+        authority.require("users:write", unit)
         found = unit.session.execute(
             sa.select(User.id, User.email)
             .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
@@ -115,7 +125,7 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
     seen = user.password
     hashed = None if passwords.matches(password, seen) else passwords.hashed(password)
     with unit:
-        user = get_user(str(user.id))
+        user = _changeable(str(user.id), unit)
         if not hashed and user.password != seen:
             raise Busy("somebody else set the password meanwhile", hint="try again")
         if hashed:
@@ -136,11 +146,11 @@ def store_password(user: User, hashed: str, unit: Unit) -> None:
 def reset_access(reference: str, *, unit: Unit) -> Record:
     """End every session and token, and take off the second factor and its recovery codes."""
     with unit:
-        user = get_user(reference)
+        user = _changeable(reference, unit)
         before = {
             "two_factor": user.tf_primary_method,
             "recovery_codes": len(user.mf_recovery_codes or []),
-            "sessions": "open" if user.may_have_sessions else "none",
+            "sessions": "open" if _may_get_in(user) else "none",
         }
         after = {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
         if before != after:
@@ -151,14 +161,23 @@ def reset_access(reference: str, *, unit: Unit) -> Record:
         return user_record(user)
 
 
+def _may_get_in(user: User) -> bool:
+    """Whether a session or a token of this account still works."""
+    for model in (UserSession, ApiToken):
+        live = sa.select(model.id).join(model.user).where(User.id == user.id, model.is_live())
+        if db.session.scalar(live.limit(1)):
+            return True
+    return False
+
+
 def unlock(reference: str, *, unit: Unit) -> Record:
     """Lift a lock-out and forget the failed log-ins that led to it."""
     with unit:
-        user = get_user(reference)
+        user = _changeable(reference, unit)
         if user.locked_until or user.failed_logins:
             until = user.locked_until and clock.rfc3339(user.locked_until)
             before = {"failed_logins": user.failed_logins, "locked_until": until}
-            user.locked_until, user.failed_logins = None, 0
+            user.forget_failed_logins()
             after = {"failed_logins": 0, "locked_until": None}
             unit.record("user:account:unlock", user.reference, before=before, after=after)
         return user_record(user)

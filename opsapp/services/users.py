@@ -12,9 +12,17 @@ from .. import chain, clock, signals, text
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..ledger import audit_key
-from ..models import ADMIN, PersonalValue, User
+from ..models import (
+    ADMIN,
+    ApiToken,
+    Login,
+    MailMessage,
+    PersonalValue,
+    User,
+    UserSession,
+)
 from ..unit import Unit
-from . import grants, passwords
+from . import authority, grants, passwords
 from .lookup import find_user, get_role, get_user, unknown_user
 from .records import user_record
 from .signin import set_active, store_password
@@ -101,6 +109,7 @@ def _create(
     if password is not None and find_user(email) is None:
         hashed = passwords.hashed(password)
     with unit:
+        authority.require("users:write", unit)
         user = find_user(email)
         if (user is None and bool(password) != bool(hashed)) or (user and if_exists == "update"):
             raise _ChangedMeanwhileError(email)
@@ -157,7 +166,14 @@ def _refuse_unlike(user: User, role: str | None) -> None:
         )
 
 
-def _insert(email: str, username: str | None, hashed: str | None, unit: Unit) -> User:
+def _insert(
+    email: str,
+    username: str | None,
+    hashed: str | None,
+    unit: Unit,
+    *,
+    confirmed: bool = True,
+) -> User:
     _refuse_taken_username(username, None)
     now = clock.now()
     user = User(
@@ -165,7 +181,7 @@ def _insert(email: str, username: str | None, hashed: str | None, unit: Unit) ->
         username=username,
         password=hashed,
         # Whoever an operator creates needs no confirmation mail to sign in.
-        confirmed_at=now,
+        confirmed_at=now if confirmed else None,
         created_at=now,
         idle_since=now,
     )
@@ -186,6 +202,20 @@ def _refuse_taken_username(username: str | None, owner: int | None) -> None:
     holder = find_user(username)
     if holder is not None and holder.id != owner:
         raise Conflict(f"username {username} is taken by user {holder.id}")
+
+
+def register(email: str, *, username: str | None, hashed: str | None, unit: Unit) -> User:
+    """The account that somebody makes for themselves; its address is not confirmed yet.
+
+    :param hashed: the password's argon2 hash.
+    :raises Conflict: the address or the username is taken.
+    """
+    email = clean_email(email)
+    username = clean_username(username) if username else None
+    with unit:
+        if find_user(email) is not None:
+            raise Conflict(f"user {email} exists already")
+        return _insert(email, username, hashed, unit, confirmed=False)
 
 
 def create_admin(
@@ -269,7 +299,9 @@ def update(
     if username is not None:
         wanted["username"] = clean_username(username) if username else None
     with unit:
+        authority.require("users:write", unit)
         user = get_user(reference)
+        authority.may_change(user, unit)
         if new := wanted.get("email"):
             holder = find_user(new)
             if holder is not None and holder.id != user.id:
@@ -307,7 +339,9 @@ def delete(reference: str, *, unit: Unit) -> Record:
     :raises Refused: no administrator would be left.
     """
     with unit:
+        authority.require("users:write", unit)
         user = deletable(reference)
+        authority.may_change(user, unit)
         if user.deleted_at is None:
             _erase(user, unit)
         return user_record(user)
@@ -343,7 +377,9 @@ def _erase(user: User, unit: Unit) -> None:
     user.forget_second_factor()
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
-    unit.session.execute(sa.delete(PersonalValue).where(PersonalValue.user_id == user.id))
+    for model in (PersonalValue, UserSession, ApiToken, Login, MailMessage):
+        mine = sa.delete(model).where(model.user_id == user.id)
+        unit.session.execute(mine, execution_options={"synchronize_session": False})
     # The event names no address: it would keep what it says was erased.
     unit.record("user:account:delete", user.reference, before={"roles": held}, after={"roles": []})
     unit.announce(signals.user_deleted, user_id=user.id)

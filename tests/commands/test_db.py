@@ -13,7 +13,7 @@ import pytest
 
 from support import FLASK, Cli, Database, run
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Database) -> None:

@@ -1,0 +1,66 @@
+"""`flask users logins`: who tried to sign in."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .contract import answers, changes, page_options
+from .frame import OpsGroup, approve
+from .options import DURATION, SINCE, USER
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+OUTCOMES = ("success", "password", "unknown", "code", "inactive", "unconfirmed", "locked")
+
+
+@click.group("logins", cls=OpsGroup)
+def cli() -> None:
+    """See who tried to sign in, and forget the old tries."""
+
+
+@cli.command("list")
+@click.argument("user", type=USER, required=False)
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those that ended so.")
+@click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
+@page_options
+@answers("at", "user", "outcome", "ip", "user_agent")
+def list_cmd(
+    user: str | None, outcome: str | None, since: datetime | None, limit: int, everything: bool
+) -> list[dict[str, Any]]:
+    """List the newest tries to sign in.
+
+    Names that nobody has are not kept: a mistyped field may hold a password.
+
+    \b
+    Example:
+      flask users logins list --outcome locked --since 24h
+    """
+    from opsapp.services import logins
+
+    return logins.listing(user, outcome=outcome, since=since, limit=None if everything else limit)
+
+
+@cli.command("prune")
+@click.option(
+    "--older-than",
+    type=DURATION,
+    default="90d",
+    show_default=True,
+    help="Keep what is younger.",
+)
+@changes("logins", "sessions", key="logins", destructive=True)
+def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
+    """Forget old tries to sign in, and sessions that are over.
+
+    \b
+    Example:
+      flask users logins prune --older-than 90d --yes
+    """
+    from opsapp.services import logins
+
+    approve("Forget the old log-ins?")
+    return logins.prune(older_than=older_than, unit=unit)

@@ -1,0 +1,56 @@
+"""`flask mail`: the outbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .contract import answers, findings, page_options, works
+from .frame import OpsGroup
+
+SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """See the mail that waits, and send it.
+
+    Mail is kept until a server has taken it, for three days. Call
+    `flask mail send-pending` every few minutes.
+    """
+
+
+@cli.command("list")
+@click.option("--pending", is_flag=True, help="Only what waits.")
+@page_options
+@answers(*SHOWN)
+def list_cmd(pending: bool, limit: int, everything: bool) -> list[dict[str, Any]]:
+    """List the newest messages, without what they say.
+
+    \b
+    Example:
+      flask mail list --pending
+    """
+    from opsapp.services import mail
+
+    return mail.listing(pending=pending, limit=None if everything else limit)
+
+
+@cli.command("send-pending")
+@works(*SHOWN)
+def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
+    """Send every message that is due.
+
+    Exits 6 if one could not be sent; it is tried again later. Two at once do not
+    send a message twice.
+
+    \b
+    Example:
+      flask mail send-pending
+    """
+    from opsapp.services import mail
+
+    done = mail.send_pending(dry_run=dry_run)
+    findings(not dry_run and any(one["state"] != "sent" for one in done))
+    return done

@@ -1,0 +1,56 @@
+"""`flask users sessions`: the browsers that are signed in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .contract import answers, changes
+from .frame import OpsGroup, approve
+from .options import ID, USER
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+SHOWN = ("id", "user", "opened_at", "seen_at", "ip", "user_agent")
+
+
+@click.group("sessions", cls=OpsGroup)
+def cli() -> None:
+    """See who is signed in, and end it."""
+
+
+@cli.command("list")
+@click.argument("user", type=USER, required=False)
+@answers(*SHOWN)
+def list_cmd(user: str | None) -> list[dict[str, Any]]:
+    """List the open sessions, of one account or of all.
+
+    \b
+    Example:
+      flask users sessions list ada@example.com
+    """
+    from opsapp.services import sessions
+
+    return sessions.listing(user)
+
+
+@cli.command("end")
+@click.argument("user", type=USER)
+@click.argument("sessions", metavar="[ID…]", type=ID, nargs=-1)
+@changes("changed", *SHOWN, destructive=True)
+def end_cmd(user: str, sessions: tuple[int, ...], unit: Unit) -> list[dict[str, Any]]:
+    """End sessions of an account: all, or those named.
+
+    API tokens stay; `flask users reset-access` ends those as well.
+
+    \b
+    Example:
+      flask users sessions end ada@example.com
+    """
+    from opsapp.services import sessions as service
+
+    which = f"the session {', '.join(map(str, sessions))}" if sessions else "every session"
+    approve(f"End {which} of {user}?")
+    return service.end(user, sessions, unit=unit)

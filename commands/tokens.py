@@ -1,0 +1,100 @@
+"""`flask users tokens`: API tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .contract import answers, changes
+from .frame import OpsGroup, approve
+from .options import DURATION, ENDING, PERMISSION, USER, ending
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+DAYS = 90
+
+
+@click.group("tokens", cls=OpsGroup)
+def cli() -> None:
+    """Make, list and revoke API tokens: credentials for programs."""
+
+
+@cli.command("create")
+@click.argument("user", type=USER)
+@click.argument("name")
+@click.option(
+    "--allow",
+    multiple=True,
+    type=PERMISSION,
+    help="At most this permission; repeat it. Default: all that USER holds.",
+)
+@click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
+@click.option("--until", type=ENDING, help="When it ends by itself.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "keep"]),
+    default="error",
+    show_default=True,
+    help="What to do if USER has a token of this name.",
+)
+@changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
+def create_cmd(
+    user: str,
+    name: str,
+    allow: tuple[str, ...],
+    for_: timedelta | None,
+    until: datetime | None,
+    if_exists: str,
+    unit: Unit,
+) -> dict[str, Any]:
+    """Make an API token, and show it this once.
+
+    It ends with the sessions of its account: when the account is deactivated, its
+    password changes, or it loses a role. -q prints the token alone.
+
+    \b
+    Example:
+      flask users tokens create ada@example.com ci --allow users:read --for 90d
+    """
+    from opsapp.services import tokens
+
+    if for_ is None and until is None:
+        for_ = timedelta(days=DAYS)
+    return tokens.create(
+        user, name, allow=allow, until=ending(for_, until), if_exists=if_exists, unit=unit
+    )
+
+
+@cli.command("list")
+@click.argument("user", type=USER, required=False)
+@answers("id", "user", "name", "state", "permissions", "valid_until", "used_at")
+def list_cmd(user: str | None) -> list[dict[str, Any]]:
+    """List API tokens, of one account or of all.
+
+    \b
+    Example:
+      flask users tokens list ada@example.com
+    """
+    from opsapp.services import tokens
+
+    return tokens.listing(user)
+
+
+@cli.command("revoke")
+@click.argument("user", type=USER)
+@click.argument("name")
+@changes("id", "user", "name", "state", destructive=True)
+def revoke_cmd(user: str, name: str, unit: Unit) -> dict[str, Any]:
+    """End an API token at once.
+
+    \b
+    Example:
+      flask users tokens revoke ada@example.com ci
+    """
+    from opsapp.services import tokens
+
+    approve(f"Revoke the token {name} of {user}?")
+    return tokens.revoke(user, name, unit=unit)

@@ -1,0 +1,35 @@
+"""Mail that is to be sent, kept until the server has taken it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from .. import clock
+from ..extensions import Model
+from .types import UTCDateTime
+
+
+class MailMessage(Model):
+    """One message. Its body may hold a link that signs somebody in, so it is encrypted,
+    and emptied once it is sent."""
+
+    __tablename__ = "mail_messages"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    kind: so.Mapped[str] = so.mapped_column(sa.String(64))
+    """The template's name, such as ``welcome``."""
+    recipient: so.Mapped[str] = so.mapped_column(sa.String(320))
+    subject: so.Mapped[str] = so.mapped_column(sa.String(255))
+    body: so.Mapped[str] = so.mapped_column(sa.Text)
+    created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
+    attempts: so.Mapped[int] = so.mapped_column(default=0)
+    next_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime, default=clock.now)
+    """When it may be tried (again); None once it is sent or given up."""
+    sent_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
+    error: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    """What the server said last."""

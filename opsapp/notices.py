@@ -1,0 +1,90 @@
+"""What people are told by mail: receivers of the signals that write into the outbox.
+
+The receivers of one unit of work gather their messages under its correlation;
+when everything is announced, they are written at once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from flask import Flask, current_app, render_template
+
+from . import signals
+from .actors import Actor
+from .extensions import db
+from .models import Grant, User
+from .services import mail
+from .services.mail import Message
+
+_gathered: defaultdict[str, list[Message]] = defaultdict(list)
+
+
+def connect(app: Flask) -> None:
+    """Send this application's notices, unless ``OPSAPP_NOTICES`` is off."""
+    if app.config["OPSAPP_NOTICES"]:
+        signals.user_created.connect(welcome, app)
+        signals.role_granted.connect(tell_of_role, app)
+        signals.all_announced.connect(write, app)
+
+
+def welcome(app: Flask, *, user_id: int, correlation: str, **_extra: Any) -> None:
+    """Greet a new account; one that registered itself gets its confirmation link instead."""
+    user = db.session.get_one(User, user_id)
+    if user.email and user.confirmed_at:
+        send_welcome_mail(user, correlation)
+
+
+def send_welcome_mail(user: User, correlation: str) -> None:
+    """Tell somebody that there is an account, and where to sign in or choose a password."""
+    url = _url()
+    _gather(
+        correlation,
+        user,
+        "welcome",
+        "Welcome",
+        url=url,
+        reset_url=f"{url}/reset" if url else None,
+        has_password=user.password is not None,
+    )
+
+
+def tell_of_role(
+    app: Flask, *, user_id: int, grant_id: int, correlation: str, actor: Actor, **_extra: Any
+) -> None:
+    """Tell somebody of a role that was given to them."""
+    user = db.session.get_one(User, user_id)
+    grant = db.session.get_one(Grant, grant_id)
+    if user.email:
+        _gather(
+            correlation,
+            user,
+            "role_granted",
+            f"You hold the role {grant.role.name} now",
+            role=grant.role.name,
+            valid_until=grant.valid_until,
+            granted_by=actor.label(),
+        )
+
+
+def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
+    """Put what was gathered into the outbox."""
+    if messages := _gathered.pop(correlation, None):
+        mail.keep(messages)
+
+
+def _gather(correlation: str, user: User, kind: str, subject: str, **context: Any) -> None:
+    body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
+    _gathered[correlation].append(
+        Message(kind, user.email or "", f"{_app_name()}: {subject}", body, user.id)
+    )
+
+
+def _app_name() -> str:
+    return str(current_app.config["APP_NAME"])
+
+
+def _url() -> str | None:
+    url: str | None = current_app.config["OPSAPP_URL"]
+    return url

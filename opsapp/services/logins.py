@@ -1,0 +1,263 @@
+"""Log-ins: what was tried, what it led to, and the brake on guessing.
+
+Whatever is typed is counted before a password is looked at: ten failures lock
+the account for a quarter of an hour, and every further ten for twice as long.
+What nobody is called is counted and locked alike, so a lock-out does not tell
+which accounts there are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from .. import chain, clock, text
+from ..errors import Invalid
+from ..extensions import db
+from ..ledger import audit_key
+from ..models import Login, User, UserSession
+from ..unit import Unit, bookkeeping
+from .lookup import find_user, unknown_user
+
+FAILURES = 10
+"""So many in a row lock an account."""
+LOCK = timedelta(minutes=15)
+LONGEST_LOCK = timedelta(hours=4)
+FORGOTTEN_AFTER = timedelta(hours=24)
+"""Failures are counted together while no longer than this lies between them."""
+FAILURES_OF_ADDRESS = 30
+WINDOW = timedelta(minutes=15)
+
+OUTCOMES = {
+    "success": "signed in",
+    "password": "the password was wrong",
+    "unknown": "nobody is called that",
+    "code": "the second factor was wrong",
+    "inactive": "the account is deactivated",
+    "unconfirmed": "the address is not confirmed",
+    "locked": "too many failures before; nothing was looked at",
+}
+_FAILED = ("password", "unknown", "code")
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Where somebody signs in from."""
+
+    ip: str | None
+    user_agent: str | None
+
+
+def fingerprint(identity: str) -> str:
+    """A keyed fingerprint of what was typed as a name; it may be a password."""
+    return chain.fingerprint(audit_key(), text.canonical(identity))
+
+
+# --- the brake ---------------------------------------------------------------
+
+
+def locked_for(failures: int) -> timedelta | None:
+    """How long so many failures in a row lock an account; None is not at all."""
+    if failures < FAILURES or failures % FAILURES:
+        return None
+    doubled: timedelta = LOCK * 2 ** min(failures // FAILURES - 1, 10)
+    return min(doubled, LONGEST_LOCK)
+
+
+def take_turn(identity: str, user_id: int | None, client: Client) -> datetime | None:
+    """Count a try before it is looked at; None, or until when nobody may try.
+
+    Counting first bounds the guesses that reach the password, however many are
+    made at once. Success gives the turns back (:func:`forgive`).
+    """
+    now = clock.now()
+    with bookkeeping() as session:
+        blocked = _blocked_address(session, client.ip, now)
+        if blocked is None:
+            take = _turn_of_account if user_id else _turn_of_nobody
+            blocked = take(session, user_id or identity, now)
+        if blocked is not None:
+            _add(session, "locked", identity, user_id, client)
+        return blocked
+
+
+def _blocked_address(session: so.Session, ip: str | None, now: datetime) -> datetime | None:
+    newest = (
+        sa.select(Login.at)
+        .where(Login.ip == ip, Login.at > now - WINDOW, Login.outcome.in_(_FAILED))
+        .order_by(Login.at.desc())
+        .limit(FAILURES_OF_ADDRESS)
+    )
+    failed = session.scalars(newest).all() if ip else []
+    return failed[-1] + WINDOW if len(failed) == FAILURES_OF_ADDRESS else None
+
+
+def _turn_of_account(session: so.Session, user_id: Any, now: datetime) -> datetime | None:
+    columns = (User.failed_logins, User.failed_at, User.locked_until)
+    failures, failed_at, locked = session.execute(
+        sa.select(*columns).where(User.id == user_id).with_for_update()
+    ).one()
+    if locked and locked > now:
+        return locked
+    forgotten = failed_at is None or failed_at < now - FORGOTTEN_AFTER
+    failures = 1 if forgotten else failures + 1
+    lock = locked_for(failures)
+    _set(
+        session,
+        user_id,
+        failed_logins=failures,
+        failed_at=now,
+        locked_until=now + lock if lock else None,
+    )
+    return None
+
+
+def _turn_of_nobody(session: so.Session, identity: Any, now: datetime) -> datetime | None:
+    mine = (Login.identity == fingerprint(identity), Login.outcome == "unknown")
+    times = session.scalars(
+        sa.select(Login.at).where(*mine, Login.at > now - FORGOTTEN_AFTER).order_by(Login.at.desc())
+    ).all()
+    lock = locked_for(len(times))
+    return times[0] + lock if lock and times[0] + lock > now else None
+
+
+def _set(session: so.Session, user_id: int, **columns: Any) -> None:
+    # Not a change of the account: its updated_at stays.
+    session.execute(
+        sa.update(User).where(User.id == user_id).values(updated_at=User.updated_at, **columns)
+    )
+
+
+def forgive(user_id: int) -> None:
+    """Give back the turns that were taken: the password was right."""
+    with bookkeeping() as session:
+        _set(session, user_id, failed_logins=0, failed_at=None, locked_until=None)
+
+
+def failed(outcome: str, identity: str, user_id: int | None, client: Client) -> None:
+    """Write down a try that did not get in.
+
+    :param outcome: one of :data:`OUTCOMES`.
+    """
+    with bookkeeping() as session:
+        _add(session, outcome, identity, user_id, client)
+
+
+def add_success(session: so.Session, user: User, client: Client) -> None:
+    """Write down a log-in, in the transaction that opens its session."""
+    now = clock.now()
+    _add(session, "success", user.email or "", user.id, client)
+    _set(
+        session,
+        user.id,
+        failed_logins=0,
+        failed_at=None,
+        locked_until=None,
+        last_login_at=User.current_login_at,
+        last_login_ip=User.current_login_ip,
+        current_login_at=now,
+        current_login_ip=client.ip,
+        login_count=User.login_count + 1,
+        idle_since=now,
+    )
+
+
+def _add(
+    session: so.Session, outcome: str, identity: str, user_id: int | None, client: Client
+) -> None:
+    session.add(
+        Login(
+            user_id=user_id,
+            identity=fingerprint(identity),
+            outcome=outcome,
+            ip=client.ip,
+            user_agent=client.user_agent,
+        )
+    )
+
+
+def use_code(user_id: int, counter: int) -> bool:
+    """Whether the code of this time step was not used before; it is from now on."""
+    unused = sa.or_(User.tf_last_counter.is_(None), User.tf_last_counter < counter)
+    with bookkeeping() as session:
+        taken: Any = session.execute(
+            sa.update(User)
+            .where(User.id == user_id, unused)
+            .values(tf_last_counter=counter, updated_at=User.updated_at)
+        )
+        return bool(taken.rowcount)
+
+
+# --- reading and pruning -----------------------------------------------------
+
+
+def listing(
+    user: str | None = None,
+    *,
+    outcome: str | None = None,
+    since: datetime | None = None,
+    limit: int | None = 50,
+) -> list[Record]:
+    """The newest tries, of an account or of all.
+
+    :raises Invalid: there is no such outcome.
+    :raises NotFound: there never was such an account.
+    """
+    if outcome is not None and outcome not in OUTCOMES:
+        raise Invalid(f"outcome {text.shortened(outcome)} is none of {', '.join(OUTCOMES)}")
+    query = sa.select(Login, User.email).outerjoin(User, User.id == Login.user_id)
+    if user is not None:
+        query = query.where(Login.user_id == _id_of(user))
+    if outcome is not None:
+        query = query.where(Login.outcome == outcome)
+    if since is not None:
+        query = query.where(Login.at >= since)
+    rows = db.session.execute(query.order_by(Login.id.desc()).limit(limit))
+    return [
+        {
+            "id": login.id,
+            "at": login.at,
+            "user_id": login.user_id,
+            "user": email,
+            "outcome": login.outcome,
+            "ip": login.ip,
+            "user_agent": login.user_agent,
+        }
+        for login, email in rows
+    ]
+
+
+def _id_of(reference: str) -> int:
+    found = find_user(reference)
+    if found is None:
+        raise unknown_user(reference)
+    return found.id
+
+
+def prune(*, older_than: timedelta, unit: Unit) -> Record:
+    """Remove log-ins, and sessions that have ended, older than this."""
+    before = clock.now() - older_than
+    with unit:
+        counts = {}
+        for name, criteria in (
+            ("logins", (Login.at < before,)),
+            ("sessions", (UserSession.opened_at < before, _is_over(before))),
+        ):
+            model = Login if name == "logins" else UserSession
+            removed: Any = unit.session.execute(
+                sa.delete(model).where(*criteria), execution_options={"synchronize_session": False}
+            )
+            counts[name] = removed.rowcount
+        if any(counts.values()):
+            unit.record("user:logins:prune", "users", after=counts)
+        return counts
+
+
+def _is_over(before: datetime) -> sa.ColumnElement[bool]:
+    return sa.or_(UserSession.ended_at < before, UserSession.expires_at < before)

@@ -1,0 +1,209 @@
+"""The outbox: a message is kept in the database first, and sent from there.
+
+A mail server that is away loses nothing and undoes nothing: the message stays,
+and is tried again, ever more seldom, for three days. A message may arrive twice
+(the process died between sending and writing that down), never not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+
+from .. import clock, config, sealing, text
+from ..extensions import db, this_app
+from ..models import MailMessage
+from ..unit import bookkeeping
+
+log = logging.getLogger(__name__)
+
+RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
+GIVEN_UP_AFTER = timedelta(days=3)
+AT_ONCE = 20
+"""So many messages are sent by whoever wrote them; more wait for ``flask mail send-pending``."""
+_PURPOSE = "mail"
+
+Record = dict[str, Any]
+
+_kept: ContextVar[tuple[int, ...]] = ContextVar("kept", default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, as plain text."""
+
+    kind: str
+    """What it is about, the name of its template."""
+    recipient: str
+    subject: str
+    body: str
+    user_id: int | None = None
+
+
+def keep(messages: Iterable[Message]) -> None:
+    """Write messages into the outbox; the door then sends what :func:`take_kept` names."""
+    with bookkeeping() as session:
+        rows = [
+            MailMessage(
+                user_id=message.user_id,
+                kind=message.kind,
+                recipient=message.recipient,
+                subject=message.subject,
+                body=sealing.seal(message.body, _PURPOSE),
+            )
+            for message in messages
+        ]
+        session.add_all(rows)
+        session.flush()
+        _kept.set((*_kept.get(), *(row.id for row in rows)))
+
+
+def is_configured() -> bool:
+    """Whether there is somewhere to send to: a server, or the folder of development."""
+    return bool(current_app.config["MAIL_SERVER"]) or (
+        current_app.config["OPSAPP_ENV"] == config.DEVELOPMENT
+    )
+
+
+def take_kept() -> tuple[int, ...]:
+    """The ids of what this thread of control has kept; its caller sends them."""
+    ids = _kept.get()
+    _kept.set(())
+    return ids
+
+
+def send(ids: Sequence[int]) -> int:
+    """Try these messages once, so far as there are not many; returns how many still wait."""
+    if not is_configured():
+        return len(ids)
+    sent = [id for id in ids[:AT_ONCE] if _send(id)["state"] == "sent"]
+    return len(ids) - len(sent)
+
+
+def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
+    """Try every message that is due, the oldest first.
+
+    :returns: each with ``state``: ``sent``, ``waiting`` (it is tried again) or ``given up``.
+    """
+    due = sa.select(MailMessage).where(MailMessage.next_at <= clock.now())
+    found = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
+    if dry_run:
+        return [record(message) for message in found]
+    return [_send(message.id) for message in found]
+
+
+def _send(id: int) -> Record:
+    message = _claim(id)
+    if message is None:
+        return {"id": id, "state": "waiting"}
+    error = _deliver(message)
+    with bookkeeping() as session:
+        stored = session.get_one(MailMessage, id)
+        stored.error = error and text.safe(error)[:255]
+        if error is None:
+            # What was sent may hold a link that signs somebody in; it is not kept.
+            stored.sent_at, stored.next_at, stored.body = clock.now(), None, ""
+        elif stored.created_at < clock.now() - GIVEN_UP_AFTER:
+            stored.next_at, stored.body = None, ""
+        session.flush()
+        return record(stored)
+
+
+def _claim(id: int) -> MailMessage | None:
+    """The message, if it is due, and nobody else's until its next try."""
+    now = clock.now()
+    with bookkeeping() as session:
+        message = session.scalar(
+            sa.select(MailMessage)
+            .where(MailMessage.id == id, MailMessage.next_at <= now)
+            .with_for_update(skip_locked=True)
+        )
+        if message is not None:
+            wait = RETRIES[min(message.attempts, len(RETRIES) - 1)]
+            message.attempts += 1
+            message.next_at = now + wait
+            session.flush()
+            session.expunge(message)
+        return message
+
+
+def _deliver(message: MailMessage) -> str | None:
+    """Hand the message to the server; what went wrong, or None."""
+    from cryptography.fernet import InvalidToken
+    from flask_mailman import EmailMessage
+
+    try:
+        body = sealing.unseal(message.body, _PURPOSE)
+        EmailMessage(
+            message.subject,
+            body,
+            to=[message.recipient],
+            connection=_mailer().get_connection(),
+        ).send()
+    except InvalidToken:
+        return "it was sealed under another SECURITY_PASSWORD_SALT"
+    except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
+        log.warning("mail %s (%s) was not sent: %s", message.id, message.kind, text.safe(error))
+        return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        # The change that this tells of is committed: a fault in mailing must not hide that.
+        log.exception("mail %s (%s) could not be sent", message.id, message.kind)
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _mailer() -> Any:
+    """Flask-Mailman of the current app, started on first need."""
+    app = this_app()
+    if "mailman" not in app.extensions:
+        from flask_mailman import Mail
+
+        Mail(app)
+    return app.extensions["mailman"]
+
+
+def state(message: MailMessage) -> str:
+    """``sent``, ``waiting`` or ``given up``."""
+    if message.sent_at:
+        return "sent"
+    return "waiting" if message.next_at else "given up"
+
+
+def record(message: MailMessage) -> Record:
+    """The public form of a message; its body is not in it."""
+    return {
+        "id": message.id,
+        "kind": message.kind,
+        "recipient": message.recipient,
+        "subject": message.subject,
+        "state": state(message),
+        "created_at": message.created_at,
+        "attempts": message.attempts,
+        "next_at": message.next_at,
+        "sent_at": message.sent_at,
+        "error": message.error,
+    }
+
+
+def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
+    """The newest messages, or those that still wait."""
+    query = sa.select(MailMessage).order_by(MailMessage.id.desc()).limit(limit)
+    if pending:
+        query = query.where(MailMessage.next_at.is_not(None))
+    return [record(message) for message in db.session.scalars(query)]
+
+
+def waiting_since() -> tuple[int, datetime | None]:
+    """How many messages wait, and since when the oldest does."""
+    waiting = sa.select(sa.func.count(), sa.func.min(MailMessage.created_at)).where(
+        MailMessage.next_at.is_not(None)
+    )
+    count, oldest = db.session.execute(waiting).one()
+    return count, oldest

@@ -1,0 +1,212 @@
+"""API tokens: named credentials for programs, limited in what they may do and for how long."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from .. import clock, permissions, signals, text
+from ..errors import Conflict, Invalid, NotFound
+from ..extensions import db
+from ..models import ApiToken, User
+from ..unit import Unit, bookkeeping
+from .lookup import find_user, get_user, unknown_user
+from .sessions import fingerprint
+
+PREFIX = "opsapp_"
+"""What a token begins with, so that scanners for leaked secrets know one when they see it."""
+LONGEST = timedelta(days=366)
+LONGEST_NAME = 64
+USED_EVERY = timedelta(minutes=1)
+
+Record = dict[str, Any]
+
+
+def create(
+    user: str,
+    name: str,
+    *,
+    allow: Iterable[str] = (),
+    until: datetime | None,
+    if_exists: str = "error",
+    unit: Unit,
+) -> Record:
+    """A token for an account; ``token`` is in the answer this once and never again.
+
+    :param allow: the token may do at most this; nothing named is all its owner may.
+    :param until: when it ends, a year from now at the latest.
+    :param if_exists: ``error``, or ``keep`` the one of this name (without its secret).
+    :raises Conflict: there is one of this name, or the account is not active.
+    :raises Invalid: the end has passed or is too far.
+    """
+    name = text.checked(name, "name", longest=LONGEST_NAME)
+    allowed = sorted({permissions.parse(permission) for permission in allow}) or None
+    until = _checked_end(until)
+    with unit:
+        owner = get_user(user)
+        present = _find_open(owner, name)
+        if present is not None and if_exists == "error":
+            raise Conflict(
+                f"user {owner.email} has a token {name} already",
+                hint=f"flask users tokens revoke {owner.email} {name}",
+            )
+        if present is not None:
+            return {**record(present), "token": None}
+        if not owner.active:
+            raise Conflict(f"user {owner.email} is not active")
+        token = PREFIX + secrets.token_urlsafe(32)
+        made = _insert(owner, name, token, allowed, until, unit)
+        return {**record(made), "token": None if unit.dry_run else token}
+
+
+def _checked_end(until: datetime | None) -> datetime:
+    if until is None:
+        raise Invalid("a token needs an end")
+    if until <= clock.now():
+        raise Invalid(f"until {clock.rfc3339(until)} has passed already")
+    if until > clock.now() + LONGEST:
+        raise Invalid(f"until {clock.rfc3339(until)} is more than {LONGEST.days} days from now")
+    return until
+
+
+def _insert(
+    owner: User,
+    name: str,
+    token: str,
+    allowed: list[str] | None,
+    until: datetime,
+    unit: Unit,
+) -> ApiToken:
+    # One that is over, and not marked, would stand in the way of its successor.
+    for old in _named(owner, name):
+        old.ended_at = clock.now()
+    unit.session.flush()
+    made = ApiToken(
+        user=owner,
+        name=name,
+        key=fingerprint(token),
+        uniquifier=owner.fs_uniquifier,
+        permissions=allowed,
+        created_at=clock.now(),
+        created_by=unit.actor.label(),
+        valid_until=until,
+    )
+    unit.session.add(made)
+    unit.session.flush()
+    after = {"token": name, "permissions": allowed, "valid_until": clock.rfc3339(until)}
+    unit.record("user:token:create", owner.reference, after=after)
+    unit.announce(signals.user_updated, user_id=owner.id)
+    return made
+
+
+def _named(owner: User, name: str) -> list[ApiToken]:
+    """The tokens of this name that nobody has revoked; all but one at most are over."""
+    query = sa.select(ApiToken).where(
+        ApiToken.user_id == owner.id, ApiToken.name == name, ApiToken.ended_at.is_(None)
+    )
+    return list(db.session.scalars(query))
+
+
+def _find_open(owner: User, name: str) -> ApiToken | None:
+    return next((token for token in _named(owner, name) if state(token) == "live"), None)
+
+
+def revoke(user: str, name: str, *, unit: Unit) -> Record:
+    """End a token at once.
+
+    :raises NotFound: the account never had one of this name.
+    """
+    with unit:
+        owner = get_user(user)
+        live = _find_open(owner, name)
+        if live is not None:
+            live.ended_at = clock.now()
+            unit.record("user:token:revoke", owner.reference, before={"token": name})
+            unit.announce(signals.user_updated, user_id=owner.id)
+        newest = live or _newest(owner, name)
+        if newest is None:
+            raise NotFound(
+                f"user {owner.email} has no token {text.shortened(name)}",
+                hint=f"flask users tokens list {owner.email}",
+            )
+        return record(newest)
+
+
+def _newest(owner: User, name: str) -> ApiToken | None:
+    return db.session.scalar(
+        sa.select(ApiToken)
+        .where(ApiToken.user_id == owner.id, ApiToken.name == name)
+        .order_by(ApiToken.id.desc())
+        .limit(1)
+    )
+
+
+def state(token: ApiToken) -> str:
+    """``live``, ``revoked``, ``expired``, or ``ended`` together with its owner's sessions."""
+    if token.ended_at:
+        return "revoked"
+    if token.valid_until <= clock.now():
+        return "expired"
+    owner = token.user
+    return "live" if owner.active and token.uniquifier == owner.fs_uniquifier else "ended"
+
+
+def record(token: ApiToken) -> Record:
+    """The public form of a token; the secret is not in it."""
+    return {
+        "id": token.id,
+        "user_id": token.user_id,
+        "user": token.user.email,
+        "name": token.name,
+        "state": state(token),
+        "permissions": ["*"] if token.permissions is None else token.permissions,
+        "created_at": token.created_at,
+        "created_by": token.created_by,
+        "valid_until": token.valid_until,
+        "used_at": token.used_at,
+    }
+
+
+def listing(user: str | None = None) -> list[Record]:
+    """The tokens that an account, or anybody, ever had, the newest first.
+
+    :raises NotFound: there never was such an account.
+    """
+    query = sa.select(ApiToken).options(so.joinedload(ApiToken.user)).order_by(ApiToken.id.desc())
+    if user is not None:
+        owner = find_user(user)
+        if owner is None:
+            raise unknown_user(user)
+        query = query.where(ApiToken.user_id == owner.id)
+    return [record(token) for token in db.session.scalars(query)]
+
+
+def find_live(token: str) -> ApiToken | None:
+    """The token with its account, while it works."""
+    if not token.startswith(PREFIX):
+        return None
+    return db.session.scalar(
+        sa.select(ApiToken)
+        .join(ApiToken.user)
+        .options(so.contains_eager(ApiToken.user))
+        .where(ApiToken.key == fingerprint(token), ApiToken.is_live())
+    )
+
+
+def see(found: ApiToken) -> None:
+    """Write down that a token is used, unless that was done a moment ago."""
+    now = clock.now()
+    if found.used_at is not None and now - found.used_at < USED_EVERY:
+        return
+    with bookkeeping() as session:
+        session.execute(sa.update(ApiToken).where(ApiToken.id == found.id).values(used_at=now))
+        session.execute(
+            sa.update(User)
+            .where(User.id == found.user_id)
+            .values(idle_since=now, updated_at=User.updated_at)
+        )

@@ -1,0 +1,81 @@
+"""The API: MethodViews over the services, their OpenAPI document, and a page to read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, render_template
+from flask.json.provider import DefaultJSONProvider
+from flask_smorest import Api
+
+from ... import __version__
+from ...clock import rfc3339
+from ..auth import csrf
+from . import grants, me, roles, users
+from .schemas import Problem
+
+DESCRIPTION = """\
+Accounts and what they may do. A program sends `Authorization: Bearer TOKEN`, with a token of
+`flask users tokens create`; a browser sends its session and, to change something, the header
+`X-CSRFToken` (its value is in `/api/me`). Each operation names the permission it needs. Times are
+RFC 3339 in UTC.
+
+A change may say why in the header `X-Reason`; the audit keeps it. What may be changed comes with
+an `ETag`; send it back as `If-Match` (or `*`), and a change that somebody else has overtaken is
+answered with 412. Nobody can grant what they do not hold, or change an account that may do more.
+"""
+
+
+class RFC3339(DefaultJSONProvider):
+    """Times as the commands print them."""
+
+    sort_keys = False
+
+    @staticmethod
+    def default(value: Any) -> Any:
+        """``2026-12-31T23:59:59Z`` for a moment."""
+        return rfc3339(value) if hasattr(value, "tzinfo") else DefaultJSONProvider.default(value)
+
+
+class OpsApi(Api):
+    """flask-smorest's Api with our errors."""
+
+    ERROR_SCHEMA = Problem
+
+    def _register_error_handlers(self) -> None:
+        """web/errors.py answers every error, the API's too."""
+
+
+def init_app(app: Flask) -> None:
+    """Add ``/api/…``, ``/api/openapi.json`` and ``/api/docs``."""
+    app.json = RFC3339(app)
+    app.config.update(
+        API_TITLE=f"{app.config['APP_NAME']} API",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/api",
+        OPENAPI_JSON_PATH="openapi.json",
+    )
+    api = OpsApi(
+        app,
+        spec_kwargs={
+            "info": {"description": DESCRIPTION},
+            "components": {
+                "securitySchemes": {
+                    "token": {"type": "http", "scheme": "bearer"},
+                    "session": {"type": "apiKey", "in": "cookie", "name": "opsapp_session"},
+                }
+            },
+            "security": [{"token": []}, {"session": []}],
+        },
+    )
+    for part in (users, roles, grants, me):
+        api.register_blueprint(part.blueprint)
+        csrf.exempt(part.blueprint)  # access.py asks for it where a session is used.
+
+    @app.get("/api/docs")
+    def api_docs() -> str:
+        """The OpenAPI document as a page."""
+        return render_template(
+            "api.html", document=api.spec.to_dict(), document_url="/api/openapi.json"
+        )

@@ -1,0 +1,36 @@
+"""``/api/roles``: the roles there are."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from ...services import roles
+from ...services.lookup import get_role
+from .access import needs
+from .schemas import RoleAnswer, RolesAnswer
+
+blueprint = Blueprint("roles", __name__, url_prefix="/api/roles", description="Roles.")
+
+
+@blueprint.route("")
+class Roles(MethodView):
+    """All roles."""
+
+    @needs("roles:read")
+    @blueprint.response(200, RolesAnswer)
+    def get(self) -> Response:
+        """List the roles."""
+        return jsonify(roles=roles.listing())
+
+
+@blueprint.route("/<string:name>")
+class One(MethodView):
+    """One role."""
+
+    @needs("roles:read")
+    @blueprint.response(200, RoleAnswer)
+    def get(self, name: str) -> Response:
+        """Show a role."""
+        return jsonify(roles.record(get_role(name)))

@@ -1,0 +1,191 @@
+"""What the API takes and gives, as marshmallow checks it and OpenAPI tells it.
+
+A field that is not named here is refused with 422. Answers are the dictionaries
+of the services as they are, the same as ``--format json``: their schemas document.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from ...services.listing import SORTS, STATUSES
+from ...services.lookup import LARGEST_ID
+
+LARGEST_PAGE = 500
+Id = validate.Range(1, LARGEST_ID)
+
+
+def _text(longest: int, says: str, **options: Any) -> fields.String:
+    return fields.String(
+        validate=validate.Length(min=1, max=longest), metadata={"description": says}, **options
+    )
+
+
+def _moment(says: str, **options: Any) -> fields.AwareDateTime:
+    return fields.AwareDateTime(format="iso", metadata={"description": says}, **options)
+
+
+class Problem(ma.Schema):
+    """An error."""
+
+    error = fields.String(required=True, metadata={"description": "Its name: Not Found."})
+    message = fields.String(required=True, metadata={"description": "What is wrong, in a line."})
+    status_code = fields.Integer(required=True)
+    correlation = fields.String(
+        required=True, metadata={"description": "The id under which the log knows it."}
+    )
+    fields_ = fields.Dict(data_key="fields", metadata={"description": "What is wrong with each."})
+
+
+class UserAnswer(ma.Schema):
+    """An account."""
+
+    id = fields.Integer(required=True)
+    email = fields.String(required=True, allow_none=True)
+    username = fields.String(required=True, allow_none=True)
+    status = fields.String(required=True, validate=validate.OneOf(STATUSES))
+    roles = fields.List(fields.String(), required=True)
+    two_factor = fields.Boolean(required=True)
+    created_at = fields.DateTime(required=True)
+    last_seen_at = fields.DateTime(required=True, allow_none=True)
+
+
+class UsersAnswer(ma.Schema):
+    """A page of accounts."""
+
+    users = fields.List(fields.Nested(UserAnswer), required=True)
+    next = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The address of the next page; null on the last one."},
+    )
+
+
+class UsersQuery(ma.Schema):
+    """Which accounts; every filter that is given must hold."""
+
+    role = _text(64, "Holds this role.")
+    without_role = _text(64, "Does not hold this role.")
+    status = fields.String(validate=validate.OneOf(STATUSES))
+    search = _text(254, "A part of the e-mail address or the username.")
+    never_logged_in = fields.Boolean()
+    created_since = _moment("Created then or later.")
+    created_until = _moment("Created then or before.")
+    seen_since = _moment("Seen then or later.")
+    seen_until = _moment("Seen then or before.")
+    sort = fields.String(validate=validate.OneOf(sorted(SORTS)), load_default="id")
+    descending = fields.Boolean(load_default=False)
+    after = fields.Integer(
+        validate=Id, metadata={"description": "The id of the last account of the page before."}
+    )
+    limit = fields.Integer(
+        validate=validate.Range(1, LARGEST_PAGE),
+        load_default=50,
+        metadata={"description": "At most."},
+    )
+
+
+class NewUser(ma.Schema):
+    """An account to make. Its owner chooses the password, by a link in the welcome mail."""
+
+    email = _text(254, "The address, which is also the name to sign in with.", required=True)
+    username = _text(64, "A second name to sign in with.", allow_none=True)
+    role = _text(64, "Grant this role as well.")
+
+
+class ChangedUser(ma.Schema):
+    """What to change of an account; what is left out stays."""
+
+    email = _text(254, "The address; sessions opened under the old one end.")
+    username = _text(64, "A second name to sign in with; null removes it.", allow_none=True)
+    active = fields.Boolean(metadata={"description": "false ends its sessions at once."})
+
+
+class WholeUser(ChangedUser):
+    """All of an account that can be changed."""
+
+    email = _text(254, "The address.", required=True)
+    username = _text(64, "A second name, or null.", required=True, allow_none=True)
+    active = fields.Boolean(required=True)
+
+
+class RoleAnswer(ma.Schema):
+    """A role."""
+
+    id = fields.Integer(required=True)
+    name = fields.String(required=True)
+    description = fields.String(required=True)
+    permissions = fields.List(fields.String(), required=True)
+    builtin = fields.Boolean(required=True)
+    holders = fields.Integer(required=True)
+    created_at = fields.DateTime(required=True)
+
+
+class RolesAnswer(ma.Schema):
+    """Every role."""
+
+    roles = fields.List(fields.Nested(RoleAnswer), required=True)
+
+
+class GrantAnswer(ma.Schema):
+    """A grant: who gave which role when, until when, and how it ended."""
+
+    id = fields.Integer()
+    role = fields.String(required=True)
+    user_id = fields.Integer(required=True)
+    user = fields.String(required=True, allow_none=True)
+    state = fields.String(
+        required=True,
+        validate=validate.OneOf(["live", "expired", "revoked", "replaced", "not held"]),
+    )
+    granted_at = fields.DateTime(allow_none=True)
+    granted_by = fields.String(allow_none=True)
+    reason = fields.String(allow_none=True)
+    valid_until = fields.DateTime(allow_none=True)
+    ended_at = fields.DateTime(allow_none=True)
+    ended_by = fields.String(allow_none=True)
+    end_reason = fields.String(allow_none=True)
+    changed = fields.Boolean(metadata={"description": "Whether this request changed anything."})
+
+
+class GrantsAnswer(ma.Schema):
+    """Grants, the newest first."""
+
+    grants = fields.List(fields.Nested(GrantAnswer), required=True)
+
+
+class HeldRole(ma.Schema):
+    """A role that an account holds now."""
+
+    name = fields.String(required=True)
+    permissions = fields.List(fields.String(), required=True)
+
+
+class HeldRoles(ma.Schema):
+    """The roles that an account holds now."""
+
+    roles = fields.List(fields.Nested(HeldRole), required=True)
+
+
+class Grant(ma.Schema):
+    """How long to grant a role."""
+
+    valid_until = _moment("When it ends by itself; left out or null is for ever.", allow_none=True)
+
+
+class MeAnswer(ma.Schema):
+    """Who calls."""
+
+    user = fields.Nested(UserAnswer, required=True)
+    permissions = fields.List(fields.String(), required=True)
+    token = fields.String(
+        required=True, allow_none=True, metadata={"description": "The token's name."}
+    )
+    csrf_token = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "For a browser to send as X-CSRFToken; null with a token."},
+    )

@@ -1,0 +1,171 @@
+"""``/api/users``: accounts."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from flask import Response, abort, jsonify, request, url_for
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from ...models import User
+from ...models.types import canonical_json
+from ...services import listing, signin, users
+from ...services.lookup import get_user
+from ...services.records import user_record
+from .access import needs, unit
+from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
+
+blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
+
+Record = dict[str, Any]
+
+CHANGES_A_VERSION = {
+    "parameters": [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": True,
+            "description": "The ETag that was read, or * for whatever is there.",
+            "schema": {"type": "string"},
+        }
+    ],
+    "responses": {
+        "412": {"description": "Somebody has changed it since."},
+        "428": {"description": "If-Match is missing."},
+    },
+}
+
+
+@blueprint.route("")
+class Users(MethodView):
+    """All accounts."""
+
+    @needs("users:read")
+    @blueprint.arguments(UsersQuery, location="query")
+    @blueprint.response(200, UsersAnswer)
+    def get(self, asked: Record) -> Response:
+        """List accounts.
+
+        In pages: `next` is the address of the next one.
+        """
+        paging = {name: asked.pop(name) for name in ("sort", "descending", "limit")}
+        after, limit = asked.pop("after", None), paging["limit"]
+        found = list(
+            listing.users(
+                listing.Filter(**asked),
+                sort=paging["sort"],
+                descending=paging["descending"],
+                after=after,
+                limit=limit + 1,
+            )
+        )
+        return jsonify(users=found[:limit], next=_next_page(found, limit))
+
+    @needs("users:write")
+    @blueprint.arguments(NewUser)
+    @blueprint.response(201, UserAnswer)
+    def post(self, asked: Record) -> Response:
+        """Create an account.
+
+        It has no password yet: its owner chooses one, by the link in the welcome mail.
+        """
+        made = users.create(
+            asked["email"], username=asked.get("username"), role=asked.get("role"), unit=unit()
+        )
+        response = _answer(made, 201)
+        response.location = url_for("users.One", id=made["id"])
+        return response
+
+
+def _next_page(found: list[Record], limit: int) -> str | None:
+    if len(found) <= limit:
+        return None
+    query = {**request.args, "after": found[limit - 1]["id"]}
+    return url_for("users.Users", **query)
+
+
+@blueprint.route("/<int:id>", endpoint="One")
+class OneUser(MethodView):
+    """One account."""
+
+    @needs("users:read")
+    @blueprint.response(200, UserAnswer)
+    def get(self, id: int) -> Response:
+        """Show an account."""
+        response = _answer(user_record(get_user(str(id))))
+        response.make_conditional(request)
+        return response
+
+    @needs("users:write")
+    @blueprint.arguments(WholeUser)
+    @blueprint.response(200, UserAnswer)
+    @blueprint.doc(**CHANGES_A_VERSION)
+    def put(self, asked: Record, id: int) -> Response:
+        """Replace what can be changed of an account."""
+        return _change(id, asked)
+
+    @needs("users:write")
+    @blueprint.arguments(ChangedUser)
+    @blueprint.response(200, UserAnswer)
+    @blueprint.doc(**CHANGES_A_VERSION)
+    def patch(self, asked: Record, id: int) -> Response:
+        """Change some of an account."""
+        return _change(id, asked)
+
+    @needs("users:write")
+    @blueprint.response(204)
+    @blueprint.doc(**CHANGES_A_VERSION)
+    def delete(self, id: int) -> Response:
+        """Erase an account.
+
+        Its personal data goes; the audit and the history of its grants stay.
+        """
+        with unit() as work:
+            _refuse_stale(get_user(str(id)))
+            users.delete(str(id), unit=work)
+        return Response(status=204)
+
+
+def _change(id: int, asked: Record) -> Response:
+    """Change the account if it is still what the caller saw: asked inside of the gate."""
+    reference = str(id)
+    with unit() as work:
+        _refuse_stale(get_user(reference))
+        if "email" in asked or "username" in asked:
+            names: Record = {"email": asked.get("email")}
+            if "username" in asked:
+                names["username"] = asked["username"] or ""
+            users.update(reference, **names, unit=work)
+        if "active" in asked:
+            verb = signin.activate if asked["active"] else signin.deactivate
+            verb([reference], unit=work)
+        changed = user_record(get_user(reference))
+    return _answer(changed)
+
+
+def etag(record: Record) -> str:
+    """The version of an account: a digest of what the API shows, less when it was seen."""
+    stable = {name: value for name, value in record.items() if name != "last_seen_at"}
+    stable["created_at"] = str(record["created_at"])
+    return hashlib.sha256(canonical_json(stable).encode()).hexdigest()[:32]
+
+
+def _refuse_stale(user: User) -> None:
+    """Refuse a change of a version that is no longer there.
+
+    :raises PreconditionRequired: no version is named.
+    :raises PreconditionFailed: it is another one.
+    """
+    if not request.if_match:
+        abort(428, "Send the ETag you read as If-Match, or * for whatever is there.")
+    if not request.if_match.contains(etag(user_record(user))):
+        abort(412, "Somebody has changed it since. Read it again.")
+
+
+def _answer(record: Record, status: int = 200) -> Response:
+    response = jsonify(record)
+    response.status_code = status
+    response.set_etag(etag(record))
+    return response

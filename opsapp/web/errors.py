@@ -1,0 +1,132 @@
+"""Errors: JSON for programs, a page for people, and no internals for either.
+
+========================  ============================================================
+OpsError                  its own status, from the table in :mod:`opsapp.errors`
+database errors           what they mean: 409, 503 or 504
+HTTPException             its own status
+anything else             500, logged with the correlation id
+========================  ============================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, current_app, jsonify, render_template, request
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import (
+    HTTPException,
+    InternalServerError,
+    UnprocessableEntity,
+    default_exceptions,
+)
+
+from .. import text
+from ..engine import explained
+from ..errors import Busy, OpsError
+from ..extensions import db
+from .headers import correlation
+
+RETRY_SECONDS = 5
+
+
+def init_app(app: Flask) -> None:
+    """Handle every error."""
+    app.register_error_handler(HTTPException, answer_http)
+    app.register_error_handler(OpsError, answer_ops)
+    app.register_error_handler(SQLAlchemyError, answer_database)
+    app.register_error_handler(InternalServerError, answer_unexpected)
+
+
+def answer_http(error: HTTPException) -> Any:
+    """What werkzeug, Flask and the extensions raise."""
+    if error.response is not None:  # A redirect, or an answer that is complete already.
+        return error.response
+    found: dict[str, Any] = getattr(error, "data", None) or {}
+    messages = found.get("messages")
+    message = _summary(messages) if messages else error.description or error.name
+    response = answer(error.code or 500, message, fields=messages, name=error.name)
+    for header, value in error.get_headers():
+        if header not in ("Content-Type", "Content-Length"):
+            response.headers[header] = value
+    return response
+
+
+def answer_ops(error: OpsError) -> Response:
+    """What the services raise; its hint is for a terminal, and stays here."""
+    if error.http_status < 500:
+        return answer(error.http_status, error.message)
+    db.session.rollback()
+    current_app.logger.error("%s %s", correlation(), text.safe(error.message))
+    response = answer(error.http_status, _UNAVAILABLE)
+    if isinstance(error, Busy):
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+    return response
+
+
+_UNAVAILABLE = "This does not work right now. Please try again in a moment."
+
+
+def answer_database(error: SQLAlchemyError) -> Any:
+    """What the database says, where it means something to whoever asks."""
+    db.session.rollback()
+    known = explained(error)
+    if known is None or known.http_status == 500:
+        return answer_unexpected(InternalServerError(original_exception=error))
+    return answer_ops(known)
+
+
+def answer_unexpected(error: InternalServerError) -> Response:
+    """A fault of ours: undone, logged with the id, and told without internals."""
+    db.session.rollback()
+    original = error.original_exception
+    # What fails after the view, as the last step of a response, arrives here too.
+    if isinstance(original, OpsError):
+        return answer_ops(original)
+    current_app.logger.error("%s unexpected", correlation(), exc_info=original or error)
+    return answer(500, "Something unexpected happened. It was written down.")
+
+
+def answer(status: int, message: str, *, fields: Any = None, name: str | None = None) -> Response:
+    """The error as JSON for programs or as a page for people.
+
+    :param fields: what is wrong with which field, as marshmallow says it.
+    """
+    known = default_exceptions.get(status, UnprocessableEntity)
+    record = {
+        "error": name or _name(known, status),
+        "message": message,
+        "status_code": status,
+        "correlation": correlation(),
+    }
+    if wants_json():
+        response = jsonify({**record, **({"fields": fields} if fields else {})})
+    else:
+        response = Response(render_template("error.html", **record), mimetype="text/html")
+    response.status_code = status
+    return response
+
+
+def _name(known: type[HTTPException], status: int) -> str:
+    from http import HTTPStatus
+
+    return HTTPStatus(status).phrase if known.code != status else known().name
+
+
+def _summary(messages: Any) -> str:
+    """One line of what marshmallow found: ``email: Not a valid string.``"""
+    parts = []
+    for _location, found in messages.items():
+        items = found.items() if isinstance(found, dict) else [("", found)]
+        for field, said in items:
+            first = said[0] if isinstance(said, list) else said
+            parts.append(f"{text.shortened(str(field))}: {first}" if field else str(first))
+    return " ".join(parts)
+
+
+def wants_json() -> bool:
+    """Whether a program is asking: below ``/api/``, or it prefers JSON."""
+    if request.path.startswith("/api/") or request.path in ("/healthz", "/readyz"):
+        return True
+    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+    return best == "application/json"

@@ -1,0 +1,18 @@
+"""The site and its people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support import Database
+from web import Site, site
+
+
+@pytest.fixture
+def web(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The application with its web floor, and an administrator, id 1."""
+    with site(database, monkeypatch) as made:
+        made.make("ada@example.com", role="admin")
+        yield made

@@ -1,0 +1,188 @@
+"""Two factors: set up, used, recovered, required, taken off."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+from passlib.totp import TOTP
+from werkzeug.test import TestResponse
+
+from opsapp.services import roles, signin
+from support import Cli, Database, a_unit
+from web import Browser, Site, csrf_token, last_events, site
+
+
+def seed_on(page: TestResponse) -> TOTP:
+    """The authenticator app, once it has read the page."""
+    found = re.search(r'id="authr-key"[^>]*>([A-Z2-7\- ]+)<', page.text)
+    assert found, page.text
+    return TOTP(found[1].replace("-", "").replace(" ", ""))
+
+
+def code_of(totp: TOTP, ahead: int = 0) -> str:
+    """The code that the app shows, so many steps from now."""
+    return str(totp.generate(time.time() + 30 * ahead).token)
+
+
+def set_up(browser: Browser) -> TOTP:
+    """Set up the second factor of who is signed in."""
+    page = browser.post("/tf-setup", {"setup": "authenticator"})
+    totp = seed_on(page)
+    action = re.search(r'action="(/tf-setup/[^"]+)"', page.text)
+    assert action
+    form = {"code": code_of(totp), "csrf_token": csrf_token(page)}
+    answer = browser.client.post(action[1], data=form)
+    assert answer.status_code == 302, answer.text
+    return totp
+
+
+def enter(browser: Browser, code: str) -> TestResponse:
+    return browser.post("/tf-validate", {"code": code}, at="/tf-validate")
+
+
+def test_second_factor_is_asked_for_once_it_is_set_up(web: Site, database: Database) -> None:
+    browser, other = web.browser("ada@example.com"), web.browser("ada@example.com")
+    totp = set_up(browser)
+    assert last_events(database) == [("user:factor:set", "user:1", "web")]
+    assert (browser.is_in, other.is_in) == (True, False)
+    stored = database.rows("SELECT tf_totp_secret FROM users")[0][0]
+    assert totp.base32_key not in stored
+
+    fresh = Browser(web.app)
+    answer = fresh.sign_in("ada@example.com")
+    assert answer.headers["Location"].startswith("/tf-validate")
+    assert not fresh.is_in
+    assert enter(fresh, "000000").status_code == 200
+    assert enter(fresh, code_of(totp, 1)).headers["Location"] == "/"
+    assert fresh.is_in
+    assert last_events(database) == [("user:factor:set", "user:1", "web")]
+
+
+def test_code_is_good_once(web: Site) -> None:
+    totp = set_up(web.browser("ada@example.com"))
+    code = code_of(totp, 1)
+    first, second = Browser(web.app), Browser(web.app)
+    for browser in (first, second):
+        browser.sign_in("ada@example.com")
+        enter(browser, code)
+    assert (first.is_in, second.is_in) == (True, False)
+
+
+def test_codes_are_not_guessed(web: Site, database: Database) -> None:
+    totp = set_up(web.browser("ada@example.com"))
+    browser = Browser(web.app)
+    browser.sign_in("ada@example.com")
+    for _time in range(9):
+        enter(browser, "000000")
+    assert "Too many attempts" in enter(browser, code_of(totp, 1)).text
+    assert not browser.is_in
+    # The right password does not give new turns.
+    assert "Too many attempts" in Browser(web.app).sign_in("ada@example.com").text
+    assert database.rows("SELECT failed_logins FROM users") == [(10,)]
+
+
+def test_recovery_code_works_once_and_is_audited(web: Site, database: Database) -> None:
+    browser = web.browser("ada@example.com")
+    page = browser.post("/mf-recovery-codes", {"generate_new_codes": "1"})
+    codes = re.findall(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}", page.text)
+    assert len(set(codes)) == 10
+    assert last_events(database) == [("user:codes:set", "user:1", "web")]
+    assert codes[0] not in str(database.rows("SELECT mf_recovery_codes FROM users"))
+    set_up(browser)
+    for worth in (True, False):
+        fresh = Browser(web.app)
+        fresh.sign_in("ada@example.com")
+        fresh.post("/mf-recovery", {"code": codes[3]})
+        assert fresh.is_in is worth
+    assert last_events(database) == [("user:codes:use", "user:1", "web")]
+
+
+def test_recovery_codes_are_not_guessed(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    page = browser.post("/mf-recovery-codes", {"generate_new_codes": "1"})
+    code = re.findall(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}", page.text)[0]
+    set_up(browser)
+    fresh = Browser(web.app)
+    fresh.sign_in("ada@example.com")
+    for _time in range(9):
+        fresh.post("/mf-recovery", {"code": "0000-0000-0000"})
+    assert "Too many attempts" in fresh.post("/mf-recovery", {"code": code}).text
+
+
+def test_taking_it_off_ends_other_sessions(web: Site, database: Database) -> None:
+    browser = web.browser("ada@example.com")
+    totp = set_up(browser)
+    other = Browser(web.app)
+    other.sign_in("ada@example.com")
+    enter(other, code_of(totp, 1))
+    assert other.is_in
+    browser.post("/tf-setup", {"setup": "disable"})
+    assert last_events(database) == [("user:factor:remove", "user:1", "web")]
+    assert (browser.is_in, other.is_in) == (True, False)
+
+
+def test_operator_takes_it_off(web: Site, cli: Cli) -> None:
+    browser = web.browser("ada@example.com")
+    set_up(browser)
+    assert cli("users", "reset-access", "ada@example.com", "--yes").exit_code == 0
+    assert not browser.is_in
+    assert web.browser("ada@example.com").is_in
+
+
+@pytest.fixture
+def strict(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A site that asks the powerful for two factors."""
+    with site(database, monkeypatch, {"OPSAPP_TWO_FACTOR": "admins"}) as made:
+        made.make("ada@example.com", role="admin")
+        with made.inside():
+            roles.create("desk", allow=["users:read"], unit=a_unit())
+            roles.create("staff", allow=["users:write"], unit=a_unit())
+        made.make("desk@example.com", role="desk")
+        made.make("staff@example.com", role="staff")
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("ada@example.com", True), ("staff@example.com", True), ("desk@example.com", False)],
+)
+def test_powerful_accounts_must_set_it_up_before_they_get_in(
+    strict: Site, name: str, asked: bool
+) -> None:
+    browser = Browser(strict.app)
+    answer = browser.sign_in(name)
+    assert answer.headers["Location"] == ("/tf-setup" if asked else "/")
+    assert browser.is_in is not asked
+
+
+def test_required_second_factor_is_set_up_while_signing_in(strict: Site) -> None:
+    browser = Browser(strict.app)
+    browser.sign_in("ada@example.com")
+    page = browser.post("/tf-setup", {"setup": "authenticator"})
+    totp = seed_on(page)
+    form = {"code": code_of(totp), "csrf_token": csrf_token(page)}
+    assert browser.client.post("/tf-validate", data=form).headers["Location"] == "/"
+    assert browser.is_in
+
+
+def test_who_becomes_powerful_while_signed_in_needs_it_for_the_api(strict: Site) -> None:
+    from opsapp.services import grants
+
+    browser = strict.browser("desk@example.com")
+    assert browser.get("/api/users").status_code == 200
+    with strict.inside():
+        grants.grant("admin", ["desk@example.com"], unit=a_unit())
+    assert browser.get("/api/users").status_code == 403
+
+
+def test_second_factor_stays_through_deactivation(web: Site) -> None:
+    set_up(web.browser("ada@example.com"))
+    web.make("eve@example.com", role="admin")
+    with web.inside():
+        signin.deactivate(["ada@example.com"], unit=a_unit())
+        signin.activate(["ada@example.com"], unit=a_unit())
+    answer = Browser(web.app).sign_in("ada@example.com")
+    assert answer.headers["Location"].startswith("/tf-validate")
