@@ -8,14 +8,15 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install lint types contracts test bench format clean
+.PHONY: help demo install lint types contracts test test-browser chromium bench format clean
 
 help:
-	@echo "make demo     set up SQLite, make an administrator, grant, list, verify"
-	@echo "make test     format, lint, types, import contracts, and every test"
-	@echo "make bench    the benchmarks of docs/performance.md"
-	@echo "make format   format the code"
-	@echo "make clean    remove the virtual environment and what was generated"
+	@echo "make demo          set up SQLite, make an administrator, grant, list, verify"
+	@echo "make test          format, lint, types, import contracts, and every test"
+	@echo "make test-browser  what people do at the pages, in a real Chromium"
+	@echo "make bench         the benchmarks of docs/performance.md"
+	@echo "make format        format the code"
+	@echo "make clean         remove the virtual environment and what was generated"
 
 # The bytecode is compiled here, because a command without it starts three times slower.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -47,6 +48,15 @@ contracts: $(INSTALLED)
 
 test: lint types contracts
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Where there is no browser, `make test` skips these tests; here that is an error.
+test-browser: chromium $(INSTALLED)
+	$(BIN)/python -m pytest -n 0 tests/web/test_browser.py
+
+chromium:
+	@for name in chromium chromium-browser google-chrome; do \
+	  command -v $$name >/dev/null && exit 0; done; \
+	  { echo "There is no Chromium; on Debian: apt-get install chromium" >&2; exit 1; }
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.startup

@@ -270,7 +270,8 @@ def application() -> Iterator[None]:
             _tell(app, ctx, code, time.perf_counter() - started)
             # At exit nobody would close the connection, and SQLite's WAL would stay behind.
             db.session.remove()
-            db.engine.dispose()
+            for engine in db.engines.values():
+                engine.dispose()
 
 
 def _code_of(error: BaseException) -> int:

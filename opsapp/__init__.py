@@ -49,11 +49,14 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(config.flask_settings())
     app.config.from_mapping(settings or {})
     url = engine.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
-    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine.options(url))
+    options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine.options(url))
+    binds = app.config.get("SQLALCHEMY_BINDS") or {}
+    app.config["SQLALCHEMY_BINDS"] = {**binds, engine.BOOKKEEPING: {**options, "url": url}}
     db.init_app(app)
     with app.app_context():
-        engine.prepare(db.engine)
-        guard.protect(db.engine)
+        for bind in (None, engine.BOOKKEEPING):
+            engine.prepare(db.engines[bind])
+            guard.protect(db.engines[bind])
     notices.connect(app)
     if not _lean.get():
         from . import web

@@ -273,7 +273,7 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
         **found,
         "OPSAPP_ENV": environment(environ),
         "APP_NAME": environ.get("OPSAPP_NAME") or "opsapp",
-        "OPSAPP_URL": _url(environ),
+        "OPSAPP_URL": url(environ),
         "OPSAPP_PROXIES": _number("OPSAPP_PROXIES", 0, environ),
         "OPSAPP_REGISTRATION": _switch("OPSAPP_REGISTRATION", False, environ),
         "OPSAPP_TWO_FACTOR": _choice("OPSAPP_TWO_FACTOR", TWO_FACTOR, environ),
@@ -303,7 +303,7 @@ def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
     """Flask-Mailman's settings: a server, or the folder of development."""
     server = environ.get("MAIL_SERVER")
     to_folder = not server and environment(environ) == DEVELOPMENT
-    host = urlsplit(_url(environ) or "").hostname or "localhost"
+    host = urlsplit(url(environ) or "").hostname or "localhost"
     return {
         "MAIL_BACKEND": "opsapp.delivery.FileEmailBackend"
         if to_folder
@@ -321,12 +321,20 @@ def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def _url(environ: Mapping[str, str]) -> str | None:
-    url = (environ.get("OPSAPP_URL") or "").rstrip("/")
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.path):
-        raise NotReady(f"OPSAPP_URL {url!r} is not of the form https://ops.example.com")
-    return url or None
+def url(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Where people reach the application, without a slash at its end.
+
+    :raises NotReady: ``OPSAPP_URL`` is no such address.
+    """
+    given = (environ.get("OPSAPP_URL") or "").rstrip("/")
+    try:
+        parts = urlsplit(given)
+        is_one = parts.scheme in ("http", "https") and parts.hostname and not parts.path
+    except ValueError:
+        is_one = False
+    if given and not is_one:
+        raise NotReady(f"OPSAPP_URL {given!r} is not of the form https://ops.example.com")
+    return given or None
 
 
 def _number(name: str, default: int, environ: Mapping[str, str]) -> int:

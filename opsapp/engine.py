@@ -22,10 +22,14 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from . import config, text
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
+BOOKKEEPING = "bookkeeping"
+"""The bind with connections of its own: a request that holds one of the others, and needs
+a second for a moment, must not wait for what other requests hold in the same situation."""
 LOCK_SECONDS = 5
 IDLE_SECONDS = 60
 TURN_SECONDS = (0.001, 0.005)
@@ -69,7 +73,7 @@ def shown_url(url: URL) -> str:
 def options(url: URL) -> dict[str, Any]:
     """The arguments of ``create_engine`` for ``url``."""
     # The parameters of a failed statement may hold a password hash.
-    chosen: dict[str, Any] = {"hide_parameters": True}
+    chosen: dict[str, Any] = {"hide_parameters": True, "pool_timeout": LOCK_SECONDS}
     if url.get_backend_name() == "postgresql":
         chosen["pool_pre_ping"] = True
         chosen["connect_args"] = {"connect_timeout": LOCK_SECONDS, "options": _server_settings()}
@@ -194,6 +198,8 @@ def explained(error: SQLAlchemyError) -> OpsError | None:
         return _explained_sqlite(cause)
     if cause is not None and hasattr(cause, "sqlstate"):
         return _explained_postgresql(cause)
+    if isinstance(error, PoolTimeout):
+        return Busy("every connection of this process to the database is in use")
     return None
 
 

@@ -80,8 +80,7 @@ def _written_holder(descriptor: int) -> str:
 
 @contextmanager
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
-    digest = hashlib.sha256(f"opsapp {name}".encode()).digest()
-    key = int.from_bytes(digest[:8], "big", signed=True)
+    key = _key(name)
     # A connection of its own: the lock lives as long as this session does.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + wait
@@ -93,6 +92,20 @@ def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
             yield
         finally:
             connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+
+def queue_up(connection: sa.Connection, name: str) -> None:
+    """Wait until nobody else's transaction is behind ``name``, and be there until this one ends.
+
+    On SQLite a writing transaction is alone already.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_key(name))))
+
+
+def _key(name: str) -> int:
+    digest = hashlib.sha256(f"opsapp {name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def _server_holder(connection: sa.Connection, key: int) -> str:

@@ -26,6 +26,8 @@ def connect(app: Flask) -> None:
     if app.config["OPSAPP_NOTICES"]:
         signals.user_created.connect(welcome, app)
         signals.role_granted.connect(tell_of_role, app)
+        signals.user_email_changed.connect(tell_of_address, app)
+        signals.second_factor_changed.connect(tell_of_factor, app)
         signals.all_announced.connect(write, app)
 
 
@@ -64,8 +66,34 @@ def tell_of_role(
             f"You hold the role {grant.role.name} now",
             role=grant.role.name,
             valid_until=grant.valid_until,
-            granted_by=actor.label(),
+            granted_by=_who(actor),
         )
+
+
+def _who(actor: Actor) -> str:
+    """Who did it, without the machine and the tools, which are nobody else's business."""
+    if actor.kind != "user":
+        return "An operator"
+    user = db.session.get(User, int(actor.name.removeprefix("user:")))
+    return user.email if user and user.email else "An administrator"
+
+
+def tell_of_address(
+    app: Flask, *, user_id: int, before: str, correlation: str, **_extra: Any
+) -> None:
+    """Tell the old address that it is none of this account any more: it may have been stolen."""
+    user = db.session.get_one(User, user_id)
+    _gather(correlation, user, "email_changed", "Your address was changed", recipient=before)
+
+
+def tell_of_factor(
+    app: Flask, *, user_id: int, method: str | None, correlation: str, **_extra: Any
+) -> None:
+    """Tell somebody that signing in asks for something else now."""
+    user = db.session.get_one(User, user_id)
+    if user.email:
+        subject = "Two-factor authentication was changed"
+        _gather(correlation, user, "factor_changed", subject, is_set=method is not None)
 
 
 def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
@@ -74,11 +102,18 @@ def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
         mail.keep(messages)
 
 
-def _gather(correlation: str, user: User, kind: str, subject: str, **context: Any) -> None:
+def _gather(
+    correlation: str,
+    user: User,
+    kind: str,
+    subject: str,
+    *,
+    recipient: str | None = None,
+    **context: Any,
+) -> None:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
-    _gathered[correlation].append(
-        Message(kind, user.email or "", f"{_app_name()}: {subject}", body, user.id)
-    )
+    to = recipient or user.email or ""
+    _gathered[correlation].append(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
 
 
 def _app_name() -> str:

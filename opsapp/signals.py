@@ -27,6 +27,15 @@ user_updated = _signals.signal(
     "user-updated",
     doc="E-mail, username, password, active state or means of sign-in changed. ``user_id``.",
 )
+user_email_changed = _signals.signal(
+    "user-email-changed",
+    doc="An account has another address. ``user_id``, ``before`` (the old address).",
+)
+second_factor_changed = _signals.signal(
+    "second-factor-changed",
+    doc="Two-factor authentication was set up, changed or removed. ``user_id``, ``method``"
+    " (``authenticator``, or None where it was removed).",
+)
 user_deactivated = _signals.signal(
     "user-deactivated",
     doc="An account may no longer sign in, and its sessions have ended. ``user_id``.",

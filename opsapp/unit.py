@@ -21,7 +21,7 @@ from sqlalchemy import orm as so
 
 from . import clock, invariants, ledger, signals, text
 from .actors import Actor
-from .engine import explained
+from .engine import BOOKKEEPING, explained
 from .errors import Busy, NotReady, OpsError, TimedOut
 from .extensions import db, this_app
 from .ledger import Recorded, Values
@@ -188,11 +188,13 @@ class Unit(AbstractContextManager["Unit"]):
 def bookkeeping() -> Iterator[so.Session]:
     """A short transaction for what the audit does not hold: log-ins, sessions' use, mail.
 
-    It has a session of its own, so it neither sees nor ends the transaction of a
-    request, and takes no gate; never enter it inside of a unit, which it would
-    wait for. It may count failed log-ins, and may not change what an account is.
+    It has a session and connections of its own, so it neither sees nor ends the
+    transaction of a request, and takes no gate; never enter it inside of a unit,
+    which it would wait for. It may count failed log-ins, and may not change what
+    an account is.
     """
-    with so.Session(db.engine.execution_options(writing=True)) as session, session.begin():
+    own = db.engines[BOOKKEEPING].execution_options(writing=True)
+    with so.Session(own) as session, session.begin():
         yield session
 
 

@@ -9,33 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from processes import ended, start, start_work
+from processes import ended, gate_held, start, start_work, until
 from support import FLASK, Cli, Database, Result, in_process
 
 SEED = 20_261
 """Decides when each process is killed; another seed is another set of moments."""
 KILLS = 15
-PATIENCE = 60
-"""Seconds after which something that was waited for is taken to never come."""
 KILLED = -signal.SIGKILL
 
 
 # --- processes ---------------------------------------------------------------
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Return once ``condition`` holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{condition} never held"
-        time.sleep(0.005)
 
 
 def dice(*names: object) -> random.Random:
@@ -163,7 +150,8 @@ def die_at_each_statement(*_: str) -> None:
     from opsapp.services import grants, roles, users
     from opsapp.unit import Unit
 
-    app = opsapp.create_app()
+    # The notices are written after the commit, when there is nothing left to undo.
+    app = opsapp.create_app({"OPSAPP_NOTICES": False})
 
     def change(name: str, last: int) -> None:
         passed = 0
@@ -279,28 +267,6 @@ def test_kill_init_at_a_statement_leaves_nothing_to_mend(
 
 
 # --- stopped, or kept waiting, at the gate -----------------------------------
-
-
-@contextmanager
-def gate_held(database: Database) -> Iterator[sa.Connection]:
-    """Hold what every writing unit takes first."""
-    engine = sa.create_engine(
-        database.url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
-    hold = (
-        ["BEGIN IMMEDIATE"]
-        if database.is_sqlite
-        else ["BEGIN", "SELECT * FROM audit_head FOR UPDATE"]
-    )
-    with engine.connect() as connection:
-        for statement in hold:
-            connection.exec_driver_sql(statement)
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(sa.exc.DBAPIError):  # The test let go of it.
-                connection.exec_driver_sql("ROLLBACK")
-    engine.dispose()
 
 
 def waits(database: Database, process: subprocess.Popen[str]) -> bool:

@@ -8,10 +8,14 @@ what its live grants allow, less what its token leaves out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
+from datetime import datetime
 
+import sqlalchemy as sa
+
+from .. import clock
 from ..errors import Refused
 from ..extensions import db
-from ..models import Role, User
+from ..models import Grant, Role, User
 from ..models.roles import EveryPermission
 from ..powers import Powers
 from ..unit import Unit
@@ -22,18 +26,39 @@ def held_by(powers: Powers) -> Set[str]:
     user = db.session.get(User, powers.user_id)
     if user is None or not user.active:
         return frozenset()
-    held = permissions_of(user)
-    if powers.scope is None:
+    return _within(powers.scope, permissions_of(user))
+
+
+def _within(scope: frozenset[str] | None, held: Set[str]) -> Set[str]:
+    """What is held, less what the token leaves out."""
+    if scope is None:
         return held
-    return powers.scope if isinstance(held, EveryPermission) else held & powers.scope
+    return scope if isinstance(held, EveryPermission) else held & scope
 
 
 def permissions_of(user: User) -> Set[str]:
     """What the account's live grants allow."""
-    sets = [role.get_permissions() for role in user.roles]
+    return _together(user.roles)
+
+
+def _together(roles: Iterable[Role]) -> Set[str]:
+    sets = [role.get_permissions() for role in roles]
     if any(isinstance(held, EveryPermission) for held in sets):
         return EveryPermission()
     return frozenset().union(*sets)
+
+
+def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
+    """The permissions that count now and still will at ``until``; None is for ever."""
+    lasts: sa.ColumnElement[bool] = Grant.valid_until.is_(None)
+    if until is not None:
+        lasts = sa.or_(lasts, Grant.valid_until >= until)
+    lasting = (
+        sa.select(Role)
+        .join(Grant, Grant.role_id == Role.id)
+        .where(Grant.user_id == powers.user_id, Grant.is_live(), Role.deleted_at.is_(None), lasts)
+    )
+    return _within(powers.scope, _together(db.session.scalars(lasting)))
 
 
 def lacks(needed: Set[str], held: Set[str]) -> list[str]:
@@ -52,15 +77,20 @@ def require(permission: str, unit: Unit) -> None:
         raise Refused(f"that needs the permission {permission}")
 
 
-def may_give(role: Role, unit: Unit) -> None:
-    """Refuse to hand out what one does not hold, as Kubernetes does.
+def may_give(role: Role, until: datetime | None, unit: Unit) -> None:
+    """Refuse to hand out what one does not hold, as Kubernetes does, or not for so long.
 
+    :param until: when it shall end; None is never.
     :raises Refused: names what is missing.
     """
     if unit.powers is None:
         return
-    if missing := lacks(role.get_permissions(), held_by(unit.powers)):
+    needed = role.get_permissions()
+    if missing := lacks(needed, held_by(unit.powers)):
         raise Refused(f"role {role.name} holds {', '.join(missing)}, which you do not")
+    if missing := lacks(needed, _held_until(unit.powers, until)):
+        end = f"until {clock.rfc3339(until)}" if until else "for ever"
+        raise Refused(f"you do not hold {', '.join(missing)} {end} yourself")
 
 
 def may_allow(permissions: Iterable[str], unit: Unit) -> None:
@@ -77,11 +107,21 @@ def may_allow(permissions: Iterable[str], unit: Unit) -> None:
 def may_change(user: User, unit: Unit) -> None:
     """Refuse to change an account that may do more than whoever changes it.
 
-    Whoever could change an administrator's address could become one by mail.
+    Whoever could change an administrator's address could become one by mail. A
+    token that leaves something out may do less than its own account, too.
 
     :raises Refused: names what is missing.
     """
-    if unit.powers is None or unit.powers.user_id == user.id:
+    if unit.powers is None:
         return
     if missing := lacks(permissions_of(user), held_by(unit.powers)):
         raise Refused(f"user {user.id} holds {', '.join(missing)}, which you do not")
+
+
+def may_move(user: User, unit: Unit) -> None:
+    """Refuse a token to change its own account's address: by mail it would outlive its end.
+
+    :raises Refused: it is a token of this account.
+    """
+    if unit.powers is not None and unit.powers.user_id == user.id and unit.actor.token:
+        raise Refused("a token may not change its own account's e-mail; sign in to do that")

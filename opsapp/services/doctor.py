@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from ..extensions import db
 from ..ledger import other_revision, read_head, refuse_other_owner
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
-from . import database, verification
+from . import database, mail, verification
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
 FREE_BYTES = 200 * 1024 * 1024
+MAIL_LATE = timedelta(hours=1)
 HIDDEN = "•••"
 
 Finding = dict[str, Any]
@@ -67,6 +69,7 @@ def check_settings() -> Iterator[Finding]:
     for one in config.SETTINGS:
         if one.name.startswith(("SECRET", "SECURITY")) or one.name == "OPSAPP_AUDIT_KEY":
             yield _check_secret(one.name)
+    yield _tried("setting OPSAPP_URL", _check_url)
     yield from _check_modes(config.instance_folder())
 
 
@@ -78,6 +81,16 @@ def _check_secret(name: str) -> Finding:
     source = _source(name)
     says = f"set, from the {source}" if source != "default" else "generated for development"
     return finding(f"setting {name}", "ok", says)
+
+
+def _check_url() -> Finding:
+    check, url = "setting OPSAPP_URL", config.url()
+    if url:
+        return finding(check, "ok", url)
+    if config.environment() == config.DEVELOPMENT:
+        return finding(check, "ok", "not set; development does without")
+    says = "not set: the web part does not start, and mail has no links"
+    return finding(check, "warn", says, "OPSAPP_URL=https://ops.example.com")
 
 
 def _check_modes(folder: Path) -> Iterator[Finding]:
@@ -195,6 +208,22 @@ def _check_clock() -> Finding:
     return finding("clock", "warn", f"{skew:.1f} s from the database's", "run an NTP client")
 
 
+def _check_mail() -> Finding:
+    count, since = mail.waiting_since()
+    if not mail.is_configured():
+        state = "fail" if count else "warn"
+        says = f"MAIL_SERVER is not set; {_messages(count)}"
+        return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
+    if since is not None and clock.now() - since > MAIL_LATE:
+        says = f"{_messages(count)}, the oldest since {clock.rfc3339(since)}"
+        return finding("mail", "warn", says, "flask mail send-pending every few minutes")
+    return finding("mail", "ok", _messages(count))
+
+
+def _messages(count: int) -> str:
+    return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
+
+
 def _check_disk() -> Finding:
     folder = Path(current_app.instance_path)
     while not folder.exists():
@@ -226,6 +255,7 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "administrator": _check_administrator,
     "grants": _check_grants,
     "audit": _check_audit,
+    "mail": _check_mail,
     "clock": _check_clock,
     "disk": _check_disk,
     "durability": _check_durability,

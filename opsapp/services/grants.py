@@ -151,14 +151,16 @@ def _answer(grant: Grant, changed: bool) -> Record:
 def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple[Grant, bool]:
     """The live grant of ``role`` to ``user`` that ends at ``until``; whether it is new.
 
-    :raises Refused: the role may do what whoever gives it may not.
+    :raises Refused: the role may do what whoever gives it may not, or not for so long.
     """
     authority.require("roles:grant", unit)
-    authority.may_give(role, unit)
+    authority.may_give(role, until, unit)
     now = clock.now()
     present = _open(role, user)
     if present is not None and present.valid_until == until:
         return present, False
+    if present is not None:
+        authority.may_change(user, unit)  # A nearer end takes something away.
     before = None
     if present is not None:
         over = present.valid_until is not None and present.valid_until <= now

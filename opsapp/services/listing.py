@@ -29,6 +29,7 @@ SORTS: dict[str, Any] = {
     "created": User.created_at,
     "seen": User.idle_since,
 }
+LONGEST_SEARCH = 320
 CHUNK = 500
 
 Record = dict[str, Any]
@@ -53,6 +54,7 @@ class Filter:
         """The conditions for a query.
 
         :raises NotFound: a role that is named does not exist.
+        :raises Invalid: what is searched for has a hostile character.
         """
         chosen = [_status(self.status)]
         if self.role:
@@ -60,7 +62,7 @@ class Filter:
         if self.without_role:
             chosen.append(~_holds(self.without_role))
         if self.search:
-            part = text.canonical(self.search)
+            part = text.canonical(text.checked(self.search, "search", longest=LONGEST_SEARCH))
             chosen.append(
                 User.email.contains(part, autoescape=True)
                 | User.username.contains(part, autoescape=True)

@@ -8,14 +8,16 @@ which accounts there are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import chain, clock, text
+from .. import chain, clock, locks, text
 from ..errors import Invalid
 from ..extensions import db
 from ..ledger import audit_key
@@ -29,6 +31,8 @@ LOCK = timedelta(minutes=15)
 LONGEST_LOCK = timedelta(hours=4)
 FORGOTTEN_AFTER = timedelta(hours=24)
 """Failures are counted together while no longer than this lies between them."""
+LONGEST_ROW = 200
+"""So many failures in a row are counted of a name that nobody has."""
 FAILURES_OF_ADDRESS = 30
 WINDOW = timedelta(minutes=15)
 
@@ -80,8 +84,10 @@ def take_turn(identity: str, user_id: int | None, client: Client) -> datetime | 
     with bookkeeping() as session:
         blocked = _blocked_address(session, client.ip, now)
         if blocked is None:
-            take = _turn_of_account if user_id else _turn_of_nobody
-            blocked = take(session, user_id or identity, now)
+            if user_id is None:
+                blocked = _turn_of_nobody(session, identity, client, now)
+            else:
+                blocked = _turn_of_account(session, user_id, now)
         if blocked is not None:
             _add(session, "locked", identity, user_id, client)
         return blocked
@@ -98,7 +104,7 @@ def _blocked_address(session: so.Session, ip: str | None, now: datetime) -> date
     return failed[-1] + WINDOW if len(failed) == FAILURES_OF_ADDRESS else None
 
 
-def _turn_of_account(session: so.Session, user_id: Any, now: datetime) -> datetime | None:
+def _turn_of_account(session: so.Session, user_id: int, now: datetime) -> datetime | None:
     columns = (User.failed_logins, User.failed_at, User.locked_until)
     failures, failed_at, locked = session.execute(
         sa.select(*columns).where(User.id == user_id).with_for_update()
@@ -118,13 +124,30 @@ def _turn_of_account(session: so.Session, user_id: Any, now: datetime) -> dateti
     return None
 
 
-def _turn_of_nobody(session: so.Session, identity: Any, now: datetime) -> datetime | None:
-    mine = (Login.identity == fingerprint(identity), Login.outcome == "unknown")
-    times = session.scalars(
-        sa.select(Login.at).where(*mine, Login.at > now - FORGOTTEN_AFTER).order_by(Login.at.desc())
+def _turn_of_nobody(
+    session: so.Session, identity: str, client: Client, now: datetime
+) -> datetime | None:
+    """The same for a name without an account, whose row is its failed log-ins."""
+    name = fingerprint(identity)
+    locks.queue_up(session.connection(), f"log-in {name}")
+    tries = session.scalars(
+        sa.select(Login.at)
+        .where(Login.identity == name, Login.outcome == "unknown")
+        .order_by(Login.id.desc())
+        .limit(LONGEST_ROW)
     ).all()
-    lock = locked_for(len(times))
-    return times[0] + lock if lock and times[0] + lock > now else None
+    lock = locked_for(_in_a_row(tries, now))
+    if lock and tries[0] + lock > now:
+        return tries[0] + lock
+    _add(session, "unknown", identity, None, client)
+    return None
+
+
+def _in_a_row(tries: Sequence[datetime], now: datetime) -> int:
+    """How many of these, the newest first, have no longer pause after them than is counted."""
+    after = [now, *tries]
+    pairs = zip(tries, after, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[1] - pair[0] <= FORGOTTEN_AFTER, pairs))
 
 
 def _set(session: so.Session, user_id: int, **columns: Any) -> None:

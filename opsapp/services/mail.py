@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
+from sqlalchemy import orm as so
 
 from .. import clock, config, sealing, text
 from ..extensions import db, this_app
@@ -47,9 +48,15 @@ class Message:
     user_id: int | None = None
 
 
-def keep(messages: Iterable[Message]) -> None:
-    """Write messages into the outbox; the door then sends what :func:`take_kept` names."""
+def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
+    """Write messages into the outbox; the door then sends what :func:`take_kept` names.
+
+    :param at_most_every: leave out what its account was sent of the same kind so lately.
+    """
     with bookkeeping() as session:
+        if at_most_every:
+            since = clock.now() - at_most_every
+            messages = [one for one in messages if not _was_written(session, one, since)]
         rows = [
             MailMessage(
                 user_id=message.user_id,
@@ -63,6 +70,12 @@ def keep(messages: Iterable[Message]) -> None:
         session.add_all(rows)
         session.flush()
         _kept.set((*_kept.get(), *(row.id for row in rows)))
+
+
+def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
+    same = (MailMessage.user_id == message.user_id, MailMessage.kind == message.kind)
+    lately = sa.select(MailMessage.id).where(*same, MailMessage.created_at > since)
+    return session.scalar(lately.limit(1)) is not None
 
 
 def is_configured() -> bool:
@@ -105,7 +118,9 @@ def _send(id: int) -> Record:
         return {"id": id, "state": "waiting"}
     error = _deliver(message)
     with bookkeeping() as session:
-        stored = session.get_one(MailMessage, id)
+        stored = session.get(MailMessage, id)
+        if stored is None:  # Its account was erased meanwhile, and all its mail with it.
+            return {**record(message), "state": "given up", "next_at": None}
         stored.error = error and text.safe(error)[:255]
         if error is None:
             # What was sent may hold a link that signs somebody in; it is not kept.

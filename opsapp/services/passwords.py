@@ -67,8 +67,10 @@ def _flask_security() -> Security:
         from flask_security.core import Security
         from flask_security.datastore import SQLAlchemyUserDatastore
 
+        from .policy import Policy
+
         # Hashing asks nothing of the models, so they need not be Flask-Security's.
         datastore = SQLAlchemyUserDatastore(db, User, Role)  # type: ignore[arg-type]
-        Security(app, datastore, register_blueprint=False)
+        Security(app, datastore, register_blueprint=False, password_util_cls=Policy)
     security: Security = app.extensions["security"]
     return security

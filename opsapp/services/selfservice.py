@@ -55,10 +55,10 @@ def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit
         before = {"two_factor": user.tf_primary_method}
         user.tf_primary_method = method
         user.tf_totp_secret = seed or user.tf_totp_secret
-        user.tf_last_counter = None
         user.end_sessions()
         unit.record("user:factor:set", user.reference, before=before, after={"two_factor": method})
         unit.announce(signals.user_updated, user_id=user.id)
+        unit.announce(signals.second_factor_changed, user_id=user.id, method=method)
         return True
 
 
@@ -73,6 +73,7 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
         user.end_sessions()
         unit.record("user:factor:remove", user.reference, before=before)
         unit.announce(signals.user_updated, user_id=user.id)
+        unit.announce(signals.second_factor_changed, user_id=user.id, method=None)
         return True
 
 

@@ -81,11 +81,16 @@ def see(found: UserSession) -> None:
 
 def carry_over(key: str, user: User) -> None:
     """Let one session go on after its account's sessions were ended: it made the change."""
+    user_id, uniquifier = user.id, user.fs_uniquifier
     with bookkeeping() as session:
         session.execute(
             sa.update(UserSession)
-            .where(UserSession.key == fingerprint(key), UserSession.user_id == user.id)
-            .values(uniquifier=user.fs_uniquifier)
+            .where(
+                UserSession.key == fingerprint(key),
+                UserSession.user_id == user_id,
+                UserSession.ended_at.is_(None),
+            )
+            .values(uniquifier=uniquifier)
         )
 
 

@@ -158,6 +158,8 @@ def reset_access(reference: str, *, unit: Unit) -> Record:
             user.end_sessions()
             unit.record("user:access:reset", user.reference, before=before, after=after)
             unit.announce(signals.user_updated, user_id=user.id)
+            if before["two_factor"]:
+                unit.announce(signals.second_factor_changed, user_id=user.id, method=None)
         return user_record(user)
 
 

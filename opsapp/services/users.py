@@ -62,6 +62,8 @@ def clean_username(value: str) -> str:
     :raises Invalid: another character, its place named; or digits only, which is an id.
     """
     value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
+    if len(value) > LONGEST_USERNAME:  # One character may have become eighteen.
+        raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
     for position, character in enumerate(value, start=1):
         if not (character.isalnum() or character in "._-"):
             raise Invalid(f"username has {character!r} at position {position}")
@@ -303,6 +305,8 @@ def update(
         user = get_user(reference)
         authority.may_change(user, unit)
         if new := wanted.get("email"):
+            if new != user.email:
+                authority.may_move(user, unit)
             holder = find_user(new)
             if holder is not None and holder.id != user.id:
                 raise Conflict(f"e-mail {new} is taken by user {holder.id}")
@@ -321,6 +325,8 @@ def _rename(user: User, wanted: dict[str, str | None], unit: Unit) -> None:
     if "email" in before:
         # Sessions opened under the old address end with it.
         user.end_sessions()
+        old = before["email"]
+        unit.announce(signals.user_email_changed, user_id=user.id, before=old)
     unit.record("user:account:update", user.reference, before=before, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from flask import request
+from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
 from ..actors import Actor
+from ..errors import OpsError
 from ..models import ApiToken, User
 from ..powers import Powers
 from ..services.logins import Client
 from ..unit import Unit
 from .headers import correlation
+
+log = logging.getLogger(__name__)
 
 REASON = "X-Reason"
 """The header that says why; kept in the audit."""
@@ -27,7 +34,17 @@ def _host() -> str:
 def client() -> Client:
     """Where the request comes from, with nothing in it that a terminal would obey."""
     agent = request.user_agent.string
-    return Client(ip=request.remote_addr, user_agent=text.safe(agent)[:200] or None)
+    # A proxy may pass on what no address is.
+    ip = text.safe(request.remote_addr or "")[:64]
+    return Client(ip=ip or None, user_agent=text.safe(agent)[:200] or None)
+
+
+def write_down_use(see: Callable[[Any], None], found: Any) -> None:
+    """Call ``see`` with a session or a token; when it was used is worth less than the answer."""
+    try:
+        see(found)
+    except (OpsError, SQLAlchemyError) as error:
+        log.warning("the use of %s was not written down: %s", type(found).__name__, error)
 
 
 def unit_of_self(user: User | None, *, reason: str | None = None) -> Unit:

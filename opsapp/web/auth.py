@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, Response, abort, g, request, session
-from flask_login import user_logged_out
-from flask_security import Security, user_authenticated
-from flask_security.utils import set_request_attr
+from flask import Flask, Response, abort, g, redirect, request, session, url_for
+from flask_login import current_user, user_logged_out
+from flask_security import Security, auth_required, user_authenticated
+from flask_security.utils import (
+    check_and_get_token_status,
+    set_request_attr,
+    validate_redirect_url,
+)
 from flask_wtf.csrf import CSRFProtect
-from sqlalchemy.exc import SQLAlchemyError
 
 from .. import clock, sealing, signals
-from ..errors import Busy, OpsError
+from ..errors import Busy
 from ..extensions import this_app
 from ..models import User
 from ..services import mail, sessions
+from ..services.policy import Policy
 from . import forms
-from .acting import client, unit_of_self
+from .acting import client, unit_of_self, write_down_use
 from .datastore import AuditedDatastore, keep_signed_in
 from .signing_in import OneTimeTotp, teach
 
@@ -31,6 +37,8 @@ csrf = CSRFProtect()
 HASHES_AT_ONCE = 4
 """Each takes 64 MiB and a processor."""
 HASH_SECONDS = 5
+POSTMAN = "opsapp-postman"
+"""The thread that sends mail."""
 FRESH = timedelta(minutes=15)
 """So long after the password was typed, what matters may be changed."""
 
@@ -81,6 +89,7 @@ def init_app(app: Flask) -> None:
         two_factor_verify_code_form=forms.CodeForm,
         mf_recovery_form=forms.RecoveryForm,
         mail_util_cls=forms.OutboxMail,
+        password_util_cls=Policy,
         totp_cls=OneTimeTotp,
     )
     # Pages for people; programs have the API and its tokens.
@@ -89,8 +98,12 @@ def init_app(app: Flask) -> None:
     security.login_manager.request_loader(None)
     user_authenticated.connect(open_session, app)
     user_logged_out.connect(end_session, app)
+    _ask_for_freshness(app)
+    app.extensions[POSTMAN] = ThreadPoolExecutor(max_workers=1, thread_name_prefix=POSTMAN)
+    app.before_request(check_request)
     app.before_request(take_hashing_turn)
     app.teardown_request(give_hashing_turn_back)
+    app.after_request(take_as_long_as_ever)
     app.after_request(send_mail_afterwards)
 
 
@@ -110,11 +123,7 @@ def load_user(uniquifier: str) -> User | None:
     set_request_attr("fs_authn_via", "session")
     set_request_attr("fs_paa", session.get("fs_paa", 0))
     g.session_id = found.id
-    try:
-        sessions.see(found)
-    except (OpsError, SQLAlchemyError) as error:
-        # When it was seen is worth less than the answer.
-        log.warning("the session's use was not written down: %s", error)
+    write_down_use(sessions.see, found)
     return found.user
 
 
@@ -140,22 +149,76 @@ def end_session(app: Flask, **_extra: Any) -> None:
         sessions.log_out(key)
 
 
+# --- what Flask-Security's pages leave open --------------------------------------
+
+
+def _ask_for_freshness(app: Flask) -> None:
+    """Pairing an app asks for a password typed lately; its last step must, as the first does."""
+    last_step = "security.two_factor_setup_validate"
+    asks = auth_required("session", within=lambda: FRESH, grace=lambda: FRESH)
+    app.view_functions[last_step] = asks(app.view_functions[last_step])
+
+
+def check_request() -> Any:
+    """Refuse what Flask-Security's pages would take and should not."""
+    if request.blueprint != "security":
+        return None
+    if request.is_json:
+        abort(415, "These are pages with forms; programs use the API under /api/.")
+    if not all(_is_ours(url) for url in request.values.getlist("next")):
+        abort(400, "This link would lead to another site.")
+    match request.endpoint:
+        case "security.two_factor_rescue":
+            abort(404)  # Recovery codes and `flask users reset-access` are the ways back in.
+        case "security.two_factor_token_validation":
+            # It would sign out whoever comes without having begun anything.
+            if current_user.is_authenticated and session.get("tf_state") != "validating_profile":
+                return redirect(url_for("account.show"))
+        case "security.two_factor_setup_validate":
+            token = (request.view_args or {})["token"]
+            _expired, _invalid, state = check_and_get_token_status(token, "tf_setup", FRESH)
+            # Who knows somebody else's link must not pair their own app with this account.
+            if state and state["totp_secret"] != session.get("tf_totp_secret"):
+                return redirect(url_for("security.two_factor_setup"))
+    return None
+
+
+def _is_ours(url: str) -> bool:
+    try:
+        # Browsers read a backslash as a slash: /\evil.example is another site.
+        return not url or ("\\" not in url and bool(validate_redirect_url(url)))
+    except ValueError:
+        return False
+
+
+ALIKE = frozenset({"security.forgot_password", "security.send_confirmation", "security.register"})
+"""The pages that find an account by what a stranger types, and must not tell."""
+ALIKE_SECONDS = 0.8
+"""So long their answer takes at least: more than the slowest of what they may have to do."""
+
+
+def take_as_long_as_ever(response: Response) -> Response:
+    """Answer at the same moment, whether there is such an account or not."""
+    if "alike_until" in g:
+        give_hashing_turn_back(None)
+        time.sleep(max(0.0, g.alike_until - time.monotonic()))
+    return response
+
+
 # --- around each request -------------------------------------------------------
 
 _hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
 
 def take_hashing_turn() -> None:
-    """Let only so many passwords be hashed at once, and take forms only.
+    """Let only so many passwords be hashed at once.
 
     :raises Busy: others hash, and have not finished in time.
     """
-    if request.endpoint == "security.two_factor_rescue":
-        abort(404)  # Recovery codes and `flask users reset-access` are the ways back in.
     if request.blueprint != "security" or request.method != "POST":
         return
-    if request.is_json:
-        abort(415, "These are pages with forms; programs use the API under /api/.")
+    if request.endpoint in ALIKE:
+        g.alike_until = time.monotonic() + ALIKE_SECONDS
     if not _hashing.acquire(timeout=HASH_SECONDS):
         raise Busy("too many people sign in at once")
     g.is_hashing = True
@@ -168,13 +231,18 @@ def give_hashing_turn_back(_error: BaseException | None) -> None:
 
 
 def send_mail_afterwards(response: Response) -> Response:
-    """Send what this request wrote once its answer is out: nobody waits for a mail server."""
+    """Send what this request wrote, in a thread: nobody waits for a mail server."""
     if ids := mail.take_kept():
         app = this_app()
-
-        def send() -> None:
-            with app.app_context():
-                mail.send(ids)
-
-        response.call_on_close(send)
+        postman: Executor = app.extensions[POSTMAN]
+        response.call_on_close(lambda: postman.submit(_send, app, ids))
     return response
+
+
+def _send(app: Flask, ids: tuple[int, ...]) -> None:
+    try:
+        with app.app_context():
+            mail.send(ids)
+    except Exception:
+        # Nobody is left to tell; the messages wait for `flask mail send-pending`.
+        log.exception("mail waits")

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 from flask import request, session
+from flask_login import current_user
 from flask_security.datastore import SQLAlchemyUserDatastore
 
 from .. import text
@@ -130,6 +131,6 @@ def _reason() -> str | None:
 def keep_signed_in(user: User) -> None:
     """Let this browser's session outlive a change that ends all the others."""
     key = session.get("key")
-    if key and "_user_id" in session:
+    if key and current_user.is_authenticated and current_user.id == user.id:
         sessions.carry_over(key, user)
         session["_user_id"] = user.get_id()  # type: ignore[attr-defined]

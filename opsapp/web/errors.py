@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import (
     HTTPException,
     InternalServerError,
+    SecurityError,
     UnprocessableEntity,
     default_exceptions,
 )
@@ -101,6 +102,9 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
     }
     if wants_json():
         response = jsonify({**record, **({"fields": fields} if fields else {})})
+    elif isinstance(request.routing_exception, SecurityError):
+        # The host's name is none, so no page of ours can link to another.
+        response = Response(f"{status} {record['error']}\n", mimetype="text/plain")
     else:
         response = Response(render_template("error.html", **record), mimetype="text/html")
     response.status_code = status

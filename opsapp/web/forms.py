@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Any
 
+from flask import current_app, request
 from flask_login import current_user
 from flask_security.forms import (
     ChangePasswordForm,
@@ -23,6 +25,10 @@ from ..models import User
 from ..services import logins, lookup, mail, users
 from ..services.mail import Message
 from .acting import client
+
+TELLS = frozenset({"change_notice", "reset_notice"})
+"""Mail that tells what has happened; all other mail can be asked for by anybody."""
+ASKED_EVERY = timedelta(minutes=5)
 
 
 class Braked:
@@ -67,10 +73,8 @@ class SignInForm(Braked, LoginForm):
         return valid
 
     def _outcome(self) -> str | None:
-        """Why nobody is signed in; None where Flask-Security has said so already."""
-        if self.user is None:
-            return "unknown"
-        if not self.user_authenticated:
+        """Why nobody is signed in; None where that is written down already."""
+        if self.user is None or not self.user_authenticated:
             return None
         return "unconfirmed" if self.requires_confirmation else "inactive"
 
@@ -153,4 +157,9 @@ class OutboxMail(MailUtil):
         user = kwargs.get("user")
         kind = str(template).rsplit("/", 1)[-1]
         user_id = user.id if user is not None else None
-        mail.keep([Message(kind, str(recipient), str(subject), body or "", user_id)])
+        url = current_app.config["OPSAPP_URL"]
+        if url and body:
+            # Flask-Security's links are of the host, port and scheme that were asked for.
+            body = body.replace(request.host_url, f"{url}/")
+        message = Message(kind, str(recipient), str(subject), body or "", user_id)
+        mail.keep([message], at_most_every=timedelta(0) if kind in TELLS else ASKED_EVERY)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, abort, current_app, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.sansio.utils import host_is_trusted
 
 from ..config import DEVELOPMENT
 from ..errors import NotReady
@@ -28,45 +28,51 @@ POLICY = {
 STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
 LARGEST_BODY = 256 * 1024
 """Bytes; no form or document of ours comes near it."""
-_ID = re.compile(r"[A-Za-z0-9._-]{8,36}")
 
 
 def init_app(app: Flask) -> None:
     """Bound requests, number them, and harden responses."""
     outside = app.config["OPSAPP_ENV"] != DEVELOPMENT
-    app.config.setdefault("MAX_CONTENT_LENGTH", LARGEST_BODY)
+    if app.config["MAX_CONTENT_LENGTH"] is None:
+        app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.config.update(
         SESSION_COOKIE_NAME="opsapp_session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=outside,
     )
-    _know_our_name(app, outside)
+    if outside and not app.config["OPSAPP_URL"]:
+        raise NotReady(
+            f"OPSAPP_URL is not set, and OPSAPP_ENV is {app.config['OPSAPP_ENV']}",
+            hint="OPSAPP_URL=https://ops.example.com",
+        )
     if proxies := app.config["OPSAPP_PROXIES"]:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
         )
     app.before_request(number)
+    app.before_request(know_our_name)
     app.after_request(harden)
 
 
-def _know_our_name(app: Flask, outside: bool) -> None:
-    """Answer to our own host name only: else a link in a mail could lead to somebody else's."""
-    url = app.config["OPSAPP_URL"]
-    if url:
-        app.config.setdefault("TRUSTED_HOSTS", [urlsplit(url).hostname])
-        app.config["PREFERRED_URL_SCHEME"] = urlsplit(url).scheme
-    elif outside:
-        raise NotReady(
-            f"OPSAPP_URL is not set, and OPSAPP_ENV is {app.config['OPSAPP_ENV']}",
-            hint="OPSAPP_URL=https://ops.example.com",
-        )
-
-
 def number() -> None:
-    """Give the request the id under which the log and the audit know it."""
-    given = request.headers.get("X-Request-ID", "")
-    g.correlation = given if _ID.fullmatch(given) else str(uuid4())
+    """Give the request the id under which the log and the audit know it.
+
+    Never the client's: it could take one that the audit has already.
+    """
+    g.correlation = str(uuid4())
+
+
+def know_our_name() -> None:
+    """Answer to the host name of ``OPSAPP_URL`` only. A load balancer may ask by address.
+
+    :raises BadRequest: the request is for another.
+    """
+    url = current_app.config["OPSAPP_URL"]
+    if not url or request.blueprint == "health":
+        return
+    if not host_is_trusted(request.host, [str(urlsplit(url).hostname)]):
+        abort(400, "This application has another host name.")
 
 
 def correlation() -> str:

@@ -24,6 +24,8 @@ SIGN_IN = parse_many("20 per minute; 200 per hour")
 """Of one address, POSTs to the sign-in pages; the lock-out counts accounts."""
 API = [parse("600 per minute")]
 """Of one token, browser or address."""
+FAILED = [parse("60 per minute")]
+"""Of one address, calls of the API without a session or a token that works."""
 _EXTENSION = "opsapp-limits"
 
 
@@ -47,6 +49,17 @@ def count() -> None:
         _count(SIGN_IN, "sign-in", request.remote_addr or "")
     elif request.path.startswith("/api/"):
         _count(API, "api", _caller())
+
+
+def count_failure() -> None:
+    """Count a call by nobody: another made-up token each time must not be a new start.
+
+    Whoever has a token that works is let through, also from the same address.
+
+    :raises TooManyRequests: there were too many.
+    """
+    if current_app.config.get("RATELIMIT_ENABLED", True):
+        _count(FAILED, "failed", request.remote_addr or "")
 
 
 def _caller() -> str:

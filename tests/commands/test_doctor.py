@@ -13,6 +13,7 @@ CHECKS = [
     "setting SECRET_KEY",
     "setting SECURITY_PASSWORD_SALT",
     "setting OPSAPP_AUDIT_KEY",
+    "setting OPSAPP_URL",
     "file modes",
     "database",
     "migrations",
@@ -20,6 +21,7 @@ CHECKS = [
     "administrator",
     "grants",
     "audit",
+    "mail",
     "clock",
     "disk",
     "durability",
@@ -81,6 +83,45 @@ def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: s
     found = cli("doctor", "--format", "json")
     assert findings(found) == {
         "grants": ("warn", "1 past their end and unmarked", "flask roles expire")
+    }
+
+
+def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) -> None:
+    database.execute(
+        "UPDATE mail_messages SET created_at = :at, next_at = :at, sent_at = NULL",
+        at="2026-01-01 00:00:00.000000",
+    )
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "mail": (
+            "warn",
+            "2 messages wait, the oldest since 2026-01-01T00:00:00Z",
+            "flask mail send-pending every few minutes",
+        )
+    }
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_doctor_misses_what_mail_and_pages_need_outside_development(
+    cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_ENV", "staging")
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY"):
+        file = database.instance / "secrets" / name.lower()
+        monkeypatch.setenv(f"{name}_FILE", str(file))
+    database.execute("UPDATE audit_head SET environment = 'staging'")
+    found = findings(cli("doctor", "--format", "json"))
+    assert found == {
+        "setting OPSAPP_URL": (
+            "warn",
+            "not set: the web part does not start, and mail has no links",
+            "OPSAPP_URL=https://ops.example.com",
+        ),
+        "mail": (
+            "warn",
+            "MAIL_SERVER is not set; no messages wait",
+            "set MAIL_SERVER, then flask mail send-pending",
+        ),
     }
 
 

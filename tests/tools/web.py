@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,12 +13,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from passlib.totp import TOTP
 from werkzeug.test import TestResponse
 
 import opsapp
 from opsapp import clock
 from opsapp.services import mail, tokens
 from opsapp.services import users as user_service
+from opsapp.web import auth
 from support import PASSWORD, Database, a_unit, close_connections
 
 NO_LIMITS = {"RATELIMIT_ENABLED": False}
@@ -39,6 +42,7 @@ class Browser:
         data = {**form, "csrf_token": csrf_token(page)}
         with self.client.post(path, data=data) as response:  # Closed: then its mail is sent.
             response.get_data()
+        settle(self.client.application)
         return response
 
     def sign_in(self, name: str, password: str = PASSWORD) -> TestResponse:
@@ -59,10 +63,40 @@ class Browser:
         return thief
 
 
+def settle(app: Flask) -> None:
+    """Wait until the mail of the requests before is sent."""
+    if isinstance(app, Flask):  # Else it is a server's, which sends it on its own.
+        app.extensions[auth.POSTMAN].submit(int).result()
+
+
 def csrf_token(page: TestResponse) -> str:
     found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
     assert found, (page.status_code, page.headers.get("Location"), page.text[:500])
     return found[1]
+
+
+def seed_on(page: TestResponse) -> TOTP:
+    """The authenticator app, once it has read the page."""
+    found = re.search(r'id="authr-key"[^>]*>([A-Z2-7\- ]+)<', page.text)
+    assert found, page.text
+    return TOTP(found[1].replace("-", "").replace(" ", ""))
+
+
+def code_of(totp: TOTP, ahead: int = 0) -> str:
+    """The code that the app shows, so many steps from now."""
+    return str(totp.generate(time.time() + 30 * ahead).token)
+
+
+def set_up(browser: Browser) -> TOTP:
+    """Set up the second factor of who is signed in."""
+    page = browser.post("/tf-setup", {"setup": "authenticator"})
+    totp = seed_on(page)
+    action = re.search(r'action="(/tf-setup/[^"]+)"', page.text)
+    assert action
+    form = {"code": code_of(totp), "csrf_token": csrf_token(page)}
+    with browser.client.post(action[1], data=form) as answer:
+        assert answer.status_code == 302, answer.text
+    return totp
 
 
 class Program:
@@ -113,6 +147,7 @@ class Site:
 
     def mail_to(self, recipient: str) -> list[str]:
         """What was mailed to an address in development, the oldest first."""
+        settle(self.app)
         folder = self.app.config["MAIL_FILE_PATH"]
         from email import message_from_bytes
         from pathlib import Path
@@ -135,6 +170,7 @@ def site(
     for name, value in database.environ.items():
         if name.startswith("OPSAPP_"):
             monkeypatch.setenv(name, value)
+    monkeypatch.setattr(auth, "ALIKE_SECONDS", 0)  # Nobody measures here.
     app = opsapp.create_app({**NO_LIMITS, **(settings or {})})
     try:
         yield Site(app)

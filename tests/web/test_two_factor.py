@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
-from passlib.totp import TOTP
 from werkzeug.test import TestResponse
 
 from opsapp.services import roles, signin
 from support import Cli, Database, a_unit
-from web import Browser, Site, csrf_token, last_events, site
-
-
-def seed_on(page: TestResponse) -> TOTP:
-    """The authenticator app, once it has read the page."""
-    found = re.search(r'id="authr-key"[^>]*>([A-Z2-7\- ]+)<', page.text)
-    assert found, page.text
-    return TOTP(found[1].replace("-", "").replace(" ", ""))
-
-
-def code_of(totp: TOTP, ahead: int = 0) -> str:
-    """The code that the app shows, so many steps from now."""
-    return str(totp.generate(time.time() + 30 * ahead).token)
-
-
-def set_up(browser: Browser) -> TOTP:
-    """Set up the second factor of who is signed in."""
-    page = browser.post("/tf-setup", {"setup": "authenticator"})
-    totp = seed_on(page)
-    action = re.search(r'action="(/tf-setup/[^"]+)"', page.text)
-    assert action
-    form = {"code": code_of(totp), "csrf_token": csrf_token(page)}
-    answer = browser.client.post(action[1], data=form)
-    assert answer.status_code == 302, answer.text
-    return totp
+from web import Browser, Site, code_of, csrf_token, last_events, seed_on, set_up, site
 
 
 def enter(browser: Browser, code: str) -> TestResponse:

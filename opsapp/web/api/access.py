@@ -18,7 +18,8 @@ from ...models import ApiToken, User
 from ...powers import Powers
 from ...services import authority, tokens
 from ...unit import Unit
-from ..acting import unit_of_api
+from .. import limits
+from ..acting import unit_of_api, write_down_use
 from ..auth import FRESH, csrf
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -45,7 +46,11 @@ def caller() -> Caller:
     :raises Unauthorized: nobody is signed in, or the token does not work (any more).
     """
     if "caller" not in g:
-        g.caller = _by_token() if "Authorization" in request.headers else _by_session()
+        try:
+            g.caller = _by_token() if "Authorization" in request.headers else _by_session()
+        except Unauthorized:
+            limits.count_failure()
+            raise
     found: Caller = g.caller
     return found
 
@@ -55,7 +60,7 @@ def _by_token() -> Caller:
     found = tokens.find_live(value.strip()) if kind.lower() == "bearer" else None
     if found is None:
         raise _unauthorized("This token does not work.")
-    tokens.see(found)
+    write_down_use(tokens.see, found)
     return Caller(found.user, found)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from flask import Response, jsonify
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from ...models import Role
 from ...services import grants
 from ...services.lookup import get_user
 from ...services.roles import permissions_shown
 from .access import needs, unit
+from .blueprint import Blueprint
 from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles
 
 blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="Roles of accounts.")
@@ -26,7 +26,7 @@ class Grants(MethodView):
     @blueprint.response(200, GrantsAnswer)
     def get(self, id: int) -> Response:
         """List the grants of an account, past and present."""
-        return jsonify(grants=grants.history(str(get_user(str(id)).id)))
+        return jsonify(grants=grants.history(str(id)))
 
 
 @blueprint.route("/<int:id>/roles")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Response, jsonify
 from flask.views import MethodView
-from flask_smorest import Blueprint
 from flask_wtf.csrf import generate_csrf
 
 from ...models.roles import EveryPermission
 from ...services import authority
 from ...services.records import user_record
 from .access import caller
+from .blueprint import Blueprint
 from .schemas import MeAnswer
 
 blueprint = Blueprint("me", __name__, url_prefix="/api/me", description="Yourself.")

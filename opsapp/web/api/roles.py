@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Response, jsonify
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from ...services import roles
 from ...services.lookup import get_role
 from .access import needs
+from .blueprint import Blueprint
 from .schemas import RoleAnswer, RolesAnswer
 
 blueprint = Blueprint("roles", __name__, url_prefix="/api/roles", description="Roles.")

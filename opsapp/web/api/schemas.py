@@ -6,6 +6,7 @@ of the services as they are, the same as ``--format json``: their schemas docume
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
@@ -24,8 +25,19 @@ def _text(longest: int, says: str, **options: Any) -> fields.String:
     )
 
 
-def _moment(says: str, **options: Any) -> fields.AwareDateTime:
-    return fields.AwareDateTime(format="iso", metadata={"description": says}, **options)
+class Moment(fields.AwareDateTime):
+    """A moment with its zone, as UTC."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> datetime:
+        moment: datetime = super()._deserialize(value, attr, data, **options)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:  # The calendar's first and last days have no neighbour.
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
+
+
+def _moment(says: str, **options: Any) -> Moment:
+    return Moment(format="iso", metadata={"description": says}, **options)
 
 
 class Problem(ma.Schema):

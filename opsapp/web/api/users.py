@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Response, abort, jsonify, request, url_for
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from ...models import User
 from ...models.types import canonical_json
@@ -15,6 +14,7 @@ from ...services import listing, signin, users
 from ...services.lookup import get_user
 from ...services.records import user_record
 from .access import needs, unit
+from .blueprint import Blueprint
 from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")

@@ -1,0 +1,25 @@
+"""The password policy, as both starts of Flask-Security use it. Imported on first need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_security.password_util import PasswordUtil
+from flask_security.utils import password_length_validator
+
+LONGEST_JUDGED = 72
+"""Characters of which zxcvbn judges how hard they are to guess; it refuses to read more."""
+
+
+class Policy(PasswordUtil):
+    """Flask-Security's policy, that a long password does not break."""
+
+    def validate(
+        self, password: str, is_register: bool, **kwargs: Any
+    ) -> tuple[list[str] | None, str]:
+        """What is wrong with the password, if anything, and its normal form, which is hashed."""
+        normal = self.normalize(password)
+        problems = password_length_validator(normal)
+        if not problems:
+            problems, _ = super().validate(normal[:LONGEST_JUDGED], is_register, **kwargs)
+        return problems, normal

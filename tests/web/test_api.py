@@ -1,0 +1,408 @@
+"""The users API: what it takes, gives and refuses."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from opsapp import clock
+from opsapp.services import roles
+from support import Cli, Database, a_unit
+from web import Program, Site
+
+
+@pytest.fixture
+def api(web: Site) -> Program:
+    """A program that may do everything."""
+    return web.token("ada@example.com")
+
+
+def rows(database: Database) -> list[tuple[Any, ...]]:
+    """Everything that a refused request must leave alone."""
+    found = database.rows(
+        "SELECT id, email, username, active, fs_uniquifier FROM users ORDER BY id"
+    )
+    return found + database.rows("SELECT seq FROM audit_head")
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def test_list_gives_what_the_command_gives(api: Program, cli: Cli) -> None:
+    found = api("GET", "/api/users")
+    assert (found.status_code, found.json["next"]) == (200, None)
+    assert found.json["users"] == cli("users", "list", "--format", "json").json
+
+
+def test_list_comes_in_pages(web: Site, api: Program) -> None:
+    for number in range(5):
+        web.make(f"user{number}@example.com", password=None)
+    path, seen = "/api/users?limit=2&search=user&sort=email&descending=true", []
+    while path:
+        page = api("GET", path).json
+        seen += [user["email"] for user in page["users"]]
+        path = page["next"]
+    assert seen == [f"user{number}@example.com" for number in (4, 3, 2, 1, 0)]
+
+
+def test_list_is_filtered(web: Site, api: Program) -> None:
+    web.make("bob@example.com", password=None)
+    for query, found in (
+        ("role=admin", ["ada@example.com"]),
+        ("without_role=admin", ["bob@example.com"]),
+        ("never_logged_in=true&search=BOB", ["bob@example.com"]),
+        ("status=inactive", []),
+        ("created_since=2020-01-01T00:00:00Z&sort=id&descending=1&limit=1", ["bob@example.com"]),
+        ("created_until=2020-01-01T00:00:00%2B02:00", []),
+    ):
+        answer = api("GET", f"/api/users?{query}")
+        assert [user["email"] for user in answer.json["users"]] == found, query
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ("limit=0", 422, "limit"),
+        ("limit=501", 422, "limit"),
+        ("limit=x", 422, "limit"),
+        ("sort=password", 422, "sort"),
+        ("status=all", 422, "status"),
+        ("created_since=2020-01-01T00:00:00", 422, "created_since"),
+        ("after=99999999999", 422, "after"),
+        ("id=1", 422, "id"),
+        ("role=nothing", 404, None),
+        ("after=77", 404, None),
+    ],
+)
+def test_list_names_the_filter_that_is_wrong(
+    api: Program, query: str, status: int, field: str | None
+) -> None:
+    answer = api("GET", f"/api/users?{query}")
+    assert answer.status_code == status
+    if field:
+        assert list(answer.json["fields"]["query"]) == [field]
+        assert field in answer.json["message"]
+
+
+def test_show_says_when_nothing_has_changed(api: Program) -> None:
+    first = api("GET", "/api/users/1")
+    again = api("GET", "/api/users/1", headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+
+
+def test_nobody_is_not_found(api: Program) -> None:
+    for id in ("7", "0", "99999999999999999999"):
+        assert api("GET", f"/api/users/{id}").status_code == 404
+
+
+def test_me_tells_who_calls(web: Site) -> None:
+    found = web.token("ada@example.com", allow=["users:read", "roles:read"])("GET", "/api/me").json
+    assert found["user"]["email"] == "ada@example.com"
+    assert (found["permissions"], found["token"]) == (["roles:read", "users:read"], "test")
+    assert web.browser("ada@example.com").get("/api/me").json["permissions"] == ["*"]
+
+
+def test_roles_are_those_of_the_command(api: Program, cli: Cli) -> None:
+    assert api("GET", "/api/roles").json["roles"] == cli("roles", "list", "--format", "json").json
+    assert api("GET", "/api/roles/admin").json["permissions"] == ["*"]
+    assert api("GET", "/api/roles/nothing").status_code == 404
+
+
+# --- changing ----------------------------------------------------------------
+
+
+def test_create_is_audited_with_its_actor_reason_and_correlation(
+    api: Program, database: Database
+) -> None:
+    made = api(
+        "POST",
+        "/api/users",
+        json={"email": "Bob@Example.com", "username": "bob"},
+        # Its own number is no client's to choose.
+        headers={"X-Reason": "joins on Monday", "X-Request-ID": "request-0001"},
+    )
+    assert made.status_code == 201
+    assert made.headers["Location"] == "/api/users/2"
+    assert made.json["email"] == "bob@example.com"
+    columns = "action, actor, door, reason, correlation"
+    (event,) = database.rows(f"SELECT {columns} FROM audit_events ORDER BY seq DESC LIMIT 1")
+    actor = json.loads(event[1])
+    assert (event[0], *event[2:]) == (
+        "user:account:create",
+        "api",
+        "joins on Monday",
+        made.headers["X-Request-ID"],
+    )
+    assert len(event[4]) == 36
+    assert (actor["kind"], actor["name"], actor["token"]) == ("user", "user:1", "test")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "named"),
+    [
+        ({}, 422, "email"),
+        ({"email": "bob@example.com", "password": "secret"}, 422, "password"),
+        ({"email": "bob@example.com", "active": False}, 422, "active"),
+        ({"email": "bob@example.com", "id": 5}, 422, "id"),
+        ({"email": 5}, 422, "email"),
+        ({"email": "no address"}, 422, "e-mail"),
+        ({"email": "straße@example.com"}, 422, "e-mail"),
+        ({"email": "bob@example.com", "username": "b\u202eb"}, 422, "username"),
+        ({"email": "bob@example.com", "username": "12"}, 422, "username"),
+        ({"email": "ada@example.com"}, 409, "ada@example.com"),
+        ({"email": "bob@example.com", "role": "nothing"}, 404, "nothing"),
+        ([], 422, ""),
+        ("text", 422, ""),
+        (None, 422, ""),
+    ],
+)
+def test_create_names_what_is_wrong_and_changes_nothing(
+    api: Program, database: Database, body: Any, status: int, named: str
+) -> None:
+    before = rows(database)
+    answer = api("POST", "/api/users", json=body)
+    assert answer.status_code == status, answer.json
+    assert named in answer.json["message"]
+    assert set(answer.json) >= {"error", "message", "status_code", "correlation"}
+    assert rows(database) == before
+
+
+def test_malformed_json_is_400_and_a_form_is_422(api: Program) -> None:
+    for data in ("{", "\x00", '{"email": "a@example.com"', b"\xff\xfe"):
+        answer = api("POST", "/api/users", data=data, content_type="application/json")
+        assert answer.status_code == 400
+    assert api("POST", "/api/users", data={"email": "a@example.com"}).status_code == 422
+
+
+def test_large_body_is_413(api: Program) -> None:
+    answer = api("POST", "/api/users", json={"email": "a" * 300_000 + "@example.com"})
+    assert (answer.status_code, answer.json["status_code"]) == (413, 413)
+
+
+def test_hostile_reason_is_refused(api: Program, database: Database) -> None:
+    before = rows(database)
+    body = {"email": "bob@example.com"}
+    answer = api("POST", "/api/users", json=body, headers={"X-Reason": "a\x9bb"})
+    assert answer.status_code == 422
+    assert rows(database) == before
+
+
+def test_change_needs_the_version_it_is_about(web: Site, api: Program, database: Database) -> None:
+    web.make("bob@example.com")
+    stale = api("GET", "/api/users/2").headers["ETag"]
+    assert api("PATCH", "/api/users/2", json={"username": "bob"}).status_code == 428
+    changed = api("PATCH", "/api/users/2", json={"username": "bob"}, headers={"If-Match": stale})
+    assert (changed.status_code, changed.json["username"]) == (200, "bob")
+    before = rows(database)
+    for method, body in (("PATCH", {"username": "rob"}), ("DELETE", None)):
+        late = api(method, "/api/users/2", json=body, headers={"If-Match": stale})
+        assert late.status_code == 412
+    assert rows(database) == before
+    fresh = changed.headers["ETag"]
+    assert api("DELETE", "/api/users/2", headers={"If-Match": fresh}).status_code == 204
+    assert api("GET", "/api/users/2").status_code == 404
+
+
+def test_version_stands_while_an_account_is_only_seen(web: Site, api: Program) -> None:
+    web.make("bob@example.com")
+    before = api("GET", "/api/users/2").headers["ETag"]
+    web.browser("bob@example.com")
+    assert api("GET", "/api/users/2").headers["ETag"] == before
+
+
+def test_put_replaces_and_patch_keeps(web: Site, api: Program) -> None:
+    web.make("bob@example.com")
+    anything = {"If-Match": "*"}
+    whole = {"email": "rob@example.com", "username": "rob", "active": False}
+    answer = api("PUT", "/api/users/2", json=whole, headers=anything)
+    assert {name: answer.json[name] for name in ("email", "username", "status")} == {
+        "email": "rob@example.com",
+        "username": "rob",
+        "status": "inactive",
+    }
+    answer = api("PATCH", "/api/users/2", json={"active": True}, headers=anything)
+    assert (answer.json["username"], answer.json["status"]) == ("rob", "active")
+    answer = api("PATCH", "/api/users/2", json={"username": None}, headers=anything)
+    assert answer.json["username"] is None
+    assert api("PUT", "/api/users/2", json={"active": True}, headers=anything).status_code == 422
+
+
+def test_change_that_fails_in_part_is_undone_whole(
+    web: Site, api: Program, database: Database
+) -> None:
+    web.make("bob@example.com")
+    before = rows(database)
+    body = {"username": "lastadmin", "active": False}
+    answer = api("PATCH", "/api/users/1", json=body, headers={"If-Match": "*"})
+    assert answer.status_code == 403
+    assert "no active administrator" in answer.json["message"]
+    assert rows(database) == before
+
+
+def test_role_is_granted_for_a_while_and_revoked(web: Site, api: Program, cli: Cli) -> None:
+    web.make("bob@example.com")
+    cli("roles", "create", "support", "--allow", "users:read", check=True)
+    until = (clock.now() + timedelta(hours=8)).replace(microsecond=0)
+    body = {"valid_until": clock.rfc3339(until)}
+    first = api("PUT", "/api/users/2/roles/support", json=body)
+    again = api("PUT", "/api/users/2/roles/support", json=body)
+    assert (first.json["changed"], again.json["changed"]) == (True, False)
+    assert first.json["valid_until"] == clock.rfc3339(until)
+    held = api("GET", "/api/users/2/roles").json["roles"]
+    assert held == [{"name": "support", "permissions": ["users:read"]}]
+    gone = api("DELETE", "/api/users/2/roles/support")
+    assert (gone.status_code, gone.json["state"]) == (200, "revoked")
+    assert api("DELETE", "/api/users/2/roles/support").json["changed"] is False
+    history = api("GET", "/api/users/2/grants").json["grants"]
+    assert history == cli("roles", "history", "bob@example.com", "--format", "json").json
+
+
+@pytest.mark.parametrize(
+    "body", [{"valid_until": "2020-01-01T00:00:00Z"}, {"valid_until": "soon"}, {"until": None}]
+)
+def test_grant_with_a_wrong_end_is_refused(web: Site, api: Program, body: dict[str, Any]) -> None:
+    web.make("bob@example.com")
+    assert api("PUT", "/api/users/2/roles/admin", json=body).status_code == 422
+
+
+# --- nobody grants what they do not hold ---------------------------------------
+
+
+@pytest.fixture
+def office(web: Site) -> Site:
+    """Roles of different power, and an account for each."""
+    with web.inside():
+        for name, allowed in (
+            ("grantor", ["users:read", "users:write", "roles:read", "roles:grant"]),
+            ("reader", ["users:read"]),
+            ("auditor", ["audit:read"]),
+        ):
+            roles.create(name, allow=allowed, unit=a_unit())
+    web.make("grantor@example.com", role="grantor")
+    web.make("bob@example.com")
+    return web
+
+
+def test_nobody_grants_what_they_do_not_hold(office: Site, database: Database) -> None:
+    api = office.token("grantor@example.com")
+    assert api("PUT", "/api/users/3/roles/reader", json={}).status_code == 200
+    for role in ("auditor", "admin"):
+        answer = api("PUT", f"/api/users/3/roles/{role}", json={})
+        assert (answer.status_code, "which you do not" in answer.json["message"]) == (403, True)
+        answer = api("POST", "/api/users", json={"email": "x@example.com", "role": role})
+        assert answer.status_code == 403
+    assert database.rows("SELECT count(*) FROM users") == [(3,)]
+
+
+def test_nobody_changes_an_account_that_may_do_more(office: Site, database: Database) -> None:
+    api = office.token("grantor@example.com")
+    before = rows(database)
+    anything = {"If-Match": "*"}
+    for method, path, body in (
+        ("PATCH", "/api/users/1", {"email": "grantor2@example.com"}),
+        ("PATCH", "/api/users/1", {"active": False}),
+        ("DELETE", "/api/users/1", None),
+        ("DELETE", "/api/users/1/roles/admin", None),
+    ):
+        answer = api(method, path, json=body, headers=anything)
+        assert answer.status_code == 403, (method, path)
+    assert rows(database) == before
+
+
+def test_token_limits_what_its_owner_may(office: Site) -> None:
+    limited = office.token("ada@example.com", allow=["users:read", "roles:grant"])
+    assert limited("GET", "/api/users").status_code == 200
+    assert limited("POST", "/api/users", json={"email": "x@example.com"}).status_code == 403
+    assert limited("PUT", "/api/users/3/roles/reader", json={}).status_code == 200
+    assert limited("PUT", "/api/users/3/roles/auditor", json={}).status_code == 403
+    assert limited("PUT", "/api/users/3/roles/admin", json={}).status_code == 403
+
+
+def test_permission_that_was_taken_away_is_gone_at_once(office: Site, cli: Cli) -> None:
+    browser = office.browser("grantor@example.com")
+    assert browser.get("/api/users").status_code == 200
+    cli("roles", "deny", "grantor", "users:read", check=True)
+    assert browser.get("/api/users").status_code == 403
+
+
+def test_grant_past_its_end_gives_nothing(office: Site, database: Database) -> None:
+    api = office.token("grantor@example.com")
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
+    )
+    assert api("GET", "/api/users").status_code == 403
+
+
+# --- who calls -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "Bearer", "Bearer x", "Bearer opsapp_wrong", "Basic YTpi", "Bearer \xff\xfe"]
+)
+def test_wrong_token_is_401_even_beside_a_session(web: Site, sent: str) -> None:
+    browser = web.browser("ada@example.com")
+    answer = browser.client.get("/api/users", headers={"Authorization": sent})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_token_past_its_end_is_401(web: Site, api: Program, database: Database) -> None:
+    database.execute("UPDATE api_tokens SET valid_until = '2020-01-01 00:00:00.000000'")
+    assert api("GET", "/api/users").status_code == 401
+
+
+def test_token_is_kept_as_its_hash(api: Program, database: Database) -> None:
+    assert api.token not in str(database.rows("SELECT * FROM api_tokens"))
+    assert api("GET", "/api/users").status_code == 200
+    assert database.rows("SELECT count(used_at) FROM api_tokens") == [(1,)]
+
+
+def test_browser_changes_only_with_its_csrf_token_and_a_fresh_password(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    body = {"email": "bob@example.com"}
+    assert browser.client.post("/api/users", json=body).status_code == 400
+    token = {"X-CSRFToken": browser.get("/api/me").json["csrf_token"]}
+    with browser.client.session_transaction() as session:
+        session["fs_paa"] -= 3600
+        session.pop("fs_gexp", None)
+    stale = browser.client.post("/api/users", json=body, headers=token)
+    assert (stale.status_code, "/verify" in stale.json["message"]) == (401, True)
+    browser.post("/verify", {"password": "correct horse battery staple"})
+    token = {"X-CSRFToken": browser.get("/api/me").json["csrf_token"]}
+    assert browser.client.post("/api/users", json=body, headers=token).status_code == 201
+
+
+# --- its description ---------------------------------------------------------------
+
+
+def test_document_describes_every_route_and_its_permission(web: Site) -> None:
+    document = web.browser().get("/api/openapi.json").json
+    assert document["openapi"] == "3.1.0"
+    its_own = ("api-docs.openapi_json", "api_docs")
+    ours = {
+        (rule.rule, method)
+        for rule in web.app.url_map.iter_rules()
+        if rule.rule.startswith("/api/") and rule.endpoint not in its_own
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    described = {
+        (path.replace("{", "<").replace("}", ">"), method.upper())
+        for path, item in document["paths"].items()
+        for method in item
+        if method != "parameters"
+    }
+    assert {(rule.replace("int:", "").replace("string:", ""), m) for rule, m in ours} == described
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters" and path != "/api/me":
+                ((permission,),) = {tuple(*scheme.values()) for scheme in operation["security"]}
+                assert permission in ("users:read", "users:write", "roles:read", "roles:grant")
+
+
+def test_document_has_a_page(web: Site) -> None:
+    page = web.browser().get("/api/docs")
+    assert page.status_code == 200
+    assert "/api/users/{id}" in page.text

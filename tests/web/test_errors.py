@@ -1,0 +1,297 @@
+"""Errors: JSON for programs, pages for people, and no internals for either."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, abort
+from sqlalchemy import text as sql
+
+from opsapp import errors
+from opsapp.extensions import db
+from support import Database
+from web import Browser, Program, Site, site
+
+FIELDS = {"error", "message", "status_code", "correlation"}
+
+
+@pytest.fixture
+def broken(web: Site) -> Site:
+    """A site with views that fail in every way."""
+
+    def fail(kind: str) -> Any:
+        match kind:
+            case "unexpected":
+                raise ValueError("the canary in the message")
+            case "database":
+                db.session.execute(sql("SELECT canary FROM nowhere"))
+            case "busy":
+                raise errors.Busy("pid 7 on db1.internal holds it")
+            case "away":
+                raise errors.NotReady("server at 10.0.0.3 is away")
+            case "conflict":
+                raise errors.Conflict("taken already", hint="flask users list")
+        abort(int(kind))
+
+    web.app._got_first_request = False
+    web.app.add_url_rule("/fail/<kind>", view_func=fail)
+    web.app.add_url_rule("/api/fail/<kind>", "api_fail", view_func=fail)
+    return web
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("400", 400), ("401", 401), ("403", 403), ("404", 404), ("405", 405), ("409", 409),
+        ("410", 410), ("412", 412), ("413", 413), ("415", 415), ("422", 422), ("428", 428),
+        ("429", 429), ("500", 500), ("501", 501), ("503", 503), ("unexpected", 500),
+        ("database", 503), ("busy", 503), ("away", 503), ("conflict", 409),
+    ],
+)  # fmt: skip
+def test_every_error_has_both_forms(broken: Site, kind: str, status: int) -> None:
+    client = Browser(broken.app).client
+    for path, accept in ((f"/api/fail/{kind}", "text/html"), (f"/fail/{kind}", "application/json")):
+        answer = client.get(path, headers={"Accept": accept})
+        assert answer.status_code == status
+        assert set(answer.json) == FIELDS
+        assert answer.json["status_code"] == status
+        assert answer.json["correlation"] == answer.headers["X-Request-ID"]
+    page = client.get(f"/fail/{kind}", headers={"Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (status, "text/html")
+    assert page.headers["X-Request-ID"] in page.text
+
+
+@pytest.mark.parametrize("kind_of_error", ["unexpected", "database", "busy", "away"])
+def test_faults_of_ours_show_no_internals_and_are_logged_with_the_id(
+    broken: Site, kind_of_error: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        answer = Browser(broken.app).client.get(f"/api/fail/{kind_of_error}")
+    for secret in ("canary", "internal", "10.0.0.3", "Traceback", "nowhere"):
+        assert secret not in answer.text
+    assert answer.headers["X-Request-ID"] in caplog.text
+
+
+def test_hint_for_a_terminal_is_not_told_to_a_browser(broken: Site) -> None:
+    assert "flask users" not in Browser(broken.app).client.get("/api/fail/conflict").text
+
+
+def test_busy_says_when_to_come_back(broken: Site) -> None:
+    assert Browser(broken.app).client.get("/api/fail/busy").headers["Retry-After"] == "5"
+
+
+def test_error_that_comes_after_the_view_is_answered_too(web: Site) -> None:
+    def fail_late(response: Any) -> Any:
+        raise errors.Conflict("too late")
+
+    web.app._got_first_request = False
+    web.app.after_request_funcs.setdefault("health", []).append(fail_late)
+    assert Browser(web.app).client.get("/healthz").status_code == 409
+
+
+@pytest.mark.parametrize("path", ["/%00", "/api/users/%00", "/api/roles/%ff", "/login/..%2f", "/é"])
+def test_hostile_paths_are_not_found(web: Site, path: str) -> None:
+    program = web.token("ada@example.com")
+    assert program("GET", path).status_code == 404
+
+
+@pytest.mark.parametrize("header", ["X-Request-ID", "X-Forwarded-For", "User-Agent", "Cookie"])
+@pytest.mark.parametrize("value", ["a\x1b[31m", "x" * 5000, "\xff\xfe", "<script>", ""])
+def test_hostile_headers_harm_nobody(web: Site, header: str, value: str) -> None:
+    answer = Browser(web.app).client.get("/login", headers={header: value})
+    assert answer.status_code == 200
+    assert value == "" or value not in answer.headers["X-Request-ID"]
+
+
+def test_unit_is_rolled_back_when_a_view_fails(web: Site, database: Database) -> None:
+    from opsapp.services import roles
+    from support import a_unit
+
+    def fail_inside() -> Any:
+        with a_unit() as unit:
+            roles.create("half", unit=unit)
+            raise ValueError("in the middle")
+
+    web.app._got_first_request = False
+    web.app.add_url_rule("/fail-inside", view_func=fail_inside)
+    assert Browser(web.app).client.get("/fail-inside").status_code == 500
+    assert database.rows("SELECT name FROM roles") == [("admin",)]
+
+
+# --- around every request ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/login", "/api/docs", "/nowhere", "/api/users", "/healthz"])
+def test_every_response_is_hardened(web: Site, path: str) -> None:
+    headers = Browser(web.app).client.get(path).headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "no-store" in headers["Cache-Control"]
+
+
+def test_pages_have_no_script_and_no_inline_style(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    for path in ("/", "/change", "/tf-setup", "/mf-recovery-codes", "/verify", "/api/docs"):
+        page = browser.get(path)
+        assert page.status_code == 200, path
+        assert "<script" not in page.text
+        assert "style=" not in page.text
+
+
+def production(database: Database, monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
+    """Set the environment to one where secrets must come from outside."""
+    folder = Path(database.instance) / "secrets"
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY"):
+        monkeypatch.setenv(name, (folder / name.lower()).read_text())
+    database.execute("UPDATE audit_head SET environment = 'production'")
+    for name, value in {"OPSAPP_ENV": "production", **more}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_production_needs_its_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    production(database, monkeypatch)
+    with (
+        pytest.raises(errors.NotReady, match="OPSAPP_URL is not set"),
+        site(database, monkeypatch),
+    ):
+        pass
+
+
+def test_production_answers_to_its_own_name_with_secure_cookies(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production(database, monkeypatch, OPSAPP_URL="https://ops.example.com")
+    with site(database, monkeypatch) as made:
+        client = Browser(made.app).client
+        page = client.get("/login", base_url="https://ops.example.com")
+        assert page.status_code == 200
+        cookie = page.headers["Set-Cookie"]
+        assert "Secure" in cookie
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        assert page.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+        assert client.get("/login", base_url="https://evil.example").status_code == 400
+
+
+def test_address_of_a_client_behind_a_proxy_is_the_one_that_the_proxy_saw(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
+    for proxies, seen in (("0", "127.0.0.1"), ("1", "198.51.100.7")):
+        monkeypatch.setenv("OPSAPP_PROXIES", proxies)
+        with site(database, monkeypatch) as made:
+            browser = Browser(made.app)
+            form = {"email": "nobody@example.com", "password": "x"}
+            from web import csrf_token
+
+            form["csrf_token"] = csrf_token(browser.get("/login"))
+            browser.client.post("/login", data=form, headers=sent)
+        rows = database.rows("SELECT ip FROM logins ORDER BY id DESC LIMIT 1")
+        assert rows == [(seen,)]
+
+
+def test_templates_know_the_application(web: Site) -> None:
+    from flask import render_template_string
+
+    with web.app.test_request_context("/"):
+        names = "{{ app_name }} {{ version }} {{ environment }} {{ current_user.is_authenticated }}"
+        assert render_template_string(names) == "opsapp 0.1.0 development False"
+
+
+def test_sign_in_and_api_are_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
+        browser = Browser(made.app)
+        statuses = [browser.sign_in(f"u{n}@example.com", "x").status_code for n in range(21)]
+        assert statuses == [200] * 20 + [429]
+        late = browser.sign_in("u@example.com", "x")
+        assert int(late.headers["Retry-After"]) <= 60
+        assert browser.get("/login").status_code == 200
+        made.make("ada@example.com")
+        program = made.token("ada@example.com")
+        answers = [program("GET", "/api/me") for _time in range(601)]
+        assert [answer.status_code for answer in answers] == [200] * 600 + [429]
+        assert answers[0].headers["X-RateLimit-Remaining"] == "599"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_made_up_tokens_are_limited_together_and_keep_nobody_else_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
+        made.make("ada@example.com")
+        answers = [
+            Program(made.app, f"opsapp_{number}")("GET", "/api/me").status_code
+            for number in range(61)
+        ]
+        assert answers == [401] * 60 + [429]
+        assert made.token("ada@example.com")("GET", "/api/me").status_code == 200
+
+
+def test_limits_go_on_while_their_store_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from limits.errors import StorageError
+    from limits.storage import MemoryStorage
+
+    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
+        shared: Any = made.app.extensions["opsapp-limits"][0]
+
+        class Away(MemoryStorage):
+            def incr(self, *_args: Any, **_options: Any) -> int:
+                raise StorageError(OSError("away"))
+
+        shared.storage = Away()
+        browser = Browser(made.app)
+        statuses = [browser.sign_in(f"u{n}@example.com", "x").status_code for n in range(21)]
+        assert statuses == [200] * 20 + [429]
+        assert "the rate limits' store is away" in caplog.text
+
+
+# --- health ---------------------------------------------------------------------
+
+
+def test_ready_says_503_when_the_database_is_behind_and_healthy_all_the_same(
+    web: Site, database: Database
+) -> None:
+    client = Browser(web.app).client
+    assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (200, 200)
+    database.execute("UPDATE alembic_version SET version_num = '0001'")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json) == (
+        503,
+        {"status": "not ready", "because": "not-ready"},
+    )
+    assert client.get("/healthz").status_code == 200
+
+
+def test_ready_says_503_when_the_database_is_another_environments(
+    web: Site, database: Database
+) -> None:
+    database.execute("UPDATE audit_head SET environment = 'staging'")
+    answer = Browser(web.app).client.get("/readyz")
+    assert (answer.status_code, answer.json["because"]) == (503, "refused")
+
+
+def test_ready_says_503_when_the_database_is_away(
+    web: Site, database: Database, sqlite_only: None
+) -> None:
+    from support import close_connections
+
+    close_connections()
+    Path(database.url.removeprefix("sqlite:///")).unlink()
+    assert Browser(web.app).client.get("/readyz").status_code == 503
+
+
+def test_commands_load_no_web_floor(app: Flask) -> None:
+    import opsapp
+
+    with opsapp.without_web():
+        lean = opsapp.create_app()
+    assert "health" in app.blueprints
+    assert lean.blueprints == {}
