@@ -37,6 +37,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(OpsError, answer_ops)
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
+    app.log_exception = log_fault  # type: ignore[assignment]
 
 
 def answer_http(error: HTTPException) -> Any:
@@ -73,18 +74,30 @@ def answer_database(error: SQLAlchemyError) -> Any:
     db.session.rollback()
     known = explained(error)
     if known is None or known.http_status == 500:
+        log_fault(error)
         return answer_unexpected(InternalServerError(original_exception=error))
     return answer_ops(known)
 
 
+def log_fault(error: Any) -> None:
+    """Write an unexpected error down, once, with the id that its answer has.
+
+    :param error: the exception, or what ``sys.exc_info()`` says, as Flask hands it over.
+    """
+    fault = error[1] if isinstance(error, tuple) else error
+    if isinstance(fault, OpsError):
+        return  # Known, although it came late; its answer says what there is to say.
+    where = f"{request.method} {text.safe(request.path)}"
+    current_app.logger.error("%s %s failed", correlation(), where, exc_info=fault)
+
+
 def answer_unexpected(error: InternalServerError) -> Response:
-    """A fault of ours: undone, logged with the id, and told without internals."""
+    """A fault of ours: undone, and told without internals."""
     db.session.rollback()
     original = error.original_exception
     # What fails after the view, as the last step of a response, arrives here too.
     if isinstance(original, OpsError):
         return answer_ops(original)
-    current_app.logger.error("%s unexpected", correlation(), exc_info=original or error)
     return answer(500, "Something unexpected happened. It was written down.")
 
 
