@@ -11,7 +11,8 @@ from email.message import EmailMessage
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from browser import CHROMIUM, Mailbox, Visitor, smtp_server, visit
+from browser import CHROMIUM, Mailbox, Visitor, visit
+from post import smtp_server
 from server import Served, served
 from support import PASSWORD, Database
 
