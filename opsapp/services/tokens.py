@@ -13,7 +13,7 @@ from sqlalchemy import orm as so
 from .. import clock, permissions, signals, text
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
-from ..models import ApiToken, User
+from ..models import ApiToken, Grant, Role, User
 from ..unit import Unit, bookkeeping
 from .lookup import find_user, get_user, unknown_user
 from .sessions import fingerprint
@@ -198,16 +198,24 @@ def listing(user: str | None = None) -> list[Record]:
     return [record(token) for token in db.session.scalars(query)]
 
 
+# Made once: it is sent for every request of a program.
+_LIVE = (
+    sa.select(ApiToken)
+    .join(ApiToken.user)
+    .outerjoin(Grant, sa.and_(Grant.user_id == User.id, Grant.is_live()))
+    .outerjoin(Role, sa.and_(Role.id == Grant.role_id, Role.deleted_at.is_(None)))
+    .options(so.contains_eager(ApiToken.user).contains_eager(User.roles))
+    .where(ApiToken.key == sa.bindparam("key"), ApiToken.is_live())
+    .order_by(Role.name)
+)
+
+
 def find_live(token: str) -> ApiToken | None:
     """The token with its account, while it works."""
     if not token.startswith(PREFIX):
         return None
-    return db.session.scalar(
-        sa.select(ApiToken)
-        .join(ApiToken.user)
-        .options(so.contains_eager(ApiToken.user))
-        .where(ApiToken.key == fingerprint(token), ApiToken.is_live())
-    )
+    found = db.session.scalars(_LIVE, {"key": fingerprint(token)}).unique()
+    return found.one_or_none()
 
 
 def see(found: ApiToken) -> None:

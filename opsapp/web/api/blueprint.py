@@ -30,3 +30,7 @@ class Blueprint(flask_smorest.Blueprint):
     """A part of the API."""
 
     ARGUMENTS_PARSER = Parser()
+
+    def arguments(self, schema: Any, **options: Any) -> Any:
+        """flask-smorest's, with the schema made here and now: it would be made for each request."""
+        return super().arguments(schema() if isinstance(schema, type) else schema, **options)
