@@ -8,12 +8,8 @@ from collections.abc import Callable
 import pexpect
 import pytest
 
-from support import FLASK, PASSWORD, Database, Result, run
+from support import FLASK, PASSWORD, SECRETS, Database, Result, run
 
-SECRETS = {
-    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
-    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
-}
 ENVIRON = {"OPSAPP_ENV": "production", **SECRETS}
 
 

@@ -25,6 +25,11 @@ from opsapp.unit import Unit
 ROOT = Path(opsapp.__file__).resolve().parent.parent
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
+SECRETS = {
+    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+}
+"""What production asks for."""
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,15 @@ def test_large_body_is_413(api: Program) -> None:
     assert (answer.status_code, answer.json["status_code"]) == (413, 413)
 
 
+@pytest.mark.parametrize("reason", ["naïve – Grüße", "left the team"])
+def test_reason_is_kept_as_it_was_sent(api: Program, database: Database, reason: str) -> None:
+    sent = {"X-Reason": reason.encode().decode("latin-1")}  # As WSGI hands it over.
+    made = api("POST", "/api/users", json={"email": "bob@example.com"}, headers=sent)
+    assert made.status_code == 201
+    newest = "SELECT reason FROM audit_events ORDER BY seq DESC LIMIT 1"
+    assert database.rows(newest) == [(reason,)]
+
+
 def test_hostile_reason_is_refused(api: Program, database: Database) -> None:
     before = rows(database)
     body = {"email": "bob@example.com"}

@@ -25,6 +25,14 @@ def _text(longest: int, says: str, **options: Any) -> fields.String:
     )
 
 
+def _email(says: str, **options: Any) -> fields.String:
+    return fields.String(
+        validate=validate.Length(min=1, max=254),
+        metadata={"format": "email", "description": says},
+        **options,
+    )
+
+
 class Moment(fields.AwareDateTime):
     """A moment with its zone, as UTC."""
 
@@ -103,7 +111,7 @@ class UsersQuery(ma.Schema):
 class NewUser(ma.Schema):
     """An account to make. Its owner chooses the password, by a link in the welcome mail."""
 
-    email = _text(254, "The address, which is also the name to sign in with.", required=True)
+    email = _email("The address, which is also the name to sign in with.", required=True)
     username = _text(64, "A second name to sign in with.", allow_none=True)
     role = _text(64, "Grant this role as well.")
 
@@ -111,7 +119,7 @@ class NewUser(ma.Schema):
 class ChangedUser(ma.Schema):
     """What to change of an account; what is left out stays."""
 
-    email = _text(254, "The address; sessions opened under the old one end.")
+    email = _email("The address; sessions opened under the old one end.")
     username = _text(64, "A second name to sign in with; null removes it.", allow_none=True)
     active = fields.Boolean(metadata={"description": "false ends its sessions at once."})
 
@@ -119,7 +127,7 @@ class ChangedUser(ma.Schema):
 class WholeUser(ChangedUser):
     """All of an account that can be changed."""
 
-    email = _text(254, "The address.", required=True)
+    email = _email("The address.", required=True)
     username = _text(64, "A second name, or null.", required=True, allow_none=True)
     active = fields.Boolean(required=True)
 
