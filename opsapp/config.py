@@ -322,19 +322,28 @@ def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def url(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Where people reach the application, without a slash at its end.
+    """Where people reach the application: scheme, host in ASCII, port; no slash at its end.
 
     :raises NotReady: ``OPSAPP_URL`` is no such address.
     """
-    given = (environ.get("OPSAPP_URL") or "").rstrip("/")
+    given = environ.get("OPSAPP_URL")
+    if not given:
+        return None
     try:
-        parts = urlsplit(given)
-        is_one = parts.scheme in ("http", "https") and parts.hostname and not parts.path
-    except ValueError:
-        is_one = False
-    if given and not is_one:
-        raise NotReady(f"OPSAPP_URL {given!r} is not of the form https://ops.example.com")
-    return given or None
+        return _origin(given)
+    except ValueError as error:
+        message = f"OPSAPP_URL {given!r} is not of the form https://ops.example.com"
+        raise NotReady(message) from error
+
+
+def _origin(given: str) -> str:
+    parts = urlsplit(given.rstrip("/"))
+    host = (parts.hostname or "").encode("idna").decode()
+    beside = parts.path or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not host or host.startswith(".") or beside:
+        raise ValueError(given)
+    port = f":{parts.port}" if parts.port is not None else ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def _number(name: str, default: int, environ: Mapping[str, str]) -> int:

@@ -99,6 +99,11 @@ ACTS: list[tuple[str, Act, list[tuple[str, dict[str, Any]]]]] = [
         [UPDATED, ("second-factor-changed", {"user_id": 1, "method": "authenticator"})],
     ),
     (
+        "recovery codes",
+        lambda unit: selfservice.set_recovery_codes(1, ["sealed"], unit=unit),
+        [UPDATED, ("recovery-codes-set", {"user_id": 1})],
+    ),
+    (
         "none any more",
         lambda unit: signin.reset_access("1", unit=unit),
         [UPDATED, ("second-factor-changed", {"user_id": 1, "method": None})],

@@ -119,9 +119,17 @@ def may_change(user: User, unit: Unit) -> None:
 
 
 def may_move(user: User, unit: Unit) -> None:
-    """Refuse a token to change its own account's address: by mail it would outlive its end.
+    """Refuse to give an account another address to who may not give all that it holds.
 
-    :raises Refused: it is a token of this account.
+    Who reads the mail can become that account, for as long as it holds what it does;
+    and a token that moves its own account would outlive its end.
+
+    :raises Refused: it is a token of this account, or names what is missing.
     """
-    if unit.powers is not None and unit.powers.user_id == user.id and unit.actor.token:
+    if unit.powers is None:
+        return
+    if unit.powers.user_id == user.id and unit.actor.token:
         raise Refused("a token may not change its own account's e-mail; sign in to do that")
+    live = sa.select(Grant).where(Grant.user_id == user.id, Grant.is_live())
+    for grant in db.session.scalars(live):
+        may_give(grant.role, grant.valid_until, unit)

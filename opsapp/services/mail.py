@@ -19,7 +19,7 @@ from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, sealing, text
+from .. import clock, config, locks, sealing, text
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
@@ -53,7 +53,7 @@ class Message:
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
     """Write messages into the outbox; the door then sends what :func:`take_kept` names.
 
-    :param at_most_every: leave out what its account was sent of the same kind so lately.
+    :param at_most_every: leave out what the same address was sent of this kind so lately.
     """
     with bookkeeping() as session:
         if at_most_every:
@@ -75,7 +75,12 @@ def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)
 
 
 def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
-    same = (MailMessage.user_id == message.user_id, MailMessage.kind == message.kind)
+    locks.queue_up(session.connection(), f"mail {message.kind} {message.recipient}")
+    same = (
+        MailMessage.user_id == message.user_id,
+        MailMessage.recipient == message.recipient,
+        MailMessage.kind == message.kind,
+    )
     lately = sa.select(MailMessage.id).where(*same, MailMessage.created_at > since)
     return session.scalar(lately.limit(1)) is not None
 

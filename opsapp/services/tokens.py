@@ -224,9 +224,10 @@ def see(found: ApiToken) -> None:
     if found.used_at is not None and now - found.used_at < USED_EVERY:
         return
     with bookkeeping() as session:
-        session.execute(sa.update(ApiToken).where(ApiToken.id == found.id).values(used_at=now))
+        # In the order in which a deletion locks them.
         session.execute(
             sa.update(User)
             .where(User.id == found.user_id)
             .values(idle_since=now, updated_at=User.updated_at)
         )
+        session.execute(sa.update(ApiToken).where(ApiToken.id == found.id).values(used_at=now))

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask_login import AnonymousUserMixin
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import (
     HTTPException,
@@ -79,12 +80,13 @@ def answer_database(error: SQLAlchemyError) -> Any:
     return answer_ops(known)
 
 
-def log_fault(error: Any) -> None:
+def log_fault(*args: Any) -> None:
     """Write an unexpected error down, once, with the id that its answer has.
 
-    :param error: the exception, or what ``sys.exc_info()`` says, as Flask hands it over.
+    :param args: the exception, or what ``sys.exc_info()`` says, last: Flask hands it over,
+        newer ones with its context before it.
     """
-    fault = error[1] if isinstance(error, tuple) else error
+    fault = args[-1][1] if isinstance(args[-1], tuple) else args[-1]
     if isinstance(fault, OpsError):
         return  # Known, although it came late; its answer says what there is to say.
     where = f"{request.method} {text.safe(request.path)}"
@@ -113,6 +115,9 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
         "status_code": status,
         "correlation": correlation(),
     }
+    if status >= 500 and "_login_user" not in g:
+        # The page would ask who is signed in; that may be what has just failed.
+        g._login_user = AnonymousUserMixin()  # noqa: SLF001  (Flask-Login reads this)
     if wants_json():
         response = jsonify({**record, **({"fields": fields} if fields else {})})
     elif isinstance(request.routing_exception, SecurityError):

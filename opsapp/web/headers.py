@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from flask import Flask, Response, abort, current_app, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.sansio.utils import host_is_trusted
 
 from ..config import DEVELOPMENT
 from ..errors import NotReady
@@ -71,8 +70,15 @@ def know_our_name() -> None:
     url = current_app.config["OPSAPP_URL"]
     if not url or request.blueprint == "health":
         return
-    if not host_is_trusted(request.host, [str(urlsplit(url).hostname)]):
+    if _host_name(f"//{request.host}") != _host_name(url):
         abort(400, "This application has another host name.")
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return (urlsplit(url).hostname or "").encode("idna").decode()
+    except ValueError:
+        return None
 
 
 def correlation() -> str:

@@ -147,7 +147,7 @@ def test_doctor_without_secrets_in_production_names_each(database: Database) -> 
     found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production")
     assert found.exit_code == 6
     missing = [check for check in findings(found) if check.startswith("setting")]
-    assert missing == CHECKS[:3]
+    assert missing == CHECKS[:4]
     assert findings(found)["application"][0] == "fail"
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask_security.password_util import PasswordUtil
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from opsapp import clock
+from opsapp import clock, config, errors
 from opsapp.engine import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.services import grants, logins, roles, sessions, tokens, users
@@ -104,6 +106,22 @@ def test_no_token_moves_its_own_account_to_another_address(web: Site) -> None:
     assert same.status_code == 200
 
 
+@ON_SQLITE
+@pytest.mark.parametrize("allow", [None, ["users:write", "roles:grant"]])
+def test_who_may_do_it_for_an_hour_moves_nobody_who_may_for_ever(
+    desk: Site, allow: list[str] | None
+) -> None:
+    with desk.inside():
+        grants.grant("desk", ["bob@example.com"], unit=a_unit())
+    program = desk.token("desk@example.com", allow=allow)
+    taken = {"email": "thief@example.com"}
+    moved = program("PATCH", "/api/users/3", json=taken, headers={"If-Match": "*"})
+    assert moved.status_code == 403
+    assert "for ever yourself" in moved.json["message"]
+    named = program("PATCH", "/api/users/3", json={"username": "b"}, headers={"If-Match": "*"})
+    assert named.status_code == 200
+
+
 # --- host names ------------------------------------------------------------------
 
 
@@ -120,6 +138,50 @@ def test_other_host_names_are_refused_and_health_is_not(
             assert client.get(path, base_url="http://10.0.0.9:8000").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://Ops.Example.com/", "https://ops.example.com"),
+        ("https://öps.example.com", "https://xn--ps-eka.example.com"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://.example.com", None),
+        ("https://u:p@ops.example.com", None),
+        ("https://ops.example.com?x=1", None),
+        ("https://ops.example.com/ops", None),
+        ("https://ops.example.com:99999", None),
+        ("http://[", None),
+        ("ops.example.com", None),
+        ("ftp://ops.example.com", None),
+    ],
+)
+def test_our_address_is_an_origin(url: str, kept: str | None) -> None:
+    if kept is None:
+        with pytest.raises(errors.NotReady, match="is not of the form"):
+            config.url({"OPSAPP_URL": url})
+    else:
+        assert config.url({"OPSAPP_URL": url}) == kept
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("url", "host", "status"),
+    [
+        ("http://[::1]:8000", "[::1]:8000", 200),
+        ("https://öps.example.com", "xn--ps-eka.example.com", 200),
+        ("https://ops.example.com", "OPS.example.com", 200),
+        ("https://ops.example.com", "x.ops.example.com", 400),
+        ("https://ops.example.com", "ops.example.com.evil.example", 400),
+    ],
+)
+def test_host_names_are_compared_as_names(
+    database: Database, monkeypatch: pytest.MonkeyPatch, url: str, host: str, status: int
+) -> None:
+    monkeypatch.setenv("OPSAPP_URL", url)
+    with site(database, monkeypatch) as made:
+        answer = Browser(made.app).client.get("/login", headers={"Host": host})
+        assert answer.status_code == status
+
+
 @ON_SQLITE
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[::1", "x" * 300, "evil\\example"])
 def test_host_that_flask_itself_refuses_gets_a_plain_page(
@@ -133,20 +195,27 @@ def test_host_that_flask_itself_refuses_gets_a_plain_page(
 
 
 @ON_SQLITE
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://ops.example.com", "ops.example.com"),
+        ("https://öps.example.com", "xn--ps-eka.example.com"),
+    ],
+)
 def test_links_in_mail_are_of_our_address_whatever_was_asked_for(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch, url: str, host: str
 ) -> None:
-    monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
+    monkeypatch.setenv("OPSAPP_URL", url)
     with site(database, monkeypatch) as made:
         made.make("ada@example.com")
         client = made.app.test_client()
-        asked = "http://ops.example.com:8443"
+        asked = f"http://{host}:8443"
         form = {"csrf_token": csrf_token(client.get("/reset", base_url=asked))}
         with client.post("/reset", data={"email": "ada@example.com", **form}, base_url=asked):
             pass
         settle(made.app)
         (letter,) = made.mail_to("ada@example.com")
-        assert re.findall(r"https?://[^/\s]+", letter) == ["https://ops.example.com"]
+        assert re.findall(r"https?://[^/\s]+", letter) == [f"https://{host}"]
 
 
 # --- what is sent ------------------------------------------------------------------
@@ -226,6 +295,29 @@ def test_long_passwords_are_passwords(web: Site, cli: Cli, length: int) -> None:
 
 
 @ON_SQLITE
+def test_text_that_is_too_long_for_a_password_is_not_worked_on(
+    web: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_on: list[int] = []
+    real = PasswordUtil.normalize
+
+    def normalize(self: PasswordUtil, password: str) -> str:
+        worked_on.append(len(password))
+        return real(self, password)
+
+    monkeypatch.setattr(PasswordUtil, "normalize", normalize)
+    browser = web.browser("ada@example.com")
+    long = "\u0301" * 20_000 + "\u0323" * 20_000
+    browser.post("/verify", {"password": long})
+    browser.post(
+        "/change", {"password": PASSWORD, "new_password": long, "new_password_confirm": long}
+    )
+    web.browser().sign_in("ada@example.com", long)
+    assert worked_on
+    assert max(worked_on) <= 128
+
+
+@ON_SQLITE
 @pytest.mark.parametrize("url", ["//evil.example", "http://[", "https://evil.example", "/\\evil"])
 def test_link_elsewhere_takes_no_turn(web: Site, database: Database, url: str) -> None:
     browser = web.browser()
@@ -279,6 +371,20 @@ def test_pairing_is_finished_with_a_fresh_password_only(web: Site, database: Dat
 
 
 @ON_SQLITE
+def test_password_stays_fresh_for_its_time_however_often_it_is_used(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    token = browser.get("/api/me").json["csrf_token"]
+    headers = {"X-CSRFToken": token}
+    for number, status in enumerate((201, 201, 401)):
+        made = browser.client.post(
+            "/api/users", json={"email": f"u{number}@example.com"}, headers=headers
+        )
+        assert made.status_code == status
+        with browser.client.session_transaction() as cookie:
+            cookie["fs_paa"] -= 600
+
+
+@ON_SQLITE
 def test_code_that_paired_the_app_does_not_sign_in(web: Site) -> None:
     totp = set_up(web.browser("ada@example.com"))
     fresh = Browser(web.app)
@@ -290,15 +396,18 @@ def test_code_that_paired_the_app_does_not_sign_in(web: Site) -> None:
 @ON_SQLITE
 def test_owner_is_told_of_what_a_thief_would_change(web: Site, cli: Cli) -> None:
     browser = web.browser("ada@example.com")
+    browser.post("/mf-recovery-codes", {"generate_new_codes": "1"})
     set_up(browser)
     browser.post("/tf-setup", {"setup": "disable"})
     cli("users", "update", "ada@example.com", "--email", "thief@example.com", check=True)
     told = [letter.replace("\n", " ") for letter in web.mail_to("ada@example.com")]
     assert [
-        "asks for a code of an authenticator app" in told[0],
-        "authentication was turned off" in told[1],
-        "has another e-mail address" in told[2],
-    ] == [True] * 3
+        "new recovery codes were made" in told[0],
+        "asks for a code of an authenticator app" in told[1],
+        "authentication was turned off" in told[2],
+        "has another e-mail address" in told[3],
+    ] == [True] * 4
+    assert "thief" not in str(told)
     assert web.mail_to("thief@example.com") == []
 
 
@@ -329,6 +438,21 @@ def test_failures_of_nobody_count_while_no_day_lies_between_them(
         assert logins.take_turn("nobody@example.com", None, HERE) is None
     counted = database.rows("SELECT count(*) FROM logins")
     assert counted == [(11,)]
+
+
+def test_network_of_an_address_is_blocked_with_it(web: Site) -> None:
+    def take(ip: str) -> bool:
+        with web.inside():
+            return logins.take_turn(f"{ip}@example.com", None, Client(ip, None)) is None
+
+    assert all(take(f"2001:db8:1:2::{number:x}") for number in range(30))
+    assert (take("2001:db8:1:2:ffff::1"), take("2001:db8:1:3::1")) == (False, True)
+    assert [Client(ip, None).network for ip in ("::ffff:192.0.2.1", "192.0.2.1", "x", None)] == [
+        "192.0.2.1",
+        "192.0.2.1",
+        "x",
+        None,
+    ]
 
 
 @ON_SQLITE
@@ -363,6 +487,25 @@ def test_grants_of_a_deleted_account_are_still_told(web: Site, cli: Cli) -> None
     told = web.token("ada@example.com")("GET", "/api/users/2/grants").json["grants"]
     assert [(one["role"], one["state"]) for one in told] == [("admin", "revoked")]
     assert "bob" not in str(told)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("path", ["/", "/login", "/nowhere"])
+def test_page_says_that_the_database_is_away_without_asking_it(
+    web: Site, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked: list[str] = []
+
+    def fail(key: str) -> Any:
+        asked.append(key)
+        raise PoolTimeout
+
+    browser = web.browser("ada@example.com")
+    monkeypatch.setattr("opsapp.web.auth.sessions.find_live", fail)
+    page = browser.get(path)
+    assert (page.status_code, page.mimetype, len(asked)) == (503, "text/html", 1)
+    assert page.headers["Retry-After"] == "5"
+    assert page.headers["X-Request-ID"] in page.text
 
 
 # --- sessions ----------------------------------------------------------------------
@@ -445,7 +588,7 @@ def test_message_of_an_account_that_is_erased_while_it_is_sent(
         mail.keep([mail.Message("test", "bob@example.com", "subject", "body", 2)])
         (id,) = mail.take_kept()
         monkeypatch.setattr(mail, "_deliver", erase)
-        assert mail._send(id)["state"] == "given up"
+        assert mail._send(id) is None
 
 
 @ON_SQLITE

@@ -20,7 +20,7 @@ from ...services import authority, tokens
 from ...unit import Unit
 from .. import limits
 from ..acting import unit_of_api, write_down_use
-from ..auth import FRESH, csrf
+from ..auth import FRESH, NO_GRACE, csrf
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -73,7 +73,7 @@ def _by_session() -> Caller:
     if request.method not in SAFE:
         # A cookie comes with every request, from whatever page: only ours know this token.
         csrf.protect()
-        if not check_and_update_authn_fresh(FRESH, FRESH, "session"):
+        if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
             raise _unauthorized("Confirm your password first, at /verify.")
     return Caller(user, None)
 
