@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -47,6 +48,7 @@ class Database:
     def environ(self) -> dict[str, str]:
         """What a process needs to find it, and nothing of the developer's own settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPSAPP_", "FLASK_"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile everything.
         return {
             **kept,
             "FLASK_APP": "opsapp",
@@ -151,11 +153,9 @@ def a_unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
 
 
 def administer(server: str, statement: str) -> None:
-    url = server.format("postgres").replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
+    """Do what no transaction may hold, such as making a database."""
+    with psycopg.connect(server.format("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
 
 
 def fields(stdout: str) -> dict[str, str]:
