@@ -37,6 +37,8 @@ EMAILS = [f"user{number}@example.com" for number in range(30)]
 BEYOND_A_SCHEMA = ["2xx", "3xx", "401", "403", "404", "409", "422"]
 """What may be said to a request as the document wants it: no schema tells every address and
 name that is taken for one, nor a moment that has not passed."""
+REFUSED = ["400", "401", "403", "404", "405", "406", "409", "415", "422", "428", "429"]
+"""What may be said to a request that the document does not want."""
 CONFIG = {
     "seed": 20_262,
     "generation": {"max-examples": -(-CASES // OPERATIONS), "deterministic": True},
@@ -71,6 +73,8 @@ CONFIG = {
                     "expected-statuses": [*BEYOND_A_SCHEMA, "412", "428"],
                 },
                 "missing_required_header": {"expected-statuses": ["422", "428"]},
+                # Whether an address is one is asked after whether the version still is.
+                "negative_data_rejection": {"expected-statuses": [*REFUSED, "412"]},
             },
         },
         {
