@@ -217,6 +217,11 @@ def _add(
     )
 
 
+def note_sign_of_life(session: so.Session, user_id: int, now: datetime) -> None:
+    """Write down that an account is in use; before its session or token, as a deletion locks."""
+    _set(session, user_id, idle_since=now)
+
+
 def use_code(user_id: int, counter: int) -> bool:
     """Whether the code of this time step was not used before; it is from now on."""
     unused = sa.or_(User.tf_last_counter.is_(None), User.tf_last_counter < counter)

@@ -15,6 +15,7 @@ from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..unit import Unit, bookkeeping
+from . import logins
 from .lookup import find_user, get_user, unknown_user
 from .sessions import fingerprint
 
@@ -224,10 +225,5 @@ def see(found: ApiToken) -> None:
     if found.used_at is not None and now - found.used_at < USED_EVERY:
         return
     with bookkeeping() as session:
-        # In the order in which a deletion locks them.
-        session.execute(
-            sa.update(User)
-            .where(User.id == found.user_id)
-            .values(idle_since=now, updated_at=User.updated_at)
-        )
+        logins.note_sign_of_life(session, found.user_id, now)
         session.execute(sa.update(ApiToken).where(ApiToken.id == found.id).values(used_at=now))
