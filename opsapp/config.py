@@ -302,6 +302,8 @@ MAIL_SECONDS = 10
 def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
     """Flask-Mailman's settings: a server, or the folder of development."""
     server = environ.get("MAIL_SERVER")
+    if server and server.count(":") == 1:
+        raise NotReady(f"MAIL_SERVER {server!r} is not a host name; MAIL_PORT has the port")
     to_folder = not server and environment(environ) == DEVELOPMENT
     host = urlsplit(url(environ) or "").hostname or "localhost"
     return {

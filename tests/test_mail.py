@@ -446,3 +446,15 @@ def test_send_pending_without_a_server_uses_up_no_try(
     assert (found.exit_code, found.stdout) == (7, "")
     assert found.stderr.startswith("Error: MAIL_SERVER is not set")
     assert listed(cli)[0]["attempts"] == 0
+
+
+@SQLITE
+def test_mail_server_with_a_port_in_it_is_refused(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIL_SERVER", "mail.example.com:587")
+    found = cli("mail", "list")
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert found.stderr == (
+        "Error: MAIL_SERVER 'mail.example.com:587' is not a host name; MAIL_PORT has the port\n"
+    )

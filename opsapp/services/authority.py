@@ -87,10 +87,14 @@ def may_give(role: Role, until: datetime | None, unit: Unit) -> None:
         return
     needed = role.get_permissions()
     if missing := lacks(needed, held_by(unit.powers)):
-        raise Refused(f"role {role.name} holds {', '.join(missing)}, which you do not")
+        raise Refused(f"role {role.name} holds {', '.join(missing)}, which {_who(unit)} not")
     if missing := lacks(needed, _held_until(unit.powers, until)):
         end = f"until {clock.rfc3339(until)}" if until else "for ever"
         raise Refused(f"you do not hold {', '.join(missing)} {end} yourself")
+
+
+def _who(unit: Unit) -> str:
+    return "this token does" if unit.actor.token else "you do"
 
 
 def may_allow(permissions: Iterable[str], unit: Unit) -> None:
@@ -115,7 +119,7 @@ def may_change(user: User, unit: Unit) -> None:
     if unit.powers is None:
         return
     if missing := lacks(permissions_of(user), held_by(unit.powers)):
-        raise Refused(f"user {user.id} holds {', '.join(missing)}, which you do not")
+        raise Refused(f"user {user.id} holds {', '.join(missing)}, which {_who(unit)} not")
 
 
 def may_move(user: User, unit: Unit) -> None:

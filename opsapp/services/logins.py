@@ -44,7 +44,8 @@ OUTCOMES = {
     "code": "the second factor was wrong",
     "inactive": "the account is deactivated",
     "unconfirmed": "the address is not confirmed",
-    "locked": "too many failures before; nothing was looked at",
+    "locked": "too many failures of this account before; nothing was looked at",
+    "blocked": "too many failures from this address before; nothing was looked at",
 }
 _FAILED = ("password", "unknown", "code")
 
@@ -93,15 +94,16 @@ def take_turn(identity: str, user_id: int | None, client: Client) -> datetime | 
     """
     now = clock.now()
     with bookkeeping() as session:
-        blocked = _blocked_network(session, client.network, now)
-        if blocked is None:
-            if user_id is None:
-                blocked = _turn_of_nobody(session, identity, client, now)
-            else:
-                blocked = _turn_of_account(session, user_id, now)
-        if blocked is not None:
+        if until := _blocked_network(session, client.network, now):
+            _add(session, "blocked", identity, user_id, client)
+            return until
+        if user_id is None:
+            until = _turn_of_nobody(session, identity, client, now)
+        else:
+            until = _turn_of_account(session, user_id, now)
+        if until is not None:
             _add(session, "locked", identity, user_id, client)
-        return blocked
+        return until
 
 
 def _blocked_network(session: so.Session, network: str | None, now: datetime) -> datetime | None:

@@ -244,3 +244,10 @@ def waiting_since() -> tuple[int, datetime | None]:
     )
     count, oldest = db.session.execute(waiting).one()
     return count, oldest
+
+
+def last_failure() -> str | None:
+    """What the server said to the newest message that waits since it was refused."""
+    refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
+    newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
+    return db.session.scalar(newest.limit(1))

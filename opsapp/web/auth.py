@@ -64,6 +64,10 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
         # What is said must not tell which accounts there are.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
+        "SECURITY_MSG_GENERIC_AUTHN_FAILED": (
+            "The name, the password or the code is not right.",
+            "error",
+        ),
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
         "SECURITY_FRESHNESS": FRESH,
         "SECURITY_FRESHNESS_GRACE_PERIOD": NO_GRACE,

@@ -51,6 +51,7 @@ def init_app(app: Flask) -> None:
         )
     app.before_request(number)
     app.before_request(know_our_name)
+    app.before_request(refuse_unmeasured)
     app.after_request(harden)
 
 
@@ -60,6 +61,15 @@ def number() -> None:
     Never the client's: it could take one that the audit has already.
     """
     g.correlation = str(uuid4())
+
+
+def refuse_unmeasured() -> None:
+    """Refuse a body that does not say how long it is: werkzeug would cut it off and go on.
+
+    :raises LengthRequired: it comes in chunks.
+    """
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        abort(411, "Say how long the body is, in the header Content-Length.")
 
 
 def know_our_name() -> None:
@@ -95,7 +105,10 @@ def harden(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
-    if request.endpoint != "static":
+    if request.blueprint == "security":
+        # Flask-Security's own header has directives that no cache knows.
+        response.headers["Cache-Control"] = "no-store"
+    elif request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Request-ID"] = correlation()
     return response

@@ -125,7 +125,8 @@ def test_list_may_be_narrowed(cli: Cli, tried: Database, args: list[str], shown:
     [
         (["nobody"], 4, NOBODY),
         (["--outcome", "nothing"], 2, "Error: Invalid value for '--outcome': 'nothing' is not one"
-         " of 'success', 'password', 'unknown', 'code', 'inactive', 'unconfirmed', 'locked'.\n"),
+         " of 'success', 'password', 'unknown', 'code', 'inactive', 'unconfirmed', 'locked',"
+         " 'blocked'.\n"),
         (["--since", "2026-13-01"], 2, "Error: Invalid value for '--since': '2026-13-01' is not a"
          " time such as 2026-12-31, 2026-12-31T18:00Z or 24h\n"),
         (["--limit", "0"], 2, "Error: Invalid value for '--limit': 0 is not in the range"

@@ -64,6 +64,7 @@ def test_list_is_filtered(web: Site, api: Program) -> None:
         ("created_since=2020-01-01T00:00:00", 422, "created_since"),
         ("after=99999999999", 422, "after"),
         ("id=1", 422, "id"),
+        ("role=admin&role=support", 422, "role"),
         ("role=nothing", 404, None),
         ("after=77", 404, None),
     ],
@@ -161,11 +162,31 @@ def test_create_names_what_is_wrong_and_changes_nothing(
     assert what_changes(database) == before
 
 
-def test_malformed_json_is_400_and_a_form_is_422(api: Program) -> None:
+def test_malformed_json_is_400_and_a_form_is_415(api: Program) -> None:
     for data in ("{", "\x00", '{"email": "a@example.com"', b"\xff\xfe"):
         answer = api("POST", "/api/users", data=data, content_type="application/json")
         assert answer.status_code == 400
-    assert api("POST", "/api/users", data={"email": "a@example.com"}).status_code == 422
+    form = api("POST", "/api/users", data={"email": "a@example.com"})
+    assert (form.status_code, "application/json" in form.json["message"]) == (415, True)
+
+
+def test_body_that_comes_in_chunks_is_411(api: Program) -> None:
+    chunked = {"Transfer-Encoding": "chunked"}
+    answer = api("POST", "/api/users", json={"email": "a@example.com"}, headers=chunked)
+    assert answer.status_code == 411
+
+
+@pytest.mark.parametrize("active", ["no", 0, 1, "true", None])
+def test_active_is_true_or_false_and_nothing_like_it(
+    api: Program, database: Database, active: Any
+) -> None:
+    changed = api("PATCH", "/api/users/1", json={"active": active}, headers={"If-Match": "*"})
+    assert (changed.status_code, list(changed.json["fields"]["json"])) == (422, ["active"])
+
+
+def test_token_without_its_word_is_told_so(api: Program) -> None:
+    answer = api("GET", "/api/me", headers={"Authorization": api.token})
+    assert answer.json["message"] == "Send the token as Authorization: Bearer TOKEN."
 
 
 def test_large_body_is_413(api: Program) -> None:

@@ -36,7 +36,10 @@ def test_nobody_grants_what_they_do_not_hold(office: Site, database: Database) -
     assert api("PUT", "/api/users/3/roles/reader", json={}).status_code == 200
     for role in ("auditor", "admin"):
         answer = api("PUT", f"/api/users/3/roles/{role}", json={})
-        assert (answer.status_code, "which you do not" in answer.json["message"]) == (403, True)
+        assert (answer.status_code, "which this token does not" in answer.json["message"]) == (
+            403,
+            True,
+        )
         answer = api("POST", "/api/users", json={"email": "x@example.com", "role": role})
         assert answer.status_code == 403
     assert database.rows("SELECT count(*) FROM users") == [(3,)]
@@ -116,7 +119,7 @@ def test_end_of_a_grant_is_not_drawn_nearer_for_who_may_do_more(desk: Site) -> N
     refused = desk.token("desk@example.com")("PUT", "/api/users/1/roles/empty", json=soon)
     assert (refused.status_code, refused.json["message"]) == (
         403,
-        "user 1 holds *, which you do not",
+        "user 1 holds *, which this token does not",
     )
 
 

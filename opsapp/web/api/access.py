@@ -57,7 +57,9 @@ def caller() -> Caller:
 
 def _by_token() -> Caller:
     kind, _space, value = request.headers["Authorization"].partition(" ")
-    found = tokens.find_live(value.strip()) if kind.lower() == "bearer" else None
+    if kind.lower() != "bearer":
+        raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
+    found = tokens.find_live(value.strip())
     if found is None:
         raise _unauthorized("This token does not work.")
     write_down_use(tokens.see, found)

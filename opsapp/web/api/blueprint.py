@@ -7,7 +7,7 @@ from typing import Any
 
 import flask_smorest
 from flask import abort
-from marshmallow import RAISE
+from marshmallow import RAISE, ValidationError
 from webargs.flaskparser import FlaskParser
 
 from ..acting import REASON
@@ -23,10 +23,19 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Any, schema: Any) -> Any:
         """The body; 400 where it is not JSON, or nested or long beyond what Python reads."""
+        if req.content_length and not req.is_json:
+            abort(415, "Send JSON, with the header Content-Type: application/json.")
         try:
             return super().load_json(req, schema)
         except (RecursionError, ValueError):
             abort(400, "The body is JSON that nobody writes.")
+
+    def load_querystring(self, req: Any, schema: Any) -> Any:
+        """The filters; none may be given twice, since all must hold and one would be lost."""
+        twice = [name for name, values in req.args.lists() if len(values) > 1]
+        if twice:
+            raise ValidationError({name: ["Given more than once."] for name in twice})
+        return super().load_querystring(req, schema)
 
 
 WHY = {
@@ -36,7 +45,7 @@ WHY = {
     "schema": {"type": "string", "maxLength": 500},
 }
 ERRORS = (401, 403, 404, 422, 429, 503, 504)
-ERRORS_OF_CHANGES = (400, 409, 413)
+ERRORS_OF_CHANGES = (400, 409, 411, 413, 415)
 
 
 class Blueprint(flask_smorest.Blueprint):

@@ -33,8 +33,22 @@ def _email(says: str, **options: Any) -> fields.String:
     )
 
 
+class YesOrNo(fields.Boolean):
+    """true or false, and nothing that might be meant so."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Moment(fields.AwareDateTime):
     """A moment with its zone, as UTC."""
+
+    default_error_messages = {  # noqa: RUF012  (marshmallow declares it so)
+        "invalid": "Not a moment such as 2026-11-24T00:00:00Z.",
+        "invalid_awareness": "It needs a zone, as in 2026-11-24T00:00:00Z.",
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> datetime:
         moment: datetime = super()._deserialize(value, attr, data, **options)
@@ -121,7 +135,7 @@ class ChangedUser(ma.Schema):
 
     email = _email("The address; sessions opened under the old one end.")
     username = _text(64, "A second name to sign in with; null removes it.", allow_none=True)
-    active = fields.Boolean(metadata={"description": "false ends its sessions at once."})
+    active = YesOrNo(metadata={"description": "false ends its sessions at once."})
 
 
 class WholeUser(ChangedUser):
@@ -129,7 +143,7 @@ class WholeUser(ChangedUser):
 
     email = _email("The address.", required=True)
     username = _text(64, "A second name, or null.", required=True, allow_none=True)
-    active = fields.Boolean(required=True)
+    active = YesOrNo(required=True)
 
 
 class RoleAnswer(ma.Schema):
