@@ -49,6 +49,18 @@ SETTINGS = (
         secret=True,
     ),
     Setting(
+        "OPSAPP_READONLY_DATABASE_URL",
+        "The same PostgreSQL database, by a role without write grants: for flask query and"
+        " flask shell --read-only.",
+        "none; the server's read-only setting stands in for it",
+        secret=True,
+    ),
+    Setting(
+        "OPSAPP_SHELL_IDLE",
+        "After so many minutes without a key flask shell rolls back and leaves; 0 is never.",
+        "30, and 10 in production",
+    ),
+    Setting(
         "OPSAPP_STATEMENT_TIMEOUT",
         "Seconds after which PostgreSQL gives up a statement; 0 is never.",
         "30",
@@ -156,6 +168,11 @@ def database_url(environ: Mapping[str, str] = os.environ) -> str:
     url = environ.get("OPSAPP_DATABASE_URL") or environ.get("DATABASE_URL")
     if not url:
         return "sqlite:///" + quote(str(instance_folder(environ) / "opsapp.sqlite"))
+    return modern_url(url)
+
+
+def modern_url(url: str) -> str:
+    """The URL with a scheme that SQLAlchemy knows."""
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
             return "postgresql+psycopg://" + url.removeprefix(prefix)
