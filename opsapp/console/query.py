@@ -120,7 +120,8 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
     try:
         with _explaining(), closing(watched):
             start = _start_sqlite if is_sqlite else _start_server
-            cursor = watched.call(lambda: start(connection, statement, params))
+            sql, values = (statement, params) if is_sqlite else _for_psycopg(statement, params)
+            cursor = watched.call(lambda: start(connection, sql, values))
             if cursor.description is None:
                 raise Refused("the statement has no rows to show")
             names = distinct([column[0] for column in cursor.description])
@@ -160,10 +161,10 @@ class _Watch:
         self.worker.shutdown()
 
 
-def _start_sqlite(connection: Any, statement: str, params: Mapping[str, Any]) -> Any:
+def _start_sqlite(connection: Any, statement: str, params: Mapping[str, Any] | None) -> Any:
     connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
     connection.set_authorizer(_only_reading)
-    return connection.execute(statement, params)
+    return connection.execute(statement, params or {})
 
 
 _READING = frozenset(
@@ -187,19 +188,19 @@ def _only_reading(
     return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 
-def _start_server(connection: Any, statement: str, params: Mapping[str, Any]) -> Any:
+def _start_server(connection: Any, statement: str, params: Mapping[str, Any] | None) -> Any:
     connection.read_only = True
-    query, values = _for_psycopg(statement, params)
     if first_word(statement) in _STREAMED:
         # A cursor of the server takes one statement, and none that writes.
         cursor = connection.cursor("opsapp_query")
         cursor.itersize = PAGE
-        return cursor.execute(query, values)
+        return cursor.execute(statement, params)
     # Prepared, it can be one statement only; the transaction refuses to write.
-    return connection.execute(query, values, prepare=True)
+    return connection.execute(statement, params, prepare=True)
 
 
 def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
+    """The statement with psycopg's own form of parameters."""
     if not params:
         return statement, None  # Then psycopg leaves every % and : alone.
     compiled = sa.text(statement).compile(dialect=db.engine.dialect)
@@ -239,7 +240,7 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
 
 def _of_server(error: Any) -> OpsError:
     state, says = error.sqlstate or "", text.safe(str(error).strip().split("\n")[0])
-    if state in _READ_ONLY:
+    if state in _READ_ONLY or state[:2] == "25" or "SELECT ... INTO" in says:
         return _refused(says)
     if state[:2] in ("42", "22", "26") or type(error).__name__ == "ProgrammingError":
         return _invalid(says)
