@@ -128,6 +128,13 @@ def write_scalar(value: int | str, format: str) -> None:
     _put([(_json(value) if format in ("json", "jsonl") else _cell(value)) + "\n"])
 
 
+def drawn(found: Record | Sequence[Record]) -> str:
+    """A record or rows as the table that this screen has room for."""
+    if isinstance(found, Mapping):
+        return _laid_out(_record_table(found, ()))
+    return _fitting(found, list(found[0]) if found else [])
+
+
 def write_lines(lines: Iterable[str]) -> None:
     """Lines as they are: keys for ``-q``, a checkpoint, a completion script."""
     _put(line + "\n" for line in lines)

@@ -69,6 +69,11 @@ command_finished = _signals.signal(
     doc="A command of ours that loaded the application has ended. ``command`` (its words),"
     " ``exit_code``, ``seconds``, ``changed`` (whether it committed a change).",
 )
+shell_names = _signals.signal(
+    "shell-names",
+    doc="`flask shell` gathers its names. Return a dictionary: a name's value, or a pair of the"
+    " value and a line that says what it is. Sent without actor, before anything runs.",
+)
 
 
 def announce(signal: NamedSignal, app: Flask, **payload: Any) -> None:

@@ -11,18 +11,24 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import URL
 
 from .. import config
-from ..engine import LOCK_SECONDS, application_name, checked_url, options, sqlite_file
+from ..engine import (
+    application_name,
+    checked_url,
+    open_sqlite,
+    options,
+    redirect,
+    sqlite_file,
+)
 from ..errors import NotReady, Refused
 
 SETTING = "OPSAPP_READONLY_DATABASE_URL"
@@ -41,26 +47,44 @@ class Wall:
     says: str
 
 
-def enforce(engines: dict[str | None, sa.Engine]) -> Callable[[], None]:
-    """Let these engines open read-only connections from now on; the way back is returned."""
-    listening = [(engine, _opener(engine)) for engine in engines.values()]
-    for engine, opener in listening:
-        event.listen(engine, "do_connect", opener, insert=True)
-        engine.dispose()
+def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
+    """Let these engines open read-only connections from now on; the way back is returned.
 
-    def lift() -> None:
-        for engine, opener in listening:
-            event.remove(engine, "do_connect", opener)
-            engine.dispose()
+    :raises Refused: one of them could still write; nothing may be run then.
+    """
+    ways_back = [redirect(engine, partial(connect, engine)) for engine in engines.values()]
+    try:
+        for engine in engines.values():
+            _prove(engine)
+    except BaseException:
+        _go(ways_back)
+        raise
+    return partial(_go, ways_back)
 
-    return lift
+
+def _go(ways: list[Callable[[], None]]) -> None:
+    for way in ways:
+        way()
 
 
-def _opener(engine: sa.Engine) -> Callable[..., Any]:
-    def opened(_dialect: Any, _record: Any, _args: Any, _params: Any) -> Any:
-        return connect(engine)
-
-    return opened
+def _prove(engine: sa.Engine) -> None:
+    """Try to begin to write, on a connection as the session will get them."""
+    connection: Any = engine.raw_connection()
+    try:
+        driver = connection.dbapi_connection
+        if engine.dialect.name == "sqlite":
+            # BEGIN IMMEDIATE is let through; what is to be changed is not.
+            driver.execute("BEGIN")
+            driver.execute("CREATE TABLE opsapp_probe (id)")
+        elif driver.execute("SHOW transaction_read_only").fetchone()[0] == "on":
+            return
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname.startswith("SQLITE_READONLY"):
+            return
+        raise
+    finally:
+        connection.close()  # The pool rolls back.
+    raise Refused(f"the database {engine.url.database} could still be written; nothing was run")
 
 
 def connect(engine: sa.Engine) -> Any:
@@ -99,19 +123,7 @@ FROM pg_roles WHERE rolname = current_user
 
 
 def _open_sqlite(engine: sa.Engine) -> sqlite3.Connection:
-    path = Path(sqlite_file(engine))
-    try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=ro",
-            uri=True,
-            timeout=LOCK_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-    except sqlite3.OperationalError as error:
-        if not path.exists():
-            raise NotReady(f"there is no database file {path}", hint="flask db init") from error
-        raise NotReady(f"the database file {path} cannot be opened: {error}") from error
+    connection = open_sqlite(Path(sqlite_file(engine)), "ro")
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.set_authorizer(_refuse_other_files)
     connection.set_progress_handler(_hear_signals, OPCODES)

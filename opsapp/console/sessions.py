@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from .. import chain, ledger, text
 from ..actors import Actor
-from ..errors import Invalid, NotFound
+from ..errors import Invalid, NotFound, Refused
 from ..extensions import db
 from ..models import AuditEvent
 from ..services import audit
@@ -44,7 +44,12 @@ class Session:
         return f"session:{self.id}"
 
     def unit(self) -> Unit:
-        """A unit of work by this session; the audit holds it under the session's id."""
+        """A unit of work by this session; the audit holds it under the session's id.
+
+        :raises Refused: the session is read-only; the database would refuse it too.
+        """
+        if self.mode is Mode.READ_ONLY:
+            raise Refused("this session is read-only", hint="flask shell --sandbox, or --write")
         unit = Unit(
             actor=self.actor,
             door="shell",

@@ -9,6 +9,7 @@ locked, and once it is on record the file is made read-only.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -65,6 +66,8 @@ class Transcript:
             )
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _sync_folder(self.path.parent)
+            made = os.fstat(self._file)
+            self._identity, self._size = (made.st_dev, made.st_ino), 0
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -75,12 +78,15 @@ class Transcript:
         :raises NotReady: it cannot be written.
         """
         if os.getpid() != self._process:
+            if kind == "input":
+                raise NotReady("this is a forked process, whose inputs nobody would find")
             return  # The fork itself is on record; two hands would tear the chain.
         line = {"n": self._lines + 1, "at": clock.rfc3339(clock.now()), "kind": kind, "text": text}
         line |= more
         line["mac"] = mac = link(self._key, self._last, line)
         data = (json.dumps(line) + "\n").encode()
         try:
+            self._check_file()
             _write_all(self._file, data)
             os.fsync(self._file)
         except OSError as error:
@@ -89,6 +95,14 @@ class Transcript:
         self._lines += 1
         self.inputs += kind == "input"
         self._content.update(data)
+        self._size += len(data)
+
+    def _check_file(self) -> None:
+        """Refuse to go on where somebody removed, exchanged, cut or added to the file."""
+        now = os.fstat(self._file)
+        same = (now.st_dev, now.st_ino) == self._identity and now.st_size == self._size
+        if not same or now.st_nlink == 0:
+            raise OSError(errno.ESTALE, "somebody changed or removed it")
 
     def digest(self) -> str:
         """SHA-256 of everything that was written."""
