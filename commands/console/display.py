@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -53,25 +55,53 @@ def sql(statement: str, limit: int = SQL_ROWS, **params: Any) -> Rows | int:
 
 
 def table(
-    rows: Sequence[Mapping[str, Any]], *, total: int | None = None, more: bool = False
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    total: int | None = None,
+    more: bool = False,
+    longest: int = LONGEST,
 ) -> str:
     """Rows as a table, cut to what a screen holds; says what it leaves out."""
     total = len(rows) if total is None else total
     if not rows:
         return "No rows."
-    shown = [{str(name): _cell(str(name), row[name]) for name in row} for row in rows[:ROWS]]
-    names = list(dict.fromkeys(name for row in shown for name in row))
+    shown = [
+        {str(name): _cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
+    ]
+    names, left_out = _fitting(shown)
     lines = drawn([{name: row.get(name) for name in names} for row in shown])
     if more or total > len(shown):
         count = f"more than {total}" if more else str(total)
         lines += f"({len(shown)} of {count} rows)\n"
+    if left_out:
+        lines += f"(not shown: {', '.join(map(safe, left_out))})\n"
     return lines.rstrip("\n")
 
 
-def _cell(name: str, value: Any) -> Any:
+def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:
+    """The columns that a screen has room for, and those that it has not.
+
+    Empty ones go first; without a terminal there is room for all of them.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if sys.stdout is None or not sys.stdout.isatty():
+        return names, []
+    used = [name for name in names if any(row.get(name) not in (None, "") for row in rows)]
+    room = shutil.get_terminal_size().columns
+    kept: list[str] = []
+    for name in used or names:
+        wide = max(len(name), *(len(str(row.get(name))) for row in rows))
+        if room < min(wide, LONGEST) and kept:
+            break
+        kept.append(name)
+        room -= wide + 2
+    return kept, [name for name in names if name not in kept]
+
+
+def _cell(name: str, value: Any, longest: int = LONGEST) -> Any:
     value = veiled(name, plain(value))
     if isinstance(value, str):
-        return value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+        return value if len(value) <= longest else value[: longest - 1] + "…"
     return value
 
 
@@ -91,7 +121,11 @@ def model_table(thing: Any) -> str:
     kind = type(thing).__name__
     state = sa.inspect(thing)
     mark = " (new)" if state.pending or state.transient else " (changed)" if state.modified else ""
-    shown = {name: _cell(name, value) for name, value in of_model(thing).items()}
+    found = of_model(thing)
+    shown = {name: _cell(name, value) for name, value in found.items() if value is not None}
+    empty = [name for name in found if name not in shown]
+    if empty:
+        shown["empty"] = ", ".join(empty)
     return f"{kind}{mark}\n{drawn(shown).rstrip()}"
 
 

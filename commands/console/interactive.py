@@ -47,6 +47,7 @@ class OpsShell(TerminalInteractiveShell):
     stopped: int | None = None
     """The signal that asked to stop while an input ran."""
     _depth = 0
+    _heard: Any = None
 
     async def run_cell_async(self, raw_cell: str, *args: Any, **options: Any) -> ExecutionResult:
         """Run an input; each goes through here, whoever calls, silent or not."""
@@ -106,7 +107,11 @@ class OpsShell(TerminalInteractiveShell):
             timer[0].cancel()
             timer[0] = loop.call_later(self.idle_seconds, leave)
 
-        app.key_processor.before_key_press += start_again
+        pressed = app.key_processor.before_key_press
+        if self._heard is not None:
+            pressed.remove_handler(self._heard)  # The prompt before had a loop of its own.
+        pressed.add_handler(start_again)
+        self._heard = start_again
 
     def interact(self) -> None:
         """Prompt and run until somebody leaves, or nobody is there any more."""

@@ -12,6 +12,7 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, 
 
 from opsapp import text
 from opsapp.console.values import distinct
+from opsapp.errors import NotFound
 from opsapp.extensions import db
 from opsapp.ledger import in_batches
 
@@ -21,6 +22,8 @@ from . import display
 from .banner import catalogue, painted
 
 Record = dict[str, Any]
+LONGEST = 160
+"""Characters of a statement in ``%queries``."""
 
 
 @magics_class
@@ -48,7 +51,12 @@ class ConsoleMagics(Magics):
             say("%sql needs a statement: %sql SELECT id, email FROM users")
             return None
         wanted = sa.text(statement)._bindparams  # noqa: SLF001  (there is no public name)
-        return display.sql(statement, **{name: self.shell.user_ns[name] for name in wanted})
+        return display.sql(statement, **{name: self._variable(name) for name in wanted})
+
+    def _variable(self, name: str) -> Any:
+        if name not in self.shell.user_ns:
+            raise NotFound(f"no variable {name} for :{name}")
+        return self.shell.user_ns[name]
 
     @line_magic
     def explain(self, line: str) -> display.Rows | None:
@@ -77,7 +85,7 @@ class ConsoleMagics(Magics):
             {"ms": round(one.milliseconds, 1), "statement": " ".join(one.statement.split())}
             for one in report.sent
         ]
-        print(display.table(rows, total=report.count))  # noqa: T201
+        print(display.table(rows, total=report.count, longest=LONGEST))  # noqa: T201
         print(f"{report.count} statements, {report.milliseconds:.1f} ms")  # noqa: T201
         for hint in report.hints():
             print(f"Hint: {text.safe(hint)}")  # noqa: T201

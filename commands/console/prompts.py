@@ -41,7 +41,8 @@ class BareDisplayHook(DisplayHook):
     """Shows a value without ``Out[1]:``, and without a line for None."""
 
     def write_output_prompt(self) -> None:
-        """Write nothing."""
+        """Write nothing; IPython would begin a value of several lines on a new one."""
+        self.prompt_end_newline = True
 
 
 def words(name: str, environment: str, mode: Mode) -> str:

@@ -96,6 +96,8 @@ class Queries:
 
     def _keep(self, connection: sa.Connection, statement: str) -> None:
         started = connection.info.pop("opsapp_sent_at", None) or time.perf_counter()
+        if statement == "BEGIN":
+            return  # SQLite's listener sends it, and nobody asked.
         milliseconds = (time.perf_counter() - started) * 1000
         self.current.count += 1
         if self.current.count <= AT_MOST:

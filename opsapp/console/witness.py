@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
+from types import FrameType
 from typing import Any
 
 from ..config import ROOT
@@ -41,9 +42,6 @@ _TOLD = {
     "ctypes.call_function": "native code",
     "ctypes.cdata/buffer": "native code",
     "ctypes.PyObj_FromPtr": "native code",
-    "code.__new__": "code",
-    "marshal.loads": "code",
-    "pickle.find_class": "code",
     "sys.addaudithook": "hook",
     "sys.settrace": "hook",
     "sys.setprofile": "hook",
@@ -71,6 +69,8 @@ class Watch:
     running: bool = False
     announced: bool = False
     """Whether the code that is compiled next was written down as an input."""
+    known: set[int] = field(default_factory=set)
+    """The inputs that were compiled, by their hash."""
     seen: int = 0
     busy: local = field(default_factory=local)
 
@@ -139,7 +139,7 @@ def _tell(watch: Watch, kind: str, event: str, args: tuple[Any, ...]) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode(errors="replace")
+        return value[:2000].decode(errors="replace")
     # Only plain values: asking anything else for its repr would run somebody's code.
     if isinstance(value, str | int | float | None):
         return str(value)
@@ -154,15 +154,22 @@ def _shown(value: Any) -> str:
 def _compiled(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     source, name = args
     name = _shown(name)
+    if not isinstance(source, str | bytes):
+        return  # The same code once more, parsed.
     if name.startswith("<ipython-input-"):
-        if not isinstance(source, str | bytes):
-            return  # The same code once more, parsed.
-        if watch.announced:
-            watch.announced = False
-        else:
-            watch.transcript.write("unannounced", _shown(source))
-    elif name.startswith("<") and isinstance(source, str | bytes) and not _is_by_a_library():
+        _compiled_input(watch, _shown(source))
+    elif name.startswith("<") and name != "<unknown>" and not _is_by_a_library():
+        # <unknown> is what is parsed and not run.
         _tell(watch, "code", event, (source, name))
+
+
+def _compiled_input(watch: Watch, source: str) -> None:
+    known = hash(source)
+    if watch.announced:
+        watch.announced = False
+        watch.known.add(known)
+    elif known not in watch.known:  # A traceback reads the inputs of before once more.
+        watch.transcript.write("unannounced", source)
 
 
 def _executed(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
@@ -171,17 +178,25 @@ def _executed(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
         _tell(watch, "code", event, (name,))
 
 
+def _loaded(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+    if not _is_by_a_library():
+        _tell(watch, "code", event, ())
+
+
 _INSTALLED = (sys.prefix, sys.base_prefix, str(ROOT), "<frozen ")
 _GENERATES_CODE = re.compile(
-    r"/(?:collections/__init__|dataclasses|enum|typing|functools)\.py$"
-    r"|/(?:sqlalchemy|IPython|prompt_toolkit|jedi|parso|pygments|rich|flask|werkzeug|jinja2)/"
+    r"^<frozen |/(?:collections/__init__|dataclasses|enum|typing|functools|ast|inspect)\.py$"
+    r"|/(?:sqlalchemy|IPython|prompt_toolkit|jedi|parso|pygments|rich|flask|werkzeug|jinja2"
+    r"|executing|asttokens|stack_data|pure_eval|traitlets)/"
 )
 
 
 def _is_by_a_library() -> bool:
-    """Whether the code is what a library makes of our models and not what somebody typed."""
-    frame = sys._getframe(3)  # noqa: SLF001  (the hook's caller; inspect is slower by far)
-    return _GENERATES_CODE.search(frame.f_code.co_filename) is not None
+    """Whether it is what a library or an import does, and not what somebody typed."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (inspect is slower by far)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return frame is None or _GENERATES_CODE.search(frame.f_code.co_filename) is not None
 
 
 def _opened(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
@@ -264,6 +279,9 @@ def _refuse(watch: Watch, what: str) -> None:
 _LOOKS: dict[str, Callable[[Watch, str, tuple[Any, ...]], None]] = {
     "compile": _compiled,
     "exec": _executed,
+    "code.__new__": _loaded,
+    "marshal.loads": _loaded,
+    "pickle.find_class": _loaded,
     "open": _opened,
     "sqlite3.connect": _connected_sqlite,
     "smtplib.connect": _sent_mail,
