@@ -17,6 +17,7 @@ from flask import current_app
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from prompt_toolkit.application import get_app
+from sqlalchemy.exc import DBAPIError
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 from traitlets.config import Config
@@ -165,7 +166,7 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
     )
     formatter: Any = shell.display_formatter
     display.teach(formatter.formatters["text/plain"])
-    shell.set_custom_exc((OpsError,), _show_condition)
+    shell.set_custom_exc((OpsError, DBAPIError), _show_condition)
     shell.register_magics(ConsoleMagics(shell))
     if environment == DEVELOPMENT:
         _reload(shell)
@@ -203,11 +204,20 @@ def _history_file(folder: Path) -> Path:
 
 
 def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: Any = None) -> Any:
-    """A condition of ours is a line, as in every command; its traceback would say less."""
-    say(f"{type(error).__name__}: {error.message}")
-    if error.hint:
-        say(f"  → {error.hint}")
+    """A condition of ours, or of the database, is a line; its traceback would say less."""
+    if isinstance(error, OpsError):
+        says, hint = error.message, error.hint
+    else:
+        says, hint = str(error.orig).strip().split("\n")[0], _tried(error)
+    say(f"{type(error).__name__}: {says}")
+    if hint:
+        say(f"  → {hint}")
     return []
+
+
+def _tried(error: DBAPIError) -> str | None:
+    statement = " ".join((error.statement or "").split())
+    return f"it was: {statement[:200]}" if statement else None
 
 
 def _reload(shell: OpsShell) -> None:

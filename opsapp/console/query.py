@@ -54,12 +54,11 @@ def checked(statement: str) -> str:
     word = first_word(statement)
     if word in READS:
         return statement
-    kind = Refused if WRITES.fullmatch(word) else Invalid
-    raise kind(
-        f"{text.shortened(word.upper() or statement, 20)} is not a statement that reads;"
-        " nothing was run",
-        hint=f"one of {', '.join(sorted(READS)).upper()}",
-    )
+    hint = f"one of {', '.join(sorted(READS)).upper()}"
+    if WRITES.fullmatch(word):
+        raise Refused(f"{word.upper()} does more than read; nothing was run", hint=hint)
+    # It is not repeated: --file may have named what the person may not see.
+    raise Invalid("the statement begins with no word that reads; nothing was run", hint=hint)
 
 
 def first_word(statement: str) -> str:

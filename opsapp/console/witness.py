@@ -13,10 +13,11 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from threading import local
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote
 
 from ..config import ROOT
 from ..engine import opening
@@ -224,12 +225,15 @@ def _changed_file(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
 
 
 def _connected_sqlite(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
-    if opening.get():
-        return
-    name = _shown(args[0]).removeprefix("file:").split("?")[0]
-    where = _absolute(name)
-    if where in watch.database and watch.mode is not Mode.WRITE:
+    given = _shown(args[0])
+    where = _absolute(unquote(given.removeprefix("file:").split("?")[0]))
+    is_ours = opening.get()
+    # What we open ourselves for a session that may not write is read-only.
+    may = watch.mode is Mode.WRITE or (is_ours and given.endswith("?mode=ro"))
+    if where in watch.database and not may:
         _refuse(watch, f"a connection of its own to {where}")
+    if is_ours:
+        return
     _tell(watch, "database", event, args)
 
 
@@ -252,6 +256,8 @@ def _absolute(path: Any, folder: int | None = None) -> str | None:
         return _of_descriptor(path)
     if folder is not None and isinstance(path, str) and not path.startswith("/"):
         path = f"{_of_descriptor(folder)}/{path}"
+    if isinstance(path, PurePath):
+        path = str(path)
     if isinstance(path, bytes):
         path = path.decode(errors="replace")
     if not isinstance(path, str) or not path:
