@@ -113,14 +113,17 @@ Pages = tuple[list[str], Callable[[int], Sequence[Sequence[Any]]]]
 def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
     """The names of the columns, and a function that fetches so many rows more."""
     is_sqlite = db.engine.dialect.name == "sqlite"
-    connection = readonly.connect(db.engine)
+    with _explaining():
+        connection = readonly.connect(db.engine)
     stop = connection.interrupt if is_sqlite else connection.cancel
     watched = _Watch(monotonic() + seconds, seconds, stop)
     try:
-        with _explaining(), closing(watched):
-            start = _start_sqlite if is_sqlite else _start_server
-            sql, values = (statement, params) if is_sqlite else _for_psycopg(statement, params)
-            cursor = watched.call(lambda: start(connection, sql, values))
+        prepare = _prepare_sqlite if is_sqlite else _prepare_server
+        with _explaining(), closing(prepare(connection, statement)) as cursor, closing(watched):
+            arguments = (statement, params) if is_sqlite else _for_psycopg(statement, params)
+            # Prepared, it can be one statement only; the server's cursor sees to that itself.
+            how = {} if is_sqlite or first_word(statement) in _STREAMED else {"prepare": True}
+            watched.call(lambda: cursor.execute(*arguments, **how))
             if cursor.description is None:
                 raise Refused("the statement has no rows to show")
             names = distinct([column[0] for column in cursor.description])
@@ -160,10 +163,10 @@ class _Watch:
         self.worker.shutdown()
 
 
-def _start_sqlite(connection: Any, statement: str, params: Mapping[str, Any] | None) -> Any:
+def _prepare_sqlite(connection: Any, _statement: str) -> Any:
     connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
     connection.set_authorizer(_only_reading)
-    return connection.execute(statement, params or {})
+    return connection.cursor()
 
 
 _READING = frozenset(
@@ -187,15 +190,14 @@ def _only_reading(
     return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 
-def _start_server(connection: Any, statement: str, params: Mapping[str, Any] | None) -> Any:
+def _prepare_server(connection: Any, statement: str) -> Any:
     connection.read_only = True
-    if first_word(statement) in _STREAMED:
-        # A cursor of the server takes one statement, and none that writes.
-        cursor = connection.cursor("opsapp_query")
-        cursor.itersize = PAGE
-        return cursor.execute(statement, params)
-    # Prepared, it can be one statement only; the transaction refuses to write.
-    return connection.execute(statement, params, prepare=True)
+    if first_word(statement) not in _STREAMED:
+        return connection.cursor()
+    # A cursor of the server takes one statement, and none that writes.
+    cursor = connection.cursor("opsapp_query")
+    cursor.itersize = PAGE
+    return cursor
 
 
 def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
@@ -211,6 +213,8 @@ def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
 # --- what goes wrong ---------------------------------------------------------
 
 _READ_ONLY = ("25006", "42501", "0A000")  # read-only transaction, no privilege, DECLARE refuses it
+
+_NEAR = re.compile(r'syntax error at or near "(\w+)"')
 
 
 @contextmanager
@@ -239,6 +243,9 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
 
 def _of_server(error: Any) -> OpsError:
     state, says = error.sqlstate or "", text.safe(str(error).strip().split("\n")[0])
+    near = _NEAR.search(says)
+    if near and WRITES.fullmatch(near[1].lower()):
+        return _refused(says)  # DECLARE CURSOR knows no such statement.
     if state in _READ_ONLY or state[:2] == "25" or "SELECT ... INTO" in says:
         return _refused(says)
     if state[:2] in ("42", "22", "26") or type(error).__name__ == "ProgrammingError":
