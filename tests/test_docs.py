@@ -36,8 +36,10 @@ def test_readme_names_every_command_of_a_group(group: str) -> None:
 
 def test_audit_page_names_every_action() -> None:
     written = set()
-    for path in sorted(ROOT.glob("opsapp/services/*.py")):
-        for found in re.findall(r'"((?:user|role|database|audit):\w+:\w+)"', path.read_text()):
+    for path in [*ROOT.glob("opsapp/services/*.py"), *ROOT.glob("opsapp/console/*.py")]:
+        for found in re.findall(
+            r'"((?:user|role|database|audit|console):\w+:\w+)"', path.read_text()
+        ):
             written.add(found)
     assert [action for action in sorted(written) if f"`{action}`" not in AUDIT] == []
     assert len(written) > 10
@@ -51,3 +53,11 @@ def test_documents_link_to_files_that_are_there() -> None:
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert link.startswith("https://") or (page.parent / link).exists(), (page, link)
+
+
+def test_shell_page_names_every_magic() -> None:
+    source = (ROOT / "commands" / "console" / "magics.py").read_text()
+    magics = re.findall(r"@(?:line|cell|line_cell)_magic\n    def (\w+)\(", source)
+    page = (ROOT / "docs" / "shell.md").read_text()
+    assert [name for name in magics if f"%{name}" not in page] == []
+    assert len(magics) == 8

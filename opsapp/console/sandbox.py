@@ -128,8 +128,9 @@ def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
     held.detach()
     connection: Any = held.dbapi_connection
     limit = int((idle_seconds + 60) * 1000) if idle_seconds else 0
+    connection.autocommit = True
     connection.execute(f"SET idle_in_transaction_session_timeout = {limit}")
-    connection.commit()
+    connection.autocommit = False
     _promise(connection)
     connection.execute(f"SAVEPOINT {MARK}")
     before = [(engine, engine.pool) for engine in engines]

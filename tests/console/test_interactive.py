@@ -87,7 +87,7 @@ def test_banner_is_the_catalogue(database: Database, ada: str) -> None:
             "%names lists these again, %quickref IPython's own.",
         ):
             assert line in banner.splitlines(), banner
-        assert person.type("%names R(").strip() == 'R            a role: R("admin")'
+        assert person.type("%names a role:").strip() == 'R            a role: R("admin")'
         assert person.leave()[0] == 0
 
 
