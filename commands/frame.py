@@ -49,8 +49,8 @@ MAY_BE_EMPTY = frozenset({"username", "description"})
 """The options whose empty value means something: to remove it."""
 
 
-PROGRAMS = frozenset({"statement", "code"})
-"""The options that hold a program, which has lines; what runs it writes it down first."""
+PROGRAMS = frozenset({"statement", "code", "words"})
+"""What is a program or its arguments, and may have lines; it is written down before it runs."""
 
 
 class OpsCommand(click.Command):

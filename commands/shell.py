@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,19 +178,18 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
     _last_in_path(current_app.import_name)
     idle = idle_seconds()
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
-    code: Any = DONE
-    try:
-        with alive(
-            this_app(), at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=_more
-        ) as console:
-            code = _talk(console, program, history=history, idle=idle)
-    except Stopped as stopped:
-        stopped.is_said = True
-        say(f"Stopped by {stopped.name}; what was not committed is undone.")
-        raise
-    finally:
-        if "console" in locals() and console.session.mode.value == "sandbox":
-            _say_what_would(console)
+    with ExitStack() as afterwards:
+        try:
+            with alive(
+                this_app(), at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=_more
+            ) as console:
+                if mode.value == "sandbox":
+                    afterwards.callback(_say_what_would, console)
+                code = _talk(console, program, history=history, idle=idle)
+        except Stopped as stopped:
+            stopped.is_said = True
+            say(f"Stopped by {stopped.name}; what was not committed is undone.")
+            raise
     if code:
         click.get_current_context().exit(code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,6 +128,8 @@ def _inside(
         try:
             yield console
         finally:
+            if session.transcript.is_forked:
+                os._exit(1)  # The walls, the connections and the record are the parent's.
             console.would = Counter(console.writes.committed)
     finally:
         _leave(lift)

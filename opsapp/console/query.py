@@ -114,12 +114,17 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
     """The names of the columns, and a function that fetches so many rows more."""
     is_sqlite = db.engine.dialect.name == "sqlite"
     with _explaining():
+        readonly.refuse_other_database(db.engine)
         connection = readonly.connect(db.engine)
     stop = connection.interrupt if is_sqlite else connection.cancel
     watched = _Watch(monotonic() + seconds, seconds, stop)
     try:
         prepare = _prepare_sqlite if is_sqlite else _prepare_server
-        with _explaining(), closing(prepare(connection, statement)) as cursor, closing(watched):
+        with (
+            _explaining(),
+            closing(prepare(connection, statement, seconds)) as cursor,
+            closing(watched),
+        ):
             arguments = (statement, params) if is_sqlite else _for_psycopg(statement, params)
             # Prepared, it can be one statement only; the server's cursor sees to that itself.
             how = {} if is_sqlite or first_word(statement) in _STREAMED else {"prepare": True}
@@ -163,7 +168,7 @@ class _Watch:
         self.worker.shutdown()
 
 
-def _prepare_sqlite(connection: Any, _statement: str) -> Any:
+def _prepare_sqlite(connection: Any, _statement: str, _seconds: float) -> Any:
     connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
     connection.set_authorizer(_only_reading)
     return connection.cursor()
@@ -190,8 +195,11 @@ def _only_reading(
     return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 
-def _prepare_server(connection: Any, statement: str) -> Any:
+def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
     connection.read_only = True
+    # The watch counts the time; the server's own limits must not come before it.
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(f"SET {limit} = {min(int(seconds * 1000) + 5000, 2**31 - 1)}")
     if first_word(statement) not in _STREAMED:
         return connection.cursor()
     # A cursor of the server takes one statement, and none that writes.

@@ -99,6 +99,7 @@ def wall(engine: sa.Engine) -> Wall:
     """What keeps the read-only connections of ``engine`` from writing."""
     if engine.dialect.name == "sqlite":
         return Wall(True, "SQLite opened the file read-only")
+    refuse_other_database(engine)
     connection = connect(engine)
     try:
         role, may_write = connection.execute(_WHAT_IT_MAY).fetchone()
@@ -107,6 +108,28 @@ def wall(engine: sa.Engine) -> Wall:
     if may_write:
         return Wall(False, f"a setting that SQL can undo: the role {role} may write")
     return Wall(True, f"the role {role} may not write")
+
+
+def refuse_other_database(engine: sa.Engine) -> None:
+    """Refuse a read-only URL that leads elsewhere; a replica has the same chain.
+
+    :raises NotReady: it has another chain, or its role may not look.
+    """
+    if engine.dialect.name == "sqlite" or not os.environ.get(SETTING):
+        return
+    chain = "SELECT chain FROM audit_head"
+    with engine.connect() as ours:
+        here = ours.exec_driver_sql(chain).scalar()
+    connection = connect(engine)
+    try:
+        found = connection.execute(chain).fetchone()
+    except Exception as error:
+        says = str(error).strip().split("\n")[0]
+        raise NotReady(f"the role of {SETTING} cannot read the database: {says}") from error
+    finally:
+        connection.close()
+    if found is None or found[0] != here:
+        raise NotReady(f"{SETTING} leads to another database than OPSAPP_DATABASE_URL")
 
 
 _WHAT_IT_MAY = """

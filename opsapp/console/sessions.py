@@ -75,9 +75,13 @@ def open_session(actor: Actor, mode: Mode, reason: str | None, *, by: str, wall:
     session = Session(
         unit.correlation, actor, mode, unit.reason, Transcript(unit.correlation, ledger.audit_key())
     )
-    with unit:
-        after = {"mode": mode.value, "by": by, "wall": wall}
-        unit.record(OPEN, session.reference, after=after)
+    try:
+        with unit:
+            after = {"mode": mode.value, "by": by, "wall": wall}
+            unit.record(OPEN, session.reference, after=after)
+    except BaseException:
+        session.transcript.discard()
+        raise
     return session
 
 
@@ -107,7 +111,6 @@ def write_down_lost(actor: Actor) -> None:
             with unit:
                 after = {"inputs": found.inputs, "digest": found.digest}
                 unit.record(LOST, f"session:{path.stem}", after=after)
-            path.chmod(0o400)
 
 
 def record_query(statement: str, parameters: list[str], *, unit: Unit) -> None:

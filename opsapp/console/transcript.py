@@ -17,8 +17,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from .. import chain, clock, config
@@ -59,12 +61,13 @@ class Transcript:
         self._last = ""
         self._content = hashlib.sha256()
         self._process = os.getpid()
+        self._turn = RLock()
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(
                 self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600
             )
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
             _sync_folder(self.path.parent)
             made = os.fstat(self._file)
             self._identity, self._size = (made.st_dev, made.st_ino), 0
@@ -77,12 +80,15 @@ class Transcript:
         :param kind: ``input``, or what a witness saw.
         :raises NotReady: it cannot be written.
         """
-        if os.getpid() != self._process:
+        if self.is_forked:
             if kind == "input":
                 raise NotReady("this is a forked process, whose inputs nobody would find")
             return  # The fork itself is on record; two hands would tear the chain.
-        line = {"n": self._lines + 1, "at": clock.rfc3339(clock.now()), "kind": kind, "text": text}
-        line |= more
+        with self._turn:  # Threads that an input started are heard too.
+            self._append(kind, {"text": text, **more})
+
+    def _append(self, kind: str, said: Record) -> None:
+        line = {"n": self._lines + 1, "at": clock.rfc3339(clock.now()), "kind": kind, **said}
         line["mac"] = mac = link(self._key, self._last, line)
         data = (json.dumps(line) + "\n").encode()
         try:
@@ -97,6 +103,11 @@ class Transcript:
         self._content.update(data)
         self._size += len(data)
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is not the process that began the session."""
+        return os.getpid() != self._process
+
     def _check_file(self) -> None:
         """Refuse to go on where somebody removed, exchanged, cut or added to the file."""
         now = os.fstat(self._file)
@@ -107,6 +118,11 @@ class Transcript:
     def digest(self) -> str:
         """SHA-256 of everything that was written."""
         return self._content.hexdigest()
+
+    def discard(self) -> None:
+        """Remove the file of a session that did not begin."""
+        self.path.unlink()
+        os.close(self._file)
 
     def seal(self) -> None:
         """Close the file, whose end is on record."""
@@ -182,28 +198,42 @@ def _parsed(data: bytes) -> Record:
     return found if isinstance(found, dict) else unreadable
 
 
-def abandoned() -> Iterator[Path]:
-    """The transcripts of sessions that were killed: not sealed, and nobody holds them."""
-    for path in sorted(folder().glob("*.jsonl")):
-        if _ID.fullmatch(path.stem) and path.stat().st_mode & stat.S_IWUSR and _is_free(path):
-            yield path
-
-
-def _is_free(path: Path) -> bool:
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the file, which nobody else does inside."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
     except BlockingIOError:
-        return False
+        yield False
     finally:
         os.close(descriptor)
-    return True
+
+
+def abandoned() -> Iterator[Path]:
+    """The transcripts of sessions that were killed: not sealed, and nobody holds them.
+
+    Each is held while the caller has it, and sealed when they go on to the next.
+    """
+    for path in sorted(folder().glob("*.jsonl")):
+        if not _ID.fullmatch(path.stem):
+            continue
+        with _held(path) as is_free:
+            found = path.stat()
+            # An empty one may be about to begin.
+            if is_free and found.st_size and found.st_mode & stat.S_IWUSR:
+                yield path
+                path.chmod(0o400)
 
 
 def is_alive(session: str) -> bool:
     """Whether the session runs on this host now."""
     path = path_of(session)
-    return path.exists() and not _is_free(path)
+    if not path.exists():
+        return False
+    with _held(path) as is_free:
+        return not is_free
 
 
 # --- single statements -------------------------------------------------------
