@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 
 import pytest
 
-from support import Cli, Database, run
+from processes import ended, start, until
+from support import FLASK, Cli, Database, run
 
 EVERYTHING = "SELECT id, email FROM users ORDER BY id"
 
@@ -150,6 +152,17 @@ def test_query_ends_in_its_time(cli: Cli, ada: str) -> None:
     )
 
 
+def test_query_ends_at_ctrl_c(database: Database, ada: str) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    process = start(database, FLASK, "query", endless, "--timeout", "10m")
+    kept = database.instance / "transcripts" / "queries.jsonl"
+    until(lambda: kept.exists() and kept.read_text().endswith("\n"))
+    process.send_signal(signal.SIGINT)
+    found = ended(process)
+    assert (found.exit_code, found.stdout) == (130, "")
+    assert found.stderr == "Stopped by SIGINT: nothing was changed.\n"
+
+
 def test_query_is_on_record_before_it_runs(cli: Cli, database: Database, ada: str) -> None:
     found = cli("query", "SELECT * FROM nowhere", "--reason", "ticket 7")
     assert found.exit_code == 2
@@ -213,3 +226,15 @@ def test_query_reads_by_the_role_for_reading(database: Database, kind: str, ada:
     found = run(database, "query", "SELECT 1", OPSAPP_READONLY_DATABASE_URL=nobody)
     assert found.exit_code == 7
     assert 'role "nobody_at_all" does not exist' in found.stderr
+
+
+def test_url_for_reading_of_another_database_is_refused(
+    database: Database, kind: str, postgres: str, ada: str
+) -> None:
+    if kind == "sqlite":
+        pytest.skip("speaks of PostgreSQL")
+    other = postgres.format("postgres")
+    for command in (("query", "SELECT 1"), ("shell", "--read-only", "-c", "pass")):
+        found = run(database, *command, OPSAPP_READONLY_DATABASE_URL=other)
+        assert (found.exit_code, found.stdout) == (7, "")
+        assert "OPSAPP_READONLY_DATABASE_URL" in found.stderr
