@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -121,20 +121,28 @@ class OpsShell(TerminalInteractiveShell):
         def ask_and_notice() -> str:
             try:
                 if self.simple_prompt and self.idle_seconds:
-                    _wait_for_key(self.idle_seconds)
+                    return self._ask_simply(ask)
                 return str(ask())
             except Idle:
                 self.console.ended = "idle"
-                say(f"\nNobody was here for {self.idle_seconds / 60:g} minutes: rolled back, left.")
+                sys.stderr.write("\n")
+                say(f"Nobody was here for {self.idle_seconds / 60:g} minutes: rolled back, left.")
                 raise
 
         self.prompt_for_code = ask_and_notice  # type: ignore[method-assign]
         super().interact()
 
-
-def _wait_for_key(seconds: float) -> None:
-    if not select.select([sys.stdin], [], [], seconds)[0]:
-        raise Idle
+    def _ask_simply(self, ask: Callable[[], str]) -> str:
+        """Prompt, and wait for a line no longer than may be; ``input()`` itself would wait on."""
+        sys.stdout.write(self.prompt_words)
+        sys.stdout.flush()
+        if not select.select([sys.stdin], [], [], self.idle_seconds)[0]:
+            raise Idle
+        words, self.prompt_words = self.prompt_words, ""
+        try:
+            return str(ask())
+        finally:
+            self.prompt_words = words
 
 
 def start(console: Console, *, history: bool, idle_seconds: float) -> None:
@@ -183,7 +191,8 @@ def _config(folder: Path, environment: str, *, history: bool) -> Config:
     found.OpsShell.separate_in = ""
     found.OpsShell.colors = "nocolor" if os.environ.get("NO_COLOR") else "neutral"
     found.OpsShell.highlighting_style_overrides = prompts.style(environment)
-    found.OpsShell.banner1 = ""
+    # prompt_toolkit has no idle limit for such a terminal; input() waits as we let it.
+    found.OpsShell.simple_prompt = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
     return found
 
 

@@ -218,8 +218,26 @@ def test_sandbox_says_at_the_end_what_it_would_have_changed(database: Database, 
     assert database.rows("SELECT count(*) FROM users") == [(1,)]
 
 
-def test_idle_console_rolls_back_and_leaves(database: Database, cli: Cli, ada: str) -> None:
-    with console(database, OPSAPP_SHELL_IDLE="0.02") as person:
+def test_sandbox_survives_ctrl_c(database: Database, ada: str) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    with console(database, "--sandbox", prompt="opsapp(development:sandbox)>") as person:
+        person.wait()
+        person.type('create_user("carl", "carl@example.com")')
+        if not database.is_sqlite:
+            person.spawned.send(f"print('be' + 'gun'); sql('{endless}')\r")
+            person.spawned.expect_exact("begun")
+            person.spawned.send("\x03")
+            assert "KeyboardInterrupt" in person.wait()
+        assert "carl@example.com" in person.type('U("carl").email')
+        assert person.leave()[0] == 0
+    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_idle_console_rolls_back_and_leaves(
+    database: Database, cli: Cli, ada: str, term: str
+) -> None:
+    with console(database, OPSAPP_SHELL_IDLE="0.02", TERM=term) as person:
         person.wait()
         code, said = person.ending()
     assert code == 0
