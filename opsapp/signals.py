@@ -1,4 +1,4 @@
-"""What the application announces, always after the commit.
+"""What the application announces, always after the commit; ``shell_names`` alone asks.
 
 The sender is the Flask application. Every signal is sent with ``actor`` (an
 :class:`~opsapp.actors.Actor`) and, where something was changed, ``correlation``
