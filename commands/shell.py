@@ -40,7 +40,6 @@ def cli(
     words: tuple[str, ...],
     reason: str | None,
     confirm: str | None,
-    yes: bool = False,
 ) -> None:
     """Start a Python console with the application.
 
@@ -62,7 +61,7 @@ def cli(
         _run(chosen, program, reason, history=not no_history)
 
 
-cli.params += [REASON, CONFIRM, click.Option(["--yes"], is_flag=True, hidden=True)]
+cli.params += [REASON, CONFIRM]
 
 Program = tuple[str, str, tuple[str, ...]]
 """Code, what it is called, and its arguments."""
