@@ -54,7 +54,8 @@ class OpsCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
             for param in self.params:
-                _refuse_hostile(param, ctx.params.get(param.name or ""))
+                if not getattr(param.type, "takes_anything", False):
+                    _refuse_hostile(param, ctx.params.get(param.name or ""))
             return super().invoke(ctx)
 
 
