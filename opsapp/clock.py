@@ -39,7 +39,9 @@ def duration(value: str) -> timedelta | None:
 def shown(seconds: float) -> str:
     """Seconds as a person reads them: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
+        return (
+            f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
+        )
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"

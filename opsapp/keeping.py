@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -26,6 +26,8 @@ from sqlalchemy.pool import NullPool
 from . import locks
 from .engine import options, prepare
 from .errors import NotReady
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,24 @@ def _turns(wait: float | None) -> Iterator[None]:
         if deadline is not None and time.monotonic() >= deadline:
             return
         time.sleep(random.uniform(*TURN))  # noqa: S311  (a lot, not a secret)
+
+
+def patiently(act: Callable[[], T]) -> T:
+    """What ``act`` returns, as soon as the server has a connection left for it."""
+    deadline = time.monotonic() + CROWD_SECONDS
+    for _turn in _turns(None):
+        try:
+            return act()
+        except OperationalError as error:
+            if not _is_crowded(error) or time.monotonic() >= deadline:
+                raise
+    raise AssertionError("turns without an end have ended")
+
+
+def _is_crowded(error: OperationalError) -> bool:
+    """Whether the server refused a connection because it has too many."""
+    says = str(error.orig)
+    return "too many clients" in says or "remaining connection slots" in says
 
 
 def held(engine: sa.Engine, names: Collection[str]) -> set[str]:
@@ -164,7 +184,7 @@ class _Session:
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _Session | None:
         own, key = _own_engine(engine), locks.number(name)
-        connection = _connect_in_crowd(own)
+        connection = patiently(own.connect)
         try:
             for _turn in _turns(wait):
                 if _has_locked(connection, key):
@@ -251,24 +271,6 @@ _CLIENT_LOOKS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 5000,
 }
-
-
-def _connect_in_crowd(engine: sa.Engine) -> sa.Connection:
-    """A connection, as soon as the server has one left for us."""
-    deadline = time.monotonic() + CROWD_SECONDS
-    for _turn in _turns(None):
-        try:
-            return engine.connect()
-        except OperationalError as error:
-            if not is_crowded(error) or time.monotonic() >= deadline:
-                raise
-    raise AssertionError("turns without an end have ended")
-
-
-def is_crowded(error: OperationalError) -> bool:
-    """Whether the server refused a connection because it has too many."""
-    says = str(error.orig)
-    return "too many clients" in says or "remaining connection slots" in says
 
 
 def _has_locked(connection: sa.Connection, key: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 HIDDEN = "•••"
 SHORTEST = 6
@@ -40,6 +40,19 @@ def _parts(value: str) -> Iterable[str]:
         found = re.match(r"[^:]+://[^:@/]*:([^@]+)@", value)
         return [found.group(1)] if found else []
     return value.splitlines()
+
+
+def redacted_words(words: Sequence[str], secrets: Iterable[str] = ()) -> list[str]:
+    """A command line with its secrets hidden, the word after ``--password`` for one."""
+    before = ["", *words]
+    return [
+        HIDDEN if _is_telling_option(option) else redacted(word, secrets)
+        for option, word in zip(before, words, strict=False)
+    ]
+
+
+def _is_telling_option(word: str) -> bool:
+    return word.startswith("-") and "=" not in word and bool(_TELLING.search(word))
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:

@@ -190,7 +190,8 @@ class _Supervision:
 
     def _heed(self, event: Signalled | Replaced) -> None:
         if isinstance(event, Signalled) and event.number not in STOPPING:
-            self._signal(event.number)
+            # It means something to the command alone; it would kill what else is in its group.
+            _signal(os.kill, self._child.pid, event.number)
             return
         if not self._is_stopping:
             self._stopped_by = event

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -28,7 +29,7 @@ from .. import clock, config, keeping, schedule, signals
 from ..actors import Actor
 from ..errors import Busy, NotReady, OpsError
 from ..extensions import db, this_app
-from ..redaction import redacted, secret_values
+from ..redaction import redacted_words, secret_values
 from ..schedule import Options
 from ..services import jobs
 from ..services.jobs import End, Start
@@ -137,14 +138,12 @@ def _may_come_back(kept: keeping.Kept, name: str) -> bool:
     age = kept.server_age()
     if age is None or age > COMING_BACK:
         return False
-    db.session.rollback()
     return jobs.open_run(name) is not None
 
 
 def _holder(name: str) -> str:
     for _try in range(10):
-        db.session.rollback()
-        if (run := jobs.open_run(name)) is not None:
+        if (run := keeping.patiently(partial(jobs.open_run, name))) is not None:
             return jobs.holder(run)
         time.sleep(0.1)  # It has the lock and is about to write its row.
     return "by another process, which has not written its name"
@@ -152,7 +151,7 @@ def _holder(name: str) -> str:
 
 def _skipped(order: Order) -> Outcome:
     reason = f"{order.name} is running: {_holder(order.name)}"
-    is_ours = jobs.skip(_start(order), reason)
+    is_ours = keeping.patiently(partial(jobs.skip, _start(order), reason))
     return Outcome(status=SKIPPED if is_ours else TAKEN, exit_code=0, reason=reason)
 
 
@@ -160,7 +159,7 @@ def _start(order: Order) -> Start:
     secrets = _secrets(_environ(order, None))
     return Start(
         name=order.name,
-        command=[redacted(word, secrets) for word in order.command],
+        command=redacted_words(order.command, secrets),
         actor=order.actor,
         pid=os.getpid(),
         correlation=order.correlation,
@@ -220,7 +219,7 @@ class _Run:
 
     def go(self) -> Outcome:
         """Begin, work, end."""
-        begun = jobs.begin(_start(self._order))
+        begun = keeping.patiently(partial(jobs.begin, _start(self._order)))
         if begun is None:
             return Outcome(status=TAKEN, exit_code=0, reason="another run has had this slot")
         self._id, crashed = begun

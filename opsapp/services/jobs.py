@@ -179,9 +179,9 @@ def _trim(session: so.Session, run_id: int, stream: str) -> None:
 
 def let_go() -> None:
     """Keep no connection for the hours that a job may take; its lock has one already."""
-    engine = db.engines[BOOKKEEPING]
-    if engine.dialect.name != "sqlite":
-        engine.dispose()
+    if db.engine.dialect.name != "sqlite":
+        db.engines[BOOKKEEPING].dispose()
+        db.engine.dispose()
 
 
 def is_replaced(run_id: int) -> sa.Select[bool]:
@@ -195,7 +195,10 @@ def is_replaced(run_id: int) -> sa.Select[bool]:
 def open_run(name: str) -> JobRun | None:
     """The run that is going on, or that was when it crashed."""
     is_open = (JobRun.name == name, JobRun.finished_at.is_(None))
-    return db.session.scalar(sa.select(JobRun).where(*is_open).order_by(JobRun.id.desc()).limit(1))
+    query = sa.select(JobRun).where(*is_open).order_by(JobRun.id.desc()).limit(1)
+    # A session of its own: nothing may stay open for as long as a job runs.
+    with db.engine.connect() as connection, so.Session(connection) as session:
+        return session.scalar(query)
 
 
 def holder(run: JobRun) -> str:
