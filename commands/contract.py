@@ -243,12 +243,15 @@ def _keys(result: Any, key: str, unit: Any) -> list[str]:
     return [str(row[key]) for row in result if row["changed"]]
 
 
-def findings(found: bool) -> None:
-    """End with exit code 6 if a check found something, once the answer is printed."""
-    click.get_current_context().meta["opsapp.findings"] = found
+def findings(found: bool, *, exit_code: int = FINDINGS) -> None:
+    """End with exit code 6 if a check found something, once the answer is printed.
+
+    :param exit_code: another one, where somebody else's rules say so.
+    """
+    click.get_current_context().meta["opsapp.findings"] = exit_code if found else None
 
 
 def _exit_with_findings() -> None:
     ctx = click.get_current_context()
-    if ctx.meta.get("opsapp.findings"):
-        ctx.exit(FINDINGS)
+    if code := ctx.meta.get("opsapp.findings"):
+        ctx.exit(code)

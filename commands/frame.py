@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from opsapp import text
-from opsapp.errors import DONE, FINDINGS, NotReady, OpsError, OutputFailed, Refused
+from opsapp.errors import DONE, NotReady, OpsError, OutputFailed, Refused
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -262,7 +262,7 @@ def application() -> Iterator[None]:
         code = 1
         try:
             yield
-            code = FINDINGS if ctx.meta.get("opsapp.findings") else DONE
+            code = ctx.meta.get("opsapp.findings") or DONE
         except BaseException as error:
             code = _code_of(error)
             raise

@@ -114,11 +114,27 @@ def _order(
     if "env" in chosen:
         chosen["env"] = dict(map(_variable, chosen["env"]))
     if command:
-        return Order(name=name, command=command, options=Options(**chosen), actor=actor, slot=slot)
-    order = order_from_schedule(name, actor=actor, slot=slot)
+        options = Options(**chosen)
+        return Order(
+            name=name,
+            command=command,
+            options=options,
+            actor=actor,
+            slot=slot,
+            environ=app_environ(),
+        )
+    order = order_from_schedule(name, actor=actor, slot=slot, environ=app_environ())
     if "env" in chosen:
         chosen["env"] = {**order.options.env, **chosen["env"]}
     return dataclasses.replace(order, options=dataclasses.replace(order.options, **chosen))
+
+
+def app_environ() -> dict[str, str]:
+    """What lets a command of ours find the app that we were told of by ``flask --app``."""
+    from flask.cli import ScriptInfo
+
+    named = click.get_current_context().ensure_object(ScriptInfo).app_import_path
+    return {"FLASK_APP": named} if named else {}
 
 
 def _variable(given: str) -> tuple[str, str]:

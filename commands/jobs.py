@@ -12,6 +12,7 @@ import click
 from .contract import answers, changes, page_options, say_what_follows
 from .frame import OpsGroup, approve
 from .jobrun import run_cmd
+from .jobschedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
 from .options import DURATION, JOB, SINCE
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(run_cmd)
+for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve_cmd):
+    cli.add_command(command)
 
 
 # --- the history -------------------------------------------------------------

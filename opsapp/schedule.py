@@ -146,6 +146,22 @@ def path(environ: Mapping[str, str] = os.environ) -> Path:
     return own if own.exists() else config.ROOT / "jobs.toml"
 
 
+def is_shipped() -> bool:
+    """Whether it is the schedule that ships, which nobody may have asked for."""
+    return path() == config.ROOT / "jobs.toml"
+
+
+def changed_at() -> datetime:
+    """When the file was last changed.
+
+    :raises NotReady: it is not there.
+    """
+    try:
+        return datetime.fromtimestamp(path().stat().st_mtime, UTC)
+    except OSError as error:
+        raise NotReady(f"{path()} cannot be read: {error.strerror}", hint=_HINT) from error
+
+
 def load(file: Path | None = None) -> dict[str, Job]:
     """The jobs of ``file`` (default: :func:`path`), by name, in the file's order.
 

@@ -13,8 +13,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -53,6 +53,25 @@ class _Gone:
 
 Events = SimpleQueue[Any]
 """What happens to a run, from whichever thread or signal handler, in order."""
+
+
+@contextmanager
+def passing_on(events: Events) -> Iterator[None]:
+    """Let signals become events; outside of the main thread nobody can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, _frame: object) -> None:
+        events.put(Signalled(number))
+
+    heeded = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

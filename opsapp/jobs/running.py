@@ -12,8 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +28,7 @@ from .. import clock, config, keeping, schedule, signals
 from ..actors import Actor
 from ..errors import Busy, NotReady, OpsError
 from ..extensions import db, this_app
+from ..models import JobRun
 from ..redaction import redacted_words, secret_values
 from ..schedule import Options
 from ..services import jobs
@@ -39,6 +39,8 @@ from .process import MARK, STOPPING, Attempt, Ended, Events, Replaced, Signalled
 
 COMING_BACK = 5.0
 """Seconds after the start of the database's server in which the holders of locks come back."""
+NAMELESS = 30.0
+"""Seconds for which somebody may have the lock and not have written its row."""
 FLUSH = 1.0
 """Seconds between two looks whether there is output to write down."""
 END_SECONDS = 120
@@ -57,6 +59,8 @@ class Order:
     options: Options
     actor: Actor
     slot: datetime | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """What the command needs to find the application that we were called for."""
     correlation: str = field(default_factory=lambda: str(uuid4()))
 
 
@@ -83,10 +87,10 @@ def run(order: Order, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
 
     told = alerts.Alerts(order.name, order.options, order.correlation)
     events: Events = Events()
-    with _passing_on(events):
+    with process.passing_on(events):
         kept = _take(order)
-        if kept is None:
-            return _skipped(order)
+        if isinstance(kept, JobRun):
+            return _kept_out(order, kept)
         try:
             return _Run(order, kept, events, sinks, say, told).go()
         finally:
@@ -94,63 +98,49 @@ def run(order: Order, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
             told.send()
 
 
-@contextmanager
-def _passing_on(events: Events) -> Iterator[None]:
-    """Let signals become events; outside of the main thread nobody can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(number: int, _frame: object) -> None:
-        events.put(Signalled(number))
-
-    heeded = [one for one in process.PASSED_ON if signal.getsignal(one) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 # --- the lock ----------------------------------------------------------------
 
 
-def _take(order: Order) -> keeping.Kept | None:
-    """The job's lock; None where another run has it and this one is to be skipped."""
+def _take(order: Order) -> keeping.Kept | JobRun:
+    """The job's lock, or the run that has it.
+
+    :raises Busy: somebody has the lock for long and has not written who it is.
+    """
     options, lock = order.options, jobs.lock_name(order.name)
     wait = schedule.seconds(options.wait) if options.on_busy == "wait" else 0
-    kept = keeping.take(db.engine, lock, wait=wait)
-    while kept is not None and _may_come_back(kept, order.name):
-        kept.close()
-        time.sleep(COMING_BACK / 10)
+    deadline = time.monotonic() + NAMELESS
+    while time.monotonic() < deadline:
         kept = keeping.take(db.engine, lock, wait=wait)
-    if kept is None and options.on_busy != "skip":
-        raise Busy(
-            f"{order.name} is running: {_holder(order.name)}",
-            hint="--on-busy skip or --on-busy wait=10m; flask jobs history " + order.name,
-        )
-    return kept
+        if kept is not None and not _is_just_back(kept):
+            return kept
+        run = keeping.patiently(partial(jobs.open_run, order.name))
+        if kept is None and run is not None:
+            return run
+        if kept is not None and run is None:
+            return kept
+        if kept is not None:
+            kept.close()  # Its runner has only lost its session, and takes the lock again.
+        time.sleep(0.1)  # Who has the lock is about to write its row, or to come back.
+    raise Busy(f"{order.name} is running, and its run has not been written down")
 
 
-def _may_come_back(kept: keeping.Kept, name: str) -> bool:
-    """Whether a run is open whose runner has only lost its session to a restart of the server."""
+def _is_just_back(kept: keeping.Kept) -> bool:
+    """Whether the server was started so lately that runs may be on their way back to it."""
     age = kept.server_age()
-    if age is None or age > COMING_BACK:
-        return False
-    return jobs.open_run(name) is not None
+    return age is not None and age < COMING_BACK
 
 
-def _holder(name: str) -> str:
-    for _try in range(10):
-        if (run := keeping.patiently(partial(jobs.open_run, name))) is not None:
-            return jobs.holder(run)
-        time.sleep(0.1)  # It has the lock and is about to write its row.
-    return "by another process, which has not written its name"
+def _kept_out(order: Order, run: JobRun) -> Outcome:
+    """What there is to do while another run goes on.
 
-
-def _skipped(order: Order) -> Outcome:
-    reason = f"{order.name} is running: {_holder(order.name)}"
+    :raises Busy: it is an error.
+    """
+    reason = f"{order.name} is running: {jobs.holder(run)}"
+    if order.slot is not None and run.slot == order.slot:
+        return Outcome(status=TAKEN, exit_code=0)
+    if order.options.on_busy != "skip":
+        hint = f"--on-busy skip or --on-busy wait=10m; flask jobs history {order.name}"
+        raise Busy(reason, hint=hint)
     is_ours = keeping.patiently(partial(jobs.skip, _start(order), reason))
     return Outcome(status=SKIPPED if is_ours else TAKEN, exit_code=0, reason=reason)
 
@@ -179,6 +169,7 @@ def _environ(order: Order, run_id: int | None) -> dict[str, str]:
         "OPSAPP_INSTANCE": str(config.instance_folder()),
         "OPSAPP_JOB": order.name,
         "OPSAPP_JOB_RUN": str(run_id or ""),
+        **order.environ,
         **order.options.env,
         MARK: order.correlation,
     }
@@ -446,10 +437,19 @@ def _bounded(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return kept[::-1]
 
 
-def order_from_schedule(name: str, *, actor: Actor, slot: datetime | None) -> Order:
+def order_from_schedule(
+    name: str, *, actor: Actor, slot: datetime | None, environ: Mapping[str, str]
+) -> Order:
     """The order to run a job as `jobs.toml` says.
 
     :raises NotFound: it has no such job.
     """
     job = schedule.get_job(name)
-    return Order(name=name, command=job.command, options=job.options, actor=actor, slot=slot)
+    return Order(
+        name=name,
+        command=job.command,
+        options=job.options,
+        actor=actor,
+        slot=slot,
+        environ=environ,
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from .. import clock, schedule
-from ..errors import NotFound, NotReady
+from ..errors import NotFound
 from ..extensions import db
 from ..models import JobRun
 from ..models.jobs import RUNNING
@@ -73,18 +74,47 @@ def check(
     if name is not None and name not in known:
         raise NotFound(f"no job {name} is enabled or has ever run", hint="flask jobs list")
     chosen = known if name is None else [name]
-    return [_checked(one, scheduled.get(one), max_age, max_failures, now) for one in chosen]
+    in_use = in_use_since(scheduled)
+    bounds = _Bounds(max_age, max_failures, in_use, now)
+    return [_checked(one, scheduled.get(one), bounds) for one in chosen]
 
 
-def _checked(
-    name: str, job: Job | None, max_age: timedelta | None, max_failures: int, now: datetime
-) -> Record:
-    runs = jobhistory.recent(name, limit=max(jobhistory.RECENT, max_failures))
-    age = max_age or (job.max_age if job else None)
-    found = [
-        *_failing(runs, max_failures),
-        *(_too_old(name, age, now) if age else _overdue(job, now)),
-    ]
+def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
+    """Since when the schedule is as it is, and runs; None if nobody uses the one that ships.
+
+    A job that has never run is asked about from then on.
+    """
+    changed = schedule.changed_at()
+    if not schedule.is_shipped():
+        return changed
+    first = [moment for name in scheduled if (moment := _first_run(name)) is not None]
+    return max(changed, min(first)) if first else None
+
+
+def _first_run(name: str) -> datetime | None:
+    first = sa.select(JobRun.started_at).where(JobRun.name == name).order_by(JobRun.id).limit(1)
+    return db.session.scalar(first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What is still well."""
+
+    max_age: timedelta | None
+    max_failures: int
+    in_use: datetime | None
+    now: datetime
+
+
+def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
+    runs = jobhistory.recent(name, limit=max(jobhistory.RECENT, bounds.max_failures))
+    found = [*_failing(runs, bounds.max_failures)]
+    since = (_first_run(name) if runs else None) or bounds.in_use
+    age = bounds.max_age or (job.max_age if job else None)
+    if bounds.max_age or (age and since and since < bounds.now - age):
+        found += _too_old(name, age or timedelta(), bounds.now)
+    elif since is not None:
+        found += _overdue(job, since, bounds.now)
     last = runs[0] if runs else None
     return {
         "state": "fail" if found else "ok",
@@ -113,11 +143,11 @@ def _too_old(name: str, age: timedelta, now: datetime) -> Iterator[str]:
         yield f"no success in {clock.shown(age.total_seconds())}"
 
 
-def _overdue(job: Job | None, now: datetime) -> Iterator[str]:
+def _overdue(job: Job | None, since: datetime, now: datetime) -> Iterator[str]:
     if job is None or not job.is_scheduled:
         return
     slot = schedule.last_slot(job, now - GRACE)
-    if slot is not None and not _has_begun(job.name, slot):
+    if slot is not None and slot > since and not _has_begun(job.name, slot):
         yield f"it was to run at {_moment(slot)} and did not"
 
 
@@ -141,19 +171,15 @@ def _moment(moment: datetime) -> str:
 
 
 def nagios(found: Iterable[Record]) -> tuple[str, bool]:
-    """The findings as a monitoring plugin says them, and whether all is well.
-
-    One line with the figures, and a line for each job below.
-    """
+    """The findings as a monitoring plugin says them, in a line; and whether all is well."""
     rows = list(found)
     bad = [row for row in rows if row["state"] != "ok"]
     word = "CRITICAL" if bad else "OK"
     says = f"{len(bad)} of {len(rows)} jobs: " if bad else f"{len(rows)} jobs are well"
     first = "; ".join(f"{row['job']} {row['says']}" for row in bad)
     figures = f"jobs={len(rows)} failing={len(bad)}"
-    below = [f"{row['state'].upper()} {row['job']}: {row['says']}" for row in rows]
-    head = f"JOBS {word} - {says}{first}".replace("|", "/")
-    return "\n".join([f"{head} | {figures}", *(line.replace("|", "/") for line in below)]), not bad
+    # What comes after a bar is read as figures.
+    return f"JOBS {word} - {says}{first}".replace("|", "/") + f" | {figures}", not bad
 
 
 # --- missed ------------------------------------------------------------------
@@ -162,19 +188,18 @@ def nagios(found: Iterable[Record]) -> tuple[str, bool]:
 def missed(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
     """The slots of the schedule since then at which no run began, the oldest of a job first.
 
-    A job that has run before is asked about from its first run on.
+    A job is asked about from its first run on, or else since the schedule is in use.
     """
     until = (now or clock.now()) - GRACE
-    for job in schedule.load().values():
-        if job.is_scheduled:
-            yield from _missed(job, since, until)
+    scheduled = schedule.load()
+    in_use = in_use_since(scheduled)
+    for job in scheduled.values():
+        begins = _first_run(job.name) or in_use
+        if job.is_scheduled and begins is not None:
+            yield from _missed(job, max(since, begins), until)
 
 
-def _missed(job: Job, since: datetime, until: datetime) -> Iterator[Record]:
-    first = db.session.scalar(
-        sa.select(JobRun.started_at).where(JobRun.name == job.name).order_by(JobRun.id).limit(1)
-    )
-    after = max(since, first) if first else since
+def _missed(job: Job, after: datetime, until: datetime) -> Iterator[Record]:
     begun = _Begun(job.name, after)
     slots = schedule.slots(job, after, until)
     slot = next(slots, None)
@@ -237,15 +262,3 @@ def upcoming(*, count: int, name: str | None = None, now: datetime | None = None
         for slot, _number in zip(schedule.slots(job, now), range(count), strict=False)
     ]
     return sorted(rows, key=lambda row: str(row["at"]))
-
-
-def configured() -> str:
-    """What `jobs.toml` has, in words.
-
-    :raises NotReady: it cannot be used.
-    """
-    found = schedule.load()
-    enabled = sum(job.enabled for job in found.values())
-    if not found:
-        raise NotReady(f"{schedule.path()} names no job")
-    return f"{enabled} of {len(found)} jobs of {schedule.path()} are enabled"

@@ -81,6 +81,7 @@ def begin(start: Start) -> tuple[int, int] | None:
     try:
         with bookkeeping() as session:
             crashed = _settle(session, start.name)
+            _replace_skipped(session, start)
             run = _row(start)
             session.add(run)
             session.flush()
@@ -132,6 +133,15 @@ def _settle(session: so.Session, name: str) -> int:
         execution_options={"synchronize_session": False},
     )
     return int(settled.rowcount)
+
+
+def _replace_skipped(session: so.Session, start: Start) -> None:
+    """Forget that another host skipped this slot, now that it can be run after all."""
+    same = (JobRun.name == start.name, JobRun.slot == start.slot, JobRun.status == "skipped")
+    if start.slot is not None:
+        session.execute(
+            sa.delete(JobRun).where(*same), execution_options={"synchronize_session": False}
+        )
 
 
 def finish(run_id: int, end: End, output: Iterable[tuple[str, str]]) -> None:

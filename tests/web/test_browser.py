@@ -10,9 +10,9 @@ from email.message import EmailMessage
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
-from server import Served, served
 
 from browser import CHROMIUM, Mailbox, Visitor, smtp_server, visit
+from server import Served, served
 from support import PASSWORD, Database
 
 pytestmark = pytest.mark.skipif(
