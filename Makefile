@@ -62,6 +62,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.million
 	$(BIN)/python -m bench.audit
+	$(BIN)/python -m bench.web
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

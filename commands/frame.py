@@ -7,6 +7,7 @@ that help and completion stay quick.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -258,6 +259,7 @@ def application() -> Iterator[None]:
             app = info.load_app()
     except NoAppException as error:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
+    _listen_to_log()
     with app.app_context():
         code = 1
         try:
@@ -275,12 +277,39 @@ def application() -> Iterator[None]:
                 engine.dispose()
 
 
+class _Remarks(logging.Handler):
+    """What opsapp logs while a command runs, a line each; tracebacks go to the error log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        number = f" (error {_written_down(error)})" if isinstance(error, Exception) else ""
+        say(f"Warning: {record.getMessage()}{number}")
+
+
+def _written_down(error: Exception) -> str:
+    from .errorlog import write
+
+    number, _file = write(error)
+    return number
+
+
+def _listen_to_log() -> None:
+    """Say what is logged, unless the application has decided where its log goes."""
+    log = logging.getLogger("opsapp")
+    if not log.hasHandlers():
+        log.addHandler(_Remarks(logging.WARNING))
+
+
 def _code_of(error: BaseException) -> int:
     """The exit code that this error will lead to."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE
+    if isinstance(error, click.Abort):
+        return Refused.exit_code
+    if isinstance(error, OSError):
+        return OutputFailed.exit_code
     if isinstance(error, Exception):
         error = _explained(error) or error
     return int(getattr(error, "exit_code", 1))
@@ -300,12 +329,13 @@ def _send_mail() -> None:
 
 def _tell(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:
     from opsapp import signals
+    from opsapp.actors import at_terminal
 
     unit = current_unit()
     signals.announce(
         signals.command_finished,
         app,
-        actor=unit.actor if unit else None,
+        actor=unit.actor if unit else at_terminal(),
         command=" ".join(ctx.command_path.split()[1:]),
         exit_code=code,
         seconds=seconds,

@@ -14,7 +14,16 @@ from .options import DURATION, SINCE, USER
 if TYPE_CHECKING:
     from opsapp.unit import Unit
 
-OUTCOMES = ("success", "password", "unknown", "code", "inactive", "unconfirmed", "locked")
+OUTCOMES = (
+    "success",
+    "password",
+    "unknown",
+    "code",
+    "inactive",
+    "unconfirmed",
+    "locked",
+    "blocked",
+)
 
 
 @click.group("logins", cls=OpsGroup)

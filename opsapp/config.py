@@ -315,6 +315,8 @@ MAIL_SECONDS = 10
 def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
     """Flask-Mailman's settings: a server, or the folder of development."""
     server = environ.get("MAIL_SERVER")
+    if server and server.count(":") == 1:
+        raise NotReady(f"MAIL_SERVER {server!r} is not a host name; MAIL_PORT has the port")
     to_folder = not server and environment(environ) == DEVELOPMENT
     host = urlsplit(url(environ) or "").hostname or "localhost"
     return {
@@ -335,19 +337,28 @@ def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def url(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Where people reach the application, without a slash at its end.
+    """Where people reach the application: scheme, host in ASCII, port; no slash at its end.
 
     :raises NotReady: ``OPSAPP_URL`` is no such address.
     """
-    given = (environ.get("OPSAPP_URL") or "").rstrip("/")
+    given = environ.get("OPSAPP_URL")
+    if not given:
+        return None
     try:
-        parts = urlsplit(given)
-        is_one = parts.scheme in ("http", "https") and parts.hostname and not parts.path
-    except ValueError:
-        is_one = False
-    if given and not is_one:
-        raise NotReady(f"OPSAPP_URL {given!r} is not of the form https://ops.example.com")
-    return given or None
+        return _origin(given)
+    except ValueError as error:
+        message = f"OPSAPP_URL {given!r} is not of the form https://ops.example.com"
+        raise NotReady(message) from error
+
+
+def _origin(given: str) -> str:
+    parts = urlsplit(given.rstrip("/"))
+    host = (parts.hostname or "").encode("idna").decode()
+    beside = parts.path or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not host or host.startswith(".") or beside:
+        raise ValueError(given)
+    port = f":{parts.port}" if parts.port is not None else ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def _number(name: str, default: int, environ: Mapping[str, str]) -> int:

@@ -28,6 +28,7 @@ def connect(app: Flask) -> None:
         signals.role_granted.connect(tell_of_role, app)
         signals.user_email_changed.connect(tell_of_address, app)
         signals.second_factor_changed.connect(tell_of_factor, app)
+        signals.recovery_codes_set.connect(tell_of_codes, app)
         signals.all_announced.connect(write, app)
 
 
@@ -100,6 +101,13 @@ def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
     """Put what was gathered into the outbox."""
     if messages := _gathered.pop(correlation, None):
         mail.keep(messages)
+
+
+def tell_of_codes(app: Flask, *, user_id: int, correlation: str, **_extra: Any) -> None:
+    """Tell somebody that there are other ways around their second factor now."""
+    user = db.session.get_one(User, user_id)
+    if user.email:
+        _gather(correlation, user, "codes_set", "New recovery codes were made")
 
 
 def _gather(

@@ -36,6 +36,10 @@ second_factor_changed = _signals.signal(
     doc="Two-factor authentication was set up, changed or removed. ``user_id``, ``method``"
     " (``authenticator``, or None where it was removed).",
 )
+recovery_codes_set = _signals.signal(
+    "recovery-codes-set",
+    doc="An account has new recovery codes, and the old ones are worth nothing. ``user_id``.",
+)
 user_deactivated = _signals.signal(
     "user-deactivated",
     doc="An account may no longer sign in, and its sessions have ended. ``user_id``.",

@@ -13,7 +13,9 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 import opsapp
-from support import PASSWORD, Cli, Database, administer, close_connections, in_process, run
+from opsapp import config
+from support import Cli, Database, close_connections, in_process
+from templates import ADA, BOB, Commands, Templates
 
 # --- databases ---------------------------------------------------------------
 
@@ -22,7 +24,7 @@ from support import PASSWORD, Cli, Database, administer, close_connections, in_p
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of this test process, without a database name."""
     # It runs as another user when the tests run as root, who must be able to enter.
-    folder = Path(tempfile.mkdtemp(prefix="opsapp-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="opsapp-pg-", dir=_memory()))
     folder.chmod(0o755)
     runtime = folder / "run"
     runtime.mkdir(mode=0o700)
@@ -31,16 +33,20 @@ def postgres() -> Iterator[str]:
 
     server = get_server(folder / "data", cleanup_mode="stop")
     os.environ["PATH"] = f"{_server_programs()}:{os.environ['PATH']}"
+    url = make_url(server.get_uri()).set(database="{}").render_as_string(False)
+    url = url.replace("%7B%7D", "{}")
     try:
-        yield (
-            make_url(server.get_uri())
-            .set(database="{}")
-            .render_as_string(False)
-            .replace("%7B%7D", "{}")
-        )
+        yield url
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> str | None:
+    """A folder in memory, if it is roomy: there each test's database is made ten times sooner."""
+    folder = "/dev/shm"  # noqa: S108  (what goes there is named by mkdtemp)
+    is_roomy = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2**30
+    return folder if is_roomy else None
 
 
 def _server_programs() -> Path:
@@ -55,59 +61,46 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-_numbers = iter(range(1_000_000))
+@pytest.fixture(scope="session")
+def sqlite_templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """The SQLite databases that tests begin with."""
+    return Templates(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_templates(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """The PostgreSQL databases that tests begin with."""
+    return Templates(tmp_path_factory.mktemp("postgresql"), postgres)
 
 
 @pytest.fixture
-def empty_database(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+def templates(kind: str, request: pytest.FixtureRequest) -> Templates:
+    """The databases that tests begin with, of the test's kind."""
+    name = "sqlite_templates" if kind == "sqlite" else "postgresql_templates"
+    found: Templates = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def empty_database(templates: Templates, tmp_path: Path) -> Iterator[Database]:
     """A database that nobody has initialised."""
-    instance = tmp_path / "instance"
-    instance.mkdir(mode=0o700)
-    if kind == "sqlite":
-        yield Database(f"sqlite:///{instance}/opsapp.sqlite", instance)
-        return
-    server = request.getfixturevalue("postgres")
-    name = f"test_{next(_numbers)}"
-    administer(server, f"CREATE DATABASE {name}")
-    yield Database(server.format(name), instance)
-    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An instance folder with an initialised SQLite database, to copy."""
-    instance = tmp_path_factory.mktemp("template") / "instance"
-    instance.mkdir(mode=0o700)
-    template = Database(f"sqlite:///{instance}/opsapp.sqlite", instance)
-    run(template, "db", "init", check=True)
-    return instance
-
-
-@pytest.fixture(scope="session")
-def postgres_template(postgres: str, sqlite_template: Path) -> str:
-    """The name of an initialised database, to copy; it has the SQLite template's secrets."""
-    administer(postgres, "CREATE DATABASE template_opsapp")
-    run(Database(postgres.format("template_opsapp"), sqlite_template), "db", "init", check=True)
-    return "template_opsapp"
+    with templates.empty(tmp_path / "instance") as database:
+        yield database
 
 
 @pytest.fixture
 def database(
-    kind: str, tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest
+    templates: Templates, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Database]:
-    """A database that is initialised and has no accounts."""
-    instance = tmp_path / "instance"
-    shutil.copytree(sqlite_template, instance)
-    if kind == "sqlite":
-        yield Database(f"sqlite:///{instance}/opsapp.sqlite", instance)
-        return
-    (instance / "opsapp.sqlite").unlink()
-    template = request.getfixturevalue("postgres_template")
-    server = request.getfixturevalue("postgres")
-    name = f"test_{next(_numbers)}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield Database(server.format(name), instance)
-    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    """A database that is initialised.
+
+    A fixture or test that takes one named ``after_…`` finds its commands done. The longest
+    has them all, because each begins with those of what it stands on.
+    """
+    asked = [name for name in request.fixturenames if name.startswith("after_")]
+    commands = max(map(request.getfixturevalue, asked), key=len, default=())
+    with templates.copy(tmp_path / "instance", commands) as database:
+        yield database
 
 
 @pytest.fixture
@@ -124,6 +117,43 @@ def sqlite_only(request: pytest.FixtureRequest, kind: str) -> None:
 def cli(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """``cli("users", "list")`` runs the command in this process, without a terminal."""
     return in_process(database, monkeypatch)
+
+
+# --- settings ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_developer() -> Iterator[None]:
+    names = {setting.name for setting in config.SETTINGS}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.removesuffix("_FILE") in names:
+                patch.delenv(name)
+        yield
+
+
+# --- hashes ------------------------------------------------------------------
+
+_flask_settings = config.flask_settings
+
+
+def _cheap_settings() -> dict[str, object]:
+    cheap = {"argon2__time_cost": 1, "argon2__memory_cost": 64, "argon2__parallelism": 1}
+    return {**_flask_settings(), "SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS": cheap}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_hashes() -> Iterator[None]:
+    """A hash costs nothing in this process; in those that a test starts it is as ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "flask_settings", _cheap_settings)
+        yield
+
+
+@pytest.fixture
+def real_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test of the hashes: those of production, here too."""
+    monkeypatch.setattr(config, "flask_settings", _flask_settings)
 
 
 # --- services ----------------------------------------------------------------
@@ -145,17 +175,22 @@ def app(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def ada(cli: Cli) -> str:
+def after_ada() -> Commands:
+    return ADA
+
+
+@pytest.fixture
+def ada(database: Database, after_ada: Commands) -> str:
     """The address of the first administrator, id 1."""
-    made = cli("users", "create-admin", "ada@example.com", "--username", "ada",
-               "--password-stdin", stdin=PASSWORD + "\n")  # fmt: skip
-    assert made.exit_code == 0, made.stderr
     return "ada@example.com"
 
 
 @pytest.fixture
-def bob(cli: Cli, ada: str) -> str:
-    """The address of an ordinary account without a password, id 2."""
-    made = cli("users", "create", "bob@example.com", "--username", "bob", "--no-password")
-    assert made.exit_code == 0, made.stderr
+def after_bob() -> Commands:
+    return BOB
+
+
+@pytest.fixture
+def bob(database: Database, after_bob: Commands) -> str:
+    """The address of an ordinary account without a password, id 2; Ada is there too."""
     return "bob@example.com"

@@ -11,6 +11,7 @@ import pytest
 
 from commands.contract import ANSWERS, CHANGES, WORKS
 from support import PASSWORD, Cli, Database
+from templates import BOB, Commands
 
 TABLES = (
     "users",
@@ -90,19 +91,23 @@ ELSEWHERE = {"db backup"}
 
 
 @pytest.fixture
-def prepared(cli: Cli, database: Database, bob: str) -> Database:
+def after_preparation() -> Commands:
+    return (
+        *BOB,
+        ("roles", "create", "support", "--allow", "roles:read"),
+        ("roles", "create", "held"),
+        ("roles", "create", "ended"),
+        ("roles", "grant", "held", "bob"),
+        ("roles", "grant", "ended", "bob", "--for", "1h"),
+        ("users", "create", "idle@example.com", "--no-password"),
+        ("users", "deactivate", "idle@example.com"),
+        ("users", "tokens", "create", "bob", "held"),
+    )
+
+
+@pytest.fixture
+def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
     """A database in which every changing command has something to change."""
-    for args in (
-        ["roles", "create", "support", "--allow", "roles:read"],
-        ["roles", "create", "held"],
-        ["roles", "create", "ended"],
-        ["roles", "grant", "held", "bob"],
-        ["roles", "grant", "ended", "bob", "--for", "1h"],
-        ["users", "create", "idle@example.com", "--no-password"],
-        ["users", "deactivate", "idle@example.com"],
-        ["users", "tokens", "create", "bob", "held"],
-    ):
-        cli(*args, check=True)
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     database.execute(
         "UPDATE users SET failed_logins = 9, tf_primary_method = 'authenticator',"

@@ -15,6 +15,7 @@ import pytest
 
 from processes import ended, gate_held, start, start_work, until
 from support import FLASK, Cli, Database, Result, in_process
+from templates import Templates
 
 SEED = 20_261
 """Decides when each process is killed; another seed is another set of moments."""
@@ -90,7 +91,8 @@ def change_for_ever(name: str) -> None:
         sys.stdout.write(f"{unit.seq} {unit.correlation}\n")
         sys.stdout.flush()
 
-    app = opsapp.create_app()
+    with opsapp.without_web():
+        app = opsapp.create_app()
     actor = Actor(kind="os", name="worker")
     for number in itertools.count():
         email, role = f"{name}-{number}@example.com", f"{name}-{number}"
@@ -151,7 +153,8 @@ def die_at_each_statement(*_: str) -> None:
     from opsapp.unit import Unit
 
     # The notices are written after the commit, when there is nothing left to undo.
-    app = opsapp.create_app({"OPSAPP_NOTICES": False})
+    with opsapp.without_web():
+        app = opsapp.create_app({"OPSAPP_NOTICES": False})
 
     def change(name: str, last: int) -> None:
         passed = 0
@@ -204,13 +207,13 @@ def test_kill_a_change_at_each_of_its_statements_leaves_nothing_of_it(
 
 
 def assert_init_mends_all(
-    database: Database, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, sqlite_templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run it again: the database is as if nobody had been killed."""
     again = ended(start(database, FLASK, "db", "init"))
     assert again.exit_code == 0, again
     events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
-    untroubled = Database(f"sqlite:///{sqlite_template}/opsapp.sqlite", sqlite_template)
+    untroubled = sqlite_templates.of()
     assert database.rows(events) == untroubled.rows(events)
     assert database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
     assert_chain_holds(in_process(database, monkeypatch))
@@ -219,7 +222,7 @@ def assert_init_mends_all(
 @pytest.mark.parametrize("moment", range(3))
 def test_kill_init_at_any_moment_leaves_nothing_to_mend(
     empty_database: Database,
-    sqlite_template: Path,
+    sqlite_templates: Templates,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     moment: int,
@@ -230,7 +233,7 @@ def test_kill_init_at_any_moment_leaves_nothing_to_mend(
     time.sleep(dice("init", kind, moment).uniform(0, 0.3))
     init.kill()
     assert ended(init).exit_code in (KILLED, 0)  # It may have been quicker.
-    assert_init_mends_all(empty_database, sqlite_template, monkeypatch)
+    assert_init_mends_all(empty_database, sqlite_templates, monkeypatch)
 
 
 def init_until(last: str) -> None:
@@ -257,13 +260,13 @@ def init_until(last: str) -> None:
 @pytest.mark.parametrize("statement", [1, 8, 14, 20, 24, 27, 29, 31, 33, 35])
 def test_kill_init_at_a_statement_leaves_nothing_to_mend(
     empty_database: Database,
-    sqlite_template: Path,
+    sqlite_templates: Templates,
     monkeypatch: pytest.MonkeyPatch,
     statement: int,
 ) -> None:
     init = ended(start_work(empty_database, init_until, statement))
     assert init == Result(KILLED, "", "")
-    assert_init_mends_all(empty_database, sqlite_template, monkeypatch)
+    assert_init_mends_all(empty_database, sqlite_templates, monkeypatch)
 
 
 # --- stopped, or kept waiting, at the gate -----------------------------------

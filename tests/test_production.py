@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pexpect
 import pytest
 
-from support import FLASK, PASSWORD, Database, Result, run
+from support import FLASK, SECRETS, Database, Result, run
+from templates import BOB, Templates
 
-SECRETS = {
-    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
-    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
-}
 ENVIRON = {"OPSAPP_ENV": "production", **SECRETS}
 
 
 @pytest.fixture
-def production(empty_database: Database) -> Callable[..., Result]:
-    """Run a command in production, on a database that was initialised there."""
+def database(templates: Templates, tmp_path: Path) -> Iterator[Database]:
+    """A database that was initialised in production, and has Ada and Bob."""
+    with templates.copy(tmp_path / "instance", BOB, **ENVIRON) as database:
+        yield database
 
-    def call(*args: str, stdin: str | None = None, check: bool = False) -> Result:
-        return run(empty_database, *args, stdin=stdin, check=check, **ENVIRON)
 
-    call("db", "init", check=True)
-    call("users", "create-admin", "ada@example.com", "--password-stdin", stdin=PASSWORD, check=True)
-    call("users", "create", "bob@example.com", "--no-password", check=True)
+@pytest.fixture
+def production(database: Database) -> Callable[..., Result]:
+    """Run a command in production."""
+
+    def call(*args: str) -> Result:
+        return run(database, *args, **ENVIRON)
+
     return call
 
 
 def test_stamp_keeps_a_developer_out_of_production(
-    production: Callable[..., Result], empty_database: Database
+    production: Callable[..., Result], database: Database
 ) -> None:
-    found = run(empty_database, "roles", "create", "oops")
+    found = run(database, "roles", "create", "oops")
     assert (found.exit_code, found.stdout, found.stderr) == (
         5,
         "",
@@ -61,13 +63,13 @@ def test_severe_change_needs_the_name_even_with_yes(production: Callable[..., Re
 
 
 def test_severe_change_asks_to_type_the_name_on_a_terminal(
-    production: Callable[..., Result], empty_database: Database
+    production: Callable[..., Result], database: Database
 ) -> None:
     terminal = pexpect.spawn(
         FLASK,
         ["users", "delete", "bob@example.com"],
-        env={**empty_database.environ, **ENVIRON},  # type: ignore[arg-type]
-        cwd=str(empty_database.instance),
+        env={**database.environ, **ENVIRON},  # type: ignore[arg-type]
+        cwd=str(database.instance),
         timeout=60,
         encoding="utf-8",
     )
@@ -86,38 +88,38 @@ def test_reversible_change_needs_no_name(production: Callable[..., Result]) -> N
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_secret_may_come_from_a_file(
-    production: Callable[..., Result], empty_database: Database, name: str
+    production: Callable[..., Result], database: Database, name: str
 ) -> None:
-    file = empty_database.instance / "secret"
+    file = database.instance / "secret"
     file.write_text(SECRETS[name] + "\n")
     environ = {k: v for k, v in ENVIRON.items() if k != name}
-    found = run(empty_database, "audit", "verify", **environ, **{f"{name}_FILE": str(file)})
+    found = run(database, "audit", "verify", **environ, **{f"{name}_FILE": str(file)})
     assert found.exit_code == 0, found.stderr
     missing = {**environ, f"{name}_FILE": "/nowhere/at.all"}
-    found = run(empty_database, "audit", "verify", **missing)
+    found = run(database, "audit", "verify", **missing)
     assert found.exit_code == 7
     assert found.stderr.startswith(f"Error: {name}_FILE /nowhere/at.all is not a file")
 
 
 def test_another_audit_key_does_not_verify_the_chain(
-    production: Callable[..., Result], empty_database: Database
+    production: Callable[..., Result], database: Database
 ) -> None:
     environ = {**ENVIRON, "OPSAPP_AUDIT_KEY": "zzz-" + ENVIRON["OPSAPP_AUDIT_KEY"]}
-    found = run(empty_database, "audit", "verify", "--format", "json", **environ)
+    found = run(database, "audit", "verify", "--format", "json", **environ)
     assert (found.exit_code, found.json["break"], found.json["first_bad_seq"]) == (6, "edited", 1)
 
 
 def test_another_audit_key_writes_nothing(
-    production: Callable[..., Result], empty_database: Database
+    production: Callable[..., Result], database: Database
 ) -> None:
     environ = {**ENVIRON, "OPSAPP_AUDIT_KEY": "zzz-" + ENVIRON["OPSAPP_AUDIT_KEY"]}
-    found = run(empty_database, "roles", "create", "support", **environ)
+    found = run(database, "roles", "create", "support", **environ)
     assert (found.exit_code, found.stderr) == (
         7,
         "Error: OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with\n"
         "  → flask doctor --settings\n",
     )
-    assert run(empty_database, "doctor", **environ).exit_code == 6
+    assert run(database, "doctor", **environ).exit_code == 6
     assert production("audit", "verify").exit_code == 0
 
 
@@ -129,20 +131,20 @@ def test_secrets_must_differ(empty_database: Database) -> None:
 
 
 def test_no_secret_is_in_the_arguments_of_pg_dump(
-    production: Callable[..., Result], empty_database: Database
+    production: Callable[..., Result], database: Database
 ) -> None:
-    if empty_database.is_sqlite:
+    if database.is_sqlite:
         pytest.skip("SQLite needs no program")
-    programs = empty_database.instance / "programs"
+    programs = database.instance / "programs"
     programs.mkdir()
     (programs / "pg_dump").write_text('#!/bin/sh\necho "$*" >&2; echo "$PGPASSWORD" >&2; exit 1\n')
     (programs / "pg_dump").chmod(0o755)
-    url = empty_database.url.replace("postgres:@", "postgres:canary-secret@")
+    url = database.url.replace("postgres:@", "postgres:canary-secret@")
     found = subprocess.run(
         [FLASK, "db", "backup", "copy"],
-        env={**empty_database.environ, **ENVIRON, "OPSAPP_DATABASE_URL": url,
+        env={**database.environ, **ENVIRON, "OPSAPP_DATABASE_URL": url,
              "PATH": f"{programs}:/usr/bin:/bin"},
-        cwd=empty_database.instance,
+        cwd=database.instance,
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import Path
 
 from flask import Flask
 
@@ -12,6 +11,7 @@ from opsapp.services import users
 from opsapp.services.verification import verify
 from processes import ended, start, start_work
 from support import FLASK, PASSWORD, Database, Result, a_unit
+from templates import Templates
 
 PROCESSES = 8
 SEED = 20_260
@@ -46,7 +46,8 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
     addresses = ["ada@example.com", "bob@example.com", "cyd@example.com"]
     chance = random.Random(int(seed))  # noqa: S311  (dice, not secrets)
     quick = {"argon2__rounds": 1, "argon2__memory_cost": 64, "argon2__parallelism": 1}
-    app = opsapp.create_app({"SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS": quick})
+    with opsapp.without_web():
+        app = opsapp.create_app({"SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS": quick})
 
     def revoke(email: str, unit: Unit) -> None:
         grants.revoke(ADMIN, [email], unit=unit)
@@ -105,7 +106,8 @@ def watch_administrators() -> None:
         " AND g.ended_at IS NULL AND g.valid_until IS NULL"
         " AND u.active AND u.deleted_at IS NULL AND u.password IS NOT NULL"
     )
-    app = opsapp.create_app()
+    with opsapp.without_web():
+        app = opsapp.create_app()
     counts = []
     with app.app_context(), db.engine.connect() as connection:
         while True:
@@ -114,7 +116,7 @@ def watch_administrators() -> None:
             if len(counts) == 1:
                 sys.stdout.write("watching\n")
                 sys.stdout.flush()
-            if select.select([sys.stdin], [], [], 0)[0]:
+            if select.select([sys.stdin], [], [], 0.001)[0]:
                 break
     sys.stdout.write(json.dumps({"fewest": min(counts), "samples": len(counts)}))
 
@@ -125,7 +127,8 @@ def append_roles(name: str, count: str) -> None:
     from opsapp.services import roles
     from opsapp.unit import Unit
 
-    app = opsapp.create_app()
+    with opsapp.without_web():
+        app = opsapp.create_app()
     for number in range(int(count)):
         with app.app_context():
             unit = Unit(actor=Actor(kind="os", name="racer"), door="job")
@@ -183,7 +186,7 @@ def test_append_from_many_processes_never_fails_and_leaves_no_gap(
 
 
 def test_init_in_many_processes_makes_the_database_once(
-    empty_database: Database, sqlite_template: Path
+    empty_database: Database, sqlite_templates: Templates
 ) -> None:
     done = flask_at_once(empty_database, "db", "init", "--format", "json")
     assert [(one.exit_code, one.json["revision"]) for one in done] == [
@@ -192,7 +195,7 @@ def test_init_in_many_processes_makes_the_database_once(
     # One migrates, the same or another one seeds; who finds it done says so.
     assert 1 <= sum(one.json["changed"] for one in done) <= 2
     events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
-    alone = Database(f"sqlite:///{sqlite_template}/opsapp.sqlite", sqlite_template)
+    alone = sqlite_templates.of()
     assert empty_database.rows(events) == alone.rows(events)
     actions = Counter(action for _seq, action, *_ in empty_database.rows(events))
     assert actions["database:schema:upgrade"] == 1

@@ -67,6 +67,7 @@ def upgrade() -> None:
         sa.Column("identity", sa.String(64), nullable=False),
         sa.Column("outcome", sa.String(16), nullable=False),
         sa.Column("ip", sa.String(64)),
+        sa.Column("network", sa.String(64)),
         sa.Column("user_agent", sa.String(200)),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_logins_user_id"),
         sa.PrimaryKeyConstraint("id", name="pk_logins"),
@@ -75,7 +76,7 @@ def upgrade() -> None:
     op.create_index("ix_logins_at", "logins", ["at"])
     op.create_index("ix_logins_user_id_id", "logins", ["user_id", "id"])
     op.create_index("ix_logins_identity_at", "logins", ["identity", "at"])
-    op.create_index("ix_logins_ip_at", "logins", ["ip", "at"])
+    op.create_index("ix_logins_network_at", "logins", ["network", "at"])
     op.create_table(
         "mail_messages",
         sa.Column("id", sa.Integer(), nullable=False),

@@ -91,7 +91,7 @@ class Login(Model):
     __table_args__ = (
         sa.Index("ix_logins_user_id_id", "user_id", "id"),
         sa.Index("ix_logins_identity_at", "identity", "at"),
-        sa.Index("ix_logins_ip_at", "ip", "at"),
+        sa.Index("ix_logins_network_at", "network", "at"),
         {"sqlite_autoincrement": True},
     )
 
@@ -104,4 +104,6 @@ class Login(Model):
     outcome: so.Mapped[str] = so.mapped_column(sa.String(16))
     """``success``, or why not: one of :data:`opsapp.services.logins.OUTCOMES`."""
     ip: so.Mapped[str | None] = so.mapped_column(sa.String(64))
+    network: so.Mapped[str | None] = so.mapped_column(sa.String(64))
+    """Under which failures are counted together."""
     user_agent: so.Mapped[str | None] = so.mapped_column(sa.String(200))

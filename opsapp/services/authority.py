@@ -87,10 +87,14 @@ def may_give(role: Role, until: datetime | None, unit: Unit) -> None:
         return
     needed = role.get_permissions()
     if missing := lacks(needed, held_by(unit.powers)):
-        raise Refused(f"role {role.name} holds {', '.join(missing)}, which you do not")
+        raise Refused(f"role {role.name} holds {', '.join(missing)}, which {_who(unit)} not")
     if missing := lacks(needed, _held_until(unit.powers, until)):
         end = f"until {clock.rfc3339(until)}" if until else "for ever"
         raise Refused(f"you do not hold {', '.join(missing)} {end} yourself")
+
+
+def _who(unit: Unit) -> str:
+    return "this token does" if unit.actor.token else "you do"
 
 
 def may_allow(permissions: Iterable[str], unit: Unit) -> None:
@@ -115,13 +119,21 @@ def may_change(user: User, unit: Unit) -> None:
     if unit.powers is None:
         return
     if missing := lacks(permissions_of(user), held_by(unit.powers)):
-        raise Refused(f"user {user.id} holds {', '.join(missing)}, which you do not")
+        raise Refused(f"user {user.id} holds {', '.join(missing)}, which {_who(unit)} not")
 
 
 def may_move(user: User, unit: Unit) -> None:
-    """Refuse a token to change its own account's address: by mail it would outlive its end.
+    """Refuse to give an account another address to who may not give all that it holds.
 
-    :raises Refused: it is a token of this account.
+    Who reads the mail can become that account, for as long as it holds what it does;
+    and a token that moves its own account would outlive its end.
+
+    :raises Refused: it is a token of this account, or names what is missing.
     """
-    if unit.powers is not None and unit.powers.user_id == user.id and unit.actor.token:
+    if unit.powers is None:
+        return
+    if unit.powers.user_id == user.id and unit.actor.token:
         raise Refused("a token may not change its own account's e-mail; sign in to do that")
+    live = sa.select(Grant).where(Grant.user_id == user.id, Grant.is_live())
+    for grant in db.session.scalars(live):
+        may_give(grant.role, grant.valid_until, unit)

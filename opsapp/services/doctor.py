@@ -85,6 +85,9 @@ def _check_secret(name: str) -> Finding:
 
 def _check_url() -> Finding:
     check, url = "setting OPSAPP_URL", config.url()
+    if url and url.startswith("http:") and config.environment() != config.DEVELOPMENT:
+        says = f"{url}: cookies are for https only, so nobody can sign in"
+        return finding(check, "warn", says, "put TLS in front, and https:// here")
     if url:
         return finding(check, "ok", url)
     if config.environment() == config.DEVELOPMENT:
@@ -214,6 +217,8 @@ def _check_mail() -> Finding:
         state = "fail" if count else "warn"
         says = f"MAIL_SERVER is not set; {_messages(count)}"
         return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
+    if failed := mail.last_failure():
+        return finding("mail", "warn", f"{_messages(count)}; the server: {failed}", "check MAIL_*")
     if since is not None and clock.now() - since > MAIL_LATE:
         says = f"{_messages(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", says, "flask mail send-pending every few minutes")

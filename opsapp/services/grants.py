@@ -29,16 +29,23 @@ def role_names(user_id: int) -> list[str]:
     return role_names_of([user_id]).get(user_id, [])
 
 
+# Made once, for every page of accounts.
+_HELD = (
+    sa.select(Grant.user_id, Role.name)
+    .join(Role, Role.id == Grant.role_id)
+    .where(
+        Grant.user_id.in_(sa.bindparam("user_ids", expanding=True)),
+        Grant.is_live(),
+        Role.deleted_at.is_(None),
+    )
+    .order_by(Role.name)
+)
+
+
 def role_names_of(user_ids: Sequence[int]) -> dict[int, list[str]]:
     """The names of the roles each of these accounts holds now, in one query."""
-    held = (
-        sa.select(Grant.user_id, Role.name)
-        .join(Role, Role.id == Grant.role_id)
-        .where(Grant.user_id.in_(user_ids), Grant.is_live(), Role.deleted_at.is_(None))
-        .order_by(Role.name)
-    )
     found: dict[int, list[str]] = {}
-    for user_id, name in db.session.execute(held):
+    for user_id, name in db.session.execute(_HELD, {"user_ids": user_ids}):
         found.setdefault(user_id, []).append(name)
     return found
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
 from itertools import takewhile
 from typing import Any
 
@@ -31,9 +32,9 @@ LOCK = timedelta(minutes=15)
 LONGEST_LOCK = timedelta(hours=4)
 FORGOTTEN_AFTER = timedelta(hours=24)
 """Failures are counted together while no longer than this lies between them."""
-LONGEST_ROW = 200
+LONGEST_ROW = 10_000
 """So many failures in a row are counted of a name that nobody has."""
-FAILURES_OF_ADDRESS = 30
+FAILURES_OF_NETWORK = 30
 WINDOW = timedelta(minutes=15)
 
 OUTCOMES = {
@@ -43,7 +44,8 @@ OUTCOMES = {
     "code": "the second factor was wrong",
     "inactive": "the account is deactivated",
     "unconfirmed": "the address is not confirmed",
-    "locked": "too many failures before; nothing was looked at",
+    "locked": "too many failures of this account before; nothing was looked at",
+    "blocked": "too many failures from this address before; nothing was looked at",
 }
 _FAILED = ("password", "unknown", "code")
 
@@ -56,6 +58,16 @@ class Client:
 
     ip: str | None
     user_agent: str | None
+
+    @property
+    def network(self) -> str | None:
+        """What is counted together: of IPv6 the /64, which one customer has all of."""
+        try:
+            address = ip_address(self.ip or "")
+        except ValueError:
+            return self.ip
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return str(mapped if mapped.version == 4 else ip_network((mapped, 64), strict=False))
 
 
 def fingerprint(identity: str) -> str:
@@ -82,26 +94,27 @@ def take_turn(identity: str, user_id: int | None, client: Client) -> datetime | 
     """
     now = clock.now()
     with bookkeeping() as session:
-        blocked = _blocked_address(session, client.ip, now)
-        if blocked is None:
-            if user_id is None:
-                blocked = _turn_of_nobody(session, identity, client, now)
-            else:
-                blocked = _turn_of_account(session, user_id, now)
-        if blocked is not None:
+        if until := _blocked_network(session, client.network, now):
+            _add(session, "blocked", identity, user_id, client)
+            return until
+        if user_id is None:
+            until = _turn_of_nobody(session, identity, client, now)
+        else:
+            until = _turn_of_account(session, user_id, now)
+        if until is not None:
             _add(session, "locked", identity, user_id, client)
-        return blocked
+        return until
 
 
-def _blocked_address(session: so.Session, ip: str | None, now: datetime) -> datetime | None:
+def _blocked_network(session: so.Session, network: str | None, now: datetime) -> datetime | None:
     newest = (
         sa.select(Login.at)
-        .where(Login.ip == ip, Login.at > now - WINDOW, Login.outcome.in_(_FAILED))
+        .where(Login.network == network, Login.at > now - WINDOW, Login.outcome.in_(_FAILED))
         .order_by(Login.at.desc())
-        .limit(FAILURES_OF_ADDRESS)
+        .limit(FAILURES_OF_NETWORK)
     )
-    failed = session.scalars(newest).all() if ip else []
-    return failed[-1] + WINDOW if len(failed) == FAILURES_OF_ADDRESS else None
+    failed = session.scalars(newest).all() if network else []
+    return failed[-1] + WINDOW if len(failed) == FAILURES_OF_NETWORK else None
 
 
 def _turn_of_account(session: so.Session, user_id: int, now: datetime) -> datetime | None:
@@ -200,9 +213,15 @@ def _add(
             identity=fingerprint(identity),
             outcome=outcome,
             ip=client.ip,
+            network=client.network,
             user_agent=client.user_agent,
         )
     )
+
+
+def note_sign_of_life(session: so.Session, user_id: int, now: datetime) -> None:
+    """Write down that an account is in use; before its session or token, as a deletion locks."""
+    _set(session, user_id, idle_since=now)
 
 
 def use_code(user_id: int, counter: int) -> bool:

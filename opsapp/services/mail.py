@@ -17,8 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
+from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, sealing, text
+from .. import clock, config, locks, sealing, text
+from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
 from ..unit import bookkeeping
@@ -51,7 +53,7 @@ class Message:
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
     """Write messages into the outbox; the door then sends what :func:`take_kept` names.
 
-    :param at_most_every: leave out what its account was sent of the same kind so lately.
+    :param at_most_every: leave out what the same address was sent of this kind so lately.
     """
     with bookkeeping() as session:
         if at_most_every:
@@ -73,7 +75,12 @@ def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)
 
 
 def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
-    same = (MailMessage.user_id == message.user_id, MailMessage.kind == message.kind)
+    locks.queue_up(session.connection(), f"mail {message.kind} {message.recipient}")
+    same = (
+        MailMessage.user_id == message.user_id,
+        MailMessage.recipient == message.recipient,
+        MailMessage.kind == message.kind,
+    )
     lately = sa.select(MailMessage.id).where(*same, MailMessage.created_at > since)
     return session.scalar(lately.limit(1)) is not None
 
@@ -96,31 +103,47 @@ def send(ids: Sequence[int]) -> int:
     """Try these messages once, so far as there are not many; returns how many still wait."""
     if not is_configured():
         return len(ids)
-    sent = [id for id in ids[:AT_ONCE] if _send(id)["state"] == "sent"]
-    return len(ids) - len(sent)
+    tried = [_tried(id) for id in ids[:AT_ONCE]]
+    waiting = [one for one in tried if one is not None and one["state"] != "sent"]
+    return len(waiting) + len(ids[AT_ONCE:])
+
+
+def _tried(id: int) -> Record | None:
+    try:
+        return _send(id)
+    except (OpsError, SQLAlchemyError) as error:
+        # The change that it tells of is made, and its answer is out.
+        log.warning("mail %s waits: %s", id, text.safe(error))
+        return {"id": id, "state": "waiting"}
 
 
 def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
     """Try every message that is due, the oldest first.
 
-    :returns: each with ``state``: ``sent``, ``waiting`` (it is tried again) or ``given up``.
+    :returns: each with ``state``: ``sent``, ``waiting`` (it is tried again) or ``given up``;
+        not what another process has taken meanwhile.
+    :raises NotReady: there is no server to send it to.
     """
+    if not is_configured():
+        raise NotReady("MAIL_SERVER is not set, so mail waits", hint="flask doctor --settings")
     due = sa.select(MailMessage).where(MailMessage.next_at <= clock.now())
     found = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
     if dry_run:
         return [record(message) for message in found]
-    return [_send(message.id) for message in found]
+    ids = [message.id for message in found]
+    db.session.rollback()  # PostgreSQL ends a transaction that is idle while servers answer.
+    return [done for id in ids if (done := _send(id)) is not None]
 
 
-def _send(id: int) -> Record:
+def _send(id: int) -> Record | None:
     message = _claim(id)
     if message is None:
-        return {"id": id, "state": "waiting"}
+        return None
     error = _deliver(message)
     with bookkeeping() as session:
         stored = session.get(MailMessage, id)
         if stored is None:  # Its account was erased meanwhile, and all its mail with it.
-            return {**record(message), "state": "given up", "next_at": None}
+            return None
         stored.error = error and text.safe(error)[:255]
         if error is None:
             # What was sent may hold a link that signs somebody in; it is not kept.
@@ -156,12 +179,11 @@ def _deliver(message: MailMessage) -> str | None:
 
     try:
         body = sealing.unseal(message.body, _PURPOSE)
-        EmailMessage(
-            message.subject,
-            body,
-            to=[message.recipient],
-            connection=_mailer().get_connection(),
-        ).send()
+        # Left open, a connection to a server that refused would stay until it is collected.
+        with _mailer().get_connection() as connection:
+            EmailMessage(
+                message.subject, body, to=[message.recipient], connection=connection
+            ).send()
     except InvalidToken:
         return "it was sealed under another SECURITY_PASSWORD_SALT"
     except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
@@ -222,3 +244,10 @@ def waiting_since() -> tuple[int, datetime | None]:
     )
     count, oldest = db.session.execute(waiting).one()
     return count, oldest
+
+
+def last_failure() -> str | None:
+    """What the server said to the newest message that waits since it was refused."""
+    refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
+    newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
+    return db.session.scalar(newest.limit(1))

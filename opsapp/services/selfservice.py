@@ -90,6 +90,7 @@ def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
             "user:codes:set", user.reference, before=before, after={"recovery_codes": len(codes)}
         )
         unit.announce(signals.user_updated, user_id=user.id)
+        unit.announce(signals.recovery_codes_set, user_id=user.id)
 
 
 def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:

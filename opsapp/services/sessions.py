@@ -69,13 +69,9 @@ def see(found: UserSession) -> None:
     if now - found.seen_at < SEEN_EVERY:
         return
     with bookkeeping() as session:
+        logins.note_sign_of_life(session, found.user_id, now)
         session.execute(
             sa.update(UserSession).where(UserSession.id == found.id).values(seen_at=now)
-        )
-        session.execute(
-            sa.update(User)
-            .where(User.id == found.user_id)
-            .values(idle_since=now, updated_at=User.updated_at)
         )
 
 

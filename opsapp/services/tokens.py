@@ -13,8 +13,9 @@ from sqlalchemy import orm as so
 from .. import clock, permissions, signals, text
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
-from ..models import ApiToken, User
+from ..models import ApiToken, Grant, Role, User
 from ..unit import Unit, bookkeeping
+from . import logins
 from .lookup import find_user, get_user, unknown_user
 from .sessions import fingerprint
 
@@ -41,7 +42,8 @@ def create(
     :param allow: the token may do at most this; nothing named is all its owner may.
     :param until: when it ends, a year from now at the latest.
     :param if_exists: ``error``, or ``keep`` the one of this name (without its secret).
-    :raises Conflict: there is one of this name, or the account is not active.
+    :raises Conflict: there is one of this name, or one to keep allows something else;
+        or the account is not active.
     :raises Invalid: the end has passed or is too far.
     """
     name = text.checked(name, "name", longest=LONGEST_NAME)
@@ -56,12 +58,22 @@ def create(
                 hint=f"flask users tokens revoke {owner.email} {name}",
             )
         if present is not None:
+            _refuse_unlike(present, allowed)
             return {**record(present), "token": None}
         if not owner.active:
             raise Conflict(f"user {owner.email} is not active")
         token = PREFIX + secrets.token_urlsafe(32)
         made = _insert(owner, name, token, allowed, until, unit)
         return {**record(made), "token": None if unit.dry_run else token}
+
+
+def _refuse_unlike(present: ApiToken, allowed: list[str] | None) -> None:
+    """Refuse to keep a token that may do something else than was asked for, and call it done."""
+    if present.permissions != allowed:
+        raise Conflict(
+            f"token {present.name} exists and allows {', '.join(present.permissions or ['*'])}",
+            hint=f"flask users tokens revoke {present.user.email} {present.name}",
+        )
 
 
 def _checked_end(until: datetime | None) -> datetime:
@@ -84,7 +96,7 @@ def _insert(
 ) -> ApiToken:
     # One that is over, and not marked, would stand in the way of its successor.
     for old in _named(owner, name):
-        old.ended_at = clock.now()
+        old.ended_at = min(old.valid_until, clock.now())
     unit.session.flush()
     made = ApiToken(
         user=owner,
@@ -121,6 +133,7 @@ def revoke(user: str, name: str, *, unit: Unit) -> Record:
 
     :raises NotFound: the account never had one of this name.
     """
+    name = text.checked(name, "name", longest=LONGEST_NAME)
     with unit:
         owner = get_user(user)
         live = _find_open(owner, name)
@@ -148,10 +161,10 @@ def _newest(owner: User, name: str) -> ApiToken | None:
 
 def state(token: ApiToken) -> str:
     """``live``, ``revoked``, ``expired``, or ``ended`` together with its owner's sessions."""
+    if token.valid_until <= (token.ended_at or clock.now()):
+        return "expired"
     if token.ended_at:
         return "revoked"
-    if token.valid_until <= clock.now():
-        return "expired"
     owner = token.user
     return "live" if owner.active and token.uniquifier == owner.fs_uniquifier else "ended"
 
@@ -186,16 +199,24 @@ def listing(user: str | None = None) -> list[Record]:
     return [record(token) for token in db.session.scalars(query)]
 
 
+# Made once: it is sent for every request of a program.
+_LIVE = (
+    sa.select(ApiToken)
+    .join(ApiToken.user)
+    .outerjoin(Grant, sa.and_(Grant.user_id == User.id, Grant.is_live()))
+    .outerjoin(Role, sa.and_(Role.id == Grant.role_id, Role.deleted_at.is_(None)))
+    .options(so.contains_eager(ApiToken.user).contains_eager(User.roles))
+    .where(ApiToken.key == sa.bindparam("key"), ApiToken.is_live())
+    .order_by(Role.name)
+)
+
+
 def find_live(token: str) -> ApiToken | None:
     """The token with its account, while it works."""
     if not token.startswith(PREFIX):
         return None
-    return db.session.scalar(
-        sa.select(ApiToken)
-        .join(ApiToken.user)
-        .options(so.contains_eager(ApiToken.user))
-        .where(ApiToken.key == fingerprint(token), ApiToken.is_live())
-    )
+    found = db.session.scalars(_LIVE, {"key": fingerprint(token)}).unique()
+    return found.one_or_none()
 
 
 def see(found: ApiToken) -> None:
@@ -204,9 +225,5 @@ def see(found: ApiToken) -> None:
     if found.used_at is not None and now - found.used_at < USED_EVERY:
         return
     with bookkeeping() as session:
+        logins.note_sign_of_life(session, found.user_id, now)
         session.execute(sa.update(ApiToken).where(ApiToken.id == found.id).values(used_at=now))
-        session.execute(
-            sa.update(User)
-            .where(User.id == found.user_id)
-            .values(idle_since=now, updated_at=User.updated_at)
-        )

@@ -67,7 +67,16 @@ def unit_of_api(user: User, token: ApiToken | None) -> Unit:
             kind="user", name=user.reference, host=_host(), token=token.name if token else None
         ),
         door="api",
-        reason=request.headers.get(REASON) or None,
+        reason=_reason(),
         powers=Powers(user.id, scope),
         correlation=correlation(),
     )
+
+
+def _reason() -> str | None:
+    """Why, as it was sent: WSGI reads every header as Latin-1, and programs write UTF-8."""
+    sent = request.headers.get(REASON, "")
+    try:
+        return sent.encode("latin-1").decode() or None
+    except UnicodeError:
+        return sent

@@ -41,6 +41,8 @@ POSTMAN = "opsapp-postman"
 """The thread that sends mail."""
 FRESH = timedelta(minutes=15)
 """So long after the password was typed, what matters may be changed."""
+NO_GRACE = timedelta(0)
+"""Each use would else make it longer, without end."""
 
 
 def settings(app: Flask) -> dict[str, Any]:
@@ -62,9 +64,13 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
         # What is said must not tell which accounts there are.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
+        "SECURITY_MSG_GENERIC_AUTHN_FAILED": (
+            "The name, the password or the code is not right.",
+            "error",
+        ),
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
         "SECURITY_FRESHNESS": FRESH,
-        "SECURITY_FRESHNESS_GRACE_PERIOD": FRESH,
+        "SECURITY_FRESHNESS_GRACE_PERIOD": NO_GRACE,
         "SECURITY_API_ENABLED_METHODS": ["session"],
         "SECURITY_DATETIME_FACTORY": clock.now,
         "SECURITY_POST_LOGIN_VIEW": "/",
@@ -155,7 +161,7 @@ def end_session(app: Flask, **_extra: Any) -> None:
 def _ask_for_freshness(app: Flask) -> None:
     """Pairing an app asks for a password typed lately; its last step must, as the first does."""
     last_step = "security.two_factor_setup_validate"
-    asks = auth_required("session", within=lambda: FRESH, grace=lambda: FRESH)
+    asks = auth_required("session", within=lambda: FRESH, grace=lambda: NO_GRACE)
     app.view_functions[last_step] = asks(app.view_functions[last_step])
 
 

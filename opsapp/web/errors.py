@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
+from flask_login import AnonymousUserMixin
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import (
     HTTPException,
@@ -37,6 +38,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(OpsError, answer_ops)
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
+    app.log_exception = log_fault  # type: ignore[assignment]
 
 
 def answer_http(error: HTTPException) -> Any:
@@ -73,18 +75,31 @@ def answer_database(error: SQLAlchemyError) -> Any:
     db.session.rollback()
     known = explained(error)
     if known is None or known.http_status == 500:
+        log_fault(error)
         return answer_unexpected(InternalServerError(original_exception=error))
     return answer_ops(known)
 
 
+def log_fault(*args: Any) -> None:
+    """Write an unexpected error down, once, with the id that its answer has.
+
+    :param args: the exception, or what ``sys.exc_info()`` says, last: Flask hands it over,
+        newer ones with its context before it.
+    """
+    fault = args[-1][1] if isinstance(args[-1], tuple) else args[-1]
+    if isinstance(fault, OpsError):
+        return  # Known, although it came late; its answer says what there is to say.
+    where = f"{request.method} {text.safe(request.path)}"
+    current_app.logger.error("%s %s failed", correlation(), where, exc_info=fault)
+
+
 def answer_unexpected(error: InternalServerError) -> Response:
-    """A fault of ours: undone, logged with the id, and told without internals."""
+    """A fault of ours: undone, and told without internals."""
     db.session.rollback()
     original = error.original_exception
     # What fails after the view, as the last step of a response, arrives here too.
     if isinstance(original, OpsError):
         return answer_ops(original)
-    current_app.logger.error("%s unexpected", correlation(), exc_info=original or error)
     return answer(500, "Something unexpected happened. It was written down.")
 
 
@@ -100,6 +115,9 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
         "status_code": status,
         "correlation": correlation(),
     }
+    if status >= 500 and "_login_user" not in g:
+        # The page would ask who is signed in; that may be what has just failed.
+        g._login_user = AnonymousUserMixin()  # noqa: SLF001  (Flask-Login reads this)
     if wants_json():
         response = jsonify({**record, **({"fields": fields} if fields else {})})
     elif isinstance(request.routing_exception, SecurityError):

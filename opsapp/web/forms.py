@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from flask import current_app, request
+from flask import current_app, url_for
 from flask_login import current_user
 from flask_security.forms import (
     ChangePasswordForm,
@@ -126,6 +127,14 @@ class RecoveryForm(Braked, MfRecoveryForm):
         return valid
 
 
+def _at_home(body: str) -> str:
+    """The text with Flask-Security's links, which are of the host, port and scheme that
+    were asked for, leading to ``OPSAPP_URL``."""
+    url = current_app.config["OPSAPP_URL"]
+    asked = urlsplit(url_for("account.show", _external=True))
+    return body.replace(f"{asked.scheme}://{asked.netloc}/", f"{url}/") if url else body
+
+
 class OutboxMail(MailUtil):
     """Addresses in our canonical form, and messages into the outbox."""
 
@@ -157,9 +166,5 @@ class OutboxMail(MailUtil):
         user = kwargs.get("user")
         kind = str(template).rsplit("/", 1)[-1]
         user_id = user.id if user is not None else None
-        url = current_app.config["OPSAPP_URL"]
-        if url and body:
-            # Flask-Security's links are of the host, port and scheme that were asked for.
-            body = body.replace(request.host_url, f"{url}/")
-        message = Message(kind, str(recipient), str(subject), body or "", user_id)
+        message = Message(kind, str(recipient), str(subject), _at_home(body or ""), user_id)
         mail.keep([message], at_most_every=timedelta(0) if kind in TELLS else ASKED_EVERY)

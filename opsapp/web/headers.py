@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from flask import Flask, Response, abort, current_app, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.sansio.utils import host_is_trusted
 
 from ..config import DEVELOPMENT
 from ..errors import NotReady
@@ -52,6 +51,7 @@ def init_app(app: Flask) -> None:
         )
     app.before_request(number)
     app.before_request(know_our_name)
+    app.before_request(refuse_unmeasured)
     app.after_request(harden)
 
 
@@ -63,6 +63,15 @@ def number() -> None:
     g.correlation = str(uuid4())
 
 
+def refuse_unmeasured() -> None:
+    """Refuse a body that does not say how long it is: werkzeug would cut it off and go on.
+
+    :raises LengthRequired: it comes in chunks.
+    """
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        abort(411, "Say how long the body is, in the header Content-Length.")
+
+
 def know_our_name() -> None:
     """Answer to the host name of ``OPSAPP_URL`` only. A load balancer may ask by address.
 
@@ -71,8 +80,15 @@ def know_our_name() -> None:
     url = current_app.config["OPSAPP_URL"]
     if not url or request.blueprint == "health":
         return
-    if not host_is_trusted(request.host, [str(urlsplit(url).hostname)]):
+    if _host_name(f"//{request.host}") != _host_name(url):
         abort(400, "This application has another host name.")
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return (urlsplit(url).hostname or "").encode("idna").decode()
+    except ValueError:
+        return None
 
 
 def correlation() -> str:
@@ -89,7 +105,10 @@ def harden(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
-    if request.endpoint != "static":
+    if request.blueprint == "security":
+        # Flask-Security's own header has directives that no cache knows.
+        response.headers["Cache-Control"] = "no-store"
+    elif request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Request-ID"] = correlation()
     return response

@@ -18,6 +18,8 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from werkzeug.exceptions import TooManyRequests
 
+from .acting import client
+
 log = logging.getLogger(__name__)
 
 SIGN_IN = parse_many("20 per minute; 200 per hour")
@@ -46,7 +48,7 @@ def count() -> None:
     if not current_app.config.get("RATELIMIT_ENABLED", True):
         return
     if request.blueprint == "security" and request.method == "POST":
-        _count(SIGN_IN, "sign-in", request.remote_addr or "")
+        _count(SIGN_IN, "sign-in", client().network or "")
     elif request.path.startswith("/api/"):
         _count(API, "api", _caller())
 
@@ -59,14 +61,14 @@ def count_failure() -> None:
     :raises TooManyRequests: there were too many.
     """
     if current_app.config.get("RATELIMIT_ENABLED", True):
-        _count(FAILED, "failed", request.remote_addr or "")
+        _count(FAILED, "failed", client().network or "")
 
 
 def _caller() -> str:
     """The token, the session, or the address; a fingerprint, since it goes to the store."""
     sent = request.headers.get("Authorization") or session.get("key")
     if not sent:
-        return request.remote_addr or ""
+        return client().network or ""
     return hashlib.sha256(sent.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -9,17 +9,25 @@ from pathlib import Path
 import pytest
 
 from support import Cli, Database
+from templates import BOB, Commands
 
 APPEND_ONLY = "audit events are append-only"
 
 
 @pytest.fixture
-def story(cli: Cli, bob: str) -> None:
+def after_story() -> Commands:
+    return (
+        *BOB,
+        ("roles", "create", "support"),
+        ("roles", "grant", "support", "bob", "--reason", "on call"),
+        ("roles", "revoke", "support", "bob"),
+        ("roles", "delete", "support", "--yes"),
+    )
+
+
+@pytest.fixture
+def story(database: Database, after_story: Commands) -> None:
     """Nine events: Ada made admin (3, 4), Bob made (5), a role made and given (6 to 9)."""
-    cli("roles", "create", "support", check=True)
-    cli("roles", "grant", "support", "bob", "--reason", "on call", check=True)
-    cli("roles", "revoke", "support", "bob", check=True)
-    cli("roles", "delete", "support", "--yes", check=True)
 
 
 def disarm(database: Database) -> None:

@@ -101,6 +101,21 @@ def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) ->
     }
 
 
+def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ada: str) -> None:
+    database.execute("UPDATE mail_messages SET error = 'refused', next_at = :at WHERE id = 1",
+                     at="2090-01-01 00:00:00.000000")  # fmt: skip
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "mail": ("warn", "1 message waits; the server: refused", "check MAIL_*")
+    }
+
+
+def test_doctor_finds_an_address_without_tls(database: Database) -> None:
+    environ = {"OPSAPP_ENV": "production", "OPSAPP_URL": "http://ops.example.com"}
+    found = findings(run(database, "doctor", "--format", "json", **environ))
+    assert found["setting OPSAPP_URL"][0] == "warn"
+
+
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_doctor_misses_what_mail_and_pages_need_outside_development(
     cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
@@ -147,7 +162,7 @@ def test_doctor_without_secrets_in_production_names_each(database: Database) -> 
     found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production")
     assert found.exit_code == 6
     missing = [check for check in findings(found) if check.startswith("setting")]
-    assert missing == CHECKS[:3]
+    assert missing == CHECKS[:4]
     assert findings(found)["application"][0] == "fail"
 
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import pytest
 
 from support import Cli, Database
+from templates import BOB, Commands
 
 
 @pytest.fixture
-def crowd(cli: Cli, database: Database, bob: str) -> None:
+def after_crowd() -> Commands:
+    return (
+        *BOB,
+        *(
+            ("users", "create", f"{name}@example.com", "--no-password")
+            for name in ("carol", "dan", "eve")
+        ),
+        ("roles", "create", "support"),
+        ("roles", "grant", "support", "bob"),
+        ("users", "deactivate", "carol@example.com"),
+        ("users", "delete", "eve@example.com", "--yes"),
+    )
+
+
+@pytest.fixture
+def crowd(database: Database, after_crowd: Commands) -> None:
     """Ada (admin), Bob (support), Carol (inactive), Dan (locked, seen), Eve (deleted)."""
-    for name in ("carol", "dan", "eve"):
-        cli("users", "create", f"{name}@example.com", "--no-password", check=True)
-    cli("roles", "create", "support", check=True)
-    cli("roles", "grant", "support", "bob", check=True)
-    cli("users", "deactivate", "carol@example.com", check=True)
-    cli("users", "delete", "eve@example.com", "--yes", check=True)
     database.execute(
         "UPDATE users SET locked_until = '2090-01-01 00:00:00.000000', login_count = 3,"
         " idle_since = '2020-05-05 00:00:00.000000' WHERE email = 'dan@example.com'"

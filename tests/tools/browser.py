@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import shutil
-import socket
-from asyncio import Server
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +13,6 @@ from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from passlib.totp import TOTP
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, WebError, expect
@@ -60,30 +57,6 @@ class Mailbox:
             message = self._arrived.get(timeout=PATIENCE)
             if subject in message["Subject"]:
                 return message
-
-
-class _PostOffice(Controller):
-    """An SMTP server on a socket that is bound already: Controller cannot take any free port."""
-
-    def __init__(self, mailbox: Mailbox, listener: socket.socket) -> None:
-        hostname, port = listener.getsockname()
-        super().__init__(mailbox, hostname=hostname, port=port)
-        self.listener = listener
-
-    async def _create_server(self) -> Server:
-        return await self.loop.create_server(self._factory_invoker, sock=self.listener)
-
-
-@contextmanager
-def smtp_server(mailbox: Mailbox) -> Iterator[int]:
-    """A real SMTP server that fills the mailbox; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _PostOffice(mailbox, listener)
-        server.start()
-        try:
-            yield server.port
-        finally:
-            server.stop()
 
 
 # --- the browser -------------------------------------------------------------

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
 
 from support import Database, Result
 
 PATIENCE = 120
-"""Seconds after which a process that has not ended is taken to hang."""
+"""Seconds after which what was waited for is taken to never come."""
 
 
 def start(database: Database, *command: str) -> subprocess.Popen[str]:
@@ -41,3 +46,33 @@ def ended(process: subprocess.Popen[str]) -> Result:
     finally:
         process.kill()
     return Result(process.returncode, stdout, stderr)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Return once ``condition`` holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"{condition} never held"
+        time.sleep(0.005)
+
+
+@contextmanager
+def gate_held(database: Database) -> Iterator[sa.Connection]:
+    """Hold what every writing unit takes first."""
+    engine = sa.create_engine(
+        database.url.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
+    )
+    hold = (
+        ["BEGIN IMMEDIATE"]
+        if database.is_sqlite
+        else ["BEGIN", "SELECT * FROM audit_head FOR UPDATE"]
+    )
+    with engine.connect() as connection:
+        for statement in hold:
+            connection.exec_driver_sql(statement)
+        try:
+            yield connection
+        finally:
+            with contextlib.suppress(sa.exc.DBAPIError):  # The test let go of it.
+                connection.exec_driver_sql("ROLLBACK")
+    engine.dispose()

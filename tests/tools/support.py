@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -25,6 +26,11 @@ from opsapp.unit import Unit
 ROOT = Path(opsapp.__file__).resolve().parent.parent
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
+SECRETS = {
+    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+}
+"""What production asks for."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Database:
     def environ(self) -> dict[str, str]:
         """What a process needs to find it, and nothing of the developer's own settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPSAPP_", "FLASK_"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile everything.
         return {
             **kept,
             "FLASK_APP": "opsapp",
@@ -146,11 +153,9 @@ def a_unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
 
 
 def administer(server: str, statement: str) -> None:
-    url = server.format("postgres").replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(statement))
-    engine.dispose()
+    """Do what no transaction may hold, such as making a database."""
+    with psycopg.connect(server.format("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
 
 
 def fields(stdout: str) -> dict[str, str]:

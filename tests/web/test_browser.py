@@ -11,7 +11,8 @@ from email.message import EmailMessage
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from browser import CHROMIUM, Mailbox, Visitor, smtp_server, visit
+from browser import CHROMIUM, Mailbox, Visitor, visit
+from post import smtp_server
 from server import Served, served
 from support import PASSWORD, Database
 
@@ -126,7 +127,7 @@ def test_person_recovers_password_from_mail(ada: Visitor, mailbox: Mailbox) -> N
     ada.is_at("/login")
     assert mailbox.wait_for("assword")["To"] == "ada@example.com"
     ada.sign_in("ada@example.com", PASSWORD)
-    ada.sees("form-error", "Authentication failed")
+    ada.sees("form-error", "is not right")
     ada.sign_in("ada@example.com", NEW_PASSWORD)
     ada.is_at("/")
     ada.sees("who", "ada@example.com")
@@ -135,7 +136,7 @@ def test_person_recovers_password_from_mail(ada: Visitor, mailbox: Mailbox) -> N
 def test_person_who_is_locked_out_is_let_in_by_operator(ada: Visitor, site: Served) -> None:
     for _time in range(10):
         ada.sign_in("ada@example.com", "wrong")
-        ada.sees("form-error", "Authentication failed")
+        ada.sees("form-error", "is not right")
     ada.sign_in("ada@example.com")
     ada.sees("form-error", "Too many attempts. Try again in 15 minutes.")
 
@@ -157,7 +158,7 @@ def test_every_page_fits_its_window(
     ada.looks_at("api-docs-open")
     expect(ada.page.get_by_text("Needs the permission roles:read.").first).to_be_visible()
     ada.sign_in(name, "wrong")
-    ada.sees("form-error", "Authentication failed")
+    ada.sees("form-error", "is not right")
     ada.looks_at("login-wrong")
 
     ada.go("/reset")

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, abort
+from blinker import NamedSignal
+from flask import (
+    Flask,
+    abort,
+    before_render_template,
+    got_request_exception,
+    request_finished,
+    request_started,
+    request_tearing_down,
+    template_rendered,
+)
 from sqlalchemy import text as sql
 
 from opsapp import errors
@@ -75,6 +86,36 @@ def test_faults_of_ours_show_no_internals_and_are_logged_with_the_id(
     assert answer.headers["X-Request-ID"] in caplog.text
 
 
+def test_fault_is_logged_once(broken: Site, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        Browser(broken.app).client.get("/fail/unexpected")
+    (record,) = caplog.records
+    assert "the canary in the message" in caplog.text
+    assert record.getMessage().endswith("GET /fail/unexpected failed")
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_flasks_own_signals_tell_of_requests_and_faults(broken: Site) -> None:
+    told: list[str] = []
+
+    def listen(signal: NamedSignal) -> Callable[..., None]:
+        return lambda *_sender, **_extra: told.append(signal.name)
+
+    heard = [request_started, request_finished, request_tearing_down, got_request_exception,
+             template_rendered, before_render_template]  # fmt: skip
+    receivers = [listen(signal) for signal in heard]
+    for signal, receiver in zip(heard, receivers, strict=True):
+        signal.connect(receiver, broken.app)
+    client = Browser(broken.app).client
+    client.get("/login")
+    assert told == ["request-started", "before-render-template", "template-rendered",
+                    "request-finished", "request-tearing-down"]  # fmt: skip
+    told.clear()
+    client.get("/api/fail/unexpected")
+    assert told == ["request-started", "got-request-exception", "request-finished",
+                    "request-tearing-down"]  # fmt: skip
+
+
 def test_hint_for_a_terminal_is_not_told_to_a_browser(broken: Site) -> None:
     assert "flask users" not in Browser(broken.app).client.get("/api/fail/conflict").text
 
@@ -124,7 +165,9 @@ def test_unit_is_rolled_back_when_a_view_fails(web: Site, database: Database) ->
 # --- around every request ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/login", "/api/docs", "/nowhere", "/api/users", "/healthz"])
+@pytest.mark.parametrize(
+    "path", ["/login", "/reset", "/verify", "/api/docs", "/nowhere", "/api/users", "/healthz"]
+)
 def test_every_response_is_hardened(web: Site, path: str) -> None:
     headers = Browser(web.app).client.get(path).headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -132,7 +175,7 @@ def test_every_response_is_hardened(web: Site, path: str) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "same-origin"
-    assert "no-store" in headers["Cache-Control"]
+    assert headers["Cache-Control"] == "no-store"
 
 
 def test_pages_have_no_script_and_no_inline_style(web: Site) -> None:

@@ -91,6 +91,8 @@ def test_address_is_blocked_over_many_accounts(web: Site) -> None:
     assert "Too many attempts" in browser.sign_in("ada@example.com").text
     with web.inside():
         assert logins.take_turn("ada@example.com", 1, HERE) is None
+        newest = logins.listing("ada@example.com", limit=1)
+    assert [one["outcome"] for one in newest] == ["blocked"]
 
 
 def test_guesses_at_once_do_not_slip_through(web: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,8 @@ from werkzeug.test import TestResponse
 from opsapp.services import roles, signin
 from support import Cli, Database, a_unit
 from web import Browser, Site, code_of, csrf_token, last_events, seed_on, set_up, site
+
+ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 
 
 def enter(browser: Browser, code: str) -> TestResponse:
@@ -160,3 +163,83 @@ def test_second_factor_stays_through_deactivation(web: Site) -> None:
         signin.activate(["ada@example.com"], unit=a_unit())
     answer = Browser(web.app).sign_in("ada@example.com")
     assert answer.headers["Location"].startswith("/tf-validate")
+
+
+# --- what was tried on it ------------------------------------------------------
+
+
+@ON_SQLITE
+def test_asking_for_a_code_signs_nobody_out(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    assert browser.get("/tf-validate").headers["Location"] == "/"
+    assert browser.is_in
+
+
+@ON_SQLITE
+def test_pairing_is_finished_where_it_was_begun(web: Site, database: Database) -> None:
+    thief = web.browser("ada@example.com")
+    page = thief.post("/tf-setup", {"setup": "authenticator"})
+    totp = seed_on(page)
+    link = re.search(r'action="(/tf-setup/[^"]+)"', page.text)
+    assert link
+    web.make("bob@example.com")
+    victim = web.browser("bob@example.com")
+    form = {"code": code_of(totp), "csrf_token": csrf_token(victim.get("/change"))}
+    assert victim.client.post(link[1], data=form).headers["Location"] == "/tf-setup"
+    assert database.rows("SELECT tf_primary_method FROM users") == [(None,), (None,)]
+
+
+@ON_SQLITE
+def test_pairing_is_finished_with_a_fresh_password_only(web: Site, database: Database) -> None:
+    browser = web.browser("ada@example.com")
+    page = browser.post("/tf-setup", {"setup": "authenticator"})
+    link = re.search(r'action="(/tf-setup/[^"]+)"', page.text)
+    assert link
+    with browser.client.session_transaction() as cookie:
+        cookie["fs_paa"] = time.time() - 3600
+        cookie["fs_gexp"] = 0
+    form = {"code": code_of(seed_on(page)), "csrf_token": csrf_token(page)}
+    answer = browser.client.post(link[1], data=form)
+    assert answer.headers["Location"].startswith("/verify")
+    assert database.rows("SELECT tf_primary_method FROM users") == [(None,)]
+
+
+@ON_SQLITE
+def test_password_stays_fresh_for_its_time_however_often_it_is_used(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    token = browser.get("/api/me").json["csrf_token"]
+    headers = {"X-CSRFToken": token}
+    for number, status in enumerate((201, 201, 401)):
+        made = browser.client.post(
+            "/api/users", json={"email": f"u{number}@example.com"}, headers=headers
+        )
+        assert made.status_code == status
+        with browser.client.session_transaction() as cookie:
+            cookie["fs_paa"] -= 600
+
+
+@ON_SQLITE
+def test_code_that_paired_the_app_does_not_sign_in(web: Site) -> None:
+    totp = set_up(web.browser("ada@example.com"))
+    fresh = Browser(web.app)
+    fresh.sign_in("ada@example.com")
+    fresh.post("/tf-validate", {"code": code_of(totp)}, at="/tf-validate")
+    assert not fresh.is_in
+
+
+@ON_SQLITE
+def test_owner_is_told_of_what_a_thief_would_change(web: Site, cli: Cli) -> None:
+    browser = web.browser("ada@example.com")
+    browser.post("/mf-recovery-codes", {"generate_new_codes": "1"})
+    set_up(browser)
+    browser.post("/tf-setup", {"setup": "disable"})
+    cli("users", "update", "ada@example.com", "--email", "thief@example.com", check=True)
+    told = [letter.replace("\n", " ") for letter in web.mail_to("ada@example.com")]
+    assert [
+        "new recovery codes were made" in told[0],
+        "asks for a code of an authenticator app" in told[1],
+        "authentication was turned off" in told[2],
+        "has another e-mail address" in told[3],
+    ] == [True] * 4
+    assert "thief" not in str(told)
+    assert web.mail_to("thief@example.com") == []

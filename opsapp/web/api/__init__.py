@@ -41,6 +41,7 @@ class OpsApi(Api):
     """flask-smorest's Api with our errors."""
 
     ERROR_SCHEMA = Problem
+    DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
         """web/errors.py answers every error, the API's too."""

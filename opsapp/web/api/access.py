@@ -20,7 +20,7 @@ from ...services import authority, tokens
 from ...unit import Unit
 from .. import limits
 from ..acting import unit_of_api, write_down_use
-from ..auth import FRESH, csrf
+from ..auth import FRESH, NO_GRACE, csrf
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -57,7 +57,9 @@ def caller() -> Caller:
 
 def _by_token() -> Caller:
     kind, _space, value = request.headers["Authorization"].partition(" ")
-    found = tokens.find_live(value.strip()) if kind.lower() == "bearer" else None
+    if kind.lower() != "bearer":
+        raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
+    found = tokens.find_live(value.strip())
     if found is None:
         raise _unauthorized("This token does not work.")
     write_down_use(tokens.see, found)
@@ -73,7 +75,7 @@ def _by_session() -> Caller:
     if request.method not in SAFE:
         # A cookie comes with every request, from whatever page: only ours know this token.
         csrf.protect()
-        if not check_and_update_authn_fresh(FRESH, FRESH, "session"):
+        if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
             raise _unauthorized("Confirm your password first, at /verify.")
     return Caller(user, None)
 

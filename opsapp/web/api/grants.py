@@ -12,7 +12,7 @@ from ...services import grants
 from ...services.lookup import get_user
 from ...services.roles import permissions_shown
 from .access import needs, unit
-from .blueprint import Blueprint
+from .blueprint import WHY, Blueprint
 from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles
 
 blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="Roles of accounts.")
@@ -50,6 +50,7 @@ class OneRole(MethodView):
     @needs("roles:grant")
     @blueprint.arguments(Grant)
     @blueprint.response(200, GrantAnswer)
+    @blueprint.doc(parameters=[WHY])
     def put(self, asked: dict[str, Any], id: int, role: str) -> Response:
         """Grant a role, or change when the grant ends.
 
@@ -60,6 +61,7 @@ class OneRole(MethodView):
 
     @needs("roles:grant")
     @blueprint.response(200, GrantAnswer)
+    @blueprint.doc(parameters=[WHY])
     def delete(self, id: int, role: str) -> Response:
         """Revoke a role; the account's sessions and tokens end."""
         return jsonify(grants.revoke(role, [str(id)], unit=unit())[0])

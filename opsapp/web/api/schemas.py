@@ -25,8 +25,30 @@ def _text(longest: int, says: str, **options: Any) -> fields.String:
     )
 
 
+def _email(says: str, **options: Any) -> fields.String:
+    return fields.String(
+        validate=validate.Length(min=1, max=254),
+        metadata={"format": "email", "description": says},
+        **options,
+    )
+
+
+class YesOrNo(fields.Boolean):
+    """true or false, and nothing that might be meant so."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Moment(fields.AwareDateTime):
     """A moment with its zone, as UTC."""
+
+    default_error_messages = {  # noqa: RUF012  (marshmallow declares it so)
+        "invalid": "Not a moment such as 2026-11-24T00:00:00Z.",
+        "invalid_awareness": "It needs a zone, as in 2026-11-24T00:00:00Z.",
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> datetime:
         moment: datetime = super()._deserialize(value, attr, data, **options)
@@ -103,7 +125,7 @@ class UsersQuery(ma.Schema):
 class NewUser(ma.Schema):
     """An account to make. Its owner chooses the password, by a link in the welcome mail."""
 
-    email = _text(254, "The address, which is also the name to sign in with.", required=True)
+    email = _email("The address, which is also the name to sign in with.", required=True)
     username = _text(64, "A second name to sign in with.", allow_none=True)
     role = _text(64, "Grant this role as well.")
 
@@ -111,17 +133,17 @@ class NewUser(ma.Schema):
 class ChangedUser(ma.Schema):
     """What to change of an account; what is left out stays."""
 
-    email = _text(254, "The address; sessions opened under the old one end.")
+    email = _email("The address; sessions opened under the old one end.")
     username = _text(64, "A second name to sign in with; null removes it.", allow_none=True)
-    active = fields.Boolean(metadata={"description": "false ends its sessions at once."})
+    active = YesOrNo(metadata={"description": "false ends its sessions at once."})
 
 
 class WholeUser(ChangedUser):
     """All of an account that can be changed."""
 
-    email = _text(254, "The address.", required=True)
+    email = _email("The address.", required=True)
     username = _text(64, "A second name, or null.", required=True, allow_none=True)
-    active = fields.Boolean(required=True)
+    active = YesOrNo(required=True)
 
 
 class RoleAnswer(ma.Schema):

@@ -14,7 +14,7 @@ from ...services import listing, signin, users
 from ...services.lookup import get_user
 from ...services.records import user_record
 from .access import needs, unit
-from .blueprint import Blueprint
+from .blueprint import WHY, Blueprint
 from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
@@ -23,18 +23,35 @@ Record = dict[str, Any]
 
 CHANGES_A_VERSION = {
     "parameters": [
+        WHY,
         {
             "name": "If-Match",
             "in": "header",
             "required": True,
             "description": "The ETag that was read, or * for whatever is there.",
             "schema": {"type": "string"},
-        }
+        },
     ],
     "responses": {
-        "412": {"description": "Somebody has changed it since."},
-        "428": {"description": "If-Match is missing."},
+        "412": "PRECONDITION_FAILED",  # Somebody has changed it since.
+        "428": "PRECONDITION_REQUIRED",  # If-Match is missing.
     },
+}
+VERSION = {
+    "ETag": {
+        "description": "Its version, to send back as If-Match or If-None-Match.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+PLACE = {
+    "Location": {"description": "Where it is.", "required": True, "schema": {"type": "string"}}
+}
+IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "An ETag: 304 if that is still its version.",
+    "schema": {"type": "string"},
 }
 
 
@@ -65,7 +82,8 @@ class Users(MethodView):
 
     @needs("users:write")
     @blueprint.arguments(NewUser)
-    @blueprint.response(201, UserAnswer)
+    @blueprint.response(201, UserAnswer, headers=VERSION | PLACE)
+    @blueprint.doc(parameters=[WHY])
     def post(self, asked: Record) -> Response:
         """Create an account.
 
@@ -91,7 +109,10 @@ class OneUser(MethodView):
     """One account."""
 
     @needs("users:read")
-    @blueprint.response(200, UserAnswer)
+    @blueprint.response(200, UserAnswer, headers=VERSION)
+    @blueprint.doc(
+        parameters=[IF_NONE_MATCH], responses={"304": {"description": "It has not changed."}}
+    )
     def get(self, id: int) -> Response:
         """Show an account."""
         response = _answer(user_record(get_user(str(id))))
@@ -100,7 +121,7 @@ class OneUser(MethodView):
 
     @needs("users:write")
     @blueprint.arguments(WholeUser)
-    @blueprint.response(200, UserAnswer)
+    @blueprint.response(200, UserAnswer, headers=VERSION)
     @blueprint.doc(**CHANGES_A_VERSION)
     def put(self, asked: Record, id: int) -> Response:
         """Replace what can be changed of an account."""
@@ -108,7 +129,7 @@ class OneUser(MethodView):
 
     @needs("users:write")
     @blueprint.arguments(ChangedUser)
-    @blueprint.response(200, UserAnswer)
+    @blueprint.response(200, UserAnswer, headers=VERSION)
     @blueprint.doc(**CHANGES_A_VERSION)
     def patch(self, asked: Record, id: int) -> Response:
         """Change some of an account."""

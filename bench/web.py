@@ -1,0 +1,400 @@
+"""What the web floor costs: ``python -m bench.web [--postgresql]``.
+
+A page of accounts from the API runs in turns with a bare Flask view that sends
+the same SELECTs and gives the same answer, each served by a gunicorn of its own
+from the same database. And of a sign-in, how much is argon2: the rest is ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from http.client import HTTPConnection
+from statistics import median, quantiles
+from time import perf_counter, process_time
+from typing import Any
+
+from .installation import (
+    Installation,
+    add_accounts,
+    postgresql,
+    postgresql_server,
+    sqlite,
+    workspace,
+)
+from .measure import ROOT, Cost, Pair, Row, compile_everything, middle, once, say, show
+
+ACCOUNTS = 100_000
+PAGE = "/api/users?limit=50"
+SHARE_OF_BARE = 0.6
+"""So many requests of the API are to be answered where the bare view answers one."""
+SHARE_OF_ARGON2 = 0.9
+"""So much of the CPU of a sign-in is to be its one argon2 computation."""
+
+SERVER = "gunicorn --workers 1 --threads 8 --keep-alive 60 --no-control-socket --log-level warning"
+CONNECTIONS = 4
+"""Enough to keep the worker busy; each is kept alive for its share of a round."""
+WARM_UP = 50
+"""Pages over each connection before any is counted."""
+PATIENCE = 60
+"""Seconds that an answer may take on a busy machine."""
+
+ADMIN, PASSWORD = "ada@example.com", "correct horse battery staple"
+NO_LIMITS = {"RATELIMIT_ENABLED": False}
+"""A benchmark asks for more in a second than anybody may in a minute."""
+
+
+def main() -> int:
+    """Measure and print; the exit code."""
+    options = _options()
+    compile_everything()
+    database = "PostgreSQL" if options.postgresql else "SQLite"
+    with ExitStack() as stack:
+        folder = stack.enter_context(workspace())
+        if options.postgresql:
+            server = stack.enter_context(postgresql_server(folder))
+            installation = postgresql(server, folder, "web")
+        else:
+            installation = sqlite(folder, "web")
+        say(f"{ACCOUNTS:,} accounts …")
+        add_accounts(installation, ACCOUNTS)
+        token = _add_admin(installation)
+        rows = [
+            *_listing(installation, token, database, options.rounds, options.pages),
+            *_signing_in(installation, options.sign_ins),
+        ]
+    title = f"The web floor on {database}, {ACCOUNTS:,} accounts"
+    return show(f"{title}, medians of {options.rounds} pairs", rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench.web", description=__doc__)
+    parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL, not SQLite")
+    parser.add_argument("--rounds", type=int, default=41, help="pairs for the ratio")
+    parser.add_argument("--pages", type=int, default=15, help="of each connection in a round")
+    parser.add_argument("--sign-ins", type=int, default=20, help="whose CPU is counted")
+    return parser.parse_args()
+
+
+def _add_admin(installation: Installation) -> str:
+    """Make an administrator with a password; a token of theirs."""
+    file = installation.instance / "password"
+    file.touch(mode=0o600)
+    file.write_text(PASSWORD)
+    once(installation.flask("users", "create-admin", ADMIN, "--password-file", str(file)))
+    made = once(installation.flask("users", "tokens", "create", ADMIN, "bench", "--quiet"))
+    return made.stdout.decode().strip()
+
+
+# --- a page of accounts --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An application that a gunicorn of its own serves."""
+
+    address: str
+    token: str
+
+    def get(self, path: str, times: int = 1) -> bytes:
+        """The body of an answer, the last of so many over one connection."""
+        with closing(HTTPConnection(self.address, timeout=PATIENCE)) as connection:
+            return [self._ask(connection, path) for _ in range(times)][-1]
+
+    def burst(self, pages: int) -> Cost:
+        """What so many pages over each connection cost the worker, and how long they took."""
+        before, started = float(self.get(METER)), perf_counter()
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(self.get, [PAGE] * CONNECTIONS, [pages] * CONNECTIONS))
+        wall = perf_counter() - started
+        return Cost(float(self.get(METER)) - before, wall, 0, b"")
+
+    def _ask(self, connection: HTTPConnection, path: str) -> bytes:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path} → {answer.status}\n{body.decode()}")
+        return body
+
+
+@contextmanager
+def _served(installation: Installation, name: str, token: str) -> Iterator[Site]:
+    """Serve one of the applications below, on a port that the system chooses."""
+    log = installation.instance / f"{name}.log"
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as output:
+        options = (*SERVER.split(), "--bind", f"fd://{listener.fileno()}", f"bench.web:{name}()")
+        program = installation.program(sys.executable, "-m", *options, PYTHONPATH=str(ROOT))
+        process = subprocess.Popen(
+            program.argv,
+            env=program.env,
+            cwd=program.cwd,
+            pass_fds=[listener.fileno()],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        port = listener.getsockname()[1]
+    try:
+        yield Site(f"127.0.0.1:{port}", token)
+    except BaseException as error:
+        error.add_note(log.read_text())
+        raise
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _listing(
+    installation: Installation, token: str, database: str, rounds: int, pages: int
+) -> list[Row]:
+    say(f"GET {PAGE} : a bare view …")
+    with (
+        _served(installation, "bare", token) as theirs,
+        _served(installation, "opsapp", token) as ours,
+    ):
+        if json.loads(theirs.get(PAGE)) != json.loads(ours.get(PAGE)):
+            raise RuntimeError("the bare view answers something else")
+        pair = _in_turns(theirs, ours, rounds, pages)
+    # PostgreSQL works in processes of its own, for both alike: what counts there is time.
+    ratio = pair.cpu if database == "SQLite" else pair.wall
+    count = pages * CONNECTIONS
+    rates = f"{count / pair.b.wall:.0f} : {count / pair.a.wall:.0f}"
+    spent = f"{pair.b.cpu / count * 1000:.1f} : {pair.a.cpu / count * 1000:.1f} ms"
+    target = f"≥ {SHARE_OF_BARE}"
+    return [
+        Row(f"GET {PAGE} : bare", f"{ratio:.2f}", target, ratio >= SHARE_OF_BARE),
+        Row("  by the worker's CPU", f"{pair.cpu:.2f} ({spent})"),
+        Row("  by requests a second", f"{pair.wall:.2f} ({rates})"),
+    ]
+
+
+def _in_turns(a: Site, b: Site, rounds: int, pages: int) -> Pair:
+    """Send bursts to both in turns, ``rounds`` times each, after one of each to warm up."""
+    a.burst(WARM_UP), b.burst(WARM_UP)
+    first: list[Cost] = []
+    second: list[Cost] = []
+    for number in range(rounds):
+        turns = [(a, first), (b, second)]
+        for site, costs in turns if number % 2 == 0 else reversed(turns):
+            costs.append(site.burst(pages))
+    return Pair(
+        middle(first),
+        middle(second),
+        median(one.cpu / other.cpu for one, other in zip(first, second, strict=True)),
+        median(one.wall / other.wall for one, other in zip(first, second, strict=True)),
+    )
+
+
+# --- what is served --------------------------------------------------------------
+
+METER = "/-/cpu"
+"""Where a worker tells how many seconds of CPU it has used."""
+
+SHOWN = "id email username active locked_until tf_primary_method created_at idle_since login_count"
+"""The columns that the answer is made of."""
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+
+def _metered(application: Application) -> Application:
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["PATH_INFO"] != METER:
+            return application(environ, start_response)
+        body = str(process_time()).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def opsapp() -> Application:
+    """The whole of it, without the rate limits."""
+    from opsapp import create_app
+
+    return _metered(create_app(NO_LIMITS))
+
+
+def bare() -> Application:
+    """What somebody writes who wants this one answer: no tokens, no checks, no headers."""
+    from flask import Flask, jsonify, request, url_for
+    from flask.views import MethodView
+
+    app = Flask("bare")
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    find = _finder(app)
+
+    class Users(MethodView):
+        def get(self) -> Any:
+            limit = request.args.get("limit", 50, type=int)
+            found = find(limit + 1)
+            after = found[limit - 1]["id"] if len(found) > limit else None
+            following = after and url_for("users", limit=limit, after=after)
+            return jsonify(users=found[:limit], next=following)
+
+    app.add_url_rule("/api/users", view_func=Users.as_view("users"))
+    return _metered(app)
+
+
+def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:
+    """How the bare view finds accounts and their roles: in the same two SELECTs as opsapp.
+
+    One SELECT that joins everything is several times slower on SQLite.
+    """
+    import sqlalchemy as sa
+    from flask_sqlalchemy import SQLAlchemy
+
+    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["OPSAPP_DATABASE_URL"]
+    db = SQLAlchemy(app)
+    with app.app_context():
+        db.reflect()
+    users, grants, roles = (db.metadata.tables[name] for name in ("users", "grants", "roles"))
+    columns = [users.c[name] for name in SHOWN.split()]
+
+    def find(limit: int) -> list[dict[str, Any]]:
+        page = sa.select(*columns).where(users.c.deleted_at.is_(None))
+        accounts = db.session.execute(page.order_by(users.c.id).limit(limit)).all()
+        valid = grants.c.valid_until.is_(None) | (grants.c.valid_until > sa.func.now())
+        held = (
+            sa.select(grants.c.user_id, roles.c.name)
+            .join(roles, roles.c.id == grants.c.role_id)
+            .where(grants.c.user_id.in_([account.id for account in accounts]))
+            .where(grants.c.ended_at.is_(None), valid, roles.c.deleted_at.is_(None))
+            .order_by(roles.c.name)
+        )
+        names: dict[int, list[str]] = {}
+        for id, name in db.session.execute(held):
+            names.setdefault(id, []).append(name)
+        return [_record(account, names.get(account.id, [])) for account in accounts]
+
+    return find
+
+
+def _record(account: Any, roles: list[str]) -> dict[str, Any]:
+    status = "active" if account.active else "inactive"
+    if account.active and account.locked_until and _utc(account.locked_until) > datetime.now(UTC):
+        status = "locked"
+    return {
+        "id": account.id,
+        "email": account.email,
+        "username": account.username,
+        "status": status,
+        "roles": roles,
+        "two_factor": account.tf_primary_method is not None,
+        "created_at": _text(account.created_at),
+        "last_seen_at": _text(account.idle_since) if account.login_count else None,
+    }
+
+
+def _utc(moment: datetime) -> datetime:
+    """SQLite's times are naive, PostgreSQL's aware."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _text(moment: datetime) -> str:
+    return _utc(moment).isoformat().replace("+00:00", "Z")
+
+
+# --- signing in --------------------------------------------------------------------
+
+COMPUTING = ("argon2_hash", "argon2_verify", "argon2_ctx")
+"""The functions of argon2's library that do the work; they return when all their threads have."""
+TRIES = {
+    "right password": (ADMIN, PASSWORD, 302),
+    "wrong password": (ADMIN, f"not {PASSWORD}", 200),
+    "unknown name": (f"not-{ADMIN}", PASSWORD, 200),
+}
+
+
+def _signing_in(installation: Installation, count: int) -> list[Row]:
+    say("signing in …")
+    run = f"from bench.web import sign_in; sign_in({count})"
+    program = installation.program(sys.executable, "-c", run, PYTHONPATH=str(ROOT))
+    found = json.loads(once(program).stdout)
+    shares = [alone / whole for whole, alone in found["costs"]]
+    share, tenths = median(shares), quantiles(shares, n=10)
+    whole, alone = (median(costs) * 1000 for costs in zip(*found["costs"], strict=True))
+    figure = f"{share:.2f} ({tenths[0]:.2f} to {tenths[-1]:.2f}; {alone:.0f} of {whole:.0f} ms)"
+    met = share >= SHARE_OF_ARGON2
+    return [
+        Row("argon2, of a sign-in's CPU", figure, f"≥ {SHARE_OF_ARGON2}", met),
+        *(
+            Row(f"argon2 computations, {kind}", str(computed), "1", computed == 1)
+            for kind, computed in found["computations"].items()
+        ),
+    ]
+
+
+def sign_in(count: int) -> None:
+    """Sign in inside of this process, and print as JSON what it took.
+
+    ``computations`` has how often a sign-in of each kind computed argon2; ``costs`` the seconds
+    of CPU of each whole POST with the right password, and of its argon2 computation when it is
+    done once more, alone.
+    """
+    from argon2 import low_level
+
+    from opsapp import create_app
+
+    app, argon2 = create_app(NO_LIMITS), Argon2(low_level.lib)
+    low_level.lib = argon2
+    computations, costs = {}, []
+    for kind, typed in TRIES.items():
+        argon2.computed.clear()
+        _post(app, *typed)
+        computations[kind] = len(argon2.computed)
+    for _ in range(count):
+        argon2.computed.clear()
+        whole = _post(app, *TRIES["right password"])
+        (compute,) = argon2.computed
+        started = process_time()
+        compute()
+        costs.append((whole, process_time() - started))
+    json.dump({"computations": computations, "costs": costs}, sys.stdout)
+
+
+class Argon2:
+    """argon2's library, that remembers what it was asked to compute."""
+
+    def __init__(self, library: Any) -> None:
+        self.library = library
+        self.computed: list[Callable[[], Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.library, name)
+        if name not in COMPUTING:
+            return found
+
+        def compute(*args: Any) -> Any:
+            self.computed.append(partial(found, *args))
+            return found(*args)
+
+        return compute
+
+
+def _post(app: Any, name: str, password: str, status: int) -> float:
+    """Sign in with a new browser: the seconds of CPU of the POST alone, of all threads."""
+    browser = app.test_client()
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get("/login").text)
+    form = {"email": name, "password": password, "csrf_token": found and found[1]}
+    started = process_time()
+    with browser.post("/login", data=form) as answer:
+        answer.get_data()
+    spent = process_time() - started
+    if answer.status_code != status:
+        raise RuntimeError(f"the sign-in was answered with {answer.status}\n{answer.text}")
+    return spent
+
+
+if __name__ == "__main__":
+    sys.exit(main())

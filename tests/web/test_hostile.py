@@ -1,0 +1,122 @@
+"""What is sent to harm: it is the client's fault, and costs little."""
+
+from __future__ import annotations
+
+import pytest
+from flask_security.password_util import PasswordUtil
+
+from opsapp.services import users
+from support import PASSWORD, Cli, Database, a_unit
+from web import Browser, Site, csrf_token
+
+ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    "body",
+    ["[" * 100_000, '{"email":' * 20_000, '{"email": ' + "9" * 5000 + "}", "\ud800", "nul\x00"],
+)
+def test_json_that_nobody_writes_is_the_clients_fault(web: Site, body: str) -> None:
+    program = web.token("ada@example.com")
+    answer = program(
+        "POST",
+        "/api/users",
+        data=body.encode("utf-8", "surrogatepass"),
+        content_type="application/json",
+    )
+    assert answer.status_code in (400, 422)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_moment_beyond_the_calendar_is_422(web: Site, moment: str) -> None:
+    program = web.token("ada@example.com")
+    listed = program("GET", "/api/users", query_string={"created_since": moment})
+    granted = program("PUT", "/api/users/1/roles/admin", json={"valid_until": moment})
+    assert (listed.status_code, granted.status_code) == (422, 422)
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x1b[31m", "\u202e"])
+def test_hostile_search_is_422(web: Site, text: str) -> None:
+    program = web.token("ada@example.com")
+    assert program("GET", "/api/users", query_string={"search": text}).status_code == 422
+
+
+def test_name_that_grows_when_it_is_made_normal_is_refused(web: Site) -> None:
+    with web.inside(), pytest.raises(users.Invalid, match="longer than 64"):
+        users.create("x@example.com", username="\ufdfa" * 20 + "x", unit=a_unit())
+    with web.inside(), pytest.raises(users.Invalid, match="longer than 64"):
+        users.create("x@example.com", username="ß" * 64, unit=a_unit())
+
+
+@pytest.mark.parametrize("address", ["x" * 500, "\x1b[31m", ""])
+def test_address_that_is_none_is_kept_short_and_safe(
+    web: Site, database: Database, address: str
+) -> None:
+    browser = Browser(web.app)
+    form = {"email": "ada@example.com", "password": PASSWORD}
+    form["csrf_token"] = csrf_token(browser.get("/login"))
+    answer = browser.client.post("/login", data=form, environ_base={"REMOTE_ADDR": address})
+    assert answer.status_code == 302
+    ((ip,),) = database.rows("SELECT ip FROM logins")
+    assert ip is None or (len(ip) <= 64 and ip.isprintable())
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("path", ["/login", "/reset", "/tf-validate", "/verify"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_pages_take_no_json(web: Site, path: str, method: str) -> None:
+    answer = web.browser().client.open(path, method=method, json={"email": "x"})
+    assert answer.status_code == 415
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("length", [73, 128])
+def test_long_passwords_are_passwords(web: Site, cli: Cli, length: int) -> None:
+    long = ("correct horse battery staple " * 9)[:length]
+    browser = web.browser("ada@example.com")
+    form = {"password": PASSWORD, "new_password": long, "new_password_confirm": long}
+    assert browser.post("/change", form).status_code == 302
+    assert web.browser().sign_in("ada@example.com", long).status_code == 302
+    done = cli("users", "set-password", "ada@example.com", "--password-stdin", stdin=long + "\n")
+    assert (done.exit_code, done.stderr) == (0, "Already so: nothing was changed.\n")
+    assert web.browser().sign_in("ada@example.com", long[:-1]).status_code == 200
+    too_long = {"new_password": "x" * 129, "new_password_confirm": "x" * 129}
+    assert browser.post("/change", {"password": long, **too_long}).status_code == 200
+
+
+@ON_SQLITE
+def test_text_that_is_too_long_for_a_password_is_not_worked_on(
+    web: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_on: list[int] = []
+    real = PasswordUtil.normalize
+
+    def normalize(self: PasswordUtil, password: str) -> str:
+        worked_on.append(len(password))
+        return real(self, password)
+
+    monkeypatch.setattr(PasswordUtil, "normalize", normalize)
+    browser = web.browser("ada@example.com")
+    long = "\u0301" * 20_000 + "\u0323" * 20_000
+    browser.post("/verify", {"password": long})
+    browser.post(
+        "/change", {"password": PASSWORD, "new_password": long, "new_password_confirm": long}
+    )
+    web.browser().sign_in("ada@example.com", long)
+    assert worked_on
+    assert max(worked_on) <= 128
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("url", ["//evil.example", "http://[", "https://evil.example", "/\\evil"])
+def test_link_elsewhere_takes_no_turn(web: Site, database: Database, url: str) -> None:
+    browser = web.browser()
+    assert browser.client.get("/login", query_string={"next": url}).status_code == 400
+    form = {"email": "ada@example.com", "password": PASSWORD, "next": url}
+    form["csrf_token"] = csrf_token(browser.get("/login"))
+    assert browser.client.post("/login", data=form).status_code == 400
+    assert database.rows("SELECT failed_logins FROM users") == [(0,)]
+    del form["next"]
+    ours = browser.client.post("/login", query_string={"next": "/api/docs"}, data=form)
+    assert ours.headers["Location"] == "/api/docs"

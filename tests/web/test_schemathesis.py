@@ -1,0 +1,189 @@
+"""The API keeps to its document, whatever is sent to it.
+
+``OPSAPP_SCHEMATHESIS_CASES=10000`` sends at least that many cases; how many of which were
+answered how is written to stdout, which ``-s`` shows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+import schemathesis
+from flask import Response, request
+from schemathesis import Case, HookContext
+from schemathesis.pytest.lazy import get_all_tests
+from schemathesis.schemas import BaseSchema
+
+from opsapp.services import roles
+from opsapp.web.api.access import SAFE
+from support import Database, a_unit, close_connections
+from web import Site, settle
+
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
+
+CASES = int(os.environ.get("OPSAPP_SCHEMATHESIS_CASES", "130"))
+"""So many are drawn, beside those that the document's limits ask for and the sequences."""
+OPERATIONS = 13
+STEPS = 6
+"""So many requests are a sequence."""
+
+ACCOUNTS = 8
+EMAILS = [f"user{number}@example.com" for number in range(30)]
+BEYOND_A_SCHEMA = ["2xx", "3xx", "401", "403", "404", "409", "422"]
+"""What may be said to a request as the document wants it: no schema tells every address and
+name that is taken for one, nor a moment that has not passed."""
+REFUSED = ["400", "401", "403", "404", "405", "406", "409", "415", "422", "428", "429"]
+"""What may be said to a request that the document does not want."""
+CONFIG = {
+    "seed": 20_262,
+    "generation": {"max-examples": -(-CASES // OPERATIONS), "deterministic": True},
+    # Else hardly a case would name what is there, and most would end with 404.
+    "dictionaries": {
+        "ids": {"values": list(range(1, ACCOUNTS + 2))},
+        "emails": {"values": EMAILS},
+        "names": {"values": [f"user{number}" for number in range(30)]},
+        "roles": {"values": ["admin", "support"]},
+        "versions": {"values": ["*"]},
+    },
+    "parameters": {
+        "path.id": {"dictionary": "ids", "probability": 0.9},
+        "path.role": {"dictionary": "roles", "probability": 0.9},
+        "path.name": {"dictionary": "roles", "probability": 0.9},
+        "query.role": {"dictionary": "roles", "probability": 0.3},
+        "header.If-Match": {"dictionary": "versions", "probability": 0.9},
+        "body.email": {"dictionary": "emails", "probability": 0.9},
+        "body.username": {"dictionary": "names", "probability": 0.5},
+        "body.role": {"dictionary": "roles", "probability": 0.3},
+    },
+    "operations": [
+        {
+            "include-path": ["/api/users", "/api/users/{id}/roles/{role}"],
+            "checks": {"positive_data_acceptance": {"expected-statuses": BEYOND_A_SCHEMA}},
+        },
+        {
+            # What was drawn names no version that is there, or none at all.
+            "include-path": "/api/users/{id}",
+            "checks": {
+                "positive_data_acceptance": {
+                    "expected-statuses": [*BEYOND_A_SCHEMA, "412", "428"],
+                },
+                "missing_required_header": {"expected-statuses": ["422", "428"]},
+                # Whether an address is one is asked after whether the version still is.
+                "negative_data_rejection": {"expected-statuses": [*REFUSED, "412"]},
+            },
+        },
+        {
+            # The history of an account outlives it.
+            "include-path": "/api/users/{id}/grants",
+            "checks": {"use_after_free": {"enabled": False}},
+        },
+    ],
+}
+
+
+class Accounts:
+    """Ada, an administrator, and some others; made again after whatever changed them."""
+
+    def __init__(self, web: Site, database: Database) -> None:
+        self.web = web
+        self.file = database.instance / "opsapp.sqlite"
+        with web.inside():
+            roles.create("support", allow=["users:read"], unit=a_unit())
+        for email in EMAILS[:ACCOUNTS]:
+            web.make(email, password=None)
+        self.token = web.token("ada@example.com").token
+        self._let_go()
+        self.kept = self.file.read_bytes()
+        self.changed = False
+        web.app.after_request(self.watch)
+
+    def watch(self, response: Response) -> Response:
+        self.changed |= request.method not in SAFE and response.status_code < 400
+        return response
+
+    def restore(self) -> None:
+        if self.changed:
+            self._let_go()
+            self.file.write_bytes(self.kept)
+            self.changed = False
+
+    def _let_go(self) -> None:
+        settle(self.web.app)
+        close_connections()  # With the last of them the file holds everything.
+
+
+@pytest.fixture
+def accounts(web: Site, database: Database) -> Accounts:
+    """Whom the cases are about."""
+    return Accounts(web, database)
+
+
+@pytest.fixture
+def document(web: Site, accounts: Accounts) -> BaseSchema:
+    """What the API says of itself, to be tried by Ada."""
+    auth = {"openapi": {"token": {"bearer": accounts.token}}}
+    config = schemathesis.Config.from_dict({**CONFIG, "auth": auth})
+    document = schemathesis.openapi.from_wsgi("/api/openapi.json", web.app, config=config)
+
+    @document.hook
+    def filter_headers(context: HookContext, headers: dict[str, str] | None) -> bool:
+        # Its report cannot write down every host that it makes up.
+        return all(name.lower() != "host" for name in headers or ())
+
+    return document
+
+
+@pytest.fixture
+def answers(document: BaseSchema) -> Iterator[Counter[tuple[str, int]]]:
+    """How many cases of which operation were answered with which status."""
+    counted: Counter[tuple[str, int]] = Counter()
+
+    @document.hook
+    def after_call(context: HookContext, case: Case, response: schemathesis.Response) -> None:
+        counted[case.operation.label, response.status_code] += 1
+
+    yield counted
+    sys.stdout.write(f"\n{counted.total()} cases\n")
+    for (operation, status), number in sorted(counted.items()):
+        sys.stdout.write(f"{number:7} {status} {operation}\n")
+
+
+def test_api_keeps_to_its_document(
+    document: BaseSchema,
+    accounts: Accounts,
+    answers: Counter[tuple[str, int]],
+    subtests: pytest.Subtests,
+) -> None:
+    def validate(case: Case) -> None:
+        accounts.restore()
+        case.call_and_validate()
+
+    # schemathesis.pytest.from_fixture() needs an attribute of nodes that pytest 9.2 has not.
+    tests = get_all_tests(schema=document, test_func=validate, settings=None, given_kwargs={})
+    for operation, test in [found.ok() for found in tests]:
+        with subtests.test(operation.label):
+            test()
+            # Else it was only ever refused, and what it gives was not seen.
+            assert any(answers[operation.label, status] for status in (200, 201, 204))
+
+
+def test_api_keeps_to_its_document_in_sequences(
+    document: BaseSchema, accounts: Accounts, answers: Counter[tuple[str, int]]
+) -> None:
+    class Sequence(document.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            accounts.restore()
+
+    settings = hypothesis.settings(
+        max_examples=max(CASES // 20, 1),
+        stateful_step_count=STEPS,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    Sequence.run(settings=settings)
