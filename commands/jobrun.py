@@ -18,8 +18,9 @@ from .options import DURATION, JOB, SINCE
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor
+    from opsapp.jobs.orders import Order
     from opsapp.jobs.output import Spool
-    from opsapp.jobs.running import Order, Outcome
+    from opsapp.jobs.running import Outcome
 
 RUNS = "opsapp.runs"
 
@@ -105,7 +106,7 @@ def _order(
     actor: Actor,
     given: dict[str, Any],
 ) -> Order:
-    from opsapp.jobs.running import Order, order_from_schedule
+    from opsapp.jobs.orders import Order, order_from_schedule
     from opsapp.schedule import Options, busy
 
     chosen = {key: value for key, value in given.items() if value not in (None, ())}

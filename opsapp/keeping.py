@@ -36,8 +36,10 @@ AWAY = 0.2
 """Seconds between two tries to reach a database that is away."""
 PATIENCE = 0.1
 """Seconds that a look at the lock by :func:`held` may take somebody else's try."""
-TURN = (0.05, 0.2)
-CROWD_SECONDS = 60
+TURN = 0.2
+"""Seconds between two tries to take a lock that somebody holds, at the most."""
+CROWD_TURN = 2.0
+CROWD_SECONDS = 120
 """So long it is tried to get a connection while the server has too many."""
 
 
@@ -73,26 +75,30 @@ def take(engine: sa.Engine, name: str, *, wait: float | None = 0) -> Kept | None
     return kind.take(engine, name, wait)
 
 
-def _turns(wait: float | None) -> Iterator[None]:
-    """Turns to try, with pauses in between, for so many seconds; the first one always."""
+def _turns(wait: float | None, longest: float = TURN) -> Iterator[None]:
+    """Turns to try for so many seconds, the first one always; the pauses in between grow."""
     deadline = None if wait is None else time.monotonic() + wait
+    pause = TURN / 2
     while True:
         yield
         if deadline is not None and time.monotonic() >= deadline:
             return
-        time.sleep(random.uniform(*TURN))  # noqa: S311  (a lot, not a secret)
+        # All who wait began at the same moment, and shall not knock at the same moment again.
+        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  (a lot, not a secret)
+        pause = min(pause * 2, longest)
 
 
 def patiently(act: Callable[[], T]) -> T:
     """What ``act`` returns, as soon as the server has a connection left for it."""
-    deadline = time.monotonic() + CROWD_SECONDS
-    for _turn in _turns(None):
+    refused: OperationalError | None = None
+    for _turn in _turns(CROWD_SECONDS, CROWD_TURN):
         try:
             return act()
         except OperationalError as error:
-            if not _is_crowded(error) or time.monotonic() >= deadline:
+            if not _is_crowded(error):
                 raise
-    raise AssertionError("turns without an end have ended")
+            refused = error
+    raise refused or AssertionError("there is always a first turn")
 
 
 def _is_crowded(error: OperationalError) -> bool:

@@ -137,7 +137,7 @@ def units(jobs: Iterable[Job], place: Place) -> dict[str, str]:
 
 
 def _service(job: Job, place: Place) -> str:
-    settings = "".join(f"Environment={_word(f'{k}={v}')}\n" for k, v in place.carried.items())
+    settings = "".join(f"Environment={_quoted(f'{k}={v}')}\n" for k, v in place.carried.items())
     stop = job.options.kill_after.total_seconds() + 10
     command = " ".join(map(_word, (place.flask, "jobs", "run", job.name, "--quiet")))
     title = f"opsapp job {job.name}: {job.description}".removesuffix(": ")
@@ -161,9 +161,13 @@ def _plain(value: str) -> str:
     return value.replace("%", "%%")
 
 
-def _word(value: str) -> str:
-    escaped = _plain(value).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+def _quoted(value: str) -> str:
+    escaped = _plain(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if re.search(r"[^A-Za-z0-9_./:=@%+-]", value) else escaped
+
+
+def _word(value: str) -> str:
+    return _quoted(value).replace("$", "$$")  # Variables are put into command lines only.
 
 
 def on_calendar(job: Job) -> list[str]:

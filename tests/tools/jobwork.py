@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from processes import PATIENCE, start, start_work
+from processes import start, start_work, until
 from support import FLASK, Database, Result, run
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until it is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def job(database: Database, name: str, *args: str, **environ: str) -> Result:
