@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,48 @@ def pid_in(file: Path) -> int:
     """The process id that a command has written into the file, once it is there."""
     until(lambda: file.exists() and file.read_text().strip())
     return int(file.read_text())
+
+
+def past(
+    database: Database,
+    name: str,
+    status: str = "succeeded",
+    *,
+    at: datetime,
+    seconds: float = 1.0,
+    slot: datetime | None = None,
+    printed: str | None = None,
+) -> None:
+    """Write a run into the history that has ended as if nobody knew better."""
+    database.execute(
+        "INSERT INTO job_runs (name, status, slot, started_at, finished_at, seconds, exit_code,"
+        " attempts, command, host, pid, actor, correlation) VALUES (:name, :status, :slot, :at,"
+        " :end, :seconds, :code, 1, '[\"true\"]', 'db1', 7, 'root@db1', '-')",
+        name=name,
+        status=status,
+        slot=slot and _stored(database, slot),
+        at=_stored(database, at),
+        end=_stored(database, at + timedelta(seconds=seconds)),
+        seconds=seconds,
+        code=0 if status in ("succeeded", "skipped") else 1,
+    )
+    if printed is not None:
+        database.execute(
+            "INSERT INTO job_output (run_id, stream, text)"
+            " SELECT max(id), 'stdout', :printed FROM job_runs",
+            printed=printed,
+        )
+
+
+def _stored(database: Database, moment: datetime) -> datetime | str:
+    """The moment as the database keeps it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}" if database.is_sqlite else moment
+
+
+def schedule_file(database: Database, content: str, *, changed: datetime | None = None) -> Path:
+    """Give the installation a `jobs.toml`, which was changed last at that moment."""
+    file = database.instance / "jobs.toml"
+    file.write_text(content)
+    if changed is not None:
+        os.utime(file, (changed.timestamp(), changed.timestamp()))
+    return file
