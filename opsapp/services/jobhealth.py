@@ -175,7 +175,8 @@ def nagios(found: Iterable[Record]) -> tuple[str, bool]:
     rows = list(found)
     bad = [row for row in rows if row["state"] != "ok"]
     word = "CRITICAL" if bad else "OK"
-    says = f"{len(bad)} of {len(rows)} jobs: " if bad else f"{len(rows)} jobs are well"
+    well = "1 job is well" if len(rows) == 1 else f"{len(rows)} jobs are well"
+    says = f"{len(bad)} of {len(rows)} jobs: " if bad else well
     first = "; ".join(f"{row['job']} {row['says']}" for row in bad)
     figures = f"jobs={len(rows)} failing={len(bad)}"
     # What comes after a bar is read as figures.

@@ -123,7 +123,7 @@ def test_check_of_what_is_not_there(cli: Cli, nightly: Database) -> None:
 def test_check_answers_nagios(cli: Cli, nightly: Database) -> None:
     past(nightly, "backup", at=SLOT)
     well = cli("jobs", "check", "--nagios")
-    assert (well.exit_code, well.stdout) == (0, "JOBS OK - 1 jobs are well | jobs=1 failing=0\n")
+    assert (well.exit_code, well.stdout) == (0, "JOBS OK - 1 job is well | jobs=1 failing=0\n")
     past(nightly, "a", "failed", at=NOW - HOUR)
     nightly.execute("UPDATE job_runs SET reason = 'x | y' WHERE name = 'a'")
     bad = cli("jobs", "check", "--nagios")
