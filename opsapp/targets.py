@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Mapping
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from . import text
 from .errors import NotReady
@@ -68,3 +69,13 @@ def ping_url(target: str, job: str, event: str, run: str) -> str:
     parts = urlsplit(target.replace("{job}", quote(job, safe="")))
     query = f"{parts.query}&rid={run}" if parts.query else f"rid={run}"
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{event}", query=query))
+
+
+def without_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without the name and the password in it, and the header that has them."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return url, {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    header = {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), header

@@ -146,15 +146,23 @@ def _ping_all(urls: list[str], says: str) -> None:
     from urllib.request import Request, urlopen
 
     deadline = time.monotonic() + PING_SECONDS
-    for url in urls:
+    for target in urls:
+        url, header = targets.without_credentials(target)
         left = deadline - time.monotonic()
         if left <= 0:
             return
         try:
             # The scheme was checked where the setting was read.
-            with urlopen(Request(url, data=says.encode()), timeout=left) as answer:  # noqa: S310
+            with urlopen(Request(url, says.encode(), header), timeout=left) as answer:  # noqa: S310
                 answer.read(1)
         except (OSError, ValueError, HTTPException) as error:
             # The URL is a secret; its host is enough to know which one.
-            host = url.split("/")[2].rpartition("@")[2]
-            log.warning("the ping to %s failed: %s", host, type(error).__name__)
+            log.warning("the ping to %s failed: %s", url.split("/")[2], _why(error))
+
+
+def _why(error: Exception) -> str:
+    """The cause in a few words; the error's own may repeat the URL."""
+    if code := getattr(error, "code", None):
+        return f"HTTP {code}"
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or type(cause).__name__
