@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -71,8 +72,15 @@ class OnBusy(click.ParamType[str]):
 )
 @click.option("-q", "--quiet", is_flag=True, default=None, help="Print nothing, unless it fails.")
 @click.option("--slot", type=SINCE, hidden=True)
+@click.option("--file", type=click.Path(path_type=Path), hidden=True)
 @click.argument("command", type=Words(), nargs=-1, metavar="[-- COMMAND…]")
-def run_cmd(name: str, command: tuple[str, ...], slot: datetime | None, **given: Any) -> None:
+def run_cmd(
+    name: str,
+    command: tuple[str, ...],
+    slot: datetime | None,
+    file: Path | None,
+    **given: Any,
+) -> None:
     """Run a command as a job: alone, bounded, written down.
 
     COMMAND is any program, or a command of ours (flask …); without one it is what
@@ -90,7 +98,7 @@ def run_cmd(name: str, command: tuple[str, ...], slot: datetime | None, **given:
     checked_name(name)
     actor = name_connection()
     with application():
-        order = _order(name, command, slot, actor, given)
+        order = _order(name, command, slot, file, actor, given)
         outcome = _run(order)
         code = _exit_code(order, outcome)
     click.get_current_context().exit(code)
@@ -103,11 +111,12 @@ def _order(
     name: str,
     command: tuple[str, ...],
     slot: datetime | None,
+    file: Path | None,
     actor: Actor,
     given: dict[str, Any],
 ) -> Order:
-    from opsapp.jobs.orders import Order, order_from_schedule
-    from opsapp.schedule import Options, busy
+    from opsapp.jobs.orders import Order, order_of
+    from opsapp.schedule import Options, busy, get_job
 
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     if "on_busy" in chosen:
@@ -124,7 +133,7 @@ def _order(
             slot=slot,
             environ=app_environ(),
         )
-    order = order_from_schedule(name, actor=actor, slot=slot, environ=app_environ())
+    order = order_of(get_job(name, file), actor=actor, slot=slot, environ=app_environ())
     if "env" in chosen:
         chosen["env"] = {**order.options.env, **chosen["env"]}
     return dataclasses.replace(order, options=dataclasses.replace(order.options, **chosen))

@@ -238,6 +238,6 @@ def serve_cmd(grace: timedelta) -> None:
 serve_cmd.callback.kind = RUNS  # type: ignore[union-attr]
 
 
-def _command(job: Job, slot: datetime) -> list[str]:
-    words = ("jobs", "run", job.name, "--slot", clock.rfc3339(slot))
+def _command(job: Job, slot: datetime, file: Path) -> list[str]:
+    words = ("jobs", "run", job.name, "--slot", clock.rfc3339(slot), "--file", str(file))
     return [sys.executable, "-m", "flask", *words]

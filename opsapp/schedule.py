@@ -168,25 +168,43 @@ def load(file: Path | None = None) -> dict[str, Job]:
     :raises NotReady: it cannot be read, or says what it may not; names the job and the key.
     """
     file = file or path()
+    return parsed(read(file), file)
+
+
+def read(file: Path) -> str:
+    """What the file says.
+
+    :raises NotReady: it cannot be read.
+    """
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
+
+
+def parsed(content: str, file: Path) -> dict[str, Job]:
+    """The jobs of what ``file`` says.
+
+    :raises NotReady: it says what it may not; names the job and the key.
+    """
     try:
-        return _jobs(found)
+        return _jobs(tomllib.loads(content))
+    except tomllib.TOMLDecodeError as error:
+        raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
     except _Wrong as error:
         raise NotReady(f"{file}: {error}", hint=_HINT) from error
 
 
-def get_job(name: str) -> Job:
+def get_job(name: str, file: Path | None = None) -> Job:
     """The job of this name.
 
-    :raises NotFound: there is none in `jobs.toml`.
+    :raises NotFound: there is none in ``file`` (default: :func:`path`).
     """
-    jobs = load()
+    file = file or path()
+    jobs = load(file)
     if name not in jobs:
         near = text.did_you_mean(name, jobs)
-        raise NotFound(f"no job {text.shortened(name)} in {path()}", hint=near or "flask jobs list")
+        raise NotFound(f"no job {text.shortened(name)} in {file}", hint=near or "flask jobs list")
     return jobs[name]
 
 

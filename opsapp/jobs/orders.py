@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
-from .. import config, schedule
+from .. import config
 from ..actors import Actor
 from ..extensions import db, this_app
 from ..redaction import redacted_words, secret_values
-from ..schedule import Options
+from ..schedule import Job, Options
 from ..services.jobs import Start
 from .process import MARK
 
@@ -64,16 +64,10 @@ class Order:
         return (program or self.command[0], *self.command[1:])
 
 
-def order_from_schedule(
-    name: str, *, actor: Actor, slot: datetime | None, environ: Mapping[str, str]
-) -> Order:
-    """The order to run a job as `jobs.toml` says.
-
-    :raises NotFound: it has no such job.
-    """
-    job = schedule.get_job(name)
+def order_of(job: Job, *, actor: Actor, slot: datetime | None, environ: Mapping[str, str]) -> Order:
+    """The order to run a job as `jobs.toml` says."""
     return Order(
-        name=name,
+        name=job.name,
         command=job.command,
         options=job.options,
         actor=actor,

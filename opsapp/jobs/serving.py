@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from queue import Empty
+from tempfile import TemporaryDirectory
 
 from .. import clock, schedule, text
 from ..errors import NotReady
@@ -30,7 +31,8 @@ AGAIN_FOR = timedelta(minutes=10)
 """So long a slot is tried again while the database is away."""
 
 Say = Callable[[str], None]
-Command = Callable[[Job, datetime], list[str]]
+Command = Callable[[Job, datetime, Path], list[str]]
+"""The words that run a job for a slot, as the file says."""
 
 
 def due(jobs: Iterable[Job], after: datetime, until: datetime) -> list[tuple[datetime, Job]]:
@@ -82,6 +84,10 @@ class Server:
 
         :raises NotReady: `jobs.toml` cannot be used.
         """
+        with self._file:
+            self._serve(grace)
+
+    def _serve(self, grace: timedelta) -> None:
         jobs = self._file.jobs()
         self._say(f"Serving {sum(job.is_scheduled for job in jobs)} jobs of {schedule.path()}.")
         with passing_on(self._events):
@@ -115,7 +121,7 @@ class Server:
 
     def _start(self, job: Job, slot: datetime) -> None:
         process = subprocess.Popen(
-            self._command(job, slot),
+            self._command(job, slot, self._file.copy),
             env=dict(self._environ),
             stdin=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C is for us; we tell the runs in our time.
@@ -184,12 +190,24 @@ def _length(length: timedelta) -> str:
 
 
 class _File:
-    """`jobs.toml`, read again when it has changed; a wrong one is said, and the last one stays."""
+    """`jobs.toml`, read again when it has changed; a wrong one is said, and the last one stays.
+
+    What runs is told to read a copy of the last good one, so that times and commands are of
+    one mind also while somebody writes the file.
+    """
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self._seen: object = None
         self._jobs: list[Job] = []
+        self._folder = TemporaryDirectory(prefix="opsapp-jobs-")
+        self.copy = Path(self._folder.name, "jobs.toml")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exc: object) -> None:
+        self._folder.cleanup()
 
     def jobs(self) -> list[Job]:
         """The jobs.
@@ -199,13 +217,20 @@ class _File:
         path = schedule.path()
         if (seen := _state(path)) != self._seen:
             try:
-                self._jobs = list(schedule.load(path).values())
+                self._read(path)
             except NotReady as error:
                 if self._seen is None:
                     raise
                 self._say(f"{text.safe(error.message)}; what was read before stays.")
             self._seen = seen
         return self._jobs
+
+    def _read(self, path: Path) -> None:
+        content = schedule.read(path)
+        self._jobs = list(schedule.parsed(content, path).values())
+        new = self.copy.with_suffix(".new")
+        new.write_text(content, encoding="utf-8")
+        new.replace(self.copy)  # At no moment there is half a file.
 
 
 def _state(path: Path) -> object:

