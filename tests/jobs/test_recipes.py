@@ -135,7 +135,7 @@ def test_idle_accounts_are_told_first_and_then_deactivated(
     planned = recipe(database, "plan-idle")
     assert planned.exit_code == 0
     assert [one["subject"] for one in map(json.loads, planned.stdout.splitlines())] == ["user:2"]
-    assert cli("users", "show", "bob", "--format", "json").json["active"] is True
+    assert cli("users", "show", "bob", "--format", "json").json["status"] == "active"
     assert recipe(database, "deactivate-idle").exit_code == 0
-    assert cli("users", "show", "bob", "--format", "json").json["active"] is False
-    assert cli("users", "show", "ada", "--format", "json").json["active"] is True
+    assert cli("users", "show", "bob", "--format", "json").json["status"] == "inactive"
+    assert cli("users", "show", "ada", "--format", "json").json["status"] == "active"
