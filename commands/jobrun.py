@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from opsapp.jobs.output import Spool
     from opsapp.jobs.running import Outcome
 
-RUNS = "opsapp.runs"
-
 
 class Words(click.ParamType[str]):
     """The words of a program's command line, which are its own affair."""
@@ -102,9 +100,6 @@ def run_cmd(
         outcome = _run(order)
         code = _exit_code(order, outcome)
     click.get_current_context().exit(code)
-
-
-run_cmd.callback.kind = RUNS  # type: ignore[union-attr]
 
 
 def _order(

@@ -17,7 +17,7 @@ from opsapp.errors import FINDINGS
 from . import output
 from .contract import answers, findings
 from .frame import OpsCommand, say
-from .jobrun import RUNS, app_environ
+from .jobrun import app_environ
 from .options import DURATION, JOB, SINCE
 
 if TYPE_CHECKING:
@@ -163,9 +163,6 @@ def install_cmd(kind: str, check: bool, file: str | None, directory: str) -> Non
         output.write_lines(wanted.splitlines())
 
 
-install_cmd.callback.kind = RUNS  # type: ignore[union-attr]
-
-
 def _enabled() -> list[Job]:
     from opsapp import schedule
 
@@ -233,9 +230,6 @@ def serve_cmd(grace: timedelta) -> None:
     from opsapp.jobs.serving import Server
 
     Server(_command, {**os.environ, **app_environ()}, say).serve(grace=grace)
-
-
-serve_cmd.callback.kind = RUNS  # type: ignore[union-attr]
 
 
 def _command(job: Job, slot: datetime, file: Path) -> list[str]:

@@ -228,7 +228,7 @@ def _job(name: str, table: Any, zone: str) -> Job:
     where = f"[jobs.{text.shortened(name)}]"
     if not _NAME.fullmatch(name) or not isinstance(table, dict):
         raise _Wrong(f"{where} is not a job: a table named with letters, digits, . - _")
-    _refuse_unknown(table, (*_OF_JOB, *_OF_OPTIONS), where)
+    _refuse_unknown(table, (*OF_JOB, *OF_OPTIONS), where)
     if "command" not in table:
         raise _Wrong(f"{where} has no command")
 
@@ -239,9 +239,9 @@ def _job(name: str, table: Any, zone: str) -> Job:
             if key in table
         }
 
-    options = {"on_busy": "skip", **chosen(_OF_OPTIONS)}
+    options = {"on_busy": "skip", **chosen(OF_OPTIONS)}
     options["on_busy"], options["wait"] = busy(options["on_busy"])
-    return Job(name=name, **{"timezone": zone, **chosen(_OF_JOB)}, options=Options(**options))
+    return Job(name=name, **{"timezone": zone, **chosen(OF_JOB)}, options=Options(**options))
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -350,7 +350,7 @@ def _busy(value: Any) -> str:
     return str(value)
 
 
-_OF_JOB: dict[str, Callable[[Any], Any]] = {
+OF_JOB: dict[str, Callable[[Any], Any]] = {
     "command": _command,
     "schedule": _schedule,
     "timezone": _timezone,
@@ -358,7 +358,7 @@ _OF_JOB: dict[str, Callable[[Any], Any]] = {
     "enabled": _flag,
     "max-age": _duration,
 }
-_OF_OPTIONS: dict[str, Callable[[Any], Any]] = {
+OF_OPTIONS: dict[str, Callable[[Any], Any]] = {
     "timeout": _duration,
     "kill-after": _duration,
     "on-busy": _busy,
