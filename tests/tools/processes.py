@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from support import Database, Result
 
-PATIENCE = 120
+PATIENCE = 300
 """Seconds after which what was waited for is taken to never come."""
 
 
