@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
-LISTED = ("name", "status", "started_at", "seconds", "usual_seconds", "trend", "next_at")
+LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
 POLL_SECONDS = 1.0
 RUN_ID = click.IntRange(min=0, max=2**31 - 1)
@@ -46,8 +46,9 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 def list_cmd() -> list[Record]:
     """List the jobs: how the last run went, and the usual one.
 
-    Every job of jobs.toml and every one that has ever run. The trend has a bar for
-    each of the last runs, the longest one the highest, and × for a failure.
+    Every job of jobs.toml and every one that has ever run. Usual is the median of the
+    last successes, in seconds; the trend has a bar for each of the last runs, the longest
+    one the highest, and × for a failure.
 
     \b
     Example:

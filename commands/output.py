@@ -296,6 +296,8 @@ def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
             Text(safe(name)),
             justify="right" if values and all(map(_is_number, values)) else "left",
             overflow="fold",
+            # Without it rich may make the table a little wider than the terminal, and cut that off.
+            no_wrap=fixed,
             min_width=max((len(_human(value)) for value in values), default=0) if fixed else None,
         )
     for row in rows:

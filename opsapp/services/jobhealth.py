@@ -39,7 +39,7 @@ def _listed(name: str, job: Job | None, now: datetime) -> Record:
         "status": last.status if last else None,
         "started_at": last.started_at if last else None,
         "seconds": last.seconds if last else None,
-        "usual_seconds": jobhistory.usual_seconds(runs),
+        "usual": jobhistory.usual_seconds(runs),
         "trend": jobhistory.trend(runs),
         "failures": jobhistory.failures(runs),
         "run_id": last.id if last else None,

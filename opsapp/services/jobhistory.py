@@ -20,7 +20,9 @@ from ..models.jobs import RUNNING
 from .jobs import FAILED, STATUSES, lock_name
 
 RECENT = 20
-"""So many runs make the trend and the usual duration."""
+"""So many runs make the usual duration."""
+TREND = 10
+"""So many make the trend, which shall fit into a line."""
 EVENTS = 100
 PAGE = 1000
 BARS = "▁▂▃▄▅▆▇█"
@@ -228,7 +230,7 @@ def trend(runs: Sequence[JobRun]) -> str:
 
     A run that failed is a ×.
     """
-    ended = [run for run in reversed(runs) if run.status not in (RUNNING, "skipped")]
+    ended = [run for run in runs if run.status not in (RUNNING, "skipped")][TREND - 1 :: -1]
     longest = max((run.seconds or 0 for run in ended if run.status == "succeeded"), default=0)
     return "".join(
         MISS if run.status != "succeeded" else _bar(run.seconds or 0, longest) for run in ended

@@ -225,3 +225,21 @@ def test_long_tables_are_laid_out_in_pieces(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == output.CHUNK + 1 + 2
     assert lines[-1].strip() == str(output.CHUNK)
+
+
+@pytest.mark.parametrize("width", range(40, 110))
+def test_table_is_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(output, "_is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {
+        "at": datetime(2026, 11, 24, 2, 55, tzinfo=UTC),
+        "local": "2026-11-24 02:55 +00:00 UTC",
+        "in": "14 min 22 s",
+        "name": "expire-grants",
+        "schedule": "*/5 1 2 3 4",
+    }
+    words = {
+        word for line in output._fitting([row], list(row)).splitlines() for word in line.split()
+    }
+    shown = " ".join(str(value) for value in row.values() if isinstance(value, str))
+    assert {*shown.split(), "02:55:00Z"} - words == set()

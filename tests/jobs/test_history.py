@@ -38,7 +38,7 @@ def test_list_has_the_scheduled_and_those_that_ran(cli: Cli, backups: Database) 
         "status": "succeeded",
         "started_at": "2026-06-14T12:00:00Z",
         "seconds": 7.0,
-        "usual_seconds": 4.5,
+        "usual": 4.5,
         "trend": "▂▃×▅▆▇█",
         "failures": 0,
         "run_id": 7,
@@ -52,11 +52,11 @@ def test_list_has_the_scheduled_and_those_that_ran(cli: Cli, backups: Database) 
     assert (adhoc["next_at"], adhoc["enabled"]) == (None, None)
 
 
-def test_list_tells_of_the_last_twenty_runs(cli: Cli, database: Database) -> None:
+def test_list_draws_the_last_ten_runs(cli: Cli, database: Database) -> None:
     for hour in range(40, 0, -1):
-        past(database, "a", "failed" if hour > 20 else "succeeded", at=NOW - hour * HOUR)
+        past(database, "a", "failed" if hour > 10 else "succeeded", at=NOW - hour * HOUR)
     [listed] = [one for one in cli("jobs", "list", "--format", "json").json if one["name"] == "a"]
-    assert listed["trend"] == "█" * 20
+    assert listed["trend"] == "█" * 10
 
 
 def test_history_is_the_newest_first_and_says_what_follows(cli: Cli, backups: Database) -> None:
