@@ -81,16 +81,15 @@ class Pump(threading.Thread):
         self._reading_since: float | None = None
 
     def run(self) -> None:
-        while chunk := self._read():
-            self._tail.add(chunk)
-            self._pass_on(chunk)
+        with self.pipe:
+            while chunk := self._read():
+                self._tail.add(chunk)
+                self._pass_on(chunk)
 
     def _read(self) -> bytes:
         self._reading_since = time.monotonic()
         try:
             return os.read(self.pipe.fileno(), CHUNK)
-        except (OSError, ValueError):  # It was closed, since the command has ended.
-            return b""
         finally:
             self._reading_since = None
 

@@ -320,12 +320,21 @@ def _peak(counted: int, seen: int) -> int | None:
 
 # --- the guardian ------------------------------------------------------------
 
+# dash takes no "--" after -KILL. What was killed is gone a moment later only, and until then
+# the lock is not free.
 _GUARDIAN = """
 trap '' HUP INT QUIT TERM
 read word && exit
-kill -KILL -- "-$1" 2>/dev/null
+targets="-$1"
+kill -s KILL -- "-$1" 2>/dev/null
 for file in $(grep -lzxF "$2" /proc/[0-9]*/environ 2>/dev/null); do
-  file=${file%/environ}; kill -KILL "${file#/proc/}" 2>/dev/null
+  file=${file%/environ}; targets="$targets ${file#/proc/}"
+done
+for target in $targets; do
+  turns=50
+  while kill -s KILL -- "$target" 2>/dev/null && [ $turns -gt 0 ]; do
+    sleep 0.02; turns=$((turns - 1))
+  done
 done
 """
 

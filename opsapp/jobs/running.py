@@ -66,11 +66,12 @@ def run(order: Order, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
     from . import alerts
 
     told = alerts.Alerts(order.name, order.options, order.correlation)
+    # While it waits a signal ends it like every command; from here on it is for the command.
+    kept = _take(order)
+    if isinstance(kept, JobRun):
+        return _kept_out(order, kept)
     events: Events = Events()
     with process.passing_on(events):
-        kept = _take(order)
-        if isinstance(kept, JobRun):
-            return _kept_out(order, kept)
         try:
             return _Run(order, kept, events, sinks, say, told).go()
         finally:

@@ -59,6 +59,28 @@ def test_wait_runs_when_the_other_has_ended(database: Database, tmp_path: Path) 
     assert rows(database) == [("terminated", 143), ("succeeded", 0)]
 
 
+def test_signal_ends_the_wait(database: Database, tmp_path: Path) -> None:
+    runner, _pid = hold(database, tmp_path)
+    waiting = start_job(database, "a", "--on-busy", "wait", "--", "true")
+    until(lambda: is_waiting(waiting.pid, database))
+    waiting.terminate()
+    assert ended(waiting).exit_code == 143
+    assert rows(database) == [("running", None)]
+    let_go(runner)
+
+
+def is_waiting(pid: int, database: Database) -> bool:
+    """Whether the process has come to the lock: it has opened its file, or its session."""
+    if not database.is_sqlite:
+        query = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+            " AND query LIKE '%pg_try_advisory_lock%'"
+        )
+        return len(database.rows(query)) == 2
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return any(file.readlink().name.endswith(".job-a.lock") for file in files)
+
+
 def test_wait_is_bounded(database: Database, tmp_path: Path) -> None:
     runner, _pid = hold(database, tmp_path)
     assert job(database, "a", "--on-busy", "wait=1s", "--", "true").exit_code == 75
@@ -74,8 +96,9 @@ def test_jobs_of_other_names_run_beside(database: Database, tmp_path: Path) -> N
 def test_holder_killed_with_9_frees_it_and_takes_its_command_along(
     cli: Cli, database: Database, tmp_path: Path
 ) -> None:
+    # One has left the session, and one has emptied its environment.
     far = f"setsid sh -c 'echo $$ > {tmp_path}/far; exec sleep 600' & "
-    script = f"{far} echo $$ > {tmp_path}/pid; exec sleep 600"
+    script = f"{far} echo $$ > {tmp_path}/pid; exec env -i sleep 600"
     runner = start_job(database, "a", "--", "sh", "-c", script)
     pids = pid_in(tmp_path / "pid"), pid_in(tmp_path / "far")
     runner.kill()

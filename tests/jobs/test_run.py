@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobwork import is_alive, job, pid_in, rows, start_job
+from opsapp import signals
 from processes import ended, start, until
 from support import FLASK, Cli, Database, Result, run
 
@@ -299,3 +301,21 @@ def test_tail_shows_what_a_killed_run_printed(cli: Cli, database: Database) -> N
     ended(runner)
     assert cli("jobs", "tail", "a").stdout == "stream\tline\nstdout\tlast words\n"
     assert cli("jobs", "history", "--fields", "status").stdout == "status\ncrashed\n"
+
+
+def test_signals_of_a_run_are_sent(
+    database: Database, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[dict[str, Any]] = []
+
+    def receive(_app: Any, **payload: Any) -> None:
+        heard.append({"statuses": rows(database, "status"), **payload})
+
+    with signals.job_started.connected_to(receive), signals.job_finished.connected_to(receive):
+        assert cli("jobs", "run", "a", "--", "sh", "-c", "exit 3").exit_code == 3
+    started, finished = heard
+    assert (started["name"], started["run_id"]) == ("a", 1)
+    # Each is said once it is written down.
+    assert (started["statuses"], finished["statuses"]) == ([("running",)], [("failed",)])
+    assert (finished["status"], finished["exit_code"]) == ("failed", 3)
+    assert finished["correlation"] == started["correlation"]

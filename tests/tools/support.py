@@ -24,6 +24,8 @@ from opsapp.extensions import db
 from opsapp.unit import Unit
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
+HEAD = max(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("[0-9]*.py"))
+"""The newest revision of the database."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
 SECRETS = {
