@@ -207,8 +207,11 @@ def open_run(name: str) -> JobRun | None:
     is_open = (JobRun.name == name, JobRun.finished_at.is_(None))
     query = sa.select(JobRun).where(*is_open).order_by(JobRun.id.desc()).limit(1)
     # A session of its own: nothing may stay open for as long as a job runs.
-    with db.engine.connect() as connection, so.Session(connection) as session:
-        return session.scalar(query)
+    try:
+        with db.engine.connect() as connection, so.Session(connection) as session:
+            return session.scalar(query)
+    finally:
+        let_go()  # Else a crowd of those who wait would leave the one that runs no connection.
 
 
 def holder(run: JobRun) -> str:

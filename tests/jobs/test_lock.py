@@ -160,13 +160,11 @@ def crowd(count: str, rounds: str, folder: str) -> None:
     from pathlib import Path
 
     import opsapp
-    from opsapp import keeping
     from opsapp.actors import Actor
     from opsapp.errors import Busy, OpsError
     from opsapp.jobs import orders, running
     from opsapp.schedule import Options
 
-    keeping.CROWD_SECONDS = 600  # There may be other work on the machine.
     with opsapp.without_web():
         app = opsapp.create_app()
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from support import Database, Result
 
-PATIENCE = 300
+PATIENCE = 120
 """Seconds after which what was waited for is taken to never come."""
 
 
