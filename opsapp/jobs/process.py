@@ -320,22 +320,30 @@ def _peak(counted: int, seen: int) -> int | None:
 
 # --- the guardian ------------------------------------------------------------
 
-# dash takes no "--" after -KILL. What was killed is gone a moment later only, and until then
-# the lock is not free.
+# dash takes no "--" after -KILL. What was killed is gone a moment later only, and until then the
+# lock is not free; what init has not buried yet is gone.
 _GUARDIAN = """
 trap '' HUP INT QUIT TERM
 read word && exit
-targets="-$1"
-kill -s KILL -- "-$1" 2>/dev/null
-for file in $(grep -lzxF "$2" /proc/[0-9]*/environ 2>/dev/null); do
-  file=${file%/environ}; targets="$targets ${file#/proc/}"
+group=$1 marked=
+kill -s KILL -- "-$group"
+for file in $(grep -lzxF "$2" /proc/[0-9]*/environ); do
+  file=${file%/environ}; marked="$marked ${file#/proc/} "
 done
-for target in $targets; do
-  turns=50
-  while kill -s KILL -- "$target" 2>/dev/null && [ $turns -gt 0 ]; do
-    sleep 0.02; turns=$((turns - 1))
+[ -z "$marked" ] || kill -s KILL $marked
+is_left() {
+  for stat in /proc/[0-9]*/stat; do
+    read -r line <"$stat" || continue
+    pid=${stat%/stat}
+    set -- ${line##*) }
+    case $1 in Z|X) continue;; esac
+    [ "$3" != "$group" ] || return 0
+    case $marked in *" ${pid#/proc/} "*) return 0;; esac
   done
-done
+  return 1
+}
+turns=50
+while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
 """
 
 

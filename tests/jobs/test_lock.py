@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,10 @@ def is_waiting(pid: int, database: Database) -> bool:
             " AND query LIKE '%pg_try_advisory_lock%'"
         )
         return len(database.rows(query)) == 2
-    files = Path(f"/proc/{pid}/fd").iterdir()
-    return any(file.readlink().name.endswith(".job-a.lock") for file in files)
+    with suppress(FileNotFoundError):  # A file that was closed meanwhile.
+        files = Path(f"/proc/{pid}/fd").iterdir()
+        return any(file.readlink().name.endswith(".job-a.lock") for file in files)
+    return False
 
 
 def test_wait_is_bounded(database: Database, tmp_path: Path) -> None:

@@ -300,7 +300,8 @@ def test_tail_shows_what_a_killed_run_printed(cli: Cli, database: Database) -> N
     runner.kill()
     ended(runner)
     assert cli("jobs", "tail", "a").stdout == "stream\tline\nstdout\tlast words\n"
-    assert cli("jobs", "history", "--fields", "status").stdout == "status\ncrashed\n"
+    # What it had started is ended first.
+    until(lambda: cli("jobs", "history", "--fields", "status").stdout == "status\ncrashed\n")
 
 
 def test_signals_of_a_run_are_sent(
