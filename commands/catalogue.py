@@ -56,6 +56,7 @@ users = Lazy("users", "commands.users", "Create, find, change and delete account
 roles = Lazy("roles", "commands.roles", "Define roles; grant and revoke them.")
 audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
 db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")
+jobs = Lazy("jobs", "commands.jobs", "Run cron's jobs: never two at once, with a history.")
 mail = Lazy("mail", "commands.mail", "See the mail that waits, and send it.")
 doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
 completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from opsapp import text
-from opsapp.errors import DONE, FINDINGS, NotReady, OpsError, OutputFailed, Refused
+from opsapp.errors import DONE, NotReady, OpsError, OutputFailed, Refused
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -55,7 +55,8 @@ class OpsCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
             for param in self.params:
-                _refuse_hostile(param, ctx.params.get(param.name or ""))
+                if not getattr(param.type, "takes_anything", False):
+                    _refuse_hostile(param, ctx.params.get(param.name or ""))
             return super().invoke(ctx)
 
 
@@ -263,7 +264,7 @@ def application() -> Iterator[None]:
         code = 1
         try:
             yield
-            code = FINDINGS if ctx.meta.get("opsapp.findings") else DONE
+            code = ctx.meta.get("opsapp.findings") or DONE
         except BaseException as error:
             code = _code_of(error)
             raise
