@@ -64,6 +64,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.audit
 	$(BIN)/python -m bench.web
 	$(BIN)/python -m bench.shell
+	$(BIN)/python -m bench.jobs
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

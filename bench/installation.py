@@ -200,3 +200,35 @@ def _role(connection: sa.Connection, model: Any, name: str) -> int:
     if connection.scalar(named) is None:
         connection.execute(sa.insert(model).values(name=name, permissions=["users:read"]))
     return int(connection.scalars(named).one())
+
+
+# --- many runs ---------------------------------------------------------------
+
+
+def add_runs(installation: Installation, count: int) -> None:
+    """Write ``count`` runs of ten jobs straight into the history, one a minute; the last fails."""
+    from opsapp.models import JobRun
+
+    with installation.connect() as connection:
+        dialect = connection.dialect.name
+        number = _numbers(count)
+        n = number.c.n
+        is_failure = n % 97 == count % 97
+        columns: dict[Any, Any] = {
+            JobRun.name: "job" + sa.cast(n % 10, sa.Text),
+            JobRun.status: sa.case((is_failure, "failed"), else_="succeeded"),
+            JobRun.started_at: _moment(dialect, (n - count) * 60),
+            JobRun.finished_at: _moment(dialect, (n - count) * 60 + 5),
+            JobRun.seconds: (n % 13) * 1.5,
+            JobRun.exit_code: sa.case((is_failure, 1), else_=0),
+            JobRun.attempts: sa.literal(1),
+            JobRun.command: sa.type_coerce(sa.literal('["true"]'), sa.Text),
+            JobRun.host: sa.literal("db1"),
+            JobRun.pid: sa.literal(7),
+            JobRun.actor: sa.literal("root@db1"),
+            JobRun.correlation: sa.literal("-"),
+        }
+        _insert(connection, JobRun, columns, number)
+    if dialect == "postgresql":
+        with installation.connect(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text("VACUUM ANALYZE"))

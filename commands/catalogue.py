@@ -56,6 +56,7 @@ users = Lazy("users", "commands.users", "Create, find, change and delete account
 roles = Lazy("roles", "commands.roles", "Define roles; grant and revoke them.")
 audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
 db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")
+jobs = Lazy("jobs", "commands.jobs", "Run cron's jobs: never two at once, with a history.")
 mail = Lazy("mail", "commands.mail", "See the mail that waits, and send it.")
 shell = Lazy("shell", "commands.shell", "Start a Python console with the application.")
 query = Lazy("query", "commands.query", "Run one SQL statement that reads.")

@@ -47,7 +47,7 @@ def answers(*columns: str, app: bool = True, live: str | None = None) -> Callabl
             chosen = output.chosen_format(format)
             if live and given[live]:
                 chosen = output.live_format(chosen)
-            _name_connection()
+            name_connection()
             with application() if app else nullcontext():
                 _write(body(**given), chosen, fields, columns)
             _exit_with_findings()
@@ -136,14 +136,22 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
 
 def unit_of_this_command(reason: str | None, *, dry_run: bool = False) -> Unit:
     """A unit of work by whoever runs this command; the frame knows it from now on."""
+    from opsapp.actors import correlation_of_job
     from opsapp.unit import Unit
 
-    unit = Unit(actor=_name_connection(), door="cli", reason=reason, dry_run=dry_run)
+    job = correlation_of_job()
+    unit = Unit(
+        actor=name_connection(),
+        door="job" if job else "cli",
+        reason=reason,
+        dry_run=dry_run,
+        correlation=job,
+    )
     click.get_current_context().find_root().meta["opsapp.unit"] = unit
     return unit
 
 
-def _name_connection() -> Actor:
+def name_connection() -> Actor:
     from opsapp.actors import at_terminal
     from opsapp.engine import application_name
 
@@ -235,12 +243,15 @@ def _keys(result: Any, key: str, unit: Any) -> list[str]:
     return [str(row[key]) for row in result if row["changed"]]
 
 
-def findings(found: bool) -> None:
-    """End with exit code 6 if a check found something, once the answer is printed."""
-    click.get_current_context().meta["opsapp.findings"] = found
+def findings(found: bool, *, exit_code: int = FINDINGS) -> None:
+    """End with exit code 6 if a check found something, once the answer is printed.
+
+    :param exit_code: another one, where somebody else's rules say so.
+    """
+    click.get_current_context().meta["opsapp.findings"] = exit_code if found else None
 
 
 def _exit_with_findings() -> None:
     ctx = click.get_current_context()
-    if ctx.meta.get("opsapp.findings"):
-        ctx.exit(FINDINGS)
+    if code := ctx.meta.get("opsapp.findings"):
+        ctx.exit(code)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from opsapp import text
-from opsapp.errors import DONE, FINDINGS, NotReady, OpsError, OutputFailed, Refused
+from opsapp.errors import DONE, NotReady, OpsError, OutputFailed, Refused
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -49,19 +49,14 @@ MAY_BE_EMPTY = frozenset({"username", "description"})
 """The options whose empty value means something: to remove it."""
 
 
-PROGRAMS = frozenset({"statement", "code", "words"})
-"""What is a program or its arguments, and may have lines; it is written down before it runs."""
-
-
 class OpsCommand(click.Command):
     """A command whose errors are reported by the contract."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
             for param in self.params:
-                if param.name in PROGRAMS:
-                    continue
-                _refuse_hostile(param, ctx.params.get(param.name or ""))
+                if not getattr(param.type, "takes_anything", False):
+                    _refuse_hostile(param, ctx.params.get(param.name or ""))
             return super().invoke(ctx)
 
 
@@ -269,7 +264,7 @@ def application() -> Iterator[None]:
         code = 1
         try:
             yield
-            code = FINDINGS if ctx.meta.get("opsapp.findings") else DONE
+            code = ctx.meta.get("opsapp.findings") or DONE
         except BaseException as error:
             code = _code_of(error)
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
@@ -12,25 +11,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from opsapp import clock
+from opsapp.clock import duration
 from opsapp.errors import Invalid
 
-UNITS = {
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
 LONGEST = timedelta(days=36525)
-_DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
-
-
-def duration(value: str) -> timedelta | None:
-    """The time that ``90d`` or ``1h30m`` says; None if it says none."""
-    if not _DURATION.fullmatch(value):
-        return None
-    parts = re.findall(r"([0-9]+)([smhdw])", value)
-    return sum((int(count) * UNITS[unit] for count, unit in parts), timedelta())
 
 
 class Duration(click.ParamType[timedelta]):
@@ -104,9 +88,21 @@ class Name(click.ParamType[str]):
         return [CompletionItem(name) for name in names(self.name, incomplete)]
 
 
+class Program(click.ParamType[str]):
+    """A program or its words: what it holds is its own affair, control characters included."""
+
+    name = "text"
+    takes_anything = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+
 USER = Name("user")
 ROLE = Name("role")
 PERMISSION = Name("permission")
+JOB = Name("job")
+PROGRAM = Program()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)

@@ -1,4 +1,4 @@
-"""The answer on stdout, in five formats. The only place that knows rich."""
+"""The answer on stdout, in five formats."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import datetime
 from typing import Any
 
 import click
@@ -18,15 +17,10 @@ from opsapp.clock import rfc3339
 from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
 
+from . import tables
 from .frame import leave_stdout, state_of_work
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
-FEW = 20
-"""Items of a list that a table shows; the other formats have them all."""
-
-CHUNK = 1000
-"""Rows of a table that are laid out together; a longer list is a table after the other."""
-
 Record = Mapping[str, Any]
 
 
@@ -37,14 +31,10 @@ def chosen_format(given: str | None) -> str:
     """
     chosen = given or os.environ.get("OPSAPP_FORMAT")
     if not chosen:
-        return "table" if _is_terminal() else "plain"
+        return "table" if tables.is_terminal() else "plain"
     if chosen not in FORMATS:
         raise Invalid(f"OPSAPP_FORMAT {shortened(chosen)} is none of {', '.join(FORMATS)}")
     return chosen
-
-
-def _is_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def live_format(chosen: str) -> str:
@@ -99,7 +89,7 @@ def write_list(rows: Iterable[Record], format: str, columns: Sequence[str]) -> N
         case "plain":
             _put(_plain_lines(rows, columns))
         case _:
-            _put_tables(rows, columns)
+            _put(tables.of_rows(rows, columns))
 
 
 def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
@@ -112,27 +102,15 @@ def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
         case "csv":
             _put(_csv_lines([record]))
         case "plain":
-            shown = _chosen(record, columns)
+            shown = tables.chosen(record, columns)
             _put(_plain_lines(({"field": k, "value": v} for k, v in shown.items()), ()))
         case _:
-            _put([_laid_out(_record_table(record, columns))])
-
-
-def _chosen(record: Record, columns: Sequence[str]) -> Record:
-    """The fields to show, of those the record has."""
-    return {name: record[name] for name in columns or record if name in record}
+            _put([tables.of_record(record, columns)])
 
 
 def write_scalar(value: int | str, format: str) -> None:
     """A number or a line, alone."""
     _put([(_json(value) if format in ("json", "jsonl") else _cell(value)) + "\n"])
-
-
-def drawn(found: Record | Sequence[Record]) -> str:
-    """A record or rows as the table that this screen has room for."""
-    if isinstance(found, Mapping):
-        return _laid_out(_record_table(found, ()))
-    return _fitting(found, list(found[0]) if found else [])
 
 
 def write_lines(lines: Iterable[str]) -> None:
@@ -239,151 +217,3 @@ def _csv_cell(value: Any) -> str:
     # A spreadsheet would run these as a formula (OWASP, CSV injection).
     is_text = not isinstance(value, int | float | datetime)
     return "'" + cell if is_text and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
-
-
-# --- tables ------------------------------------------------------------------
-
-
-def _human(value: Any) -> str:
-    """``value`` as a person reads it in a table."""
-    match value:
-        case None:
-            return "–"
-        case bool():
-            return "yes" if value else "no"
-        case datetime():
-            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-        case list() | tuple() if len(value) > FEW:
-            return f"{', '.join(_human(item) for item in value[:FEW])}, … ({len(value)})"
-        case list() | tuple():
-            return ", ".join(_human(item) for item in value) or "–"
-        case Mapping():
-            return ", ".join(f"{safe(key)}={_human(item)}" for key, item in value.items()) or "–"
-    return safe(value)
-
-
-def _put_tables(rows: Iterable[Record], columns: Sequence[str]) -> None:
-    iterator = iter(rows)
-    chunk = list(islice(iterator, CHUNK))
-    while True:
-        names = columns or (list(chunk[0]) if chunk else [])
-        _put([_fitting(chunk, names)])
-        chunk = list(islice(iterator, CHUNK))
-        if not chunk:
-            return
-
-
-def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
-    """The rows as a table, or one below the other where the words would not fit beside."""
-    table = _table(rows, columns)
-    if not _is_terminal() or _least_width(table) <= _console().width:
-        return _laid_out(table)
-    return "\n".join(_laid_out(_record_table(row, columns)) for row in rows)
-
-
-def _least_width(table: Any) -> int:
-    """How wide the table is when no word is broken."""
-    from rich.measure import Measurement
-
-    console = _console()
-    endless = console.options.update(max_width=sys.maxsize)
-    return int(Measurement.get(console, endless, table).minimum)
-
-
-def _table(rows: Sequence[Record], columns: Sequence[str]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for name in columns:
-        values = [row[name] for row in rows if row[name] is not None]
-        # Text gives way before numbers and times, which are read by their columns.
-        fixed = all(_is_number(value) or isinstance(value, datetime) for value in values)
-        table.add_column(
-            Text(safe(name)),
-            justify="right" if values and all(map(_is_number, values)) else "left",
-            overflow="fold",
-            min_width=max((len(_human(value)) for value in values), default=0) if fixed else None,
-        )
-    for row in rows:
-        table.add_row(*(_text(row[name]) for name in columns))
-    return table
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_STYLES = {
-    "active": "green",
-    "live": "green",
-    "ok": "green",
-    "inactive": "yellow",
-    "locked": "yellow",
-    "warn": "yellow",
-    "expired": "yellow",
-    "deleted": "red",
-    "revoked": "red",
-    "fail": "red",
-}
-"""Colour repeats what the word says, never more: it is lost in a pipe."""
-
-
-def _text(value: Any) -> Any:
-    from rich.text import Text
-
-    shown = _human(value)
-    style = "dim" if value is None else _STYLES.get(value, "") if isinstance(value, str) else ""
-    return Text(shown, style=style)
-
-
-def _record_table(record: Record, columns: Sequence[str]) -> Any:
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = _chosen(record, columns)
-    table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    below: list[Any] = []
-    for name, value in shown.items():
-        if _is_rows(value):
-            below += [
-                Text(""),
-                Text(safe(name), style="bold"),
-                Padding(_table(value, list(value[0])), (0, 0, 0, 2)),
-            ]
-        else:
-            table.add_row(Text(safe(name)), _text(value))
-    return Group(table, *below)
-
-
-def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
-
-
-def _laid_out(renderable: Any) -> str:
-    """``renderable`` as text: as wide as the terminal, or as wide as it likes in a pipe."""
-    console = _console()
-    with console.capture() as captured:
-        console.print(renderable)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    on_terminal = _is_terminal()
-    return Console(
-        file=io.StringIO(),
-        force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
-        # Bold would stay with rich's own no_color; who declines colour wants plain text.
-        color_system=None if os.environ.get("NO_COLOR") else "auto",
-        width=None if on_terminal else 10_000,
-        height=None if on_terminal else 100,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )

@@ -15,13 +15,13 @@ from opsapp.text import shortened
 
 from .contract import REASON, answers
 from .frame import OpsCommand, is_interactive, say
-from .options import DURATION
+from .options import DURATION, PROGRAM
 
 Record = dict[str, Any]
 
 
 @click.command("query", cls=OpsCommand)
-@click.argument("statement", metavar="[SQL]", required=False)
+@click.argument("statement", metavar="[SQL]", required=False, type=PROGRAM)
 @click.option("--file", type=click.File(encoding="utf-8"), help="Read the statement from there.")
 @click.option(
     "--param",

@@ -16,6 +16,7 @@ from opsapp.text import shortened
 
 from .contract import CONFIRM, REASON
 from .frame import OpsCommand, Stopped, application, approve, is_interactive, say
+from .options import PROGRAM
 
 if TYPE_CHECKING:
     from opsapp.console.life import Console
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 @click.option("--read-only", "mode", flag_value="read-only", help="The database lets nothing in.")
 @click.option("--sandbox", "mode", flag_value="sandbox", help="Everything works, nothing stays.")
 @click.option("--write", "mode", flag_value="write", help="What is committed stays.")
-@click.option("-c", "code", metavar="CODE", help="Run this program and end.")
+@click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
 @click.option("--no-history", is_flag=True, help="Keep no history of this session.")
-@click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
 def cli(
     mode: str | None,
     code: str | None,

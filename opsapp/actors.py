@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import socket
 import sys
 from dataclasses import asdict, dataclass
 
 from . import text
+
+_CORRELATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,12 @@ def at_terminal() -> Actor:
         host=socket.gethostname(),
         terminal=_terminal(),
     )
+
+
+def correlation_of_job() -> str | None:
+    """The correlation of the job's run that this process belongs to; None outside of one.
+
+    ``flask jobs run`` hands it down, so that what a command of a job changes is found by the run.
+    """
+    given = os.environ.get("OPSAPP_CORRELATION", "")
+    return given if _CORRELATION.fullmatch(given) else None

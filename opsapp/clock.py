@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
+
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+_DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
 
 
 def now() -> datetime:
@@ -13,3 +23,27 @@ def now() -> datetime:
 def rfc3339(moment: datetime) -> str:
     """``2026-12-31T23:59:59Z``, with microseconds only where there are some."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def duration(value: str) -> timedelta | None:
+    """The time that ``90d`` or ``1h30m`` says; None if it says none."""
+    if not _DURATION.fullmatch(value):
+        return None
+    parts = re.findall(r"([0-9]+)([smhdw])", value)
+    try:
+        return sum((int(count) * UNITS[unit] for count, unit in parts), timedelta())
+    except OverflowError:
+        return None  # It is longer than any time that there is.
+
+
+def shown(seconds: float) -> str:
+    """Seconds as a person reads them: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return (
+            f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
+        )
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

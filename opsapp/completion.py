@@ -22,6 +22,9 @@ _QUERIES = {
     " ORDER BY email LIMIT :limit",
     "role": "SELECT name FROM roles WHERE deleted_at IS NULL AND name >= :start AND name < :end"
     " ORDER BY name LIMIT :limit",
+    "job": "SELECT DISTINCT name FROM"
+    " (SELECT name FROM job_runs ORDER BY id DESC LIMIT 1000) AS newest"
+    " WHERE name >= :start AND name < :end ORDER BY name LIMIT :limit",
     "permission": "SELECT permissions FROM roles WHERE deleted_at IS NULL",
 }
 

@@ -113,6 +113,19 @@ SETTINGS = (
     ),
     Setting("MAIL_DEFAULT_SENDER", "Whom mail is from.", "no-reply@ the host of OPSAPP_URL"),
     Setting(
+        "OPSAPP_JOBS",
+        "The schedule of flask jobs.",
+        "jobs.toml of the instance folder, else the one that ships",
+    ),
+    Setting(
+        "OPSAPP_JOBS_NOTIFY",
+        "Who is told when a job fails and recovers: addresses, and URLs in the manner of"
+        " healthchecks; {job} in a URL becomes the job's name.",
+        "nobody",
+        secret=True,
+    ),
+    Setting("OPSAPP_JOBS_NOTIFY_AFTER", "So many failures in a row are told.", "1"),
+    Setting(
         "RATELIMIT_STORAGE_URI",
         "Where the rate limits are counted: redis://HOST for several hosts to share them.",
         "memory://, in each process",

@@ -39,12 +39,7 @@ def exclusive(engine: sa.Engine, name: str, *, wait: float) -> Iterator[None]:
 
 @contextmanager
 def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
-    path = Path(f"{sqlite_file(engine)}.{name}.lock")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise NotReady(f"the lock {path} cannot be made: {error.strerror}") from error
+    descriptor = open_file(engine, name)
     try:
         _take_flock(descriptor, name, wait)
         holder = {
@@ -57,6 +52,19 @@ def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def open_file(engine: sa.Engine, name: str) -> int:
+    """The descriptor of the file beside the SQLite database on which ``name`` is locked.
+
+    :raises NotReady: it cannot be made.
+    """
+    path = Path(f"{sqlite_file(engine)}.{name}.lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise NotReady(f"the lock {path} cannot be made: {error.strerror}") from error
 
 
 def _take_flock(descriptor: int, name: str, wait: float) -> None:
@@ -80,7 +88,7 @@ def _written_holder(descriptor: int) -> str:
 
 @contextmanager
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
-    key = _key(name)
+    key = number(name)
     # A connection of its own: the lock lives as long as this session does.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + wait
@@ -100,10 +108,11 @@ def queue_up(connection: sa.Connection, name: str) -> None:
     On SQLite a writing transaction is alone already.
     """
     if connection.dialect.name != "sqlite":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_key(name))))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number(name))))
 
 
-def _key(name: str) -> int:
+def number(name: str) -> int:
+    """The number under which PostgreSQL knows the lock ``name``."""
     digest = hashlib.sha256(f"opsapp {name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 

@@ -64,6 +64,15 @@ user_logged_in = _signals.signal(
     "user-logged-in",
     doc="Somebody signed in, second factor included. ``user_id``, ``session_id``; no correlation.",
 )
+job_started = _signals.signal(
+    "job-started",
+    doc="A run of a job is about to begin, and is written down. ``name``, ``run_id``.",
+)
+job_finished = _signals.signal(
+    "job-finished",
+    doc="A run of a job has ended, and that is written down. ``name``, ``run_id``, ``status``,"
+    " ``exit_code``, ``seconds``.",
+)
 command_finished = _signals.signal(
     "command-finished",
     doc="A command of ours that loaded the application has ended. ``command`` (its words),"

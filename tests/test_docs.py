@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 import click
 import pytest
 
-from opsapp import config, errors
+from opsapp import config, errors, schedule
+from opsapp.services import jobs
 from support import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -26,7 +27,7 @@ def test_readme_repeats_the_exit_codes() -> None:
     assert set(told) - set(drawn) == {"0", "6"}
 
 
-@pytest.mark.parametrize("group", ["db", "users", "roles", "audit", "mail"])
+@pytest.mark.parametrize("group", ["db", "users", "roles", "audit", "jobs", "mail"])
 def test_readme_names_every_command_of_a_group(group: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `flask {group}`"))
     command = next(e for e in entry_points(group="flask.commands") if e.name == group).load().target
@@ -38,11 +39,26 @@ def test_audit_page_names_every_action() -> None:
     written = set()
     for path in [*ROOT.glob("opsapp/services/*.py"), *ROOT.glob("opsapp/console/*.py")]:
         for found in re.findall(
-            r'"((?:user|role|database|audit|console):\w+:\w+)"', path.read_text()
+            r'"((?:user|role|database|audit|job|console):\w+:\w+)"', path.read_text()
         ):
             written.add(found)
     assert [action for action in sorted(written) if f"`{action}`" not in AUDIT] == []
     assert len(written) > 10
+
+
+def test_jobs_page_says_every_status_key_and_job() -> None:
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    for status, says in jobs.STATUSES.items():
+        assert f"| `{status}` | {says} |" in page
+    shipped = schedule.load(ROOT / "jobs.toml")
+    keys = (*schedule.OF_JOB, *schedule.OF_OPTIONS, *shipped)
+    assert [word for word in keys if f"`{word}`" not in page] == []
+
+
+def test_example_of_the_jobs_page_is_a_schedule() -> None:
+    page = (ROOT / "docs" / "jobs.md").read_text()
+    content = page.partition("```toml\n")[2].partition("```")[0]
+    assert schedule.parsed(content, ROOT).keys() == {"report"}
 
 
 def test_every_setting_has_a_meaning() -> None:

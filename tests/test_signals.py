@@ -188,6 +188,8 @@ def test_documentation_of_each_signal_names_its_fields() -> None:
     fields["shell-names"] = set()  # It asks instead of announcing.
     fields["user-logged-in"] = {"user_id", "session_id"}
     fields["command-finished"] = {"command", "exit_code", "seconds", "changed"}
+    fields["job-started"] = {"name", "run_id"}
+    fields["job-finished"] = {"name", "run_id", "status", "exit_code", "seconds"}
     assert fields.keys() == SIGNALS.keys()
     for name, expected in fields.items():
         doc = SIGNALS[name].__doc__ or ""

@@ -16,7 +16,7 @@ from opsapp.console.values import distinct, plain
 from opsapp.extensions import Model, db
 from opsapp.text import safe
 
-from ..output import drawn
+from ..tables import drawn
 
 ROWS = 30
 """Rows of a table on the screen; the value itself has them all."""

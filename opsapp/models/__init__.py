@@ -1,6 +1,7 @@
-"""The nouns: accounts, roles and grants, what lets people in, mail, the audit."""
+"""The nouns: accounts, roles and grants, what lets people in, mail, jobs, the audit."""
 
 from .audit import AuditEvent, AuditHead, PersonalValue
+from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .roles import ADMIN, Grant, Role
 from .sessions import ApiToken, Login, UserSession
@@ -12,6 +13,8 @@ __all__ = [
     "AuditEvent",
     "AuditHead",
     "Grant",
+    "JobOutput",
+    "JobRun",
     "Login",
     "MailMessage",
     "PersonalValue",

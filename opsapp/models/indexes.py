@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .jobs import JobRun
 from .mail import MailMessage
 from .roles import Grant, Role
 from .sessions import ApiToken
@@ -37,3 +38,8 @@ sa.Index(
     "uq_api_tokens_open", ApiToken.user_id, ApiToken.name, unique=True, **_only("ended_at IS NULL")
 )
 sa.Index("ix_mail_messages_next_at", MailMessage.next_at, **_only("next_at IS NOT NULL"))
+sa.Index("ix_job_runs_open", JobRun.name, **_only("finished_at IS NULL"))
+# Several hosts serve one schedule: who writes a slot's row first runs it.
+sa.Index(
+    "uq_job_runs_name_slot", JobRun.name, JobRun.slot, unique=True, **_only("slot IS NOT NULL")
+)

@@ -20,7 +20,7 @@ from ..extensions import db
 from ..ledger import other_revision, read_head, refuse_other_owner
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
-from . import database, mail, verification
+from . import database, jobhealth, mail, verification
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
@@ -229,6 +229,15 @@ def _messages(count: int) -> str:
     return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
 
 
+def _check_jobs() -> Finding:
+    found = jobhealth.check()
+    bad = [row for row in found if row["state"] != "ok"]
+    if bad:
+        says = f"{len(bad)} of {len(found)}: {bad[0]['job']} {bad[0]['says']}"
+        return finding("jobs", "warn", says, "flask jobs check")
+    return finding("jobs", "ok", f"none of {len(found)} fails or is late")
+
+
 def _check_disk() -> Finding:
     folder = Path(current_app.instance_path)
     while not folder.exists():
@@ -261,6 +270,7 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "grants": _check_grants,
     "audit": _check_audit,
     "mail": _check_mail,
+    "jobs": _check_jobs,
     "clock": _check_clock,
     "disk": _check_disk,
     "durability": _check_durability,

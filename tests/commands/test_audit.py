@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import Cli, Database
+from support import Cli, Database, disarm
 from templates import BOB, Commands
 
 APPEND_ONLY = "audit events are append-only"
@@ -28,15 +28,6 @@ def after_story() -> Commands:
 @pytest.fixture
 def story(database: Database, after_story: Commands) -> None:
     """Nine events: Ada made admin (3, 4), Bob made (5), a role made and given (6 to 9)."""
-
-
-def disarm(database: Database) -> None:
-    """Drop the triggers, as somebody who owns the tables can."""
-    if database.is_sqlite:
-        for verb in ("update", "delete"):
-            database.execute(f"DROP TRIGGER IF EXISTS audit_events_no_{verb}")
-    else:
-        database.execute("DROP TRIGGER IF EXISTS audit_events_append_only ON audit_events")
 
 
 def events(cli: Cli, *args: str) -> list[int]:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import FLASK, Cli, Database, run
-
-HEAD = "0002"
+from support import FLASK, HEAD, Cli, Database, run
 
 
 def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Database) -> None:

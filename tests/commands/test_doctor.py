@@ -22,6 +22,7 @@ CHECKS = [
     "grants",
     "audit",
     "mail",
+    "jobs",
     "clock",
     "disk",
     "durability",

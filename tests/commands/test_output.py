@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import output
+from commands import output, tables
 from opsapp import text
 from support import FLASK, Cli, Database, run
 
@@ -198,7 +198,7 @@ def test_safe_leaves_nothing_that_a_terminal_obeys(value: str) -> None:
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_tables_leave_nothing_that_a_terminal_obeys(names: list[str]) -> None:
     rows = [{"name": name, "many": [name, name]} for name in names]
-    for line in output._laid_out(output._table(rows, ["name", "many"])).splitlines():
+    for line in tables._laid_out(tables._table(rows, ["name", "many"], 80)).splitlines():
         assert is_harmless(line)
 
 
@@ -217,11 +217,29 @@ def test_tables_leave_nothing_that_a_terminal_obeys(names: list[str]) -> None:
 )
 def test_cell_has_two_faces(value: Any, cell: str, human: str) -> None:
     assert output._cell(value) == cell
-    assert output._human(value) == human
+    assert tables.human(value) == human
 
 
 def test_long_tables_are_laid_out_in_pieces(capsys: pytest.CaptureFixture[str]) -> None:
-    output.write_list(({"n": n} for n in range(output.CHUNK + 1)), "table", ["n"])
+    output.write_list(({"n": n} for n in range(tables.CHUNK + 1)), "table", ["n"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == output.CHUNK + 1 + 2
-    assert lines[-1].strip() == str(output.CHUNK)
+    assert len(lines) == tables.CHUNK + 1 + 2
+    assert lines[-1].strip() == str(tables.CHUNK)
+
+
+@pytest.mark.parametrize("width", range(40, 110))
+def test_table_is_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr(tables, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {
+        "at": datetime(2026, 11, 24, 2, 55, tzinfo=UTC),
+        "local": "2026-11-24 02:55 +00:00 UTC",
+        "in": "14 min 22 s",
+        "name": "expire-grants",
+        "schedule": "*/5 1 2 3 4",
+    }
+    words = {
+        word for line in tables._fitting([row], list(row)).splitlines() for word in line.split()
+    }
+    shown = " ".join(str(value) for value in row.values() if isinstance(value, str))
+    assert {*shown.split(), "02:55:00Z"} - words == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support import PASSWORD, Cli, Database
+from support import PASSWORD, Cli, Database, expire_grants
 
 SAME = "Already so: nothing was changed.\n"
 
@@ -14,13 +14,6 @@ def support(cli: Cli, bob: str) -> str:
     """A role with one permission, and Bob to give it to."""
     cli("roles", "create", "support", "--allow", "users:read", check=True)
     return "support"
-
-
-def expire_grants(database: Database) -> None:
-    """Let the end of every grant that has one lie in the past."""
-    database.execute(
-        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
-    )
 
 
 # --- roles -------------------------------------------------------------------

@@ -24,6 +24,8 @@ from opsapp.extensions import db
 from opsapp.unit import Unit
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
+HEAD = max(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("[0-9]*.py"))
+"""The newest revision of the database."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
 SECRETS = {
@@ -161,3 +163,19 @@ def administer(server: str, statement: str) -> None:
 def fields(stdout: str) -> dict[str, str]:
     """A record that was printed in plain format, by field."""
     return dict(line.split("\t", 1) for line in stdout.splitlines()[1:])
+
+
+def disarm(database: Database) -> None:
+    """Drop the triggers, as somebody who owns the tables can."""
+    if database.is_sqlite:
+        for verb in ("update", "delete"):
+            database.execute(f"DROP TRIGGER IF EXISTS audit_events_no_{verb}")
+    else:
+        database.execute("DROP TRIGGER IF EXISTS audit_events_append_only ON audit_events")
+
+
+def expire_grants(database: Database) -> None:
+    """Let the end of every grant that has one lie in the past."""
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
+    )

@@ -1,0 +1,181 @@
+"""`flask jobs`: cron's jobs, never two at once, with a history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .contract import answers, changes, page_options, say_what_follows
+from .frame import OpsGroup, approve
+from .jobrun import run_cmd
+from .jobschedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
+from .options import DURATION, JOB, SINCE
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+Record = dict[str, Any]
+STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
+LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
+RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
+POLL_SECONDS = 1.0
+RUN_ID = click.IntRange(min=0, max=2**31 - 1)
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """Run cron's jobs: never two at once, with a history.
+
+    A crontab calls `flask jobs run NAME -- COMMAND`; jobs.toml holds whole schedules.
+    """
+
+
+for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve_cmd):
+    cli.add_command(command)
+
+
+# --- the history -------------------------------------------------------------
+
+
+@cli.command("list")
+@answers(*LISTED)
+def list_cmd() -> list[Record]:
+    """List the jobs: how the last run went, and the usual one.
+
+    Every job of jobs.toml and every one that has ever run. Usual is the median of the
+    last successes, in seconds; the trend has a bar for each of the last runs, the longest
+    one the highest, and × for a failure.
+
+    \b
+    Example:
+      flask jobs list
+    """
+    from opsapp.services import jobhealth
+
+    return jobhealth.listing()
+
+
+@cli.command("history")
+@click.argument("name", type=JOB, required=False)
+@click.option("--status", type=click.Choice(STATUSES), help="Only those that ended so.")
+@click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
+@click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
+@page_options
+@answers(*RUN_SHOWN)
+def history_cmd(
+    name: str | None,
+    status: str | None,
+    since: datetime | None,
+    before: int | None,
+    limit: int,
+    everything: bool,
+) -> Iterator[Record] | list[Record]:
+    """List the newest runs, of a job or of all.
+
+    \b
+    Example:
+      flask jobs history backup --status failed --since 7d
+    """
+    from opsapp.services import jobhistory
+
+    chosen = jobhistory.Filter(name=name, status=status, since=since)
+    if everything:
+        return jobhistory.history(chosen, before=before, limit=None)
+    found = list(jobhistory.history(chosen, before=before, limit=limit + 1))
+    if len(found) > limit:
+        say_what_follows(f"--before {found[limit - 1]['id']}")
+    return found[:limit]
+
+
+@cli.command("show")
+@click.argument("id", type=RUN_ID)
+@click.option(
+    "--lines",
+    type=click.IntRange(min=0, max=100_000),
+    default=200,
+    show_default=True,
+    help="So many of the last lines that it printed.",
+)
+@answers()
+def show_cmd(id: int, lines: int) -> Record:
+    """Show one run: how it ended, what it printed and changed.
+
+    \b
+    Example:
+      flask jobs show 12
+    """
+    from opsapp.services import jobhistory
+
+    return jobhistory.detail(id, lines=lines)
+
+
+@cli.command("tail")
+@click.argument("name", type=JOB)
+@click.option(
+    "--lines",
+    type=click.IntRange(min=0, max=100_000),
+    default=50,
+    show_default=True,
+    help="So many lines to begin with.",
+)
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@answers("stream", "line", live="follow")
+def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
+    """Print what the last run of a job has printed.
+
+    It may still be running, on any host: with --follow its output comes as it is
+    written down, once a second, and then that of the next runs.
+
+    \b
+    Example:
+      flask jobs tail backup --follow
+    """
+    from opsapp.services import jobhistory
+
+    last = jobhistory.last_piece(name)
+    for line in jobhistory.tail(name, lines=lines):
+        yield line
+        last = max(last, line["piece"])
+    while follow:
+        time.sleep(POLL_SECONDS)
+        for line in jobhistory.printed_since(name, last):
+            yield line
+            last = line["piece"]
+
+
+@cli.command("prune")
+@click.option(
+    "--older-than", type=DURATION, default="365d", show_default=True, help="Keep younger runs."
+)
+@click.option(
+    "--output-older-than",
+    type=DURATION,
+    default="30d",
+    show_default=True,
+    help="Keep the output of younger runs.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=20,
+    show_default=True,
+    help="Keep so many runs of each job, however old.",
+)
+@changes("runs", "outputs", key="runs", destructive=True)
+def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
+    """Forget old runs, and sooner what they printed.
+
+    \b
+    Example:
+      flask jobs prune --older-than 180d --output-older-than 14d --yes
+    """
+    from opsapp.services import jobs
+
+    approve("Forget old runs and their output?")
+    return jobs.prune(
+        older_than=older_than, output_older_than=output_older_than, keep=keep, unit=unit
+    )

@@ -1,0 +1,1 @@
+"""Jobs: a command run alone, bounded, watched and written down."""

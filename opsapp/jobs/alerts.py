@@ -1,0 +1,168 @@
+"""Who is told when a job fails, recovers or crashes: mail, and pings.
+
+A ping goes to every URL at every start and end, in the manner of healthchecks, which
+has rules of its own. Mail goes out at the first failure that is to be told, again
+when the row of failures has doubled, and when it is over. Nothing here
+can make a job fail, or keep it longer than the seconds named here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from .. import clock, targets
+from ..extensions import db, this_app
+from ..models import JobRun
+from ..schedule import Options
+from ..services import jobhistory, jobs
+from ..services.jobs import End
+
+PING_SECONDS = 5
+LINES = 30
+"""Of the output, in a mail."""
+LONGEST_ROW = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Alerts:
+    """The alerts of one run."""
+
+    def __init__(self, job: str, options: Options, correlation: str) -> None:
+        """
+        :raises NotReady: a setting of theirs is wrong.
+        """
+        found = targets.configured() if options.notify is None else options.notify
+        self._job = job
+        self._run = correlation
+        self._urls = [one for one in found if targets.is_url(one)]
+        self._addresses = [one for one in found if not targets.is_url(one)]
+        self._after = options.notify_after or targets.configured_after()
+        self._to_do: list[Callable[[], None]] = []
+        self._pinging: threading.Thread | None = None
+
+    def started(self, run_id: int, *, crashed: int) -> None:
+        """Ping that it starts, beside the work; note that runs before it have crashed."""
+        self._pinging = self._ping("start", "")
+        if crashed and self._addresses:
+            self._to_do.append(partial(self._tell_crash, run_id))
+
+    def finished(self, run_id: int | None, end: End) -> None:
+        """Note how it ended; :meth:`send` tells."""
+        says = end.reason or jobs.STATUSES[end.status]
+        self._to_do.append(partial(self._ping_end, str(end.exit_code or 0), says))
+        if run_id is not None and self._addresses:
+            self._to_do.append(partial(self._tell_end, run_id))
+
+    def send(self) -> None:
+        """Do what was noted, now that the lock is free."""
+        for act in self._to_do:
+            try:
+                act()
+            except Exception:
+                # The job has ended as it has, whoever can be told or not.
+                log.exception("an alert of the job %s failed", self._job)
+
+    # --- pings ---
+
+    def _ping_end(self, exit_code: str, says: str) -> None:
+        if self._pinging is not None:
+            self._pinging.join(PING_SECONDS)  # The end must not arrive before the start.
+        pinging = self._ping(exit_code, says)
+        if pinging is not None:
+            pinging.join(PING_SECONDS)
+
+    def _ping(self, event: str, says: str) -> threading.Thread | None:
+        if not self._urls:
+            return None
+        urls = [targets.ping_url(url, self._job, event, self._run) for url in self._urls]
+        # A thread, since nothing bounds the time that looking up a name takes.
+        pinging = threading.Thread(target=_ping_all, args=(urls, says), daemon=True)
+        pinging.start()
+        return pinging
+
+    # --- mail ---
+
+    def _tell_crash(self, run_id: int) -> None:
+        db.session.rollback()
+        before = [run for run in self._recent() if run.id < run_id]
+        if before and self._is_time(jobhistory.failures(before)):
+            self._mail(
+                "job-crashed", f"{self._job} crashed", before[0], jobhistory.failures(before)
+            )
+
+    def _tell_end(self, run_id: int) -> None:
+        db.session.rollback()
+        runs = [run for run in self._recent() if run.id <= run_id]
+        run, before = runs[0], jobhistory.failures(runs[1:])
+        if run.status in jobs.FAILED and self._is_time(jobhistory.failures(runs)):
+            subject = f"{self._job} {run.status} (exit {run.exit_code})"
+            self._mail("job-failed", subject, run, before + 1)
+        elif run.status == "succeeded" and before >= self._after:
+            self._mail("job-recovered", f"{self._job} has recovered", run, before)
+
+    def _recent(self) -> list[JobRun]:
+        return jobhistory.recent(self._job, limit=LONGEST_ROW)
+
+    def _is_time(self, failures: int) -> bool:
+        """Whether so many in a row are told: as many as was asked, twice as many, four times …"""
+        times, rest = divmod(failures, self._after)
+        return times > 0 and rest == 0 and times & (times - 1) == 0
+
+    def _mail(self, kind: str, subject: str, run: JobRun, failures: int) -> None:
+        from ..services import mail
+
+        body = _body(run, failures)
+        name = this_app().config["APP_NAME"]
+        mail.keep(
+            mail.Message(kind, address, f"{name}: {subject}"[:255], body)
+            for address in self._addresses
+        )
+
+
+def _body(run: JobRun, failures: int) -> str:
+    lines = [f"{one['stream']}: {one['line']}" for one in jobhistory.output(run.id)][-LINES:]
+    took = "–" if run.seconds is None else clock.shown(run.seconds)
+    told = {
+        "Job": run.name,
+        "Status": f"{run.status}, {run.reason}" if run.reason else run.status,
+        "Exit code": run.exit_code,
+        "Host": run.host,
+        "Started": clock.rfc3339(run.started_at),
+        "Took": took,
+        "Failures in a row": failures,
+        "Details": f"flask jobs show {run.id}",
+    }
+    head = "\n".join(f"{name}: {value}" for name, value in told.items())
+    return head + ("\n\n" + "\n".join(lines) if lines else "") + "\n"
+
+
+def _ping_all(urls: list[str], says: str) -> None:
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen
+
+    deadline = time.monotonic() + PING_SECONDS
+    for target in urls:
+        url, header = targets.without_credentials(target)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        try:
+            # The scheme was checked where the setting was read.
+            with urlopen(Request(url, says.encode(), header), timeout=left) as answer:  # noqa: S310
+                answer.read(1)
+        except (OSError, ValueError, HTTPException) as error:
+            # The URL is a secret; its host is enough to know which one.
+            log.warning("the ping to %s failed: %s", url.split("/")[2], _why(error))
+
+
+def _why(error: Exception) -> str:
+    """The cause in a few words; the error's own may repeat the URL."""
+    if code := getattr(error, "code", None):
+        return f"HTTP {code}"
+    cause = getattr(error, "reason", error)
+    return getattr(cause, "strerror", None) or type(cause).__name__

@@ -1,0 +1,61 @@
+"""Jobs: one row a run, written before the work begins, and what the work printed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from ..extensions import Model
+from .types import CanonicalJSON, UTCDateTime
+
+RUNNING = "running"
+
+
+class JobRun(Model):
+    """One run of a job. ``running`` is only true while somebody holds the job's lock."""
+
+    __tablename__ = "job_runs"
+    __table_args__ = (
+        sa.Index("ix_job_runs_name_id", "name", "id"),
+        sa.Index("ix_job_runs_started_at", "started_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    name: so.Mapped[str] = so.mapped_column(sa.String(64))
+    status: so.Mapped[str] = so.mapped_column(sa.String(16), default=RUNNING)
+    """One of :data:`opsapp.services.jobs.STATUSES`, as it was written last."""
+    slot: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
+    """The moment of the schedule that this run is for; one run a slot, on whatever host."""
+    started_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
+    finished_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
+    seconds: so.Mapped[float | None] = so.mapped_column(sa.Float)
+    exit_code: so.Mapped[int | None]
+    peak_bytes: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    attempts: so.Mapped[int] = so.mapped_column(default=1)
+    reason: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    """Why it ended as it did, where the exit code alone does not say."""
+    command: so.Mapped[list[str]] = so.mapped_column(CanonicalJSON)
+    host: so.Mapped[str] = so.mapped_column(sa.String(255))
+    pid: so.Mapped[int]
+    actor: so.Mapped[str] = so.mapped_column(sa.Text)
+    correlation: so.Mapped[str] = so.mapped_column(sa.String(36))
+    """The id that the audit events of the command carry."""
+
+
+class JobOutput(Model):
+    """A piece of what a run printed, made safe and without secrets, in order."""
+
+    __tablename__ = "job_output"
+    __table_args__ = (
+        sa.Index("ix_job_output_run_id_id", "run_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    run_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("job_runs.id"))
+    stream: so.Mapped[str] = so.mapped_column(sa.String(8))
+    """``stdout`` or ``stderr``."""
+    text: so.Mapped[str] = so.mapped_column(sa.Text)

@@ -1,0 +1,140 @@
+"""`flask jobs list | history | show | tail | prune`: what is told of runs that have ended."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobwork import past, rows, schedule_file
+from opsapp import clock
+from support import Cli, Database
+
+NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+
+
+@pytest.fixture
+def backups(database: Database) -> Database:
+    """A week of backups, the third one failed."""
+    schedule_file(database, "[jobs.backup]\ncommand = 'flask db backup'\nschedule = '30 2 * * *'\n")
+    for day in range(7, 0, -1):
+        status = "failed" if day == 5 else "succeeded"
+        past(database, "backup", status, at=NOW - day * DAY, seconds=8.0 - day, printed="ok\n")
+    return database
+
+
+def test_list_has_the_scheduled_and_those_that_ran(cli: Cli, backups: Database) -> None:
+    past(backups, "adhoc", "skipped", at=NOW - HOUR)
+    backup, adhoc = cli("jobs", "list", "--format", "json").json
+    assert backup == {
+        "name": "backup",
+        "status": "succeeded",
+        "started_at": "2026-06-14T12:00:00Z",
+        "seconds": 7.0,
+        "usual": 4.5,
+        "trend": "▂▃×▅▆▇█",
+        "failures": 0,
+        "run_id": 7,
+        "next_at": "2026-06-16T02:30:00Z",
+        "schedule": "30 2 * * *",
+        "timezone": "UTC",
+        "enabled": True,
+        "description": "",
+    }
+    assert (adhoc["name"], adhoc["status"], adhoc["trend"]) == ("adhoc", "skipped", "")
+    assert (adhoc["next_at"], adhoc["enabled"]) == (None, None)
+
+
+def test_list_draws_the_last_ten_runs(cli: Cli, database: Database) -> None:
+    for hour in range(40, 0, -1):
+        past(database, "a", "failed" if hour > 10 else "succeeded", at=NOW - hour * HOUR)
+    [listed] = [one for one in cli("jobs", "list", "--format", "json").json if one["name"] == "a"]
+    assert listed["trend"] == "█" * 10
+
+
+def test_history_is_the_newest_first_and_says_what_follows(cli: Cli, backups: Database) -> None:
+    found = cli("jobs", "history", "--limit", "2", "--fields", "id,status")
+    assert found.stdout == "id\tstatus\n7\tsucceeded\n6\tsucceeded\n"
+    assert found.stderr == "There are more: --before 6 shows the next page, --all everything.\n"
+    following = cli("jobs", "history", "--before", "6", "--limit", "2", "--fields", "id")
+    assert following.stdout == "id\n5\n4\n"
+    everything = cli("jobs", "history", "--all", "--fields", "id")
+    assert everything.stdout.split() == ["id", *map(str, range(7, 0, -1))]
+
+
+def test_history_is_filtered(cli: Cli, backups: Database) -> None:
+    past(backups, "other", "failed", at=NOW - HOUR)
+    failed = cli("jobs", "history", "backup", "--status", "failed", "--fields", "id").stdout
+    assert failed == "id\n3\n"
+    since = cli("jobs", "history", "--since", "2d", "--fields", "name,id").stdout
+    assert since == "name\tid\nother\t8\nbackup\t7\nbackup\t6\n"
+
+
+def test_history_of_nobody_is_empty(cli: Cli, backups: Database) -> None:
+    assert cli("jobs", "history", "nobody", "--format", "json").json == []
+
+
+def test_show_and_tail_of_what_is_not_there(cli: Cli, backups: Database) -> None:
+    assert (cli("jobs", "show", "99").exit_code, cli("jobs", "tail", "nobody").exit_code) == (4, 4)
+    assert cli("jobs", "show", "99").stderr == "Error: no run 99\n  → flask jobs history\n"
+
+
+def test_show_limits_the_lines(cli: Cli, database: Database) -> None:
+    past(database, "a", at=NOW, printed="one\ntwo\nthree\n")
+    shown = cli("jobs", "show", "1", "--lines", "2", "--format", "json").json
+    assert [one["line"] for one in shown["output"]] == ["two", "three"]
+    assert cli("jobs", "show", "1", "--lines", "0", "--format", "json").json["output"] == []
+
+
+# --- pruning -----------------------------------------------------------------
+
+
+def prune(cli: Cli, *args: str) -> object:
+    return cli("jobs", "prune", *args, "--yes", "--format", "json").json
+
+
+def test_prune_forgets_old_runs_and_sooner_their_output(cli: Cli, backups: Database) -> None:
+    found = prune(cli, "--older-than", "6d", "--output-older-than", "3d", "--keep", "1")
+    assert found == {"runs": 1, "outputs": 4, "changed": True, "audit_seq": 3}
+    assert [id for (id,) in rows(backups, "id")] == [2, 3, 4, 5, 6, 7]
+    assert backups.rows("SELECT run_id FROM job_output ORDER BY id") == [(5,), (6,), (7,)]
+
+
+def test_prune_keeps_the_last_runs_of_each_job_and_those_that_go_on(
+    cli: Cli, backups: Database
+) -> None:
+    past(backups, "yearly", at=NOW - 400 * DAY)
+    backups.execute("UPDATE job_runs SET finished_at = NULL, status = 'running' WHERE id = 1")
+    prune(cli, "--older-than", "1d", "--keep", "2")
+    assert rows(backups, "id, name") == [
+        (1, "backup"),
+        (6, "backup"),
+        (7, "backup"),
+        (8, "yearly"),
+    ]
+
+
+def test_prune_of_nothing_changes_nothing(cli: Cli, backups: Database) -> None:
+    found = cli("jobs", "prune", "--yes", "--format", "json").json
+    assert (found["changed"], found["runs"], found["outputs"]) == (False, 0, 0)
+
+
+def test_prune_asks_and_shows_what_it_would_do(cli: Cli, backups: Database) -> None:
+    refused = cli("jobs", "prune", "--older-than", "1d", "--keep", "1")
+    assert refused.exit_code == 5
+    tried = cli("jobs", "prune", "--older-than", "1d", "--keep", "1", "--dry-run")
+    assert tried.exit_code == 0
+    assert len(rows(backups)) == 7
+
+
+def test_prune_is_audited(cli: Cli, backups: Database) -> None:
+    prune(cli, "--older-than", "6d", "--keep", "1")
+    [event] = cli("audit", "list", "--action", "job:history:prune", "--format", "json").json
+    assert (event["subject"], event["after"]) == ("jobs", {"runs": 1, "outputs": 0})
