@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -260,7 +260,7 @@ def application() -> Iterator[None]:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
     _listen_to_log()
     with app.app_context():
-        code = 1
+        code, recorded = 1, _record(app, ctx)
         try:
             yield
             code = FINDINGS if ctx.meta.get("opsapp.findings") else DONE
@@ -272,8 +272,20 @@ def application() -> Iterator[None]:
             _tell(app, ctx, code, time.perf_counter() - started)
             # At exit nobody would close the connection, and SQLite's WAL would stay behind.
             db.session.remove()
+            recorded(code)
             for engine in db.engines.values():
                 engine.dispose()
+
+
+def _record(app: Flask, ctx: click.Context) -> Callable[[int], None]:
+    """Begin to record the command for `flask profile`; what ends it takes the exit code."""
+    from opsapp.profiling import recorder_of
+
+    recorder = recorder_of(app)
+    if recorder is None:
+        return lambda _code: None
+    recording = recorder.begin(" ".join(ctx.command_path.split()[1:]))
+    return lambda code: recorder.end(recording, code)
 
 
 class _Remarks(logging.Handler):

@@ -47,6 +47,13 @@ def _is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def is_for_programs() -> bool:
+    """Whether the running command answers with every field as it is: JSON, CSV, or ``--fields``."""
+    params = click.get_current_context().params
+    chosen = chosen_format(params.get("format"))
+    return params.get("fields") is not None or chosen in ("json", "jsonl", "csv")
+
+
 def live_format(chosen: str) -> str:
     """The format for rows that come one by one and for ever; each is shown at once.
 

@@ -84,6 +84,22 @@ SETTINGS = (
     Setting("OPSAPP_SESSION_HOURS", "After so many hours a browser has to sign in again.", "12"),
     Setting("OPSAPP_NOTICES", "off sends no mail about new accounts and granted roles.", "on"),
     Setting(
+        "OPSAPP_PROFILING",
+        "off records nothing of where the time goes in requests and commands.",
+        "on",
+    ),
+    Setting(
+        "OPSAPP_METRICS",
+        "on serves /metrics to whoever holds profile:read, for Prometheus.",
+        "off",
+    ),
+    Setting(
+        "OPSAPP_REPEATS_ALLOWED",
+        "Statements that may be repeated in a request: patterns of file and function, each"
+        " perhaps with how often, as in 'shop/feed.py in *=20'; a semicolon between them.",
+        "none",
+    ),
+    Setting(
         "MAIL_SERVER",
         "The SMTP server. Without one development writes mail into the instance folder,"
         " and elsewhere it waits.",
@@ -279,6 +295,9 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
         "OPSAPP_TWO_FACTOR": _choice("OPSAPP_TWO_FACTOR", TWO_FACTOR, environ),
         "OPSAPP_SESSION_HOURS": _number("OPSAPP_SESSION_HOURS", 12, environ),
         "OPSAPP_NOTICES": _switch("OPSAPP_NOTICES", True, environ),
+        "OPSAPP_PROFILING": _switch("OPSAPP_PROFILING", True, environ),
+        "OPSAPP_METRICS": _switch("OPSAPP_METRICS", False, environ),
+        "OPSAPP_REPEATS_ALLOWED": environ.get("OPSAPP_REPEATS_ALLOWED") or "",
         "RATELIMIT_STORAGE_URI": environ.get("RATELIMIT_STORAGE_URI") or "memory://",
         "SQLALCHEMY_DATABASE_URI": database_url(environ),
         # Only argon2: Flask-Security's own list ends in plain text.

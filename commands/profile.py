@@ -1,0 +1,196 @@
+"""`flask profile`: where the time goes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from .contract import answers, page_options, works
+from .frame import OpsGroup, say
+from .options import DURATION, SINCE, UNTIL
+
+Record = dict[str, Any]
+BY = ("endpoint", "query", "command")
+SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """See where the time goes, and profile what is slow.
+
+    Every request and command is counted, with its SQL; the slowest and the failed are kept
+    as traces. Nothing of what people send is kept: no header, form, body or SQL literal.
+    """
+
+
+# --- what was recorded -------------------------------------------------------
+
+
+@cli.command("report")
+@click.option("--by", type=click.Choice(BY), default="endpoint", show_default=True)
+@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
+@click.option("--until", type=UNTIL, help="Up to this time; now if not given.")
+@click.option("--sort", type=click.Choice(SORTS), default="total", show_default=True)
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
+@answers()
+def report_cmd(by: str, since: datetime, until: datetime | None, sort: str, top: int) -> Any:
+    """Report the time by endpoint, query or command.
+
+    Count, error rate, percentiles, the share of all time, and the SQL of each request, with
+    the trend of the mean. A ~ marks what has too few samples to say much; percentiles are
+    within 1 % of the exact ones.
+
+    \b
+    Examples:
+      flask profile report --since 24h --sort p95 --top 20
+    """
+    from opsapp.services.profiles import reports
+
+    rows = reports.report(by, since=since, until=until, sort=sort, top=top)
+    return _shown(rows, by)
+
+
+def _shown(rows: list[Record], by: str) -> list[Record]:
+    from . import output
+
+    if output.is_for_programs():
+        return rows
+    if rows:
+        say("Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.")
+    return [_line(row, by) for row in rows]
+
+
+def _line(row: Record, by: str) -> Record:
+    from opsapp.profiling.charts import sparkline
+
+    mark = "~" if row["few"] else ""
+    shown: Record = {by: row[by], "count": row["count"]}
+    if by == "query":
+        shown["line"] = row["caller"]
+    else:
+        shown["err %"] = round(row["error_rate"] * 100, 1)
+    shown["p50"] = _figure(row["p50_ms"])
+    shown["p95"] = mark + _figure(row["p95_ms"])
+    shown["p99"] = mark + _figure(row["p99_ms"])
+    shown["max"] = _figure(row["max_ms"])
+    shown["share %"] = round(row["share"] * 100, 1)
+    if by != "query":
+        shown["sql"] = row["queries"]
+    return {**shown, "trend": sparkline(row["trend"])}
+
+
+def _figure(ms: float | None) -> str:
+    """Three digits that count, as a person compares them."""
+    if ms is None:
+        return "–"
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
+
+
+@cli.command("traces")
+@click.argument("name", required=False)
+@click.option("--kind", type=click.Choice(["slow", "error", "asked"]), help="Only those.")
+@page_options
+@answers("id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error")
+def traces_cmd(name: str | None, kind: str | None, limit: int, everything: bool) -> list[Record]:
+    """List the requests that were kept whole, the slowest first.
+
+    NAME is an endpoint or a command, as the report shows it.
+
+    \b
+    Example:
+      flask profile traces "GET users.Users"
+    """
+    from opsapp.services.profiles import traces
+
+    return traces.listing(name, kind=kind, limit=None if everything else limit)
+
+
+@cli.command("show")
+@click.argument("id", type=click.IntRange(min=1, max=2**31 - 1))
+@answers()
+def show_cmd(id: int) -> Record:
+    """Show a trace: the request and its SQL in time.
+
+    With the stacks that were seen while it ran, and where it failed.
+
+    \b
+    Example:
+      flask profile show 12
+    """
+    from opsapp.services.profiles import traces
+
+    return traces.detail(traces.get(id))
+
+
+@cli.command("repeats")
+@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="'FILE in FUNCTION=N'",
+    help="Repeats that are meant; OPSAPP_REPEATS_ALLOWED has more.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
+@click.option("--check", is_flag=True, help="Exit 6 if there is any.")
+@answers("endpoint", "line", "requests", "times", "to_win_ms", "advice", "statement")
+def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
+    """List the statements that requests repeat (N+1).
+
+    The line that sends them, how often, the time to win for a request, and the loader
+    option to add. A pattern of --allow is of the file and the function; =N is how often.
+
+    \b
+    Example:
+      flask profile repeats --since 7d --allow 'shop/feed.py in *=20' --check
+    """
+    from flask import current_app
+
+    from opsapp.services.profiles import repeats
+
+    from .contract import findings
+
+    meant = [*allow, *current_app.config["OPSAPP_REPEATS_ALLOWED"].split(";")]
+    rows = repeats.listing(since=since, allow=meant, top=top)
+    findings(check and bool(rows))
+    return rows
+
+
+# --- keeping it small --------------------------------------------------------
+
+
+@cli.command("compact")
+@works("step", "windows", "became")
+def compact_cmd(dry_run: bool) -> list[Record]:
+    """Add up minutes to hours and hours to days, for cron.
+
+    Minutes stay two hours, hours three days; sums and percentiles stay what they are.
+
+    \b
+    Example:
+      flask profile compact
+    """
+    from opsapp.services.profiles import retention
+
+    return retention.compact(dry_run=dry_run)
+
+
+@cli.command("prune")
+@click.option(
+    "--older-than", type=DURATION, default="400d", show_default=True, help="Keep what is younger."
+)
+@click.option(
+    "--traces", type=click.IntRange(min=0), default=5, show_default=True, help="Of each endpoint."
+)
+@works("what", "removed")
+def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
+    """Forget what is old, and traces and files beyond their number.
+
+    \b
+    Example:
+      flask profile prune --older-than 90d
+    """
+    from opsapp.services.profiles import retention
+
+    return retention.prune(older_than=older_than, kept=traces, dry_run=dry_run)
