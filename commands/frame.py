@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
@@ -240,8 +240,8 @@ def leave_stdout() -> None:
 
 
 @contextmanager
-def application() -> Iterator[None]:
-    """The app that `flask` was told about, without its web floor, with a context.
+def application(*, web: bool = False) -> Iterator[None]:
+    """The app that `flask` was told about, without its web floor unless asked, with a context.
 
     When the work is done and printed, its mail is sent, and who listens is told.
     """
@@ -254,7 +254,7 @@ def application() -> Iterator[None]:
     ctx = click.get_current_context()
     info = ctx.ensure_object(ScriptInfo)
     try:
-        with without_web():
+        with nullcontext() if web else without_web():
             app = info.load_app()
     except NoAppException as error:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
@@ -284,8 +284,17 @@ def _record(app: Flask, ctx: click.Context) -> Callable[[int], None]:
     recorder = recorder_of(app)
     if recorder is None:
         return lambda _code: None
-    recording = recorder.begin(" ".join(ctx.command_path.split()[1:]))
+    recording = recorder.begin(_words_of(ctx))
     return lambda code: recorder.end(recording, code)
+
+
+def _words_of(ctx: click.Context) -> str:
+    """``users list``, however `flask` itself was started."""
+    words: list[str] = []
+    while ctx.parent is not None:
+        words.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(words)
 
 
 class _Remarks(logging.Handler):

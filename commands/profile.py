@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from . import profile_now
 from .contract import answers, page_options, works
 from .frame import OpsGroup, say
 from .options import DURATION, SINCE, UNTIL
@@ -157,6 +158,78 @@ def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) 
     return rows
 
 
+# --- on request ---------------------------------------------------------------
+
+
+@cli.command("token")
+@click.option(
+    "--for", "for_", type=DURATION, default="10m", show_default=True, help="It ends then."
+)
+@answers()
+def token_cmd(for_: timedelta) -> Record:
+    """Make a pass to have requests profiled.
+
+    Whoever sends it as X-Profile-Token, with X-Profile: 1 or sample, has that request
+    profiled. It is good on every host of the application until it ends.
+
+    \b
+    Example:
+      flask profile token --for 10m --fields token --format csv
+    """
+    from opsapp.extensions import this_app
+    from opsapp.profiling import passes
+
+    token, ends = passes.make(this_app(), for_)
+    return {"token": token, "valid_until": ends}
+
+
+@cli.command("files")
+@answers("file", "bytes")
+def files_cmd() -> list[Record]:
+    """List the .prof files of this host, the newest first.
+
+    \b
+    Example:
+      flask profile files
+    """
+    rows: list[Record] = _folder().listing()
+    return rows
+
+
+@cli.command("top")
+@click.argument("file")
+@click.option("--count", type=click.IntRange(1, 1000), default=30, show_default=True)
+@click.option("--sort", type=click.Choice(["self", "total", "calls"]), default="self")
+@answers("calls", "self_ms", "total_ms", "function")
+def top_cmd(file: str, count: int, sort: str) -> list[Record]:
+    """Show the functions of a .prof file that took most.
+
+    FILE is one of `flask profile files`, or a path. It is read in a process of its own,
+    with little memory and time, and only if it is yours.
+
+    \b
+    Example:
+      flask profile top 20261231T235959Z-0a1b2c3d.prof --sort total
+    """
+    from opsapp.profiling import files
+
+    return files.read(_folder().find(file), count=count, sort=sort)
+
+
+def _folder() -> Any:
+    from pathlib import Path
+
+    from flask import current_app
+
+    from opsapp.profiling.files import Folder
+
+    return Folder(Path(current_app.instance_path) / "profiles")
+
+
+for command in profile_now.COMMANDS:
+    cli.add_command(command)
+
+
 # --- keeping it small --------------------------------------------------------
 
 
@@ -193,4 +266,5 @@ def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]
     """
     from opsapp.services.profiles import retention
 
-    return retention.prune(older_than=older_than, kept=traces, dry_run=dry_run)
+    rows = retention.prune(older_than=older_than, kept=traces, dry_run=dry_run)
+    return [*rows, {"what": "files", "removed": _folder().make_room(dry_run=dry_run)}]

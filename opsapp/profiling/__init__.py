@@ -14,8 +14,12 @@ EXTENSION = "opsapp-profiling"
 
 def init_app(app: Flask) -> None:
     """Record what this application does, unless ``OPSAPP_PROFILING`` is off."""
-    if not app.config["OPSAPP_PROFILING"]:
-        return
+    if app.config["OPSAPP_PROFILING"]:
+        install(app)
+
+
+def install(app: Flask) -> Recorder:
+    """Record what this application does from now on."""
     from flask import got_request_exception
 
     from ..engine import BOOKKEEPING
@@ -31,6 +35,7 @@ def init_app(app: Flask) -> None:
     got_request_exception.connect(recorder.note_error, app)
     app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.extensions[EXTENSION] = recorder
+    return recorder
 
 
 def recorder_of(app: Flask) -> Recorder | None:

@@ -7,6 +7,8 @@ import sysconfig
 from pathlib import Path
 from types import CodeType, FrameType
 
+from .. import config
+
 DEEPEST = 80
 """Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
 MOST = 20_000
@@ -71,7 +73,11 @@ class Callers:
 
 def shown(file: str) -> str:
     """The file from the folder it is imported from: the same on every host."""
-    roots = [root for root in sys.path if root and file.startswith(f"{root.rstrip('/')}/")]
+    roots = [
+        root
+        for root in (*sys.path, str(config.ROOT))
+        if root and file.startswith(f"{root.rstrip('/')}/")
+    ]
     return file[len(max(roots, key=len).rstrip("/")) + 1 :] if roots else Path(file).name
 
 

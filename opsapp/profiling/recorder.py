@@ -11,13 +11,16 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from sys import _getframe
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
+from ..config import DEVELOPMENT
 from ..unit import bookkeeping
+from . import deep, files, measuring, passes
 from .callers import Callers
 from .recording import Recording, current
 from .tallies import Tallies
@@ -48,11 +51,18 @@ class Recorder:
     """Records what an application does."""
 
     def __init__(self, app: Flask) -> None:
+        self._app = weakref.ref(app)
+        self.folder = files.Folder(Path(app.instance_path) / "profiles")
         self.callers = Callers(_packages(app))
         self.tallies = Tallies()
         self.running: dict[int, Recording] = {}
         """By their ids, what has begun and not ended; the sampler looks through it."""
         self.writer: Writer | None = None
+        self.is_open = app.config["OPSAPP_ENV"] == DEVELOPMENT
+        """Whether anybody may have a request profiled."""
+        self.last: Recording | None = None
+        """What ended last in a process that measures."""
+        self._stretch: deep.Stretch | None = None
         _recorders.add(self)
 
     def listen(self, engine: sa.Engine) -> None:
@@ -104,6 +114,8 @@ class Recorder:
         self.tallies.add(recording, time())
         if self.writer is not None:
             self.writer.start()
+        else:
+            self.last = recording
 
     # --- requests ------------------------------------------------------------
 
@@ -124,7 +136,12 @@ class Recorder:
                 return start_response(status, headers, *error)
 
             try:
-                body = application(environ, start)
+                # Most requests do not ask; that costs them one look into a dictionary.
+                asked = environ.get("HTTP_X_PROFILE")
+                if asked is not None and self._may_profile(environ, asked):
+                    body = self.look(recording, asked, lambda: application(environ, start))
+                else:
+                    body = application(environ, start)
             except BaseException:
                 self._answered(recording, environ, outer)
                 raise
@@ -136,6 +153,22 @@ class Recorder:
             return _Body(body, lambda: self._answered(recording, environ, outer))
 
         return recorded
+
+    def _may_profile(self, environ: Environ, asked: str) -> bool:
+        """Whether this may be profiled, as far as that is known before the request is read."""
+        if asked not in deep.MODES:
+            return False
+        if self.is_open:
+            return True
+        app = self._app()
+        return app is not None and passes.is_valid(app, environ.get("HTTP_X_PROFILE_TOKEN", ""))
+
+    def look(self, recording: Recording, mode: str, call: Callable[[], Any]) -> Any:
+        """Run ``call`` under a profiler, once for a recording."""
+        if recording.is_looked_at or mode not in deep.MODES:
+            return call()
+        recording.is_looked_at = True
+        return deep.run(recording, mode, self.folder, call)
 
     def _answered(self, recording: Recording, environ: Environ, outer: Recording | None) -> None:
         if current.get() is recording:
@@ -170,11 +203,17 @@ class Recorder:
         """Record from now on, in this thread, as a command of these words."""
         recording = Recording("command", words)
         current.set(recording)
+        mode = os.environ.get(measuring.MODE, "")
+        if mode in deep.MODES:
+            self._stretch = deep.Stretch(mode, self.folder)
         return recording
 
     def end(self, recording: Recording, exit_code: int) -> None:
         """Count the command, and write it if that is done at once: nobody waits for a lock."""
         current.set(None)
+        if self._stretch is not None:
+            self._stretch.end(recording)
+        measuring.tell_parent(recording)
         recording.status = exit_code
         recording.seconds = perf_counter() - recording.started
         self.tallies.add(recording, time())

@@ -23,6 +23,7 @@ class Recording:
         "error",
         "headers",
         "is_asked",
+        "is_looked_at",
         "kind",
         "name",
         "next_sample",
@@ -46,6 +47,7 @@ class Recording:
         self.error: dict[str, object] | None = None
         self.samples: list[Sample] | None = None
         self.next_sample = 0.0
+        self.is_looked_at = False
         self.is_asked: dict[str, object] | None = None
         """What a profile that was asked for found."""
         self.headers: list[tuple[str, str]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import account, api, auth, context, errors, headers, health, limits
+from . import account, api, auth, context, errors, headers, health, limits, looking
 
 
 def init_app(app: Flask) -> None:
@@ -20,3 +20,4 @@ def init_app(app: Flask) -> None:
     account.init_app(app)
     health.init_app(app)
     api.init_app(app)
+    looking.init_app(app)
