@@ -226,6 +226,24 @@ def _folder() -> Any:
     return Folder(Path(current_app.instance_path) / "profiles")
 
 
+@cli.command("metrics")
+@answers("metric", "labels", "value")
+def metrics_cmd() -> list[Record]:
+    """Print the application's own numbers, of this host.
+
+    What /metrics has; that is off unless OPSAPP_METRICS is on, and for whoever holds
+    profile:read.
+
+    \b
+    Example:
+      flask profile metrics --format jsonl
+    """
+    from opsapp.extensions import this_app
+    from opsapp.profiling import metrics
+
+    return metrics.rows(this_app())
+
+
 for command in profile_now.COMMANDS:
     cli.add_command(command)
 

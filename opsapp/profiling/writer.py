@@ -21,6 +21,7 @@ from uuid import uuid4
 from .. import statements
 from ..models.profiles import MINUTE
 from ..services import profiles
+from . import metrics
 from .callers import line
 from .recording import Recording
 from .tallies import KEPT, OTHER, Key, Minute, Tally
@@ -144,7 +145,13 @@ class Writer:
                 if minute.starts_at + GIVEN_UP_AFTER <= now:
                     tallies.minutes.pop(minute.starts_at, None)
                     lost = (tally.count - tally.told for tally in minute.names.values())
-                    self.lost += sum(lost)
+                    self._note_loss(sum(lost))
+
+    def _note_loss(self, count: int) -> None:
+        self.lost += count
+        app = self._app()
+        if count and app is not None and app.config["OPSAPP_METRICS"]:
+            metrics.lost.inc(count)
 
     def _note_failure(self, error: Exception) -> None:
         # Once, when it begins: a database that is away is away for every flush.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import account, api, auth, context, errors, headers, health, limits, looking
+from . import account, api, auth, context, errors, headers, health, limits, looking, metrics
 
 
 def init_app(app: Flask) -> None:
@@ -21,3 +21,4 @@ def init_app(app: Flask) -> None:
     health.init_app(app)
     api.init_app(app)
     looking.init_app(app)
+    metrics.init_app(app)

@@ -17,6 +17,8 @@ from ... import sketch
 
 DRAWS = 1000
 LEVEL = 0.95
+NOISE = 0.05
+"""Two processes that do the same differ by less than this share, whatever each says of itself."""
 BLOCK = 5
 """Samples drawn together."""
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -36,7 +38,8 @@ def changes(name: str, before: Record, after: Record) -> Iterator[Record]:
     """A row for each thing that was measured on both sides; times are in milliseconds.
 
     ``change`` is a share of ``before``, ``low`` and ``high`` where it lies with 95 %;
-    ``verdict`` is ``worse`` or ``better`` only if that is all on one side of none.
+    ``verdict`` is ``worse`` or ``better`` only if that is all on one side of none, and more
+    than what two processes of the same code differ by anyhow.
     """
     chance = random.Random(name)  # noqa: S311  (the same answer for the same data)
     for metric in ("p50", "p95", "p99", "mean", "cpu"):
@@ -61,8 +64,14 @@ def _judged(name: str, metric: str, sides: list[tuple[float, Draw]], chance: Any
         "change": round(after / max(before, 1e-9) - 1, 4),
         "low": round(low, 4),
         "high": round(high, 4),
-        "verdict": "worse" if low > 0 else "better" if high < 0 else "no change",
+        "verdict": _verdict(after / max(before, 1e-9) - 1, low, high),
     }
+
+
+def _verdict(change: float, low: float, high: float) -> str:
+    if abs(change) <= NOISE or low <= 0 <= high:
+        return "no change"
+    return "worse" if change > 0 else "better"
 
 
 def _draw(metric: str, side: Record) -> tuple[float, Draw] | None:
