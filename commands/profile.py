@@ -35,8 +35,11 @@ def cli() -> None:
 @click.option("--until", type=UNTIL, help="Up to this time; now if not given.")
 @click.option("--sort", type=click.Choice(SORTS), default="total", show_default=True)
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
+@click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
 @answers()
-def report_cmd(by: str, since: datetime, until: datetime | None, sort: str, top: int) -> Any:
+def report_cmd(
+    by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
+) -> Any:
     """Report the time by endpoint, query or command.
 
     Count, error rate, percentiles, the share of all time, and the SQL of each request, with
@@ -46,9 +49,14 @@ def report_cmd(by: str, since: datetime, until: datetime | None, sort: str, top:
     \b
     Examples:
       flask profile report --since 24h --sort p95 --top 20
+      flask profile report --since 7d --html report.html
     """
     from opsapp.services.profiles import reports
 
+    if html is not None:
+        from opsapp.profiling import pages
+
+        return pages.write_report(html, since=since, until=until)
     rows = reports.report(by, since=since, until=until, sort=sort, top=top)
     return _shown(rows, by)
 
@@ -64,7 +72,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 
 
 def _line(row: Record, by: str) -> Record:
-    from opsapp.profiling.charts import sparkline
+    from opsapp.profiling.charts import figure, sparkline
 
     mark = "~" if row["few"] else ""
     shown: Record = {by: row[by], "count": row["count"]}
@@ -72,21 +80,14 @@ def _line(row: Record, by: str) -> Record:
         shown["line"] = row["caller"]
     else:
         shown["err %"] = round(row["error_rate"] * 100, 1)
-    shown["p50"] = _figure(row["p50_ms"])
-    shown["p95"] = mark + _figure(row["p95_ms"])
-    shown["p99"] = mark + _figure(row["p99_ms"])
-    shown["max"] = _figure(row["max_ms"])
+    shown["p50"] = figure(row["p50_ms"])
+    shown["p95"] = mark + figure(row["p95_ms"])
+    shown["p99"] = mark + figure(row["p99_ms"])
+    shown["max"] = figure(row["max_ms"])
     shown["share %"] = round(row["share"] * 100, 1)
     if by != "query":
         shown["sql"] = row["queries"]
     return {**shown, "trend": sparkline(row["trend"])}
-
-
-def _figure(ms: float | None) -> str:
-    """Three digits that count, as a person compares them."""
-    if ms is None:
-        return "–"
-    return f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
 
 
 @cli.command("traces")
@@ -123,6 +124,25 @@ def show_cmd(id: int) -> Record:
     from opsapp.services.profiles import traces
 
     return traces.detail(traces.get(id))
+
+
+@cli.command("flame")
+@click.argument("id", type=click.IntRange(min=1, max=2**31 - 1))
+@click.option("-o", "--output", "file", required=True, metavar="FILE", help="The page to write.")
+@answers()
+def flame_cmd(id: int, file: str) -> Record:
+    """Draw the stacks of a trace as a page.
+
+    One file that needs nothing else. A trace has stacks if it took long, or was asked for
+    with X-Profile: sample.
+
+    \b
+    Example:
+      flask profile flame 12 -o page.html
+    """
+    from opsapp.profiling import pages
+
+    return pages.write_flame(id, file)
 
 
 @cli.command("repeats")

@@ -118,7 +118,7 @@ def keep(app: Flask) -> None:
         raise NotReady(f"the metrics folder {place} cannot be used: {error.strerror}") from error
     os.environ[FOLDER] = str(place)
     # It chose when it was imported, perhaps before it could know.
-    values.ValueClass = values.MultiProcessValue()
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
 def _files(place: Path) -> list[tuple[Path, int]]:

@@ -112,6 +112,11 @@ class Tallies:
         :param now: seconds since 1970.
         """
         recording.ended = now
+        if recording.is_looked_at:
+            # Being looked at took most of its time, which says nothing about the endpoint.
+            with self.lock:
+                self._consider(recording, failed=False)
+            return
         starts_at = int(now) // MINUTE * MINUTE
         failed = recording.status is None or recording.status >= 500
         if recording.kind == "command":

@@ -126,19 +126,51 @@ def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
         one = sums.get(row.series_id)
         if one is None:
             continue  # It began after the names were read.
-        one.count += row.count
-        one.errors += row.errors
-        one.seconds += row.seconds
-        one.most = max(one.most, row.most)
-        one.queries += row.queries
-        one.query_seconds += row.query_seconds
-        sketch.unpack_into(one.bins, row.bins)
-        middle = row.starts_at + row.width // 2
-        slot = min(SLOTS - 1, max(0, (middle - begin) * SLOTS // max(1, end - begin)))
-        point = one.slots.setdefault(slot, [0, 0.0])
+        _count(one, row)
+        point = one.slots.setdefault(_slot(row, begin, end, SLOTS), [0, 0.0])
         point[0] += row.count
         point[1] += row.seconds
     return [one for one in sums.values() if one.count]
+
+
+def over_time(since: datetime, until: datetime, *, slots: int = SLOTS) -> list[Sum]:
+    """All requests of each of so many slots of a span."""
+    begin, end = int(since.timestamp()), int(until.timestamp()) + 1
+    sums = [Sum("", "", "") for _ in range(slots)]
+    for row in _windows("endpoint", begin, end):
+        one = sums[_slot(row, begin, end, slots)]
+        _count(one, row)
+    return sums
+
+
+def together(sums: list[Sum]) -> Sum:
+    """All of them as one."""
+    whole = Sum("", "", "")
+    for one in sums:
+        whole.count += one.count
+        whole.errors += one.errors
+        whole.seconds += one.seconds
+        whole.most = max(whole.most, one.most)
+        whole.queries += one.queries
+        whole.query_seconds += one.query_seconds
+        sketch.add(whole.bins, one.bins)
+    return whole
+
+
+def _count(one: Sum, row: Any) -> None:
+    one.count += row.count
+    one.errors += row.errors
+    one.seconds += row.seconds
+    one.most = max(one.most, row.most)
+    one.queries += row.queries
+    one.query_seconds += row.query_seconds
+    sketch.unpack_into(one.bins, row.bins)
+
+
+def _slot(row: Any, begin: int, end: int, slots: int) -> int:
+    """The slot that the middle of the window is in."""
+    middle: int = row.starts_at + row.width // 2
+    return min(slots - 1, max(0, (middle - begin) * slots // max(1, end - begin)))
 
 
 def _windows(kind: str, begin: int, end: int) -> Iterator[Any]:
