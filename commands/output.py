@@ -54,6 +54,12 @@ def is_for_programs() -> bool:
     return params.get("fields") is not None or chosen in ("json", "jsonl", "csv")
 
 
+def width_of_table() -> int | None:
+    """How many columns the terminal has that the answer is a table on; None if it is none."""
+    is_table = chosen_format(click.get_current_context().params.get("format")) == "table"
+    return int(_console().width) if is_table and _is_terminal() else None
+
+
 def live_format(chosen: str) -> str:
     """The format for rows that come one by one and for ever; each is shown at once.
 

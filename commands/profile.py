@@ -62,32 +62,16 @@ def report_cmd(
 
 
 def _shown(rows: list[Record], by: str) -> list[Record]:
+    """The rows as a person reads them; programs get all of it."""
+    from opsapp.profiling import lines
+
     from . import output
 
     if output.is_for_programs():
         return rows
     if rows:
         say("Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.")
-    return [_line(row, by) for row in rows]
-
-
-def _line(row: Record, by: str) -> Record:
-    from opsapp.profiling.charts import figure, sparkline
-
-    mark = "~" if row["few"] else ""
-    shown: Record = {by: row[by], "count": row["count"]}
-    if by == "query":
-        shown["line"] = row["caller"]
-    else:
-        shown["err %"] = round(row["error_rate"] * 100, 1)
-    shown["p50"] = figure(row["p50_ms"])
-    shown["p95"] = mark + figure(row["p95_ms"])
-    shown["p99"] = mark + figure(row["p99_ms"])
-    shown["max"] = figure(row["max_ms"])
-    shown["share %"] = round(row["share"] * 100, 1)
-    if by != "query":
-        shown["sql"] = row["queries"]
-    return {**shown, "trend": sparkline(row["trend"])}
+    return lines.of_report(rows, by, output.width_of_table())
 
 
 @cli.command("traces")
@@ -170,12 +154,19 @@ def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) 
 
     from opsapp.services.profiles import repeats
 
+    from . import output
     from .contract import findings
 
     meant = [*allow, *current_app.config["OPSAPP_REPEATS_ALLOWED"].split(";")]
     rows = repeats.listing(since=since, allow=meant, top=top)
     findings(check and bool(rows))
-    return rows
+    return rows if output.width_of_table() is None else [_brief(row) for row in rows]
+
+
+def _brief(row: Record) -> Record:
+    from opsapp.statements import brief
+
+    return {**row, "statement": brief(row["statement"])}
 
 
 # --- on request ---------------------------------------------------------------

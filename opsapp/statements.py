@@ -64,6 +64,14 @@ def fingerprint(statement: str, names: Container[str] = EVERY_NAME) -> str:
     return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
 
 
+_SELECTED = re.compile(r"^(SELECT (?:DISTINCT )?).{40,}?( FROM )")
+
+
+def brief(fingerprint: str) -> str:
+    """A fingerprint without the columns that it selects, which are many and say little."""
+    return _SELECTED.sub(r"\1…\2", fingerprint)
+
+
 def _end_of_comment(statement: str, found: re.Match[str]) -> int:
     """Where the comment ends; they stand in each other in PostgreSQL, and hide more in SQLite."""
     if found[0] != "/*":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from flask import current_app
 from .. import clock, sketch
 from ..errors import NotFound, OpsError, Refused
 from ..services.profiles import repeats, reports, traces
+from ..statements import brief
 from . import charts
 
 TOP = 20
@@ -25,11 +25,6 @@ NARROWEST = 0.05
 Record = dict[str, Any]
 Sample = Sequence[Any]
 """Seconds, and the functions of the stack, the outermost first."""
-
-
-def brief(statement: str) -> str:
-    """A statement without the columns that it selects, which are many and say little."""
-    return re.sub(r"^SELECT (?!DISTINCT \?).{60,}? FROM ", "SELECT … FROM ", statement)
 
 
 # --- the report ----------------------------------------------------------------

@@ -92,7 +92,7 @@ class Writer:
             self._thread.join(EXIT_SECONDS)
 
     def _write_now_and_then(self) -> None:
-        while not self._stop.wait(self._seconds):
+        while not self._stop.wait(self._seconds) and self._app() is not None:
             self.flush()
         self.flush()
 
@@ -222,7 +222,7 @@ class Writer:
 
     def _look(self) -> None:
         wait = LOOK_SECONDS
-        while not self._stop.wait(wait):
+        while not self._stop.wait(wait) and self._app() is not None:
             slow = self._look_once()
             wait = CLOSEST if slow else LOOK_SECONDS
 
