@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
@@ -39,11 +40,9 @@ def value(number: int) -> float:
 
 def of(durations: Iterable[float]) -> Bins:
     """The sketch of these durations, in seconds."""
-    bins: Bins = {}
-    for seconds in durations:
-        number = bucket(seconds)
-        bins[number] = bins.get(number, 0) + 1
-    return bins
+    # As bucket() of each, in C but for the multiplication.
+    logs = [one * _PER_LOG for one in map(_log, [max(s, SHORTEST) for s in durations])]
+    return dict(Counter(map(_ceil, logs)))
 
 
 def add(bins: Bins, more: Mapping[int, int]) -> None:

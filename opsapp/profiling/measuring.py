@@ -128,8 +128,8 @@ def request(
         ended, cpu, status = send()
         measured.samples.append(ended.seconds)
         measured.cpu.append(cpu)
-        measured.queries.append(ended.queries)
-        measured.query_seconds.append(ended.query_seconds)
+        measured.queries.append(ended.queries or len(ended.sent))
+        measured.query_seconds.append(sum(seconds for _key, _at, seconds in ended.sent))
         measured.outcomes.append(status)
         measured.last = ended
     _forget(recorder)
@@ -220,6 +220,8 @@ def tell_parent(recording: Recording) -> None:
     descriptor = os.environ.get(TO_PARENT, "")
     if not descriptor.isdigit():
         return
-    told = json.dumps({"queries": recording.queries, "query_seconds": recording.query_seconds})
+    seconds = sum(seconds for _key, _at, seconds in recording.sent)
+    queries = recording.queries or len(recording.sent)
+    told = json.dumps({"queries": queries, "query_seconds": seconds})
     with contextlib.suppress(OSError):  # Whoever asked has left.
         os.write(int(descriptor), told.encode())

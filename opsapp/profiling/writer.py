@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import perf_counter, time
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from .. import statements
 from ..models.profiles import MINUTE
 from ..services import profiles
 from . import metrics
-from .callers import line
+from .callers import Place, shown
 from .recording import Recording
 from .tallies import KEPT, OTHER, Key, Minute, Tally
 
@@ -42,6 +43,7 @@ EXIT_SECONDS = 3.0
 LOOK_SECONDS = 0.25
 """What takes longer than this has its stack looked at."""
 CLOSEST = 0.02
+FORGOTTEN_SECONDS = 3600.0
 MOST_SAMPLES = 200
 DEEPEST = 100
 STATEMENTS_OF_TRACE = 200
@@ -61,6 +63,7 @@ class Writer:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_down = False
+        self.is_running = False
         self.process = uuid4().hex
         self.lost = 0
         """Requests and commands that were recorded and never written."""
@@ -72,8 +75,6 @@ class Writer:
 
     def start(self) -> None:
         """Begin to write now and then, unless it has begun."""
-        if self._thread is not None:
-            return
         with self._lock:
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(
@@ -84,6 +85,7 @@ class Writer:
                     target=self._look, name="opsapp-profiles-sampler", daemon=True
                 ).start()
                 atexit.register(self.stop)
+            self.is_running = True
 
     def stop(self) -> None:
         """Write what is left; waits for that, and not for long."""
@@ -176,9 +178,9 @@ class Writer:
     def _series(self, key: Key) -> profiles.Series:
         kind, name, place, number, statement = key
         if kind == "query":
-            return kind, self._fingerprint(name), line(place, number), ""
+            return kind, self._fingerprint(name), _line(place, number), ""
         if kind == "repeat":
-            return kind, name, line(place, number), self._fingerprint(statement)
+            return kind, name, _line(place, number), self._fingerprint(statement)
         return kind, name, "", ""
 
     def _fingerprint(self, statement: str) -> str:
@@ -195,8 +197,8 @@ class Writer:
 
     def _trace(self, kind: str, recording: Recording) -> profiles.Trace:
         sent = [
-            [round(at, 6), round(seconds, 6), self._fingerprint(statement), line(place, number)]
-            for statement, place, number, at, seconds in recording.sent[:STATEMENTS_OF_TRACE]
+            [round(at, 6), round(seconds, 6), self._fingerprint(statement), _line(place, number)]
+            for (statement, place, number), at, seconds in recording.sent[:STATEMENTS_OF_TRACE]
         ]
         samples: dict[tuple[str, ...], float] = {}
         for seconds, stack in recording.samples or ():
@@ -207,8 +209,8 @@ class Writer:
             "at": datetime.fromtimestamp(recording.ended, UTC),
             "seconds": recording.seconds,
             "status": recording.status,
-            "queries": recording.queries,
-            "query_seconds": recording.query_seconds,
+            "queries": recording.queries or len(recording.sent),
+            "query_seconds": sum(seconds for _key, _at, seconds in recording.sent),
             "detail": {
                 "sent": sent,
                 "samples": [[round(s, 4), list(stack)] for stack, s in samples.items()],
@@ -229,7 +231,12 @@ class Writer:
     def _look_once(self) -> bool:
         """Keep the stacks of what has been running for long; whether there is any."""
         now = perf_counter()
-        slow = [r for r in list(self._recorder.running.values()) if now - r.started > LOOK_SECONDS]
+        running = self._recorder.running
+        slow = [r for r in list(running.values()) if now - r.started > LOOK_SECONDS]
+        for recording in slow:
+            # A server that does not close what it sends must not fill the memory.
+            if now - recording.started > FORGOTTEN_SECONDS:
+                running.pop(id(recording), None)
         due = [r for r in slow if now >= r.next_sample]
         frames = sys._current_frames() if due else {}  # noqa: SLF001  (documented under this name)
         for recording in due:
@@ -241,14 +248,16 @@ class Writer:
             age = now - recording.started
             step = max(CLOSEST, age * CLOSEST)
             recording.next_sample = now + step
-            samples.append((step, _stack(frame, self._recorder.callers.nearest)))
+            samples.append((step, _stack(frame)))
         return bool(slow)
 
 
-def _stack(frame: Any, nearest: Callable[[Any], tuple[str, int]]) -> tuple[str, ...]:
-    """The functions of a stack, the outermost first; below WSGI's door, at most so many."""
-    from .callers import shown
+def _line(place: Place | None, instruction: int) -> str:
+    return "" if place is None else place.line(instruction)
 
+
+def _stack(frame: FrameType | None) -> tuple[str, ...]:
+    """The functions of a stack, the outermost first; below WSGI's door, at most so many."""
     found: list[str] = []
     while frame is not None and len(found) < DEEPEST:
         code = frame.f_code

@@ -34,7 +34,9 @@ _IDS = "opsapp-profile-series"
 class Counted(Protocol):
     """What a window adds up."""
 
-    count: int
+    @property
+    def count(self) -> int: ...
+
     errors: int
     seconds: float
     most: float
