@@ -26,7 +26,7 @@ def test_readme_repeats_the_exit_codes() -> None:
     assert set(told) - set(drawn) == {"0", "6"}
 
 
-@pytest.mark.parametrize("group", ["db", "users", "roles", "audit", "mail"])
+@pytest.mark.parametrize("group", ["db", "users", "roles", "audit", "mail", "profile"])
 def test_readme_names_every_command_of_a_group(group: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `flask {group}`"))
     command = next(e for e in entry_points(group="flask.commands") if e.name == group).load().target

@@ -53,6 +53,7 @@ class Database:
             **kept,
             "FLASK_APP": "opsapp",
             "FLASK_SKIP_DOTENV": "1",
+            "OPSAPP_PROFILING": "off",  # Its own tests turn it on: it has threads, and writes.
             "OPSAPP_DATABASE_URL": self.url,
             "OPSAPP_INSTANCE": str(self.instance),
         }
