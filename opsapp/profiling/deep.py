@@ -57,6 +57,16 @@ def run(recording: Recording, mode: str, folder: files.Folder, call: Call) -> An
             _turn.release()
 
 
+def _begins(start: Callable[[], object]) -> bool:
+    """Whether the profiler could begin; another one in the same process may be in its way."""
+    try:
+        start()
+    except Exception as error:  # noqa: BLE001  (who is profiled gets the answer all the same)
+        log.warning("a profile could not begin: %s", error)
+        return False
+    return True
+
+
 class Stretch:
     """A profile from here to there, where the code between is not a function.
 
@@ -83,16 +93,28 @@ class Tracing:
     def run(self, call: Call) -> Any:
         """What ``call`` returns or raises."""
         if MIXES_THREADS:
-            tracer = profile.Profile(perf_counter)
-            try:
-                return _guarded(tracer, call)
-            finally:
-                self._keep(tracer)
-        self.start()
+            return self._run_in_python(call)
+        if not _begins(self.start):
+            return call()
         try:
             return call()
         finally:
             self.stop()
+
+    def _run_in_python(self, call: Call) -> Any:
+        made: list[Any] = []
+
+        def begin() -> None:
+            tracer = profile.Profile(perf_counter)
+            tracer.set_cmd("request")
+            made.append(tracer)
+
+        if not _begins(begin):
+            return call()
+        try:
+            return _guarded(made[0].dispatcher, call)
+        finally:
+            self._keep(made[0])
 
     def start(self) -> None:
         """Begin to count."""
@@ -117,9 +139,8 @@ class Tracing:
         return {"functions": files.top(self._stats, FUNCTIONS), "file": name}
 
 
-def _guarded(tracer: profile.Profile, call: Call) -> Any:
+def _guarded(dispatch: Callable[..., Any], call: Call) -> Any:
     """Run ``call`` under the profiler in Python, whose own faults stay its own."""
-    dispatch: Any = tracer.dispatcher  # type: ignore[attr-defined]
 
     def guarded(frame: Any, event: str, argument: Any) -> None:
         try:
@@ -127,7 +148,6 @@ def _guarded(tracer: profile.Profile, call: Call) -> Any:
         except Exception:  # noqa: BLE001  (it would be raised in the request)
             sys.setprofile(None)
 
-    tracer.set_cmd("request")
     sys.setprofile(guarded)
     try:
         return call()
@@ -145,7 +165,8 @@ class Sampling:
 
     def run(self, call: Call) -> Any:
         """What ``call`` returns or raises."""
-        self.start()
+        if not _begins(self.start):
+            return call()
         try:
             return call()
         finally:
