@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,6 +23,8 @@ import click
 
 from opsapp import text
 from opsapp.errors import DONE, FINDINGS, NotReady, OpsError, OutputFailed, Refused
+
+from .recording import record
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -260,7 +262,7 @@ def application(*, web: bool = False) -> Iterator[None]:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
     _listen_to_log()
     with app.app_context():
-        code, recorded = 1, _record(app, ctx)
+        code, recorded = 1, record(app, ctx)
         try:
             yield
             code = FINDINGS if ctx.meta.get("opsapp.findings") else DONE
@@ -275,26 +277,6 @@ def application(*, web: bool = False) -> Iterator[None]:
             recorded(code)
             for engine in db.engines.values():
                 engine.dispose()
-
-
-def _record(app: Flask, ctx: click.Context) -> Callable[[int], None]:
-    """Begin to record the command for `flask profile`; what ends it takes the exit code."""
-    from opsapp.profiling import recorder_of
-
-    recorder = recorder_of(app)
-    if recorder is None:
-        return lambda _code: None
-    recording = recorder.begin(_words_of(ctx))
-    return lambda code: recorder.end(recording, code)
-
-
-def _words_of(ctx: click.Context) -> str:
-    """``users list``, however `flask` itself was started."""
-    words: list[str] = []
-    while ctx.parent is not None:
-        words.insert(0, ctx.info_name or "")
-        ctx = ctx.parent
-    return " ".join(words)
 
 
 class _Remarks(logging.Handler):

@@ -287,7 +287,7 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
-    """Forget what is old, and traces and files beyond their number.
+    """Forget what is old, and traces beyond their number.
 
     \b
     Example:

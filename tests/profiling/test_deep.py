@@ -232,15 +232,18 @@ def test_who_holds_the_permission_may(outside: Site) -> None:
 def test_token_of_who_holds_the_permission_may(outside: Site) -> None:
     outside.make("ada@example.com", role="admin")
     until = clock.now() + timedelta(days=1)
+    scopes = {"may": ["users:read", "profile:run"], "may-not": ["users:read"]}
     with outside.inside():
-        for name, allow in (("may", ["users:read", "profile:run"]), ("may-not", ["users:read"])):
-            made = tokens.create("ada@example.com", name, allow=allow, until=until, unit=a_unit())
-            headers = {**PROFILE, "Authorization": f"Bearer {made['token']}"}
-            assert ask(outside, "/api/users", headers=headers) == 200
-            assert len(files(outside)) == 1
-    assert (
-        ask(outside, "/api/users", headers={**PROFILE, "Authorization": "Bearer opsapp_x"}) == 401
-    )
+        made = {
+            name: tokens.create("ada@example.com", name, allow=allow, until=until, unit=a_unit())
+            for name, allow in scopes.items()
+        }
+    for name in scopes:
+        headers = {**PROFILE, "Authorization": f"Bearer {made[name]['token']}"}
+        assert ask(outside, "/api/users", headers=headers) == 200
+        assert len(files(outside)) == 1
+    stranger = {**PROFILE, "Authorization": "Bearer opsapp_x"}
+    assert ask(outside, "/api/users", headers=stranger) == 401
     assert len(files(outside)) == 1
 
 
