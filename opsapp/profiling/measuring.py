@@ -155,7 +155,8 @@ def _act_as(app: Flask, user: User) -> None:
 
     The application was made for this command only; what a server runs has no such door.
     """
-    from flask import g, session
+    from flask import g
+    from flask_security.utils import set_request_attr
 
     from ..extensions import db
     from ..models import User as Account
@@ -166,7 +167,8 @@ def _act_as(app: Flask, user: User) -> None:
     def be() -> None:
         # What Flask-Login, Flask-WTF and Flask-Security find after somebody has signed in.
         g._login_user = db.session.get(Account, id)  # noqa: SLF001
-        session["fs_paa"] = time()
+        set_request_attr("fs_authn_via", "session")
+        set_request_attr("fs_paa", time())
 
     app.before_request_funcs.setdefault(None, []).insert(0, be)
 
