@@ -63,6 +63,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.million
 	$(BIN)/python -m bench.audit
 	$(BIN)/python -m bench.web
+	$(BIN)/python -m bench.profiling
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

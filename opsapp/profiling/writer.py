@@ -261,8 +261,8 @@ def _stack(frame: FrameType | None) -> tuple[str, ...]:
     found: list[str] = []
     while frame is not None and len(found) < DEEPEST:
         code = frame.f_code
-        if code.co_name == "recorded" and code.co_filename.endswith("profiling/recorder.py"):
-            break
+        if code.co_filename.endswith(("/profiling/recorder.py", "/profiling/deep.py")):
+            break  # Further out is the server.
         found.append(f"{shown(code.co_filename)} in {code.co_qualname}")
         frame = frame.f_back
     return tuple(reversed(found))
