@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from opsapp import config
 from support import FLASK, Cli, Database, run
 
-HEAD = "0002"
+HEAD = config.head_revision()
 
 
 def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Database) -> None:
