@@ -65,6 +65,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.web
 	$(BIN)/python -m bench.shell
 	$(BIN)/python -m bench.jobs
+	$(BIN)/python -m bench.profiling
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

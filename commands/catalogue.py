@@ -53,6 +53,7 @@ class Lazy(click.Command):
 
 
 users = Lazy("users", "commands.users", "Create, find, change and delete accounts.")
+profile = Lazy("profile", "commands.profile", "See where the time goes, and profile what is slow.")
 roles = Lazy("roles", "commands.roles", "Define roles; grant and revoke them.")
 audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
 db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")

@@ -107,6 +107,7 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "do_connect", _name_connection)
+        event.listen(engine, "begin", _begin_postgresql)
 
 
 _openers: WeakKeyDictionary[sa.Dialect, Callable[[], Any]] = WeakKeyDictionary()
@@ -194,11 +195,13 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    if not connection.get_execution_options().get("writing", False):
+    options = connection.get_execution_options()
+    if not options.get("writing", False):
         connection.exec_driver_sql("BEGIN")
         return
     driver: Any = connection.connection.dbapi_connection
-    deadline = time.monotonic() + LOCK_SECONDS
+    patience = options.get("patience")
+    deadline = time.monotonic() + (LOCK_SECONDS if patience is None else patience)
     # SQLite would wait inside of C, where no signal is heard, and ever longer, so that
     # whoever comes again and again wins over who has waited.
     driver.execute("PRAGMA busy_timeout=0")
@@ -219,6 +222,12 @@ def _has_begun(driver: Any, deadline: float) -> bool:
             raise _busy() from error
         return False
     return True
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    patience = connection.get_execution_options().get("patience")
+    if patience is not None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
 
 
 def _busy() -> Busy:

@@ -205,15 +205,20 @@ class Unit(AbstractContextManager["Unit"]):
 
 
 @contextmanager
-def bookkeeping() -> Iterator[so.Session]:
-    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail.
+def bookkeeping(
+    *, bind: str | None = BOOKKEEPING, patience: float | None = None
+) -> Iterator[so.Session]:
+    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail, profiles.
 
     It has a session and connections of its own, so it neither sees nor ends the
     transaction of a request, and takes no gate; never enter it inside of a unit,
     which it would wait for. It may count failed log-ins, and may not change what
     an account is.
+
+    :param bind: the engine; None is that of requests, for who is done with it.
+    :param patience: seconds to wait for others that write; None is as long as everybody.
     """
-    own = db.engines[BOOKKEEPING].execution_options(writing=True)
+    own = db.engines[bind].execution_options(writing=True, patience=patience)
     with so.Session(own) as session, session.begin():
         yield session
 
