@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 
 from opsapp import text
+from opsapp.console.queries import Report
 from opsapp.console.values import distinct
 from opsapp.errors import NotFound
 from opsapp.extensions import db
@@ -86,7 +87,7 @@ class ConsoleMagics(Magics):
             for one in report.sent
         ]
         print(display.table(rows, total=report.count, longest=LONGEST))  # noqa: T201
-        print(f"{report.count} statements, {report.milliseconds:.1f} ms")  # noqa: T201
+        print(_summed(report))  # noqa: T201
         for hint in report.hints():
             print(f"Hint: {text.safe(hint)}")  # noqa: T201
 
@@ -101,7 +102,7 @@ class ConsoleMagics(Magics):
             rows = int(line) if line.strip().isdigit() else 15
             report = self._console.queries.current
             print(drawn(_hottest(profiler, rows)).rstrip())  # noqa: T201
-            print(f"{report.count} statements, {report.milliseconds:.1f} ms in the database")  # noqa: T201
+            print(f"{_summed(report)} in the database")  # noqa: T201
 
     @line_magic
     def echo(self, line: str) -> None:
@@ -145,6 +146,11 @@ class ConsoleMagics(Magics):
 
 def _echo(statement: str) -> None:
     sys.stderr.write(text.safe(" ".join(statement.split())) + "\n")
+
+
+def _summed(report: Report) -> str:
+    noun = "statement" if report.count == 1 else "statements"
+    return f"{report.count} {noun}, {report.milliseconds:.1f} ms"
 
 
 def _hottest(profiler: cProfile.Profile, count: int) -> list[Record]:

@@ -137,7 +137,7 @@ def _models() -> Iterator[tuple[str, type]]:
     """Every mapped class by its name; of two with one name the later gets its module's in front."""
     seen: dict[str, type] = {}
     mapped = [mapper.class_ for mapper in Model.registry.mappers]
-    for model in sorted(mapped, key=lambda one: (one.__module__ != "", one.__module__)):
+    for model in sorted(mapped, key=lambda one: one.__module__):
         name = model.__name__
         if name in seen:
             name = f"{model.__module__.replace('.', '_')}_{name}"
@@ -146,13 +146,14 @@ def _models() -> Iterator[tuple[str, type]]:
 
 
 def described(value: Any) -> str:
-    """The first line of what ``value`` says of itself."""
+    """The first sentence of what ``value`` says of itself."""
     if isinstance(value, type):
         own = value.__dict__.get("__doc__") or f"table {getattr(value, '__tablename__', '')}"
     else:
         own = inspect.getdoc(value) if callable(value) or inspect.ismodule(value) else None
         own = own or type(value).__name__
-    return str(own).strip().split("\n")[0].strip()
+    first = " ".join(str(own).strip().split("\n\n")[0].split())
+    return first.partition(". ")[0].removesuffix(".")
 
 
 def _add_from_application(app: Flask, found: Catalogue) -> None:

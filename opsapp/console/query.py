@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as Late
 from contextlib import closing, contextmanager, suppress
 from time import monotonic
@@ -146,25 +146,28 @@ class _Watch:
         self.seconds = seconds
         self.stop = stop
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="query")
+        self.running: Future[Any] | None = None
 
     def call(self, work: Callable[[], Answer]) -> Answer:
         """What ``work`` returns, if it does so in time."""
-        running = self.worker.submit(work)
+        self.running = self.worker.submit(work)
         try:
-            return running.result(timeout=max(0.0, self.deadline - monotonic()))
+            answer: Answer = self.running.result(timeout=max(0.0, self.deadline - monotonic()))
         except Late as error:
-            if running.done():
+            if self.running.done():
                 raise
             raise TimedOut(
                 f"the statement took longer than {self.seconds:g} seconds",
                 hint="--timeout 5m gives it more",
             ) from error
-        finally:
-            if not running.done():
-                self.stop()
+        return answer
 
     def close(self) -> None:
-        """Wait for the thread, which was told to stop if it was not done."""
+        """Stop what is still running, and wait for that."""
+        while self.running is not None and not self.running.done():
+            self.stop()
+            # Said too early it is not heard: a statement that has not begun cannot be stopped.
+            wait([self.running], timeout=0.1)
         self.worker.shutdown()
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import threading
+from contextlib import closing
+from time import monotonic
 
 import pytest
 
+from opsapp.console import query
+from opsapp.errors import TimedOut
 from processes import ended, start, until
 from support import FLASK, Cli, Database, run
 
@@ -161,6 +166,21 @@ def test_query_ends_at_ctrl_c(database: Database, ada: str) -> None:
     found = ended(process)
     assert (found.exit_code, found.stdout) == (130, "")
     assert found.stderr == "Stopped by SIGINT: nothing was changed.\n"
+
+
+def test_stop_that_comes_before_the_statement_is_said_again() -> None:
+    begun = threading.Event()
+    told: list[bool] = []
+
+    def stop() -> None:
+        told.append(begun.is_set())
+        if len(told) == 2:  # The driver has not heard the first one.
+            begun.set()
+
+    watch = query._Watch(monotonic() + 0.01, 0.01, stop)
+    with pytest.raises(TimedOut), closing(watch):
+        watch.call(begun.wait)
+    assert told == [False, False]
 
 
 def test_query_is_on_record_before_it_runs(cli: Cli, database: Database, ada: str) -> None:
