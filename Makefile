@@ -63,7 +63,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.million
 	$(BIN)/python -m bench.audit
 	$(BIN)/python -m bench.web
+	$(BIN)/python -m bench.shell
 	$(BIN)/python -m bench.jobs
+	$(BIN)/python -m bench.profiling
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

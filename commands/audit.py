@@ -167,3 +167,39 @@ def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
     kept = verification.checkpoints(checkpoint)
     approve("Declare the events after the last one here as lost?", severe=True)
     return verification.rebase(kept, unit=unit)
+
+
+@cli.command("sessions")
+@page_options
+@answers("id", "opened_at", "actor", "by", "mode", "state", "inputs", "ended", "reason")
+def sessions_cmd(limit: int, everything: bool) -> list[Record]:
+    """List the sessions of flask shell and flask query.
+
+    A session is open, closed, or lost: killed, or cut off from the database.
+
+    \b
+    Example:
+      flask audit sessions --limit 20
+    """
+    from opsapp.console import sessions
+
+    return sessions.listing(None if everything else limit)
+
+
+@cli.command("session")
+@click.argument("id")
+@answers()
+def session_cmd(id: str) -> Record:
+    """Show a session with every input of its transcript.
+
+    Exits 6 if the transcript is not the one that the audit knows.
+
+    \b
+    Example:
+      flask audit session 3f2a91c4
+    """
+    from opsapp.console import sessions
+
+    found = sessions.get(id)
+    findings(found["transcript"].startswith("edited"))
+    return found

@@ -53,11 +53,14 @@ class Lazy(click.Command):
 
 
 users = Lazy("users", "commands.users", "Create, find, change and delete accounts.")
+profile = Lazy("profile", "commands.profile", "See where the time goes, and profile what is slow.")
 roles = Lazy("roles", "commands.roles", "Define roles; grant and revoke them.")
 audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
 db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")
 jobs = Lazy("jobs", "commands.jobs", "Run cron's jobs: never two at once, with a history.")
 mail = Lazy("mail", "commands.mail", "See the mail that waits, and send it.")
+shell = Lazy("shell", "commands.shell", "Start a Python console with the application.")
+query = Lazy("query", "commands.query", "Run one SQL statement that reads.")
 doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
 completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")
 init_db = Lazy("init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db")

@@ -31,13 +31,16 @@ WORKS = "opsapp.works"
 CHANGES = "opsapp.changes"
 
 
-def answers(*columns: str, app: bool = True, live: str | None = None) -> Callable[[Body], Body]:
+def answers(
+    *columns: str, app: bool = True, live: str | None = None, web: bool = False
+) -> Callable[[Body], Body]:
     """A command that reads: its function returns rows, one record, or a line.
 
     :param columns: the fields of the table and of plain; the others show them all.
     :param app: False where the function loads the application itself.
     :param live: the flag with which rows come until somebody stops it; each is then
         shown as it comes, so a table is not possible and plain stands in for it.
+    :param web: the application with its web floor, for what sends requests.
     """
 
     def decorate(body: Body) -> Body:
@@ -48,7 +51,7 @@ def answers(*columns: str, app: bool = True, live: str | None = None) -> Callabl
             if live and given[live]:
                 chosen = output.live_format(chosen)
             name_connection()
-            with application() if app else nullcontext():
+            with application(web=web) if app else nullcontext():
                 _write(body(**given), chosen, fields, columns)
             _exit_with_findings()
 

@@ -10,6 +10,7 @@ import traceback
 from secrets import token_hex
 
 from opsapp import clock, config
+from opsapp.settings import SETTINGS
 
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 
@@ -38,7 +39,7 @@ def write(error: Exception) -> tuple[str, str | None]:
 
 def redacted(message: str) -> str:
     """``message`` without the secrets of the configuration and the passwords of URLs."""
-    for setting in config.SETTINGS:
+    for setting in SETTINGS:
         value = os.environ.get(setting.name) if setting.secret else None
         if value and len(value) >= 8:
             message = message.replace(value, "•••")

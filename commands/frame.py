@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,8 @@ import click
 
 from opsapp import text
 from opsapp.errors import DONE, NotReady, OpsError, OutputFailed, Refused
+
+from .recording import record
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -241,8 +243,8 @@ def leave_stdout() -> None:
 
 
 @contextmanager
-def application() -> Iterator[None]:
-    """The app that `flask` was told about, without its web floor, with a context.
+def application(*, web: bool = False) -> Iterator[None]:
+    """The app that `flask` was told about, without its web floor unless asked, with a context.
 
     When the work is done and printed, its mail is sent, and who listens is told.
     """
@@ -255,13 +257,13 @@ def application() -> Iterator[None]:
     ctx = click.get_current_context()
     info = ctx.ensure_object(ScriptInfo)
     try:
-        with without_web():
+        with nullcontext() if web else without_web():
             app = info.load_app()
     except NoAppException as error:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
     _listen_to_log()
     with app.app_context():
-        code = 1
+        code, recorded = 1, record(app, ctx)
         try:
             yield
             code = ctx.meta.get("opsapp.findings") or DONE
@@ -273,6 +275,7 @@ def application() -> Iterator[None]:
             _tell(app, ctx, code, time.perf_counter() - started)
             # At exit nobody would close the connection, and SQLite's WAL would stay behind.
             db.session.remove()
+            recorded(code)
             for engine in db.engines.values():
                 engine.dispose()
 

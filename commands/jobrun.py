@@ -15,23 +15,13 @@ from opsapp.errors import Invalid, OutputFailed
 
 from .contract import name_connection
 from .frame import OpsCommand, application, say
-from .options import DURATION, JOB, SINCE
+from .options import DURATION, JOB, PROGRAM, SINCE
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor
     from opsapp.jobs.orders import Order
     from opsapp.jobs.output import Spool
     from opsapp.jobs.running import Outcome
-
-
-class Words(click.ParamType[str]):
-    """The words of a program's command line, which are its own affair."""
-
-    name = "word"
-    takes_anything = True
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value)
 
 
 class OnBusy(click.ParamType[str]):
@@ -64,14 +54,14 @@ class OnBusy(click.ParamType[str]):
 @click.option(
     "--env",
     multiple=True,
-    type=Words(),
+    type=PROGRAM,
     metavar="NAME=VALUE",
     help="Set a variable; repeat for more.",
 )
 @click.option("-q", "--quiet", is_flag=True, default=None, help="Print nothing, unless it fails.")
 @click.option("--slot", type=SINCE, hidden=True)
 @click.option("--file", type=click.Path(path_type=Path), hidden=True)
-@click.argument("command", type=Words(), nargs=-1, metavar="[-- COMMAND…]")
+@click.argument("command", type=PROGRAM, nargs=-1, metavar="[-- COMMAND…]")
 def run_cmd(
     name: str,
     command: tuple[str, ...],

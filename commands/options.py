@@ -88,10 +88,21 @@ class Name(click.ParamType[str]):
         return [CompletionItem(name) for name in names(self.name, incomplete)]
 
 
+class Program(click.ParamType[str]):
+    """A program or its words: what it holds is its own affair, control characters included."""
+
+    name = "text"
+    takes_anything = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+
 USER = Name("user")
 ROLE = Name("role")
 PERMISSION = Name("permission")
 JOB = Name("job")
+PROGRAM = Program()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)

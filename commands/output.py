@@ -37,6 +37,19 @@ def chosen_format(given: str | None) -> str:
     return chosen
 
 
+def is_for_programs() -> bool:
+    """Whether the running command answers with every field as it is: JSON, CSV, or ``--fields``."""
+    params = click.get_current_context().params
+    chosen = chosen_format(params.get("format"))
+    return params.get("fields") is not None or chosen in ("json", "jsonl", "csv")
+
+
+def width_of_table() -> int | None:
+    """How many columns the terminal has that the answer is a table on; None if it is none."""
+    is_table = chosen_format(click.get_current_context().params.get("format")) == "table"
+    return tables.width() if is_table and tables.is_terminal() else None
+
+
 def live_format(chosen: str) -> str:
     """The format for rows that come one by one and for ever; each is shown at once.
 

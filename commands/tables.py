@@ -28,6 +28,11 @@ def is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
+def width() -> int:
+    """How many characters a line has."""
+    return int(_console().width)
+
+
 def of_rows(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
     """The rows as tables, one after the other where there are many.
 
@@ -41,6 +46,13 @@ def of_rows(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
         chunk = list(islice(iterator, CHUNK))
         if not chunk:
             return
+
+
+def drawn(found: Record | Sequence[Record]) -> str:
+    """A record or rows as the table that this screen has room for."""
+    if isinstance(found, Mapping):
+        return of_record(found)
+    return _fitting(found, list(found[0]) if found else [])
 
 
 def of_record(record: Record, columns: Sequence[str] = ()) -> str:
@@ -68,10 +80,9 @@ def human(value: Any) -> str:
 
 def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
     """The rows as a table, or one below the other where the words would not fit beside."""
-    room = _console().width
     measured = [_measured(name, rows) for name in columns]
-    if sum(column.least + GAP for column in measured) - GAP <= room or not is_terminal():
-        return _laid_out(_table(rows, columns, room))
+    if sum(column.least + GAP for column in measured) - GAP <= width() or not is_terminal():
+        return _laid_out(_table(rows, columns, width()))
     return "\n".join(_laid_out(_record_table(row, columns)) for row in rows)
 
 
@@ -181,7 +192,7 @@ def _record_table(record: Record, columns: Sequence[str]) -> Any:
             below += [
                 Text(""),
                 Text(safe(name), style="bold"),
-                Padding(_table(value, list(value[0]), _console().width - 2), (0, 0, 0, 2)),
+                Padding(_table(value, list(value[0]), width() - 2), (0, 0, 0, 2)),
             ]
         else:
             table.add_row(Text(safe(name)), _text(value))

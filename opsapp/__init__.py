@@ -35,7 +35,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     """
     from flask import Flask
 
-    from . import config, engine, guard, notices
+    from . import config, engine, guard, notices, profiling
     from . import models as models  # the tables join the metadata
     from .extensions import db
 
@@ -62,4 +62,6 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
         from . import web
 
         web.init_app(app)
+    # Last, so that it stands around everything else.
+    profiling.init_app(app)
     return app

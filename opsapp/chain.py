@@ -52,6 +52,16 @@ def signature(key: bytes, line: str) -> str:
     return _mac(key, "opsapp-checkpoint-v1", line, "")
 
 
+def transcript_link(key: bytes, previous: str, line: str) -> str:
+    """What ties a line of a session's transcript to the one before it, 64 hexadecimal digits."""
+    return _mac(key, "opsapp-transcript-v1", previous, line)
+
+
+def statement(key: bytes, sql: str) -> str:
+    """A keyed fingerprint of an SQL statement, which may name somebody; 64 hexadecimal digits."""
+    return _mac(key, "opsapp-statement-v1", sql, "")
+
+
 def _mac(key: bytes, purpose: str, first: str, second: str) -> str:
     message = f"{purpose}\0{first}\0{second}".encode()
     return hmac.digest(key, message, "sha256").hex()

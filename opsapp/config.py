@@ -1,6 +1,6 @@
-"""Settings and their meaning: the environment over ``.env`` over the defaults.
+"""What the settings mean: the environment over ``.env`` over the defaults.
 
-Every setting is one entry of :data:`SETTINGS`; ``flask doctor`` lists them.
+Every setting is one entry of :data:`opsapp.settings.SETTINGS`; ``flask doctor`` lists them.
 Secrets are made in the instance folder in development, and must come from
 outside, strong, anywhere else.
 """
@@ -11,7 +11,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -22,124 +21,6 @@ DEVELOPMENT = "development"
 PRODUCTION = "production"
 SHORTEST_SECRET = 32
 """Bytes; OWASP ASVS asks for 128 bits of entropy, which 32 random characters hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One environment variable: its name, its meaning, and its default in words."""
-
-    name: str
-    meaning: str
-    default: str
-    secret: bool = False
-
-
-SETTINGS = (
-    Setting(
-        "OPSAPP_ENV",
-        "The environment's name. Anything but development asks for real secrets;"
-        " production also asks to type the name before severe changes.",
-        DEVELOPMENT,
-    ),
-    Setting(
-        "OPSAPP_DATABASE_URL",
-        "The database: sqlite:///FILE or postgresql://USER@HOST/NAME."
-        " DATABASE_URL is read where it is not set.",
-        "opsapp.sqlite in the instance folder",
-        secret=True,
-    ),
-    Setting(
-        "OPSAPP_STATEMENT_TIMEOUT",
-        "Seconds after which PostgreSQL gives up a statement; 0 is never.",
-        "30",
-    ),
-    Setting(
-        "OPSAPP_INSTANCE",
-        "The folder for the SQLite file, generated secrets and error logs.",
-        "instance/ of the checkout, or the user's state folder when installed",
-    ),
-    Setting("OPSAPP_FORMAT", "The output format when --format is not given.", "table or plain"),
-    Setting("OPSAPP_ACTOR", "Who is behind a shared account; added to the audit.", "nobody"),
-    Setting(
-        "OPSAPP_NAME", "What the application is called on its pages and in its mail.", "opsapp"
-    ),
-    Setting(
-        "OPSAPP_URL",
-        "Where people reach the application, such as https://ops.example.com: the links in mail,"
-        " and the only host name it answers to. Needed to serve outside development.",
-        "whatever the browser asks for",
-    ),
-    Setting(
-        "OPSAPP_PROXIES",
-        "How many reverse proxies stand in front and set X-Forwarded-For.",
-        "0",
-    ),
-    Setting("OPSAPP_REGISTRATION", "on lets strangers make accounts for themselves.", "off"),
-    Setting(
-        "OPSAPP_TWO_FACTOR",
-        "Who must use two factors: optional (nobody must), admins (whoever can change accounts,"
-        " roles or grants), or everybody.",
-        "optional",
-    ),
-    Setting("OPSAPP_SESSION_HOURS", "After so many hours a browser has to sign in again.", "12"),
-    Setting("OPSAPP_NOTICES", "off sends no mail about new accounts and granted roles.", "on"),
-    Setting(
-        "MAIL_SERVER",
-        "The SMTP server. Without one development writes mail into the instance folder,"
-        " and elsewhere it waits.",
-        "none",
-    ),
-    Setting("MAIL_PORT", "The port of the SMTP server.", "25"),
-    Setting("MAIL_USE_TLS", "on begins TLS with STARTTLS, and checks the certificate.", "off"),
-    Setting("MAIL_USE_SSL", "on speaks TLS from the first byte, often on port 465.", "off"),
-    Setting("MAIL_USERNAME", "Signs in to the SMTP server.", "nobody"),
-    Setting(
-        "MAIL_PASSWORD",
-        "Its password. MAIL_PASSWORD_FILE names a file that holds it.",
-        "none",
-        secret=True,
-    ),
-    Setting("MAIL_DEFAULT_SENDER", "Whom mail is from.", "no-reply@ the host of OPSAPP_URL"),
-    Setting(
-        "OPSAPP_JOBS",
-        "The schedule of flask jobs.",
-        "jobs.toml of the instance folder, else the one that ships",
-    ),
-    Setting(
-        "OPSAPP_JOBS_NOTIFY",
-        "Who is told when a job fails and recovers: addresses, and URLs in the manner of"
-        " healthchecks; {job} in a URL becomes the job's name.",
-        "nobody",
-        secret=True,
-    ),
-    Setting("OPSAPP_JOBS_NOTIFY_AFTER", "So many failures in a row are told.", "1"),
-    Setting(
-        "RATELIMIT_STORAGE_URI",
-        "Where the rate limits are counted: redis://HOST for several hosts to share them.",
-        "memory://, in each process",
-        secret=True,
-    ),
-    Setting(
-        "SECRET_KEY",
-        "Signs sessions and tokens. SECRET_KEY_FILE names a file that holds it.",
-        "generated in development",
-        secret=True,
-    ),
-    Setting(
-        "SECURITY_PASSWORD_SALT",
-        "The pepper of every password hash; without it no password verifies."
-        " SECURITY_PASSWORD_SALT_FILE names a file that holds it.",
-        "generated in development",
-        secret=True,
-    ),
-    Setting(
-        "OPSAPP_AUDIT_KEY",
-        "Keys the audit's hash chain; keep it out of the database and its backups."
-        " OPSAPP_AUDIT_KEY_FILE names a file that holds it.",
-        "generated in development",
-        secret=True,
-    ),
-)
 
 _SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
 
@@ -169,6 +50,11 @@ def database_url(environ: Mapping[str, str] = os.environ) -> str:
     url = environ.get("OPSAPP_DATABASE_URL") or environ.get("DATABASE_URL")
     if not url:
         return "sqlite:///" + quote(str(instance_folder(environ) / "opsapp.sqlite"))
+    return modern_url(url)
+
+
+def modern_url(url: str) -> str:
+    """The URL with a scheme that SQLAlchemy knows."""
     for prefix in ("postgres://", "postgresql://"):
         if url.startswith(prefix):
             return "postgresql+psycopg://" + url.removeprefix(prefix)
@@ -292,6 +178,9 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
         "OPSAPP_TWO_FACTOR": _choice("OPSAPP_TWO_FACTOR", TWO_FACTOR, environ),
         "OPSAPP_SESSION_HOURS": _number("OPSAPP_SESSION_HOURS", 12, environ),
         "OPSAPP_NOTICES": _switch("OPSAPP_NOTICES", True, environ),
+        "OPSAPP_PROFILING": _switch("OPSAPP_PROFILING", True, environ),
+        "OPSAPP_METRICS": _switch("OPSAPP_METRICS", False, environ),
+        "OPSAPP_REPEATS_ALLOWED": environ.get("OPSAPP_REPEATS_ALLOWED") or "",
         "RATELIMIT_STORAGE_URI": environ.get("RATELIMIT_STORAGE_URI") or "memory://",
         "SQLALCHEMY_DATABASE_URI": database_url(environ),
         # Only argon2: Flask-Security's own list ends in plain text.

@@ -12,11 +12,13 @@ import os
 import random
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -30,12 +32,17 @@ from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 BOOKKEEPING = "bookkeeping"
 """The bind with connections of its own: a request that holds one of the others, and needs
 a second for a moment, must not wait for what other requests hold in the same situation."""
+SANDBOX = "sandbox"
+"""The execution option of an engine whose work is thrown away in the end."""
 LOCK_SECONDS = 5
 IDLE_SECONDS = 60
 TURN_SECONDS = (0.001, 0.005)
 
 application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
 """What ``pg_stat_activity`` shows: the command and the actor."""
+
+opening: ContextVar[bool] = ContextVar("opening", default=False)
+"""Whether it is us who opens a SQLite file right now; the console's witness asks."""
 
 
 _SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
@@ -100,6 +107,33 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "do_connect", _name_connection)
+        event.listen(engine, "begin", _begin_postgresql)
+
+
+_openers: WeakKeyDictionary[sa.Dialect, Callable[[], Any]] = WeakKeyDictionary()
+
+
+def redirect(engine: sa.Engine, opener: Callable[[], Any]) -> Callable[[], None]:
+    """Let ``opener`` make the connections of ``engine`` from now on; the way back is returned.
+
+    Those that are open and in nobody's hands are closed, there and on the way back.
+    """
+    # SQLAlchemy asks its listeners in the order they came, so those above ask here first.
+    _openers[engine.dialect] = opener
+    event.listen(engine, "do_connect", _redirected)
+    engine.dispose()
+
+    def back() -> None:
+        del _openers[engine.dialect]
+        event.remove(engine, "do_connect", _redirected)
+        engine.dispose()
+
+    return back
+
+
+def _redirected(dialect: sa.Dialect, *_connecting: Any) -> Any:
+    opener = _openers.get(dialect)
+    return opener() if opener else None
 
 
 def sqlite_file(engine: sa.Engine) -> str:
@@ -123,13 +157,24 @@ def create_sqlite(path: str) -> None:
 
 
 def _open_sqlite(
-    _dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
+    dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
 ) -> sqlite3.Connection:
-    # mode=rw: reading a database that was never initialised must not create a file.
-    path = Path(_args[0] if _args else params["database"])
+    found: sqlite3.Connection | None = _redirected(dialect)
+    if found is not None:
+        return found
+    return open_sqlite(Path(_args[0] if _args else params["database"]))
+
+
+def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
+    """The driver's connection to a SQLite file that is there.
+
+    :param mode: ``rw`` or ``ro``; never the mode that makes a file by reading it.
+    :raises NotReady: there is no such file, or it cannot be opened.
+    """
+    ours = opening.set(True)
     try:
         return sqlite3.connect(
-            f"file:{quote(str(path))}?mode=rw",
+            f"file:{quote(str(path))}?mode={mode}",
             uri=True,
             timeout=LOCK_SECONDS,
             isolation_level=None,
@@ -140,6 +185,8 @@ def _open_sqlite(
             message = f"there is no database file {path}"
             raise NotReady(message, hint="flask db init") from error
         raise NotReady(f"the database file {path} cannot be opened: {error}") from error
+    finally:
+        opening.reset(ours)
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
@@ -148,11 +195,13 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    if not connection.get_execution_options().get("writing", False):
+    options = connection.get_execution_options()
+    if not options.get("writing", False):
         connection.exec_driver_sql("BEGIN")
         return
     driver: Any = connection.connection.dbapi_connection
-    deadline = time.monotonic() + LOCK_SECONDS
+    patience = options.get("patience")
+    deadline = time.monotonic() + (LOCK_SECONDS if patience is None else patience)
     # SQLite would wait inside of C, where no signal is heard, and ever longer, so that
     # whoever comes again and again wins over who has waited.
     driver.execute("PRAGMA busy_timeout=0")
@@ -175,6 +224,12 @@ def _has_begun(driver: Any, deadline: float) -> bool:
     return True
 
 
+def _begin_postgresql(connection: sa.Connection) -> None:
+    patience = connection.get_execution_options().get("patience")
+    if patience is not None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
+
+
 def _busy() -> Busy:
     return Busy(
         f"another process has been writing to the database for {LOCK_SECONDS} seconds",
@@ -182,9 +237,12 @@ def _busy() -> Busy:
     )
 
 
-def _name_connection(_dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> None:
+def _name_connection(dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> Any:
+    if dialect in _openers:
+        return _redirected(dialect)
     # PostgreSQL cuts names at 63 bytes; the end of a label says less than its start.
     params["application_name"] = application_name.get()[:63]
+    return None
 
 
 def explained(error: SQLAlchemyError) -> OpsError | None:

@@ -110,14 +110,15 @@ def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> 
     return Head(*rows[0]) if rows else None
 
 
-def take_gate(session: so.Session) -> Head:
+def take_gate(session: so.Session, *, lock: bool = True) -> Head:
     """Lock the audit's head row and return it: from here on this transaction is alone.
 
+    :param lock: False only looks, for what is never going to be committed.
     :raises NotReady: the database was not initialised, its schema is not this code's,
         or the audit key is not the one its chain was begun with.
     :raises Refused: the database is stamped with another environment's name.
     """
-    head = read_head(session, lock=True)
+    head = read_head(session, lock=lock)
     if head is None:
         raise NotReady("the audit has no head: somebody removed it", hint="flask audit verify")
     _refuse_other_revision(session)

@@ -1,4 +1,4 @@
-"""What the application announces, always after the commit.
+"""What the application announces, always after the commit; ``shell_names`` alone asks.
 
 The sender is the Flask application. Every signal is sent with ``actor`` (an
 :class:`~opsapp.actors.Actor`) and, where something was changed, ``correlation``
@@ -77,6 +77,11 @@ command_finished = _signals.signal(
     "command-finished",
     doc="A command of ours that loaded the application has ended. ``command`` (its words),"
     " ``exit_code``, ``seconds``, ``changed`` (whether it committed a change).",
+)
+shell_names = _signals.signal(
+    "shell-names",
+    doc="`flask shell` gathers its names. Return a dictionary: a name's value, or a pair of the"
+    " value and a line that says what it is. Sent without actor, before anything runs.",
 )
 
 

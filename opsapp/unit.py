@@ -4,7 +4,9 @@ The order never differs: take the gate (lock the audit's head row, as the first
 statement) → change → check the invariants → append the audit events → commit →
 send the signals. Whoever is inside is alone, so what was checked is still true
 at the commit; an event and its change are one transaction, so neither exists
-without the other; a dry run is the same with a rollback at the end.
+without the other; a dry run is the same with a rollback at the end. In a
+console's sandbox nothing is ever committed, so nobody is kept waiting at the
+gate, no event is written, and nothing is announced.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
+import sqlalchemy as sa
 from blinker import NamedSignal
 from sqlalchemy import exc
 from sqlalchemy import orm as so
 
 from . import clock, invariants, ledger, signals, text
 from .actors import Actor
-from .engine import BOOKKEEPING, explained
+from .engine import BOOKKEEPING, SANDBOX, explained
 from .errors import Busy, NotReady, OpsError, TimedOut
 from .extensions import db, this_app
 from .ledger import Recorded, Values
@@ -40,6 +43,8 @@ class Unit(AbstractContextManager["Unit"]):
     :param powers: what the account behind it may do; None, as for the operating
         system's user, is everything. The services ask inside of the gate.
     :param correlation: the id of the request it belongs to; None makes a new one.
+    :param adopt: take over what the session has not saved yet, instead of refusing it.
+        What it flushes first is no unit's work, so the guarded tables are closed to it.
     :raises Invalid: the reason has hostile characters.
     """
 
@@ -52,6 +57,7 @@ class Unit(AbstractContextManager["Unit"]):
         dry_run: bool = False,
         powers: Powers | None = None,
         correlation: str | None = None,
+        adopt: bool = False,
     ) -> None:
         self.actor = actor
         self.door = door
@@ -59,6 +65,7 @@ class Unit(AbstractContextManager["Unit"]):
         self.dry_run = dry_run
         self.powers = powers
         self.correlation = correlation or str(uuid4())
+        self.adopt = adopt
         self.recorded: list[Recorded] = []
         self.committed = False
         self.seq: int | None = None
@@ -115,28 +122,41 @@ class Unit(AbstractContextManager["Unit"]):
         finally:
             # After a commit this ends nothing; after anything else it undoes all.
             self.session.rollback()
-        if self.committed:
+            self.session.autoflush = self._autoflush
+        if self.committed and not self._is_trial:
             self._send()
 
     def _open(self) -> None:
         session = self.session
-        if session.new or session.dirty or session.deleted:
-            raise RuntimeError("the session has unsaved changes; enter the unit before making them")
-        session.rollback()  # What was read before the gate may be out of date.
+        if not self.adopt:
+            if session.new or session.dirty or session.deleted:
+                raise RuntimeError("the session has unsaved changes; enter the unit before that")
+            session.rollback()  # What was read before the gate may be out of date.
         self.recorded, self.committed, self._announcements = [], False, []
+        # Services count on it that a query sees what they have just changed.
+        self._autoflush, session.autoflush = session.autoflush, True
         try:
-            session.connection(execution_options={"writing": True})
-            self._head = ledger.take_gate(session)
+            connection = self._writing_connection()
+            self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
+            self._head = ledger.take_gate(session, lock=not self._is_trial)
             self._had_administrator = invariants.has_administrator(session)
         except BaseException:
             session.rollback()
+            session.autoflush = self._autoflush
             raise
+
+    def _writing_connection(self) -> sa.Connection:
+        if not self.adopt:
+            return self.session.connection(execution_options={"writing": True})
+        self.session.flush()
+        return self.session.connection().execution_options(writing=True)
 
     def _close(self) -> None:
         self.session.flush()
         if self.recorded:
             invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
-            self._append()
+            if not self._is_trial:
+                self._append()
             if not self.dry_run:
                 self._commit()
 
@@ -173,7 +193,7 @@ class Unit(AbstractContextManager["Unit"]):
                 ) from error
             raise
         self.committed = True
-        self.seq = self._head.seq
+        self.seq = None if self._is_trial else self._head.seq
 
     def _send(self) -> None:
         app = this_app()
@@ -185,15 +205,20 @@ class Unit(AbstractContextManager["Unit"]):
 
 
 @contextmanager
-def bookkeeping() -> Iterator[so.Session]:
-    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail.
+def bookkeeping(
+    *, bind: str | None = BOOKKEEPING, patience: float | None = None
+) -> Iterator[so.Session]:
+    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail, profiles.
 
     It has a session and connections of its own, so it neither sees nor ends the
     transaction of a request, and takes no gate; never enter it inside of a unit,
     which it would wait for. It may count failed log-ins, and may not change what
     an account is.
+
+    :param bind: the engine; None is that of requests, for who is done with it.
+    :param patience: seconds to wait for others that write; None is as long as everybody.
     """
-    own = db.engines[BOOKKEEPING].execution_options(writing=True)
+    own = db.engines[bind].execution_options(writing=True, patience=patience)
     with so.Session(own) as session, session.begin():
         yield session
 

@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 import opsapp
 from opsapp import config
+from opsapp.settings import SETTINGS
 from postgres import start_postgres
 from support import Cli, Database, close_connections, in_process
 from templates import ADA, BOB, Commands, Templates
@@ -120,7 +121,7 @@ def cli(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_of_the_developer() -> Iterator[None]:
-    names = {setting.name for setting in config.SETTINGS}
+    names = {setting.name for setting in SETTINGS}
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.removesuffix("_FILE") in names:

@@ -227,5 +227,5 @@ def test_help_has_a_line_and_an_example(path: str) -> None:
 def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
     known = (CHANGES, ANSWERS, WORKS)
     unknown = {path for path, command in commands() if kind(command) not in known}
-    # What a job prints is its own, and a crontab is a format already.
-    assert unknown == {"completion", "jobs install", "jobs run", "jobs serve"}
+    # What a job prints is its own, a crontab is a format, and a shell answers as Python does.
+    assert unknown == {"completion", "jobs install", "jobs run", "jobs serve", "shell"}

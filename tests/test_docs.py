@@ -8,8 +8,9 @@ from importlib.metadata import entry_points
 import click
 import pytest
 
-from opsapp import config, errors, schedule
+from opsapp import errors, schedule
 from opsapp.services import jobs
+from opsapp.settings import SETTINGS
 from support import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -27,7 +28,7 @@ def test_readme_repeats_the_exit_codes() -> None:
     assert set(told) - set(drawn) == {"0", "6"}
 
 
-@pytest.mark.parametrize("group", ["db", "users", "roles", "audit", "jobs", "mail"])
+@pytest.mark.parametrize("group", ["db", "users", "roles", "audit", "jobs", "mail", "profile"])
 def test_readme_names_every_command_of_a_group(group: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith(f"| `flask {group}`"))
     command = next(e for e in entry_points(group="flask.commands") if e.name == group).load().target
@@ -37,8 +38,10 @@ def test_readme_names_every_command_of_a_group(group: str) -> None:
 
 def test_audit_page_names_every_action() -> None:
     written = set()
-    for path in sorted(ROOT.glob("opsapp/services/*.py")):
-        for found in re.findall(r'"((?:user|role|database|audit|job):\w+:\w+)"', path.read_text()):
+    for path in [*ROOT.glob("opsapp/services/*.py"), *ROOT.glob("opsapp/console/*.py")]:
+        for found in re.findall(
+            r'"((?:user|role|database|audit|job|console):\w+:\w+)"', path.read_text()
+        ):
             written.add(found)
     assert [action for action in sorted(written) if f"`{action}`" not in AUDIT] == []
     assert len(written) > 10
@@ -60,10 +63,18 @@ def test_example_of_the_jobs_page_is_a_schedule() -> None:
 
 
 def test_every_setting_has_a_meaning() -> None:
-    assert [s.name for s in config.SETTINGS if not s.meaning.endswith(".")] == []
+    assert [s.name for s in SETTINGS if not s.meaning.endswith(".")] == []
 
 
 def test_documents_link_to_files_that_are_there() -> None:
     for page in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert link.startswith("https://") or (page.parent / link).exists(), (page, link)
+
+
+def test_shell_page_names_every_magic() -> None:
+    source = (ROOT / "commands" / "console" / "magics.py").read_text()
+    magics = re.findall(r"@(?:line|cell|line_cell)_magic\n    def (\w+)\(", source)
+    page = (ROOT / "docs" / "shell.md").read_text()
+    assert [name for name in magics if f"%{name}" not in page] == []
+    assert len(magics) == 8

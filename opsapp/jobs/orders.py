@@ -17,6 +17,7 @@ from ..extensions import db, this_app
 from ..redaction import redacted_words, secret_values
 from ..schedule import Job, Options
 from ..services.jobs import Start
+from ..settings import SETTINGS
 from .process import MARK
 
 
@@ -79,6 +80,6 @@ def order_of(job: Job, *, actor: Actor, slot: datetime | None, environ: Mapping[
 def secrets_in(variables: Mapping[str, str]) -> tuple[str, ...]:
     """What must not be written down: our secret settings, and variables with telling names."""
     settings = this_app().config
-    names = [one.name for one in config.SETTINGS if one.secret]
+    names = [one.name for one in SETTINGS if one.secret]
     known = [settings.get(name) for name in names]
     return secret_values(variables, [*known, db.engine.url.password])

@@ -1,8 +1,9 @@
-"""The nouns: accounts, roles and grants, what lets people in, mail, jobs, the audit."""
+"""The nouns: accounts, roles and grants, what lets people in, mail, jobs, the audit, profiles."""
 
 from .audit import AuditEvent, AuditHead, PersonalValue
 from .jobs import JobOutput, JobRun
 from .mail import MailMessage
+from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
 from .roles import ADMIN, Grant, Role
 from .sessions import ApiToken, Login, UserSession
 from .users import User
@@ -18,6 +19,10 @@ __all__ = [
     "Login",
     "MailMessage",
     "PersonalValue",
+    "ProfileSave",
+    "ProfileSeries",
+    "ProfileTrace",
+    "ProfileWindow",
     "Role",
     "User",
     "UserSession",

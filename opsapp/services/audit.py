@@ -37,7 +37,8 @@ class Filter:
     action: str | None = None
     """``user:role:grant``, or its beginning: ``user:role``, ``user``."""
     subject: str | None = None
-    """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``database``."""
+    """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``session:ID``,
+    ``database``."""
     correlation: str | None = None
 
     def criteria(self) -> list[sa.ColumnElement[bool]]:
@@ -68,6 +69,8 @@ def _about(subject: str) -> sa.ColumnElement[bool]:
     if kind == "role" and name:
         return AuditEvent.subject.in_(_roles_called(name))
     if subject in ("users", "database", "audit"):
+        return AuditEvent.subject == subject
+    if kind == "session" and name:
         return AuditEvent.subject == subject
     reference = name if kind == "user" and name else subject
     user = find_user(reference)

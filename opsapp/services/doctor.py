@@ -20,6 +20,7 @@ from ..extensions import db
 from ..ledger import other_revision, read_head, refuse_other_owner
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
+from ..settings import SETTINGS, Setting
 from . import database, jobhealth, mail, verification
 
 SLOW_MILLISECONDS = 100
@@ -49,11 +50,11 @@ def settings() -> list[dict[str, Any]]:
             "default": one.default,
             "meaning": one.meaning,
         }
-        for one in config.SETTINGS
+        for one in SETTINGS
     ]
 
 
-def _shown(one: config.Setting) -> str | None:
+def _shown(one: Setting) -> str | None:
     value = os.environ.get(one.name)
     return HIDDEN if value and one.secret else value
 
@@ -66,7 +67,7 @@ def _source(name: str) -> str:
 
 def check_settings() -> Iterator[Finding]:
     """What can be said without an application: the secrets, and the files' modes."""
-    for one in config.SETTINGS:
+    for one in SETTINGS:
         if one.name.startswith(("SECRET", "SECURITY")) or one.name == "OPSAPP_AUDIT_KEY":
             yield _check_secret(one.name)
     yield _tried("setting OPSAPP_URL", _check_url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import account, api, auth, context, errors, headers, health, limits
+from . import account, api, auth, context, errors, headers, health, limits, looking, metrics
 
 
 def init_app(app: Flask) -> None:
@@ -20,3 +20,5 @@ def init_app(app: Flask) -> None:
     account.init_app(app)
     health.init_app(app)
     api.init_app(app)
+    looking.init_app(app)
+    metrics.init_app(app)

@@ -117,6 +117,12 @@ def test_prune_logins_forgets_old_ones(cli: Cli, database: Database, after_bob: 
     assert database.rows("SELECT count(*) FROM logins") == [(1,)]
 
 
+def test_prune_profiles_leaves_what_is_young(cli: Cli, database: Database) -> None:
+    assert cli("roles", "list", check=True)
+    found = recipe(database, "prune-profiles", OPSAPP_PROFILING="on")
+    assert (found.exit_code, found.stderr) == (0, "")
+
+
 def test_prune_jobs_forgets_old_ones(cli: Cli, database: Database) -> None:
     for number in range(25):
         past(database, "a", at=clock.now() - timedelta(days=400 + number), printed="old\n")

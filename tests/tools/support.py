@@ -19,12 +19,13 @@ from click.testing import CliRunner
 from flask.cli import cli as flask_cli
 
 import opsapp
+from opsapp import config
 from opsapp.actors import Actor
 from opsapp.extensions import db
 from opsapp.unit import Unit
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
-HEAD = max(path.name[:4] for path in (ROOT / "migrations" / "versions").glob("[0-9]*.py"))
+HEAD = config.head_revision()
 """The newest revision of the database."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
@@ -55,6 +56,7 @@ class Database:
             **kept,
             "FLASK_APP": "opsapp",
             "FLASK_SKIP_DOTENV": "1",
+            "OPSAPP_PROFILING": "off",  # Its own tests turn it on: it has threads, and writes.
             "OPSAPP_DATABASE_URL": self.url,
             "OPSAPP_INSTANCE": str(self.instance),
         }

@@ -11,6 +11,7 @@ from flask import Flask
 
 import opsapp
 from opsapp.extensions import db
+from opsapp.profiling import metrics
 
 
 def create_app() -> Flask:
@@ -32,3 +33,20 @@ def create_halting_app() -> Flask:
             threading.Event().wait()
 
     return opsapp.create_app()
+
+
+def create_counting_app() -> Flask:
+    """It counts orders, as a shop does."""
+    orders = metrics.counter("shop_orders", "Orders that were placed.", ["country"])
+    queue = metrics.gauge("shop_queue", "Orders that wait.")
+    took = metrics.histogram("shop_took", "Seconds.", buckets=[0.1, 1])
+    app = create_app()
+
+    @app.get("/order")
+    def order() -> str:
+        orders.labels("de").inc()
+        queue.set(3)
+        took.observe(0.05)
+        return str(os.getpid())
+
+    return app

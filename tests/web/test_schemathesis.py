@@ -84,6 +84,8 @@ CONFIG = {
         },
     ],
 }
+DRAWS = 5
+"""So often the cases are drawn again, if all of them missed what is there."""
 
 
 class Accounts:
@@ -167,9 +169,12 @@ def test_api_keeps_to_its_document(
     tests = get_all_tests(schema=document, test_func=validate, settings=None, given_kwargs={})
     for operation, test in [found.ok() for found in tests]:
         with subtests.test(operation.label):
-            test()
-            # Else it was only ever refused, and what it gives was not seen.
-            assert any(answers[operation.label, status] for status in (200, 201, 204))
+            for _draw in range(DRAWS):
+                test()
+                if any(answers[operation.label, status] for status in (200, 201, 204)):
+                    break
+            else:
+                pytest.fail("it was only ever refused, and what it gives was not seen")
 
 
 def test_api_keeps_to_its_document_in_sequences(

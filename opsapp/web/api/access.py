@@ -21,6 +21,7 @@ from ...unit import Unit
 from .. import limits
 from ..acting import unit_of_api, write_down_use
 from ..auth import FRESH, NO_GRACE, csrf
+from ..looking import look
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -91,9 +92,10 @@ def needs(permission: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def allowed(*args: Any, **kwargs: Any) -> Any:
-            if permission not in authority.held_by(caller().powers):
+            powers = caller().powers
+            if permission not in authority.held_by(powers):
                 abort(403, f"That needs the permission {permission}.")
-            return current_app.ensure_sync(view)(*args, **kwargs)
+            return look(lambda: current_app.ensure_sync(view)(*args, **kwargs), powers)
 
         _document(allowed, permission)
         return allowed  # type: ignore[return-value]

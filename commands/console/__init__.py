@@ -1,0 +1,1 @@
+"""`flask shell` as a person meets it: prompts, magics, tables, and scripts."""

@@ -1,0 +1,77 @@
+"""What the console says first: where it is, what it may do, and every name it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import click
+
+from opsapp.console.life import Console
+from opsapp.console.modes import Mode
+from opsapp.console.names import Name
+from opsapp.engine import shown_url
+from opsapp.extensions import db
+from opsapp.text import safe
+
+
+class Styled(NamedTuple):
+    """A line with its colour, and whether it is bold; colour repeats what the words say."""
+
+    line: str
+    colour: str | None = None
+    bold: bool = False
+
+
+def painted(lines: Iterable[Styled]) -> str:
+    """Lines in their colours, unless the person declines them."""
+    if os.environ.get("NO_COLOR"):
+        return "\n".join(one.line for one in lines)
+    return "\n".join(click.style(one.line, fg=one.colour, bold=one.bold) for one in lines)
+
+
+A_GROUP = 24
+"""Names of a group that the banner lists; ``%names`` lists them all."""
+
+
+def banner(console: Console, name: str, environment: str) -> list[Styled]:
+    """The banner as lines: environment, database and mode before anything else."""
+    is_production = environment == "production"
+    where = [
+        Styled(f"{name} · {environment}", "red" if is_production else "green", bold=True),
+        Styled(f"database  {safe(shown_url(db.engine.url))}"),
+        *_mode(console),
+        Styled(f"session   {console.session.id}, every input is recorded"),
+    ]
+    return [*where, *catalogue(console, A_GROUP), *_last(console)]
+
+
+def _mode(console: Console) -> list[Styled]:
+    mode = console.session.mode
+    colour = "red" if mode is Mode.WRITE else None
+    lines = [Styled(f"mode      {mode.value}: {safe(console.wall)}", colour)]
+    if mode is Mode.READ_ONLY and not console.is_boundary:
+        says = "          a speed bump, no boundary: see OPSAPP_READONLY_DATABASE_URL"
+        lines.append(Styled(says, "yellow"))
+    return lines
+
+
+def catalogue(console: Console, at_most: int | None = None) -> list[Styled]:
+    """Every name with its line, by group."""
+    lines: list[Styled] = []
+    for group, names in console.names.groups().items():
+        lines += [Styled(""), Styled(safe(group), bold=True), *_group(names[:at_most])]
+        if left := len(names) - len(names[:at_most]):
+            lines.append(Styled(f"  … and {left} more: %names"))
+    return lines
+
+
+def _group(names: list[Name]) -> list[Styled]:
+    wide = min(28, max((len(one.name) for one in names), default=0))
+    return [Styled(f"  {one.name:<{wide}}  {safe(one.line)[:90]}".rstrip()) for one in names]
+
+
+def _last(console: Console) -> list[Styled]:
+    clashes = [Styled(f"Clash: {safe(clash)}.", "yellow") for clash in console.names.clashes]
+    return [Styled(""), *clashes, Styled("%names lists these again, %quickref IPython's own.")]

@@ -1,0 +1,261 @@
+"""The IPython console: every input on record before it runs, nothing open after it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flask import current_app
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+from prompt_toolkit.application import get_app
+from sqlalchemy.exc import DBAPIError
+from traitlets import Any as AnyTrait
+from traitlets import Unicode
+from traitlets.config import Config
+
+from opsapp import config
+from opsapp.config import DEVELOPMENT
+from opsapp.console.life import Console
+from opsapp.errors import NotReady, OpsError
+
+from ..frame import Stopped, say
+from . import display, prompts
+from .banner import banner, painted
+from .magics import ConsoleMagics
+
+
+class Idle(EOFError):
+    """Nobody has pressed a key for as long as that may be."""
+
+
+class OpsShell(TerminalInteractiveShell):
+    """IPython, recorded and walled in."""
+
+    prompts_class = prompts.ModePrompts
+    displayhook_class = prompts.BareDisplayHook
+    prompt_words = Unicode()
+    console: Any = AnyTrait()
+    idle_seconds = 0.0
+    stopped: int | None = None
+    """The signal that asked to stop while an input ran."""
+    _depth = 0
+    _heard: Any = None
+
+    async def run_cell_async(self, raw_cell: str, *args: Any, **options: Any) -> ExecutionResult:
+        """Run an input; each goes through here, whoever calls, silent or not."""
+        if not raw_cell or raw_cell.isspace():
+            return await super().run_cell_async(raw_cell, *args, **options)
+        try:
+            self._record(raw_cell)
+        except OpsError as error:
+            return self._not_run(raw_cell, error)
+        self._depth += 1
+        try:
+            return await super().run_cell_async(raw_cell, *args, **options)
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._settle()
+
+    def _record(self, code: str) -> None:
+        if self._depth:
+            self.console.watch.transcript.write("input", code, nested=True)
+            self.console.watch.announced = True
+        else:
+            self.console.before(code)
+
+    def _not_run(self, code: str, error: OpsError) -> ExecutionResult:
+        say(f"Error: {error.message}")
+        result = ExecutionResult(ExecutionInfo(code, False, True, False, None, None))
+        result.error_before_exec = error
+        self.console.ended = "unrecordable"
+        self.ask_exit()
+        return result
+
+    def _settle(self) -> None:
+        try:
+            if remark := self.console.after():
+                say(remark)
+        except Exception as error:  # noqa: BLE001  (the database went away; the console stays)
+            say(f"The transaction could not be ended: {error}")
+        if self.stopped is not None:
+            self.ask_exit()
+
+    def _extra_prompt_options(self) -> dict[str, Any]:
+        options = super()._extra_prompt_options()
+        return {**options, "pre_run": self._count_idleness} if self.idle_seconds else options
+
+    def _count_idleness(self) -> None:
+        """Leave the prompt when no key was pressed for long enough."""
+        app, loop = get_app(), asyncio.get_running_loop()
+
+        def leave() -> None:
+            if app.is_running and not app.is_done:
+                app.exit(exception=Idle())
+
+        timer = [loop.call_later(self.idle_seconds, leave)]
+
+        def start_again(_sender: Any) -> None:
+            timer[0].cancel()
+            timer[0] = loop.call_later(self.idle_seconds, leave)
+
+        pressed = app.key_processor.before_key_press
+        if self._heard is not None:
+            pressed.remove_handler(self._heard)  # The prompt before had a loop of its own.
+        pressed.add_handler(start_again)
+        self._heard = start_again
+
+    def interact(self) -> None:
+        """Prompt and run until somebody leaves, or nobody is there any more."""
+        ask = self.prompt_for_code
+
+        def ask_and_notice() -> str:
+            try:
+                if self.simple_prompt and self.idle_seconds:
+                    return self._ask_simply(ask)
+                return str(ask())
+            except Idle:
+                self.console.ended = "idle"
+                sys.stderr.write("\n")
+                say(f"Nobody was here for {self.idle_seconds / 60:g} minutes: rolled back, left.")
+                raise
+
+        self.prompt_for_code = ask_and_notice  # type: ignore[method-assign]
+        super().interact()
+
+    def _ask_simply(self, ask: Callable[[], str]) -> str:
+        """Prompt, and wait for a line no longer than may be; ``input()`` itself would wait on."""
+        sys.stdout.write(self.prompt_words)
+        sys.stdout.flush()
+        if not select.select([sys.stdin], [], [], self.idle_seconds)[0]:
+            raise Idle
+        words, self.prompt_words = self.prompt_words, ""
+        try:
+            return str(ask())
+        finally:
+            self.prompt_words = words
+
+
+def start(console: Console, *, history: bool, idle_seconds: float) -> None:
+    """Talk with the person at the terminal until they leave.
+
+    :raises Stopped: a signal ended it.
+    """
+    environment = current_app.config["OPSAPP_ENV"]
+    name = current_app.config["APP_NAME"]
+    shell = _shell(console, name, environment, history=history)
+    shell.idle_seconds = idle_seconds
+    sys.stderr.write(painted(banner(console, name, environment)) + "\n")
+    sys.stderr.flush()
+    with _signals(shell):
+        shell.mainloop()
+    if shell.stopped is not None:
+        raise Stopped(shell.stopped)
+
+
+def _shell(console: Console, name: str, environment: str, *, history: bool) -> OpsShell:
+    folder = _own_folder()
+    OpsShell.clear_instance()
+    shell = OpsShell.instance(
+        config=_config(folder, environment, history=history),
+        user_ns=console.names.namespace(),
+        ipython_dir=str(folder),
+        console=console,
+        prompt_words=prompts.words(name, environment, console.session.mode),
+    )
+    formatter: Any = shell.display_formatter
+    display.teach(formatter.formatters["text/plain"])
+    shell.set_custom_exc((OpsError, DBAPIError), _show_condition)
+    shell.register_magics(ConsoleMagics(shell))
+    if environment == DEVELOPMENT:
+        _reload(shell)
+    return shell
+
+
+def _config(folder: Path, environment: str, *, history: bool) -> Config:
+    """The console's settings. Nobody's configuration files are read: they would run."""
+    found = Config()
+    found.HistoryManager.enabled = history
+    found.HistoryManager.hist_file = str(_history_file(folder)) if history else ":memory:"
+    found.OpsShell.confirm_exit = False
+    found.OpsShell.term_title = False
+    found.OpsShell.separate_in = ""
+    found.OpsShell.colors = "nocolor" if os.environ.get("NO_COLOR") else "neutral"
+    found.OpsShell.highlighting_style_overrides = prompts.style(environment)
+    # prompt_toolkit has no idle limit for such a terminal; input() waits as we let it.
+    found.OpsShell.simple_prompt = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    return found
+
+
+def _own_folder() -> Path:
+    folder = config.instance_folder() / "shell"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotReady(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def _history_file(folder: Path) -> Path:
+    path = folder / "history.sqlite"
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+    return path
+
+
+def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: Any = None) -> Any:
+    """A condition of ours, or of the database, is a line; its traceback would say less."""
+    if isinstance(error, OpsError):
+        says, hint = error.message, error.hint
+    else:
+        says, hint = str(error.orig).strip().split("\n")[0], _tried(error)
+    say(f"{type(error).__name__}: {says}")
+    if hint:
+        say(f"  → {hint}")
+    return []
+
+
+def _tried(error: DBAPIError) -> str | None:
+    statement = " ".join((error.statement or "").split())
+    return f"it was: {statement[:200]}" if statement else None
+
+
+def _reload(shell: OpsShell) -> None:
+    """Take in what the developer edits, but for models: a table cannot be mapped twice."""
+    from opsapp.extensions import Model
+
+    shell.run_line_magic("load_ext", "autoreload")
+    shell.run_line_magic("autoreload", "2")
+    reloader = shell.magics_manager.registry["AutoreloadMagics"]._reloader  # noqa: SLF001
+    for module in {mapper.class_.__module__ for mapper in Model.registry.mappers}:
+        reloader.mark_module_skipped(module)
+
+
+@contextmanager
+def _signals(shell: OpsShell) -> Iterator[None]:
+    """Ctrl-C interrupts the input; the other signals to stop end the session in order."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        shell.stopped = number
+        raise Stopped(number)
+
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: stop,
+        signal.SIGHUP: stop,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

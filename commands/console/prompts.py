@@ -1,0 +1,55 @@
+"""The prompt: which application, which environment, and what this session may do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.displayhook import DisplayHook
+from IPython.terminal.prompts import Prompts
+from pygments.token import Token
+
+from opsapp.console.modes import Mode
+
+COLOURS = {"production": "ansired bold", "development": "ansigreen"}
+"""Any other environment is yellow: it may hold real people."""
+
+
+class ModePrompts(Prompts):
+    """``opsapp(production:ro)> ``; the shell knows the words."""
+
+    shell: Any
+
+    def in_prompt_tokens(self) -> list[tuple[Any, str]]:
+        """What stands before an input."""
+        return [(Token.Prompt, self.shell.prompt_words)]
+
+    def continuation_prompt_tokens(self, width: int | None = None, **_where: Any) -> Any:
+        """What stands before its further lines."""
+        wide = len(self.shell.prompt_words) if width is None else width
+        return [(Token.Prompt, "… ".rjust(wide))]
+
+    def rewrite_prompt_tokens(self) -> list[tuple[Any, str]]:
+        """What stands before an input that IPython rewrote."""
+        return [(Token.Prompt, "→ ".rjust(len(self.shell.prompt_words)))]
+
+    def out_prompt_tokens(self) -> list[tuple[Any, str]]:
+        """Nothing: an answer begins at the margin, or a table would be torn."""
+        return []
+
+
+class BareDisplayHook(DisplayHook):
+    """Shows a value without ``Out[1]:``, and without a line for None."""
+
+    def write_output_prompt(self) -> None:
+        """Write nothing; IPython would begin a value of several lines on a new one."""
+        self.prompt_end_newline = True
+
+
+def words(name: str, environment: str, mode: Mode) -> str:
+    """The prompt's words."""
+    return f"{name}({environment}:{mode.tag})> "
+
+
+def style(environment: str) -> dict[Any, str]:
+    """The prompt's colour, as prompt_toolkit takes it."""
+    return {Token.Prompt: COLOURS.get(environment, "ansiyellow bold")}

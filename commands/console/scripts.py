@@ -1,0 +1,65 @@
+"""Code without a person: ``-c CODE``, a file, or what is piped in, on record like any input."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from opsapp.console.life import Console
+from opsapp.text import safe
+
+from ..errorlog import redacted
+from ..frame import say
+
+FAILED = 1
+
+
+def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:
+    """Run a program with the console's names; its exit code.
+
+    :param name: what tracebacks and ``sys.argv`` call it: ``-c``, ``-`` or a path.
+    :raises SystemExit: the program asked to exit; its transaction is ended before.
+    :raises NotReady: it cannot be put on record, so it was not run.
+    """
+    console.before(code, name=name, args=list(args))
+    try:
+        _execute(code, name, args, console.names.namespace())
+    except BrokenPipeError:
+        raise  # Nobody reads what it prints: the frame knows how that ends.
+    except Exception as error:  # noqa: BLE001  (whatever it is, its traceback is the answer)
+        _say_traceback(error, name)
+        console.ended = "error"
+        return FAILED
+    finally:
+        if remark := console.after():
+            say(remark)
+    return 0
+
+
+def _execute(code: str, name: str, args: Sequence[str], names: dict[str, Any]) -> None:
+    module = ModuleType("__main__")
+    module.__dict__.update(names)
+    if name not in ("-c", "-"):
+        module.__file__ = name
+    before = sys.argv, sys.modules["__main__"]
+    sys.argv, sys.modules["__main__"] = [name, *args], module
+    try:
+        shown = name if module.__dict__.get("__file__") else f"<{name}>"
+        exec(compile(code, shown, "exec"), module.__dict__)  # noqa: S102  (it is what was asked for)
+        sys.stdout.flush()
+    finally:
+        sys.argv, sys.modules["__main__"] = before
+
+
+def _say_traceback(error: Exception, name: str) -> None:
+    """The traceback from the program on: how we came there is nobody's business."""
+    trace = error.__traceback__
+    for _frame in ("run", "_execute"):
+        if trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, trace))
+    for line in redacted(lines).rstrip("\n").split("\n"):
+        say(safe(line))

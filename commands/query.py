@@ -1,0 +1,119 @@
+"""`flask query`: one read-only statement."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import IO, Any
+
+import click
+
+from opsapp.errors import Invalid
+from opsapp.text import shortened
+
+from .contract import REASON, answers
+from .frame import OpsCommand, is_interactive, say
+from .options import DURATION, PROGRAM
+
+Record = dict[str, Any]
+
+
+@click.command("query", cls=OpsCommand)
+@click.argument("statement", metavar="[SQL]", required=False, type=PROGRAM)
+@click.option("--file", type=click.File(encoding="utf-8"), help="Read the statement from there.")
+@click.option(
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="The value of :NAME; a number, true, false and null are what they say. Repeat for more.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=100,
+    show_default=True,
+    help="So many rows at most.",
+)
+@click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
+@click.option(
+    "--timeout", type=DURATION, default="30s", show_default=True, help="How long it may take."
+)
+@click.option("--tables", is_flag=True, help="List the tables instead.")
+@click.option("--schema", metavar="TABLE", help="List the columns of a table instead.")
+@answers()
+def cli(
+    statement: str | None,
+    file: IO[str] | None,
+    params: tuple[str, ...],
+    limit: int,
+    everything: bool,
+    timeout: timedelta,
+    tables: bool,
+    schema: str | None,
+    reason: str | None,
+) -> Iterable[Record]:
+    """Run one SQL statement that reads, and audit it.
+
+    The database is opened read-only, so a statement that would write is refused
+    (exit 5). Columns that hold secrets are hidden. Without SQL, or with - for it,
+    the statement comes from stdin.
+
+    \b
+    Examples:
+      flask query "SELECT id, email FROM users WHERE active = :on" --param on=true
+      flask query --file report.sql --format csv --all > report.csv
+      flask query --schema users
+    """
+    from opsapp.console import query
+
+    if tables or schema:
+        return query.schema(schema) if schema else query.tables()
+    values = dict(map(_param, params))
+    sql = _put_on_record(_statement(statement, file), values, reason)
+    return query.rows(
+        sql,
+        values,
+        limit=None if everything else limit,
+        seconds=timeout.total_seconds(),
+        say_more=lambda: say(f"There are more than {limit}: --limit N or --all shows them."),
+    )
+
+
+cli.params.append(REASON)
+
+
+def _statement(given: str | None, file: IO[str] | None) -> str:
+    if given not in (None, "-"):
+        if file is not None:
+            raise Invalid("SQL and --file both have a statement; give one")
+        return str(given)
+    if file is not None:
+        return file.read()
+    if given is None and is_interactive():
+        raise Invalid("there is no statement", hint='flask query "SELECT …"')
+    return sys.stdin.read()
+
+
+def _param(given: str) -> tuple[str, Any]:
+    name, equals, value = given.partition("=")
+    if not equals or not name.isidentifier():
+        raise Invalid(f"--param {shortened(given)} is not of the form NAME=VALUE")
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, value if isinstance(found, list | dict) else found
+
+
+def _put_on_record(statement: str, values: dict[str, Any], reason: str | None) -> str:
+    """The statement that may be run, once its event is in the audit."""
+    from opsapp.actors import at_terminal
+    from opsapp.console import query, sessions
+    from opsapp.unit import Unit
+
+    unit = Unit(actor=at_terminal(), door="cli", reason=reason)
+    sessions.record_query(statement, sorted(values), unit=unit)
+    return query.checked(statement)

@@ -1,0 +1,1 @@
+"""The console: what `flask shell` and `flask query` are made of, without a terminal."""

@@ -1,0 +1,62 @@
+"""Between two inputs no transaction is open: what was not committed is undone, and said."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from ..engine import SANDBOX
+from ..extensions import db
+from .writes import Writes, told
+
+
+def settle(writes: Writes) -> str | None:
+    """End every transaction that an input left open; what the person should know of it.
+
+    Objects that were changed and not flushed stay as they are: they are only in memory.
+    """
+    session = db.session()
+    lost = writes.uncommitted()
+    waiting = len(session.new) + len(session.dirty) + len(session.deleted)
+    if lost or not waiting:
+        session.rollback()
+        for connection in writes.open():  # Those that the person opened.
+            connection.rollback()
+    else:
+        for connection in writes.open():
+            _let_go(connection)
+    # A query in the next input would flush what waits, and that would be undone at its end.
+    session.autoflush = bool(lost) or not waiting
+    if lost:
+        words = ", ".join(f"{table} ({what})" for table, what in told(lost).items())
+        return f"Rolled back, because no transaction stays open: {words}. commit() in one go."
+    if waiting:
+        noun = "change waits" if waiting == 1 else "changes wait"
+        return f"{waiting} {noun}: commit() writes, rollback() forgets."
+    return None
+
+
+def _let_go(connection: sa.Connection) -> None:
+    """End the transaction in the database, while SQLAlchemy's goes on with its objects.
+
+    It has read only. What comes next begins a new one, which is what it expects of a driver.
+    """
+    if connection.get_execution_options().get(SANDBOX):
+        return
+    driver = connection.connection.dbapi_connection
+    if driver is None:
+        return
+    if connection.dialect.name == "sqlite":
+        cursor = driver.cursor()
+        cursor.execute("ROLLBACK")
+        cursor.execute("BEGIN")  # It holds nothing before its first statement.
+    else:
+        driver.rollback()
+
+
+def forget(session: so.Session) -> int:
+    """Undo everything that is not committed; how many objects were changed."""
+    count = len(session.new) + len(session.dirty) + len(session.deleted)
+    session.rollback()
+    session.autoflush = True
+    return count

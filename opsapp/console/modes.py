@@ -1,0 +1,25 @@
+"""What a session may do to the database."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from ..config import PRODUCTION
+
+
+class Mode(StrEnum):
+    """The mode of a session; its value is what the audit says, its :attr:`tag` the prompt."""
+
+    READ_ONLY = "read-only"
+    SANDBOX = "sandbox"
+    WRITE = "write"
+
+    @property
+    def tag(self) -> str:
+        """The short form in the prompt."""
+        return {"read-only": "ro", "sandbox": "sandbox", "write": "rw"}[self.value]
+
+
+def default(environment: str) -> Mode:
+    """The mode that nobody asked for: production is not written by accident."""
+    return Mode.READ_ONLY if environment == PRODUCTION else Mode.WRITE

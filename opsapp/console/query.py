@@ -1,0 +1,329 @@
+"""One read-only statement: checked, put on record, run within its time, streamed."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as Late
+from contextlib import closing, contextmanager, suppress
+from time import monotonic
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from .. import text
+from ..engine import explained
+from ..errors import Invalid, NotFound, OpsError, Refused, TimedOut
+from ..extensions import db
+from . import readonly
+from .secrecy import HIDDEN, is_secret_name, veiled
+from .values import distinct, plain
+
+Record = dict[str, Any]
+Answer = TypeVar("Answer")
+
+PAGE = 500
+READS = frozenset({"select", "with", "values", "table", "explain", "show"})
+WRITES = re.compile(
+    "alter|analyze|attach|begin|call|cluster|comment|commit|copy|create|deallocate|declare|delete|"
+    "detach|discard|do|drop|end|execute|fetch|grant|import|insert|listen|load|lock|merge|move|"
+    "notify|pragma|prepare|reassign|refresh|reindex|release|replace|reset|revoke|rollback|"
+    "savepoint|security|set|start|truncate|unlisten|update|vacuum"
+)
+"""What is refused and not misspelt; whatever is in neither set is not run either."""
+_STREAMED = frozenset({"select", "with", "values", "table"})
+_SPACE = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z]+")
+
+# --- the statement -----------------------------------------------------------
+
+
+def checked(statement: str) -> str:
+    """The statement, if its first word is one that reads; the database has the last word.
+
+    :raises Invalid: there is none.
+    :raises Refused: it is one that writes.
+    """
+    statement = statement.strip().rstrip(";").rstrip()
+    if not statement:
+        raise Invalid("there is no statement", hint='flask query "SELECT …"')
+    if "\0" in statement:
+        raise Invalid("the statement has a null character")
+    word = first_word(statement)
+    if word in READS:
+        return statement
+    hint = f"one of {', '.join(sorted(READS)).upper()}"
+    if WRITES.fullmatch(word):
+        raise Refused(f"{word.upper()} does more than read; nothing was run", hint=hint)
+    # It is not repeated: --file may have named what the person may not see.
+    raise Invalid("the statement begins with no word that reads; nothing was run", hint=hint)
+
+
+def first_word(statement: str) -> str:
+    """The word that a statement begins with, in small letters; comments are passed over."""
+    start = _SPACE.match(statement)
+    found = _WORD.match(statement, start.end() if start else 0)
+    return found[0].lower() if found else ""
+
+
+# --- running it --------------------------------------------------------------
+
+
+def rows(
+    statement: str,
+    params: Mapping[str, Any],
+    *,
+    limit: int | None,
+    seconds: float,
+    say_more: Callable[[], None] = lambda: None,
+) -> Iterator[Record]:
+    """The rows of one statement that reads, as they come.
+
+    :param limit: at most so many; None streams all of them.
+    :param seconds: how long it may take, the reading of its answer included.
+    :param say_more: called at the end if there were more than ``limit``.
+    :raises Invalid: it is no statement that the database understands.
+    :raises Refused: it would have written.
+    :raises TimedOut: it took longer than it may.
+    """
+    left = limit
+    with _running(statement, params, seconds) as (names, next_page):
+        # One more than is shown tells whether there are more.
+        while page := next_page(PAGE if left is None else min(PAGE, left + 1)):
+            for row in page[:left]:
+                yield {name: _shown(name, value) for name, value in zip(names, row, strict=True)}
+            if left is not None:
+                if len(page) > left:
+                    say_more()
+                    return
+                left -= len(page)
+
+
+def _shown(name: str, value: Any) -> Any:
+    # Whether there is a secret is not told either: SQLite was kept from reading it.
+    return HIDDEN if is_secret_name(name) else veiled(name, plain(value))
+
+
+Pages = tuple[list[str], Callable[[int], Sequence[Sequence[Any]]]]
+
+
+@contextmanager
+def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
+    """The names of the columns, and a function that fetches so many rows more."""
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    with _explaining():
+        readonly.refuse_other_database(db.engine)
+        connection = readonly.connect(db.engine)
+    stop = connection.interrupt if is_sqlite else connection.cancel
+    watched = _Watch(monotonic() + seconds, seconds, stop)
+    try:
+        prepare = _prepare_sqlite if is_sqlite else _prepare_server
+        with (
+            _explaining(),
+            closing(prepare(connection, statement, seconds)) as cursor,
+            closing(watched),
+        ):
+            arguments = (statement, params) if is_sqlite else _for_psycopg(statement, params)
+            # Prepared, it can be one statement only; the server's cursor sees to that itself.
+            how = {} if is_sqlite or first_word(statement) in _STREAMED else {"prepare": True}
+            watched.call(lambda: cursor.execute(*arguments, **how))
+            if cursor.description is None:
+                raise Refused("the statement has no rows to show")
+            names = distinct([column[0] for column in cursor.description])
+            yield names, lambda size: watched.call(lambda: cursor.fetchmany(size))
+    finally:
+        with suppress(Exception):  # What went wrong before this is what counts.
+            connection.close()
+
+
+class _Watch:
+    """Runs the driver's work in a thread, so that the time and Ctrl-C are heard meanwhile."""
+
+    def __init__(self, deadline: float, seconds: float, stop: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self.seconds = seconds
+        self.stop = stop
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="query")
+        self.running: Future[Any] | None = None
+
+    def call(self, work: Callable[[], Answer]) -> Answer:
+        """What ``work`` returns, if it does so in time."""
+        self.running = self.worker.submit(work)
+        try:
+            answer: Answer = self.running.result(timeout=max(0.0, self.deadline - monotonic()))
+        except Late as error:
+            if self.running.done():
+                raise
+            raise TimedOut(
+                f"the statement took longer than {self.seconds:g} seconds",
+                hint="--timeout 5m gives it more",
+            ) from error
+        return answer
+
+    def close(self) -> None:
+        """Stop what is still running, and wait for that."""
+        while self.running is not None and not self.running.done():
+            self.stop()
+            # Said too early it is not heard: a statement that has not begun cannot be stopped.
+            wait([self.running], timeout=0.1)
+        self.worker.shutdown()
+
+
+def _prepare_sqlite(connection: Any, _statement: str, _seconds: float) -> Any:
+    connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
+    connection.set_authorizer(_only_reading)
+    return connection.cursor()
+
+
+_READING = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_RECURSIVE,
+    }
+)
+
+
+def _only_reading(
+    action: int, about: str | None, detail: str | None, _database: str | None, _by: str | None
+) -> int:
+    """What SQLite asks before it prepares a statement; a secret column reads as NULL."""
+    if action == sqlite3.SQLITE_READ and detail and is_secret_name(detail):
+        return sqlite3.SQLITE_IGNORE
+    if action == sqlite3.SQLITE_FUNCTION and detail and detail.lower() == "load_extension":
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
+
+
+def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
+    connection.read_only = True
+    # The watch counts the time; the server's own limits must not come before it.
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(f"SET {limit} = {min(int(seconds * 1000) + 5000, 2**31 - 1)}")
+    if first_word(statement) not in _STREAMED:
+        return connection.cursor()
+    # A cursor of the server takes one statement, and none that writes.
+    cursor = connection.cursor("opsapp_query")
+    cursor.itersize = PAGE
+    return cursor
+
+
+def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
+    """The statement with psycopg's own form of parameters."""
+    if not params:
+        return statement, None  # Then psycopg leaves every % and : alone.
+    compiled = sa.text(statement).compile(dialect=db.engine.dialect)
+    if missing := set(compiled.params) - set(params):
+        raise Invalid(f"no --param for :{text.safe(min(missing))}")
+    return compiled.string, dict(params)
+
+
+# --- what goes wrong ---------------------------------------------------------
+
+_READ_ONLY = ("25006", "42501", "0A000")  # read-only transaction, no privilege, DECLARE refuses it
+
+_NEAR = re.compile(r'syntax error at or near "(\w+)"')
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _of_sqlite(error) from error
+    except Exception as error:
+        if not hasattr(error, "sqlstate"):
+            raise
+        raise _of_server(error) from error
+
+
+def _of_sqlite(error: sqlite3.Error) -> OpsError:
+    name, says = getattr(error, "sqlite_errorname", ""), text.safe(error)
+    if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")) or "not authorized" in says:
+        return _refused(says)
+    if name == "SQLITE_INTERRUPT":
+        return TimedOut("the statement was stopped")
+    if name == "SQLITE_ERROR" or isinstance(error, sqlite3.ProgrammingError):
+        return _invalid(says)
+    known = explained(sa.exc.DBAPIError("", None, error))
+    return known or OpsError(f"the database says: {says}")
+
+
+def _of_server(error: Any) -> OpsError:
+    state, says = error.sqlstate or "", text.safe(str(error).strip().split("\n")[0])
+    near = _NEAR.search(says)
+    if near and WRITES.fullmatch(near[1].lower()):
+        return _refused(says)  # DECLARE CURSOR knows no such statement.
+    if state in _READ_ONLY or state[:2] == "25" or "SELECT ... INTO" in says:
+        return _refused(says)
+    if state[:2] in ("42", "22", "26") or type(error).__name__ == "ProgrammingError":
+        return _invalid(says)
+    known = explained(sa.exc.DBAPIError("", None, error))
+    return known or OpsError(f"the database says: {says}")
+
+
+def _refused(says: str) -> Refused:
+    return Refused(f"the statement does more than read ({says}); nothing was written")
+
+
+def _invalid(says: str) -> Invalid:
+    return Invalid(f"the database does not understand the statement: {says}", hint=_LOOK)
+
+
+_LOOK = "flask query --tables"
+
+# --- what there is -----------------------------------------------------------
+
+
+def tables() -> list[Record]:
+    """Every table and view with how many columns it has."""
+    with _inspecting() as inspector:
+        kinds = {"table": inspector.get_table_names(), "view": inspector.get_view_names()}
+        return [
+            {"name": name, "kind": kind, "columns": len(inspector.get_columns(name))}
+            for kind, names in kinds.items()
+            for name in sorted(names)
+        ]
+
+
+def schema(table: str) -> list[Record]:
+    """The columns of a table or view.
+
+    :raises NotFound: there is no such table.
+    """
+    with _inspecting() as inspector:
+        known = [*inspector.get_table_names(), *inspector.get_view_names()]
+        if table not in known:
+            hint = text.did_you_mean(table, known) or _LOOK
+            raise NotFound(f"no table {text.shortened(table)}", hint=hint)
+        keys = inspector.get_pk_constraint(table)["constrained_columns"]
+        refers = {
+            name: f"{key['referred_table']}.{referred}"
+            for key in inspector.get_foreign_keys(table)
+            for name, referred in zip(
+                key["constrained_columns"], key["referred_columns"], strict=False
+            )
+        }
+        return [
+            {
+                "column": column["name"],
+                "type": str(column["type"]),
+                "nullable": column["nullable"],
+                "key": column["name"] in keys,
+                "refers_to": refers.get(column["name"]),
+                "secret": is_secret_name(column["name"]),
+            }
+            for column in inspector.get_columns(table)
+        ]
+
+
+@contextmanager
+def _inspecting() -> Iterator[sa.Inspector]:
+    engine = sa.create_engine(db.engine.url, creator=lambda: readonly.connect(db.engine))
+    try:
+        yield sa.inspect(engine)
+    finally:
+        engine.dispose()

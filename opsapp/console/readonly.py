@@ -1,0 +1,190 @@
+"""Connections that cannot write, because the database does not let them.
+
+SQLite opens the file with ``mode=ro``. That alone leaves ``ATTACH``, which opens
+the same file once more for writing, so an authorizer refuses that too.
+PostgreSQL signs in as a role without write grants where
+``OPSAPP_READONLY_DATABASE_URL`` names one; the setting that stands in for it
+elsewhere can be switched off by whoever may send SQL, and is called that.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from .. import config
+from ..engine import (
+    application_name,
+    checked_url,
+    open_sqlite,
+    options,
+    redirect,
+    sqlite_file,
+)
+from ..errors import NotReady, Refused
+
+SETTING = "OPSAPP_READONLY_DATABASE_URL"
+OPCODES = 100_000
+"""SQLite's steps between two looks at whether somebody pressed Ctrl-C."""
+
+_ATTACHING = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """What keeps a read-only connection from writing."""
+
+    is_boundary: bool
+    """False where whoever may send SQL can go around it: a speed bump."""
+    says: str
+
+
+def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
+    """Let these engines open read-only connections from now on; the way back is returned.
+
+    :raises Refused: one of them could still write; nothing may be run then.
+    """
+    ways_back = [redirect(engine, partial(connect, engine)) for engine in engines.values()]
+    try:
+        for engine in engines.values():
+            _prove(engine)
+    except BaseException:
+        _go(ways_back)
+        raise
+    return partial(_go, ways_back)
+
+
+def _go(ways: list[Callable[[], None]]) -> None:
+    for way in ways:
+        way()
+
+
+def _prove(engine: sa.Engine) -> None:
+    """Try to begin to write, on a connection as the session will get them."""
+    connection: Any = engine.raw_connection()
+    try:
+        driver = connection.dbapi_connection
+        if engine.dialect.name == "sqlite":
+            # BEGIN IMMEDIATE is let through; what is to be changed is not.
+            driver.execute("BEGIN")
+            driver.execute("CREATE TABLE opsapp_probe (id)")
+        elif driver.execute("SHOW transaction_read_only").fetchone()[0] == "on":
+            return
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname.startswith("SQLITE_READONLY"):
+            return
+        raise
+    finally:
+        connection.close()  # The pool rolls back.
+    raise Refused(f"the database {engine.url.database} could still be written; nothing was run")
+
+
+def connect(engine: sa.Engine) -> Any:
+    """A driver's connection to the database of ``engine`` that cannot write.
+
+    :raises NotReady: there is no such file, or the read-only URL is not usable.
+    """
+    return _open_sqlite(engine) if engine.dialect.name == "sqlite" else _open_server(engine)
+
+
+def wall(engine: sa.Engine) -> Wall:
+    """What keeps the read-only connections of ``engine`` from writing."""
+    if engine.dialect.name == "sqlite":
+        return Wall(True, "SQLite opened the file read-only")
+    refuse_other_database(engine)
+    connection = connect(engine)
+    try:
+        role, may_write = connection.execute(_WHAT_IT_MAY).fetchone()
+    finally:
+        connection.close()
+    if may_write:
+        return Wall(False, f"a setting that SQL can undo: the role {role} may write")
+    return Wall(True, f"the role {role} may not write")
+
+
+def refuse_other_database(engine: sa.Engine) -> None:
+    """Refuse a read-only URL that leads elsewhere; a replica has the same chain.
+
+    :raises NotReady: it has another chain, or its role may not look.
+    """
+    if engine.dialect.name == "sqlite" or not os.environ.get(SETTING):
+        return
+    chain = "SELECT chain FROM audit_head"
+    with engine.connect() as ours:
+        here = ours.exec_driver_sql(chain).scalar()
+    connection = connect(engine)
+    try:
+        found = connection.execute(chain).fetchone()
+    except Exception as error:
+        says = str(error).strip().split("\n")[0]
+        raise NotReady(f"the role of {SETTING} cannot read the database: {says}") from error
+    finally:
+        connection.close()
+    if found is None or found[0] != here:
+        raise NotReady(f"{SETTING} leads to another database than OPSAPP_DATABASE_URL")
+
+
+_WHAT_IT_MAY = """
+SELECT current_user, rolsuper OR EXISTS (
+  SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname <> 'information_schema'
+  AND n.nspname NOT LIKE 'pg\\_%'
+  AND (pg_has_role(c.relowner, 'MEMBER') OR has_any_column_privilege(c.oid, 'INSERT, UPDATE')
+       OR has_table_privilege(c.oid, 'DELETE, TRUNCATE')))
+FROM pg_roles WHERE rolname = current_user
+"""
+
+# --- SQLite ------------------------------------------------------------------
+
+
+def _open_sqlite(engine: sa.Engine) -> sqlite3.Connection:
+    connection = open_sqlite(Path(sqlite_file(engine)), "ro")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.set_authorizer(_refuse_other_files)
+    connection.set_progress_handler(_hear_signals, OPCODES)
+    return connection
+
+
+def _refuse_other_files(action: int, *_about: str | None) -> int:
+    return sqlite3.SQLITE_DENY if action in _ATTACHING else sqlite3.SQLITE_OK
+
+
+def _hear_signals() -> int:
+    # Being called is the point: an error of a signal's handler, raised here, ends the statement.
+    return 0
+
+
+# --- PostgreSQL --------------------------------------------------------------
+
+
+def server_url(engine: sa.Engine) -> URL:
+    """Where read-only connections go: the setting's URL, else that of the engine.
+
+    :raises NotReady: the setting is not a PostgreSQL URL.
+    """
+    given = os.environ.get(SETTING)
+    if not given:
+        return engine.url
+    url = checked_url(config.modern_url(given))
+    if url.get_backend_name() != "postgresql":
+        raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")
+    return url
+
+
+def _open_server(engine: sa.Engine) -> Any:
+    if engine.dialect.name != "postgresql":
+        raise Refused(f"a {engine.dialect.name} database cannot be opened read-only")
+    url = server_url(engine)
+    args, params = engine.dialect.create_connect_args(url)
+    params |= options(url)["connect_args"]
+    params["options"] += " -c default_transaction_read_only=on"
+    params["application_name"] = application_name.get()[:63]
+    return engine.dialect.connect(*args, **params)

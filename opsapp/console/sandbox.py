@@ -1,0 +1,182 @@
+"""A sandbox: everything works, nothing stays, nobody outside notices.
+
+SQLite works on a copy of the file, so that no lock is held. PostgreSQL works in
+one transaction on one connection: what the session takes for a commit moves a
+savepoint, and the transaction carries a broken promise, so that a real COMMIT
+fails. Rows that were changed stay locked until the session leaves.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy import event
+from sqlalchemy.pool import StaticPool
+
+from .. import config
+from ..engine import SANDBOX, open_sqlite, redirect, sqlite_file
+from ..errors import NotReady
+from ..extensions import db
+from . import transcript
+
+MARK = "opsapp_sandbox"
+"""The savepoint to which everything goes back."""
+
+
+def enter(session: str, *, idle_seconds: float) -> Callable[[], None]:
+    """Let the application's engines work in a sandbox from now on; the way out is returned.
+
+    :param session: the id of the console's session.
+    :param idle_seconds: how long the session may be idle; 0 is for ever.
+    :raises NotReady: there is no room for a copy.
+    """
+    engines = list(db.engines.values())
+    for engine in engines:
+        engine.dispose()
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    leave = _copy(engines, session) if is_sqlite else _hold(engines, idle_seconds)
+    for engine in engines:
+        engine.update_execution_options(**{SANDBOX: True})
+    before = _mute_mail()
+
+    def leave_all() -> None:
+        leave()
+        for engine in engines:
+            engine.update_execution_options(**{SANDBOX: False})
+        current_app.config["MAIL_BACKEND"] = before
+
+    return leave_all
+
+
+def _mute_mail() -> Any:
+    """Let Flask-Mailman's messages go nowhere; the backend of before."""
+    silent = "flask_mailman.backends.dummy.EmailBackend"
+    before, current_app.config["MAIL_BACKEND"] = current_app.config.get("MAIL_BACKEND"), silent
+    if (mailman := current_app.extensions.get("mailman")) is not None:
+        mailman.backend = silent
+    return before
+
+
+# --- SQLite ------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Where the copies are while their sessions live."""
+    return config.instance_folder() / "sandboxes"
+
+
+def remove_abandoned() -> None:
+    """Remove the copies of sessions that were killed."""
+    for path in folder().glob("*"):
+        if not transcript.is_alive(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _copy(engines: list[sa.Engine], session: str) -> Callable[[], None]:
+    here = folder() / session
+    here.mkdir(mode=0o700, parents=True)
+    copies: dict[str, Path] = {}
+    ways_back = []
+    for engine in engines:
+        original = sqlite_file(engine)
+        if original not in copies:
+            copies[original] = _copied(Path(original), here / f"{len(copies)}.sqlite")
+        ways_back.append(redirect(engine, partial(open_sqlite, copies[original])))
+
+    def leave() -> None:
+        for back in ways_back:
+            back()
+        shutil.rmtree(here, ignore_errors=True)
+
+    return leave
+
+
+def _copied(original: Path, copy: Path) -> Path:
+    if not original.exists():
+        raise NotReady(f"there is no database file {original}", hint="flask db init")
+    size, free = original.stat().st_size, shutil.disk_usage(copy.parent).free
+    if size * 1.2 > free:
+        raise NotReady(f"a sandbox needs a copy of {size:,} bytes; {copy.parent} has {free:,}")
+    copy.touch(mode=0o600)
+    source, target = open_sqlite(original, "ro"), open_sqlite(copy)
+    try:
+        source.backup(target)
+    finally:
+        source.close()
+        target.close()
+    return copy
+
+
+# --- PostgreSQL --------------------------------------------------------------
+
+_PROMISE = (
+    "CREATE TEMPORARY TABLE opsapp_sandbox (id integer PRIMARY KEY, other integer"
+    " REFERENCES opsapp_sandbox (id) DEFERRABLE INITIALLY DEFERRED)",
+    "INSERT INTO opsapp_sandbox VALUES (1, 2)",
+)
+"""A row that refers to none: the server looks at COMMIT, finds it, and undoes everything."""
+
+
+def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
+    held = db.engine.raw_connection()
+    held.detach()
+    connection: Any = held.dbapi_connection
+    limit = int((idle_seconds + 60) * 1000) if idle_seconds else 0
+    connection.autocommit = True
+    connection.execute(f"SET idle_in_transaction_session_timeout = {limit}")
+    connection.autocommit = False
+    _promise(connection)
+    connection.execute(f"SAVEPOINT {MARK}")
+    before = [(engine, engine.pool) for engine in engines]
+    pool = StaticPool(lambda: connection, reset_on_return=None)
+    for engine in engines:
+        engine.pool = pool
+        _redirect(engine.dialect)
+        event.listen(engine, "handle_error", _survive_interruption)
+
+    def leave() -> None:
+        for engine, own in before:
+            engine.pool = own
+            event.remove(engine, "handle_error", _survive_interruption)
+            for name in ("do_begin", "do_commit", "do_rollback"):
+                delattr(engine.dialect, name)
+        with suppress(Exception):  # The server may have ended it; nothing of it stays anyway.
+            connection.rollback()
+        connection.close()
+
+    return leave
+
+
+def _promise(connection: Any) -> None:
+    may = connection.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+    if may.fetchone()[0]:
+        for statement in _PROMISE:
+            connection.execute(statement)
+
+
+def _survive_interruption(context: sa.engine.ExceptionContext) -> None:
+    """Keep the one connection at Ctrl-C: psycopg has cancelled the statement, and it is whole."""
+    if isinstance(context.original_exception, KeyboardInterrupt):
+        context.is_disconnect = False
+
+
+def _redirect(dialect: Any) -> None:
+    """Let a commit move the savepoint, and a rollback go back to it."""
+
+    def do_commit(connection: Any) -> None:
+        connection.execute(f"RELEASE SAVEPOINT {MARK}")
+        connection.execute(f"SAVEPOINT {MARK}")
+
+    def do_rollback(connection: Any) -> None:
+        connection.execute(f"ROLLBACK TO SAVEPOINT {MARK}")
+
+    dialect.do_begin = lambda connection: None
+    dialect.do_commit = do_commit
+    dialect.do_rollback = do_rollback

@@ -1,0 +1,227 @@
+"""Sessions of the console on record: opened, closed, lost, and read again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import chain, ledger, text
+from ..actors import Actor
+from ..errors import Invalid, NotFound, Refused
+from ..extensions import db
+from ..models import AuditEvent
+from ..services import audit
+from ..unit import Unit
+from . import transcript
+from .modes import Mode
+from .transcript import Transcript
+
+OPEN, CLOSE, LOST = "console:session:open", "console:session:close", "console:session:lose"
+QUERY = "console:query:run"
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Session:
+    """A session that lives: who, in which mode, why, and where its inputs go."""
+
+    id: str
+    actor: Actor
+    mode: Mode
+    reason: str | None
+    transcript: Transcript
+    dry_run: bool = False
+    """Whether the units that it makes roll back; ``%dryrun`` sets it."""
+    units: list[Unit] = field(default_factory=list)
+    """What was made by :meth:`unit` since somebody emptied it."""
+
+    @property
+    def reference(self) -> str:
+        """How the audit names this session."""
+        return f"session:{self.id}"
+
+    def unit(self) -> Unit:
+        """A unit of work by this session; the audit holds it under the session's id.
+
+        :raises Refused: the session is read-only; the database would refuse it too.
+        """
+        if self.mode is Mode.READ_ONLY:
+            raise Refused("this session is read-only", hint="flask shell --sandbox, or --write")
+        unit = Unit(
+            actor=self.actor,
+            door="shell",
+            reason=self.reason,
+            dry_run=self.dry_run,
+            correlation=self.id,
+        )
+        self.units.append(unit)
+        return unit
+
+
+def open_session(actor: Actor, mode: Mode, reason: str | None, *, by: str, wall: str) -> Session:
+    """Begin a session: its event is in the audit and its transcript on the disk.
+
+    Sessions of this host that were killed are written down first.
+
+    :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
+    :param wall: what keeps it from writing, in words.
+    :raises NotReady: the audit or the transcript cannot be written.
+    """
+    write_down_lost(actor)
+    unit = Unit(actor=actor, door="shell", reason=reason)
+    session = Session(
+        unit.correlation, actor, mode, unit.reason, Transcript(unit.correlation, ledger.audit_key())
+    )
+    try:
+        with unit:
+            after = {"mode": mode.value, "by": by, "wall": wall}
+            unit.record(OPEN, session.reference, after=after)
+    except BaseException:
+        session.transcript.discard()
+        raise
+    return session
+
+
+def close_session(session: Session, *, ended: str) -> None:
+    """End a session: the audit gets the digest of its transcript.
+
+    :param ended: why, in a word: ``exit``, ``idle``, ``error``, a signal's name.
+    """
+    session.transcript.write("end", ended)
+    unit = Unit(actor=session.actor, door="shell", correlation=session.id)
+    with unit:
+        after = {
+            "ended": ended,
+            "inputs": session.transcript.inputs,
+            "digest": session.transcript.digest(),
+        }
+        unit.record(CLOSE, session.reference, after=after)
+    session.transcript.seal()
+
+
+def write_down_lost(actor: Actor) -> None:
+    """Write into the audit which sessions of this host ended without saying so."""
+    for path in transcript.abandoned():
+        found = transcript.read(path, ledger.audit_key())
+        if found is not None:
+            unit = Unit(actor=actor, door="shell", correlation=path.stem)
+            with unit:
+                after = {"inputs": found.inputs, "digest": found.digest}
+                unit.record(LOST, f"session:{path.stem}", after=after)
+
+
+def record_query(statement: str, parameters: list[str], *, unit: Unit) -> None:
+    """Put a statement on record before it is run; its values are not kept."""
+    if len(statement) > 1_000_000:
+        raise Invalid("the statement is longer than a million characters")
+    with unit:
+        transcript.keep_statement(unit.correlation, statement)
+        after = {"statement": _fingerprint(statement), "parameters": parameters}
+        unit.record(QUERY, f"session:{unit.correlation}", after=after)
+
+
+def _fingerprint(statement: str) -> str:
+    return chain.statement(ledger.audit_key(), statement)
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def listing(limit: int | None = 50) -> list[Record]:
+    """The newest sessions and queries, the oldest of them first."""
+    begun = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
+    newest = db.session.scalars(begun.order_by(AuditEvent.seq.desc()).limit(limit)).all()
+    events = [audit.get(seq) for seq in reversed(newest)]
+    ends = _ends([event["subject"] for event in events])
+    return [_record(event, ends.get(event["subject"])) for event in events]
+
+
+def _ends(subjects: list[str]) -> dict[str, Record]:
+    ended = sa.select(AuditEvent.seq).where(
+        AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
+    )
+    found = [audit.get(seq) for seq in db.session.scalars(ended.order_by(AuditEvent.seq))]
+    return {event["subject"]: event for event in found}
+
+
+def _record(begun: Record, end: Record | None) -> Record:
+    id = begun["subject"].removeprefix("session:")
+    after, last = begun["after"] or {}, (end or {}).get("after") or {}
+    return {
+        "id": id,
+        "opened_at": begun["at"],
+        "actor": begun["actor"],
+        "by": after.get("by", "query"),
+        "mode": after.get("mode", Mode.READ_ONLY.value),
+        "state": _state(begun, end),
+        "inputs": last.get("inputs", 1 if begun["action"] == QUERY else None),
+        "ended": last.get("ended"),
+        "ended_at": end and end["at"],
+        "reason": begun["reason"],
+    }
+
+
+def _state(begun: Record, end: Record | None) -> str:
+    if begun["action"] == QUERY:
+        return "closed"
+    if end is not None:
+        return "closed" if end["action"] == CLOSE else "lost"
+    id = begun["subject"].removeprefix("session:")
+    return "open" if transcript.is_alive(id) or not transcript.path_of(id).exists() else "lost"
+
+
+def get(id: str) -> Record:
+    """A session with its transcript, and whether that is the one the audit knows.
+
+    :param id: the id, or as much of its beginning as is enough.
+    :raises NotFound: there is no such session.
+    """
+    begun = _begun(id)
+    end = _ends([begun["subject"]]).get(begun["subject"])
+    found = {**_record(begun, end), "wall": (begun["after"] or {}).get("wall")}
+    if begun["action"] == QUERY:
+        return {**found, **_statement_of(begun)}
+    lines = transcript.read(transcript.path_of(found["id"]), ledger.audit_key())
+    known = ((end or {}).get("after") or {}).get("digest")
+    host = begun["actor_detail"].get("host")
+    return {
+        **found,
+        "transcript": _verdict(lines, known) if lines else f"not on this host; look on {host}",
+        "lines": lines.lines if lines else [],
+    }
+
+
+def _begun(id: str) -> Record:
+    if not id or not all(character in "0123456789abcdef-" for character in id):
+        raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
+    begins = AuditEvent.subject.startswith(f"session:{id}", autoescape=True)
+    seqs = db.session.scalars(
+        sa.select(AuditEvent.seq).where(begins, AuditEvent.action.in_([OPEN, QUERY])).limit(2)
+    ).all()
+    if not seqs:
+        raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
+    if len(seqs) > 1:
+        raise Invalid(f"several sessions begin with {id}", hint="flask audit sessions")
+    return audit.get(seqs[0])
+
+
+def _verdict(found: transcript.Found, known: str | None) -> str:
+    if found.broken_at is not None:
+        return f"edited: line {found.broken_at} does not follow from the one before"
+    if known is None:
+        return "whole so far; its end is not in the audit yet"
+    return "whole" if known == found.digest else "edited: its digest is not the audit's"
+
+
+def _statement_of(begun: Record) -> Record:
+    kept = transcript.kept_statement(begun["subject"].removeprefix("session:"))
+    if kept is None:
+        host = begun["actor_detail"].get("host")
+        return {"transcript": f"not on this host; look on {host}", "lines": []}
+    is_whole = _fingerprint(kept) == (begun["after"] or {}).get("statement")
+    verdict = "whole" if is_whole else "edited: its hash is not the audit's"
+    line = {"n": 1, "at": begun["at"], "kind": "input", "text": kept}
+    return {"transcript": verdict, "lines": [line]}

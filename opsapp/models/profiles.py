@@ -1,0 +1,109 @@
+"""Where the time goes: a series for each thing that is measured, and its windows of time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from .. import clock
+from ..extensions import Model
+from .types import CanonicalJSON, UTCDateTime
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+"""The widths of windows, in seconds."""
+
+
+class ProfileSeries(Model):
+    """One thing that is measured: an endpoint, a command, or a statement at a line."""
+
+    __tablename__ = "profile_series"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    digest: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
+    """Of the other columns, which are too long to be an index."""
+    kind: so.Mapped[str] = so.mapped_column(sa.String(16), index=True)
+    """``endpoint``, ``command``, ``query``, or ``repeat``: a statement repeated in a request."""
+    name: so.Mapped[str] = so.mapped_column(sa.Text)
+    """The endpoint or command; of a query its fingerprint, which has no literals."""
+    caller: so.Mapped[str] = so.mapped_column(sa.Text, default="")
+    """The line of the application that sends the query, such as ``shop/orders.py:12 in total``."""
+    statement: so.Mapped[str] = so.mapped_column(sa.Text, default="")
+    """Of a repeat: the fingerprint; its ``name`` is the endpoint."""
+
+
+class ProfileWindow(Model):
+    """What happened to a series in one minute, hour or day.
+
+    A process writes its own row of a minute, again and again with what it has counted until
+    then, so writing twice is harmless; compacting adds the rows up.
+    """
+
+    __tablename__ = "profile_windows"
+    __table_args__ = (sa.Index("ix_profile_windows_width_starts_at", "width", "starts_at"),)
+
+    series_id: so.Mapped[int] = so.mapped_column(
+        sa.ForeignKey("profile_series.id"), primary_key=True
+    )
+    width: so.Mapped[int] = so.mapped_column(primary_key=True)
+    """Seconds."""
+    starts_at: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True)
+    """Seconds since 1970, a multiple of the width: compared and divided without a time zone."""
+    process: so.Mapped[str] = so.mapped_column(sa.String(32), primary_key=True, default="")
+    """The process that counts; empty once the processes are added up."""
+    count: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    errors: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    seconds: so.Mapped[float] = so.mapped_column(sa.Double)
+    most: so.Mapped[float] = so.mapped_column(sa.Double)
+    """The longest, in seconds."""
+    queries: so.Mapped[int] = so.mapped_column(sa.BigInteger)
+    query_seconds: so.Mapped[float] = so.mapped_column(sa.Double)
+    bins: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary)
+    """A packed :mod:`opsapp.sketch` of the durations."""
+
+
+class ProfileTrace(Model):
+    """One request or command that was slow, failed, or was asked to be looked at."""
+
+    __tablename__ = "profile_traces"
+    __table_args__ = (
+        sa.Index("ix_profile_traces_name_kind_seconds", "name", "kind", "seconds"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
+    """``slow``, ``error`` or ``asked``."""
+    name: so.Mapped[str] = so.mapped_column(sa.String(255))
+    at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
+    seconds: so.Mapped[float] = so.mapped_column(sa.Double)
+    status: so.Mapped[int | None] = so.mapped_column()
+    """The HTTP status, or the exit code of a command."""
+    queries: so.Mapped[int] = so.mapped_column()
+    query_seconds: so.Mapped[float] = so.mapped_column(sa.Double)
+    detail: so.Mapped[dict[str, Any]] = so.mapped_column(CanonicalJSON)
+    """The statements with their moments, the samples of the stack, where it failed."""
+
+
+class ProfileSave(Model):
+    """A measurement that was kept to be compared with."""
+
+    __tablename__ = "profile_saves"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    name: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
+    is_automatic: so.Mapped[bool] = so.mapped_column(default=False)
+    """Nobody gave it a name, so pruning may take it."""
+    mode: so.Mapped[str] = so.mapped_column(sa.String(16))
+    """``recorded``, ``request`` or ``run``: only alike are compared."""
+    subject: so.Mapped[str] = so.mapped_column(sa.Text)
+    """What was measured: ``GET /users``, ``users list``, or the span of what was recorded."""
+    python: so.Mapped[str] = so.mapped_column(sa.String(32))
+    environment: so.Mapped[str] = so.mapped_column(sa.String(64))
+    made_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
+    made_by: so.Mapped[str] = so.mapped_column(sa.Text)
+    detail: so.Mapped[dict[str, Any]] = so.mapped_column(CanonicalJSON)

@@ -1,0 +1,120 @@
+"""Which line of the application is it: the nearest frame that is not a library's."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+from sys import _getframe
+from types import CodeType, FrameType
+
+from .. import config
+
+DEEPEST = 80
+"""Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
+MOST = 20_000
+"""Functions remembered; who makes functions without end has them forgotten."""
+
+_HERE = str(Path(__file__).parent)
+_LIBRARIES = tuple(
+    {f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")} | {"<"},
+)
+
+
+class Place:
+    """A function of the application; lines are looked up when they are shown, not before."""
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self.text = f"{shown(code.co_filename)} in {code.co_qualname}"
+
+    def line(self, instruction: int) -> str:
+        """``shop/orders.py:12 in total``, of an instruction's offset."""
+        number = self.code.co_firstlineno
+        for start, end, line in self.code.co_lines():
+            if start <= instruction < end and line is not None:
+                number = line
+                break
+        file, _in, function = self.text.partition(" in ")
+        return f"{file}:{number} in {function}"
+
+
+Where = tuple[Place | None, int]
+"""A function and the offset of the instruction that calls."""
+NOWHERE: Where = (None, 0)
+
+
+class Callers:
+    """Knows the application's functions from those of libraries.
+
+    :param packages: of installed packages, those that are the application's.
+    """
+
+    def __init__(self, packages: frozenset[str]) -> None:
+        self._packages = packages
+        # By id, since a code object hashes all that is in it; it is kept, so ids stay its own.
+        self._known: dict[int, tuple[Place | None, CodeType]] = {}
+        self._depths: dict[str, int] = {}
+
+    def nearest(self, statement: str) -> Where:
+        """The nearest function outside of the caller that is the application's.
+
+        Looking at each frame in between is what recording a statement costs most, so the
+        place where the same statement came from before is looked at first.
+        """
+        depth = self._depths.get(statement)
+        if depth is not None:
+            try:
+                frame = _getframe(depth)
+            except ValueError:
+                return self._search(statement, _getframe(1))
+            known = self._known.get(id(frame.f_code))
+            if known is not None and known[0] is not None:
+                return known[0], frame.f_lasti
+        return self._search(statement, _getframe(1))
+
+    def _search(self, statement: str, frame: FrameType | None) -> Where:
+        for depth in range(1, DEEPEST):
+            if frame is None:
+                break
+            place = self.place(frame.f_code)
+            if place is not None:
+                if len(self._depths) >= MOST:
+                    self._depths.clear()
+                self._depths[statement] = depth
+                return place, frame.f_lasti
+            frame = frame.f_back
+        return NOWHERE
+
+    def place(self, code: CodeType) -> Place | None:
+        """Where this code is, if it is the application's."""
+        found = self._known.get(id(code))
+        return found[0] if found is not None else self._learn(code)
+
+    def _learn(self, code: CodeType) -> Place | None:
+        if len(self._known) >= MOST:
+            self._known.clear()
+        place = Place(code) if self._is_ours(code.co_filename) else None
+        self._known[id(code)] = (place, code)
+        return place
+
+    def _is_ours(self, file: str) -> bool:
+        if file.startswith(_HERE) or file.endswith(("/opsapp/unit.py", "/opsapp/engine.py")):
+            return False  # They send everybody's statements.
+        for folder in ("/site-packages/", "/dist-packages/"):
+            if folder in file:
+                inside = file.rpartition(folder)[2]
+                return inside.partition("/")[0].removesuffix(".py") in self._packages
+        return not file.startswith(_LIBRARIES)
+
+
+def shown(file: str) -> str:
+    """The file from the folder it is imported from: the same on every host."""
+    roots = [
+        root
+        for root in (*sys.path, str(config.ROOT))
+        if root and file.startswith(f"{root.rstrip('/')}/")
+    ]
+    return file[len(max(roots, key=len).rstrip("/")) + 1 :] if roots else Path(file).name

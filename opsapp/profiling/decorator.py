@@ -1,0 +1,63 @@
+"""``@profile_endpoint``: say in the log how long a view took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from time import perf_counter
+from typing import Any, TypeVar, overload
+
+from flask import current_app
+from flask.views import View
+
+from .. import text
+
+SLOW_SECONDS = 1.0
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+@overload
+def profile_endpoint(view: Endpoint, /) -> Endpoint: ...
+
+
+@overload
+def profile_endpoint(*, threshold: float = SLOW_SECONDS) -> Callable[[Endpoint], Endpoint]: ...
+
+
+def profile_endpoint(view: Any = None, /, *, threshold: float = SLOW_SECONDS) -> Any:
+    """Log ``Endpoint NAME took 0.1234 seconds`` for each call, also of one that raises.
+
+    For a view function, a method of a ``MethodView``, its ``decorators``, or the class
+    itself, whose whole dispatch is then timed.
+
+    :param threshold: seconds; above it there is a warning too.
+    """
+
+    def decorate(found: Any) -> Any:
+        if isinstance(found, type) and issubclass(found, View):
+            dispatch = _timed(found.dispatch_request, found.__name__, threshold)
+            found.dispatch_request = dispatch  # type: ignore[method-assign]
+            return found
+        return _timed(found, found.__name__, threshold)
+
+    return decorate if view is None else decorate(view)
+
+
+def _timed(view: Callable[..., Any], name: str, threshold: float) -> Callable[..., Any]:
+    @wraps(view)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        started = perf_counter()
+        try:
+            return current_app.ensure_sync(view)(*args, **kwargs)
+        finally:
+            _tell(name, perf_counter() - started, threshold)
+
+    return timed
+
+
+def _tell(name: str, seconds: float, threshold: float) -> None:
+    log, shown = current_app.logger, text.safe(name)
+    log.info("Endpoint %s took %.4f seconds", shown, seconds)
+    if seconds > threshold:
+        log.warning("Slow endpoint detected: %s (%.4fs)", shown, seconds)

@@ -1,0 +1,229 @@
+"""Measure one thing now: a request inside of this process, or a command as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter, thread_time, time
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OpsError
+from .recording import Recording
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from ..models import User
+    from .recorder import Recorder
+
+WARM_UP = 3
+"""Requests before any is counted, so that caches are full as they are on a server."""
+TO_PARENT = "OPSAPP_PROFILE_FD"
+"""The environment variable with the pipe that a measured command tells its SQL to."""
+MODE = "OPSAPP_PROFILE_MODE"
+"""The one that has a command profiled: ``1`` or ``sample``."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Measured:
+    """What every repetition took, in the order they were made. Times are in seconds."""
+
+    samples: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    queries: list[int] = field(default_factory=list)
+    query_seconds: list[float] = field(default_factory=list)
+    outcomes: list[int] = field(default_factory=list)
+    """HTTP statuses or exit codes."""
+    peak: int = 0
+    """Bytes of memory at the most, of a process."""
+    last: Recording | None = None
+
+    @property
+    def errors(self) -> int:
+        """How many went wrong."""
+        return sum(outcome >= 500 or 0 < outcome < 100 for outcome in self.outcomes)
+
+    def detail(self, subject: str) -> Record:
+        """What is saved of it."""
+        row = {
+            "count": len(self.samples),
+            "errors": self.errors,
+            "queries": sum(self.queries),
+            "samples": [round(seconds, 7) for seconds in self.samples],
+            "cpu": [round(seconds, 7) for seconds in self.cpu],
+        }
+        return {"rows": {subject: row}}
+
+    def record(self) -> Record:
+        """The figures: exact percentiles, SQL of each, outcomes and how often."""
+        from ..services.profiles import saves
+
+        count = len(self.samples)
+        return {
+            "count": count,
+            **saves.figures(self.samples),
+            "cpu_ms": round(sum(self.cpu) / count * 1000, 3),
+            "queries": round(sum(self.queries) / count, 2),
+            "query_ms": round(sum(self.query_seconds) / count * 1000, 3),
+            "outcomes": {str(o): n for o, n in sorted(Counter(self.outcomes).items())},
+            **({"peak_mib": round(self.peak / 1024**2, 1)} if self.peak else {}),
+        }
+
+
+# --- a request ---------------------------------------------------------------
+
+
+def request(
+    app: Flask,
+    method: str,
+    path: str,
+    *,
+    user: User | None,
+    repeat: int,
+    cold: bool,
+    mode: str | None = None,
+) -> Measured:
+    """Send a request to the application in this process, again and again, one at a time.
+
+    Nothing of it is counted in the reports, and no rate limit counts it.
+
+    :param user: who sends it, as if signed in with a browser.
+    :param cold: count the first ones too.
+    :param mode: have a last one profiled, ``1`` or ``sample``; it is kept as a trace.
+    """
+    from . import install, recorder_of
+
+    recorder = recorder_of(app) or install(app)
+    writer, recorder.writer = recorder.writer, None
+    app.config["RATELIMIT_ENABLED"] = False
+    client = app.test_client()
+    if user is not None:
+        _act_as(app, user)
+    measured = Measured()
+
+    def send(**headers: str) -> tuple[Recording, float, int]:
+        before = thread_time()
+        with client.open(
+            path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
+        ) as response:
+            response.get_data()
+        ended = recorder.last
+        if ended is None:
+            raise OpsError("the application has answered without being asked")
+        return ended, thread_time() - before, response.status_code
+
+    for _ in range(0 if cold else WARM_UP):
+        send()
+    for _ in range(repeat):
+        ended, cpu, status = send()
+        measured.samples.append(ended.seconds)
+        measured.cpu.append(cpu)
+        measured.queries.append(ended.queries or len(ended.sent))
+        measured.query_seconds.append(sum(seconds for _key, _at, seconds in ended.sent))
+        measured.outcomes.append(status)
+        measured.last = ended
+    _forget(recorder)
+    if mode is not None and writer is not None:
+        recorder.is_open = True
+        send(**{"X-Profile": mode})
+        recorder.is_open = False
+        with recorder.tallies.lock:
+            recorder.tallies.minutes.clear()
+    recorder.writer = writer
+    return measured
+
+
+def _forget(recorder: Recorder) -> None:
+    """What was measured is no traffic."""
+    with recorder.tallies.lock:
+        recorder.tallies.minutes.clear()
+        recorder.tallies.traces.clear()
+
+
+def _act_as(app: Flask, user: User) -> None:
+    """Have every request of this process come from this account.
+
+    The application was made for this command only; what a server runs has no such door.
+    """
+    from flask import g
+    from flask_security.utils import set_request_attr
+
+    from ..extensions import db
+    from ..models import User as Account
+
+    id = user.id
+    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page was loaded that has a token.
+
+    def be() -> None:
+        # What Flask-Login, Flask-WTF and Flask-Security find after somebody has signed in.
+        g._login_user = db.session.get(Account, id)  # noqa: SLF001
+        set_request_attr("fs_authn_via", "session")
+        set_request_attr("fs_paa", time())
+
+    app.before_request_funcs.setdefault(None, []).insert(0, be)
+
+
+# --- a command ---------------------------------------------------------------
+
+
+def command(words: Sequence[str], *, repeat: int, warm_up: int, mode: str | None) -> Measured:
+    """Run ``flask WORDS`` as a process, again and again. Its output is not shown.
+
+    :raises OpsError: it cannot be started.
+    """
+    measured = Measured()
+    for number in range(warm_up + repeat):
+        last = number == warm_up + repeat - 1
+        _run_once(words, measured if number >= warm_up else Measured(), mode if last else None)
+    return measured
+
+
+def _run_once(words: Sequence[str], measured: Measured, mode: str | None) -> None:
+    reading, writing = os.pipe()
+    environ = {**os.environ, TO_PARENT: str(writing), **({MODE: mode} if mode else {})}
+    with tempfile.TemporaryFile() as said, os.fdopen(reading, "rb") as pipe:
+        started = perf_counter()
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "flask", *words],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                pass_fds=[writing],
+            )
+        finally:
+            os.close(writing)
+        told = pipe.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        measured.samples.append(perf_counter() - started)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    sql: Record = json.loads(told) if told else {"queries": 0, "query_seconds": 0.0}
+    measured.cpu.append(usage.ru_utime + usage.ru_stime)
+    measured.queries.append(sql["queries"])
+    measured.query_seconds.append(sql["query_seconds"])
+    measured.outcomes.append(child.returncode)
+    unit = 1 if sys.platform == "darwin" else 1024
+    measured.peak = max(measured.peak, usage.ru_maxrss * unit)
+
+
+def tell_parent(recording: Recording) -> None:
+    """Tell the SQL of this command to who measures it, if somebody does."""
+    descriptor = os.environ.get(TO_PARENT, "")
+    if not descriptor.isdigit():
+        return
+    seconds = sum(seconds for _key, _at, seconds in recording.sent)
+    queries = recording.queries or len(recording.sent)
+    told = json.dumps({"queries": queries, "query_seconds": seconds})
+    with contextlib.suppress(OSError):  # Whoever asked has left.
+        os.write(int(descriptor), told.encode())

@@ -1,0 +1,60 @@
+"""One request or command while it runs: what it sent to the database, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from threading import get_ident
+from time import perf_counter
+
+from .callers import Place
+
+MOST_STATEMENTS = 500
+"""So many statements of a recording are kept one by one; the others are counted."""
+
+Statement = tuple[str, Place | None, int]
+"""The text of a statement, and the function and instruction that sent it."""
+Sent = tuple[Statement, float, float]
+"""A statement, when it was sent (seconds from the start), and how long it took."""
+Sample = tuple[float, tuple[str, ...]]
+"""For how many seconds the stack was like this, its outermost function first."""
+
+
+class Recording:
+    """What is noticed of one request or command.
+
+    What most of them do not have stands in the class, and costs a request nothing.
+    """
+
+    status: int | None = None
+    """The HTTP status or the exit code; None where there was no answer."""
+    error: dict[str, object] | None = None
+    samples: list[Sample] | None = None
+    next_sample = 0.0
+    is_looked_at = False
+    """Whether it runs under a profiler."""
+    is_asked: dict[str, object] | None = None
+    """What a profile that was asked for found."""
+    headers: Sequence[tuple[str, str]] = ()
+    """Of the answer; only its number is ever kept."""
+    queries = 0
+    """Only if there were more than :data:`MOST_STATEMENTS`; else as many as in ``sent``."""
+    seconds = 0.0
+    ended = 0.0
+    """Seconds since 1970."""
+
+    def __init__(self, kind: str, name: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.sent: list[Sent] = []
+        self.thread = get_ident()
+        self.started = perf_counter()
+
+    @property
+    def number(self) -> str | None:
+        """The id under which the log and the audit know the request."""
+        return next((value for name, value in self.headers if name == "X-Request-ID"), None)
+
+
+current: ContextVar[Recording | None] = ContextVar("recording", default=None)
+"""What runs in this thread now, if it is recorded."""

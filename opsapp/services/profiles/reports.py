@@ -1,0 +1,192 @@
+"""Reports: the windows of a span of time, added up by endpoint, command or query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ... import clock, sketch
+from ...errors import Invalid
+from ...extensions import db
+from ...models import ProfileSeries, ProfileWindow
+from ...models.profiles import DAY, HOUR, MINUTE
+
+KINDS = ("endpoint", "query", "command")
+SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
+SHARES = (0.5, 0.95, 0.99)
+FEW = 100
+"""Fewer samples than this say little about the slowest hundredth."""
+SLOTS = 24
+"""Points of a trend."""
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Sum:
+    """Everything that happened to one series in the span."""
+
+    name: str
+    caller: str
+    statement: str
+    count: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    most: float = 0.0
+    queries: int = 0
+    query_seconds: float = 0.0
+    bins: sketch.Bins = field(default_factory=dict)
+    slots: dict[int, list[float]] = field(default_factory=dict)
+    """Of each point of the trend the count and the seconds."""
+
+
+def report(
+    by: str = "endpoint",
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    sort: str = "total",
+    top: int | None = 20,
+) -> list[Record]:
+    """What took the time, the worst first. Times are in milliseconds.
+
+    ``share`` is of the time of all of this kind; ``error_bound`` says how far a percentile
+    may be from the exact one, as a share of it; ``few`` marks rows with too few samples for
+    their p95 and p99 to mean much. ``trend`` has the mean of each of 24 slots, None where
+    nothing happened.
+
+    :raises Invalid: there is nothing of that name to report or to sort by.
+    """
+    if by not in KINDS:
+        raise Invalid(f"by {by} is none of {', '.join(KINDS)}")
+    if sort not in SORTS:
+        raise Invalid(f"sort {sort} is none of {', '.join(SORTS)}")
+    sums = add_up(by, since, until or clock.now())
+    total = sum(one.seconds for one in sums)
+    rows = [_row(by, one, total) for one in sums]
+    key = {"total": "total_ms", "count": "count", "errors": "error_rate"}.get(sort, f"{sort}_ms")
+    key = "queries" if sort == "queries" else key
+    rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
+    return rows[:top]
+
+
+def _row(by: str, one: Sum, total: float) -> Record:
+    p50, p95, p99 = (_ms(value) for value in sketch.quantiles(one.bins, SHARES))
+    row: Record = {
+        by: one.name,
+        "count": one.count,
+        "error_rate": round(one.errors / one.count, 4),
+        # A bucket reaches further than the slowest that is in it.
+        "p50_ms": _least(p50, one.most),
+        "p95_ms": _least(p95, one.most),
+        "p99_ms": _least(p99, one.most),
+        "max_ms": _ms(one.most),
+        "total_ms": _ms(one.seconds),
+        "share": round(one.seconds / total, 4) if total else 0.0,
+        "queries": round(one.queries / one.count, 2),
+        "query_ms": _ms(one.query_seconds / one.count),
+        "few": one.count < FEW,
+        "error_bound": sketch.ACCURACY,
+        "trend": _trend(one),
+    }
+    if by == "query":
+        del row["queries"], row["query_ms"], row["error_rate"]
+        row["caller"] = one.caller
+    return row
+
+
+def _least(ms: float | None, most: float) -> float | None:
+    return None if ms is None else min(ms, _ms(most) or ms)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _trend(one: Sum) -> list[float | None]:
+    points = [one.slots.get(number) for number in range(SLOTS)]
+    return [_ms(point[1] / point[0]) if point and point[0] else None for point in points]
+
+
+# --- adding up ---------------------------------------------------------------
+
+
+def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
+    """The sums of every series of a kind in this span. Memory follows the series, not the span."""
+    begin, end = int(since.timestamp()), int(until.timestamp()) + 1
+    named = sa.select(
+        ProfileSeries.id, ProfileSeries.name, ProfileSeries.caller, ProfileSeries.statement
+    ).where(ProfileSeries.kind == kind)
+    sums = {row[0]: Sum(*row[1:]) for row in db.session.execute(named)}
+    for row in _windows(kind, begin, end):
+        one = sums.get(row.series_id)
+        if one is None:
+            continue  # It began after the names were read.
+        _count(one, row)
+        point = one.slots.setdefault(_slot(row, begin, end, SLOTS), [0, 0.0])
+        point[0] += row.count
+        point[1] += row.seconds
+    return [one for one in sums.values() if one.count]
+
+
+def over_time(since: datetime, until: datetime, *, slots: int = SLOTS) -> list[Sum]:
+    """All requests of each of so many slots of a span."""
+    begin, end = int(since.timestamp()), int(until.timestamp()) + 1
+    sums = [Sum("", "", "") for _ in range(slots)]
+    for row in _windows("endpoint", begin, end):
+        one = sums[_slot(row, begin, end, slots)]
+        _count(one, row)
+    return sums
+
+
+def together(sums: list[Sum]) -> Sum:
+    """All of them as one."""
+    whole = Sum("", "", "")
+    for one in sums:
+        whole.count += one.count
+        whole.errors += one.errors
+        whole.seconds += one.seconds
+        whole.most = max(whole.most, one.most)
+        whole.queries += one.queries
+        whole.query_seconds += one.query_seconds
+        sketch.add(whole.bins, one.bins)
+    return whole
+
+
+def _count(one: Sum, row: Any) -> None:
+    one.count += row.count
+    one.errors += row.errors
+    one.seconds += row.seconds
+    one.most = max(one.most, row.most)
+    one.queries += row.queries
+    one.query_seconds += row.query_seconds
+    sketch.unpack_into(one.bins, row.bins)
+
+
+def _slot(row: Any, begin: int, end: int, slots: int) -> int:
+    """The slot that the middle of the window is in."""
+    middle: int = row.starts_at + row.width // 2
+    return min(slots - 1, max(0, (middle - begin) * slots // max(1, end - begin)))
+
+
+def _windows(kind: str, begin: int, end: int) -> Iterator[Any]:
+    table = ProfileWindow.__table__
+    columns = [table.c[name] for name in (
+        "series_id", "width", "starts_at", "count", "errors", "seconds", "most",
+        "queries", "query_seconds", "bins",
+    )]  # fmt: skip
+    of_kind = sa.select(ProfileSeries.id).where(ProfileSeries.kind == kind)
+    query = (
+        sa.select(*columns)
+        # A window counts if most of it is inside; a day may have begun before.
+        .where(table.c.width.in_((MINUTE, HOUR, DAY)))
+        .where(table.c.starts_at >= begin - DAY, table.c.starts_at < end)
+        .where(table.c.starts_at + table.c.width // 2 >= begin)
+        .where(table.c.series_id.in_(of_kind))
+    )
+    with db.session.connection().execution_options(yield_per=1000).execute(query) as rows:
+        yield from rows

@@ -1,0 +1,116 @@
+"""Traces: the few requests and commands that were kept whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...errors import NotFound
+from ...extensions import db
+from ...models import ProfileTrace
+
+KINDS = ("slow", "error", "asked")
+
+Record = dict[str, Any]
+
+
+def listing(
+    name: str | None = None, *, kind: str | None = None, limit: int | None = 50
+) -> list[Record]:
+    """The traces there are, the slowest first.
+
+    :param name: of this endpoint or command only.
+    """
+    query = sa.select(ProfileTrace).order_by(ProfileTrace.seconds.desc(), ProfileTrace.id)
+    if name is not None:
+        query = query.where(ProfileTrace.name == name)
+    if kind is not None:
+        query = query.where(ProfileTrace.kind == kind)
+    return [record(trace) for trace in db.session.scalars(query.limit(limit))]
+
+
+def get(id: int) -> ProfileTrace:
+    """The trace of this id.
+
+    :raises NotFound: there is none (any more).
+    """
+    found = db.session.get(ProfileTrace, id)
+    if found is None:
+        raise NotFound(f"there is no trace {id}", hint="flask profile traces")
+    return found
+
+
+def record(trace: ProfileTrace) -> Record:
+    """A trace in a line."""
+    error = trace.detail.get("error") or {}
+    return {
+        "id": trace.id,
+        "at": trace.at,
+        "kind": trace.kind,
+        "name": trace.name,
+        "ms": round(trace.seconds * 1000, 3),
+        "status": trace.status,
+        "queries": trace.queries,
+        "query_ms": round(trace.query_seconds * 1000, 3),
+        "samples": len(trace.detail.get("samples", ())),
+        "error": error.get("type"),
+        "file": trace.detail.get("file"),
+    }
+
+
+def detail(trace: ProfileTrace) -> Record:
+    """A trace with its statements in time, its stacks, and where it failed.
+
+    ``timeline`` has a row for each statement: when it was sent and how long it took, in
+    milliseconds; ``hot`` the functions that were seen most often, with their share.
+    """
+    error = trace.detail.get("error") or {}
+    return {
+        **record(trace),
+        "correlation": trace.detail.get("correlation"),
+        "timeline": [
+            {
+                "at_ms": round(at * 1000, 3),
+                "ms": round(seconds * 1000, 3),
+                "bar": bar(at, seconds, trace.seconds),
+                "line": line,
+                "statement": statement,
+            }
+            for at, seconds, statement, line in trace.detail.get("sent", ())
+        ],
+        "hot": _hot(trace.detail.get("samples", ())),
+        "stack": list(error.get("stack", ())),
+        "functions": trace.detail.get("functions", []),
+    }
+
+
+BAR = 24
+"""Characters that stand for the whole time."""
+
+
+def bar(at: float, seconds: float, whole: float) -> str:
+    """Where in the whole this was, drawn: ``····██····``."""
+    begin = min(BAR - 1, int(at / whole * BAR)) if whole else 0
+    width = max(1, min(BAR - begin, round(seconds / whole * BAR))) if whole else 1
+    return "·" * begin + "█" * width + "·" * (BAR - begin - width)
+
+
+def _hot(samples: Any) -> list[Record]:
+    whole = sum(seconds for seconds, _stack in samples)
+    inside: dict[str, float] = {}
+    alone: dict[str, float] = {}
+    for seconds, stack in samples:
+        for function in set(stack):
+            inside[function] = inside.get(function, 0.0) + seconds
+        if stack:
+            alone[stack[-1]] = alone.get(stack[-1], 0.0) + seconds
+    rows = sorted(inside, key=lambda name: (-alone.get(name, 0.0), -inside[name]))[:20]
+    return [
+        {
+            "share": round(inside[name] / whole, 3),
+            "self": round(alone.get(name, 0.0) / whole, 3),
+            "function": name,
+        }
+        for name in rows
+    ]

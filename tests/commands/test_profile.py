@@ -1,0 +1,463 @@
+"""`flask profile`: reports, traces, pages, measurements and what has changed between them."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from opsapp import clock, sketch
+from opsapp.errors import Invalid
+from opsapp.extensions import db
+from opsapp.profiling import charts, lines, pages
+from opsapp.services.profiles import Window, repeats, store
+from opsapp.services.profiles.repeats import Allowed
+from support import Cli, Database, fields
+
+
+def a_window(
+    name: str, count: int, *, kind: str = "endpoint", ms: float = 10, **more: Any
+) -> Window:
+    start = int(clock.now().timestamp()) // 60 * 60
+    series = (kind, name, more.pop("caller", ""), more.pop("statement", ""))
+    window = Window(series, start, count=count, seconds=count * ms / 1000, most=ms / 1000, **more)
+    window.bins = {sketch.bucket(ms / 1000): count}
+    return window
+
+
+def traces(count: int = 1, **more: Any) -> list[dict[str, Any]]:
+    sent = [[0.001, 0.002, "SELECT a FROM b", "shop.py:3 in show"]]
+    samples = [[0.05, ["flask/app.py in Flask.wsgi_app", "shop.py in show"]]]
+    return [
+        {
+            "kind": "slow",
+            "name": "GET slow",
+            "at": clock.now(),
+            "seconds": 0.1,
+            "status": 200,
+            "queries": 1,
+            "query_seconds": 0.002,
+            "detail": {"sent": sent, "samples": samples, "error": None},
+            **more,
+        }
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def month(app: Flask) -> Flask:
+    windows = [
+        a_window("GET quick", 1000, ms=1, queries=2000, query_seconds=0.4),
+        a_window("GET slow", 50, ms=200, errors=5),
+        a_window("users list", 3, kind="command", ms=300),
+        a_window(
+            "SELECT a FROM b WHERE c = ?", 2000, kind="query", ms=0.2, caller="shop.py:3 in f"
+        ),
+    ]
+    store("one", windows, traces(), kept=5)
+    return app
+
+
+# --- the report ----------------------------------------------------------------
+
+
+def test_report_has_the_worst_first(cli: Cli, month: Flask) -> None:
+    rows = cli("profile", "report", "--format", "json", check=True).json
+    assert [row["endpoint"] for row in rows] == ["GET slow", "GET quick"]
+    slow, quick = rows
+    assert (slow["count"], slow["error_rate"], slow["few"]) == (50, 0.1, True)
+    assert (quick["count"], quick["queries"], quick["few"]) == (1000, 2.0, False)
+    assert slow["p95_ms"] == pytest.approx(200, rel=0.01)
+    assert slow["max_ms"] == 200.0
+    assert (slow["share"], quick["share"]) == (0.9091, 0.0909)
+    assert slow["error_bound"] == 0.01
+    assert len(slow["trend"]) == 24
+
+
+def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:
+    done = cli("profile", "report", "--sort", "count", "--top", "1", "--format", "json")
+    assert [row["endpoint"] for row in done.json] == ["GET quick"]
+
+
+def test_report_for_people_marks_what_has_few_samples(cli: Cli, month: Flask) -> None:
+    done = cli("profile", "report")
+    header, slow, quick = done.stdout.splitlines()
+    assert header.split("\t") == [
+        "endpoint", "count", "err %", "p50", "p95", "p99", "max", "share %", "sql", "trend",
+    ]  # fmt: skip
+    assert slow.split("\t")[:9] == [
+        "GET slow", "50", "10.0", "200", "~200", "~200", "200", "90.9", "0.0",
+    ]  # fmt: skip
+    assert quick.split("\t")[:6] == ["GET quick", "1000", "0.0", "1.00", "1.00", "1.00"]
+    assert done.stderr == (
+        "Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.\n"
+    )
+
+
+def test_report_by_query_and_command(cli: Cli, month: Flask) -> None:
+    (query,) = cli("profile", "report", "--by", "query", "--format", "json").json
+    assert (query["query"], query["caller"]) == ("SELECT a FROM b WHERE c = ?", "shop.py:3 in f")
+    (command,) = cli("profile", "report", "--by", "command", "--format", "json").json
+    assert (command["command"], command["count"]) == ("users list", 3)
+
+
+def test_report_of_nothing_is_empty(cli: Cli, database: Database) -> None:
+    done = cli("profile", "report", "--format", "json")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_report_leaves_out_what_is_outside_of_the_span(cli: Cli, month: Flask) -> None:
+    done = cli("profile", "report", "--until", "2020-01-01", "--since", "2019-01-01",
+               "--format", "json")  # fmt: skip
+    assert done.json == []
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_lines_fit_the_terminal(width: int) -> None:
+    row = {
+        "endpoint": "GET security.two_factor_token_validation", "count": 123456, "few": True,
+        "error_rate": 0.123, "p50_ms": 12.3, "p95_ms": 1234.5, "p99_ms": None, "max_ms": 99999.9,
+        "share": 1.0, "queries": 123.45, "trend": [1.0] * 24,
+    }  # fmt: skip
+    (line,) = lines.of_report([row], "endpoint", width)
+    cells = [max(len(name), len(str(value))) for name, value in line.items()]
+    assert sum(cells) + 2 * (len(cells) - 1) <= width
+
+
+def test_sparkline_draws_what_is_there() -> None:
+    assert charts.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
+    assert charts.sparkline([0.0, 0.0]) == "▁▁"
+    assert charts.sparkline([]) == ""
+
+
+# --- traces and pages --------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a page refers to, and whether its tags are closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.refers: list[str] = []
+        self.text = path.read_text()
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.refers += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_trace_is_shown(cli: Cli, month: Flask) -> None:
+    done = cli("profile", "traces", "--fields", "id,name,ms,queries")
+    assert done.stdout == "id\tname\tms\tqueries\n1\tGET slow\t100.0\t1\n"
+    shown = cli("profile", "show", "1", "--format", "json").json
+    (row,) = shown["timeline"]
+    assert (row["at_ms"], row["ms"], row["line"]) == (1.0, 2.0, "shop.py:3 in show")
+    assert row["bar"] == "█" + "·" * 23
+    assert shown["hot"][0] == {"share": 1.0, "self": 1.0, "function": "shop.py in show"}
+
+
+def test_trace_that_is_not_there(cli: Cli, database: Database) -> None:
+    for args in (("show", "9"), ("flame", "9", "-o", "x.html")):
+        done = cli("profile", *args)
+        assert (done.exit_code, done.stderr) == (
+            4, "Error: there is no trace 9\n  → flask profile traces\n",
+        )  # fmt: skip
+
+
+def test_flame_is_one_page(cli: Cli, month: Flask, tmp_path: Path) -> None:
+    file = tmp_path / "flame.html"
+    done = cli("profile", "flame", "1", "-o", str(file), "--format", "json")
+    assert (done.exit_code, done.json["file"]) == (0, str(file))
+    page = Page(file)
+    assert page.refers == []
+    assert 'title="shop.py in show · 50.0 ms · 100.0 %"' in page.text
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_flame_of_a_trace_without_stacks(cli: Cli, app: Flask, tmp_path: Path) -> None:
+    store("one", [], traces(detail={"sent": [], "samples": []}), kept=5)
+    done = cli("profile", "flame", "1", "-o", str(tmp_path / "x.html"))
+    assert done.exit_code == 4
+    assert "no stack was seen in trace 1" in done.stderr
+
+
+def test_report_is_one_page_and_shows_data_as_text(cli: Cli, app: Flask, tmp_path: Path) -> None:
+    hostile = "GET <script>alert(1)</script>"
+    windows = [a_window(hostile, 10), a_window("<b>", 5, kind="query", caller="<i>")]
+    store("one", windows, traces(name=hostile), kept=5)
+    file = tmp_path / "report.html"
+    assert cli("profile", "report", "--html", str(file)).exit_code == 0
+    page = Page(file)
+    assert page.refers == []
+    assert "<script>alert" not in page.text
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert not re.search(r"https?://(?!www\.w3\.org)", page.text)
+
+
+def test_page_of_nothing_says_so(cli: Cli, database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    assert cli("profile", "report", "--html", str(file)).exit_code == 0
+    assert "No request was recorded in this time." in file.read_text()
+
+
+def test_page_goes_over_no_folder(cli: Cli, month: Flask, tmp_path: Path) -> None:
+    done = cli("profile", "report", "--html", str(tmp_path))
+    assert (done.exit_code, done.stderr) == (5, f"Error: {tmp_path} is not a file\n")
+    done = cli("profile", "report", "--html", str(tmp_path / "none" / "x.html"))
+    assert done.exit_code == 1
+    assert done.stderr.endswith("cannot be written: No such file or directory\n")
+
+
+def test_boxes_of_a_flame_fill_their_parent() -> None:
+    samples = [[1.0, ["a", "b"]], [3.0, ["a", "c"]]]
+    found = {box["name"]: box for box in pages.boxes(samples)}
+    assert (found["all"]["width"], found["a"]["width"]) == (100, 100)
+    assert (found["c"]["left"], found["c"]["width"]) == (0, 75)
+    assert (found["b"]["left"], found["b"]["width"]) == (75, 25)
+
+
+# --- repeats -----------------------------------------------------------------------
+
+LAZY = "SELECT … FROM grants WHERE grants.user_id = ?"
+
+
+def repeat(line: str, times: int, statement: str = LAZY) -> Window:
+    return a_window(
+        "GET people", 10, kind="repeat", caller=line, statement=statement,
+        queries=10 * times, query_seconds=0.001 * 10 * times,
+    )  # fmt: skip
+
+
+def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
+    store("one", [repeat("shop/feed.py:9 in show", 21), repeat("shop/cart.py:2 in add", 6)], [],
+          kept=5)  # fmt: skip
+    rows = cli("profile", "repeats", "--format", "json").json
+    assert [(row["line"], row["times"], row["to_win_ms"]) for row in rows] == [
+        ("shop/feed.py:9 in show", 21.0, 20.0),
+        ("shop/cart.py:2 in add", 6.0, 5.0),
+    ]
+    done = cli("profile", "repeats", "--check", "--allow", "shop/feed.py in *=30")
+    assert done.exit_code == 6
+    assert "feed.py" not in done.stdout
+    done = cli("profile", "repeats", "--check", "--allow", "shop/*")
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
+    done = cli("profile", "repeats", "--check", "--allow", "shop/*=10")
+    assert "feed.py" in done.stdout
+
+
+@pytest.mark.parametrize("given", ["=3", "shop=x", "shop=-1"])
+def test_allowed_repeat_that_is_none(given: str) -> None:
+    with pytest.raises(Invalid, match="is not of the form"):
+        Allowed.parse(given)
+
+
+def test_advice_names_the_relationship(app: Flask) -> None:
+    advice = repeats.advice
+    sessions = "SELECT user_sessions.id FROM users WHERE users.id = ?"
+    assert advice(sessions) == (
+        "joinedload(ApiToken.user) or joinedload(Grant.user) or joinedload(UserSession.user)"
+    )
+    assert advice("SELECT a FROM nowhere WHERE nowhere.b = ?").startswith("ask once with IN")
+    assert advice("INSERT INTO a (b) VALUES (?)").startswith("send it once")
+    assert advice("SELECT ? + ?").startswith("ask once with IN")
+
+
+# --- measuring ---------------------------------------------------------------------
+
+
+def test_request_is_measured_and_saved(cli: Cli, database: Database, ada: str) -> None:
+    args = ("profile", "request", "GET", "/api/users", "--as", ada, "--repeat", "12")
+    found = cli(*args, "--name", "before", "--format", "json", check=True).json
+    assert (found["saved"], found["subject"], found["count"]) == ("before", "GET /api/users", 12)
+    assert found["outcomes"] == {"200": 12}
+    assert found["queries"] >= 2
+    assert 0 < found["min_ms"] <= found["p50_ms"] <= found["p95_ms"] <= found["max_ms"]
+    assert database.rows("SELECT count(*) FROM profile_windows") == [(0,)]
+    done = cli(*args, "--name", "before")
+    assert (done.exit_code, done.stderr) == (
+        3, "Error: there is a measurement before\n  → --replace, or another name\n",
+    )  # fmt: skip
+    assert cli(*args, "--name", "before", "--replace").exit_code == 0
+    assert fields(cli(*args).stdout)["saved"] == "request-3"
+
+
+def test_request_of_a_stranger_is_a_strangers(cli: Cli, database: Database) -> None:
+    done = cli("profile", "request", "GET", "/api/users", "--repeat", "3", "--format", "json")
+    assert done.json["outcomes"] == {"401": 3}
+
+
+def test_request_that_changes_asks_first(cli: Cli, database: Database, ada: str) -> None:
+    args = ("profile", "request", "POST", "/api/users", "--as", ada, "--repeat", "1")
+    done = cli(*args)
+    assert (done.exit_code, done.stderr) == (
+        5,
+        "Error: Send POST /api/users for real, 1 times? Nobody is here to answer\n"
+        "  → repeat it with --yes\n",
+    )
+    assert cli(*args, "--yes", "--format", "json").json["outcomes"] == {"422": 1}
+
+
+def test_request_leaves_a_sample_of_its_stacks(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROFILING", "on")
+    cli("profile", "request", "GET", "/login", "--repeat", "1", "--sample", check=True)
+    (row,) = cli("profile", "traces", "--kind", "asked", "--format", "json").json
+    assert (row["name"], row["status"]) == ("GET security.login", 200)
+    assert row["samples"] > 0
+
+
+@pytest.mark.parametrize("path", ["login", "http://x/"])
+def test_request_wants_a_path(cli: Cli, database: Database, path: str) -> None:
+    assert cli("profile", "request", "GET", path).exit_code == 2
+
+
+def test_command_is_measured(cli: Cli, database: Database) -> None:
+    args = ("profile", "run", "--repeat", "1", "--format", "json")
+    found = cli(*args, "--", "roles", "list", "--format", "json", check=True).json
+    assert (found["subject"], found["outcomes"]) == ("roles list", {"0": 1})
+    assert found["peak_mib"] > 10
+    done = cli(*args, "--", "roles", "show", "nobody")
+    assert (done.exit_code, done.json["outcomes"]) == (6, {"4": 1})
+    done = cli(*args, "--", "roles", "create", "support")
+    assert done.exit_code == 5
+    assert cli(*args, "--yes", "--", "roles", "create", "support").json["outcomes"] == {"0": 1}
+
+
+def test_measured_command_tells_its_queries_and_its_functions(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROFILING", "on")
+    args = ("profile", "run", "--repeat", "1", "--deep", "--format", "json")
+    assert cli(*args, "--", "roles", "list").json["queries"] >= 2
+    (row,) = cli("profile", "traces", "--kind", "asked", "--format", "json").json
+    assert row["name"] == "roles list"
+    rows = cli("profile", "top", row["file"], "--count", "3", "--format", "json").json
+    assert len(rows) == 3
+    listed = cli("profile", "files", "--format", "json").json
+    assert [one["file"] for one in listed] == [row["file"]]
+
+
+# --- comparing ---------------------------------------------------------------------
+
+
+def saved(name: str, ms: float, **more: Any) -> None:
+    """A measurement of two hundred samples near this."""
+    from opsapp.models import ProfileSave
+
+    samples = [ms / 1000 * (1 + (number % 20 - 10) / 100) for number in range(200)]
+    row = {"count": 200, "errors": 0, "queries": 400, "samples": samples, "cpu": samples}
+    row.update(more.pop("row", {}))
+    columns = {
+        "mode": "request", "subject": "GET /", "python": "3.11.7", "environment": "test",
+        "made_by": "somebody", **more,
+    }  # fmt: skip
+    db.session.add(ProfileSave(name=name, detail={"rows": {columns["subject"]: row}}, **columns))
+    db.session.flush()
+    db.session.commit()
+
+
+def test_change_is_found_and_ends_with_findings(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    saved("after", 13)
+    done = cli("profile", "diff", "before", "after", "--fail-on", "p95>+10%", "--format", "json")
+    assert done.exit_code == 6
+    by_metric = {row["metric"]: row for row in done.json}
+    assert set(by_metric) == {"p50", "p95", "p99", "mean", "cpu"}
+    assert {row["verdict"] for row in done.json} == {"worse"}
+    assert by_metric["p95"]["change"] == pytest.approx(0.3, abs=0.01)
+    assert by_metric["p95"]["low"] <= 0.3 <= by_metric["p95"]["high"]
+    assert [m for m, row in by_metric.items() if row["failed"]] == ["p95"]
+    assert done.stderr == "before → after: 2 no change, 5 worse\n"
+    assert cli("profile", "diff", "after", "before", "--fail-on", "p95>+10%").exit_code == 0
+    assert cli("profile", "diff", "before", "after", "--fail-on", "p95>+40%").exit_code == 0
+
+
+def test_noise_is_no_change(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    saved("after", 10.3)
+    done = cli("profile", "diff", "before", "--fail-on", "p50>+1%", "--format", "json")
+    assert (done.exit_code, done.json) == (0, [])
+    assert done.stderr == "before → after: 7 no change\n"
+
+
+def test_one_more_query_is_a_change(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    saved("after", 10, row={"queries": 600})
+    done = cli("profile", "diff", "before", "after", "--fail-on", "queries>0", "--format", "json")
+    assert done.exit_code == 6
+    (row,) = done.json
+    assert (row["metric"], row["before"], row["after"]) == ("queries", 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"python": "3.12.1"}, "their python is 3.11 and 3.12"),
+        ({"mode": "run"}, "their mode is request and run"),
+        ({"subject": "GET /x"}, "their subject is GET / and GET /x"),
+    ],
+)
+def test_what_is_not_alike_is_refused(
+    cli: Cli, app: Flask, other: dict[str, str], said: str
+) -> None:
+    saved("before", 10)
+    saved("after", 10, **other)
+    done = cli("profile", "diff", "before", "after")
+    assert (done.exit_code, done.stderr) == (
+        5, f"Error: before and after cannot be compared: {said}\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ["p95", "p95>", "p42>+10%", "p95<10%", "p95>-3%", "speed>1"])
+def test_rule_that_is_none(cli: Cli, app: Flask, rule: str) -> None:
+    saved("before", 10)
+    done = cli("profile", "diff", "before", "--fail-on", rule)
+    assert done.exit_code == 2
+    assert "is not a rule such as 'p95>+10%'" in done.stderr
+
+
+def test_what_was_recorded_is_saved_and_compared(cli: Cli, month: Flask) -> None:
+    done = cli("profile", "save", "monday", "--format", "json")
+    assert (done.exit_code, done.json["mode"], done.json["subject"]) == (0, "recorded", "endpoints")
+    assert cli("profile", "diff", "monday", "--fail-on", "p95>+1%").exit_code == 0
+    start = int(clock.now().timestamp()) // 60 * 60
+    with_slow = Window(("endpoint", "GET quick", "", ""), start, count=3000, seconds=30, most=0.02)
+    with_slow.bins = {sketch.bucket(0.01): 3000}
+    store("two", [with_slow, a_window("GET new", 5)], [], kept=5)
+    done = cli("profile", "diff", "monday", "--fail-on", "p50>+10%", "--format", "json")
+    assert done.exit_code == 6
+    verdicts = {(row["name"], row["metric"]): row["verdict"] for row in done.json}
+    assert verdicts["GET quick", "p50"] == "worse"
+    assert verdicts["GET new", None] == "new"
+
+
+@pytest.mark.parametrize("name", ["", "-x", "run-7", "a b", "x" * 65, "../x"])
+def test_name_that_is_none(cli: Cli, month: Flask, name: str) -> None:
+    assert cli("profile", "save", "--", name).exit_code == 2
+
+
+def test_saved_measurements_are_listed(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    done = cli("profile", "saved", "--fields", "name,mode,subject,python")
+    assert done.stdout == "name\tmode\tsubject\tpython\nbefore\trequest\tGET /\t3.11.7\n"
+    done = cli("profile", "diff", "before")
+    assert (done.exit_code, done.stderr) == (
+        4, "Error: nothing like before was saved after it\n",
+    )  # fmt: skip
+    done = cli("profile", "diff", "nobody")
+    assert done.exit_code == 4
+
+
+# --- passes --------------------------------------------------------------------------
+
+
+def test_pass_is_made(cli: Cli, database: Database) -> None:
+    found = cli("profile", "token", "--for", "10m", "--format", "json").json
+    assert re.fullmatch(r"\d+\.[\w-]+", found["token"])
+    done = cli("profile", "token", "--for", "2d")
+    assert (done.exit_code, done.stderr) == (2, "Error: a pass lasts 24 hours at most\n")

@@ -1,0 +1,330 @@
+"""`flask shell` with somebody at a real terminal: prompts, colours, modes, keys, what is left."""
+
+from __future__ import annotations
+
+import re
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pexpect
+import pytest
+
+from processes import PATIENCE
+from support import FLASK, SECRETS, Cli, Database, run
+
+RED = "\x1b[0;31;1m"
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]|[\r\x07]")
+PRODUCTION = {"OPSAPP_ENV": "production", "OPSAPP_URL": "https://ops.example.com", **SECRETS}
+
+
+class Person:
+    """Somebody at the console."""
+
+    def __init__(self, spawned: Any, prompt: str) -> None:
+        self.spawned = spawned
+        self.prompt = prompt
+
+    def wait(self) -> str:
+        """What was printed until the console asks again."""
+        self.spawned.expect_exact(self.prompt, timeout=PATIENCE)
+        return shown(self.spawned.before)
+
+    def type(self, code: str) -> str:
+        """What an input of one line prints."""
+        self.spawned.send(code + "\r")
+        self.spawned.expect_exact("\r\n", timeout=PATIENCE)
+        return self.wait()
+
+    def leave(self) -> tuple[int | None, str]:
+        """Press Ctrl-D; how it ended, and what was said last."""
+        self.spawned.send("\x04")
+        return self.ending()
+
+    def ending(self) -> tuple[int | None, str]:
+        self.spawned.expect(pexpect.EOF, timeout=PATIENCE)
+        self.spawned.close()
+        return self.spawned.exitstatus, shown(self.spawned.before)
+
+
+def shown(printed: str) -> str:
+    """What a screen shows of what was printed."""
+    return "\n".join(line.strip() for line in _ANSI.sub("", printed).split("\n")).strip()
+
+
+@contextmanager
+def console(
+    database: Database, *args: str, prompt: str = "opsapp(development:rw)>", **environ: str
+) -> Iterator[Person]:
+    """``flask shell ARGS`` with somebody at its terminal, once it has asked."""
+    spawned = pexpect.spawn(
+        FLASK,
+        ["shell", *args],
+        env={**database.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **environ},  # type: ignore[arg-type]
+        cwd=str(database.instance),
+        timeout=PATIENCE,
+        encoding="utf-8",
+        dimensions=(50, 160),
+    )
+    try:
+        person = Person(spawned, prompt)
+        yield person
+    finally:
+        spawned.close(force=True)
+
+
+def test_banner_is_the_catalogue(database: Database, ada: str) -> None:
+    with console(database) as person:
+        banner = person.wait()
+        assert banner.startswith("opsapp · development\n")
+        for line in (
+            "mode      write: nothing: what is committed stays",
+            "db   the database: db.session, db.engine",
+            'U            an account: U("ada@example.com"), U("ada"), U(1)',
+            "users     accounts: create, update, deactivate, delete",
+            "%names lists these again, %quickref IPython's own.",
+        ):
+            assert line in banner.splitlines(), banner
+        assert person.type("%names a role:").strip() == 'R            a role: R("admin")'
+        assert person.leave()[0] == 0
+
+
+def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) -> None:
+    with console(database) as person:
+        person.wait()
+        said = person.type('U("ada")')
+        assert re.search(r"^email +ada@example.com$", said, re.MULTILINE)
+        assert re.search(r"^password +•••$", said, re.MULTILINE)
+        said = person.type("sa.select(User.id, User.email).order_by(User.id)")
+        assert said.splitlines()[:3] == ["id  email", "1  ada@example.com", "2  bob@example.com"]
+        said = person.type("%sql SELECT count(*) AS n FROM users")
+        assert said.splitlines()[:2] == ["n", "2"]
+        person.type('[U("ada").email for n in range(6)]')
+        said = person.type("%queries")
+        assert "6 statements" in said
+        assert "Hint: 6 times" in said
+        said = person.type('%dryrun users.delete("bob")')
+        assert "user:account:delete" in said
+        assert "Dry run: nothing was written." in said
+        assert "U(" not in person.type("x = 1")
+        said = person.type('U("nobody")')
+        assert "NotFound: no user nobody\n→ flask users list --search TEXT" in said
+        assert person.leave()[0] == 0
+    assert database.rows("SELECT count(*) FROM users WHERE deleted_at IS NOT NULL") == [(0,)]
+
+
+def test_changes_wait_in_memory_and_no_transaction_stays_open(
+    database: Database, kind: str, ada: str
+) -> None:
+    with console(database) as person:
+        person.wait()
+        assert "1 change waits: commit() writes, rollback() forgets." in person.type(
+            "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))"
+        )
+        person.type("sql('SELECT count(*) FROM mail_messages')")
+        if kind == "postgresql":
+            assert database.rows(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name LIKE 'opsapp shell%' AND state <> 'idle'"
+            ) == [(0,)]
+        else:
+            run(database, "roles", "create", "meanwhile", check=True)
+        assert "mail_messages  1 inserted" in person.type("commit()")
+        said = person.type("sql(\"UPDATE mail_messages SET subject = 'evil'\")")
+        assert "Rolled back, because no transaction stays open: mail_messages" in said
+        person.leave()
+    assert database.rows("SELECT subject FROM mail_messages WHERE kind = 'x'") == [("s",)]
+
+
+def test_prompt_of_production_is_red_and_reads_only(empty_database: Database) -> None:
+    run(empty_database, "db", "init", check=True, **PRODUCTION)
+    with console(empty_database, prompt="opsapp(production:ro)>", **PRODUCTION) as person:
+        person.spawned.expect_exact(RED + "opsapp(production:ro)>")
+        said = person.type('create_user("carl", "carl@example.com")')
+        assert "Refused: this session is read-only" in said
+        said = person.type('sql("DELETE FROM roles")')
+        assert "read-only" in said or "readonly" in said
+        assert person.leave()[0] == 0
+    assert empty_database.rows("SELECT count(*) FROM roles") == [(1,)]
+
+
+def test_writing_to_production_asks_why_and_for_the_name(empty_database: Database) -> None:
+    run(empty_database, "db", "init", check=True, **PRODUCTION)
+    with console(empty_database, "--write", **PRODUCTION) as person:
+        person.spawned.expect_exact("Why do you write to production?: ")
+        person.spawned.sendline("ticket 7")
+        person.spawned.expect_exact("What you commit stays. Type production to go on: ")
+        person.spawned.sendline("yes")
+        code, said = person.ending()
+    assert (code, "yes is not production; nothing was changed" in said) == (5, True)
+    with console(
+        empty_database, "--write", prompt="opsapp(production:rw)>", **PRODUCTION
+    ) as person:
+        person.spawned.expect_exact("Why do you write to production?: ")
+        person.spawned.sendline("ticket 7")
+        person.spawned.expect_exact("to go on: ")
+        person.spawned.sendline("production")
+        person.wait()
+        person.type('create_user("carl", "carl@example.com")')
+        assert person.leave()[0] == 0
+    found = empty_database.rows(
+        "SELECT reason FROM audit_events WHERE action = 'user:account:create'"
+    )
+    assert found == [("ticket 7",)]
+
+
+def test_colours_are_declined(database: Database, ada: str) -> None:
+    with console(database, NO_COLOR="1") as person:
+        person.wait()
+        assert "\x1b[0;32" not in person.spawned.before
+        assert "\x1b[1m" not in person.spawned.before
+
+
+def test_ctrl_c_ends_the_input_and_not_the_console(database: Database, ada: str) -> None:
+    with console(database) as person:
+        person.wait()
+        person.spawned.send("print('be' + 'gun'); __import__('time').sleep(600)\r")
+        person.spawned.expect_exact("begun")
+        person.spawned.send("\x03")
+        assert "KeyboardInterrupt" in person.wait()
+        person.spawned.send("half an input\x03")
+        assert "2" in person.type("1 + 1")
+        assert person.leave()[0] == 0
+
+
+def test_ctrl_c_ends_a_long_statement(database: Database, ada: str) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    with console(database, "--read-only", prompt="opsapp(development:ro)>") as person:
+        person.wait()
+        person.spawned.send(f"print('be' + 'gun'); sql('{endless}')\r")
+        person.spawned.expect_exact("begun")
+        person.spawned.send("\x03")
+        said = person.wait()
+        assert "interrupt" in said.lower() or "cancel" in said.lower()
+        assert person.leave()[0] == 0
+
+
+def test_sandbox_says_at_the_end_what_it_would_have_changed(database: Database, ada: str) -> None:
+    with console(database, "--sandbox", prompt="opsapp(development:sandbox)>") as person:
+        person.wait()
+        person.type('create_user("carl", "carl@example.com")')
+        assert "carl@example.com" in person.type('U("carl").email')
+        code, said = person.leave()
+    assert code == 0
+    assert "Sandbox: nothing was saved. It would have been:" in said
+    assert "\nusers: 1 inserted" in said
+    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+
+
+def test_sandbox_survives_ctrl_c(database: Database, ada: str) -> None:
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
+    with console(database, "--sandbox", prompt="opsapp(development:sandbox)>") as person:
+        person.wait()
+        person.type('create_user("carl", "carl@example.com")')
+        if not database.is_sqlite:
+            person.spawned.send(f"print('be' + 'gun'); sql('{endless}')\r")
+            person.spawned.expect_exact("begun")
+            person.spawned.send("\x03")
+            assert "KeyboardInterrupt" in person.wait()
+        assert "carl@example.com" in person.type('U("carl").email')
+        assert person.leave()[0] == 0
+    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_idle_console_rolls_back_and_leaves(
+    database: Database, cli: Cli, ada: str, term: str
+) -> None:
+    with console(database, OPSAPP_SHELL_IDLE="0.02", TERM=term) as person:
+        person.wait()
+        code, said = person.ending()
+    assert code == 0
+    assert "Nobody was here for 0.02 minutes: rolled back, left." in said
+    assert cli("audit", "sessions", "--format", "json").json[-1]["ended"] == "idle"
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "inf"])
+def test_idle_limit_is_a_number(database: Database, ada: str, given: str) -> None:
+    found = run(database, "shell", "-c", "pass", OPSAPP_SHELL_IDLE=given)
+    assert found.exit_code == 7
+    assert "is not a number of minutes" in found.stderr
+
+
+def test_kill_in_the_middle_of_an_input_loses_nothing(
+    database: Database, cli: Cli, ada: str
+) -> None:
+    with console(database) as person:
+        person.wait()
+        person.spawned.send("print('be' + 'gun'); __import__('time').sleep(600)\r")
+        person.spawned.expect_exact("begun")
+        person.spawned.kill(signal.SIGKILL)
+        person.ending()
+    session = cli("audit", "sessions", "--format", "json").json[-1]
+    assert session["state"] == "lost"
+    lines = cli("audit", "session", session["id"], "--format", "json").json["lines"]
+    assert [line["text"] for line in lines] == [
+        "print('be' + 'gun'); __import__('time').sleep(600)"
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("is_running", [True, False], ids=["input", "prompt"])
+def test_signal_to_stop_ends_in_order(
+    database: Database, cli: Cli, ada: str, number: signal.Signals, is_running: bool
+) -> None:
+    with console(database) as person:
+        person.wait()
+        if is_running:
+            person.spawned.send("print('be' + 'gun'); __import__('time').sleep(600)\r")
+            person.spawned.expect_exact("begun")
+        person.spawned.kill(number)
+        code, said = person.ending()
+    assert code == 128 + number, said
+    session = cli("audit", "sessions", "--format", "json").json[-1]
+    assert (session["state"], session["ended"]) == ("closed", number.name)
+
+
+def test_two_people_have_sessions_of_their_own(database: Database, cli: Cli, ada: str) -> None:
+    with console(database) as one, console(database) as other:
+        one.wait(), other.wait()
+        one.type('create_user("carl", "carl@example.com")')
+        assert "carl@example.com" in other.type('U("carl").email')
+        assert [s["state"] for s in cli("audit", "sessions", "--format", "json").json] == [
+            "open"
+        ] * 2
+        assert (one.leave()[0], other.leave()[0]) == (0, 0)
+
+
+def test_history_is_our_own_and_private(database: Database, ada: str) -> None:
+    with console(database) as person:
+        person.wait()
+        person.type("print('remembered')")
+        person.leave()
+    path = database.instance / "shell" / "history.sqlite"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert b"remembered" in path.read_bytes()
+    with console(database, "--no-history") as person:
+        person.wait()
+        person.type("print('forgotten')")
+        person.leave()
+    assert b"forgotten" not in path.read_bytes()
+
+
+def test_hostile_data_does_not_reach_the_terminal(database: Database, cli: Cli, bob: str) -> None:
+    escape = "char(27)" if database.is_sqlite else "chr(27)"
+    database.execute(f"UPDATE users SET username = 'x' || {escape} || ']0;evil' WHERE id = 2")
+    with console(database) as person:
+        person.wait()
+        for code in (
+            'U("2")',
+            "sa.select(User)",
+            "sql('SELECT username FROM users')",
+            'U("2").username',
+        ):
+            person.spawned.send(code + "\r")
+            person.spawned.expect_exact("\r\n")
+            person.wait()
+            assert "\x1b]0;evil" not in person.spawned.before
+            assert "x\\x1b]0;evil" in person.spawned.before

@@ -1,0 +1,89 @@
+"""The names of the console: what applications add, what clashes, and what services become."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from opsapp import signals
+from opsapp.console.modes import Mode
+from opsapp.console.names import Catalogue, catalogue
+from opsapp.console.sessions import Session
+from opsapp.console.writes import Writes
+from opsapp.errors import Refused
+from opsapp.extensions import db
+from opsapp.models import User
+from support import SOMEBODY
+
+
+def session(mode: Mode = Mode.WRITE) -> Session:
+    nothing: Any = None  # No input is put on record here.
+    return Session("00000000-0000-4000-8000-000000000000", SOMEBODY, mode, "ticket 7", nothing)
+
+
+def names(app: Flask, mode: Mode = Mode.WRITE) -> Catalogue:
+    return catalogue(app, session(mode), Writes([db.engine]), {})
+
+
+def test_application_adds_names_and_lines(app: Flask, ada: str) -> None:
+    app.shell_context_processor(lambda: {"answer": 42})
+
+    def give(sender: Flask) -> dict[str, object]:
+        return {"question": ("why?", "what everybody asks")}
+
+    with signals.shell_names.connected_to(give, app):
+        found = names(app)
+    assert found.names["answer"].value == 42
+    assert (found.names["question"].value, found.names["question"].line) == (
+        "why?",
+        "what everybody asks",
+    )
+    assert found.clashes == []
+
+
+def test_name_that_is_taken_is_reported(app: Flask, ada: str) -> None:
+    app.shell_context_processor(lambda: {"User": "somebody else", "db": db})
+    found = names(app)
+    assert found.names["User"].value is User
+    assert len(found.clashes) == 1
+    assert found.clashes[0].startswith("User of From ")
+    assert found.clashes[0].endswith("is not bound: Models has that name")
+
+
+def test_application_that_fails_to_give_names_is_reported(app: Flask, ada: str) -> None:
+    def broken() -> dict[str, object]:
+        raise LookupError("no names today")
+
+    app.shell_context_processor(broken)
+    found = names(app)
+    assert "User" in found.names
+    assert [clash.split(" gave ")[1] for clash in found.clashes] == [
+        "no names: LookupError: no names today"
+    ]
+
+
+def test_service_is_a_verb_with_a_unit_of_its_own(app: Flask, ada: str) -> None:
+    users = names(app).names["users"].value
+    assert "unit" not in inspect.signature(users.update).parameters
+    assert "update" in dir(users)
+    assert users.update("ada", username="ada2")["username"] == "ada2"
+
+
+def test_read_only_session_makes_no_unit(app: Flask, ada: str) -> None:
+    users = names(app, Mode.READ_ONLY).names["users"].value
+    with pytest.raises(Refused) as refused:
+        users.update("ada", username="ada2")
+    assert refused.value.hint == "flask shell --sandbox, or --write"
+
+
+def test_commit_records_the_rows_by_table(app: Flask, ada: str) -> None:
+    found = names(app)
+    commit = found.names["commit"].value
+    db.session.execute(db.text("UPDATE mail_messages SET subject = 'x'"))
+    db.session.execute(db.text("DELETE FROM logins"))
+    count = db.session.scalar(db.text("SELECT count(*) FROM mail_messages"))
+    assert count == 2
+    assert commit() == {"logins": "1 deleted", "mail_messages": "2 updated"}

@@ -1,0 +1,308 @@
+"""`flask shell` without a terminal: code, files and pipes, in every mode, on record."""
+
+from __future__ import annotations
+
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from processes import ended, start
+from support import FLASK, SECRETS, Cli, Database, run
+
+MAKE = 'print(create_user("carl", "carl@example.com").username)'
+COUNT = "SELECT count(*) FROM users WHERE username = 'carl'"
+
+
+def last_session(cli: Cli) -> dict[str, object]:
+    """The newest session with its transcript."""
+    id = cli("audit", "sessions", "--limit", "1", "--format", "json").json[0]["id"]
+    found: dict[str, object] = cli("audit", "session", id, "--format", "json").json
+    return found
+
+
+def test_code_runs_with_the_names(database: Database, cli: Cli, ada: str) -> None:
+    found = run(
+        database, "shell", "-c", 'print(U("ada").id, R("admin").name, app.name, now().tzname())'
+    )
+    assert (found.exit_code, found.stdout, found.stderr) == (0, "1 admin opsapp UTC\n", "")
+    session = last_session(cli)
+    assert (session["by"], session["mode"], session["state"]) == ("code", "write", "closed")
+    assert (session["transcript"], session["ended"]) == ("whole", "exit")
+
+
+def test_code_that_fails_exits_1_with_its_traceback(database: Database, cli: Cli, ada: str) -> None:
+    found = run(database, "shell", "-c", "print('before')\n1/0")
+    assert (found.exit_code, found.stdout) == (1, "before\n")
+    assert found.stderr == (
+        "Traceback (most recent call last):\n"
+        '  File "<-c>", line 2, in <module>\n'
+        "ZeroDivisionError: division by zero\n"
+    )
+    assert last_session(cli)["ended"] == "error"
+
+
+def test_code_that_is_no_python_exits_1(database: Database, ada: str) -> None:
+    found = run(database, "shell", "-c", "print(")
+    assert found.exit_code == 1
+    assert "SyntaxError" in found.stderr
+
+
+def test_file_runs_with_its_arguments(
+    database: Database, cli: Cli, ada: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "report.py"
+    script.write_text("import sys\nprint(__name__, sys.argv[1:], U('ada').id)\nsys.exit(3)\n")
+    found = run(database, "shell", str(script), "--deep", "2026-11")
+    assert (found.exit_code, found.stderr) == (3, "")
+    assert found.stdout == "__main__ ['--deep', '2026-11'] 1\n"
+    line = last_session(cli)["lines"][0]  # type: ignore[index]
+    assert (line["name"], line["args"]) == (str(script), ["--deep", "2026-11"])
+    assert line["text"] == script.read_text()
+
+
+def test_file_that_is_not_there_is_not_found(database: Database, ada: str) -> None:
+    found = run(database, "shell", "nowhere.py")
+    assert (found.exit_code, found.stderr) == (4, "Error: there is no file nowhere.py\n")
+
+
+def test_pipe_runs(database: Database, cli: Cli, ada: str) -> None:
+    found = run(database, "shell", stdin="print(1 +\n  1)\n")
+    assert (found.exit_code, found.stdout, found.stderr) == (0, "2\n", "")
+    assert last_session(cli)["by"] == "stdin"
+
+
+def test_pipe_that_fails_exits_1(database: Database, ada: str) -> None:
+    assert run(database, "shell", stdin="1/0\n").exit_code == 1
+
+
+def test_changes_of_services_stay_and_are_of_the_session(
+    database: Database, cli: Cli, ada: str
+) -> None:
+    found = run(database, "shell", "--reason", "ticket 7", "-c", MAKE)
+    assert (found.exit_code, found.stdout, found.stderr) == (0, "carl\n", "")
+    assert database.rows(COUNT) == [(1,)]
+    id = last_session(cli)["id"]
+    events = cli("audit", "list", "--correlation", str(id), "--format", "json").json
+    assert [(event["action"], event["door"], event["reason"]) for event in events] == [
+        ("console:session:open", "shell", "ticket 7"),
+        ("user:account:create", "shell", "ticket 7"),
+        ("console:session:close", "shell", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        MAKE,
+        "db.session.execute(sa.text(\"UPDATE users SET username = 'carl'\")); db.session.commit()",
+        "with db.engines['bookkeeping'].begin() as c: c.execute(sa.text('DELETE FROM logins'))",
+    ],
+    ids=["service", "text", "other bind"],
+)
+def test_read_only_session_writes_nothing(database: Database, ada: str, code: str) -> None:
+    found = run(database, "shell", "--read-only", "-c", code)
+    assert found.exit_code == 1
+    assert "read-only" in found.stderr or "readonly" in found.stderr
+    assert database.rows(COUNT) == [(0,)]
+
+
+def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str) -> None:
+    script = (
+        f"{MAKE}\nusers.update('carl', username='karl')\nprint(U('karl').email)\n"
+        "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))\n"
+        "print(commit())\n"
+    )
+    mail = database.rows("SELECT count(*) FROM mail_messages")
+    found = run(database, "shell", "--sandbox", "-c", script)
+    assert (found.exit_code, found.stdout) == (
+        0, "carl\ncarl@example.com\n{'mail_messages': '1 inserted'}\n",
+    ), found.stderr  # fmt: skip
+    said = found.stderr.splitlines()
+    assert said[0] == "Sandbox: nothing was saved. It would have been:"
+    assert said[2] == "  user:account:update user:2: username carl → username karl"
+    assert said[-2:] == ["  mail_messages: 1 inserted", "  users: 1 inserted, 1 updated"]
+    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+    assert database.rows("SELECT count(*) FROM mail_messages") == mail
+    actions = [event["action"] for event in cli("audit", "list", "--format", "json").json]
+    assert actions[-2:] == ["console:session:open", "console:session:close"]
+    assert not list((database.instance / "sandboxes").glob("*"))
+    assert cli("audit", "verify").exit_code == 0
+
+
+def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
+    process = start(database, FLASK, "shell", "--sandbox", "-c",
+                    f"{MAKE}\nimport sys\nsys.stdout.flush()\ninput()")  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "carl\n"
+    other = run(database, "users", "create", "dora@example.com", "--no-password")
+    assert other.exit_code == 0, other.stderr
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    assert ended(process).exit_code == 0
+    assert database.rows("SELECT email FROM users ORDER BY id") == [
+        ("ada@example.com",),
+        ("dora@example.com",),
+    ]
+
+
+def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
+    code = "db.session.execute(sa.text(\"INSERT INTO alembic_version VALUES ('x')\"))"
+    found = run(database, "shell", "-c", code)
+    assert found.exit_code == 0
+    assert found.stderr == (
+        "Rolled back, because no transaction stays open: alembic_version (1 inserted)."
+        " commit() in one go.\n"
+    )
+    assert database.rows("SELECT count(*) FROM alembic_version") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "state"), [("os._exit(0)", "lost"), ("os.kill(os.getpid(), 9)", "lost")]
+)
+def test_killed_session_is_on_record(
+    database: Database, cli: Cli, ada: str, ending: str, state: str
+) -> None:
+    run(database, "shell", "-c", f"import os; {ending}")
+    session = last_session(cli)
+    assert session["state"] == state
+    assert session["lines"][0]["text"] == f"import os; {ending}"  # type: ignore[index]
+    run(database, "shell", "-c", "pass", check=True)
+    events = cli("audit", "list", "--subject", f"session:{session['id']}", "--format", "json").json
+    assert [event["action"] for event in events] == [
+        "console:session:open",
+        "console:session:lose",
+    ]
+    found = cli("audit", "session", str(session["id"])[:8], "--format", "json")
+    assert (found.exit_code, found.json["transcript"]) == (0, "whole")
+
+
+def test_edited_transcript_is_found(database: Database, cli: Cli, ada: str) -> None:
+    run(database, "shell", "-c", "x = 1", check=True)
+    session = last_session(cli)
+    path = database.instance / "transcripts" / f"{session['id']}.jsonl"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    path.chmod(0o600)
+    path.write_text(path.read_text().replace("x = 1", "x = 2"))
+    found = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert found.exit_code == 6
+    assert found.json["transcript"] == "edited: line 1 does not follow from the one before"
+
+
+def test_removed_transcript_is_said_to_be(database: Database, cli: Cli, ada: str) -> None:
+    run(database, "shell", "-c", "x = 1", check=True)
+    session = last_session(cli)
+    (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
+    found = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert (found.exit_code, found.json["lines"]) == (0, [])
+    assert found.json["transcript"].startswith("not on this host; look on ")
+
+
+def test_unknown_session_is_not_found(cli: Cli, ada: str) -> None:
+    for id in ("ffffffff", "x%", "-"):
+        assert cli("audit", "session", "--", id).exit_code == 4
+
+
+def test_nothing_runs_without_a_transcript(database: Database, ada: str) -> None:
+    (database.instance / "transcripts").write_text("in the way")
+    found = run(database, "shell", "-c", "print(1)")
+    assert (found.exit_code, found.stdout) == (7, "")
+
+
+def test_nothing_runs_without_the_audit(database: Database, ada: str) -> None:
+    database.execute("DELETE FROM audit_head")
+    found = run(database, "shell", "-c", "print(1)")
+    assert (found.exit_code, found.stdout) == (7, "")
+
+
+def test_signal_ends_the_session_in_order(database: Database, cli: Cli, ada: str) -> None:
+    process = start(
+        database, FLASK, "shell", "-c", "print('here', flush=True)\nimport time\ntime.sleep(600)"
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGTERM)
+    found = ended(process)
+    assert found.exit_code == 143
+    assert found.stderr == "Stopped by SIGTERM; what was not committed is undone.\n"
+    assert last_session(cli)["ended"] == "SIGTERM"
+
+
+def test_reader_that_leaves_is_no_error(database: Database, ada: str) -> None:
+    process = start(database, FLASK, "shell", "-c", "print('x\\n' * 100000)")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert ended(process).exit_code == 141
+
+
+def test_nothing_of_the_current_folder_is_executed(
+    database: Database, tmp_path: Path, ada: str
+) -> None:
+    trap = "raise SystemExit('executed ' + __name__)\n"
+    names = (
+        "sqlalchemy",
+        "IPython",
+        "readline",
+        "jedi",
+        "rich",
+        "flask_sqlalchemy",
+        "sitecustomize",
+    )
+    for name in (*names, "ipython_config", "startup"):
+        (tmp_path / f"{name}.py").write_text(trap)
+    done = subprocess.run(
+        [FLASK, "shell", "-c", "print(1)"],
+        env={**database.environ, "PYTHONSTARTUP": str(tmp_path / "startup.py")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+PRODUCTION = {"OPSAPP_ENV": "production", "OPSAPP_URL": "https://ops.example.com", **SECRETS}
+
+
+def in_production(database: Database) -> None:
+    """Let the database be production's."""
+    run(database, "db", "init", check=True, **PRODUCTION)
+
+
+def test_production_is_read_only_unless_somebody_says_why(empty_database: Database) -> None:
+    in_production(empty_database)
+    found = run(empty_database, "shell", "-c", MAKE, **PRODUCTION)
+    assert found.exit_code == 1
+    assert "this session is read-only" in found.stderr
+    for args, says in (
+        ((), "needs a reason"),
+        (("--reason", "ticket 7"), "This is production"),
+        (("--reason", "ticket 7", "--confirm", "development"), "development is not production"),
+    ):
+        found = run(empty_database, "shell", "--write", *args, "-c", MAKE, **PRODUCTION)
+        assert (found.exit_code, found.stdout) == (5, "")
+        assert says in found.stderr
+    args = ("--write", "--reason", "ticket 7", "--confirm", "production")
+    found = run(empty_database, "shell", *args, "-c", MAKE, **PRODUCTION)
+    assert (found.exit_code, found.stdout) == (0, "carl\n"), found.stderr
+
+
+def test_two_sessions_have_transcripts_of_their_own(database: Database, cli: Cli, ada: str) -> None:
+    waiting = "print('here', flush=True)\ninput()"
+    both = [start(database, FLASK, "shell", "-c", f"{waiting}  # {n}") for n in range(2)]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+    sessions = cli("audit", "sessions", "--format", "json").json
+    assert [one["state"] for one in sessions] == ["open", "open"]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        assert ended(process).exit_code == 0
+    sessions = cli("audit", "sessions", "--format", "json").json
+    assert [(one["state"], one["inputs"]) for one in sessions] == [("closed", 1)] * 2
+    assert len(list((database.instance / "transcripts").iterdir())) == 2

@@ -1,0 +1,200 @@
+"""The recorder: it counts everything, keeps nothing that people send, and is noticed by nobody."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from opsapp.profiling import recorder_of, tallies
+from opsapp.profiling.recorder import Recorder
+from opsapp.profiling.recording import current
+from opsapp.profiling.writer import Writer
+from recorded import SECRET, ask, flush
+from support import Database
+from web import Site, site
+
+COUNTS = (
+    "SELECT s.name, sum(w.count), sum(w.errors), sum(w.queries) FROM profile_windows w"
+    " JOIN profile_series s ON s.id = w.series_id WHERE s.kind = :kind GROUP BY s.name"
+    " ORDER BY s.name"
+)
+
+
+def counts(database: Database, kind: str = "endpoint") -> list[tuple[Any, ...]]:
+    return [(name, *map(int, rest)) for name, *rest in database.rows(COUNTS, kind=kind)]
+
+
+def test_request_is_counted_by_its_endpoint(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    for number in range(3):
+        ask(recorded, f"/five/{number}")
+    assert ask(recorded, "/bad") == 500
+    assert ask(recorded, "/nowhere") == 404
+    assert ask(recorded, "/five/1", method="BREW") == 405
+    flush(recorder)
+    assert counts(database) == [
+        ("GET (no such page)", 1, 0, 0),
+        ("GET bad", 1, 1, 0),
+        ("GET five", 3, 0, 15),
+        ("OTHER (no such page)", 1, 0, 0),
+    ]
+
+
+def test_query_is_known_by_its_fingerprint_and_line(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    ask(recorded, "/five/1")
+    ask(recorded, "/five/2")
+    flush(recorder)
+    ((name, caller, count),) = database.rows(
+        "SELECT s.name, s.caller, w.count FROM profile_series s JOIN profile_windows w"
+        " ON s.id = w.series_id WHERE s.kind = 'query'"
+    )
+    assert (name, count) == ("SELECT ? + ?", 10)
+    file, _, function = caller.partition(" in ")
+    assert file.startswith("recorded.py:")
+    assert function == "add_views.<locals>.five"
+
+
+def everything(database: Database) -> str:
+    tables = ("profile_series", "profile_windows", "profile_traces")
+    return "".join(str(database.rows(f"SELECT * FROM {table}")) for table in tables)
+
+
+def test_nothing_that_is_sent_is_kept(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    sent = {"X-Secret": SECRET, "Authorization": f"Bearer {SECRET}", "Cookie": f"a={SECRET}"}
+    ask(recorded, f"/secret?q={SECRET}", headers=sent)
+    ask(recorded, f"/{SECRET}", headers=sent)
+    ask(recorded, "/secret", method="POST", data={"password": SECRET})
+    ask(recorded, "/five/1", method=SECRET.upper())
+    assert ask(recorded, "/bad", headers=sent) == 500
+    flush(recorder)
+    kept = everything(database)
+    assert "GET secret" in kept
+    assert "ZeroDivisionError" in kept
+    assert SECRET not in kept.lower()
+
+
+def test_stream_is_counted_when_it_has_ended(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    before = current.get()
+    assert ask(recorded, "/stream") == 200
+    assert current.get() is before
+    flush(recorder)
+    assert counts(database) == [("GET stream", 1, 0, 3)]
+
+
+def test_file_reaches_the_server_as_it_is(recorded: Site, recorder: Recorder) -> None:
+    class FileWrapper:
+        pass
+
+    body = FileWrapper()
+    recorded_app = recorder.around(lambda _environ, _start: body)  # type: ignore[arg-type, return-value]
+    environ = {"wsgi.file_wrapper": FileWrapper, "REQUEST_METHOD": "GET"}
+    assert recorded_app(environ, print) is body
+    assert recorder.running == {}
+
+
+def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
+    def broken(_environ: Any, _start: Any) -> Any:
+        raise RuntimeError("no answer")
+
+    with pytest.raises(RuntimeError, match="no answer"):
+        recorder.around(broken)({"REQUEST_METHOD": "GET"}, print)
+    (minute,) = recorder.tallies.minutes.values()
+    ((name, tally),) = minute.names.items()
+    assert (name, tally.count, tally.errors) == (("endpoint", "GET (no such page)"), 1, 1)
+    assert recorder.running == {}
+
+
+def test_names_beyond_the_bound_are_counted_together(
+    recorded: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "MOST_NAMES", 1)
+    monkeypatch.setattr(tallies, "MOST_STATEMENTS", 1)
+    for path in ("/five/1", "/secret", "/stream", "/busy"):
+        ask(recorded, path)
+    (minute,) = recorder.tallies.minutes.values()
+    assert {name: tally.count for (_kind, name), tally in minute.names.items()} == {
+        "GET five": 1,
+        "(other)": 3,
+    }
+    assert [key[0] for key in minute.statements][-1] == "(other)"
+    assert len(minute.statements) == 2
+
+
+def test_only_the_slowest_and_the_failed_are_traced(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    for _ in range(12):
+        ask(recorded, "/five/1")
+        ask(recorded, "/bad")
+        flush(recorder)
+    kept = database.rows("SELECT kind, name, count(*) FROM profile_traces GROUP BY kind, name")
+    assert sorted(kept) == [("error", "GET bad", 5), ("slow", "GET five", 5)]
+
+
+def test_trace_has_the_statements_in_time_and_where_it_failed(
+    recorded: Site, recorder: Recorder, cli: Any
+) -> None:
+    ask(recorded, "/five/1")
+    ask(recorded, "/bad")
+    flush(recorder)
+    rows = {row["kind"]: row for row in cli("profile", "traces", "--format", "json").json}
+    shown = cli("profile", "show", str(rows["slow"]["id"]), "--format", "json").json
+    assert [row["statement"] for row in shown["timeline"]] == ["SELECT ? + ?"] * 5
+    assert [row["at_ms"] for row in shown["timeline"]] == sorted(
+        row["at_ms"] for row in shown["timeline"]
+    )
+    failed = cli("profile", "show", str(rows["error"]["id"]), "--format", "json").json
+    assert failed["error"] == "ZeroDivisionError"
+    assert failed["stack"][-1].endswith("in add_views.<locals>.bad")
+    assert len(failed["correlation"]) == 36
+
+
+def test_forked_process_begins_anew(recorded: Site, recorder: Recorder) -> None:
+    ask(recorded, "/busy")
+    reading, writing = os.pipe()
+    parent = recorder.writer
+    assert parent is not None
+    child = os.fork()
+    if child == 0:
+        anew = recorder.writer
+        same = anew is parent or anew is None or anew.process == parent.process
+        os.write(writing, b"old" if same or recorder.tallies.minutes else b"new")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 3) == b"new"
+    os.close(reading)
+    os.close(writing)
+    assert recorder.tallies.minutes
+
+
+def test_nothing_is_recorded_when_it_is_off(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(database, monkeypatch) as off:
+        assert recorder_of(off.app) is None
+
+
+def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
+    from opsapp.profiling.recording import Recording
+
+    writer = recorder.writer
+    assert isinstance(writer, Writer)
+    recording = Recording("endpoint")
+    recording.started -= 1
+    recorder.running[id(recording)] = recording
+    assert writer._look_once()
+    ((seconds, stack),) = recording.samples or []
+    assert seconds > 0
+    assert stack[-1].endswith("in Writer._look_once")
+    recording.started -= 4000
+    writer._look_once()
+    assert recorder.running == {}

@@ -1,0 +1,70 @@
+"""The sketch: within its bound of an exact oracle, and the same whoever adds it up."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from ddsketch import DDSketch
+
+from opsapp import sketch
+
+SHARES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
+
+
+def durations(count: int, seed: int = 1) -> list[float]:
+    chance = random.Random(seed)  # noqa: S311  (the same every time)
+    return [chance.lognormvariate(-4, 1.5) for _ in range(count)]
+
+
+def test_percentiles_of_a_million_are_within_the_bound() -> None:
+    samples = durations(1_000_000)
+    found = sketch.quantiles(sketch.of(samples), SHARES)
+    samples.sort()
+    for share, value in zip(SHARES, found, strict=True):
+        exact = samples[int(share * (len(samples) - 1))]
+        assert value is not None
+        assert abs(value - exact) <= sketch.ACCURACY * exact
+
+
+def test_parts_add_up_to_the_whole_in_any_order() -> None:
+    samples = durations(10_000)
+    parts = [sketch.of(samples[start : start + 1000]) for start in range(0, 10_000, 1000)]
+    random.Random(2).shuffle(parts)  # noqa: S311
+    together: sketch.Bins = {}
+    for part in parts:
+        sketch.add(together, part)
+    assert together == sketch.of(samples)
+
+
+@pytest.mark.parametrize("most", [1, 300, 70_000, 2**40])
+def test_packed_sketch_comes_back(most: int) -> None:
+    bins = {-500: 1, 0: most, 400: 7}
+    again: sketch.Bins = {}
+    sketch.unpack_into(again, sketch.pack(bins))
+    assert again == bins
+
+
+def test_empty_sketch_has_no_percentile() -> None:
+    assert sketch.quantiles({}, [0.5]) == [None]
+    assert dict(sketch.unpack(sketch.pack({}))) == {}
+
+
+@pytest.mark.parametrize("packed", [b"", b"x", b"B\x01", b"Q123"])
+def test_bytes_that_are_no_sketch_are_refused(packed: bytes) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        dict(sketch.unpack(packed))
+
+
+def test_shortest_duration_is_counted() -> None:
+    assert sketch.of([0.0, -1.0]) == {sketch.bucket(0.0): 2}
+
+
+def test_buckets_are_those_of_ddsketch() -> None:
+    samples = durations(5000)
+    theirs = DDSketch(sketch.ACCURACY)
+    for sample in samples:
+        theirs.add(sample)
+    shares = (0.1, 0.5, 0.95, 0.99)
+    ours = sketch.quantiles(sketch.of(samples), shares)
+    assert ours == pytest.approx([theirs.get_quantile_value(share) for share in shares])

@@ -1,0 +1,81 @@
+"""Fingerprints: the same for statements that are alike, and without what is in them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opsapp.statements import LONGEST, brief, fingerprint
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("SELECT  a.id\n FROM a WHERE a.x = 'b'", "SELECT a.id FROM a WHERE a.x = ?"),
+        ("SELECT a WHERE b IN (?, ?, ?)", "SELECT a WHERE b IN (?, …)"),
+        ("SELECT a WHERE b IN (1, 2)", "SELECT a WHERE b IN (?, …)"),
+        ("INSERT INTO a (b) VALUES (%(b)s), (%(c)s)", "INSERT INTO a (b) VALUES (?), …"),
+        ("SELECT 1.5e3, .5, 0xFF, 12 FROM t1", "SELECT ?, ?, ?, ? FROM t1"),
+        ("SELECT a::text FROM b -- 'x'\nWHERE c=$1", "SELECT a::text FROM b WHERE c=?"),
+        ("SELECT :id, @p, ?1", "SELECT ?, ?, ?"),
+        ('SELECT "order".id FROM "order"', 'SELECT "order".id FROM "order"'),
+    ],
+)
+def test_fingerprint_keeps_the_statement_and_no_value(statement: str, expected: str) -> None:
+    assert fingerprint(statement) == expected
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"SELECT '{SECRET}'",
+        f"SELECT 'it''s {SECRET}'",
+        f"SELECT E'it\\'s {SECRET}'",
+        f"SELECT 'a\\', '{SECRET}'",
+        f"SELECT $$ {SECRET} $$",
+        f"SELECT $x$ $y$ {SECRET} $x$",
+        f"SELECT X'00{SECRET}'",
+        f"SELECT N'{SECRET}', U&'{SECRET}'",
+        f"SELECT 1 /* {SECRET} */",
+        f"SELECT 1 /* a /* b */ {SECRET} */",
+        f"SELECT 1 -- {SECRET}",
+        f"SELECT '{SECRET}",
+        f"SELECT $$ {SECRET}",
+        f"SELECT 1 /* {SECRET}",
+        f"SELECT 12{SECRET}",
+    ],
+)
+def test_fingerprint_shows_no_literal(statement: str) -> None:
+    assert SECRET not in fingerprint(statement)
+
+
+def test_name_in_double_quotes_is_shown_only_if_it_is_known() -> None:
+    statement = f'SELECT "order" FROM a WHERE b = "{SECRET}"'
+    assert fingerprint(statement, {"order"}) == 'SELECT "order" FROM a WHERE b = "?"'
+
+
+@given(st.text())
+def test_quoted_text_is_never_in_a_fingerprint(value: str) -> None:
+    quoted = value.replace("'", "''")
+    marked = f"SELECT 'mark{quoted}mark' FROM a"
+    assert fingerprint(marked) == "SELECT ? FROM a"
+
+
+@given(st.text())
+def test_any_text_has_a_fingerprint_of_bounded_length(statement: str) -> None:
+    assert len(fingerprint(statement * 3)) <= LONGEST
+
+
+def test_long_fingerprint_is_cut() -> None:
+    found = fingerprint("SELECT " + "a, " * 5000)
+    assert len(found) == LONGEST
+    assert found.endswith("…")
+
+
+def test_brief_leaves_out_the_columns() -> None:
+    columns = ", ".join(f"users.column_{number}" for number in range(9))
+    assert brief(f"SELECT {columns} FROM users WHERE a = ?") == "SELECT … FROM users WHERE a = ?"
+    assert brief("SELECT id FROM users") == "SELECT id FROM users"
