@@ -36,7 +36,8 @@ class Tally:
     """
 
     __slots__ = (
-        "aside", "bins", "errors", "folded", "most", "queries", "query_seconds", "seconds", "told",
+        "aside", "bins", "errors", "folded", "most", "queries", "query_seconds", "seconds",
+        "source", "told",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Tally:
         self.bins: sketch.Bins = {}
         self.folded = self.errors = self.queries = self.told = 0
         self.seconds = self.most = self.query_seconds = 0.0
+        self.source: Tally | None = None
 
     @property
     def count(self) -> int:
@@ -60,12 +62,12 @@ class Tally:
             sketch.add(self.bins, sketch.of(aside))
 
     def copy(self) -> Tally:
-        """As it is now."""
+        """As it is now, and whose copy it is."""
         self.fold()
         twin = Tally()
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
-        twin.aside, twin.bins = [], self.bins.copy()
+        twin.aside, twin.bins, twin.source = [], self.bins.copy(), self
         return twin
 
 
@@ -109,12 +111,10 @@ class Minute:
         yield from self.repeats.values()
 
     def written(self, snapshot: list[tuple[Key, Tally]]) -> None:
-        """The database has all tallies as they were then."""
-        for tally, (_key, then) in zip(self._all(), self._ordered(snapshot), strict=False):
-            tally.told = then.count
-
-    def _ordered(self, snapshot: list[tuple[Key, Tally]]) -> Iterator[tuple[Key, Tally]]:
-        yield from snapshot
+        """The database has what is in the snapshot; meanwhile there may be more."""
+        for _key, then in snapshot:
+            if then.source is not None:
+                then.source.told = then.count
 
 
 class Tallies:

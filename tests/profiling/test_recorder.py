@@ -9,7 +9,7 @@ import pytest
 
 from opsapp.profiling import recorder_of, tallies
 from opsapp.profiling.recorder import Recorder
-from opsapp.profiling.recording import current
+from opsapp.profiling.recording import Recording, current
 from opsapp.profiling.writer import Writer
 from recorded import SECRET, ask, flush
 from support import Database
@@ -198,3 +198,20 @@ def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
     recording.started -= 4000
     writer._look_once()
     assert recorder.running == {}
+
+
+def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:
+    counted = tallies.Tallies()
+
+    def add(name: str, statement: str) -> None:
+        recording = Recording("endpoint", name)
+        recording.sent.append(((statement, None, 0), 0.0, 0.001))
+        counted.add(recording, 60.0)
+
+    add("GET first", "SELECT 1")
+    (minute,) = counted.minutes.values()
+    snapshot = minute.snapshot()
+    add("GET second", "SELECT 2")
+    minute.written(snapshot)
+    changed = {key[1] for key, tally in minute.snapshot() if tally.count != tally.told}
+    assert changed == {"GET second", "SELECT 2"}
