@@ -14,17 +14,16 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from flask import Blueprint
 
     import opsapp
-    from commands.catalogue import Lazy
     from opsapp import branch
 
-    from . import models, names, permissions, receivers
+    from . import catalogue, models, names, permissions, receivers
 
     app = opsapp.create_app(settings, import_name=__name__)
     branch.add(app, "shop", models.MIGRATIONS)
     permissions.declare()
     receivers.connect(app)
     app.shell_context_processor(names.names)
-    app.cli.add_command(Lazy("shop", f"{__name__}.commands", "Stock products, place orders."))
+    app.cli.add_command(catalogue.shop)
     # Mail is written by commands too, which do without pages.
     app.register_blueprint(Blueprint("shop_mail", __name__, template_folder="templates"))
     if opsapp.has_web():
