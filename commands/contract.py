@@ -225,7 +225,7 @@ def _write_plan(unit: Any, format: str) -> None:
 def _write_change(
     result: Any, unit: Any, format: str, fields: str | None, columns: tuple[str, ...]
 ) -> None:
-    outcome = {"changed": unit.changed, "audit_seq": unit.seq}
+    outcome = {"changed": _has_changed(result, unit), "audit_seq": unit.seq}
     if isinstance(result, Mapping):
         shown = ("changed", *columns) if columns else ()
         _write({**outcome, **result}, format, fields, shown)
@@ -236,13 +236,19 @@ def _write_change(
         _write(result, format, fields, columns)
     if unit.seq is not None:
         say(f"Done, audit event {unit.seq}.")
-    elif not unit.changed:
+    elif not outcome["changed"]:
         say("Already so: nothing was changed.")
+
+
+def _has_changed(result: Any, unit: Any) -> bool:
+    """What the service says, which may have done more than its unit: a migration commits itself."""
+    said = result.get("changed") if isinstance(result, Mapping) else None
+    return bool(unit.changed if said is None else said)
 
 
 def _keys(result: Any, key: str, unit: Any) -> list[str]:
     if isinstance(result, Mapping):
-        return [str(result[key])] if unit.changed else []
+        return [str(result[key])] if _has_changed(result, unit) else []
     return [str(row[key]) for row in result if row["changed"]]
 
 

@@ -39,7 +39,9 @@ class DatabaseGroup(OpsGroup):
         from flask_migrate.cli import db
 
         theirs: click.Command | None = db.commands.get(name)
-        return _careful(theirs) if theirs is not None and name in CHANGING else theirs
+        if theirs is not None and name in CHANGING:
+            return _careful(theirs)
+        return _placed(theirs) if theirs is not None and name in WRITING else theirs
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -82,10 +84,31 @@ def _careful(theirs: click.Command) -> click.Command:
 
         for option in ("yes", "confirm"):
             given.pop(option, None)
+        if given.get("revision") == "head":
+            given["revision"] = "heads"  # An application has one beside ours.
         if question and not given.get("sql"):
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
             click.get_current_context().invoke(theirs, **given)
+
+    command.callback = callback
+    return command
+
+
+WRITING = ("migrate", "revision")
+"""Flask-Migrate's verbs that write a migration."""
+
+
+def _placed(theirs: click.Command) -> click.Command:
+    """A command of Flask-Migrate whose migration goes to the application's, if it has its own."""
+    command = copy(theirs)
+
+    def callback(**given: Any) -> None:
+        from opsapp.services.database import place_of_new_migration
+
+        asked = given["version_path"] or given["branch_label"] or given["head"] != "head"
+        place = {} if asked or given["directory"] else place_of_new_migration()
+        click.get_current_context().invoke(theirs, **{**given, **place})
 
     command.callback = callback
     return command

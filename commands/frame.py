@@ -261,7 +261,7 @@ def application(*, web: bool = False) -> Iterator[None]:
             app = info.load_app()
     except NoAppException as error:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
-    _listen_to_log()
+    _listen_to_log(app)
     with app.app_context():
         code, recorded = 1, record(app, ctx)
         try:
@@ -296,11 +296,12 @@ def _written_down(error: Exception) -> str:
     return number
 
 
-def _listen_to_log() -> None:
+def _listen_to_log(app: Flask) -> None:
     """Say what is logged, unless the application has decided where its log goes."""
-    log = logging.getLogger("opsapp")
-    if not log.hasHandlers():
-        log.addHandler(_Remarks(logging.WARNING))
+    for name in {"opsapp", app.import_name}:
+        log = logging.getLogger(name)
+        if not log.hasHandlers():
+            log.addHandler(_Remarks(logging.WARNING))
 
 
 def _code_of(error: BaseException) -> int:

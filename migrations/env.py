@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
 from flask import current_app
 
-from opsapp import config
+from opsapp import branch, config
+from opsapp.extensions import this_app
 from opsapp.models import indexes as indexes  # they join the metadata that is compared
+from opsapp.models import types
 from opsapp.services import migrating
 
 target = current_app.extensions["migrate"].db
@@ -50,17 +52,27 @@ def _connection(changing: bool) -> Iterator[sa.Connection]:
 
 
 def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
-    """Number a new migration of ours: the code reads its newest one from the file names."""
+    """Number a new migration: the code reads the newest one from the file names."""
     if directives and current_app.extensions["migrate"].directory == str(
         config.migrations_folder()
     ):
-        directives[0].rev_id = f"{int(config.head_revision()) + 1:04d}"
+        added = branch.added(this_app())
+        is_added = added is not None and directives[0].version_path == str(added.folder)
+        directives[0].rev_id = (added if is_added else branch.ours()).following
+
+
+def _render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
+    """Write a column type of ours as what it is in the database: a migration imports no model."""
+    if kind == "type" and type(item).__module__ == types.__name__:
+        return f"sa.{item.impl_instance!r}"
+    return False
 
 
 def run_online() -> None:
     changing = _is_changing()
     settings: dict[str, Any] = dict(current_app.extensions["migrate"].configure_args)
     settings.setdefault("process_revision_directives", _number)
+    settings.setdefault("render_item", _render)
     with _connection(changing) as connection:
         context.configure(
             connection=connection,

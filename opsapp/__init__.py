@@ -27,10 +27,17 @@ def without_web() -> Iterator[None]:
         _lean.reset(token)
 
 
-def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+def has_web() -> bool:
+    """Whether applications made now have their web floor."""
+    return not _lean.get()
+
+
+def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = "opsapp") -> Flask:
     """The application: configuration, database, and the commands that stand on them.
 
     :param settings: override the configuration, as tests and applications do.
+    :param import_name: the package that is built on it: its log is listened to, its lines are
+        named where the time goes, and the console finds its modules.
     :raises NotReady: the configuration is not usable.
     """
     from flask import Flask
@@ -40,7 +47,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from .extensions import db
 
     app = Flask(
-        "opsapp",
+        import_name,
         instance_path=str(config.instance_folder()),
         root_path=str(config.ROOT / "opsapp"),
         template_folder="web/templates",
@@ -58,7 +65,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
             engine.prepare(db.engines[bind])
             guard.protect(db.engines[bind])
     notices.connect(app)
-    if not _lean.get():
+    if has_web():
         from . import web
 
         web.init_app(app)

@@ -1,5 +1,7 @@
 """The guard: accounts, roles, grants and the audit are written by a unit of work or not at all.
 
+So are the tables that an application marks with :func:`guarded`.
+
 It stands where statements leave for the database, so it makes no difference
 whether one comes from a flush, a bulk operation or SQLAlchemy Core: only a
 connection that was opened for writing, as a unit and a migration do, may carry
@@ -8,13 +10,14 @@ it. SQL written as text goes around it; the audit's chain is for that.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.sql.dml import UpdateBase
 
 from .errors import Refused
+from .extensions import Model
 from .models import (
     ApiToken,
     AuditEvent,
@@ -32,6 +35,16 @@ GUARDED = frozenset(
 )
 
 
+_added: set[str] = set()
+Guarded = TypeVar("Guarded", bound=type[Model])
+
+
+def guarded(model: Guarded) -> Guarded:
+    """Have an application's own table written by a unit of work or not at all, as ours are."""
+    _added.add(model.__tablename__)
+    return model
+
+
 def protect(engine: sa.Engine) -> None:
     """Refuse on this engine what would change a guarded table outside of a unit."""
     event.listen(engine, "before_execute", _refuse_outside)
@@ -40,10 +53,13 @@ def protect(engine: sa.Engine) -> None:
 def _refuse_outside(connection: sa.Connection, statement: Any, *_rest: Any) -> None:
     if not isinstance(statement, UpdateBase):
         return
-    if getattr(statement.table, "name", None) not in GUARDED:
+    table = getattr(statement.table, "name", None)
+    is_ours = table in GUARDED
+    if not is_ours and table not in _added:
         return
     if not connection.get_execution_options().get("writing"):
+        what = "accounts, roles, grants and the audit change" if is_ours else f"{table} change"
         raise Refused(
-            "accounts, roles, grants and the audit change through a unit of work only",
+            f"{what} through a unit of work only",
             hint="with Unit(actor=…, door=…) as unit: …",
         )

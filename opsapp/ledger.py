@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from secrets import token_hex
@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
 
-from . import chain, config, text
+from . import branch, chain, config, text
 from .errors import NotReady, Refused
+from .extensions import this_app
 from .models import AuditEvent, AuditHead, PersonalValue
 from .models.types import canonical_json
 
@@ -121,20 +122,35 @@ def take_gate(session: so.Session, *, lock: bool = True) -> Head:
     head = read_head(session, lock=lock)
     if head is None:
         raise NotReady("the audit has no head: somebody removed it", hint="flask audit verify")
-    _refuse_other_revision(session)
+    refuse_revisions(session.scalars(sa.text("SELECT version_num FROM alembic_version")).all())
     refuse_other_owner(head)
     return head
 
 
-def _refuse_other_revision(session: so.Session) -> None:
-    # An application's own migrations have their row beside ours.
-    present = session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
-    if config.head_revision() not in present:
-        raise other_revision(max(present, default=None))
+def refuse_revisions(present: Collection[str]) -> None:
+    """Refuse a schema that is not the one this code was written for.
+
+    :param present: the revisions of the database: ours, and the application's.
+    :raises NotReady: one of them is not this code's.
+    """
+    for one in branch.every(this_app()):
+        if one.head not in present:
+            raise other_revision(one.at(present), one)
 
 
-def other_revision(present: str | None) -> NotReady:
-    """The error for a database whose schema is not the one this code was written for."""
+def other_revision(present: str | None, of: branch.Branch | None = None) -> NotReady:
+    """The error for a database whose schema is not the one this code was written for.
+
+    :param of: whose tables are meant; None is ours.
+    """
+    if of is not None and of.label:
+        return NotReady(
+            f"the tables of {of.label} are at revision {present or 'none'},"
+            f" and this code is at {of.head}",
+            hint="flask db init"
+            if (present or "") < (of.head or "")
+            else "deploy the code that the database fits",
+        )
     ours = config.head_revision()
     if present is None:
         return NotReady(

@@ -79,14 +79,14 @@ def catalogue(app: Flask, session: Session, writes: Writes, more: dict[str, Any]
     for name, value, line in _basics(app):
         found.add(name, value, line, "Application")
     for name, line in SERVICES.items():
-        found.add(name, Verbs(name, session.unit), line, "Services")
+        found.add(name, Verbs(f"opsapp.services.{name}", session.unit), line, "Services")
     for name, value, line in _short_hands(session, writes):
         found.add(name, value, line, "Short hands")
     for name, (value, line) in more.items():
         found.add(name, value, line, "Short hands")
     for name, model in _models():
         found.add(name, model, described(model), "Models")
-    _add_from_application(app, found)
+    _add_from_application(app, found, session.unit)
     return found
 
 
@@ -156,17 +156,19 @@ def described(value: Any) -> str:
     return first.partition(". ")[0].removesuffix(".")
 
 
-def _add_from_application(app: Flask, found: Catalogue) -> None:
+def _add_from_application(app: Flask, found: Catalogue, make_unit: Callable[[], Unit]) -> None:
     """What the application adds by ``shell_context_processor`` and by the signal."""
     for processor in app.shell_context_processors:
         who = getattr(processor, "__name__", str(processor))
-        _add_given(found, f"{processor.__module__}.{who}", processor)
+        _add_given(found, f"{processor.__module__}.{who}", processor, make_unit)
     for receiver in signals.shell_names.receivers_for(app):
         who = f"{receiver.__module__}.{getattr(receiver, '__name__', receiver)}"
-        _add_given(found, who, partial(receiver, app))
+        _add_given(found, who, partial(receiver, app), make_unit)
 
 
-def _add_given(found: Catalogue, who: str, give: Callable[[], Any]) -> None:
+def _add_given(
+    found: Catalogue, who: str, give: Callable[[], Any], make_unit: Callable[[], Unit]
+) -> None:
     try:
         given = dict(give() or {})
     except Exception as error:  # noqa: BLE001  (an application's fault must not close the console)
@@ -175,19 +177,35 @@ def _add_given(found: Catalogue, who: str, give: Callable[[], Any]) -> None:
     for name, value in given.items():
         is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
         value, line = value if is_pair else (value, described(value))
+        if _has_verbs(value):
+            value = Verbs(value.__name__, make_unit)
         found.add(str(name), value, line, f"From {who}")
 
 
-class Verbs:
-    """A service whose functions need no ``unit``: each call gets one of the session's own."""
+def _has_verbs(value: Any) -> bool:
+    """Whether it is a module of services, as ours are: its functions take a ``unit``."""
+    return inspect.ismodule(value) and any(
+        inspect.isfunction(verb)
+        and verb.__module__ == value.__name__
+        and "unit" in inspect.signature(verb).parameters
+        for verb in vars(value).values()
+    )
 
-    def __init__(self, name: str, make_unit: Callable[[], Unit]) -> None:
-        self._name = name
+
+class Verbs:
+    """A service whose functions need no ``unit``: each call gets one of the session's own.
+
+    :param path: the module's, which is imported when it is needed.
+    """
+
+    def __init__(self, path: str, make_unit: Callable[[], Unit]) -> None:
+        self._path = path
+        self._name = path.rpartition(".")[2]
         self._make_unit = make_unit
 
     @property
     def _module(self) -> Any:
-        return import_module(f"opsapp.services.{self._name}")
+        return import_module(self._path)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

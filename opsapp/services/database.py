@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import config, engine
+from .. import branch, config, engine
 from ..errors import Conflict, NotReady, OpsError, Refused
 from ..extensions import db, this_app
-from ..ledger import other_revision, read_head, refuse_other_owner
+from ..ledger import other_revision, read_head, refuse_other_owner, refuse_revisions
 from ..models import ADMIN, AuditHead, Grant, Role, User
 from ..unit import Unit
 from . import migrating, roles
@@ -33,7 +34,31 @@ def bind_migrations() -> None:
     from flask_migrate import Migrate
 
     if "migrate" not in this_app().extensions:
-        Migrate(directory=str(config.migrations_folder())).init_app(this_app(), db)
+        migrate = Migrate(directory=str(config.migrations_folder()))
+        migrate.configure(_with_added_branch)
+        migrate.init_app(this_app(), db)
+
+
+def _with_added_branch(alembic: Any) -> Any:
+    """Let Alembic know the application's folder too; what ``-d`` names stays alone."""
+    added = branch.added(this_app())
+    if added is not None and alembic.get_main_option("script_location") == str(
+        config.migrations_folder()
+    ):
+        # Alembic walks down the first folder first, so it comes up last: it stands on ours.
+        folders = (str(added.folder), str(branch.ours().folder))
+        alembic.set_main_option("version_locations", os.pathsep.join(folders).replace("%", "%%"))
+    return alembic
+
+
+def place_of_new_migration() -> dict[str, str]:
+    """The options with which Flask-Migrate writes into the application's folder, if it has one."""
+    added = branch.added(this_app())
+    if added is None:
+        return {}
+    if added.head is None:
+        return {"version_path": str(added.folder), "head": "base", "branch_label": added.label}
+    return {"version_path": str(added.folder), "head": f"{added.label}@head"}
 
 
 def init(*, wait: float = 0, unit: Unit) -> Record:
@@ -51,12 +76,11 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     before = _revision_or_none()
     if before is not None:
         _refuse_other_environment()
-        if before > config.head_revision():
-            raise other_revision(before)
+        _refuse_newer()
     elif _has_tables() and revision() is None:
         # Asked twice: somebody may have made both in between, in one transaction.
         raise other_revision(None)
-    pending = before != config.head_revision()
+    pending = before != head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
     # Of several hosts that find it pending, one migrates; the others find it done.
@@ -64,7 +88,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     with unit:
         roles.ensure_admin(unit)
     return {
-        "revision": config.head_revision(),
+        "revision": head_revision(),
         "before": before,
         "environment": config.environment(),
         "changed": migrated or unit.changed,
@@ -90,7 +114,7 @@ def _has_tables() -> bool:
 def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
     """What :func:`init` would do. A schema cannot be tried and rolled back on a dry run."""
     if pending:
-        head = config.head_revision()
+        head = head_revision()
         unit.record(
             "database:schema:upgrade",
             "database",
@@ -112,7 +136,7 @@ def _upgrade(unit: Unit) -> bool:
     bind_migrations()
     db.session.rollback()
     with migrating.on_behalf_of(unit) as steps:
-        flask_migrate.upgrade()
+        flask_migrate.upgrade(revision="heads")
     return bool(steps)
 
 
@@ -137,19 +161,49 @@ def wait_until_reachable(seconds: float) -> None:
 
 
 def revision() -> str | None:
-    """The revision the database is at; None before the first migration.
+    """The revision the database is at, and the application's; None before the first migration.
+
+    :raises NotReady: there is no SQLite file, or the server cannot be reached.
+    """
+    present = _present()
+    found = (one.at(present) for one in branch.every(this_app()))
+    return " ".join(at for at in found if at) or None
+
+
+def head_revision() -> str:
+    """The revision of this code, and the application's, as :func:`revision` says them."""
+    return " ".join(branch.heads(this_app()))
+
+
+def _present() -> Sequence[str]:
+    """Every revision that is written in the database.
 
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     try:
-        found = db.session.scalar(sa.text("SELECT max(version_num) FROM alembic_version"))
+        return db.session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
     except exc.DBAPIError as error:
         db.session.rollback()
         known = engine.explained(error)
         if known is not None and known.hint == "flask db init":
-            return None  # There is no such table.
+            return ()  # There is no such table.
         raise
-    return str(found) if found is not None else None
+
+
+def _refuse_newer() -> None:
+    present = _present()
+    for one in branch.every(this_app()):
+        at = one.at(present)
+        if at and at > (one.head or ""):
+            raise other_revision(at, one)
+
+
+def check_revision() -> None:
+    """Return if the schema is the one this code was written for, the application's too.
+
+    :raises NotReady: it is behind or ahead; says which.
+    """
+    refuse_revisions(_present())
 
 
 def _refuse_other_environment() -> None:
@@ -175,7 +229,7 @@ def status() -> Record:
     at = revision()
     db.session.execute(sa.select(1))
     latency = time.perf_counter() - started
-    head = config.head_revision()
+    head = head_revision()
     stamped = db.session.scalar(sa.select(AuditHead.environment)) if at == head else None
     return {
         "ready": at == head and stamped == config.environment() and find_role(ADMIN) is not None,
@@ -200,9 +254,7 @@ def check_ready() -> None:
     :raises OpsError: it is away, behind or ahead, or another environment's.
     """
     try:
-        at = revision()
-        if at != config.head_revision():
-            raise other_revision(at)
+        check_revision()
         head = read_head(db.session())
     except exc.SQLAlchemyError as error:
         db.session.rollback()

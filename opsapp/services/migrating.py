@@ -114,8 +114,10 @@ def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
         steps.extend(sorted(step.destination_revision_ids))
     verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
     begun = _run.get()
-    before = begun.before if begun else step.source_revision_ids
-    _run.set(_Run(verb, before, step.destination_revision_ids))
+    # What the step did not touch is another branch's, and was there before it.
+    untouched = heads - set(step.destination_revision_ids)
+    before = begun.before if begun else untouched | set(step.source_revision_ids)
+    _run.set(_Run(verb, before, heads))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,33 @@
+"""A shop on opsapp: its own tables, verbs, signal, pages, commands and shell names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
+    """The shop with the whole console: ``flask --app examples.shop …``."""
+    from flask import Blueprint
+
+    import opsapp
+    from opsapp import branch
+
+    from . import catalogue, models, names, permissions, receivers
+
+    app = opsapp.create_app(settings, import_name=__name__)
+    branch.add(app, "shop", models.MIGRATIONS)
+    permissions.declare()
+    receivers.connect(app)
+    app.shell_context_processor(names.names)
+    app.cli.add_command(catalogue.shop)
+    # Mail is written by commands too, which do without pages.
+    app.register_blueprint(Blueprint("shop_mail", __name__, template_folder="templates"))
+    if opsapp.has_web():
+        from . import views
+
+        app.register_blueprint(views.blueprint)
+    return app

@@ -1,0 +1,7 @@
+"""What ``flask`` lists of the shop; it imports nothing else until it is called."""
+
+from __future__ import annotations
+
+from commands.catalogue import Lazy
+
+shop = Lazy("shop", f"{__package__}.commands", "Stock products, place orders.")

@@ -1,0 +1,67 @@
+"""What the shop keeps: posts, products and orders, beside opsapp's accounts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from opsapp import clock
+from opsapp.extensions import Model
+from opsapp.guard import guarded
+from opsapp.models import User
+from opsapp.models.types import UTCDateTime
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Post(Model):
+    """Something that somebody wrote on the shop's blog."""
+
+    __tablename__ = "shop_posts"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    author_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    title: so.Mapped[str] = so.mapped_column(sa.String(200))
+    written_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
+
+    author: so.Mapped[User] = so.relationship()
+
+
+@guarded
+class Product(Model):
+    """Something that is sold; changed by :mod:`.products` and :mod:`.orders` only."""
+
+    __tablename__ = "shop_products"
+    __table_args__ = (
+        sa.CheckConstraint("stock >= 0", name="stock"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    name: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
+    cents: so.Mapped[int]
+    """Its price."""
+    stock: so.Mapped[int]
+
+
+@guarded
+class Order(Model):
+    """What an account ordered, at the price of that moment."""
+
+    __tablename__ = "shop_orders"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: so.Mapped[int] = so.mapped_column(primary_key=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    product_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("shop_products.id"), index=True)
+    quantity: so.Mapped[int]
+    cents: so.Mapped[int]
+    """All of it together."""
+    placed_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
+
+    user: so.Mapped[User] = so.relationship()
+    product: so.Mapped[Product] = so.relationship()

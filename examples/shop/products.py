@@ -1,0 +1,82 @@
+"""Products: the verbs that commands, pages and the shell share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from opsapp import text
+from opsapp.errors import Invalid, NotFound
+from opsapp.extensions import db
+from opsapp.services import authority
+from opsapp.unit import Unit
+
+from .models import Product
+from .permissions import MANAGE
+
+MOST = 1_000_000
+"""Pieces, and cents: far from what the columns hold."""
+
+Record = dict[str, Any]
+
+
+def record(product: Product) -> Record:
+    """The public form of a product."""
+    return {
+        "id": product.id,
+        "name": product.name,
+        "cents": product.cents,
+        "stock": product.stock,
+    }
+
+
+def listing() -> list[Record]:
+    """Every product, by name."""
+    return [record(one) for one in db.session.scalars(sa.select(Product).order_by(Product.name))]
+
+
+def get_product(name: str) -> Product:
+    """The product of this name.
+
+    :raises NotFound: there is none; suggests the nearest name.
+    """
+    found = find_product(name)
+    if found is None:
+        near = text.did_you_mean(name, list(db.session.scalars(sa.select(Product.name))))
+        raise NotFound(f"no product {text.shortened(name)}", hint=near or "flask shop products")
+    return found
+
+
+def find_product(name: str) -> Product | None:
+    """The product of this name, or None."""
+    return db.session.scalar(sa.select(Product).where(Product.name == name))
+
+
+def stock(name: str, pieces: int, *, cents: int, unit: Unit) -> Record:
+    """Have a product in stock: so many pieces, at that price each; a new one is added.
+
+    :raises Invalid: the name, the number or the price cannot be.
+    """
+    name = text.checked(name, "product", longest=64)
+    after = {"name": name, "cents": _checked(cents, "price"), "stock": _checked(pieces, "stock")}
+    with unit:
+        authority.require(MANAGE, unit)
+        product = find_product(name)
+        before = None if product is None else record(product)
+        if product is None:
+            product = Product(**after)
+            unit.session.add(product)
+        product.cents, product.stock = cents, pieces
+        unit.session.flush()
+        if record(product) != before:
+            unit.record(
+                "shop:product:stock", f"product:{product.id}", before=before, after=record(product)
+            )
+        return record(product)
+
+
+def _checked(number: int, what: str) -> int:
+    if not 0 <= number <= MOST:
+        raise Invalid(f"{what} {number} is not between 0 and {MOST}")
+    return number
