@@ -137,7 +137,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
 
 def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
     """The command that these words call, if it is one of ours, and its name."""
-    from . import catalogue
+    from opsapp import catalogue
 
     found: Any = getattr(catalogue, words[0].replace("-", "_"), None)
     if not isinstance(found, catalogue.Lazy):

@@ -32,7 +32,7 @@ TABLES = (
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command of opsapp with its path; those of Flask-Migrate are not ours."""
     for entry in entry_points(group="flask.commands"):
-        if entry.value.startswith("commands."):
+        if entry.value.startswith("opsapp."):
             yield from _below(entry.name, entry.load().target)
 
 
