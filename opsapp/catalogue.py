@@ -91,7 +91,7 @@ db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the databas
 jobs = Lazy("jobs", "commands.jobs", "Run cron's jobs: never two at once, with a history.")
 mail = Lazy("mail", "commands.mail", "See the mail that waits, and send it.")
 shell = Lazy("shell", "commands.shell", "Start a Python console with the application.")
-query = Lazy("query", "commands.query", "Run one SQL statement that reads.")
+query = Lazy("query", "commands.query", "Run one SQL statement that reads, and audit it.")
 doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
 completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")
 init_db = Lazy("init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db")
