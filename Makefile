@@ -65,6 +65,9 @@ wheel: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	rm -rf build opsapp.egg-info
 
+docs: $(INSTALLED)
+	$(BIN)/python docs/make.py
+
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.million

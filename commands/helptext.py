@@ -1,7 +1,7 @@
 """How help looks: click's own formatter, with colours on a terminal.
 
-Rich would make help a third slower before it says a word (docs/performance.md has
-the figure), and help is what people wait for most often.
+Rich would cost a fifth of `import flask.cli` (docs/performance.md), which is all that
+help may cost beyond it.
 """
 
 from __future__ import annotations
