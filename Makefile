@@ -8,12 +8,14 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install lint types contracts test test-browser chromium bench format clean
+.PHONY: help demo install lint types contracts test test-browser chromium wheel docs bench format clean
 
 help:
 	@echo "make demo          set up SQLite, make an administrator, grant, list, verify"
 	@echo "make test          format, lint, types, import contracts, and every test"
 	@echo "make test-browser  what people do at the pages, in a real Chromium"
+	@echo "make wheel         the wheel, in dist/"
+	@echo "make docs          the generated pages: docs/cli.md, docs/settings.md, docs/console.svg"
 	@echo "make bench         the benchmarks of docs/performance.md"
 	@echo "make format        format the code"
 	@echo "make clean         remove the virtual environment and what was generated"
@@ -57,6 +59,14 @@ chromium:
 	@for name in chromium chromium-browser google-chrome; do \
 	  command -v $$name >/dev/null && exit 0; done; \
 	  { echo "There is no Chromium; on Debian: apt-get install chromium" >&2; exit 1; }
+
+# What the build leaves beside the sources would be found before what is installed.
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	rm -rf build opsapp.egg-info
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/make.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.startup

@@ -44,6 +44,8 @@ def list_cmd(
 ) -> Iterable[Record]:
     """List the newest events, the oldest of them first.
 
+    Like a log, it ends with what happened last. The filters may be combined.
+
     \b
     Examples:
       flask audit list --since 24h --action user:role
@@ -79,6 +81,8 @@ def _followed(chosen: Filter, limit: int) -> Iterator[Record]:
 @answers()
 def show_cmd(seq: int) -> Record:
     """Show one event with everything it holds.
+
+    Names that `flask users delete` erased are said to be erased.
 
     \b
     Example:
@@ -119,6 +123,8 @@ def verify_cmd(checkpoint: IO[str] | None) -> Record:
 def checkpoint_cmd() -> str:
     """Print a signed line to keep elsewhere.
 
+    `flask audit verify --checkpoint` finds by it whether anything before was cut off.
+
     \b
     Example:
       flask audit checkpoint >> /mnt/elsewhere/audit.checkpoints
@@ -133,6 +139,8 @@ def checkpoint_cmd() -> str:
 @event_filter
 def export_cmd(chosen: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
+
+    Who has the key can verify the chain from the export alone.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from opsapp.errors import FINDINGS
 
 from . import output
 from .frame import application, say
+from .options import PERMISSION
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor
@@ -52,6 +53,7 @@ def answers(
                 chosen = output.live_format(chosen)
             name_connection()
             with application(web=web) if app else nullcontext():
+                _remark_on_permissions()
                 _write(body(**given), chosen, fields, columns)
             _exit_with_findings()
 
@@ -123,6 +125,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             output.check_fields(fields, ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
             with application():
+                _remark_on_permissions()
                 result = body(unit=unit, **given)
                 if dry_run:
                     _write_plan(unit, chosen)
@@ -135,6 +138,19 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
         return command
 
     return decorate
+
+
+def _remark_on_permissions() -> None:
+    """Say when a permission looks misspelled: it may be held before code asks for it."""
+    from opsapp import permissions
+
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        given = ctx.params.get(param.name or "") or ()
+        if param.type is PERMISSION and (
+            remark := permissions.remark((given,) if isinstance(given, str) else given)
+        ):
+            say(remark)
 
 
 def unit_of_this_command(reason: str | None, *, dry_run: bool = False) -> Unit:

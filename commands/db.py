@@ -46,7 +46,12 @@ class DatabaseGroup(OpsGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name, command, rest = super().resolve_command(ctx, args)
+        try:
+            name, command, rest = super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            # Click knows our verbs only, and the nearest may be Flask-Migrate's.
+            known = self.list_commands(ctx)
+            raise click.NoSuchCommand(error.command_name, possibilities=known, ctx=ctx) from None
         if name not in self.commands and not ctx.resilient_parsing:
             _bind(ctx)
         return name, command, rest

@@ -24,6 +24,7 @@ import click
 from opsapp import text
 from opsapp.errors import DONE, NotReady, OpsError, OutputFailed, Refused
 
+from .helptext import OpsContext, as_typed
 from .recording import record
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ MAY_BE_EMPTY = frozenset({"username", "description"})
 class OpsCommand(click.Command):
     """A command whose errors are reported by the contract."""
 
+    context_class = OpsContext
+
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
             for param in self.params:
@@ -77,6 +80,7 @@ class OpsGroup(click.Group):
     """A group whose commands' errors are reported by the contract."""
 
     command_class = OpsCommand
+    context_class = OpsContext
 
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
@@ -180,6 +184,9 @@ def _from_click(error: click.ClickException) -> OpsError:
 
 
 def _fail(error: OpsError) -> NoReturn:
+    ctx = click.get_current_context(silent=True)
+    if error.hint and ctx is not None:
+        error.hint = as_typed(error.hint, ctx.find_root().info_name)
     if _wants_json():
         _say(json.dumps(error.record()))
     else:

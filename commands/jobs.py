@@ -76,6 +76,8 @@ def history_cmd(
 ) -> Iterator[Record] | list[Record]:
     """List the newest runs, of a job or of all.
 
+    One that was due and never began is not a run: `flask jobs missed` lists those.
+
     \b
     Example:
       flask jobs history backup --status failed --since 7d
@@ -103,6 +105,8 @@ def history_cmd(
 @answers()
 def show_cmd(id: int, lines: int) -> Record:
     """Show one run: how it ended, what it printed and changed.
+
+    What it changed are the audit events that its commands wrote.
 
     \b
     Example:
@@ -168,6 +172,8 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
 @changes("runs", "outputs", key="runs", destructive=True)
 def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
     """Forget old runs, and sooner what they printed.
+
+    The newest runs of each job stay, however old.
 
     \b
     Example:

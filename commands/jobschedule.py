@@ -85,6 +85,8 @@ def _plugin(found: list[Record]) -> str:
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """Print the next runs, in UTC and in the job's own time zone.
 
+    They are those of jobs.toml; no database is needed.
+
     \b
     Example:
       flask jobs schedule backup --count 5

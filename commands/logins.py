@@ -28,7 +28,10 @@ OUTCOMES = (
 
 @click.group("logins", cls=OpsGroup)
 def cli() -> None:
-    """See who tried to sign in, and forget the old tries."""
+    """See who tried to sign in, and forget the old tries.
+
+    They are not in the audit: they are many, and are kept for a while only.
+    """
 
 
 @cli.command("list")
@@ -64,6 +67,8 @@ def list_cmd(
 @changes("logins", "sessions", key="logins", destructive=True)
 def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
     """Forget old tries to sign in, and sessions that are over.
+
+    Sessions that are open stay, however old.
 
     \b
     Example:

@@ -28,6 +28,8 @@ def cli() -> None:
 def list_cmd(pending: bool, limit: int, everything: bool) -> list[dict[str, Any]]:
     """List the newest messages, without what they say.
 
+    A message may hold a link that signs in, so its text is for its receiver.
+
     \b
     Example:
       flask mail list --pending

@@ -199,6 +199,8 @@ def token_cmd(for_: timedelta) -> Record:
 def files_cmd() -> list[Record]:
     """List the .prof files of this host, the newest first.
 
+    X-Profile writes them; each process of this host puts them into the instance folder.
+
     \b
     Example:
       flask profile files
@@ -288,6 +290,8 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
     """Forget what is old, and traces beyond their number.
+
+    Of each endpoint some traces stay: the slowest, and the newest of the others.
 
     \b
     Example:

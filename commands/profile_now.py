@@ -60,7 +60,7 @@ def request_cmd(
     \b
     Examples:
       flask profile request GET /api/users --as ada@example.com --repeat 50
-      flask profile request GET / --name before --sample
+      flask profile request GET / --name before --replace --sample
     """
     from opsapp.extensions import this_app
     from opsapp.profiling import measuring
@@ -137,7 +137,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
 
 def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
     """The command that these words call, if it is one of ours, and its name."""
-    from . import catalogue
+    from opsapp import catalogue
 
     found: Any = getattr(catalogue, words[0].replace("-", "_"), None)
     if not isinstance(found, catalogue.Lazy):
@@ -175,6 +175,8 @@ def _subject(words: tuple[str, ...]) -> str:
 def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) -> Record:
     """Keep what was recorded, to be compared with later.
 
+    `flask profile diff` compares two of them, and tells noise from change.
+
     \b
     Example:
       flask profile save before-release --since 24h
@@ -189,6 +191,8 @@ def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) 
 @answers("name", "mode", "subject", "made_at", "made_by", "python")
 def saved_cmd() -> list[Record]:
     """List the measurements that were saved.
+
+    By `flask profile save`, and by `request` and `run` of the same group.
 
     \b
     Example:

@@ -37,6 +37,8 @@ def cli() -> None:
 def list_cmd() -> list[Record]:
     """List all roles and how many accounts hold each.
 
+    Only grants that are live now are counted.
+
     \b
     Example:
       flask roles list
@@ -51,6 +53,8 @@ def list_cmd() -> list[Record]:
 @answers()
 def show_cmd(role: str) -> Record:
     """Show a role and who holds it now.
+
+    With each grant: since when, until when, by whom and why.
 
     \b
     Example:
@@ -80,6 +84,8 @@ def create_cmd(
 ) -> Record:
     """Create a role.
 
+    It may hold a permission that no code asks for yet.
+
     \b
     Example:
       flask roles create support --allow users:read --description "First line"
@@ -96,6 +102,8 @@ def create_cmd(
 @changes(*ROLE_SHOWN, key="name")
 def update_cmd(role: str, new_name: str | None, description: str | None, unit: Unit) -> Record:
     """Rename a role or describe it anew.
+
+    Whoever holds it still does. The built-in role cannot be renamed.
 
     \b
     Example:
@@ -114,6 +122,8 @@ def update_cmd(role: str, new_name: str | None, description: str | None, unit: U
 @changes("name", key="name", destructive=True)
 def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
     """Delete a role; the history of its grants stays.
+
+    One that somebody holds is not deleted, unless --revoke takes it away first.
 
     \b
     Example:
@@ -134,6 +144,8 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
 def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     """Add permissions to a role.
 
+    Everybody who holds it has them at once.
+
     \b
     Example:
       flask roles allow support users:read audit:read
@@ -149,6 +161,8 @@ def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 @changes(*ROLE_SHOWN, key="name")
 def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     """Take permissions away from a role.
+
+    Whoever holds another role with them still has them: `flask users can` says why.
 
     \b
     Example:
@@ -202,6 +216,8 @@ def grant_cmd(
 def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
     """Take a role away from accounts; their sessions end.
 
+    From the last administrator it is not taken.
+
     \b
     Example:
       flask roles revoke support ada@example.com --reason "moved on"
@@ -234,6 +250,8 @@ def expire_cmd(unit: Unit) -> list[Record]:
 @answers("user", "role", "valid_until", "granted_by", "reason")
 def expiring_cmd(within: timedelta) -> list[Record]:
     """List the grants that end soon, the next one first.
+
+    Those without an end are not among them.
 
     \b
     Example:

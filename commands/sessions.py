@@ -18,7 +18,10 @@ SHOWN = ("id", "user", "opened_at", "seen_at", "ip", "user_agent")
 
 @click.group("sessions", cls=OpsGroup)
 def cli() -> None:
-    """See who is signed in, and end it."""
+    """See who is signed in, and end it.
+
+    A session is a browser that has signed in; it ends by itself after OPSAPP_SESSION_HOURS.
+    """
 
 
 @cli.command("list")
@@ -26,6 +29,8 @@ def cli() -> None:
 @answers(*SHOWN)
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
     """List the open sessions, of one account or of all.
+
+    The newest is first. What has ended is not here: `flask users logins list` has the tries.
 
     \b
     Example:
@@ -47,7 +52,7 @@ def end_cmd(user: str, sessions: tuple[int, ...], unit: Unit) -> list[dict[str, 
 
     \b
     Example:
-      flask users sessions end ada@example.com
+      flask users sessions end ada@example.com --yes
     """
     from opsapp.services import sessions as service
 

@@ -7,12 +7,26 @@ import click
 from . import db, users
 from .frame import OpsCommand
 
-init_db = db.init_cmd
+init_db = OpsCommand(
+    "init-db",
+    callback=db.init_cmd.callback,
+    help="""Make this database ready, as `db init` does.
+
+    Running it again, or on several hosts at once, is harmless.
+
+    \b
+    Example:
+      flask init-db
+    """,
+    params=db.init_cmd.params,
+)
 
 create_admin = OpsCommand(
     "create-admin",
     callback=users.create_admin_cmd.callback,
     help="""Create an administrator, as `users create-admin` does.
+
+    The username comes first; everything else is the same.
 
     \b
     Example:

@@ -19,7 +19,10 @@ DAYS = 90
 
 @click.group("tokens", cls=OpsGroup)
 def cli() -> None:
-    """Make, list and revoke API tokens: credentials for programs."""
+    """Make, list and revoke API tokens: credentials for programs.
+
+    A token acts as its account, with the permissions that it was given and no others.
+    """
 
 
 @cli.command("create")
@@ -57,7 +60,7 @@ def create_cmd(
 
     \b
     Example:
-      flask users tokens create ada@example.com ci --allow users:read --for 90d
+      flask users tokens create ada@example.com deploy --allow users:read --for 90d
     """
     from opsapp.services import tokens
 
@@ -73,6 +76,8 @@ def create_cmd(
 @answers("id", "user", "name", "state", "permissions", "valid_until", "used_at")
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
     """List API tokens, of one account or of all.
+
+    Those that have ended are listed too; the tokens themselves are stored nowhere.
 
     \b
     Example:
@@ -90,9 +95,11 @@ def list_cmd(user: str | None) -> list[dict[str, Any]]:
 def revoke_cmd(user: str, name: str, unit: Unit) -> dict[str, Any]:
     """End an API token at once.
 
+    What uses it is refused from the next request on. Its row stays, and says that it ended.
+
     \b
     Example:
-      flask users tokens revoke ada@example.com ci
+      flask users tokens revoke ada@example.com ci --yes
     """
     from opsapp.services import tokens
 

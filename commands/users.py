@@ -223,6 +223,8 @@ def can_cmd(user: str, permission: str) -> dict[str, Any]:
 def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> dict[str, Any]:
     """Change an account's e-mail address or username.
 
+    Roles, grants and history stay with the account.
+
     \b
     Example:
       flask users update ada --email ada.lovelace@example.com
@@ -239,6 +241,8 @@ def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -
 @changes("changed", "id", "email", "status")
 def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
     """Let accounts sign in again.
+
+    The opposite of deactivate: roles and password are as they were, sessions are not.
 
     \b
     Example:
@@ -280,6 +284,9 @@ def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[d
 def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
     """Set an account's password; its sessions end.
 
+    It comes from a hidden prompt, a file or stdin, or is made and shown once; it has to be
+    as strong as one that is chosen on the pages.
+
     \b
     Example:
       flask users set-password ada@example.com --password-file ada.password
@@ -317,6 +324,8 @@ def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
 def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
     """Lift a lock-out after too many failed log-ins.
 
+    A lock-out ends by itself too; this is for somebody who is waiting at the telephone.
+
     \b
     Example:
       flask users unlock ada@example.com
@@ -336,7 +345,7 @@ def delete_cmd(user: str, unit: Unit) -> dict[str, Any]:
 
     \b
     Example:
-      flask users delete ada@example.com --reason "left the company"
+      flask users delete ada@example.com --reason "left the company" --yes
     """
     from opsapp.services import users
 

@@ -17,6 +17,9 @@ from urllib.parse import quote, urlsplit
 from .errors import NotReady
 
 ROOT = Path(__file__).resolve().parent.parent
+_IN_WHEEL = ROOT / "opsapp" / "_shipped"
+SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
+"""Where migrations/ and jobs.toml are: in the checkout, or inside of the package."""
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 SHORTEST_SECRET = 32
@@ -78,7 +81,7 @@ def statement_timeout(environ: Mapping[str, str] = os.environ) -> float:
 
 def migrations_folder() -> Path:
     """The Alembic folder that ships with opsapp, absolute."""
-    return ROOT / "migrations"
+    return SHIPPED / "migrations"
 
 
 def head_revision() -> str:

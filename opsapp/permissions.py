@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from .errors import Invalid
-from .text import checked
+from .text import checked, did_you_mean
 
 _FORM = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)+")
 LONGEST = 64
@@ -36,6 +36,15 @@ def parse(name: str) -> str:
     if not _FORM.fullmatch(name):
         raise Invalid(f"permission {name} is not of the form noun:verb, such as users:read")
     return name
+
+
+def remark(names: tuple[str, ...]) -> str | None:
+    """What to say of a permission that looks like a slip of the keys; None where none does."""
+    for name in names:
+        near = None if name in DECLARED else did_you_mean(name, DECLARED, likeness=0.85)
+        if near:
+            return f"No code asks for {name}: {near}"
+    return None
 
 
 declare("users:read", "List and show accounts.")

@@ -143,12 +143,12 @@ def path(environ: Mapping[str, str] = os.environ) -> Path:
     if named := environ.get("OPSAPP_JOBS"):
         return Path(named).resolve()
     own = config.instance_folder(environ) / "jobs.toml"
-    return own if own.exists() else config.ROOT / "jobs.toml"
+    return own if own.exists() else config.SHIPPED / "jobs.toml"
 
 
 def is_shipped() -> bool:
     """Whether it is the schedule that ships, which nobody may have asked for."""
-    return path() == config.ROOT / "jobs.toml"
+    return path() == config.SHIPPED / "jobs.toml"
 
 
 def changed_at() -> datetime:

@@ -67,7 +67,10 @@ def shortened(value: str, longest: int = 60) -> str:
     return shown if len(value) <= longest else shown[:longest] + "…"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """``did you mean X?`` for the known word nearest to ``word``, if one is near."""
-    near = get_close_matches(word, list(known), n=1)
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """``did you mean X?`` for the known word nearest to ``word``, if one is near.
+
+    :param likeness: from 0 to 1; how near is near.
+    """
+    near = get_close_matches(word, list(known), n=1, cutoff=likeness)
     return f"did you mean {safe(near[0])}?" if near else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 import pytest
+from blinker import NamedSignal
 
-from opsapp import errors, schedule
+from opsapp import errors, permissions, schedule, signals
 from opsapp.services import jobs
 from opsapp.settings import SETTINGS
 from support import ROOT
@@ -36,9 +39,51 @@ def test_readme_names_every_command_of_a_group(group: str) -> None:
     assert [name for name in command.commands if f"`{name}`" not in row] == []
 
 
+def generated() -> Any:
+    """What `make docs` runs."""
+    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "docs" / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["cli", "settings"])
+def test_generated_page_says_what_the_code_says(page: str) -> None:
+    written = (ROOT / "docs" / f"{page}.md").read_text()
+    assert getattr(generated(), f"{page}_page")() == written, "make docs writes it anew"
+
+
+def test_settings_page_names_every_setting_permission_and_signal() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    sent = [name for name, value in vars(signals).items() if isinstance(value, NamedSignal)]
+    names = [*(s.name for s in SETTINGS), *permissions.DECLARED, *sent]
+    assert [name for name in names if f"| `{name}` | " not in page] == []
+    assert len(sent) > 10
+    assert "| |" not in page
+
+
+def test_every_environment_variable_that_is_read_is_a_setting() -> None:
+    said = {s.name for s in SETTINGS}
+    read = set()
+    for path in [*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")]:
+        read |= set(re.findall(r"""environ(?:\.get\(|\[)"(OPSAPP_\w+)\"""", path.read_text()))
+    # A job is told this one by `flask jobs run`; nobody sets it.
+    assert read - said == {"OPSAPP_CORRELATION"}
+    assert len(read) > 10
+
+
+def test_picture_shows_what_it_is_made_of() -> None:
+    picture = (ROOT / "docs" / "console.svg").read_text()
+    shown = re.sub(r"<[^>]+>", "", picture).replace("&#160;", " ").replace("&#x27;", "'")
+    assert [line for line in generated().SHOWN if f"$ {line}" not in shown] == []
+    assert "Traceback" not in shown
+
+
 def test_audit_page_names_every_action() -> None:
     written = set()
-    for path in [*ROOT.glob("opsapp/services/*.py"), *ROOT.glob("opsapp/console/*.py")]:
+    for path in ROOT.glob("opsapp/**/*.py"):
         for found in re.findall(
             r'"((?:user|role|database|audit|job|console):\w+:\w+)"', path.read_text()
         ):

@@ -1,0 +1,197 @@
+"""Write the generated pages: ``python docs/make.py`` (``make docs``).
+
+docs/cli.md comes from the commands, docs/settings.md from the settings, permissions and
+signals, and docs/console.svg from a real run. Tests hold the two pages true.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from blinker import NamedSignal
+
+from opsapp import catalogue, permissions, signals
+from opsapp.settings import SETTINGS
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Write all three."""
+    (HERE / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (HERE / "settings.md").write_text(settings_page(), encoding="utf-8")
+    (HERE / "console.svg").write_text(picture(), encoding="utf-8")
+
+
+# --- docs/cli.md -------------------------------------------------------------
+
+_CLI = """# The commands
+
+Made by `make docs` from the commands themselves; `flask COMMAND --help` says the same. What they
+all promise, and the exit codes, stand in [README.md](../README.md).
+"""
+
+
+def cli_page() -> str:
+    """Every command of ours: usage, what it does, an example, its options."""
+    parts = [_CLI]
+    root = click.Context(click.Group("flask"), info_name="flask")
+    for subject, listed in catalogue.SUBJECTS.items():
+        parts.append(f"## {subject}\n")
+        for lazy in listed:
+            parts += _sections(lazy.target, str(lazy.name), root)
+    return "\n".join(parts)
+
+
+def _sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+    ctx = click.Context(command, info_name=name, parent=parent)
+    yield f"### {ctx.command_path}\n"
+    usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
+    if not isinstance(command, click.Group):
+        yield f"```\n{usage}\n```\n"
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        yield _shown(paragraph)
+    yield from _options(command, ctx)
+    if isinstance(command, click.Group):
+        for below, found in command.commands.items():
+            yield from _sections(found, below, ctx)
+
+
+def _shown(paragraph: str) -> str:
+    if not paragraph.startswith("\b"):
+        return f"{paragraph}\n"
+    _mark, *lines = paragraph.splitlines()
+    return "\n".join(["```sh", *(line.strip() for line in lines[1:]), "```", ""])
+
+
+def _options(command: click.Command, ctx: click.Context) -> Iterator[str]:
+    records = [
+        param.get_help_record(ctx) for param in command.params if isinstance(param, click.Option)
+    ]
+    rows = [f"| `{_cell(names)}` | {_cell(says)} |" for names, says in filter(None, records)]
+    if rows:
+        yield "\n".join(["| option | what for |", "| --- | --- |", *rows, ""])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+# --- docs/settings.md --------------------------------------------------------
+
+_SETTINGS = """# Settings, permissions and signals
+
+Made by `make docs` from the code. The audit's actions stand in
+[audit.md](audit.md#what-an-event-holds), the keys of `jobs.toml` in [jobs.md](jobs.md).
+
+## Settings
+
+The environment goes over `.env`, and that over the default. `flask doctor --settings` says what
+they are here.
+
+| setting | meaning | default |
+| --- | --- | --- |
+"""
+_PERMISSIONS = """
+## Permissions
+
+`opsapp.permissions.declare(name, meaning)` adds those of an application; `flask roles matrix` says
+which role holds which.
+
+| permission | allows to |
+| --- | --- |
+"""
+_SIGNALS = """
+## Signals
+
+Of `opsapp.signals`, sent after the commit with `actor` and, where something was changed,
+`correlation`. Take `**extra` in a receiver: a signal may gain fields. [web.md](web.md) has an
+example.
+
+| signal | says |
+| --- | --- |
+"""
+
+
+def settings_page() -> str:
+    """Every setting, permission and signal with its meaning."""
+    settings = [f"| `{s.name}` | {_cell(s.meaning)} | {_cell(s.default)} |" for s in SETTINGS]
+    allowed = [f"| `{name}` | {_cell(says)} |" for name, says in permissions.DECLARED.items()]
+    told = [
+        f"| `{name}` | {_cell((signal.__doc__ or '').replace('``', '`'))} |"
+        for name, signal in vars(signals).items()
+        if isinstance(signal, NamedSignal)
+    ]
+    lines = (_SETTINGS + "\n".join(settings), _PERMISSIONS + "\n".join(allowed))
+    return "\n".join([*lines, _SIGNALS + "\n".join(told), ""])
+
+
+# --- docs/console.svg --------------------------------------------------------
+
+_BEFORE = (
+    ("db", "init"),
+    ("users", "create-admin", "ada@example.com", "--username", "ada", "--generate-password"),
+    ("users", "create", "grace@example.com", "--username", "grace", "--no-password"),
+    ("roles", "create", "support", "--allow", "users:read"),
+)
+SHOWN = (
+    "flask roles grant support grace@example.com --for 8h --reason 'on call' --dry-run",
+    "flask roles grant support grace@example.com --for 8h --fields changed,user,role,valid_until",
+    "flask users list --fields id,email,status,roles",
+    "flask users can grace@example.com users:read --fields allowed,because",
+    "flask users delete ada@example.com --yes",
+    "flask audit verify --fields ok,events",
+)
+"""What the picture shows, in a database of its own."""
+_WIDTH = 96
+
+
+def picture() -> str:
+    """A terminal in which these commands were really run."""
+    from rich.console import Console
+    from rich.text import Text
+
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nothing:
+        console = Console(record=True, width=_WIDTH, file=nothing)
+        for words in _BEFORE:
+            _run(folder, "flask", *words)
+        for number, line in enumerate(SHOWN):
+            console.print(Text(f"{chr(10) if number else ''}$ {line}", style="bold"))
+            console.print(Text.from_ansi(_run(folder, "sh", "-c", line)))
+    return console.export_svg(title="opsapp", unique_id="opsapp")
+
+
+def _run(folder: str, *words: str) -> str:
+    """What a command prints, its talk included, as a terminal of this width shows it."""
+    programs = Path(sys.executable).parent
+    done = subprocess.run(
+        ["env", *words],  # It finds `flask` on the PATH below.
+        env={
+            "PATH": f"{programs}{os.pathsep}{os.defpath}",
+            "FLASK_APP": "opsapp",
+            "FLASK_SKIP_DOTENV": "1",
+            "OPSAPP_INSTANCE": folder,
+            "OPSAPP_FORMAT": "table",
+            "FORCE_COLOR": "1",
+            "TERM": "xterm-256color",
+            "COLUMNS": str(_WIDTH),
+        },
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout.rstrip("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The table of contents: what `flask` lists, by subject, and where each command lives.
+
+`flask` imports this module on every call, whatever is called, so it knows click
+and nothing else; a command's own module is imported when somebody asks for it.
+It stands in `opsapp`, because `commands` is a name that another package may have.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Hidden(click.ClickException):
+    """Another package named `commands` is found before ours."""
+
+    exit_code = 7
+
+
+@cache
+def _skip_collecting() -> None:
+    """Let the garbage be: a command ends before it matters, and looking for it costs a third."""
+    gc.set_threshold(200_000)
+    atexit.register(gc.freeze)
+
+
+def _ours(module: str) -> Any:
+    """A module of our commands.
+
+    :raises Hidden: the name belongs to somebody else; says to whom.
+    """
+    home = Path(__file__).resolve().parent.parent / "commands"
+    try:
+        found = import_module("commands")
+    except ImportError as error:
+        raise Hidden(f"opsapp's package commands cannot be imported: {error}") from error
+    file = getattr(found, "__file__", None)
+    if file is None or Path(file).resolve().parent != home:
+        place = file or ", ".join(found.__path__)
+        raise Hidden(
+            f"another package named commands ({place}) hides opsapp's ({home}):"
+            " rename that one, or run flask from another folder"
+        )
+    return import_module(module)
+
+
+class Lazy(click.Command):
+    """A command or group that is imported when it is called or asked for help."""
+
+    def __init__(self, name: str, module: str, help: str, *, attribute: str = "cli") -> None:
+        super().__init__(name, help=help)
+        self.module = module
+        self.attribute = attribute
+
+    @property
+    def target(self) -> click.Command:
+        """The real command.
+
+        :raises Hidden: another package has its name.
+        """
+        command: click.Command = getattr(_ours(self.module), self.attribute)
+        return command
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        # The context belongs to the real command, which click then invokes.
+        _skip_collecting()
+        frame = _ours("commands.frame")
+        frame.remember_words(args)
+        with frame.reported():
+            return self.target.make_context(info_name, args, parent=parent, **extra)
+
+
+users = Lazy("users", "commands.users", "Create, find, change and delete accounts.")
+profile = Lazy("profile", "commands.profile", "See where the time goes, and profile what is slow.")
+roles = Lazy("roles", "commands.roles", "Define roles; grant and revoke them.")
+audit = Lazy("audit", "commands.audit", "Read and verify who did what.")
+db = Lazy("db", "commands.db", "Set up, migrate, inspect and back up the database.")
+jobs = Lazy("jobs", "commands.jobs", "Run cron's jobs: never two at once, with a history.")
+mail = Lazy("mail", "commands.mail", "See the mail that waits, and send it.")
+shell = Lazy("shell", "commands.shell", "Start a Python console with the application.")
+query = Lazy("query", "commands.query", "Run one SQL statement that reads, and audit it.")
+doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
+completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")
+init_db = Lazy("init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db")
+create_admin = Lazy(
+    "create-admin",
+    "commands.shortcuts",
+    "Short for `flask users create-admin`.",
+    attribute="create_admin",
+)
+
+SUBJECTS: dict[str, tuple[Lazy, ...]] = {
+    "Who may do what": (users, roles, create_admin),
+    "The database": (db, init_db, query, shell),
+    "What is done by itself": (jobs, mail),
+    "What happened, and how it is": (audit, profile, doctor),
+    "This terminal": (completion,),
+}
+"""What `flask --help` lists, in its order."""
+
+
+def list_by_subject(group: click.Group) -> None:
+    """Let the help of ``group`` list our commands by subject, after everybody else's.
+
+    Flask's group is not ours, and is in the middle of listing when it imports us. What
+    it asks for afterwards is whether a command is hidden, and the epilog.
+    """
+    shown = [command for commands in SUBJECTS.values() for command in commands]
+
+    def format_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(command.name or "") for command in shown)
+        for subject, commands in SUBJECTS.items():
+            with formatter.section(subject):
+                formatter.write_dl(
+                    [(f"{command.name:{width}}", command.help or "") for command in commands]
+                )
+        type(group).format_epilog(group, ctx, formatter)
+
+    group.format_epilog = format_epilog  # type: ignore[method-assign]
+    # A shell that completes passes over hidden commands.
+    if not any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ):
+        for command in shown:
+            command.hidden = True
+
+
+def _flask_group() -> click.Group:
+    from flask.cli import cli
+
+    return cli
+
+
+list_by_subject(_flask_group())
+
+
+def main() -> None:
+    """`opsapp`: `flask --app opsapp`, for places without `.flaskenv`."""
+    os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
+    _flask_group().main()

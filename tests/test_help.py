@@ -1,0 +1,234 @@
+"""Help that helps: a line, a paragraph and an example that works, for every command."""
+
+from __future__ import annotations
+
+import cProfile
+import inspect
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import opsapp
+from jobwork import past, schedule_file
+from opsapp import catalogue, clock, config, sketch
+from opsapp.services.profiles import Window, store
+from support import FLASK, PASSWORD, Database, close_connections, run
+from templates import ADA, Commands, Templates
+
+# --- the words ---------------------------------------------------------------
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command and group of ours, with its path."""
+    for listed in catalogue.SUBJECTS.values():
+        for lazy in listed:
+            yield from _below(str(lazy.name), lazy.target)
+
+
+def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _below(f"{path} {name}", below)
+
+
+COMMANDS = dict(commands())
+
+
+def paragraphs(command: click.Command) -> list[str]:
+    return inspect.cleandoc(command.help or "").split("\n\n")
+
+
+def examples(command: click.Command) -> list[str]:
+    found = re.search(r"^Examples?:\n((?:  .+\n?)+)", inspect.cleandoc(command.help or ""), re.M)
+    return [line.strip() for line in found[1].splitlines()] if found else []
+
+
+EXAMPLES = [
+    (path, line)
+    for path, command in COMMANDS.items()
+    if not isinstance(command, click.Group)
+    for line in examples(command)
+]
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_command_has_a_line_and_a_paragraph(path: str) -> None:
+    line, paragraph, *_more = paragraphs(COMMANDS[path])
+    assert len(line) < 80
+    assert line.endswith(".")
+    assert len(line.splitlines()) == 1
+    assert not paragraph.startswith("\b")
+    assert paragraph.endswith(".")
+
+
+def test_every_command_has_an_example_of_itself() -> None:
+    without = {
+        path
+        for path, command in COMMANDS.items()
+        if not isinstance(command, click.Group)
+        and not any(re.search(rf"\bflask {path}\b", line) for line in examples(command))
+    }
+    assert without == set()
+
+
+def test_list_of_flask_says_what_the_command_says() -> None:
+    said = {
+        lazy.name: lazy.help
+        for listed in catalogue.SUBJECTS.values()
+        for lazy in listed
+        if lazy.name not in ("init-db", "create-admin")
+    }
+    assert said == {name: paragraphs(COMMANDS[str(name)])[0] for name in said}
+
+
+# --- the examples ------------------------------------------------------------
+
+CANNOT_END = {
+    "flask jobs serve --grace 20s": "it serves until somebody stops it; tests/jobs/test_serve.py",
+    "flask jobs tail backup --follow": "it follows until Ctrl-C; tests/jobs/test_history.py",
+}
+"""The examples that are not run, and why."""
+
+WITHOUT_ADA = {"create-admin", "roles create", "users create", "users create-admin"}
+"""The commands that make what the others find."""
+
+STANDS_FOR = {
+    "/mnt/elsewhere/": "{folder}/",
+    "/srv/report.sh --all": "sh {folder}/report.sh",
+    "3f2a91c4": "{session}",
+}
+"""What of an example is another word here."""
+
+SAYS = {
+    "flask doctor": 6,
+    "flask jobs install --format systemd --check": 6,
+}
+"""The exit codes of examples that find something in this database; the others exit 0."""
+
+ROOT_ADMIN: Commands = (
+    ("users", "create-admin", "root@example.com", "--username", "root", "--password-stdin"),
+)
+PREPARED: Commands = (
+    *ADA,
+    *ROOT_ADMIN,
+    ("roles", "create", "support", "--allow", "users:read"),
+    ("roles", "grant", "support", "root"),
+    ("users", "tokens", "create", "ada", "ci"),
+    ("shell", "-c", "pass"),
+)
+
+
+@pytest.fixture(scope="module")
+def prepared(sqlite_templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that the examples speak of; each gets a copy."""
+    instance = tmp_path_factory.mktemp("examples") / "instance"
+    with sqlite_templates.copy(instance, PREPARED) as database, pytest.MonkeyPatch.context() as p:
+        for name, value in database.environ.items():
+            p.setenv(name, value)
+        for number in range(12):
+            past(database, "backup", at=clock.now() - timedelta(minutes=12 - number))
+        with opsapp.create_app().app_context():
+            _record()
+        close_connections()
+        for name in ("before", "after"):
+            run(database, "profile", "save", name, check=True)
+        (instance / "audit.checkpoints").write_text(
+            run(database, "audit", "checkpoint", check=True).stdout
+        )
+    # A schedule that is changed tomorrow has missed nothing yet.
+    shipped = (config.SHIPPED / "jobs.toml").read_text()
+    schedule_file(database, shipped, changed=clock.now() + timedelta(days=1))
+    _write_files(instance)
+    return instance
+
+
+def _record() -> None:
+    start = int(clock.now().timestamp()) // 60 * 60
+    window = Window(("endpoint", "GET users.Users", "", ""), start, count=2000, seconds=20, most=1)
+    window.bins = {sketch.bucket(0.01): 2000}
+    slow: dict[str, Any] = {
+        "kind": "slow",
+        "name": "GET users.Users",
+        "at": clock.now(),
+        "seconds": 0.1,
+        "status": 200,
+        "queries": 1,
+        "query_seconds": 0.002,
+        "detail": {
+            "sent": [[0.001, 0.002, "SELECT a FROM b", "shop.py:3 in show"]],
+            "samples": [[0.05, ["flask/app.py in Flask.wsgi_app", "shop.py in show"]]],
+            "error": None,
+        },
+    }
+    store("one", [window], [slow] * 12, kept=12)
+
+
+def _write_files(folder: Path) -> None:
+    (folder / "ada.password").write_text(PASSWORD + " again")
+    (folder / "ada.password").chmod(0o600)
+    (folder / "team.txt").write_text("ada@example.com\n# and nobody else\n")
+    (folder / "report.sql").write_text("SELECT count(*) AS accounts FROM users")
+    (folder / "report.sh").write_text("true\n")
+    (folder / ".config" / "fish" / "completions").mkdir(parents=True)
+    (folder / "profiles").mkdir(mode=0o700, exist_ok=True)
+    profiler = cProfile.Profile()
+    profiler.runcall(sum, [1, 2])
+    profiler.dump_stats(folder / "profiles" / "20261231T235959Z-0a1b2c3d.prof")
+
+
+@pytest.fixture
+def place(
+    path: str, prepared: Path, sqlite_templates: Templates, tmp_path: Path
+) -> Iterator[Database]:
+    """The database that the example of this command begins with."""
+    instance = tmp_path / "instance"
+    if path in WITHOUT_ADA:
+        with sqlite_templates.copy(instance, ROOT_ADMIN) as database:
+            yield database
+        return
+    shutil.copytree(prepared, instance)
+    yield Database(f"sqlite:///{instance}/opsapp.sqlite", instance)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"), [(path, line) for path, line in EXAMPLES if line not in CANNOT_END]
+)
+def test_example_works(path: str, line: str, place: Database) -> None:
+    words = line
+    session = (
+        place.rows("SELECT correlation FROM audit_events WHERE action = 'console:session:open'")
+        if "3f2a91c4" in line
+        else [("",)]
+    )
+    for word, other in STANDS_FOR.items():
+        words = words.replace(word, other.format(folder=place.instance, session=session[0][0]))
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", words],
+        env={
+            **place.environ,
+            "HOME": str(place.instance),
+            "PATH": f"{Path(FLASK).parent}:{place.environ['PATH']}",
+        },
+        cwd=place.instance,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == SAYS.get(line, 0), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_exceptions_are_examples() -> None:
+    lines = {line for _path, line in EXAMPLES}
+    assert (set(CANNOT_END) | set(SAYS)) - lines == set()
+    assert WITHOUT_ADA - set(COMMANDS) == set()
