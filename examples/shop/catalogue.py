@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from commands.catalogue import Lazy
+from opsapp.catalogue import Lazy
 
 shop = Lazy("shop", f"{__package__}.commands", "Stock products, place orders.")
