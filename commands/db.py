@@ -85,12 +85,12 @@ def _careful(theirs: click.Command) -> click.Command:
         command.params += [CONFIRM, YES]
 
     def callback(reason: str | None, **given: Any) -> None:
+        from opsapp.services.database import meant_revision
         from opsapp.services.migrating import on_behalf_of
 
         for option in ("yes", "confirm"):
             given.pop(option, None)
-        if given.get("revision") == "head":
-            given["revision"] = "heads"  # An application has one beside ours.
+        given["revision"] = meant_revision(given["revision"])
         if question and not given.get("sql"):
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
@@ -109,10 +109,13 @@ def _placed(theirs: click.Command) -> click.Command:
     command = copy(theirs)
 
     def callback(**given: Any) -> None:
+        from flask import g
+
         from opsapp.services.database import place_of_new_migration
 
         asked = given["version_path"] or given["branch_label"] or given["head"] != "head"
-        place = {} if asked or given["directory"] else place_of_new_migration()
+        elsewhere = given["directory"] or g.directory
+        place = {} if asked or elsewhere else place_of_new_migration()
         click.get_current_context().invoke(theirs, **{**given, **place})
 
     command.callback = callback

@@ -39,7 +39,9 @@ _EVENTS = (
     click.Option(
         ["--action"], metavar="ACTION", help="Of this kind: user:role:grant, or user:role."
     ),
-    click.Option(["--subject"], metavar="WHAT", help="About a USER, role:NAME or database."),
+    click.Option(
+        ["--subject"], metavar="WHAT", help="About a USER, role:NAME, database or NOUN:ID."
+    ),
     click.Option(["--correlation"], metavar="ID", help="Of one command or request."),
 )
 

@@ -74,6 +74,8 @@ def _about(subject: str) -> sa.ColumnElement[bool]:
         return AuditEvent.subject == subject
     reference = name if kind == "user" and name else subject
     user = find_user(reference)
+    if user is None and kind != "user" and name.isascii() and name.isdigit():
+        return AuditEvent.subject == subject  # A thing of the application's.
     if user is None:
         raise unknown_user(reference)
     return (AuditEvent.subject == user.reference) | _in_a_batch(user.id)

@@ -61,6 +61,19 @@ def place_of_new_migration() -> dict[str, str]:
     return {"version_path": str(added.folder), "head": f"{added.label}@head"}
 
 
+def meant_revision(given: str) -> str:
+    """What a revision means where an application has a branch beside ours.
+
+    Both heads for ``head``; a step such as ``-1`` is one of the application's, whose
+    tables stand on ours.
+    """
+    added = branch.added(this_app())
+    if given == "head":
+        return "heads"
+    is_step = given[:1] in ("+", "-") and given[1:].isdigit()
+    return f"{added.label}@{given}" if is_step and added is not None and added.head else given
+
+
 def init(*, wait: float = 0, unit: Unit) -> Record:
     """Make this database ready: migrate it to head, stamp the environment, seed the roles.
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from opsapp import signals
+from opsapp import clock, signals
 from opsapp.console.modes import Mode
-from opsapp.console.names import Catalogue, catalogue
+from opsapp.console.names import Catalogue, Verbs, catalogue
 from opsapp.console.sessions import Session
 from opsapp.console.writes import Writes
 from opsapp.errors import Refused
 from opsapp.extensions import db
 from opsapp.models import User
+from opsapp.services import users
 from support import SOMEBODY
 
 
@@ -66,16 +67,25 @@ def test_application_that_fails_to_give_names_is_reported(app: Flask, ada: str) 
 
 
 def test_service_is_a_verb_with_a_unit_of_its_own(app: Flask, ada: str) -> None:
-    users = names(app).names["users"].value
-    assert "unit" not in inspect.signature(users.update).parameters
-    assert "update" in dir(users)
-    assert users.update("ada", username="ada2")["username"] == "ada2"
+    verbs = names(app).names["users"].value
+    assert "unit" not in inspect.signature(verbs.update).parameters
+    assert "update" in dir(verbs)
+    assert verbs.update("ada", username="ada2")["username"] == "ada2"
+
+
+def test_module_of_an_application_s_services_becomes_verbs(app: Flask, ada: str) -> None:
+    app.shell_context_processor(lambda: {"staff": users, "clock": clock})
+    found = names(app).names
+    assert isinstance(found["staff"].value, Verbs)
+    assert "unit" not in inspect.signature(found["staff"].value.update).parameters
+    assert found["staff"].value.update("ada", username="ada2")["username"] == "ada2"
+    assert found["clock"].value is clock  # Nothing in it takes a unit.
 
 
 def test_read_only_session_makes_no_unit(app: Flask, ada: str) -> None:
-    users = names(app, Mode.READ_ONLY).names["users"].value
+    verbs = names(app, Mode.READ_ONLY).names["users"].value
     with pytest.raises(Refused) as refused:
-        users.update("ada", username="ada2")
+        verbs.update("ada", username="ada2")
     assert refused.value.hint == "flask shell --sandbox, or --write"
 
 

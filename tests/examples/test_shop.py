@@ -64,9 +64,9 @@ def test_init_adds_the_shop_to_a_console_that_is_there(database: Database, shop:
     assert (event["before"], event["after"]) == ({"revision": HEAD}, {"revision": BOTH})
 
 
-@pytest.mark.parametrize("target", ["base", "shop@base"])
+@pytest.mark.parametrize("target", ["base", "shop@base", "-1"])
 def test_shop_is_taken_back_and_put_on_again(database: Database, shop: Shop, target: str) -> None:
-    assert shop("db", "downgrade", target, "--yes").exit_code == 0
+    assert shop("db", "downgrade", "--yes", "--", target).exit_code == 0
     left = database.rows("SELECT version_num FROM alembic_version")
     assert left == ([] if target == "base" else [(HEAD,)])
     assert shop("db", "upgrade").exit_code == 0
@@ -169,6 +169,8 @@ def test_stock_is_audited_and_harmless_to_repeat(shop: Shop) -> None:
     assert [(e["action"], e["subject"], e["reason"]) for e in events] == [
         ("shop:product:stock", f"product:{made['id']}", "delivery")
     ]
+    about = shop("audit", "list", "--subject", f"product:{made['id']}", "--format", "json").json
+    assert about == events
     assert shop("audit", "verify").exit_code == 0
 
 
