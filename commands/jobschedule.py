@@ -236,4 +236,4 @@ def serve_cmd(grace: timedelta) -> None:
 
 def _command(job: Job, slot: datetime, file: Path) -> list[str]:
     words = ("jobs", "run", job.name, "--slot", clock.rfc3339(slot), "--file", str(file))
-    return [sys.executable, "-m", "flask", *words]
+    return [sys.executable, "-P", "-m", "flask", *words]

@@ -19,7 +19,7 @@ import opsapp
 from jobwork import past, schedule_file
 from opsapp import catalogue, clock, config, sketch
 from opsapp.services.profiles import Window, store
-from support import FLASK, PASSWORD, Database, close_connections, run
+from support import FLASK, PASSWORD, Cli, Database, close_connections, run
 from templates import ADA, Commands, Templates
 
 # --- the words ---------------------------------------------------------------
@@ -87,6 +87,66 @@ def test_list_of_flask_says_what_the_command_says() -> None:
         if lazy.name not in ("init-db", "create-admin")
     }
     assert said == {name: paragraphs(COMMANDS[str(name)])[0] for name in said}
+
+
+# --- how it looks -------------------------------------------------------------
+
+
+def test_flask_lists_our_commands_by_subject(cli: Cli, database: Database) -> None:
+    shown = cli("--help", check=True).stdout
+    listed = shown.partition("\nCommands:\n")[2]
+    theirs, *subjects = re.split(r"\n(?=\S.*:\n)", listed)
+    assert "  run " in theirs
+    assert "  users " not in theirs
+    assert {
+        part.splitlines()[0].rstrip(":"): [line.strip() for line in part.splitlines()[1:] if line]
+        for part in subjects
+    } == {
+        subject: [f"{lazy.name:12}  {lazy.help}" for lazy in listed]
+        for subject, listed in catalogue.SUBJECTS.items()
+    }
+
+
+def test_help_is_plain_unless_somebody_looks(database: Database) -> None:
+    plain = run(database, "roles", "create", "--help").stdout
+    coloured = run(database, "roles", "create", "--help", FORCE_COLOR="1").stdout
+    refused = run(database, "roles", "create", "--help", FORCE_COLOR="1", NO_COLOR="1").stdout
+    assert "\x1b" not in plain
+    assert "\x1b[36m--description TEXT\x1b[0m" in coloured
+    assert "\x1b[1mOptions:\x1b[0m\n" in coloured
+    assert click.unstyle(coloured) == plain == refused
+
+
+# --- what was meant -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "meant"),
+    [
+        (("rolse", "list"), 2, "(Did you mean one of: 'profile', 'roles'?)"),
+        (("users", "creat"), 2, "No such command 'creat'. Did you mean 'create'?"),
+        (("db", "upgrad"), 2, "No such command 'upgrad'. Did you mean 'upgrade'?"),
+        (("users", "show", "bob@exmaple.com"), 4, "did you mean bob@example.com?"),
+        (("roles", "show", "amdin"), 4, "did you mean admin?"),
+        (("users", "can", "bob", "users:wirte"), 6, "did you mean users:write?"),
+    ],
+)
+def test_slip_of_the_keys_is_told_what_was_meant(
+    words: tuple[str, ...], code: int, meant: str, cli: Cli, database: Database, bob: str
+) -> None:
+    done = cli(*words)
+    assert done.exit_code == code
+    assert done.stderr.endswith(f"{meant}\n")
+
+
+def test_permission_that_no_code_asks_for_is_kept_and_remarked_on(
+    cli: Cli, database: Database, bob: str
+) -> None:
+    done = cli("roles", "create", "support", "--allow", "user:read", "-q")
+    assert (done.exit_code, done.stdout) == (0, "support\n")
+    assert done.stderr == "No code asks for user:read: did you mean users:read?\n"
+    other = cli("roles", "create", "sellers", "--allow", "orders:read", "-q")
+    assert (other.exit_code, other.stderr) == (0, "")
 
 
 # --- the examples ------------------------------------------------------------

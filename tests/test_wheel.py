@@ -173,3 +173,14 @@ def test_other_package_named_commands_leaves_flask_alone(
     done = call(programs, database, "flask", "routes", cwd=tmp_path, **environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert "security.login" in done.stdout
+
+
+def test_commands_of_the_current_folder_are_not_those_of_a_child(
+    programs: Path, database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / "__init__.py").touch()
+    words = ("profile", "run", "--repeat", "2", "--", "users", "list")
+    done = call(programs, database, "opsapp", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "hides" not in done.stderr

@@ -195,7 +195,7 @@ def _run_once(words: Sequence[str], measured: Measured, mode: str | None) -> Non
         started = perf_counter()
         try:
             child = subprocess.Popen(
-                [sys.executable, "-m", "flask", *words],
+                [sys.executable, "-P", "-m", "flask", *words],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
