@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from opsapp.settings import SETTINGS
 from postgres import start_postgres
 from support import Cli, Database, close_connections, in_process
 from templates import ADA, BOB, Commands, Templates
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a script, everything below would inherit deaf ears for Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # --- databases ---------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from support import FLASK, PASSWORD, Cli, Database, run
+from processes import ended, start
+from support import FLASK, PASSWORD, Cli, Database, Result, run
 
 
 @contextmanager
@@ -116,13 +116,8 @@ def test_unknown_account_is_said_before_anybody_is_asked(database: Database) -> 
 
 
 def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> None:
-    following = subprocess.Popen(
-        [FLASK, "audit", "list", "--follow", "--limit", "1", "--format", "jsonl"],
-        env=database.environ,
-        cwd=database.instance,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    following = start(
+        database, FLASK, "audit", "list", "--follow", "--limit", "1", "--format", "jsonl"
     )
     assert following.stdout is not None
     assert json.loads(following.stdout.readline())["seq"] == 2
@@ -131,9 +126,7 @@ def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> No
     run(database, "roles", "create", "two", check=True)
     assert json.loads(following.stdout.readline())["subject_name"] == "two"
     following.send_signal(signal.SIGINT)
-    left, said = following.communicate(timeout=60)
-    assert (following.returncode, left) == (130, "")
-    assert said == "Stopped by SIGINT: nothing was changed.\n"
+    assert ended(following) == Result(130, "", "Stopped by SIGINT: nothing was changed.\n")
 
 
 def test_follow_has_no_end_for_an_array(cli: Cli) -> None:

@@ -41,10 +41,11 @@ def start_work(
 
 def ended(process: subprocess.Popen[str]) -> Result:
     """Close its stdin, wait for its end, and say how it ended."""
-    try:
-        stdout, stderr = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
+    with process:  # Its pipes are closed, whatever happens, so that no other test trips over them.
+        try:
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     return Result(process.returncode, stdout, stderr)
 
 
