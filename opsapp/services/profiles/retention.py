@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from ... import clock, locks, sketch
+from ... import clock, locks
 from ...extensions import db
 from ...models import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
@@ -100,7 +100,7 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
         whole = sums.setdefault(
             row.series_id, windows.Window(("", "", "", ""), slot, width=step.into)
         )
-        whole.add(_counted(row))
+        whole.add_row(row)
         session.expunge(row)
     session.execute(
         sa.delete(ProfileWindow).where(inside | there),
@@ -108,20 +108,6 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
     )
     windows.put(session, [whole.row(series, "") for series, whole in sums.items()])
     return read, len(sums)
-
-
-def _counted(row: ProfileWindow) -> windows.Window:
-    return windows.Window(
-        ("", "", "", ""),
-        row.starts_at,
-        count=row.count,
-        errors=row.errors,
-        seconds=row.seconds,
-        most=row.most,
-        queries=row.queries,
-        query_seconds=row.query_seconds,
-        bins=dict(sketch.unpack(row.bins)),
-    )
 
 
 # --- pruning -----------------------------------------------------------------

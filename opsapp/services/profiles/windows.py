@@ -32,7 +32,7 @@ _IDS = "opsapp-profile-series"
 
 
 class Counted(Protocol):
-    """What a window adds up."""
+    """What a total adds up."""
 
     @property
     def count(self) -> int: ...
@@ -45,13 +45,10 @@ class Counted(Protocol):
     bins: sketch.Bins
 
 
-@dataclass(slots=True)
-class Window:
-    """What happened to a series in the minute that begins then (seconds since 1970)."""
+@dataclass(slots=True, kw_only=True)
+class Total:
+    """What happened, added up."""
 
-    series: Series
-    starts_at: int
-    width: int = MINUTE
     count: int = 0
     errors: int = 0
     seconds: float = 0.0
@@ -62,13 +59,30 @@ class Window:
 
     def add(self, other: Counted) -> None:
         """Count what another has counted."""
+        self._add_figures(other)
+        sketch.add(self.bins, other.bins)
+
+    def add_row(self, row: Any) -> None:
+        """Count what a row of :class:`~opsapp.models.ProfileWindow` has, its sketch packed."""
+        self._add_figures(row)
+        sketch.unpack_into(self.bins, row.bins)
+
+    def _add_figures(self, other: Any) -> None:
         self.count += other.count
         self.errors += other.errors
         self.seconds += other.seconds
         self.most = max(self.most, other.most)
         self.queries += other.queries
         self.query_seconds += other.query_seconds
-        sketch.add(self.bins, other.bins)
+
+
+@dataclass(slots=True)
+class Window(Total):
+    """What happened to a series in the minute that begins then (seconds since 1970)."""
+
+    series: Series
+    starts_at: int
+    width: int = MINUTE
 
     def row(self, series_id: int, process: str) -> dict[str, Any]:
         """Its row."""
