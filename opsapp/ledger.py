@@ -31,12 +31,26 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One change: what the audit will say of it, its personal values still readable."""
+    """One change: what the audit will say of it, its personal values still readable.
+
+    :raises ValueError: a value of :data:`PERSONAL` is of a subject that is no account,
+        whose deletion would have to erase it.
+    """
 
     action: str
     subject: str
     before: Values | None
     after: Values | None
+
+    def __post_init__(self) -> None:
+        if self.subject.startswith("user:"):
+            return
+        for name in sorted(PERSONAL):
+            if any(side and side.get(name) for side in (self.before, self.after)):
+                raise ValueError(
+                    f"{self.action} of {self.subject}: {name} is kept for accounts (user:ID) only;"
+                    " name the account by its id"
+                )
 
     def record(self) -> dict[str, Any]:
         """The change as a dry run shows it."""

@@ -52,6 +52,18 @@ def test_write_outside_of_a_unit_is_refused(app: Flask) -> None:
     db.session.rollback()
 
 
+@pytest.mark.parametrize("name", ["email", "username"])
+def test_name_of_what_is_no_account_is_refused_where_it_is_recorded(app: Flask, name: str) -> None:
+    says = f"order:3: {name} is kept for accounts"
+    with a_unit() as unit:
+        with pytest.raises(ValueError, match=says):
+            unit.record("shop:order:place", "order:3", after={name: "ada", "quantity": 2})
+        with pytest.raises(ValueError, match=says):
+            unit.record("shop:order:place", "order:3", before={name: "ada"})
+        unit.record("shop:order:place", "order:3", after={name: None, "quantity": 2})
+    assert db.session.scalars(sa.select(AuditEvent.after)).all()[-1] == {name: None, "quantity": 2}
+
+
 @pytest.mark.parametrize("statement", [sa.update(User).values(active=True), sa.delete(AuditEvent)])
 def test_bulk_statement_outside_of_a_unit_is_refused(app: Flask, statement: Any) -> None:
     with pytest.raises(Refused, match=OUTSIDE):
