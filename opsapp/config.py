@@ -84,15 +84,6 @@ def migrations_folder() -> Path:
     return SHIPPED / "migrations"
 
 
-def head_revision() -> str:
-    """The newest migration this code knows, read from the file names.
-
-    Alembic finds the same by importing every migration, at 0.1 s a command; a
-    test keeps both answers equal.
-    """
-    return max(p.name[:4] for p in (migrations_folder() / "versions").glob("[0-9]*_*.py"))
-
-
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """The secret ``name``: from the environment, its ``_FILE``, or (development) made once.
 

@@ -89,7 +89,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         _refuse_newer()
     elif _has_tables() and revision() is None:
         # Asked twice: somebody may have made both in between, in one transaction.
-        raise other_revision(None)
+        raise other_revision(None, branch.ours())
     pending = before != head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
