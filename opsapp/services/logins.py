@@ -24,7 +24,7 @@ from ..extensions import db
 from ..ledger import audit_key
 from ..models import Login, User, UserSession
 from ..unit import Unit, bookkeeping
-from .lookup import find_user, unknown_user
+from .lookup import get_user_ever
 
 FAILURES = 10
 """So many in a row lock an account."""
@@ -255,7 +255,7 @@ def listing(
         raise Invalid(f"outcome {text.shortened(outcome)} is none of {', '.join(OUTCOMES)}")
     query = sa.select(Login, User.email).outerjoin(User, User.id == Login.user_id)
     if user is not None:
-        query = query.where(Login.user_id == _id_of(user))
+        query = query.where(Login.user_id == get_user_ever(user).id)
     if outcome is not None:
         query = query.where(Login.outcome == outcome)
     if since is not None:
@@ -273,13 +273,6 @@ def listing(
         }
         for login, email in rows
     ]
-
-
-def _id_of(reference: str) -> int:
-    found = find_user(reference)
-    if found is None:
-        raise unknown_user(reference)
-    return found.id
 
 
 def prune(*, older_than: timedelta, unit: Unit) -> Record:

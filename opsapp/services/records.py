@@ -8,7 +8,7 @@ from typing import Any
 from .. import clock
 from ..models import ADMIN, User
 from . import grants
-from .lookup import find_user, unknown_user
+from .lookup import get_user_ever
 
 Record = dict[str, Any]
 
@@ -41,9 +41,7 @@ def detail(reference: str) -> Record:
 
     :raises NotFound: there is no such account.
     """
-    user = find_user(reference)
-    if user is None:
-        raise unknown_user(reference)
+    user = get_user_ever(reference)
     return {
         **user_record(user),
         "has_password": user.password is not None,

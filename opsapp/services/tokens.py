@@ -16,7 +16,7 @@ from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..unit import Unit, bookkeeping
 from . import logins
-from .lookup import find_user, get_user, unknown_user
+from .lookup import get_user, get_user_ever
 from .sessions import fingerprint
 
 PREFIX = "opsapp_"
@@ -192,10 +192,7 @@ def listing(user: str | None = None) -> list[Record]:
     """
     query = sa.select(ApiToken).options(so.joinedload(ApiToken.user)).order_by(ApiToken.id.desc())
     if user is not None:
-        owner = find_user(user)
-        if owner is None:
-            raise unknown_user(user)
-        query = query.where(ApiToken.user_id == owner.id)
+        query = query.where(ApiToken.user_id == get_user_ever(user).id)
     return [record(token) for token in db.session.scalars(query)]
 
 
