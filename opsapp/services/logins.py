@@ -25,6 +25,7 @@ from ..ledger import audit_key
 from ..models import Login, User, UserSession
 from ..unit import Unit, bookkeeping
 from .lookup import get_user_ever
+from .removing import remove
 
 FAILURES = 10
 """So many in a row lock an account."""
@@ -279,16 +280,11 @@ def prune(*, older_than: timedelta, unit: Unit) -> Record:
     """Remove log-ins, and sessions that have ended, older than this."""
     before = clock.now() - older_than
     with unit:
-        counts = {}
-        for name, criteria in (
-            ("logins", (Login.at < before,)),
-            ("sessions", (UserSession.opened_at < before, _is_over(before))),
-        ):
-            model = Login if name == "logins" else UserSession
-            removed: Any = unit.session.execute(
-                sa.delete(model).where(*criteria), execution_options={"synchronize_session": False}
-            )
-            counts[name] = removed.rowcount
+        ended = (UserSession.opened_at < before, _is_over(before))
+        counts = {
+            "logins": remove(unit.session, Login, Login.at < before),
+            "sessions": remove(unit.session, UserSession, *ended),
+        }
         if any(counts.values()):
             unit.record("user:logins:prune", "users", after=counts)
         return counts

@@ -25,6 +25,7 @@ from ..unit import Unit
 from . import authority, grants, passwords
 from .lookup import find_user, get_role, get_user, unknown_user
 from .records import user_record
+from .removing import remove
 from .signin import set_active, store_password
 
 LONGEST_EMAIL = 254
@@ -384,8 +385,7 @@ def _erase(user: User, unit: Unit) -> None:
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
     for model in (PersonalValue, UserSession, ApiToken, Login, MailMessage):
-        mine = sa.delete(model).where(model.user_id == user.id)
-        unit.session.execute(mine, execution_options={"synchronize_session": False})
+        remove(unit.session, model, model.user_id == user.id)
     # The event names no address: it would keep what it says was erased.
     unit.record("user:account:delete", user.reference, before={"roles": held}, after={"roles": []})
     unit.announce(signals.user_deleted, user_id=user.id)

@@ -19,6 +19,7 @@ from ...models import ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import MINUTE
 from ...statements import EVERY_NAME
 from ...unit import bookkeeping
+from ..removing import remove
 
 Series = tuple[str, str, str, str]
 """Kind, name, calling line, and the statement of a repeat."""
@@ -215,13 +216,7 @@ def trim(session: so.Session, kind: str, name: str, kept: int, *, dry_run: bool 
     stay = sa.select(ProfileTrace.id).where(*_same(kind, name), recent).order_by(first.desc())
     staying = session.scalars(stay.limit(kept)).all()
     over = (*_same(kind, name), ProfileTrace.id.not_in(staying))
-    if dry_run:
-        count = sa.select(sa.func.count()).select_from(ProfileTrace).where(*over)
-        return int(session.scalar(count) or 0)
-    gone: Any = session.execute(
-        sa.delete(ProfileTrace).where(*over), execution_options={"synchronize_session": False}
-    )
-    return int(gone.rowcount)
+    return remove(session, ProfileTrace, *over, dry_run=dry_run)
 
 
 def _same(kind: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
