@@ -23,7 +23,7 @@ from ..models import (
 )
 from ..unit import Unit
 from . import authority, grants, passwords
-from .lookup import find_user, get_role, get_user, unknown_user
+from .lookup import find_user, get_role, unknown_user
 from .records import user_record
 from .removing import remove
 from .signin import set_active, store_password
@@ -302,9 +302,7 @@ def update(
     if username is not None:
         wanted["username"] = clean_username(username) if username else None
     with unit:
-        authority.require("users:write", unit)
-        user = get_user(reference)
-        authority.may_change(user, unit)
+        user = authority.changeable(reference, unit)
         if new := wanted.get("email"):
             if new != user.email:
                 authority.may_move(user, unit)
