@@ -62,11 +62,16 @@ def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
     return _within(powers.scope, _together(db.session.scalars(lasting)))
 
 
+def listed(held: Set[str]) -> list[str]:
+    """The permissions by name; ``*`` is every one."""
+    return ["*"] if isinstance(held, EveryPermission) else sorted(held)
+
+
 def lacks(needed: Set[str], held: Set[str]) -> list[str]:
     """The permissions of ``needed`` that ``held`` does not have; ``*`` is every one."""
     if isinstance(held, EveryPermission):
         return []
-    return ["*"] if isinstance(needed, EveryPermission) else sorted(needed - held)
+    return listed(needed if isinstance(needed, EveryPermission) else needed - held)
 
 
 def require(permission: str, unit: Unit) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import clock
-from ..models import ADMIN, User
-from . import grants
+from ..models import User
+from . import authority, grants
 from .lookup import get_user_ever
 
 Record = dict[str, Any]
@@ -51,12 +51,6 @@ def detail(reference: str) -> Record:
         "locked_until": user.locked_until,
         "updated_at": user.updated_at,
         "deleted_at": user.deleted_at,
-        "permissions": _permissions(user),
+        "permissions": authority.listed(authority.permissions_of(user)),
         "grants": grants.of_user(user.id),
     }
-
-
-def _permissions(user: User) -> list[str]:
-    if any(role.name == ADMIN for role in user.roles):
-        return ["*"]
-    return sorted({name for role in user.roles for name in role.permissions})

@@ -246,9 +246,9 @@ def recorded_now(base: ProfileSave) -> ProfileSave:
 def figures(samples: list[float]) -> Record:
     """The percentiles of these durations (seconds), in milliseconds, exactly."""
     ordered = sorted(samples)
-    named = zip(("p50", "p95", "p99"), reports.SHARES, strict=True)
     found: Record = {
-        f"{name}_ms": round(bootstrap.quantile(ordered, share) * 1000, 3) for name, share in named
+        f"{name}_ms": round(bootstrap.quantile(ordered, share) * 1000, 3)
+        for name, share in bootstrap.SHARES.items()
     }
     return {
         **found,
