@@ -17,7 +17,15 @@ from ...models.profiles import DAY, HOUR, MINUTE
 from .windows import Total
 
 KINDS = ("endpoint", "query", "command")
-SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
+SORTS = {
+    **{name: f"{name}_ms" for name in ("total", "p50", "p95", "p99", "max")},
+    "count": "count",
+    "errors": "error_rate",
+    "queries": "queries",
+}
+"""What to sort by, and the field that has it."""
+NOT_OF_QUERIES = ("error_rate", "queries", "query_ms")
+"""The fields that a query has none of."""
 SHARES = (0.5, 0.95, 0.99)
 FEW = 100
 """Fewer samples than this say little about the slowest hundredth."""
@@ -59,11 +67,12 @@ def report(
         raise Invalid(f"by {by} is none of {', '.join(KINDS)}")
     if sort not in SORTS:
         raise Invalid(f"sort {sort} is none of {', '.join(SORTS)}")
+    key = SORTS[sort]
+    if by == "query" and key in NOT_OF_QUERIES:
+        raise Invalid(f"a query has no {sort} to sort by")
     sums = add_up(by, since, until or clock.now())
     total = sum(one.seconds for one in sums)
     rows = [_row(by, one, total) for one in sums]
-    key = {"total": "total_ms", "count": "count", "errors": "error_rate"}.get(sort, f"{sort}_ms")
-    key = "queries" if sort == "queries" else key
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
     return rows[:top]
 
@@ -88,8 +97,10 @@ def _row(by: str, one: Sum, total: float) -> Record:
         "trend": _trend(one),
     }
     if by == "query":
-        del row["queries"], row["query_ms"], row["error_rate"]
-        row["caller"] = one.caller
+        return {
+            **{name: value for name, value in row.items() if name not in NOT_OF_QUERIES},
+            "caller": one.caller,
+        }
     return row
 
 
