@@ -11,7 +11,7 @@ import click
 import pytest
 from blinker import NamedSignal
 
-from opsapp import errors, permissions, schedule, signals
+from opsapp import errors, jobvalues, permissions, schedule, signals
 from opsapp.services import jobs
 from opsapp.settings import HANDED_DOWN, SETTINGS
 from support import ROOT
@@ -96,7 +96,7 @@ def test_jobs_page_says_every_status_key_and_job() -> None:
     for status, says in jobs.STATUSES.items():
         assert f"| `{status}` | {says} |" in page
     shipped = schedule.load(ROOT / "jobs.toml")
-    keys = (*schedule.OF_JOB, *schedule.OF_OPTIONS, *shipped)
+    keys = (*jobvalues.OF_JOB, *jobvalues.OF_OPTIONS, *shipped)
     assert [word for word in keys if f"`{word}`" not in page] == []
 
 
