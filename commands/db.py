@@ -190,6 +190,6 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record:
     Example:
       flask db backup monday.backup
     """
-    from opsapp.services import database
+    from opsapp.services import backups
 
-    return database.backup(file, overwrite=overwrite, unit=unit)
+    return backups.create(file, overwrite=overwrite, unit=unit)

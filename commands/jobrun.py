@@ -30,7 +30,7 @@ class OnBusy(click.ParamType[str]):
     name = "fail|skip|wait[=DURATION]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from opsapp.schedule import busy
+        from opsapp.jobvalues import busy
 
         try:
             busy(value)
@@ -101,7 +101,8 @@ def _order(
     given: dict[str, Any],
 ) -> Order:
     from opsapp.jobs.orders import Order, order_of
-    from opsapp.schedule import Options, busy, get_job
+    from opsapp.jobvalues import busy
+    from opsapp.schedule import Options, get_job
 
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     if "on_busy" in chosen:

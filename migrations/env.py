@@ -82,6 +82,9 @@ def run_online() -> None:
             **settings,
         )
         with context.begin_transaction():
+            run = context.get_context()
+            if not run.purge:  # `flask db stamp --purge` forgets them, whosever they are.
+                migrating.refuse_unknown(run.get_current_heads())
             if changing:
                 migrating.take_gate(connection)
             with migrating.explained() if changing else nullcontext():

@@ -28,7 +28,11 @@ class Branch:
 
     @property
     def head(self) -> str | None:
-        """The newest revision that this code knows, by the files' names; None before the first."""
+        """The newest revision that this code knows, by the files' names; None before the first.
+
+        Alembic finds the same by importing every migration, at 0.1 s a command; a
+        test keeps both answers equal.
+        """
         length = len(self.label) + 4
         found = (path.name[:length] for path in self.folder.glob(f"{self.label}*_*.py"))
         return max((name for name in found if self.has(name)), default=None)

@@ -30,7 +30,10 @@ _QUERIES = {
 
 
 def names(kind: str, start: str) -> list[str]:
-    """Up to 50 users, roles or permissions that begin with ``start``; none if it cannot tell."""
+    """Up to 50 names of a kind that begin with ``start``; none if it cannot tell.
+
+    :param kind: ``user``, ``role``, ``job`` or ``permission``.
+    """
     start = start.casefold()
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}
     try:

@@ -25,7 +25,7 @@ PRODUCTION = "production"
 SHORTEST_SECRET = 32
 """Bytes; OWASP ASVS asks for 128 bits of entropy, which 32 random characters hold."""
 
-_SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> str:
@@ -82,15 +82,6 @@ def statement_timeout(environ: Mapping[str, str] = os.environ) -> float:
 def migrations_folder() -> Path:
     """The Alembic folder that ships with opsapp, absolute."""
     return SHIPPED / "migrations"
-
-
-def head_revision() -> str:
-    """The newest migration this code knows, read from the file names.
-
-    Alembic finds the same by importing every migration, at 0.1 s a command; a
-    test keeps both answers equal.
-    """
-    return max(p.name[:4] for p in (migrations_folder() / "versions").glob("[0-9]*_*.py"))
 
 
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -168,7 +159,7 @@ def flask_settings(environ: Mapping[str, str] = os.environ) -> dict[str, object]
     :raises NotReady: a secret is missing or weak outside development, or a setting is not
         what it may be.
     """
-    found = {name: secret(name, environ) for name in _SECRETS}
+    found = {name: secret(name, environ) for name in SECRETS}
     if len(set(found.values())) < len(found):
         raise NotReady(f"{', '.join(found)} must differ from each other", hint=_MAKE)
     return {

@@ -157,12 +157,12 @@ def create_sqlite(path: str) -> None:
 
 
 def _open_sqlite(
-    dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]
+    dialect: Any, _record: Any, args: list[Any], params: dict[str, Any]
 ) -> sqlite3.Connection:
     found: sqlite3.Connection | None = _redirected(dialect)
     if found is not None:
         return found
-    return open_sqlite(Path(_args[0] if _args else params["database"]))
+    return open_sqlite(Path(args[0] if args else params["database"]))
 
 
 def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:

@@ -114,13 +114,8 @@ def held(engine: sa.Engine, names: Collection[str]) -> set[str]:
     if engine.dialect.name == "sqlite":
         return {name for name in names if _is_locked(engine, name)}
     keys = {locks.number(name): name for name in names}
-    query = sa.text(
-        "SELECT DISTINCT (classid::bigint << 32 | objid::bigint) FROM pg_locks"
-        " WHERE locktype = 'advisory' AND granted AND objsubid = 1"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
     with engine.connect() as connection:
-        return {keys[key] for key in connection.scalars(query) if key in keys}
+        return {keys[key] for key in locks.holders(connection).keys() & keys.keys()}
 
 
 def _is_locked(engine: sa.Engine, name: str) -> bool:

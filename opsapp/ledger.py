@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
 
-from . import branch, chain, config, text
+from . import branch, chain, text
 from .errors import NotReady, Refused
 from .extensions import this_app
 from .models import AuditEvent, AuditHead, PersonalValue
@@ -31,12 +31,26 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One change: what the audit will say of it, its personal values still readable."""
+    """One change: what the audit will say of it, its personal values still readable.
+
+    :raises ValueError: a value of :data:`PERSONAL` is of a subject that is no account,
+        whose deletion would have to erase it.
+    """
 
     action: str
     subject: str
     before: Values | None
     after: Values | None
+
+    def __post_init__(self) -> None:
+        if self.subject.startswith("user:"):
+            return
+        for name in sorted(PERSONAL):
+            if any(side and side.get(name) for side in (self.before, self.after)):
+                raise ValueError(
+                    f"{self.action} of {self.subject}: {name} is kept for accounts (user:ID) only;"
+                    " name the account by its id"
+                )
 
     def record(self) -> dict[str, Any]:
         """The change as a dry run shows it."""
@@ -138,27 +152,20 @@ def refuse_revisions(present: Collection[str]) -> None:
             raise other_revision(one.at(present), one)
 
 
-def other_revision(present: str | None, of: branch.Branch | None = None) -> NotReady:
+def other_revision(present: str | None, of: branch.Branch) -> NotReady:
     """The error for a database whose schema is not the one this code was written for.
 
-    :param of: whose tables are meant; None is ours.
+    :param of: whose tables are meant.
     """
-    if of is not None and of.label:
+    if present is None and not of.label:
         return NotReady(
-            f"the tables of {of.label} are at revision {present or 'none'},"
-            f" and this code is at {of.head}",
-            hint="flask db init"
-            if (present or "") < (of.head or "")
-            else "deploy the code that the database fits",
+            "the database has opsapp's tables and no revision", hint=f"flask db stamp {of.head}"
         )
-    ours = config.head_revision()
-    if present is None:
-        return NotReady(
-            "the database has opsapp's tables and no revision", hint=f"flask db stamp {ours}"
-        )
+    what = f"the tables of {of.label} are" if of.label else "the database is"
+    is_behind = (present or "") < (of.head or "")
     return NotReady(
-        f"the database is at revision {present}, and this code is at {ours}",
-        hint="flask db init" if present < ours else "deploy the code that the database fits",
+        f"{what} at revision {present or 'none'}, and this code is at {of.head}",
+        hint="flask db init" if is_behind else "deploy the code that the database fits",
     )
 
 

@@ -94,7 +94,7 @@ def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
             if time.monotonic() >= deadline:
-                raise _busy(name, _server_holder(connection, key))
+                raise _busy(name, holders(connection).get(key, "another process"))
             time.sleep(POLL_SECONDS)
         try:
             yield
@@ -117,21 +117,24 @@ def number(name: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _server_holder(connection: sa.Connection, key: int) -> str:
-    found = connection.execute(
-        sa.text(
-            "SELECT a.pid, coalesce(a.client_hostname, a.client_addr::text, 'this host'),"
-            " a.application_name, a.backend_start"
-            " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-            " WHERE l.locktype = 'advisory' AND l.granted"
-            " AND (l.classid::bigint << 32 | l.objid::bigint) = :key"
-        ),
-        {"key": key},
-    ).first()
-    if found is None:
-        return "another process"
-    pid, host, name, since = found
-    return f"{name} (server process {pid}, from {host}) since {clock.rfc3339(since)}"
+# The server's other databases have locks of the same numbers; a role that is none of ours
+# sees little of who has them.
+_HOLDERS = sa.text(
+    "SELECT (classid::bigint << 32 | objid::bigint), pid,"
+    " coalesce(client_hostname, client_addr::text, 'this host'), application_name, backend_start"
+    " FROM pg_locks JOIN pg_stat_activity USING (pid)"
+    " WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def holders(connection: sa.Connection) -> dict[int, str]:
+    """Who holds a lock of this PostgreSQL database now, by the lock's number."""
+    return {
+        number: f"{name} (server process {pid}, from {host})"
+        + (f" since {clock.rfc3339(since)}" if since else "")
+        for number, pid, host, name, since in connection.execute(_HOLDERS)
+    }
 
 
 def _busy(name: str, holder: str) -> Busy:

@@ -97,17 +97,17 @@ def tell_of_factor(
         _gather(correlation, user, "factor_changed", subject, is_set=method is not None)
 
 
-def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
-    """Put what was gathered into the outbox."""
-    if messages := _gathered.pop(correlation, None):
-        mail.keep(messages)
-
-
 def tell_of_codes(app: Flask, *, user_id: int, correlation: str, **_extra: Any) -> None:
     """Tell somebody that there are other ways around their second factor now."""
     user = db.session.get_one(User, user_id)
     if user.email:
         _gather(correlation, user, "codes_set", "New recovery codes were made")
+
+
+def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
+    """Put what was gathered into the outbox."""
+    if messages := _gathered.pop(correlation, None):
+        mail.keep(messages)
 
 
 def _gather(

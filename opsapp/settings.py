@@ -13,6 +13,8 @@ class Setting:
     meaning: str
     default: str
     secret: bool = False
+    in_file: bool = False
+    """Whether ``NAME_FILE`` may name a file that holds it."""
 
 
 SETTINGS = (
@@ -107,6 +109,7 @@ SETTINGS = (
         "Its password. MAIL_PASSWORD_FILE names a file that holds it.",
         "none",
         secret=True,
+        in_file=True,
     ),
     Setting("MAIL_DEFAULT_SENDER", "Whom mail is from.", "no-reply@ the host of OPSAPP_URL"),
     Setting(
@@ -133,6 +136,7 @@ SETTINGS = (
         "Signs sessions and tokens. SECRET_KEY_FILE names a file that holds it.",
         "generated in development",
         secret=True,
+        in_file=True,
     ),
     Setting(
         "SECURITY_PASSWORD_SALT",
@@ -140,6 +144,7 @@ SETTINGS = (
         " SECURITY_PASSWORD_SALT_FILE names a file that holds it.",
         "generated in development",
         secret=True,
+        in_file=True,
     ),
     Setting(
         "OPSAPP_AUDIT_KEY",
@@ -147,5 +152,17 @@ SETTINGS = (
         " OPSAPP_AUDIT_KEY_FILE names a file that holds it.",
         "generated in development",
         secret=True,
+        in_file=True,
     ),
 )
+
+IN_FILES = tuple(f"{one.name}_FILE" for one in SETTINGS if one.in_file)
+"""The names that may name a secret's file."""
+HANDED_DOWN = (
+    "OPSAPP_CORRELATION",
+    "OPSAPP_JOB",
+    "OPSAPP_JOB_RUN",
+    "OPSAPP_PROFILE_FD",
+    "OPSAPP_PROFILE_MODE",
+)
+"""What a process is told by the one of ours that started it; nobody else sets them."""

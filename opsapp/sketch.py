@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -61,8 +62,6 @@ def quantiles(bins: Mapping[int, int], shares: Iterable[float]) -> list[float | 
 
 
 def _at_rank(numbers: list[int], below: list[int], rank: float) -> float:
-    from bisect import bisect_right
-
     # The last rank is in the last bucket, whatever the rounding of the share did.
     return value(numbers[min(bisect_right(below, rank), len(numbers) - 1)])
 

@@ -94,6 +94,7 @@ class Unit(AbstractContextManager["Unit"]):
         """Say what was changed; the audit event is written before the commit.
 
         :param action: ``noun:subject:verb``, such as ``user:role:grant``.
+        :raises ValueError: an ``email`` or ``username`` of what is no account.
         """
         self.recorded.append(Recorded(action, subject, before, after))
 

@@ -14,7 +14,7 @@ from opsapp import signals
 from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
-from opsapp.services import grants, lookup, passwords, roles, users, verification
+from opsapp.services import audit, grants, lookup, passwords, roles, users, verification
 from support import PASSWORD, a_unit
 
 OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"
@@ -50,6 +50,31 @@ def test_write_outside_of_a_unit_is_refused(app: Flask) -> None:
     with pytest.raises(Refused, match=OUTSIDE):
         db.session.flush()
     db.session.rollback()
+
+
+@pytest.mark.parametrize("name", ["email", "username"])
+def test_name_of_what_is_no_account_is_refused_where_it_is_recorded(app: Flask, name: str) -> None:
+    says = f"order:3: {name} is kept for accounts"
+    with a_unit() as unit:
+        with pytest.raises(ValueError, match=says):
+            unit.record("shop:order:place", "order:3", after={name: "ada", "quantity": 2})
+        with pytest.raises(ValueError, match=says):
+            unit.record("shop:order:place", "order:3", before={name: "ada"})
+        unit.record("shop:order:place", "order:3", after={name: None, "quantity": 2})
+    assert db.session.scalars(sa.select(AuditEvent.after)).all()[-1] == {name: None, "quantity": 2}
+
+
+@pytest.mark.parametrize("value", [{"personal": True}, {"personal": "none", "shared": "all"}])
+def test_value_that_looks_like_a_name_s_token_is_none(app: Flask, value: Any) -> None:
+    user = users.create("ada@example.com", unit=a_unit())
+    with a_unit() as unit:
+        unit.record("shop:feed:set", "feed:3", after={"kinds": value})
+        unit.record("shop:feed:follow", f"user:{user['id']}", after={"kinds": value})
+    assert [event["after"] for event in audit.events(limit=2)] == [{"kinds": value}] * 2
+    db.session.execute(sa.text("UPDATE audit_personal SET value = 'bob@example.com'"))
+    assert verification.verify()["break"] == "personal"
+    db.session.rollback()
+    assert verification.verify()["ok"]
 
 
 @pytest.mark.parametrize("statement", [sa.update(User).values(active=True), sa.delete(AuditEvent)])

@@ -15,7 +15,8 @@ from pathlib import Path
 from cronsim import CronSim
 
 from ..errors import Invalid, NotReady
-from ..schedule import MACROS, Job
+from ..jobvalues import MACROS
+from ..schedule import Job
 
 BEGIN = "# BEGIN opsapp jobs (flask jobs install --format crontab)"
 END = "# END opsapp jobs"

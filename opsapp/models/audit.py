@@ -54,7 +54,8 @@ class AuditEvent(Model):
     action: so.Mapped[str] = so.mapped_column(sa.String(64))
     """``noun:subject:verb``, such as ``user:role:grant``."""
     subject: so.Mapped[str] = so.mapped_column(sa.String(64))
-    """``user:12``, ``role:3``, ``users`` for a batch, or ``database``."""
+    """``user:12``, ``role:3``, an application's ``order:12``; ``users`` for a batch; or one of
+    ``jobs``, ``database`` and ``audit``."""
     reason: so.Mapped[str | None] = so.mapped_column(sa.Text)
     before: so.Mapped[dict[str, Any] | None] = so.mapped_column(CanonicalJSON)
     after: so.Mapped[dict[str, Any] | None] = so.mapped_column(CanonicalJSON)

@@ -13,7 +13,7 @@ from flask import current_app
 
 from .. import clock, sketch
 from ..errors import NotFound, OpsError, Refused
-from ..services.profiles import repeats, reports, traces
+from ..services.profiles import Total, repeats, reports, traces
 from ..statements import brief
 from . import charts
 
@@ -62,7 +62,7 @@ def _shown(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
-def _tiles(slots: list[reports.Sum]) -> list[Record]:
+def _tiles(slots: list[Total]) -> list[Record]:
     whole = reports.together(slots)
     p50, p95, p99 = sketch.quantiles(whole.bins, reports.SHARES)
     share = whole.query_seconds / whole.seconds if whole.seconds else 0.0
@@ -83,7 +83,7 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
 
 
-def _charts(slots: list[reports.Sum], since: datetime, until: datetime) -> Record:
+def _charts(slots: list[Total], since: datetime, until: datetime) -> Record:
     step = (until - since) / len(slots)
     form = "%H:%M" if (until - since).days < 2 else "%m-%d"
     labels = [f"{(since + step * n).astimezone(UTC):{form}}" for n in range(len(slots))]

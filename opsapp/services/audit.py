@@ -19,6 +19,8 @@ from .lookup import find_user, unknown_user
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
 ERASED = "[erased]"
+WHOLES = ("users", "jobs", "database", "audit")
+"""The subjects that are not one thing of many."""
 
 Record = dict[str, Any]
 
@@ -38,7 +40,7 @@ class Filter:
     """``user:role:grant``, or its beginning: ``user:role``, ``user``."""
     subject: str | None = None
     """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``session:ID``,
-    ``database``."""
+    a thing of the application's (``order:12``), or one of :data:`WHOLES`."""
     correlation: str | None = None
 
     def criteria(self) -> list[sa.ColumnElement[bool]]:
@@ -68,9 +70,7 @@ def _about(subject: str) -> sa.ColumnElement[bool]:
     kind, _, name = subject.partition(":")
     if kind == "role" and name:
         return AuditEvent.subject.in_(_roles_called(name))
-    if subject in ("users", "database", "audit"):
-        return AuditEvent.subject == subject
-    if kind == "session" and name:
+    if subject in WHOLES or (kind == "session" and name):
         return AuditEvent.subject == subject
     reference = name if kind == "user" and name else subject
     user = find_user(reference)

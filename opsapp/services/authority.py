@@ -19,6 +19,7 @@ from ..models import Grant, Role, User
 from ..models.roles import EveryPermission
 from ..powers import Powers
 from ..unit import Unit
+from .lookup import get_user
 
 
 def held_by(powers: Powers) -> Set[str]:
@@ -61,11 +62,16 @@ def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
     return _within(powers.scope, _together(db.session.scalars(lasting)))
 
 
+def listed(held: Set[str]) -> list[str]:
+    """The permissions by name; ``*`` is every one."""
+    return ["*"] if isinstance(held, EveryPermission) else sorted(held)
+
+
 def lacks(needed: Set[str], held: Set[str]) -> list[str]:
     """The permissions of ``needed`` that ``held`` does not have; ``*`` is every one."""
     if isinstance(held, EveryPermission):
         return []
-    return ["*"] if isinstance(needed, EveryPermission) else sorted(needed - held)
+    return listed(needed if isinstance(needed, EveryPermission) else needed - held)
 
 
 def require(permission: str, unit: Unit) -> None:
@@ -120,6 +126,18 @@ def may_change(user: User, unit: Unit) -> None:
         return
     if missing := lacks(permissions_of(user), held_by(unit.powers)):
         raise Refused(f"user {user.id} holds {', '.join(missing)}, which {_who(unit)} not")
+
+
+def changeable(reference: str, unit: Unit) -> User:
+    """The account that is meant, if whoever does this may change it.
+
+    :raises NotFound: there is no such account.
+    :raises Refused: names what is missing.
+    """
+    require("users:write", unit)
+    user = get_user(reference)
+    may_change(user, unit)
+    return user
 
 
 def may_move(user: User, unit: Unit) -> None:

@@ -1,13 +1,10 @@
-"""The database's life: bring it to head, say how it is, copy it."""
+"""The database's life: bring it to head, say how it is."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
-import subprocess
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from .. import branch, config, engine
-from ..errors import Conflict, NotReady, OpsError, Refused
+from ..errors import NotReady
 from ..extensions import db, this_app
 from ..ledger import other_revision, read_head, refuse_other_owner, refuse_revisions
 from ..models import ADMIN, AuditHead, Grant, Role, User
@@ -88,11 +85,11 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     wait_until_reachable(wait)
     before = _revision_or_none()
     if before is not None:
-        _refuse_other_environment()
+        _refuse_other_owner()
         _refuse_newer()
     elif _has_tables() and revision() is None:
         # Asked twice: somebody may have made both in between, in one transaction.
-        raise other_revision(None)
+        raise other_revision(None, branch.ours())
     pending = before != head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
@@ -219,13 +216,11 @@ def check_revision() -> None:
     refuse_revisions(_present())
 
 
-def _refuse_other_environment() -> None:
-    stamped = db.session.scalar(sa.select(AuditHead.environment))
+def _refuse_other_owner() -> None:
+    head = read_head(db.session())
     db.session.rollback()
-    if stamped is not None and stamped != config.environment():
-        raise Refused(
-            f"this database is stamped {stamped}, and OPSAPP_ENV is {config.environment()}"
-        )
+    if head is not None:
+        refuse_other_owner(head)
 
 
 # --- looking -----------------------------------------------------------------
@@ -295,82 +290,3 @@ def _counts() -> dict[str, int]:
         "grants": count(counted.select_from(Grant).where(Grant.is_live())),
         "events": count(sa.select(AuditHead.seq)),
     }
-
-
-# --- copying -----------------------------------------------------------------
-
-
-def backup(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
-    """Copy the whole database into ``file`` while it is in use.
-
-    SQLite's online backup, or ``pg_dump`` in its custom format. The copy appears
-    under its name only when it is complete and on disk, readable by its owner.
-
-    :raises Conflict: the file exists and ``overwrite`` is false.
-    :raises OpsError: the copy failed; says why.
-    """
-    path = Path(file)
-    if path.exists() and not overwrite:
-        raise Conflict(f"{file} exists already", hint=f"flask db backup {file} --overwrite")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        _copy_sqlite(draft) if db.engine.dialect.name == "sqlite" else _dump_postgresql(draft)
-        _sync(draft)
-        with unit:
-            size = draft.stat().st_size
-            unit.record("database:backup:create", "database", after={"file": file, "bytes": size})
-            if not unit.dry_run:
-                draft.replace(path)
-    except OSError as error:
-        raise OpsError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return {"file": file, "bytes": size}
-
-
-def _copy_sqlite(draft: Path) -> None:
-    try:
-        with (
-            closing(db.engine.raw_connection()) as source,
-            closing(sqlite3.connect(draft)) as copy,
-        ):
-            driver = source.driver_connection
-            if driver is None:
-                raise NotReady("the database connection is closed")
-            driver.backup(copy, pages=1000)
-            copy.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.Error as error:
-        raise OpsError(f"the backup failed: {error}") from error
-
-
-def _dump_postgresql(draft: Path) -> None:
-    url = db.engine.url
-    # The password goes through the environment: arguments are there for everybody to read.
-    password = url.password or url.query.get("password")
-    environ = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
-    target = sa.URL.create(
-        "postgresql",
-        username=url.username,
-        host=url.host,
-        port=url.port,
-        database=url.database,
-        query={name: value for name, value in url.query.items() if name != "password"},
-    ).render_as_string()
-    command = ["pg_dump", "--format=custom", f"--file={draft}", f"--dbname={target}"]
-    try:
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise NotReady(
-            "pg_dump is not on the PATH", hint="install the PostgreSQL client programs"
-        ) from error
-    if done.returncode:
-        raise OpsError(f"pg_dump failed: {done.stderr.strip().splitlines()[-1]}")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

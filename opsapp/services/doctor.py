@@ -14,20 +14,21 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, engine, invariants
+from .. import clock, config, engine, invariants, redaction, text
 from ..errors import OpsError
 from ..extensions import db
 from ..ledger import read_head, refuse_other_owner
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
-from ..settings import SETTINGS, Setting
+from ..settings import HANDED_DOWN, IN_FILES, SETTINGS, Setting
 from . import database, jobhealth, mail, verification
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
 FREE_BYTES = 200 * 1024 * 1024
 MAIL_LATE = timedelta(hours=1)
-HIDDEN = "•••"
+PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
+"""What people call production, in small letters."""
 
 Finding = dict[str, Any]
 
@@ -46,7 +47,7 @@ def settings() -> list[dict[str, Any]]:
         {
             "name": one.name,
             "value": _shown(one),
-            "source": _source(one.name),
+            "source": _source(one),
             "default": one.default,
             "meaning": one.meaning,
         }
@@ -56,32 +57,53 @@ def settings() -> list[dict[str, Any]]:
 
 def _shown(one: Setting) -> str | None:
     value = os.environ.get(one.name)
-    return HIDDEN if value and one.secret else value
+    return redaction.HIDDEN if value and one.secret else value
 
 
-def _source(name: str) -> str:
-    if os.environ.get(name):
+def _source(one: Setting) -> str:
+    if os.environ.get(one.name):
         return "environment"
-    return "file" if os.environ.get(f"{name}_FILE") else "default"
+    return "file" if one.in_file and os.environ.get(f"{one.name}_FILE") else "default"
 
 
 def check_settings() -> Iterator[Finding]:
-    """What can be said without an application: the secrets, and the files' modes."""
+    """What can be said without an application: the settings, and the files' modes."""
+    yield _check_names()
+    yield _check_environment_name()
     for one in SETTINGS:
-        if one.name.startswith(("SECRET", "SECURITY")) or one.name == "OPSAPP_AUDIT_KEY":
-            yield _check_secret(one.name)
+        if one.name in config.SECRETS:
+            yield _check_secret(one)
     yield _tried("setting OPSAPP_URL", _check_url)
     yield from _check_modes(config.instance_folder())
+    yield from _check_secret_files()
 
 
-def _check_secret(name: str) -> Finding:
+def _check_names() -> Finding:
+    known = {*(one.name for one in SETTINGS), *IN_FILES, *HANDED_DOWN}
+    strange = sorted({name for name in os.environ if name.startswith("OPSAPP_")} - known)
+    if not strange:
+        return finding("setting names", "ok", "every OPSAPP_… of the environment is a setting")
+    says = ", ".join(strange) + (" is no setting" if len(strange) == 1 else " are no settings")
+    near = text.did_you_mean(strange[0], known, likeness=0.8)
+    return finding("setting names", "warn", says, near or "flask doctor --settings")
+
+
+def _check_environment_name() -> Finding:
+    check, name = "setting OPSAPP_ENV", config.environment()
+    if name != config.PRODUCTION and name.strip().lower() in PRODUCTION_LIKE:
+        says = f"{name} is not {config.PRODUCTION}: severe changes ask for no more than --yes"
+        return finding(check, "warn", says, f"OPSAPP_ENV={config.PRODUCTION}, if that is meant")
+    return finding(check, "ok", name)
+
+
+def _check_secret(one: Setting) -> Finding:
     try:
-        config.secret(name)
+        config.secret(one.name)
     except OpsError as error:
-        return finding(f"setting {name}", "fail", error.message, error.hint)
-    source = _source(name)
+        return finding(f"setting {one.name}", "fail", error.message, error.hint)
+    source = _source(one)
     says = f"set, from the {source}" if source != "default" else "generated for development"
-    return finding(f"setting {name}", "ok", says)
+    return finding(f"setting {one.name}", "ok", says)
 
 
 def _check_url() -> Finding:
@@ -100,13 +122,33 @@ def _check_url() -> Finding:
 def _check_modes(folder: Path) -> Iterator[Finding]:
     if not folder.exists():
         return
-    private = [p for p in folder.rglob("*") if p.is_file()]
-    loose = [p for p in private if stat.S_IMODE(p.stat().st_mode) & 0o077]
+    modes = {path: mode for path in folder.rglob("*") if (mode := _mode(path)) is not None}
+    loose = [path for path, mode in modes.items() if mode & 0o077]
     if loose:
-        names = ", ".join(str(p) for p in loose[:3])
+        names = ", ".join(str(path) for path in loose[:3])
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
     else:
-        yield finding("file modes", "ok", f"{len(private)} files, none that others can read")
+        yield finding("file modes", "ok", f"{len(modes)} files, none that others can read")
+
+
+def _check_secret_files() -> Iterator[Finding]:
+    named = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
+    # The group may read them: whoever deploys owns them, and the application is in their group.
+    loose = [path for path in named if (_mode(path) or 0) & 0o007]
+    if loose:
+        names = ", ".join(map(str, loose))
+        yield finding("secret files", "warn", f"others can read {names}", f"chmod o= {loose[0]}")
+    elif named:
+        yield finding("secret files", "ok", f"{len(named)} files, none that others can read")
+
+
+def _mode(path: Path) -> int | None:
+    """The permissions of a file; None if it is none, or has just gone, as SQLite's do."""
+    try:
+        found = path.stat().st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
 
 
 # --- the application ---------------------------------------------------------

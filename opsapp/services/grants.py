@@ -16,7 +16,7 @@ from ..models import Grant, Role, User
 from ..models.types import database_now
 from ..unit import Unit
 from . import authority
-from .lookup import find_user, get_role, get_user, unknown_user
+from .lookup import get_role, get_user, get_user_ever
 
 Record = dict[str, Any]
 
@@ -117,10 +117,7 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
     """
     query = _every()
     if user is not None:
-        found = find_user(user)
-        if found is None:
-            raise unknown_user(user)
-        query = query.where(Grant.user_id == found.id)
+        query = query.where(Grant.user_id == get_user_ever(user).id)
     if role is not None:
         ids = db.session.scalars(sa.select(Role.id).where(Role.name == role)).all()
         query = query.where(Grant.role_id.in_(ids or [get_role(role).id]))

@@ -80,15 +80,21 @@ def check(
 
 
 def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
-    """Since when the schedule is as it is, and runs; None if nobody uses the one that ships.
+    """Since when the schedule is as it is, and runs; None if nobody serves the one that ships.
 
     A job that has never run is asked about from then on.
     """
     changed = schedule.changed_at()
     if not schedule.is_shipped():
         return changed
-    first = [moment for name in scheduled if (moment := _first_run(name)) is not None]
+    # A run without a slot says nothing of the other jobs: somebody may have tried one by hand.
+    first = [slot for name in scheduled if (slot := _first_slot(name)) is not None]
     return max(changed, min(first)) if first else None
+
+
+def _first_slot(name: str) -> datetime | None:
+    served = (JobRun.name == name, JobRun.slot.is_not(None))
+    return db.session.scalar(sa.select(JobRun.slot).where(*served).order_by(JobRun.slot).limit(1))
 
 
 def _first_run(name: str) -> datetime | None:

@@ -23,6 +23,7 @@ from ..extensions import db
 from ..models import JobOutput, JobRun
 from ..models.jobs import RUNNING
 from ..unit import Unit, bookkeeping
+from .removing import remove
 
 STATUSES = {
     RUNNING: "its lock is held",
@@ -139,9 +140,7 @@ def _replace_skipped(session: so.Session, start: Start) -> None:
     """Forget that another host skipped this slot, now that it can be run after all."""
     same = (JobRun.name == start.name, JobRun.slot == start.slot, JobRun.status == "skipped")
     if start.slot is not None:
-        session.execute(
-            sa.delete(JobRun).where(*same), execution_options={"synchronize_session": False}
-        )
+        remove(session, JobRun, *same)
 
 
 def finish(run_id: int, end: End, output: Iterable[tuple[str, str]]) -> None:
@@ -179,10 +178,7 @@ def _trim(session: so.Session, run_id: int, stream: str) -> None:
     kept = 0
     for id, size in session.execute(sizes.order_by(JobOutput.id.desc())):
         if kept >= OUTPUT_BYTES:
-            session.execute(
-                sa.delete(JobOutput).where(*of_stream, JobOutput.id <= id),
-                execution_options={"synchronize_session": False},
-            )
+            remove(session, JobOutput, *of_stream, JobOutput.id <= id)
             return
         kept += size
 
@@ -220,9 +216,6 @@ def holder(run: JobRun) -> str:
     return f"process {run.pid} on {run.host} since {since} (run {run.id}, {run.actor})"
 
 
-# --- forgetting --------------------------------------------------------------
-
-
 def names() -> list[str]:
     """The name of every job that has ever run; reads one row a name, however many runs."""
     first = sa.select(sa.func.min(JobRun.name).label("name")).cte("names", recursive=True)
@@ -234,13 +227,16 @@ def names() -> list[str]:
     return [str(name) for name in found]
 
 
+# --- forgetting --------------------------------------------------------------
+
+
 def prune(*, older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
     """Remove old runs but the last ``keep`` of each job, and old output."""
     now = clock.now()
     with unit:
         counts = {"runs": 0, "outputs": 0}
         old_output = sa.select(JobRun.id).where(_ended_before(now - output_older_than))
-        counts["outputs"] = _delete(unit, JobOutput, JobOutput.run_id.in_(old_output))
+        counts["outputs"] = remove(unit.session, JobOutput, JobOutput.run_id.in_(old_output))
         for name in names():
             counts["runs"] += _prune(unit, name, _ended_before(now - older_than), keep)
         if any(counts.values()):
@@ -258,12 +254,5 @@ def _prune(unit: Unit, name: str, old: sa.ColumnElement[bool], keep: int) -> int
     if oldest_kept is None:
         return 0
     removed = (JobRun.name == name, JobRun.id < oldest_kept, old)
-    _delete(unit, JobOutput, JobOutput.run_id.in_(sa.select(JobRun.id).where(*removed)))
-    return _delete(unit, JobRun, *removed)
-
-
-def _delete(unit: Unit, model: Any, *criteria: sa.ColumnElement[bool]) -> int:
-    removed: Any = unit.session.execute(
-        sa.delete(model).where(*criteria), execution_options={"synchronize_session": False}
-    )
-    return int(removed.rowcount)
+    remove(unit.session, JobOutput, JobOutput.run_id.in_(sa.select(JobRun.id).where(*removed)))
+    return remove(unit.session, JobRun, *removed)

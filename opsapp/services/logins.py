@@ -24,7 +24,8 @@ from ..extensions import db
 from ..ledger import audit_key
 from ..models import Login, User, UserSession
 from ..unit import Unit, bookkeeping
-from .lookup import find_user, unknown_user
+from .lookup import get_user_ever
+from .removing import remove
 
 FAILURES = 10
 """So many in a row lock an account."""
@@ -255,7 +256,7 @@ def listing(
         raise Invalid(f"outcome {text.shortened(outcome)} is none of {', '.join(OUTCOMES)}")
     query = sa.select(Login, User.email).outerjoin(User, User.id == Login.user_id)
     if user is not None:
-        query = query.where(Login.user_id == _id_of(user))
+        query = query.where(Login.user_id == get_user_ever(user).id)
     if outcome is not None:
         query = query.where(Login.outcome == outcome)
     if since is not None:
@@ -275,27 +276,15 @@ def listing(
     ]
 
 
-def _id_of(reference: str) -> int:
-    found = find_user(reference)
-    if found is None:
-        raise unknown_user(reference)
-    return found.id
-
-
 def prune(*, older_than: timedelta, unit: Unit) -> Record:
     """Remove log-ins, and sessions that have ended, older than this."""
     before = clock.now() - older_than
     with unit:
-        counts = {}
-        for name, criteria in (
-            ("logins", (Login.at < before,)),
-            ("sessions", (UserSession.opened_at < before, _is_over(before))),
-        ):
-            model = Login if name == "logins" else UserSession
-            removed: Any = unit.session.execute(
-                sa.delete(model).where(*criteria), execution_options={"synchronize_session": False}
-            )
-            counts[name] = removed.rowcount
+        ended = (UserSession.opened_at < before, _is_over(before))
+        counts = {
+            "logins": remove(unit.session, Login, Login.at < before),
+            "sessions": remove(unit.session, UserSession, *ended),
+        }
         if any(counts.values()):
             unit.record("user:logins:prune", "users", after=counts)
         return counts

@@ -46,6 +46,17 @@ def get_user(reference: str) -> User:
     return user
 
 
+def get_user_ever(reference: str) -> User:
+    """The same, a deleted account by its id included.
+
+    :raises NotFound: there never was one; suggests the nearest name.
+    """
+    user = find_user(reference)
+    if user is None:
+        raise unknown_user(reference)
+    return user
+
+
 def unknown_user(reference: str) -> NotFound:
     """The error for an account that is not there; it suggests the nearest that is."""
     near = text.did_you_mean(text.canonical(reference), _names_like(reference))

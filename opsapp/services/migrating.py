@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import exc
 
-from .. import actors, chain, clock, engine, locks, text
-from ..errors import Busy, OpsError, TimedOut
-from ..extensions import db
-from ..ledger import Head, append, audit_key, read_head, refuse_other_owner
+from .. import actors, branch, chain, clock, engine, locks, text
+from ..errors import Busy, NotReady, OpsError, TimedOut
+from ..extensions import db, this_app
+from ..ledger import Head, append, audit_key, other_revision, read_head, refuse_other_owner
 from ..models import AuditHead
 from ..unit import Unit
 
@@ -79,6 +79,25 @@ def take_gate(connection: sa.Connection) -> None:
         head = read_head(connection, lock=True)
         if head is not None:
             refuse_other_owner(head)
+
+
+def refuse_unknown(present: Collection[str]) -> None:
+    """Refuse a database with a migration that this code does not have, before Alembic misses it.
+
+    :param present: the revisions of the database.
+    :raises NotReady: one is another application's, or newer than this code.
+    """
+    for revision in present:
+        owner = next((one for one in branch.every(this_app()) if one.has(revision)), None)
+        if owner is None:
+            raise NotReady(
+                f"the database is at {text.safe(revision)} too,"
+                " a migration that this application does not have",
+                hint=f"name the application of {text.safe(revision.rstrip('0123456789'))}:"
+                " flask --app …",
+            )
+        if revision > (owner.head or ""):
+            raise other_revision(revision, owner)
 
 
 @contextmanager

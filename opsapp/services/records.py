@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import clock
-from ..models import ADMIN, User
-from . import grants
-from .lookup import find_user, unknown_user
+from ..models import User
+from . import authority, grants
+from .lookup import get_user_ever
 
 Record = dict[str, Any]
 
@@ -41,9 +41,7 @@ def detail(reference: str) -> Record:
 
     :raises NotFound: there is no such account.
     """
-    user = find_user(reference)
-    if user is None:
-        raise unknown_user(reference)
+    user = get_user_ever(reference)
     return {
         **user_record(user),
         "has_password": user.password is not None,
@@ -53,12 +51,6 @@ def detail(reference: str) -> Record:
         "locked_until": user.locked_until,
         "updated_at": user.updated_at,
         "deleted_at": user.deleted_at,
-        "permissions": _permissions(user),
+        "permissions": authority.listed(authority.permissions_of(user)),
         "grants": grants.of_user(user.id),
     }
-
-
-def _permissions(user: User) -> list[str]:
-    if any(role.name == ADMIN for role in user.roles):
-        return ["*"]
-    return sorted({name for role in user.roles for name in role.permissions})

@@ -29,16 +29,11 @@ def record(role: Role, holders: int | None = None) -> Record:
         "id": role.id,
         "name": role.name,
         "description": role.description,
-        "permissions": permissions_shown(role),
+        "permissions": authority.listed(role.get_permissions()),
         "builtin": role.builtin,
         "holders": _holders().get(role.id, 0) if holders is None else holders,
         "created_at": role.created_at,
     }
-
-
-def permissions_shown(role: Role) -> list[str]:
-    """The permissions of a role; ``*`` stands for every one."""
-    return ["*"] if role.name == ADMIN else role.permissions
 
 
 def detail(name: str) -> Record:

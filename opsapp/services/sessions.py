@@ -17,7 +17,7 @@ from ..errors import NotFound
 from ..extensions import db
 from ..models import User, UserSession
 from ..unit import Unit, bookkeeping
-from . import logins
+from . import authority, logins
 from .logins import Client
 from .lookup import get_user
 
@@ -140,10 +140,11 @@ def end(user: str, ids: Iterable[int] = (), *, unit: Unit) -> list[Record]:
     """End these sessions of an account, or all that are open; its API tokens stay.
 
     :raises NotFound: the account never had a session of that id.
+    :raises Refused: the account may do more than whoever does this.
     """
     wanted = set(ids)
     with unit:
-        owner = get_user(user)
+        owner = authority.changeable(user, unit)
         if unknown := sorted(wanted - _ids_of(owner.id)):
             raise NotFound(
                 f"user {owner.email} has no session {unknown[0]}",

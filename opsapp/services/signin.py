@@ -44,15 +44,7 @@ def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
 
 def _all(references: Iterable[str], unit: Unit) -> list[User]:
     """The accounts in the order named, each once; nothing is done if one is unknown."""
-    return list(dict.fromkeys(_changeable(reference, unit) for reference in references))
-
-
-def _changeable(reference: str, unit: Unit) -> User:
-    """The account, if whoever does this may change it."""
-    authority.require("users:write", unit)
-    user = get_user(reference)
-    authority.may_change(user, unit)
-    return user
+    return list(dict.fromkeys(authority.changeable(reference, unit) for reference in references))
 
 
 def _marked(users: list[User], changed: list[bool]) -> list[Record]:
@@ -64,6 +56,7 @@ def _marked(users: list[User], changed: list[bool]) -> list[Record]:
 
 
 def set_active(user: User, active: bool, unit: Unit) -> bool:
+    """Let an account sign in, or no more; whether that changed anything. Its sessions end."""
     if user.active is active:
         return False
     user.active = active
@@ -125,7 +118,7 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
     seen = user.password
     hashed = None if passwords.matches(password, seen) else passwords.hashed(password)
     with unit:
-        user = _changeable(str(user.id), unit)
+        user = authority.changeable(str(user.id), unit)
         if not hashed and user.password != seen:
             raise Busy("somebody else set the password meanwhile", hint="try again")
         if hashed:
@@ -134,6 +127,7 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
 
 
 def store_password(user: User, hashed: str, unit: Unit) -> None:
+    """Give an account the password behind this argon2 hash; its sessions end."""
     had = "set" if user.password else None
     user.password = hashed
     user.end_sessions()
@@ -146,7 +140,7 @@ def store_password(user: User, hashed: str, unit: Unit) -> None:
 def reset_access(reference: str, *, unit: Unit) -> Record:
     """End every session and token, and take off the second factor and its recovery codes."""
     with unit:
-        user = _changeable(reference, unit)
+        user = authority.changeable(reference, unit)
         before = {
             "two_factor": user.tf_primary_method,
             "recovery_codes": len(user.mf_recovery_codes or []),
@@ -175,7 +169,7 @@ def _may_get_in(user: User) -> bool:
 def unlock(reference: str, *, unit: Unit) -> Record:
     """Lift a lock-out and forget the failed log-ins that led to it."""
     with unit:
-        user = _changeable(reference, unit)
+        user = authority.changeable(reference, unit)
         if user.locked_until or user.failed_logins:
             until = user.locked_until and clock.rfc3339(user.locked_until)
             before = {"failed_logins": user.failed_logins, "locked_until": until}

@@ -7,6 +7,7 @@ here is parsed before it is asked for, and what does not parse is still shown.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from ..extensions import db
 from ..models import AuditEvent, PersonalValue
 
 CHUNK = 2000
+_TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def as_text(column: Any) -> Any:
@@ -72,13 +74,14 @@ def tokens(row: Any) -> set[str]:
     for stored in (row.before, row.after):
         if isinstance(stored, str) and '"personal":' in stored:
             sides = (parsed(stored) or {}).values()
-            found |= {str(value["personal"]) for value in sides if is_token(value)}
+            found |= {value["personal"] for value in sides if is_token(value)}
     return found
 
 
 def is_token(value: Any) -> bool:
-    """Whether a value of an event stands for a personal one."""
-    return isinstance(value, dict) and "personal" in value
+    """Whether a value of an event stands for a personal one; an application's may look alike."""
+    token = value.get("personal") if isinstance(value, dict) and len(value) == 1 else None
+    return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
 def personal_values(wanted: Iterable[str]) -> dict[str, PersonalValue]:

@@ -15,8 +15,8 @@ from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..unit import Unit, bookkeeping
-from . import logins
-from .lookup import find_user, get_user, unknown_user
+from . import authority, logins
+from .lookup import get_user_ever
 from .sessions import fingerprint
 
 PREFIX = "opsapp_"
@@ -45,12 +45,13 @@ def create(
     :raises Conflict: there is one of this name, or one to keep allows something else;
         or the account is not active.
     :raises Invalid: the end has passed or is too far.
+    :raises Refused: the account may do more than whoever makes it a token.
     """
     name = text.checked(name, "name", longest=LONGEST_NAME)
     allowed = sorted({permissions.parse(permission) for permission in allow}) or None
     until = _checked_end(until)
     with unit:
-        owner = get_user(user)
+        owner = authority.changeable(user, unit)
         present = _find_open(owner, name)
         if present is not None and if_exists == "error":
             raise Conflict(
@@ -132,10 +133,11 @@ def revoke(user: str, name: str, *, unit: Unit) -> Record:
     """End a token at once.
 
     :raises NotFound: the account never had one of this name.
+    :raises Refused: the account may do more than whoever does this.
     """
     name = text.checked(name, "name", longest=LONGEST_NAME)
     with unit:
-        owner = get_user(user)
+        owner = authority.changeable(user, unit)
         live = _find_open(owner, name)
         if live is not None:
             live.ended_at = clock.now()
@@ -192,10 +194,7 @@ def listing(user: str | None = None) -> list[Record]:
     """
     query = sa.select(ApiToken).options(so.joinedload(ApiToken.user)).order_by(ApiToken.id.desc())
     if user is not None:
-        owner = find_user(user)
-        if owner is None:
-            raise unknown_user(user)
-        query = query.where(ApiToken.user_id == owner.id)
+        query = query.where(ApiToken.user_id == get_user_ever(user).id)
     return [record(token) for token in db.session.scalars(query)]
 
 

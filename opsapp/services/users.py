@@ -23,8 +23,9 @@ from ..models import (
 )
 from ..unit import Unit
 from . import authority, grants, passwords
-from .lookup import find_user, get_role, get_user, unknown_user
+from .lookup import find_user, get_role, unknown_user
 from .records import user_record
+from .removing import remove
 from .signin import set_active, store_password
 
 LONGEST_EMAIL = 254
@@ -301,9 +302,7 @@ def update(
     if username is not None:
         wanted["username"] = clean_username(username) if username else None
     with unit:
-        authority.require("users:write", unit)
-        user = get_user(reference)
-        authority.may_change(user, unit)
+        user = authority.changeable(reference, unit)
         if new := wanted.get("email"):
             if new != user.email:
                 authority.may_move(user, unit)
@@ -384,8 +383,7 @@ def _erase(user: User, unit: Unit) -> None:
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
     for model in (PersonalValue, UserSession, ApiToken, Login, MailMessage):
-        mine = sa.delete(model).where(model.user_id == user.id)
-        unit.session.execute(mine, execution_options={"synchronize_session": False})
+        remove(unit.session, model, model.user_id == user.id)
     # The event names no address: it would keep what it says was erased.
     unit.record("user:account:delete", user.reference, before={"roles": held}, after={"roles": []})
     unit.announce(signals.user_deleted, user_id=user.id)

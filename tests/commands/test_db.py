@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import stat
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,7 +61,8 @@ def test_init_of_another_environment_is_refused(database: Database) -> None:
     done = run(database, "db", "init", OPSAPP_ENV="staging", **secrets)
     assert (done.exit_code, done.stderr) == (
         5,
-        "Error: this database is stamped development, and OPSAPP_ENV is staging\n",
+        "Error: this database is stamped development, and OPSAPP_ENV is staging\n"
+        "  → flask doctor\n",
     )
 
 
@@ -181,6 +186,18 @@ def test_backup_without_pg_dump_says_what_to_install(database: Database, kind: s
     )
 
 
+def test_backup_tells_of_a_pg_dump_that_says_nothing(
+    database: Database, kind: str, tmp_path: Path
+) -> None:
+    if kind == "sqlite":
+        pytest.skip("SQLite needs no program")
+    program = tmp_path / "pg_dump"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    found = run(database, "db", "backup", "copy", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (found.exit_code, found.stderr) == (1, "Error: pg_dump failed: it ended with 3\n")
+
+
 # --- Flask-Migrate's verbs ---------------------------------------------------
 
 
@@ -241,3 +258,28 @@ def test_backup_runs_while_somebody_writes(
     assert found.exit_code == 75
     assert not (tmp_path / "copy").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["instance"]
+
+
+def test_backup_ends_although_others_keep_writing(
+    cli: Cli, database: Database, sqlite_only: None, tmp_path: Path
+) -> None:
+    file, most = database.instance / "opsapp.sqlite", 2000
+    with closing(sqlite3.connect(file, isolation_level=None)) as filler:
+        filler.execute("CREATE TABLE filler AS SELECT randomblob(40000000) AS x")
+        filler.execute("CREATE TABLE ticks (x)")
+    ended = threading.Event()
+
+    def write() -> int:
+        with closing(sqlite3.connect(file, isolation_level=None, timeout=10)) as writer:
+            for number in range(most):
+                writer.execute("INSERT INTO ticks VALUES (1)")
+                if ended.wait(0.001):
+                    return number
+        return most
+
+    with ThreadPoolExecutor() as pool:
+        written = pool.submit(write)
+        done = cli("db", "backup", str(tmp_path / "copy"))
+        ended.set()
+        assert done.exit_code == 0, done.stderr
+        assert written.result() < most

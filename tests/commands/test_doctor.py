@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from support import Cli, Database, Result, run
 
 CHECKS = [
+    "setting names",
+    "setting OPSAPP_ENV",
     "setting SECRET_KEY",
     "setting SECURITY_PASSWORD_SALT",
     "setting OPSAPP_AUDIT_KEY",
@@ -141,6 +144,80 @@ def test_doctor_misses_what_mail_and_pages_need_outside_development(
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("OPSAPP_DATABSE_URL", "did you mean OPSAPP_DATABASE_URL?"),
+        ("OPSAPP_AUDIT_KEY_FLIE", "did you mean OPSAPP_AUDIT_KEY_FILE?"),
+        ("OPSAPP_XYZZY", "flask doctor --settings"),
+    ],
+)
+def test_doctor_finds_a_setting_that_is_none(
+    cli: Cli, ada: str, name: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "sqlite:////srv/opsapp.sqlite")
+    monkeypatch.setenv("OPSAPP_JOB_RUN", "12")  # A job is told.
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {"setting names": ("warn", f"{name} is no setting", advice)}
+
+
+def test_doctor_finds_several_settings_that_are_none(
+    cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPSAPP_URI", "OPSAPP_DATABASE_URL_FILE"):
+        monkeypatch.setenv(name, "x")
+    found = findings(cli("doctor", "--format", "json"))
+    assert found["setting names"][1] == "OPSAPP_DATABASE_URL_FILE, OPSAPP_URI are no settings"
+    listed = cli("doctor", "--settings", "--format", "json").json
+    [row] = [row for row in listed if row["name"] == "OPSAPP_READONLY_DATABASE_URL"]
+    assert row["source"] == "default"
+
+
+@pytest.mark.parametrize("name", ["prod", "PRODUCTION", "Live", "production "])
+def test_doctor_finds_a_production_that_is_not_called_so(database: Database, name: str) -> None:
+    found = findings(run(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    assert found["setting OPSAPP_ENV"] == (
+        "warn",
+        f"{name} is not production: severe changes ask for no more than --yes",
+        "OPSAPP_ENV=production, if that is meant",
+    )
+
+
+@pytest.mark.parametrize("name", ["production", "preproduction", "staging"])
+def test_doctor_takes_an_environment_by_its_name(database: Database, name: str) -> None:
+    found = findings(run(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    assert "setting OPSAPP_ENV" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "is_found"),
+    [("SECRET_KEY", 0o644, True), ("MAIL_PASSWORD", 0o604, True), ("SECRET_KEY", 0o640, False)],
+)
+def test_doctor_finds_secrets_from_files_that_others_can_read(
+    cli: Cli,
+    ada: str,
+    tmp_path: Path,
+    name: str,
+    mode: int,
+    is_found: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE")
+    file.chmod(mode)
+    monkeypatch.setenv(f"{name}_FILE", str(file))
+    found = findings(cli("doctor", "--format", "json"))
+    expected = ("warn", f"others can read {file}", f"chmod o= {file}")
+    assert found == ({"secret files": expected} if is_found else {})
+
+
+def test_doctor_passes_over_a_file_that_has_just_gone(
+    cli: Cli, database: Database, ada: str
+) -> None:
+    (database.instance / "gone").symlink_to(database.instance / "not-there")
+    assert cli("doctor").exit_code == 0
+
+
 def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, ada: str) -> None:
     secret = database.instance / "secrets" / "secret_key"
     secret.chmod(0o644)
@@ -163,7 +240,7 @@ def test_doctor_without_secrets_in_production_names_each(database: Database) -> 
     found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production")
     assert found.exit_code == 6
     missing = [check for check in findings(found) if check.startswith("setting")]
-    assert missing == CHECKS[:4]
+    assert missing == CHECKS[2:6]
     assert findings(found)["application"][0] == "fail"
 
 

@@ -78,6 +78,13 @@ def test_report_has_the_worst_first(cli: Cli, month: Flask) -> None:
     assert len(slow["trend"]) == 24
 
 
+@pytest.mark.parametrize("sort", ["errors", "queries"])
+def test_report_does_not_sort_queries_by_what_they_have_not(cli: Cli, sort: str) -> None:
+    done = cli("profile", "report", "--by", "query", "--sort", sort)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"Error: a query has no {sort} to sort by\n"
+
+
 def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:
     done = cli("profile", "report", "--sort", "count", "--top", "1", "--format", "json")
     assert [row["endpoint"] for row in done.json] == ["GET quick"]

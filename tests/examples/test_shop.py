@@ -106,6 +106,21 @@ def test_console_alone_works_on_the_shop_s_database(database: Database, shop: Sh
     assert (found.exit_code, found.stdout) == (0, "support\n")
 
 
+@pytest.mark.parametrize("verb", ["current", "check", "upgrade", "stamp", "downgrade"])
+def test_console_alone_says_whose_migrations_it_lacks(
+    database: Database, shop: Shop, verb: str
+) -> None:
+    more = {"stamp": ["head", "--yes"], "downgrade": ["--yes"]}.get(verb, [])
+    found = run(database, "db", verb, *more)
+    assert (found.exit_code, found.stdout, found.stderr) == (
+        7,
+        "",
+        "Error: the database is at shop0001 too, a migration that this application does not have\n"
+        "  → name the application of shop: flask --app …\n",
+    )
+    assert database.rows("SELECT count(*) FROM alembic_version") == [(2,)]
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the examples, to be changed."""

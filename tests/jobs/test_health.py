@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from jobwork import past, schedule_file
-from opsapp import clock
+from opsapp import clock, schedule
 from support import Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 SLOT = datetime(2026, 6, 15, 2, 30, tzinfo=UTC)
 NIGHTLY = "[jobs.backup]\ncommand = 'true'\nschedule = '30 2 * * *'\n"
 
@@ -112,6 +114,34 @@ def test_check_of_the_shipped_schedule_that_nobody_uses(cli: Cli, database: Data
     assert {row["says"] for row in found.json} == {"has not run yet"}
 
 
+@pytest.fixture
+def shipped(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """The schedule that ships, installed a month ago."""
+    monkeypatch.setattr(schedule, "changed_at", lambda: NOW - 30 * DAY)
+    return database
+
+
+def test_check_asks_nothing_of_what_ships_because_somebody_tried_a_job_of_it(
+    cli: Cli, shipped: Database
+) -> None:
+    past(shipped, "checkpoint", at=NOW - 30 * MINUTE)
+    assert {row["says"] for row in unwell(cli)} == set()
+    assert missed(cli, "--since", "7d") == []
+
+
+def test_check_asks_for_all_of_what_ships_once_it_is_served(cli: Cli, shipped: Database) -> None:
+    past(shipped, "backup", at=SLOT - DAY, slot=SLOT - DAY)
+    past(shipped, "backup", at=SLOT, slot=SLOT)
+    assert [row["job"] for row in unwell(cli)] == [
+        "send-mail", "expire-grants", "checkpoint", "prune-profiles", "prune-logins", "prune-jobs",
+        "plan-idle",
+    ]  # fmt: skip
+
+
+def unwell(cli: Cli) -> list[dict[str, Any]]:
+    return [row for row in cli("jobs", "check", "--format", "json").json if row["state"] != "ok"]
+
+
 def test_check_of_what_is_not_there(cli: Cli, nightly: Database) -> None:
     found = cli("jobs", "check", "nobody")
     assert (found.exit_code, found.stdout) == (4, "")
@@ -172,10 +202,9 @@ def test_missed_is_patient_for_two_minutes(
     cli: Cli, nightly: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     past(nightly, "backup", at=SLOT - DAY)
-    minute = timedelta(minutes=1)
-    monkeypatch.setattr(clock, "now", lambda: SLOT + minute)
+    monkeypatch.setattr(clock, "now", lambda: SLOT + MINUTE)
     assert missed(cli) == []
-    monkeypatch.setattr(clock, "now", lambda: SLOT + 3 * minute)
+    monkeypatch.setattr(clock, "now", lambda: SLOT + 3 * MINUTE)
     assert missed(cli) == ["06-15T02:30"]
 
 

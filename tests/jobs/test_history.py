@@ -138,3 +138,4 @@ def test_prune_is_audited(cli: Cli, backups: Database) -> None:
     prune(cli, "--older-than", "6d", "--keep", "1")
     [event] = cli("audit", "list", "--action", "job:history:prune", "--format", "json").json
     assert (event["subject"], event["after"]) == ("jobs", {"runs": 1, "outputs": 0})
+    assert cli("audit", "list", "--subject", "jobs", "--format", "json").json == [event]

@@ -19,13 +19,13 @@ from click.testing import CliRunner
 from flask.cli import cli as flask_cli
 
 import opsapp
-from opsapp import config
+from opsapp import branch
 from opsapp.actors import Actor
 from opsapp.extensions import db
 from opsapp.unit import Unit
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
-HEAD = config.head_revision()
+HEAD = branch.ours().head or ""
 """The newest revision of the database."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))

@@ -7,9 +7,12 @@ from datetime import timedelta
 import pytest
 
 from opsapp import clock
-from opsapp.services import grants, roles
+from opsapp.errors import Refused
+from opsapp.powers import Powers
+from opsapp.services import grants, roles, sessions, tokens
 from opsapp.services.logins import Client
-from support import Cli, Database, a_unit
+from opsapp.unit import Unit
+from support import SOMEBODY, Cli, Database, a_unit
 from web import Site, what_changes
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -121,6 +124,23 @@ def test_end_of_a_grant_is_not_drawn_nearer_for_who_may_do_more(desk: Site) -> N
         403,
         "user 1 holds *, which this token does not",
     )
+
+
+@ON_SQLITE
+def test_nobody_gets_in_as_an_account_that_may_do_more(office: Site) -> None:
+    def unit() -> Unit:
+        return Unit(actor=SOMEBODY, door="api", powers=Powers(2))
+
+    until = clock.now() + timedelta(days=1)
+    with office.inside():
+        assert tokens.create("bob@example.com", "ci", until=until, unit=unit())["token"]
+        for act in (
+            lambda: tokens.create("ada@example.com", "ci", until=until, unit=unit()),
+            lambda: tokens.revoke("ada@example.com", "ci", unit=unit()),
+            lambda: sessions.end("ada@example.com", unit=unit()),
+        ):
+            with pytest.raises(Refused, match=r"user 1 holds \*, which you do not"):
+                act()
 
 
 @ON_SQLITE

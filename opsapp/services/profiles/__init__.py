@@ -1,5 +1,5 @@
 """Profiles: what was recorded of the time, kept within bounds, reported and compared."""
 
-from .windows import Series, Trace, Window, shown_names, store
+from .windows import Series, Total, Trace, Window, shown_names, store
 
-__all__ = ["Series", "Trace", "Window", "shown_names", "store"]
+__all__ = ["Series", "Total", "Trace", "Window", "shown_names", "store"]

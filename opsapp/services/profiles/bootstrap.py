@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
@@ -46,8 +47,8 @@ def changes(name: str, before: Record, after: Record) -> Iterator[Record]:
         draws = [_draw(metric, side) for side in (before, after)]
         if None not in draws:
             yield _judged(name, metric, [d for d in draws if d is not None], chance)
-    for metric, key in (("queries", "queries"), ("errors", "errors")):
-        if key in before and key in after:
+    for metric in ("queries", "errors"):
+        if metric in before and metric in after:
             yield _counted(name, metric, before, after)
 
 
@@ -130,8 +131,6 @@ def _below(bins: sketch.Bins) -> tuple[list[int], list[float]]:
 
 def _at(below: tuple[list[int], list[float]], share: float) -> float:
     """The value at a share of all, between the edges of its bucket: else steps would be noise."""
-    from bisect import bisect_left
-
     numbers, shares = below
     place = min(bisect_left(shares, share), len(numbers) - 1)
     floor = shares[place - 1] if place else 0.0

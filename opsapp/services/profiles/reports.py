@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,18 @@ from ...errors import Invalid
 from ...extensions import db
 from ...models import ProfileSeries, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
+from .windows import Total
 
 KINDS = ("endpoint", "query", "command")
-SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
+SORTS = {
+    **{name: f"{name}_ms" for name in ("total", "p50", "p95", "p99", "max")},
+    "count": "count",
+    "errors": "error_rate",
+    "queries": "queries",
+}
+"""What to sort by, and the field that has it."""
+NOT_OF_QUERIES = ("error_rate", "queries", "query_ms")
+"""The fields that a query has none of."""
 SHARES = (0.5, 0.95, 0.99)
 FEW = 100
 """Fewer samples than this say little about the slowest hundredth."""
@@ -27,19 +36,12 @@ Record = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Sum:
+class Sum(Total):
     """Everything that happened to one series in the span."""
 
     name: str
     caller: str
     statement: str
-    count: int = 0
-    errors: int = 0
-    seconds: float = 0.0
-    most: float = 0.0
-    queries: int = 0
-    query_seconds: float = 0.0
-    bins: sketch.Bins = field(default_factory=dict)
     slots: dict[int, list[float]] = field(default_factory=dict)
     """Of each point of the trend the count and the seconds."""
 
@@ -65,11 +67,12 @@ def report(
         raise Invalid(f"by {by} is none of {', '.join(KINDS)}")
     if sort not in SORTS:
         raise Invalid(f"sort {sort} is none of {', '.join(SORTS)}")
+    key = SORTS[sort]
+    if by == "query" and key in NOT_OF_QUERIES:
+        raise Invalid(f"a query has no {sort} to sort by")
     sums = add_up(by, since, until or clock.now())
     total = sum(one.seconds for one in sums)
     rows = [_row(by, one, total) for one in sums]
-    key = {"total": "total_ms", "count": "count", "errors": "error_rate"}.get(sort, f"{sort}_ms")
-    key = "queries" if sort == "queries" else key
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
     return rows[:top]
 
@@ -94,8 +97,10 @@ def _row(by: str, one: Sum, total: float) -> Record:
         "trend": _trend(one),
     }
     if by == "query":
-        del row["queries"], row["query_ms"], row["error_rate"]
-        row["caller"] = one.caller
+        return {
+            **{name: value for name, value in row.items() if name not in NOT_OF_QUERIES},
+            "caller": one.caller,
+        }
     return row
 
 
@@ -126,45 +131,28 @@ def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
         one = sums.get(row.series_id)
         if one is None:
             continue  # It began after the names were read.
-        _count(one, row)
+        one.add_row(row)
         point = one.slots.setdefault(_slot(row, begin, end, SLOTS), [0, 0.0])
         point[0] += row.count
         point[1] += row.seconds
     return [one for one in sums.values() if one.count]
 
 
-def over_time(since: datetime, until: datetime, *, slots: int = SLOTS) -> list[Sum]:
+def over_time(since: datetime, until: datetime, *, slots: int = SLOTS) -> list[Total]:
     """All requests of each of so many slots of a span."""
     begin, end = int(since.timestamp()), int(until.timestamp()) + 1
-    sums = [Sum("", "", "") for _ in range(slots)]
+    totals = [Total() for _ in range(slots)]
     for row in _windows("endpoint", begin, end):
-        one = sums[_slot(row, begin, end, slots)]
-        _count(one, row)
-    return sums
+        totals[_slot(row, begin, end, slots)].add_row(row)
+    return totals
 
 
-def together(sums: list[Sum]) -> Sum:
+def together(totals: Iterable[Total]) -> Total:
     """All of them as one."""
-    whole = Sum("", "", "")
-    for one in sums:
-        whole.count += one.count
-        whole.errors += one.errors
-        whole.seconds += one.seconds
-        whole.most = max(whole.most, one.most)
-        whole.queries += one.queries
-        whole.query_seconds += one.query_seconds
-        sketch.add(whole.bins, one.bins)
+    whole = Total()
+    for one in totals:
+        whole.add(one)
     return whole
-
-
-def _count(one: Sum, row: Any) -> None:
-    one.count += row.count
-    one.errors += row.errors
-    one.seconds += row.seconds
-    one.most = max(one.most, row.most)
-    one.queries += row.queries
-    one.query_seconds += row.query_seconds
-    sketch.unpack_into(one.bins, row.bins)
 
 
 def _slot(row: Any, begin: int, end: int, slots: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from ... import clock, locks, sketch
+from ... import clock, locks
 from ...extensions import db
 from ...models import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
 from ...unit import bookkeeping
+from ..removing import remove
 from . import windows
 
 SETTLED = 15 * MINUTE
@@ -100,28 +100,11 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
         whole = sums.setdefault(
             row.series_id, windows.Window(("", "", "", ""), slot, width=step.into)
         )
-        whole.add(_counted(row))
+        whole.add_row(row)
         session.expunge(row)
-    session.execute(
-        sa.delete(ProfileWindow).where(inside | there),
-        execution_options={"synchronize_session": False},
-    )
+    remove(session, ProfileWindow, inside | there)
     windows.put(session, [whole.row(series, "") for series, whole in sums.items()])
     return read, len(sums)
-
-
-def _counted(row: ProfileWindow) -> windows.Window:
-    return windows.Window(
-        ("", "", "", ""),
-        row.starts_at,
-        count=row.count,
-        errors=row.errors,
-        seconds=row.seconds,
-        most=row.most,
-        queries=row.queries,
-        query_seconds=row.query_seconds,
-        bins=dict(sketch.unpack(row.bins)),
-    )
 
 
 # --- pruning -----------------------------------------------------------------
@@ -137,36 +120,26 @@ def prune(*, older_than: timedelta, kept: int, dry_run: bool = False) -> list[Re
     before = clock.now() - older_than
     with bookkeeping() as session:
         counts = {
-            "windows": _forget(session, ProfileWindow, _ended(before), dry_run),
-            "saves": _forget(session, ProfileSave, _automatic(before), dry_run),
+            "windows": remove(session, ProfileWindow, _is_over(before), dry_run=dry_run),
+            "saves": remove(session, ProfileSave, *_automatic(before), dry_run=dry_run),
             "traces": _trim_all(session, kept, dry_run),
         }
         # What nothing is known of any more; a plan would have to know what else goes.
-        counts["series"] = _forget(session, ProfileSeries, _empty(), dry_run)
+        counts["series"] = remove(session, ProfileSeries, _is_empty(), dry_run=dry_run)
     return [{"what": what, "removed": count} for what, count in counts.items()]
 
 
-def _forget(session: so.Session, model: Any, which: Sequence[Any], dry_run: bool) -> int:
-    if dry_run:
-        count = sa.select(sa.func.count()).select_from(model).where(*which)
-        return int(session.scalar(count) or 0)
-    gone: Any = session.execute(
-        sa.delete(model).where(*which), execution_options={"synchronize_session": False}
-    )
-    return int(gone.rowcount)
-
-
-def _ended(before: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_over(before: datetime) -> sa.ColumnElement[bool]:
     # The last window may be a day that is not over; then it goes with the next.
-    return (ProfileWindow.starts_at + ProfileWindow.width <= int(before.timestamp()),)
+    return ProfileWindow.starts_at + ProfileWindow.width <= int(before.timestamp())
 
 
 def _automatic(before: datetime) -> tuple[sa.ColumnElement[bool], ...]:
     return ProfileSave.is_automatic.is_(True), ProfileSave.made_at < before
 
 
-def _empty() -> tuple[sa.ColumnElement[bool], ...]:
-    return (~sa.exists().where(ProfileWindow.series_id == ProfileSeries.id),)
+def _is_empty() -> sa.ColumnElement[bool]:
+    return ~sa.exists().where(ProfileWindow.series_id == ProfileSeries.id)
 
 
 def _trim_all(session: so.Session, kept: int, dry_run: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,7 +39,14 @@ def save_recorded(
     sums = sorted(reports.add_up("endpoint", since, until), key=lambda one: -one.seconds)
     if not sums:
         raise NotFound("nothing was recorded in that time", hint="flask profile report --since 7d")
-    rows = {
+    span = {"since": clock.rfc3339(since), "until": clock.rfc3339(until)}
+    detail = {**span, "rows": _rows(sums[:MOST_SERIES])}
+    return save("recorded", "endpoints", detail, name=name, replace=replace, actor=actor)
+
+
+def _rows(sums: Iterable[reports.Sum]) -> Record:
+    """What is kept of each endpoint, by its name."""
+    return {
         one.name: {
             "count": one.count,
             "errors": one.errors,
@@ -46,12 +54,8 @@ def save_recorded(
             "queries": one.queries,
             "bins": sorted(one.bins.items()),
         }
-        for one in sums[:MOST_SERIES]
+        for one in sums
     }
-    span = {"since": clock.rfc3339(since), "until": clock.rfc3339(until)}
-    return save(
-        "recorded", "endpoints", {**span, "rows": rows}, name=name, replace=replace, actor=actor
-    )
 
 
 def save(
@@ -228,17 +232,7 @@ def recorded_now(base: ProfileSave) -> ProfileSave:
     """What was recorded lately, over as long a time as ``base`` was; not saved."""
     since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
     now = clock.now()
-    sums = reports.add_up("endpoint", now - (until - since), now)
-    rows = {
-        one.name: {
-            "count": one.count,
-            "errors": one.errors,
-            "seconds": one.seconds,
-            "queries": one.queries,
-            "bins": sorted(one.bins.items()),
-        }
-        for one in sums
-    }
+    rows = _rows(reports.add_up("endpoint", now - (until - since), now))
     return ProfileSave(
         name="now",
         mode=base.mode,
@@ -252,9 +246,9 @@ def recorded_now(base: ProfileSave) -> ProfileSave:
 def figures(samples: list[float]) -> Record:
     """The percentiles of these durations (seconds), in milliseconds, exactly."""
     ordered = sorted(samples)
-    named = zip(("p50", "p95", "p99"), reports.SHARES, strict=True)
     found: Record = {
-        f"{name}_ms": round(bootstrap.quantile(ordered, share) * 1000, 3) for name, share in named
+        f"{name}_ms": round(bootstrap.quantile(ordered, share) * 1000, 3)
+        for name, share in bootstrap.SHARES.items()
     }
     return {
         **found,

@@ -19,6 +19,7 @@ from ...models import ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import MINUTE
 from ...statements import EVERY_NAME
 from ...unit import bookkeeping
+from ..removing import remove
 
 Series = tuple[str, str, str, str]
 """Kind, name, calling line, and the statement of a repeat."""
@@ -32,7 +33,7 @@ _IDS = "opsapp-profile-series"
 
 
 class Counted(Protocol):
-    """What a window adds up."""
+    """What a total adds up."""
 
     @property
     def count(self) -> int: ...
@@ -45,13 +46,10 @@ class Counted(Protocol):
     bins: sketch.Bins
 
 
-@dataclass(slots=True)
-class Window:
-    """What happened to a series in the minute that begins then (seconds since 1970)."""
+@dataclass(slots=True, kw_only=True)
+class Total:
+    """What happened, added up."""
 
-    series: Series
-    starts_at: int
-    width: int = MINUTE
     count: int = 0
     errors: int = 0
     seconds: float = 0.0
@@ -62,13 +60,30 @@ class Window:
 
     def add(self, other: Counted) -> None:
         """Count what another has counted."""
+        self._add_figures(other)
+        sketch.add(self.bins, other.bins)
+
+    def add_row(self, row: Any) -> None:
+        """Count what a row of :class:`~opsapp.models.ProfileWindow` has, its sketch packed."""
+        self._add_figures(row)
+        sketch.unpack_into(self.bins, row.bins)
+
+    def _add_figures(self, other: Any) -> None:
         self.count += other.count
         self.errors += other.errors
         self.seconds += other.seconds
         self.most = max(self.most, other.most)
         self.queries += other.queries
         self.query_seconds += other.query_seconds
-        sketch.add(self.bins, other.bins)
+
+
+@dataclass(slots=True)
+class Window(Total):
+    """What happened to a series in the minute that begins then (seconds since 1970)."""
+
+    series: Series
+    starts_at: int
+    width: int = MINUTE
 
     def row(self, series_id: int, process: str) -> dict[str, Any]:
         """Its row."""
@@ -201,13 +216,7 @@ def trim(session: so.Session, kind: str, name: str, kept: int, *, dry_run: bool 
     stay = sa.select(ProfileTrace.id).where(*_same(kind, name), recent).order_by(first.desc())
     staying = session.scalars(stay.limit(kept)).all()
     over = (*_same(kind, name), ProfileTrace.id.not_in(staying))
-    if dry_run:
-        count = sa.select(sa.func.count()).select_from(ProfileTrace).where(*over)
-        return int(session.scalar(count) or 0)
-    gone: Any = session.execute(
-        sa.delete(ProfileTrace).where(*over), execution_options={"synchronize_session": False}
-    )
-    return int(gone.rowcount)
+    return remove(session, ProfileTrace, *over, dry_run=dry_run)
 
 
 def _same(kind: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -8,9 +8,8 @@ from flask import Response, jsonify
 from flask.views import MethodView
 
 from ...models import Role
-from ...services import grants
+from ...services import authority, grants
 from ...services.lookup import get_user
-from ...services.roles import permissions_shown
 from .access import needs, unit
 from .blueprint import WHY, Blueprint
 from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles
@@ -39,7 +38,10 @@ class Held(MethodView):
         """List the roles that an account holds now."""
         held: list[Role] = get_user(str(id)).roles
         return jsonify(
-            roles=[{"name": role.name, "permissions": permissions_shown(role)} for role in held]
+            roles=[
+                {"name": role.name, "permissions": authority.listed(role.get_permissions())}
+                for role in held
+            ]
         )
 
 

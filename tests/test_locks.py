@@ -1,0 +1,57 @@
+"""Locks that no process outlives: held by one at a time, who says who they are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from flask import Flask
+
+from opsapp import locks
+from opsapp.errors import Busy
+from opsapp.extensions import db
+from support import administer
+
+
+def test_lock_that_is_held_names_its_holder(app: Flask, kind: str) -> None:
+    with (
+        locks.exclusive(db.engine, "migrate", wait=0),
+        pytest.raises(Busy, match="the lock migrate is held by ") as raised,
+        locks.exclusive(db.engine, "migrate", wait=0),
+    ):
+        pass
+    process = f"process {os.getpid()} on " if kind == "sqlite" else " (server process "
+    assert process in raised.value.message
+
+
+@pytest.fixture
+def neighbour(kind: str, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
+    """A connection to another database of the same server."""
+    if kind == "sqlite":
+        pytest.skip("SQLite has no server")
+    server: str = request.getfixturevalue("postgres")
+    administer(server, "CREATE DATABASE neighbour")
+    with psycopg.connect(server.format("neighbour"), application_name="neighbour") as connection:
+        yield connection
+    administer(server, "DROP DATABASE neighbour WITH (FORCE)")
+
+
+def test_lock_of_another_database_is_nobody_s_here(
+    neighbour: psycopg.Connection, app: Flask
+) -> None:
+    neighbour.execute("SELECT pg_advisory_lock(%s)", [locks.number("migrate")])
+    with db.engine.connect() as connection:
+        assert locks.holders(connection) == {}
+
+
+def test_holder_whom_one_may_not_see_is_told_as_far_as_known(app: Flask, kind: str) -> None:
+    if kind == "sqlite":
+        pytest.skip("SQLite has no roles")
+    with locks.exclusive(db.engine, "migrate", wait=0), db.engine.connect() as connection:
+        connection.exec_driver_sql("CREATE ROLE plain")
+        connection.exec_driver_sql("SET ROLE plain")
+        [holder] = locks.holders(connection).values()
+        assert re.fullmatch(r"opsapp .* \(server process \d+, from this host\)", holder)
