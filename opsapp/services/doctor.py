@@ -210,21 +210,19 @@ def _check_clock() -> Finding:
 
 
 def _check_mail() -> Finding:
-    count, since = mail.waiting_since()
+    count, since, _due = mail.waiting()
     if not mail.is_configured():
         state = "fail" if count else "warn"
-        says = f"MAIL_SERVER is not set; {_messages(count)}"
+        says = f"MAIL_SERVER is not set; {mail.in_words(count)}"
         return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
     if failed := mail.last_failure():
-        return finding("mail", "warn", f"{_messages(count)}; the server: {failed}", "check MAIL_*")
+        return finding(
+            "mail", "warn", f"{mail.in_words(count)}; the server: {failed}", "check MAIL_*"
+        )
     if since is not None and clock.now() - since > MAIL_LATE:
-        says = f"{_messages(count)}, the oldest since {clock.rfc3339(since)}"
+        says = f"{mail.in_words(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", says, "flask mail send-pending every few minutes")
-    return finding("mail", "ok", _messages(count))
-
-
-def _messages(count: int) -> str:
-    return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
+    return finding("mail", "ok", mail.in_words(count))
 
 
 def _check_jobs() -> Finding:
