@@ -22,11 +22,13 @@ from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
 from ..settings import SETTINGS, Setting
 from . import database, jobhealth, mail, verification
+from .profiles import retention
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
 FREE_BYTES = 200 * 1024 * 1024
 MAIL_LATE = timedelta(hours=1)
+PROFILES_LATE = timedelta(days=2)
 HIDDEN = "•••"
 
 Finding = dict[str, Any]
@@ -234,6 +236,16 @@ def _check_jobs() -> Finding:
     return finding("jobs", "ok", f"none of {len(found)} fails or is late")
 
 
+def _check_profiles() -> Finding:
+    oldest = retention.oldest_minute()
+    if oldest is not None and clock.now() - oldest > PROFILES_LATE:
+        says = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
+        return finding("profiles", "warn", says, "run the job prune-profiles every few minutes")
+    if not current_app.config["OPSAPP_PROFILING"]:
+        return finding("profiles", "ok", "OPSAPP_PROFILING is off: nothing is recorded")
+    return finding("profiles", "ok", "recorded, and compacted in time")
+
+
 def _check_disk() -> Finding:
     folder = Path(current_app.instance_path)
     while not folder.exists():
@@ -267,6 +279,7 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "audit": _check_audit,
     "mail": _check_mail,
     "jobs": _check_jobs,
+    "profiles": _check_profiles,
     "clock": _check_clock,
     "disk": _check_disk,
     "durability": _check_durability,
