@@ -334,8 +334,7 @@ def _send_mail() -> None:
 
     ids = mail.take_kept()
     if ids and (left := mail.send(ids)):
-        count = "1 message waits" if left == 1 else f"{left} messages wait"
-        say(f"{count}: flask mail send-pending.")
+        say(f"{mail.in_words(left)}: flask mail send-pending.")
 
 
 def _tell(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .contract import answers, findings, page_options, works
-from .frame import OpsGroup
+from .frame import OpsGroup, say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
 
@@ -45,7 +45,7 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
     """Send every message that is due.
 
     Exits 6 if one could not be sent; it is tried again later. Two at once do not
-    send a message twice.
+    send a message twice. Where none is due it says when the next one is.
 
     \b
     Example:
@@ -55,4 +55,16 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
 
     done = mail.send_pending(dry_run=dry_run)
     findings(not dry_run and any(one["state"] != "sent" for one in done))
+    if not done:
+        _say_what_waits()
     return done
+
+
+def _say_what_waits() -> None:
+    from opsapp.clock import rfc3339
+    from opsapp.services import mail
+
+    count, _since, due = mail.waiting()
+    if due is not None:
+        until = rfc3339(due.replace(microsecond=0))
+        say(f"Nothing is due: {mail.in_words(count)}, the next one until {until}.")

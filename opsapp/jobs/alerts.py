@@ -43,7 +43,7 @@ class Alerts:
         self._addresses = [one for one in found if not targets.is_url(one)]
         self._after = options.notify_after or targets.configured_after()
         self._to_do: list[Callable[[], None]] = []
-        self._pinging: threading.Thread | None = None
+        self._pinging: list[threading.Thread] = []
 
     def started(self, run_id: int, *, crashed: int) -> None:
         """Ping that it starts, beside the work; note that runs before it have crashed."""
@@ -70,19 +70,15 @@ class Alerts:
     # --- pings ---
 
     def _ping_end(self, exit_code: str, says: str) -> None:
-        if self._pinging is not None:
-            self._pinging.join(PING_SECONDS)  # The end must not arrive before the start.
-        pinging = self._ping(exit_code, says)
-        if pinging is not None:
-            pinging.join(PING_SECONDS)
+        _await(self._pinging)  # The end must not arrive before the start.
+        _await(self._ping(exit_code, says))
 
-    def _ping(self, event: str, says: str) -> threading.Thread | None:
-        if not self._urls:
-            return None
+    def _ping(self, event: str, says: str) -> list[threading.Thread]:
         urls = [targets.ping_url(url, self._job, event, self._run) for url in self._urls]
-        # A thread, since nothing bounds the time that looking up a name takes.
-        pinging = threading.Thread(target=_ping_all, args=(urls, says), daemon=True)
-        pinging.start()
+        # Threads, since nothing bounds the time that looking up a name takes.
+        pinging = [threading.Thread(target=_ping, args=(url, says), daemon=True) for url in urls]
+        for thread in pinging:
+            thread.start()
         return pinging
 
     # --- mail ---
@@ -90,10 +86,9 @@ class Alerts:
     def _tell_crash(self, run_id: int) -> None:
         db.session.rollback()
         before = [run for run in self._recent() if run.id < run_id]
-        if before and self._is_time(jobhistory.failures(before)):
-            self._mail(
-                "job-crashed", f"{self._job} crashed", before[0], jobhistory.failures(before)
-            )
+        failures = jobhistory.failures(before)
+        if failures and self._is_time(failures):
+            self._mail("job-crashed", f"{self._job} crashed", before[0], failures)
 
     def _tell_end(self, run_id: int) -> None:
         db.session.rollback()
@@ -141,23 +136,24 @@ def _body(run: JobRun, failures: int) -> str:
     return head + ("\n\n" + "\n".join(lines) if lines else "") + "\n"
 
 
-def _ping_all(urls: list[str], says: str) -> None:
+def _await(pinging: list[threading.Thread]) -> None:
+    deadline = time.monotonic() + PING_SECONDS
+    for thread in pinging:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _ping(target: str, says: str) -> None:
     from http.client import HTTPException
     from urllib.request import Request, urlopen
 
-    deadline = time.monotonic() + PING_SECONDS
-    for target in urls:
-        url, header = targets.without_credentials(target)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return
-        try:
-            # The scheme was checked where the setting was read.
-            with urlopen(Request(url, says.encode(), header), timeout=left) as answer:  # noqa: S310
-                answer.read(1)
-        except (OSError, ValueError, HTTPException) as error:
-            # The URL is a secret; its host is enough to know which one.
-            log.warning("the ping to %s failed: %s", url.split("/")[2], _why(error))
+    url, header = targets.without_credentials(target)
+    request = Request(url, says.encode(), header)  # noqa: S310  (checked where the setting is read)
+    try:
+        with urlopen(request, timeout=PING_SECONDS) as answer:  # noqa: S310
+            answer.read(1)
+    except (OSError, ValueError, HTTPException) as error:
+        # The URL is a secret; its host is enough to know which one.
+        log.warning("the ping to %s failed: %s", url.split("/")[2], _why(error))
 
 
 def _why(error: Exception) -> str:

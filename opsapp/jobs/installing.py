@@ -80,9 +80,9 @@ def _entry(job: Job, place: Place) -> list[str]:
             f"the schedule {job.schedule} of {job.name} is not known to cron",
             hint="flask jobs install --format systemd, or flask jobs serve",
         )
-    settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in place.carried.items())
+    settings = "".join(f"{k}={shlex.quote(v)} " for k, v in place.carried.items())
     run = f"{shlex.quote(place.flask)} jobs run {job.name} --quiet"
-    command = f"cd {shlex.quote(place.folder)} && {settings} {run}".replace("  ", " ")
+    command = f"cd {shlex.quote(place.folder)} && {settings}{run}"
     # cron ends a command at a percent sign.
     line = f"{job.schedule} {command}".replace("%", r"\%")
     if has_zone_of(job, place):

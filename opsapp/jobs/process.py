@@ -40,6 +40,11 @@ class Signalled:
 
     number: int
 
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether it ends what runs; any other one is the command's own affair."""
+        return self.number in STOPPING
+
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
@@ -208,8 +213,8 @@ class _Supervision:
             self._stop(signal.SIGTERM)
 
     def _heed(self, event: Signalled | Replaced) -> None:
-        if isinstance(event, Signalled) and event.number not in STOPPING:
-            # It means something to the command alone; it would kill what else is in its group.
+        if isinstance(event, Signalled) and not event.is_to_stop:
+            # Sent to its group, it would kill whatever there does not know it.
             _signal(os.kill, self._child.pid, event.number)
             return
         if not self._is_stopping:
@@ -233,7 +238,7 @@ class _Supervision:
             peak_bytes=_peak(usage.ru_maxrss * 1024, self._seen_peak),
             timed_out=self._timed_out,
             stopped_by=self._stopped_by,
-            reason=f"killed by {signal.Signals(-code).name}" if code < 0 else None,
+            reason=f"killed by {_name(-code)}" if code < 0 else None,
         )
 
     def _exit_code(self, code: int) -> int:
@@ -249,6 +254,13 @@ class _Supervision:
         if not _are_gone(group, mark, self._deadline or time.monotonic()):
             signal_all(group, mark, signal.SIGKILL)
             _are_gone(group, mark, time.monotonic() + SETTLING)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # Between the first and the last real-time signal are no names.
 
 
 def _are_gone(group: int, mark: str, deadline: float) -> bool:

@@ -29,7 +29,7 @@ from ..services.jobs import End
 from . import process
 from .orders import Order, secrets_in
 from .output import Sink, Tail
-from .process import STOPPING, Attempt, Ended, Events, Replaced, Signalled
+from .process import Attempt, Ended, Events, Replaced, Signalled
 
 COMING_BACK = 5.0
 """Seconds after the start of the database's server in which the holders of locks come back."""
@@ -247,7 +247,7 @@ class _Run:
                 event = self._events.get(timeout=left)
             except Empty:
                 return None
-            if isinstance(event, Replaced) or event.number in STOPPING:
+            if isinstance(event, Replaced) or event.is_to_stop:
                 code = 128 + event.number if isinstance(event, Signalled) else Busy.exit_code
                 return Ended(exit_code=code, seconds=0.0, stopped_by=event)
         return None
@@ -296,9 +296,10 @@ class _Run:
 
     def _is_told_to_stop(self) -> bool:
         try:
-            return isinstance(self._events.get_nowait(), Signalled)
+            event = self._events.get_nowait()
         except Empty:
             return False
+        return isinstance(event, Signalled) and event.is_to_stop
 
     def take_output(self, *, everything: bool = False) -> list[tuple[str, str]]:
         """What was printed since the last time, by stream."""

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from .. import clock, schedule, text
 from ..errors import NotReady
 from ..schedule import Job
-from .process import STOPPING, Events, Signalled, passing_on
+from .process import Events, Signalled, passing_on
 
 LATE = timedelta(minutes=1)
 """A slot that is older when it is noticed, as after the sleep of a machine, is left out."""
@@ -115,7 +115,7 @@ class Server:
     def _is_stopped(self, event: object) -> bool:
         if isinstance(event, _Ended):
             self._note(event.run)
-        return isinstance(event, Signalled) and event.number in STOPPING
+        return isinstance(event, Signalled) and event.is_to_stop
 
     # --- the runs ---
 

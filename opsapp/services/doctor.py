@@ -22,11 +22,13 @@ from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import database_now
 from ..settings import HANDED_DOWN, IN_FILES, SETTINGS, Setting
 from . import database, jobhealth, mail, verification
+from .profiles import retention
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
 FREE_BYTES = 200 * 1024 * 1024
 MAIL_LATE = timedelta(hours=1)
+PROFILES_LATE = timedelta(days=2)
 PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
 """What people call production, in small letters."""
 
@@ -252,21 +254,19 @@ def _check_clock() -> Finding:
 
 
 def _check_mail() -> Finding:
-    count, since = mail.waiting_since()
+    count, since, _due = mail.waiting()
     if not mail.is_configured():
         state = "fail" if count else "warn"
-        says = f"MAIL_SERVER is not set; {_messages(count)}"
+        says = f"MAIL_SERVER is not set; {mail.in_words(count)}"
         return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
     if failed := mail.last_failure():
-        return finding("mail", "warn", f"{_messages(count)}; the server: {failed}", "check MAIL_*")
+        return finding(
+            "mail", "warn", f"{mail.in_words(count)}; the server: {failed}", "check MAIL_*"
+        )
     if since is not None and clock.now() - since > MAIL_LATE:
-        says = f"{_messages(count)}, the oldest since {clock.rfc3339(since)}"
+        says = f"{mail.in_words(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", says, "flask mail send-pending every few minutes")
-    return finding("mail", "ok", _messages(count))
-
-
-def _messages(count: int) -> str:
-    return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
+    return finding("mail", "ok", mail.in_words(count))
 
 
 def _check_jobs() -> Finding:
@@ -276,6 +276,16 @@ def _check_jobs() -> Finding:
         says = f"{len(bad)} of {len(found)}: {bad[0]['job']} {bad[0]['says']}"
         return finding("jobs", "warn", says, "flask jobs check")
     return finding("jobs", "ok", f"none of {len(found)} fails or is late")
+
+
+def _check_profiles() -> Finding:
+    oldest = retention.oldest_minute()
+    if oldest is not None and clock.now() - oldest > PROFILES_LATE:
+        says = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
+        return finding("profiles", "warn", says, "run the job prune-profiles every few minutes")
+    if not current_app.config["OPSAPP_PROFILING"]:
+        return finding("profiles", "ok", "OPSAPP_PROFILING is off: nothing is recorded")
+    return finding("profiles", "ok", "recorded, and compacted in time")
 
 
 def _check_disk() -> Finding:
@@ -311,6 +321,7 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "audit": _check_audit,
     "mail": _check_mail,
     "jobs": _check_jobs,
+    "profiles": _check_profiles,
     "clock": _check_clock,
     "disk": _check_disk,
     "durability": _check_durability,

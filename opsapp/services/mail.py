@@ -237,13 +237,18 @@ def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
     return [record(message) for message in db.session.scalars(query)]
 
 
-def waiting_since() -> tuple[int, datetime | None]:
-    """How many messages wait, and since when the oldest does."""
-    waiting = sa.select(sa.func.count(), sa.func.min(MailMessage.created_at)).where(
-        MailMessage.next_at.is_not(None)
+def waiting() -> tuple[int, datetime | None, datetime | None]:
+    """How many messages wait, since when the oldest does, and when the next is due."""
+    counted = sa.select(
+        sa.func.count(), sa.func.min(MailMessage.created_at), sa.func.min(MailMessage.next_at)
     )
-    count, oldest = db.session.execute(waiting).one()
-    return count, oldest
+    count, oldest, due = db.session.execute(counted.where(MailMessage.next_at.is_not(None))).one()
+    return count, oldest, due
+
+
+def in_words(count: int) -> str:
+    """How many messages wait, as a person reads it."""
+    return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
 
 
 def last_failure() -> str | None:

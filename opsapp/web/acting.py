@@ -56,19 +56,17 @@ def unit_of_self(user: User | None, *, reason: str | None = None) -> Unit:
     return Unit(actor=actor, door="web", reason=reason, correlation=correlation())
 
 
-def unit_of_api(user: User, token: ApiToken | None) -> Unit:
+def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
     """A unit by an account that changes others, limited to what it and its token may do.
 
     :raises Invalid: the reason has hostile characters.
     """
-    scope = None if token is None or token.permissions is None else frozenset(token.permissions)
+    name = token.name if token else None
     return Unit(
-        actor=Actor(
-            kind="user", name=user.reference, host=_host(), token=token.name if token else None
-        ),
+        actor=Actor(kind="user", name=user.reference, host=_host(), token=name),
         door="api",
         reason=_reason(),
-        powers=Powers(user.id, scope),
+        powers=powers,
         correlation=correlation(),
     )
 

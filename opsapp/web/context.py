@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, current_app, has_request_context, url_for
+from flask import Flask, current_app
+
+from .. import __version__
 
 
 def init_app(app: Flask) -> None:
     """Add ``app_name``, ``version`` and ``environment``; Flask-Login adds ``current_user``."""
-    app.config.setdefault("VERSION", _version())
+    app.config.setdefault("VERSION", __version__)
     app.context_processor(names)
-
-
-def _version() -> str:
-    from .. import __version__
-
-    return __version__
 
 
 def names() -> dict[str, Any]:
@@ -25,5 +21,4 @@ def names() -> dict[str, Any]:
         "app_name": current_app.config["APP_NAME"],
         "version": current_app.config["VERSION"],
         "environment": current_app.config["OPSAPP_ENV"],
-        "docs_url": url_for("api_docs") if has_request_context() else None,
     }

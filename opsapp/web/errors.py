@@ -3,6 +3,7 @@
 ========================  ============================================================
 OpsError                  its own status, from the table in :mod:`opsapp.errors`
 database errors           what they mean: 409, 503 or 504
+CSRFError                 400, with what to do
 HTTPException             its own status
 anything else             500, logged with the correlation id
 ========================  ============================================================
@@ -14,6 +15,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask_login import AnonymousUserMixin
+from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import (
     HTTPException,
@@ -35,6 +37,7 @@ RETRY_SECONDS = 5
 def init_app(app: Flask) -> None:
     """Handle every error."""
     app.register_error_handler(HTTPException, answer_http)
+    app.register_error_handler(CSRFError, answer_forged)
     app.register_error_handler(OpsError, answer_ops)
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
@@ -53,6 +56,16 @@ def answer_http(error: HTTPException) -> Any:
         if header not in ("Content-Type", "Content-Length"):
             response.headers[header] = value
     return response
+
+
+def answer_forged(error: CSRFError) -> Response:
+    """A change without the token that our pages carry, or without the cookie that goes with it."""
+    advice = _SEND_HEADER if wants_json() else _LOAD_AGAIN
+    return answer(400, f"{error.description} {advice}", name=error.name)
+
+
+_SEND_HEADER = "Send the header X-CSRFToken, its value is in /api/me; over https also Referer."
+_LOAD_AGAIN = "Load the page again, let the browser keep its cookies, and repeat what you did."
 
 
 def answer_ops(error: OpsError) -> Response:

@@ -30,7 +30,7 @@ LARGEST_BODY = 256 * 1024
 
 
 def init_app(app: Flask) -> None:
-    """Bound requests, number them, and harden responses."""
+    """Bound requests, give each an id, and harden responses."""
     outside = app.config["OPSAPP_ENV"] != DEVELOPMENT
     if app.config["MAX_CONTENT_LENGTH"] is None:
         app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
@@ -49,13 +49,13 @@ def init_app(app: Flask) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
         )
-    app.before_request(number)
+    app.before_request(give_id)
     app.before_request(know_our_name)
     app.before_request(refuse_unmeasured)
     app.after_request(harden)
 
 
-def number() -> None:
+def give_id() -> None:
     """Give the request the id under which the log and the audit know it.
 
     Never the client's: it could take one that the audit has already.
@@ -93,8 +93,8 @@ def _host_name(url: str) -> str | None:
 
 def correlation() -> str:
     """The id of this request."""
-    if "correlation" not in g:  # An error may come before the request was numbered.
-        number()
+    if "correlation" not in g:  # An error may come before the request was given one.
+        give_id()
     found: str = g.correlation
     return found
 

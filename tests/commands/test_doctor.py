@@ -26,6 +26,7 @@ CHECKS = [
     "audit",
     "mail",
     "jobs",
+    "profiles",
     "clock",
     "disk",
     "durability",
@@ -112,6 +113,32 @@ def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ad
     assert findings(found) == {
         "mail": ("warn", "1 message waits; the server: refused", "check MAIL_*")
     }
+
+
+def test_doctor_finds_profiles_that_nobody_compacts(
+    cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROFILING", "on")
+    cli("users", "list", check=True)
+    database.execute("UPDATE profile_windows SET starts_at = 1767225600")
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "profiles": (
+            "warn",
+            "not compacted since 2026-01-01T00:00:00Z: the tables grow, reports get slow",
+            "run the job prune-profiles every few minutes",
+        )
+    }
+    cli("profile", "compact", check=True)
+    assert findings(cli("doctor", "--format", "json")) == {}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_doctor_says_that_nothing_is_recorded(cli: Cli, ada: str) -> None:
+    found = cli("doctor", "--format", "json")
+    says = {row["check"]: row["says"] for row in found.json}
+    # The tests of other things run so.
+    assert says["profiles"] == "OPSAPP_PROFILING is off: nothing is recorded"
 
 
 def test_doctor_finds_an_address_without_tls(database: Database) -> None:

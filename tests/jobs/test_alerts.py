@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,9 @@ import pytest
 from jobwork import job, pid_in, rows, schedule_file, start_job
 from opsapp import targets
 from opsapp.errors import NotReady
+from opsapp.jobs import alerts
+from opsapp.schedule import Options
+from opsapp.services.jobs import End
 from processes import ended, start
 from support import FLASK, Cli, Database
 
@@ -116,6 +120,20 @@ def test_ping_that_hangs_is_given_up_and_the_lock_is_free_meanwhile(
         assert runner.poll() is None
     assert job(database, "a", "--", "true").exit_code == 0  # With no notify of its own.
     assert ended(runner).exit_code == 0
+
+
+def test_url_that_hangs_keeps_no_other_from_its_ping(
+    pings: Pings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "PING_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hanging = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        options = Options(notify=(hanging, pings.url), notify_after=1)
+        told = alerts.Alerts("a", options, "-")
+        told.started(1, crashed=0)
+        told.finished(None, End(status="succeeded", exit_code=0, seconds=0.0, attempts=1))
+        told.send()
+    assert [path for path, _says in pings.calls] == ["/ping/a/start", "/ping/a/0"]
 
 
 # --- mail --------------------------------------------------------------------

@@ -145,6 +145,15 @@ def test_hostile_line_in_the_crontab_is_made_safe(cli: Cli, utc: Database, tmp_p
     assert "-\\x1b[2J@hourly" in found.stdout
 
 
+def test_crontab_leaves_the_folder_as_it_is_named() -> None:
+    place = installing.Place(
+        flask="/opt/flask", folder="/srv/my  app", environ={}, user="ops", timezone="UTC"
+    )
+    job = Job(name="a", command=("true",), schedule="@daily")
+    lines = installing.crontab([job], place).splitlines()
+    assert lines[1] == "@daily cd '/srv/my  app' && /opt/flask jobs run a --quiet"
+
+
 @pytest.mark.parametrize("expression", ["0 0 L * *", "0 0 * * MON#2", "0 0 LW * *"])
 def test_what_cron_does_not_know_is_refused(cli: Cli, database: Database, expression: str) -> None:
     schedule_file(database, f"[jobs.a]\ncommand = 'true'\nschedule = '{expression}'\n")

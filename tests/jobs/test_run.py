@@ -57,9 +57,10 @@ def test_run_what_cannot_be_started(database: Database, word: str, code: int, re
     assert rows(database, "status, exit_code, reason") == [("failed", code, reason)]
 
 
-def test_run_a_command_that_a_signal_ends(database: Database) -> None:
-    found = job(database, "a", "--", "sh", "-c", "kill -SEGV $$")
-    assert found == Result(139, "", "a failed (run 1): killed by SIGSEGV.\n")
+@pytest.mark.parametrize(("number", "name"), [(11, "SIGSEGV"), (34, "SIGRTMIN"), (40, "signal 40")])
+def test_run_a_command_that_a_signal_ends(database: Database, number: int, name: str) -> None:
+    found = job(database, "a", "--", "sh", "-c", f"kill -{number} $$")
+    assert found == Result(128 + number, "", f"a failed (run 1): killed by {name}.\n")
 
 
 def test_quiet_run_is_silent_on_success_and_tells_all_on_failure(database: Database) -> None:

@@ -227,6 +227,25 @@ def test_change_needs_the_version_it_is_about(web: Site, api: Program, database:
     assert api("GET", "/api/users/2").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "says"),
+    [
+        ("{}", 200, None),
+        ('"{}', 428, "in its double quotes, or *"),
+        ('W/"{}"', 412, "without W/"),
+        ('"*"', 412, "Read it again"),
+    ],
+)
+def test_version_that_was_not_sent_as_it_was_read_is_said(
+    api: Program, sent: str, status: int, says: str | None
+) -> None:
+    etag = api("GET", "/api/users/1").headers["ETag"].strip('"')
+    headers = {"If-Match": sent.format(etag)}
+    answer = api("PATCH", "/api/users/1", json={"username": "ada"}, headers=headers)
+    assert answer.status_code == status
+    assert says is None or says in answer.json["message"]
+
+
 def test_version_stands_while_an_account_is_only_seen(web: Site, api: Program) -> None:
     web.make("bob@example.com")
     before = api("GET", "/api/users/2").headers["ETag"]
@@ -316,7 +335,12 @@ def test_token_is_kept_as_its_hash(api: Program, database: Database) -> None:
 def test_browser_changes_only_with_its_csrf_token_and_a_fresh_password(web: Site) -> None:
     browser = web.browser("ada@example.com")
     body = {"email": "bob@example.com"}
-    assert browser.client.post("/api/users", json=body).status_code == 400
+    forged = browser.client.post("/api/users", json=body)
+    assert (forged.status_code, forged.json["message"]) == (
+        400,
+        "The CSRF token is missing. Send the header X-CSRFToken, its value is in /api/me; over"
+        " https also Referer.",
+    )
     token = {"X-CSRFToken": browser.get("/api/me").json["csrf_token"]}
     with browser.client.session_transaction() as session:
         session["fs_paa"] -= 3600

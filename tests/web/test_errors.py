@@ -239,6 +239,18 @@ def test_address_of_a_client_behind_a_proxy_is_the_one_that_the_proxy_saw(
         assert rows == [(seen,)]
 
 
+@pytest.mark.parametrize(
+    ("form", "misses"), [({}, "CSRF token"), ({"csrf_token": "a"}, "CSRF session token")]
+)
+def test_form_without_its_token_or_cookie_says_what_to_do(
+    web: Site, form: dict[str, str], misses: str
+) -> None:
+    answer = web.browser().client.post("/login", data=form)
+    assert answer.status_code == 400
+    advice = "Load the page again, let the browser keep its cookies, and repeat what you did."
+    assert f"The {misses} is missing. {advice}" in answer.text
+
+
 def test_templates_know_the_application(web: Site) -> None:
     from flask import render_template_string
 

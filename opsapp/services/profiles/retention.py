@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,6 +52,13 @@ def compact(*, dry_run: bool = False) -> list[Record]:
         return [_planned(step) for step in STEPS]
     with locks.exclusive(db.engine, "profiles", wait=LOCK_SECONDS):
         return [_compacted(step) for step in STEPS]
+
+
+def oldest_minute() -> datetime | None:
+    """When the oldest window begins that is a minute wide; compacting leaves none for long."""
+    oldest = sa.select(sa.func.min(ProfileWindow.starts_at)).where(ProfileWindow.width == MINUTE)
+    starts_at = db.session.scalar(oldest)
+    return None if starts_at is None else datetime.fromtimestamp(starts_at, UTC)
 
 
 def _due(step: Step) -> tuple[sa.ColumnElement[bool], ...]:

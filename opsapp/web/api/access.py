@@ -115,4 +115,4 @@ def _document(view: Any, permission: str) -> None:
 def unit() -> Unit:
     """The unit of work of a view that changes something."""
     found = caller()
-    return unit_of_api(found.user, found.token)
+    return unit_of_api(found.user, found.token, found.powers)

@@ -180,9 +180,13 @@ def _refuse_stale(user: User) -> None:
     :raises PreconditionFailed: it is another one.
     """
     if not request.if_match:
-        abort(428, "Send the ETag you read as If-Match, or * for whatever is there.")
-    if not request.if_match.contains(etag(user_record(user))):
-        abort(412, "Somebody has changed it since. Read it again.")
+        abort(428, "Send the ETag as If-Match, in its double quotes, or * for whatever is there.")
+    version = etag(user_record(user))
+    if request.if_match.contains(version):
+        return
+    if request.if_match.contains_weak(version):
+        abort(412, "Send the ETag without W/, which a proxy that compresses has put before it.")
+    abort(412, "Somebody has changed it since. Read it again.")
 
 
 def _answer(record: Record, status: int = 200) -> Response:
