@@ -90,8 +90,11 @@ def _against_flask_security(ours: Installation, folder: Path, rounds: int) -> li
 def _help(ours: Installation, rounds: int) -> list[Row]:
     say("users --help : import flask.cli …")
     bare = ours.program(sys.executable, "-c", "import flask.cli")
-    pair = pairs(ours.flask("users", "--help"), bare, rounds)
-    return [at_most("users --help : import flask.cli", pair.cpu, 1.2, _figures(pair))]
+    rows = []
+    for how, settings in (("", {}), (" in colour", {"FORCE_COLOR": "1"})):
+        pair = pairs(ours.flask("users", "--help", **settings), bare, rounds)
+        rows.append(at_most(f"users --help{how} : import flask.cli", pair.cpu, 1.2, _figures(pair)))
+    return rows
 
 
 def _completion(ours: Installation, rounds: int) -> list[Row]:

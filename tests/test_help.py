@@ -112,9 +112,17 @@ def test_help_is_plain_unless_somebody_looks(database: Database) -> None:
     coloured = run(database, "roles", "create", "--help", FORCE_COLOR="1").stdout
     refused = run(database, "roles", "create", "--help", FORCE_COLOR="1", NO_COLOR="1").stdout
     assert "\x1b" not in plain
-    assert "\x1b[36m--description TEXT\x1b[0m" in coloured
     assert "\x1b[1mOptions:\x1b[0m\n" in coloured
+    assert "\x1b[36m--description\x1b[0m \x1b[33mTEXT\x1b[0m  " in coloured
+    assert "\x1b[2m[default: error]\x1b[0m\n" in coloured
+    assert "\x1b[1mExample:\x1b[0m\n\x1b[32m    flask roles create support" in coloured
     assert click.unstyle(coloured) == plain == refused
+
+
+def test_plain_help_does_not_wait_for_rich(database: Database) -> None:
+    imported = {"PYTHONPROFILEIMPORTTIME": "1"}
+    assert "rich.console" not in run(database, "users", "--help", **imported).stderr
+    assert "rich.console" in run(database, "users", "--help", FORCE_COLOR="1", **imported).stderr
 
 
 # --- what was meant -----------------------------------------------------------
