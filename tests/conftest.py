@@ -20,9 +20,11 @@ from postgres import start_postgres
 from support import Cli, Database, close_connections, in_process
 from templates import ADA, BOB, Commands, Templates
 
+# Started in the background by a script, or under nohup, everything below would inherit deaf ears.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background by a script, everything below would inherit deaf ears for Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # --- databases ---------------------------------------------------------------
 

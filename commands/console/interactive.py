@@ -16,7 +16,7 @@ from typing import Any
 from flask import current_app
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
-from prompt_toolkit.application import get_app
+from prompt_toolkit.application import Application, get_app
 from sqlalchemy.exc import DBAPIError
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
@@ -46,7 +46,7 @@ class OpsShell(TerminalInteractiveShell):
     console: Any = AnyTrait()
     idle_seconds = 0.0
     stopped: int | None = None
-    """The signal that asked to stop while an input ran."""
+    """The signal that asked to stop."""
     _depth = 0
     _heard: Any = None
 
@@ -97,16 +97,11 @@ class OpsShell(TerminalInteractiveShell):
     def _count_idleness(self) -> None:
         """Leave the prompt when no key was pressed for long enough."""
         app, loop = get_app(), asyncio.get_running_loop()
-
-        def leave() -> None:
-            if app.is_running and not app.is_done:
-                app.exit(exception=Idle())
-
-        timer = [loop.call_later(self.idle_seconds, leave)]
+        timer = [loop.call_later(self.idle_seconds, _leave, app, Idle())]
 
         def start_again(_sender: Any) -> None:
             timer[0].cancel()
-            timer[0] = loop.call_later(self.idle_seconds, leave)
+            timer[0] = loop.call_later(self.idle_seconds, _leave, app, Idle())
 
         pressed = app.key_processor.before_key_press
         if self._heard is not None:
@@ -114,20 +109,36 @@ class OpsShell(TerminalInteractiveShell):
         pressed.add_handler(start_again)
         self._heard = start_again
 
+    def stop(self, number: int, _frame: FrameType | None) -> None:
+        """Hear a signal that asks to stop.
+
+        :raises Stopped: unless the prompt is there, which is asked to end with it: what is
+            raised inside of an event loop may take a step of one of its tasks with it, for
+            which the loop then waits for ever.
+        """
+        is_first, self.stopped = self.stopped is None, number
+        app = self.pt_app.app if self.pt_app else None
+        if is_first and app and app.loop:
+            app.loop.call_soon_threadsafe(_leave, app, Stopped(number))
+        else:
+            raise Stopped(number)
+
     def interact(self) -> None:
         """Prompt and run until somebody leaves, or nobody is there any more."""
         ask = self.prompt_for_code
 
         def ask_and_notice() -> str:
             try:
-                if self.simple_prompt and self.idle_seconds:
-                    return self._ask_simply(ask)
-                return str(ask())
+                simply = self.simple_prompt and self.idle_seconds
+                answer = self._ask_simply(ask) if simply else str(ask())
             except Idle:
                 self.console.ended = "idle"
                 sys.stderr.write("\n")
                 say(f"Nobody was here for {self.idle_seconds / 60:g} minutes: rolled back, left.")
                 raise
+            if self.stopped is not None:
+                raise Stopped(self.stopped)  # It came too late for the prompt, and before the run.
+            return answer
 
         self.prompt_for_code = ask_and_notice  # type: ignore[method-assign]
         super().interact()
@@ -143,6 +154,11 @@ class OpsShell(TerminalInteractiveShell):
             return str(ask())
         finally:
             self.prompt_words = words
+
+
+def _leave(prompt: Application[Any], why: BaseException) -> None:
+    if prompt.is_running and not prompt.is_done:
+        prompt.exit(exception=why)
 
 
 def start(console: Console, *, history: bool, idle_seconds: float) -> None:
@@ -243,15 +259,10 @@ def _reload(shell: OpsShell) -> None:
 @contextmanager
 def _signals(shell: OpsShell) -> Iterator[None]:
     """Ctrl-C interrupts the input; the other signals to stop end the session in order."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        shell.stopped = number
-        raise Stopped(number)
-
     handlers = {
         signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: stop,
-        signal.SIGHUP: stop,
+        signal.SIGTERM: shell.stop,
+        signal.SIGHUP: shell.stop,
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:

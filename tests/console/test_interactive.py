@@ -7,6 +7,7 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pexpect
@@ -284,6 +285,28 @@ def test_signal_to_stop_ends_in_order(
     assert code == 128 + number, said
     session = cli("audit", "sessions", "--format", "json").json[-1]
     assert (session["state"], session["ended"]) == ("closed", number.name)
+
+
+BUSY = """import asyncio
+async def busy():
+    while True: await asyncio.sleep(0)
+
+app = get_ipython().pt_app.app
+app.on_reset += lambda _: [app.create_background_task(busy()) for _ in range(30)]
+"""
+
+
+def test_signal_to_stop_takes_no_step_of_the_prompts_loop_with_it(
+    database: Database, ada: str, tmp_path: Path
+) -> None:
+    # Raised inside of a busy loop it would, one time in three, and the loop would wait for ever.
+    (tmp_path / "busy.py").write_text(BUSY)
+    with console(database) as person:
+        person.wait()
+        person.type(f"%run -i {tmp_path / 'busy.py'}")
+        person.spawned.kill(signal.SIGTERM)
+        code, said = person.ending()
+    assert code == 128 + signal.SIGTERM, said
 
 
 def test_two_people_have_sessions_of_their_own(database: Database, cli: Cli, ada: str) -> None:

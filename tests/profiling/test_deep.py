@@ -208,7 +208,8 @@ def test_pass_opens_until_it_ends(outside: Site, monkeypatch: pytest.MonkeyPatch
     headers = {**PROFILE, "X-Profile-Token": token}
     assert ask(outside, "/busy", headers=headers) == 200
     assert len(files(outside)) == 1
-    forged = token[:-1] + ("A" if token[-1] != "A" else "B")
+    # The last character may carry bits that nobody reads.
+    forged = token[:-2] + ("A" if token[-2] != "A" else "B") + token[-1]
     ask(outside, "/busy", headers={**PROFILE, "X-Profile-Token": forged})
     later = f"{int(ends.timestamp()) + 9999}.{token.partition('.')[2]}"
     ask(outside, "/busy", headers={**PROFILE, "X-Profile-Token": later})
