@@ -62,6 +62,20 @@ def _sections(command: click.Command, name: str, parent: click.Context) -> Itera
     if isinstance(command, click.Group):
         for below, found in command.commands.items():
             yield from _sections(found, below, ctx)
+        yield from _migrates(command, ctx)
+
+
+def _migrates(group: click.Group, ctx: click.Context) -> Iterator[str]:
+    """The verbs that Flask-Migrate adds to a group of ours, a line each."""
+    found = {name: group.get_command(ctx, name) for name in group.list_commands(ctx)}
+    theirs = {name: verb for name, verb in found.items() if verb and name not in group.commands}
+    if theirs:
+        yield f"### {ctx.command_path}: the verbs of Flask-Migrate\n"
+        yield f"`{ctx.command_path} VERB --help` has their options.\n"
+        lines = [
+            f"| `{name}` | {_cell(verb.get_short_help_str(200))} |" for name, verb in theirs.items()
+        ]
+        yield "\n".join(["| verb | what it does |", "| --- | --- |", *lines, ""])
 
 
 def _shown(paragraph: str) -> str:
