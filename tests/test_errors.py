@@ -66,7 +66,8 @@ def test_invalid_input_is_2(cli: Cli) -> None:
 
 
 def test_conflict_is_3(cli: Cli, ada: str) -> None:
-    message, hint = "user ada@example.com exists already, with id 1", "flask users show 1"
+    message = "user ada@example.com exists already, with id 1"
+    hint = "flask users show 1, or --if-exists keep"
     args = ("users", "create", "ADA@example.com", "--no-password")
     expect(cli(*args), 3, stderr=f"Error: {message}\n  → {hint}\n")
     expect_json(cli(*args, "--format", "json"), "conflict", 3, message, hint)

@@ -32,7 +32,7 @@ def test_create_again_is_a_conflict(cli: Cli, support: str) -> None:
     found = cli("roles", "create", "Support")
     assert (found.exit_code, found.stderr) == (
         3,
-        "Error: role support exists already\n  → flask roles show support\n",
+        "Error: role support exists already\n  → flask roles show support, or --if-exists keep\n",
     )
 
 
