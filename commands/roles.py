@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
 GRANT_SHOWN = ("user", "role", "state", "valid_until", "granted_by", "reason")
+HISTORY_SHOWN = (
+    *("user", "role", "state", "granted_at", "granted_by", "reason"),
+    *("valid_until", "ended_at", "ended_by", "end_reason"),
+)
 
 
 @click.group(cls=OpsGroup)
@@ -282,7 +286,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Grants of this role only.")
-@answers("user", "role", "state", "granted_at", "granted_by", "valid_until", "ended_at", "ended_by")
+@answers(*HISTORY_SHOWN)
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List grants past and present.
 

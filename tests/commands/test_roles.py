@@ -287,6 +287,14 @@ def test_history_answers_who_granted_this_and_when(cli: Cli, support: str) -> No
     assert cli("roles", "history", "--role", "nothing").exit_code == 4
 
 
+def test_history_shows_why_a_role_was_given_and_taken(cli: Cli, support: str) -> None:
+    cli("roles", "grant", support, "bob", "--reason", "OPS-12", check=True)
+    cli("roles", "revoke", support, "bob", "--reason", "moved on", check=True)
+    header, line = cli("roles", "history", "bob").stdout.splitlines()
+    row = dict(zip(header.split("\t"), line.split("\t"), strict=True))
+    assert (row["state"], row["reason"], row["end_reason"]) == ("revoked", "OPS-12", "moved on")
+
+
 def test_second_lasting_administrator_lets_the_first_go(cli: Cli, bob: str) -> None:
     cli("users", "create-admin", bob, "--if-exists", "update", "--password-stdin",
         stdin=PASSWORD, check=True)  # fmt: skip
