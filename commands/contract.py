@@ -18,8 +18,9 @@ import click
 from opsapp.errors import FINDINGS
 
 from . import output
-from .frame import application, say
+from .frame import application
 from .options import PERMISSION
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor

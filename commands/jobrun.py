@@ -14,8 +14,9 @@ import click
 from opsapp.errors import Invalid, OutputFailed
 
 from .contract import name_connection
-from .frame import OpsCommand, application, say
+from .frame import OpsCommand, application
 from .options import DURATION, JOB, PROGRAM, SINCE
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor

@@ -16,9 +16,10 @@ from opsapp.errors import FINDINGS
 
 from . import output
 from .contract import answers, findings
-from .frame import OpsCommand, say
+from .frame import OpsCommand
 from .jobrun import app_environ
 from .options import DURATION, JOB, SINCE
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.jobs.installing import Place

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from .contract import answers, findings, page_options, works
-from .frame import OpsGroup, say
+from .frame import OpsGroup
+from .reporting import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
 

@@ -18,7 +18,7 @@ from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
 
 from . import tables
-from .frame import leave_stdout, state_of_work
+from .reporting import leave_stdout, state_of_work
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
 Record = Mapping[str, Any]

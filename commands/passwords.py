@@ -13,7 +13,8 @@ import click
 
 from opsapp.errors import Invalid, Refused
 
-from .frame import is_interactive, say
+from .approval import is_interactive
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit

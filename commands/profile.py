@@ -9,8 +9,9 @@ import click
 
 from . import profile_now
 from .contract import answers, page_options, works
-from .frame import OpsGroup, say
+from .frame import OpsGroup
 from .options import DURATION, SINCE, UNTIL
+from .reporting import say
 
 Record = dict[str, Any]
 BY = ("endpoint", "query", "command")

@@ -10,8 +10,9 @@ import click
 from opsapp.errors import Invalid
 
 from .contract import ANSWERS, answers, findings
-from .frame import OpsCommand, approve, say
+from .frame import OpsCommand, approve
 from .options import SINCE, UNTIL, USER
+from .reporting import say
 
 Record = dict[str, Any]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

@@ -13,9 +13,11 @@ import click
 from opsapp.errors import Invalid
 from opsapp.text import shortened
 
+from .approval import is_interactive
 from .contract import REASON, answers
-from .frame import OpsCommand, is_interactive, say
+from .frame import OpsCommand
 from .options import DURATION, PROGRAM
+from .reporting import say
 
 Record = dict[str, Any]
 

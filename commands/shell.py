@@ -14,9 +14,11 @@ import click
 from opsapp.errors import DONE, Invalid, NotFound, NotReady, Refused
 from opsapp.text import shortened
 
+from .approval import approve, is_interactive
 from .contract import CONFIRM, REASON
-from .frame import OpsCommand, Stopped, application, approve, is_interactive, say
+from .frame import OpsCommand, application
 from .options import PROGRAM
+from .reporting import Stopped, say
 
 if TYPE_CHECKING:
     from opsapp.console.life import Console

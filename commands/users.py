@@ -12,7 +12,7 @@ from opsapp.errors import Invalid
 from . import logins, sessions, tokens
 from .contract import answers, changes, findings, page_options, say_what_follows
 from .filters import account_filter
-from .frame import OpsGroup, approve, say
+from .frame import OpsGroup, approve
 from .options import (
     ID,
     PERMISSION,
@@ -21,6 +21,7 @@ from .options import (
     users_argument,
 )
 from .passwords import Source, password_options
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.services.listing import Filter

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 import opsapp
-from commands import frame
+from commands import approval
 from opsapp import signals
 from opsapp.actors import Actor
 from opsapp.services import grants, roles, selfservice, signin, users
@@ -273,7 +273,7 @@ def test_command_whose_question_nobody_answers_is_announced_as_it_ends(
     cli: Cli, heard: list[Heard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("users", "create", GRACE, "--no-password", check=True)
-    monkeypatch.setattr(frame, "is_interactive", lambda: True)
+    monkeypatch.setattr(approval, "is_interactive", lambda: True)
     for stdin, stderr in (
         ("n\n", "Error: declined; nothing was changed\n"),
         ("", "Error: the question was not answered; nothing was changed\n"),

@@ -27,7 +27,7 @@ from opsapp.config import DEVELOPMENT
 from opsapp.console.life import Console
 from opsapp.errors import NotReady, OpsError
 
-from ..frame import Stopped, say
+from ..reporting import Stopped, say
 from . import display, prompts
 from .banner import banner, painted
 from .magics import ConsoleMagics

@@ -17,7 +17,7 @@ from opsapp.errors import NotFound
 from opsapp.extensions import db
 from opsapp.ledger import in_batches
 
-from ..frame import say
+from ..reporting import say
 from ..tables import drawn
 from . import display
 from .banner import catalogue, painted
