@@ -18,7 +18,7 @@ import click
 from opsapp.errors import FINDINGS
 
 from . import output
-from .frame import application
+from .frame import application, command_words
 from .options import PERMISSION
 from .reporting import say
 
@@ -176,8 +176,8 @@ def name_connection() -> Actor:
     from opsapp.engine import application_name
 
     actor = at_terminal()
-    words = click.get_current_context().command_path.split()[1:]
-    application_name.set(f"opsapp {' '.join(words)} {actor.label()}")
+    words = command_words(click.get_current_context())
+    application_name.set(f"opsapp {words} {actor.label()}")
     return actor
 
 

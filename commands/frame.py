@@ -86,7 +86,7 @@ def application(*, web: bool = False) -> Iterator[None]:
         raise NotReady(f"the application cannot be loaded: {error.message}") from error
     _listen_to_log(app)
     with app.app_context():
-        code, recorded = 1, record(app, ctx)
+        code, recorded = 1, record(app, command_words(ctx))
         try:
             yield
             code = ctx.meta.get("opsapp.findings") or DONE
@@ -101,6 +101,15 @@ def application(*, web: bool = False) -> Iterator[None]:
             recorded(code)
             for engine in db.engines.values():
                 engine.dispose()
+
+
+def command_words(ctx: click.Context) -> str:
+    """``users list``, however `flask` itself was started."""
+    words: list[str] = []
+    while ctx.parent is not None:
+        words.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(words)
 
 
 class _Remarks(logging.Handler):
@@ -147,7 +156,7 @@ def _tell(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:
         signals.command_finished,
         app,
         actor=unit.actor if unit else at_terminal(),
-        command=" ".join(ctx.command_path.split()[1:]),
+        command=command_words(ctx),
         exit_code=code,
         seconds=seconds,
         changed=unit is not None and unit.committed,

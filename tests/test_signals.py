@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
+from flask.cli import cli as flask_cli
 
 import opsapp
 from commands import approval
@@ -266,6 +268,17 @@ def test_command_that_ended_is_announced(
     assert isinstance(finished.payload.pop("actor"), Actor)
     assert finished.payload == {"command": command, "exit_code": exit_code, "changed": changed}
     assert finished.seq == before + changed
+
+
+@SQLITE
+def test_command_is_announced_by_its_own_words_however_flask_was_started(
+    cli: Cli, heard: list[Heard]
+) -> None:
+    assert (
+        CliRunner().invoke(flask_cli, ["roles", "list"], prog_name="python -m flask").exit_code == 0
+    )
+    close_connections()
+    assert heard.pop().payload["command"] == "roles list"
 
 
 @SQLITE
