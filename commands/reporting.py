@@ -125,6 +125,8 @@ def _wants_json() -> bool:
     args = _words.get()
     chosen = os.environ.get("OPSAPP_FORMAT", "")
     for word, following in zip(args, [*args[1:], ""], strict=False):
+        if word == "--":
+            break  # What follows is another program's.
         if word == "--format":
             chosen = following
         elif word.startswith("--format="):

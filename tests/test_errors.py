@@ -56,6 +56,12 @@ def test_usage_is_2(cli: Cli) -> None:
     expect_json(found, "invalid", 2, "Missing argument 'USER'.", None)
 
 
+def test_format_of_another_program_is_none_of_ours(cli: Cli) -> None:
+    done = cli("jobs", "run", "no name", "--", "report", "--format", "json")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+
+
 def test_invalid_input_is_2(cli: Cli) -> None:
     message = (
         "NAME has the character U+001B at position 3, which a terminal would obey and not show"
