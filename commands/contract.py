@@ -9,7 +9,7 @@ No function prints.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from opsapp.unit import Unit
 
 Body = Callable[..., Any]
+Record = dict[str, Any]
 
 ANSWERS = "opsapp.answers"
 WORKS = "opsapp.works"
@@ -80,16 +81,35 @@ def works(*columns: str) -> Callable[[Body], Body]:
     return decorate
 
 
-def page_options(command: Body) -> Body:
-    """Add ``--limit`` and ``--all``; the function takes ``limit`` and ``everything``."""
-    click.option("--all", "everything", is_flag=True, help="All of them, streamed.")(command)
-    return click.option(
-        "--limit",
-        type=click.IntRange(min=1, max=1_000_000),
-        default=50,
-        show_default=True,
-        help="So many at most.",
-    )(command)
+def page_options(limit: int = 50) -> Callable[[Body], Body]:
+    """Add ``--limit`` and ``--all``; the function takes ``limit``, None for all of them."""
+
+    def decorate(command: Body) -> Body:
+        @click.option(
+            "--limit",
+            type=click.IntRange(min=1, max=1_000_000),
+            default=limit,
+            show_default=True,
+            help="So many at most.",
+        )
+        @click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
+        @functools.wraps(command)
+        def paged(*, limit: int, everything: bool, **given: Any) -> None:
+            command(limit=None if everything else limit, **given)
+
+        return paged
+
+    return decorate
+
+
+def page(read: Callable[..., Iterable[Record]], limit: int | None, option: str) -> Iterable[Record]:
+    """What ``read(limit=)`` finds; if that is not all, ``option`` with the last id goes on."""
+    if limit is None:
+        return read(limit=None)
+    found = list(read(limit=limit + 1))
+    if len(found) > limit:
+        say_what_follows(f"{option} {found[limit - 1]['id']}")
+    return found[:limit]
 
 
 def say_what_follows(option: str) -> None:

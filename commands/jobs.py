@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .contract import answers, changes, page_options, say_what_follows
+from .contract import answers, changes, page, page_options
 from .frame import OpsGroup, approve
 from .jobrun import run_cmd
 from .jobschedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
@@ -64,16 +65,15 @@ def list_cmd() -> list[Record]:
 @click.option("--status", type=click.Choice(STATUSES), help="Only those that ended so.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
-@page_options
+@page_options()
 @answers(*RUN_SHOWN)
 def history_cmd(
     name: str | None,
     status: str | None,
     since: datetime | None,
     before: int | None,
-    limit: int,
-    everything: bool,
-) -> Iterator[Record] | list[Record]:
+    limit: int | None,
+) -> Iterable[Record]:
     """List the newest runs, of a job or of all.
 
     One that was due and never began is not a run: `flask jobs missed` lists those.
@@ -85,12 +85,7 @@ def history_cmd(
     from opsapp.services import jobhistory
 
     chosen = jobhistory.Filter(name=name, status=status, since=since)
-    if everything:
-        return jobhistory.history(chosen, before=before, limit=None)
-    found = list(jobhistory.history(chosen, before=before, limit=limit + 1))
-    if len(found) > limit:
-        say_what_follows(f"--before {found[limit - 1]['id']}")
-    return found[:limit]
+    return page(partial(jobhistory.history, chosen, before=before), limit, "--before")
 
 
 @cli.command("show")

@@ -38,10 +38,10 @@ def cli() -> None:
 @click.argument("user", type=USER, required=False)
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those that ended so.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
-@page_options
+@page_options()
 @answers("at", "user", "outcome", "ip", "user_agent")
 def list_cmd(
-    user: str | None, outcome: str | None, since: datetime | None, limit: int, everything: bool
+    user: str | None, outcome: str | None, since: datetime | None, limit: int | None
 ) -> list[dict[str, Any]]:
     """List the newest tries to sign in.
 
@@ -53,7 +53,7 @@ def list_cmd(
     """
     from opsapp.services import logins
 
-    return logins.listing(user, outcome=outcome, since=since, limit=None if everything else limit)
+    return logins.listing(user, outcome=outcome, since=since, limit=limit)
 
 
 @cli.command("prune")

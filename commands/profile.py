@@ -78,9 +78,9 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 @cli.command("traces")
 @click.argument("name", required=False)
 @click.option("--kind", type=click.Choice(["slow", "error", "asked"]), help="Only those.")
-@page_options
+@page_options()
 @answers("id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error")
-def traces_cmd(name: str | None, kind: str | None, limit: int, everything: bool) -> list[Record]:
+def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
     """List the requests that were kept whole, the slowest first.
 
     NAME is an endpoint or a command, as the report shows it.
@@ -91,7 +91,7 @@ def traces_cmd(name: str | None, kind: str | None, limit: int, everything: bool)
     """
     from opsapp.services.profiles import traces
 
-    return traces.listing(name, kind=kind, limit=None if everything else limit)
+    return traces.listing(name, kind=kind, limit=limit)
 
 
 @cli.command("show")

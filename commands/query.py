@@ -14,7 +14,7 @@ from opsapp.errors import Invalid
 from opsapp.text import shortened
 
 from .approval import is_interactive
-from .contract import REASON, answers
+from .contract import REASON, answers, page_options
 from .frame import OpsCommand
 from .options import DURATION, PROGRAM
 from .reporting import say
@@ -32,14 +32,7 @@ Record = dict[str, Any]
     multiple=True,
     help="The value of :NAME; a number, true, false and null are what they say. Repeat for more.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1, max=1_000_000),
-    default=100,
-    show_default=True,
-    help="So many rows at most.",
-)
-@click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
+@page_options(100)
 @click.option(
     "--timeout", type=DURATION, default="30s", show_default=True, help="How long it may take."
 )
@@ -50,8 +43,7 @@ def cli(
     statement: str | None,
     file: IO[str] | None,
     params: tuple[str, ...],
-    limit: int,
-    everything: bool,
+    limit: int | None,
     timeout: timedelta,
     tables: bool,
     schema: str | None,
@@ -78,7 +70,7 @@ def cli(
     return query.rows(
         sql,
         values,
-        limit=None if everything else limit,
+        limit=limit,
         seconds=timeout.total_seconds(),
         say_more=lambda: say(f"There are more than {limit}: --limit N or --all shows them."),
     )

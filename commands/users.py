@@ -10,7 +10,7 @@ import click
 from opsapp.errors import Invalid
 
 from . import logins, sessions, tokens
-from .contract import answers, changes, findings, page_options, say_what_follows
+from .contract import answers, changes, findings, page, page_options
 from .filters import account_filter
 from .frame import OpsGroup, approve
 from .options import (
@@ -142,7 +142,7 @@ def create_admin_cmd(
 @click.option("--descending", is_flag=True, help="The other way round.")
 @click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
 @click.option("--count", is_flag=True, help="Only say how many there are.")
-@page_options
+@page_options()
 @answers(*SHOWN)
 @account_filter
 def list_cmd(
@@ -150,8 +150,7 @@ def list_cmd(
     sort: str,
     descending: bool,
     after: int | None,
-    limit: int,
-    everything: bool,
+    limit: int | None,
     count: bool,
 ) -> Any:
     """List accounts.
@@ -167,13 +166,8 @@ def list_cmd(
 
     if count:
         return listing.count(chosen)
-    page = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
-    if everything:
-        return page(limit=None)
-    found = list(page(limit=limit + 1))
-    if len(found) > limit:
-        say_what_follows(f"--after {found[limit - 1]['id']}")
-    return found[:limit]
+    read = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
+    return page(read, limit, "--after")
 
 
 @cli.command("show")
