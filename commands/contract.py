@@ -19,7 +19,7 @@ from opsapp.errors import FINDINGS
 
 from . import output
 from .frame import application, command_words
-from .options import PERMISSION
+from .options import PERMISSION, with_options
 from .reporting import say
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
 
     def decorate(body: Body) -> Body:
         @_format_options
-        @_change_options(destructive)
+        @with_options(*((YES, CONFIRM) if destructive else ()), _DRY_RUN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
             *,
@@ -219,18 +219,6 @@ _QUIET = click.Option(
     ["-q", "--quiet"], is_flag=True, help="Print only the key of what was changed."
 )
 _DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Show the change and write nothing.")
-
-
-def _change_options(destructive: bool) -> Callable[[Body], Body]:
-    options = [_QUIET, REASON, _DRY_RUN, *([CONFIRM, YES] if destructive else [])]
-
-    def decorate(command: Body) -> Body:
-        # What click.option() does, for options that several commands share.
-        params: list[click.Parameter] = command.__dict__.setdefault("__click_params__", [])
-        params.extend(options)
-        return command
-
-    return decorate
 
 
 # --- writing the answer ------------------------------------------------------

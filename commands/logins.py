@@ -9,7 +9,7 @@ import click
 
 from .contract import answers, changes, page_options
 from .frame import OpsGroup, approve
-from .options import DURATION, SINCE, USER
+from .options import SINCE, USER, older_than_option
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -57,13 +57,7 @@ def list_cmd(
 
 
 @cli.command("prune")
-@click.option(
-    "--older-than",
-    type=DURATION,
-    default="90d",
-    show_default=True,
-    help="Keep what is younger.",
-)
+@older_than_option("90d")
 @changes("logins", "sessions", key="logins", destructive=True)
 def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
     """Forget old tries to sign in, and sessions that are over.

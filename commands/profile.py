@@ -10,7 +10,14 @@ import click
 from . import profile_now
 from .contract import answers, page_options, works
 from .frame import OpsGroup
-from .options import DURATION, SINCE, UNTIL
+from .options import (
+    DURATION,
+    ID,
+    RECORDED_SINCE,
+    RECORDED_UNTIL,
+    older_than_option,
+    with_options,
+)
 from .reporting import say
 
 Record = dict[str, Any]
@@ -32,8 +39,7 @@ def cli() -> None:
 
 @cli.command("report")
 @click.option("--by", type=click.Choice(BY), default="endpoint", show_default=True)
-@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
-@click.option("--until", type=UNTIL, help="Up to this time; now if not given.")
+@with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @click.option("--sort", type=click.Choice(SORTS), default="total", show_default=True)
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
 @click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
@@ -95,7 +101,7 @@ def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Re
 
 
 @cli.command("show")
-@click.argument("id", type=click.IntRange(min=1, max=2**31 - 1))
+@click.argument("id", type=ID)
 @answers()
 def show_cmd(id: int) -> Record:
     """Show a trace: the request and its SQL in time.
@@ -112,7 +118,7 @@ def show_cmd(id: int) -> Record:
 
 
 @cli.command("flame")
-@click.argument("id", type=click.IntRange(min=1, max=2**31 - 1))
+@click.argument("id", type=ID)
 @click.option("-o", "--output", "file", required=True, metavar="FILE", help="The page to write.")
 @answers()
 def flame_cmd(id: int, file: str) -> Record:
@@ -131,7 +137,7 @@ def flame_cmd(id: int, file: str) -> Record:
 
 
 @cli.command("repeats")
-@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
+@with_options(RECORDED_SINCE)
 @click.option(
     "--allow",
     multiple=True,
@@ -282,9 +288,7 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 
 
 @cli.command("prune")
-@click.option(
-    "--older-than", type=DURATION, default="400d", show_default=True, help="Keep what is younger."
-)
+@older_than_option("400d")
 @click.option(
     "--traces", type=click.IntRange(min=0), default=5, show_default=True, help="Of each endpoint."
 )

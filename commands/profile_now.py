@@ -9,9 +9,9 @@ import click
 
 from opsapp.errors import Invalid
 
-from .contract import ANSWERS, answers, findings
+from .contract import ANSWERS, YES, answers, findings
 from .frame import OpsCommand, approve
-from .options import SINCE, UNTIL, USER
+from .options import RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
 from .reporting import say
 
 Record = dict[str, Any]
@@ -27,7 +27,6 @@ _deep = click.option(
     "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
 )
 _sample = click.option("--sample", "mode", flag_value="sample", help="Profile a last one's stacks.")
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command("request", cls=OpsCommand)
@@ -40,7 +39,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 @_sample
 @_name
 @_replace
-@_yes
+@with_options(YES)
 @answers(*FIGURES, web=True)
 def request_cmd(
     method: str,
@@ -87,7 +86,7 @@ def request_cmd(
 @_sample
 @_name
 @_replace
-@_yes
+@with_options(YES)
 @answers(*FIGURES, "peak_mib")
 def run_cmd(
     words: tuple[str, ...],
@@ -169,8 +168,7 @@ def _subject(words: tuple[str, ...]) -> str:
 
 @click.command("save", cls=OpsCommand)
 @click.argument("name")
-@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
-@click.option("--until", type=UNTIL, help="Up to this time; now if not given.")
+@with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @_replace
 @answers()
 def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) -> Record:

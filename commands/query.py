@@ -16,7 +16,7 @@ from opsapp.text import shortened
 from .approval import is_interactive
 from .contract import REASON, answers, page_options
 from .frame import OpsCommand
-from .options import DURATION, PROGRAM
+from .options import DURATION, PROGRAM, with_options
 from .reporting import say
 
 Record = dict[str, Any]
@@ -39,6 +39,7 @@ Record = dict[str, Any]
 @click.option("--tables", is_flag=True, help="List the tables instead.")
 @click.option("--schema", metavar="TABLE", help="List the columns of a table instead.")
 @answers()
+@with_options(REASON)
 def cli(
     statement: str | None,
     file: IO[str] | None,
@@ -74,9 +75,6 @@ def cli(
         seconds=timeout.total_seconds(),
         say_more=lambda: say(f"There are more than {limit}: --limit N or --all shows them."),
     )
-
-
-cli.params.append(REASON)
 
 
 def _statement(given: str | None, file: IO[str] | None) -> str:

@@ -11,7 +11,16 @@ from opsapp.errors import Invalid
 
 from .contract import answers, changes
 from .frame import OpsGroup, approve
-from .options import DURATION, ENDING, PERMISSION, ROLE, USER, ending, users_argument
+from .options import (
+    DURATION,
+    ENDING,
+    PERMISSION,
+    ROLE,
+    USER,
+    ending,
+    if_exists_option,
+    users_argument,
+)
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -75,13 +84,7 @@ def show_cmd(role: str) -> Record:
 @click.option(
     "--allow", type=PERMISSION, multiple=True, help="A permission it holds; repeat for more."
 )
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep"]),
-    default="error",
-    show_default=True,
-    help="What to do if there is one of this name.",
-)
+@if_exists_option("What to do if there is one of this name.")
 @changes(*ROLE_SHOWN, key="name")
 def create_cmd(
     name: str, description: str, allow: tuple[str, ...], if_exists: str, unit: Unit

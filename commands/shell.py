@@ -17,7 +17,7 @@ from opsapp.text import shortened
 from .approval import approve, is_interactive
 from .contract import CONFIRM, REASON
 from .frame import OpsCommand, application
-from .options import PROGRAM
+from .options import PROGRAM, with_options
 from .reporting import Stopped, say
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
 @click.option("--no-history", is_flag=True, help="Keep no history of this session.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
+@with_options(REASON, CONFIRM)
 def cli(
     mode: str | None,
     code: str | None,
@@ -63,8 +64,6 @@ def cli(
     with _own_path(), application():
         _run(chosen, program, reason, history=not no_history)
 
-
-cli.params += [REASON, CONFIRM]
 
 Program = tuple[str, str, tuple[str, ...]]
 """Code, what it is called, and its arguments."""

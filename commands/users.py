@@ -13,13 +13,7 @@ from . import logins, sessions, tokens
 from .contract import answers, changes, findings, page, page_options
 from .filters import account_filter
 from .frame import OpsGroup, approve
-from .options import (
-    ID,
-    PERMISSION,
-    ROLE,
-    USER,
-    users_argument,
-)
+from .options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
 from .passwords import Source, password_options
 from .reporting import say
 
@@ -48,13 +42,7 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 @click.argument("email")
 @click.option("--username", help="A second name to sign in with.")
 @click.option("--role", type=ROLE, help="Grant this role as well.")
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep"]),
-    default="error",
-    show_default=True,
-    help="What to do if the address is taken.",
-)
+@if_exists_option("What to do if the address is taken.")
 @click.option("--no-password", is_flag=True, help="Nobody can sign in until one is set.")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
@@ -89,13 +77,7 @@ def create_cmd(
 @cli.command("create-admin")
 @click.argument("email")
 @click.option("--username", help="A second name to sign in with.")
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep", "update"]),
-    default="error",
-    show_default=True,
-    help="If the address is taken; update makes it an active admin.",
-)
+@if_exists_option("If the address is taken; update makes it an active admin.", "update")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_admin_cmd(
