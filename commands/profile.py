@@ -290,7 +290,11 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 @cli.command("prune")
 @older_than_option("400d")
 @click.option(
-    "--traces", type=click.IntRange(min=0), default=5, show_default=True, help="Of each endpoint."
+    "--traces",
+    type=click.IntRange(min=0, max=1_000_000),
+    default=5,
+    show_default=True,
+    help="Of each endpoint.",
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:

@@ -30,7 +30,8 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a file that is read."""
 READ_SECONDS = 20
 READ_MEMORY = 1024 * 1024 * 1024
-SORTS = ("self", "total", "calls")
+SORTS = {"self": 2, "total": 3, "calls": 1}
+"""What to sort by, and its place in what ``pstats`` knows of a function."""
 
 Record = dict[str, Any]
 
@@ -97,8 +98,7 @@ class Folder:
 
 def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:
     """The functions of a profile that took the most, as rows; times are in milliseconds."""
-    index = {"self": 2, "total": 3, "calls": 1}[sort]
-    ranked = sorted(stats.items(), key=lambda item: -item[1][index])[:count]
+    ranked = sorted(stats.items(), key=lambda item: -item[1][SORTS[sort]])[:count]
     return [
         {
             "calls": calls,

@@ -85,6 +85,11 @@ def test_report_does_not_sort_queries_by_what_they_have_not(cli: Cli, sort: str)
     assert done.stderr == f"Error: a query has no {sort} to sort by\n"
 
 
+def test_prune_keeps_no_more_traces_than_a_database_counts(cli: Cli) -> None:
+    done = cli("profile", "prune", "--traces", str(2**70))
+    assert done.exit_code == 2
+
+
 def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:
     done = cli("profile", "report", "--sort", "count", "--top", "1", "--format", "json")
     assert [row["endpoint"] for row in done.json] == ["GET quick"]
