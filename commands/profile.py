@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import profile_now
-from .contract import answers, page_options, works
+from . import output, profile_now
+from .contract import answers, findings, page_options, works
 from .frame import OpsGroup
 from .options import (
     DURATION,
@@ -19,6 +19,9 @@ from .options import (
     with_options,
 )
 from .reporting import say
+
+if TYPE_CHECKING:
+    from opsapp.profiling.files import Folder
 
 Record = dict[str, Any]
 BY = ("endpoint", "query", "command")
@@ -71,8 +74,6 @@ def report_cmd(
 def _shown(rows: list[Record], by: str) -> list[Record]:
     """The rows as a person reads them; programs get all of it."""
     from opsapp.profiling import lines
-
-    from . import output
 
     if output.is_for_programs():
         return rows
@@ -157,15 +158,9 @@ def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) 
     Example:
       flask profile repeats --since 7d --allow 'shop/feed.py in *=20' --check
     """
-    from flask import current_app
-
     from opsapp.services.profiles import repeats
 
-    from . import output
-    from .contract import findings
-
-    meant = [*allow, *current_app.config["OPSAPP_REPEATS_ALLOWED"].split(";")]
-    rows = repeats.listing(since=since, allow=meant, top=top)
+    rows = repeats.listing(since=since, allow=allow, top=top)
     findings(check and bool(rows))
     return rows if output.width_of_table() is None else [_brief(row) for row in rows]
 
@@ -212,8 +207,7 @@ def files_cmd() -> list[Record]:
     Example:
       flask profile files
     """
-    rows: list[Record] = _folder().listing()
-    return rows
+    return _folder().listing()
 
 
 @cli.command("top")
@@ -236,14 +230,11 @@ def top_cmd(file: str, count: int, sort: str) -> list[Record]:
     return files.read(_folder().find(file), count=count, sort=sort)
 
 
-def _folder() -> Any:
-    from pathlib import Path
+def _folder() -> Folder:
+    from opsapp.extensions import this_app
+    from opsapp.profiling import files
 
-    from flask import current_app
-
-    from opsapp.profiling.files import Folder
-
-    return Folder(Path(current_app.instance_path) / "profiles")
+    return files.folder_of(this_app())
 
 
 @cli.command("metrics")

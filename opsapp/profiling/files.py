@@ -17,11 +17,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import clock, text
 from ..errors import Invalid, NotFound, OpsError, Refused, TimedOut
 from .callers import shown
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 MOST_FILES = 200
 MOST_BYTES = 100 * 1024 * 1024
@@ -94,6 +97,11 @@ class Folder:
     def find(self, name: str) -> Path:
         """The path of a file that was named: one of the folder, or a path."""
         return self.path / name if os.sep not in name else Path(name)
+
+
+def folder_of(app: Flask) -> Folder:
+    """The folder of an application, in its instance folder."""
+    return Folder(Path(app.instance_path) / "profiles")
 
 
 def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:

@@ -40,7 +40,6 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         kind: reports.report(kind, since=since, until=until, top=TOP) for kind in reports.KINDS
     }
     over_time = reports.over_time(since, until)
-    allowed = current_app.config["OPSAPP_REPEATS_ALLOWED"].split(";")
     rows = found["endpoint"]
     page = _rendered(
         "report.html",
@@ -50,7 +49,7 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         endpoints=rows,
         queries=found["query"],
         commands=found["command"],
-        repeats=repeats.listing(since=since, until=until, allow=allowed, top=TOP),
+        repeats=repeats.listing(since=since, until=until, top=TOP),
         traces=traces.listing(limit=TOP),
         highest=max((row["p99_ms"] or 0.0 for row in rows), default=1.0),
         **_charts(over_time, since, until),
