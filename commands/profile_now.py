@@ -228,12 +228,7 @@ def diff_cmd(
 
     rules = [saves.Rule.parse(rule) for rule in fail_on]
     first = saves.get(base)
-    if new is not None:
-        second = saves.get(new)
-    elif first.mode == "recorded":
-        second = saves.recorded_now(first)
-    else:
-        second = saves.newest_like(first)
+    second = saves.counterpart(first) if new is None else saves.get(new)
     changes, broken = saves.compare(first, second, rules)
     findings(broken)
     shown = [row for row in changes if everything or row["verdict"] != "no change"]

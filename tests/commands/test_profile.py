@@ -14,6 +14,7 @@ from opsapp import clock, sketch
 from opsapp.errors import Invalid
 from opsapp.extensions import db
 from opsapp.profiling import charts, lines, pages
+from opsapp.profiling.measuring import Measured
 from opsapp.services.profiles import Window, repeats, store
 from opsapp.services.profiles.repeats import Allowed
 from support import Cli, Database, fields
@@ -338,6 +339,12 @@ def test_command_is_measured(cli: Cli, database: Database) -> None:
     done = cli(*args, "--", "roles", "create", "support")
     assert done.exit_code == 5
     assert cli(*args, "--yes", "--", "roles", "create", "support").json["outcomes"] == {"0": 1}
+
+
+def test_measured_command_has_failed_whatever_code_says_so() -> None:
+    measured = Measured("command", outcomes=[0, 1, 6, 124, 143, -9])
+    assert measured.errors == 4  # 6 says that it has found something.
+    assert Measured("endpoint", outcomes=[200, 404, 500]).errors == 1
 
 
 def test_measured_command_tells_its_queries_and_its_functions(
