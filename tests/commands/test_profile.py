@@ -17,7 +17,7 @@ from opsapp.profiling import charts, lines, pages
 from opsapp.profiling.measuring import Measured
 from opsapp.services.profiles import Window, repeats, store
 from opsapp.services.profiles.repeats import Allowed
-from support import Cli, Database, fields
+from support import Cli, Database, fields, run
 
 
 def a_window(
@@ -209,6 +209,20 @@ def test_report_is_one_page_and_shows_data_as_text(cli: Cli, app: Flask, tmp_pat
     assert "<script>alert" not in page.text
     assert "&lt;script&gt;alert(1)" in page.text
     assert not re.search(r"https?://(?!www\.w3\.org)", page.text)
+
+
+def test_page_is_utf8_whatever_the_terminal_speaks(database: Database) -> None:
+    args = ("profile", "report", "--html", "report.html")
+    done = run(database, *args, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert " · made " in (database.instance / "report.html").read_text("utf-8")
+
+
+def test_page_below_a_file_cannot_be_written(cli: Cli, app: Flask, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = cli("profile", "report", "--html", str(tmp_path / "file" / "x.html"))
+    assert done.exit_code == 1
+    assert done.stderr.endswith("x.html cannot be written: Not a directory\n")
 
 
 def test_page_of_nothing_says_so(cli: Cli, database: Database, tmp_path: Path) -> None:
