@@ -178,11 +178,12 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
 
     _last_in_path(current_app.import_name)
     idle = idle_seconds()
+    actor, names = at_terminal(), _names()
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
     with ExitStack() as afterwards:
         try:
             with alive(
-                this_app(), at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=_more
+                this_app(), actor, mode, reason=reason, by=by, idle_seconds=idle, more=names
             ) as console:
                 if mode.value == "sandbox":
                     afterwards.callback(_say_what_would, console)
@@ -195,7 +196,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
         click.get_current_context().exit(code)
 
 
-def _more(_console: Console) -> dict[str, Any]:
+def _names() -> dict[str, Any]:
     from .console.display import sql
 
     return {"sql": (sql, 'sql("select …", name=value): the rows, printed as a table')}
