@@ -22,7 +22,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Unicode
 from traitlets.config import Config
 
-from opsapp import config
+from opsapp import config, text
 from opsapp.config import DEVELOPMENT
 from opsapp.console.life import Console
 from opsapp.errors import NotReady, OpsError
@@ -217,7 +217,7 @@ def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: 
     if isinstance(error, OpsError):
         says, hint = error.message, error.hint
     else:
-        says, hint = str(error.orig).strip().split("\n")[0], _tried(error)
+        says, hint = text.first_line(error.orig or error), _tried(error)
     say(f"{type(error).__name__}: {says}")
     if hint:
         say(f"  → {hint}")
