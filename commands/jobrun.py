@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -147,13 +148,13 @@ def _run(order: Order) -> Outcome:
 
     if not order.options.quiet:
         return running.run(order, sinks=(_writer(1), _writer(2)), say=say)
-    spool, remarks = Spool(), list[str]()
-    outcome = running.run(order, sinks=(spool.sink(1), spool.sink(2)), say=remarks.append)
-    if outcome.exit_code:
-        _replay(spool)
-        for remark in remarks:
-            say(remark)
-    spool.close()
+    remarks: list[str] = []
+    with closing(Spool()) as spool:
+        outcome = running.run(order, sinks=(spool.sink(1), spool.sink(2)), say=remarks.append)
+        if outcome.exit_code:
+            _replay(spool)
+            for remark in remarks:
+                say(remark)
     return outcome
 
 

@@ -170,11 +170,7 @@ def _enabled() -> list[Job]:
     from opsapp import schedule
 
     # By name, as a folder lists the units.
-    return sorted((job for job in schedule.load().values() if job.is_scheduled), key=_name)
-
-
-def _name(job: Job) -> str:
-    return job.name
+    return [job for _name, job in sorted(schedule.load().items()) if job.is_scheduled]
 
 
 def _place() -> Place:

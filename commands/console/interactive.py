@@ -26,6 +26,7 @@ from opsapp import config, text
 from opsapp.config import DEVELOPMENT
 from opsapp.console.life import Console
 from opsapp.errors import NotReady, OpsError
+from opsapp.extensions import Model
 
 from ..reporting import Stopped, say
 from . import display, prompts
@@ -231,8 +232,6 @@ def _tried(error: DBAPIError) -> str | None:
 
 def _reload(shell: OpsShell) -> None:
     """Take in what the developer edits, but for models: a table cannot be mapped twice."""
-    from opsapp.extensions import Model
-
     shell.run_line_magic("load_ext", "autoreload")
     shell.run_line_magic("autoreload", "2")
     reloader = shell.magics_manager.registry["AutoreloadMagics"]._reloader  # noqa: SLF001
