@@ -36,11 +36,11 @@ def cli() -> None:
 @cli.command("list")
 @click.option("--before", type=SEQ, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
-@page_options
+@page_options()
 @answers(*SHOWN, live="follow")
 @event_filter
 def list_cmd(
-    chosen: Filter, before: int | None, follow: bool, limit: int, everything: bool
+    chosen: Filter, before: int | None, follow: bool, limit: int | None
 ) -> Iterable[Record]:
     """List the newest events, the oldest of them first.
 
@@ -55,7 +55,7 @@ def list_cmd(
 
     if follow:
         return _followed(chosen, limit)
-    if everything:
+    if limit is None:
         return audit.events(chosen, limit=None, before=before)
     found = list(audit.events(chosen, limit=limit + 1, before=before))
     if len(found) > limit:
@@ -63,7 +63,7 @@ def list_cmd(
     return found[-limit:]
 
 
-def _followed(chosen: Filter, limit: int) -> Iterator[Record]:
+def _followed(chosen: Filter, limit: int | None) -> Iterator[Record]:
     from opsapp.services import audit
 
     last = None
@@ -178,9 +178,9 @@ def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
 
 
 @cli.command("sessions")
-@page_options
+@page_options()
 @answers("id", "opened_at", "actor", "by", "mode", "state", "inputs", "ended", "reason")
-def sessions_cmd(limit: int, everything: bool) -> list[Record]:
+def sessions_cmd(limit: int | None) -> list[Record]:
     """List the sessions of flask shell and flask query.
 
     A session is open, closed, or lost: killed, or cut off from the database.
@@ -191,7 +191,7 @@ def sessions_cmd(limit: int, everything: bool) -> list[Record]:
     """
     from opsapp.console import sessions
 
-    return sessions.listing(None if everything else limit)
+    return sessions.listing(limit)
 
 
 @cli.command("session")

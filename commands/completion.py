@@ -15,7 +15,8 @@ from .output import write_lines
 def cli(ctx: click.Context, shell: str) -> None:
     """Print the completion script of a shell.
 
-    Completes commands and options, and users, roles and permissions from the database.
+    Completes commands and options, and users, roles, permissions and jobs from the
+    database.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ No function prints.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +18,16 @@ import click
 from opsapp.errors import FINDINGS
 
 from . import output
-from .frame import application, say
-from .options import PERMISSION
+from .frame import application, command_words
+from .options import PERMISSION, with_options
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor
     from opsapp.unit import Unit
 
 Body = Callable[..., Any]
+Record = dict[str, Any]
 
 ANSWERS = "opsapp.answers"
 WORKS = "opsapp.works"
@@ -79,16 +81,35 @@ def works(*columns: str) -> Callable[[Body], Body]:
     return decorate
 
 
-def page_options(command: Body) -> Body:
-    """Add ``--limit`` and ``--all``; the function takes ``limit`` and ``everything``."""
-    click.option("--all", "everything", is_flag=True, help="All of them, streamed.")(command)
-    return click.option(
-        "--limit",
-        type=click.IntRange(min=1, max=1_000_000),
-        default=50,
-        show_default=True,
-        help="So many at most.",
-    )(command)
+def page_options(limit: int = 50) -> Callable[[Body], Body]:
+    """Add ``--limit`` and ``--all``; the function takes ``limit``, None for all of them."""
+
+    def decorate(command: Body) -> Body:
+        @click.option(
+            "--limit",
+            type=click.IntRange(min=1, max=1_000_000),
+            default=limit,
+            show_default=True,
+            help="So many at most.",
+        )
+        @click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
+        @functools.wraps(command)
+        def paged(*, limit: int, everything: bool, **given: Any) -> None:
+            command(limit=None if everything else limit, **given)
+
+        return paged
+
+    return decorate
+
+
+def page(read: Callable[..., Iterable[Record]], limit: int | None, option: str) -> Iterable[Record]:
+    """What ``read(limit=)`` finds; if that is not all, ``option`` with the last id goes on."""
+    if limit is None:
+        return read(limit=None)
+    found = list(read(limit=limit + 1))
+    if len(found) > limit:
+        say_what_follows(f"{option} {found[limit - 1]['id']}")
+    return found[:limit]
 
 
 def say_what_follows(option: str) -> None:
@@ -108,7 +129,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
 
     def decorate(body: Body) -> Body:
         @_format_options
-        @_change_options(destructive)
+        @with_options(*((YES, CONFIRM) if destructive else ()), _DRY_RUN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
             *,
@@ -175,8 +196,8 @@ def name_connection() -> Actor:
     from opsapp.engine import application_name
 
     actor = at_terminal()
-    words = click.get_current_context().command_path.split()[1:]
-    application_name.set(f"opsapp {' '.join(words)} {actor.label()}")
+    words = command_words(click.get_current_context())
+    application_name.set(f"opsapp {words} {actor.label()}")
     return actor
 
 
@@ -198,18 +219,6 @@ _QUIET = click.Option(
     ["-q", "--quiet"], is_flag=True, help="Print only the key of what was changed."
 )
 _DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Show the change and write nothing.")
-
-
-def _change_options(destructive: bool) -> Callable[[Body], Body]:
-    options = [_QUIET, REASON, _DRY_RUN, *([CONFIRM, YES] if destructive else [])]
-
-    def decorate(command: Body) -> Body:
-        # What click.option() does, for options that several commands share.
-        params: list[click.Parameter] = command.__dict__.setdefault("__click_params__", [])
-        params.extend(options)
-        return command
-
-    return decorate
 
 
 # --- writing the answer ------------------------------------------------------

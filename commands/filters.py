@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import DURATION, ROLE, SINCE, UNTIL
+from .options import DURATION, ROLE, SINCE, UNTIL, with_options
 
 Body = Callable[..., Any]
 
@@ -66,7 +66,4 @@ def _filtered(body: Body, service: str, options: tuple[click.Option, ...]) -> Bo
         return body(chosen=chosen, **given)
 
     filtered.__doc__, filtered.__name__ = body.__doc__, body.__name__
-    params: list[click.Parameter] = filtered.__dict__.setdefault("__click_params__", [])
-    # click reads them from the last to the first.
-    params.extend(reversed(options))
-    return filtered
+    return with_options(*options)(filtered)

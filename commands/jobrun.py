@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,8 +15,9 @@ import click
 from opsapp.errors import Invalid, OutputFailed
 
 from .contract import name_connection
-from .frame import OpsCommand, application, say
+from .frame import OpsCommand, application
 from .options import DURATION, JOB, PROGRAM, SINCE
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.actors import Actor
@@ -146,13 +148,13 @@ def _run(order: Order) -> Outcome:
 
     if not order.options.quiet:
         return running.run(order, sinks=(_writer(1), _writer(2)), say=say)
-    spool, remarks = Spool(), list[str]()
-    outcome = running.run(order, sinks=(spool.sink(1), spool.sink(2)), say=remarks.append)
-    if outcome.exit_code:
-        _replay(spool)
-        for remark in remarks:
-            say(remark)
-    spool.close()
+    remarks: list[str] = []
+    with closing(Spool()) as spool:
+        outcome = running.run(order, sinks=(spool.sink(1), spool.sink(2)), say=remarks.append)
+        if outcome.exit_code:
+            _replay(spool)
+            for remark in remarks:
+                say(remark)
     return outcome
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .contract import answers, changes, page_options, say_what_follows
+from .contract import answers, changes, page, page_options
 from .frame import OpsGroup, approve
 from .jobrun import run_cmd
 from .jobschedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
-from .options import DURATION, JOB, SINCE
+from .options import DURATION, ID, JOB, SINCE, older_than_option
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -23,7 +24,6 @@ STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminate
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
 POLL_SECONDS = 1.0
-RUN_ID = click.IntRange(min=0, max=2**31 - 1)
 
 
 @click.group(cls=OpsGroup)
@@ -63,17 +63,16 @@ def list_cmd() -> list[Record]:
 @click.argument("name", type=JOB, required=False)
 @click.option("--status", type=click.Choice(STATUSES), help="Only those that ended so.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
-@click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
-@page_options
+@click.option("--before", type=ID, metavar="ID", help="Older than this run.")
+@page_options()
 @answers(*RUN_SHOWN)
 def history_cmd(
     name: str | None,
     status: str | None,
     since: datetime | None,
     before: int | None,
-    limit: int,
-    everything: bool,
-) -> Iterator[Record] | list[Record]:
+    limit: int | None,
+) -> Iterable[Record]:
     """List the newest runs, of a job or of all.
 
     One that was due and never began is not a run: `flask jobs missed` lists those.
@@ -85,16 +84,11 @@ def history_cmd(
     from opsapp.services import jobhistory
 
     chosen = jobhistory.Filter(name=name, status=status, since=since)
-    if everything:
-        return jobhistory.history(chosen, before=before, limit=None)
-    found = list(jobhistory.history(chosen, before=before, limit=limit + 1))
-    if len(found) > limit:
-        say_what_follows(f"--before {found[limit - 1]['id']}")
-    return found[:limit]
+    return page(partial(jobhistory.history, chosen, before=before), limit, "--before")
 
 
 @cli.command("show")
-@click.argument("id", type=RUN_ID)
+@click.argument("id", type=ID)
 @click.option(
     "--lines",
     type=click.IntRange(min=0, max=100_000),
@@ -152,9 +146,7 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
 
 
 @cli.command("prune")
-@click.option(
-    "--older-than", type=DURATION, default="365d", show_default=True, help="Keep younger runs."
-)
+@older_than_option("365d")
 @click.option(
     "--output-older-than",
     type=DURATION,

@@ -16,9 +16,10 @@ from opsapp.errors import FINDINGS
 
 from . import output
 from .contract import answers, findings
-from .frame import OpsCommand, say
+from .frame import OpsCommand
 from .jobrun import app_environ
 from .options import DURATION, JOB, SINCE
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.jobs.installing import Place
@@ -169,11 +170,7 @@ def _enabled() -> list[Job]:
     from opsapp import schedule
 
     # By name, as a folder lists the units.
-    return sorted((job for job in schedule.load().values() if job.is_scheduled), key=_name)
-
-
-def _name(job: Job) -> str:
-    return job.name
+    return [job for _name, job in sorted(schedule.load().items()) if job.is_scheduled]
 
 
 def _place() -> Place:

@@ -9,7 +9,7 @@ import click
 
 from .contract import answers, changes, page_options
 from .frame import OpsGroup, approve
-from .options import DURATION, SINCE, USER
+from .options import SINCE, USER, older_than_option
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -38,10 +38,10 @@ def cli() -> None:
 @click.argument("user", type=USER, required=False)
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those that ended so.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
-@page_options
+@page_options()
 @answers("at", "user", "outcome", "ip", "user_agent")
 def list_cmd(
-    user: str | None, outcome: str | None, since: datetime | None, limit: int, everything: bool
+    user: str | None, outcome: str | None, since: datetime | None, limit: int | None
 ) -> list[dict[str, Any]]:
     """List the newest tries to sign in.
 
@@ -53,17 +53,11 @@ def list_cmd(
     """
     from opsapp.services import logins
 
-    return logins.listing(user, outcome=outcome, since=since, limit=None if everything else limit)
+    return logins.listing(user, outcome=outcome, since=since, limit=limit)
 
 
 @cli.command("prune")
-@click.option(
-    "--older-than",
-    type=DURATION,
-    default="90d",
-    show_default=True,
-    help="Keep what is younger.",
-)
+@older_than_option("90d")
 @changes("logins", "sessions", key="logins", destructive=True)
 def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
     """Forget old tries to sign in, and sessions that are over.

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from .contract import answers, findings, page_options, works
-from .frame import OpsGroup, say
+from .frame import OpsGroup
+from .reporting import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
 
@@ -23,9 +24,9 @@ def cli() -> None:
 
 @cli.command("list")
 @click.option("--pending", is_flag=True, help="Only what waits.")
-@page_options
+@page_options()
 @answers(*SHOWN)
-def list_cmd(pending: bool, limit: int, everything: bool) -> list[dict[str, Any]]:
+def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
     """List the newest messages, without what they say.
 
     A message may hold a link that signs in, so its text is for its receiver.
@@ -36,7 +37,7 @@ def list_cmd(pending: bool, limit: int, everything: bool) -> list[dict[str, Any]
     """
     from opsapp.services import mail
 
-    return mail.listing(pending=pending, limit=None if everything else limit)
+    return mail.listing(pending=pending, limit=limit)
 
 
 @cli.command("send-pending")

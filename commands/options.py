@@ -16,6 +16,8 @@ from opsapp.errors import Invalid
 
 LONGEST = timedelta(days=36525)
 
+Body = Callable[..., Any]
+
 
 class Duration(click.ParamType[timedelta]):
     """``90d``, ``8h``, ``1h30m``; the units are s, m, h, d and w."""
@@ -98,6 +100,10 @@ class Program(click.ParamType[str]):
         return str(value)
 
 
+SEQ = click.IntRange(min=0, max=2**63 - 1)
+"""An audit event's number."""
+ID = click.IntRange(min=0, max=2**31 - 1)
+"""The id of an account, a session, a run or a trace."""
 USER = Name("user")
 ROLE = Name("role")
 PERMISSION = Name("permission")
@@ -107,6 +113,10 @@ DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)
 ENDING = When(end=True, ago=False)
+RECORDED_SINCE = click.Option(
+    ["--since"], type=SINCE, default="24h", show_default=True, help="24h, or a time."
+)
+RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="Up to this time; now if not given.")
 
 
 def users_argument(required: bool = True) -> Callable[[Any], Any]:
@@ -132,6 +142,40 @@ def _with_stdin(
     return named
 
 
+def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
+    """``--if-exists error|keep``, and what ``more`` there is to do with what is there already."""
+    return click.option(
+        "--if-exists",
+        type=click.Choice(["error", "keep", *more]),
+        default="error",
+        show_default=True,
+        help=help,
+    )
+
+
+def older_than_option(default: str) -> Callable[[Any], Any]:
+    """``--older-than``, of what is forgotten."""
+    return click.option(
+        "--older-than",
+        type=DURATION,
+        default=default,
+        show_default=True,
+        help="Keep what is younger.",
+    )
+
+
+def with_options(*options: click.Option) -> Callable[[Body], Body]:
+    """Add options that several commands share, as ``click.option()`` adds one of its own."""
+
+    def decorate(command: Body) -> Body:
+        params: list[click.Parameter] = command.__dict__.setdefault("__click_params__", [])
+        # click reads them from the last to the first.
+        params.extend(reversed(options))
+        return command
+
+    return decorate
+
+
 def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
     """The end that ``--for`` or ``--until`` gives a grant; None is for ever.
 
@@ -140,9 +184,3 @@ def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
     if for_ and until:
         raise Invalid("--for and --until both say when it ends; give one")
     return clock.now().replace(microsecond=0) + for_ if for_ else until
-
-
-SEQ = click.IntRange(min=0, max=2**63 - 1)
-"""An audit event's number."""
-ID = click.IntRange(min=0, max=2**31 - 1)
-"""An account's id."""

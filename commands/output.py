@@ -18,7 +18,7 @@ from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
 
 from . import tables
-from .frame import leave_stdout, state_of_work
+from .reporting import leave_stdout, state_of_work
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
 Record = Mapping[str, Any]
@@ -75,9 +75,14 @@ def picked(rows: Iterable[Record], fields: str | None) -> Iterator[Record]:
 
     :raises Invalid: a row has no such field; names those it has.
     """
-    names = [name.strip() for name in fields.split(",")] if fields else None
+    names = field_names(fields) if fields else None
     for row in rows:
         yield row if names is None else {name: _field(row, name) for name in names}
+
+
+def field_names(fields: str) -> list[str]:
+    """The names that ``--fields`` lists."""
+    return [name.strip() for name in fields.split(",")]
 
 
 def _field(row: Record, name: str) -> Any:

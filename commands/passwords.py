@@ -13,7 +13,9 @@ import click
 
 from opsapp.errors import Invalid, Refused
 
-from .frame import is_interactive, say
+from .approval import is_interactive
+from .output import field_names
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -67,7 +69,7 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *, password_stdin: bool, password_file: str | None, generate_password: bool, **given: Any
     ) -> Any:
         params = click.get_current_context().params
-        hidden = params["fields"] and "password" not in params["fields"].split(",")
+        hidden = params["fields"] and "password" not in field_names(params["fields"])
         if generate_password and (params["quiet"] or hidden):
             option = "--fields" if hidden else "-q"
             raise Invalid(f"{option} would hide the password that is generated and shown only once")

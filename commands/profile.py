@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import profile_now
-from .contract import answers, page_options, works
-from .frame import OpsGroup, say
-from .options import DURATION, SINCE, UNTIL
+from . import output, profile_now
+from .contract import answers, findings, page_options, works
+from .frame import OpsGroup
+from .options import (
+    DURATION,
+    ID,
+    RECORDED_SINCE,
+    RECORDED_UNTIL,
+    older_than_option,
+    with_options,
+)
+from .reporting import say
+
+if TYPE_CHECKING:
+    from opsapp.profiling.files import Folder
 
 Record = dict[str, Any]
 BY = ("endpoint", "query", "command")
@@ -31,8 +42,7 @@ def cli() -> None:
 
 @cli.command("report")
 @click.option("--by", type=click.Choice(BY), default="endpoint", show_default=True)
-@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
-@click.option("--until", type=UNTIL, help="Up to this time; now if not given.")
+@with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @click.option("--sort", type=click.Choice(SORTS), default="total", show_default=True)
 @click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
 @click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
@@ -65,8 +75,6 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
     """The rows as a person reads them; programs get all of it."""
     from opsapp.profiling import lines
 
-    from . import output
-
     if output.is_for_programs():
         return rows
     if rows:
@@ -77,9 +85,9 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 @cli.command("traces")
 @click.argument("name", required=False)
 @click.option("--kind", type=click.Choice(["slow", "error", "asked"]), help="Only those.")
-@page_options
+@page_options()
 @answers("id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error")
-def traces_cmd(name: str | None, kind: str | None, limit: int, everything: bool) -> list[Record]:
+def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
     """List the requests that were kept whole, the slowest first.
 
     NAME is an endpoint or a command, as the report shows it.
@@ -90,11 +98,11 @@ def traces_cmd(name: str | None, kind: str | None, limit: int, everything: bool)
     """
     from opsapp.services.profiles import traces
 
-    return traces.listing(name, kind=kind, limit=None if everything else limit)
+    return traces.listing(name, kind=kind, limit=limit)
 
 
 @cli.command("show")
-@click.argument("id", type=click.IntRange(min=1, max=2**31 - 1))
+@click.argument("id", type=ID)
 @answers()
 def show_cmd(id: int) -> Record:
     """Show a trace: the request and its SQL in time.
@@ -111,7 +119,7 @@ def show_cmd(id: int) -> Record:
 
 
 @cli.command("flame")
-@click.argument("id", type=click.IntRange(min=1, max=2**31 - 1))
+@click.argument("id", type=ID)
 @click.option("-o", "--output", "file", required=True, metavar="FILE", help="The page to write.")
 @answers()
 def flame_cmd(id: int, file: str) -> Record:
@@ -130,7 +138,7 @@ def flame_cmd(id: int, file: str) -> Record:
 
 
 @cli.command("repeats")
-@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
+@with_options(RECORDED_SINCE)
 @click.option(
     "--allow",
     multiple=True,
@@ -150,15 +158,9 @@ def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) 
     Example:
       flask profile repeats --since 7d --allow 'shop/feed.py in *=20' --check
     """
-    from flask import current_app
-
     from opsapp.services.profiles import repeats
 
-    from . import output
-    from .contract import findings
-
-    meant = [*allow, *current_app.config["OPSAPP_REPEATS_ALLOWED"].split(";")]
-    rows = repeats.listing(since=since, allow=meant, top=top)
+    rows = repeats.listing(since=since, allow=allow, top=top)
     findings(check and bool(rows))
     return rows if output.width_of_table() is None else [_brief(row) for row in rows]
 
@@ -205,8 +207,7 @@ def files_cmd() -> list[Record]:
     Example:
       flask profile files
     """
-    rows: list[Record] = _folder().listing()
-    return rows
+    return _folder().listing()
 
 
 @cli.command("top")
@@ -229,14 +230,11 @@ def top_cmd(file: str, count: int, sort: str) -> list[Record]:
     return files.read(_folder().find(file), count=count, sort=sort)
 
 
-def _folder() -> Any:
-    from pathlib import Path
+def _folder() -> Folder:
+    from opsapp.extensions import this_app
+    from opsapp.profiling import files
 
-    from flask import current_app
-
-    from opsapp.profiling.files import Folder
-
-    return Folder(Path(current_app.instance_path) / "profiles")
+    return files.folder_of(this_app())
 
 
 @cli.command("metrics")
@@ -281,11 +279,13 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 
 
 @cli.command("prune")
+@older_than_option("400d")
 @click.option(
-    "--older-than", type=DURATION, default="400d", show_default=True, help="Keep what is younger."
-)
-@click.option(
-    "--traces", type=click.IntRange(min=0), default=5, show_default=True, help="Of each endpoint."
+    "--traces",
+    type=click.IntRange(min=0, max=1_000_000),
+    default=5,
+    show_default=True,
+    help="Of each endpoint.",
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:

@@ -9,9 +9,10 @@ import click
 
 from opsapp.errors import Invalid
 
-from .contract import ANSWERS, answers, findings
-from .frame import OpsCommand, approve, say
-from .options import SINCE, UNTIL, USER
+from .contract import ANSWERS, YES, answers, findings
+from .frame import OpsCommand, approve
+from .options import RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
+from .reporting import say
 
 Record = dict[str, Any]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -26,7 +27,6 @@ _deep = click.option(
     "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
 )
 _sample = click.option("--sample", "mode", flag_value="sample", help="Profile a last one's stacks.")
-_yes = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 @click.command("request", cls=OpsCommand)
@@ -39,7 +39,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 @_sample
 @_name
 @_replace
-@_yes
+@with_options(YES)
 @answers(*FIGURES, web=True)
 def request_cmd(
     method: str,
@@ -86,7 +86,7 @@ def request_cmd(
 @_sample
 @_name
 @_replace
-@_yes
+@with_options(YES)
 @answers(*FIGURES, "peak_mib")
 def run_cmd(
     words: tuple[str, ...],
@@ -168,8 +168,7 @@ def _subject(words: tuple[str, ...]) -> str:
 
 @click.command("save", cls=OpsCommand)
 @click.argument("name")
-@click.option("--since", type=SINCE, default="24h", show_default=True, help="24h, or a time.")
-@click.option("--until", type=UNTIL, help="Up to this time; now if not given.")
+@with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @_replace
 @answers()
 def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) -> Record:
@@ -229,12 +228,7 @@ def diff_cmd(
 
     rules = [saves.Rule.parse(rule) for rule in fail_on]
     first = saves.get(base)
-    if new is not None:
-        second = saves.get(new)
-    elif first.mode == "recorded":
-        second = saves.recorded_now(first)
-    else:
-        second = saves.newest_like(first)
+    second = saves.counterpart(first) if new is None else saves.get(new)
     changes, broken = saves.compare(first, second, rules)
     findings(broken)
     shown = [row for row in changes if everything or row["verdict"] != "no change"]

@@ -13,9 +13,11 @@ import click
 from opsapp.errors import Invalid
 from opsapp.text import shortened
 
-from .contract import REASON, answers
-from .frame import OpsCommand, is_interactive, say
-from .options import DURATION, PROGRAM
+from .approval import is_interactive
+from .contract import REASON, answers, page_options
+from .frame import OpsCommand
+from .options import DURATION, PROGRAM, with_options
+from .reporting import say
 
 Record = dict[str, Any]
 
@@ -30,26 +32,19 @@ Record = dict[str, Any]
     multiple=True,
     help="The value of :NAME; a number, true, false and null are what they say. Repeat for more.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1, max=1_000_000),
-    default=100,
-    show_default=True,
-    help="So many rows at most.",
-)
-@click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
+@page_options(100)
 @click.option(
     "--timeout", type=DURATION, default="30s", show_default=True, help="How long it may take."
 )
 @click.option("--tables", is_flag=True, help="List the tables instead.")
 @click.option("--schema", metavar="TABLE", help="List the columns of a table instead.")
 @answers()
+@with_options(REASON)
 def cli(
     statement: str | None,
     file: IO[str] | None,
     params: tuple[str, ...],
-    limit: int,
-    everything: bool,
+    limit: int | None,
     timeout: timedelta,
     tables: bool,
     schema: str | None,
@@ -76,13 +71,10 @@ def cli(
     return query.rows(
         sql,
         values,
-        limit=None if everything else limit,
+        limit=limit,
         seconds=timeout.total_seconds(),
         say_more=lambda: say(f"There are more than {limit}: --limit N or --all shows them."),
     )
-
-
-cli.params.append(REASON)
 
 
 def _statement(given: str | None, file: IO[str] | None) -> str:

@@ -11,7 +11,16 @@ from opsapp.errors import Invalid
 
 from .contract import answers, changes
 from .frame import OpsGroup, approve
-from .options import DURATION, ENDING, PERMISSION, ROLE, USER, ending, users_argument
+from .options import (
+    DURATION,
+    ENDING,
+    PERMISSION,
+    ROLE,
+    USER,
+    ending,
+    if_exists_option,
+    users_argument,
+)
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -19,6 +28,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
 GRANT_SHOWN = ("user", "role", "state", "valid_until", "granted_by", "reason")
+HISTORY_SHOWN = (
+    *("user", "role", "state", "granted_at", "granted_by", "reason"),
+    *("valid_until", "ended_at", "ended_by", "end_reason"),
+)
 
 
 @click.group(cls=OpsGroup)
@@ -71,13 +84,7 @@ def show_cmd(role: str) -> Record:
 @click.option(
     "--allow", type=PERMISSION, multiple=True, help="A permission it holds; repeat for more."
 )
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep"]),
-    default="error",
-    show_default=True,
-    help="What to do if there is one of this name.",
-)
+@if_exists_option("What to do if there is one of this name.")
 @changes(*ROLE_SHOWN, key="name")
 def create_cmd(
     name: str, description: str, allow: tuple[str, ...], if_exists: str, unit: Unit
@@ -282,7 +289,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Grants of this role only.")
-@answers("user", "role", "state", "granted_at", "granted_by", "valid_until", "ended_at", "ended_by")
+@answers(*HISTORY_SHOWN)
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List grants past and present.
 

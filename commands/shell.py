@@ -14,9 +14,11 @@ import click
 from opsapp.errors import DONE, Invalid, NotFound, NotReady, Refused
 from opsapp.text import shortened
 
+from .approval import approve, is_interactive
 from .contract import CONFIRM, REASON
-from .frame import OpsCommand, Stopped, application, approve, is_interactive, say
-from .options import PROGRAM
+from .frame import OpsCommand, application
+from .options import PROGRAM, with_options
+from .reporting import Stopped, say
 
 if TYPE_CHECKING:
     from opsapp.console.life import Console
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
 @click.option("--no-history", is_flag=True, help="Keep no history of this session.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
+@with_options(REASON, CONFIRM)
 def cli(
     mode: str | None,
     code: str | None,
@@ -61,8 +64,6 @@ def cli(
     with _own_path(), application():
         _run(chosen, program, reason, history=not no_history)
 
-
-cli.params += [REASON, CONFIRM]
 
 Program = tuple[str, str, tuple[str, ...]]
 """Code, what it is called, and its arguments."""
@@ -177,11 +178,12 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
 
     _last_in_path(current_app.import_name)
     idle = idle_seconds()
+    actor, names = at_terminal(), _names()
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
     with ExitStack() as afterwards:
         try:
             with alive(
-                this_app(), at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=_more
+                this_app(), actor, mode, reason=reason, by=by, idle_seconds=idle, more=names
             ) as console:
                 if mode.value == "sandbox":
                     afterwards.callback(_say_what_would, console)
@@ -194,7 +196,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
         click.get_current_context().exit(code)
 
 
-def _more(_console: Console) -> dict[str, Any]:
+def _names() -> dict[str, Any]:
     from .console.display import sql
 
     return {"sql": (sql, 'sql("select …", name=value): the rows, printed as a table')}

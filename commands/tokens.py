@@ -9,7 +9,7 @@ import click
 
 from .contract import answers, changes
 from .frame import OpsGroup, approve
-from .options import DURATION, ENDING, PERMISSION, USER, ending
+from .options import DURATION, ENDING, PERMISSION, USER, ending, if_exists_option
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -36,13 +36,7 @@ def cli() -> None:
 )
 @click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
 @click.option("--until", type=ENDING, help="When it ends by itself.")
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep"]),
-    default="error",
-    show_default=True,
-    help="What to do if USER has a token of this name.",
-)
+@if_exists_option("What to do if USER has a token of this name.")
 @changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
 def create_cmd(
     user: str,

@@ -10,17 +10,12 @@ import click
 from opsapp.errors import Invalid
 
 from . import logins, sessions, tokens
-from .contract import answers, changes, findings, page_options, say_what_follows
+from .contract import answers, changes, findings, page, page_options
 from .filters import account_filter
-from .frame import OpsGroup, approve, say
-from .options import (
-    ID,
-    PERMISSION,
-    ROLE,
-    USER,
-    users_argument,
-)
+from .frame import OpsGroup, approve
+from .options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
 from .passwords import Source, password_options
+from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.services.listing import Filter
@@ -47,13 +42,7 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 @click.argument("email")
 @click.option("--username", help="A second name to sign in with.")
 @click.option("--role", type=ROLE, help="Grant this role as well.")
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep"]),
-    default="error",
-    show_default=True,
-    help="What to do if the address is taken.",
-)
+@if_exists_option("What to do if the address is taken.")
 @click.option("--no-password", is_flag=True, help="Nobody can sign in until one is set.")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
@@ -88,13 +77,7 @@ def create_cmd(
 @cli.command("create-admin")
 @click.argument("email")
 @click.option("--username", help="A second name to sign in with.")
-@click.option(
-    "--if-exists",
-    type=click.Choice(["error", "keep", "update"]),
-    default="error",
-    show_default=True,
-    help="If the address is taken; update makes it an active admin.",
-)
+@if_exists_option("If the address is taken; update makes it an active admin.", "update")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_admin_cmd(
@@ -141,7 +124,7 @@ def create_admin_cmd(
 @click.option("--descending", is_flag=True, help="The other way round.")
 @click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
 @click.option("--count", is_flag=True, help="Only say how many there are.")
-@page_options
+@page_options()
 @answers(*SHOWN)
 @account_filter
 def list_cmd(
@@ -149,8 +132,7 @@ def list_cmd(
     sort: str,
     descending: bool,
     after: int | None,
-    limit: int,
-    everything: bool,
+    limit: int | None,
     count: bool,
 ) -> Any:
     """List accounts.
@@ -166,13 +148,8 @@ def list_cmd(
 
     if count:
         return listing.count(chosen)
-    page = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
-    if everything:
-        return page(limit=None)
-    found = list(page(limit=limit + 1))
-    if len(found) > limit:
-        say_what_follows(f"--after {found[limit - 1]['id']}")
-    return found[:limit]
+    read = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
+    return page(read, limit, "--after")
 
 
 @cli.command("show")

@@ -77,9 +77,9 @@ class Lazy(click.Command):
     ) -> click.Context:
         # The context belongs to the real command, which click then invokes.
         _skip_collecting()
-        frame = _ours("commands.frame")
-        frame.remember_words(args)
-        with frame.reported():
+        reporting = _ours("commands.reporting")
+        reporting.remember_words(args)
+        with reporting.reported():
             return self.target.make_context(info_name, args, parent=parent, **extra)
 
 

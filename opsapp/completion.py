@@ -38,11 +38,13 @@ def names(kind: str, start: str) -> list[str]:
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}
     try:
         found = _read(config.database_url(), _QUERIES[kind], values)
+        if kind == "permission":
+            found = [str(name) for stored in found for name in json.loads(stored)]
     except Exception:  # noqa: BLE001  (a press of TAB has nobody to tell)
         found = []
     if kind == "permission":
-        held = {name for stored in found for name in json.loads(stored)}
-        found = sorted(name for name in held | set(permissions.DECLARED) if name.startswith(start))
+        known = {*permissions.DECLARED, *found}
+        found = sorted(name for name in known if name.startswith(start))
     return [name for name in found if name.isprintable()][:LIMIT]
 
 

@@ -285,7 +285,7 @@ _LATE = frozenset({"57014", "25P03"})  # statement timeout, idle in transaction
 
 def _explained_postgresql(error: Any) -> OpsError | None:
     state = error.sqlstate or ""
-    says = text.safe(str(error).strip().split("\n")[0])
+    says = text.first_line(error)
     if state in _BUSY:
         return Busy(f"somebody else holds a lock: {says}", hint="try again when it has finished")
     if state in _LATE:

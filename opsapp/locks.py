@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -96,10 +96,15 @@ def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 raise _busy(name, holders(connection).get(key, "another process"))
             time.sleep(POLL_SECONDS)
+        unlock = sa.select(sa.func.pg_advisory_unlock(key))
         try:
             yield
-        finally:
-            connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+        except BaseException:
+            # A server that is gone has let go; what went wrong before is what counts.
+            with suppress(sa.exc.DBAPIError):
+                connection.execute(unlock)
+            raise
+        connection.execute(unlock)
 
 
 def queue_up(connection: sa.Connection, name: str) -> None:

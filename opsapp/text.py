@@ -35,6 +35,12 @@ def safe(value: object) -> str:
     return "".join(_escaped(c) if _is_hostile(c) else c for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line that no terminal obeys; its kind if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return safe(lines[0]) if lines else type(error).__name__
+
+
 def checked(value: str, field: str, *, longest: int) -> str:
     """``value`` in Unicode form NFKC, if it is harmless.
 

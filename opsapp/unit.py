@@ -231,6 +231,6 @@ def _unwritable(error: exc.DBAPIError) -> OpsError:
         return known
     return NotReady(
         "the audit cannot be written, so nothing was changed:"
-        f" {text.safe(str(error.orig).splitlines()[0])}",
+        f" {text.first_line(error.orig or error)}",
         hint="flask doctor",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,6 +12,9 @@ import pytest
 
 from commands.contract import ANSWERS, CHANGES, WORKS
 from jobwork import past
+from opsapp.profiling import files, recorder
+from opsapp.services import jobs, listing, logins
+from opsapp.services.profiles import reports, traces
 from support import PASSWORD, Cli, Database
 from templates import BOB, Commands
 
@@ -222,6 +225,28 @@ def test_help_has_a_line_and_an_example(path: str) -> None:
     assert first.endswith(".")
     assert len(first) < 60
     assert f"flask {path}" in text
+
+
+# Help does without the services and what they import, so the words stand in both.
+KNOWN: dict[tuple[str, str], Collection[str]] = {
+    ("jobs history", "status"): jobs.STATUSES,
+    ("profile report", "by"): reports.KINDS,
+    ("profile report", "sort"): reports.SORTS,
+    ("profile request", "method"): recorder.METHODS,
+    ("profile top", "sort"): files.SORTS,
+    ("profile traces", "kind"): traces.KINDS,
+    ("users list", "sort"): listing.SORTS,
+    ("users list", "status"): listing.STATUSES,
+    ("users logins list", "outcome"): logins.OUTCOMES,
+}
+
+
+@pytest.mark.parametrize(("path", "name"), KNOWN)
+def test_option_knows_every_word_of_its_service(path: str, name: str) -> None:
+    command = dict(commands())[path]
+    [offered] = [param.type for param in command.params if param.name == name]
+    assert isinstance(offered, click.Choice)
+    assert sorted(offered.choices) == sorted(KNOWN[path, name])
 
 
 def test_every_command_is_ours_or_says_nothing_of_itself() -> None:

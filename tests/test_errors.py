@@ -56,6 +56,12 @@ def test_usage_is_2(cli: Cli) -> None:
     expect_json(found, "invalid", 2, "Missing argument 'USER'.", None)
 
 
+def test_format_of_another_program_is_none_of_ours(cli: Cli) -> None:
+    done = cli("jobs", "run", "no name", "--", "report", "--format", "json")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+
+
 def test_invalid_input_is_2(cli: Cli) -> None:
     message = (
         "NAME has the character U+001B at position 3, which a terminal would obey and not show"
@@ -66,7 +72,8 @@ def test_invalid_input_is_2(cli: Cli) -> None:
 
 
 def test_conflict_is_3(cli: Cli, ada: str) -> None:
-    message, hint = "user ada@example.com exists already, with id 1", "flask users show 1"
+    message = "user ada@example.com exists already, with id 1"
+    hint = "flask users show 1, or --if-exists keep"
     args = ("users", "create", "ADA@example.com", "--no-password")
     expect(cli(*args), 3, stderr=f"Error: {message}\n  → {hint}\n")
     expect_json(cli(*args, "--format", "json"), "conflict", 3, message, hint)

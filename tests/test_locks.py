@@ -55,3 +55,20 @@ def test_holder_whom_one_may_not_see_is_told_as_far_as_known(app: Flask, kind: s
         connection.exec_driver_sql("SET ROLE plain")
         [holder] = locks.holders(connection).values()
         assert re.fullmatch(r"opsapp .* \(server process \d+, from this host\)", holder)
+
+
+def fail_when_the_server_has_ended() -> None:
+    end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+    with locks.exclusive(db.engine, "migrate", wait=0):
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql(end)
+        raise ValueError("what went wrong first")
+
+
+def test_error_of_what_ran_alone_is_told_though_the_server_ended(app: Flask, kind: str) -> None:
+    if kind == "sqlite":
+        pytest.skip("SQLite has no server")
+    with pytest.raises(ValueError, match="what went wrong first"):
+        fail_when_the_server_has_ended()
+    with locks.exclusive(db.engine, "migrate", wait=5):
+        pass  # It is free again: the connection that had it is gone.

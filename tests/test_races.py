@@ -209,7 +209,8 @@ def test_create_the_same_user_in_many_processes_conflicts_for_all_but_one(
 ) -> None:
     done = flask_at_once(database, "users", "create", "same@x.com", "--no-password")
     assert sorted(one.exit_code for one in done) == [0] + [3] * (PROCESSES - 1)
-    exists = "Error: user same@x.com exists already, with id 1\n  → flask users show 1\n"
+    hint = "flask users show 1, or --if-exists keep"
+    exists = f"Error: user same@x.com exists already, with id 1\n  → {hint}\n"
     assert Counter(one.stderr for one in done) == {
         "Done, audit event 3.\n": 1,
         exists: PROCESSES - 1,

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
+from flask.cli import cli as flask_cli
 
 import opsapp
-from commands import frame
+from commands import approval
 from opsapp import signals
 from opsapp.actors import Actor
 from opsapp.services import grants, roles, selfservice, signin, users
@@ -269,11 +271,22 @@ def test_command_that_ended_is_announced(
 
 
 @SQLITE
+def test_command_is_announced_by_its_own_words_however_flask_was_started(
+    cli: Cli, heard: list[Heard]
+) -> None:
+    assert (
+        CliRunner().invoke(flask_cli, ["roles", "list"], prog_name="python -m flask").exit_code == 0
+    )
+    close_connections()
+    assert heard.pop().payload["command"] == "roles list"
+
+
+@SQLITE
 def test_command_whose_question_nobody_answers_is_announced_as_it_ends(
     cli: Cli, heard: list[Heard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("users", "create", GRACE, "--no-password", check=True)
-    monkeypatch.setattr(frame, "is_interactive", lambda: True)
+    monkeypatch.setattr(approval, "is_interactive", lambda: True)
     for stdin, stderr in (
         ("n\n", "Error: declined; nothing was changed\n"),
         ("", "Error: the question was not answered; nothing was changed\n"),

@@ -22,12 +22,13 @@ from traitlets import Any as AnyTrait
 from traitlets import Unicode
 from traitlets.config import Config
 
-from opsapp import config
+from opsapp import config, text
 from opsapp.config import DEVELOPMENT
 from opsapp.console.life import Console
 from opsapp.errors import NotReady, OpsError
+from opsapp.extensions import Model
 
-from ..frame import Stopped, say
+from ..reporting import Stopped, say
 from . import display, prompts
 from .banner import banner, painted
 from .magics import ConsoleMagics
@@ -233,7 +234,7 @@ def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: 
     if isinstance(error, OpsError):
         says, hint = error.message, error.hint
     else:
-        says, hint = str(error.orig).strip().split("\n")[0], _tried(error)
+        says, hint = text.first_line(error.orig or error), _tried(error)
     say(f"{type(error).__name__}: {says}")
     if hint:
         say(f"  → {hint}")
@@ -247,8 +248,6 @@ def _tried(error: DBAPIError) -> str | None:
 
 def _reload(shell: OpsShell) -> None:
     """Take in what the developer edits, but for models: a table cannot be mapped twice."""
-    from opsapp.extensions import Model
-
     shell.run_line_magic("load_ext", "autoreload")
     shell.run_line_magic("autoreload", "2")
     reloader = shell.magics_manager.registry["AutoreloadMagics"]._reloader  # noqa: SLF001

@@ -17,7 +17,7 @@ from opsapp.errors import NotFound
 from opsapp.extensions import db
 from opsapp.ledger import in_batches
 
-from ..frame import say
+from ..reporting import say
 from ..tables import drawn
 from . import display
 from .banner import catalogue, painted
@@ -114,7 +114,7 @@ class ConsoleMagics(Magics):
 
     @line_magic
     def dryrun(self, line: str) -> None:
-        """Show what services would change and change nothing: %dryrun users.deactivate("bob")."""
+        """Show what services would change and change nothing: %dryrun users.delete("bob")."""
         session = self._console.session
         count = len(session.units)
         session.dry_run = True

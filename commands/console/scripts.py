@@ -12,7 +12,7 @@ from opsapp.console.life import Console
 from opsapp.text import safe
 
 from ..errorlog import redacted
-from ..frame import say
+from ..reporting import say
 
 FAILED = 1
 

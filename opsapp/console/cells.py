@@ -17,7 +17,7 @@ def settle(writes: Writes) -> str | None:
     """
     session = db.session()
     lost = writes.uncommitted()
-    waiting = len(session.new) + len(session.dirty) + len(session.deleted)
+    waiting = _changed(session)
     if lost or not waiting:
         session.rollback()
         for connection in writes.open():  # Those that the person opened.
@@ -56,7 +56,12 @@ def _let_go(connection: sa.Connection) -> None:
 
 def forget(session: so.Session) -> int:
     """Undo everything that is not committed; how many objects were changed."""
-    count = len(session.new) + len(session.dirty) + len(session.deleted)
+    count = _changed(session)
     session.rollback()
     session.autoflush = True
     return count
+
+
+def _changed(session: so.Session) -> int:
+    """How many objects were changed and not flushed."""
+    return len(session.new) + len(session.dirty) + len(session.deleted)

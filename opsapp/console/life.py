@@ -78,12 +78,12 @@ def alive(
     reason: str | None,
     by: str,
     idle_seconds: float,
-    more: Callable[[Console], dict[str, Any]] = lambda console: {},
+    more: dict[str, Any],
 ) -> Iterator[Console]:
     """A session from its first event to its last.
 
     :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
-    :param more: names that the door adds, with a line for each.
+    :param more: names that the door adds: of each the value and its line.
     :raises NotReady: the audit, the transcript or the database are not to be had.
     """
     sandbox.remove_abandoned()
@@ -94,10 +94,8 @@ def alive(
         with _inside(app, session, is_boundary, wall, idle_seconds, more) as console:
             yield console
         ended = console.ended
-    except BaseException as error:
-        ended = str(getattr(error, "name", None) or ended)
-        if isinstance(error, SystemExit) and type(error) is SystemExit:
-            ended = "exit"
+    except SystemExit as error:
+        ended = str(getattr(error, "name", "exit"))  # A signal's says which one it was.
         raise
     finally:
         sessions.close_session(session, ended=ended)
@@ -110,7 +108,7 @@ def _inside(
     is_boundary: bool,
     wall: str,
     idle_seconds: float,
-    more: Callable[[Console], dict[str, Any]],
+    more: dict[str, Any],
 ) -> Iterator[Console]:
     """The walls of the session's mode, and the witness, as long as it lives."""
     db.session.remove()
@@ -123,7 +121,7 @@ def _inside(
         )
         queries = Queries(engines, db.session)
         console = Console(session, wall, is_boundary, Writes(engines), queries, watch)
-        console.names = catalogue(app, session, console.writes, more(console))
+        console.names = catalogue(app, session, console.writes, more)
         witness.begin(watch)
         try:
             yield console

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,8 @@ from .sessions import Session
 from .writes import Writes, told
 
 SERVICES = {
-    "users": "accounts: create, update, deactivate, delete",
+    "users": "accounts: create, update, delete",
+    "signin": "who may sign in: activate, deactivate, set_password, unlock",
     "roles": "roles: create, allow, deny, delete",
     "grants": "who holds which role: grant, revoke, history",
     "access": "who may do what, and why",
@@ -184,12 +186,20 @@ def _add_given(
 
 def _has_verbs(value: Any) -> bool:
     """Whether it is a module of services, as ours are: its functions take a ``unit``."""
-    return inspect.ismodule(value) and any(
-        inspect.isfunction(verb)
-        and verb.__module__ == value.__name__
-        and "unit" in inspect.signature(verb).parameters
-        for verb in vars(value).values()
-    )
+    return inspect.ismodule(value) and any(map(_takes_unit, _functions(value).values()))
+
+
+def _functions(module: ModuleType) -> dict[str, Any]:
+    """The functions that a module has of its own."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    }
+
+
+def _takes_unit(value: Any) -> bool:
+    return inspect.isfunction(value) and "unit" in inspect.signature(value).parameters
 
 
 class Verbs:
@@ -211,9 +221,7 @@ class Verbs:
         if name.startswith("_"):
             raise AttributeError(name)
         value = getattr(self._module, name)
-        if inspect.isfunction(value) and "unit" in inspect.signature(value).parameters:
-            return self._with_unit(value)
-        return value
+        return self._with_unit(value) if _takes_unit(value) else value
 
     def _with_unit(self, verb: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(verb)
@@ -228,14 +236,7 @@ class Verbs:
         return call
 
     def __dir__(self) -> list[str]:
-        module = self._module
-        return sorted(
-            name
-            for name, value in vars(module).items()
-            if inspect.isfunction(value)
-            and value.__module__ == module.__name__
-            and not name.startswith("_")
-        )
+        return sorted(name for name in _functions(self._module) if not name.startswith("_"))
 
     def __repr__(self) -> str:
         return f"{self._name}: {', '.join(dir(self))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,27 +33,27 @@ class Report:
 
     sent: list[Sent] = field(default_factory=list)
     count: int = 0
-
-    @property
-    def milliseconds(self) -> float:
-        """How long the database took, the way there and back included."""
-        return sum(one.milliseconds for one in self.sent)
+    milliseconds: float = 0.0
+    """How long the database took, the way there and back included."""
 
     def hints(self) -> list[str]:
         """A line for every statement that the input sent again and again."""
-        repeated = Counter((one.statement, one.relationship) for one in self.sent)
-        found = []
-        for (statement, relationship), count in repeated.most_common():
-            if count >= REPEATED:
-                spent = sum(one.milliseconds for one in self.sent if one.statement == statement)
-                advice = (
-                    f"load it with the others: .options(selectinload({relationship}))"
-                    if relationship
-                    else "ask once, with a join or an IN"
-                )
-                short = " ".join(statement.split())[:60]
-                found.append(f"{count} times, {spent:.1f} ms: {short}… {advice}")
-        return found
+        times: dict[tuple[str, str | None], list[float]] = {}
+        for one in self.sent:
+            times.setdefault((one.statement, one.relationship), []).append(one.milliseconds)
+        repeated = [item for item in times.items() if len(item[1]) >= REPEATED]
+        repeated.sort(key=lambda item: -len(item[1]))
+        return [_hint(*key, found) for key, found in repeated]
+
+
+def _hint(statement: str, relationship: str | None, times: list[float]) -> str:
+    advice = (
+        f"load it with the others: .options(selectinload({relationship}))"
+        if relationship
+        else "ask once, with a join or an IN"
+    )
+    short = " ".join(statement.split())[:60]
+    return f"{len(times)} times, {sum(times):.1f} ms: {short}… {advice}"
 
 
 class Queries:
@@ -100,6 +99,7 @@ class Queries:
             return  # SQLite's listener sends it, and nobody asked.
         milliseconds = (time.perf_counter() - started) * 1000
         self.current.count += 1
+        self.current.milliseconds += milliseconds
         if self.current.count <= AT_MOST:
             self.current.sent.append(Sent(statement, milliseconds, self._loading))
         if self.echo is not None:

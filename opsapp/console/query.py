@@ -253,7 +253,7 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
 
 
 def _of_server(error: Any) -> OpsError:
-    state, says = error.sqlstate or "", text.safe(str(error).strip().split("\n")[0])
+    state, says = error.sqlstate or "", text.first_line(error)
     near = _NEAR.search(says)
     if near and WRITES.fullmatch(near[1].lower()):
         return _refused(says)  # DECLARE CURSOR knows no such statement.

@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from .. import config
+from .. import config, text
 from ..engine import (
     application_name,
     checked_url,
@@ -124,7 +124,7 @@ def refuse_other_database(engine: sa.Engine) -> None:
     try:
         found = connection.execute(chain).fetchone()
     except Exception as error:
-        says = str(error).strip().split("\n")[0]
+        says = text.first_line(error)
         raise NotReady(f"the role of {SETTING} cannot read the database: {says}") from error
     finally:
         connection.close()

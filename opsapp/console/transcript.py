@@ -200,15 +200,27 @@ def _parsed(data: bytes) -> Record:
 
 @contextmanager
 def _held(path: Path) -> Iterator[bool]:
-    """Whether nobody else holds the file, which nobody else does inside."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Whether nobody else holds the file, which nobody else does inside.
+
+    What may not be opened is another user's, who looks after it themselves.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
         yield False
+        return
+    try:
+        yield _is_free(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def abandoned() -> Iterator[Path]:
@@ -220,9 +232,8 @@ def abandoned() -> Iterator[Path]:
         if not _ID.fullmatch(path.stem):
             continue
         with _held(path) as is_free:
-            found = path.stat()
             # An empty one may be about to begin.
-            if is_free and found.st_size and found.st_mode & stat.S_IWUSR:
+            if is_free and (found := path.stat()).st_size and found.st_mode & stat.S_IWUSR:
                 yield path
                 path.chmod(0o400)
 

@@ -26,6 +26,7 @@ from ..extensions import db, this_app
 from ..models import JobRun
 from ..services import jobs
 from ..services.jobs import End
+from ..text import first_line
 from . import process
 from .orders import Order, secrets_in
 from .output import Sink, Tail
@@ -288,7 +289,9 @@ class _Run:
                 jobs.finish(self._id, end, rest)
             except (SQLAlchemyError, OpsError) as error:
                 if time.monotonic() >= deadline or self._is_told_to_stop():
-                    self._say(f"How {self._order.name} ended could not be written: {_says(error)}")
+                    self._say(
+                        f"How {self._order.name} ended could not be written: {first_line(error)}"
+                    )
                     return False
                 time.sleep(0.5)
             else:
@@ -327,10 +330,6 @@ def _exit_code(status: str, ended: Ended) -> int:
     if isinstance(ended.stopped_by, Replaced):
         return Busy.exit_code
     return OpsError.exit_code if status == "failed" and not ended.exit_code else ended.exit_code
-
-
-def _says(error: Exception) -> str:
-    return getattr(error, "message", None) or str(error).splitlines()[0]
 
 
 class _Recorder(threading.Thread):

@@ -29,8 +29,8 @@ SAMPLE_SECONDS = 0.001
 MOST_STACKS = 500
 
 MIXES_THREADS = sys.version_info >= (3, 12)
-MODES = {"1": "calls", "sample": "samples"}
-"""What ``X-Profile`` may say."""
+MODES = ("1", "sample")
+"""What ``X-Profile`` may say: every call, or the stack now and then."""
 
 Detail = dict[str, object]
 Call = Callable[[], Any]
@@ -43,18 +43,26 @@ def run(recording: Recording, mode: str, folder: files.Folder, call: Call) -> An
     Without a profile if another request of this process has the turn, or something goes
     wrong with it: who asked gets the same answer as everybody.
     """
+    profiler = _profiler(mode, folder)
     if not _turn.acquire(blocking=False):
         return call()
-    profiler = Sampling() if mode == "sample" else Tracing(folder)
     try:
         return profiler.run(call)
     finally:
-        try:
-            recording.is_asked = profiler.found()
-        except Exception as error:  # noqa: BLE001  (a full disk must not change the answer)
-            log.warning("a profile was not kept: %s", error)
-        finally:
-            _turn.release()
+        _keep(profiler, recording)
+        _turn.release()
+
+
+def _profiler(mode: str, folder: files.Folder) -> Tracing | Sampling:
+    return Sampling() if mode == "sample" else Tracing(folder)
+
+
+def _keep(profiler: Tracing | Sampling, recording: Recording) -> None:
+    """Put what was found into the recording."""
+    try:
+        recording.is_asked = profiler.found()
+    except Exception as error:  # noqa: BLE001  (a full disk must not change the answer)
+        log.warning("a profile was not kept: %s", error)
 
 
 def _begins(start: Callable[[], object]) -> bool:
@@ -74,13 +82,13 @@ class Stretch:
     """
 
     def __init__(self, mode: str, folder: files.Folder) -> None:
-        self._profiler = Sampling() if mode == "sample" else Tracing(folder)
+        self._profiler = _profiler(mode, folder)
         self._profiler.start()
 
     def end(self, recording: Recording) -> None:
         """Put what was found into the recording."""
         self._profiler.stop()
-        recording.is_asked = self._profiler.found()
+        _keep(self._profiler, recording)
 
 
 class Tracing:

@@ -17,11 +17,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import clock, text
 from ..errors import Invalid, NotFound, OpsError, Refused, TimedOut
 from .callers import shown
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 MOST_FILES = 200
 MOST_BYTES = 100 * 1024 * 1024
@@ -30,7 +33,8 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a file that is read."""
 READ_SECONDS = 20
 READ_MEMORY = 1024 * 1024 * 1024
-SORTS = ("self", "total", "calls")
+SORTS = {"self": 2, "total": 3, "calls": 1}
+"""What to sort by, and its place in what ``pstats`` knows of a function."""
 
 Record = dict[str, Any]
 
@@ -95,10 +99,14 @@ class Folder:
         return self.path / name if os.sep not in name else Path(name)
 
 
+def folder_of(app: Flask) -> Folder:
+    """The folder of an application, in its instance folder."""
+    return Folder(Path(app.instance_path) / "profiles")
+
+
 def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:
     """The functions of a profile that took the most, as rows; times are in milliseconds."""
-    index = {"self": 2, "total": 3, "calls": 1}[sort]
-    ranked = sorted(stats.items(), key=lambda item: -item[1][index])[:count]
+    ranked = sorted(stats.items(), key=lambda item: -item[1][SORTS[sort]])[:count]
     return [
         {
             "calls": calls,

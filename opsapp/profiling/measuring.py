@@ -15,7 +15,7 @@ from time import perf_counter, thread_time, time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OpsError
-from .recording import Recording
+from .recording import Recording, has_failed
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -38,6 +38,8 @@ Record = dict[str, Any]
 class Measured:
     """What every repetition took, in the order they were made. Times are in seconds."""
 
+    kind: str
+    """``endpoint`` or ``command``."""
     samples: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     queries: list[int] = field(default_factory=list)
@@ -46,12 +48,11 @@ class Measured:
     """HTTP statuses or exit codes."""
     peak: int = 0
     """Bytes of memory at the most, of a process."""
-    last: Recording | None = None
 
     @property
     def errors(self) -> int:
         """How many went wrong."""
-        return sum(outcome >= 500 or 0 < outcome < 100 for outcome in self.outcomes)
+        return sum(has_failed(self.kind, outcome) for outcome in self.outcomes)
 
     def detail(self, subject: str) -> Record:
         """What is saved of it."""
@@ -109,7 +110,7 @@ def request(
     client = app.test_client()
     if user is not None:
         _act_as(app, user)
-    measured = Measured()
+    measured = Measured("endpoint")
 
     def send(**headers: str) -> tuple[Recording, float, int]:
         before = thread_time()
@@ -131,7 +132,6 @@ def request(
         measured.queries.append(ended.queries or len(ended.sent))
         measured.query_seconds.append(sum(seconds for _key, _at, seconds in ended.sent))
         measured.outcomes.append(status)
-        measured.last = ended
     _forget(recorder)
     if mode is not None and writer is not None:
         recorder.is_open = True
@@ -177,14 +177,12 @@ def _act_as(app: Flask, user: User) -> None:
 
 
 def command(words: Sequence[str], *, repeat: int, warm_up: int, mode: str | None) -> Measured:
-    """Run ``flask WORDS`` as a process, again and again. Its output is not shown.
-
-    :raises OpsError: it cannot be started.
-    """
-    measured = Measured()
-    for number in range(warm_up + repeat):
-        last = number == warm_up + repeat - 1
-        _run_once(words, measured if number >= warm_up else Measured(), mode if last else None)
+    """Run ``flask WORDS`` as a process, again and again. Its output is not shown."""
+    measured = Measured("command")
+    for _ in range(warm_up):
+        _run_once(words, Measured("command"), None)
+    for number in range(1, repeat + 1):
+        _run_once(words, measured, mode if number == repeat else None)
     return measured
 
 

@@ -37,9 +37,9 @@ class Metric:
 
     def __getattr__(self, name: str) -> Any:
         """What prometheus-client's metric has: ``labels``, ``inc``, ``set``, ``observe``, …"""
-        return getattr(self._made(), name)
+        return getattr(self._metric(), name)
 
-    def _made(self) -> Any:
+    def _metric(self) -> Any:
         found = _made.get(self._name)
         return found if found is not None else _made.setdefault(self._name, self._make())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,6 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         kind: reports.report(kind, since=since, until=until, top=TOP) for kind in reports.KINDS
     }
     over_time = reports.over_time(since, until)
-    allowed = current_app.config["OPSAPP_REPEATS_ALLOWED"].split(";")
     rows = found["endpoint"]
     page = _rendered(
         "report.html",
@@ -50,7 +50,7 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         endpoints=rows,
         queries=found["query"],
         commands=found["command"],
-        repeats=repeats.listing(since=since, until=until, allow=allowed, top=TOP),
+        repeats=repeats.listing(since=since, until=until, top=TOP),
         traces=traces.listing(limit=TOP),
         highest=max((row["p99_ms"] or 0.0 for row in rows), default=1.0),
         **_charts(over_time, since, until),
@@ -221,10 +221,11 @@ def _written(file: str, page: str) -> Record:
         raise Refused(f"{file} is not a file")
     draft = path.with_name(f".{secrets.token_hex(6)}.html")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-            out.write(page)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            size = out.write(page.encode())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # It may be the folder that is none.
+            draft.unlink()
         raise OpsError(f"{file} cannot be written: {error.strerror}") from error
-    return {"file": str(path), "bytes": len(page.encode())}
+    return {"file": str(path), "bytes": size}

@@ -11,14 +11,13 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from ..config import DEVELOPMENT
 from ..unit import bookkeeping
 from . import deep, files, measuring, passes
-from .callers import Callers
+from .callers import Callers, Place
 from .recording import MOST_STATEMENTS, Recording, current
 from .tallies import Tallies
 
@@ -49,7 +48,7 @@ class Recorder:
 
     def __init__(self, app: Flask) -> None:
         self._app = weakref.ref(app)
-        self.folder = files.Folder(Path(app.instance_path) / "profiles")
+        self.folder = files.folder_of(app)
         self.callers = Callers(_packages(app))
         self.tallies = Tallies()
         self.running: dict[int, Recording] = {}
@@ -148,8 +147,6 @@ class Recorder:
             }
 
     def _stack(self, exception: BaseException) -> Iterator[str]:
-        from .callers import Place
-
         trace, left = exception.__traceback__, DEEPEST
         while trace is not None and left:
             code = trace.tb_frame.f_code

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from threading import get_ident
 from time import perf_counter
 
+from ..errors import DONE, FINDINGS
 from .callers import Place
 
 MOST_STATEMENTS = 500
@@ -54,6 +55,13 @@ class Recording:
     def number(self) -> str | None:
         """The id under which the log and the audit know the request."""
         return next((value for name, value in self.headers if name == "X-Request-ID"), None)
+
+
+def has_failed(kind: str, status: int | None) -> bool:
+    """Whether a request or a command that ended so has; one that found something has not."""
+    if kind == "command":
+        return status not in (DONE, FINDINGS)
+    return status is None or status >= 500
 
 
 current: ContextVar[Recording | None] = ContextVar("recording", default=None)

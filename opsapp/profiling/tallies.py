@@ -9,7 +9,7 @@ from threading import Lock
 from .. import sketch
 from ..models.profiles import MINUTE
 from .callers import Place
-from .recording import Recording, Sent, Statement
+from .recording import Recording, Sent, Statement, has_failed
 
 MOST_NAMES = 1000
 MOST_STATEMENTS = 5000
@@ -138,11 +138,7 @@ class Tallies:
         """
         recording.ended = now
         starts_at = int(now) // MINUTE * MINUTE
-        status = recording.status
-        if recording.kind == "command":
-            failed = status not in (0, 6)
-        else:
-            failed = status is None or status >= 500
+        failed = has_failed(recording.kind, recording.status)
         with self.lock:
             if recording.is_looked_at:
                 # Being looked at took most of its time, which says nothing about the endpoint.

@@ -174,7 +174,7 @@ def _tried(check: str, made: Callable[[], Finding]) -> Finding:
         return finding(check, "fail", error.message, _advice(error.hint))
     except SQLAlchemyError as error:
         known = engine.explained(error)
-        says = known.message if known else str(error).splitlines()[0]
+        says = known.message if known else text.first_line(error)
         return finding(check, "fail", says, _advice(known.hint) if known else None)
 
 

@@ -112,7 +112,7 @@ def explained() -> Iterator[None]:
         known = engine.explained(error)
         if isinstance(known, Busy | TimedOut):
             raise known from error
-        reason = text.safe(str(error.orig).splitlines()[0])
+        reason = text.first_line(error.orig or error)
         raise OpsError(f"the migration failed and nothing was changed: {reason}") from error
 
 

@@ -108,7 +108,8 @@ def create(
             after = {"name": name, "description": description, "permissions": allowed}
             unit.record("role:definition:create", role.reference, after=after)
         elif if_exists == "error":
-            raise Conflict(f"role {name} exists already", hint=f"flask roles show {name}")
+            hint = f"flask roles show {name}, or --if-exists keep"
+            raise Conflict(f"role {name} exists already", hint=hint)
         elif missing := [name for name in allowed if name not in role.get_permissions()]:
             raise Conflict(
                 f"role {name} exists and does not hold {', '.join(missing)}",

@@ -56,7 +56,7 @@ def create(
         if present is not None and if_exists == "error":
             raise Conflict(
                 f"user {owner.email} has a token {name} already",
-                hint=f"flask users tokens revoke {owner.email} {name}",
+                hint=f"flask users tokens revoke {owner.email} {name}, or --if-exists keep",
             )
         if present is not None:
             _refuse_unlike(present, allowed)

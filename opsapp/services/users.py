@@ -123,7 +123,7 @@ def _create(
         elif if_exists == "error":
             raise Conflict(
                 f"user {email} exists already, with id {user.id}",
-                hint=f"flask users show {user.id}",
+                hint=f"flask users show {user.id}, or --if-exists keep",
             )
         else:
             _refuse_unlike(user, role)

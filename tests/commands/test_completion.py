@@ -67,6 +67,12 @@ def test_completion_offers_no_name_that_a_terminal_obeys(named: Database) -> Non
     assert complete(named, "roles", "grant", "a") == ["admin"]
 
 
+@pytest.mark.parametrize("stored", ["{garbled", "null", "[1, null]"])
+def test_completion_is_silent_about_garbled_permissions(named: Database, stored: str) -> None:
+    named.execute("UPDATE roles SET permissions = :stored WHERE name = 'support'", stored=stored)
+    assert complete(named, "roles", "allow", "support", "users:") == ["users:read", "users:write"]
+
+
 @pytest.mark.parametrize(
     "url", ["postgresql://nobody@127.0.0.1:1/nothing", "sqlite:////nowhere/at.all", "nonsense"]
 )

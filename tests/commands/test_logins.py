@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from commands.logins import OUTCOMES
 from opsapp import clock
-from opsapp.services import logins
 from support import Cli, Database
 from web import site
 
@@ -139,10 +137,6 @@ def test_list_refuses_what_it_does_not_know(
     found = cli("users", "logins", "list", *args)
     assert (found.exit_code, found.stdout) == (exit_code, "")
     assert found.stderr.endswith(says)
-
-
-def test_option_knows_every_outcome() -> None:
-    assert tuple(logins.OUTCOMES) == OUTCOMES
 
 
 @SQLITE

@@ -243,3 +243,8 @@ def test_table_is_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None
     }
     shown = " ".join(str(value) for value in row.values() if isinstance(value, str))
     assert {*shown.split(), "02:55:00Z"} - words == set()
+
+
+def test_error_is_told_by_its_first_line_or_its_kind() -> None:
+    assert text.first_line(ValueError("\none\x1b[1m\ntwo")) == r"one\x1b[1m"
+    assert text.first_line(TimeoutError()) == "TimeoutError"

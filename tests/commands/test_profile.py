@@ -14,9 +14,10 @@ from opsapp import clock, sketch
 from opsapp.errors import Invalid
 from opsapp.extensions import db
 from opsapp.profiling import charts, lines, pages
+from opsapp.profiling.measuring import Measured
 from opsapp.services.profiles import Window, repeats, store
 from opsapp.services.profiles.repeats import Allowed
-from support import Cli, Database, fields
+from support import Cli, Database, fields, run
 
 
 def a_window(
@@ -83,6 +84,11 @@ def test_report_does_not_sort_queries_by_what_they_have_not(cli: Cli, sort: str)
     done = cli("profile", "report", "--by", "query", "--sort", sort)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == f"Error: a query has no {sort} to sort by\n"
+
+
+def test_prune_keeps_no_more_traces_than_a_database_counts(cli: Cli) -> None:
+    done = cli("profile", "prune", "--traces", str(2**70))
+    assert done.exit_code == 2
 
 
 def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:
@@ -203,6 +209,20 @@ def test_report_is_one_page_and_shows_data_as_text(cli: Cli, app: Flask, tmp_pat
     assert "<script>alert" not in page.text
     assert "&lt;script&gt;alert(1)" in page.text
     assert not re.search(r"https?://(?!www\.w3\.org)", page.text)
+
+
+def test_page_is_utf8_whatever_the_terminal_speaks(database: Database) -> None:
+    args = ("profile", "report", "--html", "report.html")
+    done = run(database, *args, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert " · made " in (database.instance / "report.html").read_text("utf-8")
+
+
+def test_page_below_a_file_cannot_be_written(cli: Cli, app: Flask, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = cli("profile", "report", "--html", str(tmp_path / "file" / "x.html"))
+    assert done.exit_code == 1
+    assert done.stderr.endswith("x.html cannot be written: Not a directory\n")
 
 
 def test_page_of_nothing_says_so(cli: Cli, database: Database, tmp_path: Path) -> None:
@@ -335,6 +355,12 @@ def test_command_is_measured(cli: Cli, database: Database) -> None:
     assert cli(*args, "--yes", "--", "roles", "create", "support").json["outcomes"] == {"0": 1}
 
 
+def test_measured_command_has_failed_whatever_code_says_so() -> None:
+    measured = Measured("command", outcomes=[0, 1, 6, 124, 143, -9])
+    assert measured.errors == 4  # 6 says that it has found something.
+    assert Measured("endpoint", outcomes=[200, 404, 500]).errors == 1
+
+
 def test_measured_command_tells_its_queries_and_its_functions(
     cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +373,16 @@ def test_measured_command_tells_its_queries_and_its_functions(
     assert len(rows) == 3
     listed = cli("profile", "files", "--format", "json").json
     assert [one["file"] for one in listed] == [row["file"]]
+
+
+def test_measured_command_ends_as_it_does_though_its_profile_is_not_kept(
+    database: Database,
+) -> None:
+    (database.instance / "profiles").touch()
+    on = {"OPSAPP_PROFILING": "on", "OPSAPP_PROFILE_MODE": "1"}
+    done = run(database, "roles", "list", **on)
+    assert done.exit_code == 0
+    assert done.stderr.startswith("Warning: a profile was not kept: ")
 
 
 # --- comparing ---------------------------------------------------------------------

@@ -32,7 +32,7 @@ def test_create_again_is_a_conflict(cli: Cli, support: str) -> None:
     found = cli("roles", "create", "Support")
     assert (found.exit_code, found.stderr) == (
         3,
-        "Error: role support exists already\n  → flask roles show support\n",
+        "Error: role support exists already\n  → flask roles show support, or --if-exists keep\n",
     )
 
 
@@ -285,6 +285,14 @@ def test_history_answers_who_granted_this_and_when(cli: Cli, support: str) -> No
     assert (row["user"], row["role"], row["reason"]) == ("bob@example.com", "support", "OPS-12")
     assert cli("roles", "history", "nobody").exit_code == 4
     assert cli("roles", "history", "--role", "nothing").exit_code == 4
+
+
+def test_history_shows_why_a_role_was_given_and_taken(cli: Cli, support: str) -> None:
+    cli("roles", "grant", support, "bob", "--reason", "OPS-12", check=True)
+    cli("roles", "revoke", support, "bob", "--reason", "moved on", check=True)
+    header, line = cli("roles", "history", "bob").stdout.splitlines()
+    row = dict(zip(header.split("\t"), line.split("\t"), strict=True))
+    assert (row["state"], row["reason"], row["end_reason"]) == ("revoked", "OPS-12", "moved on")
 
 
 def test_second_lasting_administrator_lets_the_first_go(cli: Cli, bob: str) -> None:

@@ -114,7 +114,8 @@ def test_create_again_is_a_conflict(cli: Cli, grace: str) -> None:
     assert (found.exit_code, found.stdout, found.stderr) == (
         3,
         "",
-        f"Error: user {grace} has a token ci already\n  → flask users tokens revoke {grace} ci\n",
+        f"Error: user {grace} has a token ci already\n"
+        f"  → flask users tokens revoke {grace} ci, or --if-exists keep\n",
     )
 
 

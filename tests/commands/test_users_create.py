@@ -162,7 +162,7 @@ def test_create_refuses_fields_that_hide_the_generated_password(cli: Cli) -> Non
         2,
         "Error: --fields would hide the password that is generated and shown only once\n",
     )
-    assert len(fields(cli(*args, "--fields", "id,password").stdout)["password"]) == 24
+    assert len(fields(cli(*args, "--fields", "id, password").stdout)["password"]) == 24
 
 
 def test_create_refuses_an_unknown_field_before_it_changes_anything(

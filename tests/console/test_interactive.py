@@ -84,7 +84,7 @@ def test_banner_is_the_catalogue(database: Database, ada: str) -> None:
             "mode      write: nothing: what is committed stays",
             "db   the database: db.session, db.engine",
             'U            an account: U("ada@example.com"), U("ada"), U(1)',
-            "users     accounts: create, update, deactivate, delete",
+            "users     accounts: create, update, delete",
             "%names lists these again, %quickref IPython's own.",
         ):
             assert line in banner.splitlines(), banner

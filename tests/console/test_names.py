@@ -10,7 +10,7 @@ from flask import Flask
 
 from opsapp import clock, signals
 from opsapp.console.modes import Mode
-from opsapp.console.names import Catalogue, Verbs, catalogue
+from opsapp.console.names import SERVICES, Catalogue, Verbs, catalogue
 from opsapp.console.sessions import Session
 from opsapp.console.writes import Writes
 from opsapp.errors import Refused
@@ -71,6 +71,13 @@ def test_service_is_a_verb_with_a_unit_of_its_own(app: Flask, ada: str) -> None:
     assert "unit" not in inspect.signature(verbs.update).parameters
     assert "update" in dir(verbs)
     assert verbs.update("ada", username="ada2")["username"] == "ada2"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_line_of_a_service_names_verbs_that_it_has(app: Flask, ada: str, service: str) -> None:
+    found = names(app).names[service]
+    named = found.line.partition(": ")[2]
+    assert set(named.split(", ") if named else ()) <= set(dir(found.value))
 
 
 def test_module_of_an_application_s_services_becomes_verbs(app: Flask, ada: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -89,6 +90,18 @@ def test_nothing_is_written_into_a_file_that_somebody_touched(
         f"the transcript {path} cannot be written (somebody changed or removed it),"
         " so nothing is run"
     )
+
+
+def test_transcript_of_another_user_is_left_to_them(
+    transcript: Transcript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, flags: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    os.close(transcript._file)
+    monkeypatch.setattr(os, "open", refuse)
+    assert list(abandoned()) == []
+    assert is_alive(ID)
 
 
 def test_abandoned_transcript_is_sealed_by_who_looks_after_it(transcript: Transcript) -> None:

@@ -64,7 +64,7 @@ def run_cells(mode: str, cells: list[str], *, history: bool) -> None:
         app = opsapp.create_app()
     with app.app_context(), alive(
         this_app(), at_terminal(), Mode(mode), reason=None, by="terminal", idle_seconds=0,
-        more=lambda _console: names,
+        more=names,
     ) as console:  # fmt: skip
         shell = interactive._shell(console, "opsapp", "test", history=history)
         shell.keep_running = True

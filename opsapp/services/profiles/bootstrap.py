@@ -22,6 +22,8 @@ NOISE = 0.05
 """Two processes that do the same differ by less than this share, whatever each says of itself."""
 BLOCK = 5
 """Samples drawn together."""
+TIMES = ("p50", "p95", "p99", "mean", "cpu")
+COUNTS = ("queries", "errors")
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LEAST = {"p50": 10, "p95": 20, "p99": 100}
 """So many samples a percentile needs, on both sides, to be compared at all."""
@@ -43,11 +45,11 @@ def changes(name: str, before: Record, after: Record) -> Iterator[Record]:
     than what two processes of the same code differ by anyhow.
     """
     chance = random.Random(name)  # noqa: S311  (the same answer for the same data)
-    for metric in ("p50", "p95", "p99", "mean", "cpu"):
+    for metric in TIMES:
         draws = [_draw(metric, side) for side in (before, after)]
         if None not in draws:
             yield _judged(name, metric, [d for d in draws if d is not None], chance)
-    for metric in ("queries", "errors"):
+    for metric in COUNTS:
         if metric in before and metric in after:
             yield _counted(name, metric, before, after)
 
@@ -116,10 +118,11 @@ def _of_sketch(metric: str, bins: sketch.Bins, side: Record) -> tuple[float, Dra
     share = SHARES[metric]
     rank = max(1.0, share * count)
 
-    def draw(chance: random.Random) -> float:
-        return _at(bins_below, chance.betavariate(rank, count - rank + 1))
+    below = _below(bins)
 
-    bins_below = _below(bins)
+    def draw(chance: random.Random) -> float:
+        return _at(below, chance.betavariate(rank, count - rank + 1))
+
     return sketch.quantiles(bins, [share])[0] or 0.0, draw
 
 

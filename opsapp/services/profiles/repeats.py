@@ -13,7 +13,7 @@ from sqlalchemy import orm as so
 
 from ... import clock
 from ...errors import Invalid
-from ...extensions import Model
+from ...extensions import Model, this_app
 from .reports import Sum, add_up
 
 _TABLE = r'"?([A-Za-z_]\w*)"?'
@@ -61,9 +61,10 @@ def listing(
     ``times`` is how often a request sends it; ``to_win_ms`` what a request would save if the
     statement came once; ``advice`` the loader option to add.
 
-    :param allow: the repeats that are meant, as :meth:`Allowed.parse` takes them.
+    :param allow: the repeats that are meant, beside those of ``OPSAPP_REPEATS_ALLOWED``.
     """
-    allowed = [Allowed.parse(one) for one in allow if one.strip()]
+    meant = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
+    allowed = [Allowed.parse(one) for one in meant if one.strip()]
     rows = [_row(one) for one in add_up("repeat", since, until or clock.now())]
     rows = [row for row in rows if not any(a.fits(row["line"], row["times"]) for a in allowed)]
     rows.sort(key=lambda row: (-row["total_to_win_ms"], row["line"], row["statement"]))

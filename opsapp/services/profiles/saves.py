@@ -20,7 +20,7 @@ from ...unit import bookkeeping
 from . import bootstrap, reports
 
 MODES = ("recorded", "request", "run")
-METRICS = ("p50", "p95", "p99", "mean", "queries", "errors", "cpu")
+METRICS = (*bootstrap.TIMES, *bootstrap.COUNTS)
 MOST_SERIES = 2000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RULE = re.compile(r"(?P<metric>[a-z0-9]+)\s*>\s*\+?(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
@@ -142,11 +142,30 @@ def get(name: str) -> ProfileSave:
     return found
 
 
-def newest_like(base: ProfileSave) -> ProfileSave:
-    """The newest other measurement of the same thing.
+def counterpart(base: ProfileSave) -> ProfileSave:
+    """What to compare with if nobody says: what was recorded lately, or the newest like ``base``.
 
-    :raises NotFound: there is no other.
+    :raises NotFound: nothing like it was saved after it.
     """
+    return _recorded_now(base) if base.mode == "recorded" else _newest_like(base)
+
+
+def _recorded_now(base: ProfileSave) -> ProfileSave:
+    """What was recorded lately, over as long a time as ``base`` was; not saved."""
+    since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
+    now = clock.now()
+    rows = _rows(reports.add_up("endpoint", now - (until - since), now))
+    return ProfileSave(
+        name="now",
+        mode=base.mode,
+        subject=base.subject,
+        python=platform.python_version(),
+        environment=config.environment(),
+        detail={"rows": rows},
+    )
+
+
+def _newest_like(base: ProfileSave) -> ProfileSave:
     alike = (ProfileSave.mode == base.mode, ProfileSave.subject == base.subject)
     query = sa.select(ProfileSave).where(*alike, ProfileSave.id > base.id)
     found = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
@@ -176,8 +195,8 @@ class Rule:
         if found is None or found["metric"] not in METRICS:
             known = ", ".join(METRICS)
             raise Invalid(f"{given!r} is not a rule such as 'p95>+10%' of one of {known}")
-        limit = float(found["limit"])
-        return cls(found["metric"], limit / 100 if found["percent"] else limit, bool(found[3]))
+        limit, is_share = float(found["limit"]), bool(found["percent"])
+        return cls(found["metric"], limit / 100 if is_share else limit, is_share)
 
     def is_broken(self, change: Record) -> bool:
         """Whether this change is one, and larger than the rule allows."""
@@ -226,21 +245,6 @@ def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
 
 def _minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
-
-
-def recorded_now(base: ProfileSave) -> ProfileSave:
-    """What was recorded lately, over as long a time as ``base`` was; not saved."""
-    since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
-    now = clock.now()
-    rows = _rows(reports.add_up("endpoint", now - (until - since), now))
-    return ProfileSave(
-        name="now",
-        mode=base.mode,
-        subject=base.subject,
-        python=platform.python_version(),
-        environment=config.environment(),
-        detail={"rows": rows},
-    )
 
 
 def figures(samples: list[float]) -> Record:

@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...errors import NotFound
+from ... import text
+from ...errors import Invalid, NotFound
 from ...extensions import db
 from ...models import ProfileTrace
 
@@ -21,7 +22,10 @@ def listing(
     """The traces there are, the slowest first.
 
     :param name: of this endpoint or command only.
+    :raises Invalid: there is no such kind.
     """
+    if kind is not None and kind not in KINDS:
+        raise Invalid(f"kind {text.shortened(kind)} is none of {', '.join(KINDS)}")
     query = sa.select(ProfileTrace).order_by(ProfileTrace.seconds.desc(), ProfileTrace.id)
     if name is not None:
         query = query.where(ProfileTrace.name == name)

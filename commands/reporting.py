@@ -1,0 +1,222 @@
+"""What goes wrong: one message on stderr and an exit code, whatever it was.
+
+Nothing here imports Flask's or SQLAlchemy's weight before a command runs, so
+that help and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from opsapp import text
+from opsapp.errors import OpsError, OutputFailed, Refused
+
+from .helptext import as_typed
+
+if TYPE_CHECKING:
+    from opsapp.unit import Unit
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(SystemExit):
+    """A signal asked to stop: raised like an error, so that everything is undone and let go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+        self.is_said = False
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Stopped(number)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn whatever goes wrong inside into one message on stderr and an exit code."""
+    previous = _handle_signals()
+    _reopen_streams()
+    try:
+        yield
+    except Stopped as stopped:
+        if not stopped.is_said:
+            stopped.is_said = True  # Frames stand inside each other: a command in its group.
+            start = "\n" if sys.stderr.isatty() else ""
+            _say(f"{start}Stopped by {stopped.name}: {state_of_work()}.")
+        raise
+    except click.exceptions.Exit:
+        raise
+    except click.Abort:
+        # Nobody answered, or the answer was no: a script must not take that for done.
+        _fail(Refused("the question was not answered; nothing was changed"))
+    except click.ClickException as error:
+        if not _wants_json():
+            raise
+        _fail(_from_click(error))
+    except OpsError as error:
+        _fail(error)
+    except BrokenPipeError:
+        leave_stdout()
+        if (unit := current_unit()) is not None and unit.committed:
+            _say(f"Nobody read the answer, but {state_of_work()}.")
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        # Files of ours explain themselves; what is left is the terminal or its pipe.
+        leave_stdout()
+        _fail(OutputFailed(f"the answer could not be written ({error.strerror})"))
+    except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
+        _fail(_explained(error) or _unexpected(error))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _reopen_streams() -> None:
+    """Let a missing stdin be empty and a missing stderr be nobody; output.py sees to stdout."""
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115  (it lives as long as the process)
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _handle_signals() -> dict[signal.Signals, Any]:
+    """Let the signals to stop raise :class:`Stopped`; returns what they did before."""
+    # SIGHUP is ignored under nohup, and stays so.
+    heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, _stop) for number in heeded}
+
+
+def state_of_work() -> str:
+    """Whether the running command has changed anything, in words."""
+    unit = current_unit()
+    if unit is None or not unit.committed:
+        return "nothing was changed"
+    return f"the change is made, audit event {unit.seq}"
+
+
+def current_unit() -> Unit | None:
+    """The unit of the running command, if it is one that changes something."""
+    ctx = click.get_current_context(silent=True)
+    return None if ctx is None else ctx.find_root().meta.get("opsapp.unit")
+
+
+_words: ContextVar[Sequence[str]] = ContextVar("words", default=())
+
+
+def remember_words(args: Sequence[str]) -> None:
+    """Keep the words of the command line, which click consumes as it parses them."""
+    _words.set(tuple(args))
+
+
+def _wants_json() -> bool:
+    """Whether errors are to be JSON. The option may not have been parsed yet."""
+    args = _words.get()
+    chosen = os.environ.get("OPSAPP_FORMAT", "")
+    for word, following in zip(args, [*args[1:], ""], strict=False):
+        if word == "--":
+            break  # What follows is another program's.
+        if word == "--format":
+            chosen = following
+        elif word.startswith("--format="):
+            chosen = word.removeprefix("--format=")
+    return chosen in ("json", "jsonl")
+
+
+def _from_click(error: click.ClickException) -> OpsError:
+    from opsapp.errors import Invalid
+
+    kind = Invalid if error.exit_code == 2 else OpsError
+    return kind(error.format_message())
+
+
+def _fail(error: OpsError) -> NoReturn:
+    ctx = click.get_current_context(silent=True)
+    if error.hint and ctx is not None:
+        error.hint = as_typed(error.hint, ctx.find_root().info_name)
+    if _wants_json():
+        _say(json.dumps(error.record()))
+    else:
+        _say(f"Error: {text.safe(error.message)}")
+        if error.hint:
+            _say(f"  → {text.safe(error.hint)}")
+    if _debugging() and error.__cause__ is not None:
+        import traceback
+
+        _say("".join(traceback.format_exception(error.__cause__)))
+    raise SystemExit(error.exit_code)
+
+
+def _say(message: str) -> None:
+    # A closed stderr must not hide the exit code.
+    try:
+        sys.stderr.write(message + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+
+
+def say(message: str) -> None:
+    """Talk to the person: progress and remarks, on stderr."""
+    _say(text.safe(message))
+
+
+def _debugging() -> bool:
+    return os.environ.get("FLASK_DEBUG", "").lower() in ("1", "true", "yes", "on")
+
+
+def _explained(error: Exception) -> OpsError | None:
+    if "sqlalchemy" not in sys.modules:
+        return None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from opsapp.engine import explained
+
+    found = explained(error) if isinstance(error, SQLAlchemyError) else None
+    if found is not None:
+        found.__cause__ = error
+    return found
+
+
+def _unexpected(error: Exception) -> OpsError:
+    from .errorlog import write
+
+    reported_as = OpsError("something unexpected happened")
+    reported_as.__cause__ = error
+    number, file = write(error)
+    reported_as.message = f"something unexpected happened (error {number})"
+    reported_as.hint = f"{file} has the details" if file else "flask --debug … shows the details"
+    return reported_as
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code that this error will lead to."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    if isinstance(error, click.Abort):
+        return Refused.exit_code
+    if isinstance(error, OSError):
+        return OutputFailed.exit_code
+    if isinstance(error, Exception):
+        error = _explained(error) or error
+    return int(getattr(error, "exit_code", 1))
+
+
+def leave_stdout() -> None:
+    """Point stdout at nothing, so that Python does not fail once more when it exits."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    if nothing != 1:
+        os.dup2(nothing, 1)
