@@ -83,7 +83,9 @@ def application(*, web: bool = False) -> Iterator[None]:
         with nullcontext() if web else without_web():
             app = info.load_app()
     except NoAppException as error:
-        raise NotReady(f"the application cannot be loaded: {error.message}") from error
+        # Flask's own advice says how, and not which.
+        hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
+        raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
     _listen_to_log(app)
     with app.app_context():
         code, recorded = 1, record(app, command_words(ctx))

@@ -153,6 +153,7 @@ def install_cmd(kind: str, check: bool, file: str | None, directory: str) -> Non
     from opsapp.jobs import installing
 
     jobs, place, folder = _enabled(), _place(), Path(directory)
+    _warn_of_secrets(place, "/etc/opsapp.env" if kind == "systemd" else f"{place.folder}/.env")
     if kind == "crontab":
         _warn_of_zones(jobs, place)
         wanted = installing.crontab(jobs, place)
@@ -182,7 +183,26 @@ def _place() -> Place:
         environ={**os.environ, **app_environ()},
         user=getpass.getuser(),
         timezone=host_timezone(),
+        written=_written(),
     )
+
+
+def _written() -> frozenset[str]:
+    """The names of the settings that we have from ``.env``."""
+    from dotenv import dotenv_values, find_dotenv
+
+    file = find_dotenv(".env", usecwd=True)
+    found = dotenv_values(file) if file else {}
+    return frozenset(name for name, value in found.items() if os.environ.get(name) == value)
+
+
+def _warn_of_secrets(place: Place, file: str) -> None:
+    if names := place.left_out:
+        be = "is a secret" if len(names) == 1 else "are secrets"
+        say(
+            f"{', '.join(names)} {be} and not in what is printed: {file} is the place, readable"
+            f" by {place.user} alone."
+        )
 
 
 def _warn_of_zones(jobs: list[Job], place: Place) -> None:

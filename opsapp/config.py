@@ -97,7 +97,7 @@ def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     if environment(environ) != DEVELOPMENT:
         raise NotReady(
             f"{name} is not set, and OPSAPP_ENV is {environment(environ)}",
-            hint=_MAKE,
+            hint=_NEW,
         )
     return _generated(instance_folder(environ) / "secrets" / name.lower())
 
@@ -107,9 +107,12 @@ def _from_file(name: str, file: str | None) -> str | None:
         return None
     try:
         if not Path(file).is_file():  # A pipe would keep every command waiting.
-            raise NotReady(f"{name}_FILE {file} is not a file")
+            hint = _NEW if name in SECRETS else None
+            raise NotReady(f"{name}_FILE {file} is not a file", hint=hint)
         return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise NotReady(f"{name}_FILE {file} is not text, but raw bytes", hint=_NEW) from error
+    except OSError as error:
         raise NotReady(f"{name}_FILE cannot be read: {error}") from error
 
 
@@ -121,7 +124,9 @@ def _refuse_weak(name: str, value: str) -> None:
         raise NotReady(f"{name} repeats a few characters; it must be random", hint=_MAKE)
 
 
-_MAKE = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+_MAKE = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+# An old installation needs its old ones: a new pepper locks everybody out.
+_NEW = f"for a new installation: {_MAKE}"
 
 
 def _generated(path: Path) -> str:

@@ -77,6 +77,11 @@ def shown_url(url: URL) -> str:
     return url.set(query=query).render_as_string(hide_password=True)
 
 
+def is_without_secret(url: URL) -> bool:
+    """Whether everybody may see the URL: it has no password, and names no file of one."""
+    return url.password is None and not _SECRET_QUERY & url.query.keys()
+
+
 def options(url: URL) -> dict[str, Any]:
     """The arguments of ``create_engine`` for ``url``."""
     # The parameters of a failed statement may hold a password hash.
@@ -107,6 +112,8 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "begin", _begin_sqlite)
     else:
         event.listen(engine, "do_connect", _name_connection)
+        # Before SQLAlchemy's own first look, which fails where text comes as bytes.
+        event.listen(engine, "connect", _refuse_encoding, insert=True)
         event.listen(engine, "begin", _begin_postgresql)
 
 
@@ -243,6 +250,20 @@ def _name_connection(dialect: Any, _record: Any, _args: list[Any], params: dict[
     # PostgreSQL cuts names at 63 bytes; the end of a label says less than its start.
     params["application_name"] = application_name.get()[:63]
     return None
+
+
+def _refuse_encoding(connection: Any, _record: Any) -> None:
+    """Refuse a database that cannot hold every name, or does not know what its bytes mean.
+
+    :raises NotReady: its encoding is not UTF-8.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):  # A pooler may not tell.
+        name = text.safe(connection.info.dbname)
+        raise NotReady(
+            f"the database {name} has the encoding {encoding}, and UTF8 is needed",
+            hint="make another: createdb --encoding UTF8 --template template0 --owner ROLE NAME",
+        )
 
 
 def explained(error: SQLAlchemyError) -> OpsError | None:

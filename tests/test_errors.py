@@ -145,9 +145,17 @@ def test_unreachable_server_is_7_and_keeps_its_password(database: Database) -> N
     assert found.exit_code == 7
 
 
+def test_unnamed_application_is_7_and_its_name_is_said(database: Database) -> None:
+    found = run(database, "users", "list", FLASK_APP="")
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert found.stderr.startswith("Error: the application cannot be loaded: Could not locate")
+    assert found.stderr.endswith("\n  → FLASK_APP=opsapp, or the one built on it\n")
+
+
 def test_missing_secret_in_production_is_7(database: Database) -> None:
     message = "SECRET_KEY is not set, and OPSAPP_ENV is production"
-    hint = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+    make = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+    hint = f"for a new installation: {make}"
     found = run(database, "users", "list", OPSAPP_ENV="production")
     expect(found, 7, stderr=f"Error: {message}\n  → {hint}\n")
     found = run(database, "users", "list", "--format", "json", OPSAPP_ENV="production")

@@ -98,7 +98,13 @@ def test_secret_may_come_from_a_file(
     missing = {**environ, f"{name}_FILE": "/nowhere/at.all"}
     found = run(database, "audit", "verify", **missing)
     assert found.exit_code == 7
-    assert found.stderr.startswith(f"Error: {name}_FILE /nowhere/at.all is not a file")
+    make = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+    advice = f"  → for a new installation: {make}\n"
+    assert found.stderr == f"Error: {name}_FILE /nowhere/at.all is not a file\n{advice}"
+    file.write_bytes(bytes(range(128, 160)))
+    found = run(database, "audit", "verify", **environ, **{f"{name}_FILE": str(file)})
+    assert found.exit_code == 7
+    assert found.stderr == f"Error: {name}_FILE {file} is not text, but raw bytes\n{advice}"
 
 
 def test_another_audit_key_does_not_verify_the_chain(

@@ -13,33 +13,72 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cronsim import CronSim
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
+from ..engine import is_without_secret
 from ..errors import Invalid, NotReady
 from ..jobvalues import MACROS
 from ..schedule import Job
+from ..settings import IN_FILES, SETTINGS
 
 BEGIN = "# BEGIN opsapp jobs (flask jobs install --format crontab)"
 END = "# END opsapp jobs"
 UNITS = "opsapp-job-"
 CARRIED = ("FLASK_APP", "OPSAPP_ENV", "OPSAPP_INSTANCE", "OPSAPP_JOBS", "OPSAPP_URL")
-"""Settings that are no secrets, which what is installed must have as we have them."""
+"""Which installation this is: what is installed says so even where ``.env`` does."""
+_URLS = ("OPSAPP_DATABASE_URL", "DATABASE_URL", "OPSAPP_READONLY_DATABASE_URL")
+"""Secrets only if they hold a password."""
+_PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_ACTOR"})
+"""Of whoever types; a job is nobody's."""
+_SECRET = tuple(one.name for one in SETTINGS if one.secret and one.name not in _URLS)
+_OPEN = (
+    *CARRIED,
+    *_URLS,
+    *(one.name for one in SETTINGS if not one.secret and one.name not in (*CARRIED, *_PERSONAL)),
+    *IN_FILES,
+    "PGPASSFILE",
+    "PGSERVICEFILE",
+)
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the jobs run: the program, the folder, the settings, the user, the host's zone."""
+    """Where the jobs run: the program, the folder, the settings, the user, the host's zone.
+
+    ``written`` names the settings that the folder's ``.env`` says.
+    """
 
     flask: str
     folder: str
     environ: Mapping[str, str]
     user: str
     timezone: str
+    written: frozenset[str] = frozenset()
 
     @property
     def carried(self) -> dict[str, str]:
-        """The settings to carry over."""
-        return {name: self.environ[name] for name in CARRIED if self.environ.get(name)}
+        """The settings to carry over: those that are set, are no secrets, and not in ``.env``."""
+        names = (name for name in _OPEN if name in CARRIED or name not in self.written)
+        return {name: self.environ[name] for name in names if self._is_open(name)}
+
+    @property
+    def left_out(self) -> list[str]:
+        """The secrets that are set here, and that what is installed would not find."""
+        closed = (name for name in (*_URLS, *_SECRET) if not self._is_open(name))
+        return [name for name in closed if self.environ.get(name) and name not in self.written]
+
+    def _is_open(self, name: str) -> bool:
+        value = self.environ.get(name)
+        return bool(value) and name not in _SECRET and not (name in _URLS and _has_password(value))
+
+
+def _has_password(url: str | None) -> bool:
+    try:
+        return not is_without_secret(make_url(url or ""))
+    except ArgumentError:
+        return True  # It cannot be told.
 
 
 def host_timezone(environ: Mapping[str, str] = os.environ) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
         names = ", ".join(str(path) for path in loose[:3])
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
     else:
-        yield finding("file modes", "ok", f"{len(modes)} files, none that others can read")
+        yield finding("file modes", "ok", f"{_files(modes)}, none that others can read")
 
 
 def _check_secret_files() -> Iterator[Finding]:
@@ -140,8 +140,12 @@ def _check_secret_files() -> Iterator[Finding]:
     if loose:
         names = ", ".join(map(str, loose))
         yield finding("secret files", "warn", f"others can read {names}", f"chmod o= {loose[0]}")
-    elif named:
-        yield finding("secret files", "ok", f"{len(named)} files, none that others can read")
+    elif there := [path for path in named if path.exists()]:
+        yield finding("secret files", "ok", f"{_files(there)}, none that others can read")
+
+
+def _files(found: Collection[Path]) -> str:
+    return "1 file" if len(found) == 1 else f"{len(found)} files"
 
 
 def _mode(path: Path) -> int | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from support import FLASK, HEAD, Cli, Database, run
+from support import FLASK, HEAD, Cli, Database, administer, run
 
 
 def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Database) -> None:
@@ -54,6 +54,26 @@ def test_init_keeps_the_file_from_others(empty_database: Database, sqlite_only: 
     file = empty_database.instance / "opsapp.sqlite"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert empty_database.rows("PRAGMA journal_mode") == [("wal",)]
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_database_of_another_encoding_is_refused(
+    postgres: str, tmp_path: Path, encoding: str
+) -> None:
+    name = f"test_{encoding.lower()}"
+    making = f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0"
+    administer(postgres, f"{making} LC_COLLATE 'C' LC_CTYPE 'C'")
+    database = Database(postgres.format(name), tmp_path)
+    said = f"the database {name} has the encoding {encoding}, and UTF8 is needed"
+    advice = "make another: createdb --encoding UTF8 --template template0 --owner ROLE NAME"
+    try:
+        found = run(database, "db", "init")
+        assert (found.exit_code, found.stderr) == (7, f"Error: {said}\n  → {advice}\n")
+        [told] = (row for row in run(database, "doctor", "--format", "json").json
+                  if row["check"] == "database")  # fmt: skip
+        assert (told["state"], told["says"], told["advice"]) == ("fail", said, advice)
+    finally:
+        administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_init_of_another_environment_is_refused(database: Database) -> None:

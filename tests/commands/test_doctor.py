@@ -238,6 +238,15 @@ def test_doctor_finds_secrets_from_files_that_others_can_read(
     assert found == ({"secret files": expected} if is_found else {})
 
 
+def test_doctor_counts_no_secret_file_that_is_away(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY_FILE", "/nowhere/at.all")
+    rows = {row["check"]: row["state"] for row in cli("doctor", "--format", "json").json}
+    assert rows["setting SECRET_KEY"] == "fail"
+    assert "secret files" not in rows
+
+
 def test_doctor_passes_over_a_file_that_has_just_gone(
     cli: Cli, database: Database, ada: str
 ) -> None:

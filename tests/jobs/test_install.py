@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -16,7 +17,8 @@ from opsapp import schedule
 from opsapp.jobs import installing
 from opsapp.schedule import Job
 from processes import ended, start
-from support import FLASK, Cli, Database, run
+from support import FLASK, SECRETS, Cli, Database, run
+from templates import Templates
 
 TWO = """
 [jobs.late]
@@ -53,7 +55,8 @@ def utc(monkeypatch: pytest.MonkeyPatch, database: Database) -> Database:
 
 def crontab_of(database: Database) -> str:
     folder, instance = database.instance / "the folder", database.instance
-    run = f"cd '{folder}' && FLASK_APP=opsapp OPSAPP_INSTANCE={instance} {FLASK} jobs run"
+    settings = f"FLASK_APP=opsapp OPSAPP_INSTANCE={instance} OPSAPP_DATABASE_URL={database.url}"
+    run = f"cd '{folder}' && {settings} OPSAPP_PROFILING=off {FLASK} jobs run"
     return (
         "# BEGIN opsapp jobs (flask jobs install --format crontab)\n"
         f"@hourly {run} early --quiet\n"
@@ -80,7 +83,7 @@ def test_line_of_the_crontab_runs(database: Database) -> None:
     # cron gives a command next to nothing.
     found = subprocess.run(
         ["sh", "-c", command],
-        env={"PATH": "/usr/bin:/bin", "OPSAPP_DATABASE_URL": database.url},
+        env={"PATH": "/usr/bin:/bin"},
         cwd="/",
         capture_output=True,
         text=True,
@@ -152,6 +155,77 @@ def test_crontab_leaves_the_folder_as_it_is_named() -> None:
     job = Job(name="a", command=("true",), schedule="@daily")
     lines = installing.crontab([job], place).splitlines()
     assert lines[1] == "@daily cd '/srv/my  app' && /opt/flask jobs run a --quiet"
+
+
+def test_production_from_exported_settings_runs_from_cron(
+    templates: Templates, tmp_path: Path
+) -> None:
+    files = {}
+    for name, value in SECRETS.items():
+        (tmp_path / name).write_text(value)
+        files[f"{name}_FILE"] = str(tmp_path / name)
+    environ = {"OPSAPP_ENV": "production", "OPSAPP_ACTOR": "ada", **files}
+    with templates.copy(tmp_path / "instance", OPSAPP_ENV="production", **SECRETS) as database:
+        schedule_file(database, "[jobs.a]\ncommand = 'flask audit verify'\nschedule = '@daily'\n")
+        found = run(database, "jobs", "install", "--format", "crontab", **environ)
+        assert (found.exit_code, found.stderr) == (0, "")
+        command = found.stdout.splitlines()[1].removeprefix("@daily ")
+        assert "OPSAPP_ACTOR" not in command
+        done = subprocess.run(
+            ["env", "-i", "sh", "-c", command], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def a_place(written: str = "", **environ: str) -> installing.Place:
+    return installing.Place(
+        flask="/opt/flask",
+        folder="/srv",
+        environ=environ,
+        user="ops",
+        timezone="UTC",
+        written=frozenset(written.split()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", "never"),
+        ("OPSAPP_JOBS_NOTIFY", "https://hc.example.com/uuid"),
+        ("OPSAPP_DATABASE_URL", "postgresql://ops:never@db/opsapp"),
+        ("DATABASE_URL", "postgresql://ops@db/opsapp?password=never"),
+        ("OPSAPP_READONLY_DATABASE_URL", "no URL"),
+    ],
+)
+def test_secret_is_named_and_not_carried(name: str, value: str) -> None:
+    place = a_place(**{name: value})
+    assert (place.carried, place.left_out) == ({}, [name])
+    assert a_place(written=name, **{name: value}).left_out == []
+
+
+def test_what_dotenv_says_is_not_carried_but_which_installation_it_is() -> None:
+    settings = {"OPSAPP_ENV": "production", "MAIL_SERVER": "smtp", "PGPASSFILE": "/srv/.pgpass"}
+    assert a_place(**settings).carried == settings
+    place = a_place("OPSAPP_ENV MAIL_SERVER", **settings)
+    assert place.carried == {"OPSAPP_ENV": "production", "PGPASSFILE": "/srv/.pgpass"}
+
+
+def test_secrets_that_cron_would_miss_are_said(
+    cli: Cli, utc: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = utc.instance / "the folder"
+    for name in ("SECRET_KEY", "MAIL_PASSWORD"):
+        monkeypatch.setenv(name, "never-shown")
+    said = (
+        f"MAIL_PASSWORD, SECRET_KEY are secrets and not in what is printed: {folder}/.env is the"
+        f" place, readable by {getpass.getuser()} alone.\n"
+    )
+    found = cli("jobs", "install", "--format", "crontab")
+    assert (found.exit_code, said in found.stderr) == (0, True)
+    assert "never-shown" not in found.stdout + found.stderr
+    (folder / ".env").write_text("SECRET_KEY=never-shown\nMAIL_PASSWORD=another\n")
+    assert "MAIL_PASSWORD is a secret and" in cli("jobs", "install", "--format", "systemd").stderr
 
 
 @pytest.mark.parametrize("expression", ["0 0 L * *", "0 0 * * MON#2", "0 0 LW * *"])

@@ -72,6 +72,8 @@ def test_checkpoint_adds_a_line_and_finds_a_forgery(
     cli("roles", "create", "support", check=True)
     assert recipe(database, "checkpoint", CHECKPOINTS=str(file)).exit_code == 0
     assert len(file.read_text().splitlines()) == 2
+    # It is in the instance folder otherwise, where `flask doctor` looks for what others can read.
+    assert file.stat().st_mode & 0o077 == 0
     disarm(database)
     database.execute("UPDATE audit_events SET reason = 'forged' WHERE seq = 2")
     forged = recipe(database, "checkpoint", CHECKPOINTS=str(file))
