@@ -2,92 +2,22 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
-from flask import Flask
 
-import opsapp
 from opsapp import clock, engine
 from opsapp.services import mail
-from post import Office, post_office
-from processes import PATIENCE
-from support import Cli, Database, Result, close_connections, run
+from outbox import GRACE, HEADER, keep_waiting, listed, make, make_due
+from post import Office
+from support import Cli, Database
 from web import settle, site
 
 SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 """For what does not depend on the database."""
-GRACE = "grace@example.com"
-LONG_AGO = "2020-01-01 00:00:00.000000"
-HEADER = "id\tkind\trecipient\tstate\tattempts\tnext_at\terror\n"
 WAITS = "1 message waits: flask mail send-pending.\n"
-
-
-@pytest.fixture
-def office(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """The mail server of this test, where its commands send to."""
-    with post_office(monkeypatch) as office:
-        yield office
-
-
-@pytest.fixture
-def app(cli: Cli, office: Office) -> Iterator[Flask]:
-    """The application that sends to this server, for what the commands cannot show."""
-    with opsapp.without_web():
-        app = opsapp.create_app()
-    yield app
-    close_connections()
-
-
-@contextmanager
-def nobody_listening() -> Iterator[int]:
-    """A port that refuses connections: it is bound, so nobody else takes it meanwhile."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
-@pytest.fixture
-def away(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A mail server that is down."""
-    with nobody_listening() as port:
-        monkeypatch.setenv("MAIL_SERVER", "127.0.0.1")
-        monkeypatch.setenv("MAIL_PORT", str(port))
-        yield
-
-
-def make(cli: Cli, email: str = GRACE, *more: str) -> Result:
-    """Make an account, which writes a message."""
-    return cli("users", "create", email, "--no-password", *more)
-
-
-def listed(cli: Cli, *args: str) -> list[dict[str, Any]]:
-    """What is in the outbox, the oldest first."""
-    rows: list[dict[str, Any]] = cli("mail", "list", *args, "--format", "json", check=True).json
-    return rows[::-1]
-
-
-def keep_waiting(cli: Cli, office: Office, database: Database, *emails: str) -> None:
-    """Messages that are due because the server did not take them before."""
-    office.refusals["DATA"] = "451 later"
-    for email in emails:
-        make(cli, email)
-    del office.refusals["DATA"]
-    make_due(database)
-
-
-def make_due(database: Database) -> None:
-    """Let the time of every message's next try have come."""
-    database.execute(
-        "UPDATE mail_messages SET next_at = :then WHERE next_at IS NOT NULL", then=LONG_AGO
-    )
 
 
 # --- delivery ----------------------------------------------------------------
@@ -295,92 +225,6 @@ def test_message_is_given_up_after_three_days_and_its_text_emptied(
     assert listed(cli, "--pending") == []
     now[0] += timedelta(days=30)
     assert cli("mail", "send-pending").stdout == HEADER
-
-
-# --- two at once -------------------------------------------------------------
-
-
-def test_two_senders_that_found_the_same_message_send_it_once(
-    app: Flask, cli: Cli, database: Database, office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep_waiting(cli, office, database, GRACE)
-    both_have_found_it = threading.Barrier(2, timeout=PATIENCE)
-    claim = mail._claim
-
-    def claim_together(id: int) -> Any:
-        both_have_found_it.wait()
-        return claim(id)
-
-    monkeypatch.setattr(mail, "_claim", claim_together)
-
-    def send_all(_number: int) -> list[str]:
-        with app.app_context():
-            return [one["state"] for one in mail.send_pending()]
-
-    with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(send_all, range(2))) == [[], ["sent"]]
-    assert office.recipients == [GRACE]
-
-
-def test_message_that_one_process_is_sending_is_left_to_it_by_another(
-    cli: Cli, database: Database, office: Office
-) -> None:
-    keep_waiting(cli, office, database, GRACE)
-    others: list[Result] = []
-    office.meanwhile = lambda: others.append(run(database, "mail", "send-pending"))
-    sent = cli("mail", "send-pending")
-    (other,) = others
-    assert (other.exit_code, other.stdout) == (0, HEADER)
-    assert other.stderr.startswith("Nothing is due: 1 message waits, the next one until ")
-    assert (sent.exit_code, sent.stdout, sent.stderr) == (
-        0,
-        f"{HEADER}1\twelcome\t{GRACE}\tsent\t2\t\t\n",
-        "",
-    )
-    assert office.recipients == [GRACE]
-
-
-@SQLITE
-def test_send_pending_passes_over_what_another_process_took_meanwhile(
-    cli: Cli, database: Database, office: Office
-) -> None:
-    keep_waiting(cli, office, database, GRACE, "heidi@example.com")
-    office.meanwhile = lambda: database.execute(
-        "UPDATE mail_messages SET next_at = '2090-01-01 00:00:00.000000' WHERE id = 2"
-    )
-    found = cli("mail", "send-pending")
-    assert (found.exit_code, found.stdout, found.stderr) == (
-        0,
-        f"{HEADER}1\twelcome\t{GRACE}\tsent\t2\t\t\n",
-        "",
-    )
-
-
-@SQLITE
-def test_account_that_is_erased_while_its_mail_is_sent_leaves_nothing_waiting(
-    cli: Cli, database: Database, office: Office
-) -> None:
-    office.meanwhile = lambda: database.execute("DELETE FROM mail_messages")
-    done = make(cli)
-    assert (done.exit_code, done.stderr) == (0, "Done, audit event 3.\n")
-
-
-@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
-def test_no_transaction_is_open_while_the_server_is_slow(
-    cli: Cli, database: Database, office: Office
-) -> None:
-    keep_waiting(cli, office, database, GRACE)
-    opened: list[tuple[Any, ...]] = []
-    # PostgreSQL would end it after a minute, and the command with it.
-    office.meanwhile = lambda: opened.extend(
-        database.rows(
-            "SELECT query FROM pg_stat_activity"
-            " WHERE datname = current_database() AND state = 'idle in transaction'"
-        )
-    )
-    assert cli("mail", "send-pending").exit_code == 0
-    assert office.meanwhile is None
-    assert opened == []
 
 
 # --- what is kept ------------------------------------------------------------
