@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ import pytest
 from processes import ended, gate_held, start
 from server import TOOLS, served
 from support import FLASK, HEAD, PASSWORD, ROOT, Database, Result, fields, run
+from templates import ADA, Templates
 from web import Browser, Program
 
 SHOP = {"FLASK_APP": "examples.shop", "PYTHONPATH": f"{ROOT}:{TOOLS}"}
+STOCK = ("shop", "stock", "tea", "3", "--cents", "450")
 BOTH = f"{HEAD} shop0001"
 SERVING = "gunicorn --workers 2 --threads 4 --no-control-socket 'examples.shop:create_app()'"
 
@@ -25,20 +28,25 @@ Shop = Callable[..., Result]
 
 
 @pytest.fixture
-def shop(database: Database, ada: str) -> Shop:
+def database(
+    templates: Templates, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Database]:
+    """With the shop's tables for who asks for it, and Ada."""
+    commands = (*ADA, STOCK) if "tea" in request.fixturenames else ADA
+    environ = SHOP if "shop" in request.fixturenames else {}
+    with templates.copy(tmp_path / "instance", commands, **environ) as database:
+        yield database
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
     """``shop("users", "list")`` runs a command of the shop; Ada administers it."""
-
-    def call(*args: str, stdin: str | None = None, check: bool = False) -> Result:
-        return run(database, *args, stdin=stdin, check=check, **SHOP)
-
-    call("db", "init", check=True)
-    return call
+    return partial(run, database, **SHOP)
 
 
 @pytest.fixture
 def tea(shop: Shop) -> str:
     """A product with three pieces in stock."""
-    shop("shop", "stock", "tea", "3", "--cents", "450", check=True)
     return "tea"
 
 
@@ -55,7 +63,9 @@ def test_one_init_brings_both_to_head(empty_database: Database) -> None:
     assert (found.exit_code, found.stdout) == (0, "No new upgrade operations detected.\n")
 
 
-def test_init_adds_the_shop_to_a_console_that_is_there(database: Database, shop: Shop) -> None:
+def test_init_adds_the_shop_to_a_console_that_is_there(database: Database) -> None:
+    shop = partial(run, database, **SHOP)
+    assert shop("db", "init").exit_code == 0
     status = shop("db", "status", "--format", "json")
     assert (status.exit_code, status.json["ready"]) == (0, True)
     assert (status.json["revision"], status.json["head"]) == (BOTH, BOTH)
@@ -150,7 +160,7 @@ def test_migrate_writes_the_next_one_into_the_shop_s_folder(
 
 
 def test_migrate_begins_the_branch_of_an_application_that_has_none(
-    database: Database, ada: str, checkout: Path
+    database: Database, checkout: Path
 ) -> None:
     folder = checkout / "examples" / "shop" / "migrations"
     for path in folder.glob("*.py"):

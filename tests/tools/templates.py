@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import make_url
 
-from support import PASSWORD, Database, administer, in_process
+from support import PASSWORD, Database, Result, administer, in_process, run
 
 Commands = tuple[tuple[str, ...], ...]
 """What was done before a test begins, after ``db init``; who asks for a password gets one."""
@@ -44,12 +45,9 @@ class Templates:
         key = (commands, *environ.items())
         if key not in self._made:
             template = self._empty(self._folder / str(len(self._made)))
-            with pytest.MonkeyPatch.context() as patch:
-                cli = in_process(template, patch)
-                for name, value in environ.items():
-                    patch.setenv(name, value)
+            with _door(template, environ) as call:
                 for command in (("db", "init"), *commands):
-                    cli(*command, stdin=PASSWORD, check=True)
+                    call(*command, stdin=PASSWORD, check=True)
             self._made[key] = template
         return self._made[key]
 
@@ -86,6 +84,19 @@ class Templates:
         finally:
             if self._server is not None:
                 administer(self._server, f"DROP DATABASE {_name(database)} WITH (FORCE)")
+
+
+@contextmanager
+def _door(database: Database, environ: dict[str, str]) -> Iterator[Callable[..., Result]]:
+    """How to call a command; another application's tables stay out of this process."""
+    if "FLASK_APP" in environ:
+        yield partial(run, database, **environ)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        cli = in_process(database, patch)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        yield cli
 
 
 def _name(database: Database) -> str | None:
