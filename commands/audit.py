@@ -53,6 +53,8 @@ def list_cmd(
     """
     from opsapp.services import audit
 
+    if follow and before is not None:
+        raise Invalid("--follow goes on from now, --before goes back; give one")
     if follow:
         return _followed(chosen, limit)
     if limit is None:

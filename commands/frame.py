@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from opsapp.errors import DONE, NotReady
 
 from .approval import approve as approve  # Applications take it from here.
 from .helptext import OpsContext
-from .recording import record
 from .reporting import code_of, current_unit, reported, say
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def application(*, web: bool = False) -> Iterator[None]:
         raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
     _listen_to_log(app)
     with app.app_context():
-        code, recorded = 1, record(app, command_words(ctx))
+        code, recorded = 1, _record(app, command_words(ctx))
         try:
             yield
             code = ctx.meta.get("opsapp.findings") or DONE
@@ -105,6 +104,17 @@ def application(*, web: bool = False) -> Iterator[None]:
                 engine.dispose()
 
 
+def _record(app: Flask, words: str) -> Callable[[int], None]:
+    """Begin to record the command for `flask profile`; what ends it takes the exit code."""
+    from opsapp.profiling import recorder_of
+
+    recorder = recorder_of(app)
+    if recorder is None:
+        return lambda _code: None
+    recording = recorder.begin(words)
+    return lambda code: recorder.end(recording, code)
+
+
 def command_words(ctx: click.Context) -> str:
     """``users list``, however `flask` itself was started."""
     words: list[str] = []
@@ -118,16 +128,11 @@ class _Remarks(logging.Handler):
     """What opsapp logs while a command runs, a line each; tracebacks go to the error log."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from .errorlog import write
+
         error = record.exc_info[1] if record.exc_info else None
-        number = f" (error {_written_down(error)})" if isinstance(error, Exception) else ""
+        number = f" (error {write(error)[0]})" if isinstance(error, Exception) else ""
         say(f"Warning: {record.getMessage()}{number}")
-
-
-def _written_down(error: Exception) -> str:
-    from .errorlog import write
-
-    number, _file = write(error)
-    return number
 
 
 def _listen_to_log(app: Flask) -> None:

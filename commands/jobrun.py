@@ -89,9 +89,7 @@ def run_cmd(
     actor = name_connection()
     with application():
         order = _order(name, command, slot, file, actor, given)
-        outcome = _run(order)
-        code = _exit_code(order, outcome)
-    click.get_current_context().exit(code)
+        click.get_current_context().exit(_exit_code(order, _run(order)))
 
 
 def _order(

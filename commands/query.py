@@ -65,7 +65,7 @@ def cli(
     from opsapp.console import query
 
     if tables or schema:
-        return query.schema(schema) if schema else query.tables()
+        return _what_there_is(schema)
     values = dict(map(_param, params))
     sql = _put_on_record(_statement(statement, file), values, reason)
     return query.rows(
@@ -75,6 +75,12 @@ def cli(
         seconds=timeout.total_seconds(),
         say_more=lambda: say(f"There are more than {limit}: --limit N or --all shows them."),
     )
+
+
+def _what_there_is(table: str | None) -> list[Record]:
+    from opsapp.console import schema
+
+    return schema.tables() if table is None else schema.columns(table)
 
 
 def _statement(given: str | None, file: IO[str] | None) -> str:

@@ -243,6 +243,7 @@ def test_sign_in_is_announced_once_it_is_complete(
         (["roles", "show", "nothing"], "roles show", 4, False),
         (["users", "delete", GRACE], "users delete", 5, False),
         (["users", "can", GRACE, "users:read"], "users can", 6, False),
+        (["jobs", "run", "probe", "--", "sh", "-c", "exit 9"], "jobs run", 9, False),
     ],
 )
 @SQLITE

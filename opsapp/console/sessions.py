@@ -133,25 +133,25 @@ def _fingerprint(statement: str) -> str:
 def listing(limit: int | None = 50) -> list[Record]:
     """The newest sessions and queries, the oldest of them first."""
     begun = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
-    newest = db.session.scalars(begun.order_by(AuditEvent.seq.desc()).limit(limit)).all()
-    events = [audit.get(seq) for seq in reversed(newest)]
-    ends = _ends([event["subject"] for event in events])
-    return [_record(event, ends.get(event["subject"])) for event in events]
+    newest = AuditEvent.seq.in_(begun.order_by(AuditEvent.seq.desc()).limit(limit))
+    ends = _ends(sa.select(AuditEvent.subject).where(newest))
+    return [_record(event, ends.get(event["subject"])) for event in audit.told([newest])]
 
 
-def _ends(subjects: list[str]) -> dict[str, Record]:
-    ended = sa.select(AuditEvent.seq).where(
-        AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
-    )
-    found = [audit.get(seq) for seq in db.session.scalars(ended.order_by(AuditEvent.seq))]
-    return {event["subject"]: event for event in found}
+def _ends(subjects: list[str] | sa.Select[str]) -> dict[str, Record]:
+    """The events with which these sessions ended, by their subjects."""
+    ended = AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
+    return {event["subject"]: event for event in audit.told([*ended])}
+
+
+def _id(begun: Record) -> str:
+    return str(begun["subject"].removeprefix("session:"))
 
 
 def _record(begun: Record, end: Record | None) -> Record:
-    id = begun["subject"].removeprefix("session:")
     after, last = begun["after"] or {}, (end or {}).get("after") or {}
     return {
-        "id": id,
+        "id": _id(begun),
         "opened_at": begun["at"],
         "actor": begun["actor"],
         "by": after.get("by", "query"),
@@ -169,7 +169,7 @@ def _state(begun: Record, end: Record | None) -> str:
         return "closed"
     if end is not None:
         return "closed" if end["action"] == CLOSE else "lost"
-    id = begun["subject"].removeprefix("session:")
+    id = _id(begun)
     return "open" if transcript.is_alive(id) or not transcript.path_of(id).exists() else "lost"
 
 
@@ -186,12 +186,14 @@ def get(id: str) -> Record:
         return {**found, **_statement_of(begun)}
     lines = transcript.read(transcript.path_of(found["id"]), ledger.audit_key())
     known = ((end or {}).get("after") or {}).get("digest")
+    if lines is None:
+        return {**found, **_elsewhere(begun)}
+    return {**found, "transcript": _verdict(lines, known), "lines": lines.lines}
+
+
+def _elsewhere(begun: Record) -> Record:
     host = begun["actor_detail"].get("host")
-    return {
-        **found,
-        "transcript": _verdict(lines, known) if lines else f"not on this host; look on {host}",
-        "lines": lines.lines if lines else [],
-    }
+    return {"transcript": f"not on this host; look on {host}", "lines": []}
 
 
 def _begun(id: str) -> Record:
@@ -217,10 +219,9 @@ def _verdict(found: transcript.Found, known: str | None) -> str:
 
 
 def _statement_of(begun: Record) -> Record:
-    kept = transcript.kept_statement(begun["subject"].removeprefix("session:"))
+    kept = transcript.kept_statement(_id(begun))
     if kept is None:
-        host = begun["actor_detail"].get("host")
-        return {"transcript": f"not on this host; look on {host}", "lines": []}
+        return _elsewhere(begun)
     is_whole = _fingerprint(kept) == (begun["after"] or {}).get("statement")
     verdict = "whole" if is_whole else "edited: its hash is not the audit's"
     line = {"n": 1, "at": begun["at"], "kind": "input", "text": kept}

@@ -123,13 +123,13 @@ def events(
     if limit is not None:
         newest = sa.select(AuditEvent.seq).where(*criteria).order_by(AuditEvent.seq.desc())
         criteria = [AuditEvent.seq.in_(newest.limit(limit))]
-    return _told(criteria)
+    return told(criteria)
 
 
 def since(seq: int, chosen: Filter) -> Iterator[Record]:
     """The events that are meant and came after number ``seq``; reads what is committed now."""
     db.session.rollback()
-    return _told([AuditEvent.seq > seq, *chosen.criteria()])
+    return told([AuditEvent.seq > seq, *chosen.criteria()])
 
 
 def get(seq: int) -> Record:
@@ -165,7 +165,8 @@ def export(chosen: Filter | None = None) -> Iterator[Record]:
 # --- telling -----------------------------------------------------------------
 
 
-def _told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
+def told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
+    """The events that meet these conditions, the oldest of them first."""
     for page in pages(criteria):
         names = _Names.of(page)
         yield from (_record(row, names) for row in page)

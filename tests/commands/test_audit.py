@@ -380,3 +380,9 @@ def test_rebase_needs_a_reason_and_a_loss(cli: Cli, kept: str) -> None:
     assert cli(*args).stderr == "Error: a restore needs a --reason\n"
     same = cli(*args, "--reason", "x")
     assert (same.exit_code, same.stderr) == (0, "Already so: nothing was changed.\n")
+
+
+def test_list_follows_from_now_on_and_not_from_before(cli: Cli) -> None:
+    done = cli("audit", "list", "--follow", "--before", "1")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == "Error: --follow goes on from now, --before goes back; give one\n"

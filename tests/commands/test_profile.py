@@ -16,6 +16,7 @@ from opsapp.extensions import db
 from opsapp.profiling import charts, lines, pages
 from opsapp.profiling.measuring import Measured
 from opsapp.services.profiles import Window, repeats, store
+from opsapp.services.profiles import traces as traces_service
 from opsapp.services.profiles.repeats import Allowed
 from support import Cli, Database, fields, run
 
@@ -89,6 +90,11 @@ def test_report_does_not_sort_queries_by_what_they_have_not(cli: Cli, sort: str)
 def test_prune_keeps_no_more_traces_than_a_database_counts(cli: Cli) -> None:
     done = cli("profile", "prune", "--traces", str(2**70))
     assert done.exit_code == 2
+
+
+def test_traces_of_an_unknown_kind_are_refused(app: Flask) -> None:
+    with pytest.raises(Invalid, match="kind odd is none of slow, error, asked"):
+        traces_service.listing(kind="odd")
 
 
 def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:
