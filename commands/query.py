@@ -65,6 +65,8 @@ def cli(
     from opsapp.console import query
 
     if tables or schema:
+        if statement is not None or file is not None or (tables and schema):
+            raise Invalid("give a statement, --tables or --schema, one of them")
         return _what_there_is(schema)
     values = dict(map(_param, params))
     sql = _put_on_record(_statement(statement, file), values, reason)

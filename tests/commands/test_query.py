@@ -227,6 +227,20 @@ def test_values_are_exact_in_json(cli: Cli, kind: str, ada: str) -> None:
         assert (found["money"], found["bytes"], found["day"]) == (12.1, "0xff00", "2026-11-24")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tables", "SELECT 1"),
+        ("--schema", "users", "SELECT 1"),
+        ("--tables", "--schema", "users"),
+    ],
+)
+def test_one_thing_is_asked_for(cli: Cli, database: Database, words: tuple[str, ...]) -> None:
+    found = cli("query", *words)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == "Error: give a statement, --tables or --schema, one of them\n"
+
+
 def test_tables_and_columns_are_listed(cli: Cli, ada: str) -> None:
     tables = cli("query", "--tables", "--format", "json").json
     assert {"name": "roles", "kind": "table", "columns": 7} in tables
