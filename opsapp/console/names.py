@@ -20,7 +20,8 @@ from .sessions import Session
 from .writes import Writes, told
 
 SERVICES = {
-    "users": "accounts: create, update, deactivate, delete",
+    "users": "accounts: create, update, delete",
+    "signin": "who may sign in: activate, deactivate, unlock",
     "roles": "roles: create, allow, deny, delete",
     "grants": "who holds which role: grant, revoke, history",
     "access": "who may do what, and why",
