@@ -282,7 +282,17 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Grants of this role only.")
-@answers("user", "role", "state", "granted_at", "granted_by", "valid_until", "ended_at", "ended_by")
+@answers(
+    "user",
+    "role",
+    "state",
+    "granted_at",
+    "granted_by",
+    "reason",
+    "valid_until",
+    "ended_at",
+    "ended_by",
+)
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List grants past and present.
 
