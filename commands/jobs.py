@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
+
 from .contract import answers, changes, page_options, say_what_follows
 from .frame import OpsGroup, approve
 from .jobrun import run_cmd
@@ -23,7 +25,20 @@ STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminate
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
 POLL_SECONDS = 1.0
-RUN_ID = click.IntRange(min=0, max=2**31 - 1)
+
+
+class RunId(click.IntRange):
+    """A run's number; people type the job's name, so that is answered with the way to it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            says = f"'{text.shortened(str(value))}' is no run's number"
+            self.fail(f"{says}; flask jobs history [NAME] lists them", param, ctx)
+
+
+RUN_ID = RunId(min=0, max=2**31 - 1)
 
 
 @click.group(cls=OpsGroup)
