@@ -184,7 +184,9 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record:
     """Copy the whole database into FILE while it is in use.
 
     SQLite's online backup, or pg_dump's custom format. FILE is readable by its owner
-    only, and appears when it is complete.
+    only, and appears when it is complete. To restore it while nothing runs: copy it over
+    the SQLite file, or pg_restore --no-owner -d NAME FILE into an empty database; then
+    flask audit verify --checkpoint.
 
     \b
     Example:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
+
 from .contract import answers, changes, page, page_options
 from .frame import OpsGroup, approve
 from .jobrun import run_cmd
 from .jobschedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
-from .options import DURATION, ID, JOB, SINCE, older_than_option
+from .options import DURATION, JOB, SINCE, older_than_option
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
@@ -24,6 +26,20 @@ STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminate
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
 POLL_SECONDS = 1.0
+
+
+class RunId(click.IntRange):
+    """A run's number; people type the job's name, so that is answered with the way to it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            says = f"'{text.shortened(str(value))}' is no run's number"
+            self.fail(f"{says}; flask jobs history [NAME] lists them", param, ctx)
+
+
+RUN_ID = RunId(min=0, max=2**31 - 1)
 
 
 @click.group(cls=OpsGroup)
@@ -63,7 +79,7 @@ def list_cmd() -> list[Record]:
 @click.argument("name", type=JOB, required=False)
 @click.option("--status", type=click.Choice(STATUSES), help="Only those that ended so.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
-@click.option("--before", type=ID, metavar="ID", help="Older than this run.")
+@click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
 @page_options()
 @answers(*RUN_SHOWN)
 def history_cmd(
@@ -88,7 +104,7 @@ def history_cmd(
 
 
 @cli.command("show")
-@click.argument("id", type=ID)
+@click.argument("id", type=RUN_ID)
 @click.option(
     "--lines",
     type=click.IntRange(min=0, max=100_000),

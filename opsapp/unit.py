@@ -140,11 +140,18 @@ class Unit(AbstractContextManager["Unit"]):
             connection = self._writing_connection()
             self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
             self._head = ledger.take_gate(session, lock=not self._is_trial)
-            self._had_administrator = invariants.has_administrator(session)
+            self._had_administrator = self._has_administrator_before()
         except BaseException:
             session.rollback()
             session.autoflush = self._autoflush
             raise
+
+    def _has_administrator_before(self) -> bool:
+        if not self.adopt or self._is_trial:
+            return invariants.has_administrator(self.session)
+        # What is adopted is in this transaction already; another one sees what was before.
+        with so.Session(db.engine) as other:
+            return invariants.has_administrator(other)
 
     def _writing_connection(self) -> sa.Connection:
         if not self.adopt:

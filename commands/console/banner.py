@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -69,7 +71,14 @@ def catalogue(console: Console, at_most: int | None = None) -> list[Styled]:
 
 def _group(names: list[Name]) -> list[Styled]:
     wide = min(28, max((len(one.name) for one in names), default=0))
-    return [Styled(f"  {one.name:<{wide}}  {safe(one.line)[:90]}".rstrip()) for one in names]
+    return [Styled(line) for one in names for line in _entry(one, wide)]
+
+
+def _entry(one: Name, wide: int) -> list[str]:
+    """A name and what it is, in lines that the terminal need not break within a word."""
+    room = max(30, min(90, shutil.get_terminal_size().columns - wide - 4))
+    first, *more = textwrap.wrap(safe(one.line), room, max_lines=3, placeholder=" …") or [""]
+    return [f"  {one.name:<{wide}}  {first}".rstrip(), *(f"{'':{wide + 4}}{line}" for line in more)]
 
 
 def _last(console: Console) -> list[Styled]:

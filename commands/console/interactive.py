@@ -25,6 +25,7 @@ from traitlets.config import Config
 from opsapp import config, text
 from opsapp.config import DEVELOPMENT
 from opsapp.console.life import Console
+from opsapp.console.modes import Mode
 from opsapp.errors import NotReady, OpsError
 from opsapp.extensions import Model
 
@@ -189,6 +190,9 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
         console=console,
         prompt_words=prompts.words(name, environment, console.session.mode),
     )
+    # IPython copies it with everybody's permission to read, which `flask doctor` finds.
+    for readme in folder.glob("profile_*/startup/README"):
+        readme.chmod(0o600)
     formatter: Any = shell.display_formatter
     display.teach(formatter.formatters["text/plain"])
     shell.set_custom_exc((OpsError, DBAPIError), _show_condition)
@@ -235,10 +239,18 @@ def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: 
         says, hint = error.message, error.hint
     else:
         says, hint = text.first_line(error.orig or error), _tried(error)
+        if shell.console.session.mode is Mode.READ_ONLY and _is_refused_write(error):
+            hint = "this session is read-only: flask shell --sandbox, or --write"
     say(f"{type(error).__name__}: {says}")
     if hint:
         say(f"  → {hint}")
     return []
+
+
+def _is_refused_write(error: DBAPIError) -> bool:
+    """Whether the database says that nothing is written here, as each of the two says it."""
+    name = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
+    return str(name).startswith(("SQLITE_READONLY", "25006", "42501"))
 
 
 def _tried(error: DBAPIError) -> str | None:

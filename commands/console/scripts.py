@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from opsapp.console.life import Console
+from opsapp.errors import OpsError
 from opsapp.text import safe
 
 from ..errorlog import redacted
@@ -63,3 +64,5 @@ def _say_traceback(error: Exception, name: str) -> None:
     lines = "".join(traceback.format_exception(type(error), error, trace))
     for line in redacted(lines).rstrip("\n").split("\n"):
         say(safe(line))
+    if isinstance(error, OpsError) and error.hint:
+        say(f"  → {error.hint}")

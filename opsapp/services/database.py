@@ -211,9 +211,12 @@ def _refuse_newer() -> None:
 def check_revision() -> None:
     """Return if the schema is the one this code was written for, the application's too.
 
-    :raises NotReady: it is behind or ahead; says which.
+    :raises NotReady: it is empty, behind or ahead; says which.
     """
-    refuse_revisions(_present())
+    present = _present()
+    if not present and not _has_tables():
+        raise NotReady("the database is not initialised", hint="flask db init")
+    refuse_revisions(present)
 
 
 def _refuse_other_owner() -> None:

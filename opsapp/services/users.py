@@ -60,14 +60,18 @@ def clean_email(value: str) -> str:
 def clean_username(value: str) -> str:
     """``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
 
-    :raises Invalid: another character, its place named; or digits only, which is an id.
+    :raises Invalid: another character, its place named; digits only, which is an id; or a
+        dash in front, which is an option.
     """
     value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
     if len(value) > LONGEST_USERNAME:  # One character may have become eighteen.
         raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
     for position, character in enumerate(value, start=1):
         if not (character.isalnum() or character in "._-"):
-            raise Invalid(f"username has {character!r} at position {position}")
+            said = f"username has {character!r} at position {position}"
+            raise Invalid(f"{said}; it may have letters, digits, '.', '_' and '-'")
+    if value.startswith("-"):
+        raise Invalid("username begins with '-', which would be an option")
     if value.isdigit():
         raise Invalid("username has digits only, which would be an id")
     return value

@@ -80,6 +80,15 @@ def test_doctor_finds_damage(
     assert (findings(found)[check][0], findings(found)[check][2]) == (state, advice)
 
 
+def test_doctor_takes_an_empty_database_for_what_it_is(empty_database: Database) -> None:
+    if empty_database.is_sqlite:
+        (empty_database.instance / "opsapp.sqlite").touch(mode=0o600)
+    found = findings(run(empty_database, "doctor", "--format", "json"))
+    # Stamped, it would be taken for one that has the tables.
+    assert found["migrations"] == ("fail", "the database is not initialised", "flask db init")
+    assert run(empty_database, "db", "init").exit_code == 0
+
+
 def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: str) -> None:
     cli("roles", "grant", "admin", "bob", "--for", "1h", check=True)
     database.execute(

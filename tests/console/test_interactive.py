@@ -146,7 +146,7 @@ def test_prompt_of_production_is_red_and_reads_only(empty_database: Database) ->
         said = person.type('create_user("carl", "carl@example.com")')
         assert "Refused: this session is read-only" in said
         said = person.type('sql("DELETE FROM roles")')
-        assert "read-only" in said or "readonly" in said
+        assert "→ this session is read-only: flask shell --sandbox, or --write" in said
         assert person.leave()[0] == 0
     assert empty_database.rows("SELECT count(*) FROM roles") == [(1,)]
 
@@ -333,6 +333,17 @@ def test_history_is_our_own_and_private(database: Database, ada: str) -> None:
         person.type("print('forgotten')")
         person.leave()
     assert b"forgotten" not in path.read_bytes()
+
+
+def test_nothing_that_it_leaves_is_for_others_to_read(
+    database: Database, cli: Cli, ada: str
+) -> None:
+    with console(database) as person:
+        person.wait()
+        person.leave()
+    rows = cli("doctor", "--format", "json").json
+    assert [row["state"] for row in rows if row["check"] == "file modes"] == ["ok"]
+    assert list((database.instance / "shell").rglob("README"))  # IPython's own, which was 0644.
 
 
 def test_hostile_data_does_not_reach_the_terminal(database: Database, cli: Cli, bob: str) -> None:

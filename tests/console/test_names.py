@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from commands.console import banner
 from opsapp import clock, signals
 from opsapp.console.modes import Mode
 from opsapp.console.names import SERVICES, Catalogue, Verbs, catalogue
@@ -17,7 +19,7 @@ from opsapp.errors import Refused
 from opsapp.extensions import db
 from opsapp.models import User
 from opsapp.services import users
-from support import SOMEBODY
+from support import SOMEBODY, a_unit
 
 
 def session(mode: Mode = Mode.WRITE) -> Session:
@@ -63,6 +65,27 @@ def test_application_that_fails_to_give_names_is_reported(app: Flask, ada: str) 
     assert "User" in found.names
     assert [clash.split(" gave ")[1] for clash in found.clashes] == [
         "no names: LookupError: no names today"
+    ]
+
+
+def test_every_verb_that_the_banner_names_is_there() -> None:
+    for service, line in SERVICES.items():
+        _, sign, verbs = line.partition(": ")
+        there = dir(Verbs(f"opsapp.services.{service}", a_unit))
+        assert [verb for verb in verbs.split(", ") if sign and verb not in there] == [], service
+
+
+def test_banner_wraps_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    found = Catalogue()
+    found.add("AuditEvent", None, "What was changed, by whom, when and why", "Models")
+    console: Any = SimpleNamespace(names=found)
+    lines = [one.line for one in banner.catalogue(console)]
+    assert lines == [
+        "",
+        "Models",
+        "  AuditEvent  What was changed, by whom,",
+        "              when and why",
     ]
 
 

@@ -44,6 +44,30 @@ def test_code_that_fails_exits_1_with_its_traceback(database: Database, cli: Cli
     assert last_session(cli)["ended"] == "error"
 
 
+def test_condition_that_ends_code_says_what_to_do(database: Database, ada: str) -> None:
+    found = run(database, "shell", "-c", "U('nobody')")
+    assert found.exit_code == 1
+    said = "opsapp.errors.NotFound: no user nobody\n  → flask users list --search TEXT\n"
+    assert found.stderr.endswith(said)
+
+
+@pytest.mark.parametrize("code", ['sql("UPDATE users SET active = :no", no=False)',
+                                  'sql("DELETE FROM grants")'])  # fmt: skip
+def test_commit_keeps_an_administrator_from_sql(database: Database, ada: str, code: str) -> None:
+    found = run(database, "shell", "-c", f"{code}\ncommit()")
+    assert found.exit_code == 1
+    assert "Refused: that would leave no active administrator who can log in" in found.stderr
+    assert database.rows("SELECT active FROM users") == [(True,)]
+    assert database.rows("SELECT count(*) FROM grants") == [(1,)]
+
+
+def test_commit_without_an_administrator_is_not_refused(database: Database, ada: str) -> None:
+    database.execute("UPDATE users SET active = :no", no=False)
+    code = "sql(\"UPDATE roles SET description = 'x'\")\nprint(commit())"
+    found = run(database, "shell", "-c", code)
+    assert (found.exit_code, found.stdout) == (0, "{'roles': '1 updated'}\n")
+
+
 def test_code_that_is_no_python_exits_1(database: Database, ada: str) -> None:
     found = run(database, "shell", "-c", "print(")
     assert found.exit_code == 1

@@ -84,6 +84,10 @@ def test_history_of_nobody_is_empty(cli: Cli, backups: Database) -> None:
 def test_show_and_tail_of_what_is_not_there(cli: Cli, backups: Database) -> None:
     assert (cli("jobs", "show", "99").exit_code, cli("jobs", "tail", "nobody").exit_code) == (4, 4)
     assert cli("jobs", "show", "99").stderr == "Error: no run 99\n  → flask jobs history\n"
+    named = cli("jobs", "show", "backup")
+    said = "'backup' is no run's number; flask jobs history [NAME] lists them\n"
+    assert (named.exit_code, named.stderr.endswith(said)) == (2, True)
+    assert len(cli("jobs", "show", "x" * 10_000).stderr) < 500
 
 
 def test_show_limits_the_lines(cli: Cli, database: Database) -> None:
