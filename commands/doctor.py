@@ -12,6 +12,8 @@ from opsapp.errors import OpsError
 from .contract import answers, findings
 from .frame import OpsCommand, application
 
+STATES = ("ok", "warn", "fail")
+
 
 @click.command("doctor", cls=OpsCommand)
 @click.option("--settings", is_flag=True, help="List the settings with their values instead.")
@@ -30,7 +32,8 @@ def cli(settings: bool) -> list[dict[str, Any]]:
 
     if settings:
         return doctor.settings()
-    found = list(_checks())
+    # The worst stand last: at a terminal that is where one looks.
+    found = sorted(_checks(), key=lambda row: STATES.index(row["state"]))
     findings(any(row["state"] != "ok" for row in found))
     return found
 

@@ -79,11 +79,15 @@ def human(value: Any) -> str:
 
 
 def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
-    """The rows as a table, or one below the other where the words would not fit beside."""
+    """The rows as a table, or one below the other where the words would not fit beside.
+
+    Then what a row has not is left out: nothing above or below has to line up with it.
+    """
     measured = [_measured(name, rows) for name in columns]
     if sum(column.least + GAP for column in measured) - GAP <= width() or not is_terminal():
         return _laid_out(_table(rows, columns, width()))
-    return "\n".join(_laid_out(_record_table(row, columns)) for row in rows)
+    told = ({name: row[name] for name in columns if row[name] is not None} for row in rows)
+    return "\n".join(_laid_out(_record_table(row, ())) for row in told)
 
 
 @dataclass(frozen=True, slots=True)

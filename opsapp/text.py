@@ -67,6 +67,11 @@ def canonical(value: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
 
 
+def each(names: str | Iterable[str]) -> Iterable[str]:
+    """The names; who gives a single one means that one, and not its letters."""
+    return [names] if isinstance(names, str) else names
+
+
 def shortened(value: str, longest: int = 60) -> str:
     """``value`` made safe and cut for a message."""
     shown = safe(value[: longest + 1])

@@ -225,6 +225,7 @@ def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
 
 _READ_ONLY = ("25006", "42501", "0A000")  # read-only transaction, no privilege, DECLARE refuses it
 
+_SEVERAL = ("one statement at a time", "multiple commands")  # SQLite, PostgreSQL
 _NEAR = re.compile(r'syntax error at or near "(\w+)"')
 
 
@@ -270,4 +271,6 @@ def _refused(says: str) -> Refused:
 
 
 def _invalid(says: str) -> Invalid:
+    if any(words in says for words in _SEVERAL):
+        return Invalid("there is more than one statement; nothing was run")
     return Invalid(f"the database does not understand the statement: {says}", hint=schema.LOOK)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, signals
+from .. import clock, signals, text
 from ..errors import Invalid
 from ..extensions import db
 from ..models import Grant, Role, User
@@ -145,7 +145,7 @@ def grant(
 
 
 def _accounts(users: Iterable[str]) -> list[User]:
-    return list(dict.fromkeys(get_user(reference) for reference in users))
+    return list(dict.fromkeys(get_user(reference) for reference in text.each(users)))
 
 
 def _answer(grant: Grant, changed: bool) -> Record:

@@ -96,7 +96,7 @@ def create(
     """
     name = clean_name(name)
     description = _clean_description(description)
-    allowed = sorted({permissions.parse(permission) for permission in allow})
+    allowed = sorted({permissions.parse(permission) for permission in text.each(allow)})
     with unit:
         authority.require("roles:write", unit)
         authority.may_allow(allowed, unit)
@@ -173,7 +173,7 @@ def deny(name: str, unwanted: Iterable[str], *, unit: Unit) -> Record:
 
 
 def _edit(name: str, combine: Any, named: Iterable[str], unit: Unit) -> Record:
-    parsed = {permissions.parse(permission) for permission in named}
+    parsed = {permissions.parse(permission) for permission in text.each(named)}
     with unit:
         authority.require("roles:write", unit)
         authority.may_allow(parsed, unit)

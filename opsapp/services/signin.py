@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from .. import clock, signals
+from .. import clock, signals, text
 from ..errors import Busy
 from ..extensions import db
 from ..models import ApiToken, User, UserSession
@@ -44,7 +44,9 @@ def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
 
 def _all(references: Iterable[str], unit: Unit) -> list[User]:
     """The accounts in the order named, each once; nothing is done if one is unknown."""
-    return list(dict.fromkeys(authority.changeable(reference, unit) for reference in references))
+    return list(
+        dict.fromkeys(authority.changeable(reference, unit) for reference in text.each(references))
+    )
 
 
 def _marked(users: list[User], changed: list[bool]) -> list[Record]:

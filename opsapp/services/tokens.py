@@ -48,7 +48,7 @@ def create(
     :raises Refused: the account may do more than whoever makes it a token.
     """
     name = text.checked(name, "name", longest=LONGEST_NAME)
-    allowed = sorted({permissions.parse(permission) for permission in allow}) or None
+    allowed = sorted({permissions.parse(permission) for permission in text.each(allow)}) or None
     until = _checked_end(until)
     with unit:
         owner = authority.changeable(user, unit)

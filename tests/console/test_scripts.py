@@ -44,6 +44,19 @@ def test_code_that_fails_exits_1_with_its_traceback(database: Database, cli: Cli
     assert last_session(cli)["ended"] == "error"
 
 
+def test_single_name_is_one_and_not_its_letters(database: Database, bob: str) -> None:
+    code = (
+        "roles.create('support', allow='users:read'); roles.allow('support', 'audit:read');"
+        " grants.grant('support', 'bob'); signin.deactivate('bob');"
+        " print(U('bob').active, [r.name for r in U('bob').roles], R('support').permissions)"
+    )
+    found = run(database, "shell", "-c", code)
+    assert (found.exit_code, found.stdout) == (
+        0,
+        "False ['support'] ['audit:read', 'users:read']\n",
+    )
+
+
 def test_condition_that_ends_code_says_what_to_do(database: Database, ada: str) -> None:
     found = run(database, "shell", "-c", "U('nobody')")
     assert found.exit_code == 1
