@@ -1,0 +1,217 @@
+"""`flask profile`: what is measured now, kept, and compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from opsapp import clock, sketch
+from opsapp.extensions import db
+from opsapp.profiling.measuring import Measured
+from opsapp.services.profiles import Window, store
+from support import Cli, Database, fields, run
+from windows import a_window
+
+# --- measuring ---------------------------------------------------------------------
+
+
+def test_request_is_measured_and_saved(cli: Cli, database: Database, ada: str) -> None:
+    args = ("profile", "request", "GET", "/api/users", "--as", ada, "--repeat", "12")
+    found = cli(*args, "--name", "before", "--format", "json", check=True).json
+    assert (found["saved"], found["subject"], found["count"]) == ("before", "GET /api/users", 12)
+    assert found["outcomes"] == {"200": 12}
+    assert found["queries"] >= 2
+    assert 0 < found["min_ms"] <= found["p50_ms"] <= found["p95_ms"] <= found["max_ms"]
+    assert database.rows("SELECT count(*) FROM profile_windows") == [(0,)]
+    done = cli(*args, "--name", "before")
+    assert (done.exit_code, done.stderr) == (
+        3, "Error: there is a measurement before\n  → --replace, or another name\n",
+    )  # fmt: skip
+    assert cli(*args, "--name", "before", "--replace").exit_code == 0
+    assert fields(cli(*args).stdout)["saved"] == "request-3"
+
+
+def test_request_of_a_stranger_is_a_strangers(cli: Cli, database: Database) -> None:
+    done = cli("profile", "request", "GET", "/api/users", "--repeat", "3", "--format", "json")
+    assert done.json["outcomes"] == {"401": 3}
+
+
+def test_request_that_changes_asks_first(cli: Cli, database: Database, ada: str) -> None:
+    args = ("profile", "request", "POST", "/api/users", "--as", ada, "--repeat", "1")
+    done = cli(*args)
+    assert (done.exit_code, done.stderr) == (
+        5,
+        "Error: Send POST /api/users for real, 1 times? Nobody is here to answer\n"
+        "  → repeat it with --yes\n",
+    )
+    assert cli(*args, "--yes", "--format", "json").json["outcomes"] == {"422": 1}
+
+
+def test_request_leaves_a_sample_of_its_stacks(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROFILING", "on")
+    cli("profile", "request", "GET", "/login", "--repeat", "1", "--sample", check=True)
+    (row,) = cli("profile", "traces", "--kind", "asked", "--format", "json").json
+    assert (row["name"], row["status"]) == ("GET security.login", 200)
+    assert row["samples"] > 0
+
+
+@pytest.mark.parametrize("path", ["login", "http://x/"])
+def test_request_wants_a_path(cli: Cli, database: Database, path: str) -> None:
+    assert cli("profile", "request", "GET", path).exit_code == 2
+
+
+def test_command_is_measured(cli: Cli, database: Database) -> None:
+    args = ("profile", "run", "--repeat", "1", "--format", "json")
+    found = cli(*args, "--", "roles", "list", "--format", "json", check=True).json
+    assert (found["subject"], found["outcomes"]) == ("roles list", {"0": 1})
+    assert found["peak_mib"] > 10
+    done = cli(*args, "--", "roles", "show", "nobody")
+    assert (done.exit_code, done.json["outcomes"]) == (6, {"4": 1})
+    done = cli(*args, "--", "roles", "create", "support")
+    assert done.exit_code == 5
+    assert cli(*args, "--yes", "--", "roles", "create", "support").json["outcomes"] == {"0": 1}
+
+
+def test_measured_command_has_failed_whatever_code_says_so() -> None:
+    measured = Measured("command", outcomes=[0, 1, 6, 124, 143, -9])
+    assert measured.errors == 4  # 6 says that it has found something.
+    assert Measured("endpoint", outcomes=[200, 404, 500]).errors == 1
+
+
+def test_measured_command_tells_its_queries_and_its_functions(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROFILING", "on")
+    args = ("profile", "run", "--repeat", "1", "--deep", "--format", "json")
+    assert cli(*args, "--", "roles", "list").json["queries"] >= 2
+    (row,) = cli("profile", "traces", "--kind", "asked", "--format", "json").json
+    assert row["name"] == "roles list"
+    rows = cli("profile", "top", row["file"], "--count", "3", "--format", "json").json
+    assert len(rows) == 3
+    listed = cli("profile", "files", "--format", "json").json
+    assert [one["file"] for one in listed] == [row["file"]]
+
+
+def test_measured_command_ends_as_it_does_though_its_profile_is_not_kept(
+    database: Database,
+) -> None:
+    (database.instance / "profiles").touch()
+    on = {"OPSAPP_PROFILING": "on", "OPSAPP_PROFILE_MODE": "1"}
+    done = run(database, "roles", "list", **on)
+    assert done.exit_code == 0
+    assert done.stderr.startswith("Warning: a profile was not kept: ")
+
+
+# --- comparing ---------------------------------------------------------------------
+
+
+def saved(name: str, ms: float, **more: Any) -> None:
+    """A measurement of two hundred samples near this."""
+    from opsapp.models import ProfileSave
+
+    samples = [ms / 1000 * (1 + (number % 20 - 10) / 100) for number in range(200)]
+    row = {"count": 200, "errors": 0, "queries": 400, "samples": samples, "cpu": samples}
+    row.update(more.pop("row", {}))
+    columns = {
+        "mode": "request", "subject": "GET /", "python": "3.11.7", "environment": "test",
+        "made_by": "somebody", **more,
+    }  # fmt: skip
+    db.session.add(ProfileSave(name=name, detail={"rows": {columns["subject"]: row}}, **columns))
+    db.session.flush()
+    db.session.commit()
+
+
+def test_change_is_found_and_ends_with_findings(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    saved("after", 13)
+    done = cli("profile", "diff", "before", "after", "--fail-on", "p95>+10%", "--format", "json")
+    assert done.exit_code == 6
+    by_metric = {row["metric"]: row for row in done.json}
+    assert set(by_metric) == {"p50", "p95", "p99", "mean", "cpu"}
+    assert {row["verdict"] for row in done.json} == {"worse"}
+    assert by_metric["p95"]["change"] == pytest.approx(0.3, abs=0.01)
+    assert by_metric["p95"]["low"] <= 0.3 <= by_metric["p95"]["high"]
+    assert [m for m, row in by_metric.items() if row["failed"]] == ["p95"]
+    assert done.stderr == "before → after: 2 no change, 5 worse\n"
+    assert cli("profile", "diff", "after", "before", "--fail-on", "p95>+10%").exit_code == 0
+    assert cli("profile", "diff", "before", "after", "--fail-on", "p95>+40%").exit_code == 0
+
+
+def test_noise_is_no_change(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    saved("after", 10.3)
+    done = cli("profile", "diff", "before", "--fail-on", "p50>+1%", "--format", "json")
+    assert (done.exit_code, done.json) == (0, [])
+    assert done.stderr == "before → after: 7 no change\n"
+
+
+def test_one_more_query_is_a_change(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    saved("after", 10, row={"queries": 600})
+    done = cli("profile", "diff", "before", "after", "--fail-on", "queries>0", "--format", "json")
+    assert done.exit_code == 6
+    (row,) = done.json
+    assert (row["metric"], row["before"], row["after"]) == ("queries", 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"python": "3.12.1"}, "their python is 3.11 and 3.12"),
+        ({"mode": "run"}, "their mode is request and run"),
+        ({"subject": "GET /x"}, "their subject is GET / and GET /x"),
+    ],
+)
+def test_what_is_not_alike_is_refused(
+    cli: Cli, app: Flask, other: dict[str, str], said: str
+) -> None:
+    saved("before", 10)
+    saved("after", 10, **other)
+    done = cli("profile", "diff", "before", "after")
+    assert (done.exit_code, done.stderr) == (
+        5, f"Error: before and after cannot be compared: {said}\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ["p95", "p95>", "p42>+10%", "p95<10%", "p95>-3%", "speed>1"])
+def test_rule_that_is_none(cli: Cli, app: Flask, rule: str) -> None:
+    saved("before", 10)
+    done = cli("profile", "diff", "before", "--fail-on", rule)
+    assert done.exit_code == 2
+    assert "is not a rule such as 'p95>+10%'" in done.stderr
+
+
+def test_what_was_recorded_is_saved_and_compared(cli: Cli, month: Flask) -> None:
+    done = cli("profile", "save", "monday", "--format", "json")
+    assert (done.exit_code, done.json["mode"], done.json["subject"]) == (0, "recorded", "endpoints")
+    assert cli("profile", "diff", "monday", "--fail-on", "p95>+1%").exit_code == 0
+    start = int(clock.now().timestamp()) // 60 * 60
+    with_slow = Window(("endpoint", "GET quick", "", ""), start, count=3000, seconds=30, most=0.02)
+    with_slow.bins = {sketch.bucket(0.01): 3000}
+    store("two", [with_slow, a_window("GET new", 5)], [], kept=5)
+    done = cli("profile", "diff", "monday", "--fail-on", "p50>+10%", "--format", "json")
+    assert done.exit_code == 6
+    verdicts = {(row["name"], row["metric"]): row["verdict"] for row in done.json}
+    assert verdicts["GET quick", "p50"] == "worse"
+    assert verdicts["GET new", None] == "new"
+
+
+@pytest.mark.parametrize("name", ["", "-x", "run-7", "a b", "x" * 65, "../x"])
+def test_name_that_is_none(cli: Cli, month: Flask, name: str) -> None:
+    assert cli("profile", "save", "--", name).exit_code == 2
+
+
+def test_saved_measurements_are_listed(cli: Cli, app: Flask) -> None:
+    saved("before", 10)
+    done = cli("profile", "saved", "--fields", "name,mode,subject,python")
+    assert done.stdout == "name\tmode\tsubject\tpython\nbefore\trequest\tGET /\t3.11.7\n"
+    done = cli("profile", "diff", "before")
+    assert (done.exit_code, done.stderr) == (
+        4, "Error: nothing like before was saved after it\n",
+    )  # fmt: skip
+    done = cli("profile", "diff", "nobody")
+    assert done.exit_code == 4
