@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from opsapp import errors
-from support import FLASK, HEAD, Cli, Database, Result, run
+from support import FLASK, HEAD, Cli, Database, Result, call, run
 
 
 def expect(result: Result, exit_code: int, *, stdout: str = "", stderr: str = "") -> None:
@@ -116,9 +116,9 @@ def test_uninitialised_database_is_7(empty_database: Database) -> None:
         if empty_database.is_sqlite
         else "the database is not initialised or behind"
     )
-    found = run(empty_database, "users", "list")
+    found = call(empty_database, "users", "list")
     expect(found, 7, stderr=f"Error: {message}\n  → {hint}\n")
-    found = run(empty_database, "users", "list", "--format", "json")
+    found = call(empty_database, "users", "list", "--format", "json")
     expect_json(found, "not-ready", 7, message, hint)
     assert not (empty_database.instance / "opsapp.sqlite").exists()
 
@@ -135,12 +135,12 @@ def test_database_behind_its_migrations_is_7_for_a_change(cli: Cli, database: Da
 
 def test_unreachable_server_is_7_and_keeps_its_password(database: Database) -> None:
     url = "postgresql://ops:canary-secret@127.0.0.1:1/nothing"
-    found = run(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    found = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
     assert (found.exit_code, found.stdout) == (7, "")
     start = "Error: the database cannot be reached: connection failed"
     assert found.stderr.startswith(start)
     assert "canary-secret" not in found.stderr
-    found = run(database, "users", "list", "--format=json", OPSAPP_DATABASE_URL=url)
+    found = call(database, "users", "list", "--format=json", OPSAPP_DATABASE_URL=url)
     assert json.loads(found.stderr)["code"] == "not-ready"
     assert found.exit_code == 7
 
@@ -156,9 +156,9 @@ def test_missing_secret_in_production_is_7(database: Database) -> None:
     message = "SECRET_KEY is not set, and OPSAPP_ENV is production"
     make = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
     hint = f"for a new installation: {make}"
-    found = run(database, "users", "list", OPSAPP_ENV="production")
+    found = call(database, "users", "list", OPSAPP_ENV="production")
     expect(found, 7, stderr=f"Error: {message}\n  → {hint}\n")
-    found = run(database, "users", "list", "--format", "json", OPSAPP_ENV="production")
+    found = call(database, "users", "list", "--format", "json", OPSAPP_ENV="production")
     expect_json(found, "not-ready", 7, message, hint)
 
 
@@ -242,9 +242,9 @@ def test_statement_that_takes_too_long_is_124(postgres: str, cli: Cli, database:
     database.execute("ALTER TABLE roles RENAME TO slow")
     database.execute("CREATE VIEW roles AS SELECT slow.* FROM slow, pg_sleep(30)")
     message = "the database gave up: canceling statement due to statement timeout"
-    found = run(database, "roles", "list", OPSAPP_STATEMENT_TIMEOUT="0.2")
+    found = call(database, "roles", "list", OPSAPP_STATEMENT_TIMEOUT="0.2")
     expect(found, 124, stderr=f"Error: {message}\n")
-    found = run(database, "roles", "list", "--format", "json", OPSAPP_STATEMENT_TIMEOUT="0.2")
+    found = call(database, "roles", "list", "--format", "json", OPSAPP_STATEMENT_TIMEOUT="0.2")
     expect_json(found, "timed-out", 124, message, None)
 
 
@@ -371,15 +371,15 @@ def test_generated_password_that_nobody_saw_is_said_to_be_lost(database: Databas
     ],
 )
 def test_unusable_database_url_is_7_and_says_why(database: Database, url: str, says: str) -> None:
-    found = run(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    found = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
     assert (found.exit_code, found.stdout) == (7, "")
     assert found.stderr.splitlines()[0] == f"Error: {says}"
     assert "canary" not in found.stderr
-    assert run(database, "doctor", OPSAPP_DATABASE_URL=url).exit_code == 6
+    assert call(database, "doctor", OPSAPP_DATABASE_URL=url).exit_code == 6
 
 
 def test_unusable_instance_folder_is_7(database: Database) -> None:
-    found = run(database, "users", "list", OPSAPP_INSTANCE="/dev/null")
+    found = call(database, "users", "list", OPSAPP_INSTANCE="/dev/null")
     assert found.exit_code == 7
     assert found.stderr.startswith("Error: the secret /dev/null/secrets/secret_key cannot be read")
 
@@ -387,7 +387,7 @@ def test_unusable_instance_folder_is_7(database: Database) -> None:
 def test_emptied_secret_is_7(database: Database) -> None:
     secret = database.instance / "secrets" / "opsapp_audit_key"
     secret.write_text("")
-    found = run(database, "roles", "create", "support")
+    found = call(database, "roles", "create", "support")
     assert found.exit_code == 7
     assert found.stderr == (
         f"Error: the secret {secret} is not what was generated\n  → restore the file\n"
@@ -395,6 +395,6 @@ def test_emptied_secret_is_7(database: Database) -> None:
 
 
 def test_group_without_a_command_shows_its_help(database: Database) -> None:
-    found = run(database, "users")
+    found = call(database, "users")
     assert found.exit_code == 2
     assert "Create, find, change and delete accounts." in found.stdout + found.stderr

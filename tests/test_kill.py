@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from processes import ended, gate_held, start, start_work, until
-from support import FLASK, Cli, Database, Result, in_process
+from support import FLASK, Cli, Database, Result, call, in_process
 from templates import Templates
 
 SEED = 20_261
@@ -210,7 +210,7 @@ def assert_init_mends_all(
     database: Database, sqlite_templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run it again: the database is as if nobody had been killed."""
-    again = ended(start(database, FLASK, "db", "init"))
+    again = call(database, "db", "init")
     assert again.exit_code == 0, again
     events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
     untroubled = sqlite_templates.of()

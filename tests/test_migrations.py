@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import FLASK, HEAD, ROOT, Database, run
+from support import FLASK, HEAD, ROOT, Database, call, run
 
 
 def test_head_is_the_newest_revision_that_alembic_finds(database: Database) -> None:
@@ -21,29 +21,29 @@ def test_models_equal_the_migrations(database: Database) -> None:
 
 
 def test_upgrade_downgrade_and_upgrade_again(database: Database) -> None:
-    run(database, "users", "create", "ada@example.com", "--no-password", check=True)
-    assert run(database, "db", "downgrade", "base", "--yes").exit_code == 0
+    call(database, "users", "create", "ada@example.com", "--no-password", check=True)
+    assert call(database, "db", "downgrade", "base", "--yes").exit_code == 0
     left = "sqlite_master WHERE type = 'table'" if database.is_sqlite else (
         "pg_tables WHERE schemaname = 'public'"
     )  # fmt: skip
     names = "name" if database.is_sqlite else "tablename"
     tables = {row[0] for row in database.rows(f"SELECT {names} FROM {left}")}
     assert tables - {"sqlite_sequence"} == {"alembic_version"}
-    assert run(database, "db", "init").exit_code == 0
-    assert run(database, "users", "list", "--count").stdout == "0\n"
-    assert run(database, "audit", "verify").exit_code == 0
+    assert call(database, "db", "init").exit_code == 0
+    assert call(database, "users", "list", "--count").stdout == "0\n"
+    assert call(database, "audit", "verify").exit_code == 0
 
 
 def test_database_that_is_ahead_of_the_code_refuses_changes(database: Database) -> None:
     database.execute("UPDATE alembic_version SET version_num = '9999'")
-    found = run(database, "roles", "create", "support")
+    found = call(database, "roles", "create", "support")
     assert (found.exit_code, found.stderr) == (
         7,
         f"Error: the database is at revision 9999, and this code is at {HEAD}\n"
         "  → deploy the code that the database fits\n",
     )
     for verb in ("init", "current", "upgrade"):
-        again = run(database, "db", verb)
+        again = call(database, "db", verb)
         assert (again.exit_code, again.stderr) == (7, found.stderr)
 
 
@@ -53,21 +53,21 @@ def test_migration_that_fails_changes_nothing(
 ) -> None:
     table = "users" if verb == "downgrade" else "grants"
     if verb == "upgrade":
-        run(database, "db", "downgrade", "base", "--yes", check=True)
+        call(database, "db", "downgrade", "base", "--yes", check=True)
         database.execute(f"CREATE TABLE {table} (id integer)")
     else:
         # Something of the application's stands on a table that would go.
         database.execute("DROP TABLE audit_personal")
     args = ["head"] if verb == "upgrade" else ["base", "--yes"]
     before = database.rows("SELECT * FROM alembic_version")
-    found = run(database, "db", verb, *args)
+    found = call(database, "db", verb, *args)
     assert found.exit_code == 1
     assert found.stderr.startswith("Error: the migration failed and nothing was changed: ")
     assert database.rows("SELECT * FROM alembic_version") == before
 
 
 def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
-    found = run(database, "db", "downgrade", "base")
+    found = call(database, "db", "downgrade", "base")
     assert (found.exit_code, found.stderr) == (
         5,
         "Error: Take schema changes back, with the data that they hold?"
@@ -79,7 +79,7 @@ def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
 def test_schema_of_another_environment_is_left_alone(database: Database) -> None:
     database.execute("UPDATE audit_head SET environment = 'production'")
     for verb in (["downgrade", "base", "--yes"], ["stamp", "base", "--yes"]):
-        found = run(database, "db", *verb)
+        found = call(database, "db", *verb)
         assert found.exit_code == 5
         assert "is stamped production" in found.stderr
 

@@ -7,26 +7,17 @@ import sys
 
 import pytest
 
-from support import FLASK, Cli, Database, run
+from support import Cli, Database, call
 
 
 def complete(database: Database, *words: str, **environ: str) -> list[str]:
     """What bash would offer for the last word."""
-    done = subprocess.run(
-        [FLASK],
-        env={
-            **database.environ,
-            "_FLASK_COMPLETE": "bash_complete",
-            "COMP_WORDS": " ".join(["flask", *words]),
-            "COMP_CWORD": str(len(words)),
-            **environ,
-        },
-        cwd=database.instance,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    asked = {
+        "_FLASK_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["flask", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = call(database, check=True, **asked, **environ)
     assert done.stderr == ""
     return [line.split(",", 1)[1] for line in done.stdout.splitlines() if line]
 
@@ -82,13 +73,13 @@ def test_completion_is_silent_when_the_database_is_away(named: Database, url: st
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_the_script_of_the_shell(database: Database, shell: str) -> None:
-    found = run(database, "completion", shell)
+    found = call(database, "completion", shell)
     assert (found.exit_code, found.stderr) == (0, "")
     assert f"_FLASK_COMPLETE={shell}_complete" in found.stdout
 
 
 def test_completion_of_another_shell_is_usage(database: Database) -> None:
-    found = run(database, "completion", "tcsh")
+    found = call(database, "completion", "tcsh")
     assert found.exit_code == 2
     assert found.stdout == ""
 

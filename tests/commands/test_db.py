@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from support import FLASK, HEAD, Cli, Database, administer, run
+from support import FLASK, HEAD, Cli, Database, administer, call, run
 
 
 def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Database) -> None:
-    done = run(empty_database, "db", "init", "--format", "json", "--reason", "first day")
+    done = call(empty_database, "db", "init", "--format", "json", "--reason", "first day")
     assert done.exit_code == 0, done.stderr
     assert done.stderr == "Done, audit event 2.\n"
     assert done.json == {
@@ -38,7 +38,7 @@ def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Databa
 
 
 def test_init_dry_run_touches_nothing(empty_database: Database) -> None:
-    planned = run(empty_database, "db", "init", "--dry-run", "--format", "json")
+    planned = call(empty_database, "db", "init", "--dry-run", "--format", "json")
     assert (planned.exit_code, planned.json["changed"]) == (0, True)
     assert [step["action"] for step in planned.json["plan"]] == ["database:schema:upgrade"]
     if empty_database.is_sqlite:
@@ -50,7 +50,7 @@ def test_init_dry_run_touches_nothing(empty_database: Database) -> None:
 
 
 def test_init_keeps_the_file_from_others(empty_database: Database, sqlite_only: None) -> None:
-    run(empty_database, "db", "init", check=True)
+    call(empty_database, "db", "init", check=True)
     file = empty_database.instance / "opsapp.sqlite"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert empty_database.rows("PRAGMA journal_mode") == [("wal",)]
@@ -67,9 +67,9 @@ def test_database_of_another_encoding_is_refused(
     said = f"the database {name} has the encoding {encoding}, and UTF8 is needed"
     advice = "make another: createdb --encoding UTF8 --template template0 --owner ROLE NAME"
     try:
-        found = run(database, "db", "init")
+        found = call(database, "db", "init")
         assert (found.exit_code, found.stderr) == (7, f"Error: {said}\n  → {advice}\n")
-        [told] = (row for row in run(database, "doctor", "--format", "json").json
+        [told] = (row for row in call(database, "doctor", "--format", "json").json
                   if row["check"] == "database")  # fmt: skip
         assert (told["state"], told["says"], told["advice"]) == ("fail", said, advice)
     finally:
@@ -78,7 +78,7 @@ def test_database_of_another_encoding_is_refused(
 
 def test_init_of_another_environment_is_refused(database: Database) -> None:
     secrets = {name: "0123456789abcdef0123456789abcdef-" + name for name in SECRETS}
-    done = run(database, "db", "init", OPSAPP_ENV="staging", **secrets)
+    done = call(database, "db", "init", OPSAPP_ENV="staging", **secrets)
     assert (done.exit_code, done.stderr) == (
         5,
         "Error: this database is stamped development, and OPSAPP_ENV is staging\n"
@@ -91,14 +91,14 @@ SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
 
 def test_init_waits_for_the_server_and_gives_up(empty_database: Database) -> None:
     url = "postgresql://nobody@127.0.0.1:1/nothing"
-    done = run(empty_database, "db", "init", "--wait", "0.3", OPSAPP_DATABASE_URL=url)
+    done = call(empty_database, "db", "init", "--wait", "0.3", OPSAPP_DATABASE_URL=url)
     assert done.exit_code == 7
     assert done.stderr.startswith("Error: the database cannot be reached: connection failed")
 
 
 def test_short_form_is_the_same_command(empty_database: Database) -> None:
-    assert run(empty_database, "init-db", "-q").stdout == f"{HEAD}\n"
-    again = run(empty_database, "init-db", "-q")
+    assert call(empty_database, "init-db", "-q").stdout == f"{HEAD}\n"
+    again = call(empty_database, "init-db", "-q")
     assert (again.exit_code, again.stdout, again.stderr) == (0, "", "")
 
 
@@ -113,7 +113,7 @@ def test_status_of_a_ready_database(cli: Cli, ada: str) -> None:
 
 
 def test_status_of_an_uninitialised_database_is_behind(empty_database: Database) -> None:
-    found = run(empty_database, "db", "status", "--format", "json")
+    found = call(empty_database, "db", "status", "--format", "json")
     if empty_database.is_sqlite:
         assert found.exit_code == 7
         assert json.loads(found.stderr)["hint"] == "flask db init"
@@ -126,7 +126,7 @@ def test_status_hides_the_password(cli: Cli, database: Database, kind: str) -> N
     if kind == "sqlite":
         pytest.skip("SQLite has no password")
     url = database.url.replace("postgres:@", "postgres:canary-secret@")
-    found = run(database, "db", "status", OPSAPP_DATABASE_URL=url)
+    found = call(database, "db", "status", OPSAPP_DATABASE_URL=url)
     assert found.exit_code == 0, found.stderr
     assert "canary" not in found.stdout + found.stderr
     assert "postgres:***@" in found.stdout
@@ -162,9 +162,9 @@ def test_backup_is_a_whole_private_copy(
     server = None if database.is_sqlite else request.getfixturevalue("postgres")
     found = restored(database, copy, tmp_path, server)
     try:
-        listed = run(found, "users", "list", "--format", "json", check=True)
+        listed = call(found, "users", "list", "--format", "json", check=True)
         assert [user["email"] for user in listed.json] == [ada]
-        assert run(found, "audit", "verify").exit_code == 0
+        assert call(found, "audit", "verify").exit_code == 0
     finally:
         if server is not None:
             from support import administer
@@ -199,7 +199,7 @@ def test_backup_without_pg_dump_says_what_to_install(database: Database, kind: s
     if kind == "sqlite":
         pytest.skip("SQLite needs no program")
     path = str(Path(FLASK).parent)
-    found = run(database, "db", "backup", "copy", PATH=path)
+    found = call(database, "db", "backup", "copy", PATH=path)
     assert (found.exit_code, found.stderr) == (
         7,
         "Error: pg_dump is not on the PATH\n  → install the PostgreSQL client programs\n",
@@ -214,7 +214,7 @@ def test_backup_tells_of_a_pg_dump_that_says_nothing(
     program = tmp_path / "pg_dump"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    found = run(database, "db", "backup", "copy", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    found = call(database, "db", "backup", "copy", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (found.exit_code, found.stderr) == (1, "Error: pg_dump failed: it ended with 3\n")
 
 
@@ -222,33 +222,33 @@ def test_backup_tells_of_a_pg_dump_that_says_nothing(
 
 
 def test_verbs_of_flask_migrate_are_there(database: Database) -> None:
-    found = run(database, "db", "--help")
+    found = call(database, "db", "--help")
     verbs = ["check", "current", "downgrade", "edit", "heads", "history", "merge", "migrate"]
     assert [verb for verb in verbs if f"\n  {verb} " not in found.stdout] == []
     assert run(database, "db", "current").stdout == f"{HEAD} (head)\n"
-    assert run(database, "db", "check").exit_code == 0
+    assert call(database, "db", "check").exit_code == 0
 
 
 def test_looking_at_an_absent_file_does_not_make_it(
     empty_database: Database, sqlite_only: None
 ) -> None:
-    found = run(empty_database, "db", "current")
+    found = call(empty_database, "db", "current")
     assert found.exit_code == 7
     assert not (empty_database.instance / "opsapp.sqlite").exists()
 
 
 def test_upgrade_alone_stamps_the_database_and_is_audited(empty_database: Database) -> None:
-    done = run(empty_database, "db", "upgrade")
+    done = call(empty_database, "db", "upgrade")
     assert done.exit_code == 0, done.stderr
     rows = empty_database.rows("SELECT environment, seq FROM audit_head")
     assert rows == [("development", 1)]
-    assert run(empty_database, "audit", "verify").exit_code == 0
+    assert call(empty_database, "audit", "verify").exit_code == 0
 
 
 def test_stamp_is_audited(database: Database) -> None:
     database.execute("DELETE FROM alembic_version")
-    run(database, "db", "stamp", "head", "--yes", "--reason", "moved", check=True)
-    found = run(database, "audit", "list", "--action", "database:schema:stamp", "--format", "json")
+    call(database, "db", "stamp", "head", "--yes", "--reason", "moved", check=True)
+    found = call(database, "audit", "list", "--action", "database:schema:stamp", "--format", "json")
     assert found.json[0]["after"] == {"revision": HEAD}
 
 
@@ -270,7 +270,7 @@ def test_backup_runs_while_somebody_writes(
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("UPDATE audit_head SET chain = 'open'")
     try:
-        found = run(database, "db", "backup", str(tmp_path / "copy"))
+        found = call(database, "db", "backup", str(tmp_path / "copy"))
     finally:
         writer.execute("ROLLBACK")
         writer.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support import Cli, Database, Result, run
+from support import Cli, Database, Result, call
 
 CHECKS = [
     "setting names",
@@ -83,10 +83,10 @@ def test_doctor_finds_damage(
 def test_doctor_takes_an_empty_database_for_what_it_is(empty_database: Database) -> None:
     if empty_database.is_sqlite:
         (empty_database.instance / "opsapp.sqlite").touch(mode=0o600)
-    found = findings(run(empty_database, "doctor", "--format", "json"))
+    found = findings(call(empty_database, "doctor", "--format", "json"))
     # Stamped, it would be taken for one that has the tables.
     assert found["migrations"] == ("fail", "the database is not initialised", "flask db init")
-    assert run(empty_database, "db", "init").exit_code == 0
+    assert call(empty_database, "db", "init").exit_code == 0
 
 
 def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: str) -> None:
@@ -152,7 +152,7 @@ def test_doctor_says_that_nothing_is_recorded(cli: Cli, ada: str) -> None:
 
 def test_doctor_finds_an_address_without_tls(database: Database) -> None:
     environ = {"OPSAPP_ENV": "production", "OPSAPP_URL": "http://ops.example.com"}
-    found = findings(run(database, "doctor", "--format", "json", **environ))
+    found = findings(call(database, "doctor", "--format", "json", **environ))
     assert found["setting OPSAPP_URL"][0] == "warn"
 
 
@@ -211,7 +211,7 @@ def test_doctor_finds_several_settings_that_are_none(
 
 @pytest.mark.parametrize("name", ["prod", "PRODUCTION", "Live", "production "])
 def test_doctor_finds_a_production_that_is_not_called_so(database: Database, name: str) -> None:
-    found = findings(run(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    found = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
     assert found["setting OPSAPP_ENV"] == (
         "warn",
         f"{name} is not production: severe changes ask for no more than --yes",
@@ -221,7 +221,7 @@ def test_doctor_finds_a_production_that_is_not_called_so(database: Database, nam
 
 @pytest.mark.parametrize("name", ["production", "preproduction", "staging"])
 def test_doctor_takes_an_environment_by_its_name(database: Database, name: str) -> None:
-    found = findings(run(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    found = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
     assert "setting OPSAPP_ENV" not in found
 
 
@@ -274,7 +274,7 @@ def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, a
 
 def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> None:
     url = "postgresql://nobody:canary-secret@127.0.0.1:1/nothing"
-    found = run(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
+    found = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
     assert found.exit_code == 6
     assert findings(found)["database"][0] == "fail"
     assert findings(found)["database"][2] == "see docs/troubleshooting.md"
@@ -282,7 +282,7 @@ def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> 
 
 
 def test_doctor_without_secrets_in_production_names_each(database: Database) -> None:
-    found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production")
+    found = call(database, "doctor", "--format", "json", OPSAPP_ENV="production")
     assert found.exit_code == 6
     missing = [check for check in findings(found) if check.startswith("setting")]
     assert sorted(missing) == sorted(CHECKS[2:6])
@@ -300,20 +300,20 @@ def test_doctor_without_secrets_in_production_names_each(database: Database) -> 
     ],
 )
 def test_doctor_finds_a_weak_secret(database: Database, value: str, says: str) -> None:
-    found = run(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
+    found = call(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
     assert findings(found)["setting SECRET_KEY"][1] == says
     assert value not in found.stdout
 
 
 def test_settings_fit_in_a_table(database: Database) -> None:
     for format in ("table", "plain", "csv"):
-        found = run(database, "doctor", "--settings", "--format", format)
+        found = call(database, "doctor", "--settings", "--format", format)
         assert found.exit_code == 0
         assert "OPSAPP_DATABASE_URL" in found.stdout
 
 
 def test_settings_are_listed_with_their_source_and_no_secret(database: Database) -> None:
-    found = run(database, "doctor", "--settings", "--format", "json", SECRET_KEY="canary-" * 8)
+    found = call(database, "doctor", "--settings", "--format", "json", SECRET_KEY="canary-" * 8)
     rows = {row["name"]: row for row in found.json}
     assert found.exit_code == 0
     assert (rows["SECRET_KEY"]["value"], rows["SECRET_KEY"]["source"]) == ("•••", "environment")

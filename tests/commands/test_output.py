@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from commands import output, tables
 from opsapp import text
-from support import FLASK, Cli, Database, run
+from support import FLASK, Cli, Database, call
 
 HOSTILE = "x[/]\x1b]8;;http://evil\x07[bold]\u202e\u2028\n\t\x9b31m"
 
@@ -75,7 +75,7 @@ def is_harmless(line: str) -> bool:
 def test_hostile_names_are_shown_escaped(
     hostile: Database, command: list[str], format: str
 ) -> None:
-    found = run(hostile, *command, "--format", format)
+    found = call(hostile, *command, "--format", format)
     assert found.exit_code == 0, found.stderr
     for line in found.stdout.splitlines():
         for cell in line.split("\t"):
@@ -90,7 +90,7 @@ def test_hostile_names_are_escaped_on_a_terminal(hostile: Database) -> None:
 
 
 def test_json_is_ascii_and_keeps_the_name_exactly(hostile: Database) -> None:
-    found = run(hostile, "users", "list", "--format", "json")
+    found = call(hostile, "users", "list", "--format", "json")
     assert found.stdout.isascii()
     assert found.json[0]["username"] == HOSTILE
 
@@ -100,7 +100,7 @@ def test_terminal_gets_a_table_and_a_pipe_gets_tabs(database: Database, ada: str
         "name   description              permissions  holders\n"
         "admin  Holds every permission.  *                  1\n"
     )
-    assert run(database, "roles", "list").stdout == (
+    assert call(database, "roles", "list").stdout == (
         "name\tdescription\tpermissions\tholders\nadmin\tHolds every permission.\t*\t1\n"
     )
 
@@ -120,7 +120,7 @@ def test_narrow_terminal_gets_one_row_below_the_other(database: Database, cli: C
 def test_table_in_a_pipe_is_never_cut(database: Database, cli: Cli) -> None:
     long = "d" * 255
     cli("roles", "create", "long", "--description", long, check=True)
-    assert long in run(database, "roles", "list", "--format", "table").stdout
+    assert long in call(database, "roles", "list", "--format", "table").stdout
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_terminal_gets_colour_unless_it_is_declined(
 
 
 def test_force_color_colours_a_pipe(database: Database, ada: str) -> None:
-    found = run(database, "users", "list", "--format", "table", FORCE_COLOR="1", TERM="xterm")
+    found = call(database, "users", "list", "--format", "table", FORCE_COLOR="1", TERM="xterm")
     assert "\x1b[32mactive" in found.stdout
 
 
 def test_format_comes_from_the_environment(database: Database, ada: str) -> None:
-    assert run(database, "users", "list", OPSAPP_FORMAT="json").json[0]["id"] == 1
-    found = run(database, "users", "list", OPSAPP_FORMAT="yaml")
+    assert call(database, "users", "list", OPSAPP_FORMAT="json").json[0]["id"] == 1
+    found = call(database, "users", "list", OPSAPP_FORMAT="yaml")
     assert (found.exit_code, found.stderr) == (
         2,
         "Error: OPSAPP_FORMAT yaml is none of table, plain, json, jsonl, csv\n",

@@ -14,7 +14,7 @@ import pytest
 from opsapp.console import query
 from opsapp.errors import TimedOut
 from processes import ended, start, until
-from support import FLASK, Cli, Database, run
+from support import FLASK, Cli, Database, call
 
 EVERYTHING = "SELECT id, email FROM users ORDER BY id"
 
@@ -260,7 +260,7 @@ def test_query_reads_by_the_role_for_reading(database: Database, kind: str, ada:
     if kind == "sqlite":
         pytest.skip("speaks of PostgreSQL")
     nobody = database.url.replace("//postgres:", "//nobody_at_all:")
-    found = run(database, "query", "SELECT 1", OPSAPP_READONLY_DATABASE_URL=nobody)
+    found = call(database, "query", "SELECT 1", OPSAPP_READONLY_DATABASE_URL=nobody)
     assert found.exit_code == 7
     assert 'role "nobody_at_all" does not exist' in found.stderr
 
@@ -272,6 +272,6 @@ def test_url_for_reading_of_another_database_is_refused(
         pytest.skip("speaks of PostgreSQL")
     other = postgres.format("postgres")
     for command in (("query", "SELECT 1"), ("shell", "--read-only", "-c", "pass")):
-        found = run(database, *command, OPSAPP_READONLY_DATABASE_URL=other)
+        found = call(database, *command, OPSAPP_READONLY_DATABASE_URL=other)
         assert (found.exit_code, found.stdout) == (7, "")
         assert "OPSAPP_READONLY_DATABASE_URL" in found.stderr

@@ -280,6 +280,7 @@ def test_guarded_table_is_closed_to_the_shell(database: Database, shop: Shop, te
     assert found.exit_code == 1
     assert found.stderr.endswith(
         "opsapp.errors.Refused: shop_products change through a unit of work only\n"
+        "  → with Unit(actor=…, door=…) as unit: …\n"
     )
     assert database.rows("SELECT stock FROM shop_products") == [(3,)]
 

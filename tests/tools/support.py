@@ -129,8 +129,11 @@ def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
         if name.startswith(("OPSAPP_", "FLASK_")):
             monkeypatch.setenv(name, value)
 
-    def call(*args: str, stdin: str | None = None, check: bool = False) -> Result:
-        done = CliRunner().invoke(flask_cli, args, input=stdin, prog_name="flask")
+    monkeypatch.chdir(database.instance)
+
+    def call(*args: str, stdin: str | None = None, check: bool = False, **environ: str) -> Result:
+        runner = CliRunner(env=environ)
+        done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
         close_connections()
         if check and done.exit_code:
             raise AssertionError(f"flask {' '.join(args)} → {done.exit_code}\n{done.stderr}")
@@ -141,11 +144,24 @@ def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
     return call
 
 
+def call(
+    database: Database,
+    *args: str,
+    stdin: str | None = None,
+    check: bool = False,
+    **environ: str,
+) -> Result:
+    """Run ``flask ARGS`` as :func:`run` does, in this process: for all but processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        return in_process(database, patch)(*args, stdin=stdin, check=check, **environ)
+
+
 def close_connections() -> None:
     """Close what the applications of this process have open: a test leaves nothing behind."""
     for engines in list(db._app_engines.values()):
         for engine in engines.values():
-            engine.dispose()
+            if engine.pool.checkedin():  # Those of earlier tests are many, and closed.
+                engine.dispose()
 
 
 SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")

@@ -74,7 +74,8 @@ class Templates:
             return Database(f"sqlite:///{instance}/opsapp.sqlite", instance)
         name = f"test_{next(_numbers)}"
         like = _name(template) if template else "template1"
-        administer(self._server, f"CREATE DATABASE {name} TEMPLATE {like}")
+        # Copying its files takes half of the time that writing every page to the log does.
+        administer(self._server, f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY FILE_COPY")
         return Database(self._server.format(name), instance)
 
     @contextmanager
