@@ -143,6 +143,9 @@ def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_
         return
     key, id = sessions.start(user, client())
     session["key"] = key
+    # Whoever gave this browser its cookie knows the token that is in there.
+    for kept in (session, g):
+        kept.pop("csrf_token", None)
     signals.announce(
         signals.user_logged_in,
         this_app(),

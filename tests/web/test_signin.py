@@ -10,7 +10,7 @@ from flask import Flask
 from opsapp import signals
 from opsapp.services import grants, roles, sessions, signin, users
 from support import PASSWORD, Database, a_unit
-from web import Browser, Program, Site, told_on
+from web import Browser, Program, Site, csrf_token, told_on
 
 OTHER = "another battery horse staple"
 
@@ -209,6 +209,15 @@ def test_form_without_its_token_is_refused(web: Site) -> None:
         "/login", data={"email": "ada@example.com", "password": PASSWORD}
     )
     assert answer.status_code == 400
+
+
+def test_token_of_before_the_sign_in_is_worth_nothing_after_it(web: Site) -> None:
+    browser = web.browser()
+    known = csrf_token(browser.get("/login"))
+    form = {"email": "ada@example.com", "password": PASSWORD, "csrf_token": known}
+    assert browser.client.post("/login", data=form).status_code == 302
+    assert browser.client.post("/logout", data={"csrf_token": known}).status_code == 400
+    assert browser.is_in
 
 
 def test_sign_in_page_takes_no_json(web: Site) -> None:
