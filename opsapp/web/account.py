@@ -38,8 +38,8 @@ def show() -> Any:
 @blueprint.post("/sessions/<int:id>/end")
 @auth_required("session")
 def end_session(id: int) -> Any:
-    """Sign out another browser."""
+    """Sign out another browser, or this one."""
     me = _me()
     sessions.end(str(me.id), [id], unit=unit_of_self(me))
     flash("That session has ended.", "success")
-    return redirect(url_for("account.show"))
+    return redirect(url_for("security.login" if id == g.session_id else "account.show"))

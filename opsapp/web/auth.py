@@ -68,6 +68,8 @@ def settings(app: Flask) -> dict[str, Any]:
             "The name, the password or the code is not right.",
             "error",
         ),
+        # Whoever opens the start page has done nothing wrong.
+        "SECURITY_MSG_UNAUTHENTICATED": ("Please sign in first.", "info"),
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
         "SECURITY_FRESHNESS": FRESH,
         "SECURITY_FRESHNESS_GRACE_PERIOD": NO_GRACE,
@@ -75,6 +77,7 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_DATETIME_FACTORY": clock.now,
         "SECURITY_POST_LOGIN_VIEW": "/",
         "SECURITY_POST_LOGOUT_VIEW": "/login",
+        "SECURITY_POST_REGISTER_VIEW": "/login",
         "SECURITY_EMAIL_HTML": False,
         "SECURITY_EMAIL_SENDER": app.config["MAIL_DEFAULT_SENDER"],
         "SECURITY_EMAIL_SUBJECT_REGISTER": f"{app.config['APP_NAME']}: Please confirm your e-mail",
@@ -140,6 +143,9 @@ def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_
         return
     key, id = sessions.start(user, client())
     session["key"] = key
+    # Whoever gave this browser its cookie knows the token that is in there.
+    for kept in (session, g):
+        kept.pop("csrf_token", None)
     signals.announce(
         signals.user_logged_in,
         this_app(),

@@ -92,7 +92,10 @@ def _hit(limiter: RateLimiter, rules: list[RateLimitItem], scope: str, key: str)
         }
         if not allowed:
             seconds = max(1, math.ceil(stats.reset_time - time.time()))
-            raise TooManyRequests(f"{rule} are allowed.", retry_after=seconds)
+            raise TooManyRequests(
+                f"{rule} are allowed. Try again in {seconds} second{'s' if seconds > 1 else ''}.",
+                retry_after=seconds,
+            )
 
 
 def tell(response: Response) -> Response:

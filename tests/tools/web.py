@@ -75,6 +75,11 @@ def csrf_token(page: TestResponse) -> str:
     return found[1]
 
 
+def told_on(page: TestResponse) -> list[str]:
+    """The messages above the page."""
+    return [told.strip() for told in re.findall(r'role="(?:status|alert)">([^<]*)<', page.text)]
+
+
 def seed_on(page: TestResponse) -> TOTP:
     """The authenticator app, once it has read the page."""
     found = re.search(r'id="authr-key"[^>]*>([A-Z2-7\- ]+)<', page.text)

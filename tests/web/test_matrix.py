@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opsapp.services import roles
+from opsapp.services import roles, signin
 from support import Database, a_unit
 from web import Browser, Program, Site
 
@@ -40,7 +40,7 @@ OPEN = {"/healthz", "/readyz", "/api/openapi.json", "/api/docs", "/static/opsapp
 
 @pytest.fixture
 def crowd(web: Site) -> Site:
-    """Accounts 2 to 5 hold one permission each; 6 holds none, 7 is inactive; 9 is the target."""
+    """Accounts 2 to 5 hold a permission each, 6 holds none, 7 is an admin; 9 is the target."""
     with web.inside():
         roles.create("empty", unit=a_unit())
         for permission in PERMISSIONS:
@@ -48,8 +48,10 @@ def crowd(web: Site) -> Site:
     for permission in PERMISSIONS:
         name = permission.replace(":", "-")
         web.make(f"{name}@example.com", role=name)
-    for name in ("none", "inactive", "eight", "target"):
-        web.make(f"{name}@example.com")
+    web.make("none@example.com")
+    web.make("inactive@example.com", role="admin")
+    web.make("eight@example.com")
+    web.make("target@example.com")
     return web
 
 
@@ -70,7 +72,9 @@ def test_matrix_names_every_route_and_method(crowd: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("holds", [*PERMISSIONS, "none", "admin", "ada limited", "stranger"])
+@pytest.mark.parametrize(
+    "holds", [*PERMISSIONS, "none", "admin", "ada limited", "inactive", "stranger"]
+)
 def test_each_call_is_open_to_who_holds_its_permission_only(crowd: Site, holds: str) -> None:
     if holds == "stranger":
         program = Program(crowd.app, "opsapp_nothing")
@@ -79,9 +83,12 @@ def test_each_call_is_open_to_who_holds_its_permission_only(crowd: Site, holds: 
     else:
         name = "ada" if holds == "admin" else holds.replace(":", "-")
         program = crowd.token(f"{name}@example.com")
+    if holds == "inactive":
+        with crowd.inside():
+            signin.deactivate(["inactive@example.com"], unit=a_unit())
     for (method, path), needed in CALLS.items():
         status = call(program, method, path)
-        if holds == "stranger":
+        if holds in ("inactive", "stranger"):
             assert status == 401, (method, path)
         elif needed is None or holds in ("admin", needed):
             # The target may be gone after DELETE, which the next calls of it then say.
@@ -111,4 +118,6 @@ def test_strangers_get_pages_to_sign_in_and_nothing_else(crowd: Site, database: 
         assert answer.status_code in (200, 302, 400, 401, 404, 405), path
         if path in ("/", "/verify", "/change", "/mf-recovery-codes"):
             assert answer.headers["Location"].startswith("/login"), path
+    for method, path in CALLS:
+        assert stranger.client.open(path, method=method).status_code == 401, (method, path)
     assert database.rows("SELECT seq FROM audit_head") == before

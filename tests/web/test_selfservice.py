@@ -7,7 +7,7 @@ import re
 import pytest
 
 from support import PASSWORD, Database
-from web import Browser, Site, last_events, site
+from web import Browser, Site, last_events, site, told_on
 
 NEW = "another battery horse staple"
 
@@ -114,7 +114,9 @@ def open_site(database: Database, monkeypatch: pytest.MonkeyPatch):  # type: ign
 def test_registration_waits_for_its_confirmation(open_site: Site, database: Database) -> None:
     browser = Browser(open_site.app)
     form = {"email": "New@Example.com", "password": NEW, "password_confirm": NEW}
-    assert browser.post("/register", form).status_code == 302
+    assert browser.post("/register", form).headers["Location"] == "/login"
+    (told,) = told_on(browser.get("/login"))
+    assert told.startswith("Thank you. To confirm your email address new@example.com")
     assert last_events(database) == [("user:account:create", "stranger", "web")]
     assert database.rows("SELECT email, confirmed_at FROM users WHERE id = 2") == [
         ("new@example.com", None)

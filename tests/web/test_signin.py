@@ -10,7 +10,7 @@ from flask import Flask
 from opsapp import signals
 from opsapp.services import grants, roles, sessions, signin, users
 from support import PASSWORD, Database, a_unit
-from web import Browser, Program, Site
+from web import Browser, Program, Site, csrf_token, told_on
 
 OTHER = "another battery horse staple"
 
@@ -25,6 +25,10 @@ def test_page_asks_for_name_and_password(web: Site) -> None:
 def test_stranger_is_sent_to_the_login_page(web: Site) -> None:
     answer = web.browser().get("/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login?next=/")
+
+
+def test_stranger_is_not_blamed(web: Site) -> None:
+    assert told_on(web.browser().get("/", follow_redirects=True)) == ["Please sign in first."]
 
 
 @pytest.mark.parametrize("name", ["ada@example.com", "ADA@Example.com", "ada"])
@@ -185,6 +189,14 @@ def test_account_page_lists_and_ends_ones_own_sessions(web: Site, database: Data
     assert events == [("user:sessions:end", "web")]
 
 
+def test_who_ends_their_own_session_is_told_so_and_nothing_else(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    answer = browser.post("/sessions/1/end", {}, at="/")
+    assert answer.headers["Location"] == "/login"
+    assert told_on(browser.get("/login")) == ["That session has ended."]
+    assert not browser.is_in
+
+
 def test_session_of_somebody_else_cannot_be_ended(web: Site) -> None:
     web.make("bob@example.com")
     bob, ada = web.browser("bob@example.com"), web.browser("ada@example.com")
@@ -197,6 +209,15 @@ def test_form_without_its_token_is_refused(web: Site) -> None:
         "/login", data={"email": "ada@example.com", "password": PASSWORD}
     )
     assert answer.status_code == 400
+
+
+def test_token_of_before_the_sign_in_is_worth_nothing_after_it(web: Site) -> None:
+    browser = web.browser()
+    known = csrf_token(browser.get("/login"))
+    form = {"email": "ada@example.com", "password": PASSWORD, "csrf_token": known}
+    assert browser.client.post("/login", data=form).status_code == 302
+    assert browser.client.post("/logout", data={"csrf_token": known}).status_code == 400
+    assert browser.is_in
 
 
 def test_sign_in_page_takes_no_json(web: Site) -> None:

@@ -46,6 +46,9 @@ class OpsApi(Api):
     def _register_error_handlers(self) -> None:
         """web/errors.py answers every error, the API's too."""
 
+    def _register_pagination_header(self) -> None:
+        """Our lists name their next page in the body."""
+
 
 def init_app(app: Flask) -> None:
     """Add ``/api/…``, ``/api/openapi.json`` and ``/api/docs``."""
