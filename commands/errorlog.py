@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
-import traceback
 from secrets import token_hex
 
 from opsapp import clock, config
-from opsapp.settings import SETTINGS
-
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+from opsapp.redaction import redacted_traceback
 
 
 def write(error: Exception) -> tuple[str, str | None]:
@@ -24,7 +20,7 @@ def write(error: Exception) -> tuple[str, str | None]:
             "id": number,
             "at": clock.rfc3339(clock.now()),
             "command": " ".join(sys.argv[1:2]),
-            "traceback": redacted("".join(traceback.format_exception(error))),
+            "traceback": redacted_traceback(error),
         }
     )
     try:
@@ -35,12 +31,3 @@ def write(error: Exception) -> tuple[str, str | None]:
     except OSError:
         return number, None
     return number, str(path)
-
-
-def redacted(message: str) -> str:
-    """``message`` without the secrets of the configuration and the passwords of URLs."""
-    for setting in SETTINGS:
-        value = os.environ.get(setting.name) if setting.secret else None
-        if value and len(value) >= 8:
-            message = message.replace(value, "•••")
-    return _URL_PASSWORD.sub(r"\1•••@", message)

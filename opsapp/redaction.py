@@ -1,9 +1,13 @@
-"""Secrets taken out of what a program printed: known values, and what looks like one."""
+"""Secrets taken out of what a program printed, and of tracebacks: known values and likely ones."""
 
 from __future__ import annotations
 
+import os
 import re
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
+
+from .settings import SETTINGS
 
 HIDDEN = "•••"
 SHORTEST = 6
@@ -64,3 +68,16 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     text = _NAMED.sub(rf"\1{HIDDEN}", text)
     text = _OPTION.sub(rf"\1{HIDDEN}", text)
     return _BEARER.sub(rf"\1{HIDDEN}", text)
+
+
+def redacted_traceback(error: BaseException) -> str:
+    """The traceback of ``error`` without the values of secret settings and the passwords of URLs.
+
+    What only looks like a secret stays: in lines of code it is a name.
+    """
+    shown = "".join(traceback.format_exception(error))
+    for setting in SETTINGS:
+        value = os.environ.get(setting.name, "") if setting.secret else ""
+        if len(value) >= SHORTEST:
+            shown = shown.replace(value, HIDDEN)
+    return _IN_URL.sub(rf"\1{HIDDEN}@", shown)

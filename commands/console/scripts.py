@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from opsapp.console.life import Console
 from opsapp.errors import OpsError
+from opsapp.redaction import redacted_traceback
 from opsapp.text import safe
 
-from ..errorlog import redacted
 from ..reporting import say
 
 FAILED = 1
@@ -61,8 +60,7 @@ def _say_traceback(error: Exception, name: str) -> None:
     for _frame in ("run", "_execute"):
         if trace is not None and trace.tb_frame.f_code.co_filename == __file__:
             trace = trace.tb_next
-    lines = "".join(traceback.format_exception(type(error), error, trace))
-    for line in redacted(lines).rstrip("\n").split("\n"):
+    for line in redacted_traceback(error.with_traceback(trace)).rstrip("\n").split("\n"):
         say(safe(line))
     if isinstance(error, OpsError) and error.hint:
         say(f"  → {error.hint}")

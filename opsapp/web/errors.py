@@ -11,6 +11,7 @@ anything else             500, logged with the correlation id
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
@@ -29,6 +30,7 @@ from .. import text
 from ..engine import explained
 from ..errors import Busy, OpsError
 from ..extensions import db
+from ..redaction import redacted_traceback
 from .headers import correlation
 
 RETRY_SECONDS = 5
@@ -42,6 +44,17 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
     app.log_exception = log_fault  # type: ignore[assignment]
+    if not any(isinstance(one, _WithoutSecrets) for one in app.logger.filters):
+        app.logger.addFilter(_WithoutSecrets())
+
+
+class _WithoutSecrets(logging.Filter):
+    """Writes a fault's traceback before a formatter does: what an error says may be a secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            record.exc_text = redacted_traceback(record.exc_info[1])
+        return True
 
 
 def answer_http(error: HTTPException) -> Any:

@@ -36,7 +36,7 @@ def broken(web: Site) -> Site:
     def fail(kind: str) -> Any:
         match kind:
             case "unexpected":
-                raise ValueError("the canary in the message")
+                raise ValueError("the canary in the message of postgresql://ops:hush@db/x")
             case "database":
                 db.session.execute(sql("SELECT canary FROM nowhere"))
             case "busy":
@@ -90,7 +90,7 @@ def test_fault_is_logged_once(broken: Site, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.ERROR):
         Browser(broken.app).client.get("/fail/unexpected")
     (record,) = caplog.records
-    assert "the canary in the message" in caplog.text
+    assert "ValueError: the canary in the message of postgresql://ops:•••@db/x" in caplog.text
     assert record.getMessage().endswith("GET /fail/unexpected failed")
 
 
