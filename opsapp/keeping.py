@@ -150,11 +150,18 @@ class _File:
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _File | None:
-        # Somebody may only be looking, for a moment.
-        for _turn in _turns(None if wait is None else max(wait, PATIENCE)):
-            # Each turn opens it anew: the one that was there may have been removed.
-            if (descriptor := _locked_file(engine, name)) is not None:
-                return cls(engine, name, descriptor)
+        descriptor = locks.open_file(engine, name)
+        try:
+            # Somebody may only be looking, for a moment.
+            for _turn in _turns(None if wait is None else max(wait, PATIENCE)):
+                if _has_flock(descriptor):
+                    return cls(engine, name, descriptor)
+                with _closing(locks.open_file(engine, name)) as there:  # It may be another one now.
+                    os.dup2(there, descriptor, inheritable=False)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
         return None
 
     def server_age(self) -> None:
@@ -178,12 +185,11 @@ class _File:
 
     def _take_again(self, is_replaced: Callable[[sa.Connection], bool]) -> bool:
         """Lock the file that is there now; False if somebody else has begun in our place."""
-        descriptor = _locked_file(self._engine, self._name)
-        if descriptor is None:
-            with self._engine.connect() as connection:
-                return not is_replaced(connection)
-        with _closing(descriptor):
-            os.dup2(descriptor, self.descriptor, inheritable=False)
+        with _closing(locks.open_file(self._engine, self._name)) as there:
+            if not _has_flock(there):
+                with self._engine.connect() as connection:
+                    return not is_replaced(connection)
+            os.dup2(there, self.descriptor, inheritable=False)
         log.warning("somebody removed the job's lock; it is taken again")
         return True
 
@@ -194,15 +200,11 @@ class _File:
         os.close(self.descriptor)
 
 
-def _locked_file(engine: sa.Engine, name: str) -> int | None:
-    """The lock's file, open and locked; None if somebody else has it."""
-    descriptor = locks.open_file(engine, name)
-    try:
+def _has_flock(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        return True
+    return False
 
 
 # --- postgresql --------------------------------------------------------------
