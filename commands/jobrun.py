@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -104,6 +106,8 @@ def _order(
     from opsapp.jobvalues import busy
     from opsapp.schedule import Options, get_job
 
+    if command and not command[0]:
+        raise Invalid("COMMAND names no program: its first word is empty")
     chosen = {key: value for key, value in given.items() if value not in (None, ())}
     if "on_busy" in chosen:
         chosen["on_busy"], chosen["wait"] = busy(chosen["on_busy"])
@@ -168,10 +172,16 @@ def _writer(descriptor: int) -> Callable[[bytes], None]:
     out: BinaryIO | None = getattr(stream, "buffer", None)
     if out is None:
         return lambda _chunk: None
+    # A write that a reader holds up for ever must not keep a lock that Python's end needs.
+    raw: BinaryIO = getattr(out, "raw", out)
 
     def write(chunk: bytes) -> None:
-        out.write(chunk)
-        out.flush()
+        left = memoryview(chunk)
+        while left:
+            taken = raw.write(left)
+            if taken is None:  # It is not to be waited for, and can take no more now.
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            left = left[taken:]
 
     return write
 

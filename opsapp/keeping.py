@@ -1,9 +1,9 @@
 """A lock kept for hours: noticed when it is lost, and taken again.
 
 What :mod:`opsapp.locks` holds for moments, a job holds for as long as it runs. On
-SQLite that is an open file, which nothing can take away. On PostgreSQL it is a session,
-which a restart of the server ends: a thread looks twice a second whether it is
-there, and takes the lock again on a new one. The server in turn looks whether
+SQLite that is an open file, which somebody may remove who takes it for left over. On
+PostgreSQL it is a session, which a restart of the server ends. A thread looks twice a second
+whether it is there, and takes the lock again on a new one. The server in turn looks whether
 this host is there, so that one that lost its power holds nobody up for more than two seconds.
 """
 
@@ -141,8 +141,12 @@ def _closing(descriptor: int) -> Iterator[int]:
 class _File:
     """``flock`` on a file beside the database."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, engine: sa.Engine, name: str, descriptor: int) -> None:
+        self._engine = engine
+        self._name = name
         self.descriptor = descriptor
+        self._ending = threading.Event()
+        self._watcher: threading.Thread | None = None
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _File | None:
@@ -150,9 +154,10 @@ class _File:
         try:
             # Somebody may only be looking, for a moment.
             for _turn in _turns(None if wait is None else max(wait, PATIENCE)):
-                with suppress(BlockingIOError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return cls(descriptor)
+                if _has_flock(descriptor):
+                    return cls(engine, name, descriptor)
+                with _closing(locks.open_file(engine, name)) as there:  # It may be another one now.
+                    os.dup2(there, descriptor, inheritable=False)
         except BaseException:
             os.close(descriptor)
             raise
@@ -163,10 +168,43 @@ class _File:
         return None
 
     def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
-        """Nothing takes it away."""
+        self._watcher = threading.Thread(target=self._watch, args=(is_replaced, lost), daemon=True)
+        self._watcher.start()
+
+    def _watch(
+        self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
+    ) -> None:
+        while not self._ending.wait(HEARTBEAT):
+            with suppress(SQLAlchemyError, NotReady):
+                if self._is_removed() and not self._take_again(is_replaced):
+                    lost()
+                    return
+
+    def _is_removed(self) -> bool:
+        return os.fstat(self.descriptor).st_nlink == 0
+
+    def _take_again(self, is_replaced: Callable[[sa.Connection], bool]) -> bool:
+        """Lock the file that is there now; False if somebody else has begun in our place."""
+        with _closing(locks.open_file(self._engine, self._name)) as there:
+            if not _has_flock(there):
+                with self._engine.connect() as connection:
+                    return not is_replaced(connection)
+            os.dup2(there, self.descriptor, inheritable=False)
+        log.warning("somebody removed the job's lock; it is taken again")
+        return True
 
     def close(self) -> None:
+        self._ending.set()
+        if self._watcher is not None:
+            self._watcher.join()
         os.close(self.descriptor)
+
+
+def _has_flock(descriptor: int) -> bool:
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 # --- postgresql --------------------------------------------------------------

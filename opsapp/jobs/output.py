@@ -21,6 +21,8 @@ MARGIN = 8 * 1024
 """So much more than is kept is looked at, so that no secret is cut in two unseen."""
 SILENCE = 1.0
 """Seconds after which the output of a command that has ended is taken to be complete."""
+REST = 2.0
+"""Seconds after which it is, though something goes on printing."""
 
 Sink = Callable[[bytes], None]
 
@@ -100,16 +102,22 @@ class Pump(threading.Thread):
             except (OSError, ValueError) as error:
                 self.error = error if isinstance(error, OSError) else OSError(0, str(error))
 
-    def finish(self) -> None:
-        """Wait for the end of the stream, or until nothing more has come for a while.
+    def is_through(self, since: float) -> bool:
+        """Whether all is passed on that a command printed which ended at the moment ``since``.
 
-        A process that the command left behind may have the pipe open for ever.
+        A process that it left behind may have the pipe open for ever: so it is when nothing
+        more has come for a while, or when for longer only such a process can have printed.
         """
-        while self.is_alive():
-            self.join(timeout=0.05)
-            since = self._reading_since
-            if since is not None and time.monotonic() - since > SILENCE:
-                return
+        reading = self._reading_since
+        if not self.is_alive() or reading is None:
+            return not self.is_alive()
+        now = time.monotonic()
+        return now - reading > SILENCE or now - since > REST
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the sink has not taken yet what was read."""
+        return self.is_alive() and self._reading_since is None
 
 
 class Spool:

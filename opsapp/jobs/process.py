@@ -1,9 +1,7 @@
 """One attempt of a command: a session of its own, bounded in time, and nothing left of it.
 
-The runner may be killed with -9, and then cannot end what it started. So a guardian
-stands beside it, a shell that waits on a pipe: when the pipe closes without a word,
-the runner is dead, and the guardian kills what the runner had started. It has the lock's
-descriptor open, so nobody gets the lock before that is done.
+The runner may be killed with -9, and then cannot end what it started; for that a guardian
+stands beside it (:mod:`opsapp.jobs.guardian`).
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from . import guardian
 from .output import Pump, Sink, Tail
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -32,6 +31,7 @@ MARK = "OPSAPP_CORRELATION"
 SETTLING = 1.0
 """Seconds that the kernel may take to end what was killed."""
 LOOK = 0.5
+MOMENT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +118,16 @@ def run(attempt: Attempt, events: Events) -> tuple[Ended, OSError | None]:
         )
     except OSError as error:
         return _not_started(attempt, error), None
-    guardian = _guardian(child.pid, attempt)
+    mark = attempt.environ[MARK]
+    watching = guardian.post(child.pid, f"{MARK}={mark}", attempt.keep_open)
     pumps = _start_pumps(child, attempt)
     try:
-        supervision = _Supervision(child, attempt, events, started)
-        ended = supervision.watch()
-        for pump in pumps:
-            pump.finish()
+        ended = _Supervision(child, attempt, events, pumps, started).watch()
     except BaseException:
-        signal_all(child.pid, attempt.environ[MARK], signal.SIGKILL)
+        signal_all(child.pid, mark, signal.SIGKILL)
         raise
     finally:
-        _dismiss(guardian)
+        guardian.dismiss(watching)
     return ended, next((pump.error for pump in pumps if pump.error), None)
 
 
@@ -157,11 +155,17 @@ class _Supervision:
     """Waits for the end of one process, and brings it about when it is due."""
 
     def __init__(
-        self, child: subprocess.Popen[bytes], attempt: Attempt, events: Events, started: float
+        self,
+        child: subprocess.Popen[bytes],
+        attempt: Attempt,
+        events: Events,
+        pumps: Sequence[Pump],
+        started: float,
     ) -> None:
         self._child = child
         self._attempt = attempt
         self._events = events
+        self._pumps = pumps
         self._started = started
         timeout = attempt.timeout
         self._deadline = None if timeout is None else started + timeout
@@ -170,17 +174,26 @@ class _Supervision:
         self._seen_peak = 0
 
     def watch(self) -> Ended:
-        """Wait; the way the command ended."""
+        """Wait; the way the command ended, once what it printed is passed on."""
         threading.Thread(target=self._wait, daemon=True).start()
         while not isinstance(event := self._next(), _Gone):
             if event is None:
                 self._end_late()
             else:
                 self._heed(event)
-        ended = self._reap()
+        code, peak = self._reap()
+        seconds = time.monotonic() - self._started
         if self._is_stopping:
             self._end_the_rest()
-        return ended
+        self._await_output()
+        return Ended(
+            exit_code=self._exit_code(code if code >= 0 else 128 - code),
+            seconds=seconds,
+            peak_bytes=peak,
+            timed_out=self._timed_out,
+            stopped_by=self._stopped_by,
+            reason=f"killed by {_name(-code)}" if code < 0 else None,
+        )
 
     def _wait(self) -> None:
         # It is not reaped yet: until then nobody else gets the number of its group.
@@ -194,10 +207,14 @@ class _Supervision:
             if left is not None and left <= 0:
                 return None
             self._seen_peak = max(self._seen_peak, _high_water(self._child.pid))
-            try:
-                return self._events.get(timeout=LOOK if left is None else min(left, LOOK))
-            except Empty:
-                continue
+            if event := self._event_within(LOOK if left is None else min(left, LOOK)):
+                return event
+
+    def _event_within(self, seconds: float) -> Any:
+        try:
+            return self._events.get(timeout=seconds)
+        except Empty:
+            return None
 
     @property
     def _is_stopping(self) -> bool:
@@ -229,17 +246,10 @@ class _Supervision:
     def _signal(self, number: int) -> None:
         signal_all(self._child.pid, self._attempt.environ[MARK], number)
 
-    def _reap(self) -> Ended:
+    def _reap(self) -> tuple[int, int | None]:
         _, status, usage = os.wait4(self._child.pid, 0)
-        code = self._child.returncode = os.waitstatus_to_exitcode(status)
-        return Ended(
-            exit_code=self._exit_code(code if code >= 0 else 128 - code),
-            seconds=time.monotonic() - self._started,
-            peak_bytes=_peak(usage.ru_maxrss * 1024, self._seen_peak),
-            timed_out=self._timed_out,
-            stopped_by=self._stopped_by,
-            reason=f"killed by {_name(-code)}" if code < 0 else None,
-        )
+        self._child.returncode = os.waitstatus_to_exitcode(status)
+        return self._child.returncode, _peak(usage.ru_maxrss * 1024, self._seen_peak)
 
     def _exit_code(self, code: int) -> int:
         if self._timed_out:
@@ -254,6 +264,22 @@ class _Supervision:
         if not _are_gone(group, mark, self._deadline or time.monotonic()):
             signal_all(group, mark, signal.SIGKILL)
             _are_gone(group, mark, time.monotonic() + SETTLING)
+
+    def _await_output(self) -> None:
+        """Wait until what it printed is passed on; a reader who takes nothing has until the end."""
+        since = time.monotonic()
+        deadline = since + SETTLING if self._is_stopping else self._deadline
+        while not all(pump.is_through(since) for pump in self._pumps):
+            event = self._event_within(MOMENT)
+            if isinstance(event, Replaced) or (isinstance(event, Signalled) and event.is_to_stop):
+                self._stopped_by = self._stopped_by or event
+                return
+            if deadline is not None and time.monotonic() >= deadline and self._is_held_up():
+                self._timed_out = self._timed_out or self._stopped_by is None
+                return
+
+    def _is_held_up(self) -> bool:
+        return any(pump.is_held_up for pump in self._pumps)
 
 
 def _name(number: int) -> str:
@@ -328,53 +354,3 @@ def _peak(counted: int, seen: int) -> int | None:
     is no more than our own, what was seen while it ran is all that is known.
     """
     return counted if counted > _high_water(os.getpid()) else seen or None
-
-
-# --- the guardian ------------------------------------------------------------
-
-# dash takes no "--" after -KILL. What was killed is gone a moment later only, and until then the
-# lock is not free; what init has not buried yet is gone.
-_GUARDIAN = """
-trap '' HUP INT QUIT TERM
-read word && exit
-group=$1 marked=
-kill -s KILL -- "-$group"
-for file in $(grep -lzxF "$2" /proc/[0-9]*/environ); do
-  file=${file%/environ}; marked="$marked ${file#/proc/} "
-done
-[ -z "$marked" ] || kill -s KILL $marked
-is_left() {
-  for stat in /proc/[0-9]*/stat; do
-    read -r line <"$stat" || continue
-    pid=${stat%/stat}
-    set -- ${line##*) }
-    case $1 in Z|X) continue;; esac
-    [ "$3" != "$group" ] || return 0
-    case $marked in *" ${pid#/proc/} "*) return 0;; esac
-  done
-  return 1
-}
-turns=50
-while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
-"""
-
-
-def _guardian(group: int, attempt: Attempt) -> subprocess.Popen[bytes]:
-    mark = f"{MARK}={attempt.environ[MARK]}"
-    return subprocess.Popen(
-        ["/bin/sh", "-c", _GUARDIAN, "guardian", str(group), mark],
-        env={"PATH": os.environ.get("PATH", os.defpath)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        pass_fds=attempt.keep_open,
-    )
-
-
-def _dismiss(guardian: subprocess.Popen[bytes]) -> None:
-    try:
-        guardian.communicate(b"done\n", timeout=SETTLING)
-    except (OSError, subprocess.TimeoutExpired):
-        guardian.kill()
-        guardian.wait()

@@ -7,6 +7,7 @@ that is open without a lock is a crash, and no two runs of a name ever meet.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import clock, keeping, schedule, signals
-from ..errors import Busy, NotReady, OpsError
+from ..errors import Busy, NotReady, OpsError, Refused
 from ..extensions import db, this_app
 from ..models import JobRun
 from ..services import jobs
@@ -62,10 +63,12 @@ def run(order: Order, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
     :param sinks: take the command's stdout and stderr as they come.
     :param say: takes a remark for whoever reads stderr.
     :raises Busy: another run does; says which, where and since when.
+    :raises Refused: the command of a run of its name runs it, and would wait for itself.
     :raises NotReady: the database is away, so nothing was started.
     """
     from . import alerts
 
+    _refuse_within_itself(order)
     told = alerts.Alerts(order.name, order.options, order.correlation)
     # While it waits a signal ends it like every command; from here on it is for the command.
     kept = _take(order)
@@ -81,6 +84,16 @@ def run(order: Order, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
 
 
 # --- the lock ----------------------------------------------------------------
+
+
+def _refuse_within_itself(order: Order) -> None:
+    """
+    :raises Refused: the run that goes on is the one that has started us.
+    """
+    if os.environ.get("OPSAPP_JOB") == order.name:
+        run = keeping.patiently(partial(jobs.open_run, order.name))
+        if run is not None and run.correlation == os.environ.get(process.MARK):
+            raise Refused(f"{order.name} runs itself: it would wait for its own end (run {run.id})")
 
 
 def _take(order: Order) -> keeping.Kept | JobRun:

@@ -180,8 +180,7 @@ def tail(name: str, *, lines: int) -> list[Record]:
 
     :raises NotFound: it has never run.
     """
-    newest = sa.select(JobRun.id).where(JobRun.name == name).order_by(JobRun.id.desc()).limit(1)
-    run_id = db.session.scalar(newest)
+    run_id = db.session.scalar(_printing(name).limit(1))
     if run_id is None:
         raise NotFound(f"{text.shortened(name)} has never run", hint="flask jobs list")
     printed = list(output(run_id))
@@ -197,8 +196,16 @@ def last_piece(name: str) -> int:
 def printed_since(name: str, piece: int) -> Iterator[Record]:
     """The lines that runs of a job printed after this piece; reads what is committed now."""
     db.session.rollback()
-    runs = sa.select(JobRun.id).where(JobRun.name == name).order_by(JobRun.id.desc()).limit(RECENT)
-    return _lines([JobOutput.run_id.in_(runs), JobOutput.id > piece])
+    return _lines([JobOutput.run_id.in_(_printing(name).limit(RECENT)), JobOutput.id > piece])
+
+
+def _printing(name: str) -> sa.Select[int]:
+    """The runs of a job that may have printed something, the newest first.
+
+    One that was skipped has not, and may be younger than the one that goes on.
+    """
+    ran = (JobRun.name == name, JobRun.status != "skipped")
+    return sa.select(JobRun.id).where(*ran).order_by(JobRun.id.desc())
 
 
 def _lines(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:

@@ -153,6 +153,44 @@ def test_two_hosts_never_run_at_once(database: Database, tmp_path: Path) -> None
     assert {host for (host,) in rows(database, "host")} == {"db1", "db2"}
 
 
+def test_lock_that_somebody_removed_is_taken_again(
+    database: Database, sqlite_only: None, tmp_path: Path
+) -> None:
+    script = f"echo $$ > {tmp_path}/pid; until [ -e {tmp_path}/go ]; do sleep 0.05; done"
+    runner = start_job(database, "a", "--", "sh", "-c", script)
+    pid_in(tmp_path / "pid")
+    [lock] = database.instance.glob("*.job-a.lock")
+    lock.unlink()
+    until(lock.exists)
+    assert job(database, "a", "--", "true").exit_code == 75
+    (tmp_path / "go").touch()
+    assert ended(runner) == Result(
+        0, "", "Warning: somebody removed the job's lock; it is taken again\n"
+    )
+    assert rows(database) == [("succeeded", 0)]
+
+
+def test_run_whose_lock_was_removed_and_taken_is_ended(
+    database: Database, sqlite_only: None, tmp_path: Path
+) -> None:
+    runner, pid = hold(database, tmp_path)
+    os.kill(runner.pid, signal.SIGSTOP)
+    [lock] = database.instance.glob("*.job-a.lock")
+    lock.unlink()
+    other = start_job(
+        database, "a", "--", "sh", "-c", f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"
+    )
+    until(lambda: len(rows(database)) == 2)
+    os.kill(runner.pid, signal.SIGCONT)
+    done = ended(runner)
+    assert done.exit_code == 75
+    assert "its lock was lost, and another run had begun" in done.stderr
+    assert not is_alive(pid)
+    (tmp_path / "go").touch()
+    assert ended(other).exit_code == 0
+    assert rows(database, "status") == [("terminated",), ("succeeded",)]
+
+
 # --- a crowd -----------------------------------------------------------------
 
 

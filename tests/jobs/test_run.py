@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 
-from jobwork import is_alive, job, pid_in, rows, start_job
-from opsapp import signals
-from processes import ended, start, until
+from jobwork import is_alive, job, past, pid_in, rows, start_job
+from opsapp import clock, signals
+from opsapp.services import jobhistory
+from processes import PATIENCE, ended, start, until
 from support import FLASK, Cli, Database, Result, run
 
 
@@ -106,6 +108,11 @@ def test_env_reaches_the_command_and_its_secrets_stay_out_of_the_history(
     assert database.rows("SELECT text FROM job_output") == [("••• a\n",)]
 
 
+def test_empty_word_is_no_program(database: Database) -> None:
+    says = "Error: COMMAND names no program: its first word is empty\n"
+    assert job(database, "a", "--", "") == Result(2, "", says)
+
+
 def test_env_without_a_sign_is_refused(database: Database) -> None:
     found = job(database, "a", "--env", "X", "--", "true")
     assert found == Result(2, "", "Error: --env is of the form NAME=VALUE\n")
@@ -156,6 +163,43 @@ def test_command_that_leaves_a_process_with_its_pipes_does_not_hold_up(database:
     pid = int(found.stdout)
     assert is_alive(pid)  # What a command leaves behind on purpose is its own affair.
     os.kill(pid, signal.SIGKILL)
+
+
+def test_what_goes_on_printing_does_not_hold_up_either(database: Database) -> None:
+    script = "while sleep 0.1; do echo tick; done & echo $!"
+    found = job(database, "a", "--", "sh", "-c", script)
+    assert found.exit_code == 0
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    assert rows(database) == [("succeeded", 0)]
+
+
+# The pipe takes some of it, and the rest has been read when the reader is found to take nothing.
+PRINTS = ("head", "-c", "100000", "/dev/zero")
+
+
+def test_reader_who_takes_nothing_does_not_outlast_the_timeout(database: Database) -> None:
+    runner = start_job(database, "a", "--timeout", "1s", "--", *PRINTS)
+    assert runner.wait(timeout=PATIENCE) == 124
+    assert ended(runner).stderr.endswith("it took longer than 1 s.\n")
+    assert rows(database) == [("timed-out", 124)]
+
+
+def test_signal_is_heard_while_a_reader_takes_nothing(database: Database, tmp_path: Path) -> None:
+    script = f"echo $$ > {tmp_path}/pid; exec {' '.join(PRINTS)}"
+    runner = start_job(database, "a", "--", "sh", "-c", script)
+    pid = pid_in(tmp_path / "pid")
+    until(lambda: not is_alive(pid))
+    runner.terminate()
+    assert runner.wait(timeout=PATIENCE) == 143
+    ended(runner)
+    assert rows(database) == [("terminated", 143)]
+
+
+def test_job_that_runs_itself_is_refused(database: Database) -> None:
+    inner = (FLASK, "jobs", "run", "a", "--on-busy", "wait", "--", "true")
+    says = "Error: a runs itself: it would wait for its own end (run 1)\n"
+    assert job(database, "a", "--", *inner) == Result(5, "", says)
+    assert rows(database) == [("failed", 5)]
 
 
 @pytest.mark.parametrize(
@@ -294,6 +338,17 @@ def test_tail_follows_a_job_that_runs(database: Database, tmp_path: Path) -> Non
     assert ended(runner).exit_code == 0
     tail.send_signal(signal.SIGINT)
     assert ended(tail).exit_code == 130
+
+
+def test_tail_is_of_the_run_that_goes_on_and_not_of_one_that_was_skipped(
+    app: Flask, cli: Cli, database: Database
+) -> None:
+    now = clock.now()
+    past(database, "a", at=now, printed="working\n")
+    for _time in range(20):
+        past(database, "a", "skipped", at=now)
+    assert [one["line"] for one in cli("jobs", "tail", "a", "--format", "json").json] == ["working"]
+    assert [one["line"] for one in jobhistory.printed_since("a", 0)] == ["working"]
 
 
 def test_tail_shows_what_a_killed_run_printed(cli: Cli, database: Database) -> None:

@@ -1,0 +1,65 @@
+"""The guardian of a run: it ends what a runner that was killed with -9 has left behind.
+
+A shell that waits on a pipe: when the pipe closes without a word, the runner is dead, and
+the guardian kills what the runner had started. It has the lock's descriptor open, so nobody
+gets the lock before that is done.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+DISMISSING = 1.0
+"""Seconds that it may take to go."""
+
+# dash takes no "--" after -KILL. What was killed is gone a moment later only, and until then the
+# lock is not free; what init has not buried yet is gone.
+_SCRIPT = """
+trap '' HUP INT QUIT TERM
+read word && exit
+group=$1 marked=
+kill -s KILL -- "-$group"
+for file in $(grep -lzxF "$2" /proc/[0-9]*/environ); do
+  file=${file%/environ}; marked="$marked ${file#/proc/} "
+done
+[ -z "$marked" ] || kill -s KILL $marked
+is_left() {
+  for stat in /proc/[0-9]*/stat; do
+    read -r line <"$stat" || continue
+    pid=${stat%/stat}
+    set -- ${line##*) }
+    case $1 in Z|X) continue;; esac
+    [ "$3" != "$group" ] || return 0
+    case $marked in *" ${pid#/proc/} "*) return 0;; esac
+  done
+  return 1
+}
+turns=50
+while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
+"""
+
+
+def post(group: int, variable: str, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Let one watch over the process group, and over whoever carries the variable ``NAME=VALUE``.
+
+    :param keep_open: descriptors that it keeps until nothing is left.
+    """
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _SCRIPT, "guardian", str(group), variable],
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        pass_fds=keep_open,
+    )
+
+
+def dismiss(guardian: subprocess.Popen[bytes]) -> None:
+    """Tell it that the run has ended."""
+    try:
+        guardian.communicate(b"done\n", timeout=DISMISSING)
+    except (OSError, subprocess.TimeoutExpired):
+        guardian.kill()
+        guardian.wait()
