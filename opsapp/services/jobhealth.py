@@ -33,7 +33,9 @@ def listing(now: datetime | None = None) -> list[Record]:
 
 def _listed(name: str, job: Job | None, now: datetime) -> Record:
     runs = jobhistory.recent(name)
-    last = runs[0] if runs else None
+    # What was skipped is younger than the run that goes on, and says less.
+    running = next((run for run in runs if run.status == RUNNING), None)
+    last = running or next(iter(runs), None)
     return {
         "name": name,
         "status": last.status if last else None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on
 from processes import ended, start_work, until
-from support import Cli, Database, Result
+from support import Cli, Database, Result, call
 
 CROWD = 200
 
@@ -47,6 +47,9 @@ def test_skip_is_0_with_a_record(database: Database, tmp_path: Path) -> None:
     found = job(database, "a", "--on-busy", "skip", "--quiet", "--", "true")
     assert found == Result(0, "", "")
     assert rows(database) == [("running", None), ("skipped", 0)]
+    # Whoever asks wants to know of the one that goes on.
+    listed = call(database, "jobs", "list", "--format", "json").json
+    assert [one["status"] for one in listed if one["name"] == "a"] == ["running"]
     let_go(runner)
 
 
