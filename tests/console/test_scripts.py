@@ -159,7 +159,7 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
     ), found.stderr  # fmt: skip
     said = found.stderr.splitlines()
     assert said[0] == "Sandbox: nothing was saved. It would have been:"
-    assert said[2] == "  user:account:update user:2: username carl → username karl"
+    assert said[2] == "  user:account:update user:2: username=carl → username=karl"
     assert said[-2:] == ["  mail_messages: 1 inserted", "  users: 1 inserted, 1 updated"]
     assert database.rows("SELECT count(*) FROM users") == [(1,)]
     assert database.rows("SELECT count(*) FROM mail_messages") == mail
