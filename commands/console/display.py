@@ -210,7 +210,7 @@ def teach(formatter: Any) -> None:
     formatter.for_type(list, _printer(list_table, otherwise=as_list))
     formatter.for_type(
         dict,
-        _printer(_dictionary, otherwise=lambda it, *to: as_dictionary(_without_secrets(it), *to)),
+        _printer(_dictionary, otherwise=lambda it, *to: as_dictionary(veiled("", it), *to)),
     )
 
 
@@ -236,10 +236,6 @@ def _dictionary(value: dict[Any, Any]) -> str | None:
     if not value or not all(isinstance(name, str) and name.isidentifier() for name in value):
         return None
     return drawn({name: _cell(name, item) for name, item in value.items()}).rstrip()
-
-
-def _without_secrets(value: dict[Any, Any]) -> dict[Any, Any]:
-    return {name: veiled(str(name), item) for name, item in value.items()}
 
 
 _DRAWN: dict[Any, Callable[[Any], str | None]] = {
