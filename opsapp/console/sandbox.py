@@ -3,7 +3,8 @@
 SQLite works on a copy of the file, so that no lock is held. PostgreSQL works in
 one transaction on one connection: what the session takes for a commit moves a
 savepoint, and the transaction carries a broken promise, so that a real COMMIT
-fails; the transactions after it are read-only. Rows that were changed stay locked until the session leaves.
+fails; the transactions after it are read-only. Rows that were changed stay
+locked until the session leaves.
 """
 
 from __future__ import annotations

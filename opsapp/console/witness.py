@@ -189,6 +189,7 @@ _GENERATES_CODE = re.compile(
     r"^<frozen |/(?:collections/__init__|dataclasses|enum|typing|functools|ast|inspect)\.py$"
     r"|/(?:sqlalchemy|IPython|prompt_toolkit|jedi|parso|pygments|rich|flask|werkzeug|jinja2"
     r"|executing|asttokens|stack_data|pure_eval|traitlets)/"
+    r"|/commands/console/scripts\.py$"  # What it runs was just written down as an input.
 )
 
 

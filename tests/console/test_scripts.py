@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,8 @@ def test_code_runs_with_the_names(database: Database, cli: Cli, ada: str) -> Non
     session = last_session(cli)
     assert (session["by"], session["mode"], session["state"]) == ("code", "write", "closed")
     assert (session["transcript"], session["ended"]) == ("whole", "exit")
+    lines: Any = session["lines"]
+    assert [line["kind"] for line in lines] == ["input", "end"]
 
 
 def test_code_that_fails_exits_1_with_its_traceback(database: Database, cli: Cli, ada: str) -> None:
