@@ -114,9 +114,12 @@ def page(read: Callable[..., Iterable[Record]], limit: int | None, option: str) 
 
 def say_what_follows(option: str) -> None:
     """Tell, on stderr and after the answer, that there is another page."""
-    click.get_current_context().call_on_close(
-        lambda: say(f"There are more: {option} shows the next page, --all everything.")
-    )
+    say_afterwards(f"There are more: {option} shows the next page, --all everything.")
+
+
+def say_afterwards(remark: str) -> None:
+    """Say it on stderr below the answer, where it does not scroll away and tears no line."""
+    click.get_current_context().call_on_close(lambda: say(remark))
 
 
 def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:

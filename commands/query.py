@@ -14,10 +14,9 @@ from opsapp.errors import Invalid
 from opsapp.text import shortened
 
 from .approval import is_interactive
-from .contract import REASON, answers, page_options
+from .contract import REASON, answers, page_options, say_afterwards
 from .frame import OpsCommand
 from .options import DURATION, PROGRAM, with_options
-from .reporting import say
 
 Record = dict[str, Any]
 
@@ -75,7 +74,9 @@ def cli(
         values,
         limit=limit,
         seconds=timeout.total_seconds(),
-        say_more=lambda: say(f"There are more than {limit}: --limit N or --all shows them."),
+        say_more=lambda: say_afterwards(
+            f"There are more than {limit}: --limit N or --all shows them."
+        ),
     )
 
 

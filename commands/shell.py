@@ -215,17 +215,15 @@ def _talk(console: Console, program: Program | None, *, history: bool, idle: flo
 
 def _say_what_would(console: Console) -> None:
     """What the sandbox has thrown away, on stderr: no answer, but a remark."""
+    from .tables import human
+
     done, rows = console.would_have()
     if not done and not rows:
         say("Sandbox: nothing would have changed.")
         return
     say("Sandbox: nothing was saved. It would have been:")
     for one in done:
-        sides = " → ".join(_side(one[side]) for side in ("before", "after") if one[side])
+        sides = " → ".join(human(one[side]) for side in ("before", "after") if one[side])
         say(f"  {one['action']} {one['subject']}: {sides}")
     for one in rows:
         say(f"  {one['table']}: {one['rows']}")
-
-
-def _side(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -34,6 +34,7 @@ GUARDED = frozenset(
     for model in (User, UserSession, ApiToken, Role, Grant, AuditEvent, AuditHead, PersonalValue)
 )
 
+_SERVICES = "a service does that: users.update(…), signin.deactivate(…), grants.grant(…)"
 
 _added: set[str] = set()
 Guarded = TypeVar("Guarded", bound=type[Model])
@@ -61,5 +62,5 @@ def _refuse_outside(connection: sa.Connection, statement: Any, *_rest: Any) -> N
         what = "accounts, roles, grants and the audit change" if is_ours else f"{table} change"
         raise Refused(
             f"{what} through a unit of work only",
-            hint="with Unit(actor=…, door=…) as unit: …",
+            hint=_SERVICES if is_ours else "with Unit(actor=…, door=…) as unit: …",
         )

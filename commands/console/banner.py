@@ -42,7 +42,7 @@ def banner(console: Console, name: str, environment: str) -> list[Styled]:
     is_production = environment == "production"
     where = [
         Styled(f"{name} · {environment}", "red" if is_production else "green", bold=True),
-        Styled(f"database  {safe(shown_url(db.engine.url))}"),
+        *_said("database", safe(shown_url(db.engine.url))),
         *_mode(console),
         Styled(f"session   {console.session.id}, every input is recorded"),
     ]
@@ -52,11 +52,17 @@ def banner(console: Console, name: str, environment: str) -> list[Styled]:
 def _mode(console: Console) -> list[Styled]:
     mode = console.session.mode
     colour = "red" if mode is Mode.WRITE else None
-    lines = [Styled(f"mode      {mode.value}: {safe(console.wall)}", colour)]
+    lines = _said("mode", f"{mode.value}: {safe(console.wall)}", colour)
     if mode is Mode.READ_ONLY and not console.is_boundary:
-        says = "          a speed bump, no boundary: see OPSAPP_READONLY_DATABASE_URL"
-        lines.append(Styled(says, "yellow"))
+        lines += _said("", "a speed bump, no boundary: see OPSAPP_READONLY_DATABASE_URL", "yellow")
     return lines
+
+
+def _said(about: str, words: str, colour: str | None = None) -> list[Styled]:
+    """Words about where one is, in lines that the terminal need not break within one of them."""
+    room = max(30, shutil.get_terminal_size().columns - 10)
+    lines = textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False)
+    return [Styled(f"{about if i == 0 else '':<10}{line}", colour) for i, line in enumerate(lines)]
 
 
 def catalogue(console: Console, at_most: int | None = None) -> list[Styled]:

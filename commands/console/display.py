@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -74,7 +75,8 @@ def table(
         count = f"more than {total}" if more else str(total)
         lines += f"({len(shown)} of {count} rows)\n"
     if left_out:
-        lines += f"(not shown: {', '.join(map(safe, left_out))})\n"
+        rest = f"(not shown: {', '.join(map(safe, left_out))})"
+        lines += textwrap.fill(rest, shutil.get_terminal_size().columns, break_long_words=False)
     return lines.rstrip("\n")
 
 
@@ -146,9 +148,7 @@ def _of_row(row: Any) -> Record:
 
 
 def _short(value: Any) -> Any:
-    if isinstance(value, Model):
-        return f"{type(value).__name__} {sa.inspect(value).identity}"
-    return value
+    return named(value) if isinstance(value, Model) else value
 
 
 def list_table(items: Sequence[Any]) -> str | None:
@@ -192,15 +192,26 @@ def text_of(value: str) -> str:
     return HIDDEN if looks_secret(value) else safe(repr(value))
 
 
+def named(value: Any) -> str:
+    """What stands for a value inside of another: ``<User 1>``; a statement is not sent for it."""
+    return safe(repr(value) if isinstance(value, Model) else object.__repr__(value))
+
+
 # --- for IPython -------------------------------------------------------------
 
 
 def teach(formatter: Any) -> None:
     """Let IPython's plain-text formatter show our values so."""
+    as_list, as_dictionary = formatter.for_type(list), formatter.for_type(dict)
     for kind, draw in _DRAWN.items():
         formatter.for_type(kind, _printer(draw))
-    formatter.for_type(list, _printer(list_table, otherwise=formatter.for_type(list)))
-    formatter.for_type(dict, _printer(_dictionary, otherwise=formatter.for_type(dict)))
+    formatter.for_type(str, lambda value, printer, _cycle: printer.text(text_of(value)))
+    formatter.for_type(Rows, _printer(str, otherwise=as_list))
+    formatter.for_type(list, _printer(list_table, otherwise=as_list))
+    formatter.for_type(
+        dict,
+        _printer(_dictionary, otherwise=lambda it, *to: as_dictionary(veiled("", it), *to)),
+    )
 
 
 def _printer(
@@ -215,7 +226,7 @@ def _printer(
         elif otherwise is not None:
             otherwise(value, printer, cycle)
         else:
-            printer.text(safe(object.__repr__(value)))
+            printer.text(named(value))
 
     return show
 
@@ -234,6 +245,4 @@ _DRAWN: dict[Any, Callable[[Any], str | None]] = {
     so.Query: query_table,
     sa.Result: result_table,
     sa.ScalarResult: result_table,
-    Rows: str,
-    str: text_of,
 }

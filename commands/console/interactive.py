@@ -75,6 +75,10 @@ class OpsShell(TerminalInteractiveShell):
         else:
             self.console.before(code)
 
+    def _format_exception_for_storage(self, exception: BaseException, *_how: Any) -> dict[str, Any]:
+        """Keep no traceback for ``%notebook``: IPython colours it anew, which takes seconds."""
+        return {"ename": type(exception).__name__, "evalue": str(exception), "traceback": []}
+
     def _not_run(self, code: str, error: OpsError) -> ExecutionResult:
         say(f"Error: {error.message}")
         result = ExecutionResult(ExecutionInfo(code, False, True, False, None, None))

@@ -101,6 +101,10 @@ def _basics(app: Flask) -> Iterator[tuple[str, Any, str]]:
 def _short_hands(session: Session, writes: Writes) -> Iterator[tuple[str, Any, str]]:
     from ..services import lookup, users
 
+    def account(reference: str | int) -> Any:
+        """The account with this id, e-mail address or username; it is not deleted."""
+        return lookup.get_user(str(reference))
+
     def create_user(username: str, email: str, **more: Any) -> Any:
         """A new account without a password, as ``flask users create --no-password`` makes one."""
         made = users.create(email, username=username, unit=session.unit(), **more)
@@ -108,26 +112,19 @@ def _short_hands(session: Session, writes: Writes) -> Iterator[tuple[str, Any, s
 
     def commit() -> dict[str, str]:
         """Write what ``db.session`` holds, with its audit event; what was written, by table."""
-        unit = Unit(
-            actor=session.actor,
-            door="shell",
-            reason=session.reason,
-            correlation=session.id,
-            dry_run=session.dry_run,
-            adopt=True,
-        )
+        unit = session.unit(adopt=True)
+        db.session.flush()
+        done = told(writes.uncommitted())  # Before the gate, which is a lock that counts.
         with unit:
-            done = told(writes.uncommitted())
             if done:
                 unit.record("console:changes:commit", session.reference, after=done)
-        session.units.append(unit)
         return done
 
     def rollback() -> int:
         """Forget what ``db.session`` holds; how many objects were changed."""
         return cells.forget(db.session())
 
-    yield "U", lookup.get_user, 'an account: U("ada@example.com"), U("ada"), U(1)'
+    yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
     yield "R", lookup.get_role, 'a role: R("admin")'
     yield "create_user", create_user, 'create_user("ada", "ada@example.com")'
     yield "commit", commit, "write what db.session holds, with an audit event"
@@ -139,7 +136,7 @@ def _models() -> Iterator[tuple[str, type]]:
     """Every mapped class by its name; of two with one name the later gets its module's in front."""
     seen: dict[str, type] = {}
     mapped = [mapper.class_ for mapper in Model.registry.mappers]
-    for model in sorted(mapped, key=lambda one: one.__module__):
+    for model in sorted(mapped, key=lambda one: (one.__module__, one.__name__)):
         name = model.__name__
         if name in seen:
             name = f"{model.__module__.replace('.', '_')}_{name}"
@@ -221,13 +218,16 @@ class Verbs:
         if name.startswith("_"):
             raise AttributeError(name)
         value = getattr(self._module, name)
-        return self._with_unit(value) if _takes_unit(value) else value
+        return self._called(value) if inspect.isfunction(value) else value
 
-    def _with_unit(self, verb: Callable[..., Any]) -> Callable[..., Any]:
+    def _called(self, verb: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(verb)
         def call(*args: Any, **given: Any) -> Any:
-            given.setdefault("unit", self._make_unit())
-            return verb(*args, **given)
+            if _takes_unit(verb):
+                given.setdefault("unit", self._make_unit())
+            answer = verb(*args, **given)
+            # What streams for a pipe is a list for a person, who looks at it more than once.
+            return list(answer) if isinstance(answer, Iterator) else answer
 
         shown = inspect.signature(verb)
         call.__signature__ = shown.replace(  # type: ignore[attr-defined]

@@ -89,11 +89,15 @@ def rows(
     :raises TimedOut: it took longer than it may.
     """
     left = limit
-    with _running(statement, params, seconds) as (names, next_page):
+    with _running(statement, params, seconds) as (names, secret, next_page):
         # One more than is shown tells whether there are more.
         while page := next_page(PAGE if left is None else min(PAGE, left + 1)):
             for row in page[:left]:
-                yield {name: _shown(name, value) for name, value in zip(names, row, strict=True)}
+                # Whether there is a secret is not told either: SQLite was kept from reading it.
+                yield {
+                    name: HIDDEN if name in secret else veiled(name, plain(value))
+                    for name, value in zip(names, row, strict=True)
+                }
             if left is not None:
                 if len(page) > left:
                     say_more()
@@ -101,17 +105,12 @@ def rows(
                 left -= len(page)
 
 
-def _shown(name: str, value: Any) -> Any:
-    # Whether there is a secret is not told either: SQLite was kept from reading it.
-    return HIDDEN if is_secret_name(name) else veiled(name, plain(value))
-
-
-Pages = tuple[list[str], Callable[[int], Sequence[Sequence[Any]]]]
+Pages = tuple[list[str], set[str], Callable[[int], Sequence[Sequence[Any]]]]
 
 
 @contextmanager
 def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
-    """The names of the columns, and a function that fetches so many rows more."""
+    """The names of the columns, those with secrets, and a function that fetches so many rows."""
     is_sqlite = db.engine.dialect.name == "sqlite"
     with _explaining():
         readonly.refuse_other_database(db.engine)
@@ -121,7 +120,7 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
     try:
         prepare = _prepare_sqlite if is_sqlite else _prepare_server
         with (
-            _explaining(),
+            _explaining(statement),
             closing(prepare(connection, statement, seconds)) as cursor,
             closing(watched),
         ):
@@ -132,7 +131,10 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
             if cursor.description is None:
                 raise Refused("the statement has no rows to show")
             names = distinct([column[0] for column in cursor.description])
-            yield names, lambda size: watched.call(lambda: cursor.fetchmany(size))
+            secret = set(filter(is_secret_name, names))
+            if not is_sqlite:
+                secret |= _secret_behind(connection, cursor.pgresult, names)
+            yield names, secret, lambda size: watched.call(lambda: cursor.fetchmany(size))
     finally:
         with suppress(Exception):  # What went wrong before this is what counts.
             connection.close()
@@ -211,6 +213,16 @@ def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
     return cursor
 
 
+def _secret_behind(connection: Any, result: Any, names: Sequence[str]) -> set[str]:
+    """The columns that show a secret column under another name, which the server tells."""
+    origins = [(result.ftable(i), result.ftablecol(i)) for i in range(len(names))]
+    tables = [table for table, _ in origins if table]
+    columns = "SELECT attrelid, attnum, attname FROM pg_attribute WHERE attrelid = ANY(%s)"
+    found = connection.execute(columns, [tables]).fetchall() if tables else []
+    secret = {(table, number) for table, number, name in found if is_secret_name(name)}
+    return {name for name, origin in zip(names, origins, strict=True) if origin in secret}
+
+
 def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
     """The statement with psycopg's own form of parameters."""
     if not params:
@@ -226,24 +238,38 @@ def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
 _READ_ONLY = ("25006", "42501", "0A000")  # read-only transaction, no privilege, DECLARE refuses it
 
 _SEVERAL = ("one statement at a time", "multiple commands")  # SQLite, PostgreSQL
-_NEAR = re.compile(r'syntax error at or near "(\w+)"')
+_NO_VALUE = ("binding parameter", 'near ":"')
+_NEAR_CHANGE = re.compile(r'near "(?:insert|update|delete|merge)"', re.IGNORECASE)
+"""Where a change stands that is none of the statement's first word: in a WITH, after EXPLAIN."""
 
 
 @contextmanager
-def _explaining() -> Iterator[None]:
+def _explaining(statement: str = "") -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
-        raise _of_sqlite(error) from error
     except Exception as error:
-        if not hasattr(error, "sqlstate"):
-            raise
-        raise _of_server(error) from error
+        if any(words in str(error) for words in _SEVERAL):
+            raise _several(statement) from error
+        if isinstance(error, sqlite3.Error):
+            raise _of_sqlite(error) from error
+        if hasattr(error, "sqlstate"):
+            raise _of_server(error) from error
+        raise
+
+
+def _several(statement: str) -> OpsError:
+    """More than one statement: a mistake, unless one of them would write."""
+    for word in map(first_word, statement.split(";")):
+        if WRITES.fullmatch(word):
+            return _refused(f"the second statement is {word.upper()}")
+    return Invalid("there is more than one statement; nothing was run")
 
 
 def _of_sqlite(error: sqlite3.Error) -> OpsError:
     name, says = getattr(error, "sqlite_errorname", ""), text.safe(error)
     if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")) or "not authorized" in says:
+        return _refused(says)
+    if _NEAR_CHANGE.search(says):
         return _refused(says)
     if name == "SQLITE_INTERRUPT":
         return TimedOut("the statement was stopped")
@@ -255,8 +281,7 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
 
 def _of_server(error: Any) -> OpsError:
     state, says = error.sqlstate or "", text.first_line(error)
-    near = _NEAR.search(says)
-    if near and WRITES.fullmatch(near[1].lower()):
+    if _NEAR_CHANGE.search(says):
         return _refused(says)  # DECLARE CURSOR knows no such statement.
     if state in _READ_ONLY or state[:2] == "25" or "SELECT ... INTO" in says:
         return _refused(says)
@@ -271,6 +296,7 @@ def _refused(says: str) -> Refused:
 
 
 def _invalid(says: str) -> Invalid:
-    if any(words in says for words in _SEVERAL):
-        return Invalid("there is more than one statement; nothing was run")
-    return Invalid(f"the database does not understand the statement: {says}", hint=schema.LOOK)
+    hint = "--param NAME=VALUE gives :NAME its value"
+    if not any(words in says for words in _NO_VALUE):
+        hint = schema.LOOK
+    return Invalid(f"the database does not understand the statement: {says}", hint=hint)

@@ -3,7 +3,8 @@
 SQLite works on a copy of the file, so that no lock is held. PostgreSQL works in
 one transaction on one connection: what the session takes for a commit moves a
 savepoint, and the transaction carries a broken promise, so that a real COMMIT
-fails. Rows that were changed stay locked until the session leaves.
+fails; the transactions after it are read-only. Rows that were changed stay
+locked until the session leaves.
 """
 
 from __future__ import annotations
@@ -131,7 +132,10 @@ def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
     limit = int((idle_seconds + 60) * 1000) if idle_seconds else 0
     connection.autocommit = True
     connection.execute(f"SET idle_in_transaction_session_timeout = {limit}")
+    # Should somebody's SQL end this transaction, those after it are not in the sandbox.
+    connection.execute("SET default_transaction_read_only = on")
     connection.autocommit = False
+    connection.execute("SET TRANSACTION READ WRITE")
     _promise(connection)
     connection.execute(f"SAVEPOINT {MARK}")
     before = [(engine, engine.pool) for engine in engines]

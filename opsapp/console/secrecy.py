@@ -27,12 +27,19 @@ def is_secret_column(column: Any) -> bool:
 
 
 def veiled(name: str, value: Any) -> Any:
-    """``value`` of the column ``name``, or ``•••`` where it is a secret."""
+    """``value`` of the column ``name``, or ``•••`` where it is a secret; JSON is looked into."""
     if value is None or isinstance(value, bool):
         return value
-    return HIDDEN if is_secret_name(name) or looks_secret(value) else value
+    if is_secret_name(name) or looks_secret(value):
+        return HIDDEN
+    match value:
+        case dict():
+            return {key: veiled(str(key), item) for key, item in value.items()}
+        case list():
+            return [veiled(name, item) for item in value]
+    return value
 
 
 def looks_secret(value: Any) -> bool:
-    """Whether a value is the hash of a password, under whatever name it comes."""
-    return isinstance(value, str) and _HASHES.search(value[:200]) is not None
+    """Whether a text has the hash of a password in it, under whatever name it comes."""
+    return isinstance(value, str) and "$" in value and _HASHES.search(value) is not None

@@ -43,9 +43,10 @@ class Session:
         """How the audit names this session."""
         return f"session:{self.id}"
 
-    def unit(self) -> Unit:
+    def unit(self, *, adopt: bool = False) -> Unit:
         """A unit of work by this session; the audit holds it under the session's id.
 
+        :param adopt: take over what the database session has not saved yet.
         :raises Refused: the session is read-only; the database would refuse it too.
         """
         if self.mode is Mode.READ_ONLY:
@@ -56,6 +57,7 @@ class Session:
             reason=self.reason,
             dry_run=self.dry_run,
             correlation=self.id,
+            adopt=adopt,
         )
         self.units.append(unit)
         return unit

@@ -159,7 +159,7 @@ def _compiled(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
         return  # The same code once more, parsed.
     if name.startswith("<ipython-input-"):
         _compiled_input(watch, _shown(source))
-    elif name.startswith("<") and name != "<unknown>" and not _is_by_a_library():
+    elif name != "<unknown>" and not _is_by_a_library():
         # <unknown> is what is parsed and not run.
         _tell(watch, "code", event, (source, name))
 
@@ -189,6 +189,7 @@ _GENERATES_CODE = re.compile(
     r"^<frozen |/(?:collections/__init__|dataclasses|enum|typing|functools|ast|inspect)\.py$"
     r"|/(?:sqlalchemy|IPython|prompt_toolkit|jedi|parso|pygments|rich|flask|werkzeug|jinja2"
     r"|executing|asttokens|stack_data|pure_eval|traitlets)/"
+    r"|/commands/console/scripts\.py$"  # What it runs was just written down as an input.
 )
 
 
@@ -225,16 +226,35 @@ def _changed_file(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
 
 
 def _connected_sqlite(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
-    given = _shown(args[0])
-    where = _absolute(unquote(given.removeprefix("file:").split("?")[0]))
+    given = str(args[0]) if isinstance(args[0], PurePath) else args[0]
+    if not isinstance(given, str | bytes):  # Asking it for its path would run somebody's code.
+        if watch.mode is not Mode.WRITE:
+            _refuse(watch, f"a connection to what {_shown(given)} names")
+        _tell(watch, "database", event, args)
+        return
+    given = _shown(given)
+    where = _absolute(_file_of(given))
     is_ours = opening.get()
     # What we open ourselves for a session that may not write is read-only.
-    may = watch.mode is Mode.WRITE or (is_ours and given.endswith("?mode=ro"))
+    may = watch.mode is Mode.WRITE or (is_ours and _READ_ONLY.fullmatch(given) is not None)
     if where in watch.database and not may:
         _refuse(watch, f"a connection of its own to {where}")
     if is_ours:
         return
     _tell(watch, "database", event, args)
+
+
+_READ_ONLY = re.compile(r"file:[^?#]*\?mode=ro")
+
+
+def _file_of(given: str) -> str:
+    """The path that SQLite takes from a name, which may be a URI."""
+    if not given.startswith("file:"):
+        return given
+    path = re.split("[?#]", given.removeprefix("file:"), maxsplit=1)[0]
+    if path.startswith("//"):
+        path = "/" + path[2:].partition("/")[2]  # There may be a host: nobody, or localhost.
+    return unquote(path).partition("\0")[0]
 
 
 def _sent_mail(watch: Watch, event: str, args: tuple[Any, ...]) -> None:

@@ -11,14 +11,25 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ..engine import SANDBOX
+from .query import READS, first_word
+
 Change = tuple[str, str]
 """A table, and ``inserted``, ``updated`` or ``deleted``."""
 
+UNSEEN: Change = ("others", "locked, or written by a function")
+OTHER = "other statements"
+
 _TEXT = re.compile(
-    r"\s*(?:(insert)\s+(?:or\s+\w+\s+)?into|(replace)\s+into|(update)|(delete)\s+from)"
-    r"\s+(?:only\s+)?[\"'`]?([\w.]+)",
+    r"\b(?:(insert)\s+(?:or\s+\w+\s+)?into|(replace)\s+into|(?<!for\s)(?<!key\s)(update)"
+    r"|(delete)\s+from)\s+(?:only\s+)?[\"'`]?([\w.]+)",
     re.IGNORECASE,
 )
+_COUNTED = frozenset({"insert", "replace", "update", "delete", "with"})
+_CHANGES_NOTHING = READS | {
+    *("begin", "savepoint", "release", "rollback", "commit"),
+    *("set", "reset", "pragma", "declare", "fetch", "close", ""),
+}
 _DONE = {"insert": "inserted", "replace": "inserted", "update": "updated", "delete": "deleted"}
 
 
@@ -27,7 +38,7 @@ class Writes:
 
     def __init__(self, engines: Iterable[sa.Engine]) -> None:
         self.committed: Counter[Change] = Counter()
-        self._open: WeakKeyDictionary[sa.Connection, list[tuple[Change, int]]] = WeakKeyDictionary()
+        self._open: WeakKeyDictionary[sa.Connection, list[tuple[Change, Any]]] = WeakKeyDictionary()
         self._marks: WeakKeyDictionary[sa.Connection, dict[str, int]] = WeakKeyDictionary()
         for engine in engines:
             event.listen(engine, "begin", self._begin)
@@ -44,17 +55,17 @@ class Writes:
     def uncommitted(self) -> Counter[Change]:
         """What the open transactions have written."""
         found: Counter[Change] = Counter()
-        for written in self._open.values():
-            for change, count in written:
-                found[change] += count
+        for connection, written in self._open.items():
+            found += _summed(written)
+            if not written and _has_written_unseen(connection):
+                found[UNSEEN] += 1
         return found
 
     def _begin(self, connection: sa.Connection) -> None:
         self._open[connection], self._marks[connection] = [], {}
 
     def _commit(self, connection: sa.Connection) -> None:
-        for change, count in self._open.pop(connection, []):
-            self.committed[change] += count
+        self.committed += _summed(self._open.pop(connection, []))
 
     def _rollback(self, connection: sa.Connection) -> None:
         self._open.pop(connection, None)
@@ -77,9 +88,29 @@ class Writes:
         context: Any,
         _many: bool,
     ) -> None:
-        if change := _change(statement, context):
-            # Some drivers do not count, and say -1.
-            self._open.setdefault(connection, []).append((change, max(1, cursor.rowcount)))
+        count = cursor.rowcount
+        # SQLite knows how many rows a RETURNING has once they were fetched.
+        is_returning = connection.dialect.name == "sqlite" and cursor.description
+        if (count or is_returning) and (change := _change(statement, context)):
+            self._open.setdefault(connection, []).append((change, count or cursor))
+
+
+def _summed(written: list[tuple[Change, Any]]) -> Counter[Change]:
+    """The changes with their rows; what the driver did not count, and says -1, is one."""
+    found: Counter[Change] = Counter()
+    for change, count in written:
+        found[change] += max(1, getattr(count, "rowcount", count))
+    return found
+
+
+def _has_written_unseen(connection: sa.Connection) -> bool:
+    """Whether a function has written, or a SELECT locked: PostgreSQL then gave a number to it."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name != "postgresql" or connection.get_execution_options().get(SANDBOX):
+        return False
+    if driver.info.transaction_status.name != "INTRANS":
+        return False
+    return bool(driver.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()[0])
 
 
 def _change(statement: str, context: Any) -> Change | None:
@@ -88,11 +119,11 @@ def _change(statement: str, context: Any) -> Change | None:
         done = "inserted" if context.isinsert else "updated" if context.isupdate else "deleted"
         if table is not None:
             return str(table.name), done
-    found = _TEXT.match(statement)
-    if found is None:
-        return None
-    verb = next(filter(None, found.groups()[:4]))
-    return found[5], _DONE[verb.lower()]
+    word = first_word(statement)
+    if word in _COUNTED and (found := _TEXT.search(statement)):
+        verb = next(filter(None, found.groups()[:4]))
+        return found[5], _DONE[verb.lower()]
+    return None if word in _CHANGES_NOTHING else (OTHER, word)
 
 
 def told(changes: Counter[Change]) -> dict[str, str]:

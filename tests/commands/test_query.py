@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import stat
+import subprocess
 import threading
 from contextlib import closing
 from time import monotonic
@@ -119,16 +120,41 @@ def test_query_that_would_write_unseen_is_refused(
 
 @pytest.mark.parametrize(
     "statement",
-    ["SELECT 1; SELECT 2", "SELECT 1; DELETE FROM users", "EXPLAIN SELECT 1; DELETE FROM users"],
+    ["SELECT 1; DELETE FROM users", "EXPLAIN SELECT 1; /* x */ delete FROM users"],
 )
-def test_second_statement_is_not_run(
+def test_second_statement_that_would_write_is_refused(
     statement: str, cli: Cli, database: Database, bob: str
 ) -> None:
     before = state(database)
     found = cli("query", statement)
+    says = "the second statement is DELETE"
+    said = f"Error: the statement does more than read ({says}); nothing was written\n"
+    assert (found.exit_code, found.stdout, found.stderr) == (5, "", said)
+    assert state(database) == before
+
+
+def test_second_statement_is_not_run(cli: Cli, bob: str) -> None:
+    found = cli("query", "SELECT 1; SELECT 2")
     said = "Error: there is more than one statement; nothing was run\n"
     assert (found.exit_code, found.stdout, found.stderr) == (2, "", said)
-    assert state(database) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "WITH gone AS (DELETE FROM users RETURNING id) SELECT * FROM gone",
+        "EXPLAIN ANALYZE UPDATE users SET active = false",
+    ],
+)
+def test_change_inside_of_a_statement_is_refused(statement: str, cli: Cli, bob: str) -> None:
+    assert cli("query", statement).exit_code == 5
+
+
+def test_remark_stands_below_the_answer(database: Database, bob: str) -> None:
+    words = (FLASK, "query", EVERYTHING, "--limit", "1", "--format", "json")
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    found = subprocess.run(words, env=database.environ, text=True, check=True, **both)  # type: ignore[call-overload]
+    assert found.stdout.endswith("}\n]\nThere are more than 1: --limit N or --all shows them.\n")
 
 
 @pytest.mark.parametrize("statement", ["", "  ;", "SELCT 1", "hunter2", "SELECT * FROM nothing"])
@@ -141,6 +167,11 @@ def test_query_that_is_none_is_usage(statement: str, cli: Cli, ada: str) -> None
 def test_parameter_without_a_value_is_usage(cli: Cli, ada: str) -> None:
     assert cli("query", "SELECT :x AS x", "--param", "x").exit_code == 2
     assert cli("query", "SELECT :x AS x", "--param", "y=1").exit_code == 2
+    found = cli("query", "SELECT :x AS x")
+    assert (found.exit_code, found.stderr.splitlines()[1:]) == (
+        2,
+        ["  → --param NAME=VALUE gives :NAME its value"],
+    )
 
 
 def test_query_hides_secrets(cli: Cli, ada: str) -> None:
@@ -149,6 +180,18 @@ def test_query_hides_secrets(cli: Cli, ada: str) -> None:
     assert "argon2" not in found.stdout
     assert found.stdout.splitlines()[1].split("\t")[1] == "•••"
     assert found.stdout.splitlines()[1].split("\t")[3] == "•••"
+    # Under another name SQLite reads nothing, and PostgreSQL says which column it is.
+    found = cli("query", "SELECT u.fs_uniquifier AS other FROM (SELECT * FROM users) AS u")
+    assert found.stdout in ("other\n\n", "other\n•••\n")
+
+
+def test_query_hides_secrets_in_json(cli: Cli, kind: str, ada: str) -> None:
+    if kind == "sqlite":
+        pytest.skip("reads no secret column at all")
+    statement = "SELECT to_json(users) AS one, json_build_array(to_json(users)) AS more FROM users"
+    found = cli("query", statement, "--format", "json").json[0]
+    assert (found["one"]["email"], found["one"]["password"]) == (ada, "•••")
+    assert found["more"][0]["fs_uniquifier"] == "•••"
 
 
 def test_query_ends_in_its_time(cli: Cli, ada: str) -> None:

@@ -112,6 +112,9 @@ def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) ->
         assert "U(" not in person.type("x = 1")
         said = person.type('U("nobody")')
         assert "NotFound: no user nobody\n→ flask users list --search TEXT" in said
+        # Colouring a traceback that nobody sees would keep the person waiting.
+        kept = "[e['traceback'] for e in get_ipython().history_manager.exceptions.values()]"
+        assert "[[]]" in person.type(kept)
         assert person.leave()[0] == 0
     assert database.rows("SELECT count(*) FROM users WHERE deleted_at IS NOT NULL") == [(0,)]
 

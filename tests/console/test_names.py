@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from commands.console import banner
@@ -17,7 +18,7 @@ from opsapp.console.sessions import Session
 from opsapp.console.writes import Writes
 from opsapp.errors import Refused
 from opsapp.extensions import db
-from opsapp.models import User
+from opsapp.models import MailMessage, User
 from opsapp.services import users
 from support import SOMEBODY, a_unit
 
@@ -96,6 +97,12 @@ def test_service_is_a_verb_with_a_unit_of_its_own(app: Flask, ada: str) -> None:
     assert verbs.update("ada", username="ada2")["username"] == "ada2"
 
 
+def test_service_that_streams_gives_a_list(app: Flask, ada: str) -> None:
+    found = names(app).names["audit"].value.events(limit=2)
+    assert [event["seq"] for event in found] == [event["seq"] for event in found]
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_line_of_a_service_names_verbs_that_it_has(app: Flask, ada: str, service: str) -> None:
     found = names(app).names[service]
@@ -119,11 +126,84 @@ def test_read_only_session_makes_no_unit(app: Flask, ada: str) -> None:
     assert refused.value.hint == "flask shell --sandbox, or --write"
 
 
+def test_account_is_found_by_its_id_as_a_number(app: Flask, ada: str) -> None:
+    assert names(app).names["U"].value(1).username == "ada"
+
+
+def test_models_are_in_the_same_order_every_time(app: Flask) -> None:
+    models = names(app).groups()["Models"]
+    assert models == sorted(models, key=lambda one: (one.value.__module__, one.name))
+
+
+def test_commit_in_a_read_only_session_says_how_to_write(app: Flask, ada: str) -> None:
+    found = names(app, Mode.READ_ONLY).names
+    found["U"].value("ada").username = "ada2"
+    with pytest.raises(Refused, match="this session is read-only"):
+        found["commit"].value()
+
+
+def test_changed_account_is_refused_by_naming_its_services(app: Flask, ada: str) -> None:
+    found = names(app).names
+    found["U"].value("ada").username = "ada2"
+    with pytest.raises(Refused) as refused:
+        found["commit"].value()
+    assert refused.value.hint is not None
+    assert "users.update(…)" in refused.value.hint
+
+
 def test_commit_records_the_rows_by_table(app: Flask, ada: str) -> None:
-    found = names(app)
-    commit = found.names["commit"].value
-    db.session.execute(db.text("UPDATE mail_messages SET subject = 'x'"))
-    db.session.execute(db.text("DELETE FROM logins"))
+    commit = names(app).names["commit"].value
+    sent(db.text("UPDATE mail_messages SET subject = 'x'"), db.text("DELETE FROM logins"))
     count = db.session.scalar(db.text("SELECT count(*) FROM mail_messages"))
     assert count == 2
-    assert commit() == {"logins": "1 deleted", "mail_messages": "2 updated"}
+    assert commit() == {"mail_messages": "2 updated"}
+
+
+def sent(*statements: Any) -> None:
+    for statement in statements:
+        db.session.execute(statement)
+
+
+def test_commit_counts_what_comes_back(app: Flask, ada: str) -> None:
+    commit = names(app).names["commit"].value
+    changed = sa.update(MailMessage).values(subject="x").returning(MailMessage.id)
+    assert len(db.session.execute(changed).all()) == 2
+    assert commit() == {"mail_messages": "2 updated"}
+    db.session.execute(changed.where(MailMessage.kind == "none")).all()
+    # SQLite says the same of no rows and of rows that nobody fetched.
+    some = {"mail_messages": "1 updated"}
+    assert commit() == (some if db.engine.dialect.name == "sqlite" else {})
+
+
+def test_commit_leaves_out_no_statement(app: Flask, ada: str) -> None:
+    commit = names(app).names["commit"].value
+    sent(
+        db.text("CREATE TABLE trees (id integer)"),
+        db.text("WITH one AS (SELECT 1 AS n) INSERT INTO trees SELECT n FROM one"),
+    )
+    assert commit() == {"other statements": "1 create", "trees": "1 inserted"}
+    assert sa.inspect(db.engine).has_table("trees")
+    assert commit() == {}
+
+
+def test_commit_after_reading_has_nothing_to_record(app: Flask, ada: str) -> None:
+    sent(
+        db.text("SELECT 1 /* UPDATE users */"), db.text("WITH one AS (SELECT 1) SELECT * FROM one")
+    )
+    assert names(app).names["commit"].value() == {}
+
+
+def test_commit_records_that_a_function_has_written(app: Flask, ada: str, kind: str) -> None:
+    if kind == "sqlite":
+        pytest.skip("has no functions that write")
+    commit = names(app).names["commit"].value
+    sent(
+        db.text(
+            "CREATE FUNCTION wipe() RETURNS integer LANGUAGE sql AS"
+            " 'DELETE FROM mail_messages; SELECT 1'"
+        )
+    )
+    commit()
+    sent(db.text("SELECT wipe()"))
+    assert commit() == {"others": "1 locked, or written by a function"}
+    assert db.session.scalar(db.text("SELECT count(*) FROM mail_messages")) == 0

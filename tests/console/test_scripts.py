@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,8 @@ def test_code_runs_with_the_names(database: Database, cli: Cli, ada: str) -> Non
     session = last_session(cli)
     assert (session["by"], session["mode"], session["state"]) == ("code", "write", "closed")
     assert (session["transcript"], session["ended"]) == ("whole", "exit")
+    lines: Any = session["lines"]
+    assert [line["kind"] for line in lines] == ["input", "end"]
 
 
 def test_code_that_fails_exits_1_with_its_traceback(database: Database, cli: Cli, ada: str) -> None:
@@ -159,7 +162,7 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
     ), found.stderr  # fmt: skip
     said = found.stderr.splitlines()
     assert said[0] == "Sandbox: nothing was saved. It would have been:"
-    assert said[2] == "  user:account:update user:2: username carl → username karl"
+    assert said[2] == "  user:account:update user:2: username=carl → username=karl"
     assert said[-2:] == ["  mail_messages: 1 inserted", "  users: 1 inserted, 1 updated"]
     assert database.rows("SELECT count(*) FROM users") == [(1,)]
     assert database.rows("SELECT count(*) FROM mail_messages") == mail
