@@ -256,13 +256,14 @@ def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[d
 
 @cli.command("set-password")
 @click.argument("user", type=USER)
-@changes("id", "email", "password")
+@changes("id", "email", "status", "password")
 @password_options
 def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
     """Set an account's password; its sessions end.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
-    It must be as strong as one that people choose on the pages.
+    It must be as strong as one that people choose on the pages. A lock-out after too many
+    failed log-ins stays: `flask users unlock` lifts it.
 
     \b
     Example:
