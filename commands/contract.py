@@ -90,7 +90,7 @@ def page_options(limit: int = 50) -> Callable[[Body], Body]:
             type=click.IntRange(min=1, max=1_000_000),
             default=limit,
             show_default=True,
-            help="So many at most.",
+            help="At most this many.",
         )
         @click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
         @functools.wraps(command)
@@ -216,7 +216,11 @@ def _format_options(command: Body) -> Body:
 
 
 REASON = click.Option(["--reason"], metavar="TEXT", help="Why; kept in the audit.")
-CONFIRM = click.Option(["--confirm"], metavar="NAME", help="The environment's name, in production.")
+CONFIRM = click.Option(
+    ["--confirm"],
+    metavar="NAME",
+    help="In production: the environment's name, instead of typing it.",
+)
 YES = click.Option(["--yes"], is_flag=True, help="Do not ask.")
 _QUIET = click.Option(
     ["-q", "--quiet"], is_flag=True, help="Print only the key of what was changed."

@@ -160,7 +160,7 @@ def init_cmd(wait: float, unit: Unit) -> Record:
 @cli.command("status")
 @answers()
 def status_cmd() -> Record:
-    """Say how the database is.
+    """Show the state of the database.
 
     Exits 0 if it is ready, 6 if it is behind or another environment's, 7 if it
     cannot be reached.
@@ -184,9 +184,9 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record:
     """Copy the whole database into FILE while it is in use.
 
     SQLite's online backup, or pg_dump's custom format. FILE is readable by its owner
-    only, and appears when it is complete. To restore it while nothing runs: copy it over
-    the SQLite file, or pg_restore --no-owner -d NAME FILE into an empty database; then
-    flask audit verify --checkpoint.
+    only, and appears when it is complete. To restore it while nothing runs: remove the -wal
+    and -shm beside the SQLite file and copy FILE over it, or pg_restore --no-owner -d NAME
+    FILE into an empty database; then flask db init and flask audit verify --checkpoint.
 
     \b
     Example:

@@ -19,7 +19,7 @@ STATES = ("ok", "warn", "fail")
 @click.option("--settings", is_flag=True, help="List the settings with their values instead.")
 @answers(app=False)
 def cli(settings: bool) -> list[dict[str, Any]]:
-    """Check the installation and say what to mend.
+    """Check the installation and say what to fix.
 
     Exits 0 if all is well, and 6 with findings. Secrets are never shown.
 

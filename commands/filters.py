@@ -19,12 +19,10 @@ _ACCOUNTS = (
     click.Option(
         ["--status"],
         type=click.Choice(["active", "inactive", "locked", "deleted"]),
-        help="In this state; deleted accounts are listed only so.",
+        help="In this state; without this, deleted ones are left out.",
     ),
     click.Option(["--search"], metavar="TEXT", help="Part of the e-mail or username."),
-    click.Option(
-        ["--idle-for"], type=DURATION, metavar="90d", help="No sign of life for that long."
-    ),
+    click.Option(["--idle-for"], type=DURATION, metavar="90d", help="Not seen for that long."),
     click.Option(["--never-logged-in"], is_flag=True, help="Never signed in."),
     click.Option(["--created-since"], type=SINCE, metavar="TIME", help="Created since then."),
     click.Option(["--created-until"], type=UNTIL, metavar="TIME", help="Created until then."),
@@ -34,7 +32,12 @@ _ACCOUNTS = (
 
 _EVENTS = (
     click.Option(["--since"], type=SINCE, metavar="TIME", help="Since then; 24h is a day ago."),
-    click.Option(["--until"], type=UNTIL, metavar="TIME", help="Until then."),
+    click.Option(
+        ["--until"],
+        type=UNTIL,
+        metavar="TIME",
+        help="Until then; a date alone means the end of that day.",
+    ),
     click.Option(["--actor"], metavar="NAME", help="By this login name, sudo name or host."),
     click.Option(
         ["--action"], metavar="ACTION", help="Of this kind: user:role:grant, or user:role."

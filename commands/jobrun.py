@@ -47,13 +47,15 @@ class OnBusy(click.ParamType[str]):
 @click.argument("name", type=JOB)
 @click.option("--timeout", type=DURATION, metavar="10m", help="End it after that long.")
 @click.option(
-    "--kill-after", type=DURATION, metavar="30s", help="Kill what has not ended then. [30s]"
+    "--kill-after", type=DURATION, metavar="30s", help="Kill it if it has not ended by then. [30s]"
 )
 @click.option("--on-busy", type=OnBusy(), help="What to do while another run goes on. [fail]")
-@click.option("--retries", type=click.IntRange(min=0, max=1000), help="Try again so often. [0]")
+@click.option(
+    "--retries", type=click.IntRange(min=0, max=1000), help="Try again this many times. [0]"
+)
 @click.option("--retry-delay", type=DURATION, metavar="10s", help="Wait between tries. [10s]")
 @click.option(
-    "--min-duration", type=DURATION, metavar="5s", help="Sooner than that is a failure, too."
+    "--min-duration", type=DURATION, metavar="5s", help="A run that ends sooner has failed, too."
 )
 @click.option(
     "--env",
@@ -73,11 +75,11 @@ def run_cmd(
     file: Path | None,
     **given: Any,
 ) -> None:
-    """Run a command as a job: alone, bounded, written down.
+    """Run a command as a job: one at a time, with a history.
 
     COMMAND is any program, or a command of ours (flask …); without one it is what
-    jobs.toml says of NAME, and the options here go before those there. No two runs of
-    a NAME go on at once on any host that shares the database: the second one exits 75.
+    jobs.toml says of NAME; an option given here replaces the one there. Two runs of a NAME
+    never go on at once, on all hosts that share the database: the second one exits 75.
     The exit code is the command's; 124 after the timeout, 128 + N after signal N.
 
     \b

@@ -77,7 +77,7 @@ def list_cmd() -> list[Record]:
 
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
-@click.option("--status", type=click.Choice(STATUSES), help="Only those that ended so.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only those with this outcome.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
 @page_options()
@@ -110,7 +110,7 @@ def history_cmd(
     type=click.IntRange(min=0, max=100_000),
     default=200,
     show_default=True,
-    help="So many of the last lines that it printed.",
+    help="How many of the last lines that it printed.",
 )
 @answers()
 def show_cmd(id: int, lines: int) -> Record:
@@ -134,7 +134,7 @@ def show_cmd(id: int, lines: int) -> Record:
     type=click.IntRange(min=0, max=100_000),
     default=50,
     show_default=True,
-    help="So many lines to begin with.",
+    help="How many lines to begin with.",
 )
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @answers("stream", "line", live="follow")
@@ -175,11 +175,11 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     type=click.IntRange(min=1, max=1_000_000),
     default=20,
     show_default=True,
-    help="Keep so many runs of each job, however old.",
+    help="Keep this many runs of each job, however old.",
 )
 @changes("runs", "outputs", key="runs", destructive=True)
 def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
-    """Forget old runs, and sooner what they printed.
+    """Delete old runs, and sooner what they printed.
 
     The newest runs of each job stay, however old.
 

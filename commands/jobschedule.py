@@ -32,13 +32,15 @@ CRITICAL = 2
 
 @click.command("check", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
-@click.option("--max-age", type=DURATION, metavar="25h", help="The last success may be so old.")
+@click.option(
+    "--max-age", type=DURATION, metavar="25h", help="The last success may be this old at most."
+)
 @click.option(
     "--max-failures",
     type=click.IntRange(min=1, max=1000),
     default=1,
     show_default=True,
-    help="So many failures in a row are a finding.",
+    help="This many failures in a row are a finding.",
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
 @answers("state", "job", "says")
@@ -80,7 +82,7 @@ def _plugin(found: list[Record]) -> str:
     type=click.IntRange(min=1, max=1000),
     default=1,
     show_default=True,
-    help="So many runs of each job.",
+    help="How many runs of each job.",
 )
 @answers("at", "local", "in", "name", "schedule", app=False)
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
@@ -99,14 +101,18 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
 
 @click.command("missed", cls=OpsCommand)
 @click.option(
-    "--since", type=SINCE, default="24h", show_default=True, help="2026-12-31, or 24h for so long."
+    "--since",
+    type=SINCE,
+    default="24h",
+    show_default=True,
+    help="2026-12-31, or 24h for that long ago.",
 )
 @answers("name", "slot", "local", "schedule")
 def missed_cmd(since: datetime) -> list[Record]:
     """Find the runs that should have happened and did not.
 
-    Exits 0 if there are none, and 6 with findings. A skipped run is none of them: the
-    history says why.
+    Exits 0 if there are none, and 6 with findings. A run that was skipped is not
+    missed: the history says why.
 
     \b
     Example:
@@ -234,7 +240,7 @@ def _tell_difference(lines: list[str]) -> None:
     type=DURATION,
     default="5s",
     show_default=True,
-    help="So long runs may go on after SIGTERM.",
+    help="How long runs may go on after SIGTERM.",
 )
 def serve_cmd(grace: timedelta) -> None:
     """Run the schedule in the foreground, for containers.

@@ -28,7 +28,7 @@ OUTCOMES = (
 
 @click.group("logins", cls=OpsGroup)
 def cli() -> None:
-    """See who tried to sign in, and forget the old tries.
+    """See who tried to sign in, and delete old log-ins.
 
     They are not in the audit: they are many, and are kept for a while only.
     """
@@ -36,14 +36,14 @@ def cli() -> None:
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those that ended so.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those with this outcome.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
 @page_options()
 @answers("at", "user", "outcome", "ip", "user_agent")
 def list_cmd(
     user: str | None, outcome: str | None, since: datetime | None, limit: int | None
 ) -> list[dict[str, Any]]:
-    """List the newest tries to sign in.
+    """List the newest log-ins, those that failed too.
 
     Names that nobody has are not kept: a mistyped field may hold a password.
 
@@ -60,7 +60,7 @@ def list_cmd(
 @older_than_option("90d")
 @changes("logins", "sessions", key="logins", destructive=True)
 def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
-    """Forget old tries to sign in, and sessions that are over.
+    """Delete old log-ins, and sessions that are over.
 
     Sessions that are open stay, however old.
 

@@ -160,7 +160,7 @@ def older_than_option(default: str) -> Callable[[Any], Any]:
         type=DURATION,
         default=default,
         show_default=True,
-        help="Keep what is younger.",
+        help="Delete what is older.",
     )
 
 

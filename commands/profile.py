@@ -41,10 +41,20 @@ def cli() -> None:
 
 
 @cli.command("report")
-@click.option("--by", type=click.Choice(BY), default="endpoint", show_default=True)
+@click.option(
+    "--by", type=click.Choice(BY), default="endpoint", show_default=True, help="A row for each."
+)
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
-@click.option("--sort", type=click.Choice(SORTS), default="total", show_default=True)
-@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="total",
+    show_default=True,
+    help="The most of this first.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+)
 @click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
 @answers()
 def report_cmd(
@@ -84,7 +94,9 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 
 @cli.command("traces")
 @click.argument("name", required=False)
-@click.option("--kind", type=click.Choice(["slow", "error", "asked"]), help="Only those.")
+@click.option(
+    "--kind", type=click.Choice(["slow", "error", "asked"]), help="Only traces of this kind."
+)
 @page_options()
 @answers("id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error")
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
@@ -145,14 +157,16 @@ def flame_cmd(id: int, file: str) -> Record:
     metavar="'FILE in FUNCTION=N'",
     help="Repeats that are meant; OPSAPP_REPEATS_ALLOWED has more.",
 )
-@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True, help="Rows.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+)
 @click.option("--check", is_flag=True, help="Exit 6 if there is any.")
 @answers("endpoint", "line", "requests", "times", "to_win_ms", "advice", "statement")
 def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
     """List the statements that requests repeat (N+1).
 
-    The line that sends them, how often, the time to win for a request, and the loader
-    option to add. A pattern of --allow is of the file and the function; =N is how often.
+    For each: the line that sends it, how often, the time a request would save, and the
+    loader option to add. --allow takes a pattern of file and function, and =N times.
 
     \b
     Example:
@@ -176,7 +190,7 @@ def _brief(row: Record) -> Record:
 
 @cli.command("token")
 @click.option(
-    "--for", "for_", type=DURATION, default="10m", show_default=True, help="It ends then."
+    "--for", "for_", type=DURATION, default="10m", show_default=True, help="How long it works."
 )
 @answers()
 def token_cmd(for_: timedelta) -> Record:
@@ -212,8 +226,20 @@ def files_cmd() -> list[Record]:
 
 @cli.command("top")
 @click.argument("file")
-@click.option("--count", type=click.IntRange(1, 1000), default=30, show_default=True)
-@click.option("--sort", type=click.Choice(["self", "total", "calls"]), default="self")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=30,
+    show_default=True,
+    help="How many functions.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["self", "total", "calls"]),
+    default="self",
+    show_default=True,
+    help="The most of this first.",
+)
 @answers("calls", "self_ms", "total_ms", "function")
 def top_cmd(file: str, count: int, sort: str) -> list[Record]:
     """Show the functions of a .prof file that took most.
@@ -285,11 +311,11 @@ def compact_cmd(dry_run: bool) -> list[Record]:
     type=click.IntRange(min=0, max=1_000_000),
     default=5,
     show_default=True,
-    help="Of each endpoint.",
+    help="How many to keep of each endpoint.",
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
-    """Forget what is old, and traces beyond their number.
+    """Delete what is old, and traces beyond their number.
 
     Of each endpoint some traces stay: the slowest, and the newest of the others.
 

@@ -22,7 +22,7 @@ FIGURES = (
 )  # fmt: skip
 
 _name = click.option("--name", help="Save it under this name; else one is made up.")
-_replace = click.option("--replace", is_flag=True, help="In place of what has this name.")
+_replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
 _deep = click.option(
     "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
 )
@@ -32,8 +32,12 @@ _sample = click.option("--sample", "mode", flag_value="sample", help="Profile a 
 @click.command("request", cls=OpsCommand)
 @click.argument("method", type=click.Choice(METHODS, case_sensitive=False))
 @click.argument("path")
-@click.option("--as", "user", type=USER, metavar="USER", help="Who sends it, as if signed in.")
-@click.option("--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option(
+    "--as", "user", type=USER, metavar="USER", help="Send it as this account, as if signed in."
+)
+@click.option(
+    "--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How often."
+)
 @click.option("--cold", is_flag=True, help="No warm-up: count the first ones too.")
 @_deep
 @_sample
@@ -81,7 +85,9 @@ def request_cmd(
 
 @click.command("run", cls=OpsCommand)
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND…")
-@click.option("--repeat", type=click.IntRange(1, 1000), help="5 for what reads, else 1.")
+@click.option(
+    "--repeat", type=click.IntRange(1, 1000), help="How often; 5 for what only reads, else 1."
+)
 @_deep
 @_sample
 @_name
@@ -216,9 +222,9 @@ def diff_cmd(
     """Compare two saved measurements.
 
     Without NEW: with what was recorded lately, or the newest measurement of the same. A
-    change is one if 95 of 100 repetitions would agree on its side; the rest is noise. The
-    metrics are p50, p95, p99, mean, cpu, queries and errors; times are in ms. What was
-    measured otherwise, or by another Python, is refused.
+    difference is a change if 95 of 100 repetitions would agree on its sign; else it is noise.
+    The metrics are p50, p95, p99, mean, cpu, queries and errors; times are in ms. Another
+    kind of measurement, or another Python, is refused.
 
     \b
     Example:

@@ -23,13 +23,15 @@ Record = dict[str, Any]
 
 @click.command("query", cls=OpsCommand)
 @click.argument("statement", metavar="[SQL]", required=False, type=PROGRAM)
-@click.option("--file", type=click.File(encoding="utf-8"), help="Read the statement from there.")
+@click.option(
+    "--file", type=click.File(encoding="utf-8"), help="Read the statement from this file."
+)
 @click.option(
     "--param",
     "params",
     metavar="NAME=VALUE",
     multiple=True,
-    help="The value of :NAME; a number, true, false and null are what they say. Repeat for more.",
+    help="The value of :NAME: a number, true, false, null, or else text. Repeat for more.",
 )
 @page_options(100)
 @click.option(

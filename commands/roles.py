@@ -108,7 +108,7 @@ def create_cmd(
 @click.option("--description", help="What it is for.")
 @changes(*ROLE_SHOWN, key="name")
 def update_cmd(role: str, new_name: str | None, description: str | None, unit: Unit) -> Record:
-    """Rename a role or describe it anew.
+    """Rename a role or change its description.
 
     Whoever holds it still does. The built-in role cannot be renamed.
 
@@ -223,7 +223,7 @@ def grant_cmd(
 def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
     """Take a role away from accounts; their sessions end.
 
-    From the last administrator it is not taken.
+    It is never taken from the last administrator.
 
     \b
     Example:
@@ -239,7 +239,7 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
 def expire_cmd(unit: Unit) -> list[Record]:
     """Mark the grants whose end has passed as ended, for cron.
 
-    They gave nothing since their end anyway; this writes it into the history.
+    They stopped working at their end; this only writes it into the history.
 
     \b
     Example:
@@ -258,7 +258,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 def expiring_cmd(within: timedelta) -> list[Record]:
     """List the grants that end soon, the next one first.
 
-    Those without an end are not among them.
+    Grants without an end are not listed.
 
     \b
     Example:

@@ -30,7 +30,8 @@ def cli() -> None:
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
     """List the open sessions, of one account or of all.
 
-    The newest is first. What has ended is not here: `flask users logins list` has the tries.
+    The newest is first. Sessions that ended are not listed; `flask users logins list`
+    has the log-ins.
 
     \b
     Example:

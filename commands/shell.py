@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     cls=OpsCommand,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.option("--read-only", "mode", flag_value="read-only", help="The database lets nothing in.")
-@click.option("--sandbox", "mode", flag_value="sandbox", help="Everything works, nothing stays.")
+@click.option(
+    "--read-only", "mode", flag_value="read-only", help="The database refuses every change."
+)
+@click.option(
+    "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are thrown away at the end."
+)
 @click.option("--write", "mode", flag_value="write", help="What is committed stays.")
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
 @click.option("--no-history", is_flag=True, help="Keep no history of this session.")

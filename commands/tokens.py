@@ -32,7 +32,7 @@ def cli() -> None:
     "--allow",
     multiple=True,
     type=PERMISSION,
-    help="At most this permission; repeat it. Default: all that USER holds.",
+    help="Only this permission; repeat for more. Default: all that USER holds.",
 )
 @click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
 @click.option("--until", type=ENDING, help="When it ends by itself.")

@@ -86,7 +86,7 @@ def create_admin_cmd(
     """Create an administrator who can sign in.
 
     The password comes from a hidden prompt, stdin, a private file, or is generated
-    and shown once. With --if-exists update an account that is there becomes an active
+    and shown once. With --if-exists update, an existing account becomes an active
     administrator; its password is set only if it has none, or if stdin or a file
     names another.
 
@@ -119,9 +119,9 @@ def create_admin_cmd(
     type=click.Choice(["id", "email", "created", "seen"]),
     default="id",
     show_default=True,
-    help="By what; seen counts from creation for who never signed in.",
+    help="What to sort by; who was never seen counts from creation.",
 )
-@click.option("--descending", is_flag=True, help="The other way round.")
+@click.option("--descending", is_flag=True, help="The largest or newest first.")
 @click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
 @click.option("--count", is_flag=True, help="Only say how many there are.")
 @page_options()
@@ -235,9 +235,9 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
 @changes("changed", "id", "email", "status", destructive=True)
 @account_filter
 def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[dict[str, Any]]:
-    """Let accounts sign in no more; their sessions end at once.
+    """Stop accounts from signing in; end their sessions at once.
 
-    Name the accounts, or say which by a filter: then it asks, and cron gives --yes.
+    Name the accounts, or choose them by filters: then it asks, and a script needs --yes.
 
     \b
     Examples:
@@ -256,13 +256,14 @@ def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[d
 
 @cli.command("set-password")
 @click.argument("user", type=USER)
-@changes("id", "email", "password")
+@changes("id", "email", "status", "password")
 @password_options
 def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
     """Set an account's password; its sessions end.
 
-    It comes from a hidden prompt, a file or stdin, or is made and shown once; it has to be
-    as strong as one that is chosen on the pages.
+    The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
+    It must be as strong as one that people choose on the pages. A lock-out after too many
+    failed log-ins stays: `flask users unlock` lifts it.
 
     \b
     Example:
@@ -280,7 +281,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
 @click.argument("user", type=USER)
 @changes("id", "email", "two_factor", destructive=True)
 def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
-    """End all sessions and take off two-factor authentication.
+    """End all sessions and remove two-factor authentication.
 
     For a lost phone or a stolen laptop: tokens end too, the password stays.
 
@@ -301,7 +302,7 @@ def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
 def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
     """Lift a lock-out after too many failed log-ins.
 
-    A lock-out ends by itself too; this is for somebody who is waiting at the telephone.
+    A lock-out ends by itself too; this is for somebody who cannot wait.
 
     \b
     Example:

@@ -92,7 +92,7 @@ jobs = Lazy("jobs", "commands.jobs", "Run cron's jobs: never two at once, with a
 mail = Lazy("mail", "commands.mail", "See the mail that waits, and send it.")
 shell = Lazy("shell", "commands.shell", "Start a Python console with the application.")
 query = Lazy("query", "commands.query", "Run one SQL statement that reads, and audit it.")
-doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to mend.")
+doctor = Lazy("doctor", "commands.doctor", "Check the installation and say what to fix.")
 completion = Lazy("completion", "commands.completion", "Print the completion script of a shell.")
 init_db = Lazy("init-db", "commands.shortcuts", "Short for `flask db init`.", attribute="init_db")
 create_admin = Lazy(
@@ -105,7 +105,7 @@ create_admin = Lazy(
 SUBJECTS: dict[str, tuple[Lazy, ...]] = {
     "Who may do what": (users, roles, create_admin),
     "The database": (db, init_db, query, shell),
-    "What is done by itself": (jobs, mail),
+    "What runs by itself": (jobs, mail),
     "What happened, and how it is": (audit, profile, doctor),
     "This terminal": (completion,),
 }

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from contextvars import ContextVar
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -51,7 +52,8 @@ _SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
 def checked_url(url: str) -> URL:
     """The database's URL, if opsapp can use it.
 
-    :raises NotReady: it is no URL, of another database, or SQLite without a file.
+    :raises NotReady: it is no URL, of another database, SQLite without a file, or
+        PostgreSQL without its driver.
     """
     try:
         parsed = make_url(url)
@@ -65,7 +67,19 @@ def checked_url(url: str) -> URL:
     if "@" in (parsed.database or "") and parsed.drivername != "sqlite":
         # Else what follows a slash in the password would be shown as the database's name.
         raise NotReady("OPSAPP_DATABASE_URL has a password with / or @; write them as %2F and %40")
+    if parsed.drivername != "sqlite":
+        _import_driver()
     return parsed
+
+
+def _import_driver() -> None:
+    try:
+        import_module("psycopg")
+    except ImportError as error:
+        raise NotReady(
+            f"PostgreSQL needs psycopg, which cannot be imported: {error}",
+            hint="pip install 'psycopg[binary]'",
+        ) from error
 
 
 _EXAMPLE = "sqlite:////srv/opsapp.sqlite or postgresql://USER@HOST/NAME"

@@ -63,11 +63,17 @@ EXAMPLES = [
 @pytest.mark.parametrize("path", COMMANDS)
 def test_command_has_a_line_and_a_paragraph(path: str) -> None:
     line, paragraph, *_more = paragraphs(COMMANDS[path])
-    assert len(line) < 80
+    assert len(line) < 60
     assert line.endswith(".")
     assert len(line.splitlines()) == 1
     assert not paragraph.startswith("\b")
     assert paragraph.endswith(".")
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_option_says_what_it_is_for(path: str) -> None:
+    options = [one for one in COMMANDS[path].params if isinstance(one, click.Option)]
+    assert [one.name for one in options if not (one.hidden or one.help)] == []
 
 
 def test_every_command_has_an_example_of_itself() -> None:

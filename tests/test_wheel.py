@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from support import HEAD, PASSWORD, ROOT, Database
+from support import HEAD, PASSWORD, ROOT, Cli, Database
 
 DEPENDENCIES = Path(sysconfig.get_paths()["purelib"])
 
@@ -138,6 +138,19 @@ def test_hint_names_the_program_that_was_typed(
     assert done.returncode == 7
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1] == "  → opsapp db init"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_postgresql_without_its_driver_says_what_to_install(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setenv("OPSAPP_DATABASE_URL", "postgresql://opsapp@db.internal/opsapp")
+    found = cli("users", "list")
+    assert (found.exit_code, found.stdout) == (7, "")
+    first, hint = found.stderr.splitlines()
+    assert first.startswith("Error: PostgreSQL needs psycopg, which cannot be imported: ")
+    assert hint == "  → pip install 'psycopg[binary]'"
 
 
 @pytest.mark.parametrize("content", ["", None, "raise ImportError('half of a package')\n"])

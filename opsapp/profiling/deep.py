@@ -75,6 +75,16 @@ def _begins(start: Callable[[], object]) -> bool:
     return True
 
 
+def _run(profiler: Tracing | Sampling, call: Call) -> Any:
+    """What ``call`` returns or raises, profiled if the profiler could begin."""
+    if not _begins(profiler.start):
+        return call()
+    try:
+        return call()
+    finally:
+        profiler.stop()
+
+
 class Stretch:
     """A profile from here to there, where the code between is not a function.
 
@@ -100,14 +110,7 @@ class Tracing:
 
     def run(self, call: Call) -> Any:
         """What ``call`` returns or raises."""
-        if MIXES_THREADS:
-            return self._run_in_python(call)
-        if not _begins(self.start):
-            return call()
-        try:
-            return call()
-        finally:
-            self.stop()
+        return self._run_in_python(call) if MIXES_THREADS else _run(self, call)
 
     def _run_in_python(self, call: Call) -> Any:
         made: list[Any] = []
@@ -173,12 +176,7 @@ class Sampling:
 
     def run(self, call: Call) -> Any:
         """What ``call`` returns or raises."""
-        if not _begins(self.start):
-            return call()
-        try:
-            return call()
-        finally:
-            self.stop()
+        return _run(self, call)
 
     def start(self) -> None:
         """Begin to look."""

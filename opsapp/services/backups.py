@@ -57,9 +57,9 @@ def _copy_sqlite(draft: Path) -> None:
             if driver is None:
                 raise NotReady("the database connection is closed")
             # All at once: in WAL mode that keeps nobody waiting, and a copy in pieces
-            # begins anew whenever somebody has written in between.
+            # begins anew whenever somebody has written in between. The copy is in WAL mode
+            # as well, so that it only has to be put in the place of the database.
             driver.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         raise OpsError(f"the backup failed: {error}") from error
 

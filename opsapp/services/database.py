@@ -95,6 +95,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         return _planned(before, pending, unit)
     # Of several hosts that find it pending, one migrates; the others find it done.
     migrated = pending and _upgrade(unit)
+    _keep_wal()
     with unit:
         roles.ensure_admin(unit)
     return {
@@ -137,6 +138,16 @@ def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
         "environment": config.environment(),
         "changed": pending,
     }
+
+
+def _keep_wal() -> None:
+    """Put an SQLite file back into WAL mode, if it was restored from a copy in another one."""
+    if db.engine.dialect.name == "sqlite":
+        mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
+        db.session.rollback()
+        if mode != "wal":
+            with migrating.lock():  # It sets the mode.
+                pass
 
 
 def _upgrade(unit: Unit) -> bool:

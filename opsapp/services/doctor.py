@@ -308,7 +308,8 @@ def _check_durability() -> Finding:
         mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
         if mode == "wal":
             return finding("durability", "ok", "WAL, synchronous=FULL")
-        return finding("durability", "warn", f"journal_mode is {mode}", "flask db init")
+        says = f"journal_mode is {mode}, not wal: pages and commands block each other"
+        return finding("durability", "fail", says, "flask db init")
     names = ("fsync", "synchronous_commit", "full_page_writes")
     off = [n for n in names if db.session.scalar(sa.text(f"SHOW {n}")) == "off"]
     if off:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,20 @@ def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ad
     assert findings(found) == {
         "mail": ("warn", "1 message waits; the server: refused", "check MAIL_*")
     }
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_doctor_finds_a_file_out_of_wal_mode(cli: Cli, database: Database, ada: str) -> None:
+    with closing(sqlite3.connect(database.instance / "opsapp.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    found = cli("doctor", "--format", "json")
+    says = "journal_mode is delete, not wal: pages and commands block each other"
+    assert (found.exit_code, findings(found)) == (
+        6,
+        {"durability": ("fail", says, "flask db init")},
+    )
+    cli("db", "init", check=True)
+    assert findings(cli("doctor", "--format", "json")) == {}
 
 
 def test_doctor_finds_profiles_that_nobody_compacts(

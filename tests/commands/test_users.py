@@ -216,6 +216,8 @@ def test_unlock_lifts_the_lock(cli: Cli, database: Database, bob: str) -> None:
         " WHERE id = 2"
     )
     assert fields(cli("users", "show", "bob").stdout)["status"] == "locked"
+    again = cli("users", "set-password", "bob", "--password-stdin", stdin=PASSWORD)
+    assert fields(again.stdout)["status"] == "locked"
     assert fields(cli("users", "unlock", "bob").stdout)["status"] == "active"
     assert cli("users", "unlock", "bob").stderr == SAME
 

@@ -42,10 +42,8 @@ def test_every_block_is_a_file_or_is_run() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty one, in which somebody begins."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
+    """An empty one, in which somebody begins; the page puts the instance folder into it."""
+    return tmp_path
 
 
 def typed(database: Database, folder: Path, lines: list[str]) -> None:
