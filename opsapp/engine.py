@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -276,7 +277,7 @@ def _refuse_encoding(connection: Any, _record: Any) -> None:
         name = text.safe(connection.info.dbname)
         raise NotReady(
             f"the database {name} has the encoding {encoding}, and UTF8 is needed",
-            hint="make another: createdb --encoding UTF8 --template template0 --owner ROLE NAME",
+            hint=f"make another: {_CREATE}",
         )
 
 
@@ -312,6 +313,15 @@ def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
     return None
 
 
+_CREATE = "createdb --encoding UTF8 --template template0 --owner ROLE NAME"
+
+
+def _way_to_reach(says: str) -> str:
+    """What helps; of a connection that failed, psycopg knows no more than the server's words."""
+    is_absent = re.search(r'database ".*" does not exist', says)
+    return f"is its name right? To make it: {_CREATE}" if is_absent else "flask doctor"
+
+
 _UNINITIALISED = frozenset({"42P01", "42703"})  # undefined table, undefined column
 _UNWRITABLE = frozenset({"25006", "42501", "53100"})  # read-only, no privilege, disk full
 _BUSY = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialization
@@ -330,5 +340,5 @@ def _explained_postgresql(error: Any) -> OpsError | None:
     if state in _UNWRITABLE:
         return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
     if type(error).__name__ == "OperationalError" or state[:2] in ("08", "28", "3D", "57"):
-        return NotReady(f"the database cannot be reached: {says}", hint="flask doctor")
+        return NotReady(f"the database cannot be reached: {says}", hint=_way_to_reach(says))
     return None

@@ -145,6 +145,21 @@ def test_unreachable_server_is_7_and_keeps_its_password(database: Database) -> N
     assert found.exit_code == 7
 
 
+def test_absent_database_is_7_and_the_way_to_make_it_is_said(
+    postgres: str, database: Database
+) -> None:
+    url = postgres.format("nowhere")
+    found = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    assert (found.exit_code, found.stdout) == (7, "")
+    first, hint = found.stderr.splitlines()
+    assert first.startswith("Error: the database cannot be reached: ")
+    assert 'database "nowhere" does not exist' in first
+    assert hint == (
+        "  → is its name right? To make it:"
+        " createdb --encoding UTF8 --template template0 --owner ROLE NAME"
+    )
+
+
 def test_unnamed_application_is_7_and_its_name_is_said(database: Database) -> None:
     found = run(database, "users", "list", FLASK_APP="")
     assert (found.exit_code, found.stdout) == (7, "")

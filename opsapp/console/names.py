@@ -15,6 +15,7 @@ from flask import Flask
 
 from .. import clock, signals
 from ..extensions import Model, db
+from ..models import Role, User
 from ..unit import Unit
 from . import cells
 from .sessions import Session
@@ -199,6 +200,30 @@ def _takes_unit(value: Any) -> bool:
     return inspect.isfunction(value) and "unit" in inspect.signature(value).parameters
 
 
+def _named(value: Any) -> Any:
+    """An account, a role or a number as services name it: by a text."""
+    match value:
+        case User():
+            return str(value.id)
+        case Role():
+            return value.name
+        case int() if not isinstance(value, bool):
+            return str(value)
+        case list() | tuple():
+            return [_named(one) for one in value]
+    return value
+
+
+def _bound(verb: Callable[..., Any], args: Any, given: dict[str, Any]) -> inspect.BoundArguments:
+    """The arguments of a call, with a text wherever the verb takes one."""
+    shown = inspect.signature(verb)
+    bound = shown.bind(*args, **given)
+    for name, value in bound.arguments.items():
+        if "str" in str(shown.parameters[name].annotation):
+            bound.arguments[name] = _named(value)
+    return bound
+
+
 class Verbs:
     """A service whose functions need no ``unit``: each call gets one of the session's own.
 
@@ -225,7 +250,8 @@ class Verbs:
         def call(*args: Any, **given: Any) -> Any:
             if _takes_unit(verb):
                 given.setdefault("unit", self._make_unit())
-            answer = verb(*args, **given)
+            bound = _bound(verb, args, given)
+            answer = verb(*bound.args, **bound.kwargs)
             # What streams for a pipe is a list for a person, who looks at it more than once.
             return list(answer) if isinstance(answer, Iterator) else answer
 

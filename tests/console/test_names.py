@@ -97,6 +97,15 @@ def test_service_is_a_verb_with_a_unit_of_its_own(app: Flask, ada: str) -> None:
     assert verbs.update("ada", username="ada2")["username"] == "ada2"
 
 
+def test_verb_takes_an_account_a_role_or_a_number_for_its_name(app: Flask, bob: str) -> None:
+    shown = {name: one.value for name, one in names(app).names.items()}
+    shown["users"].update(2, username="robert")
+    assert shown["U"](2).username == "robert"
+    granted = shown["grants"].grant(shown["R"]("admin"), [shown["U"]("robert"), 1])
+    assert [row["changed"] for row in granted] == [True, False]
+    assert shown["sessions"].listing(shown["U"]("robert")) == []
+
+
 def test_service_that_streams_gives_a_list(app: Flask, ada: str) -> None:
     found = names(app).names["audit"].value.events(limit=2)
     assert [event["seq"] for event in found] == [event["seq"] for event in found]
