@@ -216,7 +216,7 @@ def diff_cmd(
     """Compare two saved measurements.
 
     Without NEW: with what was recorded lately, or the newest measurement of the same. A
-    change is one if 95 of 100 repetitions would agree on its side; the rest is noise. The
+    change is one if 99 of 100 repetitions would agree on its side; the rest is noise. The
     metrics are p50, p95, p99, mean, cpu, queries and errors; times are in ms. What was
     measured otherwise, or by another Python, is refused.
 
