@@ -8,8 +8,8 @@ from threading import Lock
 
 from .. import sketch
 from ..models.profiles import MINUTE
-from .callers import Place
-from .recording import Recording, Sent, Statement, has_failed
+from .callers import Place, Statement
+from .recording import Recording, Sent, has_failed
 
 MOST_NAMES = 1000
 MOST_STATEMENTS = 5000
