@@ -125,9 +125,10 @@ def show_cmd(id: int) -> Record:
     Example:
       flask profile show 12
     """
+    from opsapp.profiling import lines
     from opsapp.services.profiles import traces
 
-    return traces.detail(traces.get(id))
+    return lines.of_trace(traces.detail(traces.get(id)), output.width_of_table())
 
 
 @cli.command("flame")

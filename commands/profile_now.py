@@ -222,7 +222,7 @@ def diff_cmd(
     """Compare two saved measurements.
 
     Without NEW: with what was recorded lately, or the newest measurement of the same. A
-    difference is a change if 95 of 100 repetitions would agree on its sign; else it is noise.
+    difference is a change if 99 of 100 repetitions would agree on its sign; else it is noise.
     The metrics are p50, p95, p99, mean, cpu, queries and errors; times are in ms. Another
     kind of measurement, or another Python, is refused.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from ddsketch import DDSketch
@@ -17,8 +18,21 @@ def durations(count: int, seed: int = 1) -> list[float]:
     return [chance.lognormvariate(-4, 1.5) for _ in range(count)]
 
 
-def test_percentiles_of_a_million_are_within_the_bound() -> None:
-    samples = durations(1_000_000)
+@pytest.mark.parametrize(
+    ("count", "draw"),
+    [
+        (1_000_000, lambda chance: chance.lognormvariate(-4, 1.5)),
+        (100_000, lambda chance: chance.uniform(0.001, 2)),
+        (100_000, lambda chance: 0.001 * chance.paretovariate(0.8)),
+        (100_000, lambda chance: chance.choice((0.002, 0.9)) * chance.lognormvariate(0, 0.05)),
+    ],
+    ids=["lognormal", "uniform", "heavy tail", "two humps"],
+)
+def test_percentiles_are_within_the_bound(
+    count: int, draw: Callable[[random.Random], float]
+) -> None:
+    chance = random.Random(1)  # noqa: S311  (the same every time)
+    samples = [draw(chance) for _ in range(count)]
     found = sketch.quantiles(sketch.of(samples), SHARES)
     samples.sort()
     for share, value in zip(SHARES, found, strict=True):

@@ -35,21 +35,55 @@ def test_fingerprint_keeps_the_statement_and_no_value(statement: str, expected: 
         f"SELECT 'it''s {SECRET}'",
         f"SELECT E'it\\'s {SECRET}'",
         f"SELECT 'a\\', '{SECRET}'",
-        f"SELECT $$ {SECRET} $$",
-        f"SELECT $x$ $y$ {SECRET} $x$",
         f"SELECT X'00{SECRET}'",
         f"SELECT N'{SECRET}', U&'{SECRET}'",
         f"SELECT 1 /* {SECRET} */",
         f"SELECT 1 /* a /* b */ {SECRET} */",
         f"SELECT 1 -- {SECRET}",
         f"SELECT '{SECRET}",
-        f"SELECT $$ {SECRET}",
         f"SELECT 1 /* {SECRET}",
         f"SELECT 12{SECRET}",
+        f"SELECT 'O'{SECRET}', 'D'Arcy'",
+        f"SELECT 1 /* /* */, '*/ {SECRET}'",
     ],
 )
-def test_fingerprint_shows_no_literal(statement: str) -> None:
-    assert SECRET not in fingerprint(statement)
+@pytest.mark.parametrize("names", [None, {"order"}], ids=["postgresql", "sqlite"])
+def test_fingerprint_shows_no_literal(statement: str, names: set[str] | None) -> None:
+    assert SECRET not in fingerprint(statement, names)
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (f"SELECT $$ {SECRET} $$, a", "SELECT ?, a"),
+        (f"SELECT $x$ $y$ {SECRET} $x$, a", "SELECT ?, a"),
+        (f"SELECT $$ {SECRET}", "SELECT ?"),
+        ("SELECT ARRAY[12, 34], b[1:2]", "SELECT ARRAY[?, …], b[?:?]"),
+        (f"SELECT ARRAY[$${SECRET}$$], b[$$]{SECRET}$$]", "SELECT ARRAY[?], b[?]"),
+        (f"SELECT E'a' -- '\n 'b\\'{SECRET}', c", "SELECT ?, c"),
+        (f"SELECT $1$$ $1$ {SECRET}$$, c", "SELECT ??, c"),
+        (f"SELECT 1 --\r'\n{SECRET}', c", "SELECT ? ?, c"),
+        (f"SELECT \"a FROM b WHERE c = '{SECRET}'", "SELECT ?"),
+        (f"SELECT `a FROM b WHERE c = '{SECRET}'", "SELECT ?"),
+        (f"SELECT \"a = '{SECRET}' AND \"b", "SELECT ?"),
+    ],
+)
+def test_fingerprint_reads_as_postgresql_does(statement: str, expected: str) -> None:
+    assert fingerprint(statement) == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (f"SELECT [it's], '{SECRET}'", 'SELECT "?", ?'),
+        (f"SELECT E'a\\', '{SECRET}'", "SELECT E?, ?"),
+        (f"SELECT $a$, '$a$ {SECRET}'", "SELECT ?, ?"),
+        (f"SELECT $a::b({SECRET}), @c, :d, ?1", "SELECT ?, ?, ?, ?"),
+        (f'SELECT "order", "{SECRET}', "SELECT ?"),
+    ],
+)
+def test_fingerprint_reads_as_sqlite_does(statement: str, expected: str) -> None:
+    assert fingerprint(statement, {"order"}) == expected
 
 
 def test_name_in_double_quotes_is_shown_only_if_it_is_known() -> None:

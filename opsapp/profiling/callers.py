@@ -14,6 +14,10 @@ DEEPEST = 80
 """Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
 MOST = 20_000
 """Functions remembered; who makes functions without end has them forgotten."""
+MOST_STATEMENTS = 5000
+"""Statements remembered, with where each came from."""
+LONGEST = 10_000
+"""Characters that are kept of a statement."""
 
 _HERE = str(Path(__file__).parent)
 _LIBRARIES = tuple(
@@ -41,9 +45,8 @@ class Place:
         return f"{file}:{number} in {function}"
 
 
-Where = tuple[Place | None, int]
-"""A function and the offset of the instruction that calls."""
-NOWHERE: Where = (None, 0)
+Statement = tuple[str, Place | None, int]
+"""The text of a statement, the function that sent it, and the offset of its instruction."""
 
 
 class Callers:
@@ -56,37 +59,50 @@ class Callers:
         self._packages = packages
         # By id, since a code object hashes all that is in it; it is kept, so ids stay its own.
         self._known: dict[int, tuple[Place | None, CodeType]] = {}
-        self._depths: dict[str, int] = {}
+        self._found: dict[str, tuple[int, Statement]] = {}
 
-    def nearest(self, statement: str) -> Where:
-        """The nearest function outside of the caller that is the application's.
+    def nearest(self, statement: str) -> Statement:
+        """The statement, with the nearest function outside of the caller that is the application's.
 
         Looking at each frame in between is what recording a statement costs most, so the
         place where the same statement came from before is looked at first.
         """
-        depth = self._depths.get(statement)
-        if depth is not None:
-            try:
-                frame = _getframe(depth)
-            except ValueError:
-                return self._search(statement, _getframe(1))
-            known = self._known.get(id(frame.f_code))
-            if known is not None and known[0] is not None:
-                return known[0], frame.f_lasti
+        hint = self._found.get(statement)
+        if hint is None:
+            return self._search(statement, _getframe(1))
+        depth, found = hint
+        try:
+            frame = _getframe(depth)
+        except ValueError:  # There are not so many.
+            return self._search(statement, _getframe(1))
+        place, instruction = found[1], frame.f_lasti
+        if place is not None and place.code is frame.f_code and instruction == found[2]:
+            return found
+        place = self.place(frame.f_code)
+        # From somewhere else as far away; what is ours further in would be the nearest.
+        if place is not None and self.place(_getframe(depth - 1).f_code) is None:
+            return found[0], place, instruction
         return self._search(statement, _getframe(1))
 
-    def _search(self, statement: str, frame: FrameType | None) -> Where:
+    def _search(self, statement: str, frame: FrameType | None) -> Statement:
+        kept = statement[:LONGEST]
         for depth in range(1, DEEPEST):
             if frame is None:
                 break
             place = self.place(frame.f_code)
             if place is not None:
-                if len(self._depths) >= MOST:
-                    self._depths.clear()
-                self._depths[statement] = depth
-                return place, frame.f_lasti
+                found = kept, place, frame.f_lasti
+                self._remember(statement, depth, found)
+                return found
             frame = frame.f_back
-        return NOWHERE
+        return kept, None, 0
+
+    def _remember(self, statement: str, depth: int, found: Statement) -> None:
+        # A long one would fill the memory, if it has its values in its text.
+        if len(statement) <= LONGEST:
+            if len(self._found) >= MOST_STATEMENTS:
+                self._found.clear()
+            self._found[statement] = depth, found
 
     def place(self, code: CodeType) -> Place | None:
         """Where this code is, if it is the application's."""

@@ -33,6 +33,8 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a file that is read."""
 READ_SECONDS = 20
 READ_MEMORY = 1024 * 1024 * 1024
+MOST_SHOWN = 10**12
+"""Calls, or milliseconds; no profile has as many."""
 SORTS = {"self": 2, "total": 3, "calls": 1}
 """What to sort by, and its place in what ``pstats`` knows of a function."""
 
@@ -167,7 +169,8 @@ json.dump(top(stats, int(sys.argv[2]), sys.argv[3]), sys.stdout)
 def _checked(row: Record) -> Record:
     """A row with nothing in it that the child was made to put there."""
     numbers = {name: row[name] for name in ("calls", "self_ms", "total_ms")}
-    if not all(isinstance(number, int | float) for number in numbers.values()):
+    # What is no number is not less than another either.
+    if not all(isinstance(n, int | float) and abs(n) < MOST_SHOWN for n in numbers.values()):
         raise Invalid("that is not a profile that can be read")
     return {**numbers, "function": text.safe(row["function"])}
 

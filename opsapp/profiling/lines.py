@@ -1,10 +1,11 @@
-"""The report as lines that fit a terminal: fewer columns where there is less room."""
+"""Reports and traces as lines that fit a terminal: less of them where there is less room."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from ..services.profiles import traces
 from ..statements import brief
 from .charts import figure, sparkline
 
@@ -12,6 +13,7 @@ NARROW = 120
 """Columns of a terminal; below it some of the report's are left out."""
 LONGEST_NAME = 30
 SHORT_TREND = 8
+SHORT_BAR = 10
 _LEFT_OUT = ("err %", "p50", "p99", "line")
 _FIGURES = ("p50", "p95", "p99", "max")
 
@@ -50,7 +52,9 @@ def _line(row: Record, by: str, width: int | None) -> Record:
     line["share %"] = round(row["share"] * 100, 1)
     if by != "query":
         line["sql"] = row["queries"]
-    line["trend"] = sparkline(_shortened(row["trend"]) if is_narrow else row["trend"])
+    # Statements need the room themselves.
+    is_short = is_narrow or (by == "query" and width is not None)
+    line["trend"] = sparkline(_shortened(row["trend"]) if is_short else row["trend"])
     return {k: v for k, v in line.items() if not is_narrow or k not in _LEFT_OUT}
 
 
@@ -66,3 +70,22 @@ def _shortened(trend: Sequence[float | None]) -> list[float | None]:
     step = len(trend) // SHORT_TREND
     parts = [trend[n * step : (n + 1) * step] for n in range(SHORT_TREND)]
     return [max((p for p in part if p is not None), default=None) for part in parts]
+
+
+def of_trace(trace: Record, width: int | None) -> Record:
+    """A trace as a person reads it: statements without their columns, and bars that fit.
+
+    :param width: of the terminal; None where nothing is cut, as in a pipe.
+    """
+    if width is None:
+        return trace
+    size = SHORT_BAR if width < NARROW else traces.BAR
+    timeline = [
+        {
+            **row,
+            "bar": traces.bar(row["at_ms"], row["ms"], trace["ms"], size),
+            "statement": brief(row["statement"]),
+        }
+        for row in trace["timeline"]
+    ]
+    return {**trace, "timeline": timeline}

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NOWHERE = "(no such page)"
 """The endpoint of a request that no rule of the application fits."""
-LONGEST_STATEMENT = 10_000
 DEEPEST = 40
 """Frames that are kept of where a request failed."""
 
@@ -199,11 +198,7 @@ def _sender(execute: Callable[..., None], callers: Callers) -> Callable[..., Non
             if len(sent) >= MOST_STATEMENTS:
                 recording.queries = (recording.queries or MOST_STATEMENTS) + 1
             else:
-                place, instruction = nearest(statement)
-                if len(statement) > LONGEST_STATEMENT:
-                    statement = statement[:LONGEST_STATEMENT]
-                at = started - recording.started
-                sent.append(((statement, place, instruction), at, seconds))
+                sent.append((nearest(statement), started, seconds))
 
     return send
 

@@ -8,15 +8,13 @@ from threading import get_ident
 from time import perf_counter
 
 from ..errors import DONE, FINDINGS
-from .callers import Place
+from .callers import Statement
 
 MOST_STATEMENTS = 500
 """So many statements of a recording are kept one by one; the others are counted."""
 
-Statement = tuple[str, Place | None, int]
-"""The text of a statement, and the function and instruction that sent it."""
 Sent = tuple[Statement, float, float]
-"""A statement, when it was sent (seconds from the start), and how long it took."""
+"""A statement, when it was sent (by the clock of ``started``), and how many seconds it took."""
 Sample = tuple[float, tuple[str, ...]]
 """For how many seconds the stack was like this, its outermost function first."""
 

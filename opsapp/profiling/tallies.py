@@ -8,8 +8,8 @@ from threading import Lock
 
 from .. import sketch
 from ..models.profiles import MINUTE
-from .callers import Place
-from .recording import Recording, Sent, Statement, has_failed
+from .callers import Place, Statement
+from .recording import Recording, Sent, has_failed
 
 MOST_NAMES = 1000
 MOST_STATEMENTS = 5000
@@ -166,29 +166,26 @@ class Tallies:
                 self._consider(recording, failed)
 
     def _add_statements(self, minute: Minute, sent: list[Sent], name: str) -> float:
-        """Count each statement; how long they took together."""
-        statements = minute.statements
-        whole = 0.0
-        for key, _at, seconds in sent:
-            tally = statements.get(key) or minute.statement_of(key)
-            tally.aside.append(seconds)
-            whole += seconds
-            if len(tally.aside) >= ASIDE:
-                tally.fold()
-        if len(sent) >= REPEATED:
-            keys = [one[0] for one in sent]
-            if len(set(keys)) <= len(keys) + 1 - REPEATED:
-                self._add_repeats(minute, sent, name)
-        return whole
-
-    def _add_repeats(self, minute: Minute, sent: list[Sent], name: str) -> None:
+        """Count each statement, and those that came again and again; how long all took together."""
         times: dict[Statement, list[float]] = {}
         for key, _at, seconds in sent:
-            times.setdefault(key, []).append(seconds)
-        for (statement, place, at), durations in times.items():
+            # One look each, where setdefault() would make a list each.
+            durations = times.get(key)
+            if durations is None:
+                times[key] = [seconds]
+            else:
+                durations.append(seconds)
+        statements = minute.statements
+        whole = 0.0
+        for key, durations in times.items():
+            tally = statements.get(key) or minute.statement_of(key)
+            tally.aside += durations
+            whole += sum(durations)
+            if len(tally.aside) >= ASIDE:
+                tally.fold()
             if len(durations) >= REPEATED:
-                repeat = (name, statement, place, at)
-                self._add_repeat(minute, repeat, len(durations), sum(durations))
+                self._add_repeat(minute, (name, *key), len(durations), sum(durations))
+        return whole
 
     def _add_repeat(self, minute: Minute, key: Repeat, count: int, seconds: float) -> None:
         tally = minute.repeats.get(key)

@@ -44,6 +44,8 @@ LOOK_SECONDS = 0.25
 """What takes longer than this has its stack looked at."""
 CLOSEST = 0.02
 FORGOTTEN_SECONDS = 3600.0
+FLOORS_SECONDS = 3600.0
+"""So long is known how slow a trace has to be; those that were slower are pruned some day."""
 MOST_SAMPLES = 200
 DEEPEST = 100
 STATEMENTS_OF_TRACE = 200
@@ -63,6 +65,7 @@ class Writer:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_down = False
+        self._floors_end = time() + FLOORS_SECONDS
         self.is_running = False
         self.process = uuid4().hex
         self.lost = 0
@@ -124,6 +127,9 @@ class Writer:
         with tallies.lock:
             found = [(minute, minute.snapshot()) for minute in tallies.minutes.values()]
             traces, tallies.traces = tallies.traces, {}
+            if now > self._floors_end:
+                tallies.floors.clear()
+                self._floors_end = now + FLOORS_SECONDS
         windows = [row for minute, snapshot in found for row in self._windows(minute, snapshot)]
         made = [self._trace(kind, r) for (kind, _), kept in traces.items() for _, _, r in kept]
         try:
@@ -197,7 +203,12 @@ class Writer:
 
     def _trace(self, kind: str, recording: Recording) -> profiles.Trace:
         sent = [
-            [round(at, 6), round(seconds, 6), self._fingerprint(statement), _line(place, number)]
+            [
+                round(at - recording.started, 6),
+                round(seconds, 6),
+                self._fingerprint(statement),
+                _line(place, number),
+            ]
             for (statement, place, number), at, seconds in recording.sent[:STATEMENTS_OF_TRACE]
         ]
         samples: dict[tuple[str, ...], float] = {}

@@ -100,6 +100,25 @@ def test_lines_fit_the_terminal(width: int) -> None:
     assert sum(cells) + 2 * (len(cells) - 1) <= width
 
 
+@pytest.mark.parametrize(
+    ("width", "bar"), [(80, "·····██···"), (140, "·" * 12 + "█" * 5 + "·" * 7)]
+)
+def test_lines_of_a_trace_leave_room_for_the_statement(width: int, bar: str) -> None:
+    statement = f"SELECT {', '.join(f'a.column_{n}' for n in range(9))} FROM a"
+    row = {"at_ms": 50.0, "ms": 20.0, "bar": "", "line": "", "statement": statement}
+    (shown,) = lines.of_trace({"ms": 100.0, "timeline": [row]}, width)["timeline"]
+    assert (shown["bar"], shown["statement"]) == (bar, "SELECT … FROM a")
+
+
+def test_trend_of_a_query_is_short() -> None:
+    row = {
+        "query": "SELECT 1", "caller": "", "count": 1, "few": True, "p50_ms": 1.0, "p95_ms": 1.0,
+        "p99_ms": 1.0, "max_ms": 1.0, "share": 1.0, "trend": [*[None] * 23, 1.0],
+    }  # fmt: skip
+    (line,) = lines.of_report([row], "query", 140)
+    assert line["trend"] == "       █"
+
+
 def test_sparkline_draws_what_is_there() -> None:
     assert charts.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
     assert charts.sparkline([0.0, 0.0]) == "▁▁"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from flask import Flask
 from opsapp import clock, sketch
 from opsapp.extensions import db
 from opsapp.profiling.measuring import Measured
-from opsapp.services.profiles import Window, store
+from opsapp.services.profiles import Window, bootstrap, store
 from support import Cli, Database, fields, run
 from windows import a_window
 
@@ -147,6 +148,17 @@ def test_noise_is_no_change(cli: Cli, app: Flask) -> None:
     done = cli("profile", "diff", "before", "--fail-on", "p50>+1%", "--format", "json")
     assert (done.exit_code, done.json) == (0, [])
     assert done.stderr == "before → after: 7 no change\n"
+
+
+def test_few_samples_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "DRAWS", 200)
+    found: list[str] = []
+    for seed in range(30):
+        chance = random.Random(seed)  # noqa: S311  (the same every time)
+        sides = [{"samples": [chance.lognormvariate(-4, 0.3) for _ in range(10)]} for _ in "ab"]
+        found += [row["verdict"] for row in bootstrap.changes("GET /", *sides)]
+    assert len(found) == 60  # p50 and mean of each
+    assert found.count("no change") >= 54
 
 
 def test_one_more_query_is_a_change(cli: Cli, app: Flask) -> None:

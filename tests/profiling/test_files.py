@@ -86,6 +86,7 @@ def test_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
         marshal.dumps([1, 2, 3]),
         marshal.dumps({("f", 1, "g"): 1}),
         marshal.dumps({("f", 1, "g"): ("a", "b", "c", "d", {})}),
+        marshal.dumps({("f", 1, "g"): (1, 1, float("nan"), float("inf"), {})}),
         b"(" + b"\xff\xff\xff\x7f" + b"N" * 100,  # a tuple of two thousand million
         b"[\x01\x00\x00\x00" * 100_000,
     ],

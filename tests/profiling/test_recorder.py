@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import pytest
 
-from opsapp.profiling import recorder_of, tallies
+from opsapp.profiling import recorder_of, tallies, writer
 from opsapp.profiling.recorder import Recorder
 from opsapp.profiling.recording import Recording, current
 from opsapp.profiling.writer import Writer
@@ -140,6 +141,19 @@ def test_only_the_slowest_and_the_failed_are_traced(
     assert sorted(kept) == [("error", "GET bad", 5), ("slow", "GET five", 5)]
 
 
+def test_slowness_of_long_ago_is_forgotten(
+    recorded: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.tallies.floors["GET five"] = 9.0
+    ask(recorded, "/five/1")
+    assert recorder.tallies.traces == {}
+    later = time.time() + writer.FLOORS_SECONDS + 1
+    monkeypatch.setattr(writer, "time", lambda: later)
+    flush(recorder)
+    ask(recorded, "/five/1")
+    assert list(recorder.tallies.traces) == [("slow", "GET five")]
+
+
 def test_trace_has_the_statements_in_time_and_where_it_failed(
     recorded: Site, recorder: Recorder, cli: Any
 ) -> None:
@@ -149,9 +163,8 @@ def test_trace_has_the_statements_in_time_and_where_it_failed(
     rows = {row["kind"]: row for row in cli("profile", "traces", "--format", "json").json}
     shown = cli("profile", "show", str(rows["slow"]["id"]), "--format", "json").json
     assert [row["statement"] for row in shown["timeline"]] == ["SELECT ? + ?"] * 5
-    assert [row["at_ms"] for row in shown["timeline"]] == sorted(
-        row["at_ms"] for row in shown["timeline"]
-    )
+    moments = [row["at_ms"] for row in shown["timeline"]]
+    assert [0.0, *moments, shown["ms"]] == sorted([0.0, *moments, shown["ms"]])
     failed = cli("profile", "show", str(rows["error"]["id"]), "--format", "json").json
     assert failed["error"] == "ZeroDivisionError"
     assert failed["stack"][-1].endswith("in add_views.<locals>.bad")

@@ -1,7 +1,8 @@
-"""Is it a change or is it noise: what 95 of 100 repetitions would have given.
+"""Is it a change or is it noise: what 99 of 100 repetitions would have given.
 
 Of single samples, in the order they were taken, blocks are drawn again and again, since
-neighbours are alike. Of a sketch only counts are known; there the percentile of a drawn
+neighbours are alike; one block fewer than there are, since drawing from few samples varies
+less than measuring again does. Of a sketch only counts are known; there the percentile of a drawn
 set is the order statistic of a Beta-distributed rank, which is the same as drawing.
 """
 
@@ -17,11 +18,14 @@ from typing import Any
 from ... import sketch
 
 DRAWS = 1000
-LEVEL = 0.95
+LEVEL = 0.99
+"""Several figures are looked at; at 0.95 one of them would often be off by chance."""
+DEVIATIONS = 2.576
+"""The same level, in standard deviations."""
 NOISE = 0.05
 """Two processes that do the same differ by less than this share, whatever each says of itself."""
 BLOCK = 5
-"""Samples drawn together."""
+"""Samples drawn together, and more of many."""
 TIMES = ("p50", "p95", "p99", "mean", "cpu")
 COUNTS = ("queries", "errors")
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -40,7 +44,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 def changes(name: str, before: Record, after: Record) -> Iterator[Record]:
     """A row for each thing that was measured on both sides; times are in milliseconds.
 
-    ``change`` is a share of ``before``, ``low`` and ``high`` where it lies with 95 %;
+    ``change`` is a share of ``before``, ``low`` and ``high`` where it lies with 99 %;
     ``verdict`` is ``worse`` or ``better`` only if that is all on one side of none, and more
     than what two processes of the same code differ by anyhow.
     """
@@ -91,17 +95,18 @@ def _of_samples(metric: str, samples: list[float]) -> tuple[float, Draw] | None:
     if len(samples) < LEAST.get(metric, 5):
         return None
     share = SHARES.get(metric)
+    size = min(max(BLOCK, math.isqrt(len(samples))), len(samples))
+    count = max(1, len(samples) - size)
 
     def figure(drawn: list[float]) -> float:
         return sum(drawn) / len(drawn) if share is None else quantile(sorted(drawn), share)
 
     def draw(chance: random.Random) -> float:
         drawn: list[float] = []
-        size = min(BLOCK, len(samples))
-        while len(drawn) < len(samples):
+        while len(drawn) < count:
             start = chance.randrange(len(samples))
             drawn += [samples[(start + step) % len(samples)] for step in range(size)]
-        return figure(drawn[: len(samples)])
+        return figure(drawn[:count])
 
     return figure(samples), draw
 
@@ -149,7 +154,7 @@ def _counted(name: str, metric: str, before: Record, after: Record) -> Record:
     first, second = (side[metric] / side["count"] for side in (before, after))
     low = high = second - first
     if metric == "errors":
-        spread = 1.96 * math.sqrt(
+        spread = DEVIATIONS * math.sqrt(
             sum(share * (1 - share) / side["count"]
                 for share, side in ((first, before), (second, after)))
         )  # fmt: skip

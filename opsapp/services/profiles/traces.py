@@ -93,11 +93,11 @@ BAR = 24
 """Characters that stand for the whole time."""
 
 
-def bar(at: float, seconds: float, whole: float) -> str:
-    """Where in the whole this was, drawn: ``····██····``."""
-    begin = min(BAR - 1, int(at / whole * BAR)) if whole else 0
-    width = max(1, min(BAR - begin, round(seconds / whole * BAR))) if whole else 1
-    return "·" * begin + "█" * width + "·" * (BAR - begin - width)
+def bar(at: float, long: float, whole: float, size: int = BAR) -> str:
+    """Where in the whole this was, drawn in so many characters: ``····██····``."""
+    begin = min(size - 1, int(at / whole * size)) if whole else 0
+    width = max(1, min(size - begin, round(long / whole * size))) if whole else 1
+    return "·" * begin + "█" * width + "·" * (size - begin - width)
 
 
 def _hot(samples: Any) -> list[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,7 +17,6 @@ from ... import clock, sketch
 from ...extensions import db, this_app
 from ...models import ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import MINUTE
-from ...statements import EVERY_NAME
 from ...unit import bookkeeping
 from ..removing import remove
 
@@ -226,9 +225,9 @@ def _same(kind: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
 # --- names -------------------------------------------------------------------
 
 
-def shown_names() -> Container[str]:
-    """What a fingerprint may show in double quotes: on SQLite that may be a string's."""
+def shown_names() -> set[str] | None:
+    """What a fingerprint may show in double quotes, which SQLite may take for a string's."""
     if db.engine.dialect.name != "sqlite":
-        return EVERY_NAME
+        return None
     tables = db.metadata.tables.values()
     return {name for table in tables for name in (table.name, *table.columns.keys())}
