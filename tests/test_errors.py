@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from opsapp import errors
-from support import FLASK, HEAD, Cli, Database, Result, call, run
+from support import FLASK, HEAD, Cli, Database, Result, call, run_afresh
 
 
 def expect(result: Result, exit_code: int, *, stdout: str = "", stderr: str = "") -> None:
@@ -161,7 +161,7 @@ def test_absent_database_is_7_and_the_way_to_make_it_is_said(
 
 
 def test_unnamed_application_is_7_and_its_name_is_said(database: Database) -> None:
-    found = run(database, "users", "list", FLASK_APP="")
+    found = run_afresh(database, "users", "list", FLASK_APP="")
     assert (found.exit_code, found.stdout) == (7, "")
     assert found.stderr.startswith("Error: the application cannot be loaded: Could not locate")
     assert found.stderr.endswith("\n  → FLASK_APP=opsapp, or the one built on it\n")

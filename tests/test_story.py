@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from support import PASSWORD, Database, run
+from support import PASSWORD, Database, run_afresh
 
 
 def test_first_day(empty_database: Database, tmp_path: Path) -> None:
     def flask(*args: str, exit_code: int = 0, stdin: str | None = None) -> str:
-        done = run(empty_database, *args, stdin=stdin)
+        done = run_afresh(empty_database, *args, stdin=stdin)
         assert done.exit_code == exit_code, (args, done.stdout, done.stderr)
         return done.stdout
 
     # Morning: the database is empty, and says so; then it is ready, and stays so.
-    assert run(empty_database, "db", "status").exit_code in (6, 7)
+    assert run_afresh(empty_database, "db", "status").exit_code in (6, 7)
     flask("doctor", exit_code=6)
     flask("db", "init", "--wait", "30")
     flask("db", "init")

@@ -44,8 +44,10 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
     app.log_exception = log_fault  # type: ignore[assignment]
-    if not any(isinstance(one, _WithoutSecrets) for one in app.logger.filters):
-        app.logger.addFilter(_WithoutSecrets())
+    # It is the log of `app.logger`, which would get a handler if it was asked for here.
+    log = logging.getLogger(app.name)
+    if not any(isinstance(one, _WithoutSecrets) for one in log.filters):
+        log.addFilter(_WithoutSecrets())
 
 
 class _WithoutSecrets(logging.Filter):

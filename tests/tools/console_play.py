@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from processes import PATIENCE
-
-_server = multiprocessing.get_context("forkserver")
-# What takes a second to import is imported once; every play is forked from there.
-_server.set_forkserver_preload(["commands.console.interactive", "commands.console.display"])
+from forks import forked
 
 
 def play(
@@ -24,32 +18,13 @@ def play(
     history: bool = False,
 ) -> str:
     """Run the cells in ``folder`` until one of them ends the console; what it printed."""
-    printed = folder / "printed"
-    process = _server.Process(
-        target=_play, args=(dict(environ), str(folder), str(printed), mode, list(cells), history)
+    _code, stdout, stderr = forked(
+        run_cells, mode, list(cells), history, environ=environ, folder=folder
     )
-    process.start()
-    process.join(PATIENCE)
-    try:
-        assert process.exitcode is not None, "it never ended"
-    finally:
-        process.kill()
-    return printed.read_text(errors="replace")
+    return stdout + stderr
 
 
-def _play(
-    environ: dict[str, str], folder: str, printed: str, mode: str, cells: list[str], history: bool
-) -> None:
-    os.environ.clear()
-    os.environ.update(environ)
-    os.chdir(folder)
-    output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    run_cells(mode, cells, history=history)
-
-
-def run_cells(mode: str, cells: list[str], *, history: bool) -> None:
+def run_cells(mode: str, cells: list[str], history: bool) -> None:
     """Open a console, run the cells, and close it."""
     import opsapp
     from commands.console import interactive

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from forks import PATIENCE
 from support import Database, Result
-
-PATIENCE = 120
-"""Seconds after which what was waited for is taken to never come."""
 
 
 def start(database: Database, *command: str) -> subprocess.Popen[str]:

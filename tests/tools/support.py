@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from flask.cli import cli as flask_cli
 
 import opsapp
+from forks import flask, forked
 from opsapp import branch
 from opsapp.actors import Actor
 from opsapp.extensions import db
@@ -102,7 +103,25 @@ def run(
     check: bool = False,
     **environ: str,
 ) -> Result:
-    """Run ``flask ARGS`` as a real process, without a terminal."""
+    """Run ``flask ARGS`` as a process, without a terminal; it begins where importing has ended."""
+    done = forked(
+        flask,
+        *args,
+        environ={**database.environ, **environ},
+        folder=database.instance,
+        stdin=stdin or "",
+    )
+    return _checked(args, Result(*done), check)
+
+
+def run_afresh(
+    database: Database,
+    *args: str,
+    stdin: str | None = None,
+    check: bool = False,
+    **environ: str,
+) -> Result:
+    """Run ``flask ARGS`` as whoever types it does: from the start of Python on."""
     done = subprocess.run(
         [FLASK, *args],
         env={**database.environ, **environ},
@@ -113,9 +132,13 @@ def run(
         timeout=120,
         check=False,
     )
-    if check and done.returncode:
-        raise AssertionError(f"flask {' '.join(args)} → {done.returncode}\n{done.stderr}")
-    return Result(done.returncode, done.stdout, done.stderr)
+    return _checked(args, Result(done.returncode, done.stdout, done.stderr), check)
+
+
+def _checked(args: tuple[str, ...], done: Result, check: bool) -> Result:
+    if check and done.exit_code:
+        raise AssertionError(f"flask {' '.join(args)} → {done.exit_code}\n{done.stderr}")
+    return done
 
 
 Cli = Callable[..., Result]
