@@ -292,7 +292,7 @@ def test_change_in_any_order_keeps_every_promise_on_sqlite(database: Database) -
             Path(f"{file}{beside}").unlink(missing_ok=True)
         file.write_bytes(fresh)
 
-    run_console(empty, examples=75)
+    run_console(empty, examples=40)
 
 
 @pytest.mark.usefixtures("context")

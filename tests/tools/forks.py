@@ -21,7 +21,8 @@ PATIENCE = 120
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     ["flask.cli", "flask_migrate", "psycopg", "opsapp.services.users", "opsapp.profiling.recorder",
-     "commands.roles", "commands.users", "commands.jobrun", "commands.console.interactive"]
+     "opsapp.web.auth", "opsapp.web.api.users", "commands.roles", "commands.users",
+     "commands.jobrun", "commands.console.interactive"]
 )  # fmt: skip
 
 
