@@ -7,6 +7,7 @@ little memory and time.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -190,7 +191,8 @@ def _opened(path: Path) -> int:
     except FileNotFoundError:
         raise NotFound(f"there is no file {name}", hint="flask profile files") from None
     except OSError as error:
-        raise Refused(f"{name} cannot be opened: {error.strerror}") from error
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise Refused(f"{name} cannot be opened: {why}") from error
     try:
         _refuse_other(os.fstat(descriptor), name)
     except OpsError:
