@@ -15,6 +15,7 @@ import os
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
@@ -135,18 +136,39 @@ def _closing(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
+class _Watched(ABC):
+    """A lock that a thread looks after."""
+
+    def __init__(self) -> None:
+        self._ending = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
+        self._watcher = threading.Thread(target=self._watch, args=(is_replaced, lost), daemon=True)
+        self._watcher.start()
+
+    @abstractmethod
+    def _watch(
+        self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
+    ) -> None: ...
+
+    def _stop_watching(self, patience: float | None = None) -> None:
+        self._ending.set()
+        if self._watcher is not None:
+            self._watcher.join(patience)
+
+
 # --- sqlite ------------------------------------------------------------------
 
 
-class _File:
+class _File(_Watched):
     """``flock`` on a file beside the database."""
 
     def __init__(self, engine: sa.Engine, name: str, descriptor: int) -> None:
         self._engine = engine
         self._name = name
         self.descriptor = descriptor
-        self._ending = threading.Event()
-        self._watcher: threading.Thread | None = None
+        super().__init__()
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _File | None:
@@ -166,10 +188,6 @@ class _File:
 
     def server_age(self) -> None:
         return None
-
-    def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
-        self._watcher = threading.Thread(target=self._watch, args=(is_replaced, lost), daemon=True)
-        self._watcher.start()
 
     def _watch(
         self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
@@ -194,9 +212,7 @@ class _File:
         return True
 
     def close(self) -> None:
-        self._ending.set()
-        if self._watcher is not None:
-            self._watcher.join()
+        self._stop_watching()
         os.close(self.descriptor)
 
 
@@ -210,15 +226,14 @@ def _has_flock(descriptor: int) -> bool:
 # --- postgresql --------------------------------------------------------------
 
 
-class _Session:
+class _Session(_Watched):
     """An advisory lock on a session of its own."""
 
     def __init__(self, engine: sa.Engine, connection: sa.Connection, key: int) -> None:
         self._engine = engine
         self._connection = connection
         self._key = key
-        self._ending = threading.Event()
-        self._watcher: threading.Thread | None = None
+        super().__init__()
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _Session | None:
@@ -242,10 +257,6 @@ class _Session:
     def server_age(self) -> float:
         age = sa.text("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())")
         return float(self._connection.scalar(age) or 0)
-
-    def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
-        self._watcher = threading.Thread(target=self._watch, args=(is_replaced, lost), daemon=True)
-        self._watcher.start()
 
     def _watch(
         self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
@@ -273,9 +284,7 @@ class _Session:
         return True
 
     def close(self) -> None:
-        self._ending.set()
-        if self._watcher is not None:
-            self._watcher.join(timeout=HEARTBEAT * 4)
+        self._stop_watching(HEARTBEAT * 4)
         with suppress(SQLAlchemyError):  # What is broken holds nothing.
             self._connection.close()
 
