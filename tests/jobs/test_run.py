@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ def test_quiet_run_tells_all_of_much_output(database: Database) -> None:
 def test_too_fast_is_a_failure(database: Database) -> None:
     found = job(database, "a", "--min-duration", "1h", "--", "true")
     assert found.exit_code == 1
-    assert "a failed (run 1): it ended with 0 after 0.0 s, sooner than 1 h 0 min." in found.stderr
+    said = r"a failed \(run 1\): it ended with 0 after \d+\.\d s, sooner than 1 h 0 min\.\n"
+    assert re.fullmatch(said, found.stderr)
     assert rows(database) == [("failed", 1)]
 
 
