@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from flask import Flask
 
 from opsapp.errors import Invalid
+from opsapp.models.profiles import DAY, HOUR, MINUTE
 from opsapp.profiling import charts, lines, pages
-from opsapp.services.profiles import Window, repeats, store
+from opsapp.services.profiles import Window, repeats, reports, store
 from opsapp.services.profiles import traces as traces_service
 from opsapp.services.profiles.repeats import Allowed
 from support import Cli, Database, run
@@ -48,6 +50,26 @@ def test_prune_keeps_no_more_traces_than_a_database_counts(cli: Cli) -> None:
 def test_traces_of_an_unknown_kind_are_refused(app: Flask) -> None:
     with pytest.raises(Invalid, match="kind odd is none of slow, error, asked"):
         traces_service.listing(kind="odd")
+
+
+def test_window_is_in_the_slot_of_its_middle(app: Flask) -> None:
+    midnight = datetime(2026, 6, 15, tzinfo=UTC)
+    hours = {3: MINUTE, 10: HOUR, 13: DAY, -12: DAY, -13: DAY, 24: HOUR}
+    store("", [_a_window_at(midnight, at, width) for at, width in hours.items()], [], kept=0)
+    until = midnight + timedelta(days=1, seconds=-1)
+    slots = {0: 12, 3: 3, 10: 10, 23: 13}
+    (row,) = reports.report(since=midnight, until=until)
+    assert {n: ms for n, ms in enumerate(row["trend"]) if ms is not None} == slots
+    totals = reports.over_time(midnight, until)
+    assert {n: one.seconds * 1000 for n, one in enumerate(totals) if one.count} == slots
+    assert [n for n, one in enumerate(totals) if one.bins] == list(slots)
+
+
+def _a_window_at(midnight: datetime, hour: int, width: int) -> Window:
+    """One request that took as many milliseconds as the hour says."""
+    window = a_window("GET a", 1, ms=abs(hour), width=width)
+    window.starts_at = int(midnight.timestamp()) + hour * HOUR
+    return window
 
 
 def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -59,21 +60,33 @@ class Total:
 
     def add(self, other: Counted) -> None:
         """Count what another has counted."""
-        self._add_figures(other)
+        self.add_figures(*_figures(other))
         sketch.add(self.bins, other.bins)
 
     def add_row(self, row: Any) -> None:
         """Count what a row of :class:`~opsapp.models.ProfileWindow` has, its sketch packed."""
-        self._add_figures(row)
+        self.add_figures(*_figures(row))
         sketch.unpack_into(self.bins, row.bins)
 
-    def _add_figures(self, other: Any) -> None:
-        self.count += other.count
-        self.errors += other.errors
-        self.seconds += other.seconds
-        self.most = max(self.most, other.most)
-        self.queries += other.queries
-        self.query_seconds += other.query_seconds
+    def add_figures(
+        self,
+        count: int,
+        errors: int,
+        seconds: float,
+        most: float,
+        queries: int,
+        query_seconds: float,
+    ) -> None:
+        """Count all but the sketch."""
+        self.count += count
+        self.errors += errors
+        self.seconds += seconds
+        self.most = max(self.most, most)
+        self.queries += queries
+        self.query_seconds += query_seconds
+
+
+_figures = attrgetter("count", "errors", "seconds", "most", "queries", "query_seconds")
 
 
 @dataclass(slots=True)
