@@ -179,12 +179,13 @@ class Tallies:
         whole = 0.0
         for key, durations in times.items():
             tally = statements.get(key) or minute.statement_of(key)
+            together = sum(durations)
+            whole += together
             tally.aside += durations
-            whole += sum(durations)
             if len(tally.aside) >= ASIDE:
                 tally.fold()
             if len(durations) >= REPEATED:
-                self._add_repeat(minute, (name, *key), len(durations), sum(durations))
+                self._add_repeat(minute, (name, *key), len(durations), together)
         return whole
 
     def _add_repeat(self, minute: Minute, key: Repeat, count: int, seconds: float) -> None:
