@@ -1,8 +1,8 @@
 """Is it a change or is it noise: what 99 of 100 repetitions would have given.
 
-Of single samples, in the order they were taken, blocks are drawn again and again, since
-neighbours are alike; one block fewer than there are, since drawing from few samples varies
-less than measuring again does. Of a sketch only counts are known; there the percentile of a drawn
+Of single samples as many are drawn, again and again, as there are independent ones: neighbours
+are alike, which their order tells; and one fewer, since drawing from few samples varies less
+than measuring again does. Of a sketch only counts are known; there the percentile of a drawn
 set is the order statistic of a Beta-distributed rank, which is the same as drawing.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import random
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from ... import sketch
@@ -24,8 +25,8 @@ DEVIATIONS = 2.576
 """The same level, in standard deviations."""
 NOISE = 0.05
 """Two processes that do the same differ by less than this share, whatever each says of itself."""
-BLOCK = 5
-"""Samples drawn together, and more of many."""
+ALIKE = 0.95
+"""Neighbours that are more alike than this say nothing; that would need many more samples."""
 TIMES = ("p50", "p95", "p99", "mean", "cpu")
 COUNTS = ("queries", "errors")
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -95,20 +96,26 @@ def _of_samples(metric: str, samples: list[float]) -> tuple[float, Draw] | None:
     if len(samples) < LEAST.get(metric, 5):
         return None
     share = SHARES.get(metric)
-    size = min(max(BLOCK, math.isqrt(len(samples))), len(samples))
-    count = max(1, len(samples) - size)
+    count = max(1, independent(samples) - 1)
 
     def figure(drawn: list[float]) -> float:
         return sum(drawn) / len(drawn) if share is None else quantile(sorted(drawn), share)
 
-    def draw(chance: random.Random) -> float:
-        drawn: list[float] = []
-        while len(drawn) < count:
-            start = chance.randrange(len(samples))
-            drawn += [samples[(start + step) % len(samples)] for step in range(size)]
-        return figure(drawn[:count])
+    return figure(samples), lambda chance: figure(chance.choices(samples, k=count))
 
-    return figure(samples), draw
+
+def independent(samples: Sequence[float]) -> int:
+    """As many independent samples would say as much as these, in the order they were taken.
+
+    By the correlation of the ranks of neighbours, with what it lacks in few samples
+    (Marriott and Pope, 1954).
+    """
+    count, ordered = len(samples), sorted(samples)
+    ranks = [bisect_left(ordered, one) + bisect_right(ordered, one) for one in samples]
+    off = [rank - count for rank in ranks]
+    alike: float = sum(map(mul, off, off[1:])) / (sum(map(mul, off, off)) or 1)
+    alike = min(max(0.0, (count * alike + 1) / (count - 3)), ALIKE)
+    return max(1, round(count * (1 - alike) / (1 + alike)))
 
 
 def _of_sketch(metric: str, bins: sketch.Bins, side: Record) -> tuple[float, Draw] | None:
