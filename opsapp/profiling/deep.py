@@ -61,7 +61,7 @@ def _keep(profiler: Tracing | Sampling, recording: Recording) -> None:
     """Put what was found into the recording."""
     try:
         recording.is_asked = profiler.found()
-    except Exception as error:  # noqa: BLE001  (a full disk must not change the answer)
+    except Exception as error:  # noqa: BLE001  (who is profiled gets the answer all the same)
         log.warning("a profile was not kept: %s", error)
 
 
@@ -145,8 +145,15 @@ class Tracing:
             log.warning("a profile could not be made: %s", error)
 
     def found(self) -> Detail:
-        """The functions that took the most, and the name of the file with all of them."""
-        name = self._folder.write(marshal.dumps(self._stats))
+        """The functions that took the most, and the name of the file with all of them.
+
+        The name is None where the disk did not take the file.
+        """
+        name = None
+        try:
+            name = self._folder.write(marshal.dumps(self._stats))
+        except OSError as error:
+            log.warning("the file of a profile was not kept: %s", error)
         return {"functions": files.top(self._stats, FUNCTIONS), "file": name}
 
 

@@ -142,7 +142,8 @@ class Tallies:
         with self.lock:
             if recording.is_looked_at:
                 # Being looked at took most of its time, which says nothing about the endpoint.
-                self._consider(recording, failed=False)
+                if recording.is_asked:
+                    self._consider(recording, failed=False)
                 return
             minute = self.minutes.get(starts_at)
             if minute is None:
