@@ -45,6 +45,14 @@ class Metric:
 
 
 _made: dict[str, Any] = {}
+_from_zero: dict[str, Metric] = {}
+"""What begins at 0, by its name. A gauge is what it is set to, and else nothing."""
+
+
+def begin() -> None:
+    """Have what has not counted yet say 0: else Prometheus never sees it grow to 1."""
+    for metric in list(_from_zero.values()):
+        metric._metric()  # noqa: SLF001  (a name without _ would hide one of the metric's own)
 
 
 def counter(name: str, help: str, labels: Iterable[str] = ()) -> Metric:
@@ -55,7 +63,7 @@ def counter(name: str, help: str, labels: Iterable[str] = ()) -> Metric:
 
         return Counter(name, help, tuple(labels))
 
-    return Metric(name, make)
+    return _from_zero.setdefault(name, Metric(name, make))
 
 
 def gauge(name: str, help: str, labels: Iterable[str] = (), *, together: str = "livesum") -> Metric:
@@ -85,7 +93,7 @@ def histogram(
         options: dict[str, Any] = {} if buckets is None else {"buckets": buckets}
         return Histogram(name, help, tuple(labels), **options)
 
-    return Metric(name, make)
+    return _from_zero.setdefault(name, Metric(name, make))
 
 
 # --- where they are kept ---------------------------------------------------------

@@ -27,4 +27,5 @@ def show() -> Response:
     """Every number of every process of this host."""
     from prometheus_client import CONTENT_TYPE_LATEST
 
+    metrics.begin()
     return Response(metrics.text(this_app()), content_type=CONTENT_TYPE_LATEST)

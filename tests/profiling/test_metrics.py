@@ -45,6 +45,8 @@ def test_workers_are_added_up_for_who_may_see_them(
         for name in (ada, bob)
     )
     with served(database, WORKERS, **ON) as site:
+        none = {"opsapp_profiles_lost_total": 0, "shop_quiet_total": 0, "shop_took_count": 0}
+        assert scrape(site, may)[1].items() >= none.items()
         workers = {order(site) for _ in range(60)}
         status, found = scrape(site, may)
         assert status == 200

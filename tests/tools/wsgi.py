@@ -40,6 +40,7 @@ def create_counting_app() -> Flask:
     orders = metrics.counter("shop_orders", "Orders that were placed.", ["country"])
     queue = metrics.gauge("shop_queue", "Orders that wait.")
     took = metrics.histogram("shop_took", "Seconds.", buckets=[0.1, 1])
+    metrics.counter("shop_quiet", "What never happens.")
     app = create_app()
 
     @app.get("/order")
