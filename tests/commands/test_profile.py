@@ -276,6 +276,21 @@ def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
     assert "feed.py" in done.stdout
 
 
+def test_commands_that_come_along_are_no_finding(database: Database) -> None:
+    traces_of_many = """
+        INSERT INTO profile_traces (kind, name, at, seconds, status, queries, query_seconds, detail)
+        VALUES ('slow', 'GET {}', '2026-01-01 00:00:00', 1, 200, 0, 0, '{{}}')
+    """
+    for number in range(6):
+        database.execute(traces_of_many.format(number))
+    on = {"OPSAPP_PROFILING": "on"}
+    for line in ("jobs list", "jobs missed", "profile prune", "doctor"):
+        run(database, *line.split(), **on)
+    assert database.rows("SELECT count(*) FROM profile_series WHERE kind = 'repeat'")[0][0] >= 5
+    done = run(database, "profile", "repeats", "--check", check=True)
+    assert done.stdout == "endpoint\tline\trequests\ttimes\tto_win_ms\tadvice\tstatement\n"
+
+
 @pytest.mark.parametrize("given", ["=3", "shop=x", "shop=-1"])
 def test_allowed_repeat_that_is_none(given: str) -> None:
     with pytest.raises(Invalid, match="is not of the form"):
