@@ -89,6 +89,8 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
         return rows
     if rows:
         say("Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.")
+    else:
+        say("Nothing was recorded in that time: flask profile report --since 7d")
     return lines.of_report(rows, by, output.width_of_table())
 
 

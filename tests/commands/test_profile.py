@@ -35,6 +35,15 @@ def test_report_has_the_worst_first(cli: Cli, month: Flask) -> None:
     assert len(slow["trend"]) == 24
 
 
+def test_report_of_nothing_says_so(cli: Cli, app: Flask) -> None:
+    done = cli("profile", "report", "--by", "query")
+    assert (done.exit_code, done.stdout) == (0, "")
+    said = "Nothing was recorded in that time: flask profile report --since 7d\n"
+    assert done.stderr == said
+    done = cli("profile", "report", "--format", "json")
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
 @pytest.mark.parametrize("sort", ["errors", "queries"])
 def test_report_does_not_sort_queries_by_what_they_have_not(cli: Cli, sort: str) -> None:
     done = cli("profile", "report", "--by", "query", "--sort", sort)
