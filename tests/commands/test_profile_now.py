@@ -98,14 +98,14 @@ def test_measured_command_tells_its_queries_and_its_functions(
     assert [one["file"] for one in listed] == [row["file"]]
 
 
-def test_measured_command_ends_as_it_does_though_its_profile_is_not_kept(
+def test_measured_command_ends_as_it_does_though_its_file_is_not_kept(
     database: Database,
 ) -> None:
     (database.instance / "profiles").touch()
     on = {"OPSAPP_PROFILING": "on", "OPSAPP_PROFILE_MODE": "1"}
     done = run(database, "roles", "list", **on)
     assert done.exit_code == 0
-    assert done.stderr.startswith("Warning: a profile was not kept: ")
+    assert done.stderr.startswith("Warning: the file of a profile was not kept: ")
 
 
 # --- comparing ---------------------------------------------------------------------

@@ -180,7 +180,7 @@ class Span:
         slot = (_MIDDLE - self.begin) * SLOTS // max(1, self.end - self.begin)
         return sa.case((slot < SLOTS, slot), else_=SLOTS - 1).label("slot")
 
-    def figures(self, kind: str, *by: Any) -> Iterable[Sequence[Any]]:
+    def figures(self, kind: str, *by: Any) -> Iterator[Sequence[Any]]:
         """What ``by`` is, and the figures of :meth:`Total.add_figures` of all that it is of."""
         columns = _COLUMNS
         figures = (
@@ -190,13 +190,11 @@ class Span:
         )  # fmt: skip
         # By name: PostgreSQL takes the same expression with other parameters for another one.
         query = self._windows(kind, *by, *(sa.cast(one, one.type) for one in figures))
-        return db.session.execute(query.group_by(*(one.name for one in by)))
+        return _some_at_a_time(query.group_by(*(one.name for one in by)))
 
-    def sketches(self, kind: str, by: Any) -> Iterator[Any]:
+    def sketches(self, kind: str, by: Any) -> Iterator[Sequence[Any]]:
         """What ``by`` is, and the packed sketch, of each window."""
-        connection = db.session.connection().execution_options(yield_per=1000)
-        with connection.execute(self._windows(kind, by, _COLUMNS.bins)) as rows:
-            yield from rows
+        return _some_at_a_time(self._windows(kind, by, _COLUMNS.bins))
 
     def _windows(self, kind: str, *columns: Any) -> sa.Select[Any]:
         of_kind = sa.select(ProfileSeries.id).where(ProfileSeries.kind == kind)
@@ -211,3 +209,9 @@ class Span:
 
 
 _MIDDLE = _COLUMNS.starts_at + _COLUMNS.width // 2
+
+
+def _some_at_a_time(query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
+    connection = db.session.connection().execution_options(yield_per=1000)
+    with connection.execute(query) as rows:
+        yield from rows
