@@ -1,4 +1,4 @@
-"""The recorder: what every request and command costs, at a few microseconds each.
+"""The recorder: what every request and command costs, at some tens of microseconds each.
 
 It stands at two doors: around the WSGI application, and where statements leave for
 the database. What it finds is added up in memory (:mod:`.tallies`) and written by a

@@ -182,11 +182,10 @@ class Span:
 
     def figures(self, kind: str, *by: Any) -> Iterator[Sequence[Any]]:
         """What ``by`` is, and the figures of :meth:`Total.add_figures` of all that it is of."""
-        columns = _COLUMNS
+        of = _COLUMNS
         figures = (
-            sa.func.sum(columns.count), sa.func.sum(columns.errors), sa.func.sum(columns.seconds),
-            sa.func.max(columns.most), sa.func.sum(columns.queries),
-            sa.func.sum(columns.query_seconds),
+            sa.func.sum(of.count), sa.func.sum(of.errors), sa.func.sum(of.seconds),
+            sa.func.max(of.most), sa.func.sum(of.queries), sa.func.sum(of.query_seconds),
         )  # fmt: skip
         # By name: PostgreSQL takes the same expression with other parameters for another one.
         query = self._windows(kind, *by, *(sa.cast(one, one.type) for one in figures))
