@@ -29,9 +29,9 @@ class Draft:
     """
 
     def __init__(self, file: str, *, overwrite: bool = False) -> None:
-        self.target = target(file)
-        self.path = self.target.with_name(f".{self.target.name}.part")
         with explained(file):
+            self.target = target(file)
+            self.path = self.target.with_name(f".{self.target.name}.part")
             self._descriptor = _claimed(self.path, file)
             self._guardian = _posted(self.path, self._descriptor)
         self._is_settled = False

@@ -176,6 +176,26 @@ def test_what_is_no_file_is_refused(cli: Cli, writer: tuple[str, ...], tmp_path:
         assert (found.exit_code, found.stderr) == (5, f"Error: {file} is not a file\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("x" * 300, "File name too long"),
+        ("x" * 250, "File name too long"),  # That of its draft is longer.
+        ("none/x", "No such file or directory"),
+        ("file/x", "Not a directory"),
+    ],
+)
+def test_place_where_no_file_can_be_is_said(
+    cli: Cli, writer: tuple[str, ...], tmp_path: Path, name: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    found = cli(*writer, f"{tmp_path}/{name}")
+    assert (found.exit_code, found.stderr) == (
+        1,
+        f"Error: {tmp_path}/{name} cannot be written: {why}\n",
+    )
+
+
 def test_draft_of_another_user_is_in_the_way(
     cli: Cli, writer: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -146,14 +146,22 @@ def _dump(draft: Draft) -> None:
 
 
 def _address() -> tuple[str, Mapping[str, str]]:
-    """Where the database is, as libpq reads it, and variables that hold the password."""
+    """Where the database is, as libpq reads it, and variables that hold the password.
+
+    :raises NotReady: another secret is in the URL, for which there is no variable.
+    """
     from psycopg.conninfo import make_conninfo
 
     ours = options(db.engine.url)["connect_args"]
     words = {**ours, **keywords(db.engine.url)}
     # The settings of our sessions are not for a dump; those of the URL are.
     words["options"] = keywords(db.engine.url).get("options")
-    # Arguments are there for everybody to read.
+    # Arguments are there for every user of the host to read.
+    if "sslpassword" in words:
+        raise NotReady(
+            "pg_dump would show the URL's sslpassword to every user of this host",
+            hint="write it into ~/.pg_service.conf, and service=NAME into the URL",
+        )
     password = words.pop("password", None) or os.environ.get("PGPASSWORD")
     environ = {**os.environ, "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
     return make_conninfo(**words), environ

@@ -324,6 +324,19 @@ def test_dump_is_given_the_words_of_libpq(
     assert "p+w" not in "".join((*words, target))
 
 
+def test_dump_shows_no_secret_of_the_url(
+    database: Database, postgresql_only: None, tmp_path: Path
+) -> None:
+    path = program(tmp_path / "bin", "exit 0")
+    url = "postgresql://h/db?sslpassword=canary"
+    found = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
+    assert (found.exit_code, found.stderr) == (
+        7,
+        "Error: pg_dump would show the URL's sslpassword to every user of this host\n"
+        "  → write it into ~/.pg_service.conf, and service=NAME into the URL\n",
+    )
+
+
 @pytest.fixture
 def silent_server() -> Iterator[int]:
     """The port of a server that accepts, and never answers."""
