@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forks import PATIENCE
-from support import FLASK, Database, Result
+from support import FLASK, Database, Result, run_afresh
 
 ON_PURPOSE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 IGNORED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGPIPE)
@@ -59,6 +59,21 @@ def test_timeout_ends_a_job(database: Database) -> None:
         124,
         "deaf timed-out (run 1): it took longer than 1 s.\n",
     )
+
+
+def test_application_that_ignores_the_end_of_its_children(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "deaf.py").write_text(
+        "import signal\n"
+        "from opsapp import create_app as create\n"
+        "def create_app():\n"
+        "    signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "    return create()\n"
+    )
+    words = ("jobs", "run", "deaf", "--", "sh", "-c", "exit 3")
+    done = run_afresh(database, *words, FLASK_APP="deaf", PYTHONPATH=str(tmp_path))
+    assert (done.exit_code, done.stderr) == (3, "")
 
 
 def test_end_of_a_measured_command_is_seen(database: Database) -> None:
