@@ -258,7 +258,9 @@ def _write_change(
     result: Any, unit: Any, format: str, fields: str | None, columns: tuple[str, ...]
 ) -> None:
     outcome = {"changed": _has_changed(result, unit), "audit_seq": unit.seq}
-    if isinstance(result, Mapping):
+    if result is None:
+        pass  # The answer is on stdout already.
+    elif isinstance(result, Mapping):
         shown = ("changed", *columns) if columns else ()
         _write({**outcome, **result}, format, fields, shown)
     elif format == "json":
@@ -281,7 +283,7 @@ def _has_changed(result: Any, unit: Any) -> bool:
 def _keys(result: Any, key: str, unit: Any) -> list[str]:
     if isinstance(result, Mapping):
         return [str(result[key])] if _has_changed(result, unit) else []
-    return [str(row[key]) for row in result if row["changed"]]
+    return [str(row[key]) for row in result or () if row["changed"]]
 
 
 def findings(found: bool, *, exit_code: int = FINDINGS) -> None:

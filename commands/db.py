@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from . import output
 from .contract import (
     CONFIRM,
     REASON,
@@ -177,16 +179,17 @@ def status_cmd() -> Record:
 
 
 @cli.command("backup")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file")
 @click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
 @changes("file", "bytes", key="file")
-def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record:
+def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
     """Copy the whole database into FILE while it is in use.
 
-    SQLite's online backup, or pg_dump's custom format. FILE is readable by its owner
-    only, and appears when it is complete. To restore it while nothing runs: remove the -wal
-    and -shm beside the SQLite file and copy FILE over it, or pg_restore --no-owner -d NAME
-    FILE into an empty database; then flask db init and flask audit verify --checkpoint.
+    SQLite's online backup, or pg_dump's custom format; - is stdout. FILE is readable by its
+    owner only, and appears when it is complete, checked and audited. To restore it while
+    nothing runs: remove the -wal and -shm beside the SQLite file and copy FILE over it, or
+    pg_restore --no-owner -d NAME FILE into an empty database; then flask db init and
+    flask audit verify --checkpoint.
 
     \b
     Example:
@@ -194,4 +197,8 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record:
     """
     from opsapp.services import backups
 
-    return backups.create(file, overwrite=overwrite, unit=unit)
+    if file != backups.STDOUT:
+        return backups.create(file, overwrite=overwrite, unit=unit)
+    with closing(backups.stream(unit=unit)) as chunks:
+        output.write_bytes(chunks)
+    return None

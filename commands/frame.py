@@ -20,7 +20,7 @@ from opsapp.errors import DONE, NotReady
 
 from .approval import approve as approve  # Applications take it from here.
 from .helptext import OpsContext
-from .reporting import code_of, current_unit, reported, say
+from .reporting import begin_with_known_signals, code_of, current_unit, reported, say
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -85,6 +85,7 @@ def application(*, web: bool = False) -> Iterator[None]:
         # Flask's own advice says how, and not which.
         hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
         raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
+    begin_with_known_signals()  # The application may have ignored some as well.
     _listen_to_log(app)
     with app.app_context():
         code, recorded = 1, _record(app, command_words(ctx))

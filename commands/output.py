@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -136,14 +136,33 @@ def write_lines(lines: Iterable[str]) -> None:
     _put(line + "\n" for line in lines)
 
 
+def write_bytes(chunks: Iterable[bytes]) -> None:
+    """Bytes as they are: a copy of the database.
+
+    :raises Invalid: stdout is a terminal.
+    :raises OutputFailed: stdout is closed, or cannot take them.
+    """
+    out = _stdout()
+    if out.isatty():
+        raise Invalid("the copy is bytes, which no terminal shows", hint="write it to a FILE")
+    _pass_on(chunks, out.buffer)
+
+
 def _put(pieces: Iterable[str]) -> None:
     """Write and flush; what goes wrong is said with whether the work is done.
 
     :raises OutputFailed: the disk is full or the device failed.
     """
-    out = sys.stdout
-    if out is None:
+    _pass_on(pieces, _stdout())
+
+
+def _stdout() -> Any:
+    if sys.stdout is None:
         raise OutputFailed(f"stdout is closed; {state_of_work()}", hint=_what_was_lost())
+    return sys.stdout
+
+
+def _pass_on(pieces: Iterable[Any], out: IO[Any]) -> None:
     try:
         for piece in pieces:
             out.write(piece)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -91,8 +92,32 @@ def _reopen_streams() -> None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
+IGNORED_ON_PURPOSE = frozenset(
+    {
+        *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT),  # nohup; what a script has started with &
+        *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),  # The terminal is the shell's affair.
+        *(signal.SIGPIPE, signal.SIGXFSZ),  # Python, which gives them back to what it starts.
+    }
+)
+
+
+def begin_with_known_signals() -> None:
+    """Hear what a caller has ignored or blocked for itself, which we and our jobs inherit.
+
+    A process that ignores SIGCHLD never learns how a program has ended; one that blocks
+    SIGTERM cannot be stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in signal.valid_signals() - IGNORED_ON_PURPOSE:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def _handle_signals() -> dict[signal.Signals, Any]:
     """Let the signals to stop raise :class:`Stopped`; returns what they did before."""
+    begin_with_known_signals()
     # SIGHUP is ignored under nohup, and stays so.
     heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, _stop) for number in heeded}

@@ -97,6 +97,12 @@ def is_without_secret(url: URL) -> bool:
     return url.password is None and not _SECRET_QUERY & url.query.keys()
 
 
+def keywords(url: URL) -> dict[str, str]:
+    """What libpq calls the parts of ``url``, the password among them; for its own programs."""
+    _nothing, connecting = url.get_dialect()().create_connect_args(url)
+    return {name: str(value) for name, value in connecting.items()}
+
+
 def options(url: URL) -> dict[str, Any]:
     """The arguments of ``create_engine`` for ``url``."""
     # The parameters of a failed statement may hold a password hash.

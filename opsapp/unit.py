@@ -11,7 +11,8 @@ gate, no event is written, and nothing is announced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,8 @@ from .errors import Busy, NotReady, OpsError, TimedOut
 from .extensions import db, this_app
 from .ledger import Recorded, Values
 from .powers import Powers
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Unit(AbstractContextManager["Unit"]):
@@ -72,6 +75,7 @@ class Unit(AbstractContextManager["Unit"]):
         """The last audit event's number, once it is committed."""
         self._depth = 0
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
+        self._settlements: list[Callable[[bool], None]] = []
 
     @property
     def changed(self) -> bool:
@@ -98,6 +102,13 @@ class Unit(AbstractContextManager["Unit"]):
         """
         self.recorded.append(Recorded(action, subject, before, after))
 
+    def settle(self, act: Callable[[bool], None]) -> None:
+        """Call ``act`` when the unit ends: with True right after the commit, else with False.
+
+        So a file, which no rollback removes, is there if and only if its event is.
+        """
+        self._settlements.append(act)
+
     def announce(self, signal: NamedSignal, **payload: Any) -> None:
         """Send ``signal`` once the change is committed."""
         self._announcements.append((signal, payload))
@@ -122,8 +133,11 @@ class Unit(AbstractContextManager["Unit"]):
                 self._close()
         finally:
             # After a commit this ends nothing; after anything else it undoes all.
-            self.session.rollback()
-            self.session.autoflush = self._autoflush
+            try:
+                self.session.rollback()
+                self.session.autoflush = self._autoflush
+            finally:
+                self._settle(False)
         if self.committed and not self._is_trial:
             self._send()
 
@@ -133,7 +147,8 @@ class Unit(AbstractContextManager["Unit"]):
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
             session.rollback()  # What was read before the gate may be out of date.
-        self.recorded, self.committed, self._announcements = [], False, []
+        self.recorded, self.committed = [], False
+        self._announcements, self._settlements = [], []
         # Services count on it that a query sees what they have just changed.
         self._autoflush, session.autoflush = session.autoflush, True
         try:
@@ -166,7 +181,9 @@ class Unit(AbstractContextManager["Unit"]):
             if not self._is_trial:
                 self._append()
             if not self.dry_run:
-                self._commit()
+                with undisturbed():
+                    self._commit()
+                    self._settle(not self._is_trial)
 
     def _append(self) -> None:
         connection = self.session.connection()
@@ -203,13 +220,27 @@ class Unit(AbstractContextManager["Unit"]):
         self.committed = True
         self.seq = None if self._is_trial else self._head.seq
 
+    def _settle(self, committed: bool) -> None:
+        while self._settlements:
+            self._settlements.pop()(committed)
+
     def _send(self) -> None:
         app = this_app()
         sent = {"actor": self.actor, "correlation": self.correlation}
-        for signal, payload in self._announcements:
-            signals.announce(signal, app, **sent, **payload)
+        for announced, payload in self._announcements:
+            signals.announce(announced, app, **sent, **payload)
         if self._announcements:
             signals.announce(signals.all_announced, app, **sent)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hear the signals to stop afterwards: none comes between a commit and knowing of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

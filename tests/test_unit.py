@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy import event
 
 from opsapp import signals
 from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
 from opsapp.services import audit, grants, lookup, passwords, roles, users, verification
+from opsapp.unit import Unit
 from support import PASSWORD, a_unit
 
 OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"
@@ -142,6 +145,48 @@ def test_dry_run_sends_nothing_and_writes_nothing(
     assert announced == []
     assert lookup.find_user("ada@example.com") is None
     assert verification.verify()["events"] == 2
+
+
+def place_order(unit: Unit, outcomes: list[bool]) -> None:
+    with unit:
+        unit.settle(outcomes.append)
+        unit.record("shop:order:place", "order:3")
+
+
+def test_signal_during_the_commit_is_heard_when_its_outcome_is_known(app: Flask) -> None:
+    outcomes: list[bool] = []
+
+    def stop(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    def interrupt(_session: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    unit, before = a_unit(), signal.signal(signal.SIGTERM, stop)
+    event.listen(db.session, "after_commit", interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            place_order(unit, outcomes)
+    finally:
+        event.remove(db.session, "after_commit", interrupt)
+        signal.signal(signal.SIGTERM, before)
+    assert (unit.committed, unit.seq, outcomes) == (True, 3, [True])
+
+
+def test_what_settles_is_told_once_that_nothing_was_committed(app: Flask) -> None:
+    outcomes: list[bool] = []
+    place_order(a_unit(dry_run=True), outcomes)
+    assert outcomes == [False]
+
+    def fail() -> None:
+        with a_unit() as unit:
+            place_order(unit, outcomes)
+            assert outcomes == [False]
+            raise Refused("no")
+
+    with pytest.raises(Refused, match="no"):
+        fail()
+    assert outcomes == [False, False]
 
 
 def test_receiver_that_raises_harms_nobody(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from flask import current_app
 
 from .. import clock, sketch
-from ..errors import NotFound, OpsError, Refused
+from ..drafts import writing
+from ..errors import NotFound
 from ..services.profiles import Total, repeats, reports, traces
 from ..statements import brief
 from . import charts
@@ -216,16 +213,6 @@ def _rendered(template: str, **values: Any) -> str:
 
 def _written(file: str, page: str) -> Record:
     """Put the page in its place at once, readable by its owner."""
-    path = Path(file)
-    if path.exists() and not path.is_file():
-        raise Refused(f"{file} is not a file")
-    draft = path.with_name(f".{secrets.token_hex(6)}.html")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            size = out.write(page.encode())
-        draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # It may be the folder that is none.
-            draft.unlink()
-        raise OpsError(f"{file} cannot be written: {error.strerror}") from error
-    return {"file": str(path), "bytes": size}
+    with writing(file) as draft:
+        size = draft.path.write_bytes(page.encode())
+    return {"file": file, "bytes": size}

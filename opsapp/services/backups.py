@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import secrets
+import signal
 import sqlite3
 import subprocess
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import sqlalchemy as sa
-
-from ..errors import Conflict, NotReady, OpsError
+from .. import text
+from ..drafts import Draft, explained
+from ..engine import keywords, options
+from ..errors import NotReady, OpsError
 from ..extensions import db
 from ..unit import Unit
+
+STDOUT = "-"
+CHUNK = 1024 * 1024
 
 Record = dict[str, Any]
 
@@ -21,37 +30,72 @@ Record = dict[str, Any]
 def create(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
     """Copy the whole database into ``file``.
 
-    SQLite's online backup, or ``pg_dump`` in its custom format. The copy appears
-    under its name only when it is complete and on disk, readable by its owner.
+    SQLite's online backup, or ``pg_dump`` in its custom format. The copy is checked, and
+    takes its place when its event is committed: on disk, readable by its owner.
 
     :raises Conflict: the file exists and ``overwrite`` is false.
+    :raises Refused: the file is one of this installation.
+    :raises NotReady: the database is away or damaged.
     :raises OpsError: the copy failed; says why.
     """
-    path = Path(file)
-    if path.exists() and not overwrite:
-        raise Conflict(f"{file} exists already", hint=f"flask db backup {file} --overwrite")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = Draft(file, overwrite=overwrite)
+    size = _filled(draft, file)
     try:
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        _copy_sqlite(draft) if db.engine.dialect.name == "sqlite" else _dump_postgresql(draft)
-        _sync(draft)
         with unit:
-            size = draft.stat().st_size
             unit.record("database:backup:create", "database", after={"file": file, "bytes": size})
-            if not unit.dry_run:
-                draft.replace(path)
-    except OSError as error:
-        raise OpsError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+            unit.settle(lambda committed: draft.settle(placed=committed))
+    except BaseException as error:
+        draft.discard()
+        if unit.committed and isinstance(error, OSError):
+            _take_back(file, unit)
+            raise OpsError(f"{file} cannot be written: {error.strerror}") from error
+        raise
     return {"file": file, "bytes": size}
 
 
-def _copy_sqlite(draft: Path) -> None:
+def stream(*, unit: Unit) -> Generator[bytes, None, None]:
+    """Copy the whole database, and read the copy out once its event is committed.
+
+    :raises NotReady: the database is away or damaged.
+    :raises OpsError: the copy failed; says why.
+    """
+    draft = Draft(str(Path(tempfile.gettempdir(), f"opsapp-{secrets.token_hex(8)}")))
+    try:
+        size = _filled(draft, STDOUT)
+        with unit:
+            after = {"file": STDOUT, "bytes": size}
+            unit.record("database:backup:create", "database", after=after)
+        if unit.committed:
+            yield from draft.chunks(CHUNK)
+    finally:
+        draft.discard()
+
+
+def _filled(draft: Draft, file: str) -> int:
+    """Put a copy of the database into the draft, checked and on the disk; its bytes."""
+    try:
+        with explained(file):
+            _copy_sqlite(draft) if db.engine.dialect.name == "sqlite" else _dump(draft)
+            return draft.write_to_disk()
+    except BaseException:
+        draft.discard()
+        raise
+
+
+def _take_back(file: str, unit: Unit) -> None:
+    """Have the audit say that a copy, whose event is committed, did not get its place."""
+    with Unit(actor=unit.actor, door=unit.door, correlation=unit.correlation) as after:
+        after.record("database:backup:fail", "database", before={"file": file})
+
+
+# --- sqlite ------------------------------------------------------------------
+
+
+def _copy_sqlite(draft: Draft) -> None:
     try:
         with (
             closing(db.engine.raw_connection()) as source,
-            closing(sqlite3.connect(draft)) as copy,
+            closing(sqlite3.connect(draft.path)) as copy,
         ):
             driver = source.driver_connection
             if driver is None:
@@ -60,39 +104,99 @@ def _copy_sqlite(draft: Path) -> None:
             # begins anew whenever somebody has written in between. The copy is in WAL mode
             # as well, so that it only has to be put in the place of the database.
             driver.backup(copy)
-    except sqlite3.Error as error:
-        raise OpsError(f"the backup failed: {error}") from error
+        _check_sqlite(draft.path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise _damaged(error) from error
+        raise OpsError(f"the backup failed: {text.safe(error)}") from error
 
 
-def _dump_postgresql(draft: Path) -> None:
-    url = db.engine.url
-    # The password goes through the environment: arguments are there for everybody to read.
-    password = url.password or url.query.get("password")
-    environ = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
-    target = sa.URL.create(
-        "postgresql",
-        username=url.username,
-        host=url.host,
-        port=url.port,
-        database=url.database,
-        query={name: value for name, value in url.query.items() if name != "password"},
-    ).render_as_string()
-    command = ["pg_dump", "--format=custom", f"--file={draft}", f"--dbname={target}"]
+def _check_sqlite(path: Path) -> None:
+    """
+    :raises NotReady: the copy is damaged, and so is the database.
+    """
+    # Without "immutable" it would make files beside the copy, since that is in WAL mode.
+    address = f"file:{quote(str(path))}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(address, uri=True)) as copy:
+        [says] = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    if says != "ok":
+        raise _damaged(says.splitlines()[-1])
+
+
+def _damaged(says: object) -> NotReady:
+    return NotReady(f"the database file is damaged: {text.safe(says)}", hint="restore a backup")
+
+
+# --- postgresql --------------------------------------------------------------
+
+
+def _dump(draft: Draft) -> None:
+    """
+    :raises NotReady: the server is away, or the programs are.
+    :raises OpsError: the copy failed, or cannot be read.
+    """
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        raise NotReady("this process ignores SIGCHLD, so it would not know how pg_dump ends")
+    target, environ = _address()
+    words = ["pg_dump", "--format=custom", "--no-password", f"--file={draft.path}"]
+    _run([*words, f"--dbname={target}"], environ, draft)
+    listed = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
+    if b"Archive created at" not in listed:
+        raise OpsError("the copy cannot be read: pg_restore finds no archive in it")
+
+
+def _address() -> tuple[str, Mapping[str, str]]:
+    """Where the database is, as libpq reads it, and variables that hold the password.
+
+    :raises NotReady: another secret is in the URL, for which there is no variable.
+    """
+    from psycopg.conninfo import make_conninfo
+
+    ours = options(db.engine.url)["connect_args"]
+    words = {**ours, **keywords(db.engine.url)}
+    # The settings of our sessions are not for a dump; those of the URL are.
+    words["options"] = keywords(db.engine.url).get("options")
+    # Arguments are there for every user of the host to read.
+    if "sslpassword" in words:
+        raise NotReady(
+            "pg_dump would show the URL's sslpassword to every user of this host",
+            hint="write it into ~/.pg_service.conf, and service=NAME into the URL",
+        )
+    password = words.pop("password", None) or os.environ.get("PGPASSWORD")
+    environ = {**os.environ, "LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
+    return make_conninfo(**words), environ
+
+
+def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> bytes:
+    """What the program prints.
+
+    :raises NotReady: there is no such program, or it does not reach the server.
+    :raises OpsError: it failed; says why.
+    """
     try:
-        done = subprocess.run(command, env=environ, capture_output=True, check=False)
+        program = subprocess.Popen(
+            words,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
     except FileNotFoundError as error:
         raise NotReady(
-            "pg_dump is not on the PATH", hint="install the PostgreSQL client programs"
+            f"{words[0]} is not on the PATH", hint="install the PostgreSQL client programs"
         ) from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = said[-1] if said else f"it ended with {done.returncode}"
-        raise OpsError(f"pg_dump failed: {reason}")
+    with program, draft.written_by(program):
+        printed, remarks = program.communicate()
+    if program.returncode:
+        raise _failed(words[0], remarks.decode(errors="replace"), program.returncode)
+    return printed
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _failed(program: str, remarks: str, code: int) -> OpsError:
+    """Why the program failed: its first error with the details, for the rest follows from that."""
+    errors = remarks.partition(f"{program}: error: ")[2].splitlines() or [f"it ended with {code}"]
+    details = [line.partition("detail: ")[2] for line in errors[1:] if "detail: " in line]
+    reason = text.safe("; ".join([errors[0], *details]))
+    if reason.startswith("connection to server"):
+        return NotReady(f"the database cannot be reached: {reason}", hint="flask doctor")
+    return OpsError(f"{program} failed: {reason}")
