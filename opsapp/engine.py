@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from . import config, text
+from . import config, pooler, text
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 BOOKKEEPING = "bookkeeping"
@@ -50,24 +50,25 @@ opening: ContextVar[bool] = ContextVar("opening", default=False)
 _SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
 
 
-def checked_url(url: str) -> URL:
+def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
     """The database's URL, if opsapp can use it.
 
+    :param setting: its name, for the message.
     :raises NotReady: it is no URL, of another database, SQLite without a file, or
         PostgreSQL without its driver.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise NotReady("OPSAPP_DATABASE_URL is not a database URL", hint=_EXAMPLE) from error
+        raise NotReady(f"{setting} is not a database URL", hint=_EXAMPLE) from error
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
         kind = text.shortened(parsed.drivername)
-        raise NotReady(f"OPSAPP_DATABASE_URL is for {kind}", hint=_EXAMPLE)
+        raise NotReady(f"{setting} is for {kind}", hint=_EXAMPLE)
     if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise NotReady("OPSAPP_DATABASE_URL names no file; memory is gone after a command")
+        raise NotReady(f"{setting} names no file; memory is gone after a command")
     if "@" in (parsed.database or "") and parsed.drivername != "sqlite":
         # Else what follows a slash in the password would be shown as the database's name.
-        raise NotReady("OPSAPP_DATABASE_URL has a password with / or @; write them as %2F and %40")
+        raise NotReady(f"{setting} has a password with / or @; write them as %2F and %40")
     if parsed.drivername != "sqlite":
         _import_driver()
     return parsed
@@ -129,6 +130,7 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "do_connect", _name_connection)
         # Before SQLAlchemy's own first look, which fails where text comes as bytes.
         event.listen(engine, "connect", _refuse_encoding, insert=True)
+        pooler.watch(engine)
         event.listen(engine, "begin", _begin_postgresql)
 
 
@@ -339,6 +341,8 @@ def _explained_postgresql(error: Any) -> OpsError | None:
         return NotReady("the database is not initialised or behind", hint="flask db init")
     if state in _UNWRITABLE:
         return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+    if (refusal := pooler.refusal(says)) is not None:
+        return refusal
     if type(error).__name__ == "OperationalError" or state[:2] in ("08", "28", "3D", "57"):
         return NotReady(f"the database cannot be reached: {says}", hint=_way_to_reach(says))
     return None

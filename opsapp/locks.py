@@ -18,7 +18,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from . import clock
+from . import clock, lasting
 from .engine import sqlite_file
 from .errors import Busy, NotReady
 
@@ -90,7 +90,7 @@ def _written_holder(descriptor: int) -> str:
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     key = number(name)
     # A connection of its own: the lock lives as long as this session does.
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with lasting.connect(engine) as connection:
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
             if time.monotonic() >= deadline:

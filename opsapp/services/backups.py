@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .. import lasting
 from ..errors import Conflict, NotReady, OpsError
 from ..extensions import db
 from ..unit import Unit
@@ -65,7 +66,8 @@ def _copy_sqlite(draft: Path) -> None:
 
 
 def _dump_postgresql(draft: Path) -> None:
-    url = db.engine.url
+    with lasting.connect(db.engine) as session:  # pg_dump changes settings of its own.
+        url = session.engine.url
     # The password goes through the environment: arguments are there for everybody to read.
     password = url.password or url.query.get("password")
     environ = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
