@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from . import config, pooler, text
+from . import config, holders, pooler, text
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 BOOKKEEPING = "bookkeeping"
@@ -131,6 +131,7 @@ def prepare(engine: sa.Engine) -> None:
         # Before SQLAlchemy's own first look, which fails where text comes as bytes.
         event.listen(engine, "connect", _refuse_encoding, insert=True)
         pooler.watch(engine)
+        holders.watch(engine)
         event.listen(engine, "begin", _begin_postgresql)
 
 
@@ -230,20 +231,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # whoever comes again and again wins over who has waited.
     driver.execute("PRAGMA busy_timeout=0")
     try:
-        while not _has_begun(driver, deadline):
+        while not _has_begun(driver, deadline, sqlite_file(connection.engine)):
             time.sleep(random.uniform(*TURN_SECONDS))  # noqa: S311  (a lot, not a secret)
     finally:
         driver.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
 
 
-def _has_begun(driver: Any, deadline: float) -> bool:
+def _has_begun(driver: Any, deadline: float, file: str) -> bool:
     try:
         driver.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
             raise
         if time.monotonic() > deadline:
-            raise _busy() from error
+            raise _busy(holders.writer(Path(file))) from error
         return False
     return True
 
@@ -254,11 +255,20 @@ def _begin_postgresql(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
 
 
-def _busy() -> Busy:
+def _busy(pid: int | None = None) -> Busy:
+    """The error of a SQLite file that another process writes into, if it is known which."""
+    name = holders.process(pid) if pid else "another process"
     return Busy(
-        f"another process has been writing to the database for {LOCK_SECONDS} seconds",
-        hint="try again when it has finished",
+        f"the database is being written for more than {LOCK_SECONDS} seconds by {name}",
+        hint=holders.end_of_process(pid) if pid else holders.WAIT,
     )
+
+
+def _busy_server(error: Any, says: str) -> Busy:
+    if holder := getattr(error, "holder", None):
+        name, pid = holder
+        return Busy(f"a lock is held by {name}", hint=holders.end_of_session(pid))
+    return Busy(f"another session holds a lock: {says}", hint=holders.WAIT)
 
 
 def _name_connection(dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> Any:
@@ -334,7 +344,7 @@ def _explained_postgresql(error: Any) -> OpsError | None:
     state = error.sqlstate or ""
     says = text.first_line(error)
     if state in _BUSY:
-        return Busy(f"somebody else holds a lock: {says}", hint="try again when it has finished")
+        return _busy_server(error, says)
     if state in _LATE:
         return TimedOut(f"the database gave up: {says}")
     if state in _UNINITIALISED:
