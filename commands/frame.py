@@ -73,7 +73,7 @@ def application(*, web: bool = False) -> Iterator[None]:
     from flask.cli import NoAppException, ScriptInfo
 
     from opsapp import without_web
-    from opsapp.extensions import db
+    from opsapp.extensions import db, end_session
 
     started = time.perf_counter()
     ctx = click.get_current_context()
@@ -99,7 +99,7 @@ def application(*, web: bool = False) -> Iterator[None]:
             _send_mail()
             _tell(app, ctx, code, time.perf_counter() - started)
             # At exit nobody would close the connection, and SQLite's WAL would stay behind.
-            db.session.remove()
+            end_session()
             recorded(code)
             for engine in db.engines.values():
                 engine.dispose()

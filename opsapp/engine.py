@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from . import config, text
+from . import config, holders, pooler, text
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 BOOKKEEPING = "bookkeeping"
@@ -50,24 +50,25 @@ opening: ContextVar[bool] = ContextVar("opening", default=False)
 _SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
 
 
-def checked_url(url: str) -> URL:
+def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
     """The database's URL, if opsapp can use it.
 
+    :param setting: its name, for the message.
     :raises NotReady: it is no URL, of another database, SQLite without a file, or
         PostgreSQL without its driver.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise NotReady("OPSAPP_DATABASE_URL is not a database URL", hint=_EXAMPLE) from error
+        raise NotReady(f"{setting} is not a database URL", hint=_EXAMPLE) from error
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
         kind = text.shortened(parsed.drivername)
-        raise NotReady(f"OPSAPP_DATABASE_URL is for {kind}", hint=_EXAMPLE)
+        raise NotReady(f"{setting} is for {kind}", hint=_EXAMPLE)
     if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise NotReady("OPSAPP_DATABASE_URL names no file; memory is gone after a command")
+        raise NotReady(f"{setting} names no file; memory is gone after a command")
     if "@" in (parsed.database or "") and parsed.drivername != "sqlite":
         # Else what follows a slash in the password would be shown as the database's name.
-        raise NotReady("OPSAPP_DATABASE_URL has a password with / or @; write them as %2F and %40")
+        raise NotReady(f"{setting} has a password with / or @; write them as %2F and %40")
     if parsed.drivername != "sqlite":
         _import_driver()
     return parsed
@@ -135,6 +136,8 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "do_connect", _name_connection)
         # Before SQLAlchemy's own first look, which fails where text comes as bytes.
         event.listen(engine, "connect", _refuse_encoding, insert=True)
+        pooler.watch(engine)
+        holders.watch(engine)
         event.listen(engine, "begin", _begin_postgresql)
 
 
@@ -234,20 +237,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # whoever comes again and again wins over who has waited.
     driver.execute("PRAGMA busy_timeout=0")
     try:
-        while not _has_begun(driver, deadline):
+        while not _has_begun(driver, deadline, sqlite_file(connection.engine)):
             time.sleep(random.uniform(*TURN_SECONDS))  # noqa: S311  (a lot, not a secret)
     finally:
         driver.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
 
 
-def _has_begun(driver: Any, deadline: float) -> bool:
+def _has_begun(driver: Any, deadline: float, file: str) -> bool:
     try:
         driver.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
             raise
         if time.monotonic() > deadline:
-            raise _busy() from error
+            raise _busy(holders.writer(Path(file))) from error
         return False
     return True
 
@@ -258,11 +261,20 @@ def _begin_postgresql(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(patience * 1000)}")
 
 
-def _busy() -> Busy:
+def _busy(pid: int | None = None) -> Busy:
+    """The error of a SQLite file that another process writes into, if it is known which."""
+    name = holders.process(pid) if pid else "another process"
     return Busy(
-        f"another process has been writing to the database for {LOCK_SECONDS} seconds",
-        hint="try again when it has finished",
+        f"the database is being written for more than {LOCK_SECONDS} seconds by {name}",
+        hint=holders.end_of_process(pid) if pid else holders.WAIT,
     )
+
+
+def _busy_server(error: Any, says: str) -> Busy:
+    if holder := getattr(error, "holder", None):
+        name, pid = holder
+        return Busy(f"a lock is held by {name}", hint=holders.end_of_session(pid))
+    return Busy(f"another session holds a lock: {says}", hint=holders.WAIT)
 
 
 def _name_connection(dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> Any:
@@ -338,13 +350,15 @@ def _explained_postgresql(error: Any) -> OpsError | None:
     state = error.sqlstate or ""
     says = text.first_line(error)
     if state in _BUSY:
-        return Busy(f"somebody else holds a lock: {says}", hint="try again when it has finished")
+        return _busy_server(error, says)
     if state in _LATE:
         return TimedOut(f"the database gave up: {says}")
     if state in _UNINITIALISED:
         return NotReady("the database is not initialised or behind", hint="flask db init")
     if state in _UNWRITABLE:
         return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+    if (refusal := pooler.refusal(says)) is not None:
+        return refusal
     if type(error).__name__ == "OperationalError" or state[:2] in ("08", "28", "3D", "57"):
         return NotReady(f"the database cannot be reached: {says}", hint=_way_to_reach(says))
     return None

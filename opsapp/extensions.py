@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm as so
+from sqlalchemy.exc import DBAPIError
 
 
 class Base(so.DeclarativeBase):
@@ -24,13 +25,35 @@ class Base(so.DeclarativeBase):
     )
 
 
+class Database(SQLAlchemy):
+    """Flask-SQLAlchemy, whose request ends well although its connection has died."""
+
+    def _teardown_session(self, exc: BaseException | None) -> None:
+        end_session()
+
+
 # A committed object stays readable: services shape their answer from it.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+db = Database(model_class=Base, session_options={"expire_on_commit": False})
 
 if TYPE_CHECKING:
     Model = Base
 else:
     Model = db.Model
+
+
+def undo(session: so.Session) -> None:
+    """Roll back; where the connection has died, the server has done so already."""
+    try:
+        session.rollback()
+    except DBAPIError:
+        session.invalidate()
+
+
+def end_session() -> None:
+    """End the session of this context, and undo what it has not committed."""
+    if db.session.registry.has():
+        undo(db.session())
+    db.session.remove()
 
 
 def this_app() -> Flask:

@@ -18,14 +18,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from . import locks
-from .engine import options, prepare
+from . import lasting, locks
 from .errors import NotReady
 
 T = TypeVar("T")
@@ -105,7 +104,8 @@ def patiently(act: Callable[[], T]) -> T:
 def _is_crowded(error: OperationalError) -> bool:
     """Whether the server refused a connection because it has too many."""
     says = str(error.orig)
-    return "too many clients" in says or "remaining connection slots" in says
+    full = ("too many clients", "remaining connection slots", "no more connections allowed")
+    return any(words in says for words in full)
 
 
 def held(engine: sa.Engine, names: Collection[str]) -> set[str]:
@@ -237,12 +237,12 @@ class _Session(_Watched):
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _Session | None:
-        own, key = _own_engine(engine), locks.number(name)
-        connection = patiently(own.connect)
+        key = locks.number(name)
+        connection = patiently(partial(lasting.connect, engine))
         try:
             for _turn in _turns(wait):
                 if _has_locked(connection, key):
-                    return cls(own, connection, key)
+                    return cls(engine, connection, key)
         except BaseException:
             connection.close()
             raise
@@ -276,7 +276,7 @@ class _Session(_Watched):
             with suppress(SQLAlchemyError, NotReady):
                 self._connection.close()
             with suppress(SQLAlchemyError, NotReady):
-                self._connection = self._engine.connect()
+                self._connection = lasting.connect(self._engine)
                 if _has_locked(self._connection, self._key):
                     return True
                 if is_replaced(self._connection):
@@ -287,38 +287,6 @@ class _Session(_Watched):
         self._stop_watching(HEARTBEAT * 4)
         with suppress(SQLAlchemyError):  # What is broken holds nothing.
             self._connection.close()
-
-
-def _own_engine(engine: sa.Engine) -> sa.Engine:
-    """An engine whose connections both ends give up soon after the other is gone."""
-    chosen = options(engine.url)
-    arguments = chosen["connect_args"]
-    arguments["options"] += "".join(f" -c {name}={value}" for name, value in _SERVER_LOOKS.items())
-    del chosen["pool_timeout"]
-    own = sa.create_engine(
-        engine.url,
-        **{**chosen, "connect_args": {**arguments, **_CLIENT_LOOKS}},
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-    )
-    prepare(own)
-    return own
-
-
-# The heartbeat keeps a healthy connection from ever being asked.
-_SERVER_LOOKS = {
-    "tcp_keepalives_idle": 1,
-    "tcp_keepalives_interval": 1,
-    "tcp_keepalives_count": 1,
-    "tcp_user_timeout": 2000,
-    "idle_session_timeout": 0,
-}
-_CLIENT_LOOKS = {
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5000,
-}
 
 
 def _has_locked(connection: sa.Connection, key: int) -> bool:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from . import clock
+from . import clock, lasting, text
+from . import holders as naming
 from .engine import sqlite_file
 from .errors import Busy, NotReady
 
@@ -46,6 +48,8 @@ def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "since": clock.rfc3339(clock.now()),
+            "user": naming.user(),
+            "command": naming.command(sys.argv),
         }
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode(), 0)
@@ -74,27 +78,32 @@ def _take_flock(descriptor: int, name: str, wait: float) -> None:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise _busy(name, _written_holder(descriptor)) from None
+                raise _busy(name, *_written_holder(descriptor)) from None
             time.sleep(POLL_SECONDS)
 
 
-def _written_holder(descriptor: int) -> str:
+def _written_holder(descriptor: int) -> tuple[str, str]:
+    """Who has the lock, and the hint."""
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError):  # it holds the lock and has not written its name yet
-        return "another process"
+        name = (
+            f"process {holder['pid']} of {holder['user']} on {holder['host']}"
+            f" since {holder['since']}: {holder['command']}"
+        )
+        return text.safe(name), naming.end_of_process(int(holder["pid"]))
+    except (ValueError, KeyError, TypeError):  # It holds the lock and has not written its name yet.
+        return "another process", naming.WAIT
 
 
 @contextmanager
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     key = number(name)
     # A connection of its own: the lock lives as long as this session does.
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with lasting.connect(engine) as connection:
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
             if time.monotonic() >= deadline:
-                raise _busy(name, holders(connection).get(key, "another process"))
+                raise _busy(name, *_session(connection, key))
             time.sleep(POLL_SECONDS)
         unlock = sa.select(sa.func.pg_advisory_unlock(key))
         try:
@@ -126,7 +135,8 @@ def number(name: str) -> int:
 # sees little of who has them.
 _HOLDERS = sa.text(
     "SELECT (classid::bigint << 32 | objid::bigint), pid,"
-    " coalesce(client_hostname, client_addr::text, 'this host'), application_name, backend_start"
+    " coalesce(client_hostname, client_addr::text, 'this host'), application_name, backend_start,"
+    " usename"
     " FROM pg_locks JOIN pg_stat_activity USING (pid)"
     " WHERE locktype = 'advisory' AND granted AND objsubid = 1"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -136,11 +146,27 @@ _HOLDERS = sa.text(
 def holders(connection: sa.Connection) -> dict[int, str]:
     """Who holds a lock of this PostgreSQL database now, by the lock's number."""
     return {
-        number: f"{name} (server process {pid}, from {host})"
+        number: f"{text.safe(name)} (server process {pid} of {text.safe(user)}, from {host})"
         + (f" since {clock.rfc3339(since)}" if since else "")
-        for number, pid, host, name, since in connection.execute(_HOLDERS)
+        for number, pid, host, name, since, user in connection.execute(_HOLDERS)
     }
 
 
-def _busy(name: str, holder: str) -> Busy:
-    return Busy(f"the lock {name} is held by {holder}", hint="try again when it has finished")
+def _session(connection: sa.Connection, key: int) -> tuple[str, str]:
+    """Who has the lock of this number, and the hint."""
+    name = holders(connection).get(key)
+    if name is None:
+        return "another process", naming.WAIT
+    pid = connection.scalar(_PID, {"key": key})
+    return name, naming.end_of_session(pid) if pid else naming.WAIT
+
+
+_PID = sa.text(
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND (classid::bigint << 32 | objid::bigint) = :key"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def _busy(name: str, holder: str, hint: str) -> Busy:
+    return Busy(f"the lock {name} is held by {holder}", hint=hint)

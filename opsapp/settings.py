@@ -32,6 +32,13 @@ SETTINGS = (
         secret=True,
     ),
     Setting(
+        "OPSAPP_DIRECT_DATABASE_URL",
+        "The same PostgreSQL database without the pooler in front of it: for the locks of jobs"
+        " and migrations, and for backups. Needed behind PgBouncer in transaction mode.",
+        "OPSAPP_DATABASE_URL",
+        secret=True,
+    ),
+    Setting(
         "OPSAPP_READONLY_DATABASE_URL",
         "The same PostgreSQL database, by a role without write grants: for flask query and"
         " flask shell --read-only.",

@@ -27,7 +27,7 @@ from . import clock, invariants, ledger, signals, text
 from .actors import Actor
 from .engine import BOOKKEEPING, SANDBOX, explained
 from .errors import Busy, NotReady, OpsError, TimedOut
-from .extensions import db, this_app
+from .extensions import db, this_app, undo
 from .ledger import Recorded, Values
 from .powers import Powers
 
@@ -134,7 +134,7 @@ class Unit(AbstractContextManager["Unit"]):
         finally:
             # After a commit this ends nothing; after anything else it undoes all.
             try:
-                self.session.rollback()
+                undo(self.session)
                 self.session.autoflush = self._autoflush
             finally:
                 self._settle(False)
@@ -146,7 +146,7 @@ class Unit(AbstractContextManager["Unit"]):
         if not self.adopt:
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
-            session.rollback()  # What was read before the gate may be out of date.
+            undo(session)  # What was read before the gate may be out of date.
         self.recorded, self.committed = [], False
         self._announcements, self._settlements = [], []
         # Services count on it that a query sees what they have just changed.
@@ -157,7 +157,7 @@ class Unit(AbstractContextManager["Unit"]):
             self._head = ledger.take_gate(session, lock=not self._is_trial)
             self._had_administrator = self._has_administrator_before()
         except BaseException:
-            session.rollback()
+            undo(session)
             session.autoflush = self._autoflush
             raise
 

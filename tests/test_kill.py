@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from processes import ended, gate_held, start, start_work, until
-from support import FLASK, Cli, Database, Result, call, in_process
+from support import FLASK, Cli, Database, Result, call, in_process, run
 from templates import Templates
 
 SEED = 20_261
@@ -308,21 +311,44 @@ def test_stop_a_command_that_waits_at_the_gate_changes_nothing(
     assert everything(database) == before
 
 
-def test_change_behind_a_gate_that_stays_closed_is_busy(database: Database) -> None:
+def test_change_behind_a_gate_that_stays_closed_names_who_holds_it(database: Database) -> None:
     before = everything(database)
-    with gate_held(database):
+    with gate_held(database) as gate:
+        pid = os.getpid() if database.is_sqlite else gate.scalar(sa.func.pg_backend_pid())
         plain, as_json = start(database, *CREATE), start(database, *CREATE, "--format", "json")
         said, said_as_json = ended(plain), ended(as_json)
-    message, hint = (
-        "another process has been writing to the database for 5 seconds"
-        if database.is_sqlite
-        else "somebody else holds a lock: canceling statement due to lock timeout",
-        "try again when it has finished",
-    )
-    assert said == Result(75, "", f"Error: {message}\n  → {hint}\n")
-    error = {"code": "busy", "message": message, "hint": hint, "exit_code": 75}
-    assert said_as_json == Result(75, "", json.dumps(error) + "\n")
+    message, hint = HELD_FILE if database.is_sqlite else HELD_ROW
+    message, hint = message.replace("PID", str(pid)), hint.replace("PID", str(pid))
+    assert (said.exit_code, said.stdout) == (75, "")
+    assert re.fullmatch(f"Error: {message}\n  → {re.escape(hint)}\n", said.stderr), said.stderr
+    error = json.loads(said_as_json.stderr)
+    assert re.fullmatch(message, error.pop("message"))
+    assert error == {"code": "busy", "hint": hint, "exit_code": 75}
     assert everything(database) == before
+
+
+HELD_FILE = (
+    r"the database is being written for more than 5 seconds by process PID of \S+"
+    r" since [\d-]+T[\d:]+Z: .+",
+    "try again when it has finished; to end it: kill PID",
+)
+HELD_ROW = (
+    r"a lock is held by a session \(server process PID of postgres, from this host\)"
+    r" since [\d-]+T[\d:.]+Z: SELECT pg_backend_pid\(\) AS pg_backend_pid_1",
+    'try again when it has finished; to end it: psql -c "SELECT pg_terminate_backend(PID)"',
+)
+
+
+def test_statement_behind_a_locked_table_names_who_holds_it(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite locks no tables")
+    with gate_held(database) as holder:
+        holder.exec_driver_sql("LOCK TABLE users")
+        holder.exec_driver_sql("SELECT 'hush'")
+        found = run(database, "users", "list")
+    assert found.exit_code == 75
+    assert "hush" not in found.stderr
+    assert "a lock is held by a session (server process " in found.stderr
 
 
 def test_change_behind_a_gate_that_opens_in_time_is_made(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from pwd import getpwuid
 
 import psycopg
 import pytest
@@ -23,8 +24,11 @@ def test_lock_that_is_held_names_its_holder(app: Flask, kind: str) -> None:
         locks.exclusive(db.engine, "migrate", wait=0),
     ):
         pass
-    process = f"process {os.getpid()} on " if kind == "sqlite" else " (server process "
+    user = getpwuid(os.getuid()).pw_name
+    process = f"process {os.getpid()} of {user} on " if kind == "sqlite" else " (server process "
     assert process in raised.value.message
+    end = f"kill {os.getpid()}" if kind == "sqlite" else 'psql -c "SELECT pg_terminate_backend('
+    assert f"try again when it has finished; to end it: {end}" in (raised.value.hint or "")
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_holder_whom_one_may_not_see_is_told_as_far_as_known(app: Flask, kind: s
         connection.exec_driver_sql("CREATE ROLE plain")
         connection.exec_driver_sql("SET ROLE plain")
         [holder] = locks.holders(connection).values()
-        assert re.fullmatch(r"opsapp .* \(server process \d+, from this host\)", holder)
+        assert re.fullmatch(r"opsapp .* \(server process \d+ of postgres, from this host\)", holder)
 
 
 def fail_when_the_server_has_ended() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from .. import config, text
+from .. import config, pooler, text
 from ..engine import (
     application_name,
     checked_url,
@@ -187,4 +187,7 @@ def _open_server(engine: sa.Engine) -> Any:
     params |= options(url)["connect_args"]
     params["options"] += " -c default_transaction_read_only=on"
     params["application_name"] = application_name.get()[:63]
-    return engine.dialect.connect(*args, **params)
+    connection = engine.dialect.connect(*args, **params)
+    pooler.recognise(connection)
+    connection.read_only = True  # Of each transaction, should a pooler drop the session's setting.
+    return connection

@@ -27,7 +27,12 @@ END = "# END opsapp jobs"
 UNITS = "opsapp-job-"
 CARRIED = ("FLASK_APP", "OPSAPP_ENV", "OPSAPP_INSTANCE", "OPSAPP_JOBS", "OPSAPP_URL")
 """Which installation this is: what is installed says so even where ``.env`` does."""
-_URLS = ("OPSAPP_DATABASE_URL", "DATABASE_URL", "OPSAPP_READONLY_DATABASE_URL")
+_URLS = (
+    "OPSAPP_DATABASE_URL",
+    "DATABASE_URL",
+    "OPSAPP_DIRECT_DATABASE_URL",
+    "OPSAPP_READONLY_DATABASE_URL",
+)
 """Secrets only if they hold a password."""
 _PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_ACTOR"})
 """Of whoever types; a job is nobody's."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from queue import Empty
 from typing import Any
 
@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import clock, keeping, schedule, signals
-from ..errors import Busy, NotReady, OpsError, Refused
+from ..engine import explained
+from ..errors import Busy, NotFound, NotReady, OpsError, Refused
 from ..extensions import db, this_app
 from ..models import JobRun
 from ..services import jobs
@@ -32,14 +33,13 @@ from . import process
 from .orders import Order, secrets_in
 from .output import Sink, Tail
 from .process import Attempt, Ended, Events, Replaced, Signalled
+from .recording import Pieces, Recorder
 
 COMING_BACK = 5.0
 """Seconds after the start of the database's server in which the holders of locks come back."""
 NAMELESS = 30.0
 """Seconds for which somebody may have the lock and not have written its row."""
-FLUSH = 1.0
-"""Seconds between two looks whether there is output to write down."""
-END_SECONDS = 120
+END_SECONDS = 60
 """So long it is tried to write the end of a run while the database is away."""
 SKIPPED, TAKEN = "skipped", "taken"
 
@@ -205,12 +205,12 @@ class _Run:
 
     def _work(self) -> End:
         started = time.monotonic()
-        recorder = _Recorder(self)
+        recorder = Recorder(self._take_output, self._flush)
         recorder.start()
         try:
             status, ended = self._attempt_all()
         finally:
-            self._left = recorder.stop()
+            self._unwritten = recorder.stop()
         return End(
             status=status,
             exit_code=_exit_code(status, ended),
@@ -295,20 +295,25 @@ class _Run:
 
     def _write(self, end: End) -> bool:
         """Write the end, also if the database comes back only after a while."""
-        rest = [*self._left, *self.take_output(everything=True)]
+        self._unwritten.add(self._take_output(everything=True))
         deadline = time.monotonic() + END_SECONDS
-        while True:
+        for turn in count():
             try:
-                jobs.finish(self._id, end, rest)
+                jobs.finish(self._id, end, self._unwritten)
             except (SQLAlchemyError, OpsError) as error:
-                if time.monotonic() >= deadline or self._is_told_to_stop():
-                    self._say(
-                        f"How {self._order.name} ended could not be written: {first_line(error)}"
-                    )
+                is_over = time.monotonic() >= deadline or isinstance(error, NotFound)
+                if is_over or self._is_told_to_stop():
+                    self._say(f"How {self._order.name} ended could not be written: {_why(error)}")
                     return False
+                if turn == 0:
+                    self._say(
+                        f"How {self._order.name} ended cannot be written yet: {_why(error)};"
+                        f" it keeps its lock and tries for {END_SECONDS} seconds."
+                    )
                 time.sleep(0.5)
             else:
-                return True
+                break
+        return True
 
     def _is_told_to_stop(self) -> bool:
         try:
@@ -317,14 +322,14 @@ class _Run:
             return False
         return isinstance(event, Signalled) and event.is_to_stop
 
-    def take_output(self, *, everything: bool = False) -> list[tuple[str, str]]:
+    def _take_output(self, *, everything: bool = False) -> Pieces:
         """What was printed since the last time, by stream."""
         taken = [tail.take(everything=everything) for tail in self._tails]
         return [
             (stream, text) for stream, text in zip(("stdout", "stderr"), taken, strict=True) if text
         ]
 
-    def flush(self, output: list[tuple[str, str]]) -> None:
+    def _flush(self, output: jobs.Unwritten) -> None:
         """Write output down while the command still runs."""
         jobs.add_output(self._id, output, attempts=self._attempts)
 
@@ -345,43 +350,6 @@ def _exit_code(status: str, ended: Ended) -> int:
     return OpsError.exit_code if status == "failed" and not ended.exit_code else ended.exit_code
 
 
-class _Recorder(threading.Thread):
-    """Writes output down while the command runs: it can be followed, and outlives a crash."""
-
-    def __init__(self, run: _Run) -> None:
-        super().__init__(daemon=True)
-        self._run = run
-        self._app = this_app()
-        self._ending = threading.Event()
-        self._left: list[tuple[str, str]] = []
-
-    def run(self) -> None:
-        while not self._ending.wait(FLUSH):
-            self._left = _bounded([*self._left, *self._run.take_output()])
-            if self._left:
-                self._flush()
-
-    def _flush(self) -> None:
-        try:
-            with self._app.app_context():
-                self._run.flush(self._left)
-        except (SQLAlchemyError, OpsError):
-            return  # The database is away; what is left is written next time, or at the end.
-        self._left = []
-
-    def stop(self) -> list[tuple[str, str]]:
-        """End, and hand back what could not be written."""
-        self._ending.set()
-        self.join()
-        return self._left
-
-
-def _bounded(pieces: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The newest pieces, as many as are kept at all."""
-    size, kept = 0, []
-    for stream, text in reversed(pieces):
-        if size > 2 * jobs.OUTPUT_BYTES:
-            break
-        kept.append((stream, text))
-        size += len(text)
-    return kept[::-1]
+def _why(error: SQLAlchemyError | OpsError) -> str:
+    known = explained(error) if isinstance(error, SQLAlchemyError) else error
+    return known.message if known else first_line(error)

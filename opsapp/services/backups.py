@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .. import text
+from .. import lasting, text
 from ..drafts import Draft, explained
 from ..engine import keywords, options
 from ..errors import NotReady, OpsError
@@ -152,10 +152,12 @@ def _address() -> tuple[str, Mapping[str, str]]:
     """
     from psycopg.conninfo import make_conninfo
 
-    ours = options(db.engine.url)["connect_args"]
-    words = {**ours, **keywords(db.engine.url)}
+    with lasting.connect(db.engine) as session:  # pg_dump changes settings of its own.
+        url = session.engine.url
+    ours = options(url)["connect_args"]
+    words = {**ours, **keywords(url)}
     # The settings of our sessions are not for a dump; those of the URL are.
-    words["options"] = keywords(db.engine.url).get("options")
+    words["options"] = keywords(url).get("options")
     # Arguments are there for every user of the host to read.
     if "sslpassword" in words:
         raise NotReady(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, engine, invariants, redaction, text
+from .. import clock, config, engine, invariants, lasting, redaction, text
 from ..errors import OpsError
 from ..extensions import db
 from ..ledger import read_head, refuse_other_owner
@@ -318,6 +318,13 @@ def _check_durability() -> Finding:
     return finding("durability", "ok", ", ".join(f"{n} is on" for n in names))
 
 
+def _check_locks() -> Finding:
+    if db.engine.dialect.name == "sqlite":
+        return finding("locks", "ok", "files beside the database")
+    lasting.connect(db.engine).close()
+    return finding("locks", "ok", "jobs and migrations have sessions of their own")
+
+
 _CHECKS: dict[str, Callable[[], Finding]] = {
     "migrations": _check_migrations,
     "environment": _check_environment,
@@ -330,4 +337,5 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "clock": _check_clock,
     "disk": _check_disk,
     "durability": _check_durability,
+    "locks": _check_locks,
 }

@@ -7,7 +7,7 @@ kernel or the server let the lock go, and nobody was left to write the end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -71,6 +71,32 @@ class End:
     attempts: int
     peak_bytes: int | None = None
     reason: str | None = None
+
+
+@dataclass(slots=True)
+class Unwritten:
+    """What a run has printed and is not known to be written.
+
+    Where the answer to a COMMIT is lost, ``doubtful`` pieces may be written already. A run
+    has one writer, so they are if there is any piece behind the one numbered ``after``.
+    """
+
+    pieces: list[tuple[str, str]] = field(default_factory=list)
+    doubtful: int = 0
+    after: int = 0
+
+    def add(self, pieces: Iterable[tuple[str, str]]) -> None:
+        """Add what was printed since, and forget the oldest that would not be kept anyway."""
+        self.pieces += pieces
+        size = sum(len(piece) for _, piece in self.pieces)
+        while size > 3 * OUTPUT_BYTES:
+            size -= len(self.pieces.pop(0)[1])
+            self.doubtful = max(0, self.doubtful - 1)
+
+    def written(self, after: int) -> None:
+        """Forget what is known to be written, up to the piece of this number."""
+        del self.pieces[: self.doubtful]
+        self.doubtful, self.after = 0, after
 
 
 def begin(start: Start) -> tuple[int, int] | None:
@@ -143,12 +169,18 @@ def _replace_skipped(session: so.Session, start: Start) -> None:
         remove(session, JobRun, *same)
 
 
-def finish(run_id: int, end: End, output: Iterable[tuple[str, str]]) -> None:
-    """Write how a run ended, and the rest of what it printed."""
+def finish(run_id: int, end: End, output: Unwritten) -> None:
+    """Write how a run ended, and the rest of what it printed; again changes nothing.
+
+    :raises NotFound: the run was removed.
+    """
     with bookkeeping() as session:
-        run = session.get(JobRun, run_id)
+        # Locked: a COMMIT whose answer was lost may still be under way.
+        run = session.get(JobRun, run_id, with_for_update=True)
         if run is None:
             raise NotFound(f"run {run_id} was removed while it ran")
+        if run.finished_at is not None and run.status == end.status:
+            return
         run.status, run.exit_code = end.status, end.exit_code
         run.finished_at, run.seconds = clock.now(), round(end.seconds, 3)
         run.attempts, run.peak_bytes = end.attempts, end.peak_bytes
@@ -156,19 +188,28 @@ def finish(run_id: int, end: End, output: Iterable[tuple[str, str]]) -> None:
         _add_output(session, run_id, output)
 
 
-def add_output(run_id: int, output: Iterable[tuple[str, str]], *, attempts: int) -> None:
+def add_output(run_id: int, output: Unwritten, *, attempts: int) -> None:
     """Write what a run has printed so far, so that it can be followed and outlives a crash."""
     with bookkeeping() as session:
+        # It waits for a COMMIT whose answer was lost.
         session.execute(sa.update(JobRun).where(JobRun.id == run_id).values(attempts=attempts))
-        _add_output(session, run_id, output)
+        newest = _add_output(session, run_id, output)
+    output.written(newest)
     let_go()
 
 
-def _add_output(session: so.Session, run_id: int, output: Iterable[tuple[str, str]]) -> None:
-    session.add_all(JobOutput(run_id=run_id, stream=stream, text=piece) for stream, piece in output)
+def _add_output(session: so.Session, run_id: int, output: Unwritten) -> int:
+    """Add the pieces, but those that are there after all; the newest one's number."""
+    newest = sa.select(sa.func.max(JobOutput.id)).where(JobOutput.run_id == run_id)
+    if (there := session.scalar(newest) or 0) > output.after:
+        output.written(there)
+    output.doubtful = len(output.pieces)
+    rows = (JobOutput(run_id=run_id, stream=stream, text=piece) for stream, piece in output.pieces)
+    session.add_all(rows)
     session.flush()
     for stream in ("stdout", "stderr"):
         _trim(session, run_id, stream)
+    return session.scalar(newest) or 0
 
 
 def _trim(session: so.Session, run_id: int, stream: str) -> None:

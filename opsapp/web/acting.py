@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from flask import request
+from flask import g, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
@@ -53,7 +53,7 @@ def unit_of_self(user: User | None, *, reason: str | None = None) -> Unit:
         actor = Actor(kind="stranger", name="stranger", host=_host())
     else:
         actor = Actor(kind="user", name=user.reference, host=_host())
-    return Unit(actor=actor, door="web", reason=reason, correlation=correlation())
+    return _noted(Unit(actor=actor, door="web", reason=reason, correlation=correlation()))
 
 
 def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
@@ -62,13 +62,16 @@ def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
     :raises Invalid: the reason has hostile characters.
     """
     name = token.name if token else None
-    return Unit(
-        actor=Actor(kind="user", name=user.reference, host=_host(), token=name),
-        door="api",
-        reason=_reason(),
-        powers=powers,
-        correlation=correlation(),
+    actor = Actor(kind="user", name=user.reference, host=_host(), token=name)
+    return _noted(
+        Unit(actor=actor, door="api", reason=_reason(), powers=powers, correlation=correlation())
     )
+
+
+def _noted(unit: Unit) -> Unit:
+    """The unit, known to the answer: what fails after its commit does not undo it."""
+    g.setdefault("units", []).append(unit)
+    return unit
 
 
 def _reason() -> str | None:

@@ -29,7 +29,7 @@ from werkzeug.exceptions import (
 from .. import text
 from ..engine import explained
 from ..errors import Busy, OpsError
-from ..extensions import db
+from ..extensions import db, undo
 from ..redaction import redacted_traceback
 from .headers import correlation
 
@@ -87,10 +87,10 @@ def answer_ops(error: OpsError) -> Response:
     """What the services raise; its hint is for a terminal, and stays here."""
     if error.http_status < 500:
         return answer(error.http_status, error.message)
-    db.session.rollback()
+    undo(db.session())
     current_app.logger.error("%s %s", correlation(), text.safe(error.message))
     response = answer(error.http_status, _UNAVAILABLE)
-    if isinstance(error, Busy):
+    if isinstance(error, Busy) and not _has_committed():
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 
@@ -100,7 +100,7 @@ _UNAVAILABLE = "This does not work right now. Please try again in a moment."
 
 def answer_database(error: SQLAlchemyError) -> Any:
     """What the database says, where it means something to whoever asks."""
-    db.session.rollback()
+    undo(db.session())
     known = explained(error)
     if known is None or known.http_status == 500:
         log_fault(error)
@@ -123,7 +123,7 @@ def log_fault(*args: Any) -> None:
 
 def answer_unexpected(error: InternalServerError) -> Response:
     """A fault of ours: undone, and told without internals."""
-    db.session.rollback()
+    undo(db.session())
     original = error.original_exception
     # What fails after the view, as the last step of a response, arrives here too.
     if isinstance(original, OpsError):
@@ -136,6 +136,8 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
 
     :param fields: what is wrong with which field, as marshmallow says it.
     """
+    if status >= 500 and _has_committed():
+        message = _DONE
     known = default_exceptions.get(status, UnprocessableEntity)
     record = {
         "error": name or _name(known, status),
@@ -155,6 +157,14 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
         response = Response(render_template("error.html", **record), mimetype="text/html")
     response.status_code = status
     return response
+
+
+_DONE = "The change was made, and what came after it failed. Look before you repeat it."
+
+
+def _has_committed() -> bool:
+    """Whether this request has changed something for good before it failed."""
+    return any(unit.committed for unit in g.get("units", ()))
 
 
 def _name(known: type[HTTPException], status: int) -> str:

@@ -32,6 +32,7 @@ CHECKS = [
     "clock",
     "disk",
     "durability",
+    "locks",
 ]
 
 

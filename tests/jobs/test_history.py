@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from flask import Flask
+from sqlalchemy.exc import OperationalError
 
 from jobwork import past, rows, schedule_file
 from opsapp import clock
-from support import Cli, Database
+from opsapp.engine import BOOKKEEPING
+from opsapp.extensions import db
+from opsapp.services import jobs
+from support import SOMEBODY, Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -143,3 +149,87 @@ def test_prune_is_audited(cli: Cli, backups: Database) -> None:
     [event] = cli("audit", "list", "--action", "job:history:prune", "--format", "json").json
     assert (event["subject"], event["after"]) == ("jobs", {"runs": 1, "outputs": 0})
     assert cli("audit", "list", "--subject", "jobs", "--format", "json").json == [event]
+
+
+# --- a connection that breaks during the commit ------------------------------
+
+END = jobs.End(status="succeeded", exit_code=0, seconds=1.0, attempts=1)
+
+
+@pytest.fixture
+def run_id(app: Flask) -> int:
+    """A run that has begun."""
+    start = jobs.Start(name="a", command=["true"], actor=SOMEBODY, pid=1, correlation="-")
+    begun = jobs.begin(start)
+    assert begun is not None
+    return begun[0]
+
+
+def lose_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next commit succeed, and its answer be lost."""
+    dialect = db.engines[BOOKKEEPING].dialect
+    commit = dialect.do_commit
+
+    def commit_once(connection: Any) -> None:
+        commit(connection)
+        monkeypatch.setattr(dialect, "do_commit", commit)
+        raise dialect.loaded_dbapi.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(dialect, "do_commit", commit_once)
+
+
+def test_output_is_stored_once_though_an_answer_is_lost(
+    run_id: int, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = jobs.Unwritten()
+    for number in range(3):
+        output.add([("stdout", f"line {number}\n")])
+        lose_the_answer(monkeypatch)
+        with pytest.raises(OperationalError):
+            jobs.add_output(run_id, output, attempts=1)
+    output.add([("stdout", "the last one\n")])
+    jobs.add_output(run_id, output, attempts=1)
+    assert output == jobs.Unwritten(after=output.after)
+    assert database.rows("SELECT text FROM job_output ORDER BY id") == [
+        ("line 0\n",),
+        ("line 1\n",),
+        ("line 2\n",),
+        ("the last one\n",),
+    ]
+
+
+def test_end_is_written_once_though_an_answer_is_lost(
+    run_id: int, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = jobs.Unwritten()
+    output.add([("stdout", "half\n")])
+    lose_the_answer(monkeypatch)
+    with pytest.raises(OperationalError):
+        jobs.add_output(run_id, output, attempts=1)
+    output.add([("stderr", "the rest\n")])
+    lose_the_answer(monkeypatch)
+    with pytest.raises(OperationalError):
+        jobs.finish(run_id, END, output)
+    before = database.rows("SELECT finished_at FROM job_runs")
+    jobs.finish(run_id, END, output)
+    assert database.rows("SELECT text FROM job_output ORDER BY id") == [
+        ("half\n",),
+        ("the rest\n",),
+    ]
+    assert database.rows("SELECT finished_at FROM job_runs") == before
+
+
+def test_output_that_was_not_written_is_written_then(
+    run_id: int, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: Any) -> None:
+        raise dialect.loaded_dbapi.OperationalError("the connection is lost")
+
+    dialect, output = db.engines[BOOKKEEPING].dialect, jobs.Unwritten()
+    output.add([("stdout", "it\n")])
+    with monkeypatch.context() as patch:
+        patch.setattr(dialect, "do_commit", refuse)
+        with pytest.raises(OperationalError):
+            jobs.add_output(run_id, output, attempts=1)
+    jobs.finish(run_id, END, output)
+    assert database.rows("SELECT text FROM job_output") == [("it\n",)]

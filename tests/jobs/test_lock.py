@@ -296,6 +296,8 @@ def test_end_is_written_when_the_database_comes_back(
     server.stop()
     (tmp_path / "go").touch()
     until(lambda: not is_alive(pid))
+    remark = "How a ended cannot be written yet: the database cannot be reached: "
+    assert any(line.startswith(remark) for line in runner.stderr)
     server.start()
     assert ended(runner).exit_code == 3
     assert rows(database) == [("failed", 3)]

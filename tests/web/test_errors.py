@@ -23,6 +23,8 @@ from sqlalchemy import text as sql
 
 from opsapp import errors
 from opsapp.extensions import db
+from opsapp.services import roles
+from opsapp.web import acting
 from support import Database
 from web import Browser, Program, Site, site
 
@@ -352,3 +354,62 @@ def test_commands_load_no_web_floor(app: Flask) -> None:
         lean = opsapp.create_app()
     assert "health" in app.blueprints
     assert lean.blueprints == {}
+
+
+# --- a connection that dies --------------------------------------------------
+
+
+def kill(database: Database) -> None:
+    """End the server's process behind the session of this request."""
+    pid = db.session.scalar(sql("SELECT pg_backend_pid()"))
+    database.rows("SELECT pg_terminate_backend(:pid, 10000)", pid=pid)
+
+
+@pytest.fixture
+def dying(web: Site, database: Database) -> Browser:
+    """A program whose request loses its connection to the database, before or after a change."""
+    if database.is_sqlite:
+        pytest.skip("SQLite has no connection to lose")
+
+    def die(when: str) -> Any:
+        if when == "before":
+            kill(database)
+        roles.create("crew", unit=acting.unit_of_self(None))
+        kill(database)
+        match when:
+            case "reading":
+                db.session.execute(sql("SELECT 1"))
+            case "busy":
+                raise errors.Busy("another process holds it")
+            case "unexpected":
+                raise ValueError("a fault")
+        return {"made": True}
+
+    web.app._got_first_request = False
+    web.app.add_url_rule("/api/die/<when>", view_func=die, methods=["GET"])
+    return Browser(web.app)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_change_is_answered_though_the_connection_dies(
+    dying: Browser, database: Database, when: str
+) -> None:
+    response = dying.get(f"/api/die/{when}")
+    assert (response.status_code, response.json) == (200, {"made": True})
+    assert database.rows("SELECT name FROM roles WHERE name = 'crew'") == [("crew",)]
+    assert dying.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(("when", "status"), [("reading", 503), ("busy", 503), ("unexpected", 500)])
+def test_failure_after_a_change_says_that_it_was_made(
+    dying: Browser, database: Database, when: str, status: int
+) -> None:
+    response = dying.get(f"/api/die/{when}")
+    assert (response.status_code, set(response.json)) == (status, FIELDS)
+    assert response.json["message"] == (
+        "The change was made, and what came after it failed. Look before you repeat it."
+    )
+    assert response.json["correlation"] == response.headers["X-Request-ID"]
+    assert "Retry-After" not in response.headers
+    assert database.rows("SELECT name FROM roles WHERE name = 'crew'") == [("crew",)]
+    assert dying.get("/readyz").status_code == 200
