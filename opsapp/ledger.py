@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from flask import current_app
@@ -192,7 +192,14 @@ def refuse_other_owner(head: Head) -> None:
 # --- the events --------------------------------------------------------------
 
 
-def append(connection: sa.Connection, head: Head, rows: list[dict[str, Any]]) -> None:
+class Executes(Protocol):
+    """A connection, or a script that takes down what one would be told."""
+
+    def execute(self, statement: Any, rows: Any = ..., /) -> object:
+        """Run the statement, once for each row."""
+
+
+def append(connection: Executes, head: Head, rows: list[dict[str, Any]]) -> None:
     """Write ``rows`` as the next events of the chain and move ``head`` to its new end.
 
     The caller holds the gate. Rows have every column but seq, previous and hash.

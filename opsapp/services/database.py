@@ -97,6 +97,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     migrated = pending and _upgrade(unit)
     _keep_wal()
     with unit:
+        migrating.record_unrecorded(_present(), unit=unit)
         roles.ensure_admin(unit)
     return {
         "revision": head_revision(),
