@@ -63,7 +63,7 @@ def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
     ):
         added = branch.added(this_app())
         is_added = added is not None and directives[0].version_path == str(added.folder)
-        directives[0].rev_id = (added if is_added else branch.ours()).following
+        directives[0].rev_id = (added if is_added else branch.ours()).next_revision
 
 
 def _render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:

@@ -162,11 +162,18 @@ def other_revision(present: str | None, of: branch.Branch) -> NotReady:
             "the database has opsapp's tables and no revision", hint=f"flask db stamp {of.head}"
         )
     what = f"the tables of {of.label} are" if of.label else "the database is"
-    is_behind = (present or "") < (of.head or "")
     return NotReady(
         f"{what} at revision {present or 'none'}, and this code is at {of.head}",
-        hint="flask db init" if is_behind else "deploy the code that the database fits",
+        hint=_way_to(of, present),
     )
+
+
+def _way_to(of: branch.Branch, present: str | None) -> str:
+    if of.number(present) > of.number(of.head):
+        return "deploy the code that the database fits"
+    if present is not None and present not in of.revisions:
+        return "bring the file of that migration back; flask db stamp --purge, if it was renumbered"
+    return "flask db init"
 
 
 def refuse_other_owner(head: Head) -> None:

@@ -188,7 +188,7 @@ def _advice(hint: str | None) -> str:
 
 
 def _check_database() -> Finding:
-    found = database.status()
+    found = database.measured()
     slow = found["latency_ms"] > SLOW_MILLISECONDS
     return finding(
         "database",

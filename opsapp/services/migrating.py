@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -93,10 +94,10 @@ def refuse_unknown(present: Collection[str]) -> None:
             raise NotReady(
                 f"the database is at {text.safe(revision)} too,"
                 " a migration that this application does not have",
-                hint=f"name the application of {text.safe(revision.rstrip('0123456789'))}:"
+                hint=f"name the application of {text.safe(re.split('[0-9]', revision)[0])}:"
                 " flask --app …",
             )
-        if revision > (owner.head or ""):
+        if revision not in owner.revisions:
             raise other_revision(revision, owner)
 
 
