@@ -171,7 +171,7 @@ def other_revision(present: str | None, of: branch.Branch) -> NotReady:
 def _way_to(of: branch.Branch, present: str | None) -> str:
     if of.number(present) > of.number(of.head):
         return "deploy the code that the database fits"
-    if present is not None and present not in of.revisions:
+    if present and of.number(present) and present not in of.revisions:
         return "bring the file of that migration back; flask db stamp --purge, if it was renumbered"
     return "flask db init"
 
