@@ -14,6 +14,7 @@ from typing import IO, Any
 import click
 
 from opsapp.clock import rfc3339
+from opsapp.damage import Damaged
 from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
 
@@ -188,6 +189,8 @@ def _what_was_lost() -> str | None:
 
 def _typed(value: Any) -> Any:
     """``value`` as JSON knows it: times are RFC 3339 in UTC."""
+    if isinstance(value, Damaged):
+        return str(value)
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, Mapping):
@@ -214,6 +217,8 @@ def _cell(value: Any) -> str:
     match value:
         case None:
             return ""
+        case Damaged():
+            return safe(value)
         case bool():
             return "true" if value else "false"
         case datetime():

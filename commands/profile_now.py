@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -11,7 +11,7 @@ from opsapp.errors import Invalid
 
 from .contract import ANSWERS, YES, answers, findings
 from .frame import OpsCommand, approve
-from .options import RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
+from .options import DURATION, RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
 from .reporting import say
 
 Record = dict[str, Any]
@@ -26,6 +26,13 @@ _replace = click.option("--replace", is_flag=True, help="Replace the measurement
 _deep = click.option(
     "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
 )
+_timeout = click.option(
+    "--timeout",
+    type=DURATION,
+    default="1m",
+    show_default=True,
+    help="How long each of them may take.",
+)
 _sample = click.option("--sample", "mode", flag_value="sample", help="Profile a last one's stacks.")
 
 
@@ -39,6 +46,7 @@ _sample = click.option("--sample", "mode", flag_value="sample", help="Profile a 
     "--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How often."
 )
 @click.option("--cold", is_flag=True, help="No warm-up: count the first ones too.")
+@_timeout
 @_deep
 @_sample
 @_name
@@ -51,6 +59,7 @@ def request_cmd(
     user: str | None,
     repeat: int,
     cold: bool,
+    timeout: timedelta,
     mode: str | None,
     name: str | None,
     replace: bool,
@@ -58,8 +67,9 @@ def request_cmd(
 ) -> Record:
     """Measure a request, inside of this process.
 
-    Exact percentiles of the repetitions, after a warm-up, with the SQL of each. It is not
-    counted in the reports. What changes data really changes it, each time, so that asks.
+    Exact percentiles of the repetitions, after a warm-up, with the SQL of each. An answer
+    is read to its end; one that breaks off has failed. It is not counted in the reports.
+    What changes data really changes it, each time, so that asks.
 
     \b
     Examples:
@@ -77,7 +87,14 @@ def request_cmd(
     if method not in measuring.SAFE:
         approve(f"Send {method} {path} for real, {repeat} times?")
     measured = measuring.request(
-        this_app(), method, path, user=account, repeat=repeat, cold=cold, mode=mode
+        this_app(),
+        method,
+        path,
+        user=account,
+        repeat=repeat,
+        cold=cold,
+        timeout=timeout,
+        mode=mode,
     )
     subject = f"{method} {path.partition('?')[0]}"
     return _saved("request", subject, measured, name, replace)
@@ -88,6 +105,7 @@ def request_cmd(
 @click.option(
     "--repeat", type=click.IntRange(1, 1000), help="How often; 5 for what only reads, else 1."
 )
+@_timeout
 @_deep
 @_sample
 @_name
@@ -97,6 +115,7 @@ def request_cmd(
 def run_cmd(
     words: tuple[str, ...],
     repeat: int | None,
+    timeout: timedelta,
     mode: str | None,
     name: str | None,
     replace: bool,
@@ -119,7 +138,7 @@ def run_cmd(
         times = "once" if repeat == 1 else f"{repeat} times"
         approve(f"Run flask {' '.join(words)} for real, {times}?")
     warm_up = 1 if reading else 0
-    measured = measuring.command(words, repeat=repeat, warm_up=warm_up, mode=mode)
+    measured = measuring.command(words, repeat=repeat, warm_up=warm_up, timeout=timeout, mode=mode)
     findings(any(measured.outcomes))
     return _saved("run", _subject(words), measured, name, replace)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from opsapp.damage import Damaged
 from opsapp.text import safe
 
 GAP = 2
@@ -65,6 +66,8 @@ def human(value: Any) -> str:
     match value:
         case None:
             return "–"
+        case Damaged():
+            return safe(value)
         case bool():
             return "yes" if value else "no"
         case datetime():

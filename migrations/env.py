@@ -33,14 +33,19 @@ def _is_changing() -> bool:
 
 
 def run_offline() -> None:
-    """Write the SQL that would run to stdout."""
+    """Write the SQL that would run to stdout, and what is written besides: head and event."""
     context.configure(
         url=target.engine.url.render_as_string(hide_password=False),
         target_metadata=target.metadata,
         literal_binds=True,
+        dialect_opts={"paramstyle": "named"},  # Else a percent sign would be doubled.
+        transactional_ddl=True,
+        on_version_apply=migrating.note_step,
     )
+    migrating.begin_script()
     with context.begin_transaction():
         context.run_migrations()
+        migrating.record_in(migrating.Script(context.get_context()))
 
 
 @contextmanager
@@ -58,7 +63,7 @@ def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
     ):
         added = branch.added(this_app())
         is_added = added is not None and directives[0].version_path == str(added.folder)
-        directives[0].rev_id = (added if is_added else branch.ours()).following
+        directives[0].rev_id = (added if is_added else branch.ours()).next_revision
 
 
 def _render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:

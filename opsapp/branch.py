@@ -7,7 +7,8 @@ other is, and a console without the application still knows its own revision.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+import secrets
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +18,35 @@ from . import config
 
 EXTENSION = "opsapp-branch"
 _LABEL = re.compile(r"[a-z]{1,28}")
+REVISION_LENGTH = 32
+"""What the column of ``alembic_version`` holds."""
+MARK_LENGTH = 5
+_MARKS = "bcdfghjkmnpqrstvwxz"
+"""Letters that make no word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A line of migrations: files ``LABELnnnn_verb_noun.py`` of a folder; ours have no label."""
+    """A line of migrations: files ``LABELnnnnmark_verb_noun.py``; ours have no label.
+
+    The number is the place in the line. The mark is random, so that what two developers
+    write at the same place is never taken for one migration; those before it have none.
+    """
 
     label: str
     folder: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that Alembic would take for a migration."""
+        paths = sorted(self.folder.glob("*.py"))
+        return [path for path in paths if not path.name.startswith((".#", "__init__"))]
+
+    @property
+    def revisions(self) -> list[str]:
+        """The revisions that this code knows, by the files' names."""
+        names = (path.name.partition("_") for path in self.folder.glob(f"{self.label}*_*.py"))
+        return [revision for revision, _, _ in names if self.has(revision)]
 
     @property
     def head(self) -> str | None:
@@ -33,22 +55,37 @@ class Branch:
         Alembic finds the same by importing every migration, at 0.1 s a command; a
         test keeps both answers equal.
         """
-        length = len(self.label) + 4
-        found = (path.name[:length] for path in self.folder.glob(f"{self.label}*_*.py"))
-        return max((name for name in found if self.has(name)), default=None)
+        return self._newest(self.revisions)
 
     @property
     def following(self) -> str:
+        """The place in the line of the next migration, without a mark."""
+        return f"{self.label}{self.number(self.head) + 1:04d}"
+
+    @property
+    def next_revision(self) -> str:
         """The revision that the next migration will be."""
-        return f"{self.label}{int((self.head or '0000')[-4:]) + 1:04d}"
+        length = min(MARK_LENGTH, REVISION_LENGTH - len(self.following))
+        return self.following + "".join(secrets.choice(_MARKS) for _ in range(length))
+
+    def number(self, revision: str | None) -> int:
+        """The place in the line of a revision of this branch; 0 is before the first."""
+        return int(revision[len(self.label) :][:4]) if revision else 0
+
+    def mark(self, revision: str) -> str:
+        """The mark of a revision, empty where it has none."""
+        return revision[len(self.label) + 4 :] if self.has(revision) else ""
 
     def has(self, revision: str) -> bool:
         """Whether a revision is of this branch."""
-        return re.fullmatch(rf"{self.label}\d{{4}}", revision) is not None
+        return re.fullmatch(rf"{self.label}\d{{4}}[a-z]{{0,{MARK_LENGTH}}}", revision) is not None
 
     def at(self, present: Collection[str]) -> str | None:
         """Which of the revisions that are present is this branch's."""
-        return max(filter(self.has, present), default=None)
+        return self._newest(filter(self.has, present))
+
+    def _newest(self, revisions: Iterable[str]) -> str | None:
+        return max(revisions, key=lambda one: (self.number(one), one), default=None)
 
 
 def add(app: Flask, label: str, folder: Path) -> Branch:

@@ -39,13 +39,21 @@ def names(kind: str, start: str) -> list[str]:
     try:
         found = _read(config.database_url(), _QUERIES[kind], values)
         if kind == "permission":
-            found = [str(name) for stored in found for name in json.loads(stored)]
+            found = [str(name) for stored in found for name in _listed(stored)]
     except Exception:  # noqa: BLE001  (a press of TAB has nobody to tell)
         found = []
     if kind == "permission":
         known = {*permissions.DECLARED, *found}
         found = sorted(name for name in known if name.startswith(start))
     return [name for name in found if name.isprintable()][:LIMIT]
+
+
+def _listed(stored: str) -> list[Any]:
+    try:
+        parsed = json.loads(stored)
+    except (ValueError, TypeError, RecursionError):
+        return []  # One damaged role hides no other's permissions.
+    return parsed if isinstance(parsed, list) else []
 
 
 def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyE
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from . import config, holders, pooler, text
+from .damage import tolerate_moments
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
 BOOKKEEPING = "bookkeeping"
@@ -138,6 +140,7 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "connect", _refuse_encoding, insert=True)
         pooler.watch(engine)
         holders.watch(engine)
+        event.listen(engine, "connect", tolerate_moments)
         event.listen(engine, "begin", _begin_postgresql)
 
 
@@ -223,6 +226,8 @@ def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
 def _set_pragmas(connection: Any, _record: Any) -> None:
     for pragma in ("foreign_keys=ON", "recursive_triggers=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+    # A text that is no UTF-8 would take down every row that is fetched with it.
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

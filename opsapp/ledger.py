@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from flask import current_app
@@ -162,11 +162,18 @@ def other_revision(present: str | None, of: branch.Branch) -> NotReady:
             "the database has opsapp's tables and no revision", hint=f"flask db stamp {of.head}"
         )
     what = f"the tables of {of.label} are" if of.label else "the database is"
-    is_behind = (present or "") < (of.head or "")
     return NotReady(
         f"{what} at revision {present or 'none'}, and this code is at {of.head}",
-        hint="flask db init" if is_behind else "deploy the code that the database fits",
+        hint=_way_to(of, present),
     )
+
+
+def _way_to(of: branch.Branch, present: str | None) -> str:
+    if of.number(present) > of.number(of.head):
+        return "deploy the code that the database fits"
+    if present and of.number(present) and present not in of.revisions:
+        return "bring the file of that migration back; flask db stamp --purge, if it was renumbered"
+    return "flask db init"
 
 
 def refuse_other_owner(head: Head) -> None:
@@ -192,7 +199,14 @@ def refuse_other_owner(head: Head) -> None:
 # --- the events --------------------------------------------------------------
 
 
-def append(connection: sa.Connection, head: Head, rows: list[dict[str, Any]]) -> None:
+class Executes(Protocol):
+    """A connection, or a script that takes down what one would be told."""
+
+    def execute(self, statement: Any, rows: Any = ..., /) -> object:
+        """Run the statement, once for each row."""
+
+
+def append(connection: Executes, head: Head, rows: list[dict[str, Any]]) -> None:
     """Write ``rows`` as the next events of the chain and move ``head`` to its new end.
 
     The caller holds the gate. Rows have every column but seq, previous and hash.

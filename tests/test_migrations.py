@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,76 @@ def test_new_migration_gets_the_next_number(database: Database, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     following = f"{int(HEAD) + 1:04d}"
-    assert [p.name for p in (copy / "migrations" / "versions").glob(f"{following}*")] == [
-        f"{following}_add_nothing.py"
+    (written,) = (copy / "migrations" / "versions").glob(f"{following}*")
+    assert re.fullmatch(rf"{following}[a-z]{{5}}_add_nothing\.py", written.name)
+
+
+# --- scripts -----------------------------------------------------------------
+
+
+def apply(database: Database, script: str) -> None:
+    """Run the SQL as its reader would: by `psql`, or as `sqlite3` does."""
+    if database.is_sqlite:
+        with closing(sqlite3.connect(database.instance / "opsapp.sqlite")) as connection:
+            connection.executescript(script)
+        (database.instance / "opsapp.sqlite").chmod(0o600)
+        return
+    done = subprocess.run(
+        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", database.url],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_script_makes_what_upgrade_makes(empty_database: Database) -> None:
+    reason = "100 % of it: it's ü \\ done"
+    script = call(empty_database, "db", "upgrade", "--sql", "--reason", reason, check=True).stdout
+    apply(empty_database, script)
+    events = empty_database.rows('SELECT action, reason, "before", "after" FROM audit_events')
+    assert events == [
+        ("database:schema:upgrade", reason, '{"revision":null}', f'{{"revision":"{HEAD}"}}')
     ]
+    done = call(empty_database, "db", "init")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 2.\n")
+    again = call(empty_database, "db", "init")
+    assert (again.exit_code, again.stderr) == (0, "Already so: nothing was changed.\n")
+    assert call(empty_database, "audit", "verify").exit_code == 0
+    assert call(empty_database, "db", "check").exit_code == 0
+
+
+def test_script_for_a_database_that_has_its_audit_is_recorded_by_init(database: Database) -> None:
+    call(database, "db", "downgrade", "0003", "--yes", check=True)
+    script = call(database, "db", "upgrade", f"0003:{HEAD}", "--sql", check=True).stdout
+    assert "-- The next flask db init writes the audit event of this change.\n" in script
+    apply(database, script)
+    done = call(database, "db", "init", "--reason", "change 12")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 4.\n")
+    last = 'SELECT action, reason, "before", "after" FROM audit_events WHERE seq = 4'
+    assert database.rows(last) == [
+        (
+            "database:schema:notice",
+            "change 12",
+            '{"revision":"0003"}',
+            f'{{"revision":"{HEAD}"}}',
+        )
+    ]
+    assert call(database, "db", "init").stderr == "Already so: nothing was changed.\n"
+    assert call(database, "audit", "verify").exit_code == 0
+
+
+def test_script_that_goes_back_can_be_gone_forward_from(database: Database) -> None:
+    script = call(database, "db", "downgrade", f"{HEAD}:0002", "--sql", check=True).stdout
+    apply(database, script)
+    done = call(database, "db", "init", "--format", "json")
+    assert (done.exit_code, done.json["before"], done.json["revision"]) == (0, "0002", HEAD)
+    assert call(database, "audit", "verify").exit_code == 0
+
+
+def test_script_that_takes_everything_back_leaves_nothing(database: Database) -> None:
+    apply(database, call(database, "db", "downgrade", f"{HEAD}:base", "--sql", check=True).stdout)
+    assert call(database, "db", "init").stderr == "Done, audit event 2.\n"
+    assert call(database, "audit", "verify").exit_code == 0

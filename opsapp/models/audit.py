@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from ..extensions import Model
-from .types import CanonicalJSON, UTCDateTime
+from .types import BigNumber, JSONMapping, LongWords, UTCDateTime, Words
 
 
 class AuditHead(Model):
@@ -22,13 +22,13 @@ class AuditHead(Model):
     __tablename__ = "audit_head"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    chain: so.Mapped[str] = so.mapped_column(sa.String(36))
+    chain: so.Mapped[str] = so.mapped_column(Words(36))
     """The chain's UUID: a checkpoint of another database does not fit."""
-    environment: so.Mapped[str] = so.mapped_column(sa.String(64))
-    key_id: so.Mapped[str] = so.mapped_column(sa.String(16))
+    environment: so.Mapped[str] = so.mapped_column(Words(64))
+    key_id: so.Mapped[str] = so.mapped_column(Words(16))
     """A fingerprint of the audit key: a wrong one is noticed before it writes."""
-    seq: so.Mapped[int] = so.mapped_column(sa.BigInteger)
-    hash: so.Mapped[str] = so.mapped_column(sa.String(64))
+    seq: so.Mapped[int] = so.mapped_column(BigNumber)
+    hash: so.Mapped[str] = so.mapped_column(Words(64))
 
 
 class AuditEvent(Model):
@@ -45,24 +45,24 @@ class AuditEvent(Model):
         sa.Index("ix_audit_events_action_seq", "action", "seq"),
     )
 
-    seq: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    seq: so.Mapped[int] = so.mapped_column(BigNumber, primary_key=True, autoincrement=False)
     """From 1, without gaps."""
     at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
-    actor: so.Mapped[dict[str, str]] = so.mapped_column(CanonicalJSON)
-    door: so.Mapped[str] = so.mapped_column(sa.String(16))
+    actor: so.Mapped[dict[str, str]] = so.mapped_column(JSONMapping)
+    door: so.Mapped[str] = so.mapped_column(Words(16))
     """``cli``, ``web``, ``api``, ``shell`` or ``job``."""
-    action: so.Mapped[str] = so.mapped_column(sa.String(64))
+    action: so.Mapped[str] = so.mapped_column(Words(64))
     """``noun:subject:verb``, such as ``user:role:grant``."""
-    subject: so.Mapped[str] = so.mapped_column(sa.String(64))
+    subject: so.Mapped[str] = so.mapped_column(Words(64))
     """``user:12``, ``role:3``, an application's ``order:12``; ``users`` for a batch; or one of
     ``jobs``, ``database`` and ``audit``."""
-    reason: so.Mapped[str | None] = so.mapped_column(sa.Text)
-    before: so.Mapped[dict[str, Any] | None] = so.mapped_column(CanonicalJSON)
-    after: so.Mapped[dict[str, Any] | None] = so.mapped_column(CanonicalJSON)
-    correlation: so.Mapped[str] = so.mapped_column(sa.String(36))
+    reason: so.Mapped[str | None] = so.mapped_column(LongWords)
+    before: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
+    after: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
+    correlation: so.Mapped[str] = so.mapped_column(Words(36))
     """One id for everything a command or request did."""
-    previous: so.Mapped[str] = so.mapped_column(sa.String(64))
-    hash: so.Mapped[str] = so.mapped_column(sa.String(64))
+    previous: so.Mapped[str] = so.mapped_column(Words(64))
+    hash: so.Mapped[str] = so.mapped_column(Words(64))
 
 
 class PersonalValue(Model):
@@ -74,7 +74,7 @@ class PersonalValue(Model):
 
     __tablename__ = "audit_personal"
 
-    token: so.Mapped[str] = so.mapped_column(sa.String(32), primary_key=True)
+    token: so.Mapped[str] = so.mapped_column(Words(32), primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
-    salt: so.Mapped[str] = so.mapped_column(sa.String(32))
-    value: so.Mapped[str] = so.mapped_column(sa.Text)
+    salt: so.Mapped[str] = so.mapped_column(Words(32))
+    value: so.Mapped[str] = so.mapped_column(LongWords)

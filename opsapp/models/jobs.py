@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from ..extensions import Model
-from .types import CanonicalJSON, UTCDateTime
+from .types import BigNumber, JSONWords, LongWords, Number, ShortFraction, UTCDateTime, Words
 
 RUNNING = "running"
 
@@ -24,24 +24,24 @@ class JobRun(Model):
     )
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    name: so.Mapped[str] = so.mapped_column(sa.String(64))
-    status: so.Mapped[str] = so.mapped_column(sa.String(16), default=RUNNING)
+    name: so.Mapped[str] = so.mapped_column(Words(64))
+    status: so.Mapped[str] = so.mapped_column(Words(16), default=RUNNING)
     """One of :data:`opsapp.services.jobs.STATUSES`, as it was written last."""
     slot: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     """The moment of the schedule that this run is for; one run a slot, on whatever host."""
     started_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
     finished_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    seconds: so.Mapped[float | None] = so.mapped_column(sa.Float)
-    exit_code: so.Mapped[int | None]
-    peak_bytes: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
-    attempts: so.Mapped[int] = so.mapped_column(default=1)
-    reason: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    seconds: so.Mapped[float | None] = so.mapped_column(ShortFraction)
+    exit_code: so.Mapped[int | None] = so.mapped_column(Number)
+    peak_bytes: so.Mapped[int | None] = so.mapped_column(BigNumber)
+    attempts: so.Mapped[int] = so.mapped_column(Number, default=1)
+    reason: so.Mapped[str | None] = so.mapped_column(Words(255))
     """Why it ended as it did, where the exit code alone does not say."""
-    command: so.Mapped[list[str]] = so.mapped_column(CanonicalJSON)
-    host: so.Mapped[str] = so.mapped_column(sa.String(255))
-    pid: so.Mapped[int]
-    actor: so.Mapped[str] = so.mapped_column(sa.Text)
-    correlation: so.Mapped[str] = so.mapped_column(sa.String(36))
+    command: so.Mapped[list[str]] = so.mapped_column(JSONWords)
+    host: so.Mapped[str] = so.mapped_column(Words(255))
+    pid: so.Mapped[int] = so.mapped_column(Number)
+    actor: so.Mapped[str] = so.mapped_column(LongWords)
+    correlation: so.Mapped[str] = so.mapped_column(Words(36))
     """The id that the audit events of the command carry."""
 
 
@@ -56,6 +56,6 @@ class JobOutput(Model):
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     run_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("job_runs.id"))
-    stream: so.Mapped[str] = so.mapped_column(sa.String(8))
+    stream: so.Mapped[str] = so.mapped_column(Words(8))
     """``stdout`` or ``stderr``."""
-    text: so.Mapped[str] = so.mapped_column(sa.Text)
+    text: so.Mapped[str] = so.mapped_column(LongWords)

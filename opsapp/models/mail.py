@@ -9,7 +9,7 @@ from sqlalchemy import orm as so
 
 from .. import clock
 from ..extensions import Model
-from .types import UTCDateTime
+from .types import LongWords, Number, UTCDateTime, Words
 
 
 class MailMessage(Model):
@@ -21,15 +21,15 @@ class MailMessage(Model):
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
-    kind: so.Mapped[str] = so.mapped_column(sa.String(64))
+    kind: so.Mapped[str] = so.mapped_column(Words(64))
     """The template's name, such as ``welcome``."""
-    recipient: so.Mapped[str] = so.mapped_column(sa.String(320))
-    subject: so.Mapped[str] = so.mapped_column(sa.String(255))
-    body: so.Mapped[str] = so.mapped_column(sa.Text)
+    recipient: so.Mapped[str] = so.mapped_column(Words(320))
+    subject: so.Mapped[str] = so.mapped_column(Words(255))
+    body: so.Mapped[str] = so.mapped_column(LongWords)
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
-    attempts: so.Mapped[int] = so.mapped_column(default=0)
+    attempts: so.Mapped[int] = so.mapped_column(Number, default=0)
     next_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime, default=clock.now)
     """When it may be tried (again); None once it is sent or given up."""
     sent_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    error: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    error: so.Mapped[str | None] = so.mapped_column(Words(255))
     """What the server said last."""

@@ -10,7 +10,7 @@ from sqlalchemy import orm as so
 
 from .. import clock
 from ..extensions import Model
-from .types import CanonicalJSON, UTCDateTime
+from .types import BigNumber, Fraction, JSONMapping, LongWords, Number, Packed, UTCDateTime, Words
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 """The widths of windows, in seconds."""
@@ -23,15 +23,15 @@ class ProfileSeries(Model):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    digest: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
+    digest: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
     """Of the other columns, which are too long to be an index."""
-    kind: so.Mapped[str] = so.mapped_column(sa.String(16), index=True)
+    kind: so.Mapped[str] = so.mapped_column(Words(16), index=True)
     """``endpoint``, ``command``, ``query``, or ``repeat``: a statement repeated in a request."""
-    name: so.Mapped[str] = so.mapped_column(sa.Text)
+    name: so.Mapped[str] = so.mapped_column(LongWords)
     """The endpoint or command; of a query its fingerprint, which has no literals."""
-    caller: so.Mapped[str] = so.mapped_column(sa.Text, default="")
+    caller: so.Mapped[str] = so.mapped_column(LongWords, default="")
     """The line of the application that sends the query, such as ``shop/orders.py:12 in total``."""
-    statement: so.Mapped[str] = so.mapped_column(sa.Text, default="")
+    statement: so.Mapped[str] = so.mapped_column(LongWords, default="")
     """Of a repeat: the fingerprint; its ``name`` is the endpoint."""
 
 
@@ -50,18 +50,18 @@ class ProfileWindow(Model):
     )
     width: so.Mapped[int] = so.mapped_column(primary_key=True)
     """Seconds."""
-    starts_at: so.Mapped[int] = so.mapped_column(sa.BigInteger, primary_key=True)
+    starts_at: so.Mapped[int] = so.mapped_column(BigNumber, primary_key=True)
     """Seconds since 1970, a multiple of the width: compared and divided without a time zone."""
-    process: so.Mapped[str] = so.mapped_column(sa.String(32), primary_key=True, default="")
+    process: so.Mapped[str] = so.mapped_column(Words(32), primary_key=True, default="")
     """The process that counts; empty once the processes are added up."""
-    count: so.Mapped[int] = so.mapped_column(sa.BigInteger)
-    errors: so.Mapped[int] = so.mapped_column(sa.BigInteger)
-    seconds: so.Mapped[float] = so.mapped_column(sa.Double)
-    most: so.Mapped[float] = so.mapped_column(sa.Double)
+    count: so.Mapped[int] = so.mapped_column(BigNumber)
+    errors: so.Mapped[int] = so.mapped_column(BigNumber)
+    seconds: so.Mapped[float] = so.mapped_column(Fraction)
+    most: so.Mapped[float] = so.mapped_column(Fraction)
     """The longest, in seconds."""
-    queries: so.Mapped[int] = so.mapped_column(sa.BigInteger)
-    query_seconds: so.Mapped[float] = so.mapped_column(sa.Double)
-    bins: so.Mapped[bytes] = so.mapped_column(sa.LargeBinary)
+    queries: so.Mapped[int] = so.mapped_column(BigNumber)
+    query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
+    bins: so.Mapped[bytes] = so.mapped_column(Packed)
     """A packed :mod:`opsapp.sketch` of the durations."""
 
 
@@ -75,16 +75,16 @@ class ProfileTrace(Model):
     )
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    kind: so.Mapped[str] = so.mapped_column(sa.String(16))
+    kind: so.Mapped[str] = so.mapped_column(Words(16))
     """``slow``, ``error`` or ``asked``."""
-    name: so.Mapped[str] = so.mapped_column(sa.String(255))
+    name: so.Mapped[str] = so.mapped_column(Words(255))
     at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
-    seconds: so.Mapped[float] = so.mapped_column(sa.Double)
-    status: so.Mapped[int | None] = so.mapped_column()
+    seconds: so.Mapped[float] = so.mapped_column(Fraction)
+    status: so.Mapped[int | None] = so.mapped_column(Number)
     """The HTTP status, or the exit code of a command."""
-    queries: so.Mapped[int] = so.mapped_column()
-    query_seconds: so.Mapped[float] = so.mapped_column(sa.Double)
-    detail: so.Mapped[dict[str, Any]] = so.mapped_column(CanonicalJSON)
+    queries: so.Mapped[int] = so.mapped_column(Number)
+    query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
+    detail: so.Mapped[dict[str, Any]] = so.mapped_column(JSONMapping)
     """The statements with their moments, the samples of the stack, where it failed."""
 
 
@@ -95,15 +95,15 @@ class ProfileSave(Model):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    name: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
+    name: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
     is_automatic: so.Mapped[bool] = so.mapped_column(default=False)
     """Nobody gave it a name, so pruning may take it."""
-    mode: so.Mapped[str] = so.mapped_column(sa.String(16))
+    mode: so.Mapped[str] = so.mapped_column(Words(16))
     """``recorded``, ``request`` or ``run``: only alike are compared."""
-    subject: so.Mapped[str] = so.mapped_column(sa.Text)
+    subject: so.Mapped[str] = so.mapped_column(LongWords)
     """What was measured: ``GET /users``, ``users list``, or the span of what was recorded."""
-    python: so.Mapped[str] = so.mapped_column(sa.String(32))
-    environment: so.Mapped[str] = so.mapped_column(sa.String(64))
+    python: so.Mapped[str] = so.mapped_column(Words(32))
+    environment: so.Mapped[str] = so.mapped_column(Words(64))
     made_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
-    made_by: so.Mapped[str] = so.mapped_column(sa.Text)
-    detail: so.Mapped[dict[str, Any]] = so.mapped_column(CanonicalJSON)
+    made_by: so.Mapped[str] = so.mapped_column(LongWords)
+    detail: so.Mapped[dict[str, Any]] = so.mapped_column(JSONMapping)

@@ -10,7 +10,7 @@ from sqlalchemy import orm as so
 
 from .. import clock
 from ..extensions import Model
-from .types import CanonicalJSON, UTCDateTime, database_now
+from .types import JSONWords, LongWords, UTCDateTime, Words, database_now
 from .users import User
 
 ADMIN = "admin"
@@ -32,10 +32,10 @@ class Role(Model):
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     name: so.Mapped[str] = so.mapped_column(
-        sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
+        Words(64).with_variant(Words(64, collation="C"), "postgresql")
     )
-    description: so.Mapped[str] = so.mapped_column(sa.String(255), default="")
-    permissions: so.Mapped[list[str]] = so.mapped_column(CanonicalJSON, default=list)
+    description: so.Mapped[str] = so.mapped_column(Words(255), default="")
+    permissions: so.Mapped[list[str]] = so.mapped_column(JSONWords, default=list)
     """Sorted names; of the admin role empty, since it holds every permission."""
     builtin: so.Mapped[bool] = so.mapped_column(default=False)
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
@@ -67,15 +67,15 @@ class Grant(Model):
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"))
     role_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("roles.id"))
     granted_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
-    granted_by: so.Mapped[str] = so.mapped_column(sa.Text)
-    reason: so.Mapped[str | None] = so.mapped_column(sa.Text)
+    granted_by: so.Mapped[str] = so.mapped_column(LongWords)
+    reason: so.Mapped[str | None] = so.mapped_column(LongWords)
     valid_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     """When it ends by itself; None is for ever. Enforced whenever it is read."""
     ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    ended_how: so.Mapped[str | None] = so.mapped_column(sa.String(16))
+    ended_how: so.Mapped[str | None] = so.mapped_column(Words(16))
     """``revoked``, ``expired`` or ``replaced`` (by a grant with another end)."""
-    ended_by: so.Mapped[str | None] = so.mapped_column(sa.Text)
-    end_reason: so.Mapped[str | None] = so.mapped_column(sa.Text)
+    ended_by: so.Mapped[str | None] = so.mapped_column(LongWords)
+    end_reason: so.Mapped[str | None] = so.mapped_column(LongWords)
 
     user: so.Mapped[User] = so.relationship()
     role: so.Mapped[Role] = so.relationship()

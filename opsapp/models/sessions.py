@@ -14,7 +14,7 @@ from sqlalchemy import orm as so
 
 from .. import clock
 from ..extensions import Model
-from .types import CanonicalJSON, UTCDateTime, database_now
+from .types import JSONWords, LongWords, UTCDateTime, Words, database_now
 from .users import User
 
 
@@ -29,14 +29,14 @@ class UserSession(Model):
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"))
-    key: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
-    uniquifier: so.Mapped[str] = so.mapped_column(sa.String(64))
+    key: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
+    uniquifier: so.Mapped[str] = so.mapped_column(Words(64))
     opened_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
     seen_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     expires_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
     ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    ip: so.Mapped[str | None] = so.mapped_column(sa.String(64))
-    user_agent: so.Mapped[str | None] = so.mapped_column(sa.String(200))
+    ip: so.Mapped[str | None] = so.mapped_column(Words(64))
+    user_agent: so.Mapped[str | None] = so.mapped_column(Words(200))
 
     user: so.Mapped[User] = so.relationship()
 
@@ -59,14 +59,14 @@ class ApiToken(Model):
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
-    name: so.Mapped[str] = so.mapped_column(sa.String(64))
-    key: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
+    name: so.Mapped[str] = so.mapped_column(Words(64))
+    key: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
     """SHA-256 of the token; the token itself is random enough to need no slower hash."""
-    uniquifier: so.Mapped[str] = so.mapped_column(sa.String(64))
-    permissions: so.Mapped[list[str] | None] = so.mapped_column(CanonicalJSON)
+    uniquifier: so.Mapped[str] = so.mapped_column(Words(64))
+    permissions: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
     """At most these of its owner's; None is all of them."""
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
-    created_by: so.Mapped[str] = so.mapped_column(sa.Text)
+    created_by: so.Mapped[str] = so.mapped_column(LongWords)
     valid_until: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
     used_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
@@ -99,11 +99,11 @@ class Login(Model):
     at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
     user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("users.id"))
     """None where nobody has the name that was typed."""
-    identity: so.Mapped[str] = so.mapped_column(sa.String(64))
+    identity: so.Mapped[str] = so.mapped_column(Words(64))
     """A keyed fingerprint of what was typed: a mistyped field may hold a password."""
-    outcome: so.Mapped[str] = so.mapped_column(sa.String(16))
+    outcome: so.Mapped[str] = so.mapped_column(Words(16))
     """``success``, or why not: one of :data:`opsapp.services.logins.OUTCOMES`."""
-    ip: so.Mapped[str | None] = so.mapped_column(sa.String(64))
-    network: so.Mapped[str | None] = so.mapped_column(sa.String(64))
+    ip: so.Mapped[str | None] = so.mapped_column(Words(64))
+    network: so.Mapped[str | None] = so.mapped_column(Words(64))
     """Under which failures are counted together."""
-    user_agent: so.Mapped[str | None] = so.mapped_column(sa.String(200))
+    user_agent: so.Mapped[str | None] = so.mapped_column(Words(200))

@@ -1,8 +1,9 @@
-"""Column types: aware UTC times, and JSON whose bytes never change."""
+"""Column types: aware UTC times, JSON whose bytes never change; what is damaged is no error."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,8 +13,43 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from ..damage import (
+    Damaged,
+    DamagedBytes,
+    DamagedList,
+    DamagedMapping,
+    DamagedMoment,
+    DamagedNumber,
+    DamagedText,
+)
 
-class UTCDateTime(TypeDecorator[datetime]):
+BEYOND = 2**63
+"""The first number that no column holds; SQLite makes a fraction of it."""
+
+
+class Tolerant(TypeDecorator[Any]):
+    """A type whose values that cannot be read come as :mod:`opsapp.damage` has them."""
+
+    impl: Any = sa.Text
+    cache_ok = True
+    stands_in: Callable[[object], Damaged]
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """The value of the type, or what stands in for it."""
+        read, stands_in = super().result_processor(dialect, coltype), self.stands_in
+        if read is None:
+            return None
+
+        def process(value: Any) -> Any:
+            try:
+                return read(value)
+            except (ValueError, TypeError, OverflowError, RecursionError):
+                return stands_in(value)
+
+        return process
+
+
+class UTCDateTime(Tolerant):
     """A moment: aware UTC in Python, ``timestamptz`` or SQLite's text in the database.
 
     :raises ValueError: on a naive datetime, whose meaning would be a guess.
@@ -21,6 +57,18 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
+    stands_in = DamagedMoment.of
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """A damaged moment is sent as it was stored: a page may begin behind it."""
+        write = super().bind_processor(dialect)
+
+        def process(value: Any) -> Any:
+            if isinstance(value, DamagedMoment):
+                return value.stored
+            return write(value) if write is not None else value
+
+        return process
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -31,22 +79,126 @@ class UTCDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
+        if value is None or isinstance(value, DamagedMoment):
+            return value
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class CanonicalJSON(TypeDecorator[Any]):
+class CanonicalJSON(Tolerant):
     """JSON as text in one canonical form (sorted, ASCII, no spaces), so that it can be hashed."""
 
     impl = sa.Text
     cache_ok = True
+    shape: type
+    """What it is in Python."""
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else canonical_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
+        if value is None:
+            return None
+        parsed = json.loads(value)
+        if not isinstance(parsed, self.shape):
+            raise TypeError
+        return parsed
+
+
+class JSONMapping(CanonicalJSON):
+    """An object."""
+
+    cache_ok = True
+    shape = dict
+    stands_in = DamagedMapping.of
+
+
+class JSONWords(CanonicalJSON):
+    """An array of strings."""
+
+    cache_ok = True
+    shape = list
+    stands_in = DamagedList.of
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        parsed = super().process_result_value(value, dialect)
+        if parsed is not None and not all(isinstance(word, str) for word in parsed):
+            raise TypeError
+        return parsed
+
+
+class Words(Tolerant):
+    """A text of some length at most; SQLite keeps anything in its place."""
+
+    impl = sa.String
+    cache_ok = True
+    stands_in = DamagedText.of
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is not None:
+            if type(value) is not str:
+                raise TypeError
+            if not value.isascii():
+                value.encode()  # What was no UTF-8 came with surrogates.
+        return value
+
+
+class LongWords(Words):
+    """A text of any length."""
+
+    impl = sa.Text
+    cache_ok = True
+
+
+class Number(Tolerant):
+    """A whole number."""
+
+    impl = sa.Integer
+    cache_ok = True
+    stands_in = DamagedNumber.of
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        # Not only columns have this type, sums of them have it too.
+        if value is not None and not -BEYOND <= value < BEYOND:
+            raise OverflowError
+        return value
+
+
+class BigNumber(Number):
+    """A whole number of up to 64 bits."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+
+class Fraction(Tolerant):
+    """A number with a fraction."""
+
+    impl: Any = sa.Double
+    cache_ok = True
+    stands_in = DamagedNumber.of
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is not None and value - value != 0:  # Infinite, or no number.
+            raise ValueError
+        return value
+
+
+class ShortFraction(Fraction):
+    """The same where a migration called it so; both databases keep it alike."""
+
+    impl = sa.Float
+    cache_ok = True
+
+
+class Packed(Tolerant):
+    """Bytes."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+    stands_in = DamagedBytes.of
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return value
 
 
 def canonical_json(value: Any) -> str:

@@ -6,18 +6,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import clock
 from ..extensions import Model
-from .types import CanonicalJSON, UTCDateTime
+from .types import BigNumber, JSONWords, Number, UTCDateTime, Words
 
 if TYPE_CHECKING:
     from .roles import Role
 
 # Equality of identities is decided by Python's canonical form, never by a collation.
-_identity = sa.String(320).with_variant(sa.String(320, collation="C"), "postgresql")
+_identity = Words(320).with_variant(Words(320, collation="C"), "postgresql")
 
 
 def new_uniquifier() -> str:
@@ -39,25 +38,23 @@ class User(Model):
     email: so.Mapped[str | None] = so.mapped_column(_identity, unique=True)
     """In canonical form (NFKC, case folded); None once deleted."""
     username: so.Mapped[str | None] = so.mapped_column(_identity, unique=True)
-    password: so.Mapped[str | None] = so.mapped_column(sa.String(255))
+    password: so.Mapped[str | None] = so.mapped_column(Words(255))
     """The argon2 hash; None means that nobody can sign in with a password."""
     active: so.Mapped[bool] = so.mapped_column(default=True)
-    fs_uniquifier: so.Mapped[str] = so.mapped_column(
-        sa.String(64), unique=True, default=new_uniquifier
-    )
+    fs_uniquifier: so.Mapped[str] = so.mapped_column(Words(64), unique=True, default=new_uniquifier)
     confirmed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     current_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    last_login_ip: so.Mapped[str | None] = so.mapped_column(sa.String(64))
-    current_login_ip: so.Mapped[str | None] = so.mapped_column(sa.String(64))
-    login_count: so.Mapped[int] = so.mapped_column(default=0)
-    tf_primary_method: so.Mapped[str | None] = so.mapped_column(sa.String(64))
-    tf_totp_secret: so.Mapped[str | None] = so.mapped_column(sa.String(255))
-    tf_phone_number: so.Mapped[str | None] = so.mapped_column(sa.String(128))
-    mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(CanonicalJSON)
-    tf_last_counter: so.Mapped[int | None] = so.mapped_column(sa.BigInteger)
+    last_login_ip: so.Mapped[str | None] = so.mapped_column(Words(64))
+    current_login_ip: so.Mapped[str | None] = so.mapped_column(Words(64))
+    login_count: so.Mapped[int] = so.mapped_column(Number, default=0)
+    tf_primary_method: so.Mapped[str | None] = so.mapped_column(Words(64))
+    tf_totp_secret: so.Mapped[str | None] = so.mapped_column(Words(255))
+    tf_phone_number: so.Mapped[str | None] = so.mapped_column(Words(128))
+    mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
+    tf_last_counter: so.Mapped[int | None] = so.mapped_column(BigNumber)
     """The time step of the last code that was accepted: a code is good once."""
-    failed_logins: so.Mapped[int] = so.mapped_column(default=0)
+    failed_logins: so.Mapped[int] = so.mapped_column(Number, default=0)
     failed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     """When the last of them began."""
     locked_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
@@ -69,7 +66,7 @@ class User(Model):
         UTCDateTime, default=clock.now, onupdate=clock.now
     )
     deleted_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    erased_as: so.Mapped[str | None] = so.mapped_column(sa.String(64), index=True)
+    erased_as: so.Mapped[str | None] = so.mapped_column(Words(64), index=True)
     """A keyed fingerprint of a deleted account's address, to know a second deletion."""
 
     if TYPE_CHECKING:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from time import perf_counter, thread_time, time
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OpsError
+from .. import text
+from ..errors import OpsError, TimedOut
+from .limits import within
 from .recording import Recording, has_failed
 
 if TYPE_CHECKING:
     from flask import Flask
+    from werkzeug.wrappers import Response
 
     from ..models import User
     from .recorder import Recorder
+
+log = logging.getLogger(__name__)
 
 WARM_UP = 3
 """Requests before any is counted, so that caches are full as they are on a server."""
@@ -44,8 +50,8 @@ class Measured:
     cpu: list[float] = field(default_factory=list)
     queries: list[int] = field(default_factory=list)
     query_seconds: list[float] = field(default_factory=list)
-    outcomes: list[int] = field(default_factory=list)
-    """HTTP statuses or exit codes."""
+    outcomes: list[int | None] = field(default_factory=list)
+    """HTTP statuses or exit codes; None for an answer that broke off."""
     peak: int = 0
     """Bytes of memory at the most, of a process."""
 
@@ -76,9 +82,13 @@ class Measured:
             "cpu_ms": round(sum(self.cpu) / count * 1000, 3),
             "queries": round(sum(self.queries) / count, 2),
             "query_ms": round(sum(self.query_seconds) / count * 1000, 3),
-            "outcomes": {str(o): n for o, n in sorted(Counter(self.outcomes).items())},
+            "outcomes": dict(sorted(Counter(map(_outcome, self.outcomes)).items())),
             **({"peak_mib": round(self.peak / 1024**2, 1)} if self.peak else {}),
         }
+
+
+def _outcome(outcome: int | None) -> str:
+    return "broken off" if outcome is None else str(outcome)
 
 
 # --- a request ---------------------------------------------------------------
@@ -92,15 +102,19 @@ def request(
     user: User | None,
     repeat: int,
     cold: bool,
+    timeout: timedelta,
     mode: str | None = None,
 ) -> Measured:
     """Send a request to the application in this process, again and again, one at a time.
 
-    Nothing of it is counted in the reports, and no rate limit counts it.
+    Nothing of it is counted in the reports, and no rate limit counts it. The answer is
+    read to its end piece by piece, and none is kept.
 
     :param user: who sends it, as if signed in with a browser.
     :param cold: count the first ones too.
+    :param timeout: how long each of them may take.
     :param mode: have a last one profiled, ``1`` or ``sample``; it is kept as a trace.
+    :raises TimedOut: one took longer.
     """
     from . import install, recorder_of
 
@@ -112,26 +126,29 @@ def request(
         _act_as(app, user)
     measured = Measured("endpoint")
 
-    def send(**headers: str) -> tuple[Recording, float, int]:
+    def send(**headers: str) -> tuple[Recording, float]:
         before = thread_time()
-        with client.open(
-            path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
-        ) as response:
-            response.get_data()
+        with (
+            within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
+            client.open(
+                path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
+            ) as response,
+        ):
+            _read_to_its_end(response)
         ended = recorder.last
         if ended is None:
             raise OpsError("the application has answered without being asked")
-        return ended, thread_time() - before, response.status_code
+        return ended, thread_time() - before
 
     for _ in range(0 if cold else WARM_UP):
         send()
     for _ in range(repeat):
-        ended, cpu, status = send()
+        ended, cpu = send()
         measured.samples.append(ended.seconds)
         measured.cpu.append(cpu)
         measured.queries.append(ended.queries or len(ended.sent))
         measured.query_seconds.append(sum(seconds for _key, _at, seconds in ended.sent))
-        measured.outcomes.append(status)
+        measured.outcomes.append(ended.status)
     _forget(recorder)
     if mode is not None and writer is not None:
         recorder.is_open = True
@@ -141,6 +158,14 @@ def request(
             recorder.tallies.minutes.clear()
     recorder.writer = writer
     return measured
+
+
+def _read_to_its_end(response: Response) -> None:
+    try:
+        for _piece in response.iter_encoded():
+            pass
+    except Exception as error:  # noqa: BLE001  (the view's; the recorder counts it as failed)
+        log.warning("the answer broke off: %s", type(error).__qualname__)
 
 
 def _forget(recorder: Recorder) -> None:
@@ -176,20 +201,28 @@ def _act_as(app: Flask, user: User) -> None:
 # --- a command ---------------------------------------------------------------
 
 
-def command(words: Sequence[str], *, repeat: int, warm_up: int, mode: str | None) -> Measured:
-    """Run ``flask WORDS`` as a process, again and again. Its output is not shown."""
+def command(
+    words: Sequence[str], *, repeat: int, warm_up: int, timeout: timedelta, mode: str | None
+) -> Measured:
+    """Run ``flask WORDS`` as a process, again and again. Its output is not shown.
+
+    :param timeout: how long each of them may take; it is killed then.
+    :raises TimedOut: one took longer.
+    """
     measured = Measured("command")
     for _ in range(warm_up):
-        _run_once(words, Measured("command"), None)
+        _run_once(words, Measured("command"), timeout, None)
     for number in range(1, repeat + 1):
-        _run_once(words, measured, mode if number == repeat else None)
+        _run_once(words, measured, timeout, mode if number == repeat else None)
     return measured
 
 
-def _run_once(words: Sequence[str], measured: Measured, mode: str | None) -> None:
+def _run_once(
+    words: Sequence[str], measured: Measured, timeout: timedelta, mode: str | None
+) -> None:
     reading, writing = os.pipe()
     environ = {**os.environ, TO_PARENT: str(writing), **({MODE: mode} if mode else {})}
-    with tempfile.TemporaryFile() as said, os.fdopen(reading, "rb") as pipe:
+    with os.fdopen(reading, "rb") as pipe:
         started = perf_counter()
         try:
             child = subprocess.Popen(
@@ -197,13 +230,19 @@ def _run_once(words: Sequence[str], measured: Measured, mode: str | None) -> Non
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=subprocess.DEVNULL,
                 pass_fds=[writing],
             )
         finally:
             os.close(writing)
-        told = pipe.read()
-        _, status, usage = os.wait4(child.pid, 0)
+        try:
+            with within(timeout.total_seconds(), text.shortened(f"flask {' '.join(words)}")):
+                told = pipe.read()
+                _, status, usage = os.wait4(child.pid, 0)
+        except TimedOut:
+            child.kill()
+            child.wait()
+            raise
         measured.samples.append(perf_counter() - started)
         child.returncode = os.waitstatus_to_exitcode(status)
     sql: Record = json.loads(told) if told else {"queries": 0, "query_seconds": 0.0}

@@ -138,12 +138,16 @@ class Recorder:
             writer.start()
 
     def note_error(self, _sender: Any, exception: BaseException, **_extra: Any) -> None:
-        """Keep where a request failed; never what the error says, which may be data."""
+        """Keep where a request failed."""
         if (recording := current.get()) is not None:
-            recording.error = {
-                "type": type(exception).__qualname__,
-                "stack": list(self._stack(exception)),
-            }
+            recording.error = self.described(exception)
+
+    def described(self, exception: BaseException) -> dict[str, object]:
+        """Where it failed; never what the error says, which may be data."""
+        return {
+            "type": type(exception).__qualname__,
+            "stack": list(self._stack(exception)),
+        }
 
     def _stack(self, exception: BaseException) -> Iterator[str]:
         trace, left = exception.__traceback__, DEEPEST
@@ -221,13 +225,26 @@ class _Body:
         self._recording, self._environ, self._outer = recording, environ, outer
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        try:
+            yield from self._body
+        except Exception as error:
+            self._broke_off(error)
+            raise
+
+    def _broke_off(self, error: Exception) -> None:
+        """Count the request as failed: its status has been sent, and its answer has no end."""
+        if self._recorder is not None:
+            self._recording.status = None
+            self._recording.error = self._recorder.described(error)
 
     def close(self) -> None:
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
                 close()
+        except Exception as error:
+            self._broke_off(error)
+            raise
         finally:
             recorder, self._recorder = self._recorder, None
             if recorder is not None:

@@ -26,7 +26,7 @@ class Recording:
     """
 
     status: int | None = None
-    """The HTTP status or the exit code; None where there was no answer."""
+    """The HTTP status or the exit code; None where there was no answer, or half of one."""
     error: dict[str, object] | None = None
     samples: list[Sample] | None = None
     next_sample = 0.0

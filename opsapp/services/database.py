@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import branch, config, engine
+from .. import branch, config, engine, lineage
 from ..errors import NotReady
 from ..extensions import db, this_app
 from ..ledger import other_revision, read_head, refuse_other_owner, refuse_revisions
@@ -37,15 +37,28 @@ def bind_migrations() -> None:
 
 
 def _with_added_branch(alembic: Any) -> Any:
-    """Let Alembic know the application's folder too; what ``-d`` names stays alone."""
+    """Let Alembic know the application's folder too; what ``-d`` names stays alone.
+
+    :raises NotReady: the migrations are not one line.
+    """
+    if alembic.get_main_option("script_location") != str(config.migrations_folder()):
+        return alembic
+    check_files()
     added = branch.added(this_app())
-    if added is not None and alembic.get_main_option("script_location") == str(
-        config.migrations_folder()
-    ):
+    if added is not None:
         # Alembic walks down the first folder first, so it comes up last: it stands on ours.
         folders = (str(added.folder), str(branch.ours().folder))
         alembic.set_main_option("version_locations", os.pathsep.join(folders).replace("%", "%%"))
     return alembic
+
+
+def check_files() -> None:
+    """Return if the migrations of this code, and the application's, are one line each.
+
+    :raises NotReady: they are not; names the files, and says how to mend it.
+    """
+    added = branch.added(this_app())
+    lineage.check([branch.ours(), *([added] if added is not None else [])])
 
 
 def place_of_new_migration() -> dict[str, str]:
@@ -82,6 +95,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     :raises NotReady: it did not come up, or its schema is newer than this code.
     :raises Refused: it is stamped with another environment's name.
     """
+    check_files()
     wait_until_reachable(wait)
     before = _revision_or_none()
     if before is not None:
@@ -97,6 +111,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     migrated = pending and _upgrade(unit)
     _keep_wal()
     with unit:
+        migrating.record_unrecorded(_present(), unit=unit)
         roles.ensure_admin(unit)
     return {
         "revision": head_revision(),
@@ -215,15 +230,17 @@ def _refuse_newer() -> None:
     present = _present()
     for one in branch.every(this_app()):
         at = one.at(present)
-        if at and at > (one.head or ""):
+        if at and one.number(at) > one.number(one.head):
             raise other_revision(at, one)
 
 
 def check_revision() -> None:
     """Return if the schema is the one this code was written for, the application's too.
 
-    :raises NotReady: it is empty, behind or ahead; says which.
+    :raises NotReady: it is empty, behind or ahead, or the migrations are not one line;
+        says which.
     """
+    check_files()
     present = _present()
     if not present and not _has_tables():
         raise NotReady("the database is not initialised", hint="flask db init")
@@ -244,6 +261,15 @@ def status() -> Record:
     """How the database is: reachable, how fast, at which revision, whose, how large.
 
     ``ready`` is the answer: reachable, at this code's revision, of this environment.
+
+    :raises NotReady: it cannot be reached, or the migrations are not one line.
+    """
+    check_files()
+    return measured()
+
+
+def measured() -> Record:
+    """The same of the database alone.
 
     :raises NotReady: it cannot be reached.
     """

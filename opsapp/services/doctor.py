@@ -15,11 +15,12 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import clock, config, engine, invariants, lasting, redaction, text
+from ..damage import Damaged
 from ..errors import OpsError
 from ..extensions import db
 from ..ledger import read_head, refuse_other_owner
 from ..models import AuditEvent, AuditHead, Grant
-from ..models.types import database_now
+from ..models.types import Tolerant, database_now
 from ..settings import HANDED_DOWN, IN_FILES, SETTINGS, Setting
 from . import database, jobhealth, mail, verification
 from .profiles import retention
@@ -29,6 +30,9 @@ SKEW_SECONDS = 2
 FREE_BYTES = 200 * 1024 * 1024
 MAIL_LATE = timedelta(hours=1)
 PROFILES_LATE = timedelta(days=2)
+SCANNED = 1000
+"""Rows of a table in which damaged values are looked for, the newest ones."""
+SHOWN = 5
 PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
 """What people call production, in small letters."""
 
@@ -188,7 +192,7 @@ def _advice(hint: str | None) -> str:
 
 
 def _check_database() -> Finding:
-    found = database.status()
+    found = database.measured()
     slow = found["latency_ms"] > SLOW_MILLISECONDS
     return finding(
         "database",
@@ -247,6 +251,29 @@ def _check_audit() -> Finding:
     if not verification.is_genuine(head.seq, head.hash):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
     return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
+
+
+def _check_values() -> Finding:
+    damaged = [value for table in db.metadata.sorted_tables for value in _damaged(table)]
+    if not damaged:
+        return finding("values", "ok", f"none is damaged in the newest {SCANNED} rows of a table")
+    more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+    says = f"damaged: {', '.join(damaged[:SHOWN])}{more}"
+    return finding("values", "fail", says, "write them anew, or restore a backup")
+
+
+def _damaged(table: sa.Table) -> Iterator[str]:
+    """The values of a table's newest rows that cannot be read, by row and column."""
+    columns = [column for column in table.columns if isinstance(column.type, Tolerant)]
+    keys = list(table.primary_key.columns)
+    if not columns or not keys:
+        return
+    newest = sa.select(*keys, *columns).order_by(*(key.desc() for key in keys)).limit(SCANNED)
+    for row in db.session.execute(newest, execution_options={"yield_per": 100}):
+        key = ",".join(str(value) for value in row[: len(keys)])
+        for column, value in zip(columns, row[len(keys) :], strict=True):
+            if isinstance(value, Damaged):
+                yield f"{table.name} {text.safe(key)} {column.name}"
 
 
 def _check_clock() -> Finding:
@@ -331,6 +358,7 @@ _CHECKS: dict[str, Callable[[], Finding]] = {
     "administrator": _check_administrator,
     "grants": _check_grants,
     "audit": _check_audit,
+    "values": _check_values,
     "mail": _check_mail,
     "jobs": _check_jobs,
     "profiles": _check_profiles,

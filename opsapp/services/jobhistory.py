@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, keeping, text
+from .. import clock, damage, keeping, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
 from ..models import AuditEvent, JobOutput, JobRun
@@ -144,7 +144,7 @@ def record(run: JobRun) -> Record:
         "pid": run.pid,
         "actor": run.actor,
         "slot": run.slot,
-        "command": run.command,
+        "command": damage.listed(run.command),
         "correlation": run.correlation,
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from .. import actors, branch, chain, clock, engine, locks, text
 from ..errors import Busy, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app
 from ..ledger import Head, append, audit_key, other_revision, read_head, refuse_other_owner
-from ..models import AuditHead
+from ..models import AuditEvent, AuditHead
 from ..unit import Unit
 
 LOCK = "migrate"
@@ -93,10 +94,10 @@ def refuse_unknown(present: Collection[str]) -> None:
             raise NotReady(
                 f"the database is at {text.safe(revision)} too,"
                 " a migration that this application does not have",
-                hint=f"name the application of {text.safe(revision.rstrip('0123456789'))}:"
+                hint=f"name the application of {text.safe(re.split('[0-9]', revision)[0])}:"
                 " flask --app …",
             )
-        if revision > (owner.head or ""):
+        if revision not in owner.revisions:
             raise other_revision(revision, owner)
 
 
@@ -157,8 +158,12 @@ def record(connection: sa.Connection) -> None:
     _run.set(None)
     if run is None or not sa.inspect(connection).has_table(AuditHead.__tablename__):
         return  # Nothing was done, or it removed the audit itself.
+    append(connection, read_head(connection) or _begin_chain(connection), [_event(run)])
+
+
+def _event(run: _Run) -> dict[str, Any]:
     unit = _unit.get()
-    row = {
+    return {
         "at": clock.now(),
         "actor": (unit.actor if unit else actors.at_terminal()).record(),
         "door": unit.door if unit else "cli",
@@ -169,19 +174,76 @@ def record(connection: sa.Connection) -> None:
         "after": {"revision": " ".join(sorted(run.after)) or None},
         "correlation": unit.correlation if unit else str(uuid4()),
     }
-    append(connection, _head(connection), [row])
 
 
-def _head(connection: sa.Connection) -> Head:
-    """The end of the chain; the first migration begins it and stamps the environment."""
-    head = read_head(connection)
-    if head is None:
-        head = Head(
-            environment=str(current_app.config["OPSAPP_ENV"]),
-            key_id=chain.key_id(audit_key()),
-            seq=0,
-            hash=chain.GENESIS,
-        )
-        first = sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **asdict(head))
-        connection.execute(first)
+def _begin_chain(connection: sa.Connection | Script) -> Head:
+    """Begin the chain and stamp the environment, as the first migration does."""
+    head = Head(
+        environment=str(current_app.config["OPSAPP_ENV"]),
+        key_id=chain.key_id(audit_key()),
+        seq=0,
+        hash=chain.GENESIS,
+    )
+    first = sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **asdict(head))
+    connection.execute(first)
     return head
+
+
+# --- as a script -------------------------------------------------------------
+
+
+class Script:
+    """Takes statements as a connection does, and writes them for ``psql`` or ``sqlite3``.
+
+    :param migration: Alembic's context, whose output it joins.
+    """
+
+    def __init__(self, migration: Any) -> None:
+        self._migration = migration
+
+    def execute(self, statement: Any, rows: Iterable[dict[str, Any]] = ({},)) -> None:
+        """Write the statement, once for each row."""
+        for row in rows:
+            compiled = (statement.values(row) if row else statement).compile(
+                dialect=self._migration.dialect, compile_kwargs={"literal_binds": True}
+            )
+            self._migration.impl.static_output(f"{compiled};")
+
+    def remark(self, line: str) -> None:
+        """Write a comment."""
+        self._migration.impl.static_output(f"-- {line}")
+
+
+def begin_script() -> None:
+    """Forget the steps of an earlier run of this process."""
+    _run.set(None)
+
+
+def record_in(script: Script) -> None:
+    """Write what :func:`record` does, as far as it is known without the database.
+
+    The first event is; a later one is tied to what the database holds when the script runs,
+    so the next ``flask db init`` writes it.
+    """
+    run = _run.get()
+    _run.set(None)
+    ours = branch.ours()
+    if run is None or ours.at(run.after) is None:
+        return  # Nothing was done, or it removed the audit itself.
+    if run.verb == "upgrade" and ours.at(run.before) is None:
+        append(script, _begin_chain(script), [_event(run)])
+    else:
+        script.remark("The next flask db init writes the audit event of this change.")
+
+
+def record_unrecorded(present: Collection[str], *, unit: Unit) -> None:
+    """Record a schema change that a script made, which could not do so itself.
+
+    :param present: the revisions of the database.
+    """
+    known = sa.select(AuditEvent.after).where(AuditEvent.action.startswith("database:schema:"))
+    last = unit.session.scalar(known.order_by(AuditEvent.seq.desc()).limit(1)) or {}
+    at = {"revision": " ".join(sorted(present)) or None}
+    if last.get("revision") != at["revision"]:
+        before = {"revision": last.get("revision")}
+        unit.record("database:schema:notice", "database", before=before, after=at)

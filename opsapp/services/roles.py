@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import clock, permissions, text
+from .. import clock, damage, permissions, text
 from ..errors import Conflict, Invalid, Refused
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
@@ -29,11 +29,17 @@ def record(role: Role, holders: int | None = None) -> Record:
         "id": role.id,
         "name": role.name,
         "description": role.description,
-        "permissions": authority.listed(role.get_permissions()),
+        "permissions": _permissions(role),
         "builtin": role.builtin,
         "holders": _holders().get(role.id, 0) if holders is None else holders,
         "created_at": role.created_at,
     }
+
+
+def _permissions(role: Role) -> list[str]:
+    if isinstance(role.permissions, damage.Damaged):
+        return damage.listed(role.permissions)
+    return authority.listed(role.get_permissions())
 
 
 def detail(name: str) -> Record:
@@ -181,12 +187,12 @@ def _edit(name: str, combine: Any, named: Iterable[str], unit: Unit) -> Record:
         _refuse_builtin(role, "edited: it holds every permission")
         before = role.permissions
         after = sorted(combine(set(before), parsed))
-        if after != before:
+        if after != before or isinstance(before, damage.Damaged):
             role.permissions = after
             unit.record(
                 "role:permissions:update",
                 role.reference,
-                before={"permissions": before},
+                before={"permissions": damage.listed(before)},
                 after={"permissions": after},
             )
         return record(role)
@@ -211,7 +217,7 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
                     hint=f"flask roles delete {name} --revoke",
                 )
             grants.end_all_of_role(role, unit=unit)
-            before = {"name": role.name, "permissions": role.permissions}
+            before = {"name": role.name, "permissions": damage.listed(role.permissions)}
             role.deleted_at = clock.now()
             unit.record("role:definition:delete", role.reference, before=before)
         return record(role)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, permissions, signals, text
+from .. import clock, damage, permissions, signals, text
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
@@ -179,7 +179,7 @@ def record(token: ApiToken) -> Record:
         "user": token.user.email,
         "name": token.name,
         "state": state(token),
-        "permissions": ["*"] if token.permissions is None else token.permissions,
+        "permissions": ["*"] if token.permissions is None else damage.listed(token.permissions),
         "created_at": token.created_at,
         "created_by": token.created_by,
         "valid_until": token.valid_until,

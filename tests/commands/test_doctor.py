@@ -26,6 +26,7 @@ CHECKS = [
     "administrator",
     "grants",
     "audit",
+    "values",
     "mail",
     "jobs",
     "profiles",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import resource
+import subprocess
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from opsapp import clock, sketch
 from opsapp.extensions import db
 from opsapp.profiling.measuring import Measured
 from opsapp.services.profiles import Window, bootstrap, store
-from support import Cli, Database, fields, run
+from support import FLASK, Cli, Database, fields, run
 from windows import a_window
 
 # --- measuring ---------------------------------------------------------------------
@@ -64,6 +67,105 @@ def test_request_leaves_a_sample_of_its_stacks(
 @pytest.mark.parametrize("path", ["login", "http://x/"])
 def test_request_wants_a_path(cli: Cli, database: Database, path: str) -> None:
     assert cli("profile", "request", "GET", path).exit_code == 2
+
+
+STREAMS = """
+import itertools
+import time
+
+import opsapp
+
+
+def create_app():
+    app = opsapp.create_app()
+
+    @app.get("/huge")
+    def huge():
+        return (bytes(1_000_000) for _ in range(400))
+
+    @app.get("/endless")
+    def endless():
+        return (bytes(1_000_000) for _ in itertools.count())
+
+    @app.get("/silent")
+    def silent():
+        def parts():
+            yield b"begun"
+            while True:
+                try:
+                    time.sleep(60)
+                except Exception:
+                    pass
+
+        return parts()
+
+    @app.get("/broken")
+    def broken():
+        def parts():
+            yield b"half"
+            raise ZeroDivisionError
+
+        return parts()
+
+    return app
+"""
+"""An application whose answers are as no page's are."""
+ONE_GIB = 2**30
+"""Of addresses, for a process with everything imported; the answers are far longer."""
+
+
+def measured(database: Database, *args: str) -> subprocess.CompletedProcess[str]:
+    """`flask profile` of that application, in a process with little memory."""
+    (database.instance / "streams.py").write_text(STREAMS)
+    environ = {**database.environ, "FLASK_APP": "streams", "PYTHONPATH": str(database.instance)}
+    return subprocess.run(
+        [FLASK, "profile", *args],
+        env=environ,
+        cwd=database.instance,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ONE_GIB, ONE_GIB)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_huge_answer_is_read_in_little_memory(database: Database) -> None:
+    args = ("request", "GET", "/huge", "--repeat", "2", "--cold", "--format", "json")
+    done = measured(database, *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["outcomes"] == {"200": 2}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("path", ["/endless", "/silent"])
+def test_answer_without_an_end_is_given_up(database: Database, path: str) -> None:
+    done = measured(database, "request", "GET", path, "--timeout", "1s")
+    assert (done.returncode, done.stdout) == (124, "")
+    assert done.stderr == (
+        f"Error: GET {path} did not end within 1 s\n  → --timeout, if it may take longer\n"
+    )
+    assert database.rows("SELECT count(*) FROM profile_saves") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_answer_that_breaks_off_is_counted_as_failed(database: Database) -> None:
+    args = ("request", "GET", "/broken", "--repeat", "3", "--cold", "--format", "json")
+    done = measured(database, *args)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["outcomes"] == {"broken off": 3}
+    assert done.stderr.splitlines()[-1] == "3 of 3 failed."
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_command_without_an_end_is_killed(database: Database) -> None:
+    args = ("run", "--timeout", "2s", "--yes", "--", "shell", "-c", "while True: pass")
+    done = measured(database, *args)
+    assert (done.returncode, done.stdout) == (124, "")
+    assert done.stderr.splitlines()[0] == (
+        "Error: flask shell -c while True: pass did not end within 2 s"
+    )
 
 
 def test_command_is_measured(cli: Cli, database: Database) -> None:

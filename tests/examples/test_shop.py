@@ -149,11 +149,13 @@ def test_migrate_writes_the_next_one_into_the_shop_s_folder(
     here = {**SHOP, "PYTHONPATH": str(checkout)}
     found = run(database, "db", "migrate", "-m", "show posts", **here)
     assert found.exit_code == 0, found.stderr
-    written = checkout / "examples" / "shop" / "migrations" / "shop0002_show_posts.py"
+    (written,) = (checkout / "examples" / "shop" / "migrations").glob("shop0002*")
+    second, _, slug = written.stem.partition("_")
+    assert (len(second), slug) == (len("shop0002") + 5, "show_posts")
     assert 'sa.Column("shown_at", sa.DateTime(timezone=True)' in written.read_text().replace(
         "'", '"'
     )
-    assert run(database, "db", "init", "-q", **here).stdout == f"{HEAD} shop0002\n"
+    assert run(database, "db", "init", "-q", **here).stdout == f"{HEAD} {second}\n"
     assert database.rows("SELECT shown_at FROM shop_posts") == []
     # None of ours was written.
     assert not list((ROOT / "migrations" / "versions").glob("*show_posts*"))
@@ -167,8 +169,10 @@ def test_migrate_begins_the_branch_of_an_application_that_has_none(
         path.unlink()
     here = {**SHOP, "PYTHONPATH": str(checkout)}
     assert run(database, "db", "migrate", "-m", "create shop", **here).exit_code == 0
-    assert [path.name for path in folder.glob("*.py")] == ["shop0001_create_shop.py"]
-    assert run(database, "db", "init", "-q", **here).stdout == f"{BOTH}\n"
+    (written,) = folder.glob("*.py")
+    first, _, slug = written.stem.partition("_")
+    assert (first[:8], len(first), slug) == ("shop0001", 13, "create_shop")
+    assert run(database, "db", "init", "-q", **here).stdout == f"{HEAD} {first}\n"
     assert run(database, "db", "check", **here).exit_code == 0
 
 

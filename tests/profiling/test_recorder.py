@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -89,6 +90,38 @@ def test_stream_is_counted_when_it_has_ended(
     assert current.get() is before
     flush(recorder)
     assert counts(database) == [("GET stream", 1, 0, 3)]
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Profile": "1"}], ids=["recorded", "asked"])
+def test_answer_that_breaks_off_has_failed_whatever_status_was_sent(
+    recorded: Site, recorder: Recorder, database: Database, headers: dict[str, str]
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        ask(recorded, "/breaks", headers=headers)
+    flush(recorder)
+    assert counts(database) == ([] if headers else [("GET breaks", 1, 1, 0)])
+    ((kind, status, detail),) = database.rows("SELECT kind, status, detail FROM profile_traces")
+    assert (kind, status) == ("asked" if headers else "error", None)
+    assert json.loads(detail)["error"]["type"] == "ZeroDivisionError"
+    assert SECRET not in detail
+
+
+def test_answer_that_cannot_be_closed_has_failed(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    class Body(list[bytes]):
+        def close(self) -> None:
+            raise OSError("no end")
+
+    def answering(_environ: Any, start: Any) -> Any:
+        start("200 OK", [])
+        return Body()
+
+    body = recorder.around(answering)({"REQUEST_METHOD": "GET"}, lambda *_: None)
+    with pytest.raises(OSError, match="no end"):
+        body.close()  # type: ignore[attr-defined]
+    flush(recorder)
+    assert counts(database) == [("GET (no such page)", 1, 1, 0)]
 
 
 def test_file_reaches_the_server_as_it_is(recorded: Site, recorder: Recorder) -> None:

@@ -54,6 +54,14 @@ def add_views(app: Flask) -> None:
 
         return Response(stream_with_context(parts()))
 
+    @app.get("/breaks")
+    def breaks() -> Response:
+        def parts() -> Iterator[str]:
+            yield "half"
+            raise ZeroDivisionError(SECRET)
+
+        return Response(stream_with_context(parts()))
+
 
 def _spin() -> int:
     return sum(range(100))

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from ... import clock, config, text
 from ...actors import Actor
-from ...errors import Conflict, Invalid, NotFound, Refused
+from ...damage import Damaged
+from ...errors import Conflict, Invalid, NotFound, OpsError, Refused
 from ...extensions import db
 from ...models import ProfileSave
 from ...unit import bookkeeping
@@ -134,11 +135,14 @@ def get(name: str) -> ProfileSave:
     """The measurement of this name.
 
     :raises NotFound: there is none.
+    :raises OpsError: it is damaged.
     """
     found = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
     if found is None:
         message = f"there is no saved measurement {text.shortened(name)}"
         raise NotFound(message, hint="flask profile saved")
+    if isinstance(found.detail, Damaged):
+        raise OpsError(f"the measurement {text.safe(found.name)} cannot be read: {found.detail}")
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ... import text
+from ...damage import Damaged
 from ...errors import Invalid, NotFound
 from ...extensions import db
 from ...models import ProfileTrace
@@ -58,7 +59,7 @@ def record(trace: ProfileTrace) -> Record:
         "queries": trace.queries,
         "query_ms": round(trace.query_seconds * 1000, 3),
         "samples": len(trace.detail.get("samples", ())),
-        "error": error.get("type"),
+        "error": str(trace.detail) if isinstance(trace.detail, Damaged) else error.get("type"),
         "file": trace.detail.get("file"),
     }
 
