@@ -43,7 +43,10 @@ class User(Model):
     """The argon2 hash; None means that nobody can sign in with a password."""
     active: so.Mapped[bool] = so.mapped_column(default=True)
     fs_uniquifier: so.Mapped[str] = so.mapped_column(
-        sa.String(64), unique=True, default=new_uniquifier
+        sa.String(64),
+        unique=True,
+        default=new_uniquifier,
+        active_history=True,  # The web's datastore compares the one that a request saw.
     )
     confirmed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)

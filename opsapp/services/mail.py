@@ -20,6 +20,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import clock, config, locks, sealing, text
+from ..engine import explained
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
@@ -35,7 +36,7 @@ _PURPOSE = "mail"
 
 Record = dict[str, Any]
 
-_kept: ContextVar[tuple[int, ...]] = ContextVar("kept", default=())
+_kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,19 @@ class Message:
     user_id: int | None = None
 
 
+def put(message: Message) -> None:
+    """Write a message into the outbox, in the transaction of the unit of work that is open.
+
+    It is for receivers of :func:`opsapp.signals.before_commit`: the message is kept if the
+    change is. The door then sends what :func:`take_kept` names.
+    """
+    row = _row(message)
+    db.session.add(row)
+    _kept.set((*_kept.get(), row))
+
+
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
-    """Write messages into the outbox; the door then sends what :func:`take_kept` names.
+    """Write messages into the outbox, in a transaction of their own.
 
     :param at_most_every: leave out what the same address was sent of this kind so lately.
     """
@@ -59,19 +71,19 @@ def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)
         if at_most_every:
             since = clock.now() - at_most_every
             messages = [one for one in messages if not _was_written(session, one, since)]
-        rows = [
-            MailMessage(
-                user_id=message.user_id,
-                kind=message.kind,
-                recipient=message.recipient,
-                subject=message.subject,
-                body=sealing.seal(message.body, _PURPOSE),
-            )
-            for message in messages
-        ]
+        rows = [_row(message) for message in messages]
         session.add_all(rows)
-        session.flush()
-        _kept.set((*_kept.get(), *(row.id for row in rows)))
+    _kept.set((*_kept.get(), *rows))
+
+
+def _row(message: Message) -> MailMessage:
+    return MailMessage(
+        user_id=message.user_id,
+        kind=message.kind,
+        recipient=message.recipient,
+        subject=message.subject,
+        body=sealing.seal(message.body, _PURPOSE),
+    )
 
 
 def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
@@ -93,10 +105,14 @@ def is_configured() -> bool:
 
 
 def take_kept() -> tuple[int, ...]:
-    """The ids of what this thread of control has kept; its caller sends them."""
-    ids = _kept.get()
+    """The ids of what this thread of control has kept; its caller sends them.
+
+    A message whose transaction was rolled back has no identity any more.
+    """
+    rows = _kept.get()
     _kept.set(())
-    return ids
+    identities = (sa.inspect(row).identity for row in rows)
+    return tuple(identity[0] for identity in identities if identity)
 
 
 def send(ids: Sequence[int]) -> int:
@@ -113,7 +129,8 @@ def _tried(id: int) -> Record | None:
         return _send(id)
     except (OpsError, SQLAlchemyError) as error:
         # The change that it tells of is made, and its answer is out.
-        log.warning("mail %s waits: %s", id, text.safe(error))
+        known = explained(error) if isinstance(error, SQLAlchemyError) else None
+        log.warning("mail %s waits: %s", id, text.first_line(known or error))
         return {"id": id, "state": "waiting"}
 
 

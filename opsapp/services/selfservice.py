@@ -11,6 +11,7 @@ from .. import clock, signals
 from ..errors import Conflict
 from ..unit import Unit
 from .lookup import get_user
+from .sessions import carry_over
 from .signin import store_password
 
 
@@ -19,6 +20,7 @@ def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
     with unit:
         user = get_user(str(user_id))
         store_password(user, hashed, unit)
+        carry_over(user, unit)
         user.forget_failed_logins()
 
 
@@ -56,6 +58,7 @@ def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit
         user.tf_primary_method = method
         user.tf_totp_secret = seed or user.tf_totp_secret
         user.end_sessions()
+        carry_over(user, unit)
         unit.record("user:factor:set", user.reference, before=before, after={"two_factor": method})
         unit.announce(signals.user_updated, user_id=user.id)
         unit.announce(signals.second_factor_changed, user_id=user.id, method=method)
@@ -71,6 +74,7 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
         before = {"two_factor": user.tf_primary_method}
         user.forget_second_factor()
         user.end_sessions()
+        carry_over(user, unit)
         unit.record("user:factor:remove", user.reference, before=before)
         unit.announce(signals.user_updated, user_id=user.id)
         unit.announce(signals.second_factor_changed, user_id=user.id, method=None)
