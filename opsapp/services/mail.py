@@ -19,7 +19,7 @@ from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, locks, sealing, text
+from .. import addresses, clock, config, locks, sealing, text
 from ..engine import explained
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
@@ -120,7 +120,7 @@ def send(ids: Sequence[int]) -> int:
     if not is_configured():
         return len(ids)
     tried = [_tried(id) for id in ids[:AT_ONCE]]
-    waiting = [one for one in tried if one is not None and one["state"] != "sent"]
+    waiting = [one for one in tried if one is not None and one["state"] == "waiting"]
     return len(waiting) + len(ids[AT_ONCE:])
 
 
@@ -156,7 +156,7 @@ def _send(id: int) -> Record | None:
     message = _claim(id)
     if message is None:
         return None
-    error = _deliver(message)
+    error, is_final = _deliver(message)
     with bookkeeping() as session:
         stored = session.get(MailMessage, id)
         if stored is None:  # Its account was erased meanwhile, and all its mail with it.
@@ -165,7 +165,7 @@ def _send(id: int) -> Record | None:
         if error is None:
             # What was sent may hold a link that signs somebody in; it is not kept.
             stored.sent_at, stored.next_at, stored.body = clock.now(), None, ""
-        elif stored.created_at < clock.now() - GIVEN_UP_AFTER:
+        elif is_final or stored.created_at < clock.now() - GIVEN_UP_AFTER:
             stored.next_at, stored.body = None, ""
         session.flush()
         return record(stored)
@@ -189,28 +189,32 @@ def _claim(id: int) -> MailMessage | None:
         return message
 
 
-def _deliver(message: MailMessage) -> str | None:
-    """Hand the message to the server; what went wrong, or None."""
+def _deliver(message: MailMessage) -> tuple[str | None, bool]:
+    """Hand the message to the server; what went wrong, or None, and whether it always will."""
     from cryptography.fernet import InvalidToken
     from flask_mailman import EmailMessage
+
+    from ..delivery import UndeliverableError
 
     try:
         body = sealing.unseal(message.body, _PURPOSE)
         # Left open, a connection to a server that refused would stay until it is collected.
         with _mailer().get_connection() as connection:
-            EmailMessage(
-                message.subject, body, to=[message.recipient], connection=connection
-            ).send()
+            recipient = addresses.mailbox(message.recipient)
+            EmailMessage(message.subject, body, to=[recipient], connection=connection).send()
     except InvalidToken:
-        return "it was sealed under another SECURITY_PASSWORD_SALT"
+        return "it was sealed under another SECURITY_PASSWORD_SALT", False
+    except UndeliverableError as error:
+        log.warning("mail %s (%s) cannot be delivered: %s", message.id, message.kind, error)
+        return str(error), True
     except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
         log.warning("mail %s (%s) was not sent: %s", message.id, message.kind, text.safe(error))
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", False
     except Exception as error:
         # The change that this tells of is committed: a fault in mailing must not hide that.
         log.exception("mail %s (%s) could not be sent", message.id, message.kind)
-        return f"{type(error).__name__}: {error}"
-    return None
+        return f"{type(error).__name__}: {error}", False
+    return None, False
 
 
 def _mailer() -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import chain, clock, signals, text
+from .. import addresses, chain, clock, signals, text
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..ledger import audit_key
@@ -28,7 +28,6 @@ from .records import user_record
 from .removing import remove
 from .signin import set_active, store_password
 
-LONGEST_EMAIL = 254
 LONGEST_USERNAME = 64
 ATTEMPTS = 5
 
@@ -36,25 +35,6 @@ Record = dict[str, Any]
 
 
 # --- checking input ----------------------------------------------------------
-
-
-def clean_email(value: str) -> str:
-    """``value`` as the canonical address it is stored and looked up by.
-
-    :raises Invalid: it is not an address, or has hostile characters.
-    """
-    from email_validator import EmailNotValidError, validate_email
-
-    value = text.checked(value, "e-mail", longest=LONGEST_EMAIL)
-    try:
-        parsed = validate_email(value, check_deliverability=False)
-    except EmailNotValidError as error:
-        raise Invalid(f"e-mail {text.shortened(value)}: {error}") from error
-    canonical = text.canonical(parsed.normalized)
-    if canonical != parsed.normalized.lower():
-        # One form is kept, and mail is sent to it: it must be the same mailbox.
-        raise Invalid(f"e-mail {text.shortened(value)} cannot be told from {canonical}")
-    return canonical
 
 
 def clean_username(value: str) -> str:
@@ -96,7 +76,7 @@ def create(
     :raises Conflict: the address or the username is taken.
     :raises Busy: others make and delete the account all the time.
     """
-    email = clean_email(email)
+    email = addresses.clean(email)
     username = clean_username(username) if username else None
     return _settled(
         lambda: _create(email, username, password, role, if_exists=if_exists, unit=unit)
@@ -217,7 +197,7 @@ def register(email: str, *, username: str | None, hashed: str | None, unit: Unit
     :param hashed: the password's argon2 hash.
     :raises Conflict: the address or the username is taken.
     """
-    email = clean_email(email)
+    email = addresses.clean(email)
     username = clean_username(username) if username else None
     with unit:
         if find_user(email) is not None:
@@ -242,7 +222,7 @@ def create_admin(
         (``generated`` says that it was not) and differs from the present one.
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
-    email = clean_email(email)
+    email = addresses.clean(email)
     username = clean_username(username) if username else None
     if if_exists != "update":
         return create(
@@ -286,7 +266,7 @@ def needs_password(email: str, if_exists: str) -> bool:
 
     A door asks this before it prompts for one or generates it.
     """
-    user = find_user(clean_email(email))
+    user = find_user(addresses.clean(email))
     return user is None or (if_exists == "update" and user.password is None)
 
 
@@ -302,7 +282,7 @@ def update(
     """
     wanted: dict[str, str | None] = {}
     if email is not None:
-        wanted["email"] = clean_email(email)
+        wanted["email"] = addresses.clean(email)
     if username is not None:
         wanted["username"] = clean_username(username) if username else None
     with unit:
@@ -370,7 +350,7 @@ def deletable(reference: str) -> User:
 def _erased(reference: str) -> User | None:
     if "@" not in reference:
         return None
-    print_ = chain.fingerprint(audit_key(), text.canonical(reference))
+    print_ = chain.fingerprint(audit_key(), addresses.canonical(reference))
     return db.session.scalar(
         sa.select(User).where(User.erased_as == print_).order_by(User.id.desc()).limit(1)
     )

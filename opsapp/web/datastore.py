@@ -16,7 +16,7 @@ from flask import request, session
 from flask_login import current_user
 from flask_security.datastore import SQLAlchemyUserDatastore
 
-from .. import text
+from .. import addresses
 from ..extensions import db
 from ..models import Role, User
 from ..powers import Standing
@@ -40,7 +40,7 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         if not isinstance(value, str) or not value.isprintable():
             return None
         column = getattr(User, attribute)
-        wanted = value if attribute == "fs_uniquifier" else text.canonical(value)
+        wanted = value if attribute == "fs_uniquifier" else addresses.canonical(value)
         return db.session.scalar(sa.select(User).where(column == wanted, User.deleted_at.is_(None)))
 
     def find_role(self, role: str) -> Any:
