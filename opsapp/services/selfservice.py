@@ -7,19 +7,19 @@ requests at once cannot use one recovery code twice.
 
 from __future__ import annotations
 
-from .. import clock, signals
+from .. import signals
 from ..errors import Conflict
 from ..unit import Unit
+from . import signin
 from .lookup import get_user
 from .sessions import carry_over
-from .signin import store_password
 
 
 def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
     """Give the account the password behind this hash; sessions, tokens and a lock-out end."""
     with unit:
         user = get_user(str(user_id))
-        store_password(user, hashed, unit)
+        signin.store_password(user, hashed, unit)
         carry_over(user, unit)
         user.forget_failed_logins()
 
@@ -36,12 +36,7 @@ def rehash_password(user_id: int, hashed: str, *, seen: str | None, unit: Unit) 
 def confirm(user_id: int, *, unit: Unit) -> None:
     """The address is this person's: they followed the link that was mailed there."""
     with unit:
-        user = get_user(str(user_id))
-        if user.confirmed_at is None:
-            user.confirmed_at = clock.now()
-            after = {"confirmed_at": clock.rfc3339(user.confirmed_at)}
-            unit.record("user:email:confirm", user.reference, after=after)
-            unit.announce(signals.user_updated, user_id=user.id)
+        signin.confirm(get_user(str(user_id)), unit)
 
 
 def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:

@@ -26,14 +26,14 @@ def test_name_beyond_ascii_is_mailed_to_a_server_that_offers_smtputf8(
 
 
 def test_name_beyond_ascii_is_given_up_where_the_server_cannot_deliver_it(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with post_office(monkeypatch, enable_SMTPUTF8=False) as office:
         made = make(cli, UMLAUT)
     assert (made.exit_code, office.envelopes) == (0, [])
     why = "the mail server does not offer SMTPUTF8, which this address needs"
-    told = f"Warning: mail 1 (welcome) cannot be delivered: {why}\n"
-    assert made.stderr == f"Done, audit event 3.\n{told}"
+    assert made.stderr == "Done, audit event 3.\n"  # Nothing waits; pytest has the warning.
+    assert f"mail 1 (welcome) cannot be delivered: {why}" in caplog.text
     (kept,) = listed(cli)
     assert (kept["state"], kept["attempts"], kept["error"]) == ("given up", 1, why)
 
