@@ -158,6 +158,7 @@ def record(connection: sa.Connection) -> None:
     if run is None or not sa.inspect(connection).has_table(AuditHead.__tablename__):
         return  # Nothing was done, or it removed the audit itself.
     unit = _unit.get()
+    after = {"revision": " ".join(sorted(run.after)) or None}
     row = {
         "at": clock.now(),
         "actor": (unit.actor if unit else actors.at_terminal()).record(),
@@ -166,22 +167,30 @@ def record(connection: sa.Connection) -> None:
         "subject": "database",
         "reason": unit.reason if unit else None,
         "before": {"revision": " ".join(sorted(run.before)) or None},
-        "after": {"revision": " ".join(sorted(run.after)) or None},
+        "after": after,
         "correlation": unit.correlation if unit else str(uuid4()),
     }
-    append(connection, _head(connection), [row])
-
-
-def _head(connection: sa.Connection) -> Head:
-    """The end of the chain; the first migration begins it and stamps the environment."""
     head = read_head(connection)
     if head is None:
-        head = Head(
-            environment=str(current_app.config["OPSAPP_ENV"]),
-            key_id=chain.key_id(audit_key()),
-            seq=0,
-            hash=chain.GENESIS,
-        )
-        first = sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **asdict(head))
-        connection.execute(first)
+        head = _begin(connection)
+        after |= _stamp(connection)
+    append(connection, head, [row])
+
+
+def _stamp(connection: sa.Connection) -> dict[str, str]:
+    """What the head says of the whole chain; its first event says it too, so both must agree."""
+    columns = sa.select(AuditHead.chain, AuditHead.environment)
+    chain_id, environment = connection.execute(columns).one()
+    return {"chain": chain_id, "environment": environment}
+
+
+def _begin(connection: sa.Connection) -> Head:
+    """Begin the chain, with the stamp of the environment."""
+    head = Head(
+        environment=str(current_app.config["OPSAPP_ENV"]),
+        key_id=chain.key_id(audit_key()),
+        seq=0,
+        hash=chain.GENESIS,
+    )
+    connection.execute(sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **asdict(head)))
     return head
