@@ -18,7 +18,7 @@ _OBEYED = "a terminal would obey and not show"
 _REASONS = {
     "Cn": "is an unassigned character",
     "Co": "is for private use and means something else to each program",
-    "Cs": "is half of a character",
+    "Cs": "is no character",
 }
 
 
