@@ -322,7 +322,8 @@ def test_create_with_an_unknown_role_creates_nothing(cli: Cli, database: Databas
         ("a\x1b@example.com", "EMAIL has the character U+001B at position 2, " + OBEYED),
         ("a\u202eb@example.com", "EMAIL has the character U+202E at position 2, " + OBEYED),
         ("a\nb@example.com", "EMAIL has the character U+000A at position 2, " + OBEYED),
-        ("a\udcffb@example.com", "EMAIL has the character U+DCFF at position 2, which is no character"),
+        ("a\udcffb@example.com", "EMAIL has the character U+DCFF at position 2, which is no"
+         " character"),
         ("a" * 1_000_000, "e-mail is 1,000,000 characters long; 254 are allowed"),
         ("", "EMAIL is empty"),
     ],
