@@ -137,7 +137,12 @@ class _Remarks(logging.Handler):
 
 
 def _listen_to_log(app: Flask) -> None:
-    """Say what is logged, unless the application has decided where its log goes."""
+    """Say what is logged, unless the application has decided where its log goes.
+
+    What a driver logs of a connection that broke comes beside an error that we report.
+    """
+    for name in ("sqlalchemy", "psycopg"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     for name in {"opsapp", app.import_name}:
         log = logging.getLogger(name)
         if not log.hasHandlers():

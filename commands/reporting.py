@@ -170,6 +170,7 @@ def _fail(error: OpsError) -> NoReturn:
     ctx = click.get_current_context(silent=True)
     if error.hint and ctx is not None:
         error.hint = as_typed(error.hint, ctx.find_root().info_name)
+    _say_what_was_done(error)
     if _wants_json():
         _say(json.dumps(error.record()))
     else:
@@ -181,6 +182,13 @@ def _fail(error: OpsError) -> NoReturn:
 
         _say("".join(traceback.format_exception(error.__cause__)))
     raise SystemExit(error.exit_code)
+
+
+def _say_what_was_done(error: OpsError) -> None:
+    """Add to what went wrong after the commit that the change is made."""
+    unit = current_unit()
+    if unit is not None and unit.committed and state_of_work() not in error.message:
+        error.message += f"; but {state_of_work()}"
 
 
 def _say(message: str) -> None:

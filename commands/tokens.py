@@ -61,7 +61,13 @@ def create_cmd(
     if for_ is None and until is None:
         for_ = timedelta(days=DAYS)
     return tokens.create(
-        user, name, allow=allow, until=ending(for_, until), if_exists=if_exists, unit=unit
+        user,
+        name,
+        allow=allow,
+        until=ending(for_, until),
+        if_exists=if_exists,
+        ends_then=until is not None,
+        unit=unit,
     )
 
 

@@ -69,7 +69,13 @@ def create_cmd(
         raise Invalid("--no-password goes with no other password option")
     password = source.read() if not no_password and users.needs_password(email, if_exists) else None
     made = users.create(
-        email, username=username, password=password, role=role, if_exists=if_exists, unit=unit
+        email,
+        username=username,
+        password=password,
+        role=role,
+        if_exists=if_exists,
+        needs_password=not no_password,
+        unit=unit,
     )
     return {**made, **source.shown_once(password, unit)}
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import quote, unquote
 
-from . import config, permissions
+from . import addresses, config, permissions
 
 LIMIT = 50
 SECONDS = 0.2
@@ -34,7 +34,7 @@ def names(kind: str, start: str) -> list[str]:
 
     :param kind: ``user``, ``role``, ``job`` or ``permission``.
     """
-    start = start.casefold()
+    start = addresses.canonical(start)
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}
     try:
         found = _read(config.database_url(), _QUERIES[kind], values)

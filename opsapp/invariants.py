@@ -1,4 +1,4 @@
-"""What must be true after every change, whichever door it came through."""
+"""What must be true before and after every change, whichever door it came through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,28 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .errors import Refused
-from .models import ADMIN, Grant, Role, User
+from .models import ADMIN, ApiToken, Grant, Role, User, UserSession
+from .powers import Standing
+
+
+def still_stands(session: so.Session, standing: Standing) -> None:
+    """Refuse a change by what has ended since its request began.
+
+    :raises Refused: the token or the session is over, or the account is another than it was:
+        deactivated, deleted, or with all its sessions ended.
+    """
+    current = sa.select(User.id).where(
+        User.id == standing.user_id,
+        User.fs_uniquifier == standing.uniquifier,
+        User.active.is_(True),
+    )
+    for model, id in ((UserSession, standing.session_id), (ApiToken, standing.token_id)):
+        if id is not None:
+            current = current.join(model, model.user_id == User.id)
+            current = current.where(model.id == id, model.is_live())
+    if session.scalar(current) is None:
+        credential = "token" if standing.token_id else "session" if standing.session_id else "link"
+        raise Refused(f"the {credential} of this request has ended meanwhile; nothing was changed")
 
 
 def has_administrator(session: so.Session) -> bool:

@@ -189,7 +189,22 @@ def refuse_other_owner(head: Head) -> None:
             f" and OPSAPP_ENV is {text.safe(environment)}",
             hint="flask doctor",
         )
-    if head.key_id != chain.key_id(audit_key()):
+    refuse_other_key(head.key_id)
+
+
+def is_ours(head: Head) -> bool:
+    """Whether the database is of this environment, and its audit of this key."""
+    return head.environment == current_app.config["OPSAPP_ENV"] and (
+        head.key_id == chain.key_id(audit_key())
+    )
+
+
+def refuse_other_key(key_id: str) -> None:
+    """Refuse an audit key that is not the one the chain was begun with.
+
+    :raises NotReady: it is another one.
+    """
+    if key_id != chain.key_id(audit_key()):
         raise NotReady(
             "OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with",
             hint="flask doctor --settings",

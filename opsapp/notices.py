@@ -1,12 +1,11 @@
 """What people are told by mail: receivers of the signals that write into the outbox.
 
-The receivers of one unit of work gather their messages under its correlation;
-when everything is announced, they are written at once.
+They run before the commit, so a change is never made without its mail, nor told
+of when it was not made.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from flask import Flask, current_app, render_template
@@ -18,32 +17,31 @@ from .models import Grant, User
 from .services import mail
 from .services.mail import Message
 
-_gathered: defaultdict[str, list[Message]] = defaultdict(list)
-
 
 def connect(app: Flask) -> None:
     """Send this application's notices, unless ``OPSAPP_NOTICES`` is off."""
     if app.config["OPSAPP_NOTICES"]:
-        signals.user_created.connect(welcome, app)
-        signals.role_granted.connect(tell_of_role, app)
-        signals.user_email_changed.connect(tell_of_address, app)
-        signals.second_factor_changed.connect(tell_of_factor, app)
-        signals.recovery_codes_set.connect(tell_of_codes, app)
-        signals.all_announced.connect(write, app)
+        for signal, receiver in (
+            (signals.user_created, welcome),
+            (signals.role_granted, tell_of_role),
+            (signals.user_email_changed, tell_of_address),
+            (signals.second_factor_changed, tell_of_factor),
+            (signals.recovery_codes_set, tell_of_codes),
+        ):
+            signals.before_commit(signal).connect(receiver, app)
 
 
-def welcome(app: Flask, *, user_id: int, correlation: str, **_extra: Any) -> None:
+def welcome(app: Flask, *, user_id: int, **_extra: Any) -> None:
     """Greet a new account; one that registered itself gets its confirmation link instead."""
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
-        send_welcome_mail(user, correlation)
+        send_welcome_mail(user)
 
 
-def send_welcome_mail(user: User, correlation: str) -> None:
+def send_welcome_mail(user: User) -> None:
     """Tell somebody that there is an account, and where to sign in or choose a password."""
     url = _url()
-    _gather(
-        correlation,
+    _write(
         user,
         "welcome",
         "Welcome",
@@ -53,15 +51,12 @@ def send_welcome_mail(user: User, correlation: str) -> None:
     )
 
 
-def tell_of_role(
-    app: Flask, *, user_id: int, grant_id: int, correlation: str, actor: Actor, **_extra: Any
-) -> None:
+def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_extra: Any) -> None:
     """Tell somebody of a role that was given to them."""
     user = db.session.get_one(User, user_id)
     grant = db.session.get_one(Grant, grant_id)
     if user.email:
-        _gather(
-            correlation,
+        _write(
             user,
             "role_granted",
             f"You hold the role {grant.role.name} now",
@@ -79,39 +74,28 @@ def _who(actor: Actor) -> str:
     return user.email if user and user.email else "An administrator"
 
 
-def tell_of_address(
-    app: Flask, *, user_id: int, before: str, correlation: str, **_extra: Any
-) -> None:
+def tell_of_address(app: Flask, *, user_id: int, before: str, **_extra: Any) -> None:
     """Tell the old address that it is none of this account any more: it may have been stolen."""
     user = db.session.get_one(User, user_id)
-    _gather(correlation, user, "email_changed", "Your address was changed", recipient=before)
+    _write(user, "email_changed", "Your address was changed", recipient=before)
 
 
-def tell_of_factor(
-    app: Flask, *, user_id: int, method: str | None, correlation: str, **_extra: Any
-) -> None:
+def tell_of_factor(app: Flask, *, user_id: int, method: str | None, **_extra: Any) -> None:
     """Tell somebody that signing in asks for something else now."""
     user = db.session.get_one(User, user_id)
     if user.email:
         subject = "Two-factor authentication was changed"
-        _gather(correlation, user, "factor_changed", subject, is_set=method is not None)
+        _write(user, "factor_changed", subject, is_set=method is not None)
 
 
-def tell_of_codes(app: Flask, *, user_id: int, correlation: str, **_extra: Any) -> None:
+def tell_of_codes(app: Flask, *, user_id: int, **_extra: Any) -> None:
     """Tell somebody that there are other ways around their second factor now."""
     user = db.session.get_one(User, user_id)
     if user.email:
-        _gather(correlation, user, "codes_set", "New recovery codes were made")
+        _write(user, "codes_set", "New recovery codes were made")
 
 
-def write(app: Flask, *, correlation: str, **_extra: Any) -> None:
-    """Put what was gathered into the outbox."""
-    if messages := _gathered.pop(correlation, None):
-        mail.keep(messages)
-
-
-def _gather(
-    correlation: str,
+def _write(
     user: User,
     kind: str,
     subject: str,
@@ -121,7 +105,7 @@ def _gather(
 ) -> None:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
     to = recipient or user.email or ""
-    _gathered[correlation].append(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
+    mail.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
 
 
 def _app_name() -> str:

@@ -1,4 +1,6 @@
-"""What the application announces, always after the commit; ``shell_names`` alone asks.
+"""What the application announces, after the commit; ``shell_names`` alone asks.
+
+:func:`before_commit` gives a signal's twin for what must not be lost, such as mail.
 
 The sender is the Flask application. Every signal is sent with ``actor`` (an
 :class:`~opsapp.actors.Actor`) and, where something was changed, ``correlation``
@@ -14,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from blinker import NamedSignal, Namespace
+from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _signals = Namespace()
+_before_commit = Namespace()
 
 user_created = _signals.signal("user-created", doc="An account was created. ``user_id``.")
 user_updated = _signals.signal(
@@ -85,11 +89,40 @@ shell_names = _signals.signal(
 )
 
 
+def before_commit(signal: NamedSignal) -> NamedSignal:
+    """The twin of ``signal`` that a unit of work sends inside of its transaction.
+
+    What its receivers write through ``db.session`` is committed with the change or not at
+    all. Others wait at the gate meanwhile, so it is for rows, such as mail into the outbox.
+    """
+    return _before_commit.signal(signal.name)
+
+
+def prepare(signal: NamedSignal, app: Flask, **payload: Any) -> None:
+    """Send the twin of ``signal``; an error of the database undoes the change.
+
+    :raises SQLAlchemyError: a receiver could not write.
+    """
+    _send(before_commit(signal), app, payload, fatal=(SQLAlchemyError,))
+
+
 def announce(signal: NamedSignal, app: Flask, **payload: Any) -> None:
     """Send ``signal``; a receiver's error is logged, and the next receiver still runs."""
+    _send(signal, app, payload, fatal=())
+
+
+def _send(
+    signal: NamedSignal,
+    app: Flask,
+    payload: dict[str, Any],
+    *,
+    fatal: tuple[type[Exception], ...],
+) -> None:
     for receiver in signal.receivers_for(app):
         try:
             receiver(app, **payload)
+        except fatal:
+            raise
         except Exception:
             # What is announced has happened: a receiver may not undo or hide it.
             log.exception("a receiver of the signal %s failed", signal.name)

@@ -14,6 +14,12 @@ from difflib import get_close_matches
 from .errors import Invalid
 
 _HOSTILE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_OBEYED = "a terminal would obey and not show"
+_REASONS = {
+    "Cn": "is an unassigned character",
+    "Co": "is for private use and means something else to each program",
+    "Cs": "is no character",
+}
 
 
 def _is_hostile(character: str) -> bool:
@@ -52,10 +58,9 @@ def checked(value: str, field: str, *, longest: int) -> str:
         raise Invalid(f"{field} is {len(value):,} characters long; {longest} are allowed")
     for position, character in enumerate(value, start=1):
         if _is_hostile(character):
-            raise Invalid(
-                f"{field} has the character U+{ord(character):04X} at position {position},"
-                " which a terminal would obey and not show"
-            )
+            why = _REASONS.get(unicodedata.category(character), _OBEYED)
+            point = f"U+{ord(character):04X} at position {position}"
+            raise Invalid(f"{field} has the character {point}, which {why}")
     normal = unicodedata.normalize("NFKC", value).strip()
     if not normal:
         raise Invalid(f"{field} is empty")

@@ -1,8 +1,8 @@
 """The unit of work: the one place where changes to accounts, roles and grants are committed.
 
 The order never differs: take the gate (lock the audit's head row, as the first
-statement) → change → check the invariants → append the audit events → commit →
-send the signals. Whoever is inside is alone, so what was checked is still true
+statement) → change → check the invariants → append the audit events → write the
+mail → commit → send the signals. Whoever is inside is alone, so what was checked is still true
 at the commit; an event and its change are one transaction, so neither exists
 without the other; a dry run is the same with a rollback at the end. In a
 console's sandbox nothing is ever committed, so nobody is kept waiting at the
@@ -29,7 +29,7 @@ from .engine import BOOKKEEPING, SANDBOX, explained
 from .errors import Busy, NotReady, OpsError, TimedOut
 from .extensions import db, this_app, undo
 from .ledger import Recorded, Values
-from .powers import Powers
+from .powers import Powers, Standing
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,6 +45,7 @@ class Unit(AbstractContextManager["Unit"]):
     :param dry_run: do everything, then roll back and announce nothing.
     :param powers: what the account behind it may do; None, as for the operating
         system's user, is everything. The services ask inside of the gate.
+    :param standing: the session or token that it came with, looked at again inside of the gate.
     :param correlation: the id of the request it belongs to; None makes a new one.
     :param adopt: take over what the session has not saved yet, instead of refusing it.
         What it flushes first is no unit's work, so the guarded tables are closed to it.
@@ -59,6 +60,7 @@ class Unit(AbstractContextManager["Unit"]):
         reason: str | None = None,
         dry_run: bool = False,
         powers: Powers | None = None,
+        standing: Standing | None = None,
         correlation: str | None = None,
         adopt: bool = False,
     ) -> None:
@@ -67,6 +69,7 @@ class Unit(AbstractContextManager["Unit"]):
         self.reason = text.checked(reason, "reason", longest=500) if reason else None
         self.dry_run = dry_run
         self.powers = powers
+        self.standing = standing
         self.correlation = correlation or str(uuid4())
         self.adopt = adopt
         self.recorded: list[Recorded] = []
@@ -155,6 +158,8 @@ class Unit(AbstractContextManager["Unit"]):
             connection = self._writing_connection()
             self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
             self._head = ledger.take_gate(session, lock=not self._is_trial)
+            if self.standing is not None:
+                invariants.still_stands(session, self.standing)
             self._had_administrator = self._has_administrator_before()
         except BaseException:
             undo(session)
@@ -181,6 +186,7 @@ class Unit(AbstractContextManager["Unit"]):
             if not self._is_trial:
                 self._append()
             if not self.dry_run:
+                self._prepare()
                 with undisturbed():
                     self._commit()
                     self._settle(not self._is_trial)
@@ -207,6 +213,17 @@ class Unit(AbstractContextManager["Unit"]):
             **sides,
         }
 
+    def _prepare(self) -> None:
+        """Let what must not be lost, such as mail, be written in this transaction."""
+        if not self._is_trial:
+            app = this_app()
+            for signal, payload in self._announcements:
+                signals.prepare(signal, app, **self._sent, **payload)
+
+    @property
+    def _sent(self) -> dict[str, Any]:
+        return {"actor": self.actor, "correlation": self.correlation}
+
     def _commit(self) -> None:
         try:
             self.session.commit()
@@ -226,11 +243,10 @@ class Unit(AbstractContextManager["Unit"]):
 
     def _send(self) -> None:
         app = this_app()
-        sent = {"actor": self.actor, "correlation": self.correlation}
         for announced, payload in self._announcements:
-            signals.announce(announced, app, **sent, **payload)
+            signals.announce(announced, app, **self._sent, **payload)
         if self._announcements:
-            signals.announce(signals.all_announced, app, **sent)
+            signals.announce(signals.all_announced, app, **self._sent)
 
 
 @contextmanager

@@ -56,14 +56,14 @@ def test_welcome_mail_is_replaced_where_it_is_called(
     A mock of the receiver itself, ``opsapp.notices.welcome``, comes too late for an
     application that is there already: the signal holds the function, and not its name.
     """
-    welcomed: list[tuple[str | None, int]] = []
+    welcomed: list[str | None] = []
 
-    def fake(user: User, correlation: str) -> None:
-        welcomed.append((user.email, len(correlation)))
+    def fake(user: User) -> None:
+        welcomed.append(user.email)
 
     monkeypatch.setattr("opsapp.notices.send_welcome_mail", fake)
     make(cli)
-    assert welcomed == [(GRACE, 36)]
+    assert welcomed == [GRACE]
     assert sent(database) == []
 
 
@@ -94,7 +94,7 @@ def test_name_that_is_replaced_where_it_is_defined_is_called_as_before(
 def test_receiver_that_fails_is_logged_and_the_others_still_tell(
     cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_user: User, _correlation: str) -> None:
+    def fail(_user: User) -> None:
         raise RuntimeError("no words of welcome")
 
     monkeypatch.setattr("opsapp.notices.send_welcome_mail", fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 
@@ -135,6 +136,11 @@ def append_roles(name: str, count: str) -> None:
             roles.create(f"{name}-{number}", unit=unit)
 
 
+def database_chain(database: Database) -> str:
+    ((chain,),) = database.rows("SELECT chain FROM audit_head")
+    return str(chain)
+
+
 # --- races -------------------------------------------------------------------
 
 
@@ -196,7 +202,12 @@ def test_init_in_many_processes_makes_the_database_once(
     assert 1 <= sum(one.json["changed"] for one in done) <= 2
     events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
     alone = sqlite_templates.of()
-    assert empty_database.rows(events) == alone.rows(events)
+    raced, made_alone = empty_database.rows(events), alone.rows(events)
+    assert [row[:4] for row in raced] == [row[:4] for row in made_alone]
+    # The first event names its chain, which is another one for each database.
+    chain, revision = json.loads(raced[0][4]), json.loads(made_alone[0][4])["revision"]
+    assert (chain["revision"], raced[1:]) == (revision, made_alone[1:])
+    assert database_chain(empty_database) == chain["chain"]
     actions = Counter(action for _seq, action, *_ in empty_database.rows(events))
     assert actions["database:schema:upgrade"] == 1
     assert empty_database.rows("SELECT name, builtin FROM roles") == [("admin", True)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask, current_app, render_template
 
+from opsapp import signals
 from opsapp.extensions import db
 from opsapp.profiling import metrics
 from opsapp.services import mail
@@ -25,18 +26,19 @@ placed = metrics.counter("shop_orders", "Orders that were placed.", ["product"])
 
 def connect(app: Flask) -> None:
     """Have this application's orders confirmed, watched and counted."""
-    for receiver in (confirm, watch_stock, count):
+    signals.before_commit(order_placed).connect(confirm, app)
+    for receiver in (watch_stock, count):
         order_placed.connect(receiver, app)
 
 
 def confirm(app: Flask, *, order_id: int, **_extra: Any) -> None:
-    """Write the buyer a confirmation."""
+    """Write the buyer a confirmation, in the transaction of the order."""
     order = db.session.get_one(Order, order_id)
     if order.user.email:
         name = current_app.config["APP_NAME"]
         body = render_template("shop/order_placed.txt", order=order, app_name=name)
         subject = f"{name}: Your order {order.id}"
-        mail.keep([Message("order_placed", order.user.email, subject, body, order.user_id)])
+        mail.put(Message("order_placed", order.user.email, subject, body, order.user_id))
 
 
 def watch_stock(app: Flask, *, order_id: int, **_extra: Any) -> None:

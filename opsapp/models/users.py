@@ -41,7 +41,12 @@ class User(Model):
     password: so.Mapped[str | None] = so.mapped_column(Words(255))
     """The argon2 hash; None means that nobody can sign in with a password."""
     active: so.Mapped[bool] = so.mapped_column(default=True)
-    fs_uniquifier: so.Mapped[str] = so.mapped_column(Words(64), unique=True, default=new_uniquifier)
+    fs_uniquifier: so.Mapped[str] = so.mapped_column(
+        Words(64),
+        unique=True,
+        default=new_uniquifier,
+        active_history=True,  # The web's datastore compares the one that a request saw.
+    )
     confirmed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     current_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)

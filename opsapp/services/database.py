@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from .. import branch, config, engine, lineage
 from ..errors import NotReady
 from ..extensions import db, this_app
-from ..ledger import other_revision, read_head, refuse_other_owner, refuse_revisions
+from ..ledger import is_ours, other_revision, read_head, refuse_other_owner, refuse_revisions
 from ..models import ADMIN, AuditHead, Grant, Role, User
 from ..unit import Unit
 from . import migrating, roles
@@ -278,15 +278,15 @@ def measured() -> Record:
     db.session.execute(sa.select(1))
     latency = time.perf_counter() - started
     head = head_revision()
-    stamped = db.session.scalar(sa.select(AuditHead.environment)) if at == head else None
+    stamp = read_head(db.session()) if at == head else None
     return {
-        "ready": at == head and stamped == config.environment() and find_role(ADMIN) is not None,
+        "ready": stamp is not None and is_ours(stamp) and find_role(ADMIN) is not None,
         "database": engine.shown_url(db.engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
         "head": head,
         "behind": at != head,
-        "environment": stamped,
+        "environment": stamp and stamp.environment,
         "size_bytes": _size(),
         **(
             _counts()

@@ -185,6 +185,16 @@ def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple
     return new, True
 
 
+def unlike_lasting(user: User, role: Role) -> str | None:
+    """What differs from holding this role for ever, in words; None if nothing does."""
+    present = _open(role, user)
+    if present is None or (present.valid_until and present.valid_until <= clock.now()):
+        return f"does not hold {role.name}"
+    if present.valid_until is None:
+        return None
+    return f"holds {role.name} until {clock.rfc3339(present.valid_until)} only"
+
+
 def _open(role: Role, user: User) -> Grant | None:
     """The grant that is not marked as ended; it may be past its end."""
     return db.session.scalar(

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import clock, text
+from .. import addresses, clock, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
 from ..models import Grant, User
@@ -62,7 +62,7 @@ class Filter:
         if self.without_role:
             chosen.append(~_holds(self.without_role))
         if self.search:
-            part = text.canonical(text.checked(self.search, "search", longest=LONGEST_SEARCH))
+            part = addresses.canonical(text.checked(self.search, "search", longest=LONGEST_SEARCH))
             chosen.append(
                 User.email.contains(part, autoescape=True)
                 | User.username.contains(part, autoescape=True)

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import chain, clock, locks, text
+from .. import addresses, chain, clock, locks, text
 from ..errors import Invalid
 from ..extensions import db
 from ..ledger import audit_key
@@ -73,7 +73,7 @@ class Client:
 
 def fingerprint(identity: str) -> str:
     """A keyed fingerprint of what was typed as a name; it may be a password."""
-    return chain.fingerprint(audit_key(), text.canonical(identity))
+    return chain.fingerprint(audit_key(), addresses.canonical(identity))
 
 
 # --- the brake ---------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from .. import text
+from .. import addresses, text
 from ..errors import NotFound
 from ..extensions import db
 from ..models import ADMIN, Role, User
@@ -27,7 +27,7 @@ def find_user(reference: str) -> User | None:
     if not reference.isprintable():
         return None  # No stored name is, and PostgreSQL takes neither NUL nor surrogates.
     column = User.email if "@" in reference else User.username
-    return db.session.scalar(sa.select(User).where(column == text.canonical(reference)))
+    return db.session.scalar(sa.select(User).where(column == addresses.canonical(reference)))
 
 
 def _is_id(digits: str) -> bool:
@@ -59,14 +59,14 @@ def get_user_ever(reference: str) -> User:
 
 def unknown_user(reference: str) -> NotFound:
     """The error for an account that is not there; it suggests the nearest that is."""
-    near = text.did_you_mean(text.canonical(reference), _names_like(reference))
+    near = text.did_you_mean(addresses.canonical(reference), _names_like(reference))
     return NotFound(
         f"no user {text.shortened(reference)}", hint=near or "flask users list --search TEXT"
     )
 
 
 def _names_like(reference: str) -> list[str]:
-    start = text.canonical(reference)[:2]
+    start = addresses.canonical(reference)[:2]
     if not start or not start.isprintable():
         return []
     column = User.email if "@" in reference else User.username

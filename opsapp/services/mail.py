@@ -19,7 +19,8 @@ from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import clock, config, locks, sealing, text
+from .. import addresses, clock, config, locks, sealing, text
+from ..engine import explained
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
@@ -35,7 +36,7 @@ _PURPOSE = "mail"
 
 Record = dict[str, Any]
 
-_kept: ContextVar[tuple[int, ...]] = ContextVar("kept", default=())
+_kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,19 @@ class Message:
     user_id: int | None = None
 
 
+def put(message: Message) -> None:
+    """Write a message into the outbox, in the transaction of the unit of work that is open.
+
+    It is for receivers of :func:`opsapp.signals.before_commit`: the message is kept if the
+    change is. The door then sends what :func:`take_kept` names.
+    """
+    row = _row(message)
+    db.session.add(row)
+    _kept.set((*_kept.get(), row))
+
+
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
-    """Write messages into the outbox; the door then sends what :func:`take_kept` names.
+    """Write messages into the outbox, in a transaction of their own.
 
     :param at_most_every: leave out what the same address was sent of this kind so lately.
     """
@@ -59,19 +71,19 @@ def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)
         if at_most_every:
             since = clock.now() - at_most_every
             messages = [one for one in messages if not _was_written(session, one, since)]
-        rows = [
-            MailMessage(
-                user_id=message.user_id,
-                kind=message.kind,
-                recipient=message.recipient,
-                subject=message.subject,
-                body=sealing.seal(message.body, _PURPOSE),
-            )
-            for message in messages
-        ]
+        rows = [_row(message) for message in messages]
         session.add_all(rows)
-        session.flush()
-        _kept.set((*_kept.get(), *(row.id for row in rows)))
+    _kept.set((*_kept.get(), *rows))
+
+
+def _row(message: Message) -> MailMessage:
+    return MailMessage(
+        user_id=message.user_id,
+        kind=message.kind,
+        recipient=message.recipient,
+        subject=message.subject,
+        body=sealing.seal(message.body, _PURPOSE),
+    )
 
 
 def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
@@ -93,10 +105,14 @@ def is_configured() -> bool:
 
 
 def take_kept() -> tuple[int, ...]:
-    """The ids of what this thread of control has kept; its caller sends them."""
-    ids = _kept.get()
+    """The ids of what this thread of control has kept; its caller sends them.
+
+    A message whose transaction was rolled back has no identity any more.
+    """
+    rows = _kept.get()
     _kept.set(())
-    return ids
+    identities = (sa.inspect(row).identity for row in rows)
+    return tuple(identity[0] for identity in identities if identity)
 
 
 def send(ids: Sequence[int]) -> int:
@@ -104,7 +120,7 @@ def send(ids: Sequence[int]) -> int:
     if not is_configured():
         return len(ids)
     tried = [_tried(id) for id in ids[:AT_ONCE]]
-    waiting = [one for one in tried if one is not None and one["state"] != "sent"]
+    waiting = [one for one in tried if one is not None and one["state"] == "waiting"]
     return len(waiting) + len(ids[AT_ONCE:])
 
 
@@ -113,7 +129,8 @@ def _tried(id: int) -> Record | None:
         return _send(id)
     except (OpsError, SQLAlchemyError) as error:
         # The change that it tells of is made, and its answer is out.
-        log.warning("mail %s waits: %s", id, text.safe(error))
+        known = explained(error) if isinstance(error, SQLAlchemyError) else None
+        log.warning("mail %s waits: %s", id, text.first_line(known or error))
         return {"id": id, "state": "waiting"}
 
 
@@ -139,7 +156,7 @@ def _send(id: int) -> Record | None:
     message = _claim(id)
     if message is None:
         return None
-    error = _deliver(message)
+    error, is_final = _deliver(message)
     with bookkeeping() as session:
         stored = session.get(MailMessage, id)
         if stored is None:  # Its account was erased meanwhile, and all its mail with it.
@@ -148,7 +165,7 @@ def _send(id: int) -> Record | None:
         if error is None:
             # What was sent may hold a link that signs somebody in; it is not kept.
             stored.sent_at, stored.next_at, stored.body = clock.now(), None, ""
-        elif stored.created_at < clock.now() - GIVEN_UP_AFTER:
+        elif is_final or stored.created_at < clock.now() - GIVEN_UP_AFTER:
             stored.next_at, stored.body = None, ""
         session.flush()
         return record(stored)
@@ -172,28 +189,32 @@ def _claim(id: int) -> MailMessage | None:
         return message
 
 
-def _deliver(message: MailMessage) -> str | None:
-    """Hand the message to the server; what went wrong, or None."""
+def _deliver(message: MailMessage) -> tuple[str | None, bool]:
+    """Hand the message to the server; what went wrong, or None, and whether it always will."""
     from cryptography.fernet import InvalidToken
     from flask_mailman import EmailMessage
+
+    from ..delivery import UndeliverableError
 
     try:
         body = sealing.unseal(message.body, _PURPOSE)
         # Left open, a connection to a server that refused would stay until it is collected.
         with _mailer().get_connection() as connection:
-            EmailMessage(
-                message.subject, body, to=[message.recipient], connection=connection
-            ).send()
+            recipient = addresses.mailbox(message.recipient)
+            EmailMessage(message.subject, body, to=[recipient], connection=connection).send()
     except InvalidToken:
-        return "it was sealed under another SECURITY_PASSWORD_SALT"
+        return "it was sealed under another SECURITY_PASSWORD_SALT", False
+    except UndeliverableError as error:
+        log.warning("mail %s (%s) cannot be delivered: %s", message.id, message.kind, error)
+        return str(error), True
     except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
         log.warning("mail %s (%s) was not sent: %s", message.id, message.kind, text.safe(error))
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}", False
     except Exception as error:
         # The change that this tells of is committed: a fault in mailing must not hide that.
         log.exception("mail %s (%s) could not be sent", message.id, message.kind)
-        return f"{type(error).__name__}: {error}"
-    return None
+        return f"{type(error).__name__}: {error}", False
+    return None, False
 
 
 def _mailer() -> Any:

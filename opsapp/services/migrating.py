@@ -158,7 +158,11 @@ def record(connection: sa.Connection) -> None:
     _run.set(None)
     if run is None or not sa.inspect(connection).has_table(AuditHead.__tablename__):
         return  # Nothing was done, or it removed the audit itself.
-    append(connection, read_head(connection) or _begin_chain(connection), [_event(run)])
+    head, event = read_head(connection), _event(run)
+    if head is None:
+        head, stamp = _begin_chain(connection)
+        event["after"] |= stamp
+    append(connection, head, [event])
 
 
 def _event(run: _Run) -> dict[str, Any]:
@@ -176,17 +180,20 @@ def _event(run: _Run) -> dict[str, Any]:
     }
 
 
-def _begin_chain(connection: sa.Connection | Script) -> Head:
-    """Begin the chain and stamp the environment, as the first migration does."""
+def _begin_chain(connection: sa.Connection | Script) -> tuple[Head, dict[str, str]]:
+    """Begin the chain with the stamp of the environment, as the first migration does.
+
+    The first event says what the head says of the whole chain, so that both must agree.
+    """
     head = Head(
         environment=str(current_app.config["OPSAPP_ENV"]),
         key_id=chain.key_id(audit_key()),
         seq=0,
         hash=chain.GENESIS,
     )
-    first = sa.insert(AuditHead).values(id=1, chain=str(uuid4()), **asdict(head))
-    connection.execute(first)
-    return head
+    stamp = {"chain": str(uuid4()), "environment": head.environment}
+    connection.execute(sa.insert(AuditHead).values(id=1, chain=stamp["chain"], **asdict(head)))
+    return head, stamp
 
 
 # --- as a script -------------------------------------------------------------
@@ -231,7 +238,10 @@ def record_in(script: Script) -> None:
     if run is None or ours.at(run.after) is None:
         return  # Nothing was done, or it removed the audit itself.
     if run.verb == "upgrade" and ours.at(run.before) is None:
-        append(script, _begin_chain(script), [_event(run)])
+        head, stamp = _begin_chain(script)
+        event = _event(run)
+        event["after"] |= stamp
+        append(script, head, [event])
     else:
         script.remark("The next flask db init writes the audit event of this change.")
 

@@ -97,7 +97,7 @@ def create(
 ) -> Record:
     """A new role with these permissions.
 
-    :param if_exists: ``error``, or ``keep`` it as it is.
+    :param if_exists: ``error``, or ``keep`` one that allows and says what is asked for.
     :raises Conflict: there is one of this name.
     """
     name = clean_name(name)
@@ -116,12 +116,23 @@ def create(
         elif if_exists == "error":
             hint = f"flask roles show {name}, or --if-exists keep"
             raise Conflict(f"role {name} exists already", hint=hint)
-        elif missing := [name for name in allowed if name not in role.get_permissions()]:
-            raise Conflict(
-                f"role {name} exists and does not hold {', '.join(missing)}",
-                hint=f"flask roles allow {name} {' '.join(missing)}",
-            )
+        else:
+            _refuse_unlike(role, description, allowed)
         return record(role)
+
+
+def _refuse_unlike(role: Role, description: str, allowed: list[str]) -> None:
+    """Refuse to keep a role that does not allow or say what was asked for, and call it done."""
+    if missing := authority.lacks(set(allowed), role.get_permissions()):
+        raise Conflict(
+            f"role {role.name} exists and does not hold {', '.join(missing)}",
+            hint=f"flask roles allow {role.name} {' '.join(missing)}",
+        )
+    if description not in ("", role.description):
+        raise Conflict(
+            f"role {role.name} exists and has another description",
+            hint=f"flask roles update {role.name} --description TEXT",
+        )
 
 
 def ensure_admin(unit: Unit) -> None:

@@ -7,18 +7,20 @@ requests at once cannot use one recovery code twice.
 
 from __future__ import annotations
 
-from .. import clock, signals
+from .. import signals
 from ..errors import Conflict
 from ..unit import Unit
+from . import signin
 from .lookup import get_user
-from .signin import store_password
+from .sessions import carry_over
 
 
 def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
     """Give the account the password behind this hash; sessions, tokens and a lock-out end."""
     with unit:
         user = get_user(str(user_id))
-        store_password(user, hashed, unit)
+        signin.store_password(user, hashed, unit)
+        carry_over(user, unit)
         user.forget_failed_logins()
 
 
@@ -34,12 +36,7 @@ def rehash_password(user_id: int, hashed: str, *, seen: str | None, unit: Unit) 
 def confirm(user_id: int, *, unit: Unit) -> None:
     """The address is this person's: they followed the link that was mailed there."""
     with unit:
-        user = get_user(str(user_id))
-        if user.confirmed_at is None:
-            user.confirmed_at = clock.now()
-            after = {"confirmed_at": clock.rfc3339(user.confirmed_at)}
-            unit.record("user:email:confirm", user.reference, after=after)
-            unit.announce(signals.user_updated, user_id=user.id)
+        signin.confirm(get_user(str(user_id)), unit)
 
 
 def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:
@@ -56,6 +53,7 @@ def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit
         user.tf_primary_method = method
         user.tf_totp_secret = seed or user.tf_totp_secret
         user.end_sessions()
+        carry_over(user, unit)
         unit.record("user:factor:set", user.reference, before=before, after={"two_factor": method})
         unit.announce(signals.user_updated, user_id=user.id)
         unit.announce(signals.second_factor_changed, user_id=user.id, method=method)
@@ -71,6 +69,7 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
         before = {"two_factor": user.tf_primary_method}
         user.forget_second_factor()
         user.end_sessions()
+        carry_over(user, unit)
         unit.record("user:factor:remove", user.reference, before=before)
         unit.announce(signals.user_updated, user_id=user.id)
         unit.announce(signals.second_factor_changed, user_id=user.id, method=None)

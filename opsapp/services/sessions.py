@@ -75,19 +75,14 @@ def see(found: UserSession) -> None:
         )
 
 
-def carry_over(key: str, user: User) -> None:
-    """Let one session go on after its account's sessions were ended: it made the change."""
-    user_id, uniquifier = user.id, user.fs_uniquifier
-    with bookkeeping() as session:
-        session.execute(
-            sa.update(UserSession)
-            .where(
-                UserSession.key == fingerprint(key),
-                UserSession.user_id == user_id,
-                UserSession.ended_at.is_(None),
-            )
-            .values(uniquifier=uniquifier)
-        )
+def carry_over(user: User, unit: Unit) -> None:
+    """Let the session that changes its account outlive that, which ends all the others.
+
+    It is done inside of the unit: later, somebody else may have ended them on purpose.
+    """
+    if unit.standing is not None and unit.standing.session_id is not None:
+        mine = sa.update(UserSession).where(UserSession.id == unit.standing.session_id)
+        unit.session.execute(mine.values(uniquifier=user.fs_uniquifier))
 
 
 def log_out(key: str) -> None:

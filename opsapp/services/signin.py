@@ -110,6 +110,17 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
+def confirm(user: User, unit: Unit) -> bool:
+    """Take the account's address for confirmed; whether that changed anything."""
+    if user.confirmed_at is not None:
+        return False
+    user.confirmed_at = clock.now()
+    after = {"confirmed_at": clock.rfc3339(user.confirmed_at)}
+    unit.record("user:email:confirm", user.reference, after=after)
+    unit.announce(signals.user_updated, user_id=user.id)
+    return True
+
+
 def set_password(reference: str, password: str, *, unit: Unit) -> Record:
     """Give the account this password; its sessions end. The same password changes nothing.
 

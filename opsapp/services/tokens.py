@@ -35,6 +35,7 @@ def create(
     allow: Iterable[str] = (),
     until: datetime | None,
     if_exists: str = "error",
+    ends_then: bool = False,
     unit: Unit,
 ) -> Record:
     """A token for an account; ``token`` is in the answer this once and never again.
@@ -42,8 +43,9 @@ def create(
     :param allow: the token may do at most this; nothing named is all its owner may.
     :param until: when it ends, a year from now at the latest.
     :param if_exists: ``error``, or ``keep`` the one of this name (without its secret).
-    :raises Conflict: there is one of this name, or one to keep allows something else;
-        or the account is not active.
+    :param ends_then: one to keep must end at ``until``; else it may end whenever it does.
+    :raises Conflict: there is one of this name, or one to keep allows something else or has
+        another end; or the account is not active.
     :raises Invalid: the end has passed or is too far.
     :raises Refused: the account may do more than whoever makes it a token.
     """
@@ -59,7 +61,7 @@ def create(
                 hint=f"flask users tokens revoke {owner.email} {name}, or --if-exists keep",
             )
         if present is not None:
-            _refuse_unlike(present, allowed)
+            _refuse_unlike(present, allowed, until if ends_then else None)
             return {**record(present), "token": None}
         if not owner.active:
             raise Conflict(f"user {owner.email} is not active")
@@ -68,11 +70,16 @@ def create(
         return {**record(made), "token": None if unit.dry_run else token}
 
 
-def _refuse_unlike(present: ApiToken, allowed: list[str] | None) -> None:
-    """Refuse to keep a token that may do something else than was asked for, and call it done."""
+def _refuse_unlike(present: ApiToken, allowed: list[str] | None, until: datetime | None) -> None:
+    """Refuse to keep a token that is not what was asked for, and call it done."""
+    differs = []
     if present.permissions != allowed:
+        differs.append(f"allows {', '.join(present.permissions or ['*'])}")
+    if until not in (None, present.valid_until):
+        differs.append(f"ends at {clock.rfc3339(present.valid_until)}")
+    if differs:
         raise Conflict(
-            f"token {present.name} exists and allows {', '.join(present.permissions or ['*'])}",
+            f"token {present.name} exists and {' and '.join(differs)}",
             hint=f"flask users tokens revoke {present.user.email} {present.name}",
         )
 

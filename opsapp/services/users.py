@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from .. import chain, clock, signals, text
+from .. import addresses, chain, clock, signals, text
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..ledger import audit_key
@@ -26,35 +26,12 @@ from . import authority, grants, passwords
 from .lookup import find_user, get_role, unknown_user
 from .records import user_record
 from .removing import remove
-from .signin import set_active, store_password
+from .signin import confirm, set_active, store_password
 
-LONGEST_EMAIL = 254
 LONGEST_USERNAME = 64
 ATTEMPTS = 5
 
 Record = dict[str, Any]
-
-
-# --- checking input ----------------------------------------------------------
-
-
-def clean_email(value: str) -> str:
-    """``value`` as the canonical address it is stored and looked up by.
-
-    :raises Invalid: it is not an address, or has hostile characters.
-    """
-    from email_validator import EmailNotValidError, validate_email
-
-    value = text.checked(value, "e-mail", longest=LONGEST_EMAIL)
-    try:
-        parsed = validate_email(value, check_deliverability=False)
-    except EmailNotValidError as error:
-        raise Invalid(f"e-mail {text.shortened(value)}: {error}") from error
-    canonical = text.canonical(parsed.normalized)
-    if canonical != parsed.normalized.lower():
-        # One form is kept, and mail is sent to it: it must be the same mailbox.
-        raise Invalid(f"e-mail {text.shortened(value)} cannot be told from {canonical}")
-    return canonical
 
 
 def clean_username(value: str) -> str:
@@ -87,19 +64,30 @@ def create(
     password: str | None = None,
     role: str | None = None,
     if_exists: str = "error",
+    needs_password: bool = False,
     unit: Unit,
 ) -> Record:
     """A new account, with a role if one is named.
 
     :param password: None makes an account that cannot sign in yet.
-    :param if_exists: ``error`` or ``keep``; see :func:`create_admin` for ``update``.
-    :raises Conflict: the address or the username is taken.
+    :param if_exists: ``error``, or ``keep`` one that is all that is asked for; see
+        :func:`create_admin` for ``update``.
+    :param needs_password: an account to keep must have one, whichever it is.
+    :raises Conflict: the address or the username is taken, or the account to keep differs.
     :raises Busy: others make and delete the account all the time.
     """
-    email = clean_email(email)
+    email = addresses.clean(email)
     username = clean_username(username) if username else None
     return _settled(
-        lambda: _create(email, username, password, role, if_exists=if_exists, unit=unit)
+        lambda: _create(
+            email,
+            username,
+            password,
+            role,
+            if_exists=if_exists,
+            needs_password=needs_password,
+            unit=unit,
+        )
     )
 
 
@@ -110,6 +98,7 @@ def _create(
     role: str | None,
     *,
     if_exists: str,
+    needs_password: bool = True,
     unit: Unit,
 ) -> Record:
     hashed = None
@@ -130,7 +119,8 @@ def _create(
                 hint=f"flask users show {user.id}, or --if-exists keep",
             )
         else:
-            _refuse_unlike(user, role)
+            hint = "--if-exists update makes it one" if role == ADMIN and needs_password else None
+            _refuse_unlike(user, username, role, needs_password, hint)
         return user_record(user)
 
 
@@ -153,24 +143,37 @@ def _settled(attempt: Callable[[], Record]) -> Record:
     return attempt()
 
 
-def _refuse_unlike(user: User, role: str | None) -> None:
+def _refuse_unlike(
+    user: User, username: str | None, role: str | None, needs_password: bool, hint: str | None
+) -> None:
     """Refuse to keep an account and call it done, if it is not what was asked for.
 
-    :raises Conflict: it does not hold the role, or as an administrator cannot log in.
+    :param hint: what to type; None names the verb for the first thing that differs.
+    :raises Conflict: says everything that differs.
     """
-    if role is None:
-        return
-    found = user_record(user)
-    if role not in found["roles"]:
-        raise Conflict(
-            f"user {user.email} exists and does not hold {role}",
-            hint=f"flask roles grant {role} {user.email}",
-        )
-    if role == ADMIN and (found["status"] == "inactive" or user.password is None):
-        raise Conflict(
-            f"user {user.email} exists and is no admin who can log in",
-            hint="--if-exists update makes it one",
-        )
+    name = user.email
+    differs = [*_account_differs(user, username, needs_password)]
+    if role is not None and (unlike := grants.unlike_lasting(user, get_role(role))):
+        differs.append((unlike, f"flask roles grant {role} {name}"))
+    if differs:
+        said = ", ".join(difference for difference, _hint in differs)
+        raise Conflict(f"user {name} exists and {said}", hint=hint or differs[0][1])
+
+
+def _account_differs(
+    user: User, username: str | None, needs_password: bool
+) -> Iterator[tuple[str, str]]:
+    """What differs from a new account, and the command that would end that."""
+    name = user.email
+    if not user.active:
+        yield "is inactive", f"flask users activate {name}"
+    if user.confirmed_at is None:
+        yield "is not confirmed", f"flask users show {name}"
+    if needs_password and user.password is None:
+        yield "has no password", f"flask users set-password {name}"
+    if username is not None and user.username != username:
+        has = f"has the username {user.username}" if user.username else "has no username"
+        yield has, f"flask users update {name} --username {username}"
 
 
 def _insert(
@@ -217,7 +220,7 @@ def register(email: str, *, username: str | None, hashed: str | None, unit: Unit
     :param hashed: the password's argon2 hash.
     :raises Conflict: the address or the username is taken.
     """
-    email = clean_email(email)
+    email = addresses.clean(email)
     username = clean_username(username) if username else None
     with unit:
         if find_user(email) is not None:
@@ -237,12 +240,12 @@ def create_admin(
     """An account that is active, can sign in, and holds the admin role for ever.
 
     :param if_exists: what to do with an account that is there already: ``error``;
-        ``keep`` it as it is; or ``update`` it into an active administrator. An update
+        ``keep`` it if it is one already; or ``update`` it into an active administrator. An update
         sets the password only if the account has none, or if ``password`` was given
         (``generated`` says that it was not) and differs from the present one.
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
-    email = clean_email(email)
+    email = addresses.clean(email)
     username = clean_username(username) if username else None
     if if_exists != "update":
         return create(
@@ -251,6 +254,7 @@ def create_admin(
             password=password,
             role=ADMIN,
             if_exists=if_exists,
+            needs_password=True,
             unit=unit,
         )
     return _settled(lambda: _make_admin(email, username, password, generated, unit))
@@ -273,6 +277,7 @@ def _make_admin(
         if user is None or (user.id, user.password) != seen:
             raise _ChangedMeanwhileError(email)
         set_active(user, True, unit)
+        confirm(user, unit)
         if hashed:
             store_password(user, hashed, unit)
         if username:
@@ -286,7 +291,7 @@ def needs_password(email: str, if_exists: str) -> bool:
 
     A door asks this before it prompts for one or generates it.
     """
-    user = find_user(clean_email(email))
+    user = find_user(addresses.clean(email))
     return user is None or (if_exists == "update" and user.password is None)
 
 
@@ -302,7 +307,7 @@ def update(
     """
     wanted: dict[str, str | None] = {}
     if email is not None:
-        wanted["email"] = clean_email(email)
+        wanted["email"] = addresses.clean(email)
     if username is not None:
         wanted["username"] = clean_username(username) if username else None
     with unit:
@@ -370,7 +375,7 @@ def deletable(reference: str) -> User:
 def _erased(reference: str) -> User | None:
     if "@" not in reference:
         return None
-    print_ = chain.fingerprint(audit_key(), text.canonical(reference))
+    print_ = chain.fingerprint(audit_key(), addresses.canonical(reference))
     return db.session.scalar(
         sa.select(User).where(User.erased_as == print_).order_by(User.id.desc()).limit(1)
     )

@@ -15,8 +15,8 @@ from .. import chain, clock, text
 from ..damage import Damaged
 from ..errors import Invalid, NotReady
 from ..extensions import db
-from ..ledger import audit_key
-from ..models import AuditEvent, AuditHead, User
+from ..ledger import audit_key, refuse_other_key
+from ..models import AuditEvent, AuditHead, PersonalValue, User
 from ..unit import Unit
 from .audit import actor_label
 from .stored import moment, pages, parsed, personal_values, tokens
@@ -97,6 +97,10 @@ class _Walk:
     broken: Break | None = None
     hashes: dict[int, str] = field(default_factory=lambda: {0: chain.GENESIS})
     """The hashes of the events that checkpoints speak of."""
+    began: Record = field(default_factory=dict)
+    """What the first event says of the whole chain."""
+    names: int = 0
+    """How many of the personal values beside the chain its events name."""
 
     def over(self, page: Iterable[Any]) -> list[Any]:
         """Follow the chain over a page of events; those before a break."""
@@ -106,6 +110,8 @@ class _Walk:
             if self.broken:
                 break
             self.seq, self.hash = row.seq, row.hash
+            if self.seq == 1:
+                self.began = parsed(row.after) or {}
             if self.seq in self.wanted:
                 self.hashes[self.seq] = self.hash
             met.append(row)
@@ -132,19 +138,27 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
 
     ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
     ``replaced``, ``cut`` (the tail is gone), ``extended`` (events without the
-    head), ``head`` (there is not one head), ``personal`` (a name beside the chain
-    was exchanged or taken away); and against a checkpoint ``cut``, ``rewritten``
-    (another history) or ``another-chain``. ``gaps`` are the restores that
-    somebody declared.
+    head), ``head`` (there is not one head, or it is not the one of this chain),
+    ``personal`` (a name beside the chain was exchanged, taken away or added); and
+    against a checkpoint ``cut``, ``rewritten`` (another history) or
+    ``another-chain``. ``gaps`` are the restores that somebody declared.
+
+    :raises NotReady: the audit key is another one than the chain was begun with.
     """
     kept = sorted(kept, key=lambda one: one.seq)
+    if db.engine.dialect.name == "postgresql" and not db.session().in_transaction():
+        # The head and the events are read one after the other, and others write meanwhile.
+        db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     heads = db.session.scalars(sa.select(AuditHead)).all()
     walk = _Walk(audit_key(), frozenset(one.seq for one in kept))
     named = _walk_all(walk)
+    if walk.broken and walk.seq == 0:
+        for head in heads:
+            refuse_other_key(head.key_id)
     gaps = _declared_gaps(walk.seq)
     broken = walk.broken or _heads_break(walk, heads)
     if broken is None:
-        broken = _kept_break(kept, walk.hashes, heads[0], gaps) or named
+        broken = _kept_break(kept, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
     seq, kind, says = broken or (None, None, "the chain holds")
     return {
         "ok": broken is None,
@@ -165,7 +179,7 @@ def _walk_all(walk: _Walk) -> Break | None:
         with closing(pages()) as chunks:
             for page in chunks:
                 met = walk.over(page)
-                named = named or _names_break(met)
+                named = named or _names_break(met, walk)
                 if walk.broken:
                     break
     except (exc.DataError, ValueError, OverflowError):
@@ -188,23 +202,35 @@ def _walk_singly(walk: _Walk) -> None:
             walk.broken = (walk.seq + 1, "edited", f"event {walk.seq + 1} cannot be read")
 
 
-def _names_break(rows: list[Any]) -> Break | None:
+def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
     """A personal value that was exchanged, moved to somebody else or taken away."""
     wanted = {token: row for row in rows for token in tokens(row)}
     if not wanted:
         return None
     present = personal_values(wanted)
+    walk.names += len(present)
     erased = _erased(row.subject for token, row in wanted.items() if token not in present)
-    key = audit_key()
     for token, row in wanted.items():
         found = present.get(token)
         if found is None and row.subject not in erased:
             return (row.seq, "personal", f"a name of event {row.seq} was taken away")
         if found is not None and (
             row.subject != f"user:{found.user_id}"
-            or chain.personal_token(key, found.salt, found.value) != token
+            or chain.personal_token(walk.key, found.salt, found.value) != token
         ):
             return (row.seq, "personal", f"a name of event {row.seq} is not what was written")
+    return None
+
+
+def _stray_break(walk: _Walk) -> Break | None:
+    """A personal value that no event names; they are looked at singly only if one is too many."""
+    if db.session.scalar(sa.select(sa.func.count()).select_from(PersonalValue)) == walk.names:
+        return None
+    values = sa.select(PersonalValue.token, PersonalValue.user_id).order_by(PersonalValue.token)
+    for token, user_id in db.session.execute(values):
+        with closing(pages([AuditEvent.subject == f"user:{user_id}"])) as chunks:
+            if not any(token in tokens(row) for page in chunks for row in page):
+                return (None, "personal", f"no event gives a name that is kept of user {user_id}")
     return None
 
 
@@ -238,6 +264,10 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
         return (head.seq + 1, "extended", f"the head says {head.seq} events, {walk.seq} are there")
     if head.hash != walk.hash:
         return (head.seq, "replaced", "the head's hash is not that of the last event")
+    stamp = {"id": 1, "key_id": chain.key_id(walk.key), **walk.began}
+    for name in ("id", "key_id", "chain", "environment"):
+        if getattr(head, name) != stamp.get(name, getattr(head, name)):
+            return (None, "head", f"the head's {name} is not what the chain was begun with")
     return None
 
 

@@ -9,13 +9,14 @@ from functools import cache
 from typing import Any
 
 from flask import g, request
+from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
 from ..actors import Actor
 from ..errors import OpsError
 from ..models import ApiToken, User
-from ..powers import Powers
+from ..powers import Powers, Standing
 from ..services.logins import Client
 from ..unit import Unit
 from .headers import correlation
@@ -47,13 +48,29 @@ def write_down_use(see: Callable[[Any], None], found: Any) -> None:
         log.warning("the use of %s was not written down: %s", type(found).__name__, error)
 
 
-def unit_of_self(user: User | None, *, reason: str | None = None) -> Unit:
-    """A unit by somebody who changes their own account; None has none yet."""
+def unit_of_self(
+    user: User | None, *, reason: str | None = None, standing: Standing | None = None
+) -> Unit:
+    """A unit by somebody who changes their own account; None has none yet.
+
+    :param standing: what lets them; the session of this browser, if it is not said.
+    """
     if user is None:
         actor = Actor(kind="stranger", name="stranger", host=_host())
     else:
         actor = Actor(kind="user", name=user.reference, host=_host())
-    return _noted(Unit(actor=actor, door="web", reason=reason, correlation=correlation()))
+        standing = standing or standing_of(user)
+    return _noted(
+        Unit(actor=actor, door="web", reason=reason, standing=standing, correlation=correlation())
+    )
+
+
+def standing_of(user: User, token: ApiToken | None = None) -> Standing:
+    """What this request came with for the account: a token, this browser's session, or a link."""
+    session_id = None
+    if token is None and current_user.is_authenticated and current_user.id == user.id:
+        session_id = g.get("session_id")
+    return Standing(user.id, user.fs_uniquifier, session_id, token.id if token else None)
 
 
 def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
@@ -62,9 +79,15 @@ def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
     :raises Invalid: the reason has hostile characters.
     """
     name = token.name if token else None
-    actor = Actor(kind="user", name=user.reference, host=_host(), token=name)
     return _noted(
-        Unit(actor=actor, door="api", reason=_reason(), powers=powers, correlation=correlation())
+        Unit(
+            actor=Actor(kind="user", name=user.reference, host=_host(), token=name),
+            door="api",
+            reason=_reason(),
+            powers=powers,
+            standing=standing_of(user, token),
+            correlation=correlation(),
+        )
     )
 
 

@@ -8,6 +8,7 @@ is nothing left for its ``commit`` at the end of the request.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -15,11 +16,14 @@ from flask import request, session
 from flask_login import current_user
 from flask_security.datastore import SQLAlchemyUserDatastore
 
-from .. import text
+from .. import addresses
 from ..extensions import db
 from ..models import Role, User
-from ..services import lookup, selfservice, sessions, users
-from .acting import unit_of_self
+from ..powers import Standing
+from ..services import lookup, selfservice, users
+from .acting import standing_of, unit_of_self
+
+BY_LINK = "recovered by a link in a mail"
 
 
 class AuditedDatastore(SQLAlchemyUserDatastore):
@@ -36,7 +40,7 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         if not isinstance(value, str) or not value.isprintable():
             return None
         column = getattr(User, attribute)
-        wanted = value if attribute == "fs_uniquifier" else text.canonical(value)
+        wanted = value if attribute == "fs_uniquifier" else addresses.canonical(value)
         return db.session.scalar(sa.select(User).where(column == wanted, User.deleted_at.is_(None)))
 
     def find_role(self, role: str) -> Any:
@@ -48,7 +52,11 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
     def put(self, model: Any) -> Any:
         """Write down what Flask-Security has changed on an account."""
         written = _take_back(model)
-        unit = unit_of_self(model, reason=_reason())
+        seen = written.get("fs_uniquifier", (model.fs_uniquifier,))[0]
+        if request.endpoint == "security.reset_password":
+            unit = unit_of_self(model, reason=BY_LINK, standing=Standing(model.id, seen))
+        else:
+            unit = unit_of_self(model, standing=replace(standing_of(model), uniquifier=seen))
         match set(written):
             case changed if not changed:
                 return model
@@ -122,15 +130,7 @@ def _take_back(user: User) -> dict[str, tuple[Any, Any]]:
     return written
 
 
-def _reason() -> str | None:
-    if request.endpoint == "security.reset_password":
-        return "recovered by a link in a mail"
-    return None
-
-
 def keep_signed_in(user: User) -> None:
-    """Let this browser's session outlive a change that ends all the others."""
-    key = session.get("key")
-    if key and current_user.is_authenticated and current_user.id == user.id:
-        sessions.carry_over(key, user)
+    """Let this browser's cookie follow its session, which outlived what ended all the others."""
+    if "key" in session and current_user.is_authenticated and current_user.id == user.id:
         session["_user_id"] = user.get_id()  # type: ignore[attr-defined]

@@ -20,10 +20,10 @@ from flask_security.mail_util import EmailValidateException, MailUtil
 from flask_security.recovery_codes import MfRecoveryForm
 from wtforms import StringField
 
-from .. import clock
+from .. import addresses, clock
 from ..errors import Invalid
 from ..models import User
-from ..services import logins, lookup, mail, users
+from ..services import logins, lookup, mail
 from ..services.mail import Message
 from .acting import client
 
@@ -148,7 +148,7 @@ class OutboxMail(MailUtil):
         :raises EmailValidateException: it is none.
         """
         try:
-            return users.clean_email(email)
+            return addresses.clean(email)
         except Invalid as error:
             raise EmailValidateException(error.message) from error
 

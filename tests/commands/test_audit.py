@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from opsapp.services.verification import Checkpoint
 from support import Cli, Database, disarm
 from templates import BOB, Commands
 
@@ -212,6 +213,21 @@ def double_the_head(database: Database) -> None:
     )
 
 
+def edit_the_head(column: str, value: str) -> Callable[[Database], None]:
+    def attack(database: Database) -> None:
+        database.execute(f"UPDATE audit_head SET {column} = {value}")
+
+    attack.__name__ = f"edit_the_heads_{column}"
+    return attack
+
+
+def add_a_name(database: Database) -> None:
+    database.execute(
+        "INSERT INTO audit_personal SELECT 'f' || substr(token, 2), user_id, salt, 'eve@x.com'"
+        " FROM audit_personal WHERE substr(token, 1, 1) <> 'f' LIMIT 1"
+    )
+
+
 @pytest.mark.parametrize("attack", [garble_the_json, garble_the_time])
 def test_list_shows_the_events_around_a_garbled_one(
     cli: Cli, database: Database, story: None, attack: Callable[[Database], None]
@@ -259,6 +275,11 @@ def test_change_without_one_head_is_not_ready(
         (garble_the_json, 7, "edited"),
         (remove_the_head, None, "head"),
         (double_the_head, None, "head"),
+        (edit_the_head("id", "2"), None, "head"),
+        (edit_the_head("chain", "'00000000-0000-0000-0000-000000000000'"), None, "head"),
+        (edit_the_head("environment", "'production'"), None, "head"),
+        (edit_the_head("key_id", "'0123456789abcdef'"), None, "head"),
+        (add_a_name, None, "personal"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -341,9 +362,24 @@ def test_verify_refuses_a_forged_checkpoint(cli: Cli, kept: str) -> None:
 def test_verify_knows_a_checkpoint_of_another_database(
     cli: Cli, database: Database, kept: str
 ) -> None:
-    database.execute("UPDATE audit_head SET chain = '00000000-0000-0000-0000-000000000000'")
-    found = cli("audit", "verify", "--checkpoint", kept, "--format", "json")
+    key = (database.instance / "secrets" / "opsapp_audit_key").read_text().strip().encode()
+    ((hash, at),) = [(words[3], words[4]) for words in [Path(kept).read_text().split()]]
+    other = Checkpoint("00000000-0000-0000-0000-000000000000", 9, hash, at).line(key)
+    found = cli("audit", "verify", "--checkpoint", "-", "--format", "json", stdin=other)
     assert (found.exit_code, found.json["break"]) == (6, "another-chain")
+
+
+def test_verify_with_another_key_is_not_ready(cli: Cli, database: Database, story: None) -> None:
+    other = "another-audit-key-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
+    for args in (("audit", "verify"), ("roles", "create", "other"), ("db", "init")):
+        found = cli(*args, OPSAPP_AUDIT_KEY=other)
+        assert (found.exit_code, found.stdout, found.stderr) == (
+            7,
+            "",
+            "Error: OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with\n"
+            "  → flask doctor --settings\n",
+        )
+    assert cli("db", "status", "--format", "json", OPSAPP_AUDIT_KEY=other).json["ready"] is False
 
 
 @pytest.mark.parametrize("more", [0, 4])

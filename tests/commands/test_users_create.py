@@ -58,14 +58,14 @@ def test_create_admin_does_not_keep_what_is_no_administrator(cli: Cli, bob: str)
     kept = cli(*args)
     assert (kept.exit_code, kept.stderr) == (
         3,
-        "Error: user bob@example.com exists and does not hold admin\n"
-        "  → flask roles grant admin bob@example.com\n",
+        "Error: user bob@example.com exists and has no password, does not hold admin\n"
+        "  → --if-exists update makes it one\n",
     )
     cli("roles", "grant", "admin", "bob", check=True)
     kept = cli(*args)
     assert (kept.exit_code, kept.stderr) == (
         3,
-        "Error: user bob@example.com exists and is no admin who can log in\n"
+        "Error: user bob@example.com exists and has no password\n"
         "  → --if-exists update makes it one\n",
     )
 
@@ -227,6 +227,78 @@ def test_create_quietly_prints_the_id_and_nothing_when_it_is_there(cli: Cli) -> 
     assert (kept.exit_code, kept.stdout, kept.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize(
+    ("asked", "change", "differs", "hint"),
+    [
+        (("--username", "b"), None, "has no username", "users update {} --username b"),
+        ((), "password = NULL", "has no password", "users set-password {}"),
+        ((), "active = false", "is inactive", "users activate {}"),
+        ((), "confirmed_at = NULL", "is not confirmed", "users show {}"),
+        (("--role", "lasting"), None, "does not hold lasting", "roles grant lasting {}"),
+        (
+            ("--role", "ending", "--username", "b"),
+            "active = false, username = 'c'",
+            "is inactive, has the username c, holds ending until 2090-01-01T00:00:00Z only",
+            "users activate {}",
+        ),
+    ],
+)
+def test_create_keeps_only_what_is_all_that_was_asked(
+    cli: Cli,
+    database: Database,
+    asked: tuple[str, ...],
+    change: str | None,
+    differs: str,
+    hint: str,
+) -> None:
+    args = ("users", "create", "b@example.com", "--generate-password")
+    for role in ("lasting", "ending"):
+        cli("roles", "create", role, check=True)
+    cli(*args, check=True)
+    cli("roles", "grant", "ending", "b@example.com", "--until", "2090-01-01T00:00Z", check=True)
+    if change:
+        database.execute(f"UPDATE users SET {change}")
+
+    kept = cli(*args, *asked, "--if-exists", "keep")
+
+    assert (kept.exit_code, kept.stdout, kept.stderr) == (
+        3,
+        "",
+        f"Error: user b@example.com exists and {differs}\n"
+        f"  → flask {hint.format('b@example.com')}\n",
+    )
+
+
+def test_create_keeps_what_is_more_than_was_asked(cli: Cli) -> None:
+    args = ("users", "create", "b@example.com", "--username", "b")
+    cli("roles", "create", "support", check=True)
+    cli(*args, "--generate-password", "--role", "support", check=True)
+    for asked in (("--no-password",), ("--generate-password", "--role", "support")):
+        kept = cli(*args, *asked, "--if-exists", "keep")
+        assert (kept.exit_code, kept.stderr) == (0, SAME)
+
+
+def test_create_admin_does_not_keep_one_that_ends(cli: Cli, ada: str, bob: str) -> None:
+    cli("users", "create-admin", bob, "--generate-password", "--if-exists", "update", check=True)
+    cli("roles", "grant", "admin", bob, "--until", "2090-01-01T00:00Z", check=True)
+    kept = cli("users", "create-admin", bob, "--generate-password", "--if-exists", "keep")
+    assert (kept.exit_code, kept.stderr) == (
+        3,
+        "Error: user bob@example.com exists and holds admin until 2090-01-01T00:00:00Z only\n"
+        "  → --if-exists update makes it one\n",
+    )
+
+
+def test_create_admin_confirms_the_account_that_it_updates(
+    cli: Cli, database: Database, bob: str
+) -> None:
+    database.execute("UPDATE users SET confirmed_at = NULL")
+    args = ("users", "create-admin", bob, "--generate-password", "--if-exists", "update")
+    cli(*args, check=True)
+    assert database.rows("SELECT id FROM users WHERE confirmed_at IS NULL") == [(1,)]
+    assert cli(*args).stderr == SAME
+
+
 def test_create_with_a_role_grants_it_in_the_same_change(cli: Cli, database: Database) -> None:
     cli("roles", "create", "support", check=True)
     made = cli("users", "create", "ada@example.com", "--no-password", "--role", "support")
@@ -250,7 +322,8 @@ def test_create_with_an_unknown_role_creates_nothing(cli: Cli, database: Databas
         ("a\x1b@example.com", "EMAIL has the character U+001B at position 2, " + OBEYED),
         ("a\u202eb@example.com", "EMAIL has the character U+202E at position 2, " + OBEYED),
         ("a\nb@example.com", "EMAIL has the character U+000A at position 2, " + OBEYED),
-        ("a\udcffb@example.com", "EMAIL has the character U+DCFF at position 2, " + OBEYED),
+        ("a\udcffb@example.com", "EMAIL has the character U+DCFF at position 2, which is no"
+         " character"),
         ("a" * 1_000_000, "e-mail is 1,000,000 characters long; 254 are allowed"),
         ("", "EMAIL is empty"),
     ],

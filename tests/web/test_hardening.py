@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from opsapp.engine import BOOKKEEPING
 from opsapp.extensions import db
-from opsapp.services import logins, sessions, tokens, users
+from opsapp.services import logins, tokens, users
 from opsapp.services.logins import Client
 from opsapp.unit import bookkeeping
 from opsapp.web import auth
@@ -124,18 +124,6 @@ def test_page_says_that_the_database_is_away_without_asking_it(
 
 
 # --- sessions and connections ----------------------------------------------------
-
-
-def test_session_that_has_ended_is_carried_nowhere(web: Site) -> None:
-    browser = web.browser("ada@example.com")
-    with browser.client.session_transaction() as cookie:
-        key = cookie["key"]
-    with web.inside():
-        sessions.log_out(key)
-        user = db.session.get_one(users.User, 1)
-        sessions.carry_over(key, user)
-        assert sessions.find_live(key) is None
-    assert not browser.is_in
 
 
 @ON_SQLITE

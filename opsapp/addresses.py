@@ -1,0 +1,72 @@
+"""E-mail addresses: the one form in which they are stored, looked up, compared and mailed to."""
+
+from __future__ import annotations
+
+import re
+
+from . import text
+from .errors import Invalid
+
+LONGEST = 254
+_ENCODED_LABEL = re.compile(r"(?<![^.@])xn--[a-z0-9-]+")
+
+
+def canonical(value: str) -> str:
+    """The form in which two spellings of one address, or of one username, are equal.
+
+    It is case folded and in Unicode form NFKC; a domain is in Unicode, since
+    ``müller.example`` and ``xn--mller-kva.example`` are the same one.
+    """
+    if value.isascii() and "xn--" not in value.lower():
+        return value.lower()
+    name, at, domain = value.rpartition("@")
+    return text.canonical(name) + at + _in_unicode(domain) if at else _decoded(value)
+
+
+def _in_unicode(domain: str) -> str:
+    """The domain as people read it; what is none is only case folded."""
+    import idna
+
+    try:
+        return idna.decode(idna.encode(domain, uts46=True))
+    except (idna.IDNAError, UnicodeError):
+        return text.canonical(domain)
+
+
+def _decoded(part: str) -> str:
+    """Part of an address or a username, with each label of a domain in Unicode."""
+    return _ENCODED_LABEL.sub(lambda label: _in_unicode(label[0]), text.canonical(part))
+
+
+def clean(value: str, field: str = "e-mail") -> str:
+    """``value`` as the canonical address.
+
+    :param field: what the person calls it; the error names it.
+    :raises Invalid: it is not an address, or has hostile characters.
+    """
+    from email_validator import EmailNotValidError, validate_email
+
+    value = text.checked(value, field, longest=LONGEST)
+    try:
+        parsed = validate_email(value, check_deliverability=False)
+    except EmailNotValidError as error:
+        raise Invalid(f"{field} {text.shortened(value)}: {error}") from error
+    address = canonical(parsed.normalized)
+    if address.rpartition("@")[0] != parsed.local_part.lower():
+        # One form is kept, and mail is sent to it: it must be the same mailbox.
+        raise Invalid(f"{field} {text.shortened(value)} cannot be told from {address}")
+    return address
+
+
+def mailbox(address: str) -> str:
+    """The address as a mail server takes it, its domain in ASCII.
+
+    The name before the ``@`` may still need a server that offers SMTPUTF8.
+    """
+    import idna
+
+    name, at, domain = address.rpartition("@")
+    try:
+        return name + at + idna.encode(domain, uts46=True).decode()
+    except (idna.IDNAError, UnicodeError):
+        return address
