@@ -35,8 +35,6 @@ RELIED_ON = {
     "extra_float_digits": "1",
     # A unit that waited at the gate must see what was committed meanwhile.
     "default_transaction_isolation": "read committed",
-    # Before `flask db init` a look at a table that is not there is an error, and no end.
-    "exit_on_error": "off",
 }
 """The settings that opsapp cannot do without."""
 
