@@ -164,8 +164,8 @@ def init_cmd(wait: float, unit: Unit) -> Record:
 def status_cmd() -> Record:
     """Show the state of the database.
 
-    Exits 0 if it is ready, 6 if it is behind or another environment's, 7 if it
-    cannot be reached.
+    Exits 0 if it is ready, 6 if it is behind, another environment's or cannot be
+    written, 7 if it cannot be reached. A write is tried and rolled back.
 
     \b
     Example:

@@ -212,11 +212,9 @@ def _debugging() -> bool:
 def _explained(error: Exception) -> OpsError | None:
     if "sqlalchemy" not in sys.modules:
         return None
-    from sqlalchemy.exc import SQLAlchemyError
-
     from opsapp.engine import explained
 
-    found = explained(error) if isinstance(error, SQLAlchemyError) else None
+    found = explained(error)
     if found is not None:
         found.__cause__ = error
     return found

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import quote, unquote
 
-from . import addresses, config, permissions
+from . import addresses, config, libpq, permissions
 
 LIMIT = 50
 SECONDS = 0.2
@@ -64,9 +64,15 @@ def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:
         with closing(database) as connection:
             return [row[0] for row in connection.execute(query, values)]
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 
     for name in values:
         query = query.replace(f":{name}", f"%({name})s")
-    timeout = f"-c statement_timeout={int(SECONDS * 1000)}"
-    with psycopg.connect(f"postgresql://{rest}", connect_timeout=2, options=timeout) as connection:
+    keywords: dict[str, Any] = conninfo_to_dict(f"postgresql://{rest}")
+    theirs = libpq.said(keywords).get("options") or ""
+    keywords |= {
+        "connect_timeout": 2,
+        "options": f"{theirs} -c statement_timeout={int(SECONDS * 1000)}",
+    }
+    with psycopg.connect(**keywords) as connection:
         return [row[0] for row in connection.execute(query, values)]

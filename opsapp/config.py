@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from . import libpq
 from .errors import NotReady
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,10 +58,10 @@ def database_url(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def modern_url(url: str) -> str:
-    """The URL with a scheme that SQLAlchemy knows."""
-    for prefix in ("postgres://", "postgresql://"):
+    """The URL with a scheme that SQLAlchemy knows, and with hosts as it and libpq spell them."""
+    for prefix in ("postgres://", "postgresql://", "postgresql+psycopg://"):
         if url.startswith(prefix):
-            return "postgresql+psycopg://" + url.removeprefix(prefix)
+            return "postgresql+psycopg://" + libpq.spelled(url.removeprefix(prefix))
     return url
 
 

@@ -8,6 +8,7 @@ PostgreSQL: every wait has a bound, and the server shows who is connected.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
@@ -26,10 +27,10 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from . import config, holders, pooler, text
+from . import config, holders, libpq, pooler, text
 from .damage import tolerate_moments
 from .errors import Busy, Conflict, NotReady, OpsError, TimedOut
 
@@ -39,7 +40,6 @@ a second for a moment, must not wait for what other requests hold in the same si
 SANDBOX = "sandbox"
 """The execution option of an engine whose work is thrown away in the end."""
 LOCK_SECONDS = 5
-IDLE_SECONDS = 60
 TURN_SECONDS = (0.001, 0.005)
 
 application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
@@ -63,6 +63,8 @@ def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
         parsed = make_url(url)
     except ArgumentError as error:
         raise NotReady(f"{setting} is not a database URL", hint=_EXAMPLE) from error
+    except ValueError as error:
+        raise NotReady(f"{setting} has a port that is no number", hint=_EXAMPLE) from error
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
         kind = text.shortened(parsed.drivername)
         raise NotReady(f"{setting} is for {kind}", hint=_EXAMPLE)
@@ -73,6 +75,7 @@ def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
         raise NotReady(f"{setting} has a password with / or @; write them as %2F and %40")
     if parsed.drivername != "sqlite":
         _import_driver()
+        _refuse_parameters(parsed, setting)
     return parsed
 
 
@@ -84,6 +87,14 @@ def _import_driver() -> None:
             f"PostgreSQL needs psycopg, which cannot be imported: {error}",
             hint="pip install 'psycopg[binary]'",
         ) from error
+
+
+def _refuse_parameters(url: URL, setting: str) -> None:
+    libpq.refuse_unknown(libpq.keywords(url.query), setting)
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except ArgumentError as error:
+        raise NotReady(f"{setting} cannot be used: {error}", hint=_EXAMPLE) from error
 
 
 _EXAMPLE = "sqlite:////srv/opsapp.sqlite or postgresql://USER@HOST/NAME"
@@ -112,20 +123,19 @@ def options(url: URL) -> dict[str, Any]:
     chosen: dict[str, Any] = {"hide_parameters": True, "pool_timeout": LOCK_SECONDS}
     if url.get_backend_name() == "postgresql":
         chosen["pool_pre_ping"] = True
-        chosen["connect_args"] = {"connect_timeout": LOCK_SECONDS, "options": _server_settings()}
+        chosen["connect_args"] = libpq.additions(
+            libpq.said(libpq.keywords(url.query)),
+            lock_seconds=LOCK_SECONDS,
+            statement_seconds=config.statement_timeout(),
+        )
     return chosen
 
 
-def _server_settings() -> str:
-    settings = {
-        "timezone": "UTC",
-        "lock_timeout": f"{LOCK_SECONDS}s",
-        "statement_timeout": f"{config.statement_timeout() * 1000:.0f}ms",
-        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
-        # A killed client's locks are free within a second, not when its statement ends.
-        "client_connection_check_interval": "1s",
-    }
-    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+def connection_name(url: URL) -> str:
+    """What ``pg_stat_activity`` shows of a connection to ``url`` that is opened now."""
+    return libpq.named(
+        libpq.said(libpq.keywords(url.query)).get("application_name"), application_name.get()
+    )
 
 
 def prepare(engine: sa.Engine) -> None:
@@ -135,14 +145,20 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        event.listen(engine, "do_connect", _name_connection)
+        _name_connections(engine)
         # Before SQLAlchemy's own first look, which fails where text comes as bytes.
         event.listen(engine, "connect", _refuse_encoding, insert=True)
         pooler.watch(engine)
         holders.watch(engine)
+        event.listen(engine, "connect", _settle)
         event.listen(engine, "connect", tolerate_moments)
         event.listen(engine, "begin", _begin_postgresql)
+        # psycopg remarks on what it raises as well; nobody else's stderr is the place for that.
+        logging.getLogger("psycopg").addHandler(_SILENT)
 
+
+_SILENT = logging.NullHandler()
+"""Added again, it is there once."""
 
 _openers: WeakKeyDictionary[sa.Dialect, Callable[[], Any]] = WeakKeyDictionary()
 
@@ -282,12 +298,18 @@ def _busy_server(error: Any, says: str) -> Busy:
     return Busy(f"another session holds a lock: {says}", hint=holders.WAIT)
 
 
-def _name_connection(dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> Any:
-    if dialect in _openers:
-        return _redirected(dialect)
-    # PostgreSQL cuts names at 63 bytes; the end of a label says less than its start.
-    params["application_name"] = application_name.get()[:63]
-    return None
+def _name_connections(engine: sa.Engine) -> None:
+    def name(dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> Any:
+        if dialect in _openers:
+            return _redirected(dialect)
+        params["application_name"] = connection_name(engine.url)
+        return None
+
+    event.listen(engine, "do_connect", name)
+
+
+def _settle(connection: Any, _record: Any) -> None:
+    libpq.settle(connection)
 
 
 def _refuse_encoding(connection: Any, _record: Any) -> None:
@@ -304,16 +326,19 @@ def _refuse_encoding(connection: Any, _record: Any) -> None:
         )
 
 
-def explained(error: SQLAlchemyError) -> OpsError | None:
-    """What a database error means to a person, or None where it is a fault of ours."""
-    cause = getattr(error, "orig", None)
+def explained(error: Exception) -> OpsError | None:
+    """What a database error means to a person, or None where it is a fault of ours.
+
+    :param error: SQLAlchemy's, or a driver's own.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(error, IntegrityError):
         return Conflict("it contradicts what is in the database")
     if isinstance(error, DataError):
         return OpsError("the database holds a value that cannot be read", hint="flask audit verify")
     if isinstance(cause, sqlite3.Error):
         return _explained_sqlite(cause)
-    if cause is not None and hasattr(cause, "sqlstate"):
+    if hasattr(cause, "sqlstate"):
         return _explained_postgresql(cause)
     if isinstance(error, PoolTimeout):
         return Busy("every connection of this process to the database is in use")
@@ -347,8 +372,10 @@ def _way_to_reach(says: str) -> str:
 
 _UNINITIALISED = frozenset({"42P01", "42703"})  # undefined table, undefined column
 _UNWRITABLE = frozenset({"25006", "42501", "53100"})  # read-only, no privilege, disk full
+_NO_SCHEMA = "3F000"
 _BUSY = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialization
-_LATE = frozenset({"57014", "25P03"})  # statement timeout, idle in transaction
+_LATE = frozenset({"57014", "25P03", "25P04"})  # of a statement, idle, of a transaction
+_AWAY = frozenset({"08", "28", "3D", "53", "57", "58"})  # the classes of what a server suffers
 
 
 def _explained_postgresql(error: Any) -> OpsError | None:
@@ -364,6 +391,18 @@ def _explained_postgresql(error: Any) -> OpsError | None:
         return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
     if (refusal := pooler.refusal(says)) is not None:
         return refusal
-    if type(error).__name__ == "OperationalError" or state[:2] in ("08", "28", "3D", "57"):
+    if state == _NO_SCHEMA:
+        return NotReady(f"the schema of the search_path is not there: {says}", hint=_SCHEMA)
+    if state[:2] in _AWAY or (not state and _is_operational(error)):
         return NotReady(f"the database cannot be reached: {says}", hint=_way_to_reach(says))
     return None
+
+
+def _is_operational(error: Any) -> bool:
+    """Whether psycopg, or the server before it knew who asks, gave up; of a class or a subclass."""
+    from psycopg import OperationalError
+
+    return isinstance(error, OperationalError)
+
+
+_SCHEMA = "psql -c 'CREATE SCHEMA NAME AUTHORIZATION ROLE'"

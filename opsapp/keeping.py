@@ -114,8 +114,8 @@ def held(engine: sa.Engine, names: Collection[str]) -> set[str]:
         return set()
     if engine.dialect.name == "sqlite":
         return {name for name in names if _is_locked(engine, name)}
-    keys = {locks.number(name): name for name in names}
     with engine.connect() as connection:
+        keys = {locks.number(connection, name): name for name in names}
         return {keys[key] for key in locks.holders(connection).keys() & keys.keys()}
 
 
@@ -237,9 +237,9 @@ class _Session(_Watched):
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _Session | None:
-        key = locks.number(name)
         connection = patiently(partial(lasting.connect, engine))
         try:
+            key = locks.number(connection, name)
             for _turn in _turns(wait):
                 if _has_locked(connection, key):
                     return cls(engine, connection, key)

@@ -97,9 +97,9 @@ def _written_holder(descriptor: int) -> tuple[str, str]:
 
 @contextmanager
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
-    key = number(name)
     # A connection of its own: the lock lives as long as this session does.
     with lasting.connect(engine) as connection:
+        key = number(connection, name)
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
             if time.monotonic() >= deadline:
@@ -122,13 +122,31 @@ def queue_up(connection: sa.Connection, name: str) -> None:
     On SQLite a writing transaction is alone already.
     """
     if connection.dialect.name != "sqlite":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number(name))))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number(connection, name))))
 
 
-def number(name: str) -> int:
-    """The number under which PostgreSQL knows the lock ``name``."""
-    digest = hashlib.sha256(f"opsapp {name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
+def number(connection: sa.Connection, name: str) -> int:
+    """The number under which PostgreSQL knows the lock ``name`` of this installation.
+
+    Such numbers are a database's, and its schemas may hold an installation each.
+    """
+    schema = _schema(connection)
+    lock = f"opsapp {name}" if schema == "public" else f"opsapp {schema} {name}"
+    return int.from_bytes(hashlib.sha256(lock.encode()).digest()[:8], "big", signed=True)
+
+
+# Two roles may share tables that only one of them would make there.
+_SCHEMA = sa.text(
+    "SELECT coalesce((SELECT nspname FROM pg_class c JOIN pg_namespace n"
+    " ON n.oid = c.relnamespace WHERE c.oid = to_regclass('audit_head')), current_schema())"
+)
+
+
+def _schema(connection: sa.Connection) -> str:
+    """The schema of the tables, or of those to come; asked once a session."""
+    if "opsapp_schema" not in connection.info:
+        connection.info["opsapp_schema"] = connection.scalar(_SCHEMA)
+    return str(connection.info["opsapp_schema"])
 
 
 # The server's other databases have locks of the same numbers; a role that is none of ours

@@ -46,8 +46,9 @@ def neighbour(kind: str, request: pytest.FixtureRequest) -> Iterator[psycopg.Con
 def test_lock_of_another_database_is_nobody_s_here(
     neighbour: psycopg.Connection, app: Flask
 ) -> None:
-    neighbour.execute("SELECT pg_advisory_lock(%s)", [locks.number("migrate")])
     with db.engine.connect() as connection:
+        number = locks.number(connection, "migrate")
+        neighbour.execute("SELECT pg_advisory_lock(%s)", [number])
         assert locks.holders(connection) == {}
 
 

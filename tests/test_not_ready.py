@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import sqlite3
+from contextlib import closing
+
 import pytest
 
-from support import Database, call
+from support import Cli, Database, call
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,37 @@ def test_absent_database_is_7_and_the_way_to_make_it_is_said(
         "  → is its name right? To make it:"
         " createdb --encoding UTF8 --template template0 --owner ROLE NAME"
     )
+
+
+def test_full_disk_is_not_ready(cli: Cli, database: Database, ada: str, sqlite_only: None) -> None:
+    """The limit of a file's size stands in for the disk: what is there can be read."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    server = sqlite3.connect(database.url.removeprefix("sqlite:///"))
+    server.execute("SELECT * FROM roles").fetchall()  # Open, it keeps what readers share.
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        status = cli("db", "status", "--format", "json")
+        found = cli("doctor", "--format", "json")
+        change = cli("roles", "create", "support")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        server.close()
+    assert (status.exit_code, status.json["ready"], status.json["writable"]) == (6, False, False)
+    assert [row["check"] for row in found.json if row["state"] == "fail"] == ["writing"]
+    assert (change.exit_code, change.stdout) == (7, "")
+    assert cli("db", "status").exit_code == 0
+
+
+def test_file_that_another_process_writes_to_is_ready(
+    cli: Cli, database: Database, sqlite_only: None
+) -> None:
+    with closing(sqlite3.connect(database.url.removeprefix("sqlite:///"))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert cli("db", "status", "--format", "json").json["ready"] is True
+
+
+def test_try_to_write_leaves_nothing(cli: Cli, database: Database) -> None:
+    assert cli("db", "status").exit_code == 0
+    names = {row["name"] for row in cli("query", "--tables", "--format", "json").json}
+    assert "opsapp_probe" not in names
+    assert database.rows("SELECT seq FROM audit_head") == [(2,)]

@@ -280,12 +280,14 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
 
 
 def _of_server(error: Any) -> OpsError:
+    from psycopg import ProgrammingError
+
     state, says = error.sqlstate or "", text.first_line(error)
     if _NEAR_CHANGE.search(says):
         return _refused(says)  # DECLARE CURSOR knows no such statement.
     if state in _READ_ONLY or state[:2] == "25" or "SELECT ... INTO" in says:
         return _refused(says)
-    if state[:2] in ("42", "22", "26") or type(error).__name__ == "ProgrammingError":
+    if state[:2] in ("42", "22", "26") or isinstance(error, ProgrammingError):
         return _invalid(says)
     known = explained(sa.exc.DBAPIError("", None, error))
     return known or OpsError(f"the database says: {says}")

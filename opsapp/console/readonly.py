@@ -20,10 +20,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from .. import config, pooler, text
+from .. import config, libpq, pooler, text
 from ..engine import (
-    application_name,
     checked_url,
+    connection_name,
     open_sqlite,
     options,
     redirect,
@@ -186,8 +186,12 @@ def _open_server(engine: sa.Engine) -> Any:
     args, params = engine.dialect.create_connect_args(url)
     params |= options(url)["connect_args"]
     params["options"] += " -c default_transaction_read_only=on"
-    params["application_name"] = application_name.get()[:63]
+    params["application_name"] = connection_name(url)
+    if libpq.said(libpq.keywords(url.query)).get("target_session_attrs") == "read-write":
+        # The same server; that a session of it is read-write is no longer true of this one.
+        params["target_session_attrs"] = "primary"
     connection = engine.dialect.connect(*args, **params)
     pooler.recognise(connection)
+    libpq.settle(connection)
     connection.read_only = True  # Of each transaction, should a pooler drop the session's setting.
     return connection

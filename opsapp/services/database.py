@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from .. import branch, config, engine, lineage
-from ..errors import NotReady
+from ..errors import Busy, NotReady
 from ..extensions import db, this_app
 from ..ledger import is_ours, other_revision, read_head, refuse_other_owner, refuse_revisions
 from ..models import ADMIN, AuditHead, Grant, Role, User
@@ -99,6 +99,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     wait_until_reachable(wait)
     before = _revision_or_none()
     if before is not None:
+        migrating.refuse_other_schema(db.session.connection())
         _refuse_other_owner()
         _refuse_newer()
     elif _has_tables() and revision() is None:
@@ -260,7 +261,8 @@ def _refuse_other_owner() -> None:
 def status() -> Record:
     """How the database is: reachable, how fast, at which revision, whose, how large.
 
-    ``ready`` is the answer: reachable, at this code's revision, of this environment.
+    ``ready`` is the answer: reachable, at this code's revision, of this environment, and
+    ``writable``; the latter is not tried where the schema is not this code's.
 
     :raises NotReady: it cannot be reached, or the migrations are not one line.
     """
@@ -279,13 +281,18 @@ def measured() -> Record:
     latency = time.perf_counter() - started
     head = head_revision()
     stamp = read_head(db.session()) if at == head else None
+    writable = at == head and _is_writable()
     return {
-        "ready": stamp is not None and is_ours(stamp) and find_role(ADMIN) is not None,
+        "ready": stamp is not None
+        and is_ours(stamp)
+        and find_role(ADMIN) is not None
+        and writable,
         "database": engine.shown_url(db.engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
         "head": head,
         "behind": at != head,
+        "writable": writable,
         "environment": stamp and stamp.environment,
         "size_bytes": _size(),
         **(
@@ -310,6 +317,46 @@ def check_ready() -> None:
     if head is None:
         raise NotReady("the audit has no head", hint="flask db init")
     refuse_other_owner(head)
+    check_writable()
+
+
+def check_writable() -> None:
+    """Try a write that is rolled back.
+
+    :raises NotReady: the database refuses it, such as a standby or a full disk; says why.
+    """
+    try:
+        with db.engine.connect().execution_options(writing=True, patience=0) as connection:
+            _write_nothing(connection)
+    except exc.DBAPIError as error:
+        raise engine.explained(error) or error from error
+    except Busy:
+        return  # Another process is writing to the file right now.
+
+
+def _is_writable() -> bool:
+    try:
+        check_writable()
+    except NotReady:
+        return False
+    return True
+
+
+def _write_nothing(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        # Pages go to the disk at the commit, unless the cache has no room for them.
+        connection.detach()
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("PRAGMA cache_size=1")
+        connection.exec_driver_sql("CREATE TABLE opsapp_probe AS SELECT zeroblob(65536)")
+    else:
+        if connection.scalar(sa.select(sa.func.pg_is_in_recovery())):
+            raise NotReady("the database cannot be written: it is a standby", hint="flask doctor")
+        # Of the one row, which is passed over while a unit holds it.
+        free = sa.select(AuditHead.id).with_for_update(skip_locked=True).scalar_subquery()
+        connection.execute(
+            sa.update(AuditHead).where(AuditHead.id == free).values(seq=AuditHead.seq)
+        )
 
 
 def _size() -> int:

@@ -202,6 +202,11 @@ def _check_database() -> Finding:
     )
 
 
+def _check_writing() -> Finding:
+    database.check_writable()
+    return finding("writing", "ok", "a change could be written")
+
+
 def _check_migrations() -> Finding:
     database.check_revision()
     return finding("migrations", "ok", f"at {database.revision()}")
@@ -354,6 +359,7 @@ def _check_locks() -> Finding:
 
 _CHECKS: dict[str, Callable[[], Finding]] = {
     "migrations": _check_migrations,
+    "writing": _check_writing,
     "environment": _check_environment,
     "administrator": _check_administrator,
     "grants": _check_grants,

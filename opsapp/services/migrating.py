@@ -76,10 +76,34 @@ def take_gate(connection: sa.Connection) -> None:
     _run.set(None)
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+    refuse_other_schema(connection)
     if sa.inspect(connection).has_table(AuditHead.__tablename__):
         head = read_head(connection, lock=True)
         if head is not None:
             refuse_other_owner(head)
+
+
+_SCHEMAS = sa.text(
+    "SELECT relnamespace::regnamespace::text, current_schema() FROM pg_class"
+    " WHERE oid = to_regclass('audit_head')"
+)
+
+
+def refuse_other_schema(connection: sa.Connection) -> None:
+    """Refuse tables in a later schema of the ``search_path``: new ones would go to the first.
+
+    :raises NotReady: names both; PostgreSQL only.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    theirs, first = connection.execute(_SCHEMAS).one_or_none() or (None, None)
+    if theirs != first:
+        raise NotReady(
+            f"opsapp's tables are in the schema {text.safe(theirs)},"
+            f" and new ones would go to {text.safe(first)}",
+            hint="name the schema that is meant: OPSAPP_DATABASE_URL="
+            f"postgresql://USER@HOST/NAME?options=-csearch_path%3D{text.safe(theirs)}",
+        )
 
 
 def refuse_unknown(present: Collection[str]) -> None:
@@ -111,7 +135,8 @@ def explained() -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         known = engine.explained(error)
-        if isinstance(known, Busy | TimedOut):
+        is_its_own = known is None or known.hint == "flask db init"  # A table that it misses.
+        if known is not None and not is_its_own and isinstance(known, Busy | TimedOut | NotReady):
             raise known from error
         reason = text.first_line(error.orig or error)
         raise OpsError(f"the migration failed and nothing was changed: {reason}") from error

@@ -22,6 +22,7 @@ CHECKS = [
     "file modes",
     "database",
     "migrations",
+    "writing",
     "environment",
     "administrator",
     "grants",

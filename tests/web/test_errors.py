@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from flask import (
     template_rendered,
 )
 from sqlalchemy import text as sql
+from sqlalchemy.exc import OperationalError
 
 from opsapp import errors
 from opsapp.extensions import db
@@ -344,6 +346,18 @@ def test_ready_says_503_when_the_database_is_away(
 
     close_connections()
     Path(database.url.removeprefix("sqlite:///")).unlink()
+    assert Browser(web.app).client.get("/readyz").status_code == 503
+
+
+def test_ready_says_503_when_nothing_can_be_written(
+    web: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_connection: object) -> None:
+        raise OperationalError("INSERT", {}, full)
+
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorname = "SQLITE_FULL"
+    monkeypatch.setattr("opsapp.services.database._write_nothing", refuse)
     assert Browser(web.app).client.get("/readyz").status_code == 503
 
 
