@@ -10,6 +10,7 @@ locked until the session leaves.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -21,7 +22,7 @@ from flask import current_app
 from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
-from .. import config
+from .. import config, text
 from ..engine import SANDBOX, open_sqlite, redirect, sqlite_file
 from ..errors import NotReady
 from ..extensions import db
@@ -82,7 +83,10 @@ def remove_abandoned() -> None:
 
 def _copy(engines: list[sa.Engine], session: str) -> Callable[[], None]:
     here = folder() / session
-    here.mkdir(mode=0o700, parents=True)
+    try:
+        here.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise NotReady(f"the folder {here} cannot be made: {error.strerror}") from error
     copies: dict[str, Path] = {}
     ways_back = []
     for engine in engines:
@@ -109,6 +113,8 @@ def _copied(original: Path, copy: Path) -> Path:
     source, target = open_sqlite(original, "ro"), open_sqlite(copy)
     try:
         source.backup(target)
+    except sqlite3.Error as error:
+        raise NotReady(f"the database cannot be copied to {copy}: {text.safe(error)}") from error
     finally:
         source.close()
         target.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import stat
 import subprocess
@@ -170,6 +171,14 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
     assert actions[-2:] == ["console:session:open", "console:session:close"]
     assert not list((database.instance / "sandboxes").glob("*"))
     assert cli("audit", "verify").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_sandbox_without_a_place_for_its_copy_is_refused(database: Database, ada: str) -> None:
+    (database.instance / "sandboxes").write_text("in the way")
+    found = run(database, "shell", "--sandbox", "-c", "print(1)")
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert re.fullmatch(r"Error: the folder .* cannot be made: Not a directory\n", found.stderr)
 
 
 def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
