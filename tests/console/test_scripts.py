@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -245,8 +246,21 @@ def test_removed_transcript_is_said_to_be(database: Database, cli: Cli, ada: str
     session = last_session(cli)
     (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
     found = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert (found.exit_code, found.json["lines"]) == (6, [])
+    assert found.json["transcript"] == "missing: it was written on this host, and is gone"
+
+
+def test_transcript_of_another_host_is_no_finding(
+    database: Database, cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(database, "shell", "-c", "x = 1", check=True)
+    session = last_session(cli)
+    (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
+    here = socket.gethostname()
+    monkeypatch.setattr("opsapp.console.sessions.gethostname", lambda: "elsewhere")
+    found = cli("audit", "session", str(session["id"]), "--format", "json")
     assert (found.exit_code, found.json["lines"]) == (0, [])
-    assert found.json["transcript"].startswith("not on this host; look on ")
+    assert found.json["transcript"] == f"not on this host; look on {here}"
 
 
 def test_unknown_session_is_not_found(cli: Cli, ada: str) -> None:
