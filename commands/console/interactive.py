@@ -27,10 +27,11 @@ from traitlets.config import Config
 
 from opsapp import config, text
 from opsapp.config import DEVELOPMENT
+from opsapp.console import interrupts
 from opsapp.console.life import Console
 from opsapp.console.modes import Mode
 from opsapp.errors import OpsError
-from opsapp.extensions import Model
+from opsapp.extensions import Model, db
 
 from ..reporting import Stopped, say
 from . import display, prompts
@@ -207,7 +208,8 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
     )
     formatter: Any = shell.display_formatter
     display.teach(formatter.formatters["text/plain"])
-    shell.set_custom_exc((OpsError, DBAPIError), _show_condition)
+    shell.set_custom_exc((OpsError, DBAPIError, KeyboardInterrupt), _show_condition)
+    interrupts.hear(db.engines.values())
     shell.register_magics(ConsoleMagics(shell))
     if environment == DEVELOPMENT:
         _reload(shell)
@@ -252,6 +254,9 @@ def _profile_in(folder: Path) -> ProfileDir:
 
 def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: Any = None) -> Any:
     """A condition of ours, or of the database, is a line; its traceback would say less."""
+    if interrupts.is_interruption(error):
+        say("Interrupted; %tb shows where.")
+        return []
     if isinstance(error, OpsError):
         says, hint = error.message, error.hint
     else:

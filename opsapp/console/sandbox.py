@@ -19,7 +19,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
-from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
 from .. import config, text
@@ -149,12 +148,10 @@ def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
     for engine in engines:
         engine.pool = pool
         _redirect(engine.dialect)
-        event.listen(engine, "handle_error", _survive_interruption)
 
     def leave() -> None:
         for engine, own in before:
             engine.pool = own
-            event.remove(engine, "handle_error", _survive_interruption)
             for name in ("do_begin", "do_commit", "do_rollback"):
                 delattr(engine.dialect, name)
         with suppress(Exception):  # The server may have ended it; nothing of it stays anyway.
@@ -169,12 +166,6 @@ def _promise(connection: Any) -> None:
     if may.fetchone()[0]:
         for statement in _PROMISE:
             connection.execute(statement)
-
-
-def _survive_interruption(context: sa.engine.ExceptionContext) -> None:
-    """Keep the one connection at Ctrl-C: psycopg has cancelled the statement, and it is whole."""
-    if isinstance(context.original_exception, KeyboardInterrupt):
-        context.is_disconnect = False
 
 
 def _redirect(dialect: Any) -> None:

@@ -201,7 +201,7 @@ def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
 def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
     code = "db.session.execute(sa.text(\"INSERT INTO alembic_version VALUES ('x')\"))"
     found = run(database, "shell", "-c", code)
-    assert found.exit_code == 0
+    assert found.exit_code == 1
     assert found.stderr == (
         "Rolled back, because no transaction stays open: alembic_version (1 inserted)."
         " commit() in one go.\n"
