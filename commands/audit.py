@@ -202,7 +202,8 @@ def sessions_cmd(limit: int | None) -> list[Record]:
 def session_cmd(id: str) -> Record:
     """Show a session with every input of its transcript.
 
-    Exits 6 if the transcript is not the one that the audit knows.
+    Exits 6 if the transcript is not the one that the audit knows, or is missing on
+    the host that wrote it.
 
     \b
     Example:
@@ -211,5 +212,5 @@ def session_cmd(id: str) -> Record:
     from opsapp.console import sessions
 
     found = sessions.get(id)
-    findings(found["transcript"].startswith("edited"))
+    findings(found["transcript"].startswith(("edited", "missing")))
     return found

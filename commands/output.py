@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import IO, Any
 import click
 
 from opsapp.clock import rfc3339
+from opsapp.console.values import Array, Document
 from opsapp.damage import Damaged
 from opsapp.errors import Invalid, OutputFailed
 from opsapp.text import did_you_mean, safe, shortened
@@ -223,6 +225,8 @@ def _cell(value: Any) -> str:
             return "true" if value else "false"
         case datetime():
             return rfc3339(value)
+        case Array() | Document():
+            return safe(_json(value))
         case list() | tuple() if not any(isinstance(item, Mapping) for item in value):
             return ",".join(_cell(item) for item in value)
         case Mapping() | list() | tuple():
@@ -254,8 +258,15 @@ def _csv_lines(rows: Iterable[Record]) -> Iterator[str]:
         line.truncate()
 
 
+_QUANTITY = re.compile(
+    r"[-+](?:infinity|[\d.:]+(?:E[-+]?\d+)?(?: (?:[-+]?[\d.:]+|years?|mons?|days?))*)",
+    re.IGNORECASE,
+)
+"""A number or a time that only a text holds exactly; it is no formula."""
+
+
 def _csv_cell(value: Any) -> str:
     cell = _cell(value)
     # A spreadsheet would run these as a formula (OWASP, CSV injection).
-    is_text = not isinstance(value, int | float | datetime)
+    is_text = not isinstance(value, int | float | datetime) and not _QUANTITY.fullmatch(cell)
     return "'" + cell if is_text and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

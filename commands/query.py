@@ -6,7 +6,8 @@ import json
 import sys
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import IO, Any
+from math import isfinite
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -105,10 +106,22 @@ def _param(given: str) -> tuple[str, Any]:
     if not equals or not name.isidentifier():
         raise Invalid(f"--param {shortened(given)} is not of the form NAME=VALUE")
     try:
-        found = json.loads(value)
-    except ValueError:
+        found = json.loads(value, parse_constant=_no_number)
+    except (json.JSONDecodeError, RecursionError, _NoNumber):
         return name, value
+    except ValueError as error:
+        raise Invalid(f"--param {shortened(given)} has more digits than a number may") from error
+    if isinstance(found, float) and not isfinite(found):
+        raise Invalid(f"--param {shortened(given)} is larger than a number may be")
     return name, value if isinstance(found, list | dict) else found
+
+
+class _NoNumber(Exception):
+    """``NaN`` or ``Infinity``, which JSON has not."""
+
+
+def _no_number(word: str) -> NoReturn:
+    raise _NoNumber(word)
 
 
 def _put_on_record(statement: str, values: dict[str, Any], reason: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
+from opsapp.console.values import Array, Document
 from opsapp.damage import Damaged
 from opsapp.text import safe
 
@@ -72,6 +74,8 @@ def human(value: Any) -> str:
             return "yes" if value else "no"
         case datetime():
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+        case Array() | Document():
+            return safe(json.dumps(value))
         case list() | tuple() if len(value) > FEW:
             return f"{', '.join(human(item) for item in value[:FEW])}, … ({len(value)})"
         case list() | tuple():

@@ -63,5 +63,5 @@ def statement(key: bytes, sql: str) -> str:
 
 
 def _mac(key: bytes, purpose: str, first: str, second: str) -> str:
-    message = f"{purpose}\0{first}\0{second}".encode()
+    message = f"{purpose}\0{first}\0{second}".encode(errors="surrogatepass")
     return hmac.digest(key, message, "sha256").hex()

@@ -47,6 +47,11 @@ def first_line(error: BaseException) -> str:
     return safe(lines[0]) if lines else type(error).__name__
 
 
+def reason(error: BaseException) -> str:
+    """Why it failed, without the path that a message names already."""
+    return (isinstance(error, OSError) and error.strerror) or first_line(error)
+
+
 def checked(value: str, field: str, *, longest: int) -> str:
     """``value`` in Unicode form NFKC, if it is harmless.
 

@@ -269,6 +269,24 @@ def test_unexpected_error_shows_an_id_and_logs_the_rest(
     assert log.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_unexpected_error_is_said_where_its_log_is_a_pipe(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RuntimeError("broke")
+
+    monkeypatch.setattr("opsapp.services.roles.listing", broken)
+    monkeypatch.setattr("commands.errorlog.token_hex", lambda _size: "0badcafe")
+    os.mkfifo(database.instance / "errors.log")
+    expect(
+        cli("roles", "list"),
+        1,
+        stderr="Error: something unexpected happened (error 0badcafe)\n"
+        "  → flask --debug … shows the details\n",
+    )
+
+
 def test_unexpected_error_shows_its_traceback_with_debug(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

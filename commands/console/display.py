@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
+from opsapp.console import parameters
 from opsapp.console.secrecy import HIDDEN, is_secret_column, looks_secret, veiled
 from opsapp.console.values import distinct, plain
 from opsapp.extensions import Model, db
@@ -42,7 +43,7 @@ class Rows(list[Record]):
 
 def sql(statement: str, limit: int = SQL_ROWS, **params: Any) -> Rows | int:
     """The rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
-    result: Any = db.session.execute(sa.text(statement), params)
+    result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
     if not result.returns_rows:
         return int(result.rowcount)
     names = distinct(list(result.keys()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import select
 import signal
@@ -10,11 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from flask import current_app
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from prompt_toolkit.application import Application, get_app
 from sqlalchemy.exc import DBAPIError
@@ -24,14 +27,16 @@ from traitlets.config import Config
 
 from opsapp import config, text
 from opsapp.config import DEVELOPMENT
+from opsapp.console import interrupts
 from opsapp.console.life import Console
 from opsapp.console.modes import Mode
-from opsapp.errors import NotReady, OpsError
-from opsapp.extensions import Model
+from opsapp.errors import OpsError
+from opsapp.extensions import Model, db
 
 from ..reporting import Stopped, say
 from . import display, prompts
 from .banner import banner, painted
+from .history import MEMORY, History
 from .magics import ConsoleMagics
 
 
@@ -67,6 +72,11 @@ class OpsShell(TerminalInteractiveShell):
             self._depth -= 1
             if not self._depth:
                 self._settle()
+
+    def init_history(self) -> None:
+        """Let a history that cannot be used keep no console from starting."""
+        self.history_manager = History(shell=self, parent=self)
+        self.configurables.append(self.history_manager)  # type: ignore[arg-type]
 
     def _record(self, code: str) -> None:
         if self._depth:
@@ -185,21 +195,21 @@ def start(console: Console, *, history: bool, idle_seconds: float) -> None:
 
 
 def _shell(console: Console, name: str, environment: str, *, history: bool) -> OpsShell:
-    folder = _own_folder()
+    profile = _profile()
+    folder = Path(profile.location).parent
     OpsShell.clear_instance()
     shell = OpsShell.instance(
         config=_config(folder, environment, history=history),
         user_ns=console.names.namespace(),
         ipython_dir=str(folder),
+        profile_dir=profile,
         console=console,
         prompt_words=prompts.words(name, environment, console.session.mode),
     )
-    # IPython copies it with everybody's permission to read, which `flask doctor` finds.
-    for readme in folder.glob("profile_*/startup/README"):
-        readme.chmod(0o600)
     formatter: Any = shell.display_formatter
     display.teach(formatter.formatters["text/plain"])
-    shell.set_custom_exc((OpsError, DBAPIError), _show_condition)
+    shell.set_custom_exc((OpsError, DBAPIError, KeyboardInterrupt), _show_condition)
+    interrupts.hear(db.engines.values())
     shell.register_magics(ConsoleMagics(shell))
     if environment == DEVELOPMENT:
         _reload(shell)
@@ -210,7 +220,7 @@ def _config(folder: Path, environment: str, *, history: bool) -> Config:
     """The console's settings. Nobody's configuration files are read: they would run."""
     found = Config()
     found.HistoryManager.enabled = history
-    found.HistoryManager.hist_file = str(_history_file(folder)) if history else ":memory:"
+    found.HistoryManager.hist_file = str(folder / "history.sqlite") if history else MEMORY
     found.OpsShell.confirm_exit = False
     found.OpsShell.term_title = False
     found.OpsShell.separate_in = ""
@@ -221,24 +231,32 @@ def _config(folder: Path, environment: str, *, history: bool) -> Config:
     return found
 
 
-def _own_folder() -> Path:
+def _profile() -> ProfileDir:
+    """IPython's folder and the history's; one that ends with this process where that fails."""
     folder = config.instance_folder() / "shell"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotReady(f"the folder {folder} cannot be made: {error.strerror}") from error
-    return folder
+        return _profile_in(folder)
+    except (OSError, ProfileDirError) as error:
+        why = text.reason(error)
+        say(f"Warning: {folder} cannot be used ({why}); the history ends with this session.")
+        passing = TemporaryDirectory(prefix="opsapp-shell-", ignore_cleanup_errors=True)
+        atexit.register(passing.cleanup)
+        return _profile_in(Path(passing.name))
 
 
-def _history_file(folder: Path) -> Path:
-    path = folder / "history.sqlite"
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    path.chmod(0o600)
-    return path
+def _profile_in(folder: Path) -> ProfileDir:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found: ProfileDir = ProfileDir.create_profile_dir_by_name(str(folder), "default")
+    # IPython copies it with everybody's permission to read, which `flask doctor` finds.
+    (Path(found.location) / "startup" / "README").chmod(0o600)
+    return found
 
 
 def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: Any = None) -> Any:
     """A condition of ours, or of the database, is a line; its traceback would say less."""
+    if interrupts.is_interruption(error):
+        say("Interrupted; %tb shows where.")
+        return []
     if isinstance(error, OpsError):
         says, hint = error.message, error.hint
     else:

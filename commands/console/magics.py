@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 
 from opsapp import text
+from opsapp.console import parameters
 from opsapp.console.queries import Report
 from opsapp.console.values import distinct
 from opsapp.errors import NotFound
@@ -51,7 +52,7 @@ class ConsoleMagics(Magics):
         if not statement:
             say("%sql needs a statement: %sql SELECT id, email FROM users")
             return None
-        wanted = sa.text(statement)._bindparams  # noqa: SLF001  (there is no public name)
+        wanted = parameters.names(statement, self.shell.user_ns)
         return display.sql(statement, **{name: self._variable(name) for name in wanted})
 
     def _variable(self, name: str) -> Any:

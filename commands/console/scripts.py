@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from opsapp.console.life import Console
+from opsapp.console.modes import Mode
 from opsapp.errors import OpsError
 from opsapp.redaction import redacted_traceback
 from opsapp.text import safe
@@ -34,9 +35,11 @@ def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:
         console.ended = "error"
         return FAILED
     finally:
-        if remark := console.after():
+        remark = console.after()
+        if remark:
             say(remark)
-    return 0
+    # In a sandbox nothing is to stay; elsewhere what waits is lost when the program ends.
+    return FAILED if remark and console.session.mode is not Mode.SANDBOX else 0
 
 
 def _execute(code: str, name: str, args: Sequence[str], names: dict[str, Any]) -> None:

@@ -13,20 +13,24 @@ from .writes import Writes, told
 def settle(writes: Writes) -> str | None:
     """End every transaction that an input left open; what the person should know of it.
 
-    Objects that were changed and not flushed stay as they are: they are only in memory.
+    What was loaded stays loaded. Objects that were changed and not flushed stay as they
+    are, unless their connection was lost: they are only in memory.
     """
     session = db.session()
     lost = writes.uncommitted()
     waiting = _changed(session)
-    if lost or not waiting:
+    if lost or _is_broken(session, writes):
         session.rollback()
-        for connection in writes.open():  # Those that the person opened.
-            connection.rollback()
+        waiting = 0
     else:
         for connection in writes.open():
             _let_go(connection)
+    if not waiting:
+        session.commit()  # It has nothing to write; a rollback would forget what was loaded.
+        for connection in writes.open():  # Those that the person opened.
+            connection.rollback()
     # A query in the next input would flush what waits, and that would be undone at its end.
-    session.autoflush = bool(lost) or not waiting
+    session.autoflush = not waiting
     if lost:
         words = ", ".join(f"{table} ({what})" for table, what in told(lost).items())
         return f"Rolled back, because no transaction stays open: {words}. commit() in one go."
@@ -34,6 +38,11 @@ def settle(writes: Writes) -> str | None:
         noun = "change waits" if waiting == 1 else "changes wait"
         return f"{waiting} {noun}: commit() writes, rollback() forgets."
     return None
+
+
+def _is_broken(session: so.Session, writes: Writes) -> bool:
+    """Whether a connection was lost, or a flush has failed: only a rollback goes on from there."""
+    return not session.is_active or any(one.invalidated for one in writes.open())
 
 
 def _let_go(connection: sa.Connection) -> None:

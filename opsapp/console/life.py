@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy import event
 
 from ..actors import Actor
 from ..engine import application_name, sqlite_file
@@ -22,6 +24,7 @@ from .modes import Mode
 from .names import Catalogue, catalogue
 from .queries import Queries
 from .sessions import Session
+from .values import readable
 from .witness import Watch
 from .writes import Change, Writes, told
 
@@ -116,6 +119,7 @@ def _inside(
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:
         engines = list(db.engines.values())
+        _take_every_value(engines)
         watch = Watch(
             session.transcript, session.mode, _files(), str(transcript.folder().resolve())
         )
@@ -151,6 +155,21 @@ def _enforce(mode: Mode, session: str, idle_seconds: float) -> Callable[[], None
     if mode is Mode.SANDBOX:
         return sandbox.enter(session, idle_seconds=idle_seconds)
     return lambda: None
+
+
+def _take_every_value(engines: list[sa.Engine]) -> None:
+    """Let a value that Python cannot hold be text, where an error would end the input."""
+    for engine in engines:
+        if engine.dialect.name == "postgresql":
+            from .loaders import load_whole
+
+            event.listen(engine, "checkout", lambda driver, *_rest: load_whole(driver))
+        else:
+            event.listen(engine, "checkout", _take_every_text)
+
+
+def _take_every_text(driver: Any, *_rest: Any) -> None:
+    driver.text_factory = readable
 
 
 def _files() -> tuple[str, ...]:

@@ -17,9 +17,9 @@ from .. import text
 from ..engine import explained
 from ..errors import Invalid, OpsError, Refused, TimedOut
 from ..extensions import db
-from . import readonly, schema
+from . import parameters, readonly, schema
 from .secrecy import HIDDEN, is_secret_name, veiled
-from .values import distinct, plain
+from .values import distinct, exact, plain, readable
 
 Record = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -95,7 +95,7 @@ def rows(
             for row in page[:left]:
                 # Whether there is a secret is not told either: SQLite was kept from reading it.
                 yield {
-                    name: HIDDEN if name in secret else veiled(name, plain(value))
+                    name: HIDDEN if name in secret else exact(veiled(name, plain(value)))
                     for name, value in zip(names, row, strict=True)
                 }
             if left is not None:
@@ -176,6 +176,7 @@ class _Watch:
 def _prepare_sqlite(connection: Any, _statement: str, _seconds: float) -> Any:
     connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
     connection.set_authorizer(_only_reading)
+    connection.text_factory = readable
     return connection.cursor()
 
 
@@ -201,7 +202,10 @@ def _only_reading(
 
 
 def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
+    from .loaders import load_exactly
+
     connection.read_only = True
+    load_exactly(connection)
     # The watch counts the time; the server's own limits must not come before it.
     for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
         connection.execute(f"SET {limit} = {min(int(seconds * 1000) + 5000, 2**31 - 1)}")
@@ -227,16 +231,18 @@ def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
     """The statement with psycopg's own form of parameters."""
     if not params:
         return statement, None  # Then psycopg leaves every % and : alone.
-    compiled = sa.text(statement).compile(dialect=db.engine.dialect)
-    if missing := set(compiled.params) - set(params):
+    if missing := set(parameters.names(statement, params)) - set(params):
         raise Invalid(f"no --param for :{text.safe(min(missing))}")
+    compiled = sa.text(parameters.escaped(statement, params)).compile(dialect=db.engine.dialect)
     return compiled.string, dict(params)
 
 
 # --- what goes wrong ---------------------------------------------------------
 
-_READ_ONLY = ("25006", "42501", "0A000")  # read-only transaction, no privilege, DECLARE refuses it
+_READ_ONLY = ("25006", "42501")  # read-only transaction, no privilege
 
+_NO_CURSOR = re.compile(r"DECLARE .*CURSOR|SELECT \.\.\. INTO")
+"""What the server says of a statement that is none for a cursor, because it writes."""
 _SEVERAL = ("one statement at a time", "multiple commands")  # SQLite, PostgreSQL
 _NO_VALUE = ("binding parameter", 'near ":"')
 _NEAR_CHANGE = re.compile(r'near "(?:insert|update|delete|merge)"', re.IGNORECASE)
@@ -250,6 +256,8 @@ def _explaining(statement: str = "") -> Iterator[None]:
     except Exception as error:
         if any(words in str(error) for words in _SEVERAL):
             raise _several(statement) from error
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            raise _invalid(f"a value cannot be sent to it ({text.first_line(error)})") from error
         if isinstance(error, sqlite3.Error):
             raise _of_sqlite(error) from error
         if hasattr(error, "sqlstate"):
@@ -280,14 +288,16 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
 
 
 def _of_server(error: Any) -> OpsError:
-    from psycopg import ProgrammingError
+    from psycopg import DataError, ProgrammingError
 
     state, says = error.sqlstate or "", text.first_line(error)
     if _NEAR_CHANGE.search(says):
         return _refused(says)  # DECLARE CURSOR knows no such statement.
-    if state in _READ_ONLY or state[:2] == "25" or "SELECT ... INTO" in says:
+    if state in _READ_ONLY or state[:2] == "25" or _NO_CURSOR.search(says):
         return _refused(says)
-    if state[:2] in ("42", "22", "26") or isinstance(error, ProgrammingError):
+    # psycopg says the latter two before it sends anything.
+    is_of_arguments = isinstance(error, (ProgrammingError, DataError))
+    if state[:2] in ("0A", "42", "22", "26") or is_of_arguments:
         return _invalid(says)
     known = explained(sa.exc.DBAPIError("", None, error))
     return known or OpsError(f"the database says: {says}")

@@ -149,7 +149,7 @@ def _open_sqlite(engine: sa.Engine) -> sqlite3.Connection:
     connection = open_sqlite(Path(sqlite_file(engine)), "ro")
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.set_authorizer(_refuse_other_files)
-    connection.set_progress_handler(_hear_signals, OPCODES)
+    connection.set_progress_handler(hear_signals, OPCODES)
     return connection
 
 
@@ -157,7 +157,8 @@ def _refuse_other_files(action: int, *_about: str | None) -> int:
     return sqlite3.SQLITE_DENY if action in _ATTACHING else sqlite3.SQLITE_OK
 
 
-def _hear_signals() -> int:
+def hear_signals() -> int:
+    """Let Python run the handler of a signal that came while SQLite works."""
     # Being called is the point: an error of a signal's handler, raised here, ends the statement.
     return 0
 

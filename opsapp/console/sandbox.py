@@ -10,6 +10,7 @@ locked until the session leaves.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,10 +19,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
-from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
 
-from .. import config
+from .. import config, text
 from ..engine import SANDBOX, open_sqlite, redirect, sqlite_file
 from ..errors import NotReady
 from ..extensions import db
@@ -82,7 +82,10 @@ def remove_abandoned() -> None:
 
 def _copy(engines: list[sa.Engine], session: str) -> Callable[[], None]:
     here = folder() / session
-    here.mkdir(mode=0o700, parents=True)
+    try:
+        here.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise NotReady(f"the folder {here} cannot be made: {error.strerror}") from error
     copies: dict[str, Path] = {}
     ways_back = []
     for engine in engines:
@@ -109,6 +112,8 @@ def _copied(original: Path, copy: Path) -> Path:
     source, target = open_sqlite(original, "ro"), open_sqlite(copy)
     try:
         source.backup(target)
+    except sqlite3.Error as error:
+        raise NotReady(f"the database cannot be copied to {copy}: {text.safe(error)}") from error
     finally:
         source.close()
         target.close()
@@ -143,12 +148,10 @@ def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
     for engine in engines:
         engine.pool = pool
         _redirect(engine.dialect)
-        event.listen(engine, "handle_error", _survive_interruption)
 
     def leave() -> None:
         for engine, own in before:
             engine.pool = own
-            event.remove(engine, "handle_error", _survive_interruption)
             for name in ("do_begin", "do_commit", "do_rollback"):
                 delattr(engine.dialect, name)
         with suppress(Exception):  # The server may have ended it; nothing of it stays anyway.
@@ -163,12 +166,6 @@ def _promise(connection: Any) -> None:
     if may.fetchone()[0]:
         for statement in _PROMISE:
             connection.execute(statement)
-
-
-def _survive_interruption(context: sa.engine.ExceptionContext) -> None:
-    """Keep the one connection at Ctrl-C: psycopg has cancelled the statement, and it is whole."""
-    if isinstance(context.original_exception, KeyboardInterrupt):
-        context.is_disconnect = False
 
 
 def _redirect(dialect: Any) -> None:

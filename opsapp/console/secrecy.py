@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .values import Unread
+
 HIDDEN = "•••"
 
 _NAMES = re.compile(
@@ -12,6 +14,7 @@ _NAMES = re.compile(
     r"access_?key|^key$|^salt$|credential|(^|_)token(_hash)?$",
     re.IGNORECASE,
 )
+_MEMBERS = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
 _HASHES = re.compile(r"\$(?:argon2|2[aby]|pbkdf2|scrypt)[\w-]*\$")
 
 
@@ -30,7 +33,7 @@ def veiled(name: str, value: Any) -> Any:
     """``value`` of the column ``name``, or ``•••`` where it is a secret; JSON is looked into."""
     if value is None or isinstance(value, bool):
         return value
-    if is_secret_name(name) or looks_secret(value):
+    if is_secret_name(name) or looks_secret(value) or _names_secret(value):
         return HIDDEN
     match value:
         case dict():
@@ -38,6 +41,11 @@ def veiled(name: str, value: Any) -> Any:
         case list():
             return [veiled(name, item) for item in value]
     return value
+
+
+def _names_secret(value: Any) -> bool:
+    """Whether JSON that was not taken apart has a member with a secret's name."""
+    return isinstance(value, Unread) and any(map(is_secret_name, _MEMBERS.findall(value)))
 
 
 def looks_secret(value: Any) -> bool:

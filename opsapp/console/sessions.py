@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from socket import gethostname
 from typing import Any
 
 import sqlalchemy as sa
@@ -108,11 +109,13 @@ def write_down_lost(actor: Actor) -> None:
     """Write into the audit which sessions of this host ended without saying so."""
     for path in transcript.abandoned():
         found = transcript.read(path, ledger.audit_key())
-        if found is not None:
+        subject = f"session:{path.stem}"
+        # The first end counts: it knows what the transcript was like before it was opened up.
+        if found is not None and not _ends([subject]):
             unit = Unit(actor=actor, door="shell", correlation=path.stem)
             with unit:
                 after = {"inputs": found.inputs, "digest": found.digest}
-                unit.record(LOST, f"session:{path.stem}", after=after)
+                unit.record(LOST, subject, after=after)
 
 
 def record_query(statement: str, parameters: list[str], *, unit: Unit) -> None:
@@ -189,13 +192,26 @@ def get(id: str) -> Record:
     lines = transcript.read(transcript.path_of(found["id"]), ledger.audit_key())
     known = ((end or {}).get("after") or {}).get("digest")
     if lines is None:
-        return {**found, **_elsewhere(begun)}
-    return {**found, "transcript": _verdict(lines, known), "lines": lines.lines}
+        return {**found, **_absent(begun)}
+    return {**found, "transcript": _verdict(lines, known), "lines": _alike(lines.lines)}
 
 
-def _elsewhere(begun: Record) -> Record:
+def _alike(lines: list[Record]) -> list[Record]:
+    """The lines with the same fields each, so that they are the rows of a table."""
+    names = dict.fromkeys(["n", "at", "kind", "text", *(name for line in lines for name in line)])
+    return [{name: line.get(name) for name in names} for line in lines]
+
+
+def _absent(begun: Record) -> Record:
+    if _was_here(begun):
+        return {"transcript": "missing: it was written on this host, and is gone", "lines": []}
     host = begun["actor_detail"].get("host")
     return {"transcript": f"not on this host; look on {host}", "lines": []}
+
+
+def _was_here(begun: Record) -> bool:
+    """Whether the session was begun on this host."""
+    return bool(begun["actor_detail"].get("host") == gethostname())
 
 
 def _begun(id: str) -> Record:
@@ -223,7 +239,7 @@ def _verdict(found: transcript.Found, known: str | None) -> str:
 def _statement_of(begun: Record) -> Record:
     kept = transcript.kept_statement(_id(begun))
     if kept is None:
-        return _elsewhere(begun)
+        return _absent(begun)
     is_whole = _fingerprint(kept) == (begun["after"] or {}).get("statement")
     verdict = "whole" if is_whole else "edited: its hash is not the audit's"
     line = {"n": 1, "at": begun["at"], "kind": "input", "text": kept}

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import IO, Any
 
 from .. import chain, clock, config
 from ..errors import NotReady
@@ -171,9 +171,12 @@ class Found:
 def read(path: Path, key: bytes) -> Found | None:
     """The transcript at ``path`` with its chain verified; None where there is none."""
     try:
-        content = path.read_bytes()
+        with _opened(path) as file:
+            content = file.read()
     except FileNotFoundError:
         return None
+    except Irregular:
+        return Found([_unreadable("it is no ordinary file")], "", 1)
     except OSError as error:
         raise NotReady(f"the transcript {path} cannot be read ({error.strerror})") from error
     lines: list[Record] = []
@@ -192,10 +195,39 @@ def read(path: Path, key: bytes) -> Found | None:
 def _parsed(data: bytes) -> Record:
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
-    unreadable = {"kind": "unreadable", "text": data.decode(errors="replace")}
-    return found if isinstance(found, dict) else unreadable
+    return found if _is_line(found) else _unreadable(data.decode(errors="replace"))
+
+
+def _is_line(found: Any) -> bool:
+    """Whether it has the form of what is written: an attacker may nest it deeper than Python."""
+    if not isinstance(found, dict) or not str(found.get("mac", "")).isascii():
+        return False
+    values: list[Any] = []
+    for value in found.values():
+        values += value if isinstance(value, list) else [value]
+    return all(value is None or isinstance(value, str | int | float) for value in values)
+
+
+def _unreadable(text: str) -> Record:
+    return {"kind": "unreadable", "text": text}
+
+
+class Irregular(OSError):
+    """A pipe, a folder or a device has the name of a file of ours."""
+
+
+def _opened(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
+    """The file at ``path``; a pipe that nothing writes would let the open wait for ever.
+
+    :raises Irregular: it is no ordinary file.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK, 0o600)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "ab" if flags & os.O_WRONLY else "rb")
+    os.close(descriptor)
+    raise Irregular(errno.EINVAL, "it is no ordinary file")
 
 
 @contextmanager
@@ -205,14 +237,15 @@ def _held(path: Path) -> Iterator[bool]:
     What may not be opened is another user's, who looks after it themselves.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        file = _opened(path)
+    except Irregular:
+        yield True
+        return
     except OSError:
         yield False
         return
-    try:
-        yield _is_free(descriptor)
-    finally:
-        os.close(descriptor)
+    with file:
+        yield _is_free(file.fileno())
 
 
 def _is_free(descriptor: int) -> bool:
@@ -233,9 +266,14 @@ def abandoned() -> Iterator[Path]:
             continue
         with _held(path) as is_free:
             # An empty one may be about to begin.
-            if is_free and (found := path.stat()).st_size and found.st_mode & stat.S_IWUSR:
+            if is_free and _is_unsealed(path.stat()):
                 yield path
                 path.chmod(0o400)
+
+
+def _is_unsealed(found: os.stat_result) -> bool:
+    is_file = stat.S_ISREG(found.st_mode)
+    return is_file and found.st_size > 0 and found.st_mode & stat.S_IWUSR != 0
 
 
 def is_alive(session: str) -> bool:
@@ -259,12 +297,9 @@ def keep_statement(id: str, statement: str) -> None:
     line = {"id": id, "at": clock.rfc3339(clock.now()), "statement": statement}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            _write_all(descriptor, (json.dumps(line) + "\n").encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+            _write_all(file.fileno(), (json.dumps(line) + "\n").encode())
+            os.fsync(file.fileno())
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -272,11 +307,14 @@ def keep_statement(id: str, statement: str) -> None:
 def kept_statement(id: str) -> str | None:
     """The statement that was run under this id on this host."""
     path = folder() / "queries.jsonl"
-    if not path.exists():
+    try:
+        with _opened(path) as file:
+            for line in file:
+                found = _parsed(line)
+                if found.get("id") == id:
+                    return str(found.get("statement"))
+    except (FileNotFoundError, Irregular):
         return None
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            found = _parsed(line.encode())
-            if found.get("id") == id:
-                return str(found.get("statement"))
+    except OSError as error:
+        raise NotReady(f"{path} cannot be read ({error.strerror})") from error
     return None

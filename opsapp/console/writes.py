@@ -105,9 +105,11 @@ def _summed(written: list[tuple[Change, Any]]) -> Counter[Change]:
 
 def _has_written_unseen(connection: sa.Connection) -> bool:
     """Whether a function has written, or a SELECT locked: PostgreSQL then gave a number to it."""
-    driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name != "postgresql" or connection.get_execution_options().get(SANDBOX):
         return False
+    if connection.invalidated:  # It was lost, and everything that it did.
+        return False
+    driver: Any = connection.connection.dbapi_connection
     if driver.info.transaction_status.name != "INTRANS":
         return False
     return bool(driver.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()[0])

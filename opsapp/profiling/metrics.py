@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import NotReady
 
@@ -116,7 +116,7 @@ def keep(app: Flask) -> None:
     place = folder(app)
     try:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (place / ".lock").open("w") as lock:
+        with _lock(place / ".lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             files = _files(place)
             if not any(_is_alive(pid) for _path, pid in files):
@@ -127,6 +127,11 @@ def keep(app: Flask) -> None:
     os.environ[FOLDER] = str(place)
     # It chose when it was imported, perhaps before it could know.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def _lock(path: Path) -> IO[bytes]:
+    # Where a pipe has its name, that nothing reads, the open would wait for ever.
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600), "wb")
 
 
 def _files(place: Path) -> list[tuple[Path, int]]:

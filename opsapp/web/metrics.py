@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Blueprint, Flask, Response
 
+from ..errors import NotReady
 from ..extensions import this_app
 from ..profiling import metrics
 from .api.access import needs
 
+log = logging.getLogger(__name__)
 blueprint = Blueprint("metrics", __name__)
 
 
 def init_app(app: Flask) -> None:
-    """Serve the numbers, if that is wanted.
-
-    :raises NotReady: their folder cannot be used.
-    """
-    if app.config["OPSAPP_METRICS"]:
+    """Serve the numbers, if that is wanted; without a folder for them the rest is served."""
+    if not app.config["OPSAPP_METRICS"]:
+        return
+    try:
         metrics.keep(app)
-        app.register_blueprint(blueprint)
+    except NotReady as error:
+        log.warning("%s; /metrics is not served", error.message)
+        return
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/metrics")

@@ -365,3 +365,41 @@ def test_hostile_data_does_not_reach_the_terminal(database: Database, cli: Cli, 
             person.wait()
             assert "\x1b]0;evil" not in person.spawned.before
             assert "x\\x1b]0;evil" in person.spawned.before
+
+
+SLOW = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT max(i) FROM n",
+    "postgresql": "SELECT pg_sleep(600)",
+}
+
+
+@pytest.mark.parametrize("mode", ["read-only", "sandbox", "write"])
+def test_ctrl_c_cancels_a_statement(mode: str, database: Database, kind: str, ada: str) -> None:
+    tag = {"read-only": "ro", "sandbox": "sandbox", "write": "rw"}[mode]
+    with console(database, f"--{mode}", prompt=f"opsapp(development:{tag})>") as person:
+        person.wait()
+        person.type('kept = U("ada")')
+        person.spawned.send(f'print("begun"); sql("{SLOW[kind]}")\r')
+        person.spawned.expect_exact("\r\nbegun", timeout=PATIENCE)
+        person.spawned.sendintr()
+        assert person.wait().endswith("Interrupted; %tb shows where.")
+        assert person.type("kept.email") == "'ada@example.com'"
+        assert person.type('sql("SELECT count(*) AS n FROM users")').splitlines() == ["n", "1"]
+
+
+def test_lost_connection_ends_with_its_input(database: Database, kind: str, ada: str) -> None:
+    if kind == "sqlite":
+        pytest.skip("speaks of a server")
+    with console(database) as person:
+        person.wait()
+        lost = person.type('sql("SELECT pg_terminate_backend(pg_backend_pid())")')
+        assert lost.startswith("OperationalError: terminating connection")
+        assert person.type('sql("SELECT count(*) AS n FROM users")').splitlines() == ["n", "1"]
+
+
+def test_what_was_loaded_stays_loaded(database: Database, cli: Cli, bob: str) -> None:
+    with console(database) as person:
+        person.wait()
+        person.type("everyone = list(db.session.scalars(sa.select(User)))")
+        assert person.type("[one.email for one in everyone].count('bob@example.com')") == "1"
+        assert person.type("%queries").splitlines()[-1] == "0 statements, 0.0 ms"

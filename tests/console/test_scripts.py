@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -172,6 +174,14 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
     assert cli("audit", "verify").exit_code == 0
 
 
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_sandbox_without_a_place_for_its_copy_is_refused(database: Database, ada: str) -> None:
+    (database.instance / "sandboxes").write_text("in the way")
+    found = run(database, "shell", "--sandbox", "-c", "print(1)")
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert re.fullmatch(r"Error: the folder .* cannot be made: Not a directory\n", found.stderr)
+
+
 def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
     process = start(database, FLASK, "shell", "--sandbox", "-c",
                     f"{MAKE}\nimport sys\nsys.stdout.flush()\ninput()")  # fmt: skip
@@ -191,7 +201,7 @@ def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
 def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
     code = "db.session.execute(sa.text(\"INSERT INTO alembic_version VALUES ('x')\"))"
     found = run(database, "shell", "-c", code)
-    assert found.exit_code == 0
+    assert found.exit_code == 1
     assert found.stderr == (
         "Rolled back, because no transaction stays open: alembic_version (1 inserted)."
         " commit() in one go.\n"
@@ -236,8 +246,21 @@ def test_removed_transcript_is_said_to_be(database: Database, cli: Cli, ada: str
     session = last_session(cli)
     (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
     found = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert (found.exit_code, found.json["lines"]) == (6, [])
+    assert found.json["transcript"] == "missing: it was written on this host, and is gone"
+
+
+def test_transcript_of_another_host_is_no_finding(
+    database: Database, cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(database, "shell", "-c", "x = 1", check=True)
+    session = last_session(cli)
+    (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
+    here = socket.gethostname()
+    monkeypatch.setattr("opsapp.console.sessions.gethostname", lambda: "elsewhere")
+    found = cli("audit", "session", str(session["id"]), "--format", "json")
     assert (found.exit_code, found.json["lines"]) == (0, [])
-    assert found.json["transcript"].startswith("not on this host; look on ")
+    assert found.json["transcript"] == f"not on this host; look on {here}"
 
 
 def test_unknown_session_is_not_found(cli: Cli, ada: str) -> None:

@@ -95,7 +95,7 @@ def test_nothing_is_written_into_a_file_that_somebody_touched(
 def test_transcript_of_another_user_is_left_to_them(
     transcript: Transcript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: object, flags: int) -> int:
+    def refuse(path: object, *_how: int) -> int:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
     os.close(transcript._file)

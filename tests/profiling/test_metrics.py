@@ -122,3 +122,19 @@ def test_metric_without_a_server_counts_in_this_process() -> None:
     orders.labels("de").inc()
     again.labels("de").inc()
     assert orders.labels("de")._value.get() == 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_server_starts_without_the_folder_of_its_metrics(
+    database: Database, cli: Cli, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = database.instance / "metrics"
+    folder.mkdir()
+    os.mkfifo(folder / ".lock")
+    listed = cli("routes", OPSAPP_METRICS="on")
+    assert listed.exit_code == 0
+    assert "/metrics" not in listed.stdout
+    assert caplog.messages == [
+        f"the metrics folder {folder} cannot be used: No such device or address;"
+        " /metrics is not served"
+    ]
