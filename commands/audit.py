@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from opsapp.errors import Invalid
 from .contract import answers, changes, findings, page_options, say_what_follows
 from .filters import event_filter
 from .frame import OpsGroup, approve
-from .options import SEQ
+from .options import SEQ, TEXT_FILE
 
 if TYPE_CHECKING:
     from opsapp.services.audit import Filter
@@ -98,11 +98,11 @@ def show_cmd(seq: int) -> Record:
 @cli.command("verify")
 @click.option(
     "--checkpoint",
-    type=click.File(encoding="ascii", errors="replace"),
+    type=TEXT_FILE,
     help="A file of checkpoint lines kept elsewhere; - is stdin.",
 )
 @answers()
-def verify_cmd(checkpoint: IO[str] | None) -> Record:
+def verify_cmd(checkpoint: str | None) -> Record:
     """Verify the whole chain of events.
 
     Exits 0 if it holds and 6 if not, with the first bad event and the kind of break.
@@ -115,7 +115,8 @@ def verify_cmd(checkpoint: IO[str] | None) -> Record:
     """
     from opsapp.services import verification
 
-    found = verification.verify(verification.checkpoints(checkpoint) if checkpoint else ())
+    kept = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
+    found = verification.verify(kept)
     findings(not found["ok"])
     return found
 
@@ -156,12 +157,12 @@ def export_cmd(chosen: Filter) -> Iterator[Record]:
 @cli.command("rebase")
 @click.option(
     "--checkpoint",
-    type=click.File(encoding="ascii", errors="replace"),
+    type=TEXT_FILE,
     required=True,
     help="The checkpoint lines kept elsewhere; - is stdin.",
 )
 @changes("lost_seq", "restored_seq", key="lost_seq", destructive=True)
-def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
+def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
     """Declare that the database was restored from an older copy.
 
     From then on verify reports the lost events as a gap with its author.
@@ -174,7 +175,7 @@ def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    kept = verification.checkpoints(checkpoint)
+    kept = verification.checkpoints(checkpoint.splitlines())
     approve("Declare the events after the last one here as lost?", severe=True)
     return verification.rebase(kept, unit=unit)
 

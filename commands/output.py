@@ -15,10 +15,11 @@ import click
 
 from opsapp.clock import rfc3339
 from opsapp.errors import Invalid, OutputFailed
+from opsapp.streams import Unwritten, leave_stdout
 from opsapp.text import did_you_mean, safe, shortened
 
 from . import tables
-from .reporting import leave_stdout, state_of_work
+from .reporting import state_of_work
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
 Record = Mapping[str, Any]
@@ -141,21 +142,13 @@ def _put(pieces: Iterable[str]) -> None:
 
     :raises OutputFailed: the disk is full or the device failed.
     """
-    out = sys.stdout
-    if out is None:
-        raise OutputFailed(f"stdout is closed; {state_of_work()}", hint=_what_was_lost())
     try:
         for piece in pieces:
-            out.write(piece)
-        out.flush()
-    except BrokenPipeError:
-        raise  # The reader has left, which is nobody's fault.
-    except OSError as error:
+            sys.stdout.write(piece)
+        sys.stdout.flush()
+    except Unwritten as error:
         leave_stdout()
-        raise OutputFailed(
-            f"the answer could not be written ({error.strerror}); {state_of_work()}",
-            hint=_what_was_lost(),
-        ) from error
+        raise OutputFailed(f"{error.message}; {state_of_work()}", hint=_what_was_lost()) from error
 
 
 def _what_was_lost() -> str | None:

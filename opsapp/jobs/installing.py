@@ -16,6 +16,7 @@ from cronsim import CronSim
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from .. import textfiles
 from ..engine import is_without_secret
 from ..errors import Invalid, NotReady
 from ..jobvalues import MACROS
@@ -143,21 +144,23 @@ def installed_crontab(file: str | None) -> str:
 
 def _crontab_of_user() -> str:
     try:
-        done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)  # noqa: S607
+        done = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
     except FileNotFoundError as error:
         raise NotReady(
             "there is no crontab program here", hint="--file FILE names a crontab"
         ) from error
-    return done.stdout
+    return done.stdout.decode(errors="replace")
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return textfiles.read(path)
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise NotReady(f"{path} cannot be read: {error}") from error
+    except textfiles.NotText as error:
+        raise NotReady(f"{path} cannot be read: it {error}") from error
 
 
 # --- systemd -----------------------------------------------------------------
