@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 SHOWN = ("seq", "at", "actor", "action", "subject_name", "before", "after", "reason")
+EVENT = (
+    "seq", "at", "actor", "door", "action", "subject", "subject_name", "reason", "before",
+    "after", "correlation",
+)  # fmt: skip
+SESSION = (
+    "id", "opened_at", "actor", "by", "mode", "state", "inputs", "ended", "ended_at", "reason",
+)  # fmt: skip
+EXPORTED = (
+    "seq", "at", "actor", "door", "action", "subject", "reason", "before", "after", "correlation",
+    "previous", "hash", "personal",
+)  # fmt: skip
 POLL_SECONDS = 1.0
 
 
@@ -37,7 +48,7 @@ def cli() -> None:
 @click.option("--before", type=SEQ, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @page_options()
-@answers(*SHOWN, live="follow")
+@answers(*SHOWN, fields=EVENT, live="follow")
 @event_filter
 def list_cmd(
     chosen: Filter, before: int | None, follow: bool, limit: int | None
@@ -138,7 +149,7 @@ def checkpoint_cmd() -> str:
 
 
 @cli.command("export")
-@answers()
+@answers(fields=EXPORTED)
 @event_filter
 def export_cmd(chosen: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
@@ -182,7 +193,7 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
 
 @cli.command("sessions")
 @page_options()
-@answers("id", "opened_at", "actor", "by", "mode", "state", "inputs", "ended", "reason")
+@answers(*SESSION[:-2], "reason", fields=SESSION)
 def sessions_cmd(limit: int | None) -> list[Record]:
     """List the sessions of flask shell and flask query.
 

@@ -15,7 +15,7 @@ from opsapp import textfiles
 from opsapp.errors import Invalid, Refused
 
 from .approval import is_interactive
-from .output import field_names
+from .output import field_names, say_if_lost
 from .reporting import say
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Source:
         if not (self.generate and password and unit.committed):
             return {}
         again = "flask users set-password USER --generate-password makes another"
-        click.get_current_context().meta["opsapp.lost"] = again
+        say_if_lost(again)
         return {"password": password}
 
 
@@ -143,10 +143,8 @@ def _ask() -> str:
 def _first_line(file: IO[bytes], source: str) -> str:
     try:
         password = textfiles.decoded(file.readline(LONGEST_LINE)).rstrip("\r\n")
-    except textfiles.NotUtf8 as error:
-        raise Invalid(f"the first line of {source} is not UTF-8") from error
     except textfiles.NotText as error:
-        raise Invalid(f"{source} {error}") from error
+        raise Invalid(f"the first line of {source} is not UTF-8") from error
     if not password:
         raise Invalid(f"the first line of {source} is empty")
     if len(password) > LONGEST:

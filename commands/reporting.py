@@ -74,6 +74,8 @@ def reported() -> Iterator[None]:
         streams.leave_stdout()
         if (unit := current_unit()) is not None and unit.committed:
             _say(f"Nobody read the answer, but {state_of_work()}.")
+            if hint := what_was_lost():
+                _say(f"  → {text.safe(hint)}")
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         _fail(_of_system(error))
@@ -108,6 +110,12 @@ def state_of_work() -> str:
     if unit is None or not unit.committed:
         return "nothing was changed"
     return f"the change is made, audit event {unit.seq}"
+
+
+def what_was_lost() -> str | None:
+    """What to do about an answer that is shown only once; the command tells before it answers."""
+    ctx = click.get_current_context(silent=True)
+    return None if ctx is None else ctx.meta.get("opsapp.lost")
 
 
 def current_unit() -> Unit | None:

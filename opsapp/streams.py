@@ -40,6 +40,8 @@ class Unwritten(click.ClickException):
 class Stdout(io.TextIOWrapper):
     """Stdout whose failures are :class:`Unwritten`, which no library takes for a closed pipe."""
 
+    replaced: TextIO | None = None
+
     def write(self, words: str, /) -> int:
         """Write ``words``.
 
@@ -91,12 +93,14 @@ def _nothing(flags: int) -> int:
 def _careful(stream: io.TextIOWrapper) -> Stdout:
     """The same stream as one of ours; the old one stays usable for those who hold it."""
     stream.flush()
-    return Stdout(
+    careful = Stdout(
         stream.buffer,
         encoding=stream.encoding,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
+    careful.replaced = stream  # It would close what both write to, if nothing held it.
+    return careful
 
 
 def leave_stdout() -> None:
