@@ -38,7 +38,7 @@ def test_empty_list_has_its_header_and_knows_its_fields(cli: Cli, command: list[
     chosen = f"{header[-1]},{header[0]}"
     plain = cli(*command, "--format", "plain", "--fields", chosen)
     assert plain.stdout == chosen.replace(",", "\t") + "\n"
-    assert cli(*command, "--format", "csv", "--fields", chosen).stdout == chosen + "\r\n"
+    assert cli(*command, "--format", "csv", "--fields", chosen).stdout == chosen + "\n"
     for format in ("table", "plain", "json", "jsonl", "csv"):
         wrong = cli(*command, "--fields", "bogus", "--format", format)
         assert (wrong.exit_code, wrong.stdout) == (2, "")
