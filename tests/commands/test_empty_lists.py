@@ -74,7 +74,16 @@ def test_width_from_the_environment_never_blanks_a_table(
 
     monkeypatch.setattr(tables, "is_terminal", lambda: True)
     for columns in ("0", "-5", "words", "9" * 400, "1", "99999999999"):
-        found = call(database, "users", "list", "--format", "table", COLUMNS=columns, LINES=columns)
+        found = call(
+            database,
+            "users",
+            "list",
+            "--format",
+            "table",
+            COLUMNS=columns,
+            LINES=columns,
+            NO_COLOR="1",
+        )
         assert found.exit_code == 0, found.stderr
         assert "ada@example.com" in found.stdout.replace("\n", "").replace(" ", ""), columns
         assert max(map(len, found.stdout.splitlines())) <= tables.WIDEST
