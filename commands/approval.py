@@ -8,6 +8,7 @@ import click
 
 from opsapp import text
 from opsapp.errors import Refused
+from opsapp.streams import printable
 
 
 def is_interactive() -> bool:
@@ -35,7 +36,7 @@ def approve(question: str, *, severe: bool = False) -> None:
         return None
     if not is_interactive():
         raise Refused(f"{question} Nobody is here to answer", hint="repeat it with --yes")
-    if not click.confirm(text.safe(question), err=True):
+    if not click.confirm(printable(text.safe(question), sys.stderr), err=True):
         raise Refused("declined; nothing was changed")
     return None
 
@@ -44,6 +45,7 @@ def _approve_by_name(question: str, name: str, given: str | None) -> None:
     if given is None:
         if not is_interactive():
             raise Refused(f"{question} This is {name}", hint=f"repeat it with --confirm {name}")
-        given = click.prompt(f"{text.safe(question)} Type {name} to go on", err=True)
+        words = f"{text.safe(question)} Type {text.safe(name)} to go on"
+        given = click.prompt(printable(words, sys.stderr), err=True)
     if given != name:
         raise Refused(f"{text.shortened(given)} is not {name}; nothing was changed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from opsapp.errors import Invalid
 from .contract import answers, changes, findings, page_options, say_what_follows
 from .filters import event_filter
 from .frame import OpsGroup, approve
-from .options import SEQ
+from .options import SEQ, TEXT_FILE
 
 if TYPE_CHECKING:
     from opsapp.services.audit import Filter
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 SHOWN = ("seq", "at", "actor", "action", "subject_name", "before", "after", "reason")
+EVENT = (
+    "seq", "at", "actor", "door", "action", "subject", "subject_name", "reason", "before",
+    "after", "correlation",
+)  # fmt: skip
+SESSION = (
+    "id", "opened_at", "actor", "by", "mode", "state", "inputs", "ended", "ended_at", "reason",
+)  # fmt: skip
+EXPORTED = (
+    "seq", "at", "actor", "door", "action", "subject", "reason", "before", "after", "correlation",
+    "previous", "hash", "personal",
+)  # fmt: skip
 POLL_SECONDS = 1.0
 
 
@@ -37,7 +48,7 @@ def cli() -> None:
 @click.option("--before", type=SEQ, metavar="SEQ", help="Older than this event.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @page_options()
-@answers(*SHOWN, live="follow")
+@answers(*SHOWN, fields=EVENT, live="follow")
 @event_filter
 def list_cmd(
     chosen: Filter, before: int | None, follow: bool, limit: int | None
@@ -98,11 +109,11 @@ def show_cmd(seq: int) -> Record:
 @cli.command("verify")
 @click.option(
     "--checkpoint",
-    type=click.File(encoding="ascii", errors="replace"),
+    type=TEXT_FILE,
     help="A file of checkpoint lines kept elsewhere; - is stdin.",
 )
 @answers()
-def verify_cmd(checkpoint: IO[str] | None) -> Record:
+def verify_cmd(checkpoint: str | None) -> Record:
     """Verify the whole chain of events.
 
     Exits 0 if it holds and 6 if not, with the first bad event and the kind of break.
@@ -115,7 +126,8 @@ def verify_cmd(checkpoint: IO[str] | None) -> Record:
     """
     from opsapp.services import verification
 
-    found = verification.verify(verification.checkpoints(checkpoint) if checkpoint else ())
+    kept = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
+    found = verification.verify(kept)
     findings(not found["ok"])
     return found
 
@@ -137,7 +149,7 @@ def checkpoint_cmd() -> str:
 
 
 @cli.command("export")
-@answers()
+@answers(fields=EXPORTED)
 @event_filter
 def export_cmd(chosen: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
@@ -156,12 +168,12 @@ def export_cmd(chosen: Filter) -> Iterator[Record]:
 @cli.command("rebase")
 @click.option(
     "--checkpoint",
-    type=click.File(encoding="ascii", errors="replace"),
+    type=TEXT_FILE,
     required=True,
     help="The checkpoint lines kept elsewhere; - is stdin.",
 )
 @changes("lost_seq", "restored_seq", key="lost_seq", destructive=True)
-def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
+def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
     """Declare that the database was restored from an older copy.
 
     From then on verify reports the lost events as a gap with its author.
@@ -174,14 +186,14 @@ def rebase_cmd(checkpoint: IO[str], unit: Unit) -> Record:
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    kept = verification.checkpoints(checkpoint)
+    kept = verification.checkpoints(checkpoint.splitlines())
     approve("Declare the events after the last one here as lost?", severe=True)
     return verification.rebase(kept, unit=unit)
 
 
 @cli.command("sessions")
 @page_options()
-@answers("id", "opened_at", "actor", "by", "mode", "state", "inputs", "ended", "reason")
+@answers(*SESSION[:-2], "reason", fields=SESSION)
 def sessions_cmd(limit: int | None) -> list[Record]:
     """List the sessions of flask shell and flask query.
 

@@ -9,7 +9,7 @@ No function prints.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -35,28 +35,36 @@ CHANGES = "opsapp.changes"
 
 
 def answers(
-    *columns: str, app: bool = True, live: str | None = None, web: bool = False
+    *columns: str,
+    fields: Sequence[str] = (),
+    app: bool = True,
+    live: str | None = None,
+    web: bool = False,
 ) -> Callable[[Body], Body]:
     """A command that reads: its function returns rows, one record, or a line.
 
     :param columns: the fields of the table and of plain; the others show them all.
+    :param fields: all fields of a row, in their order; without them the columns are all.
+        An empty list is checked and headed by them.
     :param app: False where the function loads the application itself.
     :param live: the flag with which rows come until somebody stops it; each is then
         shown as it comes, so a table is not possible and plain stands in for it.
     :param web: the application with its web floor, for what sends requests.
     """
 
+    known = fields
+
     def decorate(body: Body) -> Body:
         @_format_options
         @functools.wraps(body)
         def command(*, format: str | None, fields: str | None, **given: Any) -> None:
-            chosen = output.chosen_format(format)
+            picked, chosen = fields, output.chosen_format(format)
             if live and given[live]:
                 chosen = output.live_format(chosen)
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
-                _write(body(**given), chosen, fields, columns)
+                _write(body(**given), chosen, picked, columns, known or columns)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
@@ -231,14 +239,26 @@ _DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Show the change and w
 # --- writing the answer ------------------------------------------------------
 
 
-def _write(found: Any, format: str, fields: str | None, columns: tuple[str, ...]) -> None:
+def _write(
+    found: Any,
+    format: str,
+    fields: str | None,
+    columns: tuple[str, ...],
+    known: Sequence[str] = (),
+) -> None:
+    """Write an answer.
+
+    :param known: all fields of a row, for a list that may be empty; none if they differ.
+    """
     shown = () if fields else columns
     if isinstance(found, int | str):
         output.write_scalar(found, format)
     elif isinstance(found, Mapping):
         output.write_record(next(output.picked([found], fields)), format, shown)
     else:
-        output.write_list(output.picked(found, fields), format, shown)
+        # Without rows there is nothing to pick from: what was asked for is the header.
+        head = output.field_names(fields) if fields else known
+        output.write_list(output.picked(found, fields, known), format, shown, head)
 
 
 def _write_plan(unit: Any, format: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -61,13 +62,20 @@ class DatabaseGroup(OpsGroup):
 
 def _bind(ctx: click.Context) -> None:
     """Give Flask-Migrate's command the app and the options that its own group would."""
-    from flask import g
+    from flask import current_app, g
 
     from opsapp.services.database import bind_migrations
 
     ctx.with_resource(application())
     bind_migrations()
+    current_app.extensions["migrate"].migrate.configure(_printing)
     g.directory, g.x_arg = ctx.params["directory"], ctx.params["x_arg"]
+
+
+def _printing(alembic: Any) -> Any:
+    """Let Alembic print where we do; it may have looked for stdout before it was made ready."""
+    alembic.stdout = sys.stdout
+    return alembic
 
 
 CHANGING = {

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from opsapp.streams import printable
+
 PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
 """Where words of ours say `flask`, for somebody who typed another program's name."""
 
@@ -22,7 +24,7 @@ class Formatter(click.HelpFormatter):
         super().write_text(as_typed(text, self.program))
 
     def getvalue(self) -> str:
-        plain = super().getvalue()
+        plain = printable(super().getvalue(), sys.stdout)
         if not self.is_coloured:
             return plain
         # Imported here: a script's help, and completion, need not wait for rich.

@@ -25,6 +25,14 @@ Record = dict[str, Any]
 STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
+JOB_FIELDS = (
+    "name", "status", "started_at", "seconds", "usual", "trend", "failures", "run_id", "next_at",
+    "schedule", "timezone", "enabled", "description",
+)  # fmt: skip
+RUN_FIELDS = (
+    "id", "name", "status", "started_at", "finished_at", "seconds", "exit_code", "peak_bytes",
+    "attempts", "reason", "host", "pid", "actor", "slot", "command", "correlation",
+)  # fmt: skip
 POLL_SECONDS = 1.0
 
 
@@ -58,7 +66,7 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 
 
 @cli.command("list")
-@answers(*LISTED)
+@answers(*LISTED, fields=JOB_FIELDS)
 def list_cmd() -> list[Record]:
     """List the jobs: how the last run went, and the usual one.
 
@@ -81,7 +89,7 @@ def list_cmd() -> list[Record]:
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
 @page_options()
-@answers(*RUN_SHOWN)
+@answers(*RUN_SHOWN, fields=RUN_FIELDS)
 def history_cmd(
     name: str | None,
     status: str | None,
@@ -137,7 +145,7 @@ def show_cmd(id: int, lines: int) -> Record:
     help="How many lines to begin with.",
 )
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@answers("stream", "line", live="follow")
+@answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     """Print what the last run of a job has printed.
 

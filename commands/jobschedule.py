@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from opsapp.schedule import Job
 
 Record = dict[str, Any]
+UPCOMING = ("at", "local", "in", "name", "schedule")
 CRITICAL = 2
 """What a monitoring plugin exits with, by the rules of Nagios."""
 
@@ -43,7 +44,7 @@ CRITICAL = 2
     help="This many failures in a row are a finding.",
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
-@answers("state", "job", "says")
+@answers("state", "job", "says", fields=("state", "job", "says", "status", "run_id", "failures"))
 def check_cmd(
     name: str | None, max_age: timedelta | None, max_failures: int, nagios: bool
 ) -> list[Record] | str:
@@ -84,7 +85,7 @@ def _plugin(found: list[Record]) -> str:
     show_default=True,
     help="How many runs of each job.",
 )
-@answers("at", "local", "in", "name", "schedule", app=False)
+@answers(*UPCOMING, fields=(*UPCOMING, "command"), app=False)
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """Print the next runs, in UTC and in the job's own time zone.
 

@@ -39,7 +39,10 @@ def cli() -> None:
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those with this outcome.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
 @page_options()
-@answers("at", "user", "outcome", "ip", "user_agent")
+@answers(
+    "at", "user", "outcome", "ip", "user_agent",
+    fields=("id", "at", "user_id", "user", "outcome", "ip", "user_agent"),
+)  # fmt: skip
 def list_cmd(
     user: str | None, outcome: str | None, since: datetime | None, limit: int | None
 ) -> list[dict[str, Any]]:

@@ -11,6 +11,10 @@ from .frame import OpsGroup
 from .reporting import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
+FIELDS = (
+    "id", "kind", "recipient", "subject", "state", "created_at", "attempts", "next_at", "sent_at",
+    "error",
+)  # fmt: skip
 
 
 @click.group(cls=OpsGroup)
@@ -25,7 +29,7 @@ def cli() -> None:
 @cli.command("list")
 @click.option("--pending", is_flag=True, help="Only what waits.")
 @page_options()
-@answers(*SHOWN)
+@answers(*SHOWN, fields=FIELDS)
 def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
     """List the newest messages, without what they say.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from opsapp import clock
+from opsapp import clock, textfiles
 from opsapp.clock import duration
 from opsapp.errors import Invalid
 
@@ -100,6 +100,26 @@ class Program(click.ParamType[str]):
         return str(value)
 
 
+class TextFile(click.ParamType[str]):
+    """A file, or - for stdin; the command gets its text."""
+
+    name = "file"
+    takes_anything = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return textfiles.read_stdin() if value == "-" else textfiles.read(value, pipe=True)
+        except (OSError, textfiles.NotText) as error:
+            name = "stdin" if value == "-" else f"'{value}'"
+            joint = ":" if isinstance(error, OSError) else ""
+            self.fail(f"{name}{joint} {textfiles.why(error)}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
 SEQ = click.IntRange(min=0, max=2**63 - 1)
 """An audit event's number."""
 ID = click.IntRange(min=0, max=2**31 - 1)
@@ -109,6 +129,7 @@ ROLE = Name("role")
 PERMISSION = Name("permission")
 JOB = Name("job")
 PROGRAM = Program()
+TEXT_FILE = TextFile()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)
@@ -134,12 +155,37 @@ def _with_stdin(
 ) -> tuple[str, ...]:
     if ctx.resilient_parsing or "-" not in value:
         return value
-    lines = [line.strip() for line in sys.stdin.read().removeprefix("\ufeff").splitlines()]
+    lines = [line.strip() for line in stdin_text().splitlines()]
     lines = [line for line in lines if not line.startswith("#")]
     named = tuple(n for v in value for n in (lines if v == "-" else [v]) if n)
     if not named:
         raise Invalid("no users on stdin")
     return named
+
+
+def stdin_text() -> str:
+    """What stdin holds.
+
+    :raises Invalid: it is no text in UTF-8, or too long.
+    """
+    try:
+        return textfiles.read_stdin()
+    except textfiles.NotText as error:
+        raise Invalid(f"stdin {error}") from error
+
+
+def checked_utf8(words: str, what: str) -> str:
+    """``words`` of the command line, which may hold any bytes, if they are UTF-8.
+
+    :param what: what the person calls them; the error names it.
+    :raises Invalid: they are not.
+    """
+    if not any("\udc80" <= character <= "\udcff" for character in words):
+        return words
+    try:
+        return os.fsencode(words).decode()  # In the C locale Python has not decoded them.
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{what} is not UTF-8 at byte {error.start + 1}") from error
 
 
 def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:

@@ -9,8 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
 import click
 
@@ -18,10 +19,11 @@ from opsapp.clock import rfc3339
 from opsapp.console.values import Array, Document
 from opsapp.damage import Damaged
 from opsapp.errors import Invalid, OutputFailed
+from opsapp.streams import Unwritten, leave_stdout
 from opsapp.text import did_you_mean, safe, shortened
 
 from . import tables
-from .reporting import leave_stdout, state_of_work
+from .reporting import state_of_work, what_was_lost
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
 Record = Mapping[str, Any]
@@ -73,14 +75,21 @@ def check_fields(fields: str | None, there: Sequence[str]) -> None:
     next(picked([dict.fromkeys(there)], fields))
 
 
-def picked(rows: Iterable[Record], fields: str | None) -> Iterator[Record]:
+def picked(
+    rows: Iterable[Record], fields: str | None, known: Sequence[str] = ()
+) -> Iterator[Record]:
     """Only the ``fields`` (comma separated) of each row, in that order; all without them.
 
+    :param known: the fields of a row, where there is none to ask.
     :raises Invalid: a row has no such field; names those it has.
     """
     names = field_names(fields) if fields else None
+    row: Record | None = None
     for row in rows:
         yield row if names is None else {name: _field(row, name) for name in names}
+    if row is None and known:
+        for name in names or ():
+            _field(dict.fromkeys(known), name)
 
 
 def field_names(fields: str) -> list[str]:
@@ -98,17 +107,22 @@ def _field(row: Record, name: str) -> Any:
 # --- writing -----------------------------------------------------------------
 
 
-def write_list(rows: Iterable[Record], format: str, columns: Sequence[str]) -> None:
-    """A list: ``columns`` are those of the table and of plain, the others carry every field."""
+def write_list(
+    rows: Iterable[Record], format: str, columns: Sequence[str], known: Sequence[str] = ()
+) -> None:
+    """A list: ``columns`` are those of the table and of plain, the others carry every field.
+
+    :param known: the fields that head an empty list.
+    """
     match format:
         case "json":
             _put(_json_array(rows))
         case "jsonl":
             _put(_json(row) + "\n" for row in rows)
         case "csv":
-            _put(_csv_lines(rows))
+            _put(_csv_lines(rows, known))
         case "plain":
-            _put(_plain_lines(rows, columns))
+            _put(_plain_lines(rows, columns or known))
         case _:
             _put(tables.of_rows(rows, columns))
 
@@ -145,45 +159,47 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     :raises Invalid: stdout is a terminal.
     :raises OutputFailed: stdout is closed, or cannot take them.
     """
-    out = _stdout()
-    if out.isatty():
+    if sys.stdout.isatty():
         raise Invalid("the copy is bytes, which no terminal shows", hint="write it to a FILE")
-    _pass_on(chunks, out.buffer)
+    with _loss_is_said():
+        for chunk in chunks:
+            _put_bytes(chunk)
+
+
+def _put_bytes(chunk: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # The reader has left, which is no fault.
+    except OSError as error:
+        raise Unwritten(error) from error
 
 
 def _put(pieces: Iterable[str]) -> None:
-    """Write and flush; what goes wrong is said with whether the work is done.
+    """Write and flush.
 
     :raises OutputFailed: the disk is full or the device failed.
     """
-    _pass_on(pieces, _stdout())
-
-
-def _stdout() -> Any:
-    if sys.stdout is None:
-        raise OutputFailed(f"stdout is closed; {state_of_work()}", hint=_what_was_lost())
-    return sys.stdout
-
-
-def _pass_on(pieces: Iterable[Any], out: IO[Any]) -> None:
-    try:
+    with _loss_is_said():
         for piece in pieces:
-            out.write(piece)
-        out.flush()
-    except BrokenPipeError:
-        raise  # The reader has left, which is nobody's fault.
-    except OSError as error:
+            sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _loss_is_said() -> Iterator[None]:
+    """Say of an answer that cannot be written whether the work is done."""
+    try:
+        yield
+    except Unwritten as error:
         leave_stdout()
-        raise OutputFailed(
-            f"the answer could not be written ({error.strerror}); {state_of_work()}",
-            hint=_what_was_lost(),
-        ) from error
+        raise OutputFailed(f"{error.message}; {state_of_work()}", hint=what_was_lost()) from error
 
 
-def _what_was_lost() -> str | None:
-    """What to do about an answer that nobody can ask for again."""
-    ctx = click.get_current_context(silent=True)
-    return None if ctx is None else ctx.meta.get("opsapp.lost")
+def say_if_lost(hint: str) -> None:
+    """Let ``hint`` be given if this answer, which is shown once, cannot be written."""
+    click.get_current_context().meta["opsapp.lost"] = hint
 
 
 # --- machine formats ---------------------------------------------------------
@@ -245,7 +261,7 @@ def _plain_lines(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str
         yield "\t".join(columns) + "\n"
 
 
-def _csv_lines(rows: Iterable[Record]) -> Iterator[str]:
+def _csv_lines(rows: Iterable[Record], known: Sequence[str] = ()) -> Iterator[str]:
     line = io.StringIO()
     writer = None
     for row in rows:
@@ -256,6 +272,8 @@ def _csv_lines(rows: Iterable[Record]) -> Iterator[str]:
         yield line.getvalue()
         line.seek(0)
         line.truncate()
+    if writer is None and known:
+        yield ",".join(known) + "\r\n"
 
 
 _QUANTITY = re.compile(

@@ -7,20 +7,23 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from opsapp import textfiles
 from opsapp.errors import Invalid, Refused
 
 from .approval import is_interactive
-from .output import field_names
+from .output import field_names, say_if_lost
 from .reporting import say
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
 
 LONGEST = 4096
+LONGEST_LINE = 4 * LONGEST + 8
+"""Bytes of a line with so many characters, its mark and its end."""
 ATTEMPTS = 3
 
 
@@ -58,7 +61,7 @@ class Source:
         if not (self.generate and password and unit.committed):
             return {}
         again = "flask users set-password USER --generate-password makes another"
-        click.get_current_context().meta["opsapp.lost"] = again
+        say_if_lost(again)
         return {"password": password}
 
 
@@ -95,24 +98,21 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _from_stdin() -> str:
-    return _decoded(sys.stdin.buffer.readline(LONGEST + 2), "stdin")
+    return _first_line(sys.stdin.buffer, "stdin")
 
 
 def _from_file(path: str) -> str:
     try:
-        # Opening a pipe would wait for its writer; a folder opens and cannot be read.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = textfiles.opened(path, pipe=True)
     except OSError as error:
         raise Invalid(f"--password-file {path}: {error.strerror}") from error
-    try:
+    except textfiles.NotText as error:
+        raise Invalid(f"--password-file {path} {error}") from error
+    with os.fdopen(descriptor, "rb") as file:
         mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise Invalid(f"--password-file {path} is not a regular file")
-        if mode & 0o077:
+        if stat.S_ISREG(mode) and mode & 0o077:
             raise Refused(f"--password-file {path} can be read by others", hint=f"chmod 600 {path}")
-        return _decoded(os.read(descriptor, LONGEST + 2).partition(b"\n")[0], path)
-    finally:
-        os.close(descriptor)
+        return _first_line(file, path)
 
 
 def _from_prompt() -> str:
@@ -132,14 +132,18 @@ def _from_prompt() -> str:
 
 
 def _ask() -> str:
-    answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    return answer
-
-
-def _decoded(line: bytes, source: str) -> str:
     try:
-        password = line.decode().rstrip("\r\n")
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     except UnicodeDecodeError as error:
+        raise Invalid(
+            f"the password is not {error.encoding}, as this terminal says it is"
+        ) from error
+
+
+def _first_line(file: IO[bytes], source: str) -> str:
+    try:
+        password = textfiles.decoded(file.readline(LONGEST_LINE)).rstrip("\r\n")
+    except textfiles.NotText as error:
         raise Invalid(f"the first line of {source} is not UTF-8") from error
     if not password:
         raise Invalid(f"the first line of {source} is empty")

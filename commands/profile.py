@@ -28,6 +28,18 @@ BY = ("endpoint", "query", "command")
 SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
 
 
+TRACE = (
+    "id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error",
+)  # fmt: skip
+REPEAT = (
+    "endpoint", "line", "requests", "times", "to_win_ms", "total_to_win_ms", "advice",
+    "statement",
+)  # fmt: skip
+METRIC = (
+    "metric", "labels", "value", "kind", "help",
+)  # fmt: skip
+
+
 @click.group(cls=OpsGroup)
 def cli() -> None:
     """See where the time goes, and profile what is slow.
@@ -100,7 +112,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
     "--kind", type=click.Choice(["slow", "error", "asked"]), help="Only traces of this kind."
 )
 @page_options()
-@answers("id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error")
+@answers(*TRACE, fields=(*TRACE, "file"))
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
     """List the requests that were kept whole, the slowest first.
 
@@ -164,7 +176,7 @@ def flame_cmd(id: int, file: str) -> Record:
     "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
 )
 @click.option("--check", is_flag=True, help="Exit 6 if there is any.")
-@answers("endpoint", "line", "requests", "times", "to_win_ms", "advice", "statement")
+@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
 def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
     """List the statements that requests repeat (N+1).
 
@@ -267,7 +279,7 @@ def _folder() -> Folder:
 
 
 @cli.command("metrics")
-@answers("metric", "labels", "value")
+@answers(*METRIC[:3], fields=METRIC)
 def metrics_cmd() -> list[Record]:
     """Print the application's own numbers, of this host.
 

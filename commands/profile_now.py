@@ -20,6 +20,9 @@ FIGURES = (
     "saved", "subject", "count", "p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu_ms", "queries",
     "query_ms", "outcomes",
 )  # fmt: skip
+SAVED = (
+    "name", "mode", "subject", "made_at", "made_by", "python", "environment",
+)  # fmt: skip
 
 _name = click.option("--name", help="Save it under this name; else one is made up.")
 _replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
@@ -212,7 +215,7 @@ def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) 
 
 
 @click.command("saved", cls=OpsCommand)
-@answers("name", "mode", "subject", "made_at", "made_by", "python")
+@answers(*SAVED[:-1], fields=SAVED)
 def saved_cmd() -> list[Record]:
     """List the measurements that were saved.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from math import isfinite
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -17,16 +16,14 @@ from opsapp.text import shortened
 from .approval import is_interactive
 from .contract import REASON, answers, page_options, say_afterwards
 from .frame import OpsCommand
-from .options import DURATION, PROGRAM, with_options
+from .options import DURATION, PROGRAM, TEXT_FILE, checked_utf8, stdin_text, with_options
 
 Record = dict[str, Any]
 
 
 @click.command("query", cls=OpsCommand)
 @click.argument("statement", metavar="[SQL]", required=False, type=PROGRAM)
-@click.option(
-    "--file", type=click.File(encoding="utf-8"), help="Read the statement from this file."
-)
+@click.option("--file", type=TEXT_FILE, help="Read the statement from this file.")
 @click.option(
     "--param",
     "params",
@@ -44,7 +41,7 @@ Record = dict[str, Any]
 @with_options(REASON)
 def cli(
     statement: str | None,
-    file: IO[str] | None,
+    file: str | None,
     params: tuple[str, ...],
     limit: int | None,
     timeout: timedelta,
@@ -89,16 +86,16 @@ def _what_there_is(table: str | None) -> list[Record]:
     return schema.tables() if table is None else schema.columns(table)
 
 
-def _statement(given: str | None, file: IO[str] | None) -> str:
+def _statement(given: str | None, file: str | None) -> str:
     if given not in (None, "-"):
         if file is not None:
             raise Invalid("SQL and --file both have a statement; give one")
-        return str(given)
+        return checked_utf8(str(given), "the statement")
     if file is not None:
-        return file.read()
+        return file
     if given is None and is_interactive():
         raise Invalid("there is no statement", hint='flask query "SELECT …"')
-    return sys.stdin.read()
+    return stdin_text()
 
 
 def _param(given: str) -> tuple[str, Any]:

@@ -12,16 +12,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from opsapp import text
-from opsapp.errors import OpsError, OutputFailed, Refused
+from opsapp import streams, text
+from opsapp.errors import NotReady, OpsError, OutputFailed, Refused, brief
 
 from .helptext import as_typed
 
@@ -48,9 +47,10 @@ def _stop(number: int, _frame: FrameType | None) -> NoReturn:
 def reported() -> Iterator[None]:
     """Turn whatever goes wrong inside into one message on stderr and an exit code."""
     previous = _handle_signals()
-    _reopen_streams()
+    streams.prepare()
     try:
-        yield
+        with _flushed():
+            yield
     except Stopped as stopped:
         if not stopped.is_said:
             stopped.is_said = True  # Frames stand inside each other: a command in its group.
@@ -62,21 +62,24 @@ def reported() -> Iterator[None]:
     except click.Abort:
         # Nobody answered, or the answer was no: a script must not take that for done.
         _fail(Refused("the question was not answered; nothing was changed"))
-    except click.ClickException as error:
-        if not _wants_json():
-            raise
-        _fail(_from_click(error))
+    except streams.Unwritten as error:
+        streams.leave_stdout()
+        _fail(OutputFailed(error.message))
     except OpsError as error:
         _fail(error)
+    except click.ClickException as error:
+        if not _wants_json():
+            _show(error)
+        _fail(_from_click(error))
     except BrokenPipeError:
-        leave_stdout()
+        streams.leave_stdout()
         if (unit := current_unit()) is not None and unit.committed:
             _say(f"Nobody read the answer, but {state_of_work()}.")
+            if hint := what_was_lost():
+                _say(f"  → {text.safe(hint)}")
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
-        # Files of ours explain themselves; what is left is the terminal or its pipe.
-        leave_stdout()
-        _fail(OutputFailed(f"the answer could not be written ({error.strerror})"))
+        _fail(_of_system(error))
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
         _fail(_explained(error) or _unexpected(error))
     finally:
@@ -84,12 +87,15 @@ def reported() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reopen_streams() -> None:
-    """Let a missing stdin be empty and a missing stderr be nobody; output.py sees to stdout."""
-    if sys.stdin is None:
-        sys.stdin = Path(os.devnull).open()  # noqa: SIM115  (it lives as long as the process)
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Write what stdout keeps back before the command has ended well: it may not be writable."""
+    try:
+        yield
+    except click.exceptions.Exit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
 
 
 IGNORED_ON_PURPOSE = frozenset(
@@ -131,6 +137,12 @@ def state_of_work() -> str:
     return f"the change is made, audit event {unit.seq}"
 
 
+def what_was_lost() -> str | None:
+    """What to do about an answer that is shown only once; the command tells before it answers."""
+    ctx = click.get_current_context(silent=True)
+    return None if ctx is None else ctx.meta.get("opsapp.lost")
+
+
 def current_unit() -> Unit | None:
     """The unit of the running command, if it is one that changes something."""
     ctx = click.get_current_context(silent=True)
@@ -166,6 +178,26 @@ def _from_click(error: click.ClickException) -> OpsError:
     return kind(error.format_message())
 
 
+def _of_system(error: OSError) -> OpsError:
+    """What an operating system's error means that nothing has explained."""
+    if error.filename is not None:
+        return OpsError(f"{error.filename}: {error.strerror}")
+    if isinstance(error, FileNotFoundError):
+        return NotReady("the current folder was removed", hint="cd into another one")
+    # What is left is the terminal or its pipe.
+    streams.leave_stdout()
+    return OutputFailed(f"the answer could not be written ({error.strerror})")
+
+
+def _show(error: click.ClickException) -> NoReturn:
+    """Show an error as click does, its message as harmless and short as any of ours."""
+    if not isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.message = brief(text.safe(error.message))  # type: ignore[misc]
+    with suppress(OSError):  # A closed stderr must not hide the exit code.
+        error.show(file=sys.stderr)
+    raise SystemExit(error.exit_code)
+
+
 def _fail(error: OpsError) -> NoReturn:
     ctx = click.get_current_context(silent=True)
     if error.hint and ctx is not None:
@@ -193,16 +225,14 @@ def _say_what_was_done(error: OpsError) -> None:
 
 def _say(message: str) -> None:
     # A closed stderr must not hide the exit code.
-    try:
+    with suppress(OSError, ValueError):
         sys.stderr.write(message + "\n")
         sys.stderr.flush()
-    except (OSError, ValueError):
-        return
 
 
 def say(message: str) -> None:
     """Talk to the person: progress and remarks, on stderr."""
-    _say(text.safe(message))
+    _say(brief(text.safe(message)))
 
 
 def _debugging() -> bool:
@@ -240,14 +270,7 @@ def code_of(error: BaseException) -> int:
     if isinstance(error, click.Abort):
         return Refused.exit_code
     if isinstance(error, OSError):
-        return OutputFailed.exit_code
+        return _of_system(error).exit_code
     if isinstance(error, Exception):
         error = _explained(error) or error
     return int(getattr(error, "exit_code", 1))
-
-
-def leave_stdout() -> None:
-    """Point stdout at nothing, so that Python does not fail once more when it exits."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    if nothing != 1:
-        os.dup2(nothing, 1)

@@ -32,6 +32,13 @@ HISTORY_SHOWN = (
     *("user", "role", "state", "granted_at", "granted_by", "reason"),
     *("valid_until", "ended_at", "ended_by", "end_reason"),
 )
+GRANT_FIELDS = (
+    "id", "user_id", "user", "role", "state", "granted_at", "granted_by", "reason", "valid_until",
+    "ended_at", "ended_by", "end_reason",
+)  # fmt: skip
+ROLE_FIELDS = (
+    "id", "name", "description", "permissions", "builtin", "holders", "created_at",
+)  # fmt: skip
 
 
 @click.group(cls=OpsGroup)
@@ -46,7 +53,7 @@ def cli() -> None:
 
 
 @cli.command("list")
-@answers(*ROLE_SHOWN)
+@answers(*ROLE_SHOWN, fields=ROLE_FIELDS)
 def list_cmd() -> list[Record]:
     """List all roles and how many accounts hold each.
 
@@ -254,7 +261,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 @click.option(
     "--within", type=DURATION, default="14d", show_default=True, help="How far to look ahead."
 )
-@answers("user", "role", "valid_until", "granted_by", "reason")
+@answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS)
 def expiring_cmd(within: timedelta) -> list[Record]:
     """List the grants that end soon, the next one first.
 
@@ -289,7 +296,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Grants of this role only.")
-@answers(*HISTORY_SHOWN)
+@answers(*HISTORY_SHOWN, fields=GRANT_FIELDS)
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List grants past and present.
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from opsapp.unit import Unit
 
 SHOWN = ("id", "user", "opened_at", "seen_at", "ip", "user_agent")
+FIELDS = (
+    "id", "user_id", "user", "opened_at", "seen_at", "expires_at", "ip", "user_agent",
+)  # fmt: skip
 
 
 @click.group("sessions", cls=OpsGroup)
@@ -26,7 +29,7 @@ def cli() -> None:
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@answers(*SHOWN)
+@answers(*SHOWN, fields=FIELDS)
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
     """List the open sessions, of one account or of all.
 

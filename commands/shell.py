@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import textfiles
 from opsapp.errors import DONE, Invalid, NotFound, NotReady, Refused
 from opsapp.text import shortened
 
 from .approval import approve, is_interactive
 from .contract import CONFIRM, REASON
 from .frame import OpsCommand, application
-from .options import PROGRAM, with_options
+from .options import PROGRAM, checked_utf8, stdin_text, with_options
 from .reporting import Stopped, say
 
 if TYPE_CHECKING:
@@ -83,11 +84,11 @@ def _mode(given: str | None) -> Mode:
 def _program(code: str | None, words: tuple[str, ...]) -> Program | None:
     """What is to be run; None where a person is at the terminal."""
     if code is not None:
-        return code, "-c", words
+        return checked_utf8(code, "-c"), "-c", words
     if words and words[0] != "-":
         return _text_of(words[0]), words[0], words[1:]
     if words or not is_interactive():
-        return sys.stdin.read(), "-", words[1:]
+        return stdin_text(), "-", words[1:]
     return None
 
 
@@ -96,11 +97,13 @@ def _text_of(name: str) -> str:
     import tokenize
 
     try:
-        data = Path(name).read_bytes()
+        data = textfiles.read_bytes(name, pipe=True)
         encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
     except FileNotFoundError:
         raise NotFound(f"there is no file {shortened(name)}") from None
+    except textfiles.NotText as error:
+        raise Invalid(f"{shortened(name)} {error}") from error
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
         raise Invalid(f"{shortened(name)} cannot be read: {error}") from error
 

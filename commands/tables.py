@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from opsapp.console.values import Array, Document
 from opsapp.damage import Damaged
 from opsapp.text import safe
 
+NARROWEST = 20
+WIDEST = 10_000
+"""Characters of a line, whatever the environment says."""
 GAP = 2
 """Between two columns of a table."""
 FEW = 20
@@ -231,12 +235,17 @@ def _console() -> Any:
         force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
         # Bold would stay with rich's own no_color; who declines colour wants plain text.
         color_system=None if os.environ.get("NO_COLOR") else "auto",
-        width=None if on_terminal else 10_000,
-        height=None if on_terminal else 100,
+        width=_columns() if on_terminal else WIDEST,
+        height=100,
         markup=False,
         emoji=False,
         highlight=False,
     )
+
+
+def _columns() -> int:
+    """The terminal's columns; what ``COLUMNS`` says counts if a line has room for something."""
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
 
 
 def chosen(record: Record, columns: Sequence[str]) -> Record:

@@ -10,11 +10,16 @@ import click
 from .contract import answers, changes
 from .frame import OpsGroup, approve
 from .options import DURATION, ENDING, PERMISSION, USER, ending, if_exists_option
+from .output import say_if_lost
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
 
 DAYS = 90
+FIELDS = (
+    "id", "user_id", "user", "name", "state", "permissions", "created_at", "created_by",
+    "valid_until", "used_at",
+)  # fmt: skip
 
 
 @click.group("tokens", cls=OpsGroup)
@@ -60,7 +65,7 @@ def create_cmd(
 
     if for_ is None and until is None:
         for_ = timedelta(days=DAYS)
-    return tokens.create(
+    made = tokens.create(
         user,
         name,
         allow=allow,
@@ -69,11 +74,14 @@ def create_cmd(
         ends_then=until is not None,
         unit=unit,
     )
+    if made.get("token"):
+        say_if_lost(f"the token is lost: flask users tokens revoke {made['user']} {made['name']}")
+    return made
 
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@answers("id", "user", "name", "state", "permissions", "valid_until", "used_at")
+@answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
     """List API tokens, of one account or of all.
 

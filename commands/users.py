@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from opsapp.unit import Unit
 
 SHOWN = ("id", "email", "username", "status", "roles", "last_seen_at")
+FIELDS = (
+    "id", "email", "username", "status", "roles", "two_factor", "created_at", "last_seen_at",
+)  # fmt: skip
 
 
 @click.group(cls=OpsGroup)
@@ -131,7 +134,7 @@ def create_admin_cmd(
 @click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
 @click.option("--count", is_flag=True, help="Only say how many there are.")
 @page_options()
-@answers(*SHOWN)
+@answers(*SHOWN, fields=FIELDS)
 @account_filter
 def list_cmd(
     chosen: Filter,

@@ -10,12 +10,15 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
+
+from . import streams
 
 
 class Hidden(click.ClickException):
@@ -143,9 +146,16 @@ def _flask_group() -> click.Group:
 
 
 list_by_subject(_flask_group())
+# Here, for what Flask itself prints: its help, and what the commands of others say.
+streams.prepare()
 
 
 def main() -> None:
     """`opsapp`: `flask --app opsapp`, for places without `.flaskenv`."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
+    try:
+        Path.cwd()  # Flask looks for `.env` there.
+    except FileNotFoundError:
+        click.echo("Error: the current folder was removed\n  → cd into another one", err=True)
+        sys.exit(7)
     _flask_group().main()

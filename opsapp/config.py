@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from . import libpq
+from . import libpq, textfiles
 from .errors import NotReady
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +25,9 @@ DEVELOPMENT = "development"
 PRODUCTION = "production"
 SHORTEST_SECRET = 32
 """Bytes; OWASP ASVS asks for 128 bits of entropy, which 32 random characters hold."""
+
+LONGEST_SECRET = 65_536
+"""Bytes of a secret's file."""
 
 SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
 
@@ -110,9 +113,11 @@ def _from_file(name: str, file: str | None) -> str | None:
         if not Path(file).is_file():  # A pipe would keep every command waiting.
             hint = _NEW if name in SECRETS else None
             raise NotReady(f"{name}_FILE {file} is not a file", hint=hint)
-        return Path(file).read_text(encoding="utf-8").strip()
-    except UnicodeDecodeError as error:
+        return textfiles.read(file, longest=LONGEST_SECRET).strip()
+    except textfiles.NotUtf8 as error:
         raise NotReady(f"{name}_FILE {file} is not text, but raw bytes", hint=_NEW) from error
+    except textfiles.NotText as error:
+        raise NotReady(f"{name}_FILE {file} {error}", hint=_NEW) from error
     except OSError as error:
         raise NotReady(f"{name}_FILE cannot be read: {error}") from error
 
@@ -138,9 +143,11 @@ def _generated(path: Path) -> str:
     try:
         if not path.exists():
             _generate(path)
-        value = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        value = textfiles.read(path, longest=LONGEST_SECRET).strip()
+    except OSError as error:
         raise NotReady(f"the secret {path} cannot be read or made: {error}") from error
+    except textfiles.NotText as error:
+        raise NotReady(f"the secret {path} {error}", hint="restore the file") from error
     if len(value) < SHORTEST_SECRET:
         raise NotReady(f"the secret {path} is not what was generated", hint="restore the file")
     return value
@@ -149,8 +156,8 @@ def _generated(path: Path) -> str:
 def _generate(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(f".{secrets.token_hex(8)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(48))
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_urlsafe(48).encode())
         file.flush()
         os.fsync(file.fileno())
     # A link appears whole or not at all, and only the first one succeeds.

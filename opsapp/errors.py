@@ -24,6 +24,15 @@ from __future__ import annotations
 
 DONE = 0
 FINDINGS = 6
+LONGEST = 1000
+"""Characters of a message; what is longer repeats the whole of an input."""
+
+
+def brief(message: str) -> str:
+    """The message, cut in its middle if it is too long to be read."""
+    if len(message) <= LONGEST:
+        return message
+    return f"{message[: LONGEST // 2]} … {message[-LONGEST // 4 :]}"
 
 
 class OpsError(Exception):
@@ -34,9 +43,9 @@ class OpsError(Exception):
     http_status = 500
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        super().__init__(brief(message))
+        self.message = brief(message)
+        self.hint = None if hint is None else brief(hint)
 
     def record(self) -> dict[str, str | int | None]:
         """The JSON form of the error, the same on the terminal and in the API."""

@@ -18,10 +18,12 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from . import config, text
+from . import config, text, textfiles
 from .errors import Invalid, NotFound, NotReady
 from .jobvalues import MACROS, OF_JOB, OF_OPTIONS, busy
 
+LONGEST = 2**20
+"""Bytes of a jobs.toml."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -167,9 +169,11 @@ def read(file: Path) -> str:
     :raises NotReady: it cannot be read.
     """
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return textfiles.read(file, longest=LONGEST)
+    except OSError as error:
         raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
+    except textfiles.NotText as error:
+        raise NotReady(f"{file} cannot be read: it {error}", hint=_HINT) from error
 
 
 def parsed(content: str, file: Path) -> dict[str, Job]:
@@ -179,10 +183,12 @@ def parsed(content: str, file: Path) -> dict[str, Job]:
     """
     try:
         return _jobs(tomllib.loads(content))
-    except tomllib.TOMLDecodeError as error:
-        raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
     except _Wrong as error:
         raise NotReady(f"{file}: {error}", hint=_HINT) from error
+    except RecursionError as error:
+        raise NotReady(f"{file} cannot be read: it is nested too deeply", hint=_HINT) from error
+    except ValueError as error:  # Of TOML, or of a number with too many digits.
+        raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
 
 
 def get_job(name: str, file: Path | None = None) -> Job:

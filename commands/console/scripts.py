@@ -11,6 +11,7 @@ from opsapp.console.life import Console
 from opsapp.console.modes import Mode
 from opsapp.errors import OpsError
 from opsapp.redaction import redacted_traceback
+from opsapp.streams import Unwritten
 from opsapp.text import safe
 
 from ..reporting import say
@@ -28,7 +29,7 @@ def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:
     console.before(code, name=name, args=list(args))
     try:
         _execute(code, name, args, console.names.namespace())
-    except BrokenPipeError:
+    except (BrokenPipeError, Unwritten):
         raise  # Nobody reads what it prints: the frame knows how that ends.
     except Exception as error:  # noqa: BLE001  (whatever it is, its traceback is the answer)
         _say_traceback(error, name)

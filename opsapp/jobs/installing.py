@@ -16,6 +16,7 @@ from cronsim import CronSim
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from .. import textfiles
 from ..engine import is_without_secret
 from ..errors import Invalid, NotReady
 from ..jobvalues import MACROS
@@ -110,11 +111,29 @@ def crontab(jobs: Iterable[Job], place: Place) -> str:
 
     :raises Invalid: a schedule says what cron does not know.
     """
+    _refuse_breaks(place)
     lines = [BEGIN]
     for job in jobs:
         if job.is_scheduled:
             lines += _entry(job, place)
     return "\n".join([*lines, END]) + "\n"
+
+
+def _refuse_breaks(place: Place) -> None:
+    """Refuse what would begin a line of its own in what is printed.
+
+    :raises Invalid: a setting or a path has a line break or another control character.
+    """
+    paths = {"the folder": place.folder, "the path of flask": place.flask, "TZ": place.timezone}
+    for name, value in {**paths, **place.carried}.items():
+        if re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", value):
+            raise Invalid(
+                f"{name} has a line break or a control character, which no installed line can hold"
+            )
+
+
+def _on_one_line(value: str) -> str:
+    return " ".join(value.split())
 
 
 def _entry(job: Job, place: Place) -> list[str]:
@@ -128,7 +147,7 @@ def _entry(job: Job, place: Place) -> list[str]:
     run = f"{shlex.quote(place.flask)} jobs run {job.name} --quiet"
     command = f"cd {shlex.quote(place.folder)} && {settings}{run}"
     # cron ends a command at a percent sign.
-    line = f"{job.schedule} {command}".replace("%", r"\%")
+    line = f"{_on_one_line(job.schedule or '')} {command}".replace("%", r"\%")
     if has_zone_of(job, place):
         return [line]
     return [f"CRON_TZ={job.timezone}", line, f"CRON_TZ={place.timezone}"]
@@ -148,21 +167,23 @@ def installed_crontab(file: str | None) -> str:
 
 def _crontab_of_user() -> str:
     try:
-        done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)  # noqa: S607
+        done = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
     except FileNotFoundError as error:
         raise NotReady(
             "there is no crontab program here", hint="--file FILE names a crontab"
         ) from error
-    return done.stdout
+    return done.stdout.decode(errors="replace")
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return textfiles.read(path)
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise NotReady(f"{path} cannot be read: {error}") from error
+    except textfiles.NotText as error:
+        raise NotReady(f"{path} cannot be read: it {error}") from error
 
 
 # --- systemd -----------------------------------------------------------------
@@ -173,6 +194,7 @@ def units(jobs: Iterable[Job], place: Place) -> dict[str, str]:
 
     :raises Invalid: a schedule says what systemd does not know.
     """
+    _refuse_breaks(place)
     found = {}
     for job in jobs:
         if job.is_scheduled:
@@ -185,7 +207,7 @@ def _service(job: Job, place: Place) -> str:
     settings = "".join(f"Environment={_quoted(f'{k}={v}')}\n" for k, v in place.carried.items())
     stop = job.options.kill_after.total_seconds() + 10
     command = " ".join(map(_word, (place.flask, "jobs", "run", job.name, "--quiet")))
-    title = f"opsapp job {job.name}: {job.description}".removesuffix(": ")
+    title = _on_one_line(f"opsapp job {job.name}: {job.description}").removesuffix(":")
     return (
         f"[Unit]\nDescription={_plain(title)}\n\n"
         f"[Service]\nType=oneshot\nUser={place.user}\nWorkingDirectory={_plain(place.folder)}\n"

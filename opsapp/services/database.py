@@ -283,10 +283,7 @@ def measured() -> Record:
     stamp = read_head(db.session()) if at == head else None
     writable = at == head and _is_writable()
     return {
-        "ready": stamp is not None
-        and is_ours(stamp)
-        and find_role(ADMIN) is not None
-        and writable,
+        "ready": stamp is not None and is_ours(stamp) and find_role(ADMIN) is not None and writable,
         "database": engine.shown_url(db.engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,

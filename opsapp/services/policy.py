@@ -26,6 +26,8 @@ class Policy(PasswordUtil):
     ) -> tuple[list[str] | None, str]:
         """What is wrong with the password, if anything, and its normal form, which is hashed."""
         normal = self.normalize(password)
+        if len(normal) > LONGEST:  # The library says of these too that they are too short.
+            return [f"Password must be at most {LONGEST} characters"], normal
         problems = password_length_validator(normal)
         if not problems:
             problems, _ = super().validate(normal[:LONGEST_JUDGED], is_register, **kwargs)

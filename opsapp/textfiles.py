@@ -1,0 +1,109 @@
+"""Text that a file, a pipe or stdin holds: read in one place, in bounds, and as UTF-8.
+
+Editors on Windows put a byte-order mark before a text and a carriage return at the
+end of its lines; neither is part of what was written, so both are taken off.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+import sys
+from pathlib import Path
+
+LONGEST = 16 * 2**20
+"""Bytes of a text that is read whole."""
+_OTHERS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+"""The marks of other encodings; that of UTF-16 begins the one of UTF-32."""
+
+
+class NotText(ValueError):
+    """The bytes are no text of ours; says why, and lacks only the name of the file."""
+
+
+class NotUtf8(NotText):
+    """The bytes are text in no encoding that can be told."""
+
+
+def read(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> str:
+    """The text of a file.
+
+    :param pipe: whether it may be a pipe that the process was started with, such as
+        ``/dev/stdin`` or a shell's ``<(command)``.
+    :param longest: the most bytes that are read.
+    :raises OSError: it cannot be opened.
+    :raises NotText: it is no regular file, is longer, or is not UTF-8.
+    """
+    return decoded(read_bytes(path, pipe=pipe, longest=longest))
+
+
+def read_stdin(*, longest: int = LONGEST) -> str:
+    """The text of stdin.
+
+    :raises NotText: it is longer, or is not UTF-8.
+    """
+    return decoded(_within(sys.stdin.buffer.read(longest + 1), longest))
+
+
+def read_bytes(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> bytes:
+    """The bytes of a file, as :func:`read` gets them.
+
+    :raises OSError: it cannot be opened.
+    :raises NotText: it is no regular file, or is longer.
+    """
+    descriptor = opened(path, pipe=pipe)
+    with os.fdopen(descriptor, "rb") as file:
+        return _within(file.read(longest + 1), longest)
+
+
+def opened(path: str | Path, *, pipe: bool = False) -> int:
+    """A descriptor to read from.
+
+    :raises OSError: it cannot be opened.
+    :raises NotText: it is no regular file, such as a folder or a device that never ends.
+    """
+    # Opening a named pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or str(path) == os.devnull:
+        return descriptor
+    if pipe and stat.S_ISFIFO(mode) and _is_inherited(str(path)):
+        os.set_blocking(descriptor, True)
+        return descriptor
+    os.close(descriptor)
+    raise NotText("is not a regular file")
+
+
+def _is_inherited(path: str) -> bool:
+    return path == "/dev/stdin" or path.startswith(("/dev/fd/", "/proc/self/fd/"))
+
+
+def _within(data: bytes, longest: int) -> bytes:
+    if len(data) > longest:
+        raise NotText(f"is longer than {longest:,} bytes")
+    return data
+
+
+def decoded(data: bytes) -> str:
+    """The text of these bytes, without byte-order mark and carriage returns.
+
+    :raises NotText: they are another encoding's; says which, or which line is not UTF-8.
+    """
+    for name, marks in _OTHERS.items():
+        if data.startswith(marks):
+            raise NotText(f"is {name} and not UTF-8")
+    try:
+        text = data.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise NotUtf8(f"is not UTF-8 in line {line}") from error
+    return text.replace("\r\n", "\n")
+
+
+def why(error: OSError | NotText) -> str:
+    """The reason in words that follow on a colon or on the name of the file."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
