@@ -26,7 +26,8 @@ def settle(writes: Writes) -> str | None:
         for connection in writes.open():
             _let_go(connection)
     if not waiting:
-        session.commit()  # It has nothing to write; a rollback would forget what was loaded.
+        if (transaction := session.get_transaction()) is not None:
+            transaction.close()  # The session's own rollback would forget what was loaded.
         for connection in writes.open():  # Those that the person opened.
             connection.rollback()
     # A query in the next input would flush what waits, and that would be undone at its end.
