@@ -309,7 +309,9 @@ def _name_connections(engine: sa.Engine) -> None:
 
 
 def _settle(connection: Any, _record: Any) -> None:
-    libpq.settle(connection)
+    # A pooler's session is not ours to keep settings in: each transaction sets them.
+    if not pooler.is_behind(connection):
+        libpq.settle(connection)
 
 
 def _refuse_encoding(connection: Any, _record: Any) -> None:

@@ -61,9 +61,14 @@ def _settings(options: str) -> dict[str, str]:
     }
 
 
+def is_behind(connection: Any) -> bool:
+    """Whether a pooler answers the driver's connection."""
+    return connection in _pooled
+
+
 def is_pooled(connection: sa.Connection) -> bool:
     """Whether a pooler answers this connection."""
-    return connection.connection.dbapi_connection in _pooled
+    return is_behind(connection.connection.dbapi_connection)
 
 
 def _set_for_transaction(connection: sa.Connection) -> None:

@@ -193,6 +193,7 @@ def _open_server(engine: sa.Engine) -> Any:
         params["target_session_attrs"] = "primary"
     connection = engine.dialect.connect(*args, **params)
     pooler.recognise(connection)
-    libpq.settle(connection)
+    if not pooler.is_behind(connection):
+        libpq.settle(connection)
     connection.read_only = True  # Of each transaction, should a pooler drop the session's setting.
     return connection
