@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from opsapp.console import witness
 from opsapp.console.life import Console
 from opsapp.console.modes import Mode
 from opsapp.errors import OpsError
@@ -17,6 +18,8 @@ from opsapp.text import safe
 from ..reporting import say
 
 FAILED = 1
+
+witness.runs_inputs(__file__)
 
 
 def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:

@@ -89,6 +89,11 @@ def begin(watch: Watch) -> None:
         _is_hooked = True
 
 
+def runs_inputs(file: str) -> None:
+    """Declare that the code which ``file`` executes was written down as an input before."""
+    _input_runners.add(file)
+
+
 def end() -> None:
     """The session is over; the hook stays, and has nothing to look after."""
     global _watch
@@ -185,11 +190,11 @@ def _loaded(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
 
 
 _INSTALLED = (sys.prefix, sys.base_prefix, str(ROOT), "<frozen ")
+_input_runners: set[str] = set()
 _GENERATES_CODE = re.compile(
     r"^<frozen |/(?:collections/__init__|dataclasses|enum|typing|functools|ast|inspect)\.py$"
     r"|/(?:sqlalchemy|IPython|prompt_toolkit|jedi|parso|pygments|rich|flask|werkzeug|jinja2"
     r"|executing|asttokens|stack_data|pure_eval|traitlets)/"
-    r"|/commands/console/scripts\.py$"  # What it runs was just written down as an input.
 )
 
 
@@ -198,7 +203,10 @@ def _is_by_a_library() -> bool:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (inspect is slower by far)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    return frame is None or _GENERATES_CODE.search(frame.f_code.co_filename) is not None
+    if frame is None:
+        return True
+    file = frame.f_code.co_filename
+    return file in _input_runners or _GENERATES_CODE.search(file) is not None
 
 
 def _opened(watch: Watch, event: str, args: tuple[Any, ...]) -> None:

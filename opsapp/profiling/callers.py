@@ -8,7 +8,7 @@ from pathlib import Path
 from sys import _getframe
 from types import CodeType, FrameType
 
-from .. import config
+from .. import config, engine, unit
 
 DEEPEST = 80
 """Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
@@ -19,7 +19,10 @@ MOST_STATEMENTS = 5000
 LONGEST = 10_000
 """Characters that are kept of a statement."""
 
-_HERE = str(Path(__file__).parent)
+_HERE = f"{Path(__file__).parent}/"
+_SENDERS = frozenset({unit.__file__, engine.__file__})
+"""Files that send the statements of every caller, so that a statement is never theirs."""
+_doors: set[tuple[str, str]] = set()
 _LIBRARIES = tuple(
     {f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")} | {"<"},
 )
@@ -117,13 +120,28 @@ class Callers:
         return place
 
     def _is_ours(self, file: str) -> bool:
-        if file.startswith(_HERE) or file.endswith(("/opsapp/unit.py", "/opsapp/engine.py")):
-            return False  # They send everybody's statements.
+        if is_recorder(file) or file in _SENDERS:
+            return False
         for folder in ("/site-packages/", "/dist-packages/"):
             if folder in file:
                 inside = file.rpartition(folder)[2]
                 return inside.partition("/")[0].removesuffix(".py") in self._packages
         return not file.startswith(_LIBRARIES)
+
+
+def is_recorder(file: str) -> bool:
+    """Tell whether the file belongs to the recorder, whose frames no report shows."""
+    return file.startswith(_HERE)
+
+
+def mark_door(code: CodeType) -> None:
+    """Declare a function as the one that calls the application: further out is the server."""
+    _doors.add((code.co_filename, code.co_name))
+
+
+def is_door(file: str, function: str) -> bool:
+    """Tell whether a function, by its plain name, is one of those marked as a door."""
+    return (file, function) in _doors
 
 
 def shown(file: str) -> str:

@@ -13,12 +13,12 @@ import marshal
 import profile
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 from . import files
-from .callers import shown
+from .callers import is_door, is_recorder, shown
 from .recording import Recording
 
 log = logging.getLogger(__name__)
@@ -198,22 +198,22 @@ class Sampling:
         session = self._instrument.last_session
         stacks: dict[tuple[str, ...], float] = {}
         for frames, seconds in session.frame_records if session is not None else ():
-            stack = _inside(tuple(named for frame in frames if (named := _named(frame))))
+            stack = _inside(frames)
             stacks[stack] = stacks.get(stack, 0.0) + seconds
         longest = sorted(stacks.items(), key=lambda item: -item[1])[:MOST_STACKS]
         return {"samples": [[round(seconds, 5), list(stack)] for stack, seconds in longest]}
 
 
-def _inside(stack: tuple[str, ...]) -> tuple[str, ...]:
-    """The stack without the server and the profiler around the application."""
-    outside = [place for place, frame in enumerate(stack) if frame.startswith(_AROUND)]
-    return stack[outside[-1] + 1 :] if outside else stack
+def _inside(frames: Sequence[str]) -> tuple[str, ...]:
+    """Name the frames of the application: without the server, the recorder and the profiler.
 
-
-_AROUND = ("opsapp/profiling/recorder.py in ", "opsapp/profiling/deep.py in ")
-
-
-def _named(frame: str) -> str:
-    """A frame as pyinstrument names it (function, file, line and more), as we show it."""
-    function, file, *_more = frame.split("\0")
-    return f"{shown(file)} in {function}" if file.startswith("/") else ""
+    :param frames: as pyinstrument writes them (function, file, line and more), outermost first.
+    """
+    named: list[str] = []
+    for frame in frames:
+        function, file, *_more = frame.split("\0")
+        if is_door(file, function):
+            named.clear()  # All of it so far was the server's.
+        elif file.startswith("/") and not is_recorder(file):
+            named.append(f"{shown(file)} in {function}")
+    return tuple(named)

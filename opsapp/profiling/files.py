@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import clock, text
+from .. import clock, config, text
 from ..errors import Invalid, NotFound, OpsError, Refused, TimedOut
 from .callers import shown
 
@@ -141,7 +141,7 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
     try:
         # A child, since what is not a profile may take all memory, or crash who reads it.
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _CHILD, str(Path(__file__).parents[2]), str(count), sort],
+            [sys.executable, "-I", "-c", _CHILD, str(config.ROOT), __name__, str(count), sort],
             stdin=descriptor,
             capture_output=True,
             timeout=READ_SECONDS,
@@ -159,11 +159,11 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
 
 _CHILD = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
-import marshal
+root, module, count, sort = sys.argv[1:]
+sys.path.insert(0, root)
+import importlib, marshal
 stats = marshal.load(sys.stdin.buffer)
-from opsapp.profiling.files import top
-json.dump(top(stats, int(sys.argv[2]), sys.argv[3]), sys.stdout)
+json.dump(importlib.import_module(module).top(stats, int(count), sort), sys.stdout)
 """
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import DEVELOPMENT
 from ..unit import bookkeeping
 from . import deep, files, measuring, passes
-from .callers import Callers, Place
+from .callers import Callers, Place, mark_door
 from .recording import MOST_STATEMENTS, Recording, current
 from .tallies import Tallies
 
@@ -102,6 +102,7 @@ class Recorder:
                 return sent
             return _Body(body, self, recording, environ, outer)
 
+        mark_door(recorded.__code__)
         return recorded
 
     def _may_profile(self, environ: Environ, asked: str) -> bool:

@@ -23,7 +23,7 @@ from .. import statements
 from ..models.profiles import MINUTE
 from ..services import profiles
 from . import metrics
-from .callers import Place, shown
+from .callers import Place, is_door, is_recorder, shown
 from .recording import Recording
 from .tallies import KEPT, OTHER, Key, Minute, Tally
 
@@ -268,12 +268,13 @@ def _line(place: Place | None, instruction: int) -> str:
 
 
 def _stack(frame: FrameType | None) -> tuple[str, ...]:
-    """The functions of a stack, the outermost first; below WSGI's door, at most so many."""
+    """Name the application's functions of a stack, the outermost first, at most so many."""
     found: list[str] = []
     while frame is not None and len(found) < DEEPEST:
         code = frame.f_code
-        if code.co_filename.endswith(("/profiling/recorder.py", "/profiling/deep.py")):
-            break  # Further out is the server.
-        found.append(f"{shown(code.co_filename)} in {code.co_qualname}")
+        if is_door(code.co_filename, code.co_name):
+            break
+        if not is_recorder(code.co_filename):
+            found.append(f"{shown(code.co_filename)} in {code.co_qualname}")
         frame = frame.f_back
     return tuple(reversed(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import stat
 import threading
 from collections.abc import Iterator
@@ -257,3 +258,17 @@ def test_trace_names_the_file(recorded: Site, recorder: Recorder, cli: Any) -> N
     ((file),) = files(recorded)
     (row,) = cli("profile", "traces", "--kind", "asked", "--format", "json").json
     assert row["file"] == file.name
+
+
+@pytest.mark.usefixtures("recorder")
+def test_stack_inside_of_a_statement_keeps_what_sent_it() -> None:
+    door = inspect.getfile(Recorder)
+    stack = [
+        "serve\0/srv/server.py\x001",
+        f"recorded\0{door}\x002",
+        f"_run\0{deep.__file__}\x003",
+        "feed\0/srv/shop.py\x004",
+        f"send\0{door}\x005",
+        "do_execute\0/srv/default.py\x006",
+    ]
+    assert deep._inside(stack) == ("shop.py in feed", "default.py in do_execute")

@@ -240,7 +240,7 @@ def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
     assert writer._look_once()
     ((seconds, stack),) = recording.samples or []
     assert seconds > 0
-    assert stack[-1].endswith("in Writer._look_once")
+    assert stack[-1].endswith("in test_long_request_has_its_stack_looked_at")
     recording.started -= 4000
     writer._look_once()
     assert recorder.running == {}

@@ -21,8 +21,8 @@ _FROM = re.compile(rf"\bFROM {_TABLE}", re.IGNORECASE)
 _WHERE = re.compile(r"\bWHERE (.*?)(?: ORDER BY | GROUP BY | LIMIT |$)", re.IGNORECASE)
 _COLUMN = re.compile(rf"{_TABLE}\.{_TABLE} (?:=|IN)|= {_TABLE}\.{_TABLE}", re.IGNORECASE)
 
-OWN = ("jobhealth.py", "jobhistory.py", "profiles/windows.py", "removing.py")
-"""Where opsapp asks an index for each of a few names: all at once would read every row."""
+OURS = f"{__name__.partition('.')[0]}/"
+"""What the lines of opsapp itself begin with; its repeats are no finding in an application."""
 
 Record = dict[str, Any]
 
@@ -67,9 +67,9 @@ def listing(
     :param allow: the repeats that are meant, beside those of ``OPSAPP_REPEATS_ALLOWED``.
     """
     meant = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
-    meant += [f"opsapp/services/{file} in *" for file in OWN]
     allowed = [Allowed.parse(one) for one in meant if one.strip()]
     rows = [_row(one) for one in add_up("repeat", since, until or clock.now())]
+    rows = [row for row in rows if not row["line"].startswith(OURS)]
     rows = [row for row in rows if not any(a.fits(row["line"], row["times"]) for a in allowed)]
     rows.sort(key=lambda row: (-row["total_to_win_ms"], row["line"], row["statement"]))
     return rows[:top]
