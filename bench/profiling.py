@@ -193,7 +193,7 @@ def _beside() -> float:
 
     app = opsapp.create_app({"OPSAPP_PROFILING": False})
     looked_at, app.dispatch_request = app.dispatch_request, lambda: "ok"  # type: ignore[method-assign]
-    from opsapp.web import looking
+    from opsapp.web import x_profile as looking
 
     looking.init_app(app)
     with app.test_request_context("/"):
@@ -335,8 +335,8 @@ def fill() -> None:
     import time
 
     import opsapp
-    from opsapp import sketch
-    from opsapp.services.profiles import Window, store
+    from opsapp.profiling import ddsketch as sketch
+    from opsapp.profiling.reports import Window, store
 
     chance = random.Random(1)  # noqa: S311  (the same month every time)
     app = opsapp.create_app({"OPSAPP_PROFILING": False})

@@ -14,8 +14,8 @@ from opsapp import clock
 from opsapp.actors import Actor
 from opsapp.errors import OpsError
 from opsapp.extensions import db
-from opsapp.ledger import append, take_gate
-from opsapp.unit import Unit
+from opsapp.unit.ledger import append, take_gate
+from opsapp.unit.work import Unit
 
 BATCH = 10_000
 """Events a transaction: large, since this only fills the table."""

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes, findings, page_options, say_what_follows
+from opsapp.cli.filters import event_filter
+from opsapp.cli.options import SEQ, TEXT_FILE
 from opsapp.errors import Invalid
 
-from .contract import answers, changes, findings, page_options, say_what_follows
-from .filters import event_filter
-from .frame import OpsGroup, approve
-from .options import SEQ, TEXT_FILE
-
 if TYPE_CHECKING:
-    from opsapp.services.audit import Filter
-    from opsapp.unit import Unit
+    from opsapp.audit.events import Filter
+    from opsapp.unit.work import Unit
 
 Record = dict[str, Any]
 SHOWN = ("seq", "at", "actor", "action", "subject_name", "before", "after", "reason")
@@ -62,7 +61,7 @@ def list_cmd(
       flask audit list --since 24h --action user:role
       flask audit list --subject ada@example.com
     """
-    from opsapp.services import audit
+    from opsapp.audit import events as audit
 
     if follow and before is not None:
         raise Invalid("--follow goes on from now, --before goes back; give one")
@@ -77,7 +76,7 @@ def list_cmd(
 
 
 def _followed(chosen: Filter, limit: int | None) -> Iterator[Record]:
-    from opsapp.services import audit
+    from opsapp.audit import events as audit
 
     last = None
     while True:
@@ -101,7 +100,7 @@ def show_cmd(seq: int) -> Record:
     Example:
       flask audit show 1
     """
-    from opsapp.services import audit
+    from opsapp.audit import events as audit
 
     return audit.get(seq)
 
@@ -124,7 +123,7 @@ def verify_cmd(checkpoint: str | None) -> Record:
     Example:
       flask audit verify --checkpoint /mnt/elsewhere/audit.checkpoints
     """
-    from opsapp.services import verification
+    from opsapp.audit import verification
 
     kept = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
     found = verification.verify(kept)
@@ -143,7 +142,7 @@ def checkpoint_cmd() -> str:
     Example:
       flask audit checkpoint >> /mnt/elsewhere/audit.checkpoints
     """
-    from opsapp.services import verification
+    from opsapp.audit import verification
 
     return verification.checkpoint()
 
@@ -160,7 +159,7 @@ def export_cmd(chosen: Filter) -> Iterator[Record]:
     Example:
       flask audit export --format jsonl > audit.jsonl
     """
-    from opsapp.services import audit
+    from opsapp.audit import events as audit
 
     return audit.export(chosen)
 
@@ -182,7 +181,7 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
     Example:
       flask audit rebase --checkpoint audit.checkpoints --reason "disk lost" --yes
     """
-    from opsapp.services import verification
+    from opsapp.audit import verification
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from .frame import OpsCommand
-from .output import write_lines
+from opsapp.cli.base import OpsCommand
+from opsapp.cli.output import write_lines
 
 
 @click.command("completion", cls=OpsCommand)

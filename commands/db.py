@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import output
-from .contract import (
+from opsapp.cli import output
+from opsapp.cli.base import OpsGroup, application, approve
+from opsapp.cli.decorators import (
     CONFIRM,
     REASON,
     YES,
@@ -19,10 +20,9 @@ from .contract import (
     findings,
     unit_of_this_command,
 )
-from .frame import OpsGroup, application, approve
 
 if TYPE_CHECKING:
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
 Record = dict[str, Any]
 
@@ -64,7 +64,7 @@ def _bind(ctx: click.Context) -> None:
     """Give Flask-Migrate's command the app and the options that its own group would."""
     from flask import current_app, g
 
-    from opsapp.services.database import bind_migrations
+    from opsapp.database.setup import bind_migrations
 
     ctx.with_resource(application())
     bind_migrations()
@@ -95,8 +95,8 @@ def _careful(theirs: click.Command) -> click.Command:
         command.params += [CONFIRM, YES]
 
     def callback(reason: str | None, **given: Any) -> None:
-        from opsapp.services.database import meant_revision
-        from opsapp.services.migrating import on_behalf_of
+        from opsapp.database.migration_run import on_behalf_of
+        from opsapp.database.setup import meant_revision
 
         for option in ("yes", "confirm"):
             given.pop(option, None)
@@ -121,7 +121,7 @@ def _placed(theirs: click.Command) -> click.Command:
     def callback(**given: Any) -> None:
         from flask import g
 
-        from opsapp.services.database import place_of_new_migration
+        from opsapp.database.setup import place_of_new_migration
 
         asked = given["version_path"] or given["branch_label"] or given["head"] != "head"
         elsewhere = given["directory"] or g.directory
@@ -162,9 +162,9 @@ def init_cmd(wait: float, unit: Unit) -> Record:
     Example:
       flask db init --wait 60
     """
-    from opsapp.services import database
+    from opsapp.database import setup
 
-    return database.init(wait=wait, unit=unit)
+    return setup.init(wait=wait, unit=unit)
 
 
 @cli.command("status")
@@ -179,9 +179,9 @@ def status_cmd() -> Record:
     Example:
       flask db status --format json
     """
-    from opsapp.services import database
+    from opsapp.database import status
 
-    found = database.status()
+    found = status.status()
     findings(not found["ready"])
     return found
 
@@ -203,7 +203,7 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
     Example:
       flask db backup monday.backup
     """
-    from opsapp.services import backups
+    from opsapp.database import backups
 
     if file != backups.STDOUT:
         return backups.create(file, overwrite=overwrite, unit=unit)

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
+from opsapp.cli.base import OpsCommand, application
+from opsapp.cli.decorators import answers, findings
 from opsapp.errors import OpsError
-
-from .contract import answers, findings
-from .frame import OpsCommand, application
 
 STATES = ("ok", "warn", "fail")
 
@@ -28,7 +27,7 @@ def cli(settings: bool) -> list[dict[str, Any]]:
       flask doctor
       flask doctor --settings
     """
-    from opsapp.services import doctor
+    from opsapp import doctor
 
     if settings:
         return doctor.settings()
@@ -39,7 +38,7 @@ def cli(settings: bool) -> list[dict[str, Any]]:
 
 
 def _checks() -> Iterator[dict[str, Any]]:
-    from opsapp.services import doctor
+    from opsapp import doctor
 
     yield from doctor.check_settings()
     try:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from .contract import answers, findings, page_options, works
-from .frame import OpsGroup
-from .reporting import say
+from opsapp.cli.base import OpsGroup
+from opsapp.cli.decorators import answers, findings, page_options, works
+from opsapp.cli.errors import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
 FIELDS = (
@@ -39,7 +39,7 @@ def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
     Example:
       flask mail list --pending
     """
-    from opsapp.services import mail
+    from opsapp.mail import outbox as mail
 
     return mail.listing(pending=pending, limit=limit)
 
@@ -56,7 +56,7 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
     Example:
       flask mail send-pending
     """
-    from opsapp.services import mail
+    from opsapp.mail import outbox as mail
 
     done = mail.send_pending(dry_run=dry_run)
     findings(not dry_run and any(one["state"] != "sent" for one in done))
@@ -67,7 +67,7 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
 
 def _say_what_waits() -> None:
     from opsapp.clock import rfc3339
-    from opsapp.services import mail
+    from opsapp.mail import outbox as mail
 
     count, _since, due = mail.waiting()
     if due is not None:

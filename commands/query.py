@@ -10,13 +10,12 @@ from typing import Any, NoReturn
 
 import click
 
+from opsapp.cli.base import OpsCommand
+from opsapp.cli.confirm import is_interactive
+from opsapp.cli.decorators import REASON, answers, page_options, say_afterwards
+from opsapp.cli.options import DURATION, PROGRAM, TEXT_FILE, checked_utf8, stdin_text, with_options
 from opsapp.errors import Invalid
 from opsapp.text import shortened
-
-from .approval import is_interactive
-from .contract import REASON, answers, page_options, say_afterwards
-from .frame import OpsCommand
-from .options import DURATION, PROGRAM, TEXT_FILE, checked_utf8, stdin_text, with_options
 
 Record = dict[str, Any]
 
@@ -61,7 +60,7 @@ def cli(
       flask query --file report.sql --format csv --all > report.csv
       flask query --schema users
     """
-    from opsapp.console import query
+    from opsapp.console.query import statement as query
 
     if tables or schema:
         if statement is not None or file is not None or (tables and schema):
@@ -81,7 +80,7 @@ def cli(
 
 
 def _what_there_is(table: str | None) -> list[Record]:
-    from opsapp.console import schema
+    from opsapp.console.query import schema
 
     return schema.tables() if table is None else schema.columns(table)
 
@@ -124,8 +123,9 @@ def _no_number(word: str) -> NoReturn:
 def _put_on_record(statement: str, values: dict[str, Any], reason: str | None) -> str:
     """The statement that may be run, once its event is in the audit."""
     from opsapp.actors import at_terminal
-    from opsapp.console import query, sessions
-    from opsapp.unit import Unit
+    from opsapp.console import sessions
+    from opsapp.console.query import statement as query
+    from opsapp.unit.work import Unit
 
     unit = Unit(actor=at_terminal(), door="cli", reason=reason)
     sessions.record_query(statement, sorted(values), unit=unit)

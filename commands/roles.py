@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp.errors import Invalid
-
-from .contract import answers, changes
-from .frame import OpsGroup, approve
-from .options import (
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes
+from opsapp.cli.options import (
     DURATION,
     ENDING,
     PERMISSION,
@@ -21,9 +19,10 @@ from .options import (
     if_exists_option,
     users_argument,
 )
+from opsapp.errors import Invalid
 
 if TYPE_CHECKING:
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
 Record = dict[str, Any]
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
@@ -63,7 +62,7 @@ def list_cmd() -> list[Record]:
     Example:
       flask roles list
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     return roles.listing()
 
@@ -80,7 +79,7 @@ def show_cmd(role: str) -> Record:
     Example:
       flask roles show admin
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     return roles.detail(role)
 
@@ -104,7 +103,7 @@ def create_cmd(
     Example:
       flask roles create support --allow users:read --description "First line"
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     return roles.create(name, description=description, allow=allow, if_exists=if_exists, unit=unit)
 
@@ -123,7 +122,7 @@ def update_cmd(role: str, new_name: str | None, description: str | None, unit: U
     Example:
       flask roles update support --name helpdesk
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     if new_name is None and description is None:
         raise Invalid("nothing to update", hint="--name NAME or --description TEXT")
@@ -143,7 +142,7 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
     Example:
       flask roles delete support --revoke --yes
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     found = roles.deletable(role)
     if found.deleted_at is None:
@@ -164,7 +163,7 @@ def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     Example:
       flask roles allow support users:read audit:read
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     return roles.allow(role, permissions, unit=unit)
 
@@ -182,7 +181,7 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     Example:
       flask roles deny support users:read
     """
-    from opsapp.services import roles
+    from opsapp.accounts import roles
 
     return roles.deny(role, permissions, unit=unit)
 
@@ -218,7 +217,7 @@ def grant_cmd(
       flask roles grant support ada@example.com --for 8h --reason "on call"
       cat team.txt | flask roles grant support - --until 2030-12-31
     """
-    from opsapp.services import grants
+    from opsapp.accounts import grants
 
     return grants.grant(role, users, until=ending(for_, until), unit=unit)
 
@@ -236,7 +235,7 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
     Example:
       flask roles revoke support ada@example.com --reason "moved on"
     """
-    from opsapp.services import grants
+    from opsapp.accounts import grants
 
     return grants.revoke(role, users, unit=unit)
 
@@ -252,7 +251,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
     Example:
       flask roles expire
     """
-    from opsapp.services import grants
+    from opsapp.accounts import grants
 
     return grants.expire(unit=unit)
 
@@ -271,7 +270,7 @@ def expiring_cmd(within: timedelta) -> list[Record]:
     Example:
       flask roles expiring --within 30d
     """
-    from opsapp.services import grants
+    from opsapp.accounts import grants
 
     return grants.expiring(within=within)
 
@@ -288,7 +287,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
     Example:
       flask roles matrix --users
     """
-    from opsapp.services import access
+    from opsapp.accounts import access
 
     return access.user_matrix() if by_user else access.role_matrix()
 
@@ -306,6 +305,6 @@ def history_cmd(user: str | None, role: str | None) -> list[Record]:
     Example:
       flask roles history ada@example.com
     """
-    from opsapp.services import grants
+    from opsapp.accounts import grants
 
     return grants.history(user, role=role)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from . import db, users
-from .frame import OpsCommand
+from opsapp.cli.base import OpsCommand
+
+from . import db
+from .users import accounts as users
 
 init_db = OpsCommand(
     "init-db",

@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 from blinker import NamedSignal
 
-from opsapp import catalogue, permissions, signals
+from opsapp import entrypoints as catalogue
+from opsapp import permissions, signals
 from opsapp.settings import SETTINGS
 
 HERE = Path(__file__).resolve().parent

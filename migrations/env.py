@@ -14,11 +14,12 @@ import sqlalchemy as sa
 from alembic import context
 from flask import current_app
 
-from opsapp import branch, config
+from opsapp import config
+from opsapp import migrations as branch
+from opsapp.database import migration_run as migrating
 from opsapp.extensions import this_app
 from opsapp.models import indexes as indexes  # they join the metadata that is compared
 from opsapp.models import types
-from opsapp.services import migrating
 
 target = current_app.extensions["migrate"].db
 

@@ -216,9 +216,9 @@ def _mail_settings(environ: Mapping[str, str]) -> dict[str, object]:
     to_folder = not server and environment(environ) == DEVELOPMENT
     host = urlsplit(url(environ) or "").hostname or "localhost"
     return {
-        "MAIL_BACKEND": "opsapp.delivery.FileEmailBackend"
+        "MAIL_BACKEND": "opsapp.mail.backends.FileEmailBackend"
         if to_folder
-        else "opsapp.delivery.SMTPEmailBackend",
+        else "opsapp.mail.backends.SMTPEmailBackend",
         "MAIL_FILE_PATH": str(instance_folder(environ) / "mail"),
         "MAIL_SERVER": server,
         "MAIL_PORT": _number("MAIL_PORT", 25, environ),

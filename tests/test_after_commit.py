@@ -6,8 +6,9 @@ import psycopg
 import pytest
 from flask import Flask
 
+from opsapp.accounts import users
 from opsapp.errors import NotReady, Refused
-from opsapp.services import mail, users
+from opsapp.mail import outbox as mail
 from support import Database, Result, a_unit, call, run
 
 CUT = """

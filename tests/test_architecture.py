@@ -1,19 +1,21 @@
-"""The house: imports go down, `commands` is ours, nobody prints below the frame."""
+"""The house: where commands live, how long a file is, who commits and who asks for the time."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-import commands
 import opsapp
+import opsapp.commands
+from opsapp import commands
 from support import ROOT
 
 SOURCES = sorted([*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")])
 
 
-def test_commands_is_the_package_beside_opsapp() -> None:
-    assert Path(commands.__file__ or "").parent == Path(opsapp.__file__).parent.parent / "commands"
+def test_checkout_shows_the_commands_at_its_top() -> None:
+    assert Path(commands.__file__ or "").resolve().parent == ROOT / "commands"
+    assert Path(commands.__file__ or "").parent == Path(opsapp.__file__).parent / "commands"
 
 
 def test_no_file_is_two_nouns() -> None:
@@ -46,4 +48,4 @@ def test_only_the_unit_of_work_commits() -> None:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "commit"
     }
-    assert committing == {"unit.py"}
+    assert committing == {"work.py"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from opsapp import branch
-from opsapp.branch import Branch
+from opsapp import migrations as branch
+from opsapp.migrations import Branch
 from support import HEAD
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import click
 import pytest
 
-from commands.contract import ANSWERS, CHANGES, WORKS
 from jobwork import past
-from opsapp.profiling import files, recorder
-from opsapp.services import jobs, listing, logins
-from opsapp.services.profiles import reports, traces
+from opsapp.accounts import listing, logins
+from opsapp.cli.decorators import ANSWERS, CHANGES, WORKS
+from opsapp.jobs import runs as jobs
+from opsapp.profiling.record import prof_files as files
+from opsapp.profiling.record import recorder
+from opsapp.profiling.reports import totals as reports
+from opsapp.profiling.reports import traces
 from support import PASSWORD, Cli, Database
 from templates import BOB, Commands
 

@@ -11,8 +11,10 @@ import click
 import pytest
 from blinker import NamedSignal
 
-from opsapp import errors, jobvalues, permissions, schedule, signals
-from opsapp.services import jobs
+from opsapp import errors, permissions, signals
+from opsapp.jobs import fields as jobvalues
+from opsapp.jobs import runs as jobs
+from opsapp.jobs import schedule
 from opsapp.settings import HANDED_DOWN, SETTINGS
 from support import ROOT
 
@@ -117,7 +119,7 @@ def test_documents_link_to_files_that_are_there() -> None:
 
 
 def test_shell_page_names_every_magic() -> None:
-    source = (ROOT / "commands" / "console" / "magics.py").read_text()
+    source = (ROOT / "commands" / "shell" / "magics.py").read_text()
     magics = re.findall(r"@(?:line|cell|line_cell)_magic\n    def (\w+)\(", source)
     page = (ROOT / "docs" / "shell.md").read_text()
     assert [name for name in magics if f"%{name}" not in page] == []

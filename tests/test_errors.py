@@ -254,7 +254,7 @@ def test_unexpected_error_shows_an_id_and_logs_the_rest(
     def broken() -> Any:
         raise RuntimeError("postgresql://ops:canary-secret@db/x broke")
 
-    monkeypatch.setattr("opsapp.services.roles.listing", broken)
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
     found = cli("roles", "list")
     log = database.instance / "errors.log"
     entry = json.loads(log.read_text())
@@ -293,7 +293,7 @@ def test_unexpected_error_shows_its_traceback_with_debug(
     def broken() -> Any:
         raise RuntimeError("this is why")
 
-    monkeypatch.setattr("opsapp.services.roles.listing", broken)
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
     monkeypatch.setenv("FLASK_DEBUG", "1")
     found = cli("roles", "list")
     assert found.exit_code == 1
@@ -303,8 +303,8 @@ def test_unexpected_error_shows_its_traceback_with_debug(
 def test_lost_connection_during_commit_names_the_way_to_find_out(
     app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from opsapp.accounts import roles
     from opsapp.extensions import db
-    from opsapp.services import roles
     from support import a_unit
 
     def broken() -> None:

@@ -18,8 +18,10 @@ import pytest
 
 import opsapp
 from jobwork import past, schedule_file
-from opsapp import catalogue, clock, config, sketch
-from opsapp.services.profiles import Window, store
+from opsapp import clock, config
+from opsapp import entrypoints as catalogue
+from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling.reports import Window, store
 from support import (
     FLASK,
     PASSWORD,

@@ -86,9 +86,9 @@ def change_for_ever(name: str) -> None:
     import sys
 
     import opsapp
+    from opsapp.accounts import grants, roles, users
     from opsapp.actors import Actor
-    from opsapp.services import grants, roles, users
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
     def acknowledge(unit: Unit) -> None:
         sys.stdout.write(f"{unit.seq} {unit.correlation}\n")
@@ -150,10 +150,10 @@ def die_at_each_statement(*_: str) -> None:
     import sqlalchemy as sa
 
     import opsapp
+    from opsapp.accounts import grants, roles, users
     from opsapp.actors import Actor
     from opsapp.extensions import db
-    from opsapp.services import grants, roles, users
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
     # The notices are written after the commit, when there is nothing left to undo.
     with opsapp.without_web():

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config, lineage
-from opsapp.branch import Branch
+from opsapp import config
+from opsapp.database import lineage
 from opsapp.errors import NotReady
+from opsapp.migrations import Branch
 from support import HEAD, ROOT, Database, call
 from web import site
 

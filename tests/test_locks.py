@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from flask import Flask
 
-from opsapp import locks
+from opsapp.engine import locks
 from opsapp.errors import Busy
 from opsapp.extensions import db
 from support import administer

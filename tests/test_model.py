@@ -27,12 +27,13 @@ from hypothesis.stateful import (
 )
 
 import opsapp
-from opsapp import chain, clock, ledger
+from opsapp import clock
+from opsapp.accounts import grants, roles, signin, users
+from opsapp.audit.verification import verify
 from opsapp.errors import Conflict, NotFound, Refused
 from opsapp.extensions import db
 from opsapp.models import ADMIN, Grant, Role, User
-from opsapp.services import grants, roles, signin, users
-from opsapp.services.verification import verify
+from opsapp.unit import chain, ledger
 from replay import Replay, the_events
 from support import PASSWORD, Database, a_unit, close_connections
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import opsapp
+from opsapp.accounts import users
+from opsapp.mail import outbox as mail
 from opsapp.models import User
-from opsapp.services import mail, users
 from support import Cli, Database, a_unit, close_connections, run
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -48,12 +49,12 @@ def test_welcome_mail_is_replaced_where_it_is_called(
 ) -> None:
     """Patch the name that the caller looks up.
 
-    ``opsapp.notices.welcome`` receives ``user_created``, and each time looks up
-    ``send_welcome_mail`` in its own module: so the place is ``opsapp.notices``, where
+    ``opsapp.mail.notices.welcome`` receives ``user_created``, and each time looks up
+    ``send_welcome_mail`` in its own module: so the place is ``opsapp.mail.notices``, where
     it is called. Were it defined elsewhere and brought there by ``from … import``, the
     place would be the same, and not where it is defined.
 
-    A mock of the receiver itself, ``opsapp.notices.welcome``, comes too late for an
+    A mock of the receiver itself, ``opsapp.mail.notices.welcome``, comes too late for an
     application that is there already: the signal holds the function, and not its name.
     """
     welcomed: list[str | None] = []
@@ -61,7 +62,7 @@ def test_welcome_mail_is_replaced_where_it_is_called(
     def fake(user: User) -> None:
         welcomed.append(user.email)
 
-    monkeypatch.setattr("opsapp.notices.send_welcome_mail", fake)
+    monkeypatch.setattr("opsapp.mail.notices.send_welcome_mail", fake)
     make(cli)
     assert welcomed == [GRACE]
     assert sent(database) == []
@@ -72,7 +73,7 @@ def test_name_that_is_replaced_where_it_is_defined_is_called_as_before(
 ) -> None:
     """The other half of the rule above.
 
-    ``opsapp.notices`` says ``from flask import render_template``: it has a name of
+    ``opsapp.mail.notices`` says ``from flask import render_template``: it has a name of
     its own for that function, which a mock in ``flask`` does not touch.
     """
 
@@ -83,7 +84,7 @@ def test_name_that_is_replaced_where_it_is_defined_is_called_as_before(
     make(cli)
     assert "there is now an account for you" in body(sent(database)[0])
 
-    monkeypatch.setattr("opsapp.notices.render_template", fake)
+    monkeypatch.setattr("opsapp.mail.notices.render_template", fake)
     cli("users", "create", "heidi@example.com", "--no-password", check=True)
     assert body(sent(database)[1]) == "a mock"
 
@@ -97,7 +98,7 @@ def test_receiver_that_fails_is_logged_and_the_others_still_tell(
     def fail(_user: User) -> None:
         raise RuntimeError("no words of welcome")
 
-    monkeypatch.setattr("opsapp.notices.send_welcome_mail", fail)
+    monkeypatch.setattr("opsapp.mail.notices.send_welcome_mail", fail)
     make(cli, "--role", "admin")
     assert cli("users", "can", GRACE, "users:read").exit_code == 0
     assert subjects(database) == ["opsapp: You hold the role admin now"]

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from jobwork import pid_in, rows, start_job
-from opsapp import engine, lasting, pooler
+from opsapp.engine import connections as engine
+from opsapp.engine import direct as lasting
+from opsapp.engine import pooler
 from opsapp.errors import NotReady
 from pgbouncer import IGNORING, PGBOUNCER, Pooled, behind, pgbouncer
 from processes import ended, gate_held

@@ -12,8 +12,9 @@ import pytest
 from flask import Flask
 from sqlalchemy.engine import make_url
 
-from opsapp import libpq, locks
-from opsapp.services import database as life
+from opsapp import libpq
+from opsapp.database import setup as life
+from opsapp.engine import locks
 from support import PASSWORD, Cli, Database, administer, call, run_afresh
 
 REACH = "Error: the database cannot be reached: "

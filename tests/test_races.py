@@ -8,8 +8,8 @@ from collections import Counter
 
 from flask import Flask
 
-from opsapp.services import users
-from opsapp.services.verification import verify
+from opsapp.accounts import users
+from opsapp.audit.verification import verify
 from processes import ended, start, start_work
 from support import FLASK, PASSWORD, Database, Result, a_unit
 from templates import Templates
@@ -38,11 +38,11 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
 
     import opsapp
     from opsapp import clock
+    from opsapp.accounts import grants, signin, users
     from opsapp.actors import Actor
     from opsapp.errors import Busy, Conflict, NotFound, Refused
     from opsapp.models import ADMIN, User
-    from opsapp.services import grants, signin, users
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
     addresses = ["ada@example.com", "bob@example.com", "cyd@example.com"]
     chance = random.Random(int(seed))  # noqa: S311  (dice, not secrets)
@@ -124,9 +124,9 @@ def watch_administrators() -> None:
 
 def append_roles(name: str, count: str) -> None:
     import opsapp
+    from opsapp.accounts import roles
     from opsapp.actors import Actor
-    from opsapp.services import roles
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
     with opsapp.without_web():
         app = opsapp.create_app()

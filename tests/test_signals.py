@@ -14,11 +14,11 @@ from flask import Flask
 from flask.cli import cli as flask_cli
 
 import opsapp
-from commands import approval
 from opsapp import signals
+from opsapp.accounts import grants, roles, selfservice, signin, users
 from opsapp.actors import Actor
-from opsapp.services import grants, roles, selfservice, signin, users
-from opsapp.unit import Unit
+from opsapp.cli import confirm as approval
+from opsapp.unit.work import Unit
 from support import Cli, Database, a_unit, close_connections
 from web import code_of, set_up, site
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from ddsketch import DDSketch
 
-from opsapp import sketch
+from opsapp.profiling import ddsketch as sketch
 
 SHARES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 

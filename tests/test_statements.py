@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsapp.statements import LONGEST, brief, fingerprint
+from opsapp.engine.fingerprint import LONGEST, brief, fingerprint
 
 SECRET = "hunter2"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import streams, textfiles
+from opsapp import textfiles
+from opsapp.cli import streams
 from opsapp.errors import LONGEST, brief
 from support import FLASK, PASSWORD, Cli, Database, run_afresh
 

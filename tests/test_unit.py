@@ -13,11 +13,13 @@ from flask import Flask
 from sqlalchemy import event
 
 from opsapp import signals
+from opsapp.accounts import grants, lookup, passwords, roles, users
+from opsapp.audit import events as audit
+from opsapp.audit import verification
 from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
-from opsapp.services import audit, grants, lookup, passwords, roles, users, verification
-from opsapp.unit import Unit
+from opsapp.unit.work import Unit
 from support import PASSWORD, a_unit
 
 OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"

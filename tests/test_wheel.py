@@ -24,7 +24,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     for name in ("opsapp", "commands", "migrations"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     for path in ROOT.glob("[!.]*"):
         if path.is_file():
             shutil.copyfile(path, source / path.name)
@@ -76,8 +77,8 @@ def call(
 def test_wheel_holds_what_the_code_reads(wheel: Path) -> None:
     held = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     needed = {
-        str(path.relative_to(ROOT))
-        for folder in ("opsapp", "commands")
+        f"{package}/{path.relative_to(ROOT / folder)}"
+        for package, folder in (("opsapp", "opsapp"), ("opsapp/commands", "commands"))
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
@@ -153,47 +154,19 @@ def test_postgresql_without_its_driver_says_what_to_install(
     assert hint == "  → pip install 'psycopg[binary]'"
 
 
-@pytest.mark.parametrize("content", ["", None, "raise ImportError('half of a package')\n"])
-def test_other_package_named_commands_is_explained_in_a_line(
-    programs: Path, database: Database, tmp_path: Path, content: str | None
-) -> None:
-    folder = tmp_path / "clash"
-    (folder / "commands").mkdir(parents=True)
-    theirs = folder / "commands" / "__init__.py"
-    if content is not None:
-        theirs.write_text(content)
-    done = call(programs, database, "opsapp", "users", "list", cwd=folder, PYTHONPATH=str(folder))
-    ours = next(programs.parent.glob("lib/python*/site-packages")) / "commands"
-    if content == "":
-        expected = (
-            f"Error: another package named commands ({theirs}) hides opsapp's ({ours}):"
-            " rename that one, or run flask from another folder\n"
-        )
-    elif content is None:  # A folder without __init__.py gives way to a package.
-        expected = ""
-    else:
-        expected = "Error: opsapp's package commands cannot be imported: half of a package\n"
-    assert done.stderr == expected
-    assert done.returncode == (7 if expected else 0)
-
-
-def test_other_package_named_commands_leaves_flask_alone(
+def test_application_keeps_its_own_package_named_commands(
     programs: Path, database: Database, tmp_path: Path
 ) -> None:
-    (tmp_path / "commands").mkdir()
-    (tmp_path / "commands" / "__init__.py").touch()
-    environ = {"PYTHONPATH": str(tmp_path), "FLASK_APP": "opsapp"}
-    done = call(programs, database, "flask", "routes", cwd=tmp_path, **environ)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "security.login" in done.stdout
-
-
-def test_commands_of_the_current_folder_are_not_those_of_a_child(
-    programs: Path, database: Database, tmp_path: Path
-) -> None:
-    (tmp_path / "commands").mkdir()
-    (tmp_path / "commands" / "__init__.py").touch()
-    words = ("profile", "run", "--repeat", "2", "--", "users", "list")
-    done = call(programs, database, "opsapp", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "hides" not in done.stderr
+    (tmp_path / "commands.py").write_text("GREETING = 'theirs'\n")
+    (tmp_path / "app.py").write_text(
+        "import commands\n"
+        "import opsapp\n"
+        "app = opsapp.create_app()\n"
+        "app.cli.command('greet')(lambda: print(commands.GREETING))\n"
+    )
+    for words, stdout in (
+        (("greet",), "theirs\n"),
+        (("roles", "list", "--fields", "name"), "name\nadmin\n"),
+    ):
+        done = call(programs, database, "flask", "--app", "app", *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, stdout, "")

@@ -14,7 +14,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from flask import Blueprint
 
     import opsapp
-    from opsapp import branch
+    from opsapp import migrations as branch
 
     from . import catalogue, models, names, permissions, receivers
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from opsapp.catalogue import Lazy
+from opsapp.entrypoints import Lazy
 
 shop = Lazy("shop", f"{__package__}.commands", "Stock products, place orders.")

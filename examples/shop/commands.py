@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.contract import answers, changes
-from commands.frame import OpsGroup
-from commands.options import USER
+from opsapp.cli.base import OpsGroup
+from opsapp.cli.decorators import answers, changes
+from opsapp.cli.options import USER
 
 if TYPE_CHECKING:
-    from opsapp.unit import Unit
+    from opsapp.unit.work import Unit
 
 Record = dict[str, Any]
 PRODUCT_SHOWN = ("name", "cents", "stock")

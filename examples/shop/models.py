@@ -10,9 +10,9 @@ from sqlalchemy import orm as so
 
 from opsapp import clock
 from opsapp.extensions import Model
-from opsapp.guard import guarded
 from opsapp.models import User
 from opsapp.models.types import UTCDateTime
+from opsapp.unit.guard import guarded
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

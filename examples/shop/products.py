@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from opsapp import text
+from opsapp.accounts import authority
 from opsapp.errors import Invalid, NotFound
 from opsapp.extensions import db
-from opsapp.services import authority
-from opsapp.unit import Unit
+from opsapp.unit.work import Unit
 
 from .models import Product
 from .permissions import MANAGE

@@ -9,9 +9,9 @@ from flask import Flask, current_app, render_template
 
 from opsapp import signals
 from opsapp.extensions import db
+from opsapp.mail import outbox as mail
+from opsapp.mail.outbox import Message
 from opsapp.profiling import metrics
-from opsapp.services import mail
-from opsapp.services.mail import Message
 
 from .models import Order
 from .signals import order_placed

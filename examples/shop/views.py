@@ -10,7 +10,7 @@ from flask_security import auth_required
 
 from opsapp.models import User
 from opsapp.profiling.decorator import profile_endpoint
-from opsapp.web.acting import unit_of_self
+from opsapp.web.actor import unit_of_self
 from opsapp.web.api.access import needs
 
 from . import orders, products

@@ -20,8 +20,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from .. import config, libpq, pooler, text
-from ..engine import (
+from .. import config, libpq, text
+from ..engine import pooler
+from ..engine.connections import (
     checked_url,
     connection_name,
     open_sqlite,

@@ -22,7 +22,7 @@ from flask import current_app
 from sqlalchemy.pool import StaticPool
 
 from .. import config, text
-from ..engine import SANDBOX, open_sqlite, redirect, sqlite_file
+from ..engine.connections import SANDBOX, open_sqlite, redirect, sqlite_file
 from ..errors import NotReady
 from ..extensions import db
 from . import transcript

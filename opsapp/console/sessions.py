@@ -8,13 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import chain, ledger, text
+from .. import text
 from ..actors import Actor
+from ..audit import events as audit
 from ..errors import Invalid, NotFound, Refused
 from ..extensions import db
 from ..models import AuditEvent
-from ..services import audit
-from ..unit import Unit
+from ..unit import chain, ledger
+from ..unit.work import Unit
 from . import transcript
 from .modes import Mode
 from .transcript import Transcript

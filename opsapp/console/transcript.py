@@ -23,8 +23,9 @@ from pathlib import Path
 from threading import RLock
 from typing import IO, Any
 
-from .. import chain, clock, config
+from .. import clock, config
 from ..errors import NotReady
+from ..unit import chain
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .. import clock, targets
+from .. import clock
 from ..extensions import db, this_app
 from ..models import JobRun
-from ..schedule import Options
-from ..services import jobhistory, jobs
-from ..services.jobs import End
+from . import alert_targets as targets
+from . import history as jobhistory
+from . import runs as jobs
+from .runs import End
+from .schedule import Options
 
 PING_SECONDS = 5
 LINES = 30
@@ -109,7 +111,7 @@ class Alerts:
         return times > 0 and rest == 0 and times & (times - 1) == 0
 
     def _mail(self, kind: str, subject: str, run: JobRun, failures: int) -> None:
-        from ..services import mail
+        from ..mail import outbox as mail
 
         body = _body(run, failures)
         name = this_app().config["APP_NAME"]

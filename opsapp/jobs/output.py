@@ -12,7 +12,7 @@ from typing import IO
 
 from .. import text
 from ..redaction import redacted
-from ..services.jobs import OUTPUT_BYTES
+from .runs import OUTPUT_BYTES
 
 CHUNK = 64 * 1024
 IN_MEMORY = 1024 * 1024

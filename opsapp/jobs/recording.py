@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import OpsError
 from ..extensions import this_app
-from ..services.jobs import Unwritten
+from .runs import Unwritten
 
 FLUSH = 1.0
 """Seconds between two looks whether there is output to write down."""

@@ -1,12 +1,11 @@
 """The nouns: accounts, roles and grants, what lets people in, mail, jobs, the audit, profiles."""
 
+from .accounts import ADMIN, Grant, Role, User
 from .audit import AuditEvent, AuditHead, PersonalValue
 from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
-from .roles import ADMIN, Grant, Role
 from .sessions import ApiToken, Login, UserSession
-from .users import User
 
 __all__ = [
     "ADMIN",

@@ -10,11 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .accounts import Grant, Role, User
 from .jobs import JobRun
 from .mail import MailMessage
-from .roles import Grant, Role
 from .sessions import ApiToken
-from .users import User
 
 
 def _only(condition: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class JobRun(Model):
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     name: so.Mapped[str] = so.mapped_column(Words(64))
     status: so.Mapped[str] = so.mapped_column(Words(16), default=RUNNING)
-    """One of :data:`opsapp.services.jobs.STATUSES`, as it was written last."""
+    """One of :data:`opsapp.jobs.runs.STATUSES`, as it was written last."""
     slot: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     """The moment of the schedule that this run is for; one run a slot, on whatever host."""
     started_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)

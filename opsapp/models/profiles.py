@@ -62,7 +62,7 @@ class ProfileWindow(Model):
     queries: so.Mapped[int] = so.mapped_column(BigNumber)
     query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
     bins: so.Mapped[bytes] = so.mapped_column(Packed)
-    """A packed :mod:`opsapp.sketch` of the durations."""
+    """A packed :mod:`opsapp.profiling.ddsketch` of the durations."""
 
 
 class ProfileTrace(Model):

@@ -14,8 +14,8 @@ from sqlalchemy import orm as so
 
 from .. import clock
 from ..extensions import Model
+from .accounts import User
 from .types import JSONWords, LongWords, UTCDateTime, Words, database_now
-from .users import User
 
 
 class UserSession(Model):
@@ -102,7 +102,7 @@ class Login(Model):
     identity: so.Mapped[str] = so.mapped_column(Words(64))
     """A keyed fingerprint of what was typed: a mistyped field may hold a password."""
     outcome: so.Mapped[str] = so.mapped_column(Words(16))
-    """``success``, or why not: one of :data:`opsapp.services.logins.OUTCOMES`."""
+    """``success``, or why not: one of :data:`opsapp.accounts.logins.OUTCOMES`."""
     ip: so.Mapped[str | None] = so.mapped_column(Words(64))
     network: so.Mapped[str | None] = so.mapped_column(Words(64))
     """Under which failures are counted together."""

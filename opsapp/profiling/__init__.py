@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from .recorder import Recorder
+    from .record.recorder import Recorder
 
 EXTENSION = "opsapp-profiling"
 
@@ -22,13 +22,13 @@ def install(app: Flask) -> Recorder:
     """Record what this application does from now on."""
     from flask import got_request_exception
 
-    from ..engine import BOOKKEEPING
+    from ..engine.connections import BOOKKEEPING
     from ..extensions import db
-    from .recorder import Recorder
-    from .writer import Writer
+    from .record.recorder import Recorder
+    from .record.writer import Writer
 
     recorder = Recorder(app)
-    recorder.writer = Writer(app, recorder)
+    recorder.writer = Writer(app, recorder.tallies)
     with app.app_context():
         for bind in (None, BOOKKEEPING):
             recorder.listen(db.engines[bind])

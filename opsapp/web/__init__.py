@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import account, api, auth, context, errors, headers, health, limits, looking, metrics
+from . import account, api, context, errors, headers, health, limits, metrics
+from . import x_profile as looking
+from .security import setup as auth
 
 
 def init_app(app: Flask) -> None:

@@ -8,10 +8,10 @@ from flask import Blueprint, Flask, flash, g, redirect, render_template, url_for
 from flask_login import current_user
 from flask_security import auth_required
 
+from ..accounts import sessions
+from ..accounts.records import user_record
 from ..models import User
-from ..services import sessions
-from ..services.records import user_record
-from .acting import unit_of_self
+from .actor import unit_of_self
 
 blueprint = Blueprint("account", __name__)
 

@@ -27,7 +27,7 @@ from werkzeug.exceptions import (
 )
 
 from .. import text
-from ..engine import explained
+from ..engine.conditions import explained
 from ..errors import Busy, OpsError
 from ..extensions import db, undo
 from ..redaction import redacted_traceback

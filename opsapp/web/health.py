@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Flask
 
+from ..database import status as database
 from ..errors import OpsError
-from ..services import database
 
 blueprint = Blueprint("health", __name__)
 

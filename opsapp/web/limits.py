@@ -18,7 +18,7 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from werkzeug.exceptions import TooManyRequests
 
-from .acting import client
+from .actor import client
 
 log = logging.getLogger(__name__)
 

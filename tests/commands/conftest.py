@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from opsapp.services.profiles import store
+from opsapp.profiling.reports import store
 from windows import a_window, traces
 
 

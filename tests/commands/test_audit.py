@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opsapp.services.verification import Checkpoint
+from opsapp.audit.verification import Checkpoint
 from support import Cli, Database, disarm
 from templates import BOB, Commands
 
@@ -102,7 +102,7 @@ def test_show_of_no_event_is_not_found(cli: Cli) -> None:
 def test_export_carries_what_a_verifier_needs(cli: Cli, database: Database, story: None) -> None:
     from datetime import datetime
 
-    from opsapp import chain
+    from opsapp.unit import chain
 
     key = (database.instance / "secrets" / "opsapp_audit_key").read_text().encode()
     previous = chain.GENESIS

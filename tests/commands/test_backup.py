@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from opsapp.database import backups
 from opsapp.errors import OpsError
-from opsapp.services import backups
 from processes import ended, gate_held, start, until
 from support import FLASK, Cli, Database, a_unit, call
 

@@ -257,7 +257,7 @@ def test_stamp_is_audited(database: Database) -> None:
 def test_migration_leaves_the_loggers_of_others_alone(app: object) -> None:
     import logging
 
-    from opsapp.services import database
+    from opsapp.database import setup as database
     from support import a_unit
 
     before = logging.getLogger("somebody.else")

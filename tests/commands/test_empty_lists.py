@@ -70,7 +70,7 @@ def test_header_of_an_empty_list_is_that_of_a_full_one(
 def test_width_from_the_environment_never_blanks_a_table(
     database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commands import tables
+    from opsapp.cli import tables
 
     monkeypatch.setattr(tables, "is_terminal", lambda: True)
     for columns in ("0", "-5", "words", "9" * 400, "1", "99999999999"):

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands import output, tables
 from opsapp import text
+from opsapp.cli import output, tables
 from support import FLASK, Cli, Database, call
 
 HOSTILE = "x[/]\x1b]8;;http://evil\x07[bold]\u202e\u2028\n\t\x9b31m"

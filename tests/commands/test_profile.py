@@ -12,10 +12,14 @@ from flask import Flask
 
 from opsapp.errors import Invalid
 from opsapp.models.profiles import DAY, HOUR, MINUTE
-from opsapp.profiling import charts, lines, pages
-from opsapp.services.profiles import Window, repeats, reports, store
-from opsapp.services.profiles import traces as traces_service
-from opsapp.services.profiles.repeats import Allowed
+from opsapp.profiling.reports import Window, store
+from opsapp.profiling.reports import n_plus_one as repeats
+from opsapp.profiling.reports import totals as reports
+from opsapp.profiling.reports import traces as traces_service
+from opsapp.profiling.reports.n_plus_one import Allowed
+from opsapp.profiling.views import html as pages
+from opsapp.profiling.views import svg as charts
+from opsapp.profiling.views import text as lines
 from support import Cli, Database, run
 from windows import a_window, traces
 

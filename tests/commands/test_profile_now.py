@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from opsapp import clock, sketch
+from opsapp import clock
 from opsapp.extensions import db
-from opsapp.profiling.measuring import Measured
-from opsapp.services.profiles import Window, bootstrap, store
+from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling.measure import Measured
+from opsapp.profiling.reports import Window, store
+from opsapp.profiling.reports import statistics as bootstrap
 from support import FLASK, Cli, Database, fields, run
 from windows import a_window
 

@@ -12,7 +12,7 @@ from time import monotonic
 
 import pytest
 
-from opsapp.console import query
+from opsapp.console.query import statement as query
 from opsapp.errors import TimedOut
 from processes import ended, start, until
 from support import FLASK, Cli, Database, call

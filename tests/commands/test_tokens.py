@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from opsapp import clock
+from opsapp.accounts import tokens, users
 from opsapp.actors import at_terminal
-from opsapp.services import tokens, users
 from support import Cli, Database, a_unit
 from web import Program, site
 

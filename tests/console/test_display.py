@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from IPython.core.formatters import PlainTextFormatter
 
-from commands.console import display
+from opsapp.commands.shell import display
 from opsapp.extensions import db
 from opsapp.models import User
 

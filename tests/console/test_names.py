@@ -10,16 +10,16 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from commands.console import banner
 from opsapp import clock, signals
+from opsapp.accounts import users
+from opsapp.commands.shell import banner
+from opsapp.console.change_log import Writes
 from opsapp.console.modes import Mode
-from opsapp.console.names import SERVICES, Catalogue, Verbs, catalogue
+from opsapp.console.namespace import SERVICES, Catalogue, Verbs, catalogue
 from opsapp.console.sessions import Session
-from opsapp.console.writes import Writes
 from opsapp.errors import Refused
 from opsapp.extensions import db
 from opsapp.models import MailMessage, User
-from opsapp.services import users
 from support import SOMEBODY, a_unit
 
 
@@ -70,9 +70,9 @@ def test_application_that_fails_to_give_names_is_reported(app: Flask, ada: str) 
 
 
 def test_every_verb_that_the_banner_names_is_there() -> None:
-    for service, line in SERVICES.items():
+    for service, (module, line) in SERVICES.items():
         _, sign, verbs = line.partition(": ")
-        there = dir(Verbs(f"opsapp.services.{service}", a_unit))
+        there = dir(Verbs(f"opsapp.{module}", a_unit))
         assert [verb for verb in verbs.split(", ") if sign and verb not in there] == [], service
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from opsapp.console import queries
-from opsapp.console.queries import Queries, Report, Sent
+from opsapp.console import query_log as queries
+from opsapp.console.query_log import Queries, Report, Sent
 from opsapp.extensions import db
 
 

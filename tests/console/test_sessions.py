@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from opsapp.console import sessions
-from opsapp.console.queries import Queries
+from opsapp.console.query_log import Queries
 from opsapp.extensions import db
 from support import Cli, Database, a_unit, run
 

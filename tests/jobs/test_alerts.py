@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from jobwork import job, pid_in, rows, schedule_file, start_job
-from opsapp import targets
 from opsapp.errors import NotReady
+from opsapp.jobs import alert_targets as targets
 from opsapp.jobs import alerts
-from opsapp.schedule import Options
-from opsapp.services.jobs import End
+from opsapp.jobs.runs import End
+from opsapp.jobs.schedule import Options
 from processes import ended, start
 from support import FLASK, Cli, Database
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobwork import past, schedule_file
-from opsapp import clock, schedule
+from opsapp import clock
+from opsapp.jobs import schedule
 from support import Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from jobwork import past, rows, schedule_file
 from opsapp import clock
-from opsapp.engine import BOOKKEEPING
+from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
-from opsapp.services import jobs
+from opsapp.jobs import runs as jobs
 from support import SOMEBODY, Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)

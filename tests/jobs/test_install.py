@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from jobwork import schedule_file
-from opsapp import schedule
-from opsapp.jobs import installing
-from opsapp.schedule import Job
+from opsapp.jobs import install as installing
+from opsapp.jobs import schedule
+from opsapp.jobs.schedule import Job
 from processes import ended, start
 from support import FLASK, SECRETS, Cli, Database, run
 from templates import Templates

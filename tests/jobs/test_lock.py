@@ -206,8 +206,9 @@ def crowd(count: str, rounds: str, folder: str) -> None:
     import opsapp
     from opsapp.actors import Actor
     from opsapp.errors import Busy, OpsError
-    from opsapp.jobs import orders, running
-    from opsapp.schedule import Options
+    from opsapp.jobs import invocation as orders
+    from opsapp.jobs import runner as running
+    from opsapp.jobs.schedule import Options
 
     with opsapp.without_web():
         app = opsapp.create_app()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jobwork import job, past, schedule_file
-from opsapp import clock, config, schedule
+from opsapp import clock, config
+from opsapp.jobs import schedule
 from support import Cli, Database, Result, disarm, expire_grants
 from templates import BOB, Commands
 

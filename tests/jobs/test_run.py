@@ -15,7 +15,7 @@ from flask import Flask
 
 from jobwork import is_alive, job, past, pid_in, rows, start_job
 from opsapp import clock, signals
-from opsapp.services import jobhistory
+from opsapp.jobs import history as jobhistory
 from processes import PATIENCE, ended, start, until
 from support import FLASK, Cli, Database, Result, run
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config, schedule
+from opsapp import config
 from opsapp.errors import NotFound, NotReady
-from opsapp.schedule import Job, Options
+from opsapp.jobs import schedule
+from opsapp.jobs.schedule import Job, Options
 from support import Cli, Database
 
 BERLIN = "Europe/Berlin"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jobwork import is_alive, pid_in, rows, schedule_file
-from opsapp.jobs import serving
-from opsapp.schedule import Job
+from opsapp.jobs import scheduler as serving
+from opsapp.jobs.schedule import Job
 from processes import ended, start_work, until
 from support import Database
 
@@ -29,7 +29,7 @@ def serve(host: str, *words: str) -> None:
     from flask.cli import main
 
     from opsapp import clock
-    from opsapp.jobs import serving
+    from opsapp.jobs import scheduler as serving
 
     begun = clock.now()
     ahead = timedelta(seconds=59) - timedelta(seconds=begun.second, microseconds=begun.microsecond)

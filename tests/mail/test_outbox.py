@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from opsapp import clock, engine
-from opsapp.services import mail
+from opsapp import clock
+from opsapp.engine import connections as engine
+from opsapp.mail import outbox as mail
 from outbox import GRACE, HEADER, keep_waiting, listed, make, make_due
 from post import Office
 from support import Cli, Database

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from opsapp.services import mail
+from opsapp.mail import outbox as mail
 from outbox import GRACE, HEADER, keep_waiting, make
 from post import Office
 from processes import PATIENCE

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from opsapp.extensions import db
 from opsapp.profiling import recorder_of
-from opsapp.profiling.recorder import Recorder
-from opsapp.profiling.writer import Writer
+from opsapp.profiling.record.recorder import Recorder
+from opsapp.profiling.record.writer import Writer
 from recorded import add_views
 from support import Database
 from web import Site, site

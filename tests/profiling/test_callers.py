@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opsapp.profiling.callers import Callers, Statement
+from opsapp.profiling.record.callers import Callers, Statement
 
 STATEMENT = "SELECT 1"
 

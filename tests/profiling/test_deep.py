@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from opsapp import clock
-from opsapp.profiling import deep, passes
-from opsapp.profiling.recorder import Recorder
-from opsapp.services import tokens
+from opsapp.accounts import tokens
+from opsapp.profiling.record import passes
+from opsapp.profiling.record import profilers as deep
+from opsapp.profiling.record.recorder import Recorder
 from recorded import SECRET, add_views, ask, flush
 from support import Database, a_unit
 from web import Browser, Site, site

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from opsapp.errors import Invalid, NotFound, OpsError, Refused
-from opsapp.profiling import files
-from opsapp.profiling.files import Folder
+from opsapp.profiling.record import prof_files as files
+from opsapp.profiling.record.prof_files import Folder
 
 
 def a_profile(path: Path) -> Path:

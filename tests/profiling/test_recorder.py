@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from opsapp.profiling import recorder_of, tallies, writer
-from opsapp.profiling.recorder import Recorder
-from opsapp.profiling.recording import Recording, current
-from opsapp.profiling.writer import Writer
+from opsapp.profiling import recorder_of
+from opsapp.profiling.record import aggregates as tallies
+from opsapp.profiling.record import writer
+from opsapp.profiling.record.recorder import Recorder
+from opsapp.profiling.record.recording import Recording, current
+from opsapp.profiling.record.writer import Writer
 from recorded import SECRET, ask, flush
 from support import Database
 from web import Site, site
@@ -132,7 +134,7 @@ def test_file_reaches_the_server_as_it_is(recorded: Site, recorder: Recorder) ->
     recorded_app = recorder.around(lambda _environ, _start: body)  # type: ignore[arg-type, return-value]
     environ = {"wsgi.file_wrapper": FileWrapper, "REQUEST_METHOD": "GET"}
     assert recorded_app(environ, print) is body
-    assert recorder.running == {}
+    assert recorder.tallies.running == {}
 
 
 def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
@@ -144,7 +146,7 @@ def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
     (minute,) = recorder.tallies.minutes.values()
     ((name, tally),) = minute.names.items()
     assert (name, tally.count, tally.errors) == (("endpoint", "GET (no such page)"), 1, 1)
-    assert recorder.running == {}
+    assert recorder.tallies.running == {}
 
 
 def test_names_beyond_the_bound_are_counted_together(
@@ -230,20 +232,20 @@ def test_nothing_is_recorded_when_it_is_off(
 
 
 def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
-    from opsapp.profiling.recording import Recording
+    from opsapp.profiling.record.recording import Recording
 
     writer = recorder.writer
     assert isinstance(writer, Writer)
     recording = Recording("endpoint")
     recording.started -= 1
-    recorder.running[id(recording)] = recording
+    recorder.tallies.running[id(recording)] = recording
     assert writer._look_once()
     ((seconds, stack),) = recording.samples or []
     assert seconds > 0
     assert stack[-1].endswith("in test_long_request_has_its_stack_looked_at")
     recording.started -= 4000
     writer._look_once()
-    assert recorder.running == {}
+    assert recorder.tallies.running == {}
 
 
 def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:

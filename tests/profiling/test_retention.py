@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from opsapp import clock, sketch
+from opsapp import clock
 from opsapp.extensions import db
 from opsapp.models import ProfileTrace, ProfileWindow
 from opsapp.models.profiles import DAY, HOUR, MINUTE
-from opsapp.services.profiles import Window, reports, retention, store
+from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling.reports import Window, retention, store
+from opsapp.profiling.reports import totals as reports
 from support import Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 30, tzinfo=UTC)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from opsapp.profiling.recorder import Recorder
-from opsapp.profiling.writer import Writer
+from opsapp.profiling.record.recorder import Recorder
+from opsapp.profiling.record.writer import Writer
 from processes import gate_held, until
 from recorded import ask, flush
 from server import PRODUCTION, Served, served
@@ -52,7 +52,7 @@ def test_processes_add_up(recorded: Site, recorder: Recorder, database: Database
         ask(recorded, "/five/1")
         flush(recorder)
         assert recorder.writer is not None
-        recorder.writer = recorder.writer.anew()
+        recorder.writer = recorder.writer.anew(recorder.tallies)
         recorder.tallies.minutes.clear()
     assert counted(database) == 3
     assert len(database.rows("SELECT DISTINCT process FROM profile_windows")) == 3
@@ -111,9 +111,9 @@ def test_series_that_was_pruned_is_made_again(
 
 
 def test_thread_writes_at_its_end(recorded: Site, recorder: Recorder, database: Database) -> None:
-    from opsapp.profiling import writer as module
+    from opsapp.profiling.record import writer as module
 
-    writer = Writer(recorded.app, recorder, seconds=3600)
+    writer = Writer(recorded.app, recorder.tallies, seconds=3600)
     ask(recorded, "/five/1")
     thread = threading.Thread(target=writer._write_now_and_then)
     thread.start()
@@ -127,7 +127,7 @@ def test_thread_writes_at_its_end(recorded: Site, recorder: Recorder, database: 
 def test_threads_end_with_their_application(recorder: Recorder) -> None:
     from flask import Flask
 
-    writer = Writer(Flask("gone"), recorder, seconds=0.01)
+    writer = Writer(Flask("gone"), recorder.tallies, seconds=0.01)
     thread = threading.Thread(target=writer._write_now_and_then)
     thread.start()
     thread.join(30)
@@ -178,7 +178,7 @@ def test_killed_worker_loses_no_more_than_was_not_written(database: Database) ->
 def test_requests_do_not_wait_for_a_database_that_somebody_holds(
     recorded: Site, recorder: Recorder, database: Database
 ) -> None:
-    writer = Writer(recorded.app, recorder, seconds=0.001)
+    writer = Writer(recorded.app, recorder.tallies, seconds=0.001)
     thread = threading.Thread(target=writer._write_now_and_then)
     with gate_held(database):
         thread.start()

@@ -27,10 +27,10 @@ def play(
 def run_cells(mode: str, cells: list[str], history: bool) -> None:
     """Open a console, run the cells, and close it."""
     import opsapp
-    from commands.console import interactive
-    from commands.console.display import sql
     from opsapp.actors import at_terminal
-    from opsapp.console.life import alive
+    from opsapp.commands.shell import interactive
+    from opsapp.commands.shell.display import sql
+    from opsapp.console.lifecycle import alive
     from opsapp.console.modes import Mode
     from opsapp.extensions import this_app
 

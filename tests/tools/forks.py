@@ -20,10 +20,20 @@ PATIENCE = 120
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["flask.cli", "flask_migrate", "psycopg", "opsapp.services.users", "opsapp.profiling.recorder",
-     "opsapp.web.auth", "opsapp.web.api.users", "commands.roles", "commands.users",
-     "commands.jobrun", "commands.console.interactive"]
-)  # fmt: skip
+    [
+        "flask.cli",
+        "flask_migrate",
+        "psycopg",
+        "opsapp.accounts.users",
+        "opsapp.profiling.record.recorder",
+        "opsapp.web.security.setup",
+        "opsapp.web.api.users",
+        "opsapp.commands.roles",
+        "opsapp.commands.users.accounts",
+        "opsapp.commands.jobs.run",
+        "opsapp.commands.shell.interactive",
+    ]
+)
 
 
 def forked(

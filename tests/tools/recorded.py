@@ -10,7 +10,7 @@ from flask import Flask, Response, stream_with_context
 
 from opsapp.extensions import db
 from opsapp.models import User
-from opsapp.profiling.recorder import Recorder
+from opsapp.profiling.record.recorder import Recorder
 from web import Site
 
 SECRET = "hunter2"

@@ -20,10 +20,10 @@ from flask.cli import cli as flask_cli
 
 import opsapp
 from forks import flask, forked
-from opsapp import branch
+from opsapp import migrations as branch
 from opsapp.actors import Actor
 from opsapp.extensions import db
-from opsapp.unit import Unit
+from opsapp.unit.work import Unit
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
 HEAD = branch.ours().head or ""

@@ -18,9 +18,10 @@ from werkzeug.test import TestResponse
 
 import opsapp
 from opsapp import clock
-from opsapp.services import mail, tokens
-from opsapp.services import users as user_service
-from opsapp.web import auth
+from opsapp.accounts import tokens
+from opsapp.accounts import users as user_service
+from opsapp.mail import outbox as mail
+from opsapp.web.security import setup as auth
 from support import PASSWORD, Database, a_unit, close_connections
 
 NO_LIMITS = {"RATELIMIT_ENABLED": False}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from opsapp import clock, sketch
-from opsapp.services.profiles import Window
+from opsapp import clock
+from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling.reports import Window
 
 
 def a_window(

@@ -24,9 +24,9 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
 
 from opsapp import errors
+from opsapp.accounts import roles
 from opsapp.extensions import db
-from opsapp.services import roles
-from opsapp.web import acting
+from opsapp.web import actor as acting
 from support import Database
 from web import Browser, Program, Site, site
 
@@ -152,7 +152,7 @@ def test_hostile_headers_harm_nobody(web: Site, header: str, value: str) -> None
 
 
 def test_unit_is_rolled_back_when_a_view_fails(web: Site, database: Database) -> None:
-    from opsapp.services import roles
+    from opsapp.accounts import roles
     from support import a_unit
 
     def fail_inside() -> Any:

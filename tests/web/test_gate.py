@@ -12,9 +12,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from opsapp import clock
+from opsapp.accounts import grants, roles, selfservice, sessions, signin, tokens
 from opsapp.models import ApiToken, Grant, UserSession
-from opsapp.services import grants, roles, selfservice, sessions, signin, tokens
-from opsapp.unit import Unit
+from opsapp.unit.work import Unit
 from support import Database, a_unit
 from web import Browser, Site, csrf_token
 

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from opsapp.engine import BOOKKEEPING
+from opsapp.accounts import logins, tokens, users
+from opsapp.accounts.logins import Client
+from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
-from opsapp.services import logins, tokens, users
-from opsapp.services.logins import Client
-from opsapp.unit import bookkeeping
-from opsapp.web import auth
+from opsapp.unit.work import bookkeeping
+from opsapp.web.security import setup as auth
 from support import PASSWORD, Cli, Database, a_unit
 from web import Site, last_events, site
 
@@ -116,7 +116,7 @@ def test_page_says_that_the_database_is_away_without_asking_it(
         raise PoolTimeout
 
     browser = web.browser("ada@example.com")
-    monkeypatch.setattr("opsapp.web.auth.sessions.find_live", fail)
+    monkeypatch.setattr("opsapp.web.security.setup.sessions.find_live", fail)
     page = browser.get(path)
     assert (page.status_code, page.mimetype, len(asked)) == (503, "text/html", 1)
     assert page.headers["Retry-After"] == "5"
@@ -180,7 +180,7 @@ def test_connections_that_do_not_come_are_busy(
 def test_message_of_an_account_that_is_erased_while_it_is_sent(
     web: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from opsapp.services import mail
+    from opsapp.mail import outbox as mail
 
     web.make("bob@example.com")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask_security.password_util import PasswordUtil
 
-from opsapp.services import users
+from opsapp.accounts import users
 from support import PASSWORD, Cli, Database, a_unit
 from web import Browser, Site, csrf_token
 

@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 import pytest
 
-from opsapp.services import logins
-from opsapp.services.logins import Client, locked_for
+from opsapp.accounts import logins
+from opsapp.accounts.logins import Client, locked_for
 from support import PASSWORD, Cli, Database
 from web import Browser, Site
 

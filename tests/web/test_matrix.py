@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opsapp.services import roles, signin
+from opsapp.accounts import roles, signin
 from support import Database, a_unit
 from web import Browser, Program, Site
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from opsapp import clock
+from opsapp.accounts import grants, roles, sessions, tokens
+from opsapp.accounts.logins import Client
+from opsapp.actors import Powers
 from opsapp.errors import Refused
-from opsapp.powers import Powers
-from opsapp.services import grants, roles, sessions, tokens
-from opsapp.services.logins import Client
-from opsapp.unit import Unit
+from opsapp.unit.work import Unit
 from support import SOMEBODY, Cli, Database, a_unit
 from web import Site, what_changes
 

@@ -19,7 +19,7 @@ from schemathesis import Case, HookContext
 from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.schemas import BaseSchema
 
-from opsapp.services import roles
+from opsapp.accounts import roles
 from opsapp.web.api.access import SAFE
 from support import Database, a_unit, close_connections
 from web import Site, settle

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from opsapp import signals
-from opsapp.services import grants, roles, sessions, signin, users
+from opsapp.accounts import grants, roles, sessions, signin, users
 from support import PASSWORD, Database, a_unit
 from web import Browser, Program, Site, csrf_token, told_on
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from werkzeug.test import TestResponse
 
-from opsapp.services import roles, signin
+from opsapp.accounts import roles, signin
 from support import Cli, Database, a_unit
 from web import Browser, Site, code_of, csrf_token, last_events, seed_on, set_up, site
 
@@ -146,7 +146,7 @@ def test_required_second_factor_is_set_up_while_signing_in(strict: Site) -> None
 
 
 def test_who_becomes_powerful_while_signed_in_needs_it_for_the_api(strict: Site) -> None:
-    from opsapp.services import grants
+    from opsapp.accounts import grants
 
     browser = strict.browser("desk@example.com")
     assert browser.get("/api/users").status_code == 200

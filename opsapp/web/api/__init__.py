@@ -10,7 +10,7 @@ from flask_smorest import Api
 
 from ... import __version__
 from ...clock import rfc3339
-from ..auth import csrf
+from ..security.setup import csrf
 from . import grants, me, roles, users
 from .schemas import Problem
 

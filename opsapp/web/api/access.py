@@ -14,14 +14,14 @@ from flask_security.utils import check_and_update_authn_fresh
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from ...accounts import authority, tokens
+from ...actors import Powers
 from ...models import ApiToken, User
-from ...powers import Powers
-from ...services import authority, tokens
-from ...unit import Unit
+from ...unit.work import Unit
 from .. import limits
-from ..acting import unit_of_api, write_down_use
-from ..auth import FRESH, NO_GRACE, csrf
-from ..looking import look
+from ..actor import unit_of_api, write_down_use
+from ..security.setup import FRESH, NO_GRACE, csrf
+from ..x_profile import look
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -10,7 +10,7 @@ from flask import abort
 from marshmallow import RAISE, ValidationError
 from webargs.flaskparser import FlaskParser
 
-from ..acting import REASON
+from ..actor import REASON
 
 
 class Parser(FlaskParser):

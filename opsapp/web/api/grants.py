@@ -7,9 +7,9 @@ from typing import Any
 from flask import Response, jsonify
 from flask.views import MethodView
 
+from ...accounts import authority, grants
+from ...accounts.lookup import get_user
 from ...models import Role
-from ...services import authority, grants
-from ...services.lookup import get_user
 from .access import needs, unit
 from .blueprint import WHY, Blueprint
 from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles

@@ -6,9 +6,9 @@ from flask import Response, jsonify
 from flask.views import MethodView
 from flask_wtf.csrf import generate_csrf
 
-from ...models.roles import EveryPermission
-from ...services import authority
-from ...services.records import user_record
+from ...accounts import authority
+from ...accounts.records import user_record
+from ...models.accounts import EveryPermission
 from .access import caller
 from .blueprint import Blueprint
 from .schemas import MeAnswer

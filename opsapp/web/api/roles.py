@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, jsonify
 from flask.views import MethodView
 
-from ...services import roles
-from ...services.lookup import get_role
+from ...accounts import roles
+from ...accounts.lookup import get_role
 from .access import needs
 from .blueprint import Blueprint
 from .schemas import RoleAnswer, RolesAnswer

@@ -12,8 +12,8 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from ...services.listing import SORTS, STATUSES
-from ...services.lookup import LARGEST_ID
+from ...accounts.listing import SORTS, STATUSES
+from ...accounts.lookup import LARGEST_ID
 
 LARGEST_PAGE = 500
 Id = validate.Range(1, LARGEST_ID)

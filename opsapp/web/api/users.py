@@ -8,11 +8,11 @@ from typing import Any
 from flask import Response, abort, jsonify, request, url_for
 from flask.views import MethodView
 
+from ...accounts import listing, signin, users
+from ...accounts.lookup import get_user
+from ...accounts.records import user_record
 from ...models import User
 from ...models.types import canonical_json
-from ...services import listing, signin, users
-from ...services.lookup import get_user
-from ...services.records import user_record
 from .access import needs, unit
 from .blueprint import WHY, Blueprint
 from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser

@@ -1,0 +1,203 @@
+"""`flask jobs`: cron's jobs, never two at once, with a history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp import text
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes, page, page_options
+from opsapp.cli.options import DURATION, JOB, SINCE, older_than_option
+
+from .run import run_cmd
+from .schedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
+
+if TYPE_CHECKING:
+    from opsapp.unit.work import Unit
+
+Record = dict[str, Any]
+STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
+LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
+RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
+JOB_FIELDS = (
+    "name", "status", "started_at", "seconds", "usual", "trend", "failures", "run_id", "next_at",
+    "schedule", "timezone", "enabled", "description",
+)  # fmt: skip
+RUN_FIELDS = (
+    "id", "name", "status", "started_at", "finished_at", "seconds", "exit_code", "peak_bytes",
+    "attempts", "reason", "host", "pid", "actor", "slot", "command", "correlation",
+)  # fmt: skip
+POLL_SECONDS = 1.0
+
+
+class RunId(click.IntRange):
+    """A run's number; people type the job's name, so that is answered with the way to it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            says = f"'{text.shortened(str(value))}' is no run's number"
+            self.fail(f"{says}; flask jobs history [NAME] lists them", param, ctx)
+
+
+RUN_ID = RunId(min=0, max=2**31 - 1)
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """Run cron's jobs: never two at once, with a history.
+
+    A crontab calls `flask jobs run NAME -- COMMAND`; jobs.toml holds whole schedules.
+    """
+
+
+for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve_cmd):
+    cli.add_command(command)
+
+
+# --- the history -------------------------------------------------------------
+
+
+@cli.command("list")
+@answers(*LISTED, fields=JOB_FIELDS)
+def list_cmd() -> list[Record]:
+    """List the jobs: how the last run went, and the usual one.
+
+    Every job of jobs.toml and every one that has ever run. Usual is the median of the
+    last successes, in seconds; the trend has a bar for each of the last runs, the longest
+    one the highest, and × for a failure.
+
+    \b
+    Example:
+      flask jobs list
+    """
+    from opsapp.jobs import health as jobhealth
+
+    return jobhealth.listing()
+
+
+@cli.command("history")
+@click.argument("name", type=JOB, required=False)
+@click.option("--status", type=click.Choice(STATUSES), help="Only those with this outcome.")
+@click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
+@click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
+@page_options()
+@answers(*RUN_SHOWN, fields=RUN_FIELDS)
+def history_cmd(
+    name: str | None,
+    status: str | None,
+    since: datetime | None,
+    before: int | None,
+    limit: int | None,
+) -> Iterable[Record]:
+    """List the newest runs, of a job or of all.
+
+    One that was due and never began is not a run: `flask jobs missed` lists those.
+
+    \b
+    Example:
+      flask jobs history backup --status failed --since 7d
+    """
+    from opsapp.jobs import history as jobhistory
+
+    chosen = jobhistory.Filter(name=name, status=status, since=since)
+    return page(partial(jobhistory.history, chosen, before=before), limit, "--before")
+
+
+@cli.command("show")
+@click.argument("id", type=RUN_ID)
+@click.option(
+    "--lines",
+    type=click.IntRange(min=0, max=100_000),
+    default=200,
+    show_default=True,
+    help="How many of the last lines that it printed.",
+)
+@answers()
+def show_cmd(id: int, lines: int) -> Record:
+    """Show one run: how it ended, what it printed and changed.
+
+    What it changed are the audit events that its commands wrote.
+
+    \b
+    Example:
+      flask jobs show 12
+    """
+    from opsapp.jobs import history as jobhistory
+
+    return jobhistory.detail(id, lines=lines)
+
+
+@cli.command("tail")
+@click.argument("name", type=JOB)
+@click.option(
+    "--lines",
+    type=click.IntRange(min=0, max=100_000),
+    default=50,
+    show_default=True,
+    help="How many lines to begin with.",
+)
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
+def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
+    """Print what the last run of a job has printed.
+
+    It may still be running, on any host: with --follow its output comes as it is
+    written down, once a second, and then that of the next runs.
+
+    \b
+    Example:
+      flask jobs tail backup --follow
+    """
+    from opsapp.jobs import history as jobhistory
+
+    last = jobhistory.last_piece(name)
+    for line in jobhistory.tail(name, lines=lines):
+        yield line
+        last = max(last, line["piece"])
+    while follow:
+        time.sleep(POLL_SECONDS)
+        for line in jobhistory.printed_since(name, last):
+            yield line
+            last = line["piece"]
+
+
+@cli.command("prune")
+@older_than_option("365d")
+@click.option(
+    "--output-older-than",
+    type=DURATION,
+    default="30d",
+    show_default=True,
+    help="Keep the output of younger runs.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=20,
+    show_default=True,
+    help="Keep this many runs of each job, however old.",
+)
+@changes("runs", "outputs", key="runs", destructive=True)
+def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
+    """Delete old runs, and sooner what they printed.
+
+    The newest runs of each job stay, however old.
+
+    \b
+    Example:
+      flask jobs prune --older-than 180d --output-older-than 14d --yes
+    """
+    from opsapp.jobs import runs as jobs
+
+    approve("Forget old runs and their output?")
+    return jobs.prune(
+        older_than=older_than, output_older_than=output_older_than, keep=keep, unit=unit
+    )

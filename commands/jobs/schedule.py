@@ -1,0 +1,263 @@
+"""`flask jobs check`, `schedule`, `missed`, `install` and `serve`: the schedule as code."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp import clock, text
+from opsapp.cli import output
+from opsapp.cli.base import OpsCommand
+from opsapp.cli.decorators import answers, findings
+from opsapp.cli.errors import say
+from opsapp.cli.options import DURATION, JOB, SINCE
+from opsapp.errors import FINDINGS
+
+from .run import app_environ
+
+if TYPE_CHECKING:
+    from opsapp.jobs.install import Place
+    from opsapp.jobs.schedule import Job
+
+Record = dict[str, Any]
+UPCOMING = ("at", "local", "in", "name", "schedule")
+CRITICAL = 2
+"""What a monitoring plugin exits with, by the rules of Nagios."""
+
+
+@click.command("check", cls=OpsCommand)
+@click.argument("name", type=JOB, required=False)
+@click.option(
+    "--max-age", type=DURATION, metavar="25h", help="The last success may be this old at most."
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    show_default=True,
+    help="This many failures in a row are a finding.",
+)
+@click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
+@answers("state", "job", "says", fields=("state", "job", "says", "status", "run_id", "failures"))
+def check_cmd(
+    name: str | None, max_age: timedelta | None, max_failures: int, nagios: bool
+) -> list[Record] | str:
+    """Say which jobs fail, crash, or did not run.
+
+    Exits 0 if all is well, and 6 with findings. A job of jobs.toml is late when it has
+    not begun two minutes after its time; --max-age asks for a success as well.
+
+    \b
+    Examples:
+      flask jobs check
+      flask jobs check backup --max-age 25h --nagios
+    """
+    from opsapp.jobs import health as jobhealth
+
+    found = jobhealth.check(name, max_age=max_age, max_failures=max_failures)
+    if nagios:
+        return _plugin(found)
+    findings(any(row["state"] != "ok" for row in found))
+    return found
+
+
+def _plugin(found: list[Record]) -> str:
+    from opsapp.jobs import health as jobhealth
+
+    lines, is_well = jobhealth.nagios(found)
+    if not is_well:
+        findings(True, exit_code=CRITICAL)
+    return lines
+
+
+@click.command("schedule", cls=OpsCommand)
+@click.argument("name", type=JOB, required=False)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1, max=1000),
+    default=1,
+    show_default=True,
+    help="How many runs of each job.",
+)
+@answers(*UPCOMING, fields=(*UPCOMING, "command"), app=False)
+def schedule_cmd(name: str | None, count: int) -> list[Record]:
+    """Print the next runs, in UTC and in the job's own time zone.
+
+    They are those of jobs.toml; no database is needed.
+
+    \b
+    Example:
+      flask jobs schedule backup --count 5
+    """
+    from opsapp.jobs import health as jobhealth
+
+    return jobhealth.upcoming(count=count, name=name)
+
+
+@click.command("missed", cls=OpsCommand)
+@click.option(
+    "--since",
+    type=SINCE,
+    default="24h",
+    show_default=True,
+    help="2026-12-31, or 24h for that long ago.",
+)
+@answers("name", "slot", "local", "schedule")
+def missed_cmd(since: datetime) -> list[Record]:
+    """Find the runs that should have happened and did not.
+
+    Exits 0 if there are none, and 6 with findings. A run that was skipped is not
+    missed: the history says why.
+
+    \b
+    Example:
+      flask jobs missed --since 7d
+    """
+    from opsapp.jobs import health as jobhealth
+
+    found = list(jobhealth.missed(since=since))
+    findings(bool(found))
+    return found
+
+
+# --- installing --------------------------------------------------------------
+
+
+@click.command("install", cls=OpsCommand)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["crontab", "systemd"]),
+    required=True,
+    help="What runs the schedule.",
+)
+@click.option("--check", is_flag=True, help="Say whether what is installed matches; 0 or 6.")
+@click.option("--file", metavar="FILE", help="The crontab to check, instead of crontab -l.")
+@click.option(
+    "--directory",
+    default="/etc/systemd/system",
+    show_default=True,
+    metavar="DIR",
+    help="Where the units are.",
+)
+def install_cmd(kind: str, check: bool, file: str | None, directory: str) -> None:
+    """Print what to install for cron or systemd.
+
+    Nothing is installed by this. --check prints what would have to change, and exits 6
+    if that is something.
+
+    \b
+    Examples:
+      flask jobs install --format crontab
+      flask jobs install --format systemd --check
+    """
+    from opsapp.jobs import install as installing
+
+    jobs, place, folder = _enabled(), _place(), Path(directory)
+    _warn_of_secrets(place, "/etc/opsapp.env" if kind == "systemd" else f"{place.folder}/.env")
+    if kind == "crontab":
+        _warn_of_zones(jobs, place)
+        wanted = installing.crontab(jobs, place)
+        present = installing.installed_crontab(file) if check else ""
+    else:
+        wanted = installing.shown(installing.units(jobs, place), folder)
+        present = installing.shown(installing.installed_units(folder), folder) if check else ""
+    if check:
+        _tell_difference(installing.difference(wanted, present))
+    else:
+        output.write_lines(wanted.splitlines())
+
+
+def _enabled() -> list[Job]:
+    from opsapp.jobs import schedule
+
+    # By name, as a folder lists the units.
+    return [job for _name, job in sorted(schedule.load().items()) if job.is_scheduled]
+
+
+def _place() -> Place:
+    from opsapp.jobs.install import Place, host_timezone
+
+    return Place(
+        flask=str(Path(sys.executable).with_name("flask")),
+        folder=str(Path.cwd()),
+        environ={**os.environ, **app_environ()},
+        user=getpass.getuser(),
+        timezone=host_timezone(),
+        written=_written(),
+    )
+
+
+def _written() -> frozenset[str]:
+    """The names of the settings that we have from ``.env``."""
+    from dotenv import dotenv_values, find_dotenv
+
+    file = find_dotenv(".env", usecwd=True)
+    found = dotenv_values(file) if file else {}
+    return frozenset(name for name, value in found.items() if os.environ.get(name) == value)
+
+
+def _warn_of_secrets(place: Place, file: str) -> None:
+    if names := place.left_out:
+        be = "is a secret" if len(names) == 1 else "are secrets"
+        say(
+            f"{', '.join(names)} {be} and not in what is printed: {file} is the place, readable"
+            f" by {place.user} alone."
+        )
+
+
+def _warn_of_zones(jobs: list[Job], place: Place) -> None:
+    from opsapp.jobs.install import has_zone_of
+
+    others = [job.name for job in jobs if not has_zone_of(job, place)]
+    if others:
+        say(
+            f"{', '.join(others)} run by another time zone than this host's: cronie heeds CRON_TZ,"
+            " Debian's cron does not. systemd timers and flask jobs serve do."
+        )
+
+
+def _tell_difference(lines: list[str]) -> None:
+    if not lines:
+        say("What is installed matches.")
+        return
+    output.write_lines(map(text.safe, lines))
+    say("What is installed does not match.")
+    click.get_current_context().exit(FINDINGS)
+
+
+# --- serving -----------------------------------------------------------------
+
+
+@click.command("serve", cls=OpsCommand)
+@click.option(
+    "--grace",
+    type=DURATION,
+    default="5s",
+    show_default=True,
+    help="How long runs may go on after SIGTERM.",
+)
+def serve_cmd(grace: timedelta) -> None:
+    """Run the schedule in the foreground, for containers.
+
+    It may serve on several hosts at once: each slot runs exactly once. SIGTERM stops it
+    cleanly, with exit code 0: runs get --grace to end, then SIGTERM themselves.
+
+    \b
+    Example:
+      flask jobs serve --grace 20s
+    """
+    from opsapp.jobs.scheduler import Server
+
+    Server(_command, {**os.environ, **app_environ()}, say).serve(grace=grace)
+
+
+def _command(job: Job, slot: datetime, file: Path) -> list[str]:
+    words = ("jobs", "run", job.name, "--slot", clock.rfc3339(slot), "--file", str(file))
+    return [sys.executable, "-P", "-m", "flask", *words]

@@ -1,0 +1,273 @@
+"""`flask profile request`, `run`, `save`, `saved` and `diff`: measure now, and compare."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from opsapp.cli.base import OpsCommand, approve
+from opsapp.cli.decorators import ANSWERS, YES, answers, findings
+from opsapp.cli.errors import say
+from opsapp.cli.options import DURATION, RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
+from opsapp.errors import Invalid
+
+Record = dict[str, Any]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+FIGURES = (
+    "saved", "subject", "count", "p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu_ms", "queries",
+    "query_ms", "outcomes",
+)  # fmt: skip
+SAVED = (
+    "name", "mode", "subject", "made_at", "made_by", "python", "environment",
+)  # fmt: skip
+
+_name = click.option("--name", help="Save it under this name; else one is made up.")
+_replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
+_deep = click.option(
+    "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
+)
+_timeout = click.option(
+    "--timeout",
+    type=DURATION,
+    default="1m",
+    show_default=True,
+    help="How long each of them may take.",
+)
+_sample = click.option("--sample", "mode", flag_value="sample", help="Profile a last one's stacks.")
+
+
+@click.command("request", cls=OpsCommand)
+@click.argument("method", type=click.Choice(METHODS, case_sensitive=False))
+@click.argument("path")
+@click.option(
+    "--as", "user", type=USER, metavar="USER", help="Send it as this account, as if signed in."
+)
+@click.option(
+    "--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How often."
+)
+@click.option("--cold", is_flag=True, help="No warm-up: count the first ones too.")
+@_timeout
+@_deep
+@_sample
+@_name
+@_replace
+@with_options(YES)
+@answers(*FIGURES, web=True)
+def request_cmd(
+    method: str,
+    path: str,
+    user: str | None,
+    repeat: int,
+    cold: bool,
+    timeout: timedelta,
+    mode: str | None,
+    name: str | None,
+    replace: bool,
+    yes: bool,
+) -> Record:
+    """Measure a request, inside of this process.
+
+    Exact percentiles of the repetitions, after a warm-up, with the SQL of each. An answer
+    is read to its end; one that breaks off has failed. It is not counted in the reports.
+    What changes data really changes it, each time, so that asks.
+
+    \b
+    Examples:
+      flask profile request GET /api/users --as ada@example.com --repeat 50
+      flask profile request GET / --name before --replace --sample
+    """
+    from opsapp.accounts.lookup import get_user
+    from opsapp.extensions import this_app
+    from opsapp.profiling import measure as measuring
+
+    method = method.upper()
+    if not path.startswith("/"):
+        raise Invalid("a path begins with a slash")
+    account = get_user(user) if user is not None else None
+    if method not in measuring.SAFE:
+        approve(f"Send {method} {path} for real, {repeat} times?")
+    measured = measuring.request(
+        this_app(),
+        method,
+        path,
+        user=account,
+        repeat=repeat,
+        cold=cold,
+        timeout=timeout,
+        mode=mode,
+    )
+    subject = f"{method} {path.partition('?')[0]}"
+    return _saved("request", subject, measured, name, replace)
+
+
+@click.command("run", cls=OpsCommand)
+@click.argument("words", nargs=-1, required=True, metavar="-- COMMAND…")
+@click.option(
+    "--repeat", type=click.IntRange(1, 1000), help="How often; 5 for what only reads, else 1."
+)
+@_timeout
+@_deep
+@_sample
+@_name
+@_replace
+@with_options(YES)
+@answers(*FIGURES, "peak_mib")
+def run_cmd(
+    words: tuple[str, ...],
+    repeat: int | None,
+    timeout: timedelta,
+    mode: str | None,
+    name: str | None,
+    replace: bool,
+    yes: bool,
+) -> Record:
+    """Measure a command, as a process of its own.
+
+    What changes something really does so, each time, and asks first. Exit code 6 says that
+    the command has failed.
+
+    \b
+    Example:
+      flask profile run --repeat 10 -- users list --limit 5
+    """
+    from opsapp.profiling import measure as measuring
+
+    reading = _is_reading(words)
+    repeat = repeat or (5 if reading else 1)
+    if not reading:
+        times = "once" if repeat == 1 else f"{repeat} times"
+        approve(f"Run flask {' '.join(words)} for real, {times}?")
+    warm_up = 1 if reading else 0
+    measured = measuring.command(words, repeat=repeat, warm_up=warm_up, timeout=timeout, mode=mode)
+    findings(any(measured.outcomes))
+    return _saved("run", _subject(words), measured, name, replace)
+
+
+def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bool) -> Record:
+    from opsapp.actors import at_terminal
+    from opsapp.profiling.reports import baselines as saves
+
+    kept = saves.save(
+        mode,
+        subject,
+        measured.detail(subject),
+        name=name,
+        replace=replace,
+        actor=at_terminal(),
+    )
+    if measured.errors:
+        say(f"{measured.errors} of {len(measured.samples)} failed.")
+    return {"saved": kept["name"], "subject": subject, **measured.record()}
+
+
+def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
+    """Find the command that these words call, if there is one, and its name."""
+    ctx = click.get_current_context().find_root()
+    root = ctx.command
+    entry = root.get_command(ctx, words[0]) if isinstance(root, click.Group) else None
+    # What `flask` lists stands for the real command, which is imported only when it is needed.
+    command: click.Command | None = getattr(entry, "target", entry)
+    named = [words[0]]
+    for word in words[1:]:
+        if not isinstance(command, click.Group):
+            break
+        below = command.commands.get(word)
+        if below is None:
+            return None, named
+        command, named = below, [*named, word]
+    return command, named
+
+
+def _is_reading(words: tuple[str, ...]) -> bool:
+    command, _named = _resolved(words)
+    return getattr(getattr(command, "callback", None), "kind", None) == ANSWERS
+
+
+def _subject(words: tuple[str, ...]) -> str:
+    """The command without its arguments, which may be anything."""
+    return " ".join(_resolved(words)[1])
+
+
+# --- saved measurements ----------------------------------------------------------
+
+
+@click.command("save", cls=OpsCommand)
+@click.argument("name")
+@with_options(RECORDED_SINCE, RECORDED_UNTIL)
+@_replace
+@answers()
+def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) -> Record:
+    """Keep what was recorded, to be compared with later.
+
+    `flask profile diff` compares two of them, and tells noise from change.
+
+    \b
+    Example:
+      flask profile save before-release --since 24h
+    """
+    from opsapp.actors import at_terminal
+    from opsapp.profiling.reports import baselines as saves
+
+    return saves.save_recorded(name, since=since, until=until, replace=replace, actor=at_terminal())
+
+
+@click.command("saved", cls=OpsCommand)
+@answers(*SAVED[:-1], fields=SAVED)
+def saved_cmd() -> list[Record]:
+    """List the measurements that were saved.
+
+    By `flask profile save`, and by `request` and `run` of the same group.
+
+    \b
+    Example:
+      flask profile saved
+    """
+    from opsapp.profiling.reports import baselines as saves
+
+    return saves.listing()
+
+
+@click.command("diff", cls=OpsCommand)
+@click.argument("base")
+@click.argument("new", required=False)
+@click.option(
+    "--fail-on", multiple=True, metavar="'p95>+10%'", help="A change that ends with exit code 6."
+)
+@click.option("--all", "everything", is_flag=True, help="Also what has not changed.")
+@answers("name", "metric", "before", "after", "change", "low", "high", "verdict", "failed")
+def diff_cmd(
+    base: str, new: str | None, fail_on: tuple[str, ...], everything: bool
+) -> list[Record]:
+    """Compare two saved measurements.
+
+    Without NEW: with what was recorded lately, or the newest measurement of the same. A
+    difference is a change if 99 of 100 repetitions would agree on its sign; else it is noise.
+    The metrics are p50, p95, p99, mean, cpu, queries and errors; times are in ms. Another
+    kind of measurement, or another Python, is refused.
+
+    \b
+    Example:
+      flask profile diff before after --fail-on 'p95>+10%' --fail-on 'queries>0'
+    """
+    from opsapp.profiling.reports import baselines as saves
+
+    rules = [saves.Rule.parse(rule) for rule in fail_on]
+    first = saves.get(base)
+    second = saves.counterpart(first) if new is None else saves.get(new)
+    changes, broken = saves.compare(first, second, rules)
+    findings(broken)
+    shown = [row for row in changes if everything or row["verdict"] != "no change"]
+    say(f"{first.name} → {second.name}: {_summary(changes)}")
+    return shown
+
+
+def _summary(changes: list[Record]) -> str:
+    counts: dict[str, int] = {}
+    for row in changes:
+        counts[row["verdict"]] = counts.get(row["verdict"], 0) + 1
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "nothing"
+
+
+COMMANDS = (request_cmd, run_cmd, save_cmd, saved_cmd, diff_cmd)

@@ -1,0 +1,346 @@
+"""`flask profile`: where the time goes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp.cli import output
+from opsapp.cli.base import OpsGroup
+from opsapp.cli.decorators import answers, findings, page_options, works
+from opsapp.cli.errors import say
+from opsapp.cli.options import (
+    DURATION,
+    ID,
+    RECORDED_SINCE,
+    RECORDED_UNTIL,
+    older_than_option,
+    with_options,
+)
+
+from . import measure as profile_now
+
+if TYPE_CHECKING:
+    from opsapp.profiling.record.prof_files import Folder
+
+Record = dict[str, Any]
+BY = ("endpoint", "query", "command")
+SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
+
+
+TRACE = (
+    "id", "at", "kind", "name", "ms", "status", "queries", "query_ms", "samples", "error",
+)  # fmt: skip
+REPEAT = (
+    "endpoint", "line", "requests", "times", "to_win_ms", "total_to_win_ms", "advice",
+    "statement",
+)  # fmt: skip
+METRIC = (
+    "metric", "labels", "value", "kind", "help",
+)  # fmt: skip
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """See where the time goes, and profile what is slow.
+
+    Every request and command is counted, with its SQL; the slowest and the failed are kept
+    as traces. Nothing of what people send is kept: no header, form, body or SQL literal.
+    """
+
+
+# --- what was recorded -------------------------------------------------------
+
+
+@cli.command("report")
+@click.option(
+    "--by", type=click.Choice(BY), default="endpoint", show_default=True, help="A row for each."
+)
+@with_options(RECORDED_SINCE, RECORDED_UNTIL)
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="total",
+    show_default=True,
+    help="The most of this first.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+)
+@click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
+@answers()
+def report_cmd(
+    by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
+) -> Any:
+    """Report the time by endpoint, query or command.
+
+    Count, error rate, percentiles, the share of all time, and the SQL of each request, with
+    the trend of the mean. A ~ marks what has too few samples to say much; percentiles are
+    within 1 % of the exact ones.
+
+    \b
+    Examples:
+      flask profile report --since 24h --sort p95 --top 20
+      flask profile report --since 7d --html report.html
+    """
+    from opsapp.profiling.reports import totals as reports
+
+    if html is not None:
+        from opsapp.profiling.views import html as pages
+
+        return pages.write_report(html, since=since, until=until)
+    rows = reports.report(by, since=since, until=until, sort=sort, top=top)
+    return _shown(rows, by)
+
+
+def _shown(rows: list[Record], by: str) -> list[Record]:
+    """The rows as a person reads them; programs get all of it."""
+    from opsapp.profiling.views import text as lines
+
+    if output.is_for_programs():
+        return rows
+    if rows:
+        say("Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.")
+    else:
+        say("Nothing was recorded in that time: flask profile report --since 7d")
+    return lines.of_report(rows, by, output.width_of_table())
+
+
+@cli.command("traces")
+@click.argument("name", required=False)
+@click.option(
+    "--kind", type=click.Choice(["slow", "error", "asked"]), help="Only traces of this kind."
+)
+@page_options()
+@answers(*TRACE, fields=(*TRACE, "file"))
+def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
+    """List the requests that were kept whole, the slowest first.
+
+    NAME is an endpoint or a command, as the report shows it.
+
+    \b
+    Example:
+      flask profile traces "GET users.Users"
+    """
+    from opsapp.profiling.reports import traces
+
+    return traces.listing(name, kind=kind, limit=limit)
+
+
+@cli.command("show")
+@click.argument("id", type=ID)
+@answers()
+def show_cmd(id: int) -> Record:
+    """Show a trace: the request and its SQL in time.
+
+    With the stacks that were seen while it ran, and where it failed.
+
+    \b
+    Example:
+      flask profile show 12
+    """
+    from opsapp.profiling.reports import traces
+    from opsapp.profiling.views import text as lines
+
+    return lines.of_trace(traces.detail(traces.get(id)), output.width_of_table())
+
+
+@cli.command("flame")
+@click.argument("id", type=ID)
+@click.option("-o", "--output", "file", required=True, metavar="FILE", help="The page to write.")
+@answers()
+def flame_cmd(id: int, file: str) -> Record:
+    """Draw the stacks of a trace as a page.
+
+    One file that needs nothing else. A trace has stacks if it took long, or was asked for
+    with X-Profile: sample.
+
+    \b
+    Example:
+      flask profile flame 12 -o page.html
+    """
+    from opsapp.profiling.views import html as pages
+
+    return pages.write_flame(id, file)
+
+
+@cli.command("repeats")
+@with_options(RECORDED_SINCE)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="'FILE in FUNCTION=N'",
+    help="Repeats that are meant; OPSAPP_REPEATS_ALLOWED has more.",
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+)
+@click.option("--check", is_flag=True, help="Exit 6 if there is any.")
+@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
+def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
+    """List the statements that requests repeat (N+1).
+
+    For each: the line that sends it, how often, the time a request would save, and the
+    loader option to add. --allow takes a pattern of file and function, and =N times.
+
+    \b
+    Example:
+      flask profile repeats --since 7d --allow 'shop/feed.py in *=20' --check
+    """
+    from opsapp.profiling.reports import n_plus_one as repeats
+
+    rows = repeats.listing(since=since, allow=allow, top=top)
+    findings(check and bool(rows))
+    return rows if output.width_of_table() is None else [_brief(row) for row in rows]
+
+
+def _brief(row: Record) -> Record:
+    from opsapp.engine.fingerprint import brief
+
+    return {**row, "statement": brief(row["statement"])}
+
+
+# --- on request ---------------------------------------------------------------
+
+
+@cli.command("token")
+@click.option(
+    "--for", "for_", type=DURATION, default="10m", show_default=True, help="How long it works."
+)
+@answers()
+def token_cmd(for_: timedelta) -> Record:
+    """Make a pass to have requests profiled.
+
+    Whoever sends it as X-Profile-Token, with X-Profile: 1 or sample, has that request
+    profiled. It is good on every host of the application until it ends.
+
+    \b
+    Example:
+      flask profile token --for 10m --fields token --format csv
+    """
+    from opsapp.extensions import this_app
+    from opsapp.profiling.record import passes
+
+    token, ends = passes.make(this_app(), for_)
+    return {"token": token, "valid_until": ends}
+
+
+@cli.command("files")
+@answers("file", "bytes")
+def files_cmd() -> list[Record]:
+    """List the .prof files of this host, the newest first.
+
+    X-Profile writes them; each process of this host puts them into the instance folder.
+
+    \b
+    Example:
+      flask profile files
+    """
+    return _folder().listing()
+
+
+@cli.command("top")
+@click.argument("file")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=30,
+    show_default=True,
+    help="How many functions.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(["self", "total", "calls"]),
+    default="self",
+    show_default=True,
+    help="The most of this first.",
+)
+@answers("calls", "self_ms", "total_ms", "function")
+def top_cmd(file: str, count: int, sort: str) -> list[Record]:
+    """Show the functions of a .prof file that took most.
+
+    FILE is one of `flask profile files`, or a path. It is read in a process of its own,
+    with little memory and time, and only if it is yours.
+
+    \b
+    Example:
+      flask profile top 20261231T235959Z-0a1b2c3d.prof --sort total
+    """
+    from opsapp.profiling.record import prof_files as files
+
+    return files.read(_folder().find(file), count=count, sort=sort)
+
+
+def _folder() -> Folder:
+    from opsapp.extensions import this_app
+    from opsapp.profiling.record import prof_files as files
+
+    return files.folder_of(this_app())
+
+
+@cli.command("metrics")
+@answers(*METRIC[:3], fields=METRIC)
+def metrics_cmd() -> list[Record]:
+    """Print the application's own numbers, of this host.
+
+    What /metrics has; that is off unless OPSAPP_METRICS is on, and for whoever holds
+    profile:read.
+
+    \b
+    Example:
+      flask profile metrics --format jsonl
+    """
+    from opsapp.extensions import this_app
+    from opsapp.profiling import metrics
+
+    return metrics.rows(this_app())
+
+
+for command in profile_now.COMMANDS:
+    cli.add_command(command)
+
+
+# --- keeping it small --------------------------------------------------------
+
+
+@cli.command("compact")
+@works("step", "windows", "became")
+def compact_cmd(dry_run: bool) -> list[Record]:
+    """Add up minutes to hours and hours to days, for cron.
+
+    Minutes stay two hours, hours three days; sums and percentiles stay what they are.
+
+    \b
+    Example:
+      flask profile compact
+    """
+    from opsapp.profiling.reports import retention
+
+    return retention.compact(dry_run=dry_run)
+
+
+@cli.command("prune")
+@older_than_option("400d")
+@click.option(
+    "--traces",
+    type=click.IntRange(min=0, max=1_000_000),
+    default=5,
+    show_default=True,
+    help="How many to keep of each endpoint.",
+)
+@works("what", "removed")
+def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
+    """Delete what is old, and traces beyond their number.
+
+    Of each endpoint some traces stay: the slowest, and the newest of the others.
+
+    \b
+    Example:
+      flask profile prune --older-than 90d
+    """
+    from opsapp.profiling.reports import retention
+
+    rows = retention.prune(older_than=older_than, kept=traces, dry_run=dry_run)
+    return [*rows, {"what": "files", "removed": _folder().make_room(dry_run=dry_run)}]

@@ -1,0 +1,305 @@
+"""The IPython console: every input on record before it runs, nothing open after it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+from flask import current_app
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+from IPython.core.profiledir import ProfileDir, ProfileDirError
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+from prompt_toolkit.application import Application, get_app
+from sqlalchemy.exc import DBAPIError
+from traitlets import Any as AnyTrait
+from traitlets import Unicode
+from traitlets.config import Config
+
+from opsapp import config, text
+from opsapp.cli.errors import Stopped, say
+from opsapp.config import DEVELOPMENT
+from opsapp.console import interrupts
+from opsapp.console.lifecycle import Console
+from opsapp.console.modes import Mode
+from opsapp.errors import OpsError
+from opsapp.extensions import Model, db
+
+from . import display, prompts
+from .banner import banner, painted
+from .history import MEMORY, History
+from .magics import ConsoleMagics
+
+
+class Idle(EOFError):
+    """Nobody has pressed a key for as long as that may be."""
+
+
+class OpsShell(TerminalInteractiveShell):
+    """IPython, recorded and walled in."""
+
+    prompts_class = prompts.ModePrompts
+    displayhook_class = prompts.BareDisplayHook
+    prompt_words = Unicode()
+    console: Any = AnyTrait()
+    idle_seconds = 0.0
+    stopped: int | None = None
+    """The signal that asked to stop."""
+    _depth = 0
+    _heard: Any = None
+
+    async def run_cell_async(self, raw_cell: str, *args: Any, **options: Any) -> ExecutionResult:
+        """Run an input; each goes through here, whoever calls, silent or not."""
+        if not raw_cell or raw_cell.isspace():
+            return await super().run_cell_async(raw_cell, *args, **options)
+        try:
+            self._record(raw_cell)
+        except OpsError as error:
+            return self._not_run(raw_cell, error)
+        self._depth += 1
+        try:
+            return await super().run_cell_async(raw_cell, *args, **options)
+        finally:
+            self._depth -= 1
+            if not self._depth:
+                self._settle()
+
+    def init_history(self) -> None:
+        """Let a history that cannot be used keep no console from starting."""
+        self.history_manager = History(shell=self, parent=self)
+        self.configurables.append(self.history_manager)  # type: ignore[arg-type]
+
+    def _record(self, code: str) -> None:
+        if self._depth:
+            self.console.watch.transcript.write("input", code, nested=True)
+            self.console.watch.announced = True
+        else:
+            self.console.before(code)
+
+    def _format_exception_for_storage(self, exception: BaseException, *_how: Any) -> dict[str, Any]:
+        """Keep no traceback for ``%notebook``: IPython colours it anew, which takes seconds."""
+        return {"ename": type(exception).__name__, "evalue": str(exception), "traceback": []}
+
+    def _not_run(self, code: str, error: OpsError) -> ExecutionResult:
+        say(f"Error: {error.message}")
+        result = ExecutionResult(ExecutionInfo(code, False, True, False, None, None))
+        result.error_before_exec = error
+        self.console.ended = "unrecordable"
+        self.ask_exit()
+        return result
+
+    def _settle(self) -> None:
+        try:
+            if remark := self.console.after():
+                say(remark)
+        except Exception as error:  # noqa: BLE001  (the database went away; the console stays)
+            say(f"The transaction could not be ended: {error}")
+        if self.stopped is not None:
+            self.ask_exit()
+
+    def _extra_prompt_options(self) -> dict[str, Any]:
+        options = super()._extra_prompt_options()
+        return {**options, "pre_run": self._count_idleness} if self.idle_seconds else options
+
+    def _count_idleness(self) -> None:
+        """Leave the prompt when no key was pressed for long enough."""
+        app, loop = get_app(), asyncio.get_running_loop()
+        timer = [loop.call_later(self.idle_seconds, _leave, app, Idle())]
+
+        def start_again(_sender: Any) -> None:
+            timer[0].cancel()
+            timer[0] = loop.call_later(self.idle_seconds, _leave, app, Idle())
+
+        pressed = app.key_processor.before_key_press
+        if self._heard is not None:
+            pressed.remove_handler(self._heard)  # The prompt before had a loop of its own.
+        pressed.add_handler(start_again)
+        self._heard = start_again
+
+    def stop(self, number: int, _frame: FrameType | None) -> None:
+        """Hear a signal that asks to stop.
+
+        :raises Stopped: unless the prompt is there, which is asked to end with it: what is
+            raised inside of an event loop may take a step of one of its tasks with it, for
+            which the loop then waits for ever.
+        """
+        is_first, self.stopped = self.stopped is None, number
+        app = self.pt_app.app if self.pt_app else None
+        if is_first and app and app.loop:
+            app.loop.call_soon_threadsafe(_leave, app, Stopped(number))
+        else:
+            raise Stopped(number)
+
+    def interact(self) -> None:
+        """Prompt and run until somebody leaves, or nobody is there any more."""
+        ask = self.prompt_for_code
+
+        def ask_and_notice() -> str:
+            try:
+                simply = self.simple_prompt and self.idle_seconds
+                answer = self._ask_simply(ask) if simply else str(ask())
+            except Idle:
+                self.console.ended = "idle"
+                sys.stderr.write("\n")
+                say(f"Nobody was here for {self.idle_seconds / 60:g} minutes: rolled back, left.")
+                raise
+            if self.stopped is not None:
+                raise Stopped(self.stopped)  # It came too late for the prompt, and before the run.
+            return answer
+
+        self.prompt_for_code = ask_and_notice  # type: ignore[method-assign]
+        super().interact()
+
+    def _ask_simply(self, ask: Callable[[], str]) -> str:
+        """Prompt, and wait for a line no longer than may be; ``input()`` itself would wait on."""
+        sys.stdout.write(self.prompt_words)
+        sys.stdout.flush()
+        if not select.select([sys.stdin], [], [], self.idle_seconds)[0]:
+            raise Idle
+        words, self.prompt_words = self.prompt_words, ""
+        try:
+            return str(ask())
+        finally:
+            self.prompt_words = words
+
+
+def _leave(prompt: Application[Any], why: BaseException) -> None:
+    if prompt.is_running and not prompt.is_done:
+        prompt.exit(exception=why)
+
+
+def start(console: Console, *, history: bool, idle_seconds: float) -> None:
+    """Talk with the person at the terminal until they leave.
+
+    :raises Stopped: a signal ended it.
+    """
+    environment = current_app.config["OPSAPP_ENV"]
+    name = current_app.config["APP_NAME"]
+    shell = _shell(console, name, environment, history=history)
+    shell.idle_seconds = idle_seconds
+    sys.stderr.write(painted(banner(console, name, environment)) + "\n")
+    sys.stderr.flush()
+    with _signals(shell):
+        shell.mainloop()
+    if shell.stopped is not None:
+        raise Stopped(shell.stopped)
+
+
+def _shell(console: Console, name: str, environment: str, *, history: bool) -> OpsShell:
+    profile = _profile()
+    folder = Path(profile.location).parent
+    OpsShell.clear_instance()
+    shell = OpsShell.instance(
+        config=_config(folder, environment, history=history),
+        user_ns=console.names.namespace(),
+        ipython_dir=str(folder),
+        profile_dir=profile,
+        console=console,
+        prompt_words=prompts.words(name, environment, console.session.mode),
+    )
+    formatter: Any = shell.display_formatter
+    display.teach(formatter.formatters["text/plain"])
+    shell.set_custom_exc((OpsError, DBAPIError, KeyboardInterrupt), _show_condition)
+    interrupts.hear(db.engines.values())
+    shell.register_magics(ConsoleMagics(shell))
+    if environment == DEVELOPMENT:
+        _reload(shell)
+    return shell
+
+
+def _config(folder: Path, environment: str, *, history: bool) -> Config:
+    """The console's settings. Nobody's configuration files are read: they would run."""
+    found = Config()
+    found.HistoryManager.enabled = history
+    found.HistoryManager.hist_file = str(folder / "history.sqlite") if history else MEMORY
+    found.OpsShell.confirm_exit = False
+    found.OpsShell.term_title = False
+    found.OpsShell.separate_in = ""
+    found.OpsShell.colors = "nocolor" if os.environ.get("NO_COLOR") else "neutral"
+    found.OpsShell.highlighting_style_overrides = prompts.style(environment)
+    # prompt_toolkit has no idle limit for such a terminal; input() waits as we let it.
+    found.OpsShell.simple_prompt = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    return found
+
+
+def _profile() -> ProfileDir:
+    """IPython's folder and the history's; one that ends with this process where that fails."""
+    folder = config.instance_folder() / "shell"
+    try:
+        return _profile_in(folder)
+    except (OSError, ProfileDirError) as error:
+        why = text.reason(error)
+        say(f"Warning: {folder} cannot be used ({why}); the history ends with this session.")
+        passing = TemporaryDirectory(prefix="opsapp-shell-", ignore_cleanup_errors=True)
+        atexit.register(passing.cleanup)
+        return _profile_in(Path(passing.name))
+
+
+def _profile_in(folder: Path) -> ProfileDir:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found: ProfileDir = ProfileDir.create_profile_dir_by_name(str(folder), "default")
+    # IPython copies it with everybody's permission to read, which `flask doctor` finds.
+    (Path(found.location) / "startup" / "README").chmod(0o600)
+    return found
+
+
+def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: Any = None) -> Any:
+    """A condition of ours, or of the database, is a line; its traceback would say less."""
+    if interrupts.is_interruption(error):
+        say("Interrupted; %tb shows where.")
+        return []
+    if isinstance(error, OpsError):
+        says, hint = error.message, error.hint
+    else:
+        says, hint = text.first_line(error.orig or error), _tried(error)
+        if shell.console.session.mode is Mode.READ_ONLY and _is_refused_write(error):
+            hint = "this session is read-only: flask shell --sandbox, or --write"
+    say(f"{type(error).__name__}: {says}")
+    if hint:
+        say(f"  → {hint}")
+    return []
+
+
+def _is_refused_write(error: DBAPIError) -> bool:
+    """Whether the database says that nothing is written here, as each of the two says it."""
+    name = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
+    return str(name).startswith(("SQLITE_READONLY", "25006", "42501"))
+
+
+def _tried(error: DBAPIError) -> str | None:
+    statement = " ".join((error.statement or "").split())
+    return f"it was: {statement[:200]}" if statement else None
+
+
+def _reload(shell: OpsShell) -> None:
+    """Take in what the developer edits, but for models: a table cannot be mapped twice."""
+    shell.run_line_magic("load_ext", "autoreload")
+    shell.run_line_magic("autoreload", "2")
+    reloader = shell.magics_manager.registry["AutoreloadMagics"]._reloader  # noqa: SLF001
+    for module in {mapper.class_.__module__ for mapper in Model.registry.mappers}:
+        reloader.mark_module_skipped(module)
+
+
+@contextmanager
+def _signals(shell: OpsShell) -> Iterator[None]:
+    """Ctrl-C interrupts the input; the other signals to stop end the session in order."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: shell.stop,
+        signal.SIGHUP: shell.stop,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,235 @@
+"""`flask shell`: a Python console with the application, recorded and walled in."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp import textfiles
+from opsapp.cli.base import OpsCommand, application
+from opsapp.cli.confirm import approve, is_interactive
+from opsapp.cli.decorators import CONFIRM, REASON
+from opsapp.cli.errors import Stopped, say
+from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
+from opsapp.errors import DONE, Invalid, NotFound, NotReady, Refused
+from opsapp.text import shortened
+
+if TYPE_CHECKING:
+    from opsapp.console.lifecycle import Console
+    from opsapp.console.modes import Mode
+
+
+@click.command(
+    "shell",
+    cls=OpsCommand,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option(
+    "--read-only", "mode", flag_value="read-only", help="The database refuses every change."
+)
+@click.option(
+    "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are thrown away at the end."
+)
+@click.option("--write", "mode", flag_value="write", help="What is committed stays.")
+@click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
+@click.option("--no-history", is_flag=True, help="Keep no history of this session.")
+@click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
+@with_options(REASON, CONFIRM)
+def cli(
+    mode: str | None,
+    code: str | None,
+    no_history: bool,
+    words: tuple[str, ...],
+    reason: str | None,
+    confirm: str | None,
+) -> None:
+    """Start a Python console with the application.
+
+    It has app, db, every model, the services as verbs, and short hands; %names lists
+    them. Production is opened read-only unless --sandbox or --write say otherwise.
+    Every input is on record before it runs. With -c, a FILE or a pipe it runs that
+    instead, and exits 1 if it fails.
+
+    \b
+    Examples:
+      flask shell
+      flask shell --sandbox
+      flask shell -c 'print(U("ada@example.com").id)'
+    """
+    chosen = _mode(mode)
+    program = _program(code, words)
+    reason = _approved(chosen, reason)
+    with _own_path(), application():
+        _run(chosen, program, reason, history=not no_history)
+
+
+Program = tuple[str, str, tuple[str, ...]]
+"""Code, what it is called, and its arguments."""
+
+
+def _mode(given: str | None) -> Mode:
+    from opsapp.config import environment
+    from opsapp.console.modes import Mode, default
+
+    return Mode(given) if given else default(environment())
+
+
+def _program(code: str | None, words: tuple[str, ...]) -> Program | None:
+    """What is to be run; None where a person is at the terminal."""
+    if code is not None:
+        return checked_utf8(code, "-c"), "-c", words
+    if words and words[0] != "-":
+        return _text_of(words[0]), words[0], words[1:]
+    if words or not is_interactive():
+        return stdin_text(), "-", words[1:]
+    return None
+
+
+def _text_of(name: str) -> str:
+    import io
+    import tokenize
+
+    try:
+        data = textfiles.read_bytes(name, pipe=True)
+        encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
+        return data.decode(encoding)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {shortened(name)}") from None
+    except textfiles.NotText as error:
+        raise Invalid(f"{shortened(name)} {error}") from error
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        raise Invalid(f"{shortened(name)} cannot be read: {error}") from error
+
+
+def _approved(mode: Mode, reason: str | None) -> str | None:
+    """The reason, once somebody has agreed to write to production.
+
+    :raises Refused: nobody did, or there is no reason.
+    """
+    from opsapp.config import PRODUCTION, environment
+    from opsapp.console.modes import Mode
+
+    if mode is not Mode.WRITE or environment() != PRODUCTION:
+        return reason
+    if not reason:
+        if not is_interactive():
+            raise Refused("writing to production needs a reason", hint="repeat it with --reason")
+        reason = str(click.prompt("Why do you write to production?", err=True))
+    approve("What you commit stays.", severe=True)
+    return reason
+
+
+def idle_seconds() -> float:
+    """Seconds without a key after which the console leaves; 0 is never.
+
+    :raises NotReady: ``OPSAPP_SHELL_IDLE`` is no number of minutes.
+    """
+    from opsapp.config import PRODUCTION, environment
+
+    given = os.environ.get("OPSAPP_SHELL_IDLE") or ("10" if environment() == PRODUCTION else "30")
+    try:
+        minutes = float(given)
+    except ValueError:
+        minutes = -1
+    if not 0 <= minutes < 100_000:
+        raise NotReady(f"OPSAPP_SHELL_IDLE {shortened(given)} is not a number of minutes")
+    return minutes * 60
+
+
+@contextmanager
+def _own_path() -> Iterator[None]:
+    """Import nothing from the current folder while the application is loaded."""
+    from flask.cli import ScriptInfo
+
+    before = list(sys.path)
+    info = click.get_current_context().ensure_object(ScriptInfo)
+    if info.create_app is None and info.app_import_path in ("opsapp", "opsapp:create_app"):
+        # Flask would put the current folder first in the path, to look for it there.
+        from opsapp import create_app
+
+        info.create_app = create_app
+    _leave_out_of_path(str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _leave_out_of_path(folder: str) -> None:
+    sys.path[:] = [path for path in sys.path if path not in ("", folder)]
+
+
+def _last_in_path(import_name: str) -> None:
+    """Let an application of the current folder find its modules, and shadow nobody else's."""
+    here = str(Path.cwd())
+    module = sys.modules.get(import_name.partition(".")[0])
+    home = str(Path(getattr(module, "__file__", None) or "/").resolve())
+    _leave_out_of_path(here)
+    if home.startswith(here + "/"):
+        sys.path.append(here)
+
+
+def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bool) -> None:
+    from flask import current_app
+
+    from opsapp.actors import at_terminal
+    from opsapp.console.lifecycle import alive
+    from opsapp.extensions import this_app
+
+    _last_in_path(current_app.import_name)
+    idle = idle_seconds()
+    actor, names = at_terminal(), _names()
+    by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
+    with ExitStack() as afterwards:
+        try:
+            with alive(
+                this_app(), actor, mode, reason=reason, by=by, idle_seconds=idle, more=names
+            ) as console:
+                if mode.value == "sandbox":
+                    afterwards.callback(_say_what_would, console)
+                code = _talk(console, program, history=history, idle=idle)
+        except Stopped as stopped:
+            stopped.is_said = True
+            say(f"Stopped by {stopped.name}; what was not committed is undone.")
+            raise
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _names() -> dict[str, Any]:
+    from .display import sql
+
+    return {"sql": (sql, 'sql("select …", name=value): the rows, printed as a table')}
+
+
+def _talk(console: Console, program: Program | None, *, history: bool, idle: float) -> int:
+    if program is not None:
+        from .scripts import run
+
+        return run(console, *program)
+    from .interactive import start
+
+    start(console, history=history, idle_seconds=idle)
+    return DONE
+
+
+def _say_what_would(console: Console) -> None:
+    """What the sandbox has thrown away, on stderr: no answer, but a remark."""
+    from opsapp.cli.tables import human
+
+    done, rows = console.would_have()
+    if not done and not rows:
+        say("Sandbox: nothing would have changed.")
+        return
+    say("Sandbox: nothing was saved. It would have been:")
+    for one in done:
+        sides = " → ".join(human(one[side]) for side in ("before", "after") if one[side])
+        say(f"  {one['action']} {one['subject']}: {sides}")
+    for one in rows:
+        say(f"  {one['table']}: {one['rows']}")

@@ -1,0 +1,344 @@
+"""`flask users`: accounts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes, findings, page, page_options
+from opsapp.cli.errors import say
+from opsapp.cli.filters import account_filter
+from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
+from opsapp.cli.passwords import Source, password_options
+from opsapp.errors import Invalid
+
+from . import logins, sessions, tokens
+
+if TYPE_CHECKING:
+    from opsapp.accounts.listing import Filter
+    from opsapp.unit.work import Unit
+
+SHOWN = ("id", "email", "username", "status", "roles", "last_seen_at")
+FIELDS = (
+    "id", "email", "username", "status", "roles", "two_factor", "created_at", "last_seen_at",
+)  # fmt: skip
+
+
+@click.group(cls=OpsGroup)
+def cli() -> None:
+    """Create, find, change and delete accounts.
+
+    USER is an id, an e-mail address or a username everywhere.
+    """
+
+
+for group in (sessions.cli, tokens.cli, logins.cli):
+    cli.add_command(group)
+
+# --- creating ----------------------------------------------------------------
+
+
+@cli.command("create")
+@click.argument("email")
+@click.option("--username", help="A second name to sign in with.")
+@click.option("--role", type=ROLE, help="Grant this role as well.")
+@if_exists_option("What to do if the address is taken.")
+@click.option("--no-password", is_flag=True, help="Nobody can sign in until one is set.")
+@changes("id", "email", "username", "status", "roles", "password")
+@password_options
+def create_cmd(
+    email: str,
+    username: str | None,
+    role: str | None,
+    if_exists: str,
+    no_password: bool,
+    source: Source,
+    unit: Unit,
+) -> dict[str, Any]:
+    """Create an account.
+
+    The password comes from a hidden prompt, or from one of the password options.
+
+    \b
+    Example:
+      flask users create ada@example.com --username ada --generate-password
+    """
+    from opsapp.accounts import users
+
+    if no_password and source.given:
+        raise Invalid("--no-password goes with no other password option")
+    password = source.read() if not no_password and users.needs_password(email, if_exists) else None
+    made = users.create(
+        email,
+        username=username,
+        password=password,
+        role=role,
+        if_exists=if_exists,
+        needs_password=not no_password,
+        unit=unit,
+    )
+    return {**made, **source.shown_once(password, unit)}
+
+
+@cli.command("create-admin")
+@click.argument("email")
+@click.option("--username", help="A second name to sign in with.")
+@if_exists_option("If the address is taken; update makes it an active admin.", "update")
+@changes("id", "email", "username", "status", "roles", "password")
+@password_options
+def create_admin_cmd(
+    email: str, username: str | None, if_exists: str, source: Source, unit: Unit
+) -> dict[str, Any]:
+    """Create an administrator who can sign in.
+
+    The password comes from a hidden prompt, stdin, a private file, or is generated
+    and shown once. With --if-exists update, an existing account becomes an active
+    administrator; its password is set only if it has none, or if stdin or a file
+    names another.
+
+    \b
+    Example:
+      flask users create-admin ada@example.com --generate-password
+    """
+    from opsapp.accounts import users
+
+    explicit = source.stdin or source.file
+    wanted = users.needs_password(email, if_exists) or (explicit and if_exists == "update")
+    password = source.read() if wanted else None
+    made = users.create_admin(
+        email,
+        username=username,
+        password=password,
+        generated=not explicit,
+        if_exists=if_exists,
+        unit=unit,
+    )
+    return {**made, **source.shown_once(password, unit)}
+
+
+# --- finding -----------------------------------------------------------------
+
+
+@cli.command("list")
+@click.option(
+    "--sort",
+    type=click.Choice(["id", "email", "created", "seen"]),
+    default="id",
+    show_default=True,
+    help="What to sort by; who was never seen counts from creation.",
+)
+@click.option("--descending", is_flag=True, help="The largest or newest first.")
+@click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
+@click.option("--count", is_flag=True, help="Only say how many there are.")
+@page_options()
+@answers(*SHOWN, fields=FIELDS)
+@account_filter
+def list_cmd(
+    chosen: Filter,
+    sort: str,
+    descending: bool,
+    after: int | None,
+    limit: int | None,
+    count: bool,
+) -> Any:
+    """List accounts.
+
+    Fifty at a time unless --limit or --all says otherwise; the next page starts
+    after the id of the last account. Every filter that is given must hold.
+
+    \b
+    Example:
+      flask users list --role admin --format json
+    """
+    from opsapp.accounts import listing
+
+    if count:
+        return listing.count(chosen)
+    read = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
+    return page(read, limit, "--after")
+
+
+@cli.command("show")
+@click.argument("user", type=USER)
+@answers()
+def show_cmd(user: str) -> dict[str, Any]:
+    """Show everything about an account but its secrets.
+
+    Deleted accounts are shown by id.
+
+    \b
+    Example:
+      flask users show ada@example.com
+    """
+    from opsapp.accounts import records
+
+    return records.detail(user)
+
+
+@cli.command("can")
+@click.argument("user", type=USER)
+@click.argument("permission", type=PERMISSION)
+@answers()
+def can_cmd(user: str, permission: str) -> dict[str, Any]:
+    """Say whether an account may do something, and why.
+
+    Exits 0 for yes and 6 for no.
+
+    \b
+    Example:
+      flask users can ada@example.com users:write
+    """
+    from opsapp.accounts import access
+
+    answer = access.explain(user, permission)
+    findings(not answer["allowed"])
+    return answer
+
+
+# --- changing ----------------------------------------------------------------
+
+
+@cli.command("update")
+@click.argument("user", type=USER)
+@click.option("--email", help="The new address; sessions under the old one end.")
+@click.option("--username", help="The new username; an empty one removes it.")
+@changes("id", "email", "username", "status", "roles")
+def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> dict[str, Any]:
+    """Change an account's e-mail address or username.
+
+    Roles, grants and history stay with the account.
+
+    \b
+    Example:
+      flask users update ada --email ada.lovelace@example.com
+    """
+    from opsapp.accounts import users
+
+    if email is None and username is None:
+        raise Invalid("nothing to update", hint="--email ADDRESS or --username NAME")
+    return users.update(user, email=email, username=username, unit=unit)
+
+
+@cli.command("activate")
+@users_argument()
+@changes("changed", "id", "email", "status")
+def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
+    """Let accounts sign in again.
+
+    The opposite of deactivate: roles and password are as they were, sessions are not.
+
+    \b
+    Example:
+      flask users activate ada@example.com
+    """
+    from opsapp.accounts import signin
+
+    return signin.activate(users, unit=unit)
+
+
+@cli.command("deactivate")
+@users_argument(required=False)
+@changes("changed", "id", "email", "status", destructive=True)
+@account_filter
+def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[dict[str, Any]]:
+    """Stop accounts from signing in; end their sessions at once.
+
+    Name the accounts, or choose them by filters: then it asks, and a script needs --yes.
+
+    \b
+    Examples:
+      flask users deactivate ada@example.com
+      flask users deactivate --idle-for 90d --without-role admin --yes
+    """
+    from opsapp.accounts import listing, signin
+
+    if bool(users) == (chosen != listing.Filter()):
+        raise Invalid("name the users, or say which by a filter such as --idle-for 90d")
+    if users:
+        return signin.deactivate(users, unit=unit)
+    approve(f"Deactivate the {listing.count_active(chosen)} active accounts of this filter?")
+    return signin.deactivate_where(chosen.criteria(), unit=unit)
+
+
+@cli.command("set-password")
+@click.argument("user", type=USER)
+@changes("id", "email", "status", "password")
+@password_options
+def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
+    """Set an account's password; its sessions end.
+
+    The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
+    It must be as strong as one that people choose on the pages. A lock-out after too many
+    failed log-ins stays: `flask users unlock` lifts it.
+
+    \b
+    Example:
+      flask users set-password ada@example.com --password-file ada.password
+    """
+    from opsapp.accounts import signin
+    from opsapp.accounts.lookup import get_user
+
+    get_user(user)  # An unknown user is said before somebody types a password twice.
+    password = source.read()
+    return {**signin.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
+
+
+@cli.command("reset-access")
+@click.argument("user", type=USER)
+@changes("id", "email", "two_factor", destructive=True)
+def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
+    """End all sessions and remove two-factor authentication.
+
+    For a lost phone or a stolen laptop: tokens end too, the password stays.
+
+    \b
+    Example:
+      flask users reset-access ada@example.com --yes
+    """
+    from opsapp.accounts import signin
+    from opsapp.accounts.lookup import get_user
+
+    approve(f"End every session of {get_user(user).email} and take off its second factor?")
+    return signin.reset_access(user, unit=unit)
+
+
+@cli.command("unlock")
+@click.argument("user", type=USER)
+@changes("id", "email", "status")
+def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
+    """Lift a lock-out after too many failed log-ins.
+
+    A lock-out ends by itself too; this is for somebody who cannot wait.
+
+    \b
+    Example:
+      flask users unlock ada@example.com
+    """
+    from opsapp.accounts import signin
+
+    return signin.unlock(user, unit=unit)
+
+
+@cli.command("delete")
+@click.argument("user", type=USER)
+@changes("id", "status", destructive=True)
+def delete_cmd(user: str, unit: Unit) -> dict[str, Any]:
+    """Erase an account's personal data for good.
+
+    The id, the history of its grants and the audit stay, without a name.
+
+    \b
+    Example:
+      flask users delete ada@example.com --reason "left the company" --yes
+    """
+    from opsapp.accounts import users
+
+    found = users.deletable(user)
+    if found.deleted_at is None:
+        approve(f"Erase the personal data of {found.email} (id {found.id}) for good?", severe=True)
+    else:
+        say(f"User {found.id} was deleted before.")
+    return users.delete(user, unit=unit)

@@ -1,0 +1,77 @@
+"""`flask users logins`: who tried to sign in."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes, page_options
+from opsapp.cli.options import SINCE, USER, older_than_option
+
+if TYPE_CHECKING:
+    from opsapp.unit.work import Unit
+
+OUTCOMES = (
+    "success",
+    "password",
+    "unknown",
+    "code",
+    "inactive",
+    "unconfirmed",
+    "locked",
+    "blocked",
+)
+
+
+@click.group("logins", cls=OpsGroup)
+def cli() -> None:
+    """See who tried to sign in, and delete old log-ins.
+
+    They are not in the audit: they are many, and are kept for a while only.
+    """
+
+
+@cli.command("list")
+@click.argument("user", type=USER, required=False)
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those with this outcome.")
+@click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
+@page_options()
+@answers(
+    "at", "user", "outcome", "ip", "user_agent",
+    fields=("id", "at", "user_id", "user", "outcome", "ip", "user_agent"),
+)  # fmt: skip
+def list_cmd(
+    user: str | None, outcome: str | None, since: datetime | None, limit: int | None
+) -> list[dict[str, Any]]:
+    """List the newest log-ins, those that failed too.
+
+    Names that nobody has are not kept: a mistyped field may hold a password.
+
+    \b
+    Example:
+      flask users logins list --outcome locked --since 24h
+    """
+    from opsapp.accounts import logins
+
+    return logins.listing(user, outcome=outcome, since=since, limit=limit)
+
+
+@cli.command("prune")
+@older_than_option("90d")
+@changes("logins", "sessions", key="logins", destructive=True)
+def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
+    """Delete old log-ins, and sessions that are over.
+
+    Sessions that are open stay, however old.
+
+    \b
+    Example:
+      flask users logins prune --older-than 90d --yes
+    """
+    from opsapp.accounts import logins
+
+    approve("Forget the old log-ins?")
+    return logins.prune(older_than=older_than, unit=unit)

@@ -1,0 +1,115 @@
+"""`flask users tokens`: API tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes
+from opsapp.cli.options import DURATION, ENDING, PERMISSION, USER, ending, if_exists_option
+from opsapp.cli.output import say_if_lost
+
+if TYPE_CHECKING:
+    from opsapp.unit.work import Unit
+
+DAYS = 90
+FIELDS = (
+    "id", "user_id", "user", "name", "state", "permissions", "created_at", "created_by",
+    "valid_until", "used_at",
+)  # fmt: skip
+
+
+@click.group("tokens", cls=OpsGroup)
+def cli() -> None:
+    """Make, list and revoke API tokens: credentials for programs.
+
+    A token acts as its account, with the permissions that it was given and no others.
+    """
+
+
+@cli.command("create")
+@click.argument("user", type=USER)
+@click.argument("name")
+@click.option(
+    "--allow",
+    multiple=True,
+    type=PERMISSION,
+    help="Only this permission; repeat for more. Default: all that USER holds.",
+)
+@click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
+@click.option("--until", type=ENDING, help="When it ends by itself.")
+@if_exists_option("What to do if USER has a token of this name.")
+@changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
+def create_cmd(
+    user: str,
+    name: str,
+    allow: tuple[str, ...],
+    for_: timedelta | None,
+    until: datetime | None,
+    if_exists: str,
+    unit: Unit,
+) -> dict[str, Any]:
+    """Make an API token, and show it this once.
+
+    It ends with the sessions of its account: when the account is deactivated, its
+    password changes, or it loses a role. -q prints the token alone.
+
+    \b
+    Example:
+      flask users tokens create ada@example.com deploy --allow users:read --for 90d
+    """
+    from opsapp.accounts import tokens
+
+    if for_ is None and until is None:
+        for_ = timedelta(days=DAYS)
+    made = tokens.create(
+        user,
+        name,
+        allow=allow,
+        until=ending(for_, until),
+        if_exists=if_exists,
+        ends_then=until is not None,
+        unit=unit,
+    )
+    if made.get("token"):
+        say_if_lost(f"the token is lost: flask users tokens revoke {made['user']} {made['name']}")
+    return made
+
+
+@cli.command("list")
+@click.argument("user", type=USER, required=False)
+@answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
+def list_cmd(user: str | None) -> list[dict[str, Any]]:
+    """List API tokens, of one account or of all.
+
+    Those that have ended are listed too; the tokens themselves are stored nowhere.
+
+    \b
+    Example:
+      flask users tokens list ada@example.com
+    """
+    from opsapp.accounts import tokens
+
+    return tokens.listing(user)
+
+
+@cli.command("revoke")
+@click.argument("user", type=USER)
+@click.argument("name")
+@changes("id", "user", "name", "state", destructive=True)
+def revoke_cmd(user: str, name: str, unit: Unit) -> dict[str, Any]:
+    """End an API token at once.
+
+    What uses it is refused from the next request on. Its row stays, and says that it ended.
+
+    \b
+    Example:
+      flask users tokens revoke ada@example.com ci --yes
+    """
+    from opsapp.accounts import tokens
+
+    approve(f"Revoke the token {name} of {user}?")
+    return tokens.revoke(user, name, unit=unit)

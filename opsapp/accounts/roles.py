@@ -1,0 +1,248 @@
+"""Roles: named sets of permissions. Grants of them are in :mod:`.grants`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import clock, damage, permissions, text
+from ..errors import Conflict, Invalid, Refused
+from ..extensions import db
+from ..models import ADMIN, Grant, Role, User
+from ..unit.work import Unit
+from . import authority, grants
+from .lookup import find_role, get_role
+
+LONGEST_NAME = 64
+LONGEST_DESCRIPTION = 255
+_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+
+Record = dict[str, Any]
+
+
+def record(role: Role, holders: int | None = None) -> Record:
+    """The public form of a role."""
+    return {
+        "id": role.id,
+        "name": role.name,
+        "description": role.description,
+        "permissions": _permissions(role),
+        "builtin": role.builtin,
+        "holders": _holders().get(role.id, 0) if holders is None else holders,
+        "created_at": role.created_at,
+    }
+
+
+def _permissions(role: Role) -> list[str]:
+    if isinstance(role.permissions, damage.Damaged):
+        return damage.listed(role.permissions)
+    return authority.listed(role.get_permissions())
+
+
+def detail(name: str) -> Record:
+    """A role with the live grants of it.
+
+    :raises NotFound: there is no such role.
+    """
+    role = get_role(name)
+    return {**record(role), "grants": grants.holding(role)}
+
+
+def _holders() -> dict[int, int]:
+    """How many accounts hold each role now, by its id."""
+    counted = (
+        sa.select(Grant.role_id, sa.func.count())
+        .join(User, User.id == Grant.user_id)
+        .where(Grant.is_live(), User.deleted_at.is_(None))
+        .group_by(Grant.role_id)
+    )
+    return {row[0]: row[1] for row in db.session.execute(counted)}
+
+
+def listing() -> list[Record]:
+    """Every role, by name."""
+    holders = _holders()
+    living = sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name)
+    return [record(role, holders.get(role.id, 0)) for role in db.session.scalars(living)]
+
+
+def clean_name(value: str) -> str:
+    """``value`` as a role's name: small letters, digits, ``.``, ``_`` and ``-``.
+
+    :raises Invalid: anything else.
+    """
+    value = text.canonical(text.checked(value, "role", longest=LONGEST_NAME))
+    if not _NAME.fullmatch(value):
+        raise Invalid(
+            f"role {text.shortened(value)}: a name starts with a letter"
+            " and has letters a-z, digits, '.', '_' and '-'"
+        )
+    return value
+
+
+def _clean_description(value: str) -> str:
+    return text.checked(value, "description", longest=LONGEST_DESCRIPTION) if value else ""
+
+
+def create(
+    name: str,
+    *,
+    description: str = "",
+    allow: Iterable[str] = (),
+    if_exists: str = "error",
+    unit: Unit,
+) -> Record:
+    """A new role with these permissions.
+
+    :param if_exists: ``error``, or ``keep`` one that allows and says what is asked for.
+    :raises Conflict: there is one of this name.
+    """
+    name = clean_name(name)
+    description = _clean_description(description)
+    allowed = sorted({permissions.parse(permission) for permission in text.each(allow)})
+    with unit:
+        authority.require("roles:write", unit)
+        authority.may_allow(allowed, unit)
+        role = find_role(name)
+        if role is None:
+            role = Role(name=name, description=description, permissions=allowed)
+            unit.session.add(role)
+            unit.session.flush()
+            after = {"name": name, "description": description, "permissions": allowed}
+            unit.record("role:definition:create", role.reference, after=after)
+        elif if_exists == "error":
+            hint = f"flask roles show {name}, or --if-exists keep"
+            raise Conflict(f"role {name} exists already", hint=hint)
+        else:
+            _refuse_unlike(role, description, allowed)
+        return record(role)
+
+
+def _refuse_unlike(role: Role, description: str, allowed: list[str]) -> None:
+    """Refuse to keep a role that does not allow or say what was asked for, and call it done."""
+    if missing := authority.lacks(set(allowed), role.get_permissions()):
+        raise Conflict(
+            f"role {role.name} exists and does not hold {', '.join(missing)}",
+            hint=f"flask roles allow {role.name} {' '.join(missing)}",
+        )
+    if description not in ("", role.description):
+        raise Conflict(
+            f"role {role.name} exists and has another description",
+            hint=f"flask roles update {role.name} --description TEXT",
+        )
+
+
+def ensure_admin(unit: Unit) -> None:
+    """Make the built-in admin role, if it is not there yet."""
+    with unit:
+        if find_role(ADMIN) is None:
+            role = Role(name=ADMIN, description="Holds every permission.", builtin=True)
+            unit.session.add(role)
+            unit.session.flush()
+            unit.record("role:definition:create", role.reference, after={"name": ADMIN})
+
+
+def update(
+    name: str, *, new_name: str | None = None, description: str | None = None, unit: Unit
+) -> Record:
+    """Rename a role or describe it anew; grants and permissions stay.
+
+    :raises Conflict: another role has the new name.
+    :raises Refused: the built-in role would be renamed.
+    """
+    wanted: dict[str, str] = {}
+    if new_name is not None:
+        wanted["name"] = clean_name(new_name)
+    if description is not None:
+        wanted["description"] = _clean_description(description)
+    with unit:
+        authority.require("roles:write", unit)
+        # After a rename the old name is gone; the new one tells that it is done.
+        role = (
+            find_role(name)
+            or (find_role(wanted["name"]) if "name" in wanted else None)
+            or get_role(name)
+        )
+        before = {key: getattr(role, key) for key in wanted if getattr(role, key) != wanted[key]}
+        if "name" in before:
+            _refuse_builtin(role, "renamed")
+            if find_role(wanted["name"]) is not None:
+                raise Conflict(f"role {wanted['name']} exists already")
+        if before:
+            after = {key: wanted[key] for key in before}
+            for key, value in after.items():
+                setattr(role, key, value)
+            unit.record("role:definition:update", role.reference, before=before, after=after)
+        return record(role)
+
+
+def allow(name: str, wanted: Iterable[str], *, unit: Unit) -> Record:
+    """Add permissions to a role."""
+    return _edit(name, lambda held, named: held | named, wanted, unit)
+
+
+def deny(name: str, unwanted: Iterable[str], *, unit: Unit) -> Record:
+    """Take permissions away from a role."""
+    return _edit(name, lambda held, named: held - named, unwanted, unit)
+
+
+def _edit(name: str, combine: Any, named: Iterable[str], unit: Unit) -> Record:
+    parsed = {permissions.parse(permission) for permission in text.each(named)}
+    with unit:
+        authority.require("roles:write", unit)
+        authority.may_allow(parsed, unit)
+        role = get_role(name)
+        _refuse_builtin(role, "edited: it holds every permission")
+        before = role.permissions
+        after = sorted(combine(set(before), parsed))
+        if after != before or isinstance(before, damage.Damaged):
+            role.permissions = after
+            unit.record(
+                "role:permissions:update",
+                role.reference,
+                before={"permissions": damage.listed(before)},
+                after={"permissions": after},
+            )
+        return record(role)
+
+
+def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
+    """Delete a role; the history of its grants stays.
+
+    :param revoke: end the grants that are live; without it they are a conflict.
+    :raises Conflict: somebody holds it, and ``revoke`` is false.
+    :raises Refused: it is built in.
+    """
+    with unit:
+        authority.require("roles:write", unit)
+        role = deletable(name)
+        if role.deleted_at is None:
+            _refuse_builtin(role, "deleted")
+            held = _holders().get(role.id, 0)
+            if held and not revoke:
+                raise Conflict(
+                    f"role {name} is held by {held} {'user' if held == 1 else 'users'}",
+                    hint=f"flask roles delete {name} --revoke",
+                )
+            grants.end_all_of_role(role, unit=unit)
+            before = {"name": role.name, "permissions": damage.listed(role.permissions)}
+            role.deleted_at = clock.now()
+            unit.record("role:definition:delete", role.reference, before=before)
+        return record(role)
+
+
+def deletable(name: str) -> Role:
+    """The role to delete, or the one of this name that was deleted last.
+
+    :raises NotFound: there never was one.
+    """
+    newest = sa.select(Role).where(Role.name == name).order_by(Role.id.desc()).limit(1)
+    return find_role(name) or db.session.scalar(newest) or get_role(name)
+
+
+def _refuse_builtin(role: Role, verb: str) -> None:
+    if role.builtin:
+        raise Refused(f"the built-in role {role.name} cannot be {verb}")

@@ -1,0 +1,192 @@
+"""Who may sign in, and with what: active or not, password, second factor, lock-out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from .. import clock, signals, text
+from ..errors import Busy
+from ..extensions import db
+from ..models import ApiToken, User, UserSession
+from ..models.accounts import new_uniquifier
+from ..unit.work import Unit
+from . import authority, grants, passwords
+from .lookup import get_user
+from .records import user_record
+
+BATCH = 500
+
+Record = dict[str, Any]
+T = TypeVar("T")
+
+
+def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
+    """Let these accounts sign in again."""
+    with unit:
+        users = _all(references, unit)
+        changed = [set_active(user, True, unit) for user in users]
+        return _marked(users, changed)
+
+
+def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
+    """Let these accounts sign in no more; their sessions end at once.
+
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        users = _all(references, unit)
+        changed = [set_active(user, False, unit) for user in users]
+        return _marked(users, changed)
+
+
+def _all(references: Iterable[str], unit: Unit) -> list[User]:
+    """The accounts in the order named, each once; nothing is done if one is unknown."""
+    return list(
+        dict.fromkeys(authority.changeable(reference, unit) for reference in text.each(references))
+    )
+
+
+def _marked(users: list[User], changed: list[bool]) -> list[Record]:
+    names = grants.role_names_of([user.id for user in users])
+    return [
+        {"changed": was, **user_record(user, names.get(user.id, []))}
+        for user, was in zip(users, changed, strict=True)
+    ]
+
+
+def set_active(user: User, active: bool, unit: Unit) -> bool:
+    """Let an account sign in, or no more; whether that changed anything. Its sessions end."""
+    if user.active is active:
+        return False
+    user.active = active
+    user.end_sessions()
+    verb = "activate" if active else "deactivate"
+    unit.record(
+        f"user:account:{verb}",
+        user.reference,
+        before={"active": not active},
+        after={"active": active},
+    )
+    unit.announce(signals.user_updated if active else signals.user_deactivated, user_id=user.id)
+    return True
+
+
+def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
+    """Deactivate every active account that meets ``criteria``; the records are short.
+
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        authority.require("users:write", unit)
+        found = unit.session.execute(
+            sa.select(User.id, User.email)
+            .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
+            .order_by(User.id)
+        ).all()
+        now = clock.now()
+        for batch in _batches(found):
+            ended = {"active": False, "sessions_ended_at": now}
+            unit.session.execute(
+                sa.update(User),
+                [{"id": id, "fs_uniquifier": new_uniquifier(), **ended} for id, _email in batch],
+            )
+        for id, _email in found:
+            unit.record(
+                "user:account:deactivate",
+                f"user:{id}",
+                before={"active": True},
+                after={"active": False},
+            )
+            unit.announce(signals.user_deactivated, user_id=id)
+        return [
+            {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in found
+        ]
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def confirm(user: User, unit: Unit) -> bool:
+    """Take the account's address for confirmed; whether that changed anything."""
+    if user.confirmed_at is not None:
+        return False
+    user.confirmed_at = clock.now()
+    after = {"confirmed_at": clock.rfc3339(user.confirmed_at)}
+    unit.record("user:email:confirm", user.reference, after=after)
+    unit.announce(signals.user_updated, user_id=user.id)
+    return True
+
+
+def set_password(reference: str, password: str, *, unit: Unit) -> Record:
+    """Give the account this password; its sessions end. The same password changes nothing.
+
+    :raises Invalid: the policy refuses it.
+    :raises Busy: it was this one, and somebody else set another at the same moment.
+    """
+    user = get_user(reference)
+    seen = user.password
+    hashed = None if passwords.matches(password, seen) else passwords.hashed(password)
+    with unit:
+        user = authority.changeable(str(user.id), unit)
+        if not hashed and user.password != seen:
+            raise Busy("somebody else set the password meanwhile", hint="try again")
+        if hashed:
+            store_password(user, hashed, unit)
+        return user_record(user)
+
+
+def store_password(user: User, hashed: str, unit: Unit) -> None:
+    """Give an account the password behind this argon2 hash; its sessions end."""
+    had = "set" if user.password else None
+    user.password = hashed
+    user.end_sessions()
+    unit.record(
+        "user:password:set", user.reference, before={"password": had}, after={"password": "set"}
+    )
+    unit.announce(signals.user_updated, user_id=user.id)
+
+
+def reset_access(reference: str, *, unit: Unit) -> Record:
+    """End every session and token, and take off the second factor and its recovery codes."""
+    with unit:
+        user = authority.changeable(reference, unit)
+        before = {
+            "two_factor": user.tf_primary_method,
+            "recovery_codes": len(user.mf_recovery_codes or []),
+            "sessions": "open" if _may_get_in(user) else "none",
+        }
+        after = {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
+        if before != after:
+            user.forget_second_factor()
+            user.end_sessions()
+            unit.record("user:access:reset", user.reference, before=before, after=after)
+            unit.announce(signals.user_updated, user_id=user.id)
+            if before["two_factor"]:
+                unit.announce(signals.second_factor_changed, user_id=user.id, method=None)
+        return user_record(user)
+
+
+def _may_get_in(user: User) -> bool:
+    """Whether a session or a token of this account still works."""
+    for model in (UserSession, ApiToken):
+        live = sa.select(model.id).join(model.user).where(User.id == user.id, model.is_live())
+        if db.session.scalar(live.limit(1)):
+            return True
+    return False
+
+
+def unlock(reference: str, *, unit: Unit) -> Record:
+    """Lift a lock-out and forget the failed log-ins that led to it."""
+    with unit:
+        user = authority.changeable(reference, unit)
+        if user.locked_until or user.failed_logins:
+            until = user.locked_until and clock.rfc3339(user.locked_until)
+            before = {"failed_logins": user.failed_logins, "locked_until": until}
+            user.forget_failed_logins()
+            after = {"failed_logins": 0, "locked_until": None}
+            unit.record("user:account:unlock", user.reference, before=before, after=after)
+        return user_record(user)

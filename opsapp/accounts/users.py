@@ -1,0 +1,391 @@
+"""Accounts: create, change, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import addresses, clock, signals, text
+from ..engine.rows import remove
+from ..errors import Busy, Conflict, Invalid
+from ..extensions import db
+from ..models import ADMIN, ApiToken, Login, MailMessage, PersonalValue, User, UserSession
+from ..unit import chain
+from ..unit.ledger import audit_key
+from ..unit.work import Unit
+from . import authority, grants, passwords
+from .lookup import find_user, get_role, unknown_user
+from .records import user_record
+from .signin import confirm, set_active, store_password
+
+LONGEST_USERNAME = 64
+ATTEMPTS = 5
+
+Record = dict[str, Any]
+
+
+def clean_username(value: str) -> str:
+    """``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
+
+    :raises Invalid: another character, its place named; digits only, which is an id; or a
+        dash in front, which is an option.
+    """
+    value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
+    if len(value) > LONGEST_USERNAME:  # One character may have become eighteen.
+        raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
+    for position, character in enumerate(value, start=1):
+        if not (character.isalnum() or character in "._-"):
+            said = f"username has {character!r} at position {position}"
+            raise Invalid(f"{said}; it may have letters, digits, '.', '_' and '-'")
+    if value.startswith("-"):
+        raise Invalid("username begins with '-', which would be an option")
+    if value.isdigit():
+        raise Invalid("username has digits only, which would be an id")
+    return value
+
+
+# --- creating ----------------------------------------------------------------
+
+
+def create(
+    email: str,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    role: str | None = None,
+    if_exists: str = "error",
+    needs_password: bool = False,
+    unit: Unit,
+) -> Record:
+    """A new account, with a role if one is named.
+
+    :param password: None makes an account that cannot sign in yet.
+    :param if_exists: ``error``, or ``keep`` one that is all that is asked for; see
+        :func:`create_admin` for ``update``.
+    :param needs_password: an account to keep must have one, whichever it is.
+    :raises Conflict: the address or the username is taken, or the account to keep differs.
+    :raises Busy: others make and delete the account all the time.
+    """
+    email = addresses.clean(email)
+    username = clean_username(username) if username else None
+    return _settled(
+        lambda: _create(
+            email,
+            username,
+            password,
+            role,
+            if_exists=if_exists,
+            needs_password=needs_password,
+            unit=unit,
+        )
+    )
+
+
+def _create(
+    email: str,
+    username: str | None,
+    password: str | None,
+    role: str | None,
+    *,
+    if_exists: str,
+    needs_password: bool = True,
+    unit: Unit,
+) -> Record:
+    hashed = None
+    if password is not None and find_user(email) is None:
+        hashed = passwords.hashed(password)
+    with unit:
+        authority.require("users:write", unit)
+        user = find_user(email)
+        if (user is None and bool(password) != bool(hashed)) or (user and if_exists == "update"):
+            raise _ChangedMeanwhileError(email)
+        if user is None:
+            user = _insert(email, username, hashed, unit)
+            if role:
+                grants.give(get_role(role), user, until=None, unit=unit)
+        elif if_exists == "error":
+            raise Conflict(
+                f"user {email} exists already, with id {user.id}",
+                hint=f"flask users show {user.id}, or --if-exists keep",
+            )
+        else:
+            hint = "--if-exists update makes it one" if role == ADMIN and needs_password else None
+            _refuse_unlike(user, username, role, needs_password, hint)
+        return user_record(user)
+
+
+class _ChangedMeanwhileError(Busy):
+    """Somebody made, changed or deleted the account between the look at it and the gate."""
+
+    def __init__(self, email: str) -> None:
+        super().__init__(f"user {email} is being changed by somebody else", hint="try again")
+
+
+def _settled(attempt: Callable[[], Record]) -> Record:
+    """What ``attempt`` says of an account that stood still while it looked.
+
+    A password is hashed before the gate, since that takes long, and so for the
+    account that was there before it; if it is another one inside, look again.
+    """
+    for _turn in range(ATTEMPTS - 1):
+        with suppress(_ChangedMeanwhileError):
+            return attempt()
+    return attempt()
+
+
+def _refuse_unlike(
+    user: User, username: str | None, role: str | None, needs_password: bool, hint: str | None
+) -> None:
+    """Refuse to keep an account and call it done, if it is not what was asked for.
+
+    :param hint: what to type; None names the verb for the first thing that differs.
+    :raises Conflict: says everything that differs.
+    """
+    name = user.email
+    differs = [*_account_differs(user, username, needs_password)]
+    if role is not None and (unlike := grants.unlike_lasting(user, get_role(role))):
+        differs.append((unlike, f"flask roles grant {role} {name}"))
+    if differs:
+        said = ", ".join(difference for difference, _hint in differs)
+        raise Conflict(f"user {name} exists and {said}", hint=hint or differs[0][1])
+
+
+def _account_differs(
+    user: User, username: str | None, needs_password: bool
+) -> Iterator[tuple[str, str]]:
+    """What differs from a new account, and the command that would end that."""
+    name = user.email
+    if not user.active:
+        yield "is inactive", f"flask users activate {name}"
+    if user.confirmed_at is None:
+        yield "is not confirmed", f"flask users show {name}"
+    if needs_password and user.password is None:
+        yield "has no password", f"flask users set-password {name}"
+    if username is not None and user.username != username:
+        has = f"has the username {user.username}" if user.username else "has no username"
+        yield has, f"flask users update {name} --username {username}"
+
+
+def _insert(
+    email: str,
+    username: str | None,
+    hashed: str | None,
+    unit: Unit,
+    *,
+    confirmed: bool = True,
+) -> User:
+    _refuse_taken_username(username, None)
+    now = clock.now()
+    user = User(
+        email=email,
+        username=username,
+        password=hashed,
+        # Whoever an operator creates needs no confirmation mail to sign in.
+        confirmed_at=now if confirmed else None,
+        created_at=now,
+        idle_since=now,
+    )
+    unit.session.add(user)
+    unit.session.flush()
+    unit.record(
+        "user:account:create",
+        user.reference,
+        after={"email": email, "username": username, "password": "set" if hashed else None},
+    )
+    unit.announce(signals.user_created, user_id=user.id)
+    return user
+
+
+def _refuse_taken_username(username: str | None, owner: int | None) -> None:
+    if username is None:
+        return
+    holder = find_user(username)
+    if holder is not None and holder.id != owner:
+        raise Conflict(f"username {username} is taken by user {holder.id}")
+
+
+def register(email: str, *, username: str | None, hashed: str | None, unit: Unit) -> User:
+    """The account that somebody makes for themselves; its address is not confirmed yet.
+
+    :param hashed: the password's argon2 hash.
+    :raises Conflict: the address or the username is taken.
+    """
+    email = addresses.clean(email)
+    username = clean_username(username) if username else None
+    with unit:
+        if find_user(email) is not None:
+            raise Conflict(f"user {email} exists already")
+        return _insert(email, username, hashed, unit, confirmed=False)
+
+
+def create_admin(
+    email: str,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    generated: bool = False,
+    if_exists: str = "error",
+    unit: Unit,
+) -> Record:
+    """An account that is active, can sign in, and holds the admin role for ever.
+
+    :param if_exists: what to do with an account that is there already: ``error``;
+        ``keep`` it if it is one already; or ``update`` it into an active administrator. An update
+        sets the password only if the account has none, or if ``password`` was given
+        (``generated`` says that it was not) and differs from the present one.
+    :raises Conflict: the address is taken and ``if_exists`` is ``error``.
+    """
+    email = addresses.clean(email)
+    username = clean_username(username) if username else None
+    if if_exists != "update":
+        return create(
+            email,
+            username=username,
+            password=password,
+            role=ADMIN,
+            if_exists=if_exists,
+            needs_password=True,
+            unit=unit,
+        )
+    return _settled(lambda: _make_admin(email, username, password, generated, unit))
+
+
+def _make_admin(
+    email: str, username: str | None, password: str | None, generated: bool, unit: Unit
+) -> Record:
+    existing = find_user(email)
+    if existing is None:
+        return _create(email, username, password, ADMIN, if_exists="update", unit=unit)
+    replace = password is not None and (
+        existing.password is None
+        or (not generated and not passwords.matches(password, existing.password))
+    )
+    hashed = passwords.hashed(password) if replace and password else None
+    seen = (existing.id, existing.password)
+    with unit:
+        user = find_user(email)
+        if user is None or (user.id, user.password) != seen:
+            raise _ChangedMeanwhileError(email)
+        set_active(user, True, unit)
+        confirm(user, unit)
+        if hashed:
+            store_password(user, hashed, unit)
+        if username:
+            _rename(user, {"username": username}, unit)
+        grants.give(get_role(ADMIN), user, until=None, unit=unit)
+        return user_record(user)
+
+
+def needs_password(email: str, if_exists: str) -> bool:
+    """Whether :func:`create_admin` or :func:`create` would use a password at all.
+
+    A door asks this before it prompts for one or generates it.
+    """
+    user = find_user(addresses.clean(email))
+    return user is None or (if_exists == "update" and user.password is None)
+
+
+# --- changing ----------------------------------------------------------------
+
+
+def update(
+    reference: str, *, email: str | None = None, username: str | None = None, unit: Unit
+) -> Record:
+    """Change the address or the username; an empty username removes it.
+
+    :raises Conflict: somebody else has it.
+    """
+    wanted: dict[str, str | None] = {}
+    if email is not None:
+        wanted["email"] = addresses.clean(email)
+    if username is not None:
+        wanted["username"] = clean_username(username) if username else None
+    with unit:
+        user = authority.changeable(reference, unit)
+        if new := wanted.get("email"):
+            if new != user.email:
+                authority.may_move(user, unit)
+            holder = find_user(new)
+            if holder is not None and holder.id != user.id:
+                raise Conflict(f"e-mail {new} is taken by user {holder.id}")
+        _rename(user, wanted, unit)
+        return user_record(user)
+
+
+def _rename(user: User, wanted: dict[str, str | None], unit: Unit) -> None:
+    _refuse_taken_username(wanted.get("username"), user.id)
+    before = {name: getattr(user, name) for name in wanted if getattr(user, name) != wanted[name]}
+    if not before:
+        return
+    after = {name: wanted[name] for name in before}
+    for name, value in after.items():
+        setattr(user, name, value)
+    if "email" in before:
+        # Sessions opened under the old address end with it.
+        user.end_sessions()
+        old = before["email"]
+        unit.announce(signals.user_email_changed, user_id=user.id, before=old)
+    unit.record("user:account:update", user.reference, before=before, after=after)
+    unit.announce(signals.user_updated, user_id=user.id)
+
+
+# --- deleting ----------------------------------------------------------------
+
+
+def delete(reference: str, *, unit: Unit) -> Record:
+    """Erase the account's personal data, here and beside the audit, and end its grants.
+
+    The row, its id and the history of its grants stay; the audit then says
+    ``user:12`` where it said a name. A second deletion by the same address is
+    known by a keyed fingerprint and changes nothing.
+
+    :raises NotFound: there never was such an account.
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        authority.require("users:write", unit)
+        user = deletable(reference)
+        authority.may_change(user, unit)
+        if user.deleted_at is None:
+            _erase(user, unit)
+        return user_record(user)
+
+
+def deletable(reference: str) -> User:
+    """The account to delete, or the one that was deleted under this address.
+
+    :raises NotFound: there never was such an account.
+    """
+    user = find_user(reference) or _erased(reference)
+    if user is None:
+        raise unknown_user(reference)
+    return user
+
+
+def _erased(reference: str) -> User | None:
+    if "@" not in reference:
+        return None
+    print_ = chain.fingerprint(audit_key(), addresses.canonical(reference))
+    return db.session.scalar(
+        sa.select(User).where(User.erased_as == print_).order_by(User.id.desc()).limit(1)
+    )
+
+
+def _erase(user: User, unit: Unit) -> None:
+    held = grants.end_all(user, unit=unit)
+    email = user.email or ""
+    user.erased_as = chain.fingerprint(audit_key(), email)
+    user.email = user.username = user.password = None
+    user.active = False
+    user.end_sessions()
+    user.forget_second_factor()
+    user.last_login_ip = user.current_login_ip = None
+    user.deleted_at = clock.now()
+    for model in (PersonalValue, UserSession, ApiToken, Login, MailMessage):
+        remove(unit.session, model, model.user_id == user.id)
+    # The event names no address: it would keep what it says was erased.
+    unit.record("user:account:delete", user.reference, before={"roles": held}, after={"roles": []})
+    unit.announce(signals.user_deleted, user_id=user.id)

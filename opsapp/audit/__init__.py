@@ -1,0 +1,1 @@
+"""Audit: read, verify and checkpoint the chain of events."""

@@ -1,0 +1,236 @@
+"""The audit: who did what, read from the chain of events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import text
+from ..accounts.lookup import find_user, unknown_user
+from ..actors import Actor
+from ..errors import NotFound
+from ..extensions import db
+from ..models import AuditEvent, Role, User
+from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
+
+ERASED = "[erased]"
+WHOLES = ("users", "jobs", "database", "audit")
+"""The subjects that are not one thing of many."""
+
+Record = dict[str, Any]
+
+
+# --- reading -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which events are meant; all conditions must hold."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    actor: str | None = None
+    """A login name, sudo name, host or ``user:ID``, whole."""
+    action: str | None = None
+    """``user:role:grant``, or its beginning: ``user:role``, ``user``."""
+    subject: str | None = None
+    """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``session:ID``,
+    a thing of the application's (``order:12``), or one of :data:`WHOLES`."""
+    correlation: str | None = None
+
+    def criteria(self) -> list[sa.ColumnElement[bool]]:
+        """The conditions for a query.
+
+        :raises NotFound: the subject is an account or role that never was.
+        """
+        chosen: list[sa.ColumnElement[bool]] = []
+        if self.since:
+            chosen.append(AuditEvent.at >= self.since)
+        if self.until:
+            chosen.append(AuditEvent.at <= self.until)
+        if self.actor:
+            part = json.dumps(self.actor)
+            chosen.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
+        if self.action:
+            begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
+            chosen.append((AuditEvent.action == self.action) | begins)
+        if self.subject:
+            chosen.append(_about(self.subject))
+        if self.correlation:
+            chosen.append(AuditEvent.correlation == self.correlation)
+        return chosen
+
+
+def _about(subject: str) -> sa.ColumnElement[bool]:
+    kind, _, name = subject.partition(":")
+    if kind == "role" and name:
+        return AuditEvent.subject.in_(_roles_called(name))
+    if subject in WHOLES or (kind == "session" and name):
+        return AuditEvent.subject == subject
+    reference = name if kind == "user" and name else subject
+    user = find_user(reference)
+    if user is None and kind != "user" and name.isascii() and name.isdigit():
+        return AuditEvent.subject == subject  # A thing of the application's.
+    if user is None:
+        raise unknown_user(reference)
+    return (AuditEvent.subject == user.reference) | _in_a_batch(user.id)
+
+
+def _roles_called(name: str) -> list[str]:
+    """Every role that has or had this name, or the one with this id."""
+    if name.isdigit():
+        return [f"role:{name}"]
+    ids = db.session.scalars(sa.select(Role.id).where(Role.name == name)).all()
+    if not ids:
+        raise NotFound(f"no role {text.shortened(name)}", hint="flask roles list")
+    return [f"role:{id}" for id in ids]
+
+
+def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
+    """The condition that a batch's event names this account among its ids."""
+    after = as_text(AuditEvent.after)
+    if db.engine.dialect.name == "postgresql":
+        # As text: of what is no JSON, the server would make an error of the whole list.
+        named: Any = after.regexp_match(rf'"ids":\[([0-9]+,)*{int(user_id)}[],]')
+    else:
+        readable = sa.case((sa.func.json_valid(after) == 1, after), else_="{}")
+        each = sa.func.json_each(readable, "$.ids").table_valued("value")
+        named = sa.select(sa.literal(1)).select_from(each).where(each.c.value == user_id).exists()
+    return sa.and_(AuditEvent.subject == "users", named)
+
+
+def events(
+    chosen: Filter | None = None,
+    *,
+    limit: int | None = 50,
+    before: int | None = None,
+) -> Iterator[Record]:
+    """The newest ``limit`` events that are meant, the oldest of them first.
+
+    :param limit: None streams all of them.
+    :param before: only events with a smaller number: the page before.
+    """
+    criteria = chosen.criteria() if chosen else []
+    if before is not None:
+        criteria.append(AuditEvent.seq < before)
+    if limit is not None:
+        newest = sa.select(AuditEvent.seq).where(*criteria).order_by(AuditEvent.seq.desc())
+        criteria = [AuditEvent.seq.in_(newest.limit(limit))]
+    return told(criteria)
+
+
+def since(seq: int, chosen: Filter) -> Iterator[Record]:
+    """The events that are meant and came after number ``seq``; reads what is committed now."""
+    db.session.rollback()
+    return told([AuditEvent.seq > seq, *chosen.criteria()])
+
+
+def get(seq: int) -> Record:
+    """One event with everything it holds.
+
+    :raises NotFound: there is no event of this number.
+    """
+    for page in pages([AuditEvent.seq == seq]):
+        names = _Names.of(page)
+        return {
+            **_record(page[0], names),
+            "actor_detail": parsed(page[0].actor),
+            "previous": page[0].previous,
+            "hash": page[0].hash,
+        }
+    raise NotFound(f"no audit event {seq}", hint="flask audit list")
+
+
+def export(chosen: Filter | None = None) -> Iterator[Record]:
+    """Every event as it is hashed, with the personal values it names beside it.
+
+    ``actor``, ``before`` and ``after`` are the stored JSON text, so that somebody
+    with the key can verify the chain from the export alone.
+    """
+    for page in pages(chosen.criteria() if chosen else ()):
+        names = _Names.of(page)
+        for row in page:
+            stored = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy documents this name)
+            personal = {token: names.values.get(token, ERASED) for token in sorted(tokens(row))}
+            yield {**stored, "at": _time(row.at), "personal": personal}
+
+
+# --- telling -----------------------------------------------------------------
+
+
+def told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
+    """The events that meet these conditions, the oldest of them first."""
+    for page in pages(criteria):
+        names = _Names.of(page)
+        yield from (_record(row, names) for row in page)
+
+
+def _record(row: Any, names: _Names) -> Record:
+    return {
+        "seq": row.seq,
+        "at": _time(row.at),
+        "actor": actor_label(row.actor),
+        "door": row.door,
+        "action": row.action,
+        "subject": row.subject,
+        "subject_name": names.subjects.get(row.subject, row.subject),
+        "reason": row.reason,
+        "before": names.shown(parsed(row.before)),
+        "after": names.shown(parsed(row.after)),
+        "correlation": row.correlation,
+    }
+
+
+def _time(at: Any) -> Any:
+    try:
+        return moment(at)
+    except (ValueError, TypeError):
+        return at  # Somebody wrote it who is not us: verify tells.
+
+
+def actor_label(stored: Any) -> str:
+    """Who it was in one line, of an event's actor as stored."""
+    found = parsed(stored) or {}
+    known = {name: str(value) for name, value in found.items() if name in Actor.__slots__}
+    return Actor(**known).label() if {"kind", "name"} <= known.keys() else str(stored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The personal values and present names that a page of events refers to."""
+
+    values: dict[str, str]
+    subjects: dict[str, str]
+
+    @classmethod
+    def of(cls, page: Sequence[Any]) -> _Names:
+        wanted = {token for row in page for token in tokens(row)}
+        values = {token: found.value for token, found in personal_values(wanted).items()}
+        return cls(values, _present_names({row.subject for row in page}))
+
+    def shown(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
+        if side is None:
+            return None
+        return {
+            key: self.values.get(value["personal"], ERASED) if is_token(value) else value
+            for key, value in side.items()
+        }
+
+
+def _present_names(subjects: set[str]) -> dict[str, str]:
+    """What the subjects are called today; who is erased has no name."""
+    users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
+    found = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in found}
+    found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
+    return names | {f"role:{id}": name for id, name in found_roles}
+
+
+def _ids(subjects: set[str], kind: str) -> list[int]:
+    parts = [str(subject).removeprefix(kind) for subject in subjects]
+    return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 10]

@@ -1,0 +1,349 @@
+"""Does the audit's chain hold? By itself, and against a checkpoint kept elsewhere."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from .. import clock, text
+from ..damage import Damaged
+from ..errors import Invalid, NotReady
+from ..extensions import db
+from ..models import AuditEvent, AuditHead, PersonalValue, User
+from ..unit import chain
+from ..unit.ledger import audit_key, refuse_other_key
+from ..unit.work import Unit
+from .events import actor_label
+from .stored import moment, pages, parsed, personal_values, tokens
+
+FORMAT = "opsapp-audit/1"
+REBASE = "audit:chain:rebase"
+
+Record = dict[str, Any]
+Break = tuple[int | None, str, str]
+"""The first bad event where one can be named, the kind of break, and what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the chain was at a moment; kept elsewhere, it shows a cut or an older copy."""
+
+    chain: str
+    seq: int
+    hash: str
+    at: str
+
+    def line(self, key: bytes) -> str:
+        """The signed line to keep."""
+        return f"{self._body()} {chain.signature(key, self._body())}"
+
+    def _body(self) -> str:
+        return f"{FORMAT} {self.chain} {self.seq} {self.hash} {self.at}"
+
+    @classmethod
+    def parse(cls, line: str, key: bytes) -> Checkpoint:
+        """The checkpoint of a line.
+
+        :raises Invalid: it is not one, or its signature is not of this key.
+        """
+        words = line.split()
+        if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
+            raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
+        found = cls(words[1], int(words[2]), words[3], words[4])
+        if not hmac.compare_digest(chain.signature(key, found._body()), words[5]):
+            raise Invalid(f"checkpoint {found.seq}: the signature is not of this audit key")
+        return found
+
+
+def checkpoint() -> str:
+    """The line that says what the chain is now, signed with the audit key."""
+    head = _head()
+    key = audit_key()
+    return Checkpoint(head.chain, head.seq, head.hash, clock.rfc3339(clock.now())).line(key)
+
+
+def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
+    """The checkpoints of a file's lines; empty ones are passed over.
+
+    :raises Invalid: a line is not a checkpoint of this key, or there is none.
+    """
+    key = audit_key()
+    found = [Checkpoint.parse(line, key) for line in lines if line.strip()]
+    if not found:
+        raise Invalid("the checkpoint file holds no checkpoint")
+    return found
+
+
+def _head() -> AuditHead:
+    heads = db.session.scalars(sa.select(AuditHead)).all()
+    if len(heads) != 1:
+        raise NotReady(f"the audit has {len(heads)} heads and not one", hint="flask audit verify")
+    return heads[0]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The state of reading the chain from its start."""
+
+    key: bytes
+    wanted: frozenset[int]
+    seq: int = 0
+    hash: str = chain.GENESIS
+    broken: Break | None = None
+    hashes: dict[int, str] = field(default_factory=lambda: {0: chain.GENESIS})
+    """The hashes of the events that checkpoints speak of."""
+    began: Record = field(default_factory=dict)
+    """What the first event says of the whole chain."""
+    names: int = 0
+    """How many of the personal values beside the chain its events name."""
+
+    def over(self, page: Iterable[Any]) -> list[Any]:
+        """Follow the chain over a page of events; those before a break."""
+        met = []
+        for row in page:
+            self.broken = self._break(row)
+            if self.broken:
+                break
+            self.seq, self.hash = row.seq, row.hash
+            if self.seq == 1:
+                self.began = parsed(row.after) or {}
+            if self.seq in self.wanted:
+                self.hashes[self.seq] = self.hash
+            met.append(row)
+        return met
+
+    def _break(self, row: Any) -> Break | None:
+        seq, at, *rest, previous, stored = row
+        if seq != self.seq + 1:
+            return (self.seq + 1, "missing", f"event {self.seq + 1} is not there")
+        if previous != self.hash:
+            return (seq, "replaced", f"event {seq} does not follow on event {seq - 1}")
+        try:
+            found = chain.link(self.key, previous, (seq, moment(at), *rest))
+        except (ValueError, TypeError, OverflowError):
+            found = "no event of ours"
+        # The words that stand in for a damaged value might be those that were written.
+        if found != stored or any(isinstance(value, Damaged) for value in row):
+            return (seq, "edited", f"event {seq} is not what was written")
+        return None
+
+
+def verify(kept: Iterable[Checkpoint] = ()) -> Record:
+    """Read the whole chain and say whether it holds, or where it first breaks and how.
+
+    ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
+    ``replaced``, ``cut`` (the tail is gone), ``extended`` (events without the
+    head), ``head`` (there is not one head, or it is not the one of this chain),
+    ``personal`` (a name beside the chain was exchanged, taken away or added); and
+    against a checkpoint ``cut``, ``rewritten`` (another history) or
+    ``another-chain``. ``gaps`` are the restores that somebody declared.
+
+    :raises NotReady: the audit key is another one than the chain was begun with.
+    """
+    kept = sorted(kept, key=lambda one: one.seq)
+    if db.engine.dialect.name == "postgresql" and not db.session().in_transaction():
+        # The head and the events are read one after the other, and others write meanwhile.
+        db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    heads = db.session.scalars(sa.select(AuditHead)).all()
+    walk = _Walk(audit_key(), frozenset(one.seq for one in kept))
+    named = _walk_all(walk)
+    if walk.broken and walk.seq == 0:
+        for head in heads:
+            refuse_other_key(head.key_id)
+    gaps = _declared_gaps(walk.seq)
+    broken = walk.broken or _heads_break(walk, heads)
+    if broken is None:
+        broken = _kept_break(kept, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
+    seq, kind, says = broken or (None, None, "the chain holds")
+    return {
+        "ok": broken is None,
+        "events": walk.seq,
+        "head": walk.hash,
+        "first_bad_seq": seq,
+        "break": kind,
+        "says": says,
+        "checkpoints": len(kept),
+        "gaps": gaps,
+    }
+
+
+def _walk_all(walk: _Walk) -> Break | None:
+    """Walk the whole chain; what is wrong with the names beside it, if anything is."""
+    named: Break | None = None
+    try:
+        with closing(pages()) as chunks:
+            for page in chunks:
+                met = walk.over(page)
+                named = named or _names_break(met, walk)
+                if walk.broken:
+                    break
+    except (exc.DataError, ValueError, OverflowError):
+        # The driver cannot even read a value of the page: find the event that has it.
+        _walk_singly(walk)
+    return named
+
+
+def _walk_singly(walk: _Walk) -> None:
+    while not walk.broken:
+        db.session.rollback()
+        try:
+            with closing(pages([AuditEvent.seq == walk.seq + 1])) as chunks:
+                page = next(chunks, None)
+            if page is None:
+                walk.broken = (walk.seq + 1, "missing", f"event {walk.seq + 1} is not there")
+            else:
+                walk.over(page)
+        except (exc.DataError, ValueError, OverflowError):
+            walk.broken = (walk.seq + 1, "edited", f"event {walk.seq + 1} cannot be read")
+
+
+def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
+    """A personal value that was exchanged, moved to somebody else or taken away."""
+    wanted = {token: row for row in rows for token in tokens(row)}
+    if not wanted:
+        return None
+    present = personal_values(wanted)
+    walk.names += len(present)
+    erased = _erased(row.subject for token, row in wanted.items() if token not in present)
+    for token, row in wanted.items():
+        found = present.get(token)
+        if found is None and row.subject not in erased:
+            return (row.seq, "personal", f"a name of event {row.seq} was taken away")
+        if found is not None and (
+            row.subject != f"user:{found.user_id}"
+            or chain.personal_token(walk.key, found.salt, found.value) != token
+        ):
+            return (row.seq, "personal", f"a name of event {row.seq} is not what was written")
+    return None
+
+
+def _stray_break(walk: _Walk) -> Break | None:
+    """A personal value that no event names; they are looked at singly only if one is too many."""
+    if db.session.scalar(sa.select(sa.func.count()).select_from(PersonalValue)) == walk.names:
+        return None
+    values = sa.select(PersonalValue.token, PersonalValue.user_id).order_by(PersonalValue.token)
+    for token, user_id in db.session.execute(values):
+        with closing(pages([AuditEvent.subject == f"user:{user_id}"])) as chunks:
+            if not any(token in tokens(row) for page in chunks for row in page):
+                return (None, "personal", f"no event gives a name that is kept of user {user_id}")
+    return None
+
+
+def _erased(subjects: Iterable[str]) -> set[str]:
+    """Those of the subjects that are deleted accounts."""
+    ids = [int(subject.removeprefix("user:")) for subject in set(subjects)]
+    deleted = sa.select(User.id).where(User.id.in_(ids), User.deleted_at.is_not(None))
+    return {f"user:{id}" for id in db.session.scalars(deleted)}
+
+
+def is_genuine(seq: int, hash: str) -> bool:
+    """Whether the event of this number is what was written, and has this hash."""
+    if seq == 0:
+        return hash == chain.GENESIS
+    with closing(pages([AuditEvent.seq == seq])) as chunks:
+        row = next(chunks)[0]
+    walk = _Walk(audit_key(), frozenset(), seq=seq - 1, hash=row.previous)
+    return row.hash == hash and bool(walk.over([row]))
+
+
+def _heads_break(walk: _Walk, heads: Sequence[AuditHead]) -> Break | None:
+    if len(heads) != 1:
+        return (None, "head", f"the audit has {len(heads)} heads and not one")
+    return _head_break(walk, heads[0])
+
+
+def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
+    if head.seq > walk.seq:
+        return (walk.seq + 1, "cut", f"the head says {head.seq} events, {walk.seq} are there")
+    if head.seq < walk.seq:
+        return (head.seq + 1, "extended", f"the head says {head.seq} events, {walk.seq} are there")
+    if head.hash != walk.hash:
+        return (head.seq, "replaced", "the head's hash is not that of the last event")
+    stamp = {"id": 1, "key_id": chain.key_id(walk.key), **walk.began}
+    for name in ("id", "key_id", "chain", "environment"):
+        if getattr(head, name) != stamp.get(name, getattr(head, name)):
+            return (None, "head", f"the head's {name} is not what the chain was begun with")
+    return None
+
+
+def _kept_break(
+    kept: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
+) -> Break | None:
+    for one in kept:
+        if one.chain != head.chain:
+            return (None, "another-chain", f"checkpoint {one.seq} is of another database")
+        if hashes.get(one.seq) == one.hash or _is_declared(one, gaps):
+            continue
+        if one.seq > head.seq:
+            return (
+                head.seq + 1,
+                "cut",
+                f"the checkpoint of {one.at} has {one.seq} events, {head.seq} are there:"
+                " the tail was cut or an older copy restored",
+            )
+        return (one.seq, "rewritten", f"event {one.seq} is not the one of the checkpoint")
+    return None
+
+
+def _is_declared(one: Checkpoint, gaps: list[Record]) -> bool:
+    return any(gap["restored_seq"] < one.seq <= gap["lost_seq"] for gap in gaps)
+
+
+def _declared_gaps(verified: int) -> list[Record]:
+    """The restores that were declared, by events up to the last one that was verified."""
+    criteria = [AuditEvent.action == REBASE, AuditEvent.seq <= verified]
+    with closing(pages(criteria)) as chunks:
+        return [_gap(row) for page in chunks for row in page]
+
+
+def _gap(row: Any) -> Record:
+    after = parsed(row.after) or {}
+    return {
+        "restored_seq": after["restored_seq"],
+        "lost_seq": after["lost_seq"],
+        "declared_by": actor_label(row.actor),
+        "declared_at": moment(row.at),
+        "reason": row.reason,
+        "seq": row.seq,
+    }
+
+
+def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
+    """Declare that the database was restored from an older copy.
+
+    Writes an event that names what was lost, by the newest checkpoint kept
+    elsewhere; from then on :func:`verify` reports a gap with its author. A
+    checkpoint that the chain still meets, or a gap declared before, changes nothing.
+
+    :raises Invalid: the checkpoint is of another database.
+    """
+    with unit:
+        head = _head()
+        kept = sorted(kept, key=lambda one: one.seq)
+        if any(one.chain != head.chain for one in kept):
+            raise Invalid("a checkpoint is of another database")
+        gaps = _declared_gaps(head.seq)
+        lost = [one for one in kept if not _is_met(one) and not _is_declared(one, gaps)]
+        if not lost:
+            return {"lost_seq": None, "restored_seq": None}
+        after = {
+            "lost_seq": lost[-1].seq,
+            "lost_hash": lost[-1].hash,
+            # Nothing is known of what happened after the last checkpoint that is met.
+            "restored_seq": min(head.seq, lost[0].seq - 1),
+        }
+        unit.record(REBASE, "audit", after=after)
+        return {"lost_seq": after["lost_seq"], "restored_seq": after["restored_seq"]}
+
+
+def _is_met(one: Checkpoint) -> bool:
+    if one.seq == 0:
+        return one.hash == chain.GENESIS
+    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == one.seq))
+    return hash == one.hash

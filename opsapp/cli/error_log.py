@@ -1,0 +1,35 @@
+"""The log of unexpected errors: one JSON line each, readable by its owner, without secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from secrets import token_hex
+
+from .. import clock, config
+from ..redaction import redacted_traceback
+
+
+def write(error: Exception) -> tuple[str, str | None]:
+    """Log ``error`` under a new id; the id, and the file or None if it cannot be written."""
+    number = token_hex(4)
+    path = config.instance_folder() / "errors.log"
+    line = json.dumps(
+        {
+            "id": number,
+            "at": clock.rfc3339(clock.now()),
+            "command": " ".join(sys.argv[1:2]),
+            "traceback": redacted_traceback(error),
+        }
+    )
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Where a pipe has its name, that nothing reads, the open would wait for ever.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError:
+        return number, None
+    return number, str(path)

@@ -1,0 +1,232 @@
+"""Parameter types and options that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from .. import clock, textfiles
+from ..clock import duration
+from ..errors import Invalid
+
+LONGEST = timedelta(days=36525)
+
+Body = Callable[..., Any]
+
+
+class Duration(click.ParamType[timedelta]):
+    """``90d``, ``8h``, ``1h30m``; the units are s, m, h, d and w."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = duration(value)
+        if not found:
+            self.fail(f"{value!r} is not a duration such as 90d, 8h or 1h30m", param, ctx)
+        if found > LONGEST:
+            self.fail(f"{value!r} is longer than a hundred years", param, ctx)
+        return found
+
+
+class When(click.ParamType[datetime]):
+    """A moment: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
+
+    Without a zone it is UTC. A date alone means its first moment, or with
+    ``end`` its last.
+    """
+
+    name = "time"
+
+    def __init__(self, *, end: bool = False, ago: bool = True) -> None:
+        self.end = end
+        self.ago = ago
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            back = duration(value) if self.ago else None
+            return clock.now() - back if back else self._moment(value)
+        except (ValueError, OverflowError):
+            example = " or 24h" if self.ago else ""
+            self.fail(
+                f"{value!r} is not a time such as 2026-12-31, 2026-12-31T18:00Z{example}",
+                param,
+                ctx,
+            )
+
+    def _moment(self, value: str) -> datetime:
+        found = datetime.fromisoformat(value)
+        if len(value) <= 10 and self.end:
+            found = datetime.combine(found.date(), time(23, 59, 59))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+class Name(click.ParamType[str]):
+    """A name that the shell completes from the database; looked up by the service."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from .completion import names
+
+        return [CompletionItem(name) for name in names(self.name, incomplete)]
+
+
+class Program(click.ParamType[str]):
+    """A program or its words: what it holds is its own affair, control characters included."""
+
+    name = "text"
+    takes_anything = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+
+class TextFile(click.ParamType[str]):
+    """A file, or - for stdin; the command gets its text."""
+
+    name = "file"
+    takes_anything = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return textfiles.read_stdin() if value == "-" else textfiles.read(value, pipe=True)
+        except (OSError, textfiles.NotText) as error:
+            name = "stdin" if value == "-" else f"'{value}'"
+            joint = ":" if isinstance(error, OSError) else ""
+            self.fail(f"{name}{joint} {textfiles.why(error)}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+SEQ = click.IntRange(min=0, max=2**63 - 1)
+"""An audit event's number."""
+ID = click.IntRange(min=0, max=2**31 - 1)
+"""The id of an account, a session, a run or a trace."""
+USER = Name("user")
+ROLE = Name("role")
+PERMISSION = Name("permission")
+JOB = Name("job")
+PROGRAM = Program()
+TEXT_FILE = TextFile()
+DURATION = Duration()
+SINCE = When()
+UNTIL = When(end=True)
+ENDING = When(end=True, ago=False)
+RECORDED_SINCE = click.Option(
+    ["--since"], type=SINCE, default="24h", show_default=True, help="24h, or a time."
+)
+RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="Up to this time; now if not given.")
+
+
+def users_argument(required: bool = True) -> Callable[[Any], Any]:
+    """``USER…``: ids, e-mail addresses or usernames; ``-`` reads them from stdin, one a line.
+
+    Empty lines and those that begin with ``#`` are passed over.
+    """
+    return click.argument(
+        "users", metavar="USER…", type=USER, nargs=-1, required=required, callback=_with_stdin
+    )
+
+
+def _with_stdin(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    if ctx.resilient_parsing or "-" not in value:
+        return value
+    lines = [line.strip() for line in stdin_text().splitlines()]
+    lines = [line for line in lines if not line.startswith("#")]
+    named = tuple(n for v in value for n in (lines if v == "-" else [v]) if n)
+    if not named:
+        raise Invalid("no users on stdin")
+    return named
+
+
+def stdin_text() -> str:
+    """What stdin holds.
+
+    :raises Invalid: it is no text in UTF-8, or too long.
+    """
+    try:
+        return textfiles.read_stdin()
+    except textfiles.NotText as error:
+        raise Invalid(f"stdin {error}") from error
+
+
+def checked_utf8(words: str, what: str) -> str:
+    """``words`` of the command line, which may hold any bytes, if they are UTF-8.
+
+    :param what: what the person calls them; the error names it.
+    :raises Invalid: they are not.
+    """
+    if not any("\udc80" <= character <= "\udcff" for character in words):
+        return words
+    try:
+        return os.fsencode(words).decode()  # In the C locale Python has not decoded them.
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{what} is not UTF-8 at byte {error.start + 1}") from error
+
+
+def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
+    """``--if-exists error|keep``, and what ``more`` there is to do with what is there already."""
+    return click.option(
+        "--if-exists",
+        type=click.Choice(["error", "keep", *more]),
+        default="error",
+        show_default=True,
+        help=help,
+    )
+
+
+def older_than_option(default: str) -> Callable[[Any], Any]:
+    """``--older-than``, of what is forgotten."""
+    return click.option(
+        "--older-than",
+        type=DURATION,
+        default=default,
+        show_default=True,
+        help="Delete what is older.",
+    )
+
+
+def with_options(*options: click.Option) -> Callable[[Body], Body]:
+    """Add options that several commands share, as ``click.option()`` adds one of its own."""
+
+    def decorate(command: Body) -> Body:
+        params: list[click.Parameter] = command.__dict__.setdefault("__click_params__", [])
+        # click reads them from the last to the first.
+        params.extend(reversed(options))
+        return command
+
+    return decorate
+
+
+def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
+    """The end that ``--for`` or ``--until`` gives a grant; None is for ever.
+
+    :raises Invalid: both are given.
+    """
+    if for_ and until:
+        raise Invalid("--for and --until both say when it ends; give one")
+    return clock.now().replace(microsecond=0) + for_ if for_ else until

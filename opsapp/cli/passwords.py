@@ -1,0 +1,151 @@
+"""Where a password may come from: a hidden prompt, stdin, a private file, or chance."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from .. import textfiles
+from ..errors import Invalid, Refused
+from .confirm import is_interactive
+from .errors import say
+from .output import field_names, say_if_lost
+
+if TYPE_CHECKING:
+    from ..unit.work import Unit
+
+LONGEST = 4096
+LONGEST_LINE = 4 * LONGEST + 8
+"""Bytes of a line with so many characters, its mark and its end."""
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source that the options named; the password is read only when it is needed."""
+
+    stdin: bool
+    file: str | None
+    generate: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether any source was named."""
+        return bool(self.stdin or self.file or self.generate)
+
+    def read(self) -> str:
+        """The password.
+
+        :raises Invalid: no source was named, and there is no terminal to ask on.
+        :raises Refused: the file can be read by others.
+        """
+        if sum((self.stdin, bool(self.file), self.generate)) > 1:
+            raise Invalid("give one of --password-stdin, --password-file and --generate-password")
+        if self.generate:
+            from ..accounts.passwords import generate
+
+            return generate()
+        if self.stdin:
+            return _from_stdin()
+        return _from_file(self.file) if self.file else _from_prompt()
+
+    def shown_once(self, password: str | None, unit: Unit) -> dict[str, str]:
+        """The field that shows a generated password, if it is now somebody's."""
+        if not (self.generate and password and unit.committed):
+            return {}
+        again = "flask users set-password USER --generate-password makes another"
+        say_if_lost(again)
+        return {"password": password}
+
+
+def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that name a source; the command gets a :class:`Source` as ``source``."""
+
+    def gathered(
+        *, password_stdin: bool, password_file: str | None, generate_password: bool, **given: Any
+    ) -> Any:
+        params = click.get_current_context().params
+        hidden = params["fields"] and "password" not in field_names(params["fields"])
+        if generate_password and (params["quiet"] or hidden):
+            option = "--fields" if hidden else "-q"
+            raise Invalid(f"{option} would hide the password that is generated and shown only once")
+        source = Source(password_stdin, password_file, generate_password)
+        return command(source=source, **given)
+
+    gathered.__doc__, gathered.__name__ = command.__doc__, command.__name__
+    for option in (
+        click.option(
+            "--generate-password", is_flag=True, help="Make a random password and show it once."
+        ),
+        click.option(
+            "--password-file",
+            metavar="FILE",
+            help="Read the password from a file that only its owner can read.",
+        ),
+        click.option(
+            "--password-stdin", is_flag=True, help="Read the password from the first line of stdin."
+        ),
+    ):
+        option(gathered)
+    return gathered
+
+
+def _from_stdin() -> str:
+    return _first_line(sys.stdin.buffer, "stdin")
+
+
+def _from_file(path: str) -> str:
+    try:
+        descriptor = textfiles.opened(path, pipe=True)
+    except OSError as error:
+        raise Invalid(f"--password-file {path}: {error.strerror}") from error
+    except textfiles.NotText as error:
+        raise Invalid(f"--password-file {path} {error}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) and mode & 0o077:
+            raise Refused(f"--password-file {path} can be read by others", hint=f"chmod 600 {path}")
+        return _first_line(file, path)
+
+
+def _from_prompt() -> str:
+    from ..accounts.passwords import check
+
+    if not is_interactive():
+        raise Invalid(
+            "no password, and no terminal to ask on",
+            hint="--password-stdin, --password-file FILE or --generate-password",
+        )
+    for _attempt in range(ATTEMPTS - 1):
+        try:
+            return check(_ask())
+        except Invalid as error:
+            say(error.message)
+    return check(_ask())
+
+
+def _ask() -> str:
+    try:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"the password is not {error.encoding}, as this terminal says it is"
+        ) from error
+
+
+def _first_line(file: IO[bytes], source: str) -> str:
+    try:
+        password = textfiles.decoded(file.readline(LONGEST_LINE)).rstrip("\r\n")
+    except textfiles.NotText as error:
+        raise Invalid(f"the first line of {source} is not UTF-8") from error
+    if not password:
+        raise Invalid(f"the first line of {source} is empty")
+    if len(password) > LONGEST:
+        raise Invalid(f"the first line of {source} is longer than {LONGEST} characters")
+    return password

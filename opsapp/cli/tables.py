@@ -1,0 +1,253 @@
+"""Lists and things as tables on a terminal. The only place that knows rich."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from ..damage import Damaged
+from ..text import safe
+from ..values import Array, Document
+
+NARROWEST = 20
+WIDEST = 10_000
+"""Characters of a line, whatever the environment says."""
+GAP = 2
+"""Between two columns of a table."""
+FEW = 20
+"""Items of a list that a table shows; the other formats have them all."""
+CHUNK = 1000
+"""Rows of a table that are laid out together; a longer list is a table after the other."""
+
+Record = Mapping[str, Any]
+
+
+def is_terminal() -> bool:
+    """Whether somebody is there to look at it."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def width() -> int:
+    """How many characters a line has."""
+    return int(_console().width)
+
+
+def of_rows(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+    """The rows as tables, one after the other where there are many.
+
+    :param columns: what to show, in this order; empty is every field.
+    """
+    iterator = iter(rows)
+    chunk = list(islice(iterator, CHUNK))
+    while True:
+        names = columns or (list(chunk[0]) if chunk else [])
+        yield _fitting(chunk, names)
+        chunk = list(islice(iterator, CHUNK))
+        if not chunk:
+            return
+
+
+def drawn(found: Record | Sequence[Record]) -> str:
+    """A record or rows as the table that this screen has room for."""
+    if isinstance(found, Mapping):
+        return of_record(found)
+    return _fitting(found, list(found[0]) if found else [])
+
+
+def of_record(record: Record, columns: Sequence[str] = ()) -> str:
+    """One thing, a line for each field; the fields that it has not are left out."""
+    return _laid_out(_record_table(record, columns))
+
+
+def human(value: Any) -> str:
+    """``value`` as a person reads it in a table."""
+    match value:
+        case None:
+            return "–"
+        case Damaged():
+            return safe(value)
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+        case Array() | Document():
+            return safe(json.dumps(value))
+        case list() | tuple() if len(value) > FEW:
+            return f"{', '.join(human(item) for item in value[:FEW])}, … ({len(value)})"
+        case list() | tuple():
+            return ", ".join(human(item) for item in value) or "–"
+        case Mapping():
+            return ", ".join(f"{safe(key)}={human(item)}" for key, item in value.items()) or "–"
+    return safe(value)
+
+
+def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
+    """The rows as a table, or one below the other where the words would not fit beside.
+
+    Then what a row has not is left out: nothing above or below has to line up with it.
+    """
+    measured = [_measured(name, rows) for name in columns]
+    if sum(column.least + GAP for column in measured) - GAP <= width() or not is_terminal():
+        return _laid_out(_table(rows, columns, width()))
+    told = ({name: row[name] for name in columns if row[name] is not None} for row in rows)
+    return "\n".join(_laid_out(_record_table(row, ())) for row in told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """How much room a column takes, in characters."""
+
+    whole: int
+    least: int
+    """Without breaking a word. Numbers and times are read by their columns, and never broken."""
+    is_number: bool
+
+
+def _measured(name: str, rows: Sequence[Record]) -> _Column:
+    from rich.cells import cell_len
+
+    values = [row[name] for row in rows if row[name] is not None]
+    is_number = bool(values) and all(map(_is_number, values))
+    is_fixed = all(_is_number(value) or isinstance(value, datetime) for value in values)
+    cells = [safe(name), *map(human, values)]
+    pieces = cells if is_fixed else [word for cell in cells for word in cell.split()]
+    return _Column(
+        max(map(cell_len, cells)), max(map(cell_len, pieces), default=1), is_number=is_number
+    )
+
+
+def _widths(columns: Sequence[_Column], room: int) -> list[int]:
+    """A width for each column, so that they fit beside each other: the widest give way first.
+
+    rich's own way makes a table wider than the terminal now and then, and cuts it off.
+    """
+    room = max(room - GAP * (len(columns) - 1), len(columns))
+    widths = [min(column.whole, room) for column in columns]
+    for floors in ([column.least for column in columns], [1] * len(columns)):
+        while sum(widths) > room:
+            spare = [i for i, width in enumerate(widths) if width > floors[i]]
+            if not spare:
+                break
+            widths[max(spare, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _table(rows: Sequence[Record], columns: Sequence[str], room: int) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    measured = [_measured(name, rows) for name in columns]
+    for name, column, width in zip(columns, measured, _widths(measured, room), strict=True):
+        table.add_column(
+            Text(safe(name)),
+            justify="right" if column.is_number else "left",
+            overflow="fold",
+            width=width,
+        )
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in columns))
+    return table
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_STYLES = {
+    "active": "green",
+    "live": "green",
+    "ok": "green",
+    "succeeded": "green",
+    "skipped": "yellow",
+    "inactive": "yellow",
+    "locked": "yellow",
+    "warn": "yellow",
+    "expired": "yellow",
+    "deleted": "red",
+    "revoked": "red",
+    "fail": "red",
+    "failed": "red",
+    "timed-out": "red",
+    "terminated": "red",
+    "crashed": "red",
+}
+"""Colour repeats what the word says, never more: it is lost in a pipe."""
+
+
+def _text(value: Any) -> Any:
+    from rich.text import Text
+
+    shown = human(value)
+    style = "dim" if value is None else _STYLES.get(value, "") if isinstance(value, str) else ""
+    return Text(shown, style=style)
+
+
+def _record_table(record: Record, columns: Sequence[str]) -> Any:
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = chosen(record, columns)
+    table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    below: list[Any] = []
+    for name, value in shown.items():
+        if _is_rows(value):
+            below += [
+                Text(""),
+                Text(safe(name), style="bold"),
+                Padding(_table(value, list(value[0]), width() - 2), (0, 0, 0, 2)),
+            ]
+        else:
+            table.add_row(Text(safe(name)), _text(value))
+    return Group(table, *below)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+
+def _laid_out(renderable: Any) -> str:
+    """``renderable`` as text: as wide as the terminal, or as wide as it likes in a pipe."""
+    console = _console()
+    with console.capture() as captured:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    on_terminal = is_terminal()
+    return Console(
+        file=io.StringIO(),
+        force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
+        # Bold would stay with rich's own no_color; who declines colour wants plain text.
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=_columns() if on_terminal else WIDEST,
+        height=100,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def _columns() -> int:
+    """The terminal's columns; what ``COLUMNS`` says counts if a line has room for something."""
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
+
+
+def chosen(record: Record, columns: Sequence[str]) -> Record:
+    """The fields to show, of those the record has."""
+    return {name: record[name] for name in columns or record if name in record}

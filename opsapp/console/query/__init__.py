@@ -1,0 +1,1 @@
+"""`flask query`: one statement that reads, and its values."""

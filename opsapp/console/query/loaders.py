@@ -1,0 +1,148 @@
+"""Values of PostgreSQL as they are: what Python's types cannot hold stays the server's text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from psycopg import DataError
+from psycopg.adapt import Buffer, Loader
+from psycopg.postgres import types
+from psycopg.types.array import ArrayLoader
+from psycopg.types.datetime import (
+    DateLoader,
+    IntervalLoader,
+    TimeLoader,
+    TimestampLoader,
+    TimestamptzLoader,
+    TimetzLoader,
+)
+from psycopg.types.string import TextLoader
+
+from ...values import LONGEST, Unread
+
+DEEPEST = 100
+"""So many levels of JSON are taken apart; what prints them later has a limit too."""
+
+_AS_TEXT = (
+    *("interval", "time", "timetz", "inet", "cidr", "uuid", "record"),
+    *("int4range", "int8range", "numrange", "daterange", "tsrange", "tstzrange"),
+    *("int4multirange", "int8multirange", "nummultirange"),
+    *("datemultirange", "tsmultirange", "tstzmultirange"),
+)
+"""Types that Python would spell otherwise than the server."""
+_SETTINGS = {"datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "1"}
+
+
+def load_exactly(connection: Any) -> None:
+    """Let a connection's values come as exact as the server has them.
+
+    :param connection: psycopg's, whose settings change in its transaction.
+    """
+    for name, value in _SETTINGS.items():
+        connection.execute(f"SET {name} = '{value}'")
+    adapters = connection.adapters
+    load_whole(connection)
+    for name in _AS_TEXT:
+        adapters.register_loader(name, TextLoader)
+    for name in ("json", "jsonb"):
+        adapters.register_loader(name, _Json)
+    for info in types:
+        if info.array_oid:
+            adapters.register_loader(info.array_oid, _Array)
+
+
+def load_whole(connection: Any) -> None:
+    """Let a value that Python's type for it cannot hold be text, and no error."""
+    for name, loader in _OR_TEXT.items():
+        connection.adapters.register_loader(name, loader)
+
+
+def _or_text(kind: type[Loader]) -> type[Loader]:
+    class OrText(kind):  # type: ignore[valid-type,misc]
+        def load(self, data: Buffer) -> Any:
+            try:
+                return super().load(data)
+            except (DataError, ValueError, OverflowError):
+                return _text(data)
+
+    return OrText
+
+
+def _text(data: Buffer) -> str:
+    return bytes(data).decode()
+
+
+class _Interval(IntervalLoader):
+    """A month is no number of days."""
+
+    def load(self, data: Buffer) -> Any:
+        said = _text(data)
+        return said if "mon" in said or "year" in said else super().load(data)
+
+
+_OR_TEXT: dict[str, type[Loader]] = {
+    "date": _or_text(DateLoader),
+    "time": _or_text(TimeLoader),
+    "timetz": _or_text(TimetzLoader),
+    "timestamp": _or_text(TimestampLoader),
+    "timestamptz": _or_text(TimestamptzLoader),
+    "interval": _or_text(_Interval),
+}
+
+
+class _Array(ArrayLoader):
+    """A list; one that does not count from 1 is the server's text, which says so."""
+
+    def __init__(self, oid: int, context: Any = None) -> None:
+        info = types[oid]
+        self.base_oid, self.delimiter = info.oid, info.delimiter.encode()
+        super().__init__(oid, context)
+
+    def load(self, data: Buffer) -> Any:
+        return _text(data) if bytes(data[:1]) == b"[" else super().load(data)
+
+
+class _Json(Loader):
+    """A document; one that Python would change, or not print again, is its text."""
+
+    def load(self, data: Buffer) -> Any:
+        said = _text(data)
+        try:
+            found = _READ_JSON(said)
+        except (ValueError, RecursionError):
+            return Unread(said)
+        return Unread(said) if _is_deep(found) else found
+
+
+def _number(digits: str) -> int:
+    if len(digits) > LONGEST:
+        raise ValueError("it is longer than Python prints")
+    return int(digits)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("two members have the same name")
+    return found
+
+
+_READ_JSON: Callable[[str], Any] = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_number, parse_float=Decimal
+).decode
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [item for node in level for item in _inside(node)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(node: Any) -> Any:
+    return node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()

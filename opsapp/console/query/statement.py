@@ -1,0 +1,315 @@
+"""One read-only statement: checked, put on record, run within its time, streamed."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as Late
+from contextlib import closing, contextmanager, suppress
+from time import monotonic
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from ... import text
+from ...engine.conditions import explained
+from ...errors import Invalid, OpsError, Refused, TimedOut
+from ...extensions import db
+from ...redaction import HIDDEN, is_secret_name, veiled
+from ...values import distinct, exact, plain, readable
+from .. import readonly
+from . import parameters, schema
+
+Record = dict[str, Any]
+Answer = TypeVar("Answer")
+
+PAGE = 500
+READS = frozenset({"select", "with", "values", "table", "explain", "show"})
+WRITES = re.compile(
+    "alter|analyze|attach|begin|call|cluster|comment|commit|copy|create|deallocate|declare|delete|"
+    "detach|discard|do|drop|end|execute|fetch|grant|import|insert|listen|load|lock|merge|move|"
+    "notify|pragma|prepare|reassign|refresh|reindex|release|replace|reset|revoke|rollback|"
+    "savepoint|security|set|start|truncate|unlisten|update|vacuum"
+)
+"""What is refused and not misspelt; whatever is in neither set is not run either."""
+_STREAMED = frozenset({"select", "with", "values", "table"})
+_SPACE = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z]+")
+
+# --- the statement -----------------------------------------------------------
+
+
+def checked(statement: str) -> str:
+    """The statement, if its first word is one that reads; the database has the last word.
+
+    :raises Invalid: there is none.
+    :raises Refused: it is one that writes.
+    """
+    statement = statement.strip().rstrip(";").rstrip()
+    if not statement:
+        raise Invalid("there is no statement", hint='flask query "SELECT …"')
+    if "\0" in statement:
+        raise Invalid("the statement has a null character")
+    word = first_word(statement)
+    if word in READS:
+        return statement
+    hint = f"one of {', '.join(sorted(READS)).upper()}"
+    if WRITES.fullmatch(word):
+        raise Refused(f"{word.upper()} does more than read; nothing was run", hint=hint)
+    # It is not repeated: --file may have named what the person may not see.
+    raise Invalid("the statement begins with no word that reads; nothing was run", hint=hint)
+
+
+def first_word(statement: str) -> str:
+    """The word that a statement begins with, in small letters; comments are passed over."""
+    start = _SPACE.match(statement)
+    found = _WORD.match(statement, start.end() if start else 0)
+    return found[0].lower() if found else ""
+
+
+# --- running it --------------------------------------------------------------
+
+
+def rows(
+    statement: str,
+    params: Mapping[str, Any],
+    *,
+    limit: int | None,
+    seconds: float,
+    say_more: Callable[[], None] = lambda: None,
+) -> Iterator[Record]:
+    """The rows of one statement that reads, as they come.
+
+    :param limit: at most so many; None streams all of them.
+    :param seconds: how long it may take, the reading of its answer included.
+    :param say_more: called at the end if there were more than ``limit``.
+    :raises Invalid: it is no statement that the database understands.
+    :raises Refused: it would have written.
+    :raises TimedOut: it took longer than it may.
+    """
+    left = limit
+    with _running(statement, params, seconds) as (names, secret, next_page):
+        # One more than is shown tells whether there are more.
+        while page := next_page(PAGE if left is None else min(PAGE, left + 1)):
+            for row in page[:left]:
+                # Whether there is a secret is not told either: SQLite was kept from reading it.
+                yield {
+                    name: HIDDEN if name in secret else exact(veiled(name, plain(value)))
+                    for name, value in zip(names, row, strict=True)
+                }
+            if left is not None:
+                if len(page) > left:
+                    say_more()
+                    return
+                left -= len(page)
+
+
+Pages = tuple[list[str], set[str], Callable[[int], Sequence[Sequence[Any]]]]
+
+
+@contextmanager
+def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
+    """The names of the columns, those with secrets, and a function that fetches so many rows."""
+    is_sqlite = db.engine.dialect.name == "sqlite"
+    with _explaining():
+        readonly.refuse_other_database(db.engine)
+        connection = readonly.connect(db.engine)
+    stop = connection.interrupt if is_sqlite else connection.cancel
+    watched = _Watch(monotonic() + seconds, seconds, stop)
+    try:
+        prepare = _prepare_sqlite if is_sqlite else _prepare_server
+        with (
+            _explaining(statement),
+            closing(prepare(connection, statement, seconds)) as cursor,
+            closing(watched),
+        ):
+            arguments = (statement, params) if is_sqlite else _for_psycopg(statement, params)
+            # Prepared, it can be one statement only; the server's cursor sees to that itself.
+            how = {} if is_sqlite or first_word(statement) in _STREAMED else {"prepare": True}
+            watched.call(lambda: cursor.execute(*arguments, **how))
+            if cursor.description is None:
+                raise Refused("the statement has no rows to show")
+            names = distinct([column[0] for column in cursor.description])
+            secret = set(filter(is_secret_name, names))
+            if not is_sqlite:
+                secret |= _secret_behind(connection, cursor.pgresult, names)
+            yield names, secret, lambda size: watched.call(lambda: cursor.fetchmany(size))
+    finally:
+        with suppress(Exception):  # What went wrong before this is what counts.
+            connection.close()
+
+
+class _Watch:
+    """Runs the driver's work in a thread, so that the time and Ctrl-C are heard meanwhile."""
+
+    def __init__(self, deadline: float, seconds: float, stop: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self.seconds = seconds
+        self.stop = stop
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="query")
+        self.running: Future[Any] | None = None
+
+    def call(self, work: Callable[[], Answer]) -> Answer:
+        """What ``work`` returns, if it does so in time."""
+        self.running = self.worker.submit(work)
+        try:
+            answer: Answer = self.running.result(timeout=max(0.0, self.deadline - monotonic()))
+        except Late as error:
+            if self.running.done():
+                raise
+            raise TimedOut(
+                f"the statement took longer than {self.seconds:g} seconds",
+                hint="--timeout 5m gives it more",
+            ) from error
+        return answer
+
+    def close(self) -> None:
+        """Stop what is still running, and wait for that."""
+        while self.running is not None and not self.running.done():
+            self.stop()
+            # Said too early it is not heard: a statement that has not begun cannot be stopped.
+            wait([self.running], timeout=0.1)
+        self.worker.shutdown()
+
+
+def _prepare_sqlite(connection: Any, _statement: str, _seconds: float) -> Any:
+    connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
+    connection.set_authorizer(_only_reading)
+    connection.text_factory = readable
+    return connection.cursor()
+
+
+_READING = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_RECURSIVE,
+    }
+)
+
+
+def _only_reading(
+    action: int, about: str | None, detail: str | None, _database: str | None, _by: str | None
+) -> int:
+    """What SQLite asks before it prepares a statement; a secret column reads as NULL."""
+    if action == sqlite3.SQLITE_READ and detail and is_secret_name(detail):
+        return sqlite3.SQLITE_IGNORE
+    if action == sqlite3.SQLITE_FUNCTION and detail and detail.lower() == "load_extension":
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
+
+
+def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
+    from .loaders import load_exactly
+
+    connection.read_only = True
+    load_exactly(connection)
+    # The watch counts the time; the server's own limits must not come before it.
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(f"SET {limit} = {min(int(seconds * 1000) + 5000, 2**31 - 1)}")
+    if first_word(statement) not in _STREAMED:
+        return connection.cursor()
+    # A cursor of the server takes one statement, and none that writes.
+    cursor = connection.cursor("opsapp_query")
+    cursor.itersize = PAGE
+    return cursor
+
+
+def _secret_behind(connection: Any, result: Any, names: Sequence[str]) -> set[str]:
+    """The columns that show a secret column under another name, which the server tells."""
+    origins = [(result.ftable(i), result.ftablecol(i)) for i in range(len(names))]
+    tables = [table for table, _ in origins if table]
+    columns = "SELECT attrelid, attnum, attname FROM pg_attribute WHERE attrelid = ANY(%s)"
+    found = connection.execute(columns, [tables]).fetchall() if tables else []
+    secret = {(table, number) for table, number, name in found if is_secret_name(name)}
+    return {name for name, origin in zip(names, origins, strict=True) if origin in secret}
+
+
+def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
+    """The statement with psycopg's own form of parameters."""
+    if not params:
+        return statement, None  # Then psycopg leaves every % and : alone.
+    if missing := set(parameters.names(statement, params)) - set(params):
+        raise Invalid(f"no --param for :{text.safe(min(missing))}")
+    compiled = sa.text(parameters.escaped(statement, params)).compile(dialect=db.engine.dialect)
+    return compiled.string, dict(params)
+
+
+# --- what goes wrong ---------------------------------------------------------
+
+_READ_ONLY = ("25006", "42501")  # read-only transaction, no privilege
+
+_NO_CURSOR = re.compile(r"DECLARE .*CURSOR|SELECT \.\.\. INTO")
+"""What the server says of a statement that is none for a cursor, because it writes."""
+_SEVERAL = ("one statement at a time", "multiple commands")  # SQLite, PostgreSQL
+_NO_VALUE = ("binding parameter", 'near ":"')
+_NEAR_CHANGE = re.compile(r'near "(?:insert|update|delete|merge)"', re.IGNORECASE)
+"""Where a change stands that is none of the statement's first word: in a WITH, after EXPLAIN."""
+
+
+@contextmanager
+def _explaining(statement: str = "") -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in _SEVERAL):
+            raise _several(statement) from error
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            raise _invalid(f"a value cannot be sent to it ({text.first_line(error)})") from error
+        if isinstance(error, sqlite3.Error):
+            raise _of_sqlite(error) from error
+        if hasattr(error, "sqlstate"):
+            raise _of_server(error) from error
+        raise
+
+
+def _several(statement: str) -> OpsError:
+    """More than one statement: a mistake, unless one of them would write."""
+    for word in map(first_word, statement.split(";")):
+        if WRITES.fullmatch(word):
+            return _refused(f"the second statement is {word.upper()}")
+    return Invalid("there is more than one statement; nothing was run")
+
+
+def _of_sqlite(error: sqlite3.Error) -> OpsError:
+    name, says = getattr(error, "sqlite_errorname", ""), text.safe(error)
+    if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")) or "not authorized" in says:
+        return _refused(says)
+    if _NEAR_CHANGE.search(says):
+        return _refused(says)
+    if name == "SQLITE_INTERRUPT":
+        return TimedOut("the statement was stopped")
+    if name == "SQLITE_ERROR" or isinstance(error, sqlite3.ProgrammingError):
+        return _invalid(says)
+    known = explained(sa.exc.DBAPIError("", None, error))
+    return known or OpsError(f"the database says: {says}")
+
+
+def _of_server(error: Any) -> OpsError:
+    from psycopg import DataError, ProgrammingError
+
+    state, says = error.sqlstate or "", text.first_line(error)
+    if _NEAR_CHANGE.search(says):
+        return _refused(says)  # DECLARE CURSOR knows no such statement.
+    if state in _READ_ONLY or state[:2] == "25" or _NO_CURSOR.search(says):
+        return _refused(says)
+    # psycopg says the latter two before it sends anything.
+    is_of_arguments = isinstance(error, (ProgrammingError, DataError))
+    if state[:2] in ("0A", "42", "22", "26") or is_of_arguments:
+        return _invalid(says)
+    known = explained(sa.exc.DBAPIError("", None, error))
+    return known or OpsError(f"the database says: {says}")
+
+
+def _refused(says: str) -> Refused:
+    return Refused(f"the statement does more than read ({says}); nothing was written")
+
+
+def _invalid(says: str) -> Invalid:
+    hint = "--param NAME=VALUE gives :NAME its value"
+    if not any(words in says for words in _NO_VALUE):
+        hint = schema.LOOK
+    return Invalid(f"the database does not understand the statement: {says}", hint=hint)

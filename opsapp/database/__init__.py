@@ -1,0 +1,1 @@
+"""The database's life: set up, migrate, inspect, back up."""

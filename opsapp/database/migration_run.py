@@ -1,0 +1,288 @@
+"""What a migration does besides its statements: the lock, the gate, the audit event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy import exc
+
+from .. import actors, clock, text
+from .. import migrations as branch
+from ..engine import conditions, locks
+from ..engine import connections as engine
+from ..errors import Busy, NotReady, OpsError, TimedOut
+from ..extensions import db, this_app
+from ..models import AuditEvent, AuditHead
+from ..unit import chain
+from ..unit.ledger import Head, append, audit_key, other_revision, read_head, refuse_other_owner
+from ..unit.work import Unit
+
+LOCK = "migrate"
+LOCK_SECONDS = 60
+STATEMENT_TIMEOUT = "1h"
+
+_unit: ContextVar[Unit | None] = ContextVar("unit", default=None)
+_steps: ContextVar[list[str] | None] = ContextVar("steps", default=None)
+
+
+@contextmanager
+def on_behalf_of(unit: Unit) -> Iterator[list[str]]:
+    """Migrations run inside are recorded with this unit's actor, door and reason.
+
+    Yields the list to which each step adds the revision it led to.
+    """
+    steps: list[str] = []
+    tokens = _unit.set(unit), _steps.set(steps)
+    try:
+        yield steps
+    finally:
+        _unit.reset(tokens[0])
+        _steps.reset(tokens[1])
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """Be the only one who migrates this database, on every host.
+
+    :raises Busy: somebody else has been migrating for a minute; says who.
+    """
+    with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
+        if db.engine.dialect.name == "sqlite":
+            engine.create_sqlite(engine.sqlite_file(db.engine))
+        yield
+
+
+def prepare(connection: sa.Connection) -> None:
+    """Set what can only be set outside of the transaction that migrates."""
+    if connection.dialect.name == "sqlite":
+        # Alembic moves a table by copying and dropping it, which foreign keys would
+        # refuse; check() looks at them before the commit. The connection is not
+        # given back to the pool, so nobody else meets it without them.
+        connection.detach()
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("PRAGMA foreign_keys=OFF")
+
+
+def take_gate(connection: sa.Connection) -> None:
+    """Keep writing units out for as long as the schema changes.
+
+    :raises Refused: the database is stamped with another environment's name.
+    :raises NotReady: the audit key is not this database's.
+    """
+    _run.set(None)
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+    refuse_other_schema(connection)
+    if sa.inspect(connection).has_table(AuditHead.__tablename__):
+        head = read_head(connection, lock=True)
+        if head is not None:
+            refuse_other_owner(head)
+
+
+_SCHEMAS = sa.text(
+    "SELECT relnamespace::regnamespace::text, current_schema() FROM pg_class"
+    " WHERE oid = to_regclass('audit_head')"
+)
+
+
+def refuse_other_schema(connection: sa.Connection) -> None:
+    """Refuse tables in a later schema of the ``search_path``: new ones would go to the first.
+
+    :raises NotReady: names both; PostgreSQL only.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    theirs, first = connection.execute(_SCHEMAS).one_or_none() or (None, None)
+    if theirs != first:
+        raise NotReady(
+            f"opsapp's tables are in the schema {text.safe(theirs)},"
+            f" and new ones would go to {text.safe(first)}",
+            hint="name the schema that is meant: OPSAPP_DATABASE_URL="
+            f"postgresql://USER@HOST/NAME?options=-csearch_path%3D{text.safe(theirs)}",
+        )
+
+
+def refuse_unknown(present: Collection[str]) -> None:
+    """Refuse a database with a migration that this code does not have, before Alembic misses it.
+
+    :param present: the revisions of the database.
+    :raises NotReady: one is another application's, or newer than this code.
+    """
+    for revision in present:
+        owner = next((one for one in branch.every(this_app()) if one.has(revision)), None)
+        if owner is None:
+            raise NotReady(
+                f"the database is at {text.safe(revision)} too,"
+                " a migration that this application does not have",
+                hint=f"name the application of {text.safe(re.split('[0-9]', revision)[0])}:"
+                " flask --app …",
+            )
+        if revision not in owner.revisions:
+            raise other_revision(revision, owner)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say that a migration failed and left nothing behind, and why.
+
+    :raises OpsError: a statement of it failed.
+    """
+    try:
+        yield
+    except exc.DBAPIError as error:
+        known = conditions.explained(error)
+        is_its_own = known is None or known.hint == "flask db init"  # A table that it misses.
+        if known is not None and not is_its_own and isinstance(known, Busy | TimedOut | NotReady):
+            raise known from error
+        reason = text.first_line(error.orig or error)
+        raise OpsError(f"the migration failed and nothing was changed: {reason}") from error
+
+
+def check(connection: sa.Connection) -> None:
+    """Refuse to commit a schema change that left a foreign key pointing nowhere.
+
+    :raises OpsError: one does; SQLite only, PostgreSQL checks by itself.
+    """
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            raise OpsError(f"the migration leaves table {broken[0]} with a broken foreign key")
+
+
+def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
+    """Remember a migration step; all of a run are one event, as one operator did them."""
+    if (steps := _steps.get()) is not None:
+        steps.extend(sorted(step.destination_revision_ids))
+    verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
+    begun = _run.get()
+    # What the step did not touch is another branch's, and was there before it.
+    untouched = heads - set(step.destination_revision_ids)
+    before = begun.before if begun else untouched | set(step.source_revision_ids)
+    _run.set(_Run(verb, before, heads))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """From where to where a run of steps has brought the schema."""
+
+    verb: str
+    before: Collection[str]
+    after: Collection[str]
+
+
+_run: ContextVar[_Run | None] = ContextVar("run", default=None)
+
+
+def record(connection: sa.Connection) -> None:
+    """Append the audit event of the steps that were run, in their own transaction."""
+    run = _run.get()
+    _run.set(None)
+    if run is None or not sa.inspect(connection).has_table(AuditHead.__tablename__):
+        return  # Nothing was done, or it removed the audit itself.
+    head, event = read_head(connection), _event(run)
+    if head is None:
+        head, stamp = _begin_chain(connection)
+        event["after"] |= stamp
+    append(connection, head, [event])
+
+
+def _event(run: _Run) -> dict[str, Any]:
+    unit = _unit.get()
+    return {
+        "at": clock.now(),
+        "actor": (unit.actor if unit else actors.at_terminal()).record(),
+        "door": unit.door if unit else "cli",
+        "action": f"database:schema:{run.verb}",
+        "subject": "database",
+        "reason": unit.reason if unit else None,
+        "before": {"revision": " ".join(sorted(run.before)) or None},
+        "after": {"revision": " ".join(sorted(run.after)) or None},
+        "correlation": unit.correlation if unit else str(uuid4()),
+    }
+
+
+def _begin_chain(connection: sa.Connection | Script) -> tuple[Head, dict[str, str]]:
+    """Begin the chain with the stamp of the environment, as the first migration does.
+
+    The first event says what the head says of the whole chain, so that both must agree.
+    """
+    head = Head(
+        environment=str(current_app.config["OPSAPP_ENV"]),
+        key_id=chain.key_id(audit_key()),
+        seq=0,
+        hash=chain.GENESIS,
+    )
+    stamp = {"chain": str(uuid4()), "environment": head.environment}
+    connection.execute(sa.insert(AuditHead).values(id=1, chain=stamp["chain"], **asdict(head)))
+    return head, stamp
+
+
+# --- as a script -------------------------------------------------------------
+
+
+class Script:
+    """Takes statements as a connection does, and writes them for ``psql`` or ``sqlite3``.
+
+    :param migration: Alembic's context, whose output it joins.
+    """
+
+    def __init__(self, migration: Any) -> None:
+        self._migration = migration
+
+    def execute(self, statement: Any, rows: Iterable[dict[str, Any]] = ({},)) -> None:
+        """Write the statement, once for each row."""
+        for row in rows:
+            compiled = (statement.values(row) if row else statement).compile(
+                dialect=self._migration.dialect, compile_kwargs={"literal_binds": True}
+            )
+            self._migration.impl.static_output(f"{compiled};")
+
+    def remark(self, line: str) -> None:
+        """Write a comment."""
+        self._migration.impl.static_output(f"-- {line}")
+
+
+def begin_script() -> None:
+    """Forget the steps of an earlier run of this process."""
+    _run.set(None)
+
+
+def record_in(script: Script) -> None:
+    """Write what :func:`record` does, as far as it is known without the database.
+
+    The first event is; a later one is tied to what the database holds when the script runs,
+    so the next ``flask db init`` writes it.
+    """
+    run = _run.get()
+    _run.set(None)
+    ours = branch.ours()
+    if run is None or ours.at(run.after) is None:
+        return  # Nothing was done, or it removed the audit itself.
+    if run.verb == "upgrade" and ours.at(run.before) is None:
+        head, stamp = _begin_chain(script)
+        event = _event(run)
+        event["after"] |= stamp
+        append(script, head, [event])
+    else:
+        script.remark("The next flask db init writes the audit event of this change.")
+
+
+def record_unrecorded(present: Collection[str], *, unit: Unit) -> None:
+    """Record a schema change that a script made, which could not do so itself.
+
+    :param present: the revisions of the database.
+    """
+    known = sa.select(AuditEvent.after).where(AuditEvent.action.startswith("database:schema:"))
+    last = unit.session.scalar(known.order_by(AuditEvent.seq.desc()).limit(1)) or {}
+    at = {"revision": " ".join(sorted(present)) or None}
+    if last.get("revision") != at["revision"]:
+        before = {"revision": last.get("revision")}
+        unit.record("database:schema:notice", "database", before=before, after=at)

@@ -1,0 +1,210 @@
+"""The state of the database: its revision, its size, and what keeps it from being ready."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from .. import migrations as branch
+from ..accounts.lookup import find_role
+from ..engine import connections as engine
+from ..engine.conditions import explained
+from ..errors import Busy, NotReady
+from ..extensions import db, this_app
+from ..models import ADMIN, AuditHead, Grant, Role, User
+from ..unit.ledger import is_ours, read_head, refuse_other_owner, refuse_revisions
+from . import lineage
+
+
+def check_files() -> None:
+    """Return if the migrations of this code, and the application's, are one line each.
+
+    :raises NotReady: they are not; names the files, and says how to mend it.
+    """
+    added = branch.added(this_app())
+    lineage.check([branch.ours(), *([added] if added is not None else [])])
+
+
+Record = dict[str, Any]
+
+
+def revision_or_none() -> str | None:
+    try:
+        return revision()
+    except NotReady as error:
+        if error.hint == "flask db init":
+            return None  # There is no SQLite file yet.
+        raise
+
+
+def has_tables() -> bool:
+    try:
+        return sa.inspect(db.engine).has_table(AuditHead.__tablename__)
+    except NotReady:
+        return False  # There is no SQLite file yet.
+
+
+def revision() -> str | None:
+    """The revision the database is at, and the application's; None before the first migration.
+
+    :raises NotReady: there is no SQLite file, or the server cannot be reached.
+    """
+    present = present_revisions()
+    found = (one.at(present) for one in branch.every(this_app()))
+    return " ".join(at for at in found if at) or None
+
+
+def head_revision() -> str:
+    """The revision of this code, and the application's, as :func:`revision` says them."""
+    return " ".join(branch.heads(this_app()))
+
+
+def present_revisions() -> Sequence[str]:
+    """Every revision that is written in the database.
+
+    :raises NotReady: there is no SQLite file, or the server cannot be reached.
+    """
+    try:
+        return db.session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
+    except exc.DBAPIError as error:
+        db.session.rollback()
+        known = explained(error)
+        if known is not None and known.hint == "flask db init":
+            return ()  # There is no such table.
+        raise
+
+
+def check_revision() -> None:
+    """Return if the schema is the one this code was written for, the application's too.
+
+    :raises NotReady: it is empty, behind or ahead, or the migrations are not one line;
+        says which.
+    """
+    check_files()
+    present = present_revisions()
+    if not present and not has_tables():
+        raise NotReady("the database is not initialised", hint="flask db init")
+    refuse_revisions(present)
+
+
+def status() -> Record:
+    """How the database is: reachable, how fast, at which revision, whose, how large.
+
+    ``ready`` is the answer: reachable, at this code's revision, of this environment, and
+    ``writable``; the latter is not tried where the schema is not this code's.
+
+    :raises NotReady: it cannot be reached, or the migrations are not one line.
+    """
+    check_files()
+    return measured()
+
+
+def measured() -> Record:
+    """The same of the database alone.
+
+    :raises NotReady: it cannot be reached.
+    """
+    started = time.perf_counter()
+    at = revision()
+    db.session.execute(sa.select(1))
+    latency = time.perf_counter() - started
+    head = head_revision()
+    stamp = read_head(db.session()) if at == head else None
+    writable = at == head and _is_writable()
+    return {
+        "ready": stamp is not None and is_ours(stamp) and find_role(ADMIN) is not None and writable,
+        "database": engine.shown_url(db.engine.url),
+        "latency_ms": round(latency * 1000, 1),
+        "revision": at,
+        "head": head,
+        "behind": at != head,
+        "writable": writable,
+        "environment": stamp and stamp.environment,
+        "size_bytes": _size(),
+        **(
+            _counts()
+            if at == head
+            else {"users": None, "roles": None, "grants": None, "events": None}
+        ),
+    }
+
+
+def check_ready() -> None:
+    """Return if the database can be written to by this code, as it is configured.
+
+    :raises OpsError: it is away, behind or ahead, or another environment's.
+    """
+    try:
+        check_revision()
+        head = read_head(db.session())
+    except exc.SQLAlchemyError as error:
+        db.session.rollback()
+        raise explained(error) or error from error
+    if head is None:
+        raise NotReady("the audit has no head", hint="flask db init")
+    refuse_other_owner(head)
+    check_writable()
+
+
+def check_writable() -> None:
+    """Try a write that is rolled back.
+
+    :raises NotReady: the database refuses it, such as a standby or a full disk; says why.
+    """
+    try:
+        with db.engine.connect().execution_options(writing=True, patience=0) as connection:
+            _write_nothing(connection)
+    except exc.DBAPIError as error:
+        raise explained(error) or error from error
+    except Busy:
+        return  # Another process is writing to the file right now.
+
+
+def _is_writable() -> bool:
+    try:
+        check_writable()
+    except NotReady:
+        return False
+    return True
+
+
+def _write_nothing(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        # Pages go to the disk at the commit, unless the cache has no room for them.
+        connection.detach()
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("PRAGMA cache_size=1")
+        connection.exec_driver_sql("CREATE TABLE opsapp_probe AS SELECT zeroblob(65536)")
+    else:
+        if connection.scalar(sa.select(sa.func.pg_is_in_recovery())):
+            raise NotReady("the database cannot be written: it is a standby", hint="flask doctor")
+        # Of the one row, which is passed over while a unit holds it.
+        free = sa.select(AuditHead.id).with_for_update(skip_locked=True).scalar_subquery()
+        connection.execute(
+            sa.update(AuditHead).where(AuditHead.id == free).values(seq=AuditHead.seq)
+        )
+
+
+def _size() -> int:
+    if db.engine.dialect.name == "sqlite":
+        path = engine.sqlite_file(db.engine)
+        return sum(p.stat().st_size for p in (Path(path), Path(f"{path}-wal")) if p.exists())
+    return db.session.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
+
+
+def _counts() -> dict[str, int]:
+    def count(query: sa.Select[int]) -> int:
+        return db.session.scalar(query) or 0
+
+    counted = sa.select(sa.func.count())
+    return {
+        "users": count(counted.select_from(User).where(User.deleted_at.is_(None))),
+        "roles": count(counted.select_from(Role).where(Role.deleted_at.is_(None))),
+        "grants": count(counted.select_from(Grant).where(Grant.is_live())),
+        "events": count(sa.select(AuditHead.seq)),
+    }

@@ -1,0 +1,381 @@
+"""Is this installation well? One check a function, each with advice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Collection, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import clock, config, redaction, text
+from .audit import verification
+from .damage import Damaged
+from .database import status as database
+from .engine import conditions
+from .engine import direct as lasting
+from .errors import OpsError
+from .extensions import db
+from .jobs import health as jobhealth
+from .mail import outbox as mail
+from .models import AuditEvent, AuditHead, Grant
+from .models.types import Tolerant, database_now
+from .profiling.reports import retention
+from .settings import HANDED_DOWN, IN_FILES, SETTINGS, Setting
+from .unit import invariants
+from .unit.ledger import read_head, refuse_other_owner
+
+SLOW_MILLISECONDS = 100
+SKEW_SECONDS = 2
+FREE_BYTES = 200 * 1024 * 1024
+MAIL_LATE = timedelta(hours=1)
+PROFILES_LATE = timedelta(days=2)
+SCANNED = 1000
+"""Rows of a table in which damaged values are looked for, the newest ones."""
+SHOWN = 5
+PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
+"""What people call production, in small letters."""
+
+Finding = dict[str, Any]
+
+
+def finding(check: str, state: str, says: str, advice: str | None = None) -> Finding:
+    """One line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
+    return {"state": state, "check": check, "says": says, "advice": advice}
+
+
+# --- settings ----------------------------------------------------------------
+
+
+def settings() -> list[dict[str, Any]]:
+    """Every setting with its value, where that comes from, and its meaning; secrets hidden."""
+    return [
+        {
+            "name": one.name,
+            "value": _shown(one),
+            "source": _source(one),
+            "default": one.default,
+            "meaning": one.meaning,
+        }
+        for one in SETTINGS
+    ]
+
+
+def _shown(one: Setting) -> str | None:
+    value = os.environ.get(one.name)
+    return redaction.HIDDEN if value and one.secret else value
+
+
+def _source(one: Setting) -> str:
+    if os.environ.get(one.name):
+        return "environment"
+    return "file" if one.in_file and os.environ.get(f"{one.name}_FILE") else "default"
+
+
+def check_settings() -> Iterator[Finding]:
+    """What can be said without an application: the settings, and the files' modes."""
+    yield _check_names()
+    yield _check_environment_name()
+    for one in SETTINGS:
+        if one.name in config.SECRETS:
+            yield _check_secret(one)
+    yield _tried("setting OPSAPP_URL", _check_url)
+    yield from _check_modes(config.instance_folder())
+    yield from _check_secret_files()
+
+
+def _check_names() -> Finding:
+    known = {*(one.name for one in SETTINGS), *IN_FILES, *HANDED_DOWN}
+    strange = sorted({name for name in os.environ if name.startswith("OPSAPP_")} - known)
+    if not strange:
+        return finding("setting names", "ok", "every OPSAPP_… of the environment is a setting")
+    says = ", ".join(strange) + (" is no setting" if len(strange) == 1 else " are no settings")
+    near = text.did_you_mean(strange[0], known, likeness=0.8)
+    return finding("setting names", "warn", says, near or "flask doctor --settings")
+
+
+def _check_environment_name() -> Finding:
+    check, name = "setting OPSAPP_ENV", config.environment()
+    if name != config.PRODUCTION and name.strip().lower() in PRODUCTION_LIKE:
+        says = f"{name} is not {config.PRODUCTION}: severe changes ask for no more than --yes"
+        return finding(check, "warn", says, f"OPSAPP_ENV={config.PRODUCTION}, if that is meant")
+    return finding(check, "ok", name)
+
+
+def _check_secret(one: Setting) -> Finding:
+    try:
+        config.secret(one.name)
+    except OpsError as error:
+        return finding(f"setting {one.name}", "fail", error.message, error.hint)
+    source = _source(one)
+    says = f"set, from the {source}" if source != "default" else "generated for development"
+    return finding(f"setting {one.name}", "ok", says)
+
+
+def _check_url() -> Finding:
+    check, url = "setting OPSAPP_URL", config.url()
+    if url and url.startswith("http:") and config.environment() != config.DEVELOPMENT:
+        says = f"{url}: cookies are for https only, so nobody can sign in"
+        return finding(check, "warn", says, "put TLS in front, and https:// here")
+    if url:
+        return finding(check, "ok", url)
+    if config.environment() == config.DEVELOPMENT:
+        return finding(check, "ok", "not set; development does without")
+    says = "not set: the web part does not start, and mail has no links"
+    return finding(check, "warn", says, "OPSAPP_URL=https://ops.example.com")
+
+
+def _check_modes(folder: Path) -> Iterator[Finding]:
+    if not folder.exists():
+        return
+    modes = {path: mode for path in folder.rglob("*") if (mode := _mode(path)) is not None}
+    loose = [path for path, mode in modes.items() if mode & 0o077]
+    if loose:
+        names = ", ".join(str(path) for path in loose[:3])
+        yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
+    else:
+        yield finding("file modes", "ok", f"{_files(modes)}, none that others can read")
+
+
+def _check_secret_files() -> Iterator[Finding]:
+    named = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
+    # The group may read them: whoever deploys owns them, and the application is in their group.
+    loose = [path for path in named if (_mode(path) or 0) & 0o007]
+    if loose:
+        names = ", ".join(map(str, loose))
+        yield finding("secret files", "warn", f"others can read {names}", f"chmod o= {loose[0]}")
+    elif there := [path for path in named if path.exists()]:
+        yield finding("secret files", "ok", f"{_files(there)}, none that others can read")
+
+
+def _files(found: Collection[Path]) -> str:
+    return "1 file" if len(found) == 1 else f"{len(found)} files"
+
+
+def _mode(path: Path) -> int | None:
+    """The permissions of a file; None if it is none, or has just gone, as SQLite's do."""
+    try:
+        found = path.stat().st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
+
+
+# --- the application ---------------------------------------------------------
+
+
+def check_application() -> Iterator[Finding]:
+    """Every check that needs the database; one that cannot be made is a failure itself."""
+    reachable = _tried("database", _check_database)
+    yield reachable
+    if reachable["state"] == "fail":
+        return  # The others would only say so again.
+    for check, made in _CHECKS.items():
+        yield _tried(check, made)
+        db.session.rollback()
+
+
+def _tried(check: str, made: Callable[[], Finding]) -> Finding:
+    try:
+        return made()
+    except OpsError as error:
+        return finding(check, "fail", error.message, _advice(error.hint))
+    except SQLAlchemyError as error:
+        known = conditions.explained(error)
+        says = known.message if known else text.first_line(error)
+        return finding(check, "fail", says, _advice(known.hint) if known else None)
+
+
+def _advice(hint: str | None) -> str:
+    # Doctor is what the other commands send people to; here the way ends.
+    return hint if hint and hint != "flask doctor" else "see docs/troubleshooting.md"
+
+
+def _check_database() -> Finding:
+    found = database.measured()
+    slow = found["latency_ms"] > SLOW_MILLISECONDS
+    return finding(
+        "database",
+        "warn" if slow else "ok",
+        f"{found['database']} answers in {found['latency_ms']} ms",
+        "look for a slow network or a busy server" if slow else None,
+    )
+
+
+def _check_writing() -> Finding:
+    database.check_writable()
+    return finding("writing", "ok", "a change could be written")
+
+
+def _check_migrations() -> Finding:
+    database.check_revision()
+    return finding("migrations", "ok", f"at {database.revision()}")
+
+
+def _check_environment() -> Finding:
+    stamped = db.session.scalar(sa.select(AuditHead.environment))
+    named = config.environment()
+    if stamped == named:
+        return finding("environment", "ok", named)
+    return finding(
+        "environment",
+        "fail",
+        f"OPSAPP_ENV is {named}, the database is stamped {stamped}",
+        "set OPSAPP_ENV, or connect to the other database",
+    )
+
+
+def _check_administrator() -> Finding:
+    if invariants.has_administrator(db.session()):
+        return finding("administrator", "ok", "somebody can log in and administer")
+    return finding(
+        "administrator",
+        "fail",
+        "no active account with a password holds admin for ever",
+        "flask users create-admin EMAIL",
+    )
+
+
+def _check_grants() -> Finding:
+    over = (Grant.ended_at.is_(None), Grant.valid_until <= database_now())
+    count = db.session.scalar(sa.select(sa.func.count()).select_from(Grant).where(*over))
+    if not count:
+        return finding("grants", "ok", "none is past its end and unmarked")
+    return finding("grants", "warn", f"{count} past their end and unmarked", "flask roles expire")
+
+
+def _check_audit() -> Finding:
+    head = read_head(db.session())
+    if head is None:
+        return finding("audit", "fail", "the audit has no head", "flask audit verify")
+    refuse_other_owner(head)
+    last = db.session.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
+    if last != head.seq:
+        says = f"the head says {head.seq} events, the last one is {last}"
+        return finding("audit", "fail", says, "flask audit verify")
+    if not verification.is_genuine(head.seq, head.hash):
+        return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
+    return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
+
+
+def _check_values() -> Finding:
+    damaged = [value for table in db.metadata.sorted_tables for value in _damaged(table)]
+    if not damaged:
+        return finding("values", "ok", f"none is damaged in the newest {SCANNED} rows of a table")
+    more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+    says = f"damaged: {', '.join(damaged[:SHOWN])}{more}"
+    return finding("values", "fail", says, "write them anew, or restore a backup")
+
+
+def _damaged(table: sa.Table) -> Iterator[str]:
+    """The values of a table's newest rows that cannot be read, by row and column."""
+    columns = [column for column in table.columns if isinstance(column.type, Tolerant)]
+    keys = list(table.primary_key.columns)
+    if not columns or not keys:
+        return
+    newest = sa.select(*keys, *columns).order_by(*(key.desc() for key in keys)).limit(SCANNED)
+    for row in db.session.execute(newest, execution_options={"yield_per": 100}):
+        key = ",".join(str(value) for value in row[: len(keys)])
+        for column, value in zip(columns, row[len(keys) :], strict=True):
+            if isinstance(value, Damaged):
+                yield f"{table.name} {text.safe(key)} {column.name}"
+
+
+def _check_clock() -> Finding:
+    there = db.session.scalar(sa.select(database_now()))
+    skew = abs((clock.now() - there).total_seconds()) if there else 0.0
+    if skew <= SKEW_SECONDS:
+        return finding("clock", "ok", f"{skew:.1f} s from the database's")
+    return finding("clock", "warn", f"{skew:.1f} s from the database's", "run an NTP client")
+
+
+def _check_mail() -> Finding:
+    count, since, _due = mail.waiting()
+    if not mail.is_configured():
+        state = "fail" if count else "warn"
+        says = f"MAIL_SERVER is not set; {mail.in_words(count)}"
+        return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
+    if failed := mail.last_failure():
+        return finding(
+            "mail", "warn", f"{mail.in_words(count)}; the server: {failed}", "check MAIL_*"
+        )
+    if since is not None and clock.now() - since > MAIL_LATE:
+        says = f"{mail.in_words(count)}, the oldest since {clock.rfc3339(since)}"
+        return finding("mail", "warn", says, "flask mail send-pending every few minutes")
+    return finding("mail", "ok", mail.in_words(count))
+
+
+def _check_jobs() -> Finding:
+    found = jobhealth.check()
+    bad = [row for row in found if row["state"] != "ok"]
+    if bad:
+        says = f"{len(bad)} of {len(found)}: {bad[0]['job']} {bad[0]['says']}"
+        return finding("jobs", "warn", says, "flask jobs check")
+    return finding("jobs", "ok", f"none of {len(found)} fails or is late")
+
+
+def _check_profiles() -> Finding:
+    oldest = retention.oldest_minute()
+    if oldest is not None and clock.now() - oldest > PROFILES_LATE:
+        says = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
+        return finding("profiles", "warn", says, "run the job prune-profiles every few minutes")
+    if not current_app.config["OPSAPP_PROFILING"]:
+        return finding("profiles", "ok", "OPSAPP_PROFILING is off: nothing is recorded")
+    return finding("profiles", "ok", "recorded, and compacted in time")
+
+
+def _check_disk() -> Finding:
+    folder = Path(current_app.instance_path)
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    says = f"{free // 1024**2:,} MiB free at {folder}"
+    if free < FREE_BYTES:
+        return finding("disk", "warn", says, "make room: a full disk stops every change")
+    return finding("disk", "ok", says)
+
+
+def _check_durability() -> Finding:
+    if db.engine.dialect.name == "sqlite":
+        mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
+        if mode == "wal":
+            return finding("durability", "ok", "WAL, synchronous=FULL")
+        says = f"journal_mode is {mode}, not wal: pages and commands block each other"
+        return finding("durability", "fail", says, "flask db init")
+    names = ("fsync", "synchronous_commit", "full_page_writes")
+    off = [n for n in names if db.session.scalar(sa.text(f"SHOW {n}")) == "off"]
+    if off:
+        says = f"the server has {', '.join(off)} off: a crash loses what was acknowledged"
+        return finding("durability", "fail", says, "turn them on in postgresql.conf")
+    return finding("durability", "ok", ", ".join(f"{n} is on" for n in names))
+
+
+def _check_locks() -> Finding:
+    if db.engine.dialect.name == "sqlite":
+        return finding("locks", "ok", "files beside the database")
+    lasting.connect(db.engine).close()
+    return finding("locks", "ok", "jobs and migrations have sessions of their own")
+
+
+_CHECKS: dict[str, Callable[[], Finding]] = {
+    "migrations": _check_migrations,
+    "writing": _check_writing,
+    "environment": _check_environment,
+    "administrator": _check_administrator,
+    "grants": _check_grants,
+    "audit": _check_audit,
+    "values": _check_values,
+    "mail": _check_mail,
+    "jobs": _check_jobs,
+    "profiles": _check_profiles,
+    "clock": _check_clock,
+    "disk": _check_disk,
+    "durability": _check_durability,
+    "locks": _check_locks,
+}

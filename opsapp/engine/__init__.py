@@ -1,0 +1,1 @@
+"""Connections to the two databases, their errors, locks and rows."""

@@ -1,0 +1,123 @@
+"""Conditions: the meaning of a database error, as one of the errors of opsapp."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import Any
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from .. import text
+from ..errors import Busy, Conflict, NotReady, OpsError, TimedOut
+from . import holders, pooler
+
+LOCK_SECONDS = 5
+"""How long a statement waits for a lock."""
+CREATE = "createdb --encoding UTF8 --template template0 --owner ROLE NAME"
+
+
+def busy(pid: int | None = None) -> Busy:
+    """Return the error of a SQLite file that another process writes into, if it is known which."""
+    name = holders.process(pid) if pid else "another process"
+    return Busy(
+        f"the database is being written for more than {LOCK_SECONDS} seconds by {name}",
+        hint=holders.end_of_process(pid) if pid else holders.WAIT,
+    )
+
+
+def _busy_server(error: Any, says: str) -> Busy:
+    if holder := getattr(error, "holder", None):
+        name, pid = holder
+        return Busy(f"a lock is held by {name}", hint=holders.end_of_session(pid))
+    return Busy(f"another session holds a lock: {says}", hint=holders.WAIT)
+
+
+def explained(error: Exception) -> OpsError | None:
+    """What a database error means to a person, or None where it is a fault of ours.
+
+    :param error: SQLAlchemy's, or a driver's own.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(error, IntegrityError):
+        return Conflict("it contradicts what is in the database")
+    if isinstance(error, DataError):
+        return OpsError("the database holds a value that cannot be read", hint="flask audit verify")
+    if isinstance(cause, sqlite3.Error):
+        return _explained_sqlite(cause)
+    if hasattr(cause, "sqlstate"):
+        return _explained_postgresql(cause)
+    if isinstance(error, PoolTimeout):
+        return Busy("every connection of this process to the database is in use")
+    return None
+
+
+def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
+    name = getattr(error, "sqlite_errorname", "")
+    says = text.safe(error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return busy()
+    if name.startswith("SQLITE_CANTOPEN"):
+        return NotReady(f"the database cannot be opened: {says}")
+    if says.startswith(("no such table", "no such column")):
+        return NotReady(f"the database is not initialised or behind: {says}", hint="flask db init")
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_AUTH")):
+        return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return NotReady(f"the database file is damaged: {says}", hint="restore a backup")
+    return None
+
+
+def _way_to_reach(says: str) -> str:
+    """What helps; of a connection that failed, psycopg knows no more than the server's words."""
+    is_absent = re.search(r'database ".*" does not exist', says)
+    return f"is its name right? To make it: {CREATE}" if is_absent else "flask doctor"
+
+
+_UNINITIALISED = frozenset({"42P01", "42703"})  # undefined table, undefined column
+
+
+_UNWRITABLE = frozenset({"25006", "42501", "53100"})  # read-only, no privilege, disk full
+
+
+_NO_SCHEMA = "3F000"
+
+
+_BUSY = frozenset({"55P03", "40P01", "40001"})  # lock timeout, deadlock, serialization
+
+
+_LATE = frozenset({"57014", "25P03", "25P04"})  # of a statement, idle, of a transaction
+
+
+_AWAY = frozenset({"08", "28", "3D", "53", "57", "58"})  # the classes of what a server suffers
+
+
+def _explained_postgresql(error: Any) -> OpsError | None:
+    state = error.sqlstate or ""
+    says = text.first_line(error)
+    if state in _BUSY:
+        return _busy_server(error, says)
+    if state in _LATE:
+        return TimedOut(f"the database gave up: {says}")
+    if state in _UNINITIALISED:
+        return NotReady("the database is not initialised or behind", hint="flask db init")
+    if state in _UNWRITABLE:
+        return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+    if (refusal := pooler.refusal(says)) is not None:
+        return refusal
+    if state == _NO_SCHEMA:
+        return NotReady(f"the schema of the search_path is not there: {says}", hint=_SCHEMA)
+    if state[:2] in _AWAY or (not state and _is_operational(error)):
+        return NotReady(f"the database cannot be reached: {says}", hint=_way_to_reach(says))
+    return None
+
+
+def _is_operational(error: Any) -> bool:
+    """Whether psycopg, or the server before it knew who asks, gave up; of a class or a subclass."""
+    from psycopg import OperationalError
+
+    return isinstance(error, OperationalError)
+
+
+_SCHEMA = "psql -c 'CREATE SCHEMA NAME AUTHORIZATION ROLE'"

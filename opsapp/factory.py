@@ -1,0 +1,76 @@
+"""create_app: puts the rooms together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flask import Flask
+
+
+_lean: ContextVar[bool] = ContextVar("lean", default=False)
+
+
+@contextmanager
+def without_web() -> Iterator[None]:
+    """Applications made inside have no web floor: commands do not need it, and start sooner."""
+    token = _lean.set(True)
+    try:
+        yield
+    finally:
+        _lean.reset(token)
+
+
+def has_web() -> bool:
+    """Whether applications made now have their web floor."""
+    return not _lean.get()
+
+
+def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = "opsapp") -> Flask:
+    """The application: configuration, database, and the commands that stand on them.
+
+    :param settings: override the configuration, as tests and applications do.
+    :param import_name: the package that is built on it: its log is listened to, its lines are
+        named where the time goes, and the console finds its modules.
+    :raises NotReady: the configuration is not usable.
+    """
+    from flask import Flask
+
+    from . import config, profiling
+    from . import models as models  # the tables join the metadata
+    from .engine import connections as engine
+    from .extensions import db
+    from .mail import notices
+    from .unit import guard
+
+    app = Flask(
+        import_name,
+        instance_path=str(config.instance_folder()),
+        root_path=str(config.ROOT / "opsapp"),
+        template_folder="web/templates",
+        static_folder="web/static",
+    )
+    app.config.from_mapping(config.flask_settings())
+    app.config.from_mapping(settings or {})
+    url = engine.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
+    options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine.options(url))
+    binds = app.config.get("SQLALCHEMY_BINDS") or {}
+    app.config["SQLALCHEMY_BINDS"] = {**binds, engine.BOOKKEEPING: {**options, "url": url}}
+    db.init_app(app)
+    with app.app_context():
+        for bind in (None, engine.BOOKKEEPING):
+            engine.prepare(db.engines[bind])
+            guard.protect(db.engines[bind])
+    notices.connect(app)
+    if has_web():
+        from . import web
+
+        web.init_app(app)
+    # Last, so that it stands around everything else.
+    profiling.init_app(app)
+    return app

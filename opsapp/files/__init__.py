@@ -1,0 +1,1 @@
+"""Files that a user names: written whole, and never over a file of the installation."""

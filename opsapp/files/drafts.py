@@ -1,0 +1,201 @@
+"""Drafts: a file that a user named is written beside its place, and appears there whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import Busy, Conflict, OpsError, Refused
+from .targets import target
+
+
+class Draft:
+    """A file that is written beside its place, and appears there when it is settled.
+
+    Whatever ends the process, no draft stays: a guardian removes that of a process which
+    was killed. Two processes never write the same file at once.
+
+    :param file: the name that the user gave.
+    :raises Conflict: the file exists, and ``overwrite`` is false.
+    :raises Refused: it is no regular file, or belongs to this installation.
+    :raises Busy: another process is writing it.
+    :raises OpsError: it cannot be written there.
+    """
+
+    def __init__(self, file: str, *, overwrite: bool = False) -> None:
+        with explained(file):
+            self.target = target(file)
+            self.path = self.target.with_name(f".{self.target.name}.part")
+            self._descriptor = _claimed(self.path, file)
+            self._guardian = _posted(self.path, self._descriptor)
+        self._is_settled = False
+        if self.target.exists() and not overwrite:
+            self.discard()
+            hint = f"flask db backup {shlex.quote(file)} --overwrite"
+            raise Conflict(f"{file} exists already", hint=hint)
+
+    def write_to_disk(self) -> int:
+        """Have the content on the disk; its bytes."""
+        os.fsync(self._descriptor)
+        return os.fstat(self._descriptor).st_size
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """The content, so many bytes at a time."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        while chunk := os.read(self._descriptor, size):
+            yield chunk
+
+    @contextmanager
+    def written_by(self, program: subprocess.Popen[bytes]) -> Iterator[None]:
+        """End the program when something goes wrong inside, and when this process is killed."""
+        self._tell(str(program.pid))
+        try:
+            yield
+        except BaseException:
+            program.kill()
+            raise
+        finally:
+            self._tell("")
+
+    def settle(self, *, placed: bool) -> None:
+        """Give the draft its place, or remove it.
+
+        :raises OSError: it could not take its place, and is removed.
+        """
+        try:
+            if placed:
+                self.path.replace(self.target)
+                _sync(self.target.parent)
+                self._let_go()
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the draft, unless it is settled."""
+        if not self._is_settled:
+            self.path.unlink(missing_ok=True)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_settled = True
+        os.close(self._descriptor)
+        self._tell("done")
+        self._guardian.communicate()
+
+    def _tell(self, word: str) -> None:
+        if self._guardian.stdin is not None:
+            with suppress(BrokenPipeError):  # An operator has ended it.
+                self._guardian.stdin.write(f"{word}\n".encode())
+                self._guardian.stdin.flush()
+
+
+@contextmanager
+def writing(file: str) -> Iterator[Draft]:
+    """A draft that replaces the file of this name, unless something goes wrong inside."""
+    draft = Draft(file, overwrite=True)
+    try:
+        with explained(file):
+            yield draft
+            draft.write_to_disk()
+            draft.settle(placed=True)
+    finally:
+        draft.discard()
+
+
+@contextmanager
+def explained(file: str) -> Iterator[None]:
+    """Say of which file the system speaks.
+
+    :raises OpsError: the file cannot be written; says why.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OpsError(f"{file} cannot be written: {error.strerror}") from error
+
+
+# --- drafts ------------------------------------------------------------------
+
+
+def _claimed(path: Path, file: str) -> int:
+    """The descriptor of an empty private file, locked; what a power cut left there is emptied."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_there(path, descriptor):  # Else its last writer has just given it its place.
+                _empty(path, descriptor)
+                return descriptor
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                hint = "try again when it has finished"
+                raise Busy(f"another process is writing {file}", hint=hint) from error
+            raise
+        os.close(descriptor)
+
+
+def _is_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _empty(path: Path, descriptor: int) -> None:
+    """
+    :raises Refused: another user could read what is written there.
+    """
+    present = os.fstat(descriptor)
+    is_own = present.st_uid == os.geteuid() and present.st_nlink == 1
+    if not (is_own and stat.S_ISREG(present.st_mode)):
+        raise Refused(f"{path} is in the way, and is not ours", hint=f"look at it: ls -l {path}")
+    os.fchmod(descriptor, 0o600)
+    os.ftruncate(descriptor, 0)
+
+
+# It has the descriptor open, so no other process gets the draft before it is removed. Each word
+# but the last is the process that writes the draft now.
+_GUARDIAN = """
+trap '' HUP INT QUIT TERM
+while read -r word; do
+  [ "$word" != done ] || exit 0
+  writer=$word
+done
+[ -z "$writer" ] || kill -s KILL "$writer"
+rm -f -- "$1" "$1-journal" "$1-wal" "$1-shm"
+"""
+
+
+def _posted(path: Path, descriptor: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603  (a script of our own)
+            ["/bin/sh", "-c", _GUARDIAN, "guardian", str(path)],
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(descriptor,),
+        )
+    except BaseException:
+        path.unlink()
+        os.close(descriptor)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's names on the disk: one that is not there is gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # Some network file systems cannot; the file is there anyhow.
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

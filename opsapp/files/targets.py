@@ -1,0 +1,104 @@
+"""Files that a user names for us to write, and those that we refuse to be told.
+
+Each command that takes the name of such a file asks here, so one place decides. A file of
+the installation is never the target: not the database with what SQLite keeps beside it, no
+lock, no secret, and nothing of the instance folder but new files and those of ``backups/``.
+Links, hard links and other spellings of a path lead to the same answer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..engine.connections import sqlite_file
+from ..errors import Refused
+from ..extensions import db, this_app
+from ..settings import IN_FILES
+
+COPIES = "backups"
+"""The folder of the instance that is for copies."""
+_OURS = frozenset(
+    {
+        *("audit.checkpoints", "errors.log", "jobs.toml"),
+        *("mail", "metrics", "profiles", "sandboxes", "secrets", "shell", "transcripts", COPIES),
+    }
+)
+"""The names that an installation gives, or looks for, in its instance folder."""
+
+
+def target(file: str) -> Path:
+    """The place that ``file`` leads to, its links followed.
+
+    :raises Refused: it is no regular file, or belongs to this installation.
+    """
+    if Path(file).exists() and not Path(file).is_file():
+        raise Refused(f"{file} is not a file")
+    path = Path(os.path.realpath(file))
+    instance = Path(this_app().instance_path)
+    elsewhere = any(_is_same(path, own) for own in _named_elsewhere(path.name))
+    if elsewhere or _is_kept(path, instance):
+        raise Refused(
+            f"{file} belongs to this installation",
+            hint=f"name a file in {instance / COPIES}, or one outside of {instance}",
+        )
+    return path
+
+
+# --- the instance folder -----------------------------------------------------
+
+
+def _is_kept(path: Path, instance: Path) -> bool:
+    """Whether it is one of the instance's own files, or would be taken for one."""
+    folder = next((parent for parent in path.parents if _is_one(parent, instance)), None)
+    if folder is None:
+        return _is_linked_from(instance, path)
+    name, *below = path.relative_to(folder).parts
+    if below:
+        return name != COPIES
+    return path.exists() or name in _OURS or name.startswith(".") or name.endswith(".lock")
+
+
+def _is_linked_from(instance: Path, path: Path) -> bool:
+    """Whether a link of the instance leads to the file, or one of ours to a folder above it."""
+    folders = [instance / name for name in _OURS - {COPIES}]
+    if any(_is_one(place, folder) for place in (path, *path.parents) for folder in folders):
+        return True
+    if not path.exists() or path.stat().st_nlink == 1:
+        return False
+    own = (file for file in instance.rglob("*") if COPIES not in file.relative_to(instance).parts)
+    return any(_is_one(path, file) for file in own)
+
+
+# --- files that are elsewhere ------------------------------------------------
+
+
+def _named_elsewhere(name: str) -> Iterator[Path]:
+    """The databases with their locks of this ``name``, and the files that settings name."""
+    for engine in db.engines.values():
+        if engine.dialect.name == "sqlite":
+            database = Path(sqlite_file(engine))
+            for spelling in (database, Path(os.path.realpath(database))):
+                yield from _with_company(spelling, name)
+    named = (*IN_FILES, "OPSAPP_JOBS")
+    yield from (Path(file) for setting in named if (file := os.environ.get(setting)))
+
+
+def _with_company(database: Path, name: str) -> Iterator[Path]:
+    """A SQLite file and what SQLite keeps beside it; the name's own place if it is a lock's."""
+    yield from (database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal"))
+    if name.startswith(f"{database.name}.") and name.endswith(".lock"):
+        yield database.with_name(name)
+
+
+def _is_same(path: Path, own: Path) -> bool:
+    """Whether both are one file, or would be one if they were there."""
+    return _is_one(path, own) or (path.name == own.name and _is_one(path.parent, own.parent))
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False

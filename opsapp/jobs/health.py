@@ -1,0 +1,275 @@
+"""Are the jobs well? What each does usually, what is wrong now, and which runs are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import clock
+from ..errors import NotFound
+from ..extensions import db
+from ..models import JobRun
+from ..models.jobs import RUNNING
+from . import history as jobhistory
+from . import runs as jobs
+from . import schedule
+from .schedule import Job
+
+GRACE = timedelta(minutes=2)
+"""So late a run may begin before its slot counts as missed."""
+
+Record = dict[str, Any]
+
+
+def listing(now: datetime | None = None) -> list[Record]:
+    """Every job of the schedule and of the history: its last run, its usual one, its next one."""
+    now = now or clock.now()
+    scheduled = schedule.load()
+    every = dict.fromkeys([*scheduled, *jobs.names()])
+    return [_listed(name, scheduled.get(name), now) for name in every]
+
+
+def _listed(name: str, job: Job | None, now: datetime) -> Record:
+    runs = jobhistory.recent(name)
+    # What was skipped is younger than the run that goes on, and says less.
+    running = next((run for run in runs if run.status == RUNNING), None)
+    last = running or next(iter(runs), None)
+    return {
+        "name": name,
+        "status": last.status if last else None,
+        "started_at": last.started_at if last else None,
+        "seconds": last.seconds if last else None,
+        "usual": jobhistory.usual_seconds(runs),
+        "trend": jobhistory.trend(runs),
+        "failures": jobhistory.failures(runs),
+        "run_id": last.id if last else None,
+        "next_at": schedule.next_slot(job, now) if job and job.is_scheduled else None,
+        "schedule": job.schedule if job else None,
+        "timezone": job.timezone if job and job.schedule else None,
+        "enabled": job.enabled if job else None,
+        "description": job.description if job else None,
+    }
+
+
+# --- check -------------------------------------------------------------------
+
+
+def check(
+    name: str | None = None,
+    *,
+    max_age: timedelta | None = None,
+    max_failures: int = 1,
+    now: datetime | None = None,
+) -> list[Record]:
+    """One line a job: ``ok`` or ``fail``, and why.
+
+    :param max_age: how old the last success may be; None is the job's own ``max-age``,
+        else its schedule tells.
+    :param max_failures: so many in a row are a finding.
+    :raises NotFound: there is no such job, neither in the schedule nor in the history.
+    """
+    now = now or clock.now()
+    scheduled = schedule.load()
+    known = dict.fromkeys([*(n for n, job in scheduled.items() if job.enabled), *jobs.names()])
+    if name is not None and name not in known:
+        raise NotFound(f"no job {name} is enabled or has ever run", hint="flask jobs list")
+    chosen = known if name is None else [name]
+    in_use = in_use_since(scheduled)
+    bounds = _Bounds(max_age, max_failures, in_use, now)
+    return [_checked(one, scheduled.get(one), bounds) for one in chosen]
+
+
+def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
+    """Since when the schedule is as it is, and runs; None if nobody serves the one that ships.
+
+    A job that has never run is asked about from then on.
+    """
+    changed = schedule.changed_at()
+    if not schedule.is_shipped():
+        return changed
+    # A run without a slot says nothing of the other jobs: somebody may have tried one by hand.
+    first = [slot for name in scheduled if (slot := _first_slot(name)) is not None]
+    return max(changed, min(first)) if first else None
+
+
+def _first_slot(name: str) -> datetime | None:
+    served = (JobRun.name == name, JobRun.slot.is_not(None))
+    return db.session.scalar(sa.select(JobRun.slot).where(*served).order_by(JobRun.slot).limit(1))
+
+
+def _first_run(name: str) -> datetime | None:
+    first = sa.select(JobRun.started_at).where(JobRun.name == name).order_by(JobRun.id).limit(1)
+    return db.session.scalar(first)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What is still well."""
+
+    max_age: timedelta | None
+    max_failures: int
+    in_use: datetime | None
+    now: datetime
+
+
+def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
+    runs = jobhistory.recent(name, limit=max(jobhistory.RECENT, bounds.max_failures))
+    found = [*_failing(runs, bounds.max_failures)]
+    since = (_first_run(name) if runs else None) or bounds.in_use
+    age = bounds.max_age or (job.max_age if job else None)
+    if bounds.max_age or (age and since and since < bounds.now - age):
+        found += _too_old(name, age or timedelta(), bounds.now)
+    elif since is not None:
+        found += _overdue(job, since, bounds.now)
+    last = runs[0] if runs else None
+    return {
+        "state": "fail" if found else "ok",
+        "job": name,
+        "says": "; ".join(found) or _well(last, jobhistory.usual_seconds(runs)),
+        "status": last.status if last else None,
+        "run_id": last.id if last else None,
+        "failures": jobhistory.failures(runs),
+    }
+
+
+def _failing(runs: list[JobRun], max_failures: int) -> Iterator[str]:
+    count = jobhistory.failures(runs)
+    if count >= max_failures:
+        last = next(run for run in runs if run.status in jobs.FAILED)
+        reason = f" ({last.reason})" if last.reason else ""
+        times = "" if count == 1 else f", {count} times in a row"
+        yield f"{last.status}{times}: run {last.id} at {_moment(last.started_at)}{reason}"
+
+
+def _too_old(name: str, age: timedelta, now: datetime) -> Iterator[str]:
+    success = sa.select(sa.func.max(JobRun.started_at)).where(
+        JobRun.name == name, JobRun.status == "succeeded", JobRun.started_at > now - age
+    )
+    if db.session.scalar(success) is None:
+        yield f"no success in {clock.shown(age.total_seconds())}"
+
+
+def _overdue(job: Job | None, since: datetime, now: datetime) -> Iterator[str]:
+    if job is None or not job.is_scheduled:
+        return
+    slot = schedule.last_slot(job, now - GRACE)
+    if slot is not None and slot > since and not _has_begun(job.name, slot):
+        yield f"it was to run at {_moment(slot)} and did not"
+
+
+def _has_begun(name: str, slot: datetime) -> bool:
+    since = sa.select(JobRun.id).where(
+        JobRun.name == name, (JobRun.started_at >= slot) | (JobRun.slot == slot)
+    )
+    return db.session.scalar(since.limit(1)) is not None
+
+
+def _well(last: JobRun | None, usual: float | None) -> str:
+    if last is None:
+        return "has not run yet"
+    took = f", usually {clock.shown(usual)}" if usual is not None else ""
+    verb = "running since" if last.status == RUNNING else f"{last.status} at"
+    return f"{verb} {_moment(last.started_at)}{took}"
+
+
+def _moment(moment: datetime) -> str:
+    return clock.rfc3339(moment.replace(microsecond=0))
+
+
+def nagios(found: Iterable[Record]) -> tuple[str, bool]:
+    """The findings as a monitoring plugin says them, in a line; and whether all is well."""
+    rows = list(found)
+    bad = [row for row in rows if row["state"] != "ok"]
+    word = "CRITICAL" if bad else "OK"
+    well = "1 job is well" if len(rows) == 1 else f"{len(rows)} jobs are well"
+    says = f"{len(bad)} of {len(rows)} jobs: " if bad else well
+    first = "; ".join(f"{row['job']} {row['says']}" for row in bad)
+    figures = f"jobs={len(rows)} failing={len(bad)}"
+    # What comes after a bar is read as figures.
+    return f"JOBS {word} - {says}{first}".replace("|", "/") + f" | {figures}", not bad
+
+
+# --- missed ------------------------------------------------------------------
+
+
+def missed(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
+    """The slots of the schedule since then at which no run began, the oldest of a job first.
+
+    A job is asked about from its first run on, or else since the schedule is in use.
+    """
+    until = (now or clock.now()) - GRACE
+    scheduled = schedule.load()
+    in_use = in_use_since(scheduled)
+    for job in scheduled.values():
+        begins = _first_run(job.name) or in_use
+        if job.is_scheduled and begins is not None:
+            yield from _missed(job, max(since, begins), until)
+
+
+def _missed(job: Job, after: datetime, until: datetime) -> Iterator[Record]:
+    begun = _Begun(job.name, after)
+    slots = schedule.slots(job, after, until)
+    slot = next(slots, None)
+    while slot is not None:
+        following = next(slots, None)
+        if not begun.between(slot, following or until + GRACE):
+            yield {
+                "name": job.name,
+                "slot": slot,
+                "local": local(slot, job),
+                "schedule": job.schedule,
+            }
+        slot = following
+
+
+class _Begun:
+    """When the runs of a job began, read once and asked in order."""
+
+    def __init__(self, name: str, after: datetime) -> None:
+        query = sa.select(JobRun.started_at, JobRun.slot).where(
+            JobRun.name == name, (JobRun.started_at >= after) | (JobRun.slot >= after)
+        )
+        rows = db.session.execute(query).all()
+        self._slots = {slot for _started, slot in rows if slot is not None}
+        self._times = iter(sorted(started for started, slot in rows if slot is None))
+        self._next = next(self._times, None)
+
+    def between(self, slot: datetime, following: datetime) -> bool:
+        """Whether one began for this slot, or from it up to the next one."""
+        while self._next is not None and self._next < slot:
+            self._next = next(self._times, None)
+        return slot in self._slots or (self._next is not None and self._next < following)
+
+
+def local(moment: datetime, job: Job) -> str:
+    """The moment in the job's own time zone: ``2026-12-31 03:30 +01:00 Europe/Berlin``."""
+    there = moment.astimezone(job.zone)
+    offset = there.strftime("%z")
+    return f"{there:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]} {job.timezone}"
+
+
+def upcoming(*, count: int, name: str | None = None, now: datetime | None = None) -> list[Record]:
+    """The next runs of every job, the first one first.
+
+    :raises NotFound: there is no such job.
+    """
+    now = now or clock.now()
+    chosen = [schedule.get_job(name)] if name else list(schedule.load().values())
+    rows = [
+        {
+            "at": slot,
+            "local": local(slot, job),
+            "in": clock.shown((slot - now).total_seconds()),
+            "name": job.name,
+            "schedule": job.schedule,
+            "command": list(job.command),
+        }
+        for job in chosen
+        if job.is_scheduled
+        for slot, _number in zip(schedule.slots(job, now), range(count), strict=False)
+    ]
+    return sorted(rows, key=lambda row: str(row["at"]))

@@ -1,0 +1,262 @@
+"""Schedules as code: `jobs.toml`, and the moments its cron expressions mean.
+
+The expressions are those of Debian's cron, its habits when the clocks change
+included (see :func:`slots`). Every moment that leaves this module is aware UTC.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from .. import config, text, textfiles
+from ..errors import Invalid, NotFound, NotReady
+from .fields import MACROS, OF_JOB, OF_OPTIONS, busy
+
+LONGEST = 2**20
+"""Bytes of a jobs.toml."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a job is run."""
+
+    timeout: timedelta | None = None
+    """After so long an attempt is ended: its whole process group."""
+    kill_after: timedelta = timedelta(seconds=30)
+    """What is left so long after it was asked to end is killed."""
+    on_busy: str = "fail"
+    """What to do while another run holds the lock: ``fail``, ``skip`` or ``wait``."""
+    wait: timedelta | None = None
+    """How long to wait with ``on_busy`` wait; None is for ever."""
+    retries: int = 0
+    retry_delay: timedelta = timedelta(seconds=10)
+    min_duration: timedelta | None = None
+    """A command that succeeds sooner than this has failed."""
+    quiet: bool = False
+    """Say nothing of a success, and everything of a failure."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    notify: tuple[str, ...] | None = None
+    """Addresses and URLs; None are those of ``OPSAPP_JOBS_NOTIFY``."""
+    notify_after: int | None = None
+    """So many failures in a row are told; None is ``OPSAPP_JOBS_NOTIFY_AFTER``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job of `jobs.toml`."""
+
+    name: str
+    command: tuple[str, ...]
+    schedule: str | None = None
+    timezone: str = "UTC"
+    description: str = ""
+    enabled: bool = True
+    max_age: timedelta | None = None
+    """A job whose last success is older is a finding of ``flask jobs check``."""
+    options: Options = Options(on_busy="skip")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the schedule."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it runs by itself."""
+        return self.enabled and self.schedule is not None
+
+
+def checked_name(name: str) -> str:
+    """The name of a job, if it may be one: it becomes part of a file's name and of messages.
+
+    :raises Invalid: it has other characters than letters, digits, dot, dash, underscore.
+    """
+    if not _NAME.fullmatch(name):
+        raise Invalid(
+            f"{text.shortened(name)} cannot be a job's name: up to 64 letters, digits, . - _"
+        )
+    return name
+
+
+# --- the moments -------------------------------------------------------------
+
+
+def slots(job: Job, after: datetime, until: datetime | None = None) -> Iterator[datetime]:
+    """The moments after ``after`` (up to ``until``, inclusive) at which the job is to run, in UTC.
+
+    When clocks go forward, a job at a fixed time that does not exist runs at the first
+    minute after the gap. When they go back, it runs once, the first time its time
+    comes. An expression whose minute or hour begins with ``*`` follows real time: it
+    skips the gap and runs through both of the hours that look alike.
+    """
+    if job.schedule is None:
+        return
+    last = after
+    for moment in CronSim(MACROS.get(job.schedule, job.schedule), after.astimezone(job.zone)):
+        slot = moment.astimezone(UTC)
+        if until is not None and slot > until:
+            return
+        # Begun inside of the doubled hour, the first answer may lie in the past.
+        if slot > last:
+            last = slot
+            yield slot
+
+
+def next_slot(job: Job, after: datetime) -> datetime | None:
+    """The first moment after ``after`` at which the job is to run; None if there is none."""
+    return next(slots(job, after), None)
+
+
+def last_slot(job: Job, before: datetime) -> datetime | None:
+    """The last moment up to ``before`` at which the job was to run; None in the last five years."""
+    for days in (1, 8, 32, 366, 5 * 366):
+        found = list(slots(job, before - timedelta(days=days), before))
+        if found:
+            return found[-1]
+    return None
+
+
+# --- jobs.toml ---------------------------------------------------------------
+
+
+def path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the schedule is: ``OPSAPP_JOBS``, else the instance folder's, else the one shipped."""
+    if named := environ.get("OPSAPP_JOBS"):
+        return Path(named).resolve()
+    own = config.instance_folder(environ) / "jobs.toml"
+    return own if own.exists() else config.SHIPPED / "jobs.toml"
+
+
+def is_shipped() -> bool:
+    """Whether it is the schedule that ships, which nobody may have asked for."""
+    return path() == config.SHIPPED / "jobs.toml"
+
+
+def changed_at() -> datetime:
+    """When the file was last changed.
+
+    :raises NotReady: it is not there.
+    """
+    try:
+        return datetime.fromtimestamp(path().stat().st_mtime, UTC)
+    except OSError as error:
+        raise NotReady(f"{path()} cannot be read: {error.strerror}", hint=_HINT) from error
+
+
+def load(file: Path | None = None) -> dict[str, Job]:
+    """The jobs of ``file`` (default: :func:`path`), by name, in the file's order.
+
+    :raises NotReady: it cannot be read, or says what it may not; names the job and the key.
+    """
+    file = file or path()
+    return parsed(read(file), file)
+
+
+def read(file: Path) -> str:
+    """What the file says.
+
+    :raises NotReady: it cannot be read.
+    """
+    try:
+        return textfiles.read(file, longest=LONGEST)
+    except OSError as error:
+        raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
+    except textfiles.NotText as error:
+        raise NotReady(f"{file} cannot be read: it {error}", hint=_HINT) from error
+
+
+def parsed(content: str, file: Path) -> dict[str, Job]:
+    """The jobs of what ``file`` says.
+
+    :raises NotReady: it says what it may not; names the job and the key.
+    """
+    try:
+        return _jobs(tomllib.loads(content))
+    except _Wrong as error:
+        raise NotReady(f"{file}: {error}", hint=_HINT) from error
+    except RecursionError as error:
+        raise NotReady(f"{file} cannot be read: it is nested too deeply", hint=_HINT) from error
+    except ValueError as error:  # Of TOML, or of a number with too many digits.
+        raise NotReady(f"{file} cannot be read: {error}", hint=_HINT) from error
+
+
+def get_job(name: str, file: Path | None = None) -> Job:
+    """The job of this name.
+
+    :raises NotFound: there is none in ``file`` (default: :func:`path`).
+    """
+    file = file or path()
+    jobs = load(file)
+    if name not in jobs:
+        near = text.did_you_mean(name, jobs)
+        raise NotFound(f"no job {text.shortened(name)} in {file}", hint=near or "flask jobs list")
+    return jobs[name]
+
+
+_HINT = "docs/jobs.md says what it may hold"
+
+
+class _Wrong(ValueError):
+    """What is wrong in the file, in words."""
+
+
+def _jobs(found: Mapping[str, Any]) -> dict[str, Job]:
+    _refuse_unknown(found, ("timezone", "jobs"), "the file")
+    tables = found.get("jobs", {})
+    if not isinstance(tables, dict):
+        raise _Wrong("[jobs] is not a table")
+    zone = _checked("timezone", found.get("timezone", "UTC"), OF_JOB["timezone"], "the file")
+    return {name: _job(name, table, zone) for name, table in tables.items()}
+
+
+def _job(name: str, table: Any, zone: str) -> Job:
+    where = f"[jobs.{text.shortened(name)}]"
+    if not _NAME.fullmatch(name) or not isinstance(table, dict):
+        raise _Wrong(f"{where} is not a job: a table named with letters, digits, . - _")
+    _refuse_unknown(table, (*OF_JOB, *OF_OPTIONS), where)
+    if "command" not in table:
+        raise _Wrong(f"{where} has no command")
+
+    def chosen(readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+        return {
+            key.replace("-", "_"): _checked(key, table[key], read, where)
+            for key, read in readers.items()
+            if key in table
+        }
+
+    options = {"on_busy": "skip", **chosen(OF_OPTIONS)}
+    options["on_busy"], options["wait"] = busy(options["on_busy"])
+    return Job(name=name, **{"timezone": zone, **chosen(OF_JOB)}, options=Options(**options))
+
+
+def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            near = text.did_you_mean(key, known)
+            raise _Wrong(
+                f"{where} has {text.shortened(key)}, which means nothing"
+                + (f"; {near}" if near else "")
+            )
+
+
+def _checked(key: str, value: Any, read: Callable[[Any], Any], where: str) -> Any:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise _Wrong(f"{where} {key}: {error}") from error
+
+
+def seconds(length: timedelta | None) -> float | None:
+    """The length in seconds."""
+    return None if length is None else length.total_seconds()

@@ -1,0 +1,1 @@
+"""Mail: the outbox, the notices, and the backends that send."""

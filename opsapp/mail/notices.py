@@ -1,0 +1,117 @@
+"""What people are told by mail: receivers of the signals that write into the outbox.
+
+They run before the commit, so a change is never made without its mail, nor told
+of when it was not made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, current_app, render_template
+
+from .. import signals
+from ..actors import Actor
+from ..extensions import db
+from ..models import Grant, User
+from . import outbox as mail
+from .outbox import Message
+
+
+def connect(app: Flask) -> None:
+    """Send this application's notices, unless ``OPSAPP_NOTICES`` is off."""
+    if app.config["OPSAPP_NOTICES"]:
+        for signal, receiver in (
+            (signals.user_created, welcome),
+            (signals.role_granted, tell_of_role),
+            (signals.user_email_changed, tell_of_address),
+            (signals.second_factor_changed, tell_of_factor),
+            (signals.recovery_codes_set, tell_of_codes),
+        ):
+            signals.before_commit(signal).connect(receiver, app)
+
+
+def welcome(app: Flask, *, user_id: int, **_extra: Any) -> None:
+    """Greet a new account; one that registered itself gets its confirmation link instead."""
+    user = db.session.get_one(User, user_id)
+    if user.email and user.confirmed_at:
+        send_welcome_mail(user)
+
+
+def send_welcome_mail(user: User) -> None:
+    """Tell somebody that there is an account, and where to sign in or choose a password."""
+    url = _url()
+    _write(
+        user,
+        "welcome",
+        "Welcome",
+        url=url,
+        reset_url=f"{url}/reset" if url else None,
+        has_password=user.password is not None,
+    )
+
+
+def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_extra: Any) -> None:
+    """Tell somebody of a role that was given to them."""
+    user = db.session.get_one(User, user_id)
+    grant = db.session.get_one(Grant, grant_id)
+    if user.email:
+        _write(
+            user,
+            "role_granted",
+            f"You hold the role {grant.role.name} now",
+            role=grant.role.name,
+            valid_until=grant.valid_until,
+            granted_by=_who(actor),
+        )
+
+
+def _who(actor: Actor) -> str:
+    """Who did it, without the machine and the tools, which are nobody else's business."""
+    if actor.kind != "user":
+        return "An operator"
+    user = db.session.get(User, int(actor.name.removeprefix("user:")))
+    return user.email if user and user.email else "An administrator"
+
+
+def tell_of_address(app: Flask, *, user_id: int, before: str, **_extra: Any) -> None:
+    """Tell the old address that it is none of this account any more: it may have been stolen."""
+    user = db.session.get_one(User, user_id)
+    _write(user, "email_changed", "Your address was changed", recipient=before)
+
+
+def tell_of_factor(app: Flask, *, user_id: int, method: str | None, **_extra: Any) -> None:
+    """Tell somebody that signing in asks for something else now."""
+    user = db.session.get_one(User, user_id)
+    if user.email:
+        subject = "Two-factor authentication was changed"
+        _write(user, "factor_changed", subject, is_set=method is not None)
+
+
+def tell_of_codes(app: Flask, *, user_id: int, **_extra: Any) -> None:
+    """Tell somebody that there are other ways around their second factor now."""
+    user = db.session.get_one(User, user_id)
+    if user.email:
+        _write(user, "codes_set", "New recovery codes were made")
+
+
+def _write(
+    user: User,
+    kind: str,
+    subject: str,
+    *,
+    recipient: str | None = None,
+    **context: Any,
+) -> None:
+    body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
+    to = recipient or user.email or ""
+    mail.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
+
+
+def _app_name() -> str:
+    return str(current_app.config["APP_NAME"])
+
+
+def _url() -> str | None:
+    url: str | None = current_app.config["OPSAPP_URL"]
+    return url

@@ -1,0 +1,281 @@
+"""The outbox: a message is kept in the database first, and sent from there.
+
+A mail server that is away loses nothing and undoes nothing: the message stays,
+and is tried again, ever more seldom, for three days. A message may arrive twice
+(the process died between sending and writing that down), never not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy import orm as so
+from sqlalchemy.exc import SQLAlchemyError
+
+from .. import addresses, clock, config, text
+from .. import crypto as sealing
+from ..engine import locks
+from ..engine.conditions import explained
+from ..errors import NotReady, OpsError
+from ..extensions import db, this_app
+from ..models import MailMessage
+from ..unit.work import bookkeeping
+
+log = logging.getLogger(__name__)
+
+RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
+GIVEN_UP_AFTER = timedelta(days=3)
+AT_ONCE = 20
+"""So many messages are sent by whoever wrote them; more wait for ``flask mail send-pending``."""
+_PURPOSE = "mail"
+
+Record = dict[str, Any]
+
+_kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, as plain text."""
+
+    kind: str
+    """What it is about, the name of its template."""
+    recipient: str
+    subject: str
+    body: str
+    user_id: int | None = None
+
+
+def put(message: Message) -> None:
+    """Write a message into the outbox, in the transaction of the unit of work that is open.
+
+    It is for receivers of :func:`opsapp.signals.before_commit`: the message is kept if the
+    change is. The door then sends what :func:`take_kept` names.
+    """
+    row = _row(message)
+    db.session.add(row)
+    _kept.set((*_kept.get(), row))
+
+
+def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
+    """Write messages into the outbox, in a transaction of their own.
+
+    :param at_most_every: leave out what the same address was sent of this kind so lately.
+    """
+    with bookkeeping() as session:
+        if at_most_every:
+            since = clock.now() - at_most_every
+            messages = [one for one in messages if not _was_written(session, one, since)]
+        rows = [_row(message) for message in messages]
+        session.add_all(rows)
+    _kept.set((*_kept.get(), *rows))
+
+
+def _row(message: Message) -> MailMessage:
+    return MailMessage(
+        user_id=message.user_id,
+        kind=message.kind,
+        recipient=message.recipient,
+        subject=message.subject,
+        body=sealing.seal(message.body, _PURPOSE),
+    )
+
+
+def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
+    locks.queue_up(session.connection(), f"mail {message.kind} {message.recipient}")
+    same = (
+        MailMessage.user_id == message.user_id,
+        MailMessage.recipient == message.recipient,
+        MailMessage.kind == message.kind,
+    )
+    lately = sa.select(MailMessage.id).where(*same, MailMessage.created_at > since)
+    return session.scalar(lately.limit(1)) is not None
+
+
+def is_configured() -> bool:
+    """Whether there is somewhere to send to: a server, or the folder of development."""
+    return bool(current_app.config["MAIL_SERVER"]) or (
+        current_app.config["OPSAPP_ENV"] == config.DEVELOPMENT
+    )
+
+
+def take_kept() -> tuple[int, ...]:
+    """The ids of what this thread of control has kept; its caller sends them.
+
+    A message whose transaction was rolled back has no identity any more.
+    """
+    rows = _kept.get()
+    _kept.set(())
+    identities = (sa.inspect(row).identity for row in rows)
+    return tuple(identity[0] for identity in identities if identity)
+
+
+def send(ids: Sequence[int]) -> int:
+    """Try these messages once, so far as there are not many; returns how many still wait."""
+    if not is_configured():
+        return len(ids)
+    tried = [_tried(id) for id in ids[:AT_ONCE]]
+    waiting = [one for one in tried if one is not None and one["state"] == "waiting"]
+    return len(waiting) + len(ids[AT_ONCE:])
+
+
+def _tried(id: int) -> Record | None:
+    try:
+        return _send(id)
+    except (OpsError, SQLAlchemyError) as error:
+        # The change that it tells of is made, and its answer is out.
+        known = explained(error) if isinstance(error, SQLAlchemyError) else None
+        log.warning("mail %s waits: %s", id, text.first_line(known or error))
+        return {"id": id, "state": "waiting"}
+
+
+def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
+    """Try every message that is due, the oldest first.
+
+    :returns: each with ``state``: ``sent``, ``waiting`` (it is tried again) or ``given up``;
+        not what another process has taken meanwhile.
+    :raises NotReady: there is no server to send it to.
+    """
+    if not is_configured():
+        raise NotReady("MAIL_SERVER is not set, so mail waits", hint="flask doctor --settings")
+    due = sa.select(MailMessage).where(MailMessage.next_at <= clock.now())
+    found = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
+    if dry_run:
+        return [record(message) for message in found]
+    ids = [message.id for message in found]
+    db.session.rollback()  # PostgreSQL ends a transaction that is idle while servers answer.
+    return [done for id in ids if (done := _send(id)) is not None]
+
+
+def _send(id: int) -> Record | None:
+    message = _claim(id)
+    if message is None:
+        return None
+    error, is_final = _deliver(message)
+    with bookkeeping() as session:
+        stored = session.get(MailMessage, id)
+        if stored is None:  # Its account was erased meanwhile, and all its mail with it.
+            return None
+        stored.error = error and text.safe(error)[:255]
+        if error is None:
+            # What was sent may hold a link that signs somebody in; it is not kept.
+            stored.sent_at, stored.next_at, stored.body = clock.now(), None, ""
+        elif is_final or stored.created_at < clock.now() - GIVEN_UP_AFTER:
+            stored.next_at, stored.body = None, ""
+        session.flush()
+        return record(stored)
+
+
+def _claim(id: int) -> MailMessage | None:
+    """The message, if it is due, and nobody else's until its next try."""
+    now = clock.now()
+    with bookkeeping() as session:
+        message = session.scalar(
+            sa.select(MailMessage)
+            .where(MailMessage.id == id, MailMessage.next_at <= now)
+            .with_for_update(skip_locked=True)
+        )
+        if message is not None:
+            wait = RETRIES[min(message.attempts, len(RETRIES) - 1)]
+            message.attempts += 1
+            message.next_at = now + wait
+            session.flush()
+            session.expunge(message)
+        return message
+
+
+def _deliver(message: MailMessage) -> tuple[str | None, bool]:
+    """Hand the message to the server; what went wrong, or None, and whether it always will."""
+    from cryptography.fernet import InvalidToken
+    from flask_mailman import EmailMessage
+
+    from .backends import UndeliverableError
+
+    try:
+        body = sealing.unseal(message.body, _PURPOSE)
+        # Left open, a connection to a server that refused would stay until it is collected.
+        with _mailer().get_connection() as connection:
+            recipient = addresses.mailbox(message.recipient)
+            EmailMessage(message.subject, body, to=[recipient], connection=connection).send()
+    except InvalidToken:
+        return "it was sealed under another SECURITY_PASSWORD_SALT", False
+    except UndeliverableError as error:
+        log.warning("mail %s (%s) cannot be delivered: %s", message.id, message.kind, error)
+        return str(error), True
+    except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
+        log.warning("mail %s (%s) was not sent: %s", message.id, message.kind, text.safe(error))
+        return f"{type(error).__name__}: {error}", False
+    except Exception as error:
+        # The change that this tells of is committed: a fault in mailing must not hide that.
+        log.exception("mail %s (%s) could not be sent", message.id, message.kind)
+        return f"{type(error).__name__}: {error}", False
+    return None, False
+
+
+def _mailer() -> Any:
+    """Flask-Mailman of the current app, started on first need."""
+    app = this_app()
+    if "mailman" not in app.extensions:
+        from flask_mailman import Mail
+
+        Mail(app)
+    return app.extensions["mailman"]
+
+
+def state(message: MailMessage) -> str:
+    """``sent``, ``waiting`` or ``given up``."""
+    if message.sent_at:
+        return "sent"
+    return "waiting" if message.next_at else "given up"
+
+
+def record(message: MailMessage) -> Record:
+    """The public form of a message; its body is not in it."""
+    return {
+        "id": message.id,
+        "kind": message.kind,
+        "recipient": message.recipient,
+        "subject": message.subject,
+        "state": state(message),
+        "created_at": message.created_at,
+        "attempts": message.attempts,
+        "next_at": message.next_at,
+        "sent_at": message.sent_at,
+        "error": message.error,
+    }
+
+
+def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
+    """The newest messages, or those that still wait."""
+    query = sa.select(MailMessage).order_by(MailMessage.id.desc()).limit(limit)
+    if pending:
+        query = query.where(MailMessage.next_at.is_not(None))
+    return [record(message) for message in db.session.scalars(query)]
+
+
+def waiting() -> tuple[int, datetime | None, datetime | None]:
+    """How many messages wait, since when the oldest does, and when the next is due."""
+    counted = sa.select(
+        sa.func.count(), sa.func.min(MailMessage.created_at), sa.func.min(MailMessage.next_at)
+    )
+    count, oldest, due = db.session.execute(counted.where(MailMessage.next_at.is_not(None))).one()
+    return count, oldest, due
+
+
+def in_words(count: int) -> str:
+    """How many messages wait, as a person reads it."""
+    return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
+
+
+def last_failure() -> str | None:
+    """What the server said to the newest message that waits since it was refused."""
+    refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
+    newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
+    return db.session.scalar(newest.limit(1))

@@ -1,0 +1,250 @@
+"""Measure one thing now: a request inside of this process, or a command as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from time import perf_counter, thread_time, time
+from typing import TYPE_CHECKING, Any
+
+from .. import text
+from ..errors import OpsError, TimedOut
+from .limits import within
+from .record.handover import MODE, TO_PARENT
+from .record.recording import Recording, has_failed
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.wrappers import Response
+
+    from ..models import User
+    from .record.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+WARM_UP = 3
+"""Requests before any is counted, so that caches are full as they are on a server."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Record = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Measured:
+    """What every repetition took, in the order they were made. Times are in seconds."""
+
+    kind: str
+    """``endpoint`` or ``command``."""
+    samples: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    queries: list[int] = field(default_factory=list)
+    query_seconds: list[float] = field(default_factory=list)
+    outcomes: list[int | None] = field(default_factory=list)
+    """HTTP statuses or exit codes; None for an answer that broke off."""
+    peak: int = 0
+    """Bytes of memory at the most, of a process."""
+
+    @property
+    def errors(self) -> int:
+        """How many went wrong."""
+        return sum(has_failed(self.kind, outcome) for outcome in self.outcomes)
+
+    def detail(self, subject: str) -> Record:
+        """What is saved of it."""
+        row = {
+            "count": len(self.samples),
+            "errors": self.errors,
+            "queries": sum(self.queries),
+            "samples": [round(seconds, 7) for seconds in self.samples],
+            "cpu": [round(seconds, 7) for seconds in self.cpu],
+        }
+        return {"rows": {subject: row}}
+
+    def record(self) -> Record:
+        """The figures: exact percentiles, SQL of each, outcomes and how often."""
+        from .reports import baselines as saves
+
+        count = len(self.samples)
+        return {
+            "count": count,
+            **saves.figures(self.samples),
+            "cpu_ms": round(sum(self.cpu) / count * 1000, 3),
+            "queries": round(sum(self.queries) / count, 2),
+            "query_ms": round(sum(self.query_seconds) / count * 1000, 3),
+            "outcomes": dict(sorted(Counter(map(_outcome, self.outcomes)).items())),
+            **({"peak_mib": round(self.peak / 1024**2, 1)} if self.peak else {}),
+        }
+
+
+def _outcome(outcome: int | None) -> str:
+    return "broken off" if outcome is None else str(outcome)
+
+
+# --- a request ---------------------------------------------------------------
+
+
+def request(
+    app: Flask,
+    method: str,
+    path: str,
+    *,
+    user: User | None,
+    repeat: int,
+    cold: bool,
+    timeout: timedelta,
+    mode: str | None = None,
+) -> Measured:
+    """Send a request to the application in this process, again and again, one at a time.
+
+    Nothing of it is counted in the reports, and no rate limit counts it. The answer is
+    read to its end piece by piece, and none is kept.
+
+    :param user: who sends it, as if signed in with a browser.
+    :param cold: count the first ones too.
+    :param timeout: how long each of them may take.
+    :param mode: have a last one profiled, ``1`` or ``sample``; it is kept as a trace.
+    :raises TimedOut: one took longer.
+    """
+    from . import install, recorder_of
+
+    recorder = recorder_of(app) or install(app)
+    writer, recorder.writer = recorder.writer, None
+    app.config["RATELIMIT_ENABLED"] = False
+    client = app.test_client()
+    if user is not None:
+        _act_as(app, user)
+    measured = Measured("endpoint")
+
+    def send(**headers: str) -> tuple[Recording, float]:
+        before = thread_time()
+        with (
+            within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
+            client.open(
+                path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
+            ) as response,
+        ):
+            _read_to_its_end(response)
+        ended = recorder.last
+        if ended is None:
+            raise OpsError("the application has answered without being asked")
+        return ended, thread_time() - before
+
+    for _ in range(0 if cold else WARM_UP):
+        send()
+    for _ in range(repeat):
+        ended, cpu = send()
+        measured.samples.append(ended.seconds)
+        measured.cpu.append(cpu)
+        measured.queries.append(ended.queries or len(ended.sent))
+        measured.query_seconds.append(sum(seconds for _key, _at, seconds in ended.sent))
+        measured.outcomes.append(ended.status)
+    _forget(recorder)
+    if mode is not None and writer is not None:
+        recorder.is_open = True
+        send(**{"X-Profile": mode})
+        recorder.is_open = False
+        with recorder.tallies.lock:
+            recorder.tallies.minutes.clear()
+    recorder.writer = writer
+    return measured
+
+
+def _read_to_its_end(response: Response) -> None:
+    try:
+        for _piece in response.iter_encoded():
+            pass
+    except Exception as error:  # noqa: BLE001  (the view's; the recorder counts it as failed)
+        log.warning("the answer broke off: %s", type(error).__qualname__)
+
+
+def _forget(recorder: Recorder) -> None:
+    """What was measured is no traffic."""
+    with recorder.tallies.lock:
+        recorder.tallies.minutes.clear()
+        recorder.tallies.traces.clear()
+
+
+def _act_as(app: Flask, user: User) -> None:
+    """Have every request of this process come from this account.
+
+    The application was made for this command only; what a server runs has no such door.
+    """
+    from flask import g
+    from flask_security.utils import set_request_attr
+
+    from ..extensions import db
+    from ..models import User as Account
+
+    id = user.id
+    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page was loaded that has a token.
+
+    def be() -> None:
+        # What Flask-Login, Flask-WTF and Flask-Security find after somebody has signed in.
+        g._login_user = db.session.get(Account, id)  # noqa: SLF001
+        set_request_attr("fs_authn_via", "session")
+        set_request_attr("fs_paa", time())
+
+    app.before_request_funcs.setdefault(None, []).insert(0, be)
+
+
+# --- a command ---------------------------------------------------------------
+
+
+def command(
+    words: Sequence[str], *, repeat: int, warm_up: int, timeout: timedelta, mode: str | None
+) -> Measured:
+    """Run ``flask WORDS`` as a process, again and again. Its output is not shown.
+
+    :param timeout: how long each of them may take; it is killed then.
+    :raises TimedOut: one took longer.
+    """
+    measured = Measured("command")
+    for _ in range(warm_up):
+        _run_once(words, Measured("command"), timeout, None)
+    for number in range(1, repeat + 1):
+        _run_once(words, measured, timeout, mode if number == repeat else None)
+    return measured
+
+
+def _run_once(
+    words: Sequence[str], measured: Measured, timeout: timedelta, mode: str | None
+) -> None:
+    reading, writing = os.pipe()
+    environ = {**os.environ, TO_PARENT: str(writing), **({MODE: mode} if mode else {})}
+    with os.fdopen(reading, "rb") as pipe:
+        started = perf_counter()
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "flask", *words],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[writing],
+            )
+        finally:
+            os.close(writing)
+        try:
+            with within(timeout.total_seconds(), text.shortened(f"flask {' '.join(words)}")):
+                told = pipe.read()
+                _, status, usage = os.wait4(child.pid, 0)
+        except TimedOut:
+            child.kill()
+            child.wait()
+            raise
+        measured.samples.append(perf_counter() - started)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    sql: Record = json.loads(told) if told else {"queries": 0, "query_seconds": 0.0}
+    measured.cpu.append(usage.ru_utime + usage.ru_stime)
+    measured.queries.append(sql["queries"])
+    measured.query_seconds.append(sql["query_seconds"])
+    measured.outcomes.append(child.returncode)
+    unit = 1 if sys.platform == "darwin" else 1024
+    measured.peak = max(measured.peak, usage.ru_maxrss * unit)

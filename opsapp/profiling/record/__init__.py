@@ -1,0 +1,1 @@
+"""Recording: measure requests and commands while they run."""

@@ -1,0 +1,156 @@
+"""Which line of the application is it: the nearest frame that is not a library's."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from pathlib import Path
+from sys import _getframe
+from types import CodeType, FrameType
+
+from ... import config
+from ...engine import connections as engine
+from ...unit import work as unit
+
+DEEPEST = 80
+"""Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
+MOST = 20_000
+"""Functions remembered; who makes functions without end has them forgotten."""
+MOST_STATEMENTS = 5000
+"""Statements remembered, with where each came from."""
+LONGEST = 10_000
+"""Characters that are kept of a statement."""
+
+_HERE = f"{Path(__file__).parent}/"
+_SENDERS = frozenset({unit.__file__, engine.__file__})
+"""Files that send the statements of every caller, so that a statement is never theirs."""
+_doors: set[tuple[str, str]] = set()
+_LIBRARIES = tuple(
+    {f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")} | {"<"},
+)
+
+
+class Place:
+    """A function of the application; lines are looked up when they are shown, not before."""
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self.text = f"{shown(code.co_filename)} in {code.co_qualname}"
+
+    def line(self, instruction: int) -> str:
+        """``shop/orders.py:12 in total``, of an instruction's offset."""
+        number = self.code.co_firstlineno
+        for start, end, line in self.code.co_lines():
+            if start <= instruction < end and line is not None:
+                number = line
+                break
+        file, _in, function = self.text.partition(" in ")
+        return f"{file}:{number} in {function}"
+
+
+Statement = tuple[str, Place | None, int]
+"""The text of a statement, the function that sent it, and the offset of its instruction."""
+
+
+class Callers:
+    """Knows the application's functions from those of libraries.
+
+    :param packages: of installed packages, those that are the application's.
+    """
+
+    def __init__(self, packages: frozenset[str]) -> None:
+        self._packages = packages
+        # By id, since a code object hashes all that is in it; it is kept, so ids stay its own.
+        self._known: dict[int, tuple[Place | None, CodeType]] = {}
+        self._found: dict[str, tuple[int, Statement]] = {}
+
+    def nearest(self, statement: str) -> Statement:
+        """The statement, with the nearest function outside of the caller that is the application's.
+
+        Looking at each frame in between is what recording a statement costs most, so the
+        place where the same statement came from before is looked at first.
+        """
+        hint = self._found.get(statement)
+        if hint is None:
+            return self._search(statement, _getframe(1))
+        depth, found = hint
+        try:
+            frame = _getframe(depth)
+        except ValueError:  # There are not so many.
+            return self._search(statement, _getframe(1))
+        place, instruction = found[1], frame.f_lasti
+        if place is not None and place.code is frame.f_code and instruction == found[2]:
+            return found
+        place = self.place(frame.f_code)
+        # From somewhere else as far away; what is ours further in would be the nearest.
+        if place is not None and self.place(_getframe(depth - 1).f_code) is None:
+            return found[0], place, instruction
+        return self._search(statement, _getframe(1))
+
+    def _search(self, statement: str, frame: FrameType | None) -> Statement:
+        kept = statement[:LONGEST]
+        for depth in range(1, DEEPEST):
+            if frame is None:
+                break
+            place = self.place(frame.f_code)
+            if place is not None:
+                found = kept, place, frame.f_lasti
+                self._remember(statement, depth, found)
+                return found
+            frame = frame.f_back
+        return kept, None, 0
+
+    def _remember(self, statement: str, depth: int, found: Statement) -> None:
+        # A long one would fill the memory, if it has its values in its text.
+        if len(statement) <= LONGEST:
+            if len(self._found) >= MOST_STATEMENTS:
+                self._found.clear()
+            self._found[statement] = depth, found
+
+    def place(self, code: CodeType) -> Place | None:
+        """Where this code is, if it is the application's."""
+        found = self._known.get(id(code))
+        return found[0] if found is not None else self._learn(code)
+
+    def _learn(self, code: CodeType) -> Place | None:
+        if len(self._known) >= MOST:
+            self._known.clear()
+        place = Place(code) if self._is_ours(code.co_filename) else None
+        self._known[id(code)] = (place, code)
+        return place
+
+    def _is_ours(self, file: str) -> bool:
+        if is_recorder(file) or file in _SENDERS:
+            return False
+        for folder in ("/site-packages/", "/dist-packages/"):
+            if folder in file:
+                inside = file.rpartition(folder)[2]
+                return inside.partition("/")[0].removesuffix(".py") in self._packages
+        return not file.startswith(_LIBRARIES)
+
+
+def is_recorder(file: str) -> bool:
+    """Tell whether the file belongs to the recorder, whose frames no report shows."""
+    return file.startswith(_HERE)
+
+
+def mark_door(code: CodeType) -> None:
+    """Declare a function as the one that calls the application: further out is the server."""
+    _doors.add((code.co_filename, code.co_name))
+
+
+def is_door(file: str, function: str) -> bool:
+    """Tell whether a function, by its plain name, is one of those marked as a door."""
+    return (file, function) in _doors
+
+
+def shown(file: str) -> str:
+    """The file from the folder it is imported from: the same on every host."""
+    roots = [
+        root
+        for root in (*sys.path, str(config.ROOT))
+        if root and file.startswith(f"{root.rstrip('/')}/")
+    ]
+    return file[len(max(roots, key=len).rstrip("/")) + 1 :] if roots else Path(file).name

@@ -1,0 +1,47 @@
+"""Who may have a request profiled: anybody in development, else with a pass or a permission."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from itsdangerous import BadSignature, Signer
+
+from ... import clock
+from ... import crypto as sealing
+from ...errors import Invalid
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+LONGEST = timedelta(hours=24)
+LONGEST_TOKEN = 200
+"""Characters; what is longer is none of ours and is not looked at."""
+
+
+def make(app: Flask, lasts: timedelta) -> tuple[str, datetime]:
+    """A pass for ``X-Profile-Token``, and when it ends.
+
+    :raises Invalid: it would last for more than a day.
+    """
+    if lasts > LONGEST:
+        raise Invalid(f"a pass lasts {int(LONGEST.total_seconds() // 3600)} hours at most")
+    ends = clock.now().replace(microsecond=0) + lasts
+    return _signer(app).sign(str(int(ends.timestamp()))).decode(), ends
+
+
+def is_valid(app: Flask, token: str) -> bool:
+    """Whether this is a pass of this application that has not ended."""
+    if not token or len(token) > LONGEST_TOKEN or not token.isascii():
+        return False
+    try:
+        ends = int(_signer(app).unsign(token))
+    except (BadSignature, ValueError):
+        return False
+    return clock.now().timestamp() < ends
+
+
+def _signer(app: Flask) -> Signer:
+    import hashlib
+
+    return Signer(sealing.key(app, "profile"), salt="opsapp/profile", digest_method=hashlib.sha256)

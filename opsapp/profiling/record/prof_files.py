@@ -1,0 +1,212 @@
+"""The ``.prof`` files: private, named by nobody outside, within a quota, and read with care.
+
+Reading one runs `marshal` over it, which is made for files of one's own. So only
+regular files of the user's own are read, up to a size, and in a child process with
+little memory and time.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import secrets
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import clock, config, text
+from ...errors import Invalid, NotFound, OpsError, Refused, TimedOut
+from .callers import shown
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+MOST_FILES = 200
+MOST_BYTES = 100 * 1024 * 1024
+"""Of all files together; the oldest make room."""
+LARGEST = 32 * 1024 * 1024
+"""Bytes of a file that is read."""
+READ_SECONDS = 20
+READ_MEMORY = 1024 * 1024 * 1024
+MOST_SHOWN = 10**12
+"""Calls, or milliseconds; no profile has as many."""
+SORTS = {"self": 2, "total": 3, "calls": 1}
+"""What to sort by, and its place in what ``pstats`` knows of a function."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where the profiles of an installation are."""
+
+    path: Path
+
+    def write(self, content: bytes) -> str:
+        """Keep a profile; the name of its file. The oldest make room for it.
+
+        :raises OSError: the disk is full, or the folder is not ours.
+        """
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+        self.make_room(len(content))
+        name = f"{clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.prof"
+        # Unseen until it is whole: a reader must not find half of it.
+        draft = self.path / f".{name}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            draft.rename(self.path / name)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        return name
+
+    def make_room(self, wanted: int = 0, *, dry_run: bool = False) -> int:
+        """Remove the oldest until there is room for so many bytes more; how many went."""
+        there = sorted(self._files(), key=lambda item: item[0])
+        count, size = len(there), sum(found.st_size for _name, found in there)
+        gone = 0
+        for name, found in there:
+            if count + (wanted > 0) <= MOST_FILES and size + wanted <= MOST_BYTES:
+                break
+            if not dry_run:
+                (self.path / name).unlink(missing_ok=True)
+            count, size, gone = count - 1, size - found.st_size, gone + 1
+        return gone
+
+    def _files(self) -> list[tuple[str, os.stat_result]]:
+        if not self.path.is_dir():
+            return []
+        with os.scandir(self.path) as entries:
+            return [
+                (entry.name, entry.stat(follow_symlinks=False))
+                for entry in entries
+                if entry.name.endswith(".prof") and entry.is_file(follow_symlinks=False)
+            ]
+
+    def listing(self) -> list[Record]:
+        """The files there are, the newest first."""
+        rows = [{"file": name, "bytes": found.st_size} for name, found in self._files()]
+        return sorted(rows, key=lambda row: str(row["file"]), reverse=True)
+
+    def find(self, name: str) -> Path:
+        """The path of a file that was named: one of the folder, or a path."""
+        return self.path / name if os.sep not in name else Path(name)
+
+
+def folder_of(app: Flask) -> Folder:
+    """The folder of an application, in its instance folder."""
+    return Folder(Path(app.instance_path) / "profiles")
+
+
+def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:
+    """The functions of a profile that took the most, as rows; times are in milliseconds."""
+    ranked = sorted(stats.items(), key=lambda item: -item[1][SORTS[sort]])[:count]
+    return [
+        {
+            "calls": calls,
+            "self_ms": round(self_seconds * 1000, 3),
+            "total_ms": round(total_seconds * 1000, 3),
+            "function": _named(*key),
+        }
+        for key, (_primitive, calls, self_seconds, total_seconds, *_callers) in ranked
+    ]
+
+
+def _named(file: str, line: int, function: str) -> str:
+    if file == "~" or not line:
+        return text.safe(function)[:200]
+    return text.safe(f"{shown(file)}:{line} in {function}")[:300]
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def read(path: Path, *, count: int, sort: str) -> list[Record]:
+    """The functions of a ``.prof`` file that took the most.
+
+    :raises NotFound: there is no such file.
+    :raises Refused: it is not a regular file of one's own, or too large.
+    :raises Invalid: it is no profile.
+    """
+    descriptor = _opened(path)
+    try:
+        # A child, since what is not a profile may take all memory, or crash who reads it.
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _CHILD, str(config.ROOT), __name__, str(count), sort],
+            stdin=descriptor,
+            capture_output=True,
+            timeout=READ_SECONDS,
+            preexec_fn=_limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"{path.name} could not be read in {READ_SECONDS} s") from None
+    finally:
+        os.close(descriptor)
+    if done.returncode:
+        raise Invalid(f"{text.shortened(path.name)} is not a profile that can be read")
+    return [_checked(row) for row in json.loads(done.stdout)]
+
+
+_CHILD = """
+import json, sys
+root, module, count, sort = sys.argv[1:]
+sys.path.insert(0, root)
+import importlib, marshal
+stats = marshal.load(sys.stdin.buffer)
+json.dump(importlib.import_module(module).top(stats, int(count), sort), sys.stdout)
+"""
+
+
+def _checked(row: Record) -> Record:
+    """A row with nothing in it that the child was made to put there."""
+    numbers = {name: row[name] for name in ("calls", "self_ms", "total_ms")}
+    # What is no number is not less than another either.
+    if not all(isinstance(n, int | float) and abs(n) < MOST_SHOWN for n in numbers.values()):
+        raise Invalid("that is not a profile that can be read")
+    return {**numbers, "function": text.safe(row["function"])}
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (READ_MEMORY, READ_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (READ_SECONDS, READ_SECONDS))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _opened(path: Path) -> int:
+    """The file, open; it is looked at when it is open, so that nobody can change it meanwhile."""
+    name = text.shortened(str(path))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {name}", hint="flask profile files") from None
+    except OSError as error:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise Refused(f"{name} cannot be opened: {why}") from error
+    try:
+        _refuse_other(os.fstat(descriptor), name)
+    except OpsError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_other(found: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise Refused(f"{name} is not a regular file")
+    if found.st_uid != os.geteuid():
+        raise Refused(f"{name} belongs to somebody else")
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise Refused(f"{name} can be written by others")
+    if found.st_size > LARGEST:
+        raise Refused(f"{name} is larger than {LARGEST // 1024**2} MiB")

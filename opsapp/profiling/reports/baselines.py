@@ -1,0 +1,267 @@
+"""Saved measurements, and what has changed between two of them."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ... import clock, config, text
+from ...actors import Actor
+from ...damage import Damaged
+from ...errors import Conflict, Invalid, NotFound, OpsError, Refused
+from ...extensions import db
+from ...models import ProfileSave
+from ...unit.work import bookkeeping
+from . import statistics as bootstrap
+from . import totals as reports
+
+MODES = ("recorded", "request", "run")
+METRICS = (*bootstrap.TIMES, *bootstrap.COUNTS)
+MOST_SERIES = 2000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_RULE = re.compile(r"(?P<metric>[a-z0-9]+)\s*>\s*\+?(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
+
+Record = dict[str, Any]
+
+
+# --- saving ------------------------------------------------------------------
+
+
+def save_recorded(
+    name: str, *, since: datetime, until: datetime | None, replace: bool, actor: Actor
+) -> Record:
+    """Keep what was recorded of the endpoints in a span, to be compared with."""
+    until = until or clock.now()
+    sums = sorted(reports.add_up("endpoint", since, until), key=lambda one: -one.seconds)
+    if not sums:
+        raise NotFound("nothing was recorded in that time", hint="flask profile report --since 7d")
+    span = {"since": clock.rfc3339(since), "until": clock.rfc3339(until)}
+    detail = {**span, "rows": _rows(sums[:MOST_SERIES])}
+    return save("recorded", "endpoints", detail, name=name, replace=replace, actor=actor)
+
+
+def _rows(sums: Iterable[reports.Sum]) -> Record:
+    """What is kept of each endpoint, by its name."""
+    return {
+        one.name: {
+            "count": one.count,
+            "errors": one.errors,
+            "seconds": one.seconds,
+            "queries": one.queries,
+            "bins": sorted(one.bins.items()),
+        }
+        for one in sums
+    }
+
+
+def save(
+    mode: str,
+    subject: str,
+    detail: Record,
+    *,
+    name: str | None,
+    replace: bool = False,
+    actor: Actor,
+) -> Record:
+    """Keep a measurement.
+
+    :param name: None makes one, and pruning may take it.
+    :raises Conflict: there is one of this name, and ``replace`` is false.
+    :raises Invalid: that is no name.
+    """
+    if name is not None:
+        name = _clean(name)
+    with bookkeeping() as session:
+        if name is not None:
+            there = session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+            if there is not None and not replace:
+                raise Conflict(f"there is a measurement {name}", hint="--replace, or another name")
+            if there is not None:
+                session.delete(there)
+                session.flush()
+        made = ProfileSave(
+            name=name or f"-{clock.now():%Y%m%dT%H%M%S.%f}",
+            is_automatic=name is None,
+            mode=mode,
+            subject=subject,
+            python=platform.python_version(),
+            environment=config.environment(),
+            made_at=clock.now(),
+            made_by=actor.label(),
+            detail=detail,
+        )
+        session.add(made)
+        session.flush()
+        if name is None:
+            made.name = f"{mode}-{made.id}"
+            session.flush()
+        return record(made)
+
+
+def _clean(name: str) -> str:
+    if not _NAME.fullmatch(name) or re.fullmatch(rf"(?:{'|'.join(MODES)})-\d+", name):
+        raise Invalid(
+            f"{text.shortened(name)} is not a name: letters, digits, '.', '_' and '-',"
+            " and not like those that are made up"
+        )
+    return name
+
+
+def record(saved: ProfileSave) -> Record:
+    """A saved measurement in a line."""
+    return {
+        "name": saved.name,
+        "mode": saved.mode,
+        "subject": saved.subject,
+        "made_at": saved.made_at,
+        "made_by": saved.made_by,
+        "python": saved.python,
+        "environment": saved.environment,
+    }
+
+
+def listing() -> list[Record]:
+    """What was saved, the newest first."""
+    newest = sa.select(ProfileSave).order_by(ProfileSave.id.desc())
+    return [record(saved) for saved in db.session.scalars(newest)]
+
+
+def get(name: str) -> ProfileSave:
+    """The measurement of this name.
+
+    :raises NotFound: there is none.
+    :raises OpsError: it is damaged.
+    """
+    found = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+    if found is None:
+        message = f"there is no saved measurement {text.shortened(name)}"
+        raise NotFound(message, hint="flask profile saved")
+    if isinstance(found.detail, Damaged):
+        raise OpsError(f"the measurement {text.safe(found.name)} cannot be read: {found.detail}")
+    return found
+
+
+def counterpart(base: ProfileSave) -> ProfileSave:
+    """What to compare with if nobody says: what was recorded lately, or the newest like ``base``.
+
+    :raises NotFound: nothing like it was saved after it.
+    """
+    return _recorded_now(base) if base.mode == "recorded" else _newest_like(base)
+
+
+def _recorded_now(base: ProfileSave) -> ProfileSave:
+    """What was recorded lately, over as long a time as ``base`` was; not saved."""
+    since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
+    now = clock.now()
+    rows = _rows(reports.add_up("endpoint", now - (until - since), now))
+    return ProfileSave(
+        name="now",
+        mode=base.mode,
+        subject=base.subject,
+        python=platform.python_version(),
+        environment=config.environment(),
+        detail={"rows": rows},
+    )
+
+
+def _newest_like(base: ProfileSave) -> ProfileSave:
+    alike = (ProfileSave.mode == base.mode, ProfileSave.subject == base.subject)
+    query = sa.select(ProfileSave).where(*alike, ProfileSave.id > base.id)
+    found = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
+    if found is None:
+        raise NotFound(f"nothing like {base.name} was saved after it")
+    return found
+
+
+# --- comparing ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``p95>+10%``: what is a finding."""
+
+    metric: str
+    limit: float
+    is_share: bool
+
+    @classmethod
+    def parse(cls, given: str) -> Rule:
+        """The rule that this says.
+
+        :raises Invalid: it says none, or of something that is not measured.
+        """
+        found = _RULE.fullmatch(given.strip())
+        if found is None or found["metric"] not in METRICS:
+            known = ", ".join(METRICS)
+            raise Invalid(f"{given!r} is not a rule such as 'p95>+10%' of one of {known}")
+        limit, is_share = float(found["limit"]), bool(found["percent"])
+        return cls(found["metric"], limit / 100 if is_share else limit, is_share)
+
+    def is_broken(self, change: Record) -> bool:
+        """Whether this change is one, and larger than the rule allows."""
+        if change["metric"] != self.metric or change["verdict"] != "worse":
+            return False
+        before, after = change["before"], change["after"]
+        if self.is_share:
+            return (bool(before) and after / before - 1 > self.limit) or (not before and after > 0)
+        return bool(after - before > self.limit)
+
+
+def compare(base: ProfileSave, new: ProfileSave, rules: list[Rule]) -> tuple[list[Record], bool]:
+    """What has changed from ``base`` to ``new``, and whether a rule is broken.
+
+    :raises Refused: they cannot be compared: another mode, thing, or Python.
+    """
+    _refuse_unlike(base, new)
+    before, after = base.detail["rows"], new.detail["rows"]
+    changes: list[Record] = []
+    for name in sorted({*before, *after}):
+        if name not in before or name not in after:
+            verdict = "new" if name in after else "gone"
+            changes.append({**_EMPTY, "name": name, "verdict": verdict})
+        else:
+            changes += bootstrap.changes(name, before[name], after[name])
+    for change in changes:
+        change["failed"] = any(rule.is_broken(change) for rule in rules)
+    return changes, any(change["failed"] for change in changes)
+
+
+_EMPTY: Record = dict.fromkeys(
+    ("name", "metric", "before", "after", "change", "low", "high", "verdict")
+)
+
+
+def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
+    ours = {"python": _minor(base.python), "mode": base.mode, "subject": base.subject}
+    theirs = {"python": _minor(new.python), "mode": new.mode, "subject": new.subject}
+    for what, value in ours.items():
+        if theirs[what] != value:
+            raise Refused(
+                f"{base.name} and {new.name} cannot be compared:"
+                f" their {what} is {text.shortened(value)} and {text.shortened(theirs[what])}"
+            )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def figures(samples: list[float]) -> Record:
+    """The percentiles of these durations (seconds), in milliseconds, exactly."""
+    ordered = sorted(samples)
+    found: Record = {
+        f"{name}_ms": round(bootstrap.quantile(ordered, share) * 1000, 3)
+        for name, share in bootstrap.SHARES.items()
+    }
+    return {
+        **found,
+        "min_ms": round(ordered[0] * 1000, 3),
+        "max_ms": round(ordered[-1] * 1000, 3),
+        "mean_ms": round(sum(ordered) / len(ordered) * 1000, 3),
+    }

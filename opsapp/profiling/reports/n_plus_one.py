@@ -1,0 +1,129 @@
+"""Repeats: one line that sends one statement again and again in a request (N+1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sqlalchemy import orm as so
+
+from ... import clock
+from ...errors import Invalid
+from ...extensions import Model, this_app
+from .totals import Sum, add_up
+
+_TABLE = r'"?([A-Za-z_]\w*)"?'
+_FROM = re.compile(rf"\bFROM {_TABLE}", re.IGNORECASE)
+_WHERE = re.compile(r"\bWHERE (.*?)(?: ORDER BY | GROUP BY | LIMIT |$)", re.IGNORECASE)
+_COLUMN = re.compile(rf"{_TABLE}\.{_TABLE} (?:=|IN)|= {_TABLE}\.{_TABLE}", re.IGNORECASE)
+
+OURS = f"{__name__.partition('.')[0]}/"
+"""What the lines of opsapp itself begin with; its repeats are no finding in an application."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Repeats that are meant: a pattern of ``file in function``, and how often at most."""
+
+    pattern: str
+    most: float
+
+    @classmethod
+    def parse(cls, given: str) -> Allowed:
+        """``shop/feed.py in *=20``; without a number as often as it likes.
+
+        :raises Invalid: there is no pattern, or the number is none.
+        """
+        pattern, _, most = given.rpartition("=") if "=" in given else (given, "", "inf")
+        if not pattern.strip() or not (most == "inf" or most.strip().isdigit()):
+            raise Invalid(f"{given!r} is not of the form 'shop/feed.py in *=20'")
+        return cls(pattern.strip(), float(most))
+
+    def fits(self, caller: str, times: float) -> bool:
+        """Whether this line may repeat a statement so often."""
+        file, _, function = caller.partition(" in ")
+        place = f"{file.rpartition(':')[0]} in {function}"
+        return times <= self.most and fnmatchcase(place, self.pattern)
+
+
+def listing(
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    allow: Sequence[str] = (),
+    top: int | None = 20,
+) -> list[Record]:
+    """The repeats of a span, what costs most first. Times are in milliseconds.
+
+    ``times`` is how often a request sends it; ``to_win_ms`` what a request would save if the
+    statement came once; ``advice`` the loader option to add.
+
+    :param allow: the repeats that are meant, beside those of ``OPSAPP_REPEATS_ALLOWED``.
+    """
+    meant = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
+    allowed = [Allowed.parse(one) for one in meant if one.strip()]
+    rows = [_row(one) for one in add_up("repeat", since, until or clock.now())]
+    rows = [row for row in rows if not row["line"].startswith(OURS)]
+    rows = [row for row in rows if not any(a.fits(row["line"], row["times"]) for a in allowed)]
+    rows.sort(key=lambda row: (-row["total_to_win_ms"], row["line"], row["statement"]))
+    return rows[:top]
+
+
+def _row(one: Sum) -> Record:
+    times = one.queries / one.count
+    each = one.query_seconds / one.queries if one.queries else 0.0
+    won = (times - 1) * each
+    return {
+        "endpoint": one.name,
+        "line": one.caller,
+        "requests": one.count,
+        "times": round(times, 1),
+        "to_win_ms": round(won * 1000, 3),
+        "total_to_win_ms": round(won * one.count * 1000, 3),
+        "advice": advice(one.statement),
+        "statement": one.statement,
+    }
+
+
+# --- what to do about it -----------------------------------------------------
+
+
+def advice(fingerprint: str) -> str:
+    """The loader option that would load it at once, or what else to do."""
+    found = _FROM.search(fingerprint)
+    if not fingerprint.upper().startswith(("SELECT", "WITH")):
+        return "send it once, with all the rows (executemany)"
+    options = [] if found is None else list(_options(found[1], _columns(fingerprint)))
+    if not options:
+        return "ask once with IN (…), before the loop"
+    return " or ".join(options[:3])
+
+
+def _columns(fingerprint: str) -> set[tuple[str, str]]:
+    """The columns that the statement is asked by, as (table, column)."""
+    where = _WHERE.search(fingerprint)
+    found = _COLUMN.findall(where[1]) if where else []
+    return {(a or c, b or d) for a, b, c, d in found}
+
+
+def _options(table: str, by: set[tuple[str, str]]) -> Iterator[str]:
+    mappers = sorted(Model.registry.mappers, key=lambda mapper: mapper.class_.__name__)
+    for mapper in mappers:
+        for relation in mapper.relationships:
+            target = getattr(relation.mapper.local_table, "name", None)
+            if target == table and by & _remote(relation):
+                option = "selectinload" if relation.uselist else "joinedload"
+                yield f"{option}({mapper.class_.__name__}.{relation.key})"
+
+
+def _remote(relation: so.RelationshipProperty[Any]) -> set[tuple[str, str]]:
+    return {
+        (str(getattr(column.table, "name", "")), str(column.name))
+        for column in relation.remote_side
+    }

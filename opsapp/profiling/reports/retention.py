@@ -1,0 +1,156 @@
+"""What stays of the profiles: minutes become hours, hours become days, days end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from ... import clock
+from ...engine import locks
+from ...engine.rows import remove
+from ...extensions import db
+from ...models import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
+from ...models.profiles import DAY, HOUR, MINUTE
+from ...unit.work import bookkeeping
+from . import storage as windows
+
+SETTLED = 15 * MINUTE
+"""Nobody writes a minute that is older: a writer gives up after a third of that."""
+LOCK_SECONDS = 5
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Windows of one width become those of another when they are that old."""
+
+    name: str
+    width: int
+    into: int
+    age: int
+
+
+STEPS = (
+    Step("processes", MINUTE, MINUTE, SETTLED),
+    Step("minutes", MINUTE, HOUR, 2 * HOUR),
+    Step("hours", HOUR, DAY, 3 * DAY),
+)
+"""In this order. A report over a month reads some seventy windows of an endpoint."""
+
+
+def compact(*, dry_run: bool = False) -> list[Record]:
+    """Add up what is old enough; harmless to repeat, and when two do it at once.
+
+    :returns: for each step how many windows there were, and how many are left of them.
+    :raises Busy: somebody else is at it, for longer than a moment.
+    """
+    if dry_run:
+        return [_planned(step) for step in STEPS]
+    with locks.exclusive(db.engine, "profiles", wait=LOCK_SECONDS):
+        return [_compacted(step) for step in STEPS]
+
+
+def oldest_minute() -> datetime | None:
+    """When the oldest window begins that is a minute wide; compacting leaves none for long."""
+    oldest = sa.select(sa.func.min(ProfileWindow.starts_at)).where(ProfileWindow.width == MINUTE)
+    starts_at = db.session.scalar(oldest)
+    return None if starts_at is None else datetime.fromtimestamp(starts_at, UTC)
+
+
+def _due(step: Step) -> tuple[sa.ColumnElement[bool], ...]:
+    """The windows that a step adds up. The last slot has to be over, too."""
+    before = (int(clock.now().timestamp()) - step.age) // step.into * step.into
+    due = (ProfileWindow.width == step.width, ProfileWindow.starts_at < before)
+    return (*due, ProfileWindow.process != "") if step.width == step.into else due
+
+
+def _planned(step: Step) -> Record:
+    due = sa.select(sa.func.count()).select_from(ProfileWindow).where(*_due(step))
+    return {"step": step.name, "windows": db.session.scalar(due), "became": None}
+
+
+def _compacted(step: Step) -> Record:
+    read = written = 0
+    while (first := db.session.scalar(_first(step))) is not None:
+        db.session.rollback()
+        slot = first // step.into * step.into
+        with bookkeeping() as session:
+            found, made = _add_up(session, step, slot)
+        read, written = read + found, written + made
+    db.session.rollback()
+    return {"step": step.name, "windows": read, "became": written}
+
+
+def _first(step: Step) -> sa.Select[Any]:
+    return sa.select(sa.func.min(ProfileWindow.starts_at)).where(*_due(step))
+
+
+def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
+    """Make one window of each series of all those in a slot, in one transaction."""
+    inside = sa.and_(
+        ProfileWindow.width == step.width,
+        ProfileWindow.starts_at >= slot,
+        ProfileWindow.starts_at < slot + step.into,
+    )
+    there = sa.and_(ProfileWindow.width == step.into, ProfileWindow.starts_at == slot)
+    rows = session.scalars(
+        sa.select(ProfileWindow).where(inside | there).execution_options(yield_per=500)
+    )
+    sums: dict[int, windows.Window] = {}
+    read = 0
+    for row in rows:
+        read += row.width == step.width
+        whole = sums.setdefault(
+            row.series_id, windows.Window(("", "", "", ""), slot, width=step.into)
+        )
+        whole.add_row(row)
+        session.expunge(row)
+    remove(session, ProfileWindow, inside | there)
+    windows.put(session, [whole.row(series, "") for series, whole in sums.items()])
+    return read, len(sums)
+
+
+# --- pruning -----------------------------------------------------------------
+
+
+def prune(*, older_than: timedelta, kept: int, dry_run: bool = False) -> list[Record]:
+    """Forget the windows and saved measurements that are older, and the traces that are too many.
+
+    A measurement that was saved under a name of its own stays.
+
+    :param kept: so many traces of each kind stay for each endpoint.
+    """
+    before = clock.now() - older_than
+    with bookkeeping() as session:
+        counts = {
+            "windows": remove(session, ProfileWindow, _is_over(before), dry_run=dry_run),
+            "saves": remove(session, ProfileSave, *_automatic(before), dry_run=dry_run),
+            "traces": _trim_all(session, kept, dry_run),
+        }
+        # What nothing is known of any more; a plan would have to know what else goes.
+        counts["series"] = remove(session, ProfileSeries, _is_empty(), dry_run=dry_run)
+    return [{"what": what, "removed": count} for what, count in counts.items()]
+
+
+def _is_over(before: datetime) -> sa.ColumnElement[bool]:
+    # The last window may be a day that is not over; then it goes with the next.
+    return ProfileWindow.starts_at + ProfileWindow.width <= int(before.timestamp())
+
+
+def _automatic(before: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return ProfileSave.is_automatic.is_(True), ProfileSave.made_at < before
+
+
+def _is_empty() -> sa.ColumnElement[bool]:
+    return ~sa.exists().where(ProfileWindow.series_id == ProfileSeries.id)
+
+
+def _trim_all(session: so.Session, kept: int, dry_run: bool) -> int:
+    groups = sa.select(ProfileTrace.kind, ProfileTrace.name).distinct()
+    found = session.execute(groups.order_by(ProfileTrace.kind, ProfileTrace.name)).all()
+    return sum(windows.trim(session, kind, name, kept, dry_run=dry_run) for kind, name in found)

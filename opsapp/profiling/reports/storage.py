@@ -1,0 +1,247 @@
+"""Writing what was recorded: windows that are written whole, and the few traces worth it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from ... import clock
+from ...engine.rows import remove
+from ...extensions import db, this_app
+from ...models import ProfileSeries, ProfileTrace, ProfileWindow
+from ...models.profiles import MINUTE
+from ...unit.work import bookkeeping
+from .. import ddsketch as sketch
+
+Series = tuple[str, str, str, str]
+"""Kind, name, calling line, and the statement of a repeat."""
+Trace = dict[str, Any]
+Own = Callable[[], AbstractContextManager[so.Session]]
+
+FORGOTTEN_AFTER = timedelta(days=7)
+"""A trace makes room for others then, however slow it was."""
+_AT_ONCE = 400
+_IDS = "opsapp-profile-series"
+
+
+class Counted(Protocol):
+    """What a total adds up."""
+
+    @property
+    def count(self) -> int: ...
+
+    errors: int
+    seconds: float
+    most: float
+    queries: int
+    query_seconds: float
+    bins: sketch.Bins
+
+
+@dataclass(slots=True, kw_only=True)
+class Total:
+    """What happened, added up."""
+
+    count: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    most: float = 0.0
+    queries: int = 0
+    query_seconds: float = 0.0
+    bins: sketch.Bins = field(default_factory=dict)
+
+    def add(self, other: Counted) -> None:
+        """Count what another has counted."""
+        self.add_figures(*_figures(other))
+        sketch.add(self.bins, other.bins)
+
+    def add_row(self, row: Any) -> None:
+        """Count what a row of :class:`~opsapp.models.ProfileWindow` has, its sketch packed."""
+        self.add_figures(*_figures(row))
+        sketch.unpack_into(self.bins, row.bins)
+
+    def add_figures(
+        self,
+        count: int,
+        errors: int,
+        seconds: float,
+        most: float,
+        queries: int,
+        query_seconds: float,
+    ) -> None:
+        """Count all but the sketch."""
+        self.count += count
+        self.errors += errors
+        self.seconds += seconds
+        self.most = max(self.most, most)
+        self.queries += queries
+        self.query_seconds += query_seconds
+
+
+_figures = attrgetter("count", "errors", "seconds", "most", "queries", "query_seconds")
+
+
+@dataclass(slots=True)
+class Window(Total):
+    """What happened to a series in the minute that begins then (seconds since 1970)."""
+
+    series: Series
+    starts_at: int
+    width: int = MINUTE
+
+    def row(self, series_id: int, process: str) -> dict[str, Any]:
+        """Its row."""
+        return {
+            "series_id": series_id,
+            "width": self.width,
+            "starts_at": self.starts_at,
+            "process": process,
+            "count": self.count,
+            "errors": self.errors,
+            "seconds": self.seconds,
+            "most": self.most,
+            "queries": self.queries,
+            "query_seconds": self.query_seconds,
+            "bins": sketch.pack(self.bins),
+        }
+
+
+def store(
+    process: str,
+    windows: Sequence[Window],
+    traces: Sequence[Trace],
+    *,
+    kept: int,
+    own: Own | None = None,
+) -> dict[str, float]:
+    """Write the windows of a process, in place of what it had written of them, and its traces.
+
+    :param kept: so many traces of each kind stay for each name.
+    :param own: opens the transaction; one of :func:`~opsapp.unit.bookkeeping` if None.
+    :returns: for the names of the traces that were slow, how slow the next one has to be.
+    """
+    try:
+        with (own or bookkeeping)() as session:
+            ids = _ids(session, {window.series for window in windows})
+            rows = [window.row(ids[window.series], process) for window in windows]
+            put(session, rows)
+            if traces:
+                session.execute(sa.insert(ProfileTrace), list(traces))
+            return _trim(session, {(trace["kind"], trace["name"]) for trace in traces}, kept)
+    except BaseException:
+        # What is remembered may have been pruned; the next time looks anew.
+        _remembered().clear()
+        raise
+
+
+def put(session: so.Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Write these rows of windows, over what is there of the same window and process."""
+    if not rows:
+        return
+    insert = _insert(session)(ProfileWindow)
+    keys = ("series_id", "width", "starts_at", "process")
+    others = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    ordered = sorted(rows, key=lambda row: [row[key] for key in keys])
+    session.execute(insert.on_conflict_do_update(index_elements=keys, set_=others), ordered)
+
+
+def _insert(session: so.Session) -> Any:
+    if session.get_bind().dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+
+        return insert
+    from sqlalchemy.dialects.postgresql import insert as insert_pg
+
+    return insert_pg
+
+
+def _remembered() -> dict[Series, int]:
+    found: dict[Series, int] = this_app().extensions.setdefault(_IDS, {})
+    return found
+
+
+def _ids(session: so.Session, wanted: set[Series]) -> dict[Series, int]:
+    """The ids of these series, made where they are not there yet."""
+    known = _remembered()
+    if len(known) > 20_000:
+        known.clear()
+    missing = {digest(series): series for series in wanted if series not in known}
+    found = _find(session, missing)
+    if new := sorted(missing.keys() - found.keys()):
+        names = ("kind", "name", "caller", "statement")
+        rows = [{"digest": key, **dict(zip(names, missing[key], strict=True))} for key in new]
+        # Sorted, so that two processes do not wait for each other.
+        session.execute(_insert(session)(ProfileSeries).on_conflict_do_nothing(), rows)
+        found |= _find(session, new)
+    ids = {missing[key]: id for key, id in found.items()}
+    known.update(ids)
+    return {series: known[series] for series in wanted}
+
+
+def _find(session: so.Session, digests: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for some in _in_batches(digests):
+        query = sa.select(ProfileSeries.digest, ProfileSeries.id).where(
+            ProfileSeries.digest.in_(some)
+        )
+        found.update({row[0]: row[1] for row in session.execute(query)})
+    return found
+
+
+def _in_batches(items: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while some := list(islice(iterator, _AT_ONCE)):
+        yield some
+
+
+def digest(series: Series) -> str:
+    """What is unique about a series, as long as an index likes it."""
+    return hashlib.sha256("\0".join(series).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# --- traces ------------------------------------------------------------------
+
+
+def _trim(session: so.Session, touched: set[tuple[str, str]], kept: int) -> dict[str, float]:
+    floors: dict[str, float] = {}
+    for kind, name in sorted(touched):
+        trim(session, kind, name, kept)
+        if kind == "slow":
+            slowest = sa.select(ProfileTrace.seconds).where(*_same(kind, name))
+            seconds = session.scalars(slowest).all()
+            floors[name] = min(seconds) if len(seconds) >= kept else 0.0
+    return floors
+
+
+def trim(session: so.Session, kind: str, name: str, kept: int, *, dry_run: bool = False) -> int:
+    """Let so many traces stay: of ``slow`` the slowest, of the others the newest; how many went."""
+    recent = ProfileTrace.at >= clock.now() - FORGOTTEN_AFTER
+    first = ProfileTrace.seconds if kind == "slow" else ProfileTrace.id
+    stay = sa.select(ProfileTrace.id).where(*_same(kind, name), recent).order_by(first.desc())
+    staying = session.scalars(stay.limit(kept)).all()
+    over = (*_same(kind, name), ProfileTrace.id.not_in(staying))
+    return remove(session, ProfileTrace, *over, dry_run=dry_run)
+
+
+def _same(kind: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return ProfileTrace.kind == kind, ProfileTrace.name == name
+
+
+# --- names -------------------------------------------------------------------
+
+
+def shown_names() -> set[str] | None:
+    """What a fingerprint may show in double quotes, which SQLite may take for a string's."""
+    if db.engine.dialect.name != "sqlite":
+        return None
+    tables = db.metadata.tables.values()
+    return {name for table in tables for name in (table.name, *table.columns.keys())}

@@ -1,0 +1,1 @@
+"""Views of reports: text, SVG and HTML."""

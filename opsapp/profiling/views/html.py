@@ -1,0 +1,221 @@
+"""Pages that need nothing beside themselves: the report with charts, and the flame of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import current_app
+
+from ... import clock
+from ...engine.fingerprint import brief
+from ...errors import NotFound
+from ...files.drafts import writing
+from .. import ddsketch as sketch
+from ..reports import Total, traces
+from ..reports import n_plus_one as repeats
+from ..reports import totals as reports
+from . import svg as charts
+
+TOP = 20
+DEEPEST = 60
+NARROWEST = 0.05
+"""Percent of the whole; what is narrower is not drawn."""
+
+Record = dict[str, Any]
+Sample = Sequence[Any]
+"""Seconds, and the functions of the stack, the outermost first."""
+
+
+# --- the report ----------------------------------------------------------------
+
+
+def write_report(file: str, *, since: datetime, until: datetime | None) -> Record:
+    """Write the report of a span as a page; what was written.
+
+    :raises Refused: there is something that is no file under this name.
+    """
+    until = until or clock.now()
+    found = {
+        kind: reports.report(kind, since=since, until=until, top=TOP) for kind in reports.KINDS
+    }
+    over_time = reports.over_time(since, until)
+    rows = found["endpoint"]
+    page = _rendered(
+        "report.html",
+        since=_shown(since),
+        until=_shown(until),
+        tiles=list(_tiles(over_time)),
+        endpoints=rows,
+        queries=found["query"],
+        commands=found["command"],
+        repeats=repeats.listing(since=since, until=until, top=TOP),
+        traces=traces.listing(limit=TOP),
+        highest=max((row["p99_ms"] or 0.0 for row in rows), default=1.0),
+        **_charts(over_time, since, until),
+    )
+    return _written(file, page)
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _tiles(slots: list[Total]) -> list[Record]:
+    whole = reports.together(slots)
+    p50, p95, p99 = sketch.quantiles(whole.bins, reports.SHARES)
+    share = whole.query_seconds / whole.seconds if whole.seconds else 0.0
+    errors = whole.errors / whole.count if whole.count else 0.0
+    return [
+        {"name": "requests", "value": f"{whole.count:,}"},
+        {"name": "failed", "value": f"{errors:.1%}", "warn": errors > 0},
+        *(
+            {"name": name, "value": f"{charts.figure(_ms(seconds))} ms"}
+            for name, seconds in (("p50", p50), ("p95", p95), ("p99", p99))
+        ),
+        {"name": "of the time in the database", "value": f"{share:.0%}"},
+        {"name": "SQL a request", "value": charts.figure(whole.queries / (whole.count or 1))},
+    ]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
+def _charts(slots: list[Total], since: datetime, until: datetime) -> Record:
+    step = (until - since) / len(slots)
+    form = "%H:%M" if (until - since).days < 2 else "%m-%d"
+    labels = [f"{(since + step * n).astimezone(UTC):{form}}" for n in range(len(slots))]
+    shares = [sketch.quantiles(slot.bins, reports.SHARES) for slot in slots]
+    points = [[_ms(share[n]) for share in shares] for n in range(3)]
+    bad = [float(slot.errors) for slot in slots]
+    good = [float(slot.count - slot.errors) for slot in slots]
+    sql = [min(slot.query_seconds, slot.seconds) for slot in slots]
+    own = [slot.seconds - query for slot, query in zip(slots, sql, strict=True)]
+    return {
+        "requests_chart": charts.bars([("main", good), ("bad", bad)], labels, "requests"),
+        "latency_chart": charts.lines(
+            [("calm", points[0]), ("main", points[1]), ("bad", points[2])], labels, "ms"
+        ),
+        "time_chart": charts.bars([("main", own), ("sql", sql)], labels, "s"),
+        "spread_chart": _spread(reports.together(slots).bins),
+    }
+
+
+def _spread(bins: sketch.Bins) -> Any:
+    """How many requests took how long, in some forty columns of the sketch's buckets."""
+    if not bins:
+        return charts.bars([("main", [0.0])], [""], "requests")
+    first, last = min(bins), max(bins)
+    wide = max(1, (last - first) // 40 + 1)
+    columns = [0.0] * ((last - first) // wide + 1)
+    for number, count in bins.items():
+        columns[(number - first) // wide] += count
+    labels = [charts.figure(sketch.value(first + n * wide) * 1000) for n in range(len(columns))]
+    return charts.bars([("main", columns)], labels, "requests")
+
+
+# --- the flame -------------------------------------------------------------------
+
+
+def write_flame(id: int, file: str) -> Record:
+    """Write the stacks of a trace as a page; what was written.
+
+    :raises NotFound: there is no such trace, or no stack was seen in it.
+    :raises Refused: there is something that is no file under this name.
+    """
+    trace = traces.get(id)
+    samples = trace.detail.get("samples") or ()
+    if not samples:
+        raise NotFound(
+            f"no stack was seen in trace {id}: it was too quick",
+            hint="have one profiled with X-Profile: sample, or flask profile request --sample",
+        )
+    drawn = boxes(samples)
+    page = _rendered(
+        "flame.html",
+        trace=traces.detail(trace),
+        boxes=drawn,
+        depth=max(box["depth"] for box in drawn),
+        seen=sum(seconds for seconds, _stack in samples) * 1000,
+    )
+    return _written(file, page)
+
+
+def boxes(samples: Sequence[Sample]) -> list[Record]:
+    """A box for each function of each stack, with its place in percent; stacks alike are one."""
+    root: Record = {"name": "all", "seconds": 0.0, "below": {}}
+    for seconds, stack in samples:
+        node = root
+        node["seconds"] += seconds
+        for name in stack[:DEEPEST]:
+            node = node["below"].setdefault(name, {"name": name, "seconds": 0.0, "below": {}})
+            node["seconds"] += seconds
+    found: list[Record] = []
+    _lay_out(root, 0.0, 0, root["seconds"] or 1.0, found)
+    return found
+
+
+def _lay_out(node: Record, left: float, depth: int, whole: float, found: list[Record]) -> None:
+    width = node["seconds"] / whole * 100
+    if width < NARROWEST:
+        return
+    file, _in, function = node["name"].partition(" in ")
+    found.append(
+        {
+            "name": node["name"],
+            "short": function or file,
+            "ms": node["seconds"] * 1000,
+            "left": left,
+            "width": width,
+            "depth": depth,
+            "kind": _kind(file),
+        }
+    )
+    for below in sorted(node["below"].values(), key=lambda one: -one["seconds"]):
+        _lay_out(below, left, depth + 1, whole, found)
+        left += below["seconds"] / whole * 100
+
+
+_LIBRARIES = frozenset(
+    {
+        *("flask", "werkzeug", "jinja2", "click", "blinker", "gunicorn", "itsdangerous"),
+        *("flask_login", "flask_security", "flask_smorest", "flask_wtf", "flask_sqlalchemy"),
+        *("marshmallow", "webargs", "threading", "socketserver"),
+    }
+)
+
+
+def _kind(file: str) -> str:
+    top = file.partition("/")[0].removesuffix(".py")
+    if top in ("sqlalchemy", "psycopg", "psycopg_binary", "sqlite3"):
+        return "sqla"
+    return "theirs" if top in _LIBRARIES or file == "all" else "ours"
+
+
+# --- files -------------------------------------------------------------------------
+
+
+def _rendered(template: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    pages = Environment(
+        loader=PackageLoader("opsapp.profiling"), autoescape=True, trim_blocks=False
+    )
+    pages.globals.update(figure=charts.figure, span=charts.span, spark=charts.spark, brief=brief)
+    return pages.get_template(template).render(
+        app_name=current_app.config["APP_NAME"],
+        environment=current_app.config["OPSAPP_ENV"],
+        made_at=_shown(clock.now()) + " UTC",
+        bound=f"{sketch.ACCURACY:.0%}".rstrip("%"),
+        few=reports.FEW,
+        **values,
+    )
+
+
+def _written(file: str, page: str) -> Record:
+    """Put the page in its place at once, readable by its owner."""
+    with writing(file) as draft:
+        size = draft.path.write_bytes(page.encode())
+    return {"file": file, "bytes": size}

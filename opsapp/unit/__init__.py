@@ -1,0 +1,1 @@
+"""The unit of work: gate, change, invariants, audit event, commit."""

@@ -1,0 +1,281 @@
+"""The audit as it is written: the gate, the events of the chain, the names beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from secrets import token_hex
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy import orm as so
+
+from .. import migrations as branch
+from .. import text
+from ..errors import NotReady, Refused
+from ..extensions import this_app
+from ..models import AuditEvent, AuditHead, PersonalValue
+from ..models.types import canonical_json
+from . import chain
+
+PERSONAL = frozenset({"email", "username"})
+"""The keys of an event's before and after whose values are personal data."""
+
+EVENT_EACH = 100
+"""Up to so many accounts, the same change to each is an event each; above, one a batch."""
+BATCH = 500
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One change: what the audit will say of it, its personal values still readable.
+
+    :raises ValueError: a value of :data:`PERSONAL` is of a subject that is no account,
+        whose deletion would have to erase it.
+    """
+
+    action: str
+    subject: str
+    before: Values | None
+    after: Values | None
+
+    def __post_init__(self) -> None:
+        if self.subject.startswith("user:"):
+            return
+        for name in sorted(PERSONAL):
+            if any(side and side.get(name) for side in (self.before, self.after)):
+                raise ValueError(
+                    f"{self.action} of {self.subject}: {name} is kept for accounts (user:ID) only;"
+                    " name the account by its id"
+                )
+
+    def record(self) -> dict[str, Any]:
+        """The change as a dry run shows it."""
+        return {
+            "action": self.action,
+            "subject": self.subject,
+            "before": self.before,
+            "after": self.after,
+        }
+
+
+def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
+    """The changes, where many accounts in a row changed alike as one for each batch of them.
+
+    A batch's ``after`` has their ``ids``, the ``count`` and a SHA-256 ``digest``
+    of the ids, comma separated.
+    """
+    # Only neighbours are merged: the order of different changes is part of what happened.
+    runs = groupby(changes, key=lambda one: canonical_json([one.action, one.before, one.after]))
+    return [merged for _key, run in runs for merged in _merged(list(run))]
+
+
+def _merged(group: list[Recorded]) -> list[Recorded]:
+    first = group[0]
+    if len(group) <= EVENT_EACH or not first.subject.startswith("user:"):
+        return group
+    ids = [int(change.subject.removeprefix("user:")) for change in group]
+    batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+    return [
+        Recorded(
+            first.action,
+            "users",
+            first.before,
+            {
+                **(first.after or {}),
+                "ids": batch,
+                "count": len(batch),
+                "digest": hashlib.sha256(",".join(map(str, batch)).encode()).hexdigest(),
+            },
+        )
+        for batch in batches
+    ]
+
+
+# --- the gate ----------------------------------------------------------------
+
+
+def audit_key() -> bytes:
+    """The key of the chain, from the app's configuration."""
+    return str(current_app.config["OPSAPP_AUDIT_KEY"]).encode()
+
+
+@dataclass(slots=True)
+class Head:
+    """The end of the chain: where the next event is tied on."""
+
+    environment: str
+    key_id: str
+    seq: int
+    hash: str
+
+
+def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> Head | None:
+    """The end of the chain, or None where it has none.
+
+    :raises NotReady: there are several, which only tampering makes.
+    """
+    columns = sa.select(AuditHead.environment, AuditHead.key_id, AuditHead.seq, AuditHead.hash)
+    rows = connection.execute(columns.with_for_update() if lock else columns).all()
+    if len(rows) > 1:
+        raise NotReady("the audit has several heads", hint="flask audit verify")
+    return Head(*rows[0]) if rows else None
+
+
+def take_gate(session: so.Session, *, lock: bool = True) -> Head:
+    """Lock the audit's head row and return it: from here on this transaction is alone.
+
+    :param lock: False only looks, for what is never going to be committed.
+    :raises NotReady: the database was not initialised, its schema is not this code's,
+        or the audit key is not the one its chain was begun with.
+    :raises Refused: the database is stamped with another environment's name.
+    """
+    head = read_head(session, lock=lock)
+    if head is None:
+        raise NotReady("the audit has no head: somebody removed it", hint="flask audit verify")
+    refuse_revisions(session.scalars(sa.text("SELECT version_num FROM alembic_version")).all())
+    refuse_other_owner(head)
+    return head
+
+
+def refuse_revisions(present: Collection[str]) -> None:
+    """Refuse a schema that is not the one this code was written for.
+
+    :param present: the revisions of the database: ours, and the application's.
+    :raises NotReady: one of them is not this code's.
+    """
+    for one in branch.every(this_app()):
+        if one.head not in present:
+            raise other_revision(one.at(present), one)
+
+
+def other_revision(present: str | None, of: branch.Branch) -> NotReady:
+    """The error for a database whose schema is not the one this code was written for.
+
+    :param of: whose tables are meant.
+    """
+    if present is None and not of.label:
+        return NotReady(
+            "the database has opsapp's tables and no revision", hint=f"flask db stamp {of.head}"
+        )
+    what = f"the tables of {of.label} are" if of.label else "the database is"
+    return NotReady(
+        f"{what} at revision {present or 'none'}, and this code is at {of.head}",
+        hint=_way_to(of, present),
+    )
+
+
+def _way_to(of: branch.Branch, present: str | None) -> str:
+    if of.number(present) > of.number(of.head):
+        return "deploy the code that the database fits"
+    if present and of.number(present) and present not in of.revisions:
+        return "bring the file of that migration back; flask db stamp --purge, if it was renumbered"
+    return "flask db init"
+
+
+def refuse_other_owner(head: Head) -> None:
+    """Refuse to write into another environment's database, or with another audit key.
+
+    :raises NotReady: the key is not the one that the chain was begun with.
+    :raises Refused: the stamp is another environment's.
+    """
+    environment = current_app.config["OPSAPP_ENV"]
+    if head.environment != environment:
+        raise Refused(
+            f"this database is stamped {text.safe(head.environment)},"
+            f" and OPSAPP_ENV is {text.safe(environment)}",
+            hint="flask doctor",
+        )
+    refuse_other_key(head.key_id)
+
+
+def is_ours(head: Head) -> bool:
+    """Whether the database is of this environment, and its audit of this key."""
+    return head.environment == current_app.config["OPSAPP_ENV"] and (
+        head.key_id == chain.key_id(audit_key())
+    )
+
+
+def refuse_other_key(key_id: str) -> None:
+    """Refuse an audit key that is not the one the chain was begun with.
+
+    :raises NotReady: it is another one.
+    """
+    if key_id != chain.key_id(audit_key()):
+        raise NotReady(
+            "OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with",
+            hint="flask doctor --settings",
+        )
+
+
+# --- the events --------------------------------------------------------------
+
+
+class Executes(Protocol):
+    """A connection, or a script that takes down what one would be told."""
+
+    def execute(self, statement: Any, rows: Any = ..., /) -> object:
+        """Run the statement, once for each row."""
+
+
+def append(connection: Executes, head: Head, rows: list[dict[str, Any]]) -> None:
+    """Write ``rows`` as the next events of the chain and move ``head`` to its new end.
+
+    The caller holds the gate. Rows have every column but seq, previous and hash.
+    """
+    key = audit_key()
+    for row in rows:
+        head.seq += 1
+        row["seq"], row["previous"] = head.seq, head.hash
+        columns = (
+            row["seq"],
+            row["at"],
+            canonical_json(row["actor"]),
+            row["door"],
+            row["action"],
+            row["subject"],
+            row["reason"],
+            *(None if row[side] is None else canonical_json(row[side]) for side in SIDES),
+            row["correlation"],
+        )
+        head.hash = row["hash"] = chain.link(key, head.hash, columns)
+    connection.execute(sa.insert(AuditEvent), rows)
+    connection.execute(sa.update(AuditHead).values(seq=head.seq, hash=head.hash))
+
+
+SIDES = ("before", "after")
+
+
+def without_names(change: Recorded) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The two sides of a change as the chain keeps them, and the rows that stand beside it.
+
+    Every personal value becomes a token; its row says what the token stands for.
+    """
+    beside: list[dict[str, Any]] = []
+    sides: dict[str, Any] = {}
+    for side in SIDES:
+        values: Values | None = getattr(change, side)
+        sides[side] = values and {
+            name: _token(change.subject, value, beside) if name in PERSONAL and value else value
+            for name, value in values.items()
+        }
+    return sides, beside
+
+
+def _token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, str]:
+    salt = token_hex(16)
+    token = chain.personal_token(audit_key(), salt, value)
+    user_id = int(subject.removeprefix("user:"))
+    beside.append({"token": token, "user_id": user_id, "salt": salt, "value": value})
+    return {"personal": token}
+
+
+def add_names(connection: sa.Connection, beside: list[dict[str, Any]]) -> None:
+    """Write the rows that the tokens of the events stand for."""
+    if beside:
+        connection.execute(sa.insert(PersonalValue), beside)

@@ -1,0 +1,291 @@
+"""The unit of work: the one place where changes to accounts, roles and grants are committed.
+
+The order never differs: take the gate (lock the audit's head row, as the first
+statement) → change → check the invariants → append the audit events → write the
+mail → commit → send the signals. Whoever is inside is alone, so what was checked is still true
+at the commit; an event and its change are one transaction, so neither exists
+without the other; a dry run is the same with a rollback at the end. In a
+console's sandbox nothing is ever committed, so nobody is kept waiting at the
+gate, no event is written, and nothing is announced.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from blinker import NamedSignal
+from sqlalchemy import exc
+from sqlalchemy import orm as so
+
+from .. import clock, signals, text
+from ..actors import Actor, Powers, Standing
+from ..engine.conditions import explained
+from ..engine.connections import BOOKKEEPING, SANDBOX
+from ..errors import Busy, NotReady, OpsError, TimedOut
+from ..extensions import db, this_app, undo
+from . import invariants, ledger
+from .ledger import Recorded, Values
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Unit(AbstractContextManager["Unit"]):
+    """Who changes, why, and through which door; entered, the transaction that does it.
+
+    Services take it as ``unit`` and enter it where they need the gate, after
+    slow work such as hashing a password. Entering it again joins the
+    transaction that is open, so a door can put several services into one.
+
+    :param door: ``cli``, ``web``, ``api``, ``shell`` or ``job``.
+    :param dry_run: do everything, then roll back and announce nothing.
+    :param powers: what the account behind it may do; None, as for the operating
+        system's user, is everything. The services ask inside of the gate.
+    :param standing: the session or token that it came with, looked at again inside of the gate.
+    :param correlation: the id of the request it belongs to; None makes a new one.
+    :param adopt: take over what the session has not saved yet, instead of refusing it.
+        What it flushes first is no unit's work, so the guarded tables are closed to it.
+    :raises Invalid: the reason has hostile characters.
+    """
+
+    def __init__(
+        self,
+        *,
+        actor: Actor,
+        door: str,
+        reason: str | None = None,
+        dry_run: bool = False,
+        powers: Powers | None = None,
+        standing: Standing | None = None,
+        correlation: str | None = None,
+        adopt: bool = False,
+    ) -> None:
+        self.actor = actor
+        self.door = door
+        self.reason = text.checked(reason, "reason", longest=500) if reason else None
+        self.dry_run = dry_run
+        self.powers = powers
+        self.standing = standing
+        self.correlation = correlation or str(uuid4())
+        self.adopt = adopt
+        self.recorded: list[Recorded] = []
+        self.committed = False
+        self.seq: int | None = None
+        """The last audit event's number, once it is committed."""
+        self._depth = 0
+        self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
+        self._settlements: list[Callable[[bool], None]] = []
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed, or would have been."""
+        return bool(self.recorded)
+
+    @property
+    def session(self) -> so.Session:
+        """The database session that the unit's services use."""
+        return db.session()
+
+    def record(
+        self,
+        action: str,
+        subject: str,
+        *,
+        before: Values | None = None,
+        after: Values | None = None,
+    ) -> None:
+        """Say what was changed; the audit event is written before the commit.
+
+        :param action: ``noun:subject:verb``, such as ``user:role:grant``.
+        :raises ValueError: an ``email`` or ``username`` of what is no account.
+        """
+        self.recorded.append(Recorded(action, subject, before, after))
+
+    def settle(self, act: Callable[[bool], None]) -> None:
+        """Call ``act`` when the unit ends: with True right after the commit, else with False.
+
+        So a file, which no rollback removes, is there if and only if its event is.
+        """
+        self._settlements.append(act)
+
+    def announce(self, signal: NamedSignal, **payload: Any) -> None:
+        """Send ``signal`` once the change is committed."""
+        self._announcements.append((signal, payload))
+
+    def __enter__(self) -> Unit:
+        if self._depth == 0:
+            self._open()
+        self._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        try:
+            if error is None:
+                self._close()
+        finally:
+            # After a commit this ends nothing; after anything else it undoes all.
+            try:
+                undo(self.session)
+                self.session.autoflush = self._autoflush
+            finally:
+                self._settle(False)
+        if self.committed and not self._is_trial:
+            self._send()
+
+    def _open(self) -> None:
+        session = self.session
+        if not self.adopt:
+            if session.new or session.dirty or session.deleted:
+                raise RuntimeError("the session has unsaved changes; enter the unit before that")
+            undo(session)  # What was read before the gate may be out of date.
+        self.recorded, self.committed = [], False
+        self._announcements, self._settlements = [], []
+        # Services count on it that a query sees what they have just changed.
+        self._autoflush, session.autoflush = session.autoflush, True
+        try:
+            connection = self._writing_connection()
+            self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
+            self._head = ledger.take_gate(session, lock=not self._is_trial)
+            if self.standing is not None:
+                invariants.still_stands(session, self.standing)
+            self._had_administrator = self._has_administrator_before()
+        except BaseException:
+            undo(session)
+            session.autoflush = self._autoflush
+            raise
+
+    def _has_administrator_before(self) -> bool:
+        if not self.adopt or self._is_trial:
+            return invariants.has_administrator(self.session)
+        # What is adopted is in this transaction already; another one sees what was before.
+        with so.Session(db.engine) as other:
+            return invariants.has_administrator(other)
+
+    def _writing_connection(self) -> sa.Connection:
+        if not self.adopt:
+            return self.session.connection(execution_options={"writing": True})
+        self.session.flush()
+        return self.session.connection().execution_options(writing=True)
+
+    def _close(self) -> None:
+        self.session.flush()
+        if self.recorded:
+            invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
+            if not self._is_trial:
+                self._append()
+            if not self.dry_run:
+                self._prepare()
+                with undisturbed():
+                    self._commit()
+                    self._settle(not self._is_trial)
+
+    def _append(self) -> None:
+        connection = self.session.connection()
+        changes = ledger.in_batches(self.recorded)
+        try:
+            ledger.append(connection, self._head, [self._row(change) for change in changes])
+        except exc.DBAPIError as error:
+            raise _unwritable(error) from error
+
+    def _row(self, change: Recorded) -> dict[str, Any]:
+        sides, beside = ledger.without_names(change)
+        ledger.add_names(self.session.connection(), beside)
+        return {
+            "at": clock.now(),
+            "actor": self.actor.record(),
+            "door": self.door,
+            "action": change.action,
+            "subject": change.subject,
+            "reason": self.reason,
+            "correlation": self.correlation,
+            **sides,
+        }
+
+    def _prepare(self) -> None:
+        """Let what must not be lost, such as mail, be written in this transaction."""
+        if not self._is_trial:
+            app = this_app()
+            for signal, payload in self._announcements:
+                signals.prepare(signal, app, **self._sent, **payload)
+
+    @property
+    def _sent(self) -> dict[str, Any]:
+        return {"actor": self.actor, "correlation": self.correlation}
+
+    def _commit(self) -> None:
+        try:
+            self.session.commit()
+        except exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise OpsError(
+                    "the connection broke during the commit: it may or may not have happened",
+                    hint=f"flask audit list --correlation {self.correlation}",
+                ) from error
+            raise
+        self.committed = True
+        self.seq = None if self._is_trial else self._head.seq
+
+    def _settle(self, committed: bool) -> None:
+        while self._settlements:
+            self._settlements.pop()(committed)
+
+    def _send(self) -> None:
+        app = this_app()
+        for announced, payload in self._announcements:
+            signals.announce(announced, app, **self._sent, **payload)
+        if self._announcements:
+            signals.announce(signals.all_announced, app, **self._sent)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hear the signals to stop afterwards: none comes between a commit and knowing of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def bookkeeping(
+    *, bind: str | None = BOOKKEEPING, patience: float | None = None
+) -> Iterator[so.Session]:
+    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail, profiles.
+
+    It has a session and connections of its own, so it neither sees nor ends the
+    transaction of a request, and takes no gate; never enter it inside of a unit,
+    which it would wait for. It may count failed log-ins, and may not change what
+    an account is.
+
+    :param bind: the engine; None is that of requests, for who is done with it.
+    :param patience: seconds to wait for others that write; None is as long as everybody.
+    """
+    own = db.engines[bind].execution_options(writing=True, patience=patience)
+    with so.Session(own) as session, session.begin():
+        yield session
+
+
+def _unwritable(error: exc.DBAPIError) -> OpsError:
+    """Why the audit could not be written; what waits or is too late may be tried again."""
+    known = explained(error)
+    if isinstance(known, Busy | TimedOut):
+        return known
+    return NotReady(
+        "the audit cannot be written, so nothing was changed:"
+        f" {text.first_line(error.orig or error)}",
+        hint="flask doctor",
+    )

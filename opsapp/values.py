@@ -1,0 +1,94 @@
+"""Values of a database as JSON knows them, exact: what JSON has no word for becomes text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from .clock import rfc3339
+from .text import safe
+
+LONGEST = 4000
+"""Digits of an integer that Python still prints."""
+
+
+class Array(list[Any]):
+    """A list of the database's: JSON also where ours are words for people."""
+
+
+class Document(dict[str, Any]):
+    """An object of the database's: JSON also where ours are words for people."""
+
+
+class Unread(str):
+    """JSON that was not taken apart, because Python would change it."""
+
+
+def exact(value: Any) -> Any:
+    """A value of :func:`plain` that every format shows whole."""
+    match value:
+        case datetime():
+            return rfc3339(value)
+        case dict():
+            return Document(value)
+        case list():
+            return Array(value)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """``value`` as a number, a text, a truth, a moment, or a list or object of them."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(Decimal(value))  # As PostgreSQL does.
+        case Decimal():
+            return _number(value)
+        case datetime():
+            return value if value.tzinfo else value.isoformat()
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return str(value)
+        case bytes() | bytearray() | memoryview():
+            return "0x" + bytes(value).hex()
+        case Mapping():
+            return {safe(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+    return str(value)
+
+
+def _number(value: Decimal) -> int | float | str:
+    if not value.is_finite():
+        return str(value)
+    if value.adjusted() > LONGEST:
+        return str(value)
+    if value == value.to_integral_value():
+        return int(value)
+    # A number where that is exact: 12.10 is, a sum with thirty digits is not.
+    near = float(value)
+    return near if Decimal(repr(near)) == value else str(value)
+
+
+def readable(data: bytes) -> str | bytes:
+    """A text of SQLite's, which keeps as one what is none."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Column names that differ: of two that are called ``id`` the second is ``id_2``."""
+    found: list[str] = []
+    for name in names:
+        unique, number = name, 2
+        while unique in found:
+            unique, number = f"{name}_{number}", number + 1
+        found.append(unique)
+    return found

@@ -1,0 +1,1 @@
+"""Flask-Security, set up with our forms and our datastore."""
