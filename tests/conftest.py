@@ -16,9 +16,9 @@ from sqlalchemy.engine import make_url
 import opsapp
 from opsapp import config
 from opsapp.settings import SETTINGS
-from postgres import start_postgres
-from support import Cli, Database, close_connections, in_process
-from templates import ADA, BOB, Commands, Templates
+from tests.support import Cli, Database, close_connections, in_process
+from tests.support.postgres import start_postgres
+from tests.support.templates import ADA, BOB, Commands, Templates
 
 # Started in the background by a script, or under nohup, everything below would inherit deaf ears.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

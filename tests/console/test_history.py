@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from console_play import play
-from support import Database
+from tests.support import Database
+from tests.support.console_play import play
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 ENDS = "; the history ends with this session."

@@ -13,8 +13,8 @@ from typing import Any
 import pexpect
 import pytest
 
-from processes import PATIENCE
-from support import FLASK, SECRETS, Cli, Database, run
+from tests.support import FLASK, SECRETS, Cli, Database, run
+from tests.support.processes import PATIENCE
 
 RED = "\x1b[0;31;1m"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]|[\r\x07]")

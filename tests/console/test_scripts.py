@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from processes import ended, start
-from support import FLASK, SECRETS, Cli, Database, run
+from tests.support import FLASK, SECRETS, Cli, Database, run
+from tests.support.processes import ended, start
 
 MAKE = 'print(create_user("carl", "carl@example.com").username)'
 COUNT = "SELECT count(*) FROM users WHERE username = 'carl'"

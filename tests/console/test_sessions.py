@@ -13,7 +13,7 @@ from flask import Flask
 from opsapp.console import sessions
 from opsapp.console.query_log import Queries
 from opsapp.extensions import db
-from support import Cli, Database, a_unit, run
+from tests.support import Cli, Database, a_unit, run
 
 
 def test_listing_asks_as_often_of_many_as_of_one(app: Flask, ada: str) -> None:

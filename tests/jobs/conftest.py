@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from postgres import start_postgres
-from support import Database, run
-from templates import Templates
+from tests.support import Database, run
+from tests.support.postgres import start_postgres
+from tests.support.templates import Templates
 
 
 @pytest.fixture

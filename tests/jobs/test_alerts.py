@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from jobwork import job, pid_in, rows, schedule_file, start_job
 from opsapp.errors import NotReady
 from opsapp.jobs import alert_targets as targets
 from opsapp.jobs import alerts
 from opsapp.jobs.runs import End
 from opsapp.jobs.schedule import Options
-from processes import ended, start
-from support import FLASK, Cli, Database
+from tests.support import FLASK, Cli, Database
+from tests.support.jobwork import job, pid_in, rows, schedule_file, start_job
+from tests.support.processes import ended, start
 
 
 class Pings:

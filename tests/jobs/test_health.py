@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobwork import past, schedule_file
 from opsapp import clock
 from opsapp.jobs import schedule
-from support import Cli, Database
+from tests.support import Cli, Database
+from tests.support.jobwork import past, schedule_file
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -9,12 +9,11 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
-from jobwork import past, rows, schedule_file
 from opsapp import clock
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.jobs import runs as jobs
-from support import SOMEBODY, Cli, Database
+from tests.support import SOMEBODY, Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from jobwork import schedule_file
 from opsapp.jobs import install as installing
 from opsapp.jobs import schedule
 from opsapp.jobs.schedule import Job
-from processes import ended, start
-from support import FLASK, SECRETS, Cli, Database, run
-from templates import Templates
+from tests.support import FLASK, SECRETS, Cli, Database, run
+from tests.support.jobwork import schedule_file
+from tests.support.processes import ended, start
+from tests.support.templates import Templates
 
 TWO = """
 [jobs.late]

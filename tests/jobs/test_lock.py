@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on
-from processes import ended, start_work, until
-from support import Cli, Database, Result, call
+from tests.support import Cli, Database, Result, call
+from tests.support.jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on
+from tests.support.processes import ended, start_work, until
 
 CROWD = 200
 

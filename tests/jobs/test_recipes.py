@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jobwork import job, past, schedule_file
 from opsapp import clock, config
 from opsapp.jobs import schedule
-from support import Cli, Database, Result, disarm, expire_grants
-from templates import BOB, Commands
+from tests.support import Cli, Database, Result, disarm, expire_grants
+from tests.support.jobwork import job, past, schedule_file
+from tests.support.templates import BOB, Commands
 
 SHIPPED = schedule.load(config.ROOT / "jobs.toml")
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from jobwork import is_alive, job, past, pid_in, rows, start_job
 from opsapp import clock, signals
 from opsapp.jobs import history as jobhistory
-from processes import PATIENCE, ended, start, until
-from support import FLASK, Cli, Database, Result, run
+from tests.support import FLASK, Cli, Database, Result, run
+from tests.support.jobwork import is_alive, job, past, pid_in, rows, start_job
+from tests.support.processes import PATIENCE, ended, start, until
 
 
 @pytest.fixture

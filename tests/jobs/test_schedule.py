@@ -11,7 +11,7 @@ from opsapp import config
 from opsapp.errors import NotFound, NotReady
 from opsapp.jobs import schedule
 from opsapp.jobs.schedule import Job, Options
-from support import Cli, Database
+from tests.support import Cli, Database
 
 BERLIN = "Europe/Berlin"
 """Its clocks go forward on 2026-03-29 and back on 2026-10-25, both at 01:00 UTC."""

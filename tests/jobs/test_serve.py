@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from jobwork import is_alive, pid_in, rows, schedule_file
 from opsapp.jobs import scheduler as serving
 from opsapp.jobs.schedule import Job
-from processes import ended, start_work, until
-from support import Database
+from tests.support import Database
+from tests.support.jobwork import is_alive, pid_in, rows, schedule_file
+from tests.support.processes import ended, start_work, until
 
 NOON = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 
 import opsapp
-from post import Office, post_office
-from support import Cli, close_connections
+from tests.support import Cli, close_connections
+from tests.support.post import Office, post_office
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from opsapp import clock
 from opsapp.engine import connections as engine
 from opsapp.mail import outbox as mail
-from outbox import GRACE, HEADER, keep_waiting, listed, make, make_due
-from post import Office
-from support import Cli, Database
-from web import settle, site
+from tests.support import Cli, Database
+from tests.support.outbox import GRACE, HEADER, keep_waiting, listed, make, make_due
+from tests.support.post import Office
+from tests.support.web import settle, site
 
 SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 """For what does not depend on the database."""

@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 
 from opsapp.mail import outbox as mail
-from outbox import GRACE, HEADER, keep_waiting, make
-from post import Office
-from processes import PATIENCE
-from support import Cli, Database, Result, run
+from tests.support import Cli, Database, Result, run
+from tests.support.outbox import GRACE, HEADER, keep_waiting, make
+from tests.support.post import Office
+from tests.support.processes import PATIENCE
 
 SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 

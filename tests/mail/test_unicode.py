@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from outbox import listed, make
-from post import post_office
-from support import Cli
+from tests.support import Cli
+from tests.support.outbox import listed, make
+from tests.support.post import post_office
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 

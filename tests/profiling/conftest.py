@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from flask import Flask
 
 from opsapp.extensions import db
 from opsapp.profiling import recorder_of
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.record.writer import Writer
-from recorded import add_views
-from support import Database
-from web import Site, site
+from opsapp.profiling.reports import store
+from tests.support import Database
+from tests.support.recorded import add_views
+from tests.support.web import Site, site
+from tests.support.windows import a_window, traces
 
 
 @pytest.fixture
@@ -39,3 +42,18 @@ def recorder(recorded: Site) -> Recorder:
     found = recorder_of(recorded.app)
     assert found is not None
     return found
+
+
+@pytest.fixture
+def month(app: Flask) -> Flask:
+    """An application with a month of records."""
+    windows = [
+        a_window("GET quick", 1000, ms=1, queries=2000, query_seconds=0.4),
+        a_window("GET slow", 50, ms=200, errors=5),
+        a_window("users list", 3, kind="command", ms=300),
+        a_window(
+            "SELECT a FROM b WHERE c = ?", 2000, kind="query", ms=0.2, caller="shop.py:3 in f"
+        ),
+    ]
+    store("one", windows, traces(), kept=5)
+    return app

@@ -12,10 +12,13 @@ import pytest
 
 from opsapp.errors import NotReady
 from opsapp.profiling import metrics
-from server import Served, served
-from support import Cli, Database, run
+from tests.support import Cli, Database, run
+from tests.support.server import Served, served
 
-WORKERS = "gunicorn --workers 3 --threads 1 --no-control-socket 'wsgi:create_counting_app()'"
+WORKERS = (
+    "gunicorn --workers 3 --threads 1 --no-control-socket"
+    " 'tests.support.wsgi:create_counting_app()'"
+)
 ON = {"OPSAPP_METRICS": "on"}
 
 

@@ -15,9 +15,9 @@ from opsapp.profiling.record import writer
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.record.recording import Recording, current
 from opsapp.profiling.record.writer import Writer
-from recorded import SECRET, ask, flush
-from support import Database
-from web import Site, site
+from tests.support import Database
+from tests.support.recorded import SECRET, ask, flush
+from tests.support.web import Site, site
 
 COUNTS = (
     "SELECT s.name, sum(w.count), sum(w.errors), sum(w.queries) FROM profile_windows w"

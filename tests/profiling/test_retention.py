@@ -17,7 +17,7 @@ from opsapp.models.profiles import DAY, HOUR, MINUTE
 from opsapp.profiling import ddsketch as sketch
 from opsapp.profiling.reports import Window, retention, store
 from opsapp.profiling.reports import totals as reports
-from support import Cli, Database
+from tests.support import Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 30, tzinfo=UTC)
 

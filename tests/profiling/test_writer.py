@@ -12,11 +12,11 @@ import pytest
 
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.record.writer import Writer
-from processes import gate_held, until
-from recorded import ask, flush
-from server import PRODUCTION, Served, served
-from support import Database
-from web import Site
+from tests.support import Database
+from tests.support.processes import gate_held, until
+from tests.support.recorded import ask, flush
+from tests.support.server import PRODUCTION, Served, served
+from tests.support.web import Site
 
 COUNTED = (
     "SELECT coalesce(sum(w.count), 0) FROM profile_windows w JOIN profile_series s"

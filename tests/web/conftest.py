@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support import Database
-from web import Site, site
+from tests.support import Database
+from tests.support.web import Site, site
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from opsapp import clock
-from support import Cli, Database
-from web import Program, Site, what_changes
+from tests.support import Cli, Database
+from tests.support.web import Program, Site, what_changes
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from email.message import EmailMessage
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from browser import CHROMIUM, Mailbox, Visitor, visit
-from post import smtp_server
-from server import Served, served
-from support import PASSWORD, Database
+from tests.support import PASSWORD, Database
+from tests.support.browser import CHROMIUM, Mailbox, Visitor, visit
+from tests.support.post import smtp_server
+from tests.support.server import Served, served
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium; on Debian: apt-get install chromium"

@@ -27,8 +27,8 @@ from opsapp import errors
 from opsapp.accounts import roles
 from opsapp.extensions import db
 from opsapp.web import actor as acting
-from support import Database
-from web import Browser, Program, Site, site
+from tests.support import Database
+from tests.support.web import Browser, Program, Site, site
 
 FIELDS = {"error", "message", "status_code", "correlation"}
 
@@ -153,7 +153,7 @@ def test_hostile_headers_harm_nobody(web: Site, header: str, value: str) -> None
 
 def test_unit_is_rolled_back_when_a_view_fails(web: Site, database: Database) -> None:
     from opsapp.accounts import roles
-    from support import a_unit
+    from tests.support import a_unit
 
     def fail_inside() -> Any:
         with a_unit() as unit:
@@ -235,7 +235,7 @@ def test_address_of_a_client_behind_a_proxy_is_the_one_that_the_proxy_saw(
         with site(database, monkeypatch) as made:
             browser = Browser(made.app)
             form = {"email": "nobody@example.com", "password": "x"}
-            from web import csrf_token
+            from tests.support.web import csrf_token
 
             form["csrf_token"] = csrf_token(browser.get("/login"))
             browser.client.post("/login", data=form, headers=sent)
@@ -342,7 +342,7 @@ def test_ready_says_503_when_the_database_is_another_environments(
 def test_ready_says_503_when_the_database_is_away(
     web: Site, database: Database, sqlite_only: None
 ) -> None:
-    from support import close_connections
+    from tests.support import close_connections
 
     close_connections()
     Path(database.url.removeprefix("sqlite:///")).unlink()

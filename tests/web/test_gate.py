@@ -15,8 +15,8 @@ from opsapp import clock
 from opsapp.accounts import grants, roles, selfservice, sessions, signin, tokens
 from opsapp.models import ApiToken, Grant, UserSession
 from opsapp.unit.work import Unit
-from support import Database, a_unit
-from web import Browser, Site, csrf_token
+from tests.support import Database, a_unit
+from tests.support.web import Browser, Site, csrf_token
 
 Send = Callable[[], TestResponse]
 Change = Callable[[Unit], Any]

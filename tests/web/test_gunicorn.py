@@ -14,10 +14,10 @@ from http.client import HTTPConnection
 import pytest
 from sqlalchemy.engine import make_url
 
-from processes import PATIENCE, gate_held, until
-from server import HALTING, PRODUCTION, Served, ended_server, served, start_server
-from support import PASSWORD, SECRETS, Cli, Database, administer, run
-from web import Browser, Program
+from tests.support import PASSWORD, SECRETS, Cli, Database, administer, run
+from tests.support.processes import PATIENCE, gate_held, until
+from tests.support.server import HALTING, PRODUCTION, Served, ended_server, served, start_server
+from tests.support.web import Browser, Program
 
 BOB = {"email": "bob@example.com"}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

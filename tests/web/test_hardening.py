@@ -19,8 +19,8 @@ from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.unit.work import bookkeeping
 from opsapp.web.security import setup as auth
-from support import PASSWORD, Cli, Database, a_unit
-from web import Site, last_events, site
+from tests.support import PASSWORD, Cli, Database, a_unit
+from tests.support.web import Site, last_events, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 HERE = Client("192.0.2.1", "test")

@@ -6,8 +6,8 @@ import pytest
 from flask_security.password_util import PasswordUtil
 
 from opsapp.accounts import users
-from support import PASSWORD, Cli, Database, a_unit
-from web import Browser, Site, csrf_token
+from tests.support import PASSWORD, Cli, Database, a_unit
+from tests.support.web import Browser, Site, csrf_token
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from opsapp import config, errors
-from support import Database
-from web import Browser, csrf_token, settle, site
+from tests.support import Database
+from tests.support.web import Browser, csrf_token, settle, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 

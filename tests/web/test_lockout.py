@@ -10,8 +10,8 @@ import pytest
 
 from opsapp.accounts import logins
 from opsapp.accounts.logins import Client, locked_for
-from support import PASSWORD, Cli, Database
-from web import Browser, Site
+from tests.support import PASSWORD, Cli, Database
+from tests.support.web import Browser, Site
 
 HERE = Client("192.0.2.1", "test")
 TOO_MANY = "Too many attempts. Try again in 15 minutes."

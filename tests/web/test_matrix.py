@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from opsapp.accounts import roles, signin
-from support import Database, a_unit
-from web import Browser, Program, Site
+from tests.support import Database, a_unit
+from tests.support.web import Browser, Program, Site
 
 PERMISSIONS = ("users:read", "users:write", "roles:read", "roles:grant")
 

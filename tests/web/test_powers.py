@@ -12,8 +12,8 @@ from opsapp.accounts.logins import Client
 from opsapp.actors import Powers
 from opsapp.errors import Refused
 from opsapp.unit.work import Unit
-from support import SOMEBODY, Cli, Database, a_unit
-from web import Site, what_changes
+from tests.support import SOMEBODY, Cli, Database, a_unit
+from tests.support.web import Site, what_changes
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 HERE = Client("192.0.2.1", "test")

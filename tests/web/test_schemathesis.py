@@ -21,8 +21,8 @@ from schemathesis.schemas import BaseSchema
 
 from opsapp.accounts import roles
 from opsapp.web.api.access import SAFE
-from support import Database, a_unit, close_connections
-from web import Site, settle
+from tests.support import Database, a_unit, close_connections
+from tests.support.web import Site, settle
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
 

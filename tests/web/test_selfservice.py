@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from support import PASSWORD, Database
-from web import Browser, Site, last_events, site, told_on
+from tests.support import PASSWORD, Database
+from tests.support.web import Browser, Site, last_events, site, told_on
 
 NEW = "another battery horse staple"
 

@@ -9,8 +9,8 @@ from flask import Flask
 
 from opsapp import signals
 from opsapp.accounts import grants, roles, sessions, signin, users
-from support import PASSWORD, Database, a_unit
-from web import Browser, Program, Site, csrf_token, told_on
+from tests.support import PASSWORD, Database, a_unit
+from tests.support.web import Browser, Program, Site, csrf_token, told_on
 
 OTHER = "another battery horse staple"
 

@@ -10,8 +10,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from opsapp.accounts import roles, signin
-from support import Cli, Database, a_unit
-from web import Browser, Site, code_of, csrf_token, last_events, seed_on, set_up, site
+from tests.support import Cli, Database, a_unit
+from tests.support.web import Browser, Site, code_of, csrf_token, last_events, seed_on, set_up, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 

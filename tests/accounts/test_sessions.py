@@ -1,0 +1,200 @@
+"""`flask users sessions`: who is signed in, and the end of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import Cli, Database
+from tests.support.web import Program, site
+
+SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+GRACE = "grace@example.com"
+NOBODY = "Error: no user nobody\n  → flask users list --search TEXT\n"
+SAME = "Already so: nothing was changed.\n"
+HEADER = "id\tuser\topened_at\tseen_at\tip\tuser_agent\n"
+AT = "2026-01-01T10:00:00Z\t2026-01-01T11:00:00Z"
+ONE = f"1\t{GRACE}\t{AT}\t192.0.2.1\ta\\x1b[31m[b]\n"
+TWO = f"2\t{GRACE}\t{AT}\t\t\n"
+HEIDIS = f"6\theidi@example.com\t{AT}\t\t\n"
+
+
+@pytest.fixture
+def opened(cli: Cli, database: Database) -> Database:
+    """Two open sessions of Grace (1 and 2), three that are over (3 to 5), and one of Heidi (6)."""
+    for email in (GRACE, "heidi@example.com"):
+        cli("users", "create", email, "--username", email.split("@")[0], "--no-password",
+            check=True)  # fmt: skip
+    open_, over = "2090-01-01 00:00:00.000000", "2026-01-01 12:00:00.000000"
+    for key, user, expires, ended, uniquifier, ip, agent in (
+        # What a program calls itself is what it likes.
+        ("1", 1, open_, None, None, "192.0.2.1", "a\x1b[31m[b]"),
+        ("2", 1, open_, None, None, None, None),
+        ("3 expired", 1, over, None, None, None, None),
+        ("4 ended", 1, open_, over, None, None, None),
+        ("5 before a new password", 1, open_, None, "old", None, None),
+        ("6", 2, open_, None, None, None, None),
+    ):
+        database.execute(
+            "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at,"
+            " ended_at, ip, user_agent) SELECT id, :key, coalesce(:uniquifier, fs_uniquifier),"
+            " '2026-01-01 10:00:00.000000', '2026-01-01 11:00:00.000000', :expires, :ended, :ip,"
+            " :agent FROM users WHERE id = :user",
+            key=key, user=user, uniquifier=uniquifier, expires=expires, ended=ended, ip=ip,
+            agent=agent,
+        )  # fmt: skip
+    return database
+
+
+def open_ids(cli: Cli) -> list[int]:
+    return [row["id"] for row in cli("users", "sessions", "list", "--format", "json").json]
+
+
+# --- list --------------------------------------------------------------------
+
+
+def test_list_shows_the_open_ones_the_newest_first(cli: Cli, opened: Database) -> None:
+    found = cli("users", "sessions", "list")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout == HEADER + HEIDIS + TWO + ONE
+
+
+@SQLITE
+def test_list_of_an_account_as_a_table(cli: Cli, opened: Database) -> None:
+    found = cli("users", "sessions", "list", "grace", "--format", "table")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout == (
+        "id  user               opened_at             seen_at               ip         user_agent\n"
+        " 2  grace@example.com  2026-01-01 10:00:00Z  2026-01-01 11:00:00Z  –          –\n"
+        " 1  grace@example.com  2026-01-01 10:00:00Z  2026-01-01 11:00:00Z  192.0.2.1"
+        "  a\\x1b[31m[b]\n"
+    )
+
+
+@SQLITE
+def test_list_as_json_has_no_key(cli: Cli, opened: Database) -> None:
+    assert cli("users", "sessions", "list", "heidi", "--format", "json").json == [
+        {
+            "id": 6,
+            "user_id": 2,
+            "user": "heidi@example.com",
+            "opened_at": "2026-01-01T10:00:00Z",
+            "seen_at": "2026-01-01T11:00:00Z",
+            "expires_at": "2090-01-01T00:00:00Z",
+            "ip": None,
+            "user_agent": None,
+        }
+    ]
+
+
+@SQLITE
+def test_list_leaves_out_who_may_not_sign_in(cli: Cli, opened: Database) -> None:
+    # Behind our back: our own verb would end the sessions too.
+    opened.execute("UPDATE users SET active = false WHERE id = 1")
+    assert open_ids(cli) == [6]
+
+
+@SQLITE
+def test_list_of_nobody_is_not_found(cli: Cli) -> None:
+    found = cli("users", "sessions", "list", "nobody")
+    assert (found.exit_code, found.stdout, found.stderr) == (4, "", NOBODY)
+
+
+@SQLITE
+def test_list_when_nobody_is_signed_in(cli: Cli) -> None:
+    assert cli("users", "sessions", "list").stdout == HEADER
+    assert cli("users", "sessions", "list", "--format", "json").stdout == "[]\n"
+
+
+# --- end ---------------------------------------------------------------------
+
+
+def test_end_of_every_session_of_an_account(cli: Cli, opened: Database) -> None:
+    done = cli("users", "sessions", "end", "grace", "--yes")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 5.\n")
+    assert done.stdout == f"changed\t{HEADER}true\t{TWO}true\t{ONE}"
+    assert open_ids(cli) == [6]
+    (event,) = cli("audit", "list", "--action", "user:sessions:end", "--format", "json").json
+    assert (event["subject"], event["before"]) == ("user:1", {"sessions": [1, 2]})
+    again = cli("users", "sessions", "end", "grace", "--yes")
+    assert (again.exit_code, again.stdout, again.stderr) == (0, f"changed\t{HEADER}", SAME)
+
+
+@SQLITE
+def test_end_of_one_session_leaves_the_others(cli: Cli, opened: Database) -> None:
+    done = cli("users", "sessions", "end", "grace", "1", "--yes", "-q")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "1\n", "")
+    assert open_ids(cli) == [6, 2]
+    again = cli("users", "sessions", "end", "grace", "1", "4", "--yes", "--format", "json")
+    assert (again.exit_code, again.stderr) == (0, SAME)
+    assert again.json == {"changed": False, "audit_seq": None, "results": []}
+
+
+@SQLITE
+@pytest.mark.parametrize("args", [[], ["1"], ["1", "2"]])
+def test_end_asks_first(cli: Cli, opened: Database, args: list[str]) -> None:
+    which = f"the session {', '.join(args)}" if args else "every session"
+    found = cli("users", "sessions", "end", "grace", *args)
+    assert (found.exit_code, found.stdout, found.stderr) == (
+        5,
+        "",
+        f"Error: End {which} of grace? Nobody is here to answer\n  → repeat it with --yes\n",
+    )
+    assert open_ids(cli) == [6, 2, 1]
+
+
+@SQLITE
+@pytest.mark.parametrize("unknown", ["6", "99"])
+def test_end_of_a_session_that_is_not_the_accounts_ends_none(
+    cli: Cli, opened: Database, unknown: str
+) -> None:
+    found = cli("users", "sessions", "end", "grace", "1", unknown, "--yes")
+    assert (found.exit_code, found.stdout, found.stderr) == (
+        4,
+        "",
+        f"Error: user {GRACE} has no session {unknown}\n  → flask users sessions list {GRACE}\n",
+    )
+    assert open_ids(cli) == [6, 2, 1]
+
+
+@SQLITE
+@pytest.mark.parametrize("id", ["x", "1.5", "9" * 20, "\u0661\u200b"])
+def test_end_refuses_what_is_no_id(cli: Cli, opened: Database, id: str) -> None:
+    found = cli("users", "sessions", "end", "grace", id, "--yes")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert open_ids(cli) == [6, 2, 1]
+
+
+@SQLITE
+def test_end_for_nobody_is_not_found(cli: Cli) -> None:
+    found = cli("users", "sessions", "end", "nobody", "--yes")
+    assert (found.exit_code, found.stdout, found.stderr) == (4, "", NOBODY)
+
+
+@SQLITE
+def test_end_with_dry_run_ends_none(cli: Cli, opened: Database) -> None:
+    found = cli("users", "sessions", "end", "grace", "--dry-run")
+    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
+    assert found.stdout == (
+        'action\tsubject\tbefore\tafter\nuser:sessions:end\tuser:1\t{"sessions": [1, 2]}\t\n'
+    )
+    assert open_ids(cli) == [6, 2, 1]
+
+
+@SQLITE
+def test_browser_is_out_when_its_session_is_ended(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(database, monkeypatch) as web:
+        web.make("ada@example.com", role="admin")
+        first, second = web.browser("ada@example.com"), web.browser("ada@example.com")
+        token = cli("users", "tokens", "create", "1", "ci", "-q", check=True).stdout.strip()
+        assert open_ids(cli) == [2, 1]
+        cli("users", "sessions", "end", "ada@example.com", "1", "--yes", check=True)
+        assert (first.is_in, second.is_in) == (False, True)
+        cli("users", "sessions", "end", "ada@example.com", "--yes", check=True)
+        assert (first.is_in, second.is_in) == (False, False)
+        assert first.get("/").headers["Location"] == "/login?next=/"
+        # Programs have credentials of their own.
+        assert Program(web.app, token)("GET", "/api/me").status_code == 200
+        assert first.sign_in("ada@example.com").status_code == 302
+        assert (first.is_in, second.is_in) == (True, False)

@@ -1,0 +1,394 @@
+"""`flask users tokens`: shown once, stored hashed, and worth nothing once they are over."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from opsapp import clock
+from opsapp.accounts import tokens, users
+from opsapp.actors import at_terminal
+from tests.support import Cli, Database, a_unit
+from tests.support.web import Program, site
+
+SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+GRACE = "grace@example.com"
+NOBODY = "Error: no user nobody\n  → flask users list --search TEXT\n"
+SAME = "Already so: nothing was changed.\n"
+TOKEN = re.compile(r"opsapp_[A-Za-z0-9_-]{43}")
+
+
+@pytest.fixture
+def grace(cli: Cli) -> str:
+    """The address of an account, id 1."""
+    cli("users", "create", GRACE, "--username", "grace", "--no-password", check=True)
+    return GRACE
+
+
+@pytest.fixture
+def noon(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """The present moment, which stands still at noon on New Year's Day of 2030."""
+    moment = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(clock, "now", lambda: moment)
+    return moment
+
+
+def create(cli: Cli, name: str, *more: str) -> str:
+    """The token of this name, just made for Grace."""
+    return cli("users", "tokens", "create", "grace", name, "-q", *more, check=True).stdout.strip()
+
+
+# --- create ------------------------------------------------------------------
+
+
+@SQLITE
+def test_create_shows_the_token(cli: Cli, grace: str, noon: datetime) -> None:
+    done = cli("users", "tokens", "create", "grace", "ci")
+    (token,) = TOKEN.findall(done.stdout)
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 4.\n")
+    assert done.stdout == (
+        "field\tvalue\nchanged\ttrue\nid\t1\nuser\tgrace@example.com\nname\tci\npermissions\t*\n"
+        f"valid_until\t2030-04-01T12:00:00Z\ntoken\t{token}\n"
+    )
+
+
+def test_create_as_json_tells_what_it_may_and_until_when(
+    cli: Cli, grace: str, noon: datetime
+) -> None:
+    done = cli("users", "tokens", "create", "grace", "ci", "--allow", "users:read",
+               "--allow", "audit:read", "--allow", "users:read", "--until", "2030-06-30",
+               "--format", "json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    answer = done.json
+    assert TOKEN.fullmatch(answer.pop("token"))
+    assert answer == {
+        "changed": True,
+        "audit_seq": 4,
+        "id": 1,
+        "user_id": 1,
+        "user": grace,
+        "name": "ci",
+        "state": "live",
+        "permissions": ["audit:read", "users:read"],
+        "created_at": "2030-01-01T12:00:00Z",
+        "created_by": at_terminal().label(),
+        "valid_until": "2030-06-30T23:59:59Z",
+        "used_at": None,
+    }
+
+
+def test_token_is_shown_once_and_stored_hashed(cli: Cli, database: Database, grace: str) -> None:
+    done = cli("users", "tokens", "create", "grace", "ci", "-q")
+    token = done.stdout.removesuffix("\n")
+    assert TOKEN.fullmatch(token)
+    assert database.rows("SELECT key FROM api_tokens") == [
+        (hashlib.sha256(token.encode()).hexdigest(),)
+    ]
+    secret = token.removeprefix("opsapp_")
+    with database.connect() as connection:
+        tables = sa.inspect(connection).get_table_names()
+    assert {"api_tokens", "audit_events", "mail_messages"} <= set(tables)
+    for table in tables:
+        assert secret not in str(database.rows(f"SELECT * FROM {table}")), table
+    for file in database.instance.rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes(), file
+    for args in (
+        ["users", "tokens", "list", "--format", "json"],
+        ["users", "tokens", "create", "grace", "ci", "--if-exists", "keep", "--format", "json"],
+        ["users", "tokens", "revoke", "grace", "ci", "--yes", "--format", "json"],
+        ["audit", "list", "--format", "json"],
+    ):
+        said = cli(*args, check=True)
+        assert secret not in said.stdout + said.stderr
+
+
+@SQLITE
+def test_create_again_is_a_conflict(cli: Cli, grace: str) -> None:
+    create(cli, "ci")
+    found = cli("users", "tokens", "create", "grace", "ci")
+    assert (found.exit_code, found.stdout, found.stderr) == (
+        3,
+        "",
+        f"Error: user {grace} has a token ci already\n"
+        f"  → flask users tokens revoke {grace} ci, or --if-exists keep\n",
+    )
+
+
+@SQLITE
+def test_create_keeps_the_one_that_is_there_without_its_secret(
+    cli: Cli, grace: str, noon: datetime
+) -> None:
+    create(cli, "ci")
+    args = ("users", "tokens", "create", "grace", "ci", "--if-exists", "keep")
+    found = cli(*args)
+    assert (found.exit_code, found.stderr) == (0, SAME)
+    assert found.stdout == (
+        "field\tvalue\nchanged\tfalse\nid\t1\nuser\tgrace@example.com\nname\tci\npermissions\t*\n"
+        "valid_until\t2030-04-01T12:00:00Z\ntoken\t\n"
+    )
+    assert cli(*args, "-q").stdout == ""
+    other = cli(*args, "--allow", "users:read")
+    assert (other.exit_code, other.stdout, other.stderr) == (
+        3,
+        "",
+        "Error: token ci exists and allows *\n  → flask users tokens revoke grace@example.com ci\n",
+    )
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--until", "2029-12-31"], "until 2029-12-31T23:59:59Z has passed already"),
+        (
+            ["--until", "2031-01-02T12:00:01Z"],
+            "until 2031-01-02T12:00:01Z is more than 366 days from now",
+        ),
+        (["--for", "367d"], "until 2031-01-03T12:00:00Z is more than 366 days from now"),
+        (
+            ["--for", "1h", "--until", "2030-12-31"],
+            "--for and --until both say when it ends; give one",
+        ),
+        (
+            ["--allow", "users"],
+            "permission users is not of the form noun:verb, such as users:read",
+        ),
+    ],
+)
+def test_create_refuses_what_no_token_may_be(
+    cli: Cli, database: Database, grace: str, noon: datetime, args: list[str], says: str
+) -> None:
+    found = cli("users", "tokens", "create", "grace", "ci", *args)
+    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")
+    assert database.rows("SELECT * FROM api_tokens") == []
+
+
+@SQLITE
+def test_create_for_the_longest_time_is_allowed(cli: Cli, grace: str, noon: datetime) -> None:
+    args = ("users", "tokens", "create", "grace", "ci", "--for", "366d", "--format", "json")
+    assert cli(*args).json["valid_until"] == "2031-01-02T12:00:00Z"
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("a\x1b[31m", "NAME has the character U+001B at position 2,"
+                      " which a terminal would obey and not show"),
+        ("a\u202eb", "NAME has the character U+202E at position 2,"
+                     " which a terminal would obey and not show"),
+        ("a\nb", "NAME has the character U+000A at position 2,"
+                 " which a terminal would obey and not show"),
+        ("", "NAME is empty"),
+        (" ", "NAME is empty"),
+        ("x" * 65, "name is 65 characters long; 64 are allowed"),
+    ],
+)  # fmt: skip
+def test_create_refuses_a_hostile_name(cli: Cli, grace: str, name: str, says: str) -> None:
+    found = cli("users", "tokens", "create", "grace", name)
+    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")
+
+
+@SQLITE
+@pytest.mark.parametrize(
+    "words", [("create", "nobody", "ci"), ("list", "nobody"), ("revoke", "nobody", "ci", "--yes")]
+)
+def test_token_of_nobody_is_not_found(cli: Cli, grace: str, words: tuple[str, ...]) -> None:
+    found = cli("users", "tokens", *words)
+    assert (found.exit_code, found.stdout, found.stderr) == (4, "", NOBODY)
+
+
+@SQLITE
+def test_create_for_a_slip_of_the_keys_is_told_who_was_meant(cli: Cli, grace: str) -> None:
+    near = cli("users", "tokens", "create", "grcae", "ci", "--format", "json")
+    assert (near.exit_code, near.stdout) == (4, "")
+    assert '"hint": "did you mean grace?"' in near.stderr
+
+
+@SQLITE
+def test_create_for_an_inactive_account_is_a_conflict(cli: Cli, grace: str) -> None:
+    cli("users", "deactivate", "grace", check=True)
+    found = cli("users", "tokens", "create", "grace", "ci")
+    assert (found.exit_code, found.stderr) == (3, f"Error: user {grace} is not active\n")
+
+
+@SQLITE
+@pytest.mark.parametrize("more", [[], ["-q"]])
+def test_create_with_dry_run_makes_and_shows_no_token(
+    cli: Cli, database: Database, grace: str, noon: datetime, more: list[str]
+) -> None:
+    found = cli("users", "tokens", "create", "grace", "ci", "--dry-run", *more)
+    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
+    assert found.stdout == (
+        "action\tsubject\tbefore\tafter\n"
+        'user:token:create\tuser:1\t\t{"token": "ci", "permissions": null,'
+        ' "valid_until": "2030-04-01T12:00:00Z"}\n'
+    )
+    assert database.rows("SELECT * FROM api_tokens") == []
+
+
+@SQLITE
+def test_service_makes_no_token_in_a_dry_run(app: Flask) -> None:
+    users.create(GRACE, unit=a_unit())
+    until = clock.now() + timedelta(days=1)
+    assert tokens.create(GRACE, "ci", until=until, unit=a_unit(dry_run=True))["token"] is None
+
+
+# --- list --------------------------------------------------------------------
+
+
+def test_list_tells_which_still_work(
+    cli: Cli, database: Database, grace: str, noon: datetime
+) -> None:
+    for name in ("live", "revoked", "expired", "ended"):
+        create(cli, name, "--allow", "users:read", "--allow", "audit:read")
+    cli("users", "tokens", "revoke", "grace", "revoked", "--yes", check=True)
+    database.execute(
+        "UPDATE api_tokens SET valid_until = '2029-12-31 00:00:00.000000' WHERE name = 'expired'"
+    )
+    database.execute("UPDATE api_tokens SET uniquifier = 'before' WHERE name = 'ended'")
+    found = cli("users", "tokens", "list", "--format", "table")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout == (
+        "id  user               name     state    permissions             valid_until"
+        "           used_at\n"
+        " 4  grace@example.com  ended    ended    audit:read, users:read  2030-04-01 12:00:00Z"
+        "  –\n"
+        " 3  grace@example.com  expired  expired  audit:read, users:read  2029-12-31 00:00:00Z"
+        "  –\n"
+        " 2  grace@example.com  revoked  revoked  audit:read, users:read  2030-04-01 12:00:00Z"
+        "  –\n"
+        " 1  grace@example.com  live     live     audit:read, users:read  2030-04-01 12:00:00Z"
+        "  –\n"
+    )
+
+
+@SQLITE
+def test_list_of_an_account_has_its_own_only(cli: Cli, grace: str) -> None:
+    cli("users", "create", "heidi@example.com", "--no-password", check=True)
+    create(cli, "ci")
+    cli("users", "tokens", "create", "heidi@example.com", "ci", check=True)
+    args = ("--fields", "user,name")
+    assert cli("users", "tokens", "list", "grace", *args).stdout == f"user\tname\n{grace}\tci\n"
+    assert cli("users", "tokens", "list", *args).stdout == (
+        f"user\tname\nheidi@example.com\tci\n{grace}\tci\n"
+    )
+
+
+@SQLITE
+def test_list_without_tokens_is_empty(cli: Cli, grace: str) -> None:
+    assert cli("users", "tokens", "list", "grace", "--format", "json").stdout == "[]\n"
+    assert cli("users", "tokens", "list").stdout == (
+        "id\tuser\tname\tstate\tpermissions\tvalid_until\tused_at\n"
+    )
+
+
+@SQLITE
+@pytest.mark.parametrize("format", ["plain", "table"])
+def test_name_that_a_terminal_would_obey_is_shown_escaped(
+    cli: Cli, database: Database, grace: str, format: str
+) -> None:
+    create(cli, "ci")
+    database.execute("UPDATE api_tokens SET name = :name", name="a\x1b]0;x\x07[b]\u202e")
+    shown = cli("users", "tokens", "list", "--fields", "name", "--format", format).stdout
+    assert shown.split("\n")[1] == "a\\x1b]0;x\\x07[b]\\u202e"
+
+
+# --- revoke ------------------------------------------------------------------
+
+
+@SQLITE
+def test_revoke_ends_the_token_and_frees_its_name(cli: Cli, grace: str) -> None:
+    create(cli, "ci")
+    done = cli("users", "tokens", "revoke", "grace", "ci", "--yes")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 5.\n")
+    assert done.stdout == (
+        f"field\tvalue\nchanged\ttrue\nid\t1\nuser\t{grace}\nname\tci\nstate\trevoked\n"
+    )
+    again = cli("users", "tokens", "revoke", "grace", "ci", "--yes")
+    assert (again.exit_code, again.stderr) == (0, SAME)
+    assert again.stdout == done.stdout.replace("changed\ttrue", "changed\tfalse")
+    assert TOKEN.fullmatch(create(cli, "ci"))
+    args = ("audit", "list", "--action", "user:token:revoke", "--format", "json")
+    (event,) = cli(*args).json
+    assert (event["subject"], event["before"]) == ("user:1", {"token": "ci"})
+
+
+@SQLITE
+def test_revoke_asks_first(cli: Cli, grace: str) -> None:
+    create(cli, "ci")
+    found = cli("users", "tokens", "revoke", "grace", "ci")
+    assert (found.exit_code, found.stdout, found.stderr) == (
+        5,
+        "",
+        "Error: Revoke the token ci of grace? Nobody is here to answer\n  → repeat it with --yes\n",
+    )
+    assert cli("users", "tokens", "list", "--fields", "state").stdout == "state\nlive\n"
+
+
+@SQLITE
+def test_revoke_with_dry_run_leaves_it_live(cli: Cli, grace: str) -> None:
+    create(cli, "ci")
+    found = cli("users", "tokens", "revoke", "grace", "ci", "--dry-run")
+    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
+    assert found.stdout == (
+        'action\tsubject\tbefore\tafter\nuser:token:revoke\tuser:1\t{"token": "ci"}\t\n'
+    )
+    assert cli("users", "tokens", "list", "--fields", "state").stdout == "state\nlive\n"
+
+
+@SQLITE
+@pytest.mark.parametrize("name", ["cd", "[/]\u00e9"])
+def test_revoke_of_what_never_was_is_not_found(cli: Cli, grace: str, name: str) -> None:
+    create(cli, "ci")
+    found = cli("users", "tokens", "revoke", "grace", name, "--yes")
+    assert (found.exit_code, found.stdout) == (4, "")
+    assert found.stderr == (
+        f"Error: user {GRACE} has no token {name}\n  → flask users tokens list {GRACE}\n"
+    )
+
+
+@SQLITE
+def test_revoke_takes_the_name_as_it_was_given_to_create(cli: Cli, grace: str) -> None:
+    create(cli, "\ufb01ne ")  # A ligature and a space, which are not kept.
+    found = cli("users", "tokens", "revoke", "grace", "\ufb01ne ", "--yes")
+    assert (found.exit_code, found.stderr) == (0, "Done, audit event 5.\n")
+
+
+# --- in use ------------------------------------------------------------------
+
+
+def test_token_works_until_it_is_revoked_or_over(
+    cli: Cli, database: Database, grace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revoked, expired, kept = (create(cli, name) for name in ("revoked", "expired", "kept"))
+    with site(database, monkeypatch) as web:
+
+        def answers() -> list[int]:
+            programs = [Program(web.app, token) for token in (revoked, expired, kept)]
+            return [program("GET", "/api/me").status_code for program in programs]
+
+        assert answers() == [200, 200, 200]
+        cli("users", "tokens", "revoke", "grace", "revoked", "--yes", check=True)
+        database.execute(
+            "UPDATE api_tokens SET valid_until = '2020-01-01 00:00:00.000000'"
+            " WHERE name = 'expired'"
+        )
+        assert answers() == [401, 401, 200]
+        # One that is over does not stand in the way of its successor.
+        expired = create(cli, "expired")
+        assert answers() == [401, 200, 200]
+        listed = cli("users", "tokens", "list", "grace", "--format", "json").json
+        assert [(one["name"], one["state"]) for one in listed] == [
+            ("expired", "live"),
+            ("kept", "live"),
+            ("expired", "expired"),
+            ("revoked", "revoked"),
+        ]
+        cli("users", "reset-access", "grace", "--yes", check=True)
+        assert answers() == [401, 401, 401]

@@ -1,0 +1,120 @@
+"""TAB: names from the database, quickly, and silence when it is away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import Cli, Database, call
+
+
+def complete(database: Database, *words: str, **environ: str) -> list[str]:
+    """What bash would offer for the last word."""
+    asked = {
+        "_FLASK_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["flask", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = call(database, check=True, **asked, **environ)
+    assert done.stderr == ""
+    return [line.split(",", 1)[1] for line in done.stdout.splitlines() if line]
+
+
+@pytest.fixture
+def named(cli: Cli, database: Database, bob: str) -> Database:
+    cli("roles", "create", "support", "--allow", "orders:refund", check=True)
+    cli("roles", "create", "auditor", check=True)
+    return database
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["users", "show", "a"], ["ada@example.com"]),
+        (["users", "show", "B"], ["bob@example.com"]),
+        (["users", "show", "x"], []),
+        (["roles", "grant", "a"], ["admin", "auditor"]),
+        (["roles", "grant", "support", "b"], ["bob@example.com"]),
+        (["users", "list", "--role", "s"], ["support"]),
+        (["users", "can", "bob", "users:"], ["users:read", "users:write"]),
+        (["roles", "deny", "support", "o"], ["orders:refund"]),
+        (["users", "dea"], ["deactivate"]),
+        (["users", "list", "--format", "js"], ["json", "jsonl"]),
+        (["users", "create-admin", "x", "--generate"], ["--generate-password"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_completion_offers_what_begins_so(
+    named: Database, words: list[str], offered: list[str]
+) -> None:
+    assert complete(named, *words) == offered
+
+
+def test_completion_offers_no_name_that_a_terminal_obeys(named: Database) -> None:
+    escape = "char(27)" if named.is_sqlite else "chr(27)"
+    named.execute(f"UPDATE roles SET name = 'a' || {escape} WHERE name = 'auditor'")
+    assert complete(named, "roles", "grant", "a") == ["admin"]
+
+
+@pytest.mark.parametrize("stored", ["{garbled", "null", "[1, null]"])
+def test_completion_is_silent_about_garbled_permissions(named: Database, stored: str) -> None:
+    named.execute("UPDATE roles SET permissions = :stored WHERE name = 'support'", stored=stored)
+    assert complete(named, "roles", "allow", "support", "users:") == ["users:read", "users:write"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://nobody@127.0.0.1:1/nothing", "sqlite:////nowhere/at.all", "nonsense"]
+)
+def test_completion_is_silent_when_the_database_is_away(named: Database, url: str) -> None:
+    assert complete(named, "users", "show", "a", OPSAPP_DATABASE_URL=url) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_the_shell(database: Database, shell: str) -> None:
+    found = call(database, "completion", shell)
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert f"_FLASK_COMPLETE={shell}_complete" in found.stdout
+
+
+def test_completion_of_another_shell_is_usage(database: Database) -> None:
+    found = call(database, "completion", "tcsh")
+    assert found.exit_code == 2
+    assert found.stdout == ""
+
+
+def loaded(database: Database, *args: str) -> set[str]:
+    """The heavy packages that a process has imported when it has run this command."""
+    script = (
+        "import sys; from flask.cli import cli;"
+        f"cli.main({list(args)!r}, prog_name='flask', standalone_mode=False);"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=database.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    heavy = {
+        "sqlalchemy",
+        "flask_security",
+        "flask_migrate",
+        "alembic",
+        "rich",
+        "argon2",
+        "IPython",
+    }
+    return heavy & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("args", [["users", "--help"], ["roles", "grant", "--help"]])
+def test_help_loads_neither_the_app_nor_its_weight(database: Database, args: list[str]) -> None:
+    assert loaded(database, *args) == set()
+
+
+def test_list_loads_neither_flask_security_nor_alembic(database: Database) -> None:
+    assert loaded(database, "users", "list") == {"sqlalchemy"}

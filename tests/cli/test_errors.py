@@ -1,0 +1,380 @@
+"""Every row of the exit-code table, through real commands: code, stdout, stderr, and the JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from opsapp import errors
+from tests.support import FLASK, HEAD, Cli, Database, Result, call, run_afresh
+
+
+def expect(result: Result, exit_code: int, *, stdout: str = "", stderr: str = "") -> None:
+    assert (result.exit_code, result.stdout, result.stderr) == (exit_code, stdout, stderr)
+
+
+def expect_json(result: Result, code: str, exit_code: int, message: str, hint: str | None) -> None:
+    """The same error with a JSON format: one object on stderr, and nothing on stdout."""
+    expected = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
+    assert result.stdout == ""
+    assert json.loads(result.stderr) == expected
+    assert result.exit_code == exit_code
+    assert result.stderr.count("\n") == 1
+
+
+def table() -> dict[str, type[errors.OpsError]]:
+    return {kind.__name__: kind for kind in (errors.OpsError, *errors.OpsError.__subclasses__())}
+
+
+def test_docstring_draws_the_table_that_the_classes_are() -> None:
+    drawn = {}
+    for line in (errors.__doc__ or "").splitlines():
+        words = line.strip("├└─ ").split()
+        if len(words) > 3 and words[1].isdigit() and words[2].isdigit():
+            drawn[words[0]] = (int(words[1]), int(words[2]))
+    assert drawn == {name: (kind.exit_code, kind.http_status) for name, kind in table().items()}
+
+
+def test_failed_is_1(cli: Cli, ada: str, tmp_path: Path) -> None:
+    target = tmp_path / "missing" / "backup"
+    message = f"{target} cannot be written: No such file or directory"
+    expect(cli("db", "backup", str(target)), 1, stderr=f"Error: {message}\n")
+    found = cli("db", "backup", str(target), "--format", "json")
+    expect_json(found, "failed", 1, message, None)
+
+
+def test_usage_is_2(cli: Cli) -> None:
+    usage = "Usage: flask users show [OPTIONS] USER\nTry 'flask users show --help' for help.\n\n"
+    expect(cli("users", "show"), 2, stderr=f"{usage}Error: Missing argument 'USER'.\n")
+    found = cli("users", "show", "--format", "json")
+    expect_json(found, "invalid", 2, "Missing argument 'USER'.", None)
+
+
+def test_format_of_another_program_is_none_of_ours(cli: Cli) -> None:
+    done = cli("jobs", "run", "no name", "--", "report", "--format", "json")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: ")
+
+
+def test_invalid_input_is_2(cli: Cli) -> None:
+    message = (
+        "NAME has the character U+001B at position 3, which a terminal would obey and not show"
+    )
+    expect(cli("roles", "create", "ab\x1b[31m"), 2, stderr=f"Error: {message}\n")
+    found = cli("roles", "create", "ab\x1b[31m", "--format=json")
+    expect_json(found, "invalid", 2, message, None)
+
+
+def test_conflict_is_3(cli: Cli, ada: str) -> None:
+    message = "user ada@example.com exists already, with id 1"
+    hint = "flask users show 1, or --if-exists keep"
+    args = ("users", "create", "ADA@example.com", "--no-password")
+    expect(cli(*args), 3, stderr=f"Error: {message}\n  → {hint}\n")
+    expect_json(cli(*args, "--format", "json"), "conflict", 3, message, hint)
+
+
+def test_not_found_is_4_and_suggests_the_nearest(cli: Cli, ada: str) -> None:
+    message, hint = "no user ada@exampel.com", "did you mean ada@example.com?"
+    args = ("users", "show", "ada@exampel.com")
+    expect(cli(*args), 4, stderr=f"Error: {message}\n  → {hint}\n")
+    expect_json(cli(*args, "--format", "json"), "not-found", 4, message, hint)
+
+
+def test_refused_by_a_guard_is_5(cli: Cli, ada: str) -> None:
+    message = "that would leave no active administrator who can log in"
+    hint = "flask users create-admin EMAIL"
+    args = ("roles", "revoke", "admin", "ada")
+    expect(cli(*args), 5, stderr=f"Error: {message}\n  → {hint}\n")
+    expect_json(cli(*args, "--format", "json"), "refused", 5, message, hint)
+
+
+def test_refused_without_anybody_to_ask_is_5(cli: Cli, bob: str) -> None:
+    message = "Erase the personal data of bob@example.com (id 2) for good? Nobody is here to answer"
+    args = ("users", "delete", "bob")
+    expect(cli(*args), 5, stderr=f"Error: {message}\n  → repeat it with --yes\n")
+    expect_json(cli(*args, "--format", "json"), "refused", 5, message, "repeat it with --yes")
+
+
+def test_findings_are_6_and_the_answer_is_still_given(cli: Cli, bob: str) -> None:
+    found = cli("users", "can", "bob", "users:read", "--format", "json")
+    assert found.exit_code == 6
+    assert found.json["allowed"] is False
+    assert found.json["because"] == "no live grant gives it"
+    assert found.stderr == ""
+
+
+def test_uninitialised_database_is_7(empty_database: Database) -> None:
+    hint = "flask db init"
+    message = (
+        f"there is no database file {empty_database.instance}/opsapp.sqlite"
+        if empty_database.is_sqlite
+        else "the database is not initialised or behind"
+    )
+    found = call(empty_database, "users", "list")
+    expect(found, 7, stderr=f"Error: {message}\n  → {hint}\n")
+    found = call(empty_database, "users", "list", "--format", "json")
+    expect_json(found, "not-ready", 7, message, hint)
+    assert not (empty_database.instance / "opsapp.sqlite").exists()
+
+
+def test_database_behind_its_migrations_is_7_for_a_change(cli: Cli, database: Database) -> None:
+    database.execute("UPDATE alembic_version SET version_num = '0000'")
+    message = f"the database is at revision 0000, and this code is at {HEAD}"
+    args = ("roles", "create", "support")
+    expect(cli(*args), 7, stderr=f"Error: {message}\n  → flask db init\n")
+    found = cli(*args, "--format", "json")
+    expect_json(found, "not-ready", 7, message, "flask db init")
+    assert cli("roles", "list").exit_code == 0
+
+
+def test_unreachable_server_is_7_and_keeps_its_password(database: Database) -> None:
+    url = "postgresql://ops:canary-secret@127.0.0.1:1/nothing"
+    found = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    assert (found.exit_code, found.stdout) == (7, "")
+    start = "Error: the database cannot be reached: connection failed"
+    assert found.stderr.startswith(start)
+    assert "canary-secret" not in found.stderr
+    found = call(database, "users", "list", "--format=json", OPSAPP_DATABASE_URL=url)
+    assert json.loads(found.stderr)["code"] == "not-ready"
+    assert found.exit_code == 7
+
+
+def test_unnamed_application_is_7_and_its_name_is_said(database: Database) -> None:
+    found = run_afresh(database, "users", "list", FLASK_APP="")
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert found.stderr.startswith("Error: the application cannot be loaded: Could not locate")
+    assert found.stderr.endswith("\n  → FLASK_APP=opsapp, or the one built on it\n")
+
+
+def test_missing_secret_in_production_is_7(database: Database) -> None:
+    message = "SECRET_KEY is not set, and OPSAPP_ENV is production"
+    make = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+    hint = f"for a new installation: {make}"
+    found = call(database, "users", "list", OPSAPP_ENV="production")
+    expect(found, 7, stderr=f"Error: {message}\n  → {hint}\n")
+    found = call(database, "users", "list", "--format", "json", OPSAPP_ENV="production")
+    expect_json(found, "not-ready", 7, message, hint)
+
+
+def test_unwritable_audit_is_7_and_nothing_is_changed(cli: Cli, database: Database) -> None:
+    if database.is_sqlite:
+        database.execute(
+            "CREATE TRIGGER stop BEFORE INSERT ON audit_events"
+            " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    else:
+        database.execute(
+            "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END$$"
+        )
+        database.execute(
+            "CREATE TRIGGER stop BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION stop()"
+        )
+    message = "the audit cannot be written, so nothing was changed: the disk is full"
+    args = ("roles", "create", "support")
+    expect(cli(*args), 7, stderr=f"Error: {message}\n  → flask doctor\n")
+    expect_json(cli(*args, "--format", "json"), "not-ready", 7, message, "flask doctor")
+    assert database.rows("SELECT count(*) FROM roles") == [(1,)]
+
+
+def to_full_device(database: Database, *args: str) -> Result:
+    """Run a command whose stdout cannot be written."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [FLASK, *args],
+            env=database.environ,
+            cwd=database.instance,
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    return Result(done.returncode, "", done.stderr)
+
+
+def test_unwritable_output_is_74_and_says_that_the_work_is_done(database: Database) -> None:
+    message = (
+        "the answer could not be written (No space left on device);"
+        " the change is made, audit event 3"
+    )
+    found = to_full_device(database, "roles", "create", "support")
+    expect(found, 74, stderr=f"Error: {message}\n")
+    message = message.replace("event 3", "event 4")
+    found = to_full_device(database, "roles", "create", "other", "--format", "json")
+    expect_json(found, "output-failed", 74, message, None)
+    assert database.rows("SELECT count(*) FROM roles") == [(3,)]
+
+
+def test_unwritable_output_is_74_and_says_that_nothing_was_changed(database: Database) -> None:
+    message = "the answer could not be written (No space left on device); nothing was changed"
+    expect(to_full_device(database, "roles", "list"), 74, stderr=f"Error: {message}\n")
+
+
+def test_reader_that_left_is_141_without_a_word(database: Database) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(
+            [FLASK, "roles", "list"],
+            env=database.environ,
+            cwd=database.instance,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_statement_that_takes_too_long_is_124(postgres: str, cli: Cli, database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite has no statement timeout")
+    database.execute("ALTER TABLE roles RENAME TO slow")
+    database.execute("CREATE VIEW roles AS SELECT slow.* FROM slow, pg_sleep(30)")
+    message = "the database gave up: canceling statement due to statement timeout"
+    found = call(database, "roles", "list", OPSAPP_STATEMENT_TIMEOUT="0.2")
+    expect(found, 124, stderr=f"Error: {message}\n")
+    found = call(database, "roles", "list", "--format", "json", OPSAPP_STATEMENT_TIMEOUT="0.2")
+    expect_json(found, "timed-out", 124, message, None)
+
+
+def test_unexpected_error_shows_an_id_and_logs_the_rest(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RuntimeError("postgresql://ops:canary-secret@db/x broke")
+
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
+    found = cli("roles", "list")
+    log = database.instance / "errors.log"
+    entry = json.loads(log.read_text())
+    expect(
+        found,
+        1,
+        stderr=f"Error: something unexpected happened (error {entry['id']})\n"
+        f"  → {log} has the details\n",
+    )
+    assert "RuntimeError" in entry["traceback"]
+    assert "canary-secret" not in entry["traceback"]
+    assert log.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_unexpected_error_is_said_where_its_log_is_a_pipe(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RuntimeError("broke")
+
+    monkeypatch.setattr("opsapp.services.roles.listing", broken)
+    monkeypatch.setattr("commands.errorlog.token_hex", lambda _size: "0badcafe")
+    os.mkfifo(database.instance / "errors.log")
+    expect(
+        cli("roles", "list"),
+        1,
+        stderr="Error: something unexpected happened (error 0badcafe)\n"
+        "  → flask --debug … shows the details\n",
+    )
+
+
+def test_unexpected_error_shows_its_traceback_with_debug(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise RuntimeError("this is why")
+
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    found = cli("roles", "list")
+    assert found.exit_code == 1
+    assert "RuntimeError: this is why" in found.stderr
+
+
+def test_lost_connection_during_commit_names_the_way_to_find_out(
+    app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opsapp.accounts import roles
+    from opsapp.extensions import db
+    from tests.support import a_unit
+
+    def broken() -> None:
+        raise sa.exc.OperationalError("COMMIT", {}, Exception("gone"), connection_invalidated=True)
+
+    unit = a_unit()
+    monkeypatch.setattr(db.session(), "commit", broken)
+    with pytest.raises(errors.OpsError) as caught:
+        roles.create("support", unit=unit)
+    assert caught.value.message == (
+        "the connection broke during the commit: it may or may not have happened"
+    )
+    assert caught.value.hint == f"flask audit list --correlation {unit.correlation}"
+    assert unit.committed is False
+
+
+def shell(database: Database, line: str) -> tuple[int, str, str]:
+    """Run a line of shell, for what happens to file descriptors."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.replace("flask", FLASK)],
+        env=database.environ,
+        cwd=database.instance,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flask roles list >&-", (74, "", "Error: stdout is closed; nothing was changed\n")),
+        (
+            "flask roles create one >&-",
+            (74, "", "Error: stdout is closed; the change is made, audit event 3\n"),
+        ),
+        ("flask roles create two -q 2>&-", (0, "two\n", "")),
+        ("flask users show nobody 2>&-", (4, "", "")),
+        (
+            "flask users create a@example.com --password-stdin <&-",
+            (2, "", "Error: the first line of stdin is empty\n"),
+        ),
+        ("flask roles grant admin - <&-", (2, "", "Error: no users on stdin\n")),
+        (
+            "flask users --help >/dev/full",
+            (74, "", "Error: the answer could not be written (No space left on device)\n"),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_closed_stream_changes_neither_the_code_nor_the_truth(
+    database: Database, line: str, expected: tuple[int, str, str]
+) -> None:
+    assert shell(database, line) == expected
+
+
+def test_generated_password_that_nobody_saw_is_said_to_be_lost(database: Database) -> None:
+    line = "flask users create-admin ada@example.com --generate-password >/dev/full"
+    assert shell(database, line) == (
+        74,
+        "",
+        "Error: the answer could not be written (No space left on device);"
+        " the change is made, audit event 4\n"
+        "  → flask users set-password USER --generate-password makes another\n",
+    )
+
+
+def test_group_without_a_command_shows_its_help(database: Database) -> None:
+    found = call(database, "users")
+    assert found.exit_code == 2
+    assert "Create, find, change and delete accounts." in found.stdout + found.stderr

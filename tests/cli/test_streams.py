@@ -1,0 +1,202 @@
+"""What is printed and read, whatever the terminal's encoding, a closed stream or a strange file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from opsapp import textfiles
+from opsapp.cli import streams
+from opsapp.errors import LONGEST, brief
+from tests.support import FLASK, PASSWORD, Cli, Database, run_afresh
+
+ASCII = {"PYTHONIOENCODING": "ascii:strict"}
+IN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def shell(database: Database, line: str, **environ: str) -> tuple[int, bytes, bytes]:
+    done = subprocess.run(
+        ["/bin/bash", "-c", line],
+        env={**database.environ, **environ, "FLASK": FLASK},
+        cwd=database.instance,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+# --- encodings ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environ", [ASCII, IN_C], ids=["ascii", "C"])
+def test_character_that_the_terminal_lacks_is_escaped(
+    database: Database, cli: Cli, environ: dict[str, str]
+) -> None:
+    cli("roles", "create", "zoe", "--description", "zoë – b", check=True)
+    for format in ("table", "csv"):
+        found = run_afresh(database, "roles", "list", "--format", format, **environ)
+        assert (found.exit_code, found.stderr) == (0, "")
+        assert "zo\\xeb \\u2013 b" in found.stdout
+    words = ("users", "create", "zoe@example.com", "--generate-password", "--format", "table")
+    made = run_afresh(database, *words, **environ)
+    assert made.exit_code == 0
+    assert "username  \\u2013\n" in made.stdout
+    assert "password  " in made.stdout
+
+
+def test_terminal_of_latin_1_gets_its_own_letters(database: Database, cli: Cli) -> None:
+    cli("roles", "create", "zoe", "--description", "zoë – b", check=True)
+    code, stdout, _ = shell(database, '"$FLASK" roles list', PYTHONIOENCODING="latin-1")
+    assert code == 0
+    assert b"zoe\tzo\xeb \\u2013 b\t" in stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (r"""query $'select "\xff"'""", "the statement is not UTF-8 at byte 9"),
+        (r"""shell -c $'print("\xff")'""", "-c is not UTF-8 at byte 8"),
+    ],
+)
+def test_word_that_is_not_utf_8_is_2(database: Database, ada: str, words: str, says: str) -> None:
+    assert shell(database, f'"$FLASK" {words}') == (2, b"", f"Error: {says}\n".encode())
+
+
+# --- closed and full streams -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "users --help", "db history", "db heads", "routes", "shell -c 'print(1)'"]
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_stdout_that_cannot_be_written_is_74_in_one_line(
+    database: Database, ada: str, words: str, unbuffered: str
+) -> None:
+    for where, says in (
+        (">&-", b"stdout is closed"),
+        (">/dev/full", b"the answer could not be written (No space left on device)"),
+    ):
+        ended = shell(database, f'"$FLASK" {words} {where}', PYTHONUNBUFFERED=unbuffered)
+        assert ended == (74, b"", b"Error: " + says + b"\n")
+
+
+def test_token_that_nobody_saw_is_said_to_be_lost(database: Database, ada: str) -> None:
+    code, _, stderr = shell(database, '"$FLASK" users tokens create ada ci >/dev/full')
+    assert code == 74
+    assert stderr.decode().splitlines()[1] == (
+        "  → the token is lost: flask users tokens revoke ada@example.com ci"
+    )
+
+
+def test_removed_folder_is_7(database: Database, ada: str) -> None:
+    line = 'mkdir gone && cd gone && rmdir ../gone && "$FLASK" users list'
+    expected = b"Error: the current folder was removed\n  \xe2\x86\x92 cd into another one\n"
+    assert shell(database, line) == (7, b"", expected)
+
+
+# --- long and hostile values -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("users", "list", "--status"),
+        ("users", "list"),
+        ("db", "upgrade"),
+        ("audit", "verify", "--checkpoint"),
+        ("query", "--file"),
+        ("query",),
+        ("roles", "show"),
+    ],
+    ids=" ".join,
+)
+def test_value_is_never_echoed_raw_or_whole(cli: Cli, ada: str, words: tuple[str, ...]) -> None:
+    found = cli(*words, "\x1b[31m" + "a" * 100_000)
+    assert found.exit_code in (1, 2)
+    assert "\x1b" not in found.stderr
+    assert len(found.stderr) < 2 * LONGEST
+
+
+def test_long_message_keeps_its_start_and_its_end() -> None:
+    assert brief("short") == "short"
+    cut = brief("start " + "a" * 100_000 + " end")
+    assert cut.startswith("start a")
+    assert cut.endswith("a end")
+    assert len(cut) <= LONGEST
+
+
+# --- files -------------------------------------------------------------------
+
+
+def test_text_is_read_without_mark_and_carriage_returns(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert textfiles.read(file) == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"one\ntwo\xff\n", "is not UTF-8 in line 2"),
+        ("one".encode("utf-16"), "is UTF-16 and not UTF-8"),
+        ("one".encode("utf-32"), "is UTF-32 and not UTF-8"),
+        (b"123456789", "is longer than 8 bytes"),
+    ],
+)
+def test_file_that_is_no_text_says_why(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(content)
+    longest = 8 if content.isdigit() else 100
+    with pytest.raises(textfiles.NotText, match=f"^{says}$"):
+        textfiles.read(file, longest=longest)
+
+
+def test_what_never_ends_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(textfiles.NotText, match=r"^is not a regular file$"):
+            textfiles.read(path, pipe=True)
+
+
+def test_mark_of_windows_is_no_part_of_a_password(database: Database, ada: str) -> None:
+    line = (
+        f"printf '\\xef\\xbb\\xbf{PASSWORD}\\r\\n' | \"$FLASK\" users set-password ada"
+        " --password-file /dev/stdin"
+    )
+    code, stdout, stderr = shell(database, line)
+    assert (code, stderr) == (0, b"Already so: nothing was changed.\n")
+    assert b"changed\tfalse\n" in stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("x=" + "[" * 100_000, "it is nested too deeply"),
+        ("x=" + "1" * 5000, "Exceeds the limit"),
+    ],
+)
+def test_schedule_that_no_reader_takes_is_7(
+    cli: Cli, tmp_path: Path, content: str, says: str
+) -> None:
+    file = tmp_path / "jobs.toml"
+    file.write_text(content)
+    found = cli("jobs", "schedule", OPSAPP_JOBS=str(file))
+    assert (found.exit_code, found.stdout) == (7, "")
+    assert found.stderr.startswith(f"Error: {file} cannot be read: {says}")
+
+
+def test_help_is_escaped_where_click_would_write_utf_8(database: Database) -> None:
+    found = run_afresh(database, "roles", "grant", "--help", **ASCII)
+    assert found.exit_code == 0
+    assert "USER\\u2026" in found.stdout
+    assert found.stdout.isascii()
+
+
+def test_words_are_printable_where_click_would_write_utf_8() -> None:
+    with Path(os.devnull).open("w", encoding="ascii") as stream:
+        assert streams.printable("a – b", stream) == "a \\u2013 b"

@@ -1,0 +1,135 @@
+"""With somebody at the terminal: questions, hidden passwords, Ctrl-C, Ctrl-D, and following."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.support import FLASK, PASSWORD, Cli, Database, Result, run
+from tests.support.processes import ended, start
+
+
+@contextmanager
+def terminal(database: Database, *args: str) -> Iterator[Any]:
+    """``flask ARGS`` with somebody at its terminal."""
+    spawned = pexpect.spawn(
+        FLASK,
+        list(args),
+        env=database.environ,  # type: ignore[arg-type]
+        cwd=str(database.instance),
+        timeout=60,
+        encoding="utf-8",
+    )
+    try:
+        yield spawned
+    finally:
+        spawned.close(force=True)
+
+
+def ending(spawned: Any) -> tuple[int, str]:
+    """How it ended, and what it said since the last expectation."""
+    spawned.expect(pexpect.EOF)
+    spawned.close()
+    return spawned.exitstatus, spawned.before.replace("\r\n", "\n")
+
+
+def test_password_is_asked_twice_and_not_shown(database: Database) -> None:
+    with terminal(database, "users", "create-admin", "ada@example.com") as ada:
+        ada.expect("Password: ")
+        ada.sendline(PASSWORD)
+        ada.expect("Repeat for confirmation: ")
+        ada.sendline(PASSWORD)
+        code, shown = ending(ada)
+    assert code == 0
+    assert PASSWORD not in shown
+    assert "Done, audit event 4." in shown
+    assert run(database, "doctor").exit_code == 0
+
+
+def test_weak_password_is_asked_again(database: Database) -> None:
+    with terminal(database, "users", "create-admin", "ada@example.com") as ada:
+        for password in ("short", PASSWORD):
+            ada.expect("Password: ")
+            ada.sendline(password)
+            ada.expect("Repeat for confirmation: ")
+            ada.sendline(password)
+        code, shown = ending(ada)
+    assert code == 0, shown
+
+
+def test_password_that_differs_is_asked_again(database: Database) -> None:
+    with terminal(database, "users", "create-admin", "ada@example.com") as ada:
+        for first, second in ((PASSWORD, "something else"), (PASSWORD, PASSWORD)):
+            ada.expect("Password: ")
+            ada.sendline(first)
+            ada.expect("Repeat for confirmation: ")
+            ada.sendline(second)
+        assert ending(ada)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "says"),
+    [
+        ("\x03", 130, "\nStopped by SIGINT: nothing was changed.\n"),
+        ("\x04", 5, "Error: the question was not answered; nothing was changed\n"),
+    ],
+    ids=["Ctrl-C", "Ctrl-D"],
+)
+def test_question_that_is_broken_off_changes_nothing(
+    database: Database, key: str, code: int, says: str
+) -> None:
+    with terminal(database, "users", "create-admin", "ada@example.com") as ada:
+        ada.expect("Password: ")
+        ada.send(key)
+        ended, shown = ending(ada)
+    assert (ended, shown.endswith(says)) == (code, True), shown
+    assert database.rows("SELECT count(*) FROM users") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [("n", 5, 1), ("", 5, 1), ("y", 0, 0)], ids=["no", "enter", "yes"]
+)
+def test_deletion_asks_and_heeds_the_answer(
+    database: Database, cli: Cli, bob: str, answer: str, code: int, left: int
+) -> None:
+    with terminal(database, "users", "delete", "bob") as somebody:
+        somebody.expect(r"Erase the personal data of bob@example.com \(id 2\) for good\? \[y/N\]: ")
+        somebody.sendline(answer)
+        ended, shown = ending(somebody)
+    assert ended == code
+    assert ("declined; nothing was changed" in shown) is (code == 5)
+    assert database.rows("SELECT count(*) FROM users WHERE email LIKE 'bob%'") == [(left,)]
+
+
+def test_unknown_account_is_said_before_anybody_is_asked(database: Database) -> None:
+    with terminal(database, "users", "delete", "nobody") as somebody:
+        assert ending(somebody) == (
+            4,
+            "Error: no user nobody\n  → flask users list --search TEXT\n",
+        )
+
+
+def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> None:
+    following = start(
+        database, FLASK, "audit", "list", "--follow", "--limit", "1", "--format", "jsonl"
+    )
+    assert following.stdout is not None
+    assert json.loads(following.stdout.readline())["seq"] == 2
+    run(database, "roles", "create", "one", check=True)
+    assert json.loads(following.stdout.readline())["subject_name"] == "one"
+    run(database, "roles", "create", "two", check=True)
+    assert json.loads(following.stdout.readline())["subject_name"] == "two"
+    following.send_signal(signal.SIGINT)
+    assert ended(following) == Result(130, "", "Stopped by SIGINT: nothing was changed.\n")
+
+
+def test_follow_has_no_end_for_an_array(cli: Cli) -> None:
+    found = cli("audit", "list", "--follow", "--format", "json")
+    assert found.exit_code == 2
+    assert "--format jsonl has one object a line" in found.stderr

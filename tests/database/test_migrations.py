@@ -1,0 +1,177 @@
+"""Migrations: up, down and up again, equal to the models, and the head that the code names."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support import FLASK, HEAD, ROOT, Database, call, run
+
+
+def test_head_is_the_newest_revision_that_alembic_finds(database: Database) -> None:
+    assert run(database, "db", "heads").stdout == f"{HEAD} (head)\n"
+
+
+def test_models_equal_the_migrations(database: Database) -> None:
+    found = run(database, "db", "check")
+    assert (found.exit_code, found.stdout) == (0, "No new upgrade operations detected.\n")
+
+
+def test_upgrade_downgrade_and_upgrade_again(database: Database) -> None:
+    call(database, "users", "create", "ada@example.com", "--no-password", check=True)
+    assert call(database, "db", "downgrade", "base", "--yes").exit_code == 0
+    left = "sqlite_master WHERE type = 'table'" if database.is_sqlite else (
+        "pg_tables WHERE schemaname = 'public'"
+    )  # fmt: skip
+    names = "name" if database.is_sqlite else "tablename"
+    tables = {row[0] for row in database.rows(f"SELECT {names} FROM {left}")}
+    assert tables - {"sqlite_sequence"} == {"alembic_version"}
+    assert call(database, "db", "init").exit_code == 0
+    assert call(database, "users", "list", "--count").stdout == "0\n"
+    assert call(database, "audit", "verify").exit_code == 0
+
+
+def test_database_that_is_ahead_of_the_code_refuses_changes(database: Database) -> None:
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    found = call(database, "roles", "create", "support")
+    assert (found.exit_code, found.stderr) == (
+        7,
+        f"Error: the database is at revision 9999, and this code is at {HEAD}\n"
+        "  → deploy the code that the database fits\n",
+    )
+    for verb in ("init", "current", "upgrade"):
+        again = call(database, "db", verb)
+        assert (again.exit_code, again.stderr) == (7, found.stderr)
+
+
+@pytest.mark.parametrize("verb", ["upgrade", "downgrade"])
+def test_migration_that_fails_changes_nothing(
+    database: Database, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "users" if verb == "downgrade" else "grants"
+    if verb == "upgrade":
+        call(database, "db", "downgrade", "base", "--yes", check=True)
+        database.execute(f"CREATE TABLE {table} (id integer)")
+    else:
+        # Something of the application's stands on a table that would go.
+        database.execute("DROP TABLE audit_personal")
+    args = ["head"] if verb == "upgrade" else ["base", "--yes"]
+    before = database.rows("SELECT * FROM alembic_version")
+    found = call(database, "db", verb, *args)
+    assert found.exit_code == 1
+    assert found.stderr.startswith("Error: the migration failed and nothing was changed: ")
+    assert database.rows("SELECT * FROM alembic_version") == before
+
+
+def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
+    found = call(database, "db", "downgrade", "base")
+    assert (found.exit_code, found.stderr) == (
+        5,
+        "Error: Take schema changes back, with the data that they hold?"
+        " Nobody is here to answer\n  → repeat it with --yes\n",
+    )
+    assert run(database, "db", "current").stdout == f"{HEAD} (head)\n"
+
+
+def test_schema_of_another_environment_is_left_alone(database: Database) -> None:
+    database.execute("UPDATE audit_head SET environment = 'production'")
+    for verb in (["downgrade", "base", "--yes"], ["stamp", "base", "--yes"]):
+        found = call(database, "db", *verb)
+        assert found.exit_code == 5
+        assert "is stamped production" in found.stderr
+
+
+def test_new_migration_gets_the_next_number(database: Database, tmp_path: Path) -> None:
+    copy = tmp_path / "checkout"
+    for name in ("opsapp", "commands", "migrations"):
+        shutil.copytree(ROOT / name, copy / name)
+    done = subprocess.run(
+        [FLASK, "db", "revision", "-m", "add nothing"],
+        env={**database.environ, "PYTHONPATH": str(copy)},
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    following = f"{int(HEAD) + 1:04d}"
+    (written,) = (copy / "migrations" / "versions").glob(f"{following}*")
+    assert re.fullmatch(rf"{following}[a-z]{{5}}_add_nothing\.py", written.name)
+
+
+# --- scripts -----------------------------------------------------------------
+
+
+def apply(database: Database, script: str) -> None:
+    """Run the SQL as its reader would: by `psql`, or as `sqlite3` does."""
+    if database.is_sqlite:
+        with closing(sqlite3.connect(database.instance / "opsapp.sqlite")) as connection:
+            connection.executescript(script)
+        (database.instance / "opsapp.sqlite").chmod(0o600)
+        return
+    done = subprocess.run(
+        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", database.url],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_script_makes_what_upgrade_makes(empty_database: Database) -> None:
+    reason = "100 % of it: it's ü \\ done"
+    script = call(empty_database, "db", "upgrade", "--sql", "--reason", reason, check=True).stdout
+    apply(empty_database, script)
+    events = empty_database.rows('SELECT action, reason, "before", "after" FROM audit_events')
+    assert events == [
+        ("database:schema:upgrade", reason, '{"revision":null}', f'{{"revision":"{HEAD}"}}')
+    ]
+    done = call(empty_database, "db", "init")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 2.\n")
+    again = call(empty_database, "db", "init")
+    assert (again.exit_code, again.stderr) == (0, "Already so: nothing was changed.\n")
+    assert call(empty_database, "audit", "verify").exit_code == 0
+    assert call(empty_database, "db", "check").exit_code == 0
+
+
+def test_script_for_a_database_that_has_its_audit_is_recorded_by_init(database: Database) -> None:
+    call(database, "db", "downgrade", "0003", "--yes", check=True)
+    script = call(database, "db", "upgrade", f"0003:{HEAD}", "--sql", check=True).stdout
+    assert "-- The next flask db init writes the audit event of this change.\n" in script
+    apply(database, script)
+    done = call(database, "db", "init", "--reason", "change 12")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 4.\n")
+    last = 'SELECT action, reason, "before", "after" FROM audit_events WHERE seq = 4'
+    assert database.rows(last) == [
+        (
+            "database:schema:notice",
+            "change 12",
+            '{"revision":"0003"}',
+            f'{{"revision":"{HEAD}"}}',
+        )
+    ]
+    assert call(database, "db", "init").stderr == "Already so: nothing was changed.\n"
+    assert call(database, "audit", "verify").exit_code == 0
+
+
+def test_script_that_goes_back_can_be_gone_forward_from(database: Database) -> None:
+    script = call(database, "db", "downgrade", f"{HEAD}:0002", "--sql", check=True).stdout
+    apply(database, script)
+    done = call(database, "db", "init", "--format", "json")
+    assert (done.exit_code, done.json["before"], done.json["revision"]) == (0, "0002", HEAD)
+    assert call(database, "audit", "verify").exit_code == 0
+
+
+def test_script_that_takes_everything_back_leaves_nothing(database: Database) -> None:
+    apply(database, call(database, "db", "downgrade", f"{HEAD}:base", "--sql", check=True).stdout)
+    assert call(database, "db", "init").stderr == "Done, audit event 2.\n"
+    assert call(database, "audit", "verify").exit_code == 0

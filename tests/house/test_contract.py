@@ -1,0 +1,259 @@
+"""Every command of the click tree keeps the contract: formats, dry run, audit, twice is once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+import pytest
+
+from opsapp.accounts import listing, logins
+from opsapp.cli.decorators import ANSWERS, CHANGES, WORKS
+from opsapp.jobs import runs as jobs
+from opsapp.profiling.record import prof_files as files
+from opsapp.profiling.record import recorder
+from opsapp.profiling.reports import totals as reports
+from opsapp.profiling.reports import traces
+from tests.support import PASSWORD, Cli, Database
+from tests.support.jobwork import past
+from tests.support.templates import BOB, Commands
+
+TABLES = (
+    "users",
+    "roles",
+    "grants",
+    "user_sessions",
+    "api_tokens",
+    "logins",
+    "mail_messages",
+    "audit_events",
+    "audit_head",
+    "audit_personal",
+)
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command of opsapp with its path; those of Flask-Migrate are not ours."""
+    for entry in entry_points(group="flask.commands"):
+        if entry.value.startswith("opsapp."):
+            yield from _below(entry.name, entry.load().target)
+
+
+def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from _below(f"{path} {name}", below)
+    else:
+        yield path, command
+
+
+def kind(command: click.Command) -> str | None:
+    return getattr(command.callback, "kind", None)
+
+
+CHANGING = sorted(path for path, command in commands() if kind(command) == CHANGES)
+WORKING = sorted(path for path, command in commands() if kind(command) == WORKS)
+READING = sorted(path for path, command in commands() if kind(command) == ANSWERS)
+
+# What each changing command is called with, after `before` was run. With a password
+# it is always the same one, so that the second run finds it set already.
+CALLS: dict[str, dict[str, Any]] = {
+    "audit rebase": {"args": ["--checkpoint", "{kept}", "--reason", "disk lost", "--yes"]},
+    "create-admin": {
+        "args": ["carol", "carol@example.com", "--password-stdin", "--if-exists", "update"],
+    },
+    "db init": {"args": []},
+    "init-db": {"args": []},
+    "jobs prune": {"args": ["--keep", "1", "--yes"]},
+    "roles allow": {"args": ["support", "users:read"]},
+    "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
+    "roles delete": {"args": ["support", "--yes"]},
+    "roles deny": {"args": ["support", "roles:read"]},
+    "roles expire": {"args": []},
+    "roles grant": {"args": ["support", "bob", "--until", "2090-12-31"]},
+    "roles revoke": {"args": ["held", "bob"]},
+    "roles update": {"args": ["support", "--name", "helpdesk"]},
+    "users activate": {"args": ["idle@example.com"]},
+    "users create": {"args": ["dan@example.com", "--password-stdin", "--if-exists", "keep"]},
+    "users create-admin": {
+        "args": ["carol@example.com", "--password-stdin", "--if-exists", "update"],
+    },
+    "users deactivate": {"args": ["--search", "bob", "--yes"]},
+    "users delete": {"args": ["bob@example.com", "--yes"]},
+    "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
+    "users reset-access": {"args": ["bob", "--yes"]},
+    "users sessions end": {"args": ["bob", "--yes"]},
+    "users set-password": {"args": ["bob", "--password-stdin"]},
+    "users tokens create": {"args": ["bob", "ci", "--if-exists", "keep"]},
+    "users tokens revoke": {"args": ["bob", "held", "--yes"]},
+    "users unlock": {"args": ["bob"]},
+    "users update": {"args": ["idle@example.com", "--username", "idler"]},
+}
+
+# These change nothing in a database that is made ready; other tests see them change it.
+ALREADY_DONE = {"db init", "init-db"}
+# A backup writes a file, and its own test says what a second one does.
+ELSEWHERE = {"db backup"}
+
+
+@pytest.fixture
+def after_preparation() -> Commands:
+    return (
+        *BOB,
+        ("roles", "create", "support", "--allow", "roles:read"),
+        ("roles", "create", "held"),
+        ("roles", "create", "ended"),
+        ("roles", "grant", "held", "bob"),
+        ("roles", "grant", "ended", "bob", "--for", "1h"),
+        ("users", "create", "idle@example.com", "--no-password"),
+        ("users", "deactivate", "idle@example.com"),
+        ("users", "tokens", "create", "bob", "held"),
+    )
+
+
+@pytest.fixture
+def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
+    """A database in which every changing command has something to change."""
+    (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
+    database.execute(
+        "UPDATE users SET failed_logins = 9, tf_primary_method = 'authenticator',"
+        " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
+    )
+    database.execute(
+        "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
+        " SELECT id, 'key', fs_uniquifier, created_at, created_at, '2090-01-01 00:00:00.000000'"
+        " FROM users WHERE username = 'bob'"
+    )
+    database.execute(
+        "INSERT INTO logins (at, identity, outcome)"
+        " VALUES ('2020-01-01 00:00:00.000000', 'x', 'unknown')"
+    )
+    for _run in range(2):
+        past(database, "a", at=datetime(2020, 1, 1, tzinfo=UTC))
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
+    )
+    return database
+
+
+def snapshot(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table."""
+    return {table: database.rows(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES}
+
+
+def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
+    args = [arg.format(kept=database.instance / "kept") for arg in CALLS[path]["args"]]
+    return cli(*path.split(), *args, *more, "--format", "json", stdin=PASSWORD + "\n")
+
+
+def lose_events(database: Database) -> None:
+    """What an older copy looks like: the head is where it was before the last events."""
+    if database.is_sqlite:
+        database.execute("DROP TRIGGER audit_events_no_delete")
+    else:
+        database.execute("DROP TRIGGER audit_events_append_only ON audit_events")
+    last = database.rows("SELECT seq - 2 FROM audit_head")[0][0]
+    hash = database.rows("SELECT hash FROM audit_events WHERE seq = :seq", seq=last)[0][0]
+    database.execute("DELETE FROM audit_events WHERE seq > :seq", seq=last)
+    database.execute("UPDATE audit_head SET seq = :seq, hash = :hash", seq=last, hash=hash)
+
+
+def test_table_of_calls_names_every_changing_command() -> None:
+    assert sorted({*CALLS, *ELSEWHERE}) == CHANGING
+
+
+@pytest.mark.parametrize("path", sorted(CALLS))
+def test_change_is_planned_then_done_and_audited_then_already_so(
+    path: str, cli: Cli, prepared: Database
+) -> None:
+    if path == "audit rebase":
+        lose_events(prepared)
+    before = snapshot(prepared)
+    last = prepared.rows("SELECT seq FROM audit_head")[0][0]
+
+    planned = call(cli, prepared, path, "--dry-run")
+    assert planned.exit_code == 0, planned.stderr
+    assert planned.json["dry_run"] is True
+    assert planned.json["changed"] is (path not in ALREADY_DONE)
+    assert snapshot(prepared) == before
+
+    done = call(cli, prepared, path, "--reason", "because")
+    assert done.exit_code == 0, done.stderr
+    assert done.json["changed"] is (path not in ALREADY_DONE)
+    if path not in ALREADY_DONE:
+        events = prepared.rows(
+            "SELECT action, subject, reason FROM audit_events WHERE seq > :seq ORDER BY seq",
+            seq=last,
+        )
+        plan = [(step["action"], step["subject"]) for step in planned.json["plan"]]
+        assert [event[0] for event in events] == [action for action, _subject in plan]
+        assert {event[2] for event in events} == {"because"}
+
+    after = snapshot(prepared)
+    again = call(cli, prepared, path, "--reason", "because")
+    assert again.exit_code == 0, again.stderr
+    assert again.json["changed"] is False
+    assert snapshot(prepared) == after
+
+
+@pytest.mark.parametrize("path", CHANGING)
+def test_changing_command_takes_the_options_of_the_contract(path: str) -> None:
+    command = dict(commands())[path]
+    options = {opt for param in command.params for opt in param.opts}
+    assert {"--dry-run", "--reason", "--format", "--fields", "--quiet"} <= options
+
+
+@pytest.mark.parametrize("path", READING)
+def test_reading_command_takes_the_options_of_the_contract(path: str) -> None:
+    command = dict(commands())[path]
+    options = {opt for param in command.params for opt in param.opts}
+    assert {"--format", "--fields"} <= options
+    assert "--dry-run" not in options
+
+
+@pytest.mark.parametrize("path", WORKING)
+def test_working_command_takes_the_options_of_the_contract(path: str) -> None:
+    command = dict(commands())[path]
+    options = {opt for param in command.params for opt in param.opts}
+    assert {"--dry-run", "--format", "--fields"} <= options
+
+
+@pytest.mark.parametrize("path", sorted(path for path, _command in commands()))
+def test_help_has_a_line_and_an_example(path: str) -> None:
+    text = dict(commands())[path].help or ""
+    first = text.split("\n")[0]
+    assert first.endswith(".")
+    assert len(first) < 60
+    assert f"flask {path}" in text
+
+
+# Help does without the services and what they import, so the words stand in both.
+KNOWN: dict[tuple[str, str], Collection[str]] = {
+    ("jobs history", "status"): jobs.STATUSES,
+    ("profile report", "by"): reports.KINDS,
+    ("profile report", "sort"): reports.SORTS,
+    ("profile request", "method"): recorder.METHODS,
+    ("profile top", "sort"): files.SORTS,
+    ("profile traces", "kind"): traces.KINDS,
+    ("users list", "sort"): listing.SORTS,
+    ("users list", "status"): listing.STATUSES,
+    ("users logins list", "outcome"): logins.OUTCOMES,
+}
+
+
+@pytest.mark.parametrize(("path", "name"), KNOWN)
+def test_option_knows_every_word_of_its_service(path: str, name: str) -> None:
+    command = dict(commands())[path]
+    [offered] = [param.type for param in command.params if param.name == name]
+    assert isinstance(offered, click.Choice)
+    assert sorted(offered.choices) == sorted(KNOWN[path, name])
+
+
+def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
+    known = (CHANGES, ANSWERS, WORKS)
+    unknown = {path for path, command in commands() if kind(command) not in known}
+    # What a job prints is its own, a crontab is a format, and a shell answers as Python does.
+    assert unknown == {"completion", "jobs install", "jobs run", "jobs serve", "shell"}

@@ -1,0 +1,222 @@
+"""What the tests are written with: an installation, its commands, and who runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+from flask.cli import cli as flask_cli
+
+import opsapp
+from opsapp import migrations as branch
+from opsapp.actors import Actor
+from opsapp.extensions import db
+from opsapp.unit.work import Unit
+from tests.support.forks import flask, forked
+
+ROOT = Path(opsapp.__file__).resolve().parent.parent
+HEAD = branch.ours().head or ""
+"""The newest revision of the database."""
+PASSWORD = "correct horse battery staple"
+FLASK = str(Path(sys.executable).with_name("flask"))
+SECRETS = {
+    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+}
+"""What production asks for."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """An installation of its own: an instance folder and a database, not yet connected."""
+
+    url: str
+    instance: Path
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a process needs to find it, and nothing of the developer's own settings."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPSAPP_", "FLASK_"))}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile everything.
+        return {
+            **kept,
+            "FLASK_APP": "opsapp",
+            "FLASK_SKIP_DOTENV": "1",
+            "OPSAPP_PROFILING": "off",  # Its own tests turn it on: it has threads, and writes.
+            "OPSAPP_DATABASE_URL": self.url,
+            "OPSAPP_INSTANCE": str(self.instance),
+        }
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection behind opsapp's back; committed at the end."""
+        engine = sa.create_engine(self.url.replace("postgresql:", "postgresql+psycopg:"))
+        try:
+            with engine.begin() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+    def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        """What is in the database now."""
+        with self.connect() as connection:
+            return [tuple(row) for row in connection.execute(sa.text(query), values)]
+
+    def execute(self, statement: str, **values: Any) -> None:
+        """Change the database behind opsapp's back."""
+        with self.connect() as connection:
+            connection.execute(sa.text(statement), values)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def run(
+    database: Database,
+    *args: str,
+    stdin: str | None = None,
+    check: bool = False,
+    **environ: str,
+) -> Result:
+    """Run ``flask ARGS`` as a process, without a terminal; it begins where importing has ended."""
+    done = forked(
+        flask,
+        *args,
+        environ={**database.environ, **environ},
+        folder=database.instance,
+        stdin=stdin or "",
+    )
+    return _checked(args, Result(*done), check)
+
+
+def run_afresh(
+    database: Database,
+    *args: str,
+    stdin: str | None = None,
+    check: bool = False,
+    **environ: str,
+) -> Result:
+    """Run ``flask ARGS`` as whoever types it does: from the start of Python on."""
+    done = subprocess.run(
+        [FLASK, *args],
+        env={**database.environ, **environ},
+        cwd=database.instance,
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return _checked(args, Result(done.returncode, done.stdout, done.stderr), check)
+
+
+def _checked(args: tuple[str, ...], done: Result, check: bool) -> Result:
+    if check and done.exit_code:
+        raise AssertionError(f"flask {' '.join(args)} → {done.exit_code}\n{done.stderr}")
+    return done
+
+
+Cli = Callable[..., Result]
+
+
+def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """A function that runs a command against this database, in this process."""
+    for name in [name for name in os.environ if name.startswith(("OPSAPP_", "FLASK_"))]:
+        monkeypatch.delenv(name)
+    for name, value in database.environ.items():
+        if name.startswith(("OPSAPP_", "FLASK_")):
+            monkeypatch.setenv(name, value)
+
+    monkeypatch.chdir(database.instance)
+
+    def call(*args: str, stdin: str | None = None, check: bool = False, **environ: str) -> Result:
+        runner = CliRunner(env=environ)
+        done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
+        close_connections()
+        if check and done.exit_code:
+            raise AssertionError(f"flask {' '.join(args)} → {done.exit_code}\n{done.stderr}")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.stdout, done.stderr)
+
+    return call
+
+
+def call(
+    database: Database,
+    *args: str,
+    stdin: str | None = None,
+    check: bool = False,
+    **environ: str,
+) -> Result:
+    """Run ``flask ARGS`` as :func:`run` does, in this process: for all but processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        return in_process(database, patch)(*args, stdin=stdin, check=check, **environ)
+
+
+def close_connections() -> None:
+    """Close what the applications of this process have open: a test leaves nothing behind."""
+    for engines in list(db._app_engines.values()):
+        for engine in engines.values():
+            if engine.pool.checkedin():  # Those of earlier tests are many, and closed.
+                engine.dispose()
+
+
+SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")
+
+
+def a_unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
+    """A unit of work by somebody at the command line."""
+    return Unit(actor=SOMEBODY, door="cli", reason=reason, dry_run=dry_run)
+
+
+def administer(server: str, statement: str) -> None:
+    """Do what no transaction may hold, such as making a database."""
+    with psycopg.connect(server.format("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def fields(stdout: str) -> dict[str, str]:
+    """A record that was printed in plain format, by field."""
+    return dict(line.split("\t", 1) for line in stdout.splitlines()[1:])
+
+
+def disarm(database: Database) -> None:
+    """Drop the triggers, as somebody who owns the tables can."""
+    if database.is_sqlite:
+        for verb in ("update", "delete"):
+            database.execute(f"DROP TRIGGER IF EXISTS audit_events_no_{verb}")
+    else:
+        database.execute("DROP TRIGGER IF EXISTS audit_events_append_only ON audit_events")
+
+
+def expire_grants(database: Database) -> None:
+    """Let the end of every grant that has one lie in the past."""
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
+    )

@@ -1,0 +1,341 @@
+"""`flask doctor`: every check, well and unwell."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import Cli, Database, Result, call
+
+CHECKS = [
+    "setting names",
+    "setting OPSAPP_ENV",
+    "setting SECRET_KEY",
+    "setting SECURITY_PASSWORD_SALT",
+    "setting OPSAPP_AUDIT_KEY",
+    "setting OPSAPP_URL",
+    "file modes",
+    "database",
+    "migrations",
+    "writing",
+    "environment",
+    "administrator",
+    "grants",
+    "audit",
+    "values",
+    "mail",
+    "jobs",
+    "profiles",
+    "clock",
+    "disk",
+    "durability",
+    "locks",
+]
+
+
+def findings(result: Result) -> dict[str, tuple[str, str, str | None]]:
+    """What is not well: state, words and advice by check."""
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return {
+        row["check"]: (row["state"], row["says"], row["advice"])
+        for row in rows
+        if row["state"] != "ok"
+    }
+
+
+def test_doctor_finds_a_good_installation_well(cli: Cli, ada: str) -> None:
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {}
+    assert found.exit_code == 0
+    assert [row["check"] for row in found.json] == CHECKS
+
+
+def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
+    found = cli("doctor", "--format", "json")
+    assert found.exit_code == 6
+    assert findings(found) == {
+        "administrator": (
+            "fail",
+            "no active account with a password holds admin for ever",
+            "flask users create-admin EMAIL",
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "state", "advice"),
+    [
+        ("UPDATE alembic_version SET version_num = '0000'", "migrations", "fail", "flask db init"),
+        ("UPDATE audit_head SET environment = 'staging'", "environment", "fail",
+         "set OPSAPP_ENV, or connect to the other database"),
+        ("UPDATE audit_head SET seq = seq + 1", "audit", "fail", "flask audit verify"),
+    ],
+)  # fmt: skip
+def test_doctor_finds_damage(
+    cli: Cli, database: Database, ada: str, damage: str, check: str, state: str, advice: str
+) -> None:
+    database.execute(damage)
+    found = cli("doctor", "--format", "json")
+    assert found.exit_code == 6
+    assert (findings(found)[check][0], findings(found)[check][2]) == (state, advice)
+
+
+def test_doctor_takes_an_empty_database_for_what_it_is(empty_database: Database) -> None:
+    if empty_database.is_sqlite:
+        (empty_database.instance / "opsapp.sqlite").touch(mode=0o600)
+    found = findings(call(empty_database, "doctor", "--format", "json"))
+    # Stamped, it would be taken for one that has the tables.
+    assert found["migrations"] == ("fail", "the database is not initialised", "flask db init")
+    assert call(empty_database, "db", "init").exit_code == 0
+
+
+def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: str) -> None:
+    cli("roles", "grant", "admin", "bob", "--for", "1h", check=True)
+    database.execute(
+        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
+    )
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "grants": ("warn", "1 past their end and unmarked", "flask roles expire")
+    }
+
+
+def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) -> None:
+    database.execute(
+        "UPDATE mail_messages SET created_at = :at, next_at = :at, sent_at = NULL",
+        at="2026-01-01 00:00:00.000000",
+    )
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "mail": (
+            "warn",
+            "2 messages wait, the oldest since 2026-01-01T00:00:00Z",
+            "flask mail send-pending every few minutes",
+        )
+    }
+
+
+def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ada: str) -> None:
+    database.execute("UPDATE mail_messages SET error = 'refused', next_at = :at WHERE id = 1",
+                     at="2090-01-01 00:00:00.000000")  # fmt: skip
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "mail": ("warn", "1 message waits; the server: refused", "check MAIL_*")
+    }
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_doctor_finds_a_file_out_of_wal_mode(cli: Cli, database: Database, ada: str) -> None:
+    with closing(sqlite3.connect(database.instance / "opsapp.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    found = cli("doctor", "--format", "json")
+    says = "journal_mode is delete, not wal: pages and commands block each other"
+    assert (found.exit_code, findings(found)) == (
+        6,
+        {"durability": ("fail", says, "flask db init")},
+    )
+    cli("db", "init", check=True)
+    assert findings(cli("doctor", "--format", "json")) == {}
+
+
+def test_doctor_finds_profiles_that_nobody_compacts(
+    cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROFILING", "on")
+    cli("users", "list", check=True)
+    database.execute("UPDATE profile_windows SET starts_at = 1767225600")
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "profiles": (
+            "warn",
+            "not compacted since 2026-01-01T00:00:00Z: the tables grow, reports get slow",
+            "run the job prune-profiles every few minutes",
+        )
+    }
+    cli("profile", "compact", check=True)
+    assert findings(cli("doctor", "--format", "json")) == {}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_doctor_says_that_nothing_is_recorded(cli: Cli, ada: str) -> None:
+    found = cli("doctor", "--format", "json")
+    says = {row["check"]: row["says"] for row in found.json}
+    # The tests of other things run so.
+    assert says["profiles"] == "OPSAPP_PROFILING is off: nothing is recorded"
+
+
+def test_doctor_finds_an_address_without_tls(database: Database) -> None:
+    environ = {"OPSAPP_ENV": "production", "OPSAPP_URL": "http://ops.example.com"}
+    found = findings(call(database, "doctor", "--format", "json", **environ))
+    assert found["setting OPSAPP_URL"][0] == "warn"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_doctor_misses_what_mail_and_pages_need_outside_development(
+    cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_ENV", "staging")
+    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY"):
+        file = database.instance / "secrets" / name.lower()
+        monkeypatch.setenv(f"{name}_FILE", str(file))
+    database.execute("UPDATE audit_head SET environment = 'staging'")
+    found = findings(cli("doctor", "--format", "json"))
+    assert found == {
+        "setting OPSAPP_URL": (
+            "warn",
+            "not set: the web part does not start, and mail has no links",
+            "OPSAPP_URL=https://ops.example.com",
+        ),
+        "mail": (
+            "warn",
+            "MAIL_SERVER is not set; no messages wait",
+            "set MAIL_SERVER, then flask mail send-pending",
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("OPSAPP_DATABSE_URL", "did you mean OPSAPP_DATABASE_URL?"),
+        ("OPSAPP_AUDIT_KEY_FLIE", "did you mean OPSAPP_AUDIT_KEY_FILE?"),
+        ("OPSAPP_XYZZY", "flask doctor --settings"),
+    ],
+)
+def test_doctor_finds_a_setting_that_is_none(
+    cli: Cli, ada: str, name: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "sqlite:////srv/opsapp.sqlite")
+    monkeypatch.setenv("OPSAPP_JOB_RUN", "12")  # A job is told.
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {"setting names": ("warn", f"{name} is no setting", advice)}
+
+
+def test_doctor_finds_several_settings_that_are_none(
+    cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPSAPP_URI", "OPSAPP_DATABASE_URL_FILE"):
+        monkeypatch.setenv(name, "x")
+    found = findings(cli("doctor", "--format", "json"))
+    assert found["setting names"][1] == "OPSAPP_DATABASE_URL_FILE, OPSAPP_URI are no settings"
+    listed = cli("doctor", "--settings", "--format", "json").json
+    [row] = [row for row in listed if row["name"] == "OPSAPP_READONLY_DATABASE_URL"]
+    assert row["source"] == "default"
+
+
+@pytest.mark.parametrize("name", ["prod", "PRODUCTION", "Live", "production "])
+def test_doctor_finds_a_production_that_is_not_called_so(database: Database, name: str) -> None:
+    found = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    assert found["setting OPSAPP_ENV"] == (
+        "warn",
+        f"{name} is not production: severe changes ask for no more than --yes",
+        "OPSAPP_ENV=production, if that is meant",
+    )
+
+
+@pytest.mark.parametrize("name", ["production", "preproduction", "staging"])
+def test_doctor_takes_an_environment_by_its_name(database: Database, name: str) -> None:
+    found = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    assert "setting OPSAPP_ENV" not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "is_found"),
+    [("SECRET_KEY", 0o644, True), ("MAIL_PASSWORD", 0o604, True), ("SECRET_KEY", 0o640, False)],
+)
+def test_doctor_finds_secrets_from_files_that_others_can_read(
+    cli: Cli,
+    ada: str,
+    tmp_path: Path,
+    name: str,
+    mode: int,
+    is_found: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE")
+    file.chmod(mode)
+    monkeypatch.setenv(f"{name}_FILE", str(file))
+    found = findings(cli("doctor", "--format", "json"))
+    expected = ("warn", f"others can read {file}", f"chmod o= {file}")
+    assert found == ({"secret files": expected} if is_found else {})
+
+
+def test_doctor_counts_no_secret_file_that_is_away(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY_FILE", "/nowhere/at.all")
+    rows = {row["check"]: row["state"] for row in cli("doctor", "--format", "json").json}
+    assert rows["setting SECRET_KEY"] == "fail"
+    assert "secret files" not in rows
+
+
+def test_doctor_passes_over_a_file_that_has_just_gone(
+    cli: Cli, database: Database, ada: str
+) -> None:
+    (database.instance / "gone").symlink_to(database.instance / "not-there")
+    assert cli("doctor").exit_code == 0
+
+
+def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, ada: str) -> None:
+    secret = database.instance / "secrets" / "secret_key"
+    secret.chmod(0o644)
+    found = cli("doctor", "--format", "json")
+    assert findings(found) == {
+        "file modes": ("fail", f"others can read {secret}", f"chmod 600 {secret}")
+    }
+
+
+def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> None:
+    url = "postgresql://nobody:canary-secret@127.0.0.1:1/nothing"
+    found = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
+    assert found.exit_code == 6
+    assert findings(found)["database"][0] == "fail"
+    assert findings(found)["database"][2] == "see docs/troubleshooting.md"
+    assert "canary" not in found.stdout + found.stderr
+
+
+def test_doctor_without_secrets_in_production_names_each(database: Database) -> None:
+    found = call(database, "doctor", "--format", "json", OPSAPP_ENV="production")
+    assert found.exit_code == 6
+    missing = [check for check in findings(found) if check.startswith("setting")]
+    assert sorted(missing) == sorted(CHECKS[2:6])
+    assert findings(found)["application"][0] == "fail"
+    # The worst stand where somebody at a terminal looks.
+    states = [row["state"] for row in found.json]
+    assert states == sorted(states, key=["ok", "warn", "fail"].index)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("short", "SECRET_KEY is 5 bytes long; 32 are needed"),
+        ("ab" * 40, "SECRET_KEY repeats a few characters; it must be random"),
+    ],
+)
+def test_doctor_finds_a_weak_secret(database: Database, value: str, says: str) -> None:
+    found = call(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
+    assert findings(found)["setting SECRET_KEY"][1] == says
+    assert value not in found.stdout
+
+
+def test_settings_fit_in_a_table(database: Database) -> None:
+    for format in ("table", "plain", "csv"):
+        found = call(database, "doctor", "--settings", "--format", format)
+        assert found.exit_code == 0
+        assert "OPSAPP_DATABASE_URL" in found.stdout
+
+
+def test_settings_are_listed_with_their_source_and_no_secret(database: Database) -> None:
+    found = call(database, "doctor", "--settings", "--format", "json", SECRET_KEY="canary-" * 8)
+    rows = {row["name"]: row for row in found.json}
+    assert found.exit_code == 0
+    assert (rows["SECRET_KEY"]["value"], rows["SECRET_KEY"]["source"]) == ("•••", "environment")
+    assert rows["OPSAPP_INSTANCE"]["value"] == str(database.instance)
+    assert rows["OPSAPP_FORMAT"]["source"] == "default"
+    assert "canary" not in found.stdout
