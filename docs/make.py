@@ -1,7 +1,8 @@
 """Write the generated pages: ``python docs/make.py`` (``make docs``).
 
 docs/cli.md comes from the commands, docs/settings.md from the settings, permissions and
-signals, and docs/console.svg from a real run. Tests hold the two pages true.
+signals, docs/api.md from what the packages say in ``__all__``, and docs/console.svg from a
+real run. Tests hold the pages true.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -25,9 +27,10 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Write all three."""
+    """Write all of them."""
     (HERE / "cli.md").write_text(cli_page(), encoding="utf-8")
     (HERE / "settings.md").write_text(settings_page(), encoding="utf-8")
+    (HERE / "api.md").write_text(api_page(), encoding="utf-8")
     (HERE / "console.svg").write_text(picture(), encoding="utf-8")
 
 
@@ -146,6 +149,61 @@ def settings_page() -> str:
     ]
     lines = (_SETTINGS + "\n".join(settings), _PERMISSIONS + "\n".join(allowed))
     return "\n".join([*lines, _SIGNALS + "\n".join(told), ""])
+
+
+# --- docs/api.md -------------------------------------------------------------
+
+_API = """# What an application may import
+
+Made by `make docs` from the `__all__` of the packages. Anything deeper may move in any release.
+
+```python
+from opsapp import clock, errors, migrations, permissions, signals, text
+from opsapp.accounts import authority, get_user
+from opsapp.cli import USER, OpsGroup, answers, approve, changes
+from opsapp.entrypoints import Lazy
+from opsapp.extensions import db
+from opsapp.mail import Message, keep
+from opsapp.models import Model, User, UTCDateTime
+from opsapp.profiling import metrics, profile_endpoint
+from opsapp.unit import Unit, guarded
+from opsapp.web import needs, unit_of_self
+```
+"""
+FACES = (
+    "opsapp",
+    "opsapp.accounts",
+    "opsapp.cli",
+    "opsapp.mail",
+    "opsapp.models",
+    "opsapp.profiling",
+    "opsapp.unit",
+    "opsapp.web",
+)
+MODULES = ("clock", "errors", "extensions", "migrations", "permissions", "signals", "text")
+
+
+def api_page() -> str:
+    """The public names of every package, with the first line of what each says of itself."""
+    parts = [_API]
+    for face in FACES:
+        module = import_module(face)
+        names = [name for name in module.__all__ if not name.startswith("_")]
+        rows = [f"| `{name}` | {_cell(_summary(getattr(module, name)))} |" for name in names]
+        parts.append("\n".join([f"## {face}\n", "| name | |", "| --- | --- |", *rows, ""]))
+    rows = [
+        f"| `{name}` | {_cell(_summary(import_module(f'opsapp.{name}')))} |" for name in MODULES
+    ]
+    parts.append("\n".join(["## Modules\n", "| name | |", "| --- | --- |", *rows, ""]))
+    return "\n".join(parts)
+
+
+def _summary(thing: object) -> str:
+    if isinstance(thing, click.ParamType):
+        return f"The type of an argument or option: {thing.name}."
+    if isinstance(thing, str):
+        return f"`{thing!r}`"
+    return (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("``", "`")
 
 
 # --- docs/console.svg --------------------------------------------------------

@@ -14,12 +14,12 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     from flask import Blueprint
 
     import opsapp
-    from opsapp import migrations as branch
+    from opsapp import migrations
 
     from . import catalogue, models, names, permissions, receivers
 
     app = opsapp.create_app(settings, import_name=__name__)
-    branch.add(app, "shop", models.MIGRATIONS)
+    migrations.add(app, "shop", models.MIGRATIONS)
     permissions.declare()
     receivers.connect(app)
     app.shell_context_processor(names.names)

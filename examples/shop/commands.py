@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp.cli.base import OpsGroup
-from opsapp.cli.decorators import answers, changes
-from opsapp.cli.options import USER
+from opsapp.cli import USER, OpsGroup, answers, changes
 
 if TYPE_CHECKING:
-    from opsapp.unit.work import Unit
+    from opsapp.unit import Unit
 
 Record = dict[str, Any]
 PRODUCT_SHOWN = ("name", "cents", "stock")

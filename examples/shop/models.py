@@ -9,10 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from opsapp import clock
-from opsapp.extensions import Model
-from opsapp.models import User
-from opsapp.models.types import UTCDateTime
-from opsapp.unit.guard import guarded
+from opsapp.models import Model, User, UTCDateTime
+from opsapp.unit import guarded
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from opsapp.accounts import authority
-from opsapp.accounts.lookup import get_user
+from opsapp.accounts import authority, get_user
 from opsapp.errors import Conflict, Invalid
 from opsapp.extensions import db
-from opsapp.unit.work import Unit
+from opsapp.unit import Unit
 
 from .models import Order
 from .permissions import MANAGE

@@ -10,7 +10,7 @@ from opsapp import text
 from opsapp.accounts import authority
 from opsapp.errors import Invalid, NotFound
 from opsapp.extensions import db
-from opsapp.unit.work import Unit
+from opsapp.unit import Unit
 
 from .models import Product
 from .permissions import MANAGE

@@ -7,10 +7,9 @@ from typing import Any
 
 from flask import Flask, current_app, render_template
 
-from opsapp import signals
+from opsapp import mail, signals
 from opsapp.extensions import db
-from opsapp.mail import outbox as mail
-from opsapp.mail.outbox import Message
+from opsapp.mail import Message
 from opsapp.profiling import metrics
 
 from .models import Order

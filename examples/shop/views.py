@@ -9,9 +9,8 @@ from flask_login import current_user
 from flask_security import auth_required
 
 from opsapp.models import User
-from opsapp.profiling.decorator import profile_endpoint
-from opsapp.web.actor import unit_of_self
-from opsapp.web.api.access import needs
+from opsapp.profiling import profile_endpoint
+from opsapp.web import needs, unit_of_self
 
 from . import orders, products
 from .permissions import MANAGE

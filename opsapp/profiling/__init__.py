@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..lazy import exports
+
 if TYPE_CHECKING:
     from flask import Flask
 
+    from . import metrics as metrics
+    from .decorator import profile_endpoint as profile_endpoint
     from .record.recorder import Recorder
+
+__all__ = ["metrics", "profile_endpoint"]
+
+__getattr__ = exports(__name__, decorator=["profile_endpoint"], metrics=[])
 
 EXTENSION = "opsapp-profiling"
 

@@ -6,7 +6,11 @@ from flask import Flask
 
 from . import account, api, context, errors, headers, health, limits, metrics
 from . import x_profile as looking
+from .actor import unit_of_self
+from .api.access import needs
 from .security import setup as auth
+
+__all__ = ["init_app", "needs", "unit_of_self"]
 
 
 def init_app(app: Flask) -> None:

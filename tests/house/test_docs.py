@@ -51,7 +51,7 @@ def generated() -> Any:
     return module
 
 
-@pytest.mark.parametrize("page", ["cli", "settings"])
+@pytest.mark.parametrize("page", ["api", "cli", "settings"])
 def test_generated_page_says_what_the_code_says(page: str) -> None:
     written = (ROOT / "docs" / f"{page}.md").read_text()
     assert getattr(generated(), f"{page}_page")() == written, "make docs writes it anew"

@@ -14,6 +14,7 @@ from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.jobs import runs as jobs
 from tests.support import SOMEBODY, Cli, Database
+from tests.support.jobwork import past, rows, schedule_file
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
