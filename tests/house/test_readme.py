@@ -1,31 +1,55 @@
-"""The README followed to the letter: its first five minutes come after the demo."""
+"""The README followed to the letter: its first screen, and its first five minutes after the demo."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from fnmatch import fnmatchcase
 
 import pytest
 
-from tests.support import ROOT, Database, in_process
+from tests.support import ROOT, Cli, Database, in_process
 
 DEMO = (ROOT / "examples" / "demo.sh").read_text()
 README = (ROOT / "README.md").read_text()
+pytestmark = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 ENDLESS = ("shell", "run")
-"""What somebody sits before; tests/console and tests/web do."""
+"""Commands that wait for a user; tests/console and tests/web run them."""
 
 
-@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-def test_first_five_minutes_follow_the_demo(
-    empty_database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cli = in_process(empty_database, monkeypatch)
-    shown = re.findall(r"^show flask (.+)$", DEMO, re.M)
-    block = README.partition("## The first five minutes")[2].partition("```console")[2]
-    typed = re.findall(r"^\$ flask (.+)$", block.partition("```")[0], re.M)
-    assert (len(shown), len(typed)) == (7, 11)
-    for line in (*shown, *shown, *typed):
+@pytest.fixture
+def empty_cli(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run commands against a database that is not initialised."""
+    monkeypatch.setenv("COLUMNS", "100")
+    return in_process(empty_database, monkeypatch)
+
+
+def block_after(heading: str, number: int = 0) -> str:
+    """The console block of this number after this line of the README."""
+    blocks = README.partition(heading)[2].split("```console\n")[1:]
+    return blocks[number].partition("```")[0]
+
+
+def test_first_screen_prints_its_output(empty_cli: Cli) -> None:
+    for line in re.findall(r"^\$ opsapp (.+)$", block_after("# opsapp"), re.M):
+        empty_cli(*shlex.split(line, comments=True), check=True)
+    examples = [text.partition("\n") for text in block_after("# opsapp", 1).split("$ opsapp ")[1:]]
+    assert len(examples) == 5
+    for line, _newline, printed in examples:
+        done = empty_cli(*shlex.split(line), OPSAPP_FORMAT="table")
+        lines = f"{done.stdout}{done.stderr}".replace("→ flask ", "→ opsapp ").splitlines()
+        pattern = printed.replace("…", "*").splitlines()
+        assert len(lines) == len(pattern), (line, lines)
+        assert all(map(fnmatchcase, map(str.rstrip, lines), pattern)), (line, lines)
+
+
+def test_first_five_minutes_follow_the_demo(empty_cli: Cli) -> None:
+    demo = re.findall(r"^show flask (.+)$", DEMO, re.M)
+    block = block_after("## The first five minutes")
+    typed = re.findall(r"^\$ flask (.+)$", block, re.M)
+    assert (len(demo), len(typed)) == (7, 11)
+    for line in (*demo, *demo, *typed):
         words = shlex.split(line, comments=True)
         if words[0] not in ENDLESS:
-            done = cli(*words)
+            done = empty_cli(*words)
             assert done.exit_code == 0, (line, done.stderr)

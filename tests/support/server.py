@@ -20,10 +20,9 @@ from werkzeug.wrappers import Request, Response
 from tests.support import PASSWORD, ROOT, Database, Result, run
 from tests.support.processes import PATIENCE
 
-PRODUCTION = next(
-    line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("gunicorn ")
-)
-"""How the README says to serve it."""
+_DEPLOYING = (ROOT / "docs" / "deploying.md").read_text()
+PRODUCTION = next(line for line in _DEPLOYING.splitlines() if line.startswith("gunicorn "))
+"""The command line of docs/deploying.md."""
 UNLIMITED = "gunicorn --workers 1 --threads 4 --no-control-socket 'tests.support.wsgi:create_app()'"
 """Without rate limits: a test sends more than a person would."""
 HALTING = PRODUCTION.replace("opsapp:create_app()", "tests.support.wsgi:create_halting_app()")
