@@ -1,4 +1,4 @@
-"""The README followed to the letter: its first screen, and its first five minutes after the demo."""
+"""The README followed to the letter: its first screen, and the five minutes after the demo."""
 
 from __future__ import annotations
 
