@@ -107,7 +107,7 @@ def _cell(text: str) -> str:
 _SETTINGS = """# Settings, permissions and signals
 
 Made by `make docs` from the code. The audit's actions stand in
-[audit.md](audit.md#what-an-event-holds), the keys of `jobs.toml` in [jobs.md](jobs.md).
+[audit.md](audit.md#fields-of-an-event), the keys of `jobs.toml` in [jobs.md](jobs.md).
 
 ## Settings
 
