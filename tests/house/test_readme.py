@@ -24,16 +24,18 @@ def empty_cli(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
     return in_process(empty_database, monkeypatch)
 
 
-def block_after(heading: str, number: int = 0) -> str:
-    """The console block of this number after this line of the README."""
-    blocks = README.partition(heading)[2].split("```console\n")[1:]
-    return blocks[number].partition("```")[0]
+def block_after(line: str) -> str:
+    """The first console block after this line of the README."""
+    return README.partition(line)[2].partition("```console\n")[2].partition("```")[0]
 
 
 def test_first_screen_prints_its_output(empty_cli: Cli) -> None:
     for line in re.findall(r"^\$ opsapp (.+)$", block_after("# opsapp"), re.M):
         empty_cli(*shlex.split(line, comments=True), check=True)
-    examples = [text.partition("\n") for text in block_after("# opsapp", 1).split("$ opsapp ")[1:]]
+    examples = [
+        text.partition("\n")
+        for text in block_after("Five commands, with their output:").split("$ opsapp ")[1:]
+    ]
     assert len(examples) == 5
     for line, _newline, printed in examples:
         done = empty_cli(*shlex.split(line), OPSAPP_FORMAT="table")
