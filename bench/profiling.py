@@ -193,9 +193,9 @@ def _beside() -> float:
 
     app = opsapp.create_app({"OPSAPP_PROFILING": False})
     looked_at, app.dispatch_request = app.dispatch_request, lambda: "ok"  # type: ignore[method-assign]
-    from opsapp.web import x_profile as looking
+    from opsapp.web import x_profile
 
-    looking.init_app(app)
+    x_profile.init_app(app)
     with app.test_request_context("/"):
         bare, looked = (lambda: "ok"), app.dispatch_request
         differences = []
@@ -335,7 +335,7 @@ def fill() -> None:
     import time
 
     import opsapp
-    from opsapp.profiling import ddsketch as sketch
+    from opsapp.profiling import ddsketch
     from opsapp.profiling.reports import Window, store
 
     chance = random.Random(1)  # noqa: S311  (the same month every time)
@@ -350,7 +350,7 @@ def fill() -> None:
             for number in range(ENDPOINTS):
                 window = Window(("endpoint", f"GET endpoint.{number}", "", ""), start, width)
                 durations = [chance.lognormvariate(-4, 1) for _ in range(100)]
-                window.bins = sketch.of(durations)
+                window.bins = ddsketch.of(durations)
                 window.count, window.seconds = len(durations), sum(durations)
                 window.most = max(durations)
                 windows.append(window)

@@ -61,26 +61,26 @@ def list_cmd(
       flask audit list --since 24h --action user:role
       flask audit list --subject ada@example.com
     """
-    from opsapp.audit import events as audit
+    from opsapp.audit import events
 
     if follow and before is not None:
         raise Invalid("--follow goes on from now, --before goes back; give one")
     if follow:
         return _followed(chosen, limit)
     if limit is None:
-        return audit.events(chosen, limit=None, before=before)
-    found = list(audit.events(chosen, limit=limit + 1, before=before))
+        return events.events(chosen, limit=None, before=before)
+    found = list(events.events(chosen, limit=limit + 1, before=before))
     if len(found) > limit:
         say_what_follows(f"--before {found[1]['seq']}")
     return found[-limit:]
 
 
 def _followed(chosen: Filter, limit: int | None) -> Iterator[Record]:
-    from opsapp.audit import events as audit
+    from opsapp.audit import events
 
     last = None
     while True:
-        new = audit.events(chosen, limit=limit) if last is None else audit.since(last, chosen)
+        new = events.events(chosen, limit=limit) if last is None else events.since(last, chosen)
         for event in new:
             last = event["seq"]
             yield event
@@ -100,9 +100,9 @@ def show_cmd(seq: int) -> Record:
     Example:
       flask audit show 1
     """
-    from opsapp.audit import events as audit
+    from opsapp.audit import events
 
-    return audit.get(seq)
+    return events.get(seq)
 
 
 @cli.command("verify")
@@ -159,9 +159,9 @@ def export_cmd(chosen: Filter) -> Iterator[Record]:
     Example:
       flask audit export --format jsonl > audit.jsonl
     """
-    from opsapp.audit import events as audit
+    from opsapp.audit import events
 
-    return audit.export(chosen)
+    return events.export(chosen)
 
 
 @cli.command("rebase")

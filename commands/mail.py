@@ -39,9 +39,9 @@ def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
     Example:
       flask mail list --pending
     """
-    from opsapp.mail import outbox as mail
+    from opsapp.mail import outbox
 
-    return mail.listing(pending=pending, limit=limit)
+    return outbox.listing(pending=pending, limit=limit)
 
 
 @cli.command("send-pending")
@@ -56,9 +56,9 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
     Example:
       flask mail send-pending
     """
-    from opsapp.mail import outbox as mail
+    from opsapp.mail import outbox
 
-    done = mail.send_pending(dry_run=dry_run)
+    done = outbox.send_pending(dry_run=dry_run)
     findings(not dry_run and any(one["state"] != "sent" for one in done))
     if not done:
         _say_what_waits()
@@ -67,9 +67,9 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
 
 def _say_what_waits() -> None:
     from opsapp.clock import rfc3339
-    from opsapp.mail import outbox as mail
+    from opsapp.mail import outbox
 
-    count, _since, due = mail.waiting()
+    count, _since, due = outbox.waiting()
     if due is not None:
         until = rfc3339(due.replace(microsecond=0))
-        say(f"Nothing is due: {mail.in_words(count)}, the next one until {until}.")
+        say(f"Nothing is due: {outbox.in_words(count)}, the next one until {until}.")

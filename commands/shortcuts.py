@@ -7,7 +7,7 @@ import click
 from opsapp.cli.base import OpsCommand
 
 from . import db
-from .users import accounts as users
+from .users import accounts
 
 init_db = OpsCommand(
     "init-db",
@@ -25,7 +25,7 @@ init_db = OpsCommand(
 
 create_admin = OpsCommand(
     "create-admin",
-    callback=users.create_admin_cmd.callback,
+    callback=accounts.create_admin_cmd.callback,
     help="""Create an administrator, as `users create-admin` does.
 
     The username comes first; everything else is the same.
@@ -36,6 +36,6 @@ create_admin = OpsCommand(
     """,
     params=[
         click.Argument(["username"]),
-        *(param for param in users.create_admin_cmd.params if param.name != "username"),
+        *(param for param in accounts.create_admin_cmd.params if param.name != "username"),
     ],
 )

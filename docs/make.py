@@ -19,8 +19,7 @@ from pathlib import Path
 import click
 from blinker import NamedSignal
 
-from opsapp import entrypoints as catalogue
-from opsapp import permissions, signals
+from opsapp import entrypoints, permissions, signals
 from opsapp.settings import SETTINGS
 
 HERE = Path(__file__).resolve().parent
@@ -47,7 +46,7 @@ def cli_page() -> str:
     """Every command of ours: usage, what it does, an example, its options."""
     parts = [_CLI]
     root = click.Context(click.Group("flask"), info_name="flask")
-    for subject, listed in catalogue.SUBJECTS.items():
+    for subject, listed in entrypoints.SUBJECTS.items():
         parts.append(f"## {subject}\n")
         for lazy in listed:
             parts += _sections(lazy.target, str(lazy.name), root)

@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from alembic import context
 from flask import current_app
 
-from opsapp import config
-from opsapp import migrations as branch
-from opsapp.database import migration_run as migrating
+from opsapp import config, migrations
+from opsapp.database import migration_run
 from opsapp.extensions import this_app
 from opsapp.models import indexes as indexes  # they join the metadata that is compared
 from opsapp.models import types
@@ -41,19 +40,19 @@ def run_offline() -> None:
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},  # Else a percent sign would be doubled.
         transactional_ddl=True,
-        on_version_apply=migrating.note_step,
+        on_version_apply=migration_run.note_step,
     )
-    migrating.begin_script()
+    migration_run.begin_script()
     with context.begin_transaction():
         context.run_migrations()
-        migrating.record_in(migrating.Script(context.get_context()))
+        migration_run.record_in(migration_run.Script(context.get_context()))
 
 
 @contextmanager
 def _connection(changing: bool) -> Iterator[sa.Connection]:
-    with migrating.lock() if changing else nullcontext(), target.engine.connect() as connection:
+    with migration_run.lock() if changing else nullcontext(), target.engine.connect() as connection:
         if changing:
-            migrating.prepare(connection)
+            migration_run.prepare(connection)
         yield connection.execution_options(writing=changing)
 
 
@@ -62,9 +61,9 @@ def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
     if directives and current_app.extensions["migrate"].directory == str(
         config.migrations_folder()
     ):
-        added = branch.added(this_app())
+        added = migrations.added(this_app())
         is_added = added is not None and directives[0].version_path == str(added.folder)
-        directives[0].rev_id = (added if is_added else branch.ours()).next_revision
+        directives[0].rev_id = (added if is_added else migrations.ours()).next_revision
 
 
 def _render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
@@ -84,20 +83,20 @@ def run_online() -> None:
             connection=connection,
             target_metadata=target.metadata,
             transactional_ddl=True,
-            on_version_apply=migrating.note_step,
+            on_version_apply=migration_run.note_step,
             **settings,
         )
         with context.begin_transaction():
             run = context.get_context()
             if not run.purge:  # `flask db stamp --purge` forgets them, whosever they are.
-                migrating.refuse_unknown(run.get_current_heads())
+                migration_run.refuse_unknown(run.get_current_heads())
             if changing:
-                migrating.take_gate(connection)
-            with migrating.explained() if changing else nullcontext():
+                migration_run.take_gate(connection)
+            with migration_run.explained() if changing else nullcontext():
                 context.run_migrations()
             if changing:
-                migrating.check(connection)
-                migrating.record(connection)
+                migration_run.check(connection)
+                migration_run.record(connection)
 
 
 if context.is_offline_mode():

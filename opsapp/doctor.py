@@ -17,13 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from . import clock, config, redaction, text
 from .audit import verification
 from .damage import Damaged
-from .database import status as database
-from .engine import conditions
-from .engine import direct as lasting
+from .database import status
+from .engine import conditions, direct
 from .errors import OpsError
 from .extensions import db
-from .jobs import health as jobhealth
-from .mail import outbox as mail
+from .jobs import health
+from .mail import outbox
 from .models import AuditEvent, AuditHead, Grant
 from .models.types import Tolerant, database_now
 from .profiling.reports import retention
@@ -198,7 +197,7 @@ def _advice(hint: str | None) -> str:
 
 
 def _check_database() -> Finding:
-    found = database.measured()
+    found = status.measured()
     slow = found["latency_ms"] > SLOW_MILLISECONDS
     return finding(
         "database",
@@ -209,13 +208,13 @@ def _check_database() -> Finding:
 
 
 def _check_writing() -> Finding:
-    database.check_writable()
+    status.check_writable()
     return finding("writing", "ok", "a change could be written")
 
 
 def _check_migrations() -> Finding:
-    database.check_revision()
-    return finding("migrations", "ok", f"at {database.revision()}")
+    status.check_revision()
+    return finding("migrations", "ok", f"at {status.revision()}")
 
 
 def _check_environment() -> Finding:
@@ -296,23 +295,23 @@ def _check_clock() -> Finding:
 
 
 def _check_mail() -> Finding:
-    count, since, _due = mail.waiting()
-    if not mail.is_configured():
+    count, since, _due = outbox.waiting()
+    if not outbox.is_configured():
         state = "fail" if count else "warn"
-        says = f"MAIL_SERVER is not set; {mail.in_words(count)}"
+        says = f"MAIL_SERVER is not set; {outbox.in_words(count)}"
         return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
-    if failed := mail.last_failure():
+    if failed := outbox.last_failure():
         return finding(
-            "mail", "warn", f"{mail.in_words(count)}; the server: {failed}", "check MAIL_*"
+            "mail", "warn", f"{outbox.in_words(count)}; the server: {failed}", "check MAIL_*"
         )
     if since is not None and clock.now() - since > MAIL_LATE:
-        says = f"{mail.in_words(count)}, the oldest since {clock.rfc3339(since)}"
+        says = f"{outbox.in_words(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", says, "flask mail send-pending every few minutes")
-    return finding("mail", "ok", mail.in_words(count))
+    return finding("mail", "ok", outbox.in_words(count))
 
 
 def _check_jobs() -> Finding:
-    found = jobhealth.check()
+    found = health.check()
     bad = [row for row in found if row["state"] != "ok"]
     if bad:
         says = f"{len(bad)} of {len(found)}: {bad[0]['job']} {bad[0]['says']}"
@@ -359,7 +358,7 @@ def _check_durability() -> Finding:
 def _check_locks() -> Finding:
     if db.engine.dialect.name == "sqlite":
         return finding("locks", "ok", "files beside the database")
-    lasting.connect(db.engine).close()
+    direct.connect(db.engine).close()
     return finding("locks", "ok", "jobs and migrations have sessions of their own")
 
 

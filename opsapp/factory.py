@@ -43,7 +43,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
 
     from . import config, profiling
     from . import models as models  # the tables join the metadata
-    from .engine import connections as engine
+    from .engine import connections
     from .extensions import db
     from .mail import notices
     from .unit import guard
@@ -57,14 +57,14 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     )
     app.config.from_mapping(config.flask_settings())
     app.config.from_mapping(settings or {})
-    url = engine.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
-    options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine.options(url))
+    url = connections.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
+    options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", connections.options(url))
     binds = app.config.get("SQLALCHEMY_BINDS") or {}
-    app.config["SQLALCHEMY_BINDS"] = {**binds, engine.BOOKKEEPING: {**options, "url": url}}
+    app.config["SQLALCHEMY_BINDS"] = {**binds, connections.BOOKKEEPING: {**options, "url": url}}
     db.init_app(app)
     with app.app_context():
-        for bind in (None, engine.BOOKKEEPING):
-            engine.prepare(db.engines[bind])
+        for bind in (None, connections.BOOKKEEPING):
+            connections.prepare(db.engines[bind])
             guard.protect(db.engines[bind])
     notices.connect(app)
     if has_web():

@@ -78,9 +78,9 @@ def list_cmd() -> list[Record]:
     Example:
       flask jobs list
     """
-    from opsapp.jobs import health as jobhealth
+    from opsapp.jobs import health
 
-    return jobhealth.listing()
+    return health.listing()
 
 
 @cli.command("history")
@@ -105,10 +105,10 @@ def history_cmd(
     Example:
       flask jobs history backup --status failed --since 7d
     """
-    from opsapp.jobs import history as jobhistory
+    from opsapp.jobs import history
 
-    chosen = jobhistory.Filter(name=name, status=status, since=since)
-    return page(partial(jobhistory.history, chosen, before=before), limit, "--before")
+    chosen = history.Filter(name=name, status=status, since=since)
+    return page(partial(history.history, chosen, before=before), limit, "--before")
 
 
 @cli.command("show")
@@ -130,9 +130,9 @@ def show_cmd(id: int, lines: int) -> Record:
     Example:
       flask jobs show 12
     """
-    from opsapp.jobs import history as jobhistory
+    from opsapp.jobs import history
 
-    return jobhistory.detail(id, lines=lines)
+    return history.detail(id, lines=lines)
 
 
 @cli.command("tail")
@@ -156,15 +156,15 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     Example:
       flask jobs tail backup --follow
     """
-    from opsapp.jobs import history as jobhistory
+    from opsapp.jobs import history
 
-    last = jobhistory.last_piece(name)
-    for line in jobhistory.tail(name, lines=lines):
+    last = history.last_piece(name)
+    for line in history.tail(name, lines=lines):
         yield line
         last = max(last, line["piece"])
     while follow:
         time.sleep(POLL_SECONDS)
-        for line in jobhistory.printed_since(name, last):
+        for line in history.printed_since(name, last):
             yield line
             last = line["piece"]
 
@@ -195,9 +195,9 @@ def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, un
     Example:
       flask jobs prune --older-than 180d --output-older-than 14d --yes
     """
-    from opsapp.jobs import runs as jobs
+    from opsapp.jobs import runs
 
     approve("Forget old runs and their output?")
-    return jobs.prune(
+    return runs.prune(
         older_than=older_than, output_older_than=output_older_than, keep=keep, unit=unit
     )

@@ -146,14 +146,14 @@ def _variable(given: str) -> tuple[str, str]:
 
 
 def _run(order: Order) -> Outcome:
-    from opsapp.jobs import runner as running
+    from opsapp.jobs import runner
     from opsapp.jobs.output import Spool
 
     if not order.options.quiet:
-        return running.run(order, sinks=(_writer(1), _writer(2)), say=say)
+        return runner.run(order, sinks=(_writer(1), _writer(2)), say=say)
     remarks: list[str] = []
     with closing(Spool()) as spool:
-        outcome = running.run(order, sinks=(spool.sink(1), spool.sink(2)), say=remarks.append)
+        outcome = runner.run(order, sinks=(spool.sink(1), spool.sink(2)), say=remarks.append)
         if outcome.exit_code:
             _replay(spool)
             for remark in remarks:

@@ -58,9 +58,9 @@ def check_cmd(
       flask jobs check
       flask jobs check backup --max-age 25h --nagios
     """
-    from opsapp.jobs import health as jobhealth
+    from opsapp.jobs import health
 
-    found = jobhealth.check(name, max_age=max_age, max_failures=max_failures)
+    found = health.check(name, max_age=max_age, max_failures=max_failures)
     if nagios:
         return _plugin(found)
     findings(any(row["state"] != "ok" for row in found))
@@ -68,9 +68,9 @@ def check_cmd(
 
 
 def _plugin(found: list[Record]) -> str:
-    from opsapp.jobs import health as jobhealth
+    from opsapp.jobs import health
 
-    lines, is_well = jobhealth.nagios(found)
+    lines, is_well = health.nagios(found)
     if not is_well:
         findings(True, exit_code=CRITICAL)
     return lines
@@ -95,9 +95,9 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
     Example:
       flask jobs schedule backup --count 5
     """
-    from opsapp.jobs import health as jobhealth
+    from opsapp.jobs import health
 
-    return jobhealth.upcoming(count=count, name=name)
+    return health.upcoming(count=count, name=name)
 
 
 @click.command("missed", cls=OpsCommand)
@@ -119,9 +119,9 @@ def missed_cmd(since: datetime) -> list[Record]:
     Example:
       flask jobs missed --since 7d
     """
-    from opsapp.jobs import health as jobhealth
+    from opsapp.jobs import health
 
-    found = list(jobhealth.missed(since=since))
+    found = list(health.missed(since=since))
     findings(bool(found))
     return found
 
@@ -157,19 +157,19 @@ def install_cmd(kind: str, check: bool, file: str | None, directory: str) -> Non
       flask jobs install --format crontab
       flask jobs install --format systemd --check
     """
-    from opsapp.jobs import install as installing
+    from opsapp.jobs import install
 
     jobs, place, folder = _enabled(), _place(), Path(directory)
     _warn_of_secrets(place, "/etc/opsapp.env" if kind == "systemd" else f"{place.folder}/.env")
     if kind == "crontab":
         _warn_of_zones(jobs, place)
-        wanted = installing.crontab(jobs, place)
-        present = installing.installed_crontab(file) if check else ""
+        wanted = install.crontab(jobs, place)
+        present = install.installed_crontab(file) if check else ""
     else:
-        wanted = installing.shown(installing.units(jobs, place), folder)
-        present = installing.shown(installing.installed_units(folder), folder) if check else ""
+        wanted = install.shown(install.units(jobs, place), folder)
+        present = install.shown(install.installed_units(folder), folder) if check else ""
     if check:
-        _tell_difference(installing.difference(wanted, present))
+        _tell_difference(install.difference(wanted, present))
     else:
         output.write_lines(wanted.splitlines())
 

@@ -80,15 +80,15 @@ def request_cmd(
     """
     from opsapp.accounts.lookup import get_user
     from opsapp.extensions import this_app
-    from opsapp.profiling import measure as measuring
+    from opsapp.profiling import measure
 
     method = method.upper()
     if not path.startswith("/"):
         raise Invalid("a path begins with a slash")
     account = get_user(user) if user is not None else None
-    if method not in measuring.SAFE:
+    if method not in measure.SAFE:
         approve(f"Send {method} {path} for real, {repeat} times?")
-    measured = measuring.request(
+    measured = measure.request(
         this_app(),
         method,
         path,
@@ -132,7 +132,7 @@ def run_cmd(
     Example:
       flask profile run --repeat 10 -- users list --limit 5
     """
-    from opsapp.profiling import measure as measuring
+    from opsapp.profiling import measure
 
     reading = _is_reading(words)
     repeat = repeat or (5 if reading else 1)
@@ -140,16 +140,16 @@ def run_cmd(
         times = "once" if repeat == 1 else f"{repeat} times"
         approve(f"Run flask {' '.join(words)} for real, {times}?")
     warm_up = 1 if reading else 0
-    measured = measuring.command(words, repeat=repeat, warm_up=warm_up, timeout=timeout, mode=mode)
+    measured = measure.command(words, repeat=repeat, warm_up=warm_up, timeout=timeout, mode=mode)
     findings(any(measured.outcomes))
     return _saved("run", _subject(words), measured, name, replace)
 
 
 def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bool) -> Record:
     from opsapp.actors import at_terminal
-    from opsapp.profiling.reports import baselines as saves
+    from opsapp.profiling.reports import baselines
 
-    kept = saves.save(
+    kept = baselines.save(
         mode,
         subject,
         measured.detail(subject),
@@ -208,9 +208,11 @@ def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) 
       flask profile save before-release --since 24h
     """
     from opsapp.actors import at_terminal
-    from opsapp.profiling.reports import baselines as saves
+    from opsapp.profiling.reports import baselines
 
-    return saves.save_recorded(name, since=since, until=until, replace=replace, actor=at_terminal())
+    return baselines.save_recorded(
+        name, since=since, until=until, replace=replace, actor=at_terminal()
+    )
 
 
 @click.command("saved", cls=OpsCommand)
@@ -224,9 +226,9 @@ def saved_cmd() -> list[Record]:
     Example:
       flask profile saved
     """
-    from opsapp.profiling.reports import baselines as saves
+    from opsapp.profiling.reports import baselines
 
-    return saves.listing()
+    return baselines.listing()
 
 
 @click.command("diff", cls=OpsCommand)
@@ -251,12 +253,12 @@ def diff_cmd(
     Example:
       flask profile diff before after --fail-on 'p95>+10%' --fail-on 'queries>0'
     """
-    from opsapp.profiling.reports import baselines as saves
+    from opsapp.profiling.reports import baselines
 
-    rules = [saves.Rule.parse(rule) for rule in fail_on]
-    first = saves.get(base)
-    second = saves.counterpart(first) if new is None else saves.get(new)
-    changes, broken = saves.compare(first, second, rules)
+    rules = [baselines.Rule.parse(rule) for rule in fail_on]
+    first = baselines.get(base)
+    second = baselines.counterpart(first) if new is None else baselines.get(new)
+    changes, broken = baselines.compare(first, second, rules)
     findings(broken)
     shown = [row for row in changes if everything or row["verdict"] != "no change"]
     say(f"{first.name} → {second.name}: {_summary(changes)}")

@@ -20,7 +20,7 @@ from opsapp.cli.options import (
     with_options,
 )
 
-from . import measure as profile_now
+from . import measure
 
 if TYPE_CHECKING:
     from opsapp.profiling.record.prof_files import Folder
@@ -85,19 +85,19 @@ def report_cmd(
       flask profile report --since 24h --sort p95 --top 20
       flask profile report --since 7d --html report.html
     """
-    from opsapp.profiling.reports import totals as reports
+    from opsapp.profiling.reports import totals
 
     if html is not None:
         from opsapp.profiling.views import html as pages
 
         return pages.write_report(html, since=since, until=until)
-    rows = reports.report(by, since=since, until=until, sort=sort, top=top)
+    rows = totals.report(by, since=since, until=until, sort=sort, top=top)
     return _shown(rows, by)
 
 
 def _shown(rows: list[Record], by: str) -> list[Record]:
     """The rows as a person reads them; programs get all of it."""
-    from opsapp.profiling.views import text as lines
+    from opsapp.profiling.views import text
 
     if output.is_for_programs():
         return rows
@@ -105,7 +105,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
         say("Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.")
     else:
         say("Nothing was recorded in that time: flask profile report --since 7d")
-    return lines.of_report(rows, by, output.width_of_table())
+    return text.of_report(rows, by, output.width_of_table())
 
 
 @cli.command("traces")
@@ -142,9 +142,9 @@ def show_cmd(id: int) -> Record:
       flask profile show 12
     """
     from opsapp.profiling.reports import traces
-    from opsapp.profiling.views import text as lines
+    from opsapp.profiling.views import text
 
-    return lines.of_trace(traces.detail(traces.get(id)), output.width_of_table())
+    return text.of_trace(traces.detail(traces.get(id)), output.width_of_table())
 
 
 @cli.command("flame")
@@ -189,9 +189,9 @@ def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) 
     Example:
       flask profile repeats --since 7d --allow 'shop/feed.py in *=20' --check
     """
-    from opsapp.profiling.reports import n_plus_one as repeats
+    from opsapp.profiling.reports import n_plus_one
 
-    rows = repeats.listing(since=since, allow=allow, top=top)
+    rows = n_plus_one.listing(since=since, allow=allow, top=top)
     findings(check and bool(rows))
     return rows if output.width_of_table() is None else [_brief(row) for row in rows]
 
@@ -268,16 +268,16 @@ def top_cmd(file: str, count: int, sort: str) -> list[Record]:
     Example:
       flask profile top 20261231T235959Z-0a1b2c3d.prof --sort total
     """
-    from opsapp.profiling.record import prof_files as files
+    from opsapp.profiling.record import prof_files
 
-    return files.read(_folder().find(file), count=count, sort=sort)
+    return prof_files.read(_folder().find(file), count=count, sort=sort)
 
 
 def _folder() -> Folder:
     from opsapp.extensions import this_app
-    from opsapp.profiling.record import prof_files as files
+    from opsapp.profiling.record import prof_files
 
-    return files.folder_of(this_app())
+    return prof_files.folder_of(this_app())
 
 
 @cli.command("metrics")
@@ -298,7 +298,7 @@ def metrics_cmd() -> list[Record]:
     return metrics.rows(this_app())
 
 
-for command in profile_now.COMMANDS:
+for command in measure.COMMANDS:
     cli.add_command(command)
 
 

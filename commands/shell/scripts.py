@@ -9,7 +9,7 @@ from typing import Any
 
 from opsapp.cli.errors import say
 from opsapp.cli.streams import Unwritten
-from opsapp.console import audit_hook as witness
+from opsapp.console import audit_hook
 from opsapp.console.lifecycle import Console
 from opsapp.console.modes import Mode
 from opsapp.errors import OpsError
@@ -18,7 +18,7 @@ from opsapp.text import safe
 
 FAILED = 1
 
-witness.runs_inputs(__file__)
+audit_hook.runs_inputs(__file__)
 
 
 def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:

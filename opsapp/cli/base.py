@@ -152,11 +152,11 @@ def _send_mail() -> None:
     """Try the mail that the command wrote, now that its answer is out."""
     if "opsapp.mail.outbox" not in sys.modules:
         return
-    from ..mail import outbox as mail
+    from ..mail import outbox
 
-    ids = mail.take_kept()
-    if ids and (left := mail.send(ids)):
-        say(f"{mail.in_words(left)}: flask mail send-pending.")
+    ids = outbox.take_kept()
+    if ids and (left := outbox.send(ids)):
+        say(f"{outbox.in_words(left)}: flask mail send-pending.")
 
 
 def _tell(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:

@@ -18,11 +18,9 @@ from sqlalchemy import event
 from ..actors import Actor
 from ..engine.connections import application_name, sqlite_file
 from ..extensions import db
-from ..mail import outbox as mail
+from ..mail import outbox
 from ..values import readable
-from . import audit_hook as witness
-from . import readonly, sandbox, sessions, transcript
-from . import transactions as cells
+from . import audit_hook, readonly, sandbox, sessions, transactions, transcript
 from .audit_hook import Watch
 from .change_log import Change, Writes, told
 from .modes import Mode
@@ -54,17 +52,17 @@ class Console:
 
         :raises NotReady: it cannot be, so it may not run.
         """
-        witness.announce(self.watch, code, **more)
+        audit_hook.announce(self.watch, code, **more)
         self.queries.begin()
 
     def after(self) -> str | None:
         """End what an input left open, and send its mail; what the person should know."""
         try:
-            return cells.settle(self.writes)
+            return transactions.settle(self.writes)
         finally:
-            witness.rest(self.watch)
-            if ids := mail.take_kept():
-                mail.send(ids)
+            audit_hook.rest(self.watch)
+            if ids := outbox.take_kept():
+                outbox.send(ids)
 
     def would_have(self) -> tuple[list[Record], list[Record]]:
         """What a sandbox has thrown away: what services did, and rows by table."""
@@ -128,7 +126,7 @@ def _inside(
         queries = Queries(engines, db.session)
         console = Console(session, wall, is_boundary, Writes(engines), queries, watch)
         console.names = catalogue(app, session, console.writes, more)
-        witness.begin(watch)
+        audit_hook.begin(watch)
         try:
             yield console
         finally:
@@ -185,6 +183,6 @@ def _leave(lift: Callable[[], None]) -> None:
     with contextlib.suppress(Exception):  # A broken connection has nothing left to undo.
         db.session.rollback()
     db.session.remove()
-    mail.take_kept()
-    witness.end()
+    outbox.take_kept()
+    audit_hook.end()
     lift()

@@ -17,7 +17,7 @@ from .. import clock, signals
 from ..extensions import Model, db
 from ..models import Role, User
 from ..unit.work import Unit
-from . import transactions as cells
+from . import transactions
 from .change_log import Writes, told
 from .sessions import Session
 
@@ -127,7 +127,7 @@ def _short_hands(session: Session, writes: Writes) -> Iterator[tuple[str, Any, s
 
     def rollback() -> int:
         """Forget what ``db.session`` holds; how many objects were changed."""
-        return cells.forget(db.session())
+        return transactions.forget(db.session())
 
     yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
     yield "R", lookup.get_role, 'a role: R("admin")'

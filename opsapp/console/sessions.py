@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from .. import text
 from ..actors import Actor
-from ..audit import events as audit
+from ..audit import events
 from ..errors import Invalid, NotFound, Refused
 from ..extensions import db
 from ..models import AuditEvent
@@ -141,13 +141,13 @@ def listing(limit: int | None = 50) -> list[Record]:
     begun = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
     newest = AuditEvent.seq.in_(begun.order_by(AuditEvent.seq.desc()).limit(limit))
     ends = _ends(sa.select(AuditEvent.subject).where(newest))
-    return [_record(event, ends.get(event["subject"])) for event in audit.told([newest])]
+    return [_record(event, ends.get(event["subject"])) for event in events.told([newest])]
 
 
 def _ends(subjects: list[str] | sa.Select[str]) -> dict[str, Record]:
     """The events with which these sessions ended, by their subjects."""
     ended = AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
-    return {event["subject"]: event for event in audit.told([*ended])}
+    return {event["subject"]: event for event in events.told([*ended])}
 
 
 def _id(begun: Record) -> str:
@@ -226,7 +226,7 @@ def _begun(id: str) -> Record:
         raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
     if len(seqs) > 1:
         raise Invalid(f"several sessions begin with {id}", hint="flask audit sessions")
-    return audit.get(seqs[0])
+    return events.get(seqs[0])
 
 
 def _verdict(found: transcript.Found, known: str | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import text
-from ..engine import direct as lasting
+from ..engine import direct
 from ..engine.connections import keywords, options
 from ..errors import NotReady, OpsError
 from ..extensions import db
@@ -153,7 +153,7 @@ def _address() -> tuple[str, Mapping[str, str]]:
     """
     from psycopg.conninfo import make_conninfo
 
-    with lasting.connect(db.engine) as session:  # pg_dump changes settings of its own.
+    with direct.connect(db.engine) as session:  # pg_dump changes settings of its own.
         url = session.engine.url
     ours = options(url)["connect_args"]
     words = {**ours, **keywords(url)}

@@ -14,10 +14,8 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import exc
 
-from .. import actors, clock, text
-from .. import migrations as branch
-from ..engine import conditions, locks
-from ..engine import connections as engine
+from .. import actors, clock, migrations, text
+from ..engine import conditions, connections, locks
 from ..errors import Busy, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead
@@ -56,7 +54,7 @@ def lock() -> Iterator[None]:
     """
     with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
         if db.engine.dialect.name == "sqlite":
-            engine.create_sqlite(engine.sqlite_file(db.engine))
+            connections.create_sqlite(connections.sqlite_file(db.engine))
         yield
 
 
@@ -117,7 +115,7 @@ def refuse_unknown(present: Collection[str]) -> None:
     :raises NotReady: one is another application's, or newer than this code.
     """
     for revision in present:
-        owner = next((one for one in branch.every(this_app()) if one.has(revision)), None)
+        owner = next((one for one in migrations.every(this_app()) if one.has(revision)), None)
         if owner is None:
             raise NotReady(
                 f"the database is at {text.safe(revision)} too,"
@@ -263,7 +261,7 @@ def record_in(script: Script) -> None:
     """
     run = _run.get()
     _run.set(None)
-    ours = branch.ours()
+    ours = migrations.ours()
     if run is None or ours.at(run.after) is None:
         return  # Nothing was done, or it removed the audit itself.
     if run.verb == "upgrade" and ours.at(run.before) is None:

@@ -9,15 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import config
-from .. import migrations as branch
+from .. import config, migrations
 from ..accounts import roles
 from ..engine.conditions import explained
 from ..extensions import db, this_app
 from ..unit.ledger import other_revision, read_head, refuse_other_owner
 from ..unit.work import Unit
-from . import migration_run as migrating
-from . import status
+from . import migration_run, status
 
 Record = dict[str, Any]
 
@@ -43,17 +41,17 @@ def _with_added_branch(alembic: Any) -> Any:
     if alembic.get_main_option("script_location") != str(config.migrations_folder()):
         return alembic
     status.check_files()
-    added = branch.added(this_app())
+    added = migrations.added(this_app())
     if added is not None:
         # Alembic walks down the first folder first, so it comes up last: it stands on ours.
-        folders = (str(added.folder), str(branch.ours().folder))
+        folders = (str(added.folder), str(migrations.ours().folder))
         alembic.set_main_option("version_locations", os.pathsep.join(folders).replace("%", "%%"))
     return alembic
 
 
 def place_of_new_migration() -> dict[str, str]:
     """The options with which Flask-Migrate writes into the application's folder, if it has one."""
-    added = branch.added(this_app())
+    added = migrations.added(this_app())
     if added is None:
         return {}
     if added.head is None:
@@ -67,7 +65,7 @@ def meant_revision(given: str) -> str:
     Both heads for ``head``; a step such as ``-1`` is one of the application's, whose
     tables stand on ours.
     """
-    added = branch.added(this_app())
+    added = migrations.added(this_app())
     if given == "head":
         return "heads"
     is_step = given[:1] in ("+", "-") and given[1:].isdigit()
@@ -89,12 +87,12 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     wait_until_reachable(wait)
     before = status.revision_or_none()
     if before is not None:
-        migrating.refuse_other_schema(db.session.connection())
+        migration_run.refuse_other_schema(db.session.connection())
         _refuse_other_owner()
         _refuse_newer()
     elif status.has_tables() and status.revision() is None:
         # Asked twice: somebody may have made both in between, in one transaction.
-        raise other_revision(None, branch.ours())
+        raise other_revision(None, migrations.ours())
     pending = before != status.head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
@@ -102,7 +100,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     migrated = pending and _upgrade(unit)
     _keep_wal()
     with unit:
-        migrating.record_unrecorded(status.present_revisions(), unit=unit)
+        migration_run.record_unrecorded(status.present_revisions(), unit=unit)
         roles.ensure_admin(unit)
     return {
         "revision": status.head_revision(),
@@ -136,7 +134,7 @@ def _keep_wal() -> None:
         mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
         db.session.rollback()
         if mode != "wal":
-            with migrating.lock():  # It sets the mode.
+            with migration_run.lock():  # It sets the mode.
                 pass
 
 
@@ -146,7 +144,7 @@ def _upgrade(unit: Unit) -> bool:
 
     bind_migrations()
     db.session.rollback()
-    with migrating.on_behalf_of(unit) as steps:
+    with migration_run.on_behalf_of(unit) as steps:
         flask_migrate.upgrade(revision="heads")
     return bool(steps)
 
@@ -173,7 +171,7 @@ def wait_until_reachable(seconds: float) -> None:
 
 def _refuse_newer() -> None:
     present = status.present_revisions()
-    for one in branch.every(this_app()):
+    for one in migrations.every(this_app()):
         at = one.at(present)
         if at and one.number(at) > one.number(one.head):
             raise other_revision(at, one)

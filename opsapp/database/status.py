@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import migrations as branch
+from .. import migrations
 from ..accounts.lookup import find_role
-from ..engine import connections as engine
+from ..engine import connections
 from ..engine.conditions import explained
 from ..errors import Busy, NotReady
 from ..extensions import db, this_app
@@ -26,8 +26,8 @@ def check_files() -> None:
 
     :raises NotReady: they are not; names the files, and says how to mend it.
     """
-    added = branch.added(this_app())
-    lineage.check([branch.ours(), *([added] if added is not None else [])])
+    added = migrations.added(this_app())
+    lineage.check([migrations.ours(), *([added] if added is not None else [])])
 
 
 Record = dict[str, Any]
@@ -55,13 +55,13 @@ def revision() -> str | None:
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     present = present_revisions()
-    found = (one.at(present) for one in branch.every(this_app()))
+    found = (one.at(present) for one in migrations.every(this_app()))
     return " ".join(at for at in found if at) or None
 
 
 def head_revision() -> str:
     """The revision of this code, and the application's, as :func:`revision` says them."""
-    return " ".join(branch.heads(this_app()))
+    return " ".join(migrations.heads(this_app()))
 
 
 def present_revisions() -> Sequence[str]:
@@ -118,7 +118,7 @@ def measured() -> Record:
     writable = at == head and _is_writable()
     return {
         "ready": stamp is not None and is_ours(stamp) and find_role(ADMIN) is not None and writable,
-        "database": engine.shown_url(db.engine.url),
+        "database": connections.shown_url(db.engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
         "head": head,
@@ -192,7 +192,7 @@ def _write_nothing(connection: sa.Connection) -> None:
 
 def _size() -> int:
     if db.engine.dialect.name == "sqlite":
-        path = engine.sqlite_file(db.engine)
+        path = connections.sqlite_file(db.engine)
         return sum(p.stat().st_size for p in (Path(path), Path(f"{path}-wal")) if p.exists())
     return db.session.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
 

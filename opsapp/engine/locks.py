@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from .. import clock, text
 from ..errors import Busy, NotReady
-from . import direct as lasting
+from . import direct
 from . import holders as naming
 from .connections import sqlite_file
 
@@ -99,7 +99,7 @@ def _written_holder(descriptor: int) -> tuple[str, str]:
 @contextmanager
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     # A connection of its own: the lock lives as long as this session does.
-    with lasting.connect(engine) as connection:
+    with direct.connect(engine) as connection:
         key = number(connection, name)
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):

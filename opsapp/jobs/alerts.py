@@ -17,8 +17,7 @@ from functools import partial
 from .. import clock
 from ..extensions import db, this_app
 from ..models import JobRun
-from . import alert_targets as targets
-from . import history as jobhistory
+from . import alert_targets, history
 from . import runs as jobs
 from .runs import End
 from .schedule import Options
@@ -38,12 +37,12 @@ class Alerts:
         """
         :raises NotReady: a setting of theirs is wrong.
         """
-        found = targets.configured() if options.notify is None else options.notify
+        found = alert_targets.configured() if options.notify is None else options.notify
         self._job = job
         self._run = correlation
-        self._urls = [one for one in found if targets.is_url(one)]
-        self._addresses = [one for one in found if not targets.is_url(one)]
-        self._after = options.notify_after or targets.configured_after()
+        self._urls = [one for one in found if alert_targets.is_url(one)]
+        self._addresses = [one for one in found if not alert_targets.is_url(one)]
+        self._after = options.notify_after or alert_targets.configured_after()
         self._to_do: list[Callable[[], None]] = []
         self._pinging: list[threading.Thread] = []
 
@@ -76,7 +75,7 @@ class Alerts:
         _await(self._ping(exit_code, says))
 
     def _ping(self, event: str, says: str) -> list[threading.Thread]:
-        urls = [targets.ping_url(url, self._job, event, self._run) for url in self._urls]
+        urls = [alert_targets.ping_url(url, self._job, event, self._run) for url in self._urls]
         # Threads, since nothing bounds the time that looking up a name takes.
         pinging = [threading.Thread(target=_ping, args=(url, says), daemon=True) for url in urls]
         for thread in pinging:
@@ -88,22 +87,22 @@ class Alerts:
     def _tell_crash(self, run_id: int) -> None:
         db.session.rollback()
         before = [run for run in self._recent() if run.id < run_id]
-        failures = jobhistory.failures(before)
+        failures = history.failures(before)
         if failures and self._is_time(failures):
             self._mail("job-crashed", f"{self._job} crashed", before[0], failures)
 
     def _tell_end(self, run_id: int) -> None:
         db.session.rollback()
         runs = [run for run in self._recent() if run.id <= run_id]
-        run, before = runs[0], jobhistory.failures(runs[1:])
-        if run.status in jobs.FAILED and self._is_time(jobhistory.failures(runs)):
+        run, before = runs[0], history.failures(runs[1:])
+        if run.status in jobs.FAILED and self._is_time(history.failures(runs)):
             subject = f"{self._job} {run.status} (exit {run.exit_code})"
             self._mail("job-failed", subject, run, before + 1)
         elif run.status == "succeeded" and before >= self._after:
             self._mail("job-recovered", f"{self._job} has recovered", run, before)
 
     def _recent(self) -> list[JobRun]:
-        return jobhistory.recent(self._job, limit=LONGEST_ROW)
+        return history.recent(self._job, limit=LONGEST_ROW)
 
     def _is_time(self, failures: int) -> bool:
         """Whether so many in a row are told: as many as was asked, twice as many, four times …"""
@@ -111,18 +110,18 @@ class Alerts:
         return times > 0 and rest == 0 and times & (times - 1) == 0
 
     def _mail(self, kind: str, subject: str, run: JobRun, failures: int) -> None:
-        from ..mail import outbox as mail
+        from ..mail import outbox
 
         body = _body(run, failures)
         name = this_app().config["APP_NAME"]
-        mail.keep(
-            mail.Message(kind, address, f"{name}: {subject}"[:255], body)
+        outbox.keep(
+            outbox.Message(kind, address, f"{name}: {subject}"[:255], body)
             for address in self._addresses
         )
 
 
 def _body(run: JobRun, failures: int) -> str:
-    lines = [f"{one['stream']}: {one['line']}" for one in jobhistory.output(run.id)][-LINES:]
+    lines = [f"{one['stream']}: {one['line']}" for one in history.output(run.id)][-LINES:]
     took = "–" if run.seconds is None else clock.shown(run.seconds)
     told = {
         "Job": run.name,
@@ -148,7 +147,7 @@ def _ping(target: str, says: str) -> None:
     from http.client import HTTPException
     from urllib.request import Request, urlopen
 
-    url, header = targets.without_credentials(target)
+    url, header = alert_targets.without_credentials(target)
     request = Request(url, says.encode(), header)  # noqa: S310  (checked where the setting is read)
     try:
         with urlopen(request, timeout=PING_SECONDS) as answer:  # noqa: S310

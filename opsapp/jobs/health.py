@@ -14,9 +14,8 @@ from ..errors import NotFound
 from ..extensions import db
 from ..models import JobRun
 from ..models.jobs import RUNNING
-from . import history as jobhistory
+from . import history, schedule
 from . import runs as jobs
-from . import schedule
 from .schedule import Job
 
 GRACE = timedelta(minutes=2)
@@ -34,7 +33,7 @@ def listing(now: datetime | None = None) -> list[Record]:
 
 
 def _listed(name: str, job: Job | None, now: datetime) -> Record:
-    runs = jobhistory.recent(name)
+    runs = history.recent(name)
     # What was skipped is younger than the run that goes on, and says less.
     running = next((run for run in runs if run.status == RUNNING), None)
     last = running or next(iter(runs), None)
@@ -43,9 +42,9 @@ def _listed(name: str, job: Job | None, now: datetime) -> Record:
         "status": last.status if last else None,
         "started_at": last.started_at if last else None,
         "seconds": last.seconds if last else None,
-        "usual": jobhistory.usual_seconds(runs),
-        "trend": jobhistory.trend(runs),
-        "failures": jobhistory.failures(runs),
+        "usual": history.usual_seconds(runs),
+        "trend": history.trend(runs),
+        "failures": history.failures(runs),
         "run_id": last.id if last else None,
         "next_at": schedule.next_slot(job, now) if job and job.is_scheduled else None,
         "schedule": job.schedule if job else None,
@@ -117,7 +116,7 @@ class _Bounds:
 
 
 def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
-    runs = jobhistory.recent(name, limit=max(jobhistory.RECENT, bounds.max_failures))
+    runs = history.recent(name, limit=max(history.RECENT, bounds.max_failures))
     found = [*_failing(runs, bounds.max_failures)]
     since = (_first_run(name) if runs else None) or bounds.in_use
     age = bounds.max_age or (job.max_age if job else None)
@@ -129,15 +128,15 @@ def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
     return {
         "state": "fail" if found else "ok",
         "job": name,
-        "says": "; ".join(found) or _well(last, jobhistory.usual_seconds(runs)),
+        "says": "; ".join(found) or _well(last, history.usual_seconds(runs)),
         "status": last.status if last else None,
         "run_id": last.id if last else None,
-        "failures": jobhistory.failures(runs),
+        "failures": history.failures(runs),
     }
 
 
 def _failing(runs: list[JobRun], max_failures: int) -> Iterator[str]:
-    count = jobhistory.failures(runs)
+    count = history.failures(runs)
     if count >= max_failures:
         last = next(run for run in runs if run.status in jobs.FAILED)
         reason = f" ({last.reason})" if last.reason else ""

@@ -17,7 +17,7 @@ from ..errors import Invalid, NotFound
 from ..extensions import db
 from ..models import AuditEvent, JobOutput, JobRun
 from ..models.jobs import RUNNING
-from . import lock as keeping
+from . import lock
 from .runs import FAILED, STATUSES, lock_name
 
 RECENT = 20
@@ -104,7 +104,7 @@ def settled(runs: Sequence[JobRun]) -> list[JobRun]:
     """The runs, where those that are open and that nobody runs are ``crashed``."""
     is_open = [run for run in runs if run.finished_at is None]
     if is_open:
-        held = keeping.held(db.engine, {lock_name(run.name) for run in is_open})
+        held = lock.held(db.engine, {lock_name(run.name) for run in is_open})
         suspects = [run for run in is_open if lock_name(run.name) not in held]
         suspects += _outlived([run for run in is_open if run not in suspects])
         _tell_crashed(suspects)

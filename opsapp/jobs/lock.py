@@ -24,8 +24,7 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from ..engine import direct as lasting
-from ..engine import locks
+from ..engine import direct, locks
 from ..errors import NotReady
 
 T = TypeVar("T")
@@ -238,7 +237,7 @@ class _Session(_Watched):
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _Session | None:
-        connection = patiently(partial(lasting.connect, engine))
+        connection = patiently(partial(direct.connect, engine))
         try:
             key = locks.number(connection, name)
             for _turn in _turns(wait):
@@ -277,7 +276,7 @@ class _Session(_Watched):
             with suppress(SQLAlchemyError, NotReady):
                 self._connection.close()
             with suppress(SQLAlchemyError, NotReady):
-                self._connection = lasting.connect(self._engine)
+                self._connection = direct.connect(self._engine)
                 if _has_locked(self._connection, self._key):
                     return True
                 if is_replaced(self._connection):

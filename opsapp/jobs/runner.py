@@ -28,8 +28,7 @@ from ..extensions import db, this_app
 from ..models import JobRun
 from ..text import first_line
 from . import lock as keeping
-from . import process, schedule
-from . import runs as jobs
+from . import process, runs, schedule
 from .invocation import Order, secrets_in
 from .output import Sink, Tail
 from .process import Attempt, Ended, Events, Replaced, Signalled
@@ -92,7 +91,7 @@ def _refuse_within_itself(order: Order) -> None:
     :raises Refused: the run that goes on is the one that has started us.
     """
     if os.environ.get("OPSAPP_JOB") == order.name:
-        run = keeping.patiently(partial(jobs.open_run, order.name))
+        run = keeping.patiently(partial(runs.open_run, order.name))
         if run is not None and run.correlation == os.environ.get(process.MARK):
             raise Refused(f"{order.name} runs itself: it would wait for its own end (run {run.id})")
 
@@ -102,14 +101,14 @@ def _take(order: Order) -> keeping.Kept | JobRun:
 
     :raises Busy: somebody has the lock for long and has not written who it is.
     """
-    options, lock = order.options, jobs.lock_name(order.name)
+    options, lock = order.options, runs.lock_name(order.name)
     wait = schedule.seconds(options.wait) if options.on_busy == "wait" else 0
     deadline = time.monotonic() + NAMELESS
     while time.monotonic() < deadline:
         kept = keeping.take(db.engine, lock, wait=wait)
         if kept is not None and not _is_just_back(kept):
             return kept
-        run = keeping.patiently(partial(jobs.open_run, order.name))
+        run = keeping.patiently(partial(runs.open_run, order.name))
         if kept is None and run is not None:
             return run
         if kept is not None and run is None:
@@ -131,13 +130,13 @@ def _kept_out(order: Order, run: JobRun) -> Outcome:
 
     :raises Busy: it is an error.
     """
-    reason = f"{order.name} is running: {jobs.holder(run)}"
+    reason = f"{order.name} is running: {runs.holder(run)}"
     if order.slot is not None and run.slot == order.slot:
         return Outcome(status=TAKEN, exit_code=0)
     if order.options.on_busy != "skip":
         hint = f"--on-busy skip or --on-busy wait=10m; flask jobs history {order.name}"
         raise Busy(reason, hint=hint)
-    is_ours = keeping.patiently(partial(jobs.skip, order.start(), reason))
+    is_ours = keeping.patiently(partial(runs.skip, order.start(), reason))
     return Outcome(status=SKIPPED if is_ours else TAKEN, exit_code=0, reason=reason)
 
 
@@ -169,7 +168,7 @@ class _Run:
 
     def go(self) -> Outcome:
         """Begin, work, end."""
-        begun = keeping.patiently(partial(jobs.begin, self._order.start()))
+        begun = keeping.patiently(partial(runs.begin, self._order.start()))
         if begun is None:
             return Outcome(status=TAKEN, exit_code=0, reason="another run has had this slot")
         self._id, crashed = begun
@@ -191,7 +190,7 @@ class _Run:
         return self._outcome(end, is_written=is_written)
 
     def _is_replaced(self, connection: sa.Connection) -> bool:
-        return bool(connection.scalar(jobs.is_replaced(self._id)))
+        return bool(connection.scalar(runs.is_replaced(self._id)))
 
     def _announce(self, signal: Any, **payload: Any) -> None:
         signals.announce(
@@ -300,7 +299,7 @@ class _Run:
         deadline = time.monotonic() + END_SECONDS
         for turn in count():
             try:
-                jobs.finish(self._id, end, self._unwritten)
+                runs.finish(self._id, end, self._unwritten)
             except (SQLAlchemyError, OpsError) as error:
                 is_over = time.monotonic() >= deadline or isinstance(error, NotFound)
                 if is_over or self._is_told_to_stop():
@@ -330,9 +329,9 @@ class _Run:
             (stream, text) for stream, text in zip(("stdout", "stderr"), taken, strict=True) if text
         ]
 
-    def _flush(self, output: jobs.Unwritten) -> None:
+    def _flush(self, output: runs.Unwritten) -> None:
         """Write output down while the command still runs."""
-        jobs.add_output(self._id, output, attempts=self._attempts)
+        runs.add_output(self._id, output, attempts=self._attempts)
 
     def _outcome(self, end: End, *, is_written: bool) -> Outcome:
         code = end.exit_code or 0

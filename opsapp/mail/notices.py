@@ -14,7 +14,7 @@ from .. import signals
 from ..actors import Actor
 from ..extensions import db
 from ..models import Grant, User
-from . import outbox as mail
+from . import outbox
 from .outbox import Message
 
 
@@ -105,7 +105,7 @@ def _write(
 ) -> None:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
     to = recipient or user.email or ""
-    mail.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
+    outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
 
 
 def _app_name() -> str:

@@ -19,8 +19,7 @@ from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import addresses, clock, config, text
-from .. import crypto as sealing
+from .. import addresses, clock, config, crypto, text
 from ..engine import locks
 from ..engine.conditions import explained
 from ..errors import NotReady, OpsError
@@ -84,7 +83,7 @@ def _row(message: Message) -> MailMessage:
         kind=message.kind,
         recipient=message.recipient,
         subject=message.subject,
-        body=sealing.seal(message.body, _PURPOSE),
+        body=crypto.seal(message.body, _PURPOSE),
     )
 
 
@@ -199,7 +198,7 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
     from .backends import UndeliverableError
 
     try:
-        body = sealing.unseal(message.body, _PURPOSE)
+        body = crypto.unseal(message.body, _PURPOSE)
         # Left open, a connection to a server that refused would stay until it is collected.
         with _mailer().get_connection() as connection:
             recipient = addresses.mailbox(message.recipient)

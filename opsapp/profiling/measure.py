@@ -69,12 +69,12 @@ class Measured:
 
     def record(self) -> Record:
         """The figures: exact percentiles, SQL of each, outcomes and how often."""
-        from .reports import baselines as saves
+        from .reports import baselines
 
         count = len(self.samples)
         return {
             "count": count,
-            **saves.figures(self.samples),
+            **baselines.figures(self.samples),
             "cpu_ms": round(sum(self.cpu) / count * 1000, 3),
             "queries": round(sum(self.queries) / count, 2),
             "query_ms": round(sum(self.query_seconds) / count * 1000, 3),

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
 
-from .. import migrations as branch
-from .. import text
+from .. import migrations, text
 from ..errors import NotReady, Refused
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
@@ -149,12 +148,12 @@ def refuse_revisions(present: Collection[str]) -> None:
     :param present: the revisions of the database: ours, and the application's.
     :raises NotReady: one of them is not this code's.
     """
-    for one in branch.every(this_app()):
+    for one in migrations.every(this_app()):
         if one.head not in present:
             raise other_revision(one.at(present), one)
 
 
-def other_revision(present: str | None, of: branch.Branch) -> NotReady:
+def other_revision(present: str | None, of: migrations.Branch) -> NotReady:
     """The error for a database whose schema is not the one this code was written for.
 
     :param of: whose tables are meant.
@@ -170,7 +169,7 @@ def other_revision(present: str | None, of: branch.Branch) -> NotReady:
     )
 
 
-def _way_to(of: branch.Branch, present: str | None) -> str:
+def _way_to(of: migrations.Branch, present: str | None) -> str:
     if of.number(present) > of.number(of.head):
         return "deploy the code that the database fits"
     if present and of.number(present) and present not in of.revisions:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import account, api, context, errors, headers, health, limits, metrics
-from . import x_profile as looking
+from . import account, api, context, errors, headers, health, limits, metrics, x_profile
 from .actor import unit_of_self
 from .api.access import needs
-from .security import setup as auth
+from .security import setup
 
 __all__ = ["init_app", "needs", "unit_of_self"]
 
@@ -22,9 +21,9 @@ def init_app(app: Flask) -> None:
     context.init_app(app)
     errors.init_app(app)
     limits.init_app(app)
-    auth.init_app(app)
+    setup.init_app(app)
     account.init_app(app)
     health.init_app(app)
     api.init_app(app)
-    looking.init_app(app)
+    x_profile.init_app(app)
     metrics.init_app(app)

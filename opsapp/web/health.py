@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Flask
 
-from ..database import status as database
+from ..database import status
 from ..errors import OpsError
 
 blueprint = Blueprint("health", __name__)
@@ -27,7 +27,7 @@ def healthz() -> Any:
 def readyz() -> Any:
     """503 while the database is away, or not at this code's revision."""
     try:
-        database.check_ready()
+        status.check_ready()
     except OpsError as error:
         # The reason, without the names of hosts that it may have in it.
         return {"status": "not ready", "because": error.code}, 503

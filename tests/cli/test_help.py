@@ -17,9 +17,8 @@ import click
 import pytest
 
 import opsapp
-from opsapp import clock, config
-from opsapp import entrypoints as catalogue
-from opsapp.profiling import ddsketch as sketch
+from opsapp import clock, config, entrypoints
+from opsapp.profiling import ddsketch
 from opsapp.profiling.reports import Window, store
 from tests.support import (
     FLASK,
@@ -40,7 +39,7 @@ from tests.support.templates import ADA, Commands, Templates
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command and group of ours, with its path."""
-    for listed in catalogue.SUBJECTS.values():
+    for listed in entrypoints.SUBJECTS.values():
         for lazy in listed:
             yield from _below(str(lazy.name), lazy.target)
 
@@ -101,7 +100,7 @@ def test_every_command_has_an_example_of_itself() -> None:
 def test_list_of_flask_says_what_the_command_says() -> None:
     said = {
         lazy.name: lazy.help
-        for listed in catalogue.SUBJECTS.values()
+        for listed in entrypoints.SUBJECTS.values()
         for lazy in listed
         if lazy.name not in ("init-db", "create-admin")
     }
@@ -122,7 +121,7 @@ def test_flask_lists_our_commands_by_subject(cli: Cli, database: Database) -> No
         for part in subjects
     } == {
         subject: [f"{lazy.name:12}  {lazy.help}" for lazy in listed]
-        for subject, listed in catalogue.SUBJECTS.items()
+        for subject, listed in entrypoints.SUBJECTS.items()
     }
 
 
@@ -243,7 +242,7 @@ def prepared(sqlite_templates: Templates, tmp_path_factory: pytest.TempPathFacto
 def _record() -> None:
     start = int(clock.now().timestamp()) // 60 * 60
     window = Window(("endpoint", "GET users.Users", "", ""), start, count=2000, seconds=20, most=1)
-    window.bins = {sketch.bucket(0.01): 2000}
+    window.bins = {ddsketch.bucket(0.01): 2000}
     slow: dict[str, Any] = {
         "kind": "slow",
         "name": "GET users.Users",

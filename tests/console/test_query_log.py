@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from opsapp.console import query_log as queries
+from opsapp.console import query_log
 from opsapp.console.query_log import Queries, Report, Sent
 from opsapp.extensions import db
 
@@ -13,7 +13,7 @@ from opsapp.extensions import db
 def test_report_has_the_time_of_statements_that_are_not_kept(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "AT_MOST", 1)
+    monkeypatch.setattr(query_log, "AT_MOST", 1)
     report = Queries([db.engine], db.session()).current
     for _ in range(2):
         db.session.execute(db.text("SELECT 1"))

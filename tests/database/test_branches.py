@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from opsapp import migrations as branch
+from opsapp import migrations
 from opsapp.migrations import Branch
 from tests.support import HEAD
 
@@ -32,23 +32,26 @@ def test_folder_without_migrations_has_no_head(tmp_path: Path) -> None:
 
 def test_each_branch_knows_its_own_revisions(folder: Path) -> None:
     present = ["shop0001", "0003", "shops0009", "8f3a"]
-    assert (branch.ours().at(present), Branch("shop", folder).at(present)) == ("0003", "shop0001")
+    assert (migrations.ours().at(present), Branch("shop", folder).at(present)) == (
+        "0003",
+        "shop0001",
+    )
     assert Branch("toys", folder).at(present) is None
 
 
 def test_ours_has_the_numbers(app: Flask) -> None:
-    assert branch.ours().head == HEAD
-    assert branch.heads(app) == [HEAD]
+    assert migrations.ours().head == HEAD
+    assert migrations.heads(app) == [HEAD]
 
 
 def test_application_s_head_stands_behind_ours(app: Flask, folder: Path, tmp_path: Path) -> None:
-    branch.add(app, "shop", folder)
-    assert branch.heads(app) == [HEAD, "shop0002"]
-    branch.add(app, "toys", tmp_path / "not-there-yet")
-    assert branch.heads(app) == [HEAD]
+    migrations.add(app, "shop", folder)
+    assert migrations.heads(app) == [HEAD, "shop0002"]
+    migrations.add(app, "toys", tmp_path / "not-there-yet")
+    assert migrations.heads(app) == [HEAD]
 
 
 @pytest.mark.parametrize("label", ["", "Shop", "shop1", "my-shop", "s" * 29])
 def test_label_that_could_be_mistaken_is_refused(app: Flask, folder: Path, label: str) -> None:
     with pytest.raises(ValueError, match="is no label of small letters"):
-        branch.add(app, label, folder)
+        migrations.add(app, label, folder)

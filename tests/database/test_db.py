@@ -257,11 +257,11 @@ def test_stamp_is_audited(database: Database) -> None:
 def test_migration_leaves_the_loggers_of_others_alone(app: object) -> None:
     import logging
 
-    from opsapp.database import setup as database
+    from opsapp.database import setup
     from tests.support import a_unit
 
     before = logging.getLogger("somebody.else")
-    database.init(unit=a_unit())
+    setup.init(unit=a_unit())
     assert before.disabled is False
 
 

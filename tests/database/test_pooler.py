@@ -12,9 +12,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from opsapp.engine import connections as engine
-from opsapp.engine import direct as lasting
-from opsapp.engine import pooler
+from opsapp.engine import connections, direct, pooler
 from opsapp.errors import NotReady
 from tests.support import PASSWORD, Database, Result, call, run
 from tests.support.jobwork import pid_in, rows, start_job
@@ -78,9 +76,9 @@ def shared(database: Database, poolers: Poolers) -> Pooled:
 
 def engine_of(database: Database) -> sa.Engine:
     """An engine as the application has it."""
-    url = engine.checked_url(database.url.replace("postgresql:", "postgresql+psycopg:"))
-    made = sa.create_engine(url, **engine.options(url))
-    engine.prepare(made)
+    url = connections.checked_url(database.url.replace("postgresql:", "postgresql+psycopg:"))
+    made = sa.create_engine(url, **connections.options(url))
+    connections.prepare(made)
     return made
 
 
@@ -229,7 +227,7 @@ def test_pooler_that_takes_turns_is_seen_through(database: Database, poolers: Po
         for _ in range(2):
             stack.enter_context(made.connect()).execute(sa.select(1))
     with pytest.raises(NotReady, match="transaction mode, which keeps no lock"):
-        lasting.connect(made)
+        direct.connect(made)
     made.dispose()
 
 

@@ -12,11 +12,9 @@ import pytest
 
 from opsapp.accounts import listing, logins
 from opsapp.cli.decorators import ANSWERS, CHANGES, WORKS
-from opsapp.jobs import runs as jobs
-from opsapp.profiling.record import prof_files as files
-from opsapp.profiling.record import recorder
-from opsapp.profiling.reports import totals as reports
-from opsapp.profiling.reports import traces
+from opsapp.jobs import runs
+from opsapp.profiling.record import prof_files, recorder
+from opsapp.profiling.reports import totals, traces
 from tests.support import PASSWORD, Cli, Database
 from tests.support.jobwork import past
 from tests.support.templates import BOB, Commands
@@ -232,11 +230,11 @@ def test_help_has_a_line_and_an_example(path: str) -> None:
 
 # Help does without the services and what they import, so the words stand in both.
 KNOWN: dict[tuple[str, str], Collection[str]] = {
-    ("jobs history", "status"): jobs.STATUSES,
-    ("profile report", "by"): reports.KINDS,
-    ("profile report", "sort"): reports.SORTS,
+    ("jobs history", "status"): runs.STATUSES,
+    ("profile report", "by"): totals.KINDS,
+    ("profile report", "sort"): totals.SORTS,
     ("profile request", "method"): recorder.METHODS,
-    ("profile top", "sort"): files.SORTS,
+    ("profile top", "sort"): prof_files.SORTS,
     ("profile traces", "kind"): traces.KINDS,
     ("users list", "sort"): listing.SORTS,
     ("users list", "status"): listing.STATUSES,

@@ -12,9 +12,7 @@ import pytest
 from blinker import NamedSignal
 
 from opsapp import errors, permissions, signals
-from opsapp.jobs import fields as jobvalues
-from opsapp.jobs import runs as jobs
-from opsapp.jobs import schedule
+from opsapp.jobs import fields, runs, schedule
 from opsapp.settings import HANDED_DOWN, SETTINGS
 from tests.support import ROOT
 
@@ -95,10 +93,10 @@ def test_audit_page_names_every_action() -> None:
 
 def test_jobs_page_says_every_status_key_and_job() -> None:
     page = (ROOT / "docs" / "jobs.md").read_text()
-    for status, says in jobs.STATUSES.items():
+    for status, says in runs.STATUSES.items():
         assert f"| `{status}` | {says} |" in page
     shipped = schedule.load(ROOT / "jobs.toml")
-    keys = (*jobvalues.OF_JOB, *jobvalues.OF_OPTIONS, *shipped)
+    keys = (*fields.OF_JOB, *fields.OF_OPTIONS, *shipped)
     assert [word for word in keys if f"`{word}`" not in page] == []
 
 

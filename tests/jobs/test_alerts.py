@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from opsapp.errors import NotReady
-from opsapp.jobs import alert_targets as targets
-from opsapp.jobs import alerts
+from opsapp.jobs import alert_targets, alerts
 from opsapp.jobs.runs import End
 from opsapp.jobs.schedule import Options
 from tests.support import FLASK, Cli, Database
@@ -224,19 +223,19 @@ def test_wrong_target_is_refused_before_anything_runs(database: Database, value:
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1001", "٣"])
 def test_wrong_number_of_failures_is_refused(value: str) -> None:
     with pytest.raises(NotReady, match="is not a number from 1 to 1000"):
-        targets.configured_after({"OPSAPP_JOBS_NOTIFY_AFTER": value})
+        alert_targets.configured_after({"OPSAPP_JOBS_NOTIFY_AFTER": value})
 
 
 def test_urls_of_pings() -> None:
     url = "https://hc.example.com/{job}/?x=1"
-    found = targets.ping_url(url, "a/b", "start", "run-1")
+    found = alert_targets.ping_url(url, "a/b", "start", "run-1")
     assert found == "https://hc.example.com/a%2Fb/start?x=1&rid=run-1"
 
 
 def test_credentials_of_a_url_become_a_header() -> None:
-    found = targets.without_credentials("https://ada:p%40ss@hc.example.com:8443/x?y=1")
+    found = alert_targets.without_credentials("https://ada:p%40ss@hc.example.com:8443/x?y=1")
     assert found == ("https://hc.example.com:8443/x?y=1", {"Authorization": "Basic YWRhOnBAc3M="})
-    assert targets.without_credentials("https://hc.example.com/x") == (
+    assert alert_targets.without_credentials("https://hc.example.com/x") == (
         "https://hc.example.com/x",
         {},
     )

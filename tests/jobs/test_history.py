@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from opsapp import clock
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
-from opsapp.jobs import runs as jobs
+from opsapp.jobs import runs
 from tests.support import SOMEBODY, Cli, Database
 from tests.support.jobwork import past, rows, schedule_file
 
@@ -153,14 +153,14 @@ def test_prune_is_audited(cli: Cli, backups: Database) -> None:
 
 # --- a connection that breaks during the commit ------------------------------
 
-END = jobs.End(status="succeeded", exit_code=0, seconds=1.0, attempts=1)
+END = runs.End(status="succeeded", exit_code=0, seconds=1.0, attempts=1)
 
 
 @pytest.fixture
 def run_id(app: Flask) -> int:
     """A run that has begun."""
-    start = jobs.Start(name="a", command=["true"], actor=SOMEBODY, pid=1, correlation="-")
-    begun = jobs.begin(start)
+    start = runs.Start(name="a", command=["true"], actor=SOMEBODY, pid=1, correlation="-")
+    begun = runs.begin(start)
     assert begun is not None
     return begun[0]
 
@@ -181,15 +181,15 @@ def lose_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_output_is_stored_once_though_an_answer_is_lost(
     run_id: int, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = jobs.Unwritten()
+    output = runs.Unwritten()
     for number in range(3):
         output.add([("stdout", f"line {number}\n")])
         lose_the_answer(monkeypatch)
         with pytest.raises(OperationalError):
-            jobs.add_output(run_id, output, attempts=1)
+            runs.add_output(run_id, output, attempts=1)
     output.add([("stdout", "the last one\n")])
-    jobs.add_output(run_id, output, attempts=1)
-    assert output == jobs.Unwritten(after=output.after)
+    runs.add_output(run_id, output, attempts=1)
+    assert output == runs.Unwritten(after=output.after)
     assert database.rows("SELECT text FROM job_output ORDER BY id") == [
         ("line 0\n",),
         ("line 1\n",),
@@ -201,17 +201,17 @@ def test_output_is_stored_once_though_an_answer_is_lost(
 def test_end_is_written_once_though_an_answer_is_lost(
     run_id: int, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = jobs.Unwritten()
+    output = runs.Unwritten()
     output.add([("stdout", "half\n")])
     lose_the_answer(monkeypatch)
     with pytest.raises(OperationalError):
-        jobs.add_output(run_id, output, attempts=1)
+        runs.add_output(run_id, output, attempts=1)
     output.add([("stderr", "the rest\n")])
     lose_the_answer(monkeypatch)
     with pytest.raises(OperationalError):
-        jobs.finish(run_id, END, output)
+        runs.finish(run_id, END, output)
     before = database.rows("SELECT finished_at FROM job_runs")
-    jobs.finish(run_id, END, output)
+    runs.finish(run_id, END, output)
     assert database.rows("SELECT text FROM job_output ORDER BY id") == [
         ("half\n",),
         ("the rest\n",),
@@ -225,11 +225,11 @@ def test_output_that_was_not_written_is_written_then(
     def refuse(connection: Any) -> None:
         raise dialect.loaded_dbapi.OperationalError("the connection is lost")
 
-    dialect, output = db.engines[BOOKKEEPING].dialect, jobs.Unwritten()
+    dialect, output = db.engines[BOOKKEEPING].dialect, runs.Unwritten()
     output.add([("stdout", "it\n")])
     with monkeypatch.context() as patch:
         patch.setattr(dialect, "do_commit", refuse)
         with pytest.raises(OperationalError):
-            jobs.add_output(run_id, output, attempts=1)
-    jobs.finish(run_id, END, output)
+            runs.add_output(run_id, output, attempts=1)
+    runs.finish(run_id, END, output)
     assert database.rows("SELECT text FROM job_output") == [("it\n",)]

@@ -206,7 +206,7 @@ def crowd(count: str, rounds: str, folder: str) -> None:
     import opsapp
     from opsapp.actors import Actor
     from opsapp.errors import Busy, OpsError
-    from opsapp.jobs import invocation as orders
+    from opsapp.jobs import invocation
     from opsapp.jobs import runner as running
     from opsapp.jobs.schedule import Options
 
@@ -215,7 +215,7 @@ def crowd(count: str, rounds: str, folder: str) -> None:
 
     def try_it(gate: int, over: Path) -> int:
         os.read(gate, 1)
-        order = orders.Order(
+        order = invocation.Order(
             name="crowd",
             # The winner goes on until everybody has tried.
             command=("sh", "-c", f"until [ -e {over} ]; do sleep 0.1; done"),

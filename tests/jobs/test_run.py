@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from opsapp import clock, signals
-from opsapp.jobs import history as jobhistory
+from opsapp.jobs import history
 from tests.support import FLASK, Cli, Database, Result, run
 from tests.support.jobwork import is_alive, job, past, pid_in, rows, start_job
 from tests.support.processes import PATIENCE, ended, start, until
@@ -350,7 +350,7 @@ def test_tail_is_of_the_run_that_goes_on_and_not_of_one_that_was_skipped(
     for _time in range(20):
         past(database, "a", "skipped", at=now)
     assert [one["line"] for one in cli("jobs", "tail", "a", "--format", "json").json] == ["working"]
-    assert [one["line"] for one in jobhistory.printed_since("a", 0)] == ["working"]
+    assert [one["line"] for one in history.printed_since("a", 0)] == ["working"]
 
 
 def test_tail_shows_what_a_killed_run_printed(cli: Cli, database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opsapp.jobs import scheduler as serving
+from opsapp.jobs import scheduler
 from opsapp.jobs.schedule import Job
 from tests.support import Database
 from tests.support.jobwork import is_alive, pid_in, rows, schedule_file
@@ -29,13 +29,13 @@ def serve(host: str, *words: str) -> None:
     from flask.cli import main
 
     from opsapp import clock
-    from opsapp.jobs import scheduler as serving
+    from opsapp.jobs import scheduler
 
     begun = clock.now()
     ahead = timedelta(seconds=59) - timedelta(seconds=begun.second, microseconds=begun.microsecond)
     right = clock.now
     clock.now = lambda: right() + ahead
-    serving.LOOK = 0.2
+    scheduler.LOOK = 0.2
     socket.gethostname = lambda: host
     sys.argv = ["flask", "jobs", "serve", *words]
     main()
@@ -65,7 +65,7 @@ def test_due_are_the_slots_since_the_last_look_in_order() -> None:
     often = Job(name="often", command=("true",), schedule="* * * * *")
     once = Job(name="once", command=("true",), schedule="1 12 * * *")
     off = Job(name="off", command=("true",), schedule="* * * * *", enabled=False)
-    found = serving.due([often, once, off], NOON, NOON + 2 * MINUTE)
+    found = scheduler.due([often, once, off], NOON, NOON + 2 * MINUTE)
     assert [(slot, job.name) for slot, job in found] == [
         (NOON + MINUTE, "often"),
         (NOON + MINUTE, "once"),
@@ -83,7 +83,7 @@ def test_due_are_the_slots_since_the_last_look_in_order() -> None:
     ],
 )
 def test_what_was_slept_through_is_left_out(now: datetime, back_to: datetime) -> None:
-    assert serving.looked_back_to(NOON, now) == back_to
+    assert scheduler.looked_back_to(NOON, now) == back_to
 
 
 # --- serving -----------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 import opsapp
 from opsapp.accounts import users
-from opsapp.mail import outbox as mail
+from opsapp.mail import outbox
 from opsapp.models import User
 from tests.support import Cli, Database, a_unit, close_connections, run
 
@@ -162,7 +162,7 @@ def test_notices_of_one_application_do_not_tell_of_another(
     for app, email in ((quiet, "heidi@example.com"), (loud, GRACE)):
         with app.app_context():
             users.create(email, unit=a_unit())
-            mail.take_kept()
+            outbox.take_kept()
     close_connections()
     assert database.rows("SELECT recipient FROM mail_messages") == [(GRACE,)]
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from opsapp import clock
-from opsapp.engine import connections as engine
-from opsapp.mail import outbox as mail
+from opsapp.engine import connections
+from opsapp.mail import outbox
 from tests.support import Cli, Database
 from tests.support.outbox import GRACE, HEADER, keep_waiting, listed, make, make_due
 from tests.support.post import Office
@@ -144,7 +144,7 @@ def test_send_pending_with_dry_run_names_the_due_and_sends_nothing(
 def test_more_than_a_few_wait_for_send_pending(
     cli: Cli, database: Database, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail, "AT_ONCE", 1)
+    monkeypatch.setattr(outbox, "AT_ONCE", 1)
     for email in (GRACE, "heidi@example.com", "ivan@example.com"):
         make(cli, email)
     cli("roles", "create", "support", check=True)
@@ -172,7 +172,7 @@ def test_server_that_is_down_fails_no_request(
 def test_database_that_is_busy_when_the_mail_is_sent_undoes_nothing(
     cli: Cli, database: Database, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "LOCK_SECONDS", 0)  # Nobody lets go while the command waits.
+    monkeypatch.setattr(connections, "LOCK_SECONDS", 0)  # Nobody lets go while the command waits.
     with closing(
         sqlite3.connect(
             database.instance / "opsapp.sqlite", isolation_level=None, check_same_thread=False

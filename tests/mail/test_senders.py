@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from opsapp.mail import outbox as mail
+from opsapp.mail import outbox
 from tests.support import Cli, Database, Result, run
 from tests.support.outbox import GRACE, HEADER, keep_waiting, make
 from tests.support.post import Office
@@ -23,17 +23,17 @@ def test_two_senders_that_found_the_same_message_send_it_once(
 ) -> None:
     keep_waiting(cli, office, database, GRACE)
     both_have_found_it = threading.Barrier(2, timeout=PATIENCE)
-    claim = mail._claim
+    claim = outbox._claim
 
     def claim_together(id: int) -> Any:
         both_have_found_it.wait()
         return claim(id)
 
-    monkeypatch.setattr(mail, "_claim", claim_together)
+    monkeypatch.setattr(outbox, "_claim", claim_together)
 
     def send_all(_number: int) -> list[str]:
         with app.app_context():
-            return [one["state"] for one in mail.send_pending()]
+            return [one["state"] for one in outbox.send_pending()]
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(send_all, range(2))) == [[], ["sent"]]

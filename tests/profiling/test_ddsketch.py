@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from ddsketch import DDSketch
 
-from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling import ddsketch
 
 SHARES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 
@@ -33,52 +33,52 @@ def test_percentiles_are_within_the_bound(
 ) -> None:
     chance = random.Random(1)  # noqa: S311  (the same every time)
     samples = [draw(chance) for _ in range(count)]
-    found = sketch.quantiles(sketch.of(samples), SHARES)
+    found = ddsketch.quantiles(ddsketch.of(samples), SHARES)
     samples.sort()
     for share, value in zip(SHARES, found, strict=True):
         exact = samples[int(share * (len(samples) - 1))]
         assert value is not None
-        assert abs(value - exact) <= sketch.ACCURACY * exact
+        assert abs(value - exact) <= ddsketch.ACCURACY * exact
 
 
 def test_parts_add_up_to_the_whole_in_any_order() -> None:
     samples = durations(10_000)
-    parts = [sketch.of(samples[start : start + 1000]) for start in range(0, 10_000, 1000)]
+    parts = [ddsketch.of(samples[start : start + 1000]) for start in range(0, 10_000, 1000)]
     random.Random(2).shuffle(parts)  # noqa: S311
-    together: sketch.Bins = {}
+    together: ddsketch.Bins = {}
     for part in parts:
-        sketch.add(together, part)
-    assert together == sketch.of(samples)
+        ddsketch.add(together, part)
+    assert together == ddsketch.of(samples)
 
 
 @pytest.mark.parametrize("most", [1, 300, 70_000, 2**40])
 def test_packed_sketch_comes_back(most: int) -> None:
     bins = {-500: 1, 0: most, 400: 7}
-    again: sketch.Bins = {}
-    sketch.unpack_into(again, sketch.pack(bins))
+    again: ddsketch.Bins = {}
+    ddsketch.unpack_into(again, ddsketch.pack(bins))
     assert again == bins
 
 
 def test_empty_sketch_has_no_percentile() -> None:
-    assert sketch.quantiles({}, [0.5]) == [None]
-    assert dict(sketch.unpack(sketch.pack({}))) == {}
+    assert ddsketch.quantiles({}, [0.5]) == [None]
+    assert dict(ddsketch.unpack(ddsketch.pack({}))) == {}
 
 
 @pytest.mark.parametrize("packed", [b"", b"x", b"B\x01", b"Q123"])
 def test_bytes_that_are_no_sketch_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="not a"):
-        dict(sketch.unpack(packed))
+        dict(ddsketch.unpack(packed))
 
 
 def test_shortest_duration_is_counted() -> None:
-    assert sketch.of([0.0, -1.0]) == {sketch.bucket(0.0): 2}
+    assert ddsketch.of([0.0, -1.0]) == {ddsketch.bucket(0.0): 2}
 
 
 def test_buckets_are_those_of_ddsketch() -> None:
     samples = durations(5000)
-    theirs = DDSketch(sketch.ACCURACY)
+    theirs = DDSketch(ddsketch.ACCURACY)
     for sample in samples:
         theirs.add(sample)
     shares = (0.1, 0.5, 0.95, 0.99)
-    ours = sketch.quantiles(sketch.of(samples), shares)
+    ours = ddsketch.quantiles(ddsketch.of(samples), shares)
     assert ours == pytest.approx([theirs.get_quantile_value(share) for share in shares])

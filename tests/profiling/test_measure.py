@@ -14,10 +14,9 @@ from flask import Flask
 
 from opsapp import clock
 from opsapp.extensions import db
-from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling import ddsketch
 from opsapp.profiling.measure import Measured
-from opsapp.profiling.reports import Window, store
-from opsapp.profiling.reports import statistics as bootstrap
+from opsapp.profiling.reports import Window, statistics, store
 from tests.support import FLASK, Cli, Database, fields, run
 from tests.support.windows import a_window
 
@@ -268,12 +267,12 @@ def drifting(chance: random.Random, count: int, alike: float) -> list[float]:
 def test_noise_of_few_samples_is_not_trusted(
     monkeypatch: pytest.MonkeyPatch, count: int, alike: float
 ) -> None:
-    monkeypatch.setattr(bootstrap, "DRAWS", 200)
+    monkeypatch.setattr(statistics, "DRAWS", 200)
     found: list[str] = []
     for seed in range(40):
         chance = random.Random(seed)  # noqa: S311  (the same every time)
         sides = [{"samples": drifting(chance, count, alike)} for _ in "ab"]
-        found += [row["verdict"] for row in bootstrap.changes("GET /", *sides)]
+        found += [row["verdict"] for row in statistics.changes("GET /", *sides)]
     assert len(found) == 40 * (2 if count < 20 else 3)  # p50 and mean, and p95.
     assert found.count("no change") >= 0.9 * len(found)
 
@@ -281,8 +280,8 @@ def test_noise_of_few_samples_is_not_trusted(
 @pytest.mark.parametrize(("alike", "least", "most"), [(0.0, 0.8, 1.0), (0.8, 0.08, 0.14)])
 def test_samples_like_their_neighbours_say_less(alike: float, least: float, most: float) -> None:
     samples = drifting(random.Random(1), 5000, alike)  # noqa: S311  (the same every time)
-    assert least <= bootstrap.independent(samples) / 5000 <= most
-    assert bootstrap.independent([0.01] * 20) == 18
+    assert least <= statistics.independent(samples) / 5000 <= most
+    assert statistics.independent([0.01] * 20) == 18
 
 
 def test_one_more_query_is_a_change(cli: Cli, app: Flask) -> None:
@@ -327,7 +326,7 @@ def test_what_was_recorded_is_saved_and_compared(cli: Cli, month: Flask) -> None
     assert cli("profile", "diff", "monday", "--fail-on", "p95>+1%").exit_code == 0
     start = int(clock.now().timestamp()) // 60 * 60
     with_slow = Window(("endpoint", "GET quick", "", ""), start, count=3000, seconds=30, most=0.02)
-    with_slow.bins = {sketch.bucket(0.01): 3000}
+    with_slow.bins = {ddsketch.bucket(0.01): 3000}
     store("two", [with_slow, a_window("GET new", 5)], [], kept=5)
     done = cli("profile", "diff", "monday", "--fail-on", "p50>+10%", "--format", "json")
     assert done.exit_code == 6

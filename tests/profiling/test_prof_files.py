@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opsapp.errors import Invalid, NotFound, OpsError, Refused
-from opsapp.profiling.record import prof_files as files
+from opsapp.profiling.record import prof_files
 from opsapp.profiling.record.prof_files import Folder
 
 
@@ -24,19 +24,19 @@ def a_profile(path: Path) -> Path:
 
 def refused(path: Path) -> OpsError:
     with pytest.raises(OpsError) as caught:
-        files.read(path, count=5, sort="self")
+        prof_files.read(path, count=5, sort="self")
     return caught.value
 
 
 def test_oldest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_FILES", 3)
+    monkeypatch.setattr(prof_files, "MOST_FILES", 3)
     folder = Folder(tmp_path / "profiles")
     names = [folder.write(b"x") for _ in range(3)]
     for name in names:  # They were made in one second, so their order is chance.
         (folder.path / name).rename(folder.path / f"2020{names.index(name)}.prof")
     newest = folder.write(b"x")
     assert [row["file"] for row in folder.listing()] == [newest, "20202.prof", "20201.prof"]
-    monkeypatch.setattr(files, "MOST_BYTES", 2)
+    monkeypatch.setattr(prof_files, "MOST_BYTES", 2)
     assert folder.make_room(dry_run=True) == 1
     assert folder.make_room() == 1
     assert len(folder.listing()) == 2
@@ -48,7 +48,7 @@ def test_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
 
 
 def test_profile_is_read(tmp_path: Path) -> None:
-    rows = files.read(a_profile(tmp_path / "a.prof"), count=5, sort="calls")
+    rows = prof_files.read(a_profile(tmp_path / "a.prof"), count=5, sort="calls")
     assert "<built-in method builtins.sorted>" in [row["function"] for row in rows]
     assert {row["calls"] for row in rows} == {1}
 
@@ -61,7 +61,7 @@ def test_what_is_not_ones_own_file_is_refused(tmp_path: Path) -> None:
     loose.chmod(0o666)
     large = tmp_path / "large.prof"
     with large.open("wb") as file:
-        file.truncate(files.LARGEST + 1)
+        file.truncate(prof_files.LARGEST + 1)
     assert refused(tmp_path / "link.prof").message.endswith("cannot be opened: it is a link")
     assert refused(tmp_path / "pipe.prof").message.endswith("is not a regular file")
     assert refused(loose).message.endswith("can be written by others")
@@ -104,7 +104,7 @@ def test_names_are_made_safe(tmp_path: Path) -> None:
     path = tmp_path / "hostile.prof"
     path.write_bytes(marshal.dumps({("\x1b[2J", 1, "f\u202e"): (1, 1, 0.1, 0.1, {})}))
     path.chmod(0o600)
-    (row,) = files.read(path, count=5, sort="self")
+    (row,) = prof_files.read(path, count=5, sort="self")
     assert row["function"] == "\\x1b[2J:1 in f\\u202e"
 
 

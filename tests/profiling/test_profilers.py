@@ -14,8 +14,7 @@ import pytest
 
 from opsapp import clock
 from opsapp.accounts import tokens
-from opsapp.profiling.record import passes
-from opsapp.profiling.record import profilers as deep
+from opsapp.profiling.record import passes, profilers
 from opsapp.profiling.record.recorder import Recorder
 from tests.support import Database, a_unit
 from tests.support.recorded import SECRET, add_views, ask, flush
@@ -116,11 +115,11 @@ def test_profiled_request_is_not_counted(recorded: Site, recorder: Recorder) -> 
 
 
 def test_one_at_a_time_is_profiled(recorded: Site, recorder: Recorder) -> None:
-    assert deep._turn.acquire(blocking=False)
+    assert profilers._turn.acquire(blocking=False)
     try:
         assert ask(recorded, "/busy", headers=PROFILE) == 200
     finally:
-        deep._turn.release()
+        profilers._turn.release()
     assert (files(recorded), asked(recorder)) == ([], [])
     assert ask(recorded, "/busy", headers=PROFILE) == 200
     assert len(files(recorded)) == 1
@@ -134,7 +133,7 @@ def test_other_threads_are_not_in_the_profile(
 
     if not in_python and sys.version_info >= (3, 12):
         pytest.skip("from 3.12 on the profiler in C mixes threads, and is not used")
-    monkeypatch.setattr(deep, "MIXES_THREADS", in_python)
+    monkeypatch.setattr(profilers, "MIXES_THREADS", in_python)
     ended = threading.Event()
 
     def elsewhere() -> None:
@@ -177,7 +176,7 @@ def test_fault_of_the_profiler_changes_no_answer(
     def broken(*_args: Any) -> None:
         raise AssertionError("Bad call")
 
-    monkeypatch.setattr(deep, "MIXES_THREADS", True)
+    monkeypatch.setattr(profilers, "MIXES_THREADS", True)
     for event in ("call", "return"):
         with monkeypatch.context() as patch:
             patch.setitem(profile.Profile.dispatch, event, broken)
@@ -191,9 +190,9 @@ def test_profiler_that_cannot_begin_changes_no_answer(
     def busy(*_args: object) -> None:
         raise ValueError("Another profiling tool is already active")
 
-    monkeypatch.setattr(deep, "MIXES_THREADS", False)
-    monkeypatch.setattr(deep.Tracing, "start", busy)
-    monkeypatch.setattr(deep.Sampling, "start", busy)
+    monkeypatch.setattr(profilers, "MIXES_THREADS", False)
+    monkeypatch.setattr(profilers.Tracing, "start", busy)
+    monkeypatch.setattr(profilers.Sampling, "start", busy)
     assert ask(recorded, "/busy", headers=headers) == 200
 
 
@@ -267,9 +266,9 @@ def test_stack_inside_of_a_statement_keeps_what_sent_it() -> None:
     stack = [
         "serve\0/srv/server.py\x001",
         f"recorded\0{door}\x002",
-        f"_run\0{deep.__file__}\x003",
+        f"_run\0{profilers.__file__}\x003",
         "feed\0/srv/shop.py\x004",
         f"send\0{door}\x005",
         "do_execute\0/srv/default.py\x006",
     ]
-    assert deep._inside(stack) == ("shop.py in feed", "default.py in do_execute")
+    assert profilers._inside(stack) == ("shop.py in feed", "default.py in do_execute")

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from opsapp.profiling import recorder_of
-from opsapp.profiling.record import aggregates as tallies
-from opsapp.profiling.record import writer
+from opsapp.profiling.record import aggregates, writer
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.record.recording import Recording, current
 from opsapp.profiling.record.writer import Writer
@@ -152,8 +151,8 @@ def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
 def test_names_beyond_the_bound_are_counted_together(
     recorded: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tallies, "MOST_NAMES", 1)
-    monkeypatch.setattr(tallies, "MOST_STATEMENTS", 1)
+    monkeypatch.setattr(aggregates, "MOST_NAMES", 1)
+    monkeypatch.setattr(aggregates, "MOST_STATEMENTS", 1)
     for path in ("/five/1", "/secret", "/stream", "/busy"):
         ask(recorded, path)
     (minute,) = recorder.tallies.minutes.values()
@@ -249,7 +248,7 @@ def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
 
 
 def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:
-    counted = tallies.Tallies()
+    counted = aggregates.Tallies()
 
     def add(name: str, statement: str) -> None:
         recording = Recording("endpoint", name)

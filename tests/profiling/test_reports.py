@@ -12,14 +12,11 @@ from flask import Flask
 
 from opsapp.errors import Invalid
 from opsapp.models.profiles import DAY, HOUR, MINUTE
-from opsapp.profiling.reports import Window, store
-from opsapp.profiling.reports import n_plus_one as repeats
+from opsapp.profiling.reports import Window, n_plus_one, store
 from opsapp.profiling.reports import totals as reports
 from opsapp.profiling.reports import traces as traces_service
 from opsapp.profiling.reports.n_plus_one import Allowed
-from opsapp.profiling.views import html as pages
-from opsapp.profiling.views import svg as charts
-from opsapp.profiling.views import text as lines
+from opsapp.profiling.views import html, svg, text
 from tests.support import Cli, Database, run
 from tests.support.windows import a_window, traces
 
@@ -130,7 +127,7 @@ def test_lines_fit_the_terminal(width: int) -> None:
         "error_rate": 0.123, "p50_ms": 12.3, "p95_ms": 1234.5, "p99_ms": None, "max_ms": 99999.9,
         "share": 1.0, "queries": 123.45, "trend": [1.0] * 24,
     }  # fmt: skip
-    (line,) = lines.of_report([row], "endpoint", width)
+    (line,) = text.of_report([row], "endpoint", width)
     cells = [max(len(name), len(str(value))) for name, value in line.items()]
     assert sum(cells) + 2 * (len(cells) - 1) <= width
 
@@ -141,7 +138,7 @@ def test_lines_fit_the_terminal(width: int) -> None:
 def test_lines_of_a_trace_leave_room_for_the_statement(width: int, bar: str) -> None:
     statement = f"SELECT {', '.join(f'a.column_{n}' for n in range(9))} FROM a"
     row = {"at_ms": 50.0, "ms": 20.0, "bar": "", "line": "", "statement": statement}
-    (shown,) = lines.of_trace({"ms": 100.0, "timeline": [row]}, width)["timeline"]
+    (shown,) = text.of_trace({"ms": 100.0, "timeline": [row]}, width)["timeline"]
     assert (shown["bar"], shown["statement"]) == (bar, "SELECT … FROM a")
 
 
@@ -150,14 +147,14 @@ def test_trend_of_a_query_is_short() -> None:
         "query": "SELECT 1", "caller": "", "count": 1, "few": True, "p50_ms": 1.0, "p95_ms": 1.0,
         "p99_ms": 1.0, "max_ms": 1.0, "share": 1.0, "trend": [*[None] * 23, 1.0],
     }  # fmt: skip
-    (line,) = lines.of_report([row], "query", 140)
+    (line,) = text.of_report([row], "query", 140)
     assert line["trend"] == "       █"
 
 
 def test_sparkline_draws_what_is_there() -> None:
-    assert charts.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
-    assert charts.sparkline([0.0, 0.0]) == "▁▁"
-    assert charts.sparkline([]) == ""
+    assert svg.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
+    assert svg.sparkline([0.0, 0.0]) == "▁▁"
+    assert svg.sparkline([]) == ""
 
 
 # --- traces and pages --------------------------------------------------------------
@@ -254,7 +251,7 @@ def test_page_goes_over_no_folder(cli: Cli, month: Flask, tmp_path: Path) -> Non
 
 def test_boxes_of_a_flame_fill_their_parent() -> None:
     samples = [[1.0, ["a", "b"]], [3.0, ["a", "c"]]]
-    found = {box["name"]: box for box in pages.boxes(samples)}
+    found = {box["name"]: box for box in html.boxes(samples)}
     assert (found["all"]["width"], found["a"]["width"]) == (100, 100)
     assert (found["c"]["left"], found["c"]["width"]) == (0, 75)
     assert (found["b"]["left"], found["b"]["width"]) == (75, 25)
@@ -311,7 +308,7 @@ def test_allowed_repeat_that_is_none(given: str) -> None:
 
 
 def test_advice_names_the_relationship(app: Flask) -> None:
-    advice = repeats.advice
+    advice = n_plus_one.advice
     sessions = "SELECT user_sessions.id FROM users WHERE users.id = ?"
     assert advice(sessions) == (
         "joinedload(ApiToken.user) or joinedload(Grant.user) or joinedload(UserSession.user)"

@@ -14,9 +14,8 @@ from opsapp import clock
 from opsapp.extensions import db
 from opsapp.models import ProfileTrace, ProfileWindow
 from opsapp.models.profiles import DAY, HOUR, MINUTE
-from opsapp.profiling import ddsketch as sketch
-from opsapp.profiling.reports import Window, retention, store
-from opsapp.profiling.reports import totals as reports
+from opsapp.profiling import ddsketch
+from opsapp.profiling.reports import Window, retention, store, totals
 from tests.support import Cli, Database
 
 NOW = datetime(2026, 6, 15, 12, 30, tzinfo=UTC)
@@ -33,7 +32,7 @@ def a_window(name: str, start: int, width: int = MINUTE, count: int = 10) -> Win
     durations = [chance.lognormvariate(-4, 1) for _ in range(count)]
     window.count, window.seconds, window.most = count, sum(durations), max(durations)
     window.errors, window.queries, window.query_seconds = 1, 3, 0.001
-    window.bins = sketch.of(durations)
+    window.bins = ddsketch.of(durations)
     return window
 
 
@@ -51,7 +50,7 @@ def month(app: Flask) -> Flask:
 
 
 def figures() -> list[dict[str, Any]]:
-    found = reports.report("endpoint", since=NOW - timedelta(days=31), until=NOW)
+    found = totals.report("endpoint", since=NOW - timedelta(days=31), until=NOW)
     return [{k: v for k, v in row.items() if k not in ("trend", "total_ms")} for row in found]
 
 

@@ -19,14 +19,14 @@ from click.testing import CliRunner
 from flask.cli import cli as flask_cli
 
 import opsapp
-from opsapp import migrations as branch
+from opsapp import migrations
 from opsapp.actors import Actor
 from opsapp.extensions import db
 from opsapp.unit.work import Unit
 from tests.support.forks import flask, forked
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
-HEAD = branch.ours().head or ""
+HEAD = migrations.ours().head or ""
 """The newest revision of the database."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))

@@ -18,10 +18,9 @@ from werkzeug.test import TestResponse
 
 import opsapp
 from opsapp import clock
-from opsapp.accounts import tokens
-from opsapp.accounts import users as user_service
-from opsapp.mail import outbox as mail
-from opsapp.web.security import setup as auth
+from opsapp.accounts import tokens, users
+from opsapp.mail import outbox
+from opsapp.web.security import setup
 from tests.support import PASSWORD, Database, a_unit, close_connections
 
 NO_LIMITS = {"RATELIMIT_ENABLED": False}
@@ -67,7 +66,7 @@ class Browser:
 def settle(app: Flask) -> None:
     """Wait until the mail of the requests before is sent."""
     if isinstance(app, Flask):  # Else it is a server's, which sends it on its own.
-        app.extensions[auth.POSTMAN].submit(int).result()
+        app.extensions[setup.POSTMAN].submit(int).result()
 
 
 def csrf_token(page: TestResponse) -> str:
@@ -132,8 +131,8 @@ class Site:
     def make(self, email: str, *, role: str | None = None, password: str | None = PASSWORD) -> int:
         """An account that can sign in; its id."""
         with self.inside():
-            made = user_service.create(email, password=password, role=role, unit=a_unit())
-            mail.take_kept()
+            made = users.create(email, password=password, role=role, unit=a_unit())
+            outbox.take_kept()
             return int(made["id"])
 
     def token(self, email: str, *, allow: list[str] | None = None, name: str = "test") -> Program:
@@ -176,7 +175,7 @@ def site(
     for name, value in database.environ.items():
         if name.startswith("OPSAPP_"):
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(auth, "ALIKE_SECONDS", 0)  # Nobody measures here.
+    monkeypatch.setattr(setup, "ALIKE_SECONDS", 0)  # Nobody measures here.
     app = opsapp.create_app({**NO_LIMITS, **(settings or {})})
     try:
         yield Site(app)

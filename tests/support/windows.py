@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from opsapp import clock
-from opsapp.profiling import ddsketch as sketch
+from opsapp.profiling import ddsketch
 from opsapp.profiling.reports import Window
 
 
@@ -15,7 +15,7 @@ def a_window(
     start = int(clock.now().timestamp()) // 60 * 60
     series = (kind, name, more.pop("caller", ""), more.pop("statement", ""))
     window = Window(series, start, count=count, seconds=count * ms / 1000, most=ms / 1000, **more)
-    window.bins = {sketch.bucket(ms / 1000): count}
+    window.bins = {ddsketch.bucket(ms / 1000): count}
     return window
 
 

@@ -8,7 +8,7 @@ from flask import Flask
 
 from opsapp.accounts import users
 from opsapp.errors import NotReady, Refused
-from opsapp.mail import outbox as mail
+from opsapp.mail import outbox
 from tests.support import Database, Result, a_unit, call, run
 
 CUT = """
@@ -108,10 +108,10 @@ def test_mail_of_a_change_that_is_undone_is_not_sent(app: Flask) -> None:
     def undo() -> None:
         with a_unit() as unit:
             users.create("grace@example.com", unit=unit)
-            mail.put(mail.Message("test", "grace@example.com", "subject", "body"))
+            outbox.put(outbox.Message("test", "grace@example.com", "subject", "body"))
             unit.session.flush()
             raise Refused("no")
 
     with pytest.raises(Refused):
         undo()
-    assert mail.take_kept() == ()
+    assert outbox.take_kept() == ()

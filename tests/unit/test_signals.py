@@ -17,7 +17,7 @@ import opsapp
 from opsapp import signals
 from opsapp.accounts import grants, roles, selfservice, signin, users
 from opsapp.actors import Actor
-from opsapp.cli import confirm as approval
+from opsapp.cli import confirm
 from opsapp.unit.work import Unit
 from tests.support import Cli, Database, a_unit, close_connections
 from tests.support.web import code_of, set_up, site
@@ -287,7 +287,7 @@ def test_command_whose_question_nobody_answers_is_announced_as_it_ends(
     cli: Cli, heard: list[Heard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("users", "create", GRACE, "--no-password", check=True)
-    monkeypatch.setattr(approval, "is_interactive", lambda: True)
+    monkeypatch.setattr(confirm, "is_interactive", lambda: True)
     for stdin, stderr in (
         ("n\n", "Error: declined; nothing was changed\n"),
         ("", "Error: the question was not answered; nothing was changed\n"),

@@ -14,8 +14,7 @@ from sqlalchemy import event
 
 from opsapp import signals
 from opsapp.accounts import grants, lookup, passwords, roles, users
-from opsapp.audit import events as audit
-from opsapp.audit import verification
+from opsapp.audit import events, verification
 from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
@@ -75,7 +74,7 @@ def test_value_that_looks_like_a_name_s_token_is_none(app: Flask, value: Any) ->
     with a_unit() as unit:
         unit.record("shop:feed:set", "feed:3", after={"kinds": value})
         unit.record("shop:feed:follow", f"user:{user['id']}", after={"kinds": value})
-    assert [event["after"] for event in audit.events(limit=2)] == [{"kinds": value}] * 2
+    assert [event["after"] for event in events.events(limit=2)] == [{"kinds": value}] * 2
     db.session.execute(sa.text("UPDATE audit_personal SET value = 'bob@example.com'"))
     assert verification.verify()["break"] == "personal"
     db.session.rollback()

@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 from opsapp import errors
 from opsapp.accounts import roles
 from opsapp.extensions import db
-from opsapp.web import actor as acting
+from opsapp.web import actor
 from tests.support import Database
 from tests.support.web import Browser, Program, Site, site
 
@@ -388,7 +388,7 @@ def dying(web: Site, database: Database) -> Browser:
     def die(when: str) -> Any:
         if when == "before":
             kill(database)
-        roles.create("crew", unit=acting.unit_of_self(None))
+        roles.create("crew", unit=actor.unit_of_self(None))
         kill(database)
         match when:
             case "reading":

@@ -18,7 +18,7 @@ from opsapp.accounts.logins import Client
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.unit.work import bookkeeping
-from opsapp.web.security import setup as auth
+from opsapp.web.security import setup
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.web import Site, last_events, site
 
@@ -76,8 +76,8 @@ def test_answer_comes_at_the_same_moment(
     web: Site, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(auth, "ALIKE_SECONDS", 1000.0)
-    monkeypatch.setattr(auth.time, "sleep", slept.append)
+    monkeypatch.setattr(setup, "ALIKE_SECONDS", 1000.0)
+    monkeypatch.setattr(setup.time, "sleep", slept.append)
     browser = web.browser()
     for name in ("ada@example.com", "nobody@example.com"):
         browser.post(path, {"email": name})
@@ -180,7 +180,7 @@ def test_connections_that_do_not_come_are_busy(
 def test_message_of_an_account_that_is_erased_while_it_is_sent(
     web: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from opsapp.mail import outbox as mail
+    from opsapp.mail import outbox
 
     web.make("bob@example.com")
 
@@ -188,10 +188,10 @@ def test_message_of_an_account_that_is_erased_while_it_is_sent(
         users.delete("bob@example.com", unit=a_unit())
 
     with web.inside():
-        mail.keep([mail.Message("test", "bob@example.com", "subject", "body", 2)])
-        (id,) = mail.take_kept()
-        monkeypatch.setattr(mail, "_deliver", erase)
-        assert mail._send(id) is None
+        outbox.keep([outbox.Message("test", "bob@example.com", "subject", "body", 2)])
+        (id,) = outbox.take_kept()
+        monkeypatch.setattr(outbox, "_deliver", erase)
+        assert outbox._send(id) is None
 
 
 @ON_SQLITE

@@ -7,7 +7,7 @@ from heapq import heappush, heapreplace
 from threading import Lock
 
 from ...models.profiles import MINUTE
-from .. import ddsketch as sketch
+from .. import ddsketch
 from .callers import Place, Statement
 from .recording import Recording, Sent, has_failed
 
@@ -42,7 +42,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.aside: list[float] = []
-        self.bins: sketch.Bins = {}
+        self.bins: ddsketch.Bins = {}
         self.folded = self.errors = self.queries = self.told = 0
         self.seconds = self.most = self.query_seconds = 0.0
         self.source: Tally | None = None
@@ -59,7 +59,7 @@ class Tally:
             self.folded += len(aside)
             self.seconds += sum(aside)
             self.most = max(self.most, *aside)
-            sketch.add(self.bins, sketch.of(aside))
+            ddsketch.add(self.bins, ddsketch.of(aside))
 
     def copy(self) -> Tally:
         """As it is now, and whose copy it is."""

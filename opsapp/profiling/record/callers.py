@@ -9,8 +9,8 @@ from sys import _getframe
 from types import CodeType, FrameType
 
 from ... import config
-from ...engine import connections as engine
-from ...unit import work as unit
+from ...engine import connections
+from ...unit import work
 
 DEEPEST = 80
 """Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
@@ -22,7 +22,7 @@ LONGEST = 10_000
 """Characters that are kept of a statement."""
 
 _HERE = f"{Path(__file__).parent}/"
-_SENDERS = frozenset({unit.__file__, engine.__file__})
+_SENDERS = frozenset({work.__file__, connections.__file__})
 """Files that send the statements of every caller, so that a statement is never theirs."""
 _doors: set[tuple[str, str]] = set()
 _LIBRARIES = tuple(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from itsdangerous import BadSignature, Signer
 
-from ... import clock
-from ... import crypto as sealing
+from ... import clock, crypto
 from ...errors import Invalid
 
 if TYPE_CHECKING:
@@ -44,4 +43,4 @@ def is_valid(app: Flask, token: str) -> bool:
 def _signer(app: Flask) -> Signer:
     import hashlib
 
-    return Signer(sealing.key(app, "profile"), salt="opsapp/profile", digest_method=hashlib.sha256)
+    return Signer(crypto.key(app, "profile"), salt="opsapp/profile", digest_method=hashlib.sha256)

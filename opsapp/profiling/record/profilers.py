@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-from . import prof_files as files
+from . import prof_files
 from .callers import is_door, is_recorder, shown
 from .recording import Recording
 
@@ -37,7 +37,7 @@ Call = Callable[[], Any]
 _turn = threading.Lock()
 
 
-def run(recording: Recording, mode: str, folder: files.Folder, call: Call) -> Any:
+def run(recording: Recording, mode: str, folder: prof_files.Folder, call: Call) -> Any:
     """What ``call`` returns or raises; what was found goes into the recording.
 
     Without a profile if another request of this process has the turn, or something goes
@@ -53,7 +53,7 @@ def run(recording: Recording, mode: str, folder: files.Folder, call: Call) -> An
         _turn.release()
 
 
-def _profiler(mode: str, folder: files.Folder) -> Tracing | Sampling:
+def _profiler(mode: str, folder: prof_files.Folder) -> Tracing | Sampling:
     return Sampling() if mode == "sample" else Tracing(folder)
 
 
@@ -91,7 +91,7 @@ class Stretch:
     For a command, which has no other threads that could be mixed in.
     """
 
-    def __init__(self, mode: str, folder: files.Folder) -> None:
+    def __init__(self, mode: str, folder: prof_files.Folder) -> None:
         self._profiler = _profiler(mode, folder)
         self._profiler.start()
 
@@ -104,7 +104,7 @@ class Stretch:
 class Tracing:
     """Counts every call of this thread, into a ``.prof`` file that ``pstats`` reads."""
 
-    def __init__(self, folder: files.Folder) -> None:
+    def __init__(self, folder: prof_files.Folder) -> None:
         self._folder = folder
         self._stats: dict[Any, Any] = {}
 
@@ -154,7 +154,7 @@ class Tracing:
             name = self._folder.write(marshal.dumps(self._stats))
         except OSError as error:
             log.warning("the file of a profile was not kept: %s", error)
-        return {"functions": files.top(self._stats, FUNCTIONS), "file": name}
+        return {"functions": prof_files.top(self._stats, FUNCTIONS), "file": name}
 
 
 def _guarded(dispatch: Callable[..., Any], call: Call) -> Any:

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...config import DEVELOPMENT
 from ...unit.work import bookkeeping
-from . import handover, passes
-from . import prof_files as files
-from . import profilers as deep
+from . import handover, passes, prof_files, profilers
 from .aggregates import Tallies
 from .callers import Callers, Place, mark_door
 from .recording import MOST_STATEMENTS, Recording, current
@@ -48,7 +46,7 @@ class Recorder:
 
     def __init__(self, app: Flask) -> None:
         self._app = weakref.ref(app)
-        self.folder = files.folder_of(app)
+        self.folder = prof_files.folder_of(app)
         self.callers = Callers(_packages(app))
         self.tallies = Tallies()
         self.writer: Writer | None = None
@@ -56,7 +54,7 @@ class Recorder:
         """Whether anybody may have a request profiled."""
         self.last: Recording | None = None
         """What ended last in a process that measures."""
-        self._stretch: deep.Stretch | None = None
+        self._stretch: profilers.Stretch | None = None
         _recorders.add(self)
 
     def listen(self, engine: sa.Engine) -> None:
@@ -106,7 +104,7 @@ class Recorder:
 
     def _may_profile(self, environ: Environ, asked: str) -> bool:
         """Whether this may be profiled, as far as that is known before the request is read."""
-        if asked not in deep.MODES:
+        if asked not in profilers.MODES:
             return False
         if self.is_open:
             return True
@@ -115,10 +113,10 @@ class Recorder:
 
     def look(self, recording: Recording, mode: str, call: Callable[[], Any]) -> Any:
         """Run ``call`` under a profiler, once for a recording."""
-        if recording.is_looked_at or mode not in deep.MODES:
+        if recording.is_looked_at or mode not in profilers.MODES:
             return call()
         recording.is_looked_at = True
-        return deep.run(recording, mode, self.folder, call)
+        return profilers.run(recording, mode, self.folder, call)
 
     def answered(self, recording: Recording, environ: Environ, outer: Recording | None) -> None:
         """Count a request, and see that it will be written."""
@@ -163,8 +161,8 @@ class Recorder:
         recording = Recording("command", words)
         current.set(recording)
         mode = os.environ.get(handover.MODE, "")
-        if mode in deep.MODES:
-            self._stretch = deep.Stretch(mode, self.folder)
+        if mode in profilers.MODES:
+            self._stretch = profilers.Stretch(mode, self.folder)
         return recording
 
     def end(self, recording: Recording, exit_code: int) -> None:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ...engine import fingerprint as statements
+from ...engine import fingerprint
 from ...models.profiles import MINUTE
 from .. import metrics
 from .. import reports as profiles
@@ -195,7 +195,7 @@ class Writer:
         if found is None:
             if len(self._fingerprints) > 5000:
                 self._fingerprints.clear()
-            found = self._fingerprints[statement] = statements.fingerprint(
+            found = self._fingerprints[statement] = fingerprint.fingerprint(
                 statement, profiles.shown_names()
             )
         return found

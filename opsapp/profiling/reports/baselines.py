@@ -18,11 +18,10 @@ from ...errors import Conflict, Invalid, NotFound, OpsError, Refused
 from ...extensions import db
 from ...models import ProfileSave
 from ...unit.work import bookkeeping
-from . import statistics as bootstrap
-from . import totals as reports
+from . import statistics, totals
 
 MODES = ("recorded", "request", "run")
-METRICS = (*bootstrap.TIMES, *bootstrap.COUNTS)
+METRICS = (*statistics.TIMES, *statistics.COUNTS)
 MOST_SERIES = 2000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RULE = re.compile(r"(?P<metric>[a-z0-9]+)\s*>\s*\+?(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
@@ -38,7 +37,7 @@ def save_recorded(
 ) -> Record:
     """Keep what was recorded of the endpoints in a span, to be compared with."""
     until = until or clock.now()
-    sums = sorted(reports.add_up("endpoint", since, until), key=lambda one: -one.seconds)
+    sums = sorted(totals.add_up("endpoint", since, until), key=lambda one: -one.seconds)
     if not sums:
         raise NotFound("nothing was recorded in that time", hint="flask profile report --since 7d")
     span = {"since": clock.rfc3339(since), "until": clock.rfc3339(until)}
@@ -46,7 +45,7 @@ def save_recorded(
     return save("recorded", "endpoints", detail, name=name, replace=replace, actor=actor)
 
 
-def _rows(sums: Iterable[reports.Sum]) -> Record:
+def _rows(sums: Iterable[totals.Sum]) -> Record:
     """What is kept of each endpoint, by its name."""
     return {
         one.name: {
@@ -159,7 +158,7 @@ def _recorded_now(base: ProfileSave) -> ProfileSave:
     """What was recorded lately, over as long a time as ``base`` was; not saved."""
     since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
     now = clock.now()
-    rows = _rows(reports.add_up("endpoint", now - (until - since), now))
+    rows = _rows(totals.add_up("endpoint", now - (until - since), now))
     return ProfileSave(
         name="now",
         mode=base.mode,
@@ -226,7 +225,7 @@ def compare(base: ProfileSave, new: ProfileSave, rules: list[Rule]) -> tuple[lis
             verdict = "new" if name in after else "gone"
             changes.append({**_EMPTY, "name": name, "verdict": verdict})
         else:
-            changes += bootstrap.changes(name, before[name], after[name])
+            changes += statistics.changes(name, before[name], after[name])
     for change in changes:
         change["failed"] = any(rule.is_broken(change) for rule in rules)
     return changes, any(change["failed"] for change in changes)
@@ -256,8 +255,8 @@ def figures(samples: list[float]) -> Record:
     """The percentiles of these durations (seconds), in milliseconds, exactly."""
     ordered = sorted(samples)
     found: Record = {
-        f"{name}_ms": round(bootstrap.quantile(ordered, share) * 1000, 3)
-        for name, share in bootstrap.SHARES.items()
+        f"{name}_ms": round(statistics.quantile(ordered, share) * 1000, 3)
+        for name, share in statistics.SHARES.items()
     }
     return {
         **found,

@@ -16,7 +16,7 @@ from ...extensions import db
 from ...models import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
 from ...unit.work import bookkeeping
-from . import storage as windows
+from . import storage
 
 SETTLED = 15 * MINUTE
 """Nobody writes a minute that is older: a writer gives up after a third of that."""
@@ -101,17 +101,17 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
     rows = session.scalars(
         sa.select(ProfileWindow).where(inside | there).execution_options(yield_per=500)
     )
-    sums: dict[int, windows.Window] = {}
+    sums: dict[int, storage.Window] = {}
     read = 0
     for row in rows:
         read += row.width == step.width
         whole = sums.setdefault(
-            row.series_id, windows.Window(("", "", "", ""), slot, width=step.into)
+            row.series_id, storage.Window(("", "", "", ""), slot, width=step.into)
         )
         whole.add_row(row)
         session.expunge(row)
     remove(session, ProfileWindow, inside | there)
-    windows.put(session, [whole.row(series, "") for series, whole in sums.items()])
+    storage.put(session, [whole.row(series, "") for series, whole in sums.items()])
     return read, len(sums)
 
 
@@ -153,4 +153,4 @@ def _is_empty() -> sa.ColumnElement[bool]:
 def _trim_all(session: so.Session, kept: int, dry_run: bool) -> int:
     groups = sa.select(ProfileTrace.kind, ProfileTrace.name).distinct()
     found = session.execute(groups.order_by(ProfileTrace.kind, ProfileTrace.name)).all()
-    return sum(windows.trim(session, kind, name, kept, dry_run=dry_run) for kind, name in found)
+    return sum(storage.trim(session, kind, name, kept, dry_run=dry_run) for kind, name in found)

@@ -16,7 +16,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Any
 
-from .. import ddsketch as sketch
+from .. import ddsketch
 
 DRAWS = 1000
 LEVEL = 0.99
@@ -118,13 +118,13 @@ def independent(samples: Sequence[float]) -> int:
     return max(1, round(count * (1 - alike) / (1 + alike)))
 
 
-def _of_sketch(metric: str, bins: sketch.Bins, side: Record) -> tuple[float, Draw] | None:
+def _of_sketch(metric: str, bins: ddsketch.Bins, side: Record) -> tuple[float, Draw] | None:
     count = sum(bins.values())
     if count < LEAST.get(metric, 5):
         return None
     if metric == "mean":
         mean = side["seconds"] / count
-        squares = sum(n * sketch.value(number) ** 2 for number, n in bins.items()) / count
+        squares = sum(n * ddsketch.value(number) ** 2 for number, n in bins.items()) / count
         error = math.sqrt(max(0.0, squares - mean**2) / count)
         return mean, lambda chance: max(0.0, chance.gauss(mean, error))
     share = SHARES[metric]
@@ -135,10 +135,10 @@ def _of_sketch(metric: str, bins: sketch.Bins, side: Record) -> tuple[float, Dra
     def draw(chance: random.Random) -> float:
         return _at(below, chance.betavariate(rank, count - rank + 1))
 
-    return sketch.quantiles(bins, [share])[0] or 0.0, draw
+    return ddsketch.quantiles(bins, [share])[0] or 0.0, draw
 
 
-def _below(bins: sketch.Bins) -> tuple[list[int], list[float]]:
+def _below(bins: ddsketch.Bins) -> tuple[list[int], list[float]]:
     numbers = sorted(bins)
     count = sum(bins.values())
     return numbers, [below / count for below in accumulate(bins[number] for number in numbers)]
@@ -150,7 +150,7 @@ def _at(below: tuple[list[int], list[float]], share: float) -> float:
     place = min(bisect_left(shares, share), len(numbers) - 1)
     floor = shares[place - 1] if place else 0.0
     inside = (share - floor) / max(shares[place] - floor, 1e-12)
-    return float(sketch.value(numbers[place]) * sketch.GAMMA ** (inside - 0.5))
+    return float(ddsketch.value(numbers[place]) * ddsketch.GAMMA ** (inside - 0.5))
 
 
 def _counted(name: str, metric: str, before: Record, after: Record) -> Record:

@@ -20,7 +20,7 @@ from ...extensions import db, this_app
 from ...models import ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import MINUTE
 from ...unit.work import bookkeeping
-from .. import ddsketch as sketch
+from .. import ddsketch
 
 Series = tuple[str, str, str, str]
 """Kind, name, calling line, and the statement of a repeat."""
@@ -44,7 +44,7 @@ class Counted(Protocol):
     most: float
     queries: int
     query_seconds: float
-    bins: sketch.Bins
+    bins: ddsketch.Bins
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,17 +57,17 @@ class Total:
     most: float = 0.0
     queries: int = 0
     query_seconds: float = 0.0
-    bins: sketch.Bins = field(default_factory=dict)
+    bins: ddsketch.Bins = field(default_factory=dict)
 
     def add(self, other: Counted) -> None:
         """Count what another has counted."""
         self.add_figures(*_figures(other))
-        sketch.add(self.bins, other.bins)
+        ddsketch.add(self.bins, other.bins)
 
     def add_row(self, row: Any) -> None:
         """Count what a row of :class:`~opsapp.models.ProfileWindow` has, its sketch packed."""
         self.add_figures(*_figures(row))
-        sketch.unpack_into(self.bins, row.bins)
+        ddsketch.unpack_into(self.bins, row.bins)
 
     def add_figures(
         self,
@@ -111,7 +111,7 @@ class Window(Total):
             "most": self.most,
             "queries": self.queries,
             "query_seconds": self.query_seconds,
-            "bins": sketch.pack(self.bins),
+            "bins": ddsketch.pack(self.bins),
         }
 
 

@@ -14,7 +14,7 @@ from ...errors import Invalid
 from ...extensions import db
 from ...models import ProfileSeries, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
-from .. import ddsketch as sketch
+from .. import ddsketch
 from .storage import Total
 
 KINDS = ("endpoint", "query", "command")
@@ -79,7 +79,7 @@ def report(
 
 
 def _row(by: str, one: Sum, total: float) -> Record:
-    p50, p95, p99 = (_ms(value) for value in sketch.quantiles(one.bins, SHARES))
+    p50, p95, p99 = (_ms(value) for value in ddsketch.quantiles(one.bins, SHARES))
     row: Record = {
         by: one.name,
         "count": one.count,
@@ -94,7 +94,7 @@ def _row(by: str, one: Sum, total: float) -> Record:
         "queries": round(one.queries / one.count, 2),
         "query_ms": _ms(one.query_seconds / one.count),
         "few": one.count < FEW,
-        "error_bound": sketch.ACCURACY,
+        "error_bound": ddsketch.ACCURACY,
         "trend": _trend(one),
     }
     if by == "query":
@@ -138,7 +138,7 @@ def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
             one.slots[slot] = (figures[0], figures[2])
     for series, packed in span.sketches(kind, _COLUMNS.series_id):
         if (one := sums.get(series)) is not None:
-            sketch.unpack_into(one.bins, packed)
+            ddsketch.unpack_into(one.bins, packed)
     return [one for one in sums.values() if one.count]
 
 
@@ -149,7 +149,7 @@ def over_time(since: datetime, until: datetime) -> list[Total]:
     for slot, *figures in span.figures("endpoint", span.slot()):
         totals[slot].add_figures(*figures)
     for slot, packed in span.sketches("endpoint", span.slot()):
-        sketch.unpack_into(totals[slot].bins, packed)
+        ddsketch.unpack_into(totals[slot].bins, packed)
     return totals
 
 

@@ -12,11 +12,9 @@ from ... import clock
 from ...engine.fingerprint import brief
 from ...errors import NotFound
 from ...files.drafts import writing
-from .. import ddsketch as sketch
-from ..reports import Total, traces
-from ..reports import n_plus_one as repeats
-from ..reports import totals as reports
-from . import svg as charts
+from .. import ddsketch
+from ..reports import Total, n_plus_one, totals, traces
+from . import svg
 
 TOP = 20
 DEEPEST = 60
@@ -37,10 +35,8 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
     :raises Refused: there is something that is no file under this name.
     """
     until = until or clock.now()
-    found = {
-        kind: reports.report(kind, since=since, until=until, top=TOP) for kind in reports.KINDS
-    }
-    over_time = reports.over_time(since, until)
+    found = {kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS}
+    over_time = totals.over_time(since, until)
     rows = found["endpoint"]
     page = _rendered(
         "report.html",
@@ -50,7 +46,7 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         endpoints=rows,
         queries=found["query"],
         commands=found["command"],
-        repeats=repeats.listing(since=since, until=until, top=TOP),
+        repeats=n_plus_one.listing(since=since, until=until, top=TOP),
         traces=traces.listing(limit=TOP),
         highest=max((row["p99_ms"] or 0.0 for row in rows), default=1.0),
         **_charts(over_time, since, until),
@@ -63,19 +59,19 @@ def _shown(moment: datetime) -> str:
 
 
 def _tiles(slots: list[Total]) -> list[Record]:
-    whole = reports.together(slots)
-    p50, p95, p99 = sketch.quantiles(whole.bins, reports.SHARES)
+    whole = totals.together(slots)
+    p50, p95, p99 = ddsketch.quantiles(whole.bins, totals.SHARES)
     share = whole.query_seconds / whole.seconds if whole.seconds else 0.0
     errors = whole.errors / whole.count if whole.count else 0.0
     return [
         {"name": "requests", "value": f"{whole.count:,}"},
         {"name": "failed", "value": f"{errors:.1%}", "warn": errors > 0},
         *(
-            {"name": name, "value": f"{charts.figure(_ms(seconds))} ms"}
+            {"name": name, "value": f"{svg.figure(_ms(seconds))} ms"}
             for name, seconds in (("p50", p50), ("p95", p95), ("p99", p99))
         ),
         {"name": "of the time in the database", "value": f"{share:.0%}"},
-        {"name": "SQL a request", "value": charts.figure(whole.queries / (whole.count or 1))},
+        {"name": "SQL a request", "value": svg.figure(whole.queries / (whole.count or 1))},
     ]
 
 
@@ -87,33 +83,33 @@ def _charts(slots: list[Total], since: datetime, until: datetime) -> Record:
     step = (until - since) / len(slots)
     form = "%H:%M" if (until - since).days < 2 else "%m-%d"
     labels = [f"{(since + step * n).astimezone(UTC):{form}}" for n in range(len(slots))]
-    shares = [sketch.quantiles(slot.bins, reports.SHARES) for slot in slots]
+    shares = [ddsketch.quantiles(slot.bins, totals.SHARES) for slot in slots]
     points = [[_ms(share[n]) for share in shares] for n in range(3)]
     bad = [float(slot.errors) for slot in slots]
     good = [float(slot.count - slot.errors) for slot in slots]
     sql = [min(slot.query_seconds, slot.seconds) for slot in slots]
     own = [slot.seconds - query for slot, query in zip(slots, sql, strict=True)]
     return {
-        "requests_chart": charts.bars([("main", good), ("bad", bad)], labels, "requests"),
-        "latency_chart": charts.lines(
+        "requests_chart": svg.bars([("main", good), ("bad", bad)], labels, "requests"),
+        "latency_chart": svg.lines(
             [("calm", points[0]), ("main", points[1]), ("bad", points[2])], labels, "ms"
         ),
-        "time_chart": charts.bars([("main", own), ("sql", sql)], labels, "s"),
-        "spread_chart": _spread(reports.together(slots).bins),
+        "time_chart": svg.bars([("main", own), ("sql", sql)], labels, "s"),
+        "spread_chart": _spread(totals.together(slots).bins),
     }
 
 
-def _spread(bins: sketch.Bins) -> Any:
+def _spread(bins: ddsketch.Bins) -> Any:
     """How many requests took how long, in some forty columns of the sketch's buckets."""
     if not bins:
-        return charts.bars([("main", [0.0])], [""], "requests")
+        return svg.bars([("main", [0.0])], [""], "requests")
     first, last = min(bins), max(bins)
     wide = max(1, (last - first) // 40 + 1)
     columns = [0.0] * ((last - first) // wide + 1)
     for number, count in bins.items():
         columns[(number - first) // wide] += count
-    labels = [charts.figure(sketch.value(first + n * wide) * 1000) for n in range(len(columns))]
-    return charts.bars([("main", columns)], labels, "requests")
+    labels = [svg.figure(ddsketch.value(first + n * wide) * 1000) for n in range(len(columns))]
+    return svg.bars([("main", columns)], labels, "requests")
 
 
 # --- the flame -------------------------------------------------------------------
@@ -203,13 +199,13 @@ def _rendered(template: str, **values: Any) -> str:
     pages = Environment(
         loader=PackageLoader("opsapp.profiling"), autoescape=True, trim_blocks=False
     )
-    pages.globals.update(figure=charts.figure, span=charts.span, spark=charts.spark, brief=brief)
+    pages.globals.update(figure=svg.figure, span=svg.span, spark=svg.spark, brief=brief)
     return pages.get_template(template).render(
         app_name=current_app.config["APP_NAME"],
         environment=current_app.config["OPSAPP_ENV"],
         made_at=_shown(clock.now()) + " UTC",
-        bound=f"{sketch.ACCURACY:.0%}".rstrip("%"),
-        few=reports.FEW,
+        bound=f"{ddsketch.ACCURACY:.0%}".rstrip("%"),
+        few=totals.FEW,
         **values,
     )
 

@@ -23,7 +23,7 @@ from wtforms import StringField
 from ... import addresses, clock
 from ...accounts import logins, lookup
 from ...errors import Invalid
-from ...mail import outbox as mail
+from ...mail import outbox
 from ...mail.outbox import Message
 from ...models import User
 from ..actor import client
@@ -168,4 +168,4 @@ class OutboxMail(MailUtil):
         kind = str(template).rsplit("/", 1)[-1]
         user_id = user.id if user is not None else None
         message = Message(kind, str(recipient), str(subject), _at_home(body or ""), user_id)
-        mail.keep([message], at_most_every=timedelta(0) if kind in TELLS else ASKED_EVERY)
+        outbox.keep([message], at_most_every=timedelta(0) if kind in TELLS else ASKED_EVERY)

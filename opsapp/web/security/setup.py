@@ -19,13 +19,12 @@ from flask_security.utils import (
 )
 from flask_wtf.csrf import CSRFProtect
 
-from ... import clock, signals
-from ... import crypto as sealing
+from ... import clock, crypto, signals
 from ...accounts import sessions
 from ...accounts.password_policy import Policy
 from ...errors import Busy
 from ...extensions import this_app
-from ...mail import outbox as mail
+from ...mail import outbox
 from ...models import User
 from ..actor import client, unit_of_self, write_down_use
 from . import forms
@@ -61,8 +60,8 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TWO_FACTOR_AUTHENTICATOR_VALIDITY": 30,
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES": True,
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES_N": 10,
-        "SECURITY_MULTI_FACTOR_RECOVERY_CODES_KEYS": [sealing.key(app, "recovery codes")],
-        "SECURITY_TOTP_SECRETS": {"1": sealing.key(app, "totp").decode()},
+        "SECURITY_MULTI_FACTOR_RECOVERY_CODES_KEYS": [crypto.key(app, "recovery codes")],
+        "SECURITY_TOTP_SECRETS": {"1": crypto.key(app, "totp").decode()},
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
         # What is said must not tell which accounts there are.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
@@ -246,7 +245,7 @@ def give_hashing_turn_back(_error: BaseException | None) -> None:
 
 def send_mail_afterwards(response: Response) -> Response:
     """Send what this request wrote, in a thread: nobody waits for a mail server."""
-    if ids := mail.take_kept():
+    if ids := outbox.take_kept():
         app = this_app()
         postman: Executor = app.extensions[POSTMAN]
         response.call_on_close(lambda: postman.submit(_send, app, ids))
@@ -256,7 +255,7 @@ def send_mail_afterwards(response: Response) -> Response:
 def _send(app: Flask, ids: tuple[int, ...]) -> None:
     try:
         with app.app_context():
-            mail.send(ids)
+            outbox.send(ids)
     except Exception:
         # Nobody is left to tell; the messages wait for `flask mail send-pending`.
         log.exception("mail waits")
