@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +13,12 @@ from opsapp.cli.decorators import answers, changes, findings, page_options, say_
 from opsapp.cli.filters import event_filter
 from opsapp.cli.options import SEQ, TEXT_FILE
 from opsapp.errors import Invalid
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.audit.events import Filter
     from opsapp.unit.work import Unit
 
-Record = dict[str, Any]
 SHOWN = ("seq", "at", "actor", "action", "subject_name", "before", "after", "reason")
 EVENT = (
     "seq", "at", "actor", "door", "action", "subject", "subject_name", "reason", "before",

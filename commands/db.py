@@ -20,11 +20,10 @@ from opsapp.cli.decorators import (
     findings,
     unit_of_this_command,
 )
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
-
-Record = dict[str, Any]
 
 
 class DatabaseGroup(OpsGroup):

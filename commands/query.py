@@ -16,8 +16,7 @@ from opsapp.cli.decorators import REASON, answers, page_options, say_afterwards
 from opsapp.cli.options import DURATION, PROGRAM, TEXT_FILE, checked_utf8, stdin_text, with_options
 from opsapp.errors import Invalid
 from opsapp.text import shortened
-
-Record = dict[str, Any]
+from opsapp.types import Record
 
 
 @click.command("query", cls=OpsCommand)

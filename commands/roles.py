@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,11 +20,11 @@ from opsapp.cli.options import (
     users_argument,
 )
 from opsapp.errors import Invalid
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
 
-Record = dict[str, Any]
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
 GRANT_SHOWN = ("user", "role", "state", "valid_until", "granted_by", "reason")
 HISTORY_SHOWN = (

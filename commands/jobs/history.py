@@ -14,6 +14,7 @@ from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page, page_options
 from opsapp.cli.options import DURATION, JOB, SINCE, older_than_option
+from opsapp.types import Record
 
 from .run import run_cmd
 from .schedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cmd
@@ -21,7 +22,6 @@ from .schedule import check_cmd, install_cmd, missed_cmd, schedule_cmd, serve_cm
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
 
-Record = dict[str, Any]
 STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")

@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +18,7 @@ from opsapp.cli.decorators import answers, findings
 from opsapp.cli.errors import say
 from opsapp.cli.options import DURATION, JOB, SINCE
 from opsapp.errors import FINDINGS
+from opsapp.types import Record
 
 from .run import app_environ
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from opsapp.jobs.install import Place
     from opsapp.jobs.schedule import Job
 
-Record = dict[str, Any]
 UPCOMING = ("at", "local", "in", "name", "schedule")
 CRITICAL = 2
 """What a monitoring plugin exits with, by the rules of Nagios."""

@@ -12,8 +12,8 @@ from opsapp.cli.decorators import ANSWERS, YES, answers, findings
 from opsapp.cli.errors import say
 from opsapp.cli.options import DURATION, RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
 from opsapp.errors import Invalid
+from opsapp.types import Record
 
-Record = dict[str, Any]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 FIGURES = (
     "saved", "subject", "count", "p50_ms", "p95_ms", "p99_ms", "max_ms", "cpu_ms", "queries",

@@ -19,13 +19,13 @@ from opsapp.cli.options import (
     older_than_option,
     with_options,
 )
+from opsapp.types import Record
 
 from . import measure
 
 if TYPE_CHECKING:
     from opsapp.profiling.record.prof_files import Folder
 
-Record = dict[str, Any]
 BY = ("endpoint", "query", "command")
 SORTS = ("total", "p50", "p95", "p99", "max", "count", "errors", "queries")
 

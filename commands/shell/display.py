@@ -17,6 +17,7 @@ from opsapp.console.query import parameters
 from opsapp.extensions import Model, db
 from opsapp.redaction import HIDDEN, is_secret_column, looks_secret, veiled
 from opsapp.text import safe
+from opsapp.types import Record
 from opsapp.values import distinct, plain
 
 ROWS = 30
@@ -24,8 +25,6 @@ ROWS = 30
 LONGEST = 60
 """Characters of a cell on the screen."""
 SQL_ROWS = 1000
-
-Record = dict[str, Any]
 
 
 class Rows(list[Record]):

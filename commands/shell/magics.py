@@ -17,13 +17,13 @@ from opsapp.console.query import parameters
 from opsapp.console.query_log import Report
 from opsapp.errors import NotFound
 from opsapp.extensions import db
+from opsapp.types import Record
 from opsapp.unit.ledger import in_batches
 from opsapp.values import distinct
 
 from . import display
 from .banner import catalogue, painted
 
-Record = dict[str, Any]
 LONGEST = 160
 """Characters of a statement in ``%queries``."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from opsapp.cli import USER, OpsGroup, answers, changes
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit import Unit
 
-Record = dict[str, Any]
 PRODUCT_SHOWN = ("name", "cents", "stock")
 ORDER_SHOWN = ("id", "user_id", "product", "quantity", "cents")
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from opsapp.accounts import authority, get_user
 from opsapp.errors import Conflict, Invalid
 from opsapp.extensions import db
+from opsapp.types import Record
 from opsapp.unit import Unit
 
 from .models import Order
 from .permissions import MANAGE
 from .products import MOST, get_product
 from .signals import order_placed
-
-Record = dict[str, Any]
 
 
 def record(order: Order) -> Record:

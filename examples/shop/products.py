@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from opsapp import text
 from opsapp.accounts import authority
 from opsapp.errors import Invalid, NotFound
 from opsapp.extensions import db
+from opsapp.types import Record
 from opsapp.unit import Unit
 
 from .models import Product
@@ -17,8 +16,6 @@ from .permissions import MANAGE
 
 MOST = 1_000_000
 """Pieces, and cents: far from what the columns hold."""
-
-Record = dict[str, Any]
 
 
 def record(product: Product) -> Record:

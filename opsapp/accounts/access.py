@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 
 from .. import permissions
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
+from ..types import Record
 from . import grants
 from .lookup import get_user, role_names
 from .records import status
-
-Record = dict[str, Any]
 
 
 def explain(reference: str, permission: str) -> Record:

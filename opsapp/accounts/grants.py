@@ -14,12 +14,10 @@ from ..errors import Invalid
 from ..extensions import db
 from ..models import Grant, Role, User
 from ..models.types import database_now
+from ..types import Record
 from ..unit.work import Unit
 from . import authority
 from .lookup import get_role, get_user, get_user_ever
-
-Record = dict[str, Any]
-
 
 # --- reading -----------------------------------------------------------------
 

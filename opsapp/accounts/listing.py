@@ -18,6 +18,7 @@ from .. import addresses, clock, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
 from ..models import Grant, User
+from ..types import Record
 from . import grants
 from .lookup import get_role
 from .records import user_record
@@ -31,8 +32,6 @@ SORTS: dict[str, Any] = {
 }
 LONGEST_SEARCH = 320
 CHUNK = 500
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from ..engine.rows import remove
 from ..errors import Invalid
 from ..extensions import db
 from ..models import Login, User, UserSession
+from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key
 from ..unit.work import Unit, bookkeeping
@@ -51,8 +52,6 @@ OUTCOMES = {
     "blocked": "too many failures from this address before; nothing was looked at",
 }
 _FAILED = ("password", "unknown", "code")
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

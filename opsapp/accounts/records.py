@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import clock
 from ..models import User
+from ..types import Record
 from . import authority, grants
 from .lookup import get_user_ever
-
-Record = dict[str, Any]
 
 
 def status(user: User) -> str:

@@ -12,6 +12,7 @@ from .. import clock, damage, permissions, text
 from ..errors import Conflict, Invalid, Refused
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
+from ..types import Record
 from ..unit.work import Unit
 from . import authority, grants
 from .lookup import find_role, get_role
@@ -19,8 +20,6 @@ from .lookup import find_role, get_role
 LONGEST_NAME = 64
 LONGEST_DESCRIPTION = 255
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
-
-Record = dict[str, Any]
 
 
 def record(role: Role, holders: int | None = None) -> Record:

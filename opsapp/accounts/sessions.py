@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
@@ -16,6 +15,7 @@ from .. import clock, signals
 from ..errors import NotFound
 from ..extensions import db
 from ..models import User, UserSession
+from ..types import Record
 from ..unit.work import Unit, bookkeeping
 from . import authority, logins
 from .logins import Client
@@ -23,8 +23,6 @@ from .lookup import get_user
 
 SEEN_EVERY = timedelta(minutes=1)
 """A session's last use is written down at most so often."""
-
-Record = dict[str, Any]
 
 
 def fingerprint(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -12,6 +12,7 @@ from ..errors import Busy
 from ..extensions import db
 from ..models import ApiToken, User, UserSession
 from ..models.accounts import new_uniquifier
+from ..types import Record
 from ..unit.work import Unit
 from . import authority, grants, passwords
 from .lookup import get_user
@@ -19,7 +20,6 @@ from .records import user_record
 
 BATCH = 500
 
-Record = dict[str, Any]
 T = TypeVar("T")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -14,6 +13,7 @@ from .. import clock, damage, permissions, signals, text
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
+from ..types import Record
 from ..unit.work import Unit, bookkeeping
 from . import authority, logins
 from .lookup import get_user_ever
@@ -24,8 +24,6 @@ PREFIX = "opsapp_"
 LONGEST = timedelta(days=366)
 LONGEST_NAME = 64
 USED_EVERY = timedelta(minutes=1)
-
-Record = dict[str, Any]
 
 
 def create(

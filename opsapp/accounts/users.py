@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +12,7 @@ from ..engine.rows import remove
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..models import ADMIN, ApiToken, Login, MailMessage, PersonalValue, User, UserSession
+from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key
 from ..unit.work import Unit
@@ -23,8 +23,6 @@ from .signin import confirm, set_active, store_password
 
 LONGEST_USERNAME = 64
 ATTEMPTS = 5
-
-Record = dict[str, Any]
 
 
 def clean_username(value: str) -> str:

@@ -16,13 +16,12 @@ from ..actors import Actor
 from ..errors import NotFound
 from ..extensions import db
 from ..models import AuditEvent, Role, User
+from ..types import Record
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
 ERASED = "[erased]"
 WHOLES = ("users", "jobs", "database", "audit")
 """The subjects that are not one thing of many."""
-
-Record = dict[str, Any]
 
 
 # --- reading -----------------------------------------------------------------

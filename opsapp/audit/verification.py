@@ -16,6 +16,7 @@ from ..damage import Damaged
 from ..errors import Invalid, NotReady
 from ..extensions import db
 from ..models import AuditEvent, AuditHead, PersonalValue, User
+from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, refuse_other_key
 from ..unit.work import Unit
@@ -25,7 +26,6 @@ from .stored import moment, pages, parsed, personal_values, tokens
 FORMAT = "opsapp-audit/1"
 REBASE = "audit:chain:rebase"
 
-Record = dict[str, Any]
 Break = tuple[int | None, str, str]
 """The first bad event where one can be named, the kind of break, and what it says."""
 

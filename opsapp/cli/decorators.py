@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import FINDINGS
+from ..types import Record
 from . import output
 from .base import application, command_words
 from .errors import say
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ..unit.work import Unit
 
 Body = Callable[..., Any]
-Record = dict[str, Any]
 
 ANSWERS = "opsapp.answers"
 WORKS = "opsapp.works"

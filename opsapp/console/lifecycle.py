@@ -19,6 +19,7 @@ from ..actors import Actor
 from ..engine.connections import application_name, sqlite_file
 from ..extensions import db
 from ..mail import outbox
+from ..types import Record
 from ..values import readable
 from . import audit_hook, readonly, sandbox, sessions, transactions, transcript
 from .audit_hook import Watch
@@ -27,8 +28,6 @@ from .modes import Mode
 from .namespace import Catalogue, catalogue
 from .query_log import Queries
 from .sessions import Session
-
-Record = dict[str, Any]
 
 
 @dataclass(slots=True)

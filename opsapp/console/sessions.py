@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from socket import gethostname
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,6 +13,7 @@ from ..audit import events
 from ..errors import Invalid, NotFound, Refused
 from ..extensions import db
 from ..models import AuditEvent
+from ..types import Record
 from ..unit import chain, ledger
 from ..unit.work import Unit
 from . import transcript
@@ -22,8 +22,6 @@ from .transcript import Transcript
 
 OPEN, CLOSE, LOST = "console:session:open", "console:session:close", "console:session:lose"
 QUERY = "console:query:run"
-
-Record = dict[str, Any]
 
 
 @dataclass(slots=True)

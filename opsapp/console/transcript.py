@@ -25,11 +25,10 @@ from typing import IO, Any
 
 from .. import clock, config
 from ..errors import NotReady
+from ..types import Record
 from ..unit import chain
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-Record = dict[str, Any]
 
 
 def folder() -> Path:

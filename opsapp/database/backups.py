@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from .. import text
@@ -20,12 +19,11 @@ from ..engine.connections import keywords, options
 from ..errors import NotReady, OpsError
 from ..extensions import db
 from ..files.drafts import Draft, explained
+from ..types import Record
 from ..unit.work import Unit
 
 STDOUT = "-"
 CHUNK = 1024 * 1024
-
-Record = dict[str, Any]
 
 
 def create(file: str, *, overwrite: bool = False, unit: Unit) -> Record:

@@ -13,12 +13,10 @@ from .. import config, migrations
 from ..accounts import roles
 from ..engine.conditions import explained
 from ..extensions import db, this_app
+from ..types import Record
 from ..unit.ledger import other_revision, read_head, refuse_other_owner
 from ..unit.work import Unit
 from . import migration_run, status
-
-Record = dict[str, Any]
-
 
 # --- migrating ---------------------------------------------------------------
 

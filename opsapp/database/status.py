@@ -17,6 +17,7 @@ from ..engine.conditions import explained
 from ..errors import Busy, NotReady
 from ..extensions import db, this_app
 from ..models import ADMIN, AuditHead, Grant, Role, User
+from ..types import Record
 from ..unit.ledger import is_ours, read_head, refuse_other_owner, refuse_revisions
 from . import lineage
 
@@ -28,9 +29,6 @@ def check_files() -> None:
     """
     added = migrations.added(this_app())
     lineage.check([migrations.ours(), *([added] if added is not None else [])])
-
-
-Record = dict[str, Any]
 
 
 def revision_or_none() -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,14 +13,13 @@ from ..errors import NotFound
 from ..extensions import db
 from ..models import JobRun
 from ..models.jobs import RUNNING
+from ..types import Record
 from . import history, schedule
 from . import runs as jobs
 from .schedule import Job
 
 GRACE = timedelta(minutes=2)
 """So late a run may begin before its slot counts as missed."""
-
-Record = dict[str, Any]
 
 
 def listing(now: datetime | None = None) -> list[Record]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from statistics import median
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -17,6 +16,7 @@ from ..errors import Invalid, NotFound
 from ..extensions import db
 from ..models import AuditEvent, JobOutput, JobRun
 from ..models.jobs import RUNNING
+from ..types import Record
 from . import lock
 from .runs import FAILED, STATUSES, lock_name
 
@@ -28,8 +28,6 @@ EVENTS = 100
 PAGE = 1000
 BARS = "▁▂▃▄▅▆▇█"
 MISS = "×"
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

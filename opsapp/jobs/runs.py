@@ -23,6 +23,7 @@ from ..errors import NotFound
 from ..extensions import db
 from ..models import JobOutput, JobRun
 from ..models.jobs import RUNNING
+from ..types import Record
 from ..unit.work import Unit, bookkeeping
 
 STATUSES = {
@@ -37,8 +38,6 @@ STATUSES = {
 FAILED = frozenset({"failed", "timed-out", "terminated", "crashed"})
 OUTPUT_BYTES = 64 * 1024
 """So much of each stream is kept."""
-
-Record = dict[str, Any]
 
 
 def lock_name(job: str) -> str:

@@ -25,6 +25,7 @@ from ..engine.conditions import explained
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
+from ..types import Record
 from ..unit.work import bookkeeping
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ AT_ONCE = 20
 """So many messages are sent by whoever wrote them; more wait for ``flask mail send-pending``."""
 _PURPOSE = "mail"
 
-Record = dict[str, Any]
 
 _kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter, thread_time, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import text
 from ..errors import OpsError, TimedOut
+from ..types import Record
 from .limits import within
 from .record.handover import MODE, TO_PARENT
 from .record.recording import Recording, has_failed
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 WARM_UP = 3
 """Requests before any is counted, so that caches are full as they are on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-
-Record = dict[str, Any]
 
 
 @dataclass(slots=True)

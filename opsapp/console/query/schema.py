@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -12,12 +11,11 @@ from ... import text
 from ...errors import NotFound
 from ...extensions import db
 from ...redaction import is_secret_name
+from ...types import Record
 from .. import readonly
 
 LOOK = "flask query --tables"
 """Where to look for a name that is not there."""
-
-Record = dict[str, Any]
 
 
 def tables() -> list[Record]:

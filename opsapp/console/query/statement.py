@@ -18,11 +18,11 @@ from ...engine.conditions import explained
 from ...errors import Invalid, OpsError, Refused, TimedOut
 from ...extensions import db
 from ...redaction import HIDDEN, is_secret_name, veiled
+from ...types import Record
 from ...values import distinct, exact, plain, readable
 from .. import readonly
 from . import parameters, schema
 
-Record = dict[str, Any]
 Answer = TypeVar("Answer")
 
 PAGE = 500

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import clock, config, text
 from ...errors import Invalid, NotFound, OpsError, Refused, TimedOut
+from ...types import Record
 from .callers import shown
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ MOST_SHOWN = 10**12
 """Calls, or milliseconds; no profile has as many."""
 SORTS = {"self": 2, "total": 3, "calls": 1}
 """What to sort by, and its place in what ``pstats`` knows of a function."""
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

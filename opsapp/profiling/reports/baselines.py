@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,6 +16,7 @@ from ...damage import Damaged
 from ...errors import Conflict, Invalid, NotFound, OpsError, Refused
 from ...extensions import db
 from ...models import ProfileSave
+from ...types import Record
 from ...unit.work import bookkeeping
 from . import statistics, totals
 
@@ -25,8 +25,6 @@ METRICS = (*statistics.TIMES, *statistics.COUNTS)
 MOST_SERIES = 2000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RULE = re.compile(r"(?P<metric>[a-z0-9]+)\s*>\s*\+?(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
-
-Record = dict[str, Any]
 
 
 # --- saving ------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sqlalchemy import orm as so
 from ... import clock
 from ...errors import Invalid
 from ...extensions import Model, this_app
+from ...types import Record
 from .totals import Sum, add_up
 
 _TABLE = r'"?([A-Za-z_]\w*)"?'
@@ -23,8 +24,6 @@ _COLUMN = re.compile(rf"{_TABLE}\.{_TABLE} (?:=|IN)|= {_TABLE}\.{_TABLE}", re.IG
 
 OURS = f"{__name__.partition('.')[0]}/"
 """What the lines of opsapp itself begin with; its repeats are no finding in an application."""
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

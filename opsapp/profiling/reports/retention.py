@@ -15,14 +15,13 @@ from ...engine.rows import remove
 from ...extensions import db
 from ...models import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
+from ...types import Record
 from ...unit.work import bookkeeping
 from . import storage
 
 SETTLED = 15 * MINUTE
 """Nobody writes a minute that is older: a writer gives up after a third of that."""
 LOCK_SECONDS = 5
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Any
 
+from ...types import Record
 from .. import ddsketch
 
 DRAWS = 1000
@@ -33,7 +34,6 @@ SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 LEAST = {"p50": 10, "p95": 20, "p99": 100}
 """So many samples a percentile needs, on both sides, to be compared at all."""
 
-Record = dict[str, Any]
 Draw = Callable[[random.Random], float]
 
 

@@ -14,6 +14,7 @@ from ...errors import Invalid
 from ...extensions import db
 from ...models import ProfileSeries, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
+from ...types import Record
 from .. import ddsketch
 from .storage import Total
 
@@ -32,8 +33,6 @@ FEW = 100
 """Fewer samples than this say little about the slowest hundredth."""
 SLOTS = 24
 """Points of a trend."""
-
-Record = dict[str, Any]
 
 
 @dataclass(slots=True)

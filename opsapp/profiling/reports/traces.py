@@ -11,10 +11,9 @@ from ...damage import Damaged
 from ...errors import Invalid, NotFound
 from ...extensions import db
 from ...models import ProfileTrace
+from ...types import Record
 
 KINDS = ("slow", "error", "asked")
-
-Record = dict[str, Any]
 
 
 def listing(

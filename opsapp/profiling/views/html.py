@@ -12,6 +12,7 @@ from ... import clock
 from ...engine.fingerprint import brief
 from ...errors import NotFound
 from ...files.drafts import writing
+from ...types import Record
 from .. import ddsketch
 from ..reports import Total, n_plus_one, totals, traces
 from . import svg
@@ -21,7 +22,6 @@ DEEPEST = 60
 NARROWEST = 0.05
 """Percent of the whole; what is narrower is not drawn."""
 
-Record = dict[str, Any]
 Sample = Sequence[Any]
 """Seconds, and the functions of the stack, the outermost first."""
 

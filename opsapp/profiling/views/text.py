@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...engine.fingerprint import brief
+from ...types import Record
 from ..reports import traces
 from .svg import figure, sparkline
 
@@ -16,8 +16,6 @@ SHORT_TREND = 8
 SHORT_BAR = 10
 _LEFT_OUT = ("err %", "p50", "p99", "line")
 _FIGURES = ("p50", "p95", "p99", "max")
-
-Record = dict[str, Any]
 
 
 def of_report(rows: Sequence[Record], by: str, width: int | None) -> list[Record]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 from flask import Response, abort, jsonify, request, url_for
 from flask.views import MethodView
@@ -13,13 +12,13 @@ from ...accounts.lookup import get_user
 from ...accounts.records import user_record
 from ...models import User
 from ...models.types import canonical_json
+from ...types import Record
 from .access import needs, unit
 from .blueprint import WHY, Blueprint
 from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
 
-Record = dict[str, Any]
 
 CHANGES_A_VERSION = {
     "parameters": [
