@@ -50,7 +50,7 @@ def cli() -> None:
 @answers(*SHOWN, fields=EVENT, live="follow")
 @event_filter
 def list_cmd(
-    chosen: Filter, before: int | None, follow: bool, limit: int | None
+    filter: Filter, before: int | None, follow: bool, limit: int | None
 ) -> Iterable[Record]:
     """List the newest events, the oldest of them first.
 
@@ -66,21 +66,21 @@ def list_cmd(
     if follow and before is not None:
         raise Invalid("--follow goes on from now, --before goes back; give one")
     if follow:
-        return _followed(chosen, limit)
+        return _followed(filter, limit)
     if limit is None:
-        return events.events(chosen, limit=None, before=before)
-    found = list(events.events(chosen, limit=limit + 1, before=before))
+        return events.events(filter, limit=None, before=before)
+    found = list(events.events(filter, limit=limit + 1, before=before))
     if len(found) > limit:
         say_what_follows(f"--before {found[1]['seq']}")
     return found[-limit:]
 
 
-def _followed(chosen: Filter, limit: int | None) -> Iterator[Record]:
+def _followed(filter: Filter, limit: int | None) -> Iterator[Record]:
     from opsapp.audit import events
 
     last = None
     while True:
-        new = events.events(chosen, limit=limit) if last is None else events.since(last, chosen)
+        new = events.events(filter, limit=limit) if last is None else events.since(last, filter)
         for event in new:
             last = event["seq"]
             yield event
@@ -150,7 +150,7 @@ def checkpoint_cmd() -> str:
 @cli.command("export")
 @answers(fields=EXPORTED)
 @event_filter
-def export_cmd(chosen: Filter) -> Iterator[Record]:
+def export_cmd(filter: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
 
     Who has the key can verify the chain from the export alone.
@@ -161,7 +161,7 @@ def export_cmd(chosen: Filter) -> Iterator[Record]:
     """
     from opsapp.audit import events
 
-    return events.export(chosen)
+    return events.export(filter)
 
 
 @cli.command("rebase")

@@ -1,4 +1,7 @@
-"""`flask roles`: roles and their grants."""
+"""`flask roles`: roles and their grants.
+
+Decisions: docs/decisions/accounts.md
+"""
 
 from __future__ import annotations
 
@@ -71,9 +74,9 @@ def list_cmd() -> list[Record]:
 @click.argument("role", type=ROLE)
 @answers()
 def show_cmd(role: str) -> Record:
-    """Show a role and who holds it now.
+    """Show a role and its holders.
 
-    With each grant: since when, until when, by whom and why.
+    Each grant is shown with its start, end, actor and reason.
 
     \b
     Example:
@@ -86,11 +89,11 @@ def show_cmd(role: str) -> Record:
 
 @cli.command("create")
 @click.argument("name")
-@click.option("--description", default="", help="What it is for.")
+@click.option("--description", default="", help="Its purpose.")
 @click.option(
     "--allow", type=PERMISSION, multiple=True, help="A permission it holds; repeat for more."
 )
-@if_exists_option("What to do if there is one of this name.")
+@if_exists_option("If the name is taken: refuse, or keep a matching role.")
 @changes(*ROLE_SHOWN, key="name")
 def create_cmd(
     name: str, description: str, allow: tuple[str, ...], if_exists: str, unit: Unit
@@ -111,12 +114,12 @@ def create_cmd(
 @cli.command("update")
 @click.argument("role", type=ROLE)
 @click.option("--name", "new_name", metavar="NAME", help="Its new name; grants stay.")
-@click.option("--description", help="What it is for.")
+@click.option("--description", help="Its purpose.")
 @changes(*ROLE_SHOWN, key="name")
 def update_cmd(role: str, new_name: str | None, description: str | None, unit: Unit) -> Record:
     """Rename a role or change its description.
 
-    Whoever holds it still does. The built-in role cannot be renamed.
+    Its holders keep it. The built-in role cannot be renamed.
 
     \b
     Example:
@@ -131,12 +134,12 @@ def update_cmd(role: str, new_name: str | None, description: str | None, unit: U
 
 @cli.command("delete")
 @click.argument("role", type=ROLE)
-@click.option("--revoke", is_flag=True, help="Also take it away from everybody who holds it.")
+@click.option("--revoke", is_flag=True, help="Also revoke it from all holders.")
 @changes("name", key="name", destructive=True)
 def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
     """Delete a role; the history of its grants stays.
 
-    One that somebody holds is not deleted, unless --revoke takes it away first.
+    A role with holders is not deleted, unless --revoke takes it away first.
 
     \b
     Example:
@@ -144,9 +147,9 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
     """
     from opsapp.accounts import roles
 
-    found = roles.deletable(role)
-    if found.deleted_at is None:
-        approve(f"Delete the role {found.name}?", severe=True)
+    row = roles.deletable(role)
+    if row.deleted_at is None:
+        approve(f"Delete the role {row.name}?", severe=True)
     return roles.delete(role, revoke=revoke, unit=unit)
 
 
@@ -157,7 +160,7 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
 def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     """Add permissions to a role.
 
-    Everybody who holds it has them at once.
+    All holders have them at once.
 
     \b
     Example:
@@ -175,7 +178,7 @@ def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     """Take permissions away from a role.
 
-    Whoever holds another role with them still has them: `flask users can` says why.
+    Holders of another role with them still have them: `flask users can` explains it.
 
     \b
     Example:
@@ -209,8 +212,8 @@ def grant_cmd(
 ) -> list[Record]:
     """Grant a role to accounts, for ever or for a while.
 
-    A grant that ends is worth nothing from that moment on. Granting it again with
-    another end replaces the end; - as USER reads the accounts from stdin.
+    A grant stops working at its end. Granting the role again with another end replaces
+    the end. Pass - as USER to read the accounts from stdin.
 
     \b
     Examples:
@@ -229,7 +232,7 @@ def grant_cmd(
 def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
     """Take a role away from accounts; their sessions end.
 
-    It is never taken from the last administrator.
+    The last administrator cannot lose the role admin.
 
     \b
     Example:
@@ -245,7 +248,7 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
 def expire_cmd(unit: Unit) -> list[Record]:
     """Mark the grants whose end has passed as ended, for cron.
 
-    They stopped working at their end; this only writes it into the history.
+    They stopped working at their end; this only marks it in the history.
 
     \b
     Example:
@@ -299,7 +302,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List grants past and present.
 
-    Who gave which role to whom, when and why, until when, and how it ended.
+    Each with its actor, reason, start and end.
 
     \b
     Example:

@@ -28,7 +28,7 @@ create_admin = OpsCommand(
     callback=accounts.create_admin_cmd.callback,
     help="""Create an administrator, as `users create-admin` does.
 
-    The username comes first; everything else is the same.
+    The username comes first; all other arguments are the same.
 
     \b
     Example:

@@ -166,7 +166,7 @@ from opsapp.mail import Message, keep
 from opsapp.models import Model, User, UTCDateTime
 from opsapp.profiling import metrics, profile_endpoint
 from opsapp.unit import Unit, guarded
-from opsapp.web import needs, unit_of_self
+from opsapp.web import needs, signed_in_user, unit_of_self
 ```
 """
 FACES = (

@@ -1,1 +1,11 @@
-"""`flask users`."""
+"""`flask users`: a module for each subject.
+
+========  ===========================
+accounts  `flask users`
+sessions  `flask users sessions`
+tokens    `flask users tokens`
+logins    `flask users logins`
+========  ===========================
+
+Decisions: docs/decisions/accounts.md
+"""

@@ -1,4 +1,4 @@
-"""`flask users`: accounts."""
+"""`flask users`: create, find, change and delete accounts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from opsapp.cli.filters import account_filter
 from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
+from opsapp.types import Record
 
 from . import logins, sessions, tokens
 
@@ -45,8 +46,8 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 @click.argument("email")
 @click.option("--username", help="A second name to sign in with.")
 @click.option("--role", type=ROLE, help="Grant this role as well.")
-@if_exists_option("What to do if the address is taken.")
-@click.option("--no-password", is_flag=True, help="Nobody can sign in until one is set.")
+@if_exists_option("If the address is taken: refuse, or keep a matching account.")
+@click.option("--no-password", is_flag=True, help="Create it without one; it cannot sign in yet.")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_cmd(
@@ -57,7 +58,7 @@ def create_cmd(
     no_password: bool,
     source: Source,
     unit: Unit,
-) -> dict[str, Any]:
+) -> Record:
     """Create an account.
 
     The password comes from a hidden prompt, or from one of the password options.
@@ -71,7 +72,7 @@ def create_cmd(
     if no_password and source.given:
         raise Invalid("--no-password goes with no other password option")
     password = source.read() if not no_password and users.needs_password(email, if_exists) else None
-    made = users.create(
+    account = users.create(
         email,
         username=username,
         password=password,
@@ -80,7 +81,7 @@ def create_cmd(
         needs_password=not no_password,
         unit=unit,
     )
-    return {**made, **source.shown_once(password, unit)}
+    return {**account, **source.shown_once(password, unit)}
 
 
 @cli.command("create-admin")
@@ -91,7 +92,7 @@ def create_cmd(
 @password_options
 def create_admin_cmd(
     email: str, username: str | None, if_exists: str, source: Source, unit: Unit
-) -> dict[str, Any]:
+) -> Record:
     """Create an administrator who can sign in.
 
     The password comes from a hidden prompt, stdin, a private file, or is generated
@@ -106,9 +107,9 @@ def create_admin_cmd(
     from opsapp.accounts import users
 
     explicit = source.stdin or source.file
-    wanted = users.needs_password(email, if_exists) or (explicit and if_exists == "update")
-    password = source.read() if wanted else None
-    made = users.create_admin(
+    is_needed = users.needs_password(email, if_exists) or (explicit and if_exists == "update")
+    password = source.read() if is_needed else None
+    account = users.create_admin(
         email,
         username=username,
         password=password,
@@ -116,7 +117,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**made, **source.shown_once(password, unit)}
+    return {**account, **source.shown_once(password, unit)}
 
 
 # --- finding -----------------------------------------------------------------
@@ -128,16 +129,16 @@ def create_admin_cmd(
     type=click.Choice(["id", "email", "created", "seen"]),
     default="id",
     show_default=True,
-    help="What to sort by; who was never seen counts from creation.",
+    help="The order; accounts never seen count from their creation.",
 )
 @click.option("--descending", is_flag=True, help="The largest or newest first.")
 @click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
-@click.option("--count", is_flag=True, help="Only say how many there are.")
+@click.option("--count", is_flag=True, help="Print only the number.")
 @page_options()
 @answers(*SHOWN, fields=FIELDS)
 @account_filter
 def list_cmd(
-    chosen: Filter,
+    filter: Filter,
     sort: str,
     descending: bool,
     after: int | None,
@@ -146,8 +147,8 @@ def list_cmd(
 ) -> Any:
     """List accounts.
 
-    Fifty at a time unless --limit or --all says otherwise; the next page starts
-    after the id of the last account. Every filter that is given must hold.
+    Fifty at a time unless --limit or --all changes that. The next page starts after
+    the id of the last account. All filters must hold.
 
     \b
     Example:
@@ -156,15 +157,15 @@ def list_cmd(
     from opsapp.accounts import listing
 
     if count:
-        return listing.count(chosen)
-    read = partial(listing.users, chosen, sort=sort, descending=descending, after=after)
+        return listing.count(filter)
+    read = partial(listing.users, filter, sort=sort, descending=descending, after=after)
     return page(read, limit, "--after")
 
 
 @cli.command("show")
 @click.argument("user", type=USER)
 @answers()
-def show_cmd(user: str) -> dict[str, Any]:
+def show_cmd(user: str) -> Record:
     """Show everything about an account but its secrets.
 
     Deleted accounts are shown by id.
@@ -182,8 +183,8 @@ def show_cmd(user: str) -> dict[str, Any]:
 @click.argument("user", type=USER)
 @click.argument("permission", type=PERMISSION)
 @answers()
-def can_cmd(user: str, permission: str) -> dict[str, Any]:
-    """Say whether an account may do something, and why.
+def can_cmd(user: str, permission: str) -> Record:
+    """Explain if an account may do something.
 
     Exits 0 for yes and 6 for no.
 
@@ -206,7 +207,7 @@ def can_cmd(user: str, permission: str) -> dict[str, Any]:
 @click.option("--email", help="The new address; sessions under the old one end.")
 @click.option("--username", help="The new username; an empty one removes it.")
 @changes("id", "email", "username", "status", "roles")
-def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> dict[str, Any]:
+def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> Record:
     """Change an account's e-mail address or username.
 
     Roles, grants and history stay with the account.
@@ -225,7 +226,7 @@ def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -
 @cli.command("activate")
 @users_argument()
 @changes("changed", "id", "email", "status")
-def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
+def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
     """Let accounts sign in again.
 
     The opposite of deactivate: roles and password are as they were, sessions are not.
@@ -243,10 +244,11 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
 @users_argument(required=False)
 @changes("changed", "id", "email", "status", destructive=True)
 @account_filter
-def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[dict[str, Any]]:
+def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
     """Stop accounts from signing in; end their sessions at once.
 
-    Name the accounts, or choose them by filters: then it asks, and a script needs --yes.
+    Name the accounts, or choose them by filters. With filters it asks, and a script
+    needs --yes.
 
     \b
     Examples:
@@ -255,24 +257,24 @@ def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[d
     """
     from opsapp.accounts import listing, signin
 
-    if bool(users) == (chosen != listing.Filter()):
-        raise Invalid("name the users, or say which by a filter such as --idle-for 90d")
+    if bool(users) == (filter != listing.Filter()):
+        raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
     if users:
         return signin.deactivate(users, unit=unit)
-    approve(f"Deactivate the {listing.count_active(chosen)} active accounts of this filter?")
-    return signin.deactivate_where(chosen.criteria(), unit=unit)
+    approve(f"Deactivate the {listing.count_active(filter)} active accounts of this filter?")
+    return signin.deactivate_where(filter.criteria(), unit=unit)
 
 
 @cli.command("set-password")
 @click.argument("user", type=USER)
 @changes("id", "email", "status", "password")
 @password_options
-def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
+def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
     """Set an account's password; its sessions end.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
-    It must be as strong as one that people choose on the pages. A lock-out after too many
-    failed log-ins stays: `flask users unlock` lifts it.
+    The policy is that of the pages. A lock-out after too many failed log-ins stays:
+    `flask users unlock` lifts it.
 
     \b
     Example:
@@ -281,7 +283,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
     from opsapp.accounts import signin
     from opsapp.accounts.lookup import get_user
 
-    get_user(user)  # An unknown user is said before somebody types a password twice.
+    get_user(user)  # Report an unknown user before the operator types a password twice.
     password = source.read()
     return {**signin.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
 
@@ -289,7 +291,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
 @cli.command("reset-access")
 @click.argument("user", type=USER)
 @changes("id", "email", "two_factor", destructive=True)
-def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
+def reset_access_cmd(user: str, unit: Unit) -> Record:
     """End all sessions and remove two-factor authentication.
 
     For a lost phone or a stolen laptop: tokens end too, the password stays.
@@ -301,17 +303,17 @@ def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
     from opsapp.accounts import signin
     from opsapp.accounts.lookup import get_user
 
-    approve(f"End every session of {get_user(user).email} and take off its second factor?")
+    approve(f"End every session of {get_user(user).email} and remove its second factor?")
     return signin.reset_access(user, unit=unit)
 
 
 @cli.command("unlock")
 @click.argument("user", type=USER)
 @changes("id", "email", "status")
-def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
+def unlock_cmd(user: str, unit: Unit) -> Record:
     """Lift a lock-out after too many failed log-ins.
 
-    A lock-out ends by itself too; this is for somebody who cannot wait.
+    A lock-out also ends by itself; this is for a user who cannot wait.
 
     \b
     Example:
@@ -325,7 +327,7 @@ def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
 @cli.command("delete")
 @click.argument("user", type=USER)
 @changes("id", "status", destructive=True)
-def delete_cmd(user: str, unit: Unit) -> dict[str, Any]:
+def delete_cmd(user: str, unit: Unit) -> Record:
     """Erase an account's personal data for good.
 
     The id, the history of its grants and the audit stay, without a name.
@@ -336,9 +338,9 @@ def delete_cmd(user: str, unit: Unit) -> dict[str, Any]:
     """
     from opsapp.accounts import users
 
-    found = users.deletable(user)
-    if found.deleted_at is None:
-        approve(f"Erase the personal data of {found.email} (id {found.id}) for good?", severe=True)
+    row = users.deletable(user)
+    if row.deleted_at is None:
+        approve(f"Erase the personal data of {row.email} (id {row.id}) for good?", severe=True)
     else:
-        say(f"User {found.id} was deleted before.")
+        say(f"User {row.id} was deleted before.")
     return users.delete(user, unit=unit)

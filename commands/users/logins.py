@@ -1,15 +1,16 @@
-"""`flask users logins`: who tried to sign in."""
+"""`flask users logins`: log-in attempts."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page_options
 from opsapp.cli.options import SINCE, USER, older_than_option
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
@@ -28,9 +29,9 @@ OUTCOMES = (
 
 @click.group("logins", cls=OpsGroup)
 def cli() -> None:
-    """See who tried to sign in, and delete old log-ins.
+    """List log-in attempts, and delete old ones.
 
-    They are not in the audit: they are many, and are kept for a while only.
+    They are not in the audit, since they are too many to keep.
     """
 
 
@@ -45,10 +46,10 @@ def cli() -> None:
 )  # fmt: skip
 def list_cmd(
     user: str | None, outcome: str | None, since: datetime | None, limit: int | None
-) -> list[dict[str, Any]]:
-    """List the newest log-ins, those that failed too.
+) -> list[Record]:
+    """List the newest log-ins, failed ones included.
 
-    Names that nobody has are not kept: a mistyped field may hold a password.
+    Typed names without an account are not stored, since they may be passwords.
 
     \b
     Example:
@@ -62,7 +63,7 @@ def list_cmd(
 @cli.command("prune")
 @older_than_option("90d")
 @changes("logins", "sessions", key="logins", destructive=True)
-def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
+def prune_cmd(older_than: timedelta, unit: Unit) -> Record:
     """Delete old log-ins, and sessions that are over.
 
     Sessions that are open stay, however old.
@@ -73,5 +74,5 @@ def prune_cmd(older_than: timedelta, unit: Unit) -> dict[str, Any]:
     """
     from opsapp.accounts import logins
 
-    approve("Forget the old log-ins?")
+    approve("Delete the old log-ins?")
     return logins.prune(older_than=older_than, unit=unit)

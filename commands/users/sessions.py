@@ -1,14 +1,15 @@
-"""`flask users sessions`: the browsers that are signed in."""
+"""`flask users sessions`: browser sessions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.options import ID, USER
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
@@ -21,16 +22,16 @@ FIELDS = (
 
 @click.group("sessions", cls=OpsGroup)
 def cli() -> None:
-    """See who is signed in, and end it.
+    """List and end browser sessions.
 
-    A session is a browser that has signed in; it ends by itself after OPSAPP_SESSION_HOURS.
+    A session is a browser that has signed in. It ends by itself after OPSAPP_SESSION_HOURS.
     """
 
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
 @answers(*SHOWN, fields=FIELDS)
-def list_cmd(user: str | None) -> list[dict[str, Any]]:
+def list_cmd(user: str | None) -> list[Record]:
     """List the open sessions, of one account or of all.
 
     The newest is first. Sessions that ended are not listed; `flask users logins list`
@@ -47,9 +48,9 @@ def list_cmd(user: str | None) -> list[dict[str, Any]]:
 
 @cli.command("end")
 @click.argument("user", type=USER)
-@click.argument("sessions", metavar="[ID…]", type=ID, nargs=-1)
+@click.argument("ids", metavar="[ID…]", type=ID, nargs=-1)
 @changes("changed", *SHOWN, destructive=True)
-def end_cmd(user: str, sessions: tuple[int, ...], unit: Unit) -> list[dict[str, Any]]:
+def end_cmd(user: str, ids: tuple[int, ...], unit: Unit) -> list[Record]:
     """End sessions of an account: all, or those named.
 
     API tokens stay; `flask users reset-access` ends those as well.
@@ -58,8 +59,8 @@ def end_cmd(user: str, sessions: tuple[int, ...], unit: Unit) -> list[dict[str, 
     Example:
       flask users sessions end ada@example.com --yes
     """
-    from opsapp.accounts import sessions as service
+    from opsapp.accounts import sessions
 
-    which = f"the session {', '.join(map(str, sessions))}" if sessions else "every session"
-    approve(f"End {which} of {user}?")
-    return service.end(user, sessions, unit=unit)
+    subject = f"the session {', '.join(map(str, ids))}" if ids else "every session"
+    approve(f"End {subject} of {user}?")
+    return sessions.end(user, ids, unit=unit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +11,7 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.options import DURATION, ENDING, PERMISSION, USER, ending, if_exists_option
 from opsapp.cli.output import say_if_lost
+from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
@@ -24,9 +25,9 @@ FIELDS = (
 
 @click.group("tokens", cls=OpsGroup)
 def cli() -> None:
-    """Make, list and revoke API tokens: credentials for programs.
+    """Create, list and revoke API tokens: credentials for programs.
 
-    A token acts as its account, with the permissions that it was given and no others.
+    A token acts as its account, limited to its own permissions.
     """
 
 
@@ -41,7 +42,7 @@ def cli() -> None:
 )
 @click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
 @click.option("--until", type=ENDING, help="When it ends by itself.")
-@if_exists_option("What to do if USER has a token of this name.")
+@if_exists_option("If USER has a token of this name: refuse, or keep a matching token.")
 @changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
 def create_cmd(
     user: str,
@@ -51,8 +52,8 @@ def create_cmd(
     until: datetime | None,
     if_exists: str,
     unit: Unit,
-) -> dict[str, Any]:
-    """Make an API token, and show it this once.
+) -> Record:
+    """Create an API token, and show it once.
 
     It ends with the sessions of its account: when the account is deactivated, its
     password changes, or it loses a role. -q prints the token alone.
@@ -65,7 +66,7 @@ def create_cmd(
 
     if for_ is None and until is None:
         for_ = timedelta(days=DAYS)
-    made = tokens.create(
+    token = tokens.create(
         user,
         name,
         allow=allow,
@@ -74,18 +75,18 @@ def create_cmd(
         ends_then=until is not None,
         unit=unit,
     )
-    if made.get("token"):
-        say_if_lost(f"the token is lost: flask users tokens revoke {made['user']} {made['name']}")
-    return made
+    if token["token"]:
+        say_if_lost(f"the token is lost: flask users tokens revoke {token['user']} {token['name']}")
+    return token
 
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
 @answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
-def list_cmd(user: str | None) -> list[dict[str, Any]]:
+def list_cmd(user: str | None) -> list[Record]:
     """List API tokens, of one account or of all.
 
-    Those that have ended are listed too; the tokens themselves are stored nowhere.
+    Ended tokens are listed too. The secrets themselves are stored nowhere.
 
     \b
     Example:
@@ -100,10 +101,10 @@ def list_cmd(user: str | None) -> list[dict[str, Any]]:
 @click.argument("user", type=USER)
 @click.argument("name")
 @changes("id", "user", "name", "state", destructive=True)
-def revoke_cmd(user: str, name: str, unit: Unit) -> dict[str, Any]:
+def revoke_cmd(user: str, name: str, unit: Unit) -> Record:
     """End an API token at once.
 
-    What uses it is refused from the next request on. Its row stays, and says that it ended.
+    Requests with it are refused from now on. Its row stays, marked as ended.
 
     \b
     Example:

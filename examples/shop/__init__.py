@@ -1,4 +1,4 @@
-"""A shop on opsapp: its own tables, verbs, signal, pages, commands and shell names."""
+"""A shop on opsapp, with its own tables, services, signal, pages, commands and shell names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
-    """The shop with the whole console: ``flask --app examples.shop …``."""
+    """Create the shop with the whole console: ``flask --app examples.shop …``."""
     from flask import Blueprint
 
     import opsapp
@@ -24,7 +24,7 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     receivers.connect(app)
     app.shell_context_processor(names.names)
     app.cli.add_command(catalogue.shop)
-    # Mail is written by commands too, which do without pages.
+    # Commands write mail too, and they do without pages.
     app.register_blueprint(Blueprint("shop_mail", __name__, template_folder="templates"))
     if opsapp.has_web():
         from . import views

@@ -1,4 +1,4 @@
-"""What ``flask`` lists of the shop; it imports nothing else until it is called."""
+"""The shop's command in ``flask --help``; its code is imported when it is called."""
 
 from __future__ import annotations
 

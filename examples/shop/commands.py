@@ -38,10 +38,10 @@ def products_cmd() -> list[Record]:
 @cli.command("stock")
 @click.argument("product")
 @click.argument("pieces", type=int)
-@click.option("--cents", type=int, required=True, help="The price of one.")
+@click.option("--cents", type=int, required=True, help="The price of a piece.")
 @changes(*PRODUCT_SHOWN, key="name")
 def stock_cmd(product: str, pieces: int, cents: int, unit: Unit) -> Record:
-    """Have so many pieces of a product in stock.
+    """Set the stock and the price of a product.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What the shop keeps: posts, products and orders, beside opsapp's accounts."""
+"""The shop's tables: posts, products and orders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Post(Model):
-    """Something that somebody wrote on the shop's blog."""
+    """A post on the shop's blog."""
 
     __tablename__ = "shop_posts"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -31,7 +31,7 @@ class Post(Model):
 
 @guarded
 class Product(Model):
-    """Something that is sold; changed by :mod:`.products` and :mod:`.orders` only."""
+    """A product; changed by :mod:`.products` and :mod:`.orders` only."""
 
     __tablename__ = "shop_products"
     __table_args__ = (
@@ -42,13 +42,13 @@ class Product(Model):
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     name: so.Mapped[str] = so.mapped_column(sa.String(64), unique=True)
     cents: so.Mapped[int]
-    """Its price."""
+    """The price of a piece."""
     stock: so.Mapped[int]
 
 
 @guarded
 class Order(Model):
-    """What an account ordered, at the price of that moment."""
+    """An order of an account, at the price of that time."""
 
     __tablename__ = "shop_orders"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -58,7 +58,7 @@ class Order(Model):
     product_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("shop_products.id"), index=True)
     quantity: so.Mapped[int]
     cents: so.Mapped[int]
-    """All of it together."""
+    """The price of all pieces."""
     placed_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
 
     user: so.Mapped[User] = so.relationship()

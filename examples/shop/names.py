@@ -1,4 +1,4 @@
-"""What the shop adds to ``flask shell``."""
+"""The shop's names in ``flask shell``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .products import find_product
 
 
 def names() -> dict[str, Any]:
-    """Modules of verbs come with a unit of the session; a pair's second half is what it is."""
+    """Return the names. Services get the session's unit; the text of a pair describes it."""
     return {
         "orders": orders,
         "products": products,

@@ -1,4 +1,4 @@
-"""Orders: the verbs that commands, pages and the shell share."""
+"""Orders: the services that commands, pages and the shell share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .signals import order_placed
 
 
 def record(order: Order) -> Record:
-    """The public form of an order."""
+    """Return the public form of an order."""
     return {
         "id": order.id,
         "user_id": order.user_id,
@@ -29,7 +29,7 @@ def record(order: Order) -> Record:
 
 
 def listing(user: str | None = None) -> list[Record]:
-    """Every order, or those of an account, the newest first."""
+    """Return every order, or those of an account, the newest first."""
     query = sa.select(Order).order_by(Order.id.desc())
     if user is not None:
         query = query.where(Order.user_id == get_user(user).id)
@@ -37,9 +37,9 @@ def listing(user: str | None = None) -> list[Record]:
 
 
 def place(user: str, product: str, quantity: int = 1, *, unit: Unit) -> Record:
-    """Order a product for an account; its stock is taken in the same transaction.
+    """Order a product for an account, and take it from the stock in the same transaction.
 
-    :raises Conflict: there is not enough of it.
+    :raises Conflict: the stock is too small.
     """
     if not 1 <= quantity <= MOST:
         raise Invalid(f"quantity {quantity} is not between 1 and {MOST}")
@@ -47,17 +47,17 @@ def place(user: str, product: str, quantity: int = 1, *, unit: Unit) -> Record:
         buyer = get_user(user)
         if unit.powers is None or unit.powers.user_id != buyer.id:
             authority.require(MANAGE, unit)
-        bought = get_product(product)
-        if bought.stock < quantity:
-            raise Conflict(f"there are {bought.stock} of {bought.name}, not {quantity}")
-        bought.stock -= quantity
-        order = Order(user=buyer, product=bought, quantity=quantity, cents=quantity * bought.cents)
+        item = get_product(product)
+        if item.stock < quantity:
+            raise Conflict(f"there are {item.stock} of {item.name}, not {quantity}")
+        item.stock -= quantity
+        order = Order(user=buyer, product=item, quantity=quantity, cents=quantity * item.cents)
         unit.session.add(order)
         unit.session.flush()
         unit.record(
             "shop:order:place",
             f"order:{order.id}",
-            after={"user_id": buyer.id, "product_id": bought.id, "quantity": quantity},
+            after={"user_id": buyer.id, "product_id": item.id, "quantity": quantity},
         )
         unit.announce(order_placed, order_id=order.id)
         return record(order)

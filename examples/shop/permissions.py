@@ -1,4 +1,4 @@
-"""What the shop asks for beside opsapp's own permissions."""
+"""The shop's permissions, beside opsapp's own."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ MANAGE = "shop:manage"
 
 
 def declare() -> None:
-    """Add them to the vocabulary, for help and completion."""
+    """Declare them, for help and completion."""
     permissions.declare(MANAGE, "Change products, and order for other accounts.")

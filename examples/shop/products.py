@@ -1,4 +1,4 @@
-"""Products: the verbs that commands, pages and the shell share."""
+"""Products: the services that commands, pages and the shell share."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .models import Product
 from .permissions import MANAGE
 
 MOST = 1_000_000
-"""Pieces, and cents: far from what the columns hold."""
+"""The most pieces or cents, far below the limit of the columns."""
 
 
 def record(product: Product) -> Record:
-    """The public form of a product."""
+    """Return the public form of a product."""
     return {
         "id": product.id,
         "name": product.name,
@@ -29,31 +29,32 @@ def record(product: Product) -> Record:
 
 
 def listing() -> list[Record]:
-    """Every product, by name."""
-    return [record(one) for one in db.session.scalars(sa.select(Product).order_by(Product.name))]
+    """Return every product, by name."""
+    query = sa.select(Product).order_by(Product.name)
+    return [record(product) for product in db.session.scalars(query)]
 
 
 def get_product(name: str) -> Product:
-    """The product of this name.
+    """Return the product of this name.
 
     :raises NotFound: there is none; suggests the nearest name.
     """
-    found = find_product(name)
-    if found is None:
+    product = find_product(name)
+    if product is None:
         near = text.did_you_mean(name, list(db.session.scalars(sa.select(Product.name))))
         raise NotFound(f"no product {text.shortened(name)}", hint=near or "flask shop products")
-    return found
+    return product
 
 
 def find_product(name: str) -> Product | None:
-    """The product of this name, or None."""
+    """Return the product of this name, or None."""
     return db.session.scalar(sa.select(Product).where(Product.name == name))
 
 
 def stock(name: str, pieces: int, *, cents: int, unit: Unit) -> Record:
-    """Have a product in stock: so many pieces, at that price each; a new one is added.
+    """Set the stock and the price of a product; a new product is added.
 
-    :raises Invalid: the name, the number or the price cannot be.
+    :raises Invalid: the name, the number or the price is not allowed.
     """
     name = text.checked(name, "product", longest=64)
     after = {"name": name, "cents": _checked(cents, "price"), "stock": _checked(pieces, "stock")}
@@ -73,7 +74,7 @@ def stock(name: str, pieces: int, *, cents: int, unit: Unit) -> Record:
         return record(product)
 
 
-def _checked(number: int, what: str) -> int:
+def _checked(number: int, field: str) -> int:
     if not 0 <= number <= MOST:
-        raise Invalid(f"{what} {number} is not between 0 and {MOST}")
+        raise Invalid(f"{field} {number} is not between 0 and {MOST}")
     return number

@@ -1,4 +1,4 @@
-"""Who listens to ``order_placed``: the confirmation, the stock, a metric."""
+"""Receivers of ``order_placed``: a confirmation, a check of the stock, a metric."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .signals import order_placed
 log = logging.getLogger(__name__)
 
 LOW = 3
-"""So few pieces are a reason to order more."""
+"""A stock below this is a reason to reorder."""
 
 placed = metrics.counter("shop_orders", "Orders that were placed.", ["product"])
 
 
 def connect(app: Flask) -> None:
-    """Have this application's orders confirmed, watched and counted."""
+    """Connect the receivers to this application."""
     signals.before_commit(order_placed).connect(confirm, app)
     for receiver in (watch_stock, count):
         order_placed.connect(receiver, app)
 
 
 def confirm(app: Flask, *, order_id: int, **_extra: Any) -> None:
-    """Write the buyer a confirmation, in the transaction of the order."""
+    """Put a confirmation into the outbox, in the transaction of the order."""
     order = db.session.get_one(Order, order_id)
     if order.user.email:
         name = current_app.config["APP_NAME"]
@@ -41,12 +41,12 @@ def confirm(app: Flask, *, order_id: int, **_extra: Any) -> None:
 
 
 def watch_stock(app: Flask, *, order_id: int, **_extra: Any) -> None:
-    """Say that a product comes to its end; the order itself has taken the stock."""
+    """Warn when the stock is low, after the order has taken from it."""
     product = db.session.get_one(Order, order_id).product
     if product.stock < LOW:
         log.warning("%d left of %s", product.stock, product.name)
 
 
 def count(app: Flask, *, order_id: int, **_extra: Any) -> None:
-    """Count it for Prometheus."""
+    """Count the order for Prometheus."""
     placed.labels(db.session.get_one(Order, order_id).product.name).inc()

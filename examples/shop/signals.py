@@ -1,7 +1,7 @@
-"""What the shop announces, always after the commit."""
+"""The shop's signals, sent after the commit."""
 
 from __future__ import annotations
 
 from blinker import Namespace
 
-order_placed = Namespace().signal("order-placed", doc="Somebody ordered something. ``order_id``.")
+order_placed = Namespace().signal("order-placed", doc="An order was placed. ``order_id``.")

@@ -1,8 +1,27 @@
 """Accounts: users, roles, grants, sessions, tokens and log-ins.
 
-A verb that writes takes ``unit`` (who, why, which door) and enters it where it
-needs the gate. Verbs return plain records, the same dictionaries that the API
-and ``--format json`` show, and raise the conditions of :mod:`opsapp.errors`.
+==================  =========================================================
+users               create, change, delete accounts
+signin              activate, deactivate, passwords, second factors, lock-outs
+selfservice         changes that users make to their own accounts
+passwords           one policy and one hash for every source of a password
+password_policy     the policy itself, as Flask-Security calls it
+roles               sets of permissions
+grants              roles given to accounts, and their history
+authority           permission checks, made inside of the gate
+access              explanations and matrices: who may do what, and why
+sessions            browser sessions
+tokens              API tokens
+logins              log-in attempts, lock-outs
+lookup              accounts and roles by id, address or name
+listing             filtered and paged lists of accounts
+records             the public form of an account
+==================  =========================================================
+
+Writing functions take a ``unit`` (actor, reason, door), and enter it when they need
+the gate. They return the records that the API and ``--format json`` show.
+
+Decisions: docs/decisions/accounts.md
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Why somebody may do something, and who may do what."""
+"""Explanations: why an account may do something, and which role or account may do what."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
 from ..types import Record
 from . import grants
-from .lookup import get_user, role_names
+from .lookup import get_user, list_roles
 from .records import status
 
 
 def explain(reference: str, permission: str) -> Record:
-    """Whether an account may do something now, and through which grant.
+    """Return whether an account may do something now, and through which grant.
 
-    ``allowed`` is the answer. ``because`` says it in words; the fields of the
-    grant that gives the permission are None where none does.
+    ``allowed`` is the answer, and ``because`` explains it. Without a grant that gives the
+    permission, the fields of the grant are None.
 
     :raises NotFound: there is no such account.
     """
@@ -37,20 +37,20 @@ def explain(reference: str, permission: str) -> Record:
         "reason": None,
     }
     if giving is not None:
-        shown = grants.record(giving)
-        answer |= {name: shown[name] for name in answer if name in shown and name != "user"}
+        fields = grants.record(giving)
+        answer |= {name: fields[name] for name in answer.keys() & fields.keys() - {"user"}}
     return answer
 
 
 def _giving(user: User, permission: str) -> Grant | None:
-    """The grant that gives the permission; of several, the one that lasts longest."""
-    held = db.session.scalars(
+    """Return the grant that gives the permission; of several, the one that lasts longest."""
+    live = db.session.scalars(
         sa.select(Grant)
         .join(Grant.role)
         .where(Grant.user_id == user.id, Grant.is_live(), Role.deleted_at.is_(None))
         .order_by(Grant.valid_until.is_not(None), Grant.valid_until.desc(), Grant.id)
     )
-    return next((g for g in held if permission in g.role.get_permissions()), None)
+    return next((g for g in live if permission in g.role.get_permissions()), None)
 
 
 def _because(giving: Grant | None, state: str) -> str:
@@ -63,20 +63,18 @@ def _because(giving: Grant | None, state: str) -> str:
 
 
 def role_matrix() -> list[Record]:
-    """A row for each permission that a role holds or the code declares; a column for each role."""
-    living = db.session.scalars(
-        sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name)
-    ).all()
-    known = {name for role in living for name in role.permissions} | set(permissions.DECLARED)
+    """Return a row for each permission held or declared, with a column for each role."""
+    roles = list_roles()
+    names = {name for role in roles for name in role.permissions} | set(permissions.DECLARED)
     return [
-        {"permission": name, **{role.name: name in role.get_permissions() for role in living}}
-        for name in sorted(known)
+        {"permission": name, **{role.name: name in role.get_permissions() for role in roles}}
+        for name in sorted(names)
     ]
 
 
 def user_matrix(user_ids: list[int] | None = None) -> list[Record]:
-    """A row for each account that holds a role; a column for each role."""
-    names = role_names()
+    """Return a row for each account that holds a role, with a column for each role."""
+    names = [role.name for role in list_roles()]
     holders = (
         sa.select(User.id, User.email)
         .where(User.deleted_at.is_(None))
@@ -86,7 +84,7 @@ def user_matrix(user_ids: list[int] | None = None) -> list[Record]:
     if user_ids is not None:
         holders = holders.where(User.id.in_(user_ids))
     rows = db.session.execute(holders).all()
-    held = grants.role_names_of([id for id, _email in rows])
+    roles = grants.role_names_of([id for id, _email in rows])
     return [
-        {"user": email, **{name: name in held.get(id, []) for name in names}} for id, email in rows
+        {"user": email, **{name: name in roles.get(id, []) for name in names}} for id, email in rows
     ]

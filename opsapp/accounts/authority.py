@@ -1,8 +1,10 @@
-"""May this be done by who does it: permissions, and never more than one holds oneself.
+"""Permission checks, made by services inside of their unit.
 
-Every verb asks here inside of its unit. The operating system's user may do
-everything (who can run ``flask`` has the database anyway); an account may do
-what its live grants allow, less what its token leaves out.
+A user of the operating system may do everything: an operator who can run ``flask`` has
+the database anyway. An account may do what its live grants allow, restricted to the
+scope of its token. No account gives or takes away more than it holds itself.
+
+docs/decisions/accounts.md#authority-is-checked-inside-the-gate
 """
 
 from __future__ import annotations
@@ -23,34 +25,34 @@ from .lookup import get_user
 
 
 def held_by(powers: Powers) -> Set[str]:
-    """The permissions that count now."""
+    """Return the permissions that count now."""
     user = db.session.get(User, powers.user_id)
     if user is None or not user.active:
         return frozenset()
     return _within(powers.scope, permissions_of(user))
 
 
-def _within(scope: frozenset[str] | None, held: Set[str]) -> Set[str]:
-    """What is held, less what the token leaves out."""
+def _within(scope: frozenset[str] | None, permissions: Set[str]) -> Set[str]:
+    """Restrict permissions to the scope of a token; None is no restriction."""
     if scope is None:
-        return held
-    return scope if isinstance(held, EveryPermission) else held & scope
+        return permissions
+    return scope if isinstance(permissions, EveryPermission) else permissions & scope
 
 
 def permissions_of(user: User) -> Set[str]:
-    """What the account's live grants allow."""
-    return _together(user.roles)
+    """Return the permissions that the account's live grants give."""
+    return _union(user.roles)
 
 
-def _together(roles: Iterable[Role]) -> Set[str]:
+def _union(roles: Iterable[Role]) -> Set[str]:
     sets = [role.get_permissions() for role in roles]
-    if any(isinstance(held, EveryPermission) for held in sets):
+    if any(isinstance(permissions, EveryPermission) for permissions in sets):
         return EveryPermission()
     return frozenset().union(*sets)
 
 
 def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
-    """The permissions that count now and still will at ``until``; None is for ever."""
+    """Return the permissions that last until then; None is for ever."""
     lasts: sa.ColumnElement[bool] = Grant.valid_until.is_(None)
     if until is not None:
         lasts = sa.or_(lasts, Grant.valid_until >= until)
@@ -59,42 +61,42 @@ def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
         .join(Grant, Grant.role_id == Role.id)
         .where(Grant.user_id == powers.user_id, Grant.is_live(), Role.deleted_at.is_(None), lasts)
     )
-    return _within(powers.scope, _together(db.session.scalars(lasting)))
+    return _within(powers.scope, _union(db.session.scalars(lasting)))
 
 
-def listed(held: Set[str]) -> list[str]:
-    """The permissions by name; ``*`` is every one."""
-    return ["*"] if isinstance(held, EveryPermission) else sorted(held)
+def permission_names(permissions: Set[str]) -> list[str]:
+    """Return the sorted names of these permissions; ``*`` is every permission."""
+    return ["*"] if isinstance(permissions, EveryPermission) else sorted(permissions)
 
 
-def lacks(needed: Set[str], held: Set[str]) -> list[str]:
-    """The permissions of ``needed`` that ``held`` does not have; ``*`` is every one."""
-    if isinstance(held, EveryPermission):
+def missing_from(permissions: Set[str], needed: Set[str]) -> list[str]:
+    """Return the names of the needed permissions that are not among these."""
+    if isinstance(permissions, EveryPermission):
         return []
-    return listed(needed if isinstance(needed, EveryPermission) else needed - held)
+    return permission_names(needed if isinstance(needed, EveryPermission) else needed - permissions)
 
 
 def require(permission: str, unit: Unit) -> None:
-    """Refuse who does not hold the permission.
+    """Check that the unit's account holds a permission.
 
-    :raises Refused: names it.
+    :raises Refused: it does not.
     """
     if unit.powers is not None and permission not in held_by(unit.powers):
         raise Refused(f"that needs the permission {permission}")
 
 
 def may_give(role: Role, until: datetime | None, unit: Unit) -> None:
-    """Refuse to hand out what one does not hold, as Kubernetes does, or not for so long.
+    """Check that the unit's account holds what the role gives, for as long (as Kubernetes does).
 
-    :param until: when it shall end; None is never.
-    :raises Refused: names what is missing.
+    :param until: the end of the grant; None is never.
+    :raises Refused: names the permissions that it lacks.
     """
     if unit.powers is None:
         return
     needed = role.get_permissions()
-    if missing := lacks(needed, held_by(unit.powers)):
+    if missing := missing_from(held_by(unit.powers), needed):
         raise Refused(f"role {role.name} holds {', '.join(missing)}, which {_who(unit)} not")
-    if missing := lacks(needed, _held_until(unit.powers, until)):
+    if missing := missing_from(_held_until(unit.powers, until), needed):
         end = f"until {clock.rfc3339(until)}" if until else "for ever"
         raise Refused(f"you do not hold {', '.join(missing)} {end} yourself")
 
@@ -104,35 +106,35 @@ def _who(unit: Unit) -> str:
 
 
 def may_allow(permissions: Iterable[str], unit: Unit) -> None:
-    """Refuse to put into a role, or take out of it, what one does not hold.
+    """Check that the unit's account holds what it adds to a role, or takes out of it.
 
-    :raises Refused: names what is missing.
+    :raises Refused: names the permissions that it lacks.
     """
     if unit.powers is None:
         return
-    if missing := lacks(frozenset(permissions), held_by(unit.powers)):
+    if missing := missing_from(held_by(unit.powers), frozenset(permissions)):
         raise Refused(f"you do not hold {', '.join(missing)}")
 
 
 def may_change(user: User, unit: Unit) -> None:
-    """Refuse to change an account that may do more than whoever changes it.
+    """Check that the unit's account may do as much as the account that it changes.
 
-    Whoever could change an administrator's address could become one by mail. A
-    token that leaves something out may do less than its own account, too.
+    An account that could change an administrator's address could become an administrator
+    by mail. A token with a narrow scope may do less than its own account, too.
 
-    :raises Refused: names what is missing.
+    :raises Refused: names the permissions that it lacks.
     """
     if unit.powers is None:
         return
-    if missing := lacks(permissions_of(user), held_by(unit.powers)):
+    if missing := missing_from(held_by(unit.powers), permissions_of(user)):
         raise Refused(f"user {user.id} holds {', '.join(missing)}, which {_who(unit)} not")
 
 
 def changeable(reference: str, unit: Unit) -> User:
-    """The account that is meant, if whoever does this may change it.
+    """Return an account that the unit's account may change.
 
     :raises NotFound: there is no such account.
-    :raises Refused: names what is missing.
+    :raises Refused: names the permissions that the unit's account lacks.
     """
     require("users:write", unit)
     user = get_user(reference)
@@ -141,12 +143,12 @@ def changeable(reference: str, unit: Unit) -> User:
 
 
 def may_move(user: User, unit: Unit) -> None:
-    """Refuse to give an account another address to who may not give all that it holds.
+    """Check that the unit's account may change the address of an account.
 
-    Who reads the mail can become that account, for as long as it holds what it does;
-    and a token that moves its own account would outlive its end.
+    The reader of the new address can become that account, so this needs all that the
+    account holds. A token could outlive its end by it, so none moves its own account.
 
-    :raises Refused: it is a token of this account, or names what is missing.
+    :raises Refused: it is a token of this account, or names the permissions that it lacks.
     """
     if unit.powers is None:
         return

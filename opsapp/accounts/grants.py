@@ -1,4 +1,4 @@
-"""Grants: a role given to accounts, for ever or for a while, and taken away again."""
+"""Grants: roles given to accounts, for ever or for a while, and revoked."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .lookup import get_role, get_user, get_user_ever
 
 
 def role_names(user_id: int) -> list[str]:
-    """The names of the roles an account holds now."""
+    """Return the names of the roles that an account holds now."""
     return role_names_of([user_id]).get(user_id, [])
 
 
-# Made once, for every page of accounts.
-_HELD = (
+# Built once, for every page of accounts.
+_ROLE_NAMES = (
     sa.select(Grant.user_id, Role.name)
     .join(Role, Role.id == Grant.role_id)
     .where(
@@ -41,22 +41,22 @@ _HELD = (
 
 
 def role_names_of(user_ids: Sequence[int]) -> dict[int, list[str]]:
-    """The names of the roles each of these accounts holds now, in one query."""
-    found: dict[int, list[str]] = {}
-    for user_id, name in db.session.execute(_HELD, {"user_ids": user_ids}):
-        found.setdefault(user_id, []).append(name)
-    return found
+    """Return the names of the roles that each of these accounts holds now, by its id."""
+    names: dict[int, list[str]] = {}
+    for user_id, name in db.session.execute(_ROLE_NAMES, {"user_ids": user_ids}):
+        names.setdefault(user_id, []).append(name)
+    return names
 
 
 def of_user(user_id: int) -> list[Record]:
-    """Every grant an account ever had, the newest first, without the account's name."""
-    shown = ("role", "state", "granted_at", "granted_by", "valid_until", "reason")
-    found = db.session.scalars(_every().where(Grant.user_id == user_id))
-    return [_only(shown, record(grant)) for grant in found]
+    """Return every grant that an account ever had, the newest first, without its name."""
+    fields = ("role", "state", "granted_at", "granted_by", "valid_until", "reason")
+    return _records(_every().where(Grant.user_id == user_id), fields)
 
 
-def _only(names: Sequence[str], row: Record) -> Record:
-    return {name: row[name] for name in names}
+def _records(query: sa.Select[Grant], fields: Sequence[str]) -> list[Record]:
+    rows = [record(grant) for grant in db.session.scalars(query)]
+    return [{field: row[field] for field in fields} for row in rows]
 
 
 def _every() -> sa.Select[Grant]:
@@ -68,10 +68,8 @@ def _every() -> sa.Select[Grant]:
 
 
 def record(grant: Grant) -> Record:
-    """The public form of a grant; its state is live, expired, revoked or replaced."""
-    state = grant.ended_how or "live"
-    if state == "live" and grant.valid_until and grant.valid_until <= clock.now():
-        state = "expired"
+    """Return the public form of a grant; its state is live, expired, revoked or replaced."""
+    state = grant.ended_how or ("expired" if _is_over(grant) else "live")
     return {
         "id": grant.id,
         "user_id": grant.user_id,
@@ -89,7 +87,7 @@ def record(grant: Grant) -> Record:
 
 
 def expiring(*, within: timedelta) -> list[Record]:
-    """The live grants that end by themselves within this time, the next one first."""
+    """Return the live grants that end by themselves within this time, the next first."""
     soon = (
         _every()
         .where(Grant.is_live(), Grant.valid_until <= clock.now() + within)
@@ -100,18 +98,17 @@ def expiring(*, within: timedelta) -> list[Record]:
 
 
 def holding(role: Role) -> list[Record]:
-    """The live grants of a role, the oldest first, without the role's name."""
+    """Return the live grants of a role, the oldest first, without the role's name."""
     live = _every().where(Grant.role_id == role.id, Grant.is_live()).order_by(None)
-    shown = ("user_id", "user", "granted_at", "granted_by", "valid_until", "reason")
-    found = [record(grant) for grant in db.session.scalars(live.order_by(Grant.id))]
-    return [_only(shown, row) for row in found]
+    fields = ("user_id", "user", "granted_at", "granted_by", "valid_until", "reason")
+    return _records(live.order_by(Grant.id), fields)
 
 
 def history(user: str | None = None, *, role: str | None = None) -> list[Record]:
-    """Grants past and present of an account, of a role, or of both, the newest first.
+    """Return past and present grants of an account, of a role, or of both, the newest first.
 
-    :param user: any account that was ever there, a deleted one by its id.
-    :raises NotFound: there is no such account, or never was such a role.
+    :param user: any account that ever existed; a deleted account by its id.
+    :raises NotFound: there never was such an account or role.
     """
     query = _every()
     if user is not None:
@@ -128,18 +125,27 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
 def grant(
     role: str, users: Iterable[str], *, until: datetime | None = None, unit: Unit
 ) -> list[Record]:
-    """Give a role to accounts. A live grant with another end is replaced by this one.
+    """Give a role to accounts, replacing live grants that have another end.
 
     :param until: when the grants end by themselves; None is for ever.
     :raises Invalid: ``until`` has passed.
     :raises Refused: the last administrator's grant would get an end.
     """
-    if until is not None and until <= clock.now():
-        raise Invalid(f"until {clock.rfc3339(until)} has passed already")
+    if until is not None:
+        check_end(until)
     with unit:
-        held = get_role(role)
-        given = [give(held, user, until=until, unit=unit) for user in _accounts(users)]
-        return [_answer(*one) for one in given]
+        named = get_role(role)
+        results = [give(named, user, until=until, unit=unit) for user in _accounts(users)]
+        return [_answer(grant, changed) for grant, changed in results]
+
+
+def check_end(until: datetime) -> None:
+    """Check that the end of a grant or token is in the future.
+
+    :raises Invalid: it has passed.
+    """
+    if until <= clock.now():
+        raise Invalid(f"until {clock.rfc3339(until)} has passed already")
 
 
 def _accounts(users: Iterable[str]) -> list[User]:
@@ -151,27 +157,24 @@ def _answer(grant: Grant, changed: bool) -> Record:
 
 
 def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple[Grant, bool]:
-    """The live grant of ``role`` to ``user`` that ends at ``until``; whether it is new.
+    """Return the live grant of ``role`` to ``user`` until then, and whether it is new.
 
-    :raises Refused: the role may do what whoever gives it may not, or not for so long.
+    :raises Refused: the role holds more than the unit's account, or for longer.
     """
     authority.require("roles:grant", unit)
     authority.may_give(role, until, unit)
-    now = clock.now()
-    present = _open(role, user)
-    if present is not None and present.valid_until == until:
-        return present, False
-    if present is not None:
-        authority.may_change(user, unit)  # A nearer end takes something away.
+    present = _find_open(role, user)
     before = None
     if present is not None:
-        over = present.valid_until is not None and present.valid_until <= now
-        before = None if over else _summary(present)
-        _end(present, "expired" if over else "replaced", unit)
+        if present.valid_until == until:
+            return present, False
+        authority.may_change(user, unit)  # A nearer end takes something away.
+        before = None if _is_over(present) else _summary(present)
+        _end(present, "replaced" if before else "expired", unit)
     new = Grant(
         user=user,
         role=role,
-        granted_at=now,
+        granted_at=clock.now(),
         granted_by=unit.actor.label(),
         reason=unit.reason,
         valid_until=until,
@@ -183,21 +186,25 @@ def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple
     return new, True
 
 
-def unlike_lasting(user: User, role: Role) -> str | None:
-    """What differs from holding this role for ever, in words; None if nothing does."""
-    present = _open(role, user)
-    if present is None or (present.valid_until and present.valid_until <= clock.now()):
+def difference_from_lasting(user: User, role: Role) -> str | None:
+    """Return in words why the account does not hold this role for ever, or None."""
+    present = _find_open(role, user)
+    if present is None or _is_over(present):
         return f"does not hold {role.name}"
     if present.valid_until is None:
         return None
     return f"holds {role.name} until {clock.rfc3339(present.valid_until)} only"
 
 
-def _open(role: Role, user: User) -> Grant | None:
-    """The grant that is not marked as ended; it may be past its end."""
+def _find_open(role: Role, user: User) -> Grant | None:
+    """Return the grant that is not marked as ended; it may be past its end."""
     return db.session.scalar(
         _every().where(Grant.user_id == user.id, Grant.role_id == role.id, Grant.ended_at.is_(None))
     )
+
+
+def _is_over(grant: Grant) -> bool:
+    return grant.valid_until is not None and grant.valid_until <= clock.now()
 
 
 def _summary(grant: Grant) -> dict[str, Any]:
@@ -218,19 +225,21 @@ def _end(grant: Grant, how: str, unit: Unit) -> None:
 
 
 def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
-    """Take a role away from accounts; their sessions end. Not held is already so.
+    """Take a role away from accounts, and end their sessions.
+
+    An account that does not hold the role stays unchanged.
 
     :raises Refused: no administrator would be left.
     """
     with unit:
         authority.require("roles:grant", unit)
-        held = get_role(role)
-        return [_revoked(held, user, unit) for user in _accounts(users)]
+        named = get_role(role)
+        return [_revoke_from(user, named, unit) for user in _accounts(users)]
 
 
-def _revoked(role: Role, user: User, unit: Unit) -> Record:
+def _revoke_from(user: User, role: Role, unit: Unit) -> Record:
     authority.may_change(user, unit)
-    present = _open(role, user)
+    present = _find_open(role, user)
     if present is None:
         return {
             "changed": False,
@@ -239,12 +248,14 @@ def _revoked(role: Role, user: User, unit: Unit) -> Record:
             "role": role.name,
             "state": "not held",
         }
-    return _answer(present, _revoke(present, unit))
+    _revoke(present, unit)
+    return _answer(present, True)
 
 
-def _revoke(grant: Grant, unit: Unit) -> bool:
-    if grant.valid_until is not None and grant.valid_until <= clock.now():
-        return _expire(grant, unit)
+def _revoke(grant: Grant, unit: Unit) -> None:
+    if _is_over(grant):
+        _expire(grant, unit)
+        return
     before = _summary(grant)
     _end(grant, "revoked", unit)
     grant.user.end_sessions()
@@ -252,18 +263,16 @@ def _revoke(grant: Grant, unit: Unit) -> bool:
     unit.announce(
         signals.role_revoked, user_id=grant.user_id, role=grant.role.name, grant_id=grant.id
     )
-    return True
 
 
-def _expire(grant: Grant, unit: Unit) -> bool:
+def _expire(grant: Grant, unit: Unit) -> None:
     before = _summary(grant)
     _end(grant, "expired", unit)
     unit.record("user:role:expire", grant.user.reference, before=before)
-    return True
 
 
 def expire(*, unit: Unit) -> list[Record]:
-    """Mark the grants whose end has passed as ended. They gave nothing since then anyway."""
+    """Mark the grants whose end has passed as ended; since then they gave nothing anyway."""
     with unit:
         over = unit.session.scalars(
             _every()
@@ -271,22 +280,24 @@ def expire(*, unit: Unit) -> list[Record]:
             .order_by(None)
             .order_by(Grant.id)
         ).all()
-        return [_answer(grant, _expire(grant, unit)) for grant in over]
+        for grant in over:
+            _expire(grant, unit)
+        return [_answer(grant, True) for grant in over]
 
 
 def end_all(user: User, *, unit: Unit) -> list[str]:
-    """End every open grant of an account that is being deleted; the roles it held."""
-    held = _opened(Grant.user_id == user.id)
-    for grant in held:
+    """End every open grant of an account that is being deleted; return the roles."""
+    grants = _list_open(Grant.user_id == user.id)
+    for grant in grants:
         _end(grant, "revoked", unit)
-    return sorted(grant.role.name for grant in held)
+    return sorted(grant.role.name for grant in grants)
 
 
 def end_all_of_role(role: Role, *, unit: Unit) -> None:
     """End every open grant of a role that is being deleted."""
-    for grant in _opened(Grant.role_id == role.id):
+    for grant in _list_open(Grant.role_id == role.id):
         _revoke(grant, unit)
 
 
-def _opened(criterion: sa.ColumnElement[bool]) -> Sequence[Grant]:
+def _list_open(criterion: sa.ColumnElement[bool]) -> Sequence[Grant]:
     return db.session.scalars(_every().where(criterion, Grant.ended_at.is_(None))).all()

@@ -1,8 +1,9 @@
-"""Lists of accounts: filtered, sorted, and paged so that a million of them stay quick.
+"""Lists of accounts: filtered, sorted, and paged so that a million accounts stay quick.
 
-A page starts after the account where the last one ended (keyset paging): the
-database walks an index from there, however far in that is, so the hundredth
-page costs what the first one does. The cursor is that account's id.
+Keyset paging: a page starts after the last account of the page before, whose id is the
+cursor. The database walks an index from there, so each page costs as much as the first.
+
+docs/decisions/accounts.md#a-page-starts-after-an-id
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which accounts are meant; all conditions must hold. Deleted ones only if asked for."""
+    """Conditions on accounts, which must all hold; deleted accounts only by ``status``."""
 
     role: str | None = None
     without_role: str | None = None
@@ -50,44 +51,44 @@ class Filter:
     seen_until: datetime | None = None
 
     def criteria(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions for a query.
+        """Return the conditions for a query.
 
-        :raises NotFound: a role that is named does not exist.
-        :raises Invalid: what is searched for has a hostile character.
+        :raises NotFound: a named role does not exist.
+        :raises Invalid: the search text has a hostile character.
         """
-        chosen = [_status(self.status)]
+        criteria = [_status(self.status)]
         if self.role:
-            chosen.append(_holds(self.role))
+            criteria.append(_holds(self.role))
         if self.without_role:
-            chosen.append(~_holds(self.without_role))
+            criteria.append(~_holds(self.without_role))
         if self.search:
             part = addresses.canonical(text.checked(self.search, "search", longest=LONGEST_SEARCH))
-            chosen.append(
+            criteria.append(
                 User.email.contains(part, autoescape=True)
                 | User.username.contains(part, autoescape=True)
             )
         if self.idle_for is not None:
-            chosen.append(User.idle_since <= clock.now() - self.idle_for)
+            criteria.append(User.idle_since <= clock.now() - self.idle_for)
         if self.never_logged_in:
-            chosen.append(User.login_count == 0)
+            criteria.append(User.login_count == 0)
         if self.seen_since or self.seen_until:
-            chosen.append(User.login_count > 0)
+            criteria.append(User.login_count > 0)
         bounds = (
             (User.created_at, self.created_since, self.created_until),
             (User.idle_since, self.seen_since, self.seen_until),
         )
         for column, since, until in bounds:
-            chosen += [column >= since] if since else []
-            chosen += [column <= until] if until else []
-        return chosen
+            criteria += [column >= since] if since else []
+            criteria += [column <= until] if until else []
+        return criteria
 
 
-def _status(wanted: str | None) -> sa.ColumnElement[bool]:
+def _status(status: str | None) -> sa.ColumnElement[bool]:
     alive = User.deleted_at.is_(None)
-    if wanted is None:
+    if status is None:
         return alive
     locked = sa.func.coalesce(User.locked_until > clock.now(), sa.false())
-    match wanted:
+    match status:
         case "active":
             return sa.and_(alive, User.active.is_(True), ~locked)
         case "inactive":
@@ -96,47 +97,50 @@ def _status(wanted: str | None) -> sa.ColumnElement[bool]:
             return sa.and_(alive, User.active.is_(True), locked)
         case "deleted":
             return User.deleted_at.is_not(None)
-    raise Invalid(f"status {text.shortened(wanted)} is none of {', '.join(STATUSES)}")
+    raise Invalid(f"status {text.shortened(status)} is none of {', '.join(STATUSES)}")
 
 
 def _holds(role: str) -> sa.ColumnElement[bool]:
-    # By the role's id, not its name: the planner knows how many hold it.
-    held = sa.select(Grant.user_id).where(Grant.role_id == get_role(role).id, Grant.is_live())
-    return User.id.in_(held)
+    # By the role's id, not its name: the planner knows how many accounts hold it.
+    holders = sa.select(Grant.user_id).where(Grant.role_id == get_role(role).id, Grant.is_live())
+    return User.id.in_(holders)
 
 
-def count(chosen: Filter) -> int:
-    """How many accounts the filter means."""
-    return db.session.scalar(sa.select(sa.func.count(User.id)).where(*chosen.criteria())) or 0
+def count(accounts: Filter) -> int:
+    """Return the number of accounts that meet the filter."""
+    return _count(*accounts.criteria())
 
 
-def count_active(chosen: Filter) -> int:
-    """How many of them may sign in today."""
-    active = (User.active.is_(True), User.deleted_at.is_(None))
-    counted = sa.select(sa.func.count(User.id)).where(*active, *chosen.criteria())
-    return db.session.scalar(counted) or 0
+def count_active(accounts: Filter) -> int:
+    """Return the number of active accounts that meet the filter."""
+    return _count(User.active.is_(True), User.deleted_at.is_(None), *accounts.criteria())
+
+
+def _count(*criteria: sa.ColumnElement[bool]) -> int:
+    return db.session.scalar(sa.select(sa.func.count(User.id)).where(*criteria)) or 0
 
 
 def users(
-    chosen: Filter,
+    accounts: Filter,
     *,
     sort: str = "id",
     descending: bool = False,
     after: int | None = None,
     limit: int | None = 50,
 ) -> Iterator[Record]:
-    """The accounts that the filter means, streamed; None as the limit is all of them.
+    """Stream the accounts that meet the filter.
 
     :param after: the id of the last account of the page before.
+    :param limit: the most accounts; None is all.
     :raises Invalid: the sort is unknown.
     :raises NotFound: there is no account ``after``.
     """
     if sort not in SORTS:
         raise Invalid(f"sort {text.shortened(sort)} is none of {', '.join(SORTS)}")
     column = SORTS[sort]
-    if column is User.email and chosen.status == "deleted":
+    if column is User.email and accounts.status == "deleted":
         column = User.id  # They have no address to sort by.
-    criteria = chosen.criteria()
+    criteria = accounts.criteria()
     left = limit
     position = None if after is None else _position(column, after)
     while left is None or left > 0:
@@ -156,8 +160,8 @@ def _position(column: Any, after: int) -> tuple[Any, int]:
     return (row[0], row[1])
 
 
-# Made once: putting a query together takes as long as asking it.
-_SHOWN = {
+# Built once: building a query takes as long as running it.
+_COLUMNS = {
     column.key: sa.select(
         column.label("key"),
         User.id,
@@ -182,15 +186,15 @@ def _page(
     position: tuple[Any, int] | None,
     size: int,
 ) -> Sequence[Any]:
-    # The address is unique, and so needs no id to tell two accounts apart.
+    # The address is unique, so it needs no id beside it.
     keys = (column,) if column is User.id or column is User.email else (column, User.id)
-    query = _SHOWN[column.key].where(*criteria)
+    query = _COLUMNS[column.key].where(*criteria)
     if position is not None:
         place = position[1:] if column is User.id else position[: len(keys)]
-        here, there = sa.tuple_(*keys), sa.tuple_(*place)
-        query = query.where(here < there if descending else here > there)
+        key, last = sa.tuple_(*keys), sa.tuple_(*place)
+        query = query.where(key < last if descending else key > last)
     elif column is User.email:
-        query = query.where(User.email > "")  # The index then begins behind the erased ones.
+        query = query.where(User.email > "")  # The index then begins behind the erased accounts.
     order = [key.desc() if descending else key for key in keys]
     return db.session.execute(query.order_by(*order).limit(size)).all()
 

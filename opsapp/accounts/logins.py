@@ -1,9 +1,10 @@
-"""Log-ins: what was tried, what it led to, and the brake on guessing.
+"""Log-in attempts and lock-outs.
 
-Whatever is typed is counted before a password is looked at: ten failures lock
-the account for a quarter of an hour, and every further ten for twice as long.
-What nobody is called is counted and locked alike, so a lock-out does not tell
-which accounts there are.
+An attempt is counted before the password is checked. Ten failures lock the account for
+15 minutes, and each further ten twice as long. Names without an account are counted and
+locked alike, so a lock-out does not reveal which accounts exist.
+
+docs/decisions/web.md#a-try-is-counted-before-the-password-is-checked
 """
 
 from __future__ import annotations
@@ -31,39 +32,39 @@ from ..unit.work import Unit, bookkeeping
 from .lookup import get_user_ever
 
 FAILURES = 10
-"""So many in a row lock an account."""
+"""Consecutive failures that lock an account."""
 LOCK = timedelta(minutes=15)
 LONGEST_LOCK = timedelta(hours=4)
 FORGOTTEN_AFTER = timedelta(hours=24)
-"""Failures are counted together while no longer than this lies between them."""
-LONGEST_ROW = 10_000
-"""So many failures in a row are counted of a name that nobody has."""
+"""The longest pause between two consecutive failures."""
+MOST_FAILURES = 10_000
+"""The most failures that are counted for a name without an account."""
 FAILURES_OF_NETWORK = 30
 WINDOW = timedelta(minutes=15)
 
-OUTCOMES = {
-    "success": "signed in",
-    "password": "the password was wrong",
-    "unknown": "nobody is called that",
-    "code": "the second factor was wrong",
-    "inactive": "the account is deactivated",
-    "unconfirmed": "the address is not confirmed",
-    "locked": "too many failures of this account before; nothing was looked at",
-    "blocked": "too many failures from this address before; nothing was looked at",
-}
+OUTCOMES = (
+    "success",
+    "password",  # It was wrong.
+    "unknown",  # No account has this name.
+    "code",  # The second factor was wrong.
+    "inactive",
+    "unconfirmed",
+    "locked",  # Too many failures of this account; the password was not checked.
+    "blocked",  # Too many failures from this address; the password was not checked.
+)
 _FAILED = ("password", "unknown", "code")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where somebody signs in from."""
+    """The browser that an attempt comes from."""
 
     ip: str | None
     user_agent: str | None
 
     @property
     def network(self) -> str | None:
-        """What is counted together: of IPv6 the /64, which one customer has all of."""
+        """The network whose failures are counted together: of IPv6 the /64 of one customer."""
         try:
             address = ip_address(self.ip or "")
         except ValueError:
@@ -73,26 +74,26 @@ class Client:
 
 
 def fingerprint(identity: str) -> str:
-    """A keyed fingerprint of what was typed as a name; it may be a password."""
+    """Return a keyed fingerprint of a typed name, which may be a mistyped password."""
     return chain.fingerprint(audit_key(), addresses.canonical(identity))
 
 
-# --- the brake ---------------------------------------------------------------
+# --- lock-outs ---------------------------------------------------------------
 
 
 def locked_for(failures: int) -> timedelta | None:
-    """How long so many failures in a row lock an account; None is not at all."""
+    """Return how long so many consecutive failures lock an account, or None."""
     if failures < FAILURES or failures % FAILURES:
         return None
     doubled: timedelta = LOCK * 2 ** min(failures // FAILURES - 1, 10)
     return min(doubled, LONGEST_LOCK)
 
 
-def take_turn(identity: str, user_id: int | None, client: Client) -> datetime | None:
-    """Count a try before it is looked at; None, or until when nobody may try.
+def count_attempt(identity: str, user_id: int | None, client: Client) -> datetime | None:
+    """Count an attempt before its password is checked; return the end of a lock-out, or None.
 
-    Counting first bounds the guesses that reach the password, however many are
-    made at once. Success gives the turns back (:func:`forgive`).
+    Counting first bounds the guesses that reach the password, however many are made at
+    once. Success resets the counter (:func:`reset_failures`).
     """
     now = clock.now()
     with bookkeeping() as session:
@@ -100,9 +101,9 @@ def take_turn(identity: str, user_id: int | None, client: Client) -> datetime | 
             _add(session, "blocked", identity, user_id, client)
             return until
         if user_id is None:
-            until = _turn_of_nobody(session, identity, client, now)
+            until = _count_unknown(session, identity, client, now)
         else:
-            until = _turn_of_account(session, user_id, now)
+            until = _count_known(session, user_id, now)
         if until is not None:
             _add(session, "locked", identity, user_id, client)
         return until
@@ -119,7 +120,7 @@ def _blocked_network(session: so.Session, network: str | None, now: datetime) ->
     return failed[-1] + WINDOW if len(failed) == FAILURES_OF_NETWORK else None
 
 
-def _turn_of_account(session: so.Session, user_id: int, now: datetime) -> datetime | None:
+def _count_known(session: so.Session, user_id: int, now: datetime) -> datetime | None:
     columns = (User.failed_logins, User.failed_at, User.locked_until)
     failures, failed_at, locked = session.execute(
         sa.select(*columns).where(User.id == user_id).with_for_update()
@@ -139,30 +140,29 @@ def _turn_of_account(session: so.Session, user_id: int, now: datetime) -> dateti
     return None
 
 
-def _turn_of_nobody(
+def _count_unknown(
     session: so.Session, identity: str, client: Client, now: datetime
 ) -> datetime | None:
-    """The same for a name without an account, whose row is its failed log-ins."""
+    """Count an attempt for a name without an account, from its stored attempts."""
     name = fingerprint(identity)
     locks.queue_up(session.connection(), f"log-in {name}")
-    tries = session.scalars(
+    attempts = session.scalars(
         sa.select(Login.at)
         .where(Login.identity == name, Login.outcome == "unknown")
         .order_by(Login.id.desc())
-        .limit(LONGEST_ROW)
+        .limit(MOST_FAILURES)
     ).all()
-    lock = locked_for(_in_a_row(tries, now))
-    if lock and tries[0] + lock > now:
-        return tries[0] + lock
+    lock = locked_for(_count_consecutive(attempts, now))
+    if lock and attempts[0] + lock > now:
+        return attempts[0] + lock
     _add(session, "unknown", identity, None, client)
     return None
 
 
-def _in_a_row(tries: Sequence[datetime], now: datetime) -> int:
-    """How many of these, the newest first, have no longer pause after them than is counted."""
-    after = [now, *tries]
-    pairs = zip(tries, after, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[1] - pair[0] <= FORGOTTEN_AFTER, pairs))
+def _count_consecutive(attempts: Sequence[datetime], now: datetime) -> int:
+    """Count the newest of these attempts, up to the first pause that is too long."""
+    pauses = (next_ - at for at, next_ in zip(attempts, [now, *attempts], strict=False))
+    return sum(1 for _ in takewhile(lambda pause: pause <= FORGOTTEN_AFTER, pauses))
 
 
 def _set(session: so.Session, user_id: int, **columns: Any) -> None:
@@ -172,14 +172,14 @@ def _set(session: so.Session, user_id: int, **columns: Any) -> None:
     )
 
 
-def forgive(user_id: int) -> None:
-    """Give back the turns that were taken: the password was right."""
+def reset_failures(user_id: int) -> None:
+    """Reset the counter of failures: the password was right."""
     with bookkeeping() as session:
         _set(session, user_id, failed_logins=0, failed_at=None, locked_until=None)
 
 
 def failed(outcome: str, identity: str, user_id: int | None, client: Client) -> None:
-    """Write down a try that did not get in.
+    """Store an attempt that failed.
 
     :param outcome: one of :data:`OUTCOMES`.
     """
@@ -188,7 +188,7 @@ def failed(outcome: str, identity: str, user_id: int | None, client: Client) -> 
 
 
 def add_success(session: so.Session, user: User, client: Client) -> None:
-    """Write down a log-in, in the transaction that opens its session."""
+    """Store a log-in, in the transaction that opens its session."""
     now = clock.now()
     _add(session, "success", user.email or "", user.id, client)
     _set(
@@ -221,21 +221,21 @@ def _add(
     )
 
 
-def note_sign_of_life(session: so.Session, user_id: int, now: datetime) -> None:
-    """Write down that an account is in use; before its session or token, as a deletion locks."""
+def note_activity(session: so.Session, user_id: int, now: datetime) -> None:
+    """Store that an account is in use; before its session or token, as a deletion locks."""
     _set(session, user_id, idle_since=now)
 
 
 def use_code(user_id: int, counter: int) -> bool:
-    """Whether the code of this time step was not used before; it is from now on."""
+    """Mark the code of this time step as used; return whether it was unused."""
     unused = sa.or_(User.tf_last_counter.is_(None), User.tf_last_counter < counter)
     with bookkeeping() as session:
-        taken: Any = session.execute(
+        result: Any = session.execute(
             sa.update(User)
             .where(User.id == user_id, unused)
             .values(tf_last_counter=counter, updated_at=User.updated_at)
         )
-        return bool(taken.rowcount)
+        return bool(result.rowcount)
 
 
 # --- reading and pruning -----------------------------------------------------
@@ -248,7 +248,7 @@ def listing(
     since: datetime | None = None,
     limit: int | None = 50,
 ) -> list[Record]:
-    """The newest tries, of an account or of all.
+    """Return the newest attempts, of an account or of all.
 
     :raises Invalid: there is no such outcome.
     :raises NotFound: there never was such an account.
@@ -278,7 +278,7 @@ def listing(
 
 
 def prune(*, older_than: timedelta, unit: Unit) -> Record:
-    """Remove log-ins, and sessions that have ended, older than this."""
+    """Remove attempts, and sessions that have ended, older than this."""
     before = clock.now() - older_than
     with unit:
         ended = (UserSession.opened_at < before, _is_over(before))

@@ -1,6 +1,8 @@
-"""Finding the account or role that a person means."""
+"""Lookups of accounts and roles, with a suggestion when there is none."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -10,22 +12,24 @@ from ..extensions import db
 from ..models import ADMIN, Role, User
 
 LARGEST_ID = 2**31 - 1
-"""PostgreSQL's integer; a larger one is nobody."""
+"""PostgreSQL's integer; no account has a larger id."""
 
 _NEAR = 500
-"""How many names with the same two first letters are compared for a suggestion."""
+"""The most names with the same two first letters that are compared for a suggestion."""
 
 
 def find_user(reference: str) -> User | None:
-    """The account with this id, e-mail address or username, or None.
+    """Return the account with this id, e-mail address or username, or None.
 
-    A username has neither ``@`` nor digits only, so the three never collide.
+    A username has no ``@`` and is not all digits, so the three never collide.
     Deleted accounts are found by id.
     """
     if reference.isascii() and reference.isdigit():
         return db.session.get(User, int(reference)) if _is_id(reference) else None
     if not reference.isprintable():
-        return None  # No stored name is, and PostgreSQL takes neither NUL nor surrogates.
+        return (
+            None  # Stored names are printable, and PostgreSQL accepts neither NUL nor surrogates.
+        )
     column = User.email if "@" in reference else User.username
     return db.session.scalar(sa.select(User).where(column == addresses.canonical(reference)))
 
@@ -36,9 +40,9 @@ def _is_id(digits: str) -> bool:
 
 
 def get_user(reference: str) -> User:
-    """The account with this id, e-mail address or username; it is not deleted.
+    """Return the account with this id, e-mail address or username.
 
-    :raises NotFound: there is none; suggests the nearest name.
+    :raises NotFound: there is none, or it is deleted; suggests the nearest name.
     """
     user = find_user(reference)
     if user is None or user.deleted_at:
@@ -47,7 +51,7 @@ def get_user(reference: str) -> User:
 
 
 def get_user_ever(reference: str) -> User:
-    """The same, a deleted account by its id included.
+    """Return the account with this reference; a deleted account by its id.
 
     :raises NotFound: there never was one; suggests the nearest name.
     """
@@ -58,7 +62,7 @@ def get_user_ever(reference: str) -> User:
 
 
 def unknown_user(reference: str) -> NotFound:
-    """The error for an account that is not there; it suggests the nearest that is."""
+    """Return the error for a missing account, with the nearest name as its hint."""
     near = text.did_you_mean(addresses.canonical(reference), _names_like(reference))
     return NotFound(
         f"no user {text.shortened(reference)}", hint=near or "flask users list --search TEXT"
@@ -75,26 +79,27 @@ def _names_like(reference: str) -> list[str]:
 
 
 def find_role(name: str) -> Role | None:
-    """The role of this name, or None; deleted ones are not found."""
+    """Return the role of this name, or None; deleted roles are not found."""
     if not name.isprintable():
         return None
     return db.session.scalar(sa.select(Role).where(Role.name == name, Role.deleted_at.is_(None)))
 
 
 def get_role(name: str) -> Role:
-    """The role of this name.
+    """Return the role of this name.
 
     :raises NotFound: there is none; suggests the nearest name.
     """
     role = find_role(name)
     if role is None:
-        # Without its built-in role the database was migrated and never made ready.
-        near = "flask db init" if name == ADMIN else text.did_you_mean(name, role_names())
+        # A database without its built-in role was migrated and never initialised.
+        names = [role.name for role in list_roles()]
+        near = "flask db init" if name == ADMIN else text.did_you_mean(name, names)
         raise NotFound(f"no role {text.shortened(name)}", hint=near or "flask roles list")
     return role
 
 
-def role_names() -> list[str]:
-    """The names of all roles, in order."""
-    living = sa.select(Role.name).where(Role.deleted_at.is_(None)).order_by(Role.name)
-    return list(db.session.scalars(living))
+def list_roles() -> Sequence[Role]:
+    """Return all roles by name, without deleted ones."""
+    query = sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name)
+    return db.session.scalars(query).all()

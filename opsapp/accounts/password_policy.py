@@ -1,4 +1,4 @@
-"""The password policy, as both starts of Flask-Security use it. Imported on first need."""
+"""The password policy: Flask-Security's, made safe against long passwords."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from flask_security.password_util import PasswordUtil
 from flask_security.utils import password_length_validator
 
 LONGEST = 128
-"""Characters of a password, Flask-Security's limit."""
+"""The most characters of a password, as in Flask-Security."""
 LONGEST_JUDGED = 72
-"""Characters of which zxcvbn judges how hard they are to guess; it refuses to read more."""
+"""The first characters, which zxcvbn rates; it refuses to read more."""
 
 
 class Policy(PasswordUtil):
-    """Flask-Security's policy, that a long password does not break."""
+    """Flask-Security's policy, with a limit before anything slow."""
 
     def normalize(self, password: str) -> str:
-        """The form in which it is hashed. What is too long is none anyway, and left alone:
-        making it normal can take seconds, in which the whole process stands still."""
+        """Return the form that is hashed.
+
+        A password that is too long is refused later. Normalizing it could block the
+        process for seconds.
+        """
         return password if len(password) > LONGEST else str(super().normalize(password))
 
     def validate(
         self, password: str, is_register: bool, **kwargs: Any
     ) -> tuple[list[str] | None, str]:
-        """What is wrong with the password, if anything, and its normal form, which is hashed."""
+        """Return the problems of the password, or None, and its normal form."""
         normal = self.normalize(password)
-        if len(normal) > LONGEST:  # The library says of these too that they are too short.
+        if len(normal) > LONGEST:  # Flask-Security would call it too short.
             return [f"Password must be at most {LONGEST} characters"], normal
         problems = password_length_validator(normal)
         if not problems:

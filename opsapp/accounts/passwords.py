@@ -1,4 +1,4 @@
-"""Passwords: one policy and one hash for every source, those of Flask-Security."""
+"""Passwords: Flask-Security's policy and hash, for every source of a password."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ GENERATED_BYTES = 18
 
 
 def generate() -> str:
-    """A new random password, safe in shells and easy to paste."""
+    """Return a new random password, safe in shells and easy to paste."""
     return secrets.token_urlsafe(GENERATED_BYTES)
 
 
 def check(password: str) -> str:
-    """``password``, if the policy accepts it.
+    """Return ``password`` if the policy accepts it.
 
-    :raises Invalid: too short, too long, or easy to guess; says why.
+    :raises Invalid: it is too short, too long, or easy to guess; says why.
     """
     _normal(password)
     return password
 
 
 def hashed(password: str) -> str:
-    """The argon2 hash of ``password``, if the policy accepts it. Takes about 0.1 s.
+    """Return the argon2 hash of ``password`` if the policy accepts it. Takes about 0.1 s.
 
-    Call it before the gate is taken: everybody else waits behind a unit.
+    Call it before the gate is taken: every other unit waits for this one.
 
-    :raises Invalid: too short, too long, or easy to guess; says why.
+    :raises Invalid: it is too short, too long, or easy to guess; says why.
     """
     from flask_security.utils import hash_password
 
@@ -43,7 +43,7 @@ def hashed(password: str) -> str:
 
 
 def _normal(password: str) -> str:
-    """The password in the form that is hashed, once the policy has seen it."""
+    """Return the form that is hashed, after the policy has accepted it."""
     problems, normal = _flask_security().password_util.validate(password, True)
     if problems:
         raise Invalid("password: " + " ".join(str(problem) for problem in problems))
@@ -51,7 +51,7 @@ def _normal(password: str) -> str:
 
 
 def matches(password: str, stored: str | None) -> bool:
-    """Whether ``password`` is the one behind the hash ``stored``."""
+    """Return whether ``stored`` is a hash of ``password``."""
     from flask_security.utils import verify_password
 
     if not stored:
@@ -61,7 +61,10 @@ def matches(password: str, stored: str | None) -> bool:
 
 
 def _flask_security() -> Security:
-    """Flask-Security of the current app, started on first need: it costs 0.3 s to import."""
+    """Return Flask-Security of the current app, started on first need.
+
+    docs/decisions/accounts.md#flask-security-starts-at-the-first-password
+    """
     app = this_app()
     if "security" not in app.extensions:
         from flask_security.core import Security
@@ -69,7 +72,7 @@ def _flask_security() -> Security:
 
         from .password_policy import Policy
 
-        # Hashing asks nothing of the models, so they need not be Flask-Security's.
+        # Hashing does not use the models, so they need not be Flask-Security's.
         datastore = SQLAlchemyUserDatastore(db, User, Role)  # type: ignore[arg-type]
         Security(app, datastore, register_blueprint=False, password_util_cls=Policy)
     security: Security = app.extensions["security"]

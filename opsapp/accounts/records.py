@@ -12,7 +12,7 @@ from .lookup import get_user_ever
 
 
 def status(user: User) -> str:
-    """``deleted``, ``inactive``, ``locked`` or ``active``."""
+    """Return ``deleted``, ``inactive``, ``locked`` or ``active``."""
     if user.deleted_at:
         return "deleted"
     if not user.active:
@@ -21,7 +21,7 @@ def status(user: User) -> str:
 
 
 def user_record(user: User, roles: Sequence[str] | None = None) -> Record:
-    """The public form of an account; no hash, token or secret is in it."""
+    """Return the public form of an account, without hashes, tokens or secrets."""
     return {
         "id": user.id,
         "email": user.email,
@@ -35,7 +35,7 @@ def user_record(user: User, roles: Sequence[str] | None = None) -> Record:
 
 
 def detail(reference: str) -> Record:
-    """Everything an operator may know of an account, deleted ones included by id.
+    """Return all that an operator may know of an account; a deleted account by its id.
 
     :raises NotFound: there is no such account.
     """
@@ -49,6 +49,6 @@ def detail(reference: str) -> Record:
         "locked_until": user.locked_until,
         "updated_at": user.updated_at,
         "deleted_at": user.deleted_at,
-        "permissions": authority.listed(authority.permissions_of(user)),
+        "permissions": authority.permission_names(authority.permissions_of(user)),
         "grants": grants.of_user(user.id),
     }

@@ -15,7 +15,7 @@ from ..models import ADMIN, Grant, Role, User
 from ..types import Record
 from ..unit.work import Unit
 from . import authority, grants
-from .lookup import find_role, get_role
+from .lookup import find_role, get_role, list_roles
 
 LONGEST_NAME = 64
 LONGEST_DESCRIPTION = 255
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
 def record(role: Role, holders: int | None = None) -> Record:
-    """The public form of a role."""
+    """Return the public form of a role."""
     return {
         "id": role.id,
         "name": role.name,
@@ -38,11 +38,11 @@ def record(role: Role, holders: int | None = None) -> Record:
 def _permissions(role: Role) -> list[str]:
     if isinstance(role.permissions, damage.Damaged):
         return damage.listed(role.permissions)
-    return authority.listed(role.get_permissions())
+    return authority.permission_names(role.get_permissions())
 
 
 def detail(name: str) -> Record:
-    """A role with the live grants of it.
+    """Return a role with its live grants.
 
     :raises NotFound: there is no such role.
     """
@@ -51,27 +51,26 @@ def detail(name: str) -> Record:
 
 
 def _holders() -> dict[int, int]:
-    """How many accounts hold each role now, by its id."""
-    counted = (
+    """Return how many accounts hold each role now, by its id."""
+    query = (
         sa.select(Grant.role_id, sa.func.count())
         .join(User, User.id == Grant.user_id)
         .where(Grant.is_live(), User.deleted_at.is_(None))
         .group_by(Grant.role_id)
     )
-    return {row[0]: row[1] for row in db.session.execute(counted)}
+    return {row[0]: row[1] for row in db.session.execute(query)}
 
 
 def listing() -> list[Record]:
-    """Every role, by name."""
+    """Return every role, by name."""
     holders = _holders()
-    living = sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name)
-    return [record(role, holders.get(role.id, 0)) for role in db.session.scalars(living)]
+    return [record(role, holders.get(role.id, 0)) for role in list_roles()]
 
 
 def clean_name(value: str) -> str:
-    """``value`` as a role's name: small letters, digits, ``.``, ``_`` and ``-``.
+    """Return ``value`` as a role's name: small letters, digits, ``.``, ``_`` and ``-``.
 
-    :raises Invalid: anything else.
+    :raises Invalid: it has other characters.
     """
     value = text.canonical(text.checked(value, "role", longest=LONGEST_NAME))
     if not _NAME.fullmatch(value):
@@ -94,10 +93,10 @@ def create(
     if_exists: str = "error",
     unit: Unit,
 ) -> Record:
-    """A new role with these permissions.
+    """Create a role with these permissions.
 
-    :param if_exists: ``error``, or ``keep`` one that allows and says what is asked for.
-    :raises Conflict: there is one of this name.
+    :param if_exists: ``error``, or ``keep`` a matching role of this name.
+    :raises Conflict: there is a role of this name, or the one to keep differs.
     """
     name = clean_name(name)
     description = _clean_description(description)
@@ -121,8 +120,8 @@ def create(
 
 
 def _refuse_unlike(role: Role, description: str, allowed: list[str]) -> None:
-    """Refuse to keep a role that does not allow or say what was asked for, and call it done."""
-    if missing := authority.lacks(set(allowed), role.get_permissions()):
+    """Refuse to keep a role without these permissions, or with another description."""
+    if missing := authority.missing_from(role.get_permissions(), set(allowed)):
         raise Conflict(
             f"role {role.name} exists and does not hold {', '.join(missing)}",
             hint=f"flask roles allow {role.name} {' '.join(missing)}",
@@ -135,7 +134,7 @@ def _refuse_unlike(role: Role, description: str, allowed: list[str]) -> None:
 
 
 def ensure_admin(unit: Unit) -> None:
-    """Make the built-in admin role, if it is not there yet."""
+    """Create the built-in admin role, if it is missing."""
     with unit:
         if find_role(ADMIN) is None:
             role = Role(name=ADMIN, description="Holds every permission.", builtin=True)
@@ -147,49 +146,49 @@ def ensure_admin(unit: Unit) -> None:
 def update(
     name: str, *, new_name: str | None = None, description: str | None = None, unit: Unit
 ) -> Record:
-    """Rename a role or describe it anew; grants and permissions stay.
+    """Change a role's name or description; grants and permissions stay.
 
     :raises Conflict: another role has the new name.
     :raises Refused: the built-in role would be renamed.
     """
-    wanted: dict[str, str] = {}
+    values: dict[str, str] = {}
     if new_name is not None:
-        wanted["name"] = clean_name(new_name)
+        values["name"] = clean_name(new_name)
     if description is not None:
-        wanted["description"] = _clean_description(description)
+        values["description"] = _clean_description(description)
     with unit:
         authority.require("roles:write", unit)
-        # After a rename the old name is gone; the new one tells that it is done.
+        # The new name finds a role that was renamed before.
         role = (
             find_role(name)
-            or (find_role(wanted["name"]) if "name" in wanted else None)
+            or (find_role(values["name"]) if "name" in values else None)
             or get_role(name)
         )
-        before = {key: getattr(role, key) for key in wanted if getattr(role, key) != wanted[key]}
+        before = {key: getattr(role, key) for key in values if getattr(role, key) != values[key]}
         if "name" in before:
             _refuse_builtin(role, "renamed")
-            if find_role(wanted["name"]) is not None:
-                raise Conflict(f"role {wanted['name']} exists already")
+            if find_role(values["name"]) is not None:
+                raise Conflict(f"role {values['name']} exists already")
         if before:
-            after = {key: wanted[key] for key in before}
+            after = {key: values[key] for key in before}
             for key, value in after.items():
                 setattr(role, key, value)
             unit.record("role:definition:update", role.reference, before=before, after=after)
         return record(role)
 
 
-def allow(name: str, wanted: Iterable[str], *, unit: Unit) -> Record:
+def allow(name: str, names: Iterable[str], *, unit: Unit) -> Record:
     """Add permissions to a role."""
-    return _edit(name, lambda held, named: held | named, wanted, unit)
+    return _edit(name, set.union, names, unit)
 
 
-def deny(name: str, unwanted: Iterable[str], *, unit: Unit) -> Record:
+def deny(name: str, names: Iterable[str], *, unit: Unit) -> Record:
     """Take permissions away from a role."""
-    return _edit(name, lambda held, named: held - named, unwanted, unit)
+    return _edit(name, set.difference, names, unit)
 
 
-def _edit(name: str, combine: Any, named: Iterable[str], unit: Unit) -> Record:
-    parsed = {permissions.parse(permission) for permission in text.each(named)}
+def _edit(name: str, combine: Any, names: Iterable[str], unit: Unit) -> Record:
+    parsed = {permissions.parse(permission) for permission in text.each(names)}
     with unit:
         authority.require("roles:write", unit)
         authority.may_allow(parsed, unit)
@@ -211,8 +210,8 @@ def _edit(name: str, combine: Any, named: Iterable[str], unit: Unit) -> Record:
 def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
     """Delete a role; the history of its grants stays.
 
-    :param revoke: end the grants that are live; without it they are a conflict.
-    :raises Conflict: somebody holds it, and ``revoke`` is false.
+    :param revoke: end its live grants; without it they are a conflict.
+    :raises Conflict: an account holds it, and ``revoke`` is false.
     :raises Refused: it is built in.
     """
     with unit:
@@ -220,10 +219,10 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
         role = deletable(name)
         if role.deleted_at is None:
             _refuse_builtin(role, "deleted")
-            held = _holders().get(role.id, 0)
-            if held and not revoke:
+            holders = _holders().get(role.id, 0)
+            if holders and not revoke:
                 raise Conflict(
-                    f"role {name} is held by {held} {'user' if held == 1 else 'users'}",
+                    f"role {name} is held by {holders} {'user' if holders == 1 else 'users'}",
                     hint=f"flask roles delete {name} --revoke",
                 )
             grants.end_all_of_role(role, unit=unit)
@@ -234,7 +233,7 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
 
 
 def deletable(name: str) -> Role:
-    """The role to delete, or the one of this name that was deleted last.
+    """Return the role to delete, or the last deleted role of this name.
 
     :raises NotFound: there never was one.
     """

@@ -1,8 +1,10 @@
-"""What people change on their own accounts: password, address, second factor, codes.
+"""Changes that users make to their own accounts: password, address, second factor, codes.
 
-The web's datastore calls these where Flask-Security would write by itself. Each
-compares what is stored with what was seen when it was decided, so that two
-requests at once cannot use one recovery code twice.
+The web's datastore calls these where Flask-Security would write by itself. Each compares
+the stored value with the one that the request saw, so two requests at once cannot both
+use one recovery code.
+
+docs/decisions/web.md#flask-security-writes-through-our-services
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from .sessions import carry_over
 
 
 def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
-    """Give the account the password behind this hash; sessions, tokens and a lock-out end."""
+    """Store the hash of a new password; end sessions, tokens and a lock-out."""
     with unit:
         user = get_user(str(user_id))
         signin.store_password(user, hashed, unit)
@@ -24,25 +26,25 @@ def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
         user.forget_failed_logins()
 
 
-def rehash_password(user_id: int, hashed: str, *, seen: str | None, unit: Unit) -> None:
-    """Store the same password under today's parameters; nothing else changes."""
+def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit) -> None:
+    """Store the same password under the present parameters, unless it has changed."""
     with unit:
         user = get_user(str(user_id))
-        if user.password == seen:
+        if user.password == before:
             user.password = hashed
             unit.record("user:password:rehash", user.reference)
 
 
 def confirm(user_id: int, *, unit: Unit) -> None:
-    """The address is this person's: they followed the link that was mailed there."""
+    """Confirm the address: its reader has followed the link in our mail."""
     with unit:
         signin.confirm(get_user(str(user_id)), unit)
 
 
 def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:
-    """Ask for this second factor from now on; every other session ends.
+    """Require this second factor from now on, and end every other session.
 
-    :param seed: the encrypted TOTP seed; None keeps the one that is there.
+    :param seed: the encrypted TOTP seed; None keeps the stored one.
     :returns: whether it changed anything.
     """
     with unit:
@@ -61,7 +63,7 @@ def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit
 
 
 def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
-    """Ask for no second factor; recovery codes go with it, and every other session ends."""
+    """Remove the second factor and its recovery codes, and end every other session."""
     with unit:
         user = get_user(str(user_id))
         if user.tf_primary_method is None:
@@ -77,9 +79,9 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
 
 
 def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
-    """These codes, encrypted, and no others.
+    """Replace the recovery codes.
 
-    :param codes: as they are stored.
+    :param codes: the codes, encrypted.
     """
     with unit:
         user = get_user(str(user_id))
@@ -93,10 +95,10 @@ def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
 
 
 def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
-    """Strike out a recovery code.
+    """Use up a recovery code.
 
-    :param code: as it is stored.
-    :raises Conflict: it was used by somebody a moment ago.
+    :param code: the code, encrypted.
+    :raises Conflict: another request has used it.
     """
     with unit:
         user = get_user(str(user_id))

@@ -1,10 +1,13 @@
-"""Browser sessions: opened, seen, and ended where the server keeps them."""
+"""Browser sessions, kept by the server.
+
+docs/decisions/accounts.md#sessions-and-tokens-remember-fs_uniquifier
+"""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -14,24 +17,31 @@ from sqlalchemy import orm as so
 from .. import clock, signals
 from ..errors import NotFound
 from ..extensions import db
-from ..models import User, UserSession
+from ..models import ApiToken, User, UserSession
 from ..types import Record
 from ..unit.work import Unit, bookkeeping
 from . import authority, logins
 from .logins import Client
 from .lookup import get_user
 
-SEEN_EVERY = timedelta(minutes=1)
-"""A session's last use is written down at most so often."""
+NOTE_EVERY = timedelta(minutes=1)
+"""The shortest time between two notes of a session's or token's use."""
+
+_LIVE = (
+    sa.select(UserSession)
+    .join(UserSession.user)
+    .options(so.contains_eager(UserSession.user))
+    .where(UserSession.is_live())
+)
 
 
 def fingerprint(key: str) -> str:
-    """What the database keeps of a session's key or of a token."""
+    """Return the stored form of a session's key or of a token."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def start(user: User, client: Client) -> tuple[str, int]:
-    """A session for an account that has just signed in: its key, for the cookie, and its id."""
+    """Open a session for an account; return its key, for the cookie, and its id."""
     key, now = secrets.token_urlsafe(32), clock.now()
     hours = int(current_app.config["OPSAPP_SESSION_HOURS"])
     with bookkeeping() as session:
@@ -52,35 +62,30 @@ def start(user: User, client: Client) -> tuple[str, int]:
 
 
 def find_live(key: str) -> UserSession | None:
-    """The session of this key with its account, while it lets somebody in."""
-    return db.session.scalar(
-        sa.select(UserSession)
-        .join(UserSession.user)
-        .options(so.contains_eager(UserSession.user))
-        .where(UserSession.key == fingerprint(key), UserSession.is_live())
-    )
+    """Return the live session of this key with its account, or None."""
+    return db.session.scalar(_LIVE.where(UserSession.key == fingerprint(key)))
 
 
-def see(found: UserSession) -> None:
-    """Write down that a session is used, unless that was done a moment ago."""
-    now = clock.now()
-    if now - found.seen_at < SEEN_EVERY:
+def note_use(credential: UserSession | ApiToken) -> None:
+    """Store that a session or token is used, unless that was done a moment ago."""
+    model = type(credential)
+    column = "used_at" if model is ApiToken else "seen_at"
+    before, now = getattr(credential, column), clock.now()
+    if before is not None and now - before < NOTE_EVERY:
         return
     with bookkeeping() as session:
-        logins.note_sign_of_life(session, found.user_id, now)
-        session.execute(
-            sa.update(UserSession).where(UserSession.id == found.id).values(seen_at=now)
-        )
+        logins.note_activity(session, credential.user_id, now)
+        session.execute(sa.update(model).where(model.id == credential.id).values({column: now}))
 
 
 def carry_over(user: User, unit: Unit) -> None:
-    """Let the session that changes its account outlive that, which ends all the others.
+    """Keep the session that changes its account, while the change ends all others.
 
-    It is done inside of the unit: later, somebody else may have ended them on purpose.
+    Inside of the unit, because an operator may end this session right after it.
     """
     if unit.standing is not None and unit.standing.session_id is not None:
-        mine = sa.update(UserSession).where(UserSession.id == unit.standing.session_id)
-        unit.session.execute(mine.values(uniquifier=user.fs_uniquifier))
+        update = sa.update(UserSession).where(UserSession.id == unit.standing.session_id)
+        unit.session.execute(update.values(uniquifier=user.fs_uniquifier))
 
 
 def log_out(key: str) -> None:
@@ -94,7 +99,7 @@ def log_out(key: str) -> None:
 
 
 def record(session: UserSession) -> Record:
-    """The public form of a session; its key is not in it."""
+    """Return the public form of a session, without its key."""
     return {
         "id": session.id,
         "user_id": session.user_id,
@@ -108,50 +113,43 @@ def record(session: UserSession) -> Record:
 
 
 def listing(user: str | None = None) -> list[Record]:
-    """The open sessions of an account, or of all, the newest first.
+    """Return the open sessions of an account, or of all, the newest first.
 
     :raises NotFound: there is no such account.
     """
     owner = None if user is None else get_user(user).id
-    return [record(found) for found in _live(owner)]
+    return [record(session) for session in _list_live(owner)]
 
 
-def _live(user_id: int | None) -> list[UserSession]:
-    query = (
-        sa.select(UserSession)
-        .join(UserSession.user)
-        .options(so.contains_eager(UserSession.user))
-        .where(UserSession.is_live())
-        .order_by(UserSession.id.desc())
-    )
+def _list_live(user_id: int | None) -> Sequence[UserSession]:
+    query = _LIVE.order_by(UserSession.id.desc())
     if user_id is not None:
         query = query.where(UserSession.user_id == user_id)
-    return list(db.session.scalars(query))
+    return db.session.scalars(query).all()
 
 
-def end(user: str, ids: Iterable[int] = (), *, unit: Unit) -> list[Record]:
-    """End these sessions of an account, or all that are open; its API tokens stay.
+def end(user: str, ids: Collection[int] = (), *, unit: Unit) -> list[Record]:
+    """End these sessions of an account, or all open ones; its API tokens stay.
 
     :raises NotFound: the account never had a session of that id.
-    :raises Refused: the account may do more than whoever does this.
+    :raises Refused: the account may do more than the unit's account.
     """
-    wanted = set(ids)
     with unit:
         owner = authority.changeable(user, unit)
-        if unknown := sorted(wanted - _ids_of(owner.id)):
+        if unknown := sorted(set(ids) - _ids_of(owner.id)):
             raise NotFound(
                 f"user {owner.email} has no session {unknown[0]}",
                 hint=f"flask users sessions list {owner.email}",
             )
-        ended = [one for one in _live(owner.id) if not wanted or one.id in wanted]
+        sessions = [row for row in _list_live(owner.id) if not ids or row.id in ids]
         now = clock.now()
-        for one in ended:
-            one.ended_at = now
-        if ended:
-            numbers = sorted(one.id for one in ended)
+        for session in sessions:
+            session.ended_at = now
+        if sessions:
+            numbers = sorted(session.id for session in sessions)
             unit.record("user:sessions:end", owner.reference, before={"sessions": numbers})
             unit.announce(signals.user_updated, user_id=owner.id)
-        return [{"changed": True, **record(one), "ended_at": now} for one in ended]
+        return [{"changed": True, **record(session), "ended_at": now} for session in sessions]
 
 
 def _ids_of(user_id: int) -> set[int]:

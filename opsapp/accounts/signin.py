@@ -1,4 +1,4 @@
-"""Who may sign in, and with what: active or not, password, second factor, lock-out."""
+"""Sign-in: active accounts, passwords, second factors, lock-outs."""
 
 from __future__ import annotations
 
@@ -26,39 +26,31 @@ T = TypeVar("T")
 def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
     """Let these accounts sign in again."""
     with unit:
-        users = _all(references, unit)
-        changed = [set_active(user, True, unit) for user in users]
-        return _marked(users, changed)
+        return _set_active(references, True, unit)
 
 
 def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
-    """Let these accounts sign in no more; their sessions end at once.
+    """Stop these accounts from signing in; their sessions end at once.
 
     :raises Refused: no administrator would be left.
     """
     with unit:
-        users = _all(references, unit)
-        changed = [set_active(user, False, unit) for user in users]
-        return _marked(users, changed)
+        return _set_active(references, False, unit)
 
 
-def _all(references: Iterable[str], unit: Unit) -> list[User]:
-    """The accounts in the order named, each once; nothing is done if one is unknown."""
-    return list(
-        dict.fromkeys(authority.changeable(reference, unit) for reference in text.each(references))
-    )
-
-
-def _marked(users: list[User], changed: list[bool]) -> list[Record]:
-    names = grants.role_names_of([user.id for user in users])
+def _set_active(references: Iterable[str], active: bool, unit: Unit) -> list[Record]:
+    """Change the accounts in the order named, each once, or none if one is unknown."""
+    users = dict.fromkeys(authority.changeable(name, unit) for name in text.each(references))
+    changes = {user: set_active(user, active, unit) for user in users}
+    roles = grants.role_names_of([user.id for user in users])
     return [
-        {"changed": was, **user_record(user, names.get(user.id, []))}
-        for user, was in zip(users, changed, strict=True)
+        {"changed": changed, **user_record(user, roles.get(user.id, []))}
+        for user, changed in changes.items()
     ]
 
 
 def set_active(user: User, active: bool, unit: Unit) -> bool:
-    """Let an account sign in, or no more; whether that changed anything. Its sessions end."""
+    """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
     user.active = active
@@ -75,25 +67,25 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
 
 
 def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
-    """Deactivate every active account that meets ``criteria``; the records are short.
+    """Deactivate every active account that meets ``criteria``; return short records.
 
     :raises Refused: no administrator would be left.
     """
     with unit:
         authority.require("users:write", unit)
-        found = unit.session.execute(
+        rows = unit.session.execute(
             sa.select(User.id, User.email)
             .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
             .order_by(User.id)
         ).all()
         now = clock.now()
-        for batch in _batches(found):
-            ended = {"active": False, "sessions_ended_at": now}
+        for batch in _batches(rows):
+            values = {"active": False, "sessions_ended_at": now}
             unit.session.execute(
                 sa.update(User),
-                [{"id": id, "fs_uniquifier": new_uniquifier(), **ended} for id, _email in batch],
+                [{"id": id, "fs_uniquifier": new_uniquifier(), **values} for id, _email in batch],
             )
-        for id, _email in found:
+        for id, _email in rows:
             unit.record(
                 "user:account:deactivate",
                 f"user:{id}",
@@ -102,7 +94,7 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
             )
             unit.announce(signals.user_deactivated, user_id=id)
         return [
-            {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in found
+            {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in rows
         ]
 
 
@@ -111,7 +103,7 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def confirm(user: User, unit: Unit) -> bool:
-    """Take the account's address for confirmed; whether that changed anything."""
+    """Confirm the account's address; return whether it changed anything."""
     if user.confirmed_at is not None:
         return False
     user.confirmed_at = clock.now()
@@ -122,25 +114,25 @@ def confirm(user: User, unit: Unit) -> bool:
 
 
 def set_password(reference: str, password: str, *, unit: Unit) -> Record:
-    """Give the account this password; its sessions end. The same password changes nothing.
+    """Set the account's password and end its sessions; the same password changes nothing.
 
     :raises Invalid: the policy refuses it.
-    :raises Busy: it was this one, and somebody else set another at the same moment.
+    :raises Busy: another process has replaced the same password meanwhile.
     """
     user = get_user(reference)
-    seen = user.password
-    hashed = None if passwords.matches(password, seen) else passwords.hashed(password)
+    before = user.password
+    hashed = None if passwords.matches(password, before) else passwords.hashed(password)
     with unit:
         user = authority.changeable(str(user.id), unit)
-        if not hashed and user.password != seen:
-            raise Busy("somebody else set the password meanwhile", hint="try again")
+        if not hashed and user.password != before:
+            raise Busy("another process set the password meanwhile", hint="try again")
         if hashed:
             store_password(user, hashed, unit)
         return user_record(user)
 
 
 def store_password(user: User, hashed: str, unit: Unit) -> None:
-    """Give an account the password behind this argon2 hash; its sessions end."""
+    """Store a password's argon2 hash, and end the account's sessions."""
     had = "set" if user.password else None
     user.password = hashed
     user.end_sessions()
@@ -151,13 +143,13 @@ def store_password(user: User, hashed: str, unit: Unit) -> None:
 
 
 def reset_access(reference: str, *, unit: Unit) -> Record:
-    """End every session and token, and take off the second factor and its recovery codes."""
+    """End every session and token, and remove the second factor and its recovery codes."""
     with unit:
         user = authority.changeable(reference, unit)
         before = {
             "two_factor": user.tf_primary_method,
             "recovery_codes": len(user.mf_recovery_codes or []),
-            "sessions": "open" if _may_get_in(user) else "none",
+            "sessions": "open" if _has_credential(user) else "none",
         }
         after = {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
         if before != after:
@@ -170,8 +162,8 @@ def reset_access(reference: str, *, unit: Unit) -> Record:
         return user_record(user)
 
 
-def _may_get_in(user: User) -> bool:
-    """Whether a session or a token of this account still works."""
+def _has_credential(user: User) -> bool:
+    """Return whether a session or a token of this account works."""
     for model in (UserSession, ApiToken):
         live = sa.select(model.id).join(model.user).where(User.id == user.id, model.is_live())
         if db.session.scalar(live.limit(1)):
@@ -180,7 +172,7 @@ def _may_get_in(user: User) -> bool:
 
 
 def unlock(reference: str, *, unit: Unit) -> Record:
-    """Lift a lock-out and forget the failed log-ins that led to it."""
+    """Lift a lock-out, and reset the counter of failed log-ins."""
     with unit:
         user = authority.changeable(reference, unit)
         if user.locked_until or user.failed_logins:

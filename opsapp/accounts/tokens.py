@@ -1,4 +1,4 @@
-"""API tokens: named credentials for programs, limited in what they may do and for how long."""
+"""API tokens: named credentials for programs, with a scope and an end."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..types import Record
-from ..unit.work import Unit, bookkeeping
-from . import authority, logins
+from ..unit.work import Unit
+from . import authority, grants
 from .lookup import get_user_ever
 from .sessions import fingerprint
 
 PREFIX = "opsapp_"
-"""What a token begins with, so that scanners for leaked secrets know one when they see it."""
+"""The start of every token, by which scanners for leaked secrets recognize it."""
 LONGEST = timedelta(days=366)
 LONGEST_NAME = 64
-USED_EVERY = timedelta(minutes=1)
 
 
 def create(
@@ -36,16 +35,16 @@ def create(
     ends_then: bool = False,
     unit: Unit,
 ) -> Record:
-    """A token for an account; ``token`` is in the answer this once and never again.
+    """Create a token for an account; the secret is in this answer and stored nowhere.
 
-    :param allow: the token may do at most this; nothing named is all its owner may.
-    :param until: when it ends, a year from now at the latest.
-    :param if_exists: ``error``, or ``keep`` the one of this name (without its secret).
-    :param ends_then: one to keep must end at ``until``; else it may end whenever it does.
-    :raises Conflict: there is one of this name, or one to keep allows something else or has
-        another end; or the account is not active.
+    :param allow: the scope; empty for all permissions of its owner.
+    :param until: the end, a year from now at the latest.
+    :param if_exists: ``error``, or ``keep`` the token of this name (without its secret).
+    :param ends_then: require the token to keep to end at ``until``.
+    :raises Conflict: there is a token of this name, or the one to keep has another scope or
+        end; or the account is not active.
     :raises Invalid: the end has passed or is too far.
-    :raises Refused: the account may do more than whoever makes it a token.
+    :raises Refused: the account may do more than the unit's account.
     """
     name = text.checked(name, "name", longest=LONGEST_NAME)
     allowed = sorted({permissions.parse(permission) for permission in text.each(allow)}) or None
@@ -63,21 +62,21 @@ def create(
             return {**record(present), "token": None}
         if not owner.active:
             raise Conflict(f"user {owner.email} is not active")
-        token = PREFIX + secrets.token_urlsafe(32)
-        made = _insert(owner, name, token, allowed, until, unit)
-        return {**record(made), "token": None if unit.dry_run else token}
+        secret = PREFIX + secrets.token_urlsafe(32)
+        token = _insert(owner, name, secret, allowed, until, unit)
+        return {**record(token), "token": None if unit.dry_run else secret}
 
 
 def _refuse_unlike(present: ApiToken, allowed: list[str] | None, until: datetime | None) -> None:
-    """Refuse to keep a token that is not what was asked for, and call it done."""
-    differs = []
+    """Refuse to keep a token with another scope or end."""
+    differences = []
     if present.permissions != allowed:
-        differs.append(f"allows {', '.join(present.permissions or ['*'])}")
+        differences.append(f"allows {', '.join(present.permissions or ['*'])}")
     if until not in (None, present.valid_until):
-        differs.append(f"ends at {clock.rfc3339(present.valid_until)}")
-    if differs:
+        differences.append(f"ends at {clock.rfc3339(present.valid_until)}")
+    if differences:
         raise Conflict(
-            f"token {present.name} exists and {' and '.join(differs)}",
+            f"token {present.name} exists and {' and '.join(differences)}",
             hint=f"flask users tokens revoke {present.user.email} {present.name}",
         )
 
@@ -85,8 +84,7 @@ def _refuse_unlike(present: ApiToken, allowed: list[str] | None, until: datetime
 def _checked_end(until: datetime | None) -> datetime:
     if until is None:
         raise Invalid("a token needs an end")
-    if until <= clock.now():
-        raise Invalid(f"until {clock.rfc3339(until)} has passed already")
+    grants.check_end(until)
     if until > clock.now() + LONGEST:
         raise Invalid(f"until {clock.rfc3339(until)} is more than {LONGEST.days} days from now")
     return until
@@ -95,35 +93,35 @@ def _checked_end(until: datetime | None) -> datetime:
 def _insert(
     owner: User,
     name: str,
-    token: str,
+    secret: str,
     allowed: list[str] | None,
     until: datetime,
     unit: Unit,
 ) -> ApiToken:
-    # One that is over, and not marked, would stand in the way of its successor.
+    # A token that is over but not marked would block its name.
     for old in _named(owner, name):
         old.ended_at = min(old.valid_until, clock.now())
     unit.session.flush()
-    made = ApiToken(
+    token = ApiToken(
         user=owner,
         name=name,
-        key=fingerprint(token),
+        key=fingerprint(secret),
         uniquifier=owner.fs_uniquifier,
         permissions=allowed,
         created_at=clock.now(),
         created_by=unit.actor.label(),
         valid_until=until,
     )
-    unit.session.add(made)
+    unit.session.add(token)
     unit.session.flush()
     after = {"token": name, "permissions": allowed, "valid_until": clock.rfc3339(until)}
     unit.record("user:token:create", owner.reference, after=after)
     unit.announce(signals.user_updated, user_id=owner.id)
-    return made
+    return token
 
 
 def _named(owner: User, name: str) -> list[ApiToken]:
-    """The tokens of this name that nobody has revoked; all but one at most are over."""
+    """Return the tokens of this name that are not marked as ended; at most one is live."""
     query = sa.select(ApiToken).where(
         ApiToken.user_id == owner.id, ApiToken.name == name, ApiToken.ended_at.is_(None)
     )
@@ -137,8 +135,8 @@ def _find_open(owner: User, name: str) -> ApiToken | None:
 def revoke(user: str, name: str, *, unit: Unit) -> Record:
     """End a token at once.
 
-    :raises NotFound: the account never had one of this name.
-    :raises Refused: the account may do more than whoever does this.
+    :raises NotFound: the account never had a token of this name.
+    :raises Refused: the account may do more than the unit's account.
     """
     name = text.checked(name, "name", longest=LONGEST_NAME)
     with unit:
@@ -167,7 +165,7 @@ def _newest(owner: User, name: str) -> ApiToken | None:
 
 
 def state(token: ApiToken) -> str:
-    """``live``, ``revoked``, ``expired``, or ``ended`` together with its owner's sessions."""
+    """Return ``live``, ``revoked``, ``expired``, or ``ended`` (with its owner's sessions)."""
     if token.valid_until <= (token.ended_at or clock.now()):
         return "expired"
     if token.ended_at:
@@ -177,7 +175,7 @@ def state(token: ApiToken) -> str:
 
 
 def record(token: ApiToken) -> Record:
-    """The public form of a token; the secret is not in it."""
+    """Return the public form of a token, without its secret."""
     return {
         "id": token.id,
         "user_id": token.user_id,
@@ -193,7 +191,7 @@ def record(token: ApiToken) -> Record:
 
 
 def listing(user: str | None = None) -> list[Record]:
-    """The tokens that an account, or anybody, ever had, the newest first.
+    """Return every token of an account, or of all, the newest first.
 
     :raises NotFound: there never was such an account.
     """
@@ -203,7 +201,7 @@ def listing(user: str | None = None) -> list[Record]:
     return [record(token) for token in db.session.scalars(query)]
 
 
-# Made once: it is sent for every request of a program.
+# Built once: every request of a program runs it.
 _LIVE = (
     sa.select(ApiToken)
     .join(ApiToken.user)
@@ -215,19 +213,8 @@ _LIVE = (
 )
 
 
-def find_live(token: str) -> ApiToken | None:
-    """The token with its account, while it works."""
-    if not token.startswith(PREFIX):
+def find_live(secret: str) -> ApiToken | None:
+    """Return the live token of this secret with its account, or None."""
+    if not secret.startswith(PREFIX):
         return None
-    found = db.session.scalars(_LIVE, {"key": fingerprint(token)}).unique()
-    return found.one_or_none()
-
-
-def see(found: ApiToken) -> None:
-    """Write down that a token is used, unless that was done a moment ago."""
-    now = clock.now()
-    if found.used_at is not None and now - found.used_at < USED_EVERY:
-        return
-    with bookkeeping() as session:
-        logins.note_sign_of_life(session, found.user_id, now)
-        session.execute(sa.update(ApiToken).where(ApiToken.id == found.id).values(used_at=now))
+    return db.session.scalars(_LIVE, {"key": fingerprint(secret)}).unique().one_or_none()

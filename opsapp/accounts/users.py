@@ -1,4 +1,7 @@
-"""Accounts: create, change, delete."""
+"""Accounts: create, change, delete.
+
+docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,18 @@ ATTEMPTS = 5
 
 
 def clean_username(value: str) -> str:
-    """``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
+    """Return ``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
 
-    :raises Invalid: another character, its place named; digits only, which is an id; or a
-        dash in front, which is an option.
+    :raises Invalid: it has another character, has digits only, as an id, or begins with a
+        dash, as an option.
     """
     value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
-    if len(value) > LONGEST_USERNAME:  # One character may have become eighteen.
+    if len(value) > LONGEST_USERNAME:  # NFKC may turn one character into eighteen.
         raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
     for position, character in enumerate(value, start=1):
         if not (character.isalnum() or character in "._-"):
-            said = f"username has {character!r} at position {position}"
-            raise Invalid(f"{said}; it may have letters, digits, '.', '_' and '-'")
+            problem = f"username has {character!r} at position {position}"
+            raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")
     if value.startswith("-"):
         raise Invalid("username begins with '-', which would be an option")
     if value.isdigit():
@@ -58,18 +61,18 @@ def create(
     needs_password: bool = False,
     unit: Unit,
 ) -> Record:
-    """A new account, with a role if one is named.
+    """Create an account, and grant it a role if one is named.
 
     :param password: None makes an account that cannot sign in yet.
-    :param if_exists: ``error``, or ``keep`` one that is all that is asked for; see
+    :param if_exists: ``error``, or ``keep`` an account that meets the request; see
         :func:`create_admin` for ``update``.
-    :param needs_password: an account to keep must have one, whichever it is.
+    :param needs_password: an account to keep must have a password.
     :raises Conflict: the address or the username is taken, or the account to keep differs.
-    :raises Busy: others make and delete the account all the time.
+    :raises Busy: other processes keep changing the account.
     """
     email = addresses.clean(email)
     username = clean_username(username) if username else None
-    return _settled(
+    return _retry(
         lambda: _create(
             email,
             username,
@@ -116,17 +119,17 @@ def _create(
 
 
 class _ChangedMeanwhileError(Busy):
-    """Somebody made, changed or deleted the account between the look at it and the gate."""
+    """The account changed between the lookup and the gate."""
 
     def __init__(self, email: str) -> None:
-        super().__init__(f"user {email} is being changed by somebody else", hint="try again")
+        super().__init__(f"user {email} is being changed by another process", hint="try again")
 
 
-def _settled(attempt: Callable[[], Record]) -> Record:
-    """What ``attempt`` says of an account that stood still while it looked.
+def _retry(attempt: Callable[[], Record]) -> Record:
+    """Call ``attempt`` again while the account changes under it, and return its answer.
 
-    A password is hashed before the gate, since that takes long, and so for the
-    account that was there before it; if it is another one inside, look again.
+    A password is hashed before the gate, since that is slow. The account may have changed
+    when the gate is taken.
     """
     for _turn in range(ATTEMPTS - 1):
         with suppress(_ChangedMeanwhileError):
@@ -137,24 +140,26 @@ def _settled(attempt: Callable[[], Record]) -> Record:
 def _refuse_unlike(
     user: User, username: str | None, role: str | None, needs_password: bool, hint: str | None
 ) -> None:
-    """Refuse to keep an account and call it done, if it is not what was asked for.
+    """Refuse to keep an account that does not meet the request.
 
-    :param hint: what to type; None names the verb for the first thing that differs.
-    :raises Conflict: says everything that differs.
+    docs/decisions/accounts.md#keep-compares-with-the-request
+
+    :param hint: None names the command for the first difference.
+    :raises Conflict: lists the differences.
     """
     name = user.email
-    differs = [*_account_differs(user, username, needs_password)]
-    if role is not None and (unlike := grants.unlike_lasting(user, get_role(role))):
-        differs.append((unlike, f"flask roles grant {role} {name}"))
-    if differs:
-        said = ", ".join(difference for difference, _hint in differs)
-        raise Conflict(f"user {name} exists and {said}", hint=hint or differs[0][1])
+    differences = [*_differences(user, username, needs_password)]
+    if role is not None and (lack := grants.difference_from_lasting(user, get_role(role))):
+        differences.append((lack, f"flask roles grant {role} {name}"))
+    if differences:
+        texts = ", ".join(difference for difference, _hint in differences)
+        raise Conflict(f"user {name} exists and {texts}", hint=hint or differences[0][1])
 
 
-def _account_differs(
+def _differences(
     user: User, username: str | None, needs_password: bool
 ) -> Iterator[tuple[str, str]]:
-    """What differs from a new account, and the command that would end that."""
+    """Yield each difference from a new account, with the command that would end it."""
     name = user.email
     if not user.active:
         yield "is inactive", f"flask users activate {name}"
@@ -163,8 +168,8 @@ def _account_differs(
     if needs_password and user.password is None:
         yield "has no password", f"flask users set-password {name}"
     if username is not None and user.username != username:
-        has = f"has the username {user.username}" if user.username else "has no username"
-        yield has, f"flask users update {name} --username {username}"
+        difference = f"has the username {user.username}" if user.username else "has no username"
+        yield difference, f"flask users update {name} --username {username}"
 
 
 def _insert(
@@ -181,7 +186,7 @@ def _insert(
         email=email,
         username=username,
         password=hashed,
-        # Whoever an operator creates needs no confirmation mail to sign in.
+        # An account that an operator creates needs no confirmation mail to sign in.
         confirmed_at=now if confirmed else None,
         created_at=now,
         idle_since=now,
@@ -206,7 +211,7 @@ def _refuse_taken_username(username: str | None, owner: int | None) -> None:
 
 
 def register(email: str, *, username: str | None, hashed: str | None, unit: Unit) -> User:
-    """The account that somebody makes for themselves; its address is not confirmed yet.
+    """Create the account of a user who registers; its address is not confirmed yet.
 
     :param hashed: the password's argon2 hash.
     :raises Conflict: the address or the username is taken.
@@ -228,12 +233,11 @@ def create_admin(
     if_exists: str = "error",
     unit: Unit,
 ) -> Record:
-    """An account that is active, can sign in, and holds the admin role for ever.
+    """Create an account that is active, can sign in, and holds the admin role for ever.
 
-    :param if_exists: what to do with an account that is there already: ``error``;
-        ``keep`` it if it is one already; or ``update`` it into an active administrator. An update
-        sets the password only if the account has none, or if ``password`` was given
-        (``generated`` says that it was not) and differs from the present one.
+    :param generated: the operator did not choose ``password``.
+    :param if_exists: ``error``; ``keep`` an account that meets this already; or ``update`` it. An
+        update sets the password only if the account has none, or if the operator chose another.
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
     email = addresses.clean(email)
@@ -248,7 +252,7 @@ def create_admin(
             needs_password=True,
             unit=unit,
         )
-    return _settled(lambda: _make_admin(email, username, password, generated, unit))
+    return _retry(lambda: _make_admin(email, username, password, generated, unit))
 
 
 def _make_admin(
@@ -262,10 +266,10 @@ def _make_admin(
         or (not generated and not passwords.matches(password, existing.password))
     )
     hashed = passwords.hashed(password) if replace and password else None
-    seen = (existing.id, existing.password)
+    before = (existing.id, existing.password)
     with unit:
         user = find_user(email)
-        if user is None or (user.id, user.password) != seen:
+        if user is None or (user.id, user.password) != before:
             raise _ChangedMeanwhileError(email)
         set_active(user, True, unit)
         confirm(user, unit)
@@ -278,9 +282,9 @@ def _make_admin(
 
 
 def needs_password(email: str, if_exists: str) -> bool:
-    """Whether :func:`create_admin` or :func:`create` would use a password at all.
+    """Return whether :func:`create_admin` or :func:`create` would use a password.
 
-    A door asks this before it prompts for one or generates it.
+    A door asks this before it prompts for a password or generates one.
     """
     user = find_user(addresses.clean(email))
     return user is None or (if_exists == "update" and user.password is None)
@@ -294,31 +298,31 @@ def update(
 ) -> Record:
     """Change the address or the username; an empty username removes it.
 
-    :raises Conflict: somebody else has it.
+    :raises Conflict: another account has it.
     """
-    wanted: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     if email is not None:
-        wanted["email"] = addresses.clean(email)
+        values["email"] = addresses.clean(email)
     if username is not None:
-        wanted["username"] = clean_username(username) if username else None
+        values["username"] = clean_username(username) if username else None
     with unit:
         user = authority.changeable(reference, unit)
-        if new := wanted.get("email"):
+        if new := values.get("email"):
             if new != user.email:
                 authority.may_move(user, unit)
             holder = find_user(new)
             if holder is not None and holder.id != user.id:
                 raise Conflict(f"e-mail {new} is taken by user {holder.id}")
-        _rename(user, wanted, unit)
+        _rename(user, values, unit)
         return user_record(user)
 
 
-def _rename(user: User, wanted: dict[str, str | None], unit: Unit) -> None:
-    _refuse_taken_username(wanted.get("username"), user.id)
-    before = {name: getattr(user, name) for name in wanted if getattr(user, name) != wanted[name]}
+def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
+    _refuse_taken_username(values.get("username"), user.id)
+    before = {name: getattr(user, name) for name in values if getattr(user, name) != values[name]}
     if not before:
         return
-    after = {name: wanted[name] for name in before}
+    after = {name: values[name] for name in before}
     for name, value in after.items():
         setattr(user, name, value)
     if "email" in before:
@@ -336,9 +340,9 @@ def _rename(user: User, wanted: dict[str, str | None], unit: Unit) -> None:
 def delete(reference: str, *, unit: Unit) -> Record:
     """Erase the account's personal data, here and beside the audit, and end its grants.
 
-    The row, its id and the history of its grants stay; the audit then says
-    ``user:12`` where it said a name. A second deletion by the same address is
-    known by a keyed fingerprint and changes nothing.
+    The row, its id and the history of its grants stay; the audit then shows ``user:12``
+    instead of a name. A keyed fingerprint recognizes a second deletion by the same
+    address, which changes nothing.
 
     :raises NotFound: there never was such an account.
     :raises Refused: no administrator would be left.
@@ -353,7 +357,7 @@ def delete(reference: str, *, unit: Unit) -> Record:
 
 
 def deletable(reference: str) -> User:
-    """The account to delete, or the one that was deleted under this address.
+    """Return the account to delete, or the one that was deleted under this address.
 
     :raises NotFound: there never was such an account.
     """
@@ -366,14 +370,14 @@ def deletable(reference: str) -> User:
 def _erased(reference: str) -> User | None:
     if "@" not in reference:
         return None
-    print_ = chain.fingerprint(audit_key(), addresses.canonical(reference))
+    fingerprint = chain.fingerprint(audit_key(), addresses.canonical(reference))
     return db.session.scalar(
-        sa.select(User).where(User.erased_as == print_).order_by(User.id.desc()).limit(1)
+        sa.select(User).where(User.erased_as == fingerprint).order_by(User.id.desc()).limit(1)
     )
 
 
 def _erase(user: User, unit: Unit) -> None:
-    held = grants.end_all(user, unit=unit)
+    roles = grants.end_all(user, unit=unit)
     email = user.email or ""
     user.erased_as = chain.fingerprint(audit_key(), email)
     user.email = user.username = user.password = None
@@ -384,6 +388,6 @@ def _erase(user: User, unit: Unit) -> None:
     user.deleted_at = clock.now()
     for model in (PersonalValue, UserSession, ApiToken, Login, MailMessage):
         remove(unit.session, model, model.user_id == user.id)
-    # The event names no address: it would keep what it says was erased.
-    unit.record("user:account:delete", user.reference, before={"roles": held}, after={"roles": []})
+    # The event names no address, which would survive the erasure in it.
+    unit.record("user:account:delete", user.reference, before={"roles": roles}, after={"roles": []})
     unit.announce(signals.user_deleted, user_id=user.id)

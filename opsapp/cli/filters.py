@@ -50,12 +50,12 @@ _EVENTS = (
 
 
 def account_filter(body: Body) -> Body:
-    """Add the options that say which accounts; the function takes ``chosen``, their Filter."""
+    """Add the options that say which accounts; the function takes ``filter``, their Filter."""
     return _filtered(body, "opsapp.accounts.listing", _ACCOUNTS)
 
 
 def event_filter(body: Body) -> Body:
-    """Add the options that say which events; the function takes ``chosen``, their Filter."""
+    """Add the options that say which events; the function takes ``filter``, their Filter."""
     return _filtered(body, "opsapp.audit.events", _EVENTS)
 
 
@@ -65,8 +65,8 @@ def _filtered(body: Body, service: str, options: tuple[click.Option, ...]) -> Bo
     def filtered(**given: Any) -> Any:
         # Help and completion do without the service and what it imports.
         kind = import_module(service).Filter
-        chosen = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        return body(chosen=chosen, **given)
+        filter = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        return body(filter=filter, **given)
 
     filtered.__doc__, filtered.__name__ = body.__doc__, body.__name__
     return with_options(*options)(filtered)

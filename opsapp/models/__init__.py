@@ -1,4 +1,18 @@
-"""The nouns: accounts, roles and grants, what lets people in, mail, jobs, the audit, profiles."""
+"""The tables.
+
+========  =======================================================
+accounts  users, roles, grants
+sessions  browser sessions, API tokens, log-in attempts
+audit     events, their head, and the personal data beside them
+jobs      runs and their output
+mail      the outbox
+profiles  recorded timings, traces, baselines
+indexes   partial indexes, which only migrations import
+types     column types that tolerate damaged values
+========  =======================================================
+
+Decisions: docs/decisions/accounts.md, and those of the other rooms
+"""
 
 from ..extensions import Model
 from .accounts import ADMIN, Grant, Role, User

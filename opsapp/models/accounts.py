@@ -18,7 +18,7 @@ _identity = Words(320).with_variant(Words(320, collation="C"), "postgresql")
 
 
 def new_uniquifier() -> str:
-    """A fresh ``fs_uniquifier``: every session and token made with the old one ends."""
+    """Return a fresh ``fs_uniquifier``: every session and token made with the old one ends."""
     return uuid4().hex
 
 
@@ -37,7 +37,7 @@ class User(Model):
     """In canonical form (NFKC, case folded); None once deleted."""
     username: so.Mapped[str | None] = so.mapped_column(_identity, unique=True)
     password: so.Mapped[str | None] = so.mapped_column(Words(255))
-    """The argon2 hash; None means that nobody can sign in with a password."""
+    """The argon2 hash; None refuses every password."""
     active: so.Mapped[bool] = so.mapped_column(default=True)
     fs_uniquifier: so.Mapped[str] = so.mapped_column(
         Words(64),
@@ -56,25 +56,25 @@ class User(Model):
     tf_phone_number: so.Mapped[str | None] = so.mapped_column(Words(128))
     mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
     tf_last_counter: so.Mapped[int | None] = so.mapped_column(BigNumber)
-    """The time step of the last code that was accepted: a code is good once."""
+    """The time step of the last accepted code: each code is valid once."""
     failed_logins: so.Mapped[int] = so.mapped_column(Number, default=0)
     failed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    """When the last of them began."""
+    """The time of the last failure."""
     locked_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     sessions_ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     idle_since: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
-    """The last sign of life: when it was last seen, else when it was created."""
+    """The time when it was last seen, or else created."""
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     updated_at: so.Mapped[datetime] = so.mapped_column(
         UTCDateTime, default=clock.now, onupdate=clock.now
     )
     deleted_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     erased_as: so.Mapped[str | None] = so.mapped_column(Words(64), index=True)
-    """A keyed fingerprint of a deleted account's address, to know a second deletion."""
+    """A keyed fingerprint of a deleted account's address, to recognize a second deletion."""
 
     if TYPE_CHECKING:
         roles: so.Mapped[list[Role]]
-        """The roles of the live grants; read-only. models/roles.py draws it."""
+        """The roles of the live grants; read-only. Defined below :class:`Grant`."""
 
     def __init__(self, **columns: Any) -> None:
         super().__init__(**columns)
@@ -85,27 +85,27 @@ class User(Model):
         self.sessions_ended_at = clock.now()
 
     def forget_second_factor(self) -> None:
-        """Take off two-factor authentication with its seed and recovery codes."""
+        """Remove two-factor authentication with its seed and recovery codes."""
         self.tf_primary_method = self.tf_totp_secret = self.tf_phone_number = None
         self.mf_recovery_codes = None
 
     def forget_failed_logins(self) -> None:
-        """Lift a lock-out, and begin to count anew."""
+        """Lift a lock-out, and reset the counter of failures."""
         self.failed_logins = 0
         self.failed_at = self.locked_until = None
 
     @property
     def reference(self) -> str:
-        """How the audit names this account: ``user:12``."""
+        """The name of this account in the audit: ``user:12``."""
         return f"user:{self.id}"
 
 
 ADMIN = "admin"
-"""The built-in role that holds every permission and cannot be taken apart."""
+"""The built-in role, which holds every permission and cannot be edited."""
 
 
 class EveryPermission(frozenset[str]):
-    """What the admin role holds: a set that contains any permission asked for."""
+    """The permissions of the admin role: a set that contains every permission."""
 
     def __contains__(self, permission: object) -> bool:
         return True
@@ -132,17 +132,17 @@ class Role(Model):
         super().__init__(**columns)
 
     def get_permissions(self) -> frozenset[str]:
-        """What Flask-Security asks when it decides: every permission for the admin role."""
+        """Return the permissions; Flask-Security calls this too."""
         return EveryPermission() if self.name == ADMIN else frozenset(self.permissions)
 
     @property
     def reference(self) -> str:
-        """How the audit names this role: ``role:3``."""
+        """The name of this role in the audit: ``role:3``."""
         return f"role:{self.id}"
 
 
 class Grant(Model):
-    """A role given to an account: from when, by whom, why, until when, and how it ended."""
+    """A role given to an account: its start, actor, reason and end."""
 
     __tablename__ = "grants"
     __table_args__ = (
@@ -157,7 +157,7 @@ class Grant(Model):
     granted_by: so.Mapped[str] = so.mapped_column(LongWords)
     reason: so.Mapped[str | None] = so.mapped_column(LongWords)
     valid_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    """When it ends by itself; None is for ever. Enforced whenever it is read."""
+    """The end; None is for ever. Every read enforces it."""
     ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     ended_how: so.Mapped[str | None] = so.mapped_column(Words(16))
     """``revoked``, ``expired`` or ``replaced`` (by a grant with another end)."""
@@ -172,15 +172,15 @@ class Grant(Model):
 
     @classmethod
     def is_live(cls) -> sa.ColumnElement[bool]:
-        """The condition that this grant counts now, by the database's clock."""
+        """Return the condition that this grant is live, by the database's clock."""
         return sa.and_(
             cls.ended_at.is_(None),
             sa.or_(cls.valid_until.is_(None), cls.valid_until > database_now()),
         )
 
 
-# A relationship and not a column of ours: Flask-Security reads user.roles when it
-# decides, so a grant that is over gives nothing even if no sweep has marked it.
+# Flask-Security reads user.roles, so a grant that is over gives nothing, even before
+# `flask roles expire` has marked it.
 User.roles = so.relationship(
     Role,
     secondary=Grant.__table__,

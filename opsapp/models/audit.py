@@ -1,4 +1,4 @@
-"""The audit: an append-only chain of events, its head, and the personal data beside it."""
+"""The audit: an append-only chain of events, its head, and personal data beside it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from .types import BigNumber, JSONMapping, LongWords, UTCDateTime, Words
 class AuditHead(Model):
     """One row: the end of the chain, and the gate that every writing unit locks first.
 
-    It also carries the stamp of the environment, so that the gate's one
-    statement tells a unit whether it writes into the database it thinks it does.
+    It also carries the environment, so the gate's one statement shows a unit that it
+    writes into the right database.
     """
 
     __tablename__ = "audit_head"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     chain: so.Mapped[str] = so.mapped_column(Words(36))
-    """The chain's UUID: a checkpoint of another database does not fit."""
+    """The chain's UUID, by which a checkpoint of another database is recognized."""
     environment: so.Mapped[str] = so.mapped_column(Words(64))
     key_id: so.Mapped[str] = so.mapped_column(Words(16))
-    """A fingerprint of the audit key: a wrong one is noticed before it writes."""
+    """A fingerprint of the audit key: a wrong key is noticed before it is used."""
     seq: so.Mapped[int] = so.mapped_column(BigNumber)
     hash: so.Mapped[str] = so.mapped_column(Words(64))
 
 
 class AuditEvent(Model):
-    """What was changed, by whom, when and why; ``hash`` covers every other column.
+    """A change with its actor, time and reason; ``hash`` covers every other column.
 
-    ``before`` and ``after`` hold what changed. Personal data in them is
-    replaced by a token that :class:`PersonalValue` resolves while it may.
+    Personal data in ``before`` and ``after`` is replaced by a token, which
+    :class:`PersonalValue` resolves until the erasure.
     """
 
     __tablename__ = "audit_events"
@@ -60,7 +60,7 @@ class AuditEvent(Model):
     before: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
     after: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
     correlation: so.Mapped[str] = so.mapped_column(Words(36))
-    """One id for everything a command or request did."""
+    """The id of the command or request."""
     previous: so.Mapped[str] = so.mapped_column(Words(64))
     hash: so.Mapped[str] = so.mapped_column(Words(64))
 
@@ -68,8 +68,8 @@ class AuditEvent(Model):
 class PersonalValue(Model):
     """A personal value that an event names by token; its row is removed on erasure.
 
-    The token is a keyed hash of salt and value, so a value that was exchanged
-    is found, and a token without its row says nothing.
+    The token is a keyed hash of salt and value. So a replaced value is detected, and a
+    token without its row reveals nothing.
     """
 
     __tablename__ = "audit_personal"

@@ -1,7 +1,7 @@
-"""The partial indexes, which only migrations need to know.
+"""Partial indexes, which only migrations import.
 
-Naming a dialect in an index makes SQLAlchemy import that dialect: 30 ms that
-every command would pay, on SQLite too.
+An index that names a dialect makes SQLAlchemy import it, which would cost each command
+30 ms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _only(condition: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 
-# Deleted accounts are listed only when asked for, and then by id.
+# Deleted accounts are listed by id only.
 sa.Index("ix_users_created_at_id", User.created_at, User.id, **_only("deleted_at IS NULL"))
 sa.Index("ix_users_idle_since_id", User.idle_since, User.id, **_only("deleted_at IS NULL"))
 # A deleted role's name is free for a new one.
@@ -38,7 +38,7 @@ sa.Index(
 )
 sa.Index("ix_mail_messages_next_at", MailMessage.next_at, **_only("next_at IS NOT NULL"))
 sa.Index("ix_job_runs_open", JobRun.name, **_only("finished_at IS NULL"))
-# Several hosts serve one schedule: who writes a slot's row first runs it.
+# Several hosts serve one schedule: the first to write a slot's row runs it.
 sa.Index(
     "uq_job_runs_name_slot", JobRun.name, JobRun.slot, unique=True, **_only("slot IS NOT NULL")
 )

@@ -1,4 +1,4 @@
-"""Jobs: one row a run, written before the work begins, and what the work printed."""
+"""Jobs: a row for each run, written before it starts, and its output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUNNING = "running"
 
 
 class JobRun(Model):
-    """One run of a job. ``running`` is only true while somebody holds the job's lock."""
+    """A run of a job. ``running`` is only true while a process holds the job's lock."""
 
     __tablename__ = "job_runs"
     __table_args__ = (
@@ -28,7 +28,7 @@ class JobRun(Model):
     status: so.Mapped[str] = so.mapped_column(Words(16), default=RUNNING)
     """One of :data:`opsapp.jobs.runs.STATUSES`, as it was written last."""
     slot: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    """The moment of the schedule that this run is for; one run a slot, on whatever host."""
+    """The scheduled time of this run; each slot has one run on all hosts."""
     started_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
     finished_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     seconds: so.Mapped[float | None] = so.mapped_column(ShortFraction)
@@ -36,7 +36,7 @@ class JobRun(Model):
     peak_bytes: so.Mapped[int | None] = so.mapped_column(BigNumber)
     attempts: so.Mapped[int] = so.mapped_column(Number, default=1)
     reason: so.Mapped[str | None] = so.mapped_column(Words(255))
-    """Why it ended as it did, where the exit code alone does not say."""
+    """The reason for its end, if the exit code is not enough."""
     command: so.Mapped[list[str]] = so.mapped_column(JSONWords)
     host: so.Mapped[str] = so.mapped_column(Words(255))
     pid: so.Mapped[int] = so.mapped_column(Number)
@@ -46,7 +46,7 @@ class JobRun(Model):
 
 
 class JobOutput(Model):
-    """A piece of what a run printed, made safe and without secrets, in order."""
+    """A piece of a run's output, made safe and without secrets, in order."""
 
     __tablename__ = "job_output"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Mail that is to be sent, kept until the server has taken it."""
+"""The outbox: mail, kept until the server has accepted it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from .types import LongWords, Number, UTCDateTime, Words
 
 
 class MailMessage(Model):
-    """One message. Its body may hold a link that signs somebody in, so it is encrypted,
-    and emptied once it is sent."""
+    """A message. Its body is encrypted and emptied once sent: links in it can sign in."""
 
     __tablename__ = "mail_messages"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -29,7 +28,7 @@ class MailMessage(Model):
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     attempts: so.Mapped[int] = so.mapped_column(Number, default=0)
     next_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime, default=clock.now)
-    """When it may be tried (again); None once it is sent or given up."""
+    """The time of the next attempt; None once it is sent or given up."""
     sent_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     error: so.Mapped[str | None] = so.mapped_column(Words(255))
-    """What the server said last."""
+    """The last answer of the server."""

@@ -1,4 +1,4 @@
-"""Where the time goes: a series for each thing that is measured, and its windows of time."""
+"""Profiling: series of timings in windows of time, traces, and baselines."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 class ProfileSeries(Model):
-    """One thing that is measured: an endpoint, a command, or a statement at a line."""
+    """A measured subject: an endpoint, a command, or a statement at a line."""
 
     __tablename__ = "profile_series"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     digest: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
-    """Of the other columns, which are too long to be an index."""
+    """A hash of the other columns, which are too long for an index."""
     kind: so.Mapped[str] = so.mapped_column(Words(16), index=True)
     """``endpoint``, ``command``, ``query``, or ``repeat``: a statement repeated in a request."""
     name: so.Mapped[str] = so.mapped_column(LongWords)
-    """The endpoint or command; of a query its fingerprint, which has no literals."""
+    """The endpoint or command, or the fingerprint of a query, without literals."""
     caller: so.Mapped[str] = so.mapped_column(LongWords, default="")
     """The line of the application that sends the query, such as ``shop/orders.py:12 in total``."""
     statement: so.Mapped[str] = so.mapped_column(LongWords, default="")
-    """Of a repeat: the fingerprint; its ``name`` is the endpoint."""
+    """The fingerprint of a repeat, whose ``name`` is the endpoint."""
 
 
 class ProfileWindow(Model):
-    """What happened to a series in one minute, hour or day.
+    """The counts of a series in a minute, hour or day.
 
-    A process writes its own row of a minute, again and again with what it has counted until
-    then, so writing twice is harmless; compacting adds the rows up.
+    Each process has its own row of a minute and overwrites it with its counts so far, so
+    writing twice is harmless. Compacting adds up the rows.
     """
 
     __tablename__ = "profile_windows"
@@ -51,14 +51,14 @@ class ProfileWindow(Model):
     width: so.Mapped[int] = so.mapped_column(primary_key=True)
     """Seconds."""
     starts_at: so.Mapped[int] = so.mapped_column(BigNumber, primary_key=True)
-    """Seconds since 1970, a multiple of the width: compared and divided without a time zone."""
+    """Seconds since 1970, a multiple of the width."""
     process: so.Mapped[str] = so.mapped_column(Words(32), primary_key=True, default="")
-    """The process that counts; empty once the processes are added up."""
+    """The process that counts; empty after the processes are added up."""
     count: so.Mapped[int] = so.mapped_column(BigNumber)
     errors: so.Mapped[int] = so.mapped_column(BigNumber)
     seconds: so.Mapped[float] = so.mapped_column(Fraction)
     most: so.Mapped[float] = so.mapped_column(Fraction)
-    """The longest, in seconds."""
+    """The longest duration, in seconds."""
     queries: so.Mapped[int] = so.mapped_column(BigNumber)
     query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
     bins: so.Mapped[bytes] = so.mapped_column(Packed)
@@ -66,7 +66,7 @@ class ProfileWindow(Model):
 
 
 class ProfileTrace(Model):
-    """One request or command that was slow, failed, or was asked to be looked at."""
+    """A request or command that was slow, failed, or was profiled on request."""
 
     __tablename__ = "profile_traces"
     __table_args__ = (
@@ -85,11 +85,11 @@ class ProfileTrace(Model):
     queries: so.Mapped[int] = so.mapped_column(Number)
     query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
     detail: so.Mapped[dict[str, Any]] = so.mapped_column(JSONMapping)
-    """The statements with their moments, the samples of the stack, where it failed."""
+    """The statements with their times, the samples of the stack, the place of the error."""
 
 
 class ProfileSave(Model):
-    """A measurement that was kept to be compared with."""
+    """A measurement, kept for comparison."""
 
     __tablename__ = "profile_saves"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -97,11 +97,11 @@ class ProfileSave(Model):
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     name: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
     is_automatic: so.Mapped[bool] = so.mapped_column(default=False)
-    """Nobody gave it a name, so pruning may take it."""
+    """It has no name of a user's choice, so pruning may delete it."""
     mode: so.Mapped[str] = so.mapped_column(Words(16))
-    """``recorded``, ``request`` or ``run``: only alike are compared."""
+    """``recorded``, ``request`` or ``run``: only equal modes are compared."""
     subject: so.Mapped[str] = so.mapped_column(LongWords)
-    """What was measured: ``GET /users``, ``users list``, or the span of what was recorded."""
+    """The measured subject: ``GET /users``, ``users list``, or the recorded span."""
     python: so.Mapped[str] = so.mapped_column(Words(32))
     environment: so.Mapped[str] = so.mapped_column(Words(64))
     made_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)

@@ -1,13 +1,12 @@
-"""What lets somebody in: browser sessions, API tokens, and the record of every log-in.
+"""Credentials: browser sessions, API tokens, and every log-in attempt.
 
-A session and a token remember the account's ``fs_uniquifier`` of the moment they
-were made. Whatever ends an account's sessions gives it a new one, and with that
-everything made before is worthless, in one column and without a clock.
+docs/decisions/accounts.md#sessions-and-tokens-remember-fs_uniquifier
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -16,6 +15,16 @@ from .. import clock
 from ..extensions import Model
 from .accounts import User
 from .types import JSONWords, LongWords, UTCDateTime, Words, database_now
+
+
+def _is_live(model: type[UserSession | ApiToken], end: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that a credential works; joined with the account."""
+    return sa.and_(
+        model.ended_at.is_(None),
+        end > database_now(),
+        model.uniquifier == User.fs_uniquifier,
+        User.active.is_(True),
+    )
 
 
 class UserSession(Model):
@@ -42,17 +51,12 @@ class UserSession(Model):
 
     @classmethod
     def is_live(cls) -> sa.ColumnElement[bool]:
-        """The condition that this session still lets its account in; joined with the account."""
-        return sa.and_(
-            cls.ended_at.is_(None),
-            cls.expires_at > database_now(),
-            cls.uniquifier == User.fs_uniquifier,
-            User.active.is_(True),
-        )
+        """Return the condition that this session works; joined with the account."""
+        return _is_live(cls, cls.expires_at)
 
 
 class ApiToken(Model):
-    """A credential for a program: named, limited to permissions, and with an end."""
+    """A credential for a program, with a name, a scope and an end."""
 
     __tablename__ = "api_tokens"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -61,10 +65,10 @@ class ApiToken(Model):
     user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
     name: so.Mapped[str] = so.mapped_column(Words(64))
     key: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
-    """SHA-256 of the token; the token itself is random enough to need no slower hash."""
+    """The token's SHA-256; it is random enough to need no slower hash."""
     uniquifier: so.Mapped[str] = so.mapped_column(Words(64))
     permissions: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
-    """At most these of its owner's; None is all of them."""
+    """The scope; None is all permissions of the owner."""
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     created_by: so.Mapped[str] = so.mapped_column(LongWords)
     valid_until: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
@@ -75,17 +79,12 @@ class ApiToken(Model):
 
     @classmethod
     def is_live(cls) -> sa.ColumnElement[bool]:
-        """The condition that this token still works; joined with the account."""
-        return sa.and_(
-            cls.ended_at.is_(None),
-            cls.valid_until > database_now(),
-            cls.uniquifier == User.fs_uniquifier,
-            User.active.is_(True),
-        )
+        """Return the condition that this token works; joined with the account."""
+        return _is_live(cls, cls.valid_until)
 
 
 class Login(Model):
-    """One try to sign in. Too many for the audit's chain: they have a retention instead."""
+    """An attempt to sign in. Not in the audit, since there are too many to keep."""
 
     __tablename__ = "logins"
     __table_args__ = (
@@ -98,12 +97,12 @@ class Login(Model):
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
     user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("users.id"))
-    """None where nobody has the name that was typed."""
+    """None if no account has the typed name."""
     identity: so.Mapped[str] = so.mapped_column(Words(64))
-    """A keyed fingerprint of what was typed: a mistyped field may hold a password."""
+    """A keyed fingerprint of the typed name, since it may be a password."""
     outcome: so.Mapped[str] = so.mapped_column(Words(16))
-    """``success``, or why not: one of :data:`opsapp.accounts.logins.OUTCOMES`."""
+    """One of :data:`opsapp.accounts.logins.OUTCOMES`."""
     ip: so.Mapped[str | None] = so.mapped_column(Words(64))
     network: so.Mapped[str | None] = so.mapped_column(Words(64))
-    """Under which failures are counted together."""
+    """The network whose failures are counted together."""
     user_agent: so.Mapped[str | None] = so.mapped_column(Words(200))

@@ -1,4 +1,4 @@
-"""Column types: aware UTC times, JSON whose bytes never change; what is damaged is no error."""
+"""Column types: UTC times, canonical JSON, texts and numbers that tolerate damage."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from ..damage import (
 )
 
 BEYOND = 2**63
-"""The first number that no column holds; SQLite makes a fraction of it."""
+"""The first number beyond every column; SQLite turns it into a fraction."""
 
 
 class Tolerant(TypeDecorator[Any]):
-    """A type whose values that cannot be read come as :mod:`opsapp.damage` has them."""
+    """A type whose unreadable values become stand-ins of :mod:`opsapp.damage`."""
 
     impl: Any = sa.Text
     cache_ok = True
     stands_in: Callable[[object], Damaged]
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
-        """The value of the type, or what stands in for it."""
+        """Return a reader that gives the value, or its stand-in."""
         read, stands_in = super().result_processor(dialect, coltype), self.stands_in
         if read is None:
             return None
@@ -50,9 +50,9 @@ class Tolerant(TypeDecorator[Any]):
 
 
 class UTCDateTime(Tolerant):
-    """A moment: aware UTC in Python, ``timestamptz`` or SQLite's text in the database.
+    """A time: aware UTC in Python, ``timestamptz`` or SQLite's text in the database.
 
-    :raises ValueError: on a naive datetime, whose meaning would be a guess.
+    :raises ValueError: on a naive datetime.
     """
 
     impl = sa.DateTime(timezone=True)
@@ -60,7 +60,7 @@ class UTCDateTime(Tolerant):
     stands_in = DamagedMoment.of
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """A damaged moment is sent as it was stored: a page may begin behind it."""
+        """Return a writer that sends a damaged time as stored: a page may begin after it."""
         write = super().bind_processor(dialect)
 
         def process(value: Any) -> Any:
@@ -74,7 +74,7 @@ class UTCDateTime(Tolerant):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a naive datetime is not a moment")
+            raise ValueError("a naive datetime has no time zone")
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
@@ -85,12 +85,12 @@ class UTCDateTime(Tolerant):
 
 
 class CanonicalJSON(Tolerant):
-    """JSON as text in one canonical form (sorted, ASCII, no spaces), so that it can be hashed."""
+    """JSON as text in one canonical form, so that it can be hashed."""
 
     impl = sa.Text
     cache_ok = True
     shape: type
-    """What it is in Python."""
+    """The type in Python."""
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else canonical_json(value)
@@ -127,7 +127,7 @@ class JSONWords(CanonicalJSON):
 
 
 class Words(Tolerant):
-    """A text of some length at most; SQLite keeps anything in its place."""
+    """A text with a length limit; SQLite columns can hold other values."""
 
     impl = sa.String
     cache_ok = True
@@ -138,7 +138,7 @@ class Words(Tolerant):
             if type(value) is not str:
                 raise TypeError
             if not value.isascii():
-                value.encode()  # What was no UTF-8 came with surrogates.
+                value.encode()  # Bytes that are not UTF-8 arrive as surrogates.
         return value
 
 
@@ -157,7 +157,7 @@ class Number(Tolerant):
     stands_in = DamagedNumber.of
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        # Not only columns have this type, sums of them have it too.
+        # Sums of columns have this type too.
         if value is not None and not -BEYOND <= value < BEYOND:
             raise OverflowError
         return value
@@ -184,7 +184,7 @@ class Fraction(Tolerant):
 
 
 class ShortFraction(Fraction):
-    """The same where a migration called it so; both databases keep it alike."""
+    """A number with a fraction; `Float` in migrations, but stored alike."""
 
     impl = sa.Float
     cache_ok = True
@@ -202,12 +202,12 @@ class Packed(Tolerant):
 
 
 def canonical_json(value: Any) -> str:
-    """``value`` as JSON text: sorted keys, ASCII, no spaces, no NaN."""
+    """Return ``value`` as JSON text: sorted keys, ASCII, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 class database_now(FunctionElement[datetime]):
-    """The database's clock, so that every host agrees whether a grant is over."""
+    """The database's clock, so that all hosts agree if a grant is over."""
 
     type = UTCDateTime()
     inherit_cache = True

@@ -1,19 +1,36 @@
-"""The web floor: sign-in, pages, the API, errors. Commands do without it."""
+"""The web part: sign-in, pages, API, health, metrics. Commands do without it.
+
+=========  ====================================================
+security   Flask-Security with our datastore, forms and sessions
+api        the API and its OpenAPI document
+account    the page of a user's own account
+actor      the actor and the unit of work of a request
+headers    request ids, host names, security headers
+limits     rate limits
+errors     error answers: JSON or a page
+context    variables of every template
+health     ``/healthz`` and ``/readyz``
+metrics    ``/metrics``
+x_profile  profiles on request, by the header ``X-Profile``
+=========  ====================================================
+
+Decisions: docs/decisions/web.md
+"""
 
 from __future__ import annotations
 
 from flask import Flask
 
 from . import account, api, context, errors, headers, health, limits, metrics, x_profile
-from .actor import unit_of_self
+from .actor import signed_in_user, unit_of_self
 from .api.access import needs
 from .security import setup
 
-__all__ = ["init_app", "needs", "unit_of_self"]
+__all__ = ["init_app", "needs", "signed_in_user", "unit_of_self"]
 
 
 def init_app(app: Flask) -> None:
-    """Put the web floor onto the application.
+    """Add the web part to the application.
 
     :raises NotReady: ``OPSAPP_URL`` is needed to serve outside development.
     """

@@ -1,17 +1,15 @@
-"""The page of one's own account: what it may do, and where it is signed in."""
+"""The page of a user's own account: its roles, its sign-in, its open sessions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flask import Blueprint, Flask, flash, g, redirect, render_template, url_for
-from flask_login import current_user
 from flask_security import auth_required
 
 from ..accounts import sessions
 from ..accounts.records import user_record
-from ..models import User
-from .actor import unit_of_self
+from .actor import signed_in_user, unit_of_self
 
 blueprint = Blueprint("account", __name__)
 
@@ -21,25 +19,22 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(blueprint)
 
 
-def _me() -> User:
-    user: User = current_user._get_current_object()  # noqa: SLF001  (Flask documents this name)
-    return user
-
-
 @blueprint.get("/")
 @auth_required("session")
 def show() -> Any:
-    """One's own account."""
-    me = _me()
-    opened = [{**one, "current": one["id"] == g.session_id} for one in sessions.listing(str(me.id))]
-    return render_template("account.html", account=user_record(me), sessions=opened)
+    """Show the user's own account."""
+    user = signed_in_user()
+    rows = sessions.listing(str(user.id))
+    for row in rows:
+        row["current"] = row["id"] == g.session_id
+    return render_template("account.html", account=user_record(user), sessions=rows)
 
 
 @blueprint.post("/sessions/<int:id>/end")
 @auth_required("session")
 def end_session(id: int) -> Any:
     """Sign out another browser, or this one."""
-    me = _me()
-    sessions.end(str(me.id), [id], unit=unit_of_self(me))
+    user = signed_in_user()
+    sessions.end(str(user.id), [id], unit=unit_of_self(user))
     flash("That session has ended.", "success")
     return redirect(url_for("security.login" if id == g.session_id else "account.show"))

@@ -1,29 +1,28 @@
-"""Who acts in this request: the actor, the powers and the unit of work of the services."""
+"""The actor and the unit of work of a request."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from flask import g, request
 from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
+from ..accounts import sessions
 from ..accounts.logins import Client
 from ..actors import Actor, Powers, Standing
 from ..errors import OpsError
-from ..models import ApiToken, User
+from ..models import ApiToken, User, UserSession
 from ..unit.work import Unit
 from .headers import correlation
 
 log = logging.getLogger(__name__)
 
 REASON = "X-Reason"
-"""The header that says why; kept in the audit."""
+"""The header with the reason of a change, for the audit."""
 
 
 @cache
@@ -32,40 +31,47 @@ def _host() -> str:
 
 
 def client() -> Client:
-    """Where the request comes from, with nothing in it that a terminal would obey."""
+    """Return the address and browser of the request, safe to print on a terminal."""
     agent = request.user_agent.string
-    # A proxy may pass on what no address is.
+    # A proxy may pass on text that is not an address.
     ip = text.safe(request.remote_addr or "")[:64]
     return Client(ip=ip or None, user_agent=text.safe(agent)[:200] or None)
 
 
-def write_down_use(see: Callable[[Any], None], found: Any) -> None:
-    """Call ``see`` with a session or a token; when it was used is worth less than the answer."""
+def signed_in_user() -> User:
+    """Return the account of this browser's session."""
+    user: User = current_user._get_current_object()  # noqa: SLF001  (Flask documents this name)
+    return user
+
+
+def note_use(credential: UserSession | ApiToken) -> None:
+    """Store that a session or token is used; an error here does not fail the request."""
     try:
-        see(found)
+        sessions.note_use(credential)
     except (OpsError, SQLAlchemyError) as error:
-        log.warning("the use of %s was not written down: %s", type(found).__name__, error)
+        log.warning("the use of %s was not stored: %s", type(credential).__name__, error)
 
 
 def unit_of_self(
     user: User | None, *, reason: str | None = None, standing: Standing | None = None
 ) -> Unit:
-    """A unit by somebody who changes their own account; None has none yet.
+    """Return a unit for a user who changes their own account.
 
-    :param standing: what lets them; the session of this browser, if it is not said.
+    :param user: None for a stranger, who has no account yet.
+    :param standing: None for the session of this browser.
     """
     if user is None:
         actor = Actor(kind="stranger", name="stranger", host=_host())
     else:
         actor = Actor(kind="user", name=user.reference, host=_host())
         standing = standing or standing_of(user)
-    return _noted(
+    return _remember(
         Unit(actor=actor, door="web", reason=reason, standing=standing, correlation=correlation())
     )
 
 
 def standing_of(user: User, token: ApiToken | None = None) -> Standing:
-    """What this request came with for the account: a token, this browser's session, or a link."""
+    """Return the credential of this request: a token, this browser's session, or a link."""
     session_id = None
     if token is None and current_user.is_authenticated and current_user.id == user.id:
         session_id = g.get("session_id")
@@ -73,12 +79,12 @@ def standing_of(user: User, token: ApiToken | None = None) -> Standing:
 
 
 def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
-    """A unit by an account that changes others, limited to what it and its token may do.
+    """Return a unit for an account that changes others, limited by its powers.
 
     :raises Invalid: the reason has hostile characters.
     """
     name = token.name if token else None
-    return _noted(
+    return _remember(
         Unit(
             actor=Actor(kind="user", name=user.reference, host=_host(), token=name),
             door="api",
@@ -90,16 +96,16 @@ def unit_of_api(user: User, token: ApiToken | None, powers: Powers) -> Unit:
     )
 
 
-def _noted(unit: Unit) -> Unit:
-    """The unit, known to the answer: what fails after its commit does not undo it."""
+def _remember(unit: Unit) -> Unit:
+    """Remember the unit, since an error after its commit does not undo it."""
     g.setdefault("units", []).append(unit)
     return unit
 
 
 def _reason() -> str | None:
-    """Why, as it was sent: WSGI reads every header as Latin-1, and programs write UTF-8."""
-    sent = request.headers.get(REASON, "")
+    """Return the reason as UTF-8: WSGI decodes every header as Latin-1."""
+    header = request.headers.get(REASON, "")
     try:
-        return sent.encode("latin-1").decode() or None
+        return header.encode("latin-1").decode() or None
     except UnicodeError:
-        return sent
+        return header

@@ -1,4 +1,4 @@
-"""What every template knows: who is signed in, the application's name, version, environment."""
+"""Variables of every template: the application's name, version and environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def init_app(app: Flask) -> None:
 
 
 def names() -> dict[str, Any]:
-    """The names of the application."""
+    """Return the variables."""
     return {
         "app_name": current_app.config["APP_NAME"],
         "version": current_app.config["VERSION"],

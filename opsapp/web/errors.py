@@ -1,9 +1,9 @@
-"""Errors: JSON for programs, a page for people, and no internals for either.
+"""Error answers: JSON for programs, a page for people, and no internals in either.
 
 ========================  ============================================================
 OpsError                  its own status, from the table in :mod:`opsapp.errors`
-database errors           what they mean: 409, 503 or 504
-CSRFError                 400, with what to do
+database errors           409, 503 or 504, by their condition
+CSRFError                 400, with advice
 HTTPException             its own status
 anything else             500, logged with the correlation id
 ========================  ============================================================
@@ -12,6 +12,7 @@ anything else             500, logged with the correlation id
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
@@ -22,7 +23,6 @@ from werkzeug.exceptions import (
     HTTPException,
     InternalServerError,
     SecurityError,
-    UnprocessableEntity,
     default_exceptions,
 )
 
@@ -44,14 +44,14 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
     app.log_exception = log_fault  # type: ignore[assignment]
-    # It is the log of `app.logger`, which would get a handler if it was asked for here.
+    # The log of `app.logger`, which would add a handler if it was used here.
     log = logging.getLogger(app.name)
-    if not any(isinstance(one, _WithoutSecrets) for one in log.filters):
+    if not any(isinstance(filter_, _WithoutSecrets) for filter_ in log.filters):
         log.addFilter(_WithoutSecrets())
 
 
 class _WithoutSecrets(logging.Filter):
-    """Writes a fault's traceback before a formatter does: what an error says may be a secret."""
+    """Formatter of tracebacks: redacted here, since an error's message may hold a secret."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[1] is not None:
@@ -60,11 +60,11 @@ class _WithoutSecrets(logging.Filter):
 
 
 def answer_http(error: HTTPException) -> Any:
-    """What werkzeug, Flask and the extensions raise."""
+    """Answer an error of werkzeug, Flask or an extension."""
     if error.response is not None:  # A redirect, or an answer that is complete already.
         return error.response
-    found: dict[str, Any] = getattr(error, "data", None) or {}
-    messages = found.get("messages")
+    data: dict[str, Any] = getattr(error, "data", None) or {}
+    messages = data.get("messages")
     message = _summary(messages) if messages else error.description or error.name
     response = answer(error.code or 500, message, fields=messages, name=error.name)
     for header, value in error.get_headers():
@@ -74,7 +74,7 @@ def answer_http(error: HTTPException) -> Any:
 
 
 def answer_forged(error: CSRFError) -> Response:
-    """A change without the token that our pages carry, or without the cookie that goes with it."""
+    """Answer a change that lacks the CSRF token of our pages, or its cookie."""
     advice = _SEND_HEADER if wants_json() else _LOAD_AGAIN
     return answer(400, f"{error.description} {advice}", name=error.name)
 
@@ -84,7 +84,7 @@ _LOAD_AGAIN = "Load the page again, let the browser keep its cookies, and repeat
 
 
 def answer_ops(error: OpsError) -> Response:
-    """What the services raise; its hint is for a terminal, and stays here."""
+    """Answer an error of a service, without its hint, which is for a terminal."""
     if error.http_status < 500:
         return answer(error.http_status, error.message)
     undo(db.session())
@@ -99,59 +99,57 @@ _UNAVAILABLE = "This does not work right now. Please try again in a moment."
 
 
 def answer_database(error: SQLAlchemyError) -> Any:
-    """What the database says, where it means something to whoever asks."""
+    """Answer an error of the database, by its condition."""
     undo(db.session())
-    known = explained(error)
-    if known is None or known.http_status == 500:
+    condition = explained(error)
+    if condition is None or condition.http_status == 500:
         log_fault(error)
         return answer_unexpected(InternalServerError(original_exception=error))
-    return answer_ops(known)
+    return answer_ops(condition)
 
 
 def log_fault(*args: Any) -> None:
-    """Write an unexpected error down, once, with the id that its answer has.
+    """Log an unexpected error, once, with the id of its answer.
 
-    :param args: the exception, or what ``sys.exc_info()`` says, last: Flask hands it over,
-        newer ones with its context before it.
+    :param args: the exception or ``sys.exc_info()`` last; newer Flasks pass a context first.
     """
     fault = args[-1][1] if isinstance(args[-1], tuple) else args[-1]
     if isinstance(fault, OpsError):
-        return  # Known, although it came late; its answer says what there is to say.
-    where = f"{request.method} {text.safe(request.path)}"
-    current_app.logger.error("%s %s failed", correlation(), where, exc_info=fault)
+        return  # A late condition; its answer explains it.
+    subject = f"{request.method} {text.safe(request.path)}"
+    current_app.logger.error("%s %s failed", correlation(), subject, exc_info=fault)
 
 
 def answer_unexpected(error: InternalServerError) -> Response:
-    """A fault of ours: undone, and told without internals."""
+    """Undo the request and answer an unexpected error, without internals."""
     undo(db.session())
     original = error.original_exception
-    # What fails after the view, as the last step of a response, arrives here too.
+    # An error after the view, in the last step of a response, arrives here too.
     if isinstance(original, OpsError):
         return answer_ops(original)
-    return answer(500, "Something unexpected happened. It was written down.")
+    return answer(500, "An unexpected error happened. It was logged.")
 
 
 def answer(status: int, message: str, *, fields: Any = None, name: str | None = None) -> Response:
-    """The error as JSON for programs or as a page for people.
+    """Return the error as JSON for programs or as a page for people.
 
-    :param fields: what is wrong with which field, as marshmallow says it.
+    :param fields: the errors of each field, as marshmallow reports them.
     """
     if status >= 500 and _has_committed():
         message = _DONE
-    known = default_exceptions.get(status, UnprocessableEntity)
     record = {
-        "error": name or _name(known, status),
+        "error": name or _name(status),
         "message": message,
         "status_code": status,
         "correlation": correlation(),
     }
     if status >= 500 and "_login_user" not in g:
-        # The page would ask who is signed in; that may be what has just failed.
+        # The page would look up the user; that may be what has just failed.
         g._login_user = AnonymousUserMixin()  # noqa: SLF001  (Flask-Login reads this)
     if wants_json():
         response = jsonify({**record, **({"fields": fields} if fields else {})})
     elif isinstance(request.routing_exception, SecurityError):
-        # The host's name is none, so no page of ours can link to another.
+        # The host name is malformed, so no page can be rendered with links.
         response = Response(f"{status} {record['error']}\n", mimetype="text/plain")
     else:
         response = Response(render_template("error.html", **record), mimetype="text/html")
@@ -163,29 +161,31 @@ _DONE = "The change was made, and what came after it failed. Look before you rep
 
 
 def _has_committed() -> bool:
-    """Whether this request has changed something for good before it failed."""
+    """Return whether this request committed a change before it failed."""
     return any(unit.committed for unit in g.get("units", ()))
 
 
-def _name(known: type[HTTPException], status: int) -> str:
-    from http import HTTPStatus
-
-    return HTTPStatus(status).phrase if known.code != status else known().name
+def _name(status: int) -> str:
+    return (
+        default_exceptions[status]().name
+        if status in default_exceptions
+        else HTTPStatus(status).phrase
+    )
 
 
 def _summary(messages: Any) -> str:
-    """One line of what marshmallow found: ``email: Not a valid string.``"""
+    """Return marshmallow's messages in a line: ``email: Not a valid string.``"""
     parts = []
-    for _location, found in messages.items():
-        items = found.items() if isinstance(found, dict) else [("", found)]
-        for field, said in items:
-            first = said[0] if isinstance(said, list) else said
+    for errors in messages.values():
+        items = errors.items() if isinstance(errors, dict) else [("", errors)]
+        for field, texts in items:
+            first = texts[0] if isinstance(texts, list) else texts
             parts.append(f"{text.shortened(str(field))}: {first}" if field else str(first))
     return " ".join(parts)
 
 
 def wants_json() -> bool:
-    """Whether a program is asking: below ``/api/``, or it prefers JSON."""
+    """Return whether the caller is a program: below ``/api/``, or it prefers JSON."""
     if request.path.startswith("/api/") or request.path in ("/healthz", "/readyz"):
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"])

@@ -1,4 +1,4 @@
-"""What every response says to the browser, whom the application answers, and how much it reads."""
+"""Request ids, host names, limits of bodies, and the security headers of every response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..config import DEVELOPMENT
 from ..errors import NotReady
 
 POLICY = {
-    # Our pages have no script, and load nothing from elsewhere.
+    # Our pages have no script, and load nothing from other sites.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self';"
         " base-uri 'none'; frame-ancestors 'none'"
@@ -26,7 +26,7 @@ POLICY = {
 }
 STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
 LARGEST_BODY = 256 * 1024
-"""Bytes; no form or document of ours comes near it."""
+"""Bytes; our forms and documents are far smaller."""
 
 
 def init_app(app: Flask) -> None:
@@ -49,33 +49,33 @@ def init_app(app: Flask) -> None:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
         )
-    app.before_request(give_id)
-    app.before_request(know_our_name)
-    app.before_request(refuse_unmeasured)
+    app.before_request(set_correlation)
+    app.before_request(check_host)
+    app.before_request(refuse_chunked)
     app.after_request(harden)
 
 
-def give_id() -> None:
-    """Give the request the id under which the log and the audit know it.
+def set_correlation() -> None:
+    """Give the request an id for the log and the audit.
 
-    Never the client's: it could take one that the audit has already.
+    docs/decisions/web.md#request-ids-are-ours
     """
     g.correlation = str(uuid4())
 
 
-def refuse_unmeasured() -> None:
-    """Refuse a body that does not say how long it is: werkzeug would cut it off and go on.
+def refuse_chunked() -> None:
+    """Refuse a body without a length, which werkzeug would cut off silently.
 
-    :raises LengthRequired: it comes in chunks.
+    :raises LengthRequired: the body is chunked.
     """
     if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
-        abort(411, "Say how long the body is, in the header Content-Length.")
+        abort(411, "Send the length of the body in the header Content-Length.")
 
 
-def know_our_name() -> None:
-    """Answer to the host name of ``OPSAPP_URL`` only. A load balancer may ask by address.
+def check_host() -> None:
+    """Refuse host names other than that of ``OPSAPP_URL``, except for health checks.
 
-    :raises BadRequest: the request is for another.
+    :raises BadRequest: the request is for another host.
     """
     url = current_app.config["OPSAPP_URL"]
     if not url or request.blueprint == "health":
@@ -92,11 +92,11 @@ def _host_name(url: str) -> str | None:
 
 
 def correlation() -> str:
-    """The id of this request."""
-    if "correlation" not in g:  # An error may come before the request was given one.
-        give_id()
-    found: str = g.correlation
-    return found
+    """Return the id of this request."""
+    if "correlation" not in g:  # An error may come before `set_correlation`.
+        set_correlation()
+    id: str = g.correlation
+    return id
 
 
 def harden(response: Response) -> Response:
@@ -106,7 +106,7 @@ def harden(response: Response) -> Response:
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
     if request.blueprint == "security":
-        # Flask-Security's own header has directives that no cache knows.
+        # Flask-Security's header has directives unknown to caches.
         response.headers["Cache-Control"] = "no-store"
     elif request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")

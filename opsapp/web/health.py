@@ -1,4 +1,4 @@
-"""Is it alive, and may it get traffic: for load balancers and orchestrators."""
+"""Health checks for load balancers and orchestrators."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def init_app(app: Flask) -> None:
 
 @blueprint.get("/healthz")
 def healthz() -> Any:
-    """The process answers; it asks nothing of the database."""
+    """Answer without the database: the process is alive."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 def readyz() -> Any:
-    """503 while the database is away, or not at this code's revision."""
+    """Answer 503 while the database is away, or not at this code's revision."""
     try:
         status.check_ready()
     except OpsError as error:
-        # The reason, without the names of hosts that it may have in it.
+        # The condition only: its message may name hosts.
         return {"status": "not ready", "because": error.code}, 503
     return {"status": "ready"}

@@ -1,7 +1,6 @@
-"""Rate limits: the first brake, before anything is looked up or hashed.
+"""Rate limits, counted before any lookup or hash.
 
-The counting is that of the ``limits`` library, as in Flask-Limiter, which is not
-used itself: its entry point imports rich into every ``flask`` command.
+docs/decisions/web.md#rate-limits-use-the-limits-package
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ from .actor import client
 log = logging.getLogger(__name__)
 
 SIGN_IN = parse_many("20 per minute; 200 per hour")
-"""Of one address, POSTs to the sign-in pages; the lock-out counts accounts."""
+"""POSTs to the sign-in pages from an address; lock-outs count by account."""
 API = [parse("600 per minute")]
-"""Of one token, browser or address."""
+"""Calls of the API by a token, browser or address."""
 FAILED = [parse("60 per minute")]
-"""Of one address, calls of the API without a session or a token that works."""
+"""Calls of the API from an address without a live session or token."""
 _EXTENSION = "opsapp-limits"
 
 
 def init_app(app: Flask) -> None:
-    """Count in memory, or where ``RATELIMIT_STORAGE_URI`` says; ``RATELIMIT_ENABLED`` is on."""
+    """Count requests in the storage of ``RATELIMIT_STORAGE_URI``, by default in memory."""
     storage = storage_from_string(app.config["RATELIMIT_STORAGE_URI"], wrap_exceptions=True)
-    # A store that is away must not take the application with it, nor let everybody in.
+    # Counting goes on in memory while the store is away.
     app.extensions[_EXTENSION] = [FixedWindowRateLimiter(s) for s in (storage, MemoryStorage())]
     app.before_request(count)
-    app.after_request(tell)
+    app.after_request(add_headers)
 
 
 def count() -> None:
     """Count this request.
 
-    :raises TooManyRequests: there were too many; says when to come back.
+    :raises TooManyRequests: there were too many; says when to retry.
     """
     if not current_app.config.get("RATELIMIT_ENABLED", True):
         return
@@ -54,9 +53,10 @@ def count() -> None:
 
 
 def count_failure() -> None:
-    """Count a call by nobody: another made-up token each time must not be a new start.
+    """Count a call without a live session or token, by its address.
 
-    Whoever has a token that works is let through, also from the same address.
+    A new made-up token for each call does not help; callers with a live token from the
+    same address are not limited by it.
 
     :raises TooManyRequests: there were too many.
     """
@@ -65,11 +65,11 @@ def count_failure() -> None:
 
 
 def _caller() -> str:
-    """The token, the session, or the address; a fingerprint, since it goes to the store."""
-    sent = request.headers.get("Authorization") or session.get("key")
-    if not sent:
+    """Return a key for the store: the fingerprint of the token or session, or the address."""
+    credential = request.headers.get("Authorization") or session.get("key")
+    if not credential:
         return client().network or ""
-    return hashlib.sha256(sent.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _count(rules: list[RateLimitItem], scope: str, key: str) -> None:
@@ -77,7 +77,7 @@ def _count(rules: list[RateLimitItem], scope: str, key: str) -> None:
     try:
         _hit(shared, rules, scope, key)
     except StorageError as error:
-        log.warning("the rate limits' store is away, counting in this process: %s", error)
+        log.warning("the store of the rate limits is away; counting in this process: %s", error)
         _hit(local, rules, scope, key)
 
 
@@ -98,7 +98,7 @@ def _hit(limiter: RateLimiter, rules: list[RateLimitItem], scope: str, key: str)
             )
 
 
-def tell(response: Response) -> Response:
-    """Say how much is left."""
+def add_headers(response: Response) -> Response:
+    """Add the headers with the limit and its remainder."""
     response.headers.extend(g.get("rate", {}))
     return response

@@ -1,4 +1,4 @@
-"""``/metrics``, for whoever holds ``profile:read``; off unless ``OPSAPP_METRICS`` is on."""
+"""``/metrics``, for accounts with ``profile:read``; off unless ``OPSAPP_METRICS`` is on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ blueprint = Blueprint("metrics", __name__)
 
 
 def init_app(app: Flask) -> None:
-    """Serve the numbers, if that is wanted; without a folder for them the rest is served."""
+    """Serve ``/metrics`` if it is on; without a folder for the numbers, warn."""
     if not app.config["OPSAPP_METRICS"]:
         return
     try:
@@ -30,7 +30,7 @@ def init_app(app: Flask) -> None:
 @blueprint.get("/metrics")
 @needs("profile:read")
 def show() -> Response:
-    """Every number of every process of this host."""
+    """Return the numbers of every process of this host."""
     from prometheus_client import CONTENT_TYPE_LATEST
 
     metrics.begin()

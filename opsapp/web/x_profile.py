@@ -1,4 +1,4 @@
-"""Profiles for who holds ``profile:run``: known only once the request has said who sends it."""
+"""Profiles on request, by the header ``X-Profile``, for accounts with ``profile:run``."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from ..extensions import this_app
 from ..profiling import recorder_of
 from ..profiling.record.recording import current
 
-ASKED = "HTTP_X_PROFILE"
-"""The header, as WSGI has it: most requests do not have it, and that must cost nothing."""
+HEADER = "HTTP_X_PROFILE"
+"""The header's name in WSGI, where a look costs nothing to requests without it."""
 PERMISSION = "profile:run"
 
 
 def init_app(app: Flask) -> None:
-    """Let the pages be profiled by whoever is signed in and may; the API asks by itself."""
+    """Profile requests of signed-in users; the API calls :func:`profile` itself."""
     dispatch = app.dispatch_request
 
-    def looked_at() -> Any:
-        # A stranger has no session, and is not worth a question to the database.
-        if ASKED not in request.environ or not session.get("key"):
+    def dispatch_request() -> Any:
+        # Without a session there is no account to look up.
+        if HEADER not in request.environ or not session.get("key"):
             return dispatch()
         if not current_user.is_authenticated:
             return dispatch()
-        return look(dispatch, Powers(current_user.id, None))
+        return profile(dispatch, Powers(current_user.id, None))
 
-    app.dispatch_request = looked_at  # type: ignore[method-assign]
+    app.dispatch_request = dispatch_request  # type: ignore[method-assign]
 
 
-def look(view: Callable[[], Any], powers: Powers) -> Any:
-    """Call the view, under a profiler if that is asked for by somebody who may."""
-    asked = request.environ.get(ASKED)
-    if asked is None:
+def profile(view: Callable[[], Any], powers: Powers) -> Any:
+    """Call the view, under a profiler if the header is set and the account may."""
+    mode = request.environ.get(HEADER)
+    if mode is None:
         return view()
     recorder, recording = recorder_of(this_app()), current.get()
     if recorder is None or recording is None or PERMISSION not in authority.held_by(powers):
         return view()
-    return recorder.look(recording, asked, view)
+    return recorder.look(recording, mode, view)

@@ -37,6 +37,44 @@ def test_create_again_is_a_conflict(cli: Cli, support: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "difference", "command"),
+    [
+        (
+            ["--allow", "users:read", "--allow", "mail:read"],
+            "does not hold mail:read",
+            "allow support mail:read",
+        ),
+        (
+            ["--description", "Second line"],
+            "has another description",
+            "update support --description TEXT",
+        ),
+    ],
+)
+def test_create_refuses_to_keep_a_role_that_differs(
+    cli: Cli, database: Database, support: str, options: list[str], difference: str, command: str
+) -> None:
+    cli("roles", "update", support, "--description", "First line", check=True)
+    before = database.rows("SELECT * FROM roles")
+    result = cli("roles", "create", support, *options, "--if-exists", "keep")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        3,
+        "",
+        f"Error: role support exists and {difference}\n  → flask roles {command}\n",
+    )
+    assert database.rows("SELECT * FROM roles") == before
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--allow", "users:read"], ["--description", "First line"]]
+)
+def test_create_keeps_a_role_that_matches(cli: Cli, support: str, options: list[str]) -> None:
+    cli("roles", "update", support, "--description", "First line", check=True)
+    result = cli("roles", "create", support, *options, "--if-exists", "keep", "-q")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
     ("name", "says"),
     [
         ("[/]", "role [/]: a name starts with a letter and has letters a-z, digits,"

@@ -142,6 +142,45 @@ def test_create_keeps_the_one_that_is_there_without_its_secret(
 
 @SQLITE
 @pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (["--until", "2030-06-29"], "ends at 2030-06-30T23:59:59Z"),
+        (["--until", "2030-07-01"], "ends at 2030-06-30T23:59:59Z"),
+        (
+            ["--until", "2030-07-01", "--allow", "users:read"],
+            "allows * and ends at 2030-06-30T23:59:59Z",
+        ),
+    ],
+)
+def test_create_refuses_to_keep_a_token_with_another_end(
+    cli: Cli, database: Database, grace: str, noon: datetime, options: list[str], difference: str
+) -> None:
+    args = ("users", "tokens", "create", "grace", "ci")
+    cli(*args, "--until", "2030-06-30", check=True)
+    result = cli(*args, *options, "--if-exists", "keep")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        3,
+        "",
+        f"Error: token ci exists and {difference}\n"
+        "  → flask users tokens revoke grace@example.com ci\n",
+    )
+    assert len(database.rows("SELECT * FROM api_tokens")) == 1
+
+
+@SQLITE
+@pytest.mark.parametrize("options", [["--until", "2030-06-30"], ["--for", "1h"], []])
+def test_create_keeps_a_token_with_the_named_end_or_any(
+    cli: Cli, grace: str, noon: datetime, options: list[str]
+) -> None:
+    args = ("users", "tokens", "create", "grace", "ci")
+    cli(*args, "--until", "2030-06-30", check=True)
+    result = cli(*args, *options, "--if-exists", "keep", "--format", "json")
+    assert (result.exit_code, result.stderr) == (0, SAME)
+    assert result.json["valid_until"] == "2030-06-30T23:59:59Z"
+
+
+@SQLITE
+@pytest.mark.parametrize(
     ("args", "says"),
     [
         (["--until", "2029-12-31"], "until 2029-12-31T23:59:59Z has passed already"),

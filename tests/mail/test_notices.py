@@ -173,7 +173,7 @@ def test_notices_of_one_application_do_not_tell_of_another(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ([], "It stays until somebody takes it away."),
+        ([], "It stays until an operator takes it away."),
         (
             ["--until", "2090-03-01T18:30Z"],
             "It ends by itself on 1 March 2090 at 18:30 UTC.",
@@ -192,7 +192,7 @@ def test_mail_about_a_role_says_who_gave_it_and_until_when(
         "Hello,\n\n"
         f'An operator gave your account on opsapp ({GRACE}) the role "support".\n\n'
         f"{says}\n\n"
-        "You need not do anything. If you did not expect this, tell whoever runs opsapp."
+        "You need not do anything. If you did not expect this, tell the operators of opsapp."
     )
 
 
@@ -201,7 +201,7 @@ def test_old_address_is_told_that_the_account_has_another(cli: Cli, database: Da
     cli("users", "update", GRACE, "--email", "grace@example.org", check=True)
     _welcome, told = sent(database)
     assert (told["To"], told["Subject"]) == (GRACE, "opsapp: Your address was changed")
-    assert "has another e-mail address since a moment ago" in body(told)
+    assert "the e-mail address of your account on opsapp was changed a moment ago" in body(told)
     assert "example.org" not in body(told)  # The old mailbox may be in wrong hands.
 
 
@@ -215,4 +215,4 @@ def test_second_factor_that_is_taken_off_is_told(cli: Cli, database: Database) -
         GRACE,
         "opsapp: Two-factor authentication was changed",
     )
-    assert "asks for the password only from now on" in body(told)
+    assert "now asks for the password only" in body(told)

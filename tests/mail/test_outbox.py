@@ -42,7 +42,7 @@ def test_message_is_delivered_and_its_text_not_kept(
         "    https://ops.example.com/reset\n\n"
         "and then sign in:\n\n"
         "    https://ops.example.com\n\n"
-        "If you did not expect this, tell whoever runs Ops.\n"
+        "If you did not expect this, tell the operators of Ops.\n"
     )
     (kept,) = listed(cli)
     assert (kept["state"], kept["attempts"], kept["next_at"]) == ("sent", 1, None)

@@ -72,7 +72,7 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
             users.create_admin(email, password=password, if_exists="update", unit=unit)
         except Busy as error:
             # Seven others delete and make this account all the time; the gate must not be why.
-            if "is being changed by somebody else" not in error.message:
+            if "is being changed by another process" not in error.message:
                 raise
 
     losing = [revoke, deactivate, delete, give_an_end, deactivate_where]

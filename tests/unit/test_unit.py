@@ -285,5 +285,5 @@ def test_create_is_busy_when_the_account_never_stands_still(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "hashed", lambda password: None)
-    with pytest.raises(Busy, match="is being changed by somebody else"):
+    with pytest.raises(Busy, match="is being changed by another process"):
         users.create("ada@example.com", password=PASSWORD, unit=a_unit())

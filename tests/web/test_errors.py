@@ -311,7 +311,7 @@ def test_limits_go_on_while_their_store_is_away(
         browser = Browser(made.app)
         statuses = [browser.sign_in(f"u{n}@example.com", "x").status_code for n in range(21)]
         assert statuses == [200] * 20 + [429]
-        assert "the rate limits' store is away" in caplog.text
+        assert "the store of the rate limits is away" in caplog.text
 
 
 # --- health ---------------------------------------------------------------------

@@ -32,7 +32,7 @@ HERE = Client("192.0.2.1", "test")
 def test_nobody_is_locked_like_somebody_when_many_ask_at_once(web: Site) -> None:
     def take(_number: int) -> bool:
         with web.inside():
-            return logins.take_turn("nobody@example.com", None, HERE) is None
+            return logins.count_attempt("nobody@example.com", None, HERE) is None
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(30))) == 10
@@ -47,10 +47,10 @@ def test_failures_of_nobody_count_while_no_day_lies_between_them(
 
     with web.inside():
         for _time in range(9):
-            assert logins.take_turn("nobody@example.com", None, HERE) is None
+            assert logins.count_attempt("nobody@example.com", None, HERE) is None
         age(2)
-        assert logins.take_turn("nobody@example.com", None, HERE) is None
-        assert logins.take_turn("nobody@example.com", None, HERE) is None
+        assert logins.count_attempt("nobody@example.com", None, HERE) is None
+        assert logins.count_attempt("nobody@example.com", None, HERE) is None
     counted = database.rows("SELECT count(*) FROM logins")
     assert counted == [(11,)]
 
@@ -58,7 +58,7 @@ def test_failures_of_nobody_count_while_no_day_lies_between_them(
 def test_network_of_an_address_is_blocked_with_it(web: Site) -> None:
     def take(ip: str) -> bool:
         with web.inside():
-            return logins.take_turn(f"{ip}@example.com", None, Client(ip, None)) is None
+            return logins.count_attempt(f"{ip}@example.com", None, Client(ip, None)) is None
 
     assert all(take(f"2001:db8:1:2::{number:x}") for number in range(30))
     assert (take("2001:db8:1:2:ffff::1"), take("2001:db8:1:3::1")) == (False, True)
@@ -135,7 +135,7 @@ def test_use_of_a_token_that_cannot_be_written_down_is_answered(
 
     monkeypatch.setattr(tokens, "see", fail)
     assert web.token("ada@example.com")("GET", "/api/me").status_code == 200
-    assert "was not written down" in caplog.text
+    assert "was not stored" in caplog.text
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_address_is_blocked_over_many_accounts(web: Site) -> None:
         guess(browser, f"guess{number}@example.com", 1)
     assert "Too many attempts" in browser.sign_in("ada@example.com").text
     with web.inside():
-        assert logins.take_turn("ada@example.com", 1, HERE) is None
+        assert logins.count_attempt("ada@example.com", 1, HERE) is None
         newest = logins.listing("ada@example.com", limit=1)
     assert [one["outcome"] for one in newest] == ["blocked"]
 
@@ -98,7 +98,7 @@ def test_address_is_blocked_over_many_accounts(web: Site) -> None:
 def test_guesses_at_once_do_not_slip_through(web: Site) -> None:
     def take(_number: int) -> bool:
         with web.inside():
-            return logins.take_turn("ada@example.com", 1, HERE) is None
+            return logins.count_attempt("ada@example.com", 1, HERE) is None
 
     with ThreadPoolExecutor(8) as pool:
         allowed = sum(pool.map(take, range(64)))

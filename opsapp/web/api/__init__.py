@@ -1,4 +1,17 @@
-"""The API: MethodViews over the services, their OpenAPI document, and a page to read it."""
+"""The API: views over the services, their OpenAPI document, and a page that shows it.
+
+=========  ====================================================
+users      ``/api/users``
+grants     ``/api/users/ID/roles`` and ``/api/users/ID/grants``
+roles      ``/api/roles``
+me         ``/api/me``
+access     the caller's account, and the permission of a view
+schemas    requests and answers, as OpenAPI documents them
+blueprint  flask-smorest's blueprint with our parser
+=========  ====================================================
+
+Decisions: docs/decisions/web.md
+"""
 
 from __future__ import annotations
 
@@ -15,25 +28,25 @@ from . import grants, me, roles, users
 from .schemas import Problem
 
 DESCRIPTION = """\
-Accounts and what they may do. A program sends `Authorization: Bearer TOKEN`, with a token of
+Accounts and their permissions. A program sends `Authorization: Bearer TOKEN`, with a token of
 `flask users tokens create`; a browser sends its session and, to change something, the header
 `X-CSRFToken` (its value is in `/api/me`). Each operation names the permission it needs. Times are
 RFC 3339 in UTC.
 
-A change may say why in the header `X-Reason`; the audit keeps it. What may be changed comes with
-an `ETag`; send it back as `If-Match` (or `*`), and a change that somebody else has overtaken is
-answered with 412. Nobody can grant what they do not hold, or change an account that may do more.
+A change may give its reason in the header `X-Reason`, for the audit. Answers that can be changed
+have an `ETag`. Send it back as `If-Match` (or `*`). If another caller was faster, you get 412.
+No caller can grant a permission that it does not hold, or change an account that may do more.
 """
 
 
 class RFC3339(DefaultJSONProvider):
-    """Times as the commands print them."""
+    """JSON with times as the commands print them."""
 
     sort_keys = False
 
     @staticmethod
     def default(value: Any) -> Any:
-        """``2026-12-31T23:59:59Z`` for a moment."""
+        """Return ``2026-12-31T23:59:59Z`` for a time."""
         return rfc3339(value) if hasattr(value, "tzinfo") else DefaultJSONProvider.default(value)
 
 
@@ -44,10 +57,10 @@ class OpsApi(Api):
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
-        """web/errors.py answers every error, the API's too."""
+        """Register none: web/errors.py answers every error, the API's too."""
 
     def _register_pagination_header(self) -> None:
-        """Our lists name their next page in the body."""
+        """Register none: our lists name their next page in the body."""
 
 
 def init_app(app: Flask) -> None:
@@ -73,13 +86,13 @@ def init_app(app: Flask) -> None:
             "security": [{"token": []}, {"session": []}],
         },
     )
-    for part in (users, roles, grants, me):
-        api.register_blueprint(part.blueprint)
-        csrf.exempt(part.blueprint)  # access.py asks for it where a session is used.
+    for module in (users, roles, grants, me):
+        api.register_blueprint(module.blueprint)
+        csrf.exempt(module.blueprint)  # access.py checks it where a session is used.
 
     @app.get("/api/docs")
     def api_docs() -> str:
-        """The OpenAPI document as a page."""
+        """Show the OpenAPI document as a page."""
         return render_template(
             "api.html", document=api.spec.to_dict(), document_url="/api/openapi.json"
         )

@@ -1,4 +1,4 @@
-"""Who calls the API, and may they: a token or a session, and a permission for each verb."""
+"""Access to the API: the caller's account, by token or session, and each view's permission."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ...actors import Powers
 from ...models import ApiToken, User
 from ...unit.work import Unit
 from .. import limits
-from ..actor import unit_of_api, write_down_use
+from ..actor import note_use, signed_in_user, unit_of_api
 from ..security.setup import FRESH, NO_GRACE, csrf
-from ..x_profile import look
+from ..x_profile import profile
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -29,22 +29,22 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An account that calls, and the token it came with, if it came with one."""
+    """The account that calls, and its token; None for a session."""
 
     user: User
     token: ApiToken | None
 
     @property
     def powers(self) -> Powers:
-        """What it may do."""
+        """The account, limited to the scope of the token."""
         scope = self.token.permissions if self.token else None
         return Powers(self.user.id, None if scope is None else frozenset(scope))
 
 
 def caller() -> Caller:
-    """Who calls.
+    """Return the caller of this request.
 
-    :raises Unauthorized: nobody is signed in, or the token does not work (any more).
+    :raises Unauthorized: there is no live session or token.
     """
     if "caller" not in g:
         try:
@@ -52,29 +52,29 @@ def caller() -> Caller:
         except Unauthorized:
             limits.count_failure()
             raise
-    found: Caller = g.caller
-    return found
+    caller: Caller = g.caller
+    return caller
 
 
 def _by_token() -> Caller:
     kind, _space, value = request.headers["Authorization"].partition(" ")
     if kind.lower() != "bearer":
         raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
-    found = tokens.find_live(value.strip())
-    if found is None:
+    token = tokens.find_live(value.strip())
+    if token is None:
         raise _unauthorized("This token does not work.")
-    write_down_use(tokens.see, found)
-    return Caller(found.user, found)
+    note_use(token)
+    return Caller(token.user, token)
 
 
 def _by_session() -> Caller:
     if not current_user.is_authenticated:
         raise _unauthorized("Sign in, or send a token.")
-    user: User = current_user._get_current_object()
+    user = signed_in_user()
     if user.check_tf_required_setup() and user.tf_primary_method is None:  # type: ignore[attr-defined]
         abort(403, "Set up two factors first.")
     if request.method not in SAFE:
-        # A cookie comes with every request, from whatever page: only ours know this token.
+        # Browsers send the cookie from every site, but only our pages know this token.
         csrf.protect()
         if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
             raise _unauthorized("Confirm your password first, at /verify.")
@@ -86,19 +86,21 @@ def _unauthorized(message: str) -> Unauthorized:
 
 
 def needs(permission: str) -> Callable[[View], View]:
-    """Let a view be used by who holds ``permission``, and document it; the outermost decorator,
-    so that strangers learn nothing of what it takes."""
+    """Require ``permission`` of the caller of a view, and document it.
+
+    Put it outermost, so that a caller without it learns nothing about the view.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def allowed(*args: Any, **kwargs: Any) -> Any:
+        def checked(*args: Any, **kwargs: Any) -> Any:
             powers = caller().powers
             if permission not in authority.held_by(powers):
                 abort(403, f"That needs the permission {permission}.")
-            return look(lambda: current_app.ensure_sync(view)(*args, **kwargs), powers)
+            return profile(lambda: current_app.ensure_sync(view)(*args, **kwargs), powers)
 
-        _document(allowed, permission)
-        return allowed  # type: ignore[return-value]
+        _document(checked, permission)
+        return checked  # type: ignore[return-value]
 
     return decorate
 
@@ -107,12 +109,11 @@ def _document(view: Any, permission: str) -> None:
     """Name the permission in the OpenAPI document, where flask-smorest looks for it."""
     # A copy: functools.wraps shares the dictionary with the function below.
     view._apidoc = deepcopy(getattr(view, "_apidoc", {}))
-    schemes = ("token", "session")
     manual = view._apidoc.setdefault("manual_doc", {})
-    manual["security"] = [{scheme: [permission]} for scheme in schemes]
+    manual["security"] = [{scheme: [permission]} for scheme in ("token", "session")]
 
 
 def unit() -> Unit:
-    """The unit of work of a view that changes something."""
-    found = caller()
-    return unit_of_api(found.user, found.token, found.powers)
+    """Return the unit of work of a view that changes something."""
+    account = caller()
+    return unit_of_api(account.user, account.token, account.powers)

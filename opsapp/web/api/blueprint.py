@@ -1,4 +1,4 @@
-"""flask-smorest's blueprint, whose parser takes every body for what it is: the client's."""
+"""flask-smorest's blueprint, with a parser that withstands hostile bodies."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from ..actor import REASON
 
 
 class Parser(FlaskParser):
-    """webargs' parser, that no JSON can bring down, and no mistyped filter passes."""
+    """webargs' parser, made safe against deep JSON and mistyped filters."""
 
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {  # noqa: RUF012  (webargs declares it so)
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
-        "query": RAISE,  # Else a filter that is none would list everybody.
+        "query": RAISE,  # Otherwise a mistyped filter would list every account.
     }
 
     def load_json(self, req: Any, schema: Any) -> Any:
-        """The body; 400 where it is not JSON, or nested or long beyond what Python reads."""
+        """Return the body, or abort with 400 where Python cannot read it as JSON."""
         if req.content_length and not req.is_json:
             abort(415, "Send JSON, with the header Content-Type: application/json.")
         try:
             return super().load_json(req, schema)
         except (RecursionError, ValueError):
-            abort(400, "The body is JSON that nobody writes.")
+            abort(400, "The body is not JSON, or is nested too deeply.")
 
     def load_querystring(self, req: Any, schema: Any) -> Any:
-        """The filters; none may be given twice, since all must hold and one would be lost."""
-        twice = [name for name, values in req.args.lists() if len(values) > 1]
-        if twice:
-            raise ValidationError({name: ["Given more than once."] for name in twice})
+        """Return the filters; a repeated filter is refused, since one value would be lost."""
+        repeated = [name for name, values in req.args.lists() if len(values) > 1]
+        if repeated:
+            raise ValidationError({name: ["Given more than once."] for name in repeated})
         return super().load_querystring(req, schema)
 
 
 WHY = {
     "name": REASON,
     "in": "header",
-    "description": "Why; the audit keeps it.",
+    "description": "The reason, for the audit.",
     "schema": {"type": "string", "maxLength": 500},
 }
 ERRORS = (401, 403, 404, 422, 429, 503, 504)
@@ -49,7 +49,7 @@ ERRORS_OF_CHANGES = (400, 409, 411, 413, 415)
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A part of the API."""
+    """A part of the API, with its errors documented."""
 
     ARGUMENTS_PARSER = Parser()
 
@@ -61,7 +61,7 @@ class Blueprint(flask_smorest.Blueprint):
     def _document_errors(
         doc: dict[str, Any], _info: dict[str, Any], *, method: str, **_others: Any
     ) -> dict[str, Any]:
-        """Name each error: a default would leave open what there is to expect."""
+        """Document each error by its status, instead of a default."""
         errors = ERRORS if method == "get" else ERRORS + ERRORS_OF_CHANGES
         responses = doc.setdefault("responses", {})
         for status in errors:
@@ -69,5 +69,5 @@ class Blueprint(flask_smorest.Blueprint):
         return doc
 
     def arguments(self, schema: Any, **options: Any) -> Any:
-        """flask-smorest's, with the schema made here and now: it would be made for each request."""
+        """Call flask-smorest's with an instance, or it would make one for each request."""
         return super().arguments(schema() if isinstance(schema, type) else schema, **options)

@@ -1,8 +1,6 @@
-"""``/api/users/<id>/roles`` and ``…/grants``: who holds what, since when and why."""
+"""``/api/users/<id>/roles`` and ``…/grants``: the roles of an account, and their history."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from flask import Response, jsonify
 from flask.views import MethodView
@@ -10,6 +8,7 @@ from flask.views import MethodView
 from ...accounts import authority, grants
 from ...accounts.lookup import get_user
 from ...models import Role
+from ...types import Record
 from .access import needs, unit
 from .blueprint import WHY, Blueprint
 from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles
@@ -19,7 +18,7 @@ blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="
 
 @blueprint.route("/<int:id>/grants")
 class Grants(MethodView):
-    """Every grant an account ever had."""
+    """Every grant that an account ever had."""
 
     @needs("roles:read")
     @blueprint.response(200, GrantsAnswer)
@@ -30,17 +29,20 @@ class Grants(MethodView):
 
 @blueprint.route("/<int:id>/roles")
 class Held(MethodView):
-    """What an account holds now."""
+    """The roles that an account holds now."""
 
     @needs("roles:read")
     @blueprint.response(200, HeldRoles)
     def get(self, id: int) -> Response:
         """List the roles that an account holds now."""
-        held: list[Role] = get_user(str(id)).roles
+        roles: list[Role] = get_user(str(id)).roles
         return jsonify(
             roles=[
-                {"name": role.name, "permissions": authority.listed(role.get_permissions())}
-                for role in held
+                {
+                    "name": role.name,
+                    "permissions": authority.permission_names(role.get_permissions()),
+                }
+                for role in roles
             ]
         )
 
@@ -53,12 +55,12 @@ class OneRole(MethodView):
     @blueprint.arguments(Grant)
     @blueprint.response(200, GrantAnswer)
     @blueprint.doc(parameters=[WHY])
-    def put(self, asked: dict[str, Any], id: int, role: str) -> Response:
+    def put(self, body: Record, id: int, role: str) -> Response:
         """Grant a role, or change when the grant ends.
 
-        Nobody can grant what they do not hold.
+        No caller can grant a permission that it does not hold.
         """
-        until = asked.get("valid_until")
+        until = body.get("valid_until")
         return jsonify(grants.grant(role, [str(id)], until=until, unit=unit())[0])
 
     @needs("roles:grant")

@@ -1,4 +1,4 @@
-"""``/api/me``: who calls, and what they may do."""
+"""``/api/me``: the caller's account and permissions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from flask_wtf.csrf import generate_csrf
 
 from ...accounts import authority
 from ...accounts.records import user_record
-from ...models.accounts import EveryPermission
 from .access import caller
 from .blueprint import Blueprint
 from .schemas import MeAnswer
@@ -18,7 +17,7 @@ blueprint = Blueprint("me", __name__, url_prefix="/api/me", description="Yoursel
 
 @blueprint.route("")
 class Me(MethodView):
-    """Who calls."""
+    """The caller."""
 
     @blueprint.response(200, MeAnswer)
     def get(self) -> Response:
@@ -26,11 +25,10 @@ class Me(MethodView):
 
         Needs no permission.
         """
-        found = caller()
-        held = authority.held_by(found.powers)
+        me = caller()
         return jsonify(
-            user=user_record(found.user),
-            permissions=["*"] if isinstance(held, EveryPermission) else sorted(held),
-            token=found.token.name if found.token else None,
-            csrf_token=None if found.token else generate_csrf(),
+            user=user_record(me.user),
+            permissions=authority.permission_names(authority.held_by(me.powers)),
+            token=me.token.name if me.token else None,
+            csrf_token=None if me.token else generate_csrf(),
         )

@@ -1,4 +1,4 @@
-"""``/api/roles``: the roles there are."""
+"""``/api/roles``: roles."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Roles(MethodView):
         return jsonify(roles=roles.listing())
 
 
-@blueprint.route("/<string:name>")
-class One(MethodView):
+@blueprint.route("/<string:name>", endpoint="One")
+class OneRole(MethodView):
     """One role."""
 
     @needs("roles:read")

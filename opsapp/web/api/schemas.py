@@ -1,7 +1,7 @@
-"""What the API takes and gives, as marshmallow checks it and OpenAPI tells it.
+"""Requests and answers of the API, as marshmallow checks and OpenAPI documents them.
 
-A field that is not named here is refused with 422. Answers are the dictionaries
-of the services as they are, the same as ``--format json``: their schemas document.
+A request with an unknown field is refused with 422. Answers are the records of the
+services, the same as ``--format json``; their schemas only document them.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ LARGEST_PAGE = 500
 Id = validate.Range(1, LARGEST_ID)
 
 
-def _text(longest: int, says: str, **options: Any) -> fields.String:
+def _text(longest: int, description: str, **options: Any) -> fields.String:
     return fields.String(
-        validate=validate.Length(min=1, max=longest), metadata={"description": says}, **options
+        validate=validate.Length(min=1, max=longest),
+        metadata={"description": description},
+        **options,
     )
 
 
-def _email(says: str, **options: Any) -> fields.String:
+def _email(description: str, **options: Any) -> fields.String:
     return fields.String(
         validate=validate.Length(min=1, max=254),
-        metadata={"format": "email", "description": says},
+        metadata={"format": "email", "description": description},
         **options,
     )
 
 
 class YesOrNo(fields.Boolean):
-    """true or false, and nothing that might be meant so."""
+    """A strict boolean: true or false, and no other spelling."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> bool:
         if not isinstance(value, bool):
@@ -43,10 +45,10 @@ class YesOrNo(fields.Boolean):
 
 
 class Moment(fields.AwareDateTime):
-    """A moment with its zone, as UTC."""
+    """A time with its zone, converted to UTC."""
 
     default_error_messages = {  # noqa: RUF012  (marshmallow declares it so)
-        "invalid": "Not a moment such as 2026-11-24T00:00:00Z.",
+        "invalid": "Not a time such as 2026-11-24T00:00:00Z.",
         "invalid_awareness": "It needs a zone, as in 2026-11-24T00:00:00Z.",
     }
 
@@ -54,24 +56,24 @@ class Moment(fields.AwareDateTime):
         moment: datetime = super()._deserialize(value, attr, data, **options)
         try:
             return moment.astimezone(UTC)
-        except OverflowError as error:  # The calendar's first and last days have no neighbour.
+        except OverflowError as error:  # On the first or last day of the calendar.
             raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE) from error
 
 
-def _moment(says: str, **options: Any) -> Moment:
-    return Moment(format="iso", metadata={"description": says}, **options)
+def _moment(description: str, **options: Any) -> Moment:
+    return Moment(format="iso", metadata={"description": description}, **options)
 
 
 class Problem(ma.Schema):
     """An error."""
 
     error = fields.String(required=True, metadata={"description": "Its name: Not Found."})
-    message = fields.String(required=True, metadata={"description": "What is wrong, in a line."})
+    message = fields.String(required=True, metadata={"description": "The error, in a line."})
     status_code = fields.Integer(required=True)
     correlation = fields.String(
         required=True, metadata={"description": "The id under which the log knows it."}
     )
-    fields_ = fields.Dict(data_key="fields", metadata={"description": "What is wrong with each."})
+    fields_ = fields.Dict(data_key="fields", metadata={"description": "The errors of each field."})
 
 
 class UserAnswer(ma.Schema):
@@ -99,7 +101,7 @@ class UsersAnswer(ma.Schema):
 
 
 class UsersQuery(ma.Schema):
-    """Which accounts; every filter that is given must hold."""
+    """Filters of accounts, which must all hold."""
 
     role = _text(64, "Holds this role.")
     without_role = _text(64, "Does not hold this role.")
@@ -123,7 +125,7 @@ class UsersQuery(ma.Schema):
 
 
 class NewUser(ma.Schema):
-    """An account to make. Its owner chooses the password, by a link in the welcome mail."""
+    """A new account. Its owner chooses the password, by a link in the welcome mail."""
 
     email = _email("The address, which is also the name to sign in with.", required=True)
     username = _text(64, "A second name to sign in with.", allow_none=True)
@@ -131,7 +133,7 @@ class NewUser(ma.Schema):
 
 
 class ChangedUser(ma.Schema):
-    """What to change of an account; what is left out stays."""
+    """Changes of an account; fields that are left out stay."""
 
     email = _email("The address; sessions opened under the old one end.")
     username = _text(64, "A second name to sign in with; null removes it.", allow_none=True)
@@ -165,7 +167,7 @@ class RolesAnswer(ma.Schema):
 
 
 class GrantAnswer(ma.Schema):
-    """A grant: who gave which role when, until when, and how it ended."""
+    """A grant of a role: its actor, its time, its end."""
 
     id = fields.Integer()
     role = fields.String(required=True)
@@ -182,7 +184,7 @@ class GrantAnswer(ma.Schema):
     ended_at = fields.DateTime(allow_none=True)
     ended_by = fields.String(allow_none=True)
     end_reason = fields.String(allow_none=True)
-    changed = fields.Boolean(metadata={"description": "Whether this request changed anything."})
+    changed = fields.Boolean(metadata={"description": "True if this request changed anything."})
 
 
 class GrantsAnswer(ma.Schema):
@@ -205,13 +207,13 @@ class HeldRoles(ma.Schema):
 
 
 class Grant(ma.Schema):
-    """How long to grant a role."""
+    """The end of a grant."""
 
     valid_until = _moment("When it ends by itself; left out or null is for ever.", allow_none=True)
 
 
 class MeAnswer(ma.Schema):
-    """Who calls."""
+    """The caller."""
 
     user = fields.Nested(UserAnswer, required=True)
     permissions = fields.List(fields.String(), required=True)

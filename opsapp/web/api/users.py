@@ -27,12 +27,12 @@ CHANGES_A_VERSION = {
             "name": "If-Match",
             "in": "header",
             "required": True,
-            "description": "The ETag that was read, or * for whatever is there.",
+            "description": "The ETag that was read, or * for any version.",
             "schema": {"type": "string"},
         },
     ],
     "responses": {
-        "412": "PRECONDITION_FAILED",  # Somebody has changed it since.
+        "412": "PRECONDITION_FAILED",  # Another caller has changed it since.
         "428": "PRECONDITION_REQUIRED",  # If-Match is missing.
     },
 }
@@ -44,7 +44,7 @@ VERSION = {
     }
 }
 PLACE = {
-    "Location": {"description": "Where it is.", "required": True, "schema": {"type": "string"}}
+    "Location": {"description": "Its address.", "required": True, "schema": {"type": "string"}}
 }
 IF_NONE_MATCH = {
     "name": "If-None-Match",
@@ -61,46 +61,37 @@ class Users(MethodView):
     @needs("users:read")
     @blueprint.arguments(UsersQuery, location="query")
     @blueprint.response(200, UsersAnswer)
-    def get(self, asked: Record) -> Response:
+    def get(self, query: Record) -> Response:
         """List accounts.
 
         In pages: `next` is the address of the next one.
         """
-        paging = {name: asked.pop(name) for name in ("sort", "descending", "limit")}
-        after, limit = asked.pop("after", None), paging["limit"]
-        found = list(
-            listing.users(
-                listing.Filter(**asked),
-                sort=paging["sort"],
-                descending=paging["descending"],
-                after=after,
-                limit=limit + 1,
-            )
-        )
-        return jsonify(users=found[:limit], next=_next_page(found, limit))
+        limit = query.pop("limit")
+        paging = {name: query.pop(name, None) for name in ("sort", "descending", "after")}
+        rows = list(listing.users(listing.Filter(**query), **paging, limit=limit + 1))
+        return jsonify(users=rows[:limit], next=_next_page(rows, limit))
 
     @needs("users:write")
     @blueprint.arguments(NewUser)
     @blueprint.response(201, UserAnswer, headers=VERSION | PLACE)
     @blueprint.doc(parameters=[WHY])
-    def post(self, asked: Record) -> Response:
+    def post(self, body: Record) -> Response:
         """Create an account.
 
         It has no password yet: its owner chooses one, by the link in the welcome mail.
         """
-        made = users.create(
-            asked["email"], username=asked.get("username"), role=asked.get("role"), unit=unit()
+        account = users.create(
+            body["email"], username=body.get("username"), role=body.get("role"), unit=unit()
         )
-        response = _answer(made, 201)
-        response.location = url_for("users.One", id=made["id"])
+        response = _answer(account, 201)
+        response.location = url_for("users.One", id=account["id"])
         return response
 
 
-def _next_page(found: list[Record], limit: int) -> str | None:
-    if len(found) <= limit:
+def _next_page(rows: list[Record], limit: int) -> str | None:
+    if len(rows) <= limit:
         return None
-    query = {**request.args, "after": found[limit - 1]["id"]}
-    return url_for("users.Users", **query)
+    return url_for("users.Users", **{**request.args, "after": rows[limit - 1]["id"]})
 
 
 @blueprint.route("/<int:id>", endpoint="One")
@@ -122,17 +113,17 @@ class OneUser(MethodView):
     @blueprint.arguments(WholeUser)
     @blueprint.response(200, UserAnswer, headers=VERSION)
     @blueprint.doc(**CHANGES_A_VERSION)
-    def put(self, asked: Record, id: int) -> Response:
-        """Replace what can be changed of an account."""
-        return _change(id, asked)
+    def put(self, body: Record, id: int) -> Response:
+        """Replace the changeable fields of an account."""
+        return _change(id, body)
 
     @needs("users:write")
     @blueprint.arguments(ChangedUser)
     @blueprint.response(200, UserAnswer, headers=VERSION)
     @blueprint.doc(**CHANGES_A_VERSION)
-    def patch(self, asked: Record, id: int) -> Response:
-        """Change some of an account."""
-        return _change(id, asked)
+    def patch(self, body: Record, id: int) -> Response:
+        """Change some fields of an account."""
+        return _change(id, body)
 
     @needs("users:write")
     @blueprint.response(204)
@@ -148,44 +139,46 @@ class OneUser(MethodView):
         return Response(status=204)
 
 
-def _change(id: int, asked: Record) -> Response:
-    """Change the account if it is still what the caller saw: asked inside of the gate."""
+def _change(id: int, body: Record) -> Response:
+    """Change the account if its version is the caller's, checked inside of the gate."""
     reference = str(id)
     with unit() as work:
         _refuse_stale(get_user(reference))
-        if "email" in asked or "username" in asked:
-            names: Record = {"email": asked.get("email")}
-            if "username" in asked:
-                names["username"] = asked["username"] or ""
+        if "email" in body or "username" in body:
+            names: Record = {"email": body.get("email")}
+            if "username" in body:
+                names["username"] = body["username"] or ""
             users.update(reference, **names, unit=work)
-        if "active" in asked:
-            verb = signin.activate if asked["active"] else signin.deactivate
+        if "active" in body:
+            verb = signin.activate if body["active"] else signin.deactivate
             verb([reference], unit=work)
         changed = user_record(get_user(reference))
     return _answer(changed)
 
 
 def etag(record: Record) -> str:
-    """The version of an account: a digest of what the API shows, less when it was seen."""
+    """Return the version of an account: a digest of its record without ``last_seen_at``."""
     stable = {name: value for name, value in record.items() if name != "last_seen_at"}
     stable["created_at"] = str(record["created_at"])
     return hashlib.sha256(canonical_json(stable).encode()).hexdigest()[:32]
 
 
 def _refuse_stale(user: User) -> None:
-    """Refuse a change of a version that is no longer there.
+    """Refuse to change another version than the caller's.
 
-    :raises PreconditionRequired: no version is named.
-    :raises PreconditionFailed: it is another one.
+    docs/decisions/web.md#a-change-in-the-api-needs-if-match
+
+    :raises PreconditionRequired: the caller names no version.
+    :raises PreconditionFailed: the version is another one.
     """
     if not request.if_match:
-        abort(428, "Send the ETag as If-Match, in its double quotes, or * for whatever is there.")
+        abort(428, "Send the ETag as If-Match, in its double quotes, or * for any version.")
     version = etag(user_record(user))
     if request.if_match.contains(version):
         return
     if request.if_match.contains_weak(version):
-        abort(412, "Send the ETag without W/, which a proxy that compresses has put before it.")
-    abort(412, "Somebody has changed it since. Read it again.")
+        abort(412, "Send the ETag without W/, which a compressing proxy has added.")
+    abort(412, "Another caller has changed it since. Read it again.")
 
 
 def _answer(record: Record, status: int = 200) -> Response:

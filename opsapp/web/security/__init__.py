@@ -1,1 +1,11 @@
-"""Flask-Security, set up with our forms and our datastore."""
+"""Flask-Security, set up with our datastore, forms and sessions.
+
+==========  ===================================================
+setup       settings, sessions, and checks around each request
+datastore   Flask-Security's writes, done by our services
+forms       forms that count attempts; mail by the outbox
+user_mixin  the methods that Flask-Security needs of an account
+==========  ===================================================
+
+Decisions: docs/decisions/web.md
+"""

@@ -1,9 +1,10 @@
-"""Flask-Security's datastore, whose every write is one of our services in a unit of work.
+"""Flask-Security's datastore, which writes by our services in a unit of work.
 
-Flask-Security changes the account's object and then says ``put``. What it wrote is
-taken back here and done by the service that means the same: checked, audited,
-committed and announced before Flask-Security goes on to send its mail. So there
-is nothing left for its ``commit`` at the end of the request.
+Flask-Security changes the account's object and then calls ``put``. The datastore undoes
+these changes, and the service with the same meaning makes them: checked, audited and
+committed before Flask-Security sends its mail. Its ``commit`` has nothing left to do.
+
+docs/decisions/web.md#flask-security-writes-through-our-services
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ BY_LINK = "recovered by a link in a mail"
 
 
 class AuditedDatastore(SQLAlchemyUserDatastore):
-    """Accounts are found by our lookups and changed by our services."""
+    """A datastore on our lookups and services."""
 
     def __init__(self) -> None:
         super().__init__(db, cast(Any, User), cast(Any, Role))
@@ -35,49 +36,50 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
     # --- finding -----------------------------------------------------------------
 
     def find_user(self, case_insensitive: bool = False, **kwargs: Any) -> Any:
-        """The account with this e-mail, username or ``fs_uniquifier``; not a deleted one."""
+        """Return the account with this e-mail, username or ``fs_uniquifier``, or None."""
         (attribute, value), *_ = kwargs.items()
         if not isinstance(value, str) or not value.isprintable():
             return None
         column = getattr(User, attribute)
-        wanted = value if attribute == "fs_uniquifier" else addresses.canonical(value)
-        return db.session.scalar(sa.select(User).where(column == wanted, User.deleted_at.is_(None)))
+        if attribute != "fs_uniquifier":
+            value = addresses.canonical(value)
+        return db.session.scalar(sa.select(User).where(column == value, User.deleted_at.is_(None)))
 
     def find_role(self, role: str) -> Any:
-        """The role of this name."""
+        """Return the role of this name, or None."""
         return lookup.find_role(role)
 
     # --- writing -----------------------------------------------------------------
 
     def put(self, model: Any) -> Any:
-        """Write down what Flask-Security has changed on an account."""
-        written = _take_back(model)
-        seen = written.get("fs_uniquifier", (model.fs_uniquifier,))[0]
+        """Store Flask-Security's changes of an account."""
+        changes = _undo_changes(model)
+        uniquifier = changes.get("fs_uniquifier", (model.fs_uniquifier,))[0]
         if request.endpoint == "security.reset_password":
-            unit = unit_of_self(model, reason=BY_LINK, standing=Standing(model.id, seen))
+            unit = unit_of_self(model, reason=BY_LINK, standing=Standing(model.id, uniquifier))
         else:
-            unit = unit_of_self(model, standing=replace(standing_of(model), uniquifier=seen))
-        match set(written):
-            case changed if not changed:
-                return model
-            case changed if changed == {"password", "fs_uniquifier"}:
-                selfservice.change_password(model.id, written["password"][1], unit=unit)
-            case changed if changed == {"password"}:
-                before, after = written["password"]
-                selfservice.rehash_password(model.id, after, seen=before, unit=unit)
-            case changed if changed == {"confirmed_at"}:
+            unit = unit_of_self(model, standing=replace(standing_of(model), uniquifier=uniquifier))
+        match sorted(changes):
+            case []:
+                pass
+            case ["fs_uniquifier", "password"]:
+                selfservice.change_password(model.id, changes["password"][1], unit=unit)
+            case ["password"]:
+                before, after = changes["password"]
+                selfservice.rehash_password(model.id, after, before=before, unit=unit)
+            case ["confirmed_at"]:
                 selfservice.confirm(model.id, unit=unit)
-            case changed:
-                raise NotImplementedError(f"no service changes {', '.join(sorted(changed))}")
+            case columns:
+                raise NotImplementedError(f"no service changes {', '.join(columns)}")
         return model
 
     def commit(self) -> None:
-        """Everything is committed already; what is not, nobody has audited."""
+        """Refuse changes that no service has audited; all others are committed already."""
         if db.session.dirty or db.session.new or db.session.deleted:
             raise NotImplementedError("Flask-Security left changes that no service made")
 
     def create_user(self, **kwargs: Any) -> Any:
-        """The account of somebody who registers."""
+        """Create the account of a user who registers."""
         return users.register(
             kwargs["email"],
             username=kwargs.get("username"),
@@ -92,7 +94,7 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         totp_secret: str | None = None,
         phone: str | None = None,
     ) -> None:
-        """Store a second factor; each log-in with one comes here too, and changes nothing."""
+        """Store a second factor; each log-in with one calls this too, and changes nothing."""
         if user.tf_primary_method != primary_method or totp_secret not in (
             None,
             user.tf_totp_secret,
@@ -103,34 +105,34 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
             keep_signed_in(user)
 
     def tf_reset(self, user: Any) -> None:
-        """Take the second factor off."""
+        """Remove the second factor."""
         selfservice.remove_second_factor(user.id, unit=unit_of_self(user))
         keep_signed_in(user)
 
     def mf_set_recovery_codes(self, user: Any, rcs: list[str] | None) -> None:
-        """Store new recovery codes; they come encrypted."""
+        """Store new recovery codes, which are encrypted."""
         selfservice.set_recovery_codes(user.id, rcs or [], unit=unit_of_self(user))
 
     def mf_delete_recovery_code(self, user: Any, idx: int) -> bool:
-        """Strike out the recovery code that was just used."""
+        """Use up a recovery code."""
         codes = user.mf_recovery_codes or []
         selfservice.use_recovery_code(user.id, codes[idx], unit=unit_of_self(user))
         return True
 
 
-def _take_back(user: User) -> dict[str, tuple[Any, Any]]:
-    """What was changed on the account and not written: by column, before and after."""
-    written = {}
+def _undo_changes(user: User) -> dict[str, tuple[Any, Any]]:
+    """Undo the unwritten changes of an account; return them by column, before and after."""
+    changes = {}
     for attribute in sa.inspect(user).attrs:
         if attribute.history.has_changes():
             before = attribute.history.deleted[0] if attribute.history.deleted else None
-            written[attribute.key] = (before, attribute.value)
-    if written:
+            changes[attribute.key] = (before, attribute.value)
+    if changes:
         db.session.expire(user)
-    return written
+    return changes
 
 
 def keep_signed_in(user: User) -> None:
-    """Let this browser's cookie follow its session, which outlived what ended all the others."""
+    """Update this browser's cookie after a change that ended all other sessions."""
     if "key" in session and current_user.is_authenticated and current_user.id == user.id:
         session["_user_id"] = user.get_id()  # type: ignore[attr-defined]

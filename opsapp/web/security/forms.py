@@ -1,4 +1,7 @@
-"""Flask-Security's forms with the brake on: a try is counted before it is looked at."""
+"""Flask-Security's forms, which count an attempt before they check a secret.
+
+docs/decisions/web.md#a-try-is-counted-before-the-password-is-checked
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import current_app, url_for
-from flask_login import current_user
 from flask_security.forms import (
     ChangePasswordForm,
     LoginForm,
@@ -26,22 +28,22 @@ from ...errors import Invalid
 from ...mail import outbox
 from ...mail.outbox import Message
 from ...models import User
-from ..actor import client
+from ..actor import client, signed_in_user
 
-TELLS = frozenset({"change_notice", "reset_notice"})
-"""Mail that tells what has happened; all other mail can be asked for by anybody."""
-ASKED_EVERY = timedelta(minutes=5)
+NOTICES = frozenset({"change_notice", "reset_notice"})
+"""Mail about changes; any stranger can request all other mail, so that is limited."""
+REQUESTED_EVERY = timedelta(minutes=5)
 
 
-class Braked:
-    """A form that takes a turn before it compares a secret."""
+class Counted:
+    """A form that counts an attempt before it compares a secret."""
 
     form_errors: list[str]
     user: Any
 
-    def take_turn(self, identity: str, user: User | None) -> bool:
-        """Whether this try may be looked at; if not, the form says until when."""
-        until = logins.take_turn(identity, user.id if user else None, client())
+    def may_attempt(self, identity: str, user: User | None) -> bool:
+        """Count an attempt; return False, with an error in the form, while locked out."""
+        until = logins.count_attempt(identity, user.id if user else None, client())
         if until is None:
             return True
         minutes = math.ceil((until - clock.now()).total_seconds() / 60)
@@ -51,7 +53,7 @@ class Braked:
         return False
 
 
-class SignInForm(Braked, LoginForm):
+class SignInForm(Counted, LoginForm):
     """One field for the e-mail address or the username."""
 
     email = StringField(
@@ -67,7 +69,7 @@ class SignInForm(Braked, LoginForm):
         self.ifield = self.email
         # An id is not a name to sign in with.
         self.user = None if typed.isdigit() else lookup.find_user(typed)
-        if not self.take_turn(typed, self.user):
+        if not self.may_attempt(typed, self.user):
             return False
         valid = bool(super().validate(**kwargs))
         if not valid and (outcome := self._outcome()):
@@ -75,52 +77,51 @@ class SignInForm(Braked, LoginForm):
         return valid
 
     def _outcome(self) -> str | None:
-        """Why nobody is signed in; None where that is written down already."""
+        """Return the outcome to store, or None where it is stored already."""
         if self.user is None or not self.user_authenticated:
             return None
         return "unconfirmed" if self.requires_confirmation else "inactive"
 
 
-class VerifyAgainForm(Braked, VerifyForm):
-    """The password once more, before something that matters."""
+class VerifyAgainForm(Counted, VerifyForm):
+    """The password once more, before a sensitive change."""
 
     def validate(self, **kwargs: Any) -> bool:
-        return _of_account(self, self.user, super().validate, **kwargs)
+        return _validate(self, self.user, super().validate, **kwargs)
 
 
-class ChangeForm(Braked, ChangePasswordForm):
-    """The present password may not be guessed here either."""
+class ChangeForm(Counted, ChangePasswordForm):
+    """A change of the password, which asks for the present one."""
 
     def validate(self, **kwargs: Any) -> bool:
-        user = current_user._get_current_object()  # noqa: SLF001  (Flask documents this name)
-        return _of_account(self, user, super().validate, **kwargs)
+        return _validate(self, signed_in_user(), super().validate, **kwargs)
 
 
-def _of_account(form: Braked, user: Any, validate: Any, **kwargs: Any) -> bool:
-    """Validate a form of somebody who is signed in; the right password gives the turn back."""
-    if not form.take_turn(user.email, user):
+def _validate(form: Counted, user: Any, validate: Any, **kwargs: Any) -> bool:
+    """Validate a form of a signed-in user; the right password resets the counter."""
+    if not form.may_attempt(user.email, user):
         return False
     valid = bool(validate(**kwargs))
     if valid:
-        logins.forgive(user.id)
+        logins.reset_failures(user.id)
     return valid
 
 
-class CodeForm(Braked, TwoFactorVerifyCodeForm):
-    """A code of the authenticator app; the turns come back when somebody is signed in."""
+class CodeForm(Counted, TwoFactorVerifyCodeForm):
+    """A code of the authenticator app; signing in resets the counter."""
 
     def validate(self, **kwargs: Any) -> bool:
         user = self.user
-        if user is not None and not self.is_setup and not self.take_turn(user.email or "", user):
+        if user is not None and not self.is_setup and not self.may_attempt(user.email or "", user):
             return False
         return bool(super().validate(**kwargs))
 
 
-class RecoveryForm(Braked, MfRecoveryForm):
-    """A recovery code; Flask-Security itself would let them be guessed for ever."""
+class RecoveryForm(Counted, MfRecoveryForm):
+    """A recovery code; Flask-Security itself does not limit guesses."""
 
     def validate(self, **kwargs: Any) -> bool:
-        if self.user is None or not self.take_turn(self.user.email or "", self.user):
+        if self.user is None or not self.may_attempt(self.user.email or "", self.user):
             return False
         valid = bool(super().validate(**kwargs))
         if not valid:
@@ -128,25 +129,24 @@ class RecoveryForm(Braked, MfRecoveryForm):
         return valid
 
 
-def _at_home(body: str) -> str:
-    """The text with Flask-Security's links, which are of the host, port and scheme that
-    were asked for, leading to ``OPSAPP_URL``."""
+def _with_public_links(body: str) -> str:
+    """Return the text with links to ``OPSAPP_URL``, not to the host of the request."""
     url = current_app.config["OPSAPP_URL"]
-    asked = urlsplit(url_for("account.show", _external=True))
-    return body.replace(f"{asked.scheme}://{asked.netloc}/", f"{url}/") if url else body
+    local = urlsplit(url_for("account.show", _external=True))
+    return body.replace(f"{local.scheme}://{local.netloc}/", f"{url}/") if url else body
 
 
 class OutboxMail(MailUtil):
     """Addresses in our canonical form, and messages into the outbox."""
 
     def normalize(self, email: str) -> str:
-        """The canonical form of an address that is looked up."""
+        """Return the canonical form of an address for a lookup."""
         return self.validate(email)
 
     def validate(self, email: str) -> str:
-        """The canonical form of an address.
+        """Return the canonical form of an address.
 
-        :raises EmailValidateException: it is none.
+        :raises EmailValidateException: it is not an address.
         """
         try:
             return addresses.clean(email)
@@ -163,9 +163,11 @@ class OutboxMail(MailUtil):
         html: str | None,
         **kwargs: Any,
     ) -> None:
-        """Keep the message; it is sent when the response is out."""
+        """Put the message into the outbox; it is sent after the response."""
         user = kwargs.get("user")
         kind = str(template).rsplit("/", 1)[-1]
         user_id = user.id if user is not None else None
-        message = Message(kind, str(recipient), str(subject), _at_home(body or ""), user_id)
-        outbox.keep([message], at_most_every=timedelta(0) if kind in TELLS else ASKED_EVERY)
+        message = Message(
+            kind, str(recipient), str(subject), _with_public_links(body or ""), user_id
+        )
+        outbox.keep([message], at_most_every=timedelta(0) if kind in NOTICES else REQUESTED_EVERY)

@@ -1,4 +1,4 @@
-"""Signing in: Flask-Security, hardened, on our datastore, with sessions the server keeps."""
+"""Sign-in: Flask-Security, hardened, on our datastore, with sessions kept by the server."""
 
 from __future__ import annotations
 
@@ -26,28 +26,27 @@ from ...errors import Busy
 from ...extensions import this_app
 from ...mail import outbox
 from ...models import User
-from ..actor import client, unit_of_self, write_down_use
+from ..actor import client, note_use, unit_of_self
 from . import forms
 from .datastore import AuditedDatastore, keep_signed_in
-from .user_mixin import OneTimeTotp, teach
+from .user_mixin import OneTimeTotp, add_methods
 
 log = logging.getLogger(__name__)
 
 csrf = CSRFProtect()
 
 HASHES_AT_ONCE = 4
-"""Each takes 64 MiB and a processor."""
+"""Each hash takes 64 MiB and a processor."""
 HASH_SECONDS = 5
-POSTMAN = "opsapp-postman"
-"""The thread that sends mail."""
+MAIL_THREAD = "opsapp-mail"
 FRESH = timedelta(minutes=15)
-"""So long after the password was typed, what matters may be changed."""
+"""The time after typing a password in which sensitive changes are allowed."""
 NO_GRACE = timedelta(0)
-"""Each use would else make it longer, without end."""
+"""Otherwise each use would extend it, without end."""
 
 
 def settings(app: Flask) -> dict[str, Any]:
-    """Flask-Security's settings that the commands do not need."""
+    """Return Flask-Security's settings that the commands do not need."""
     return {
         "SECURITY_USE_REGISTER_V2": True,
         "SECURITY_REGISTERABLE": app.config["OPSAPP_REGISTRATION"],
@@ -63,13 +62,13 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES_KEYS": [crypto.key(app, "recovery codes")],
         "SECURITY_TOTP_SECRETS": {"1": crypto.key(app, "totp").decode()},
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
-        # What is said must not tell which accounts there are.
+        # Answers must not reveal which accounts exist.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
         "SECURITY_MSG_GENERIC_AUTHN_FAILED": (
             "The name, the password or the code is not right.",
             "error",
         ),
-        # Whoever opens the start page has done nothing wrong.
+        # Opening the start page is not an error.
         "SECURITY_MSG_UNAUTHENTICATED": ("Please sign in first.", "info"),
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
         "SECURITY_FRESHNESS": FRESH,
@@ -87,8 +86,9 @@ def settings(app: Flask) -> dict[str, Any]:
 
 def init_app(app: Flask) -> None:
     """Bring up Flask-Security, CSRF protection and the sessions."""
-    teach()
-    app.config.from_mapping({**settings(app), **_given(app)})
+    add_methods()
+    for name, value in settings(app).items():
+        app.config.setdefault(name, value)
     csrf.init_app(app)
     security = Security(
         app,
@@ -108,45 +108,40 @@ def init_app(app: Flask) -> None:
     security.login_manager.request_loader(None)
     user_authenticated.connect(open_session, app)
     user_logged_out.connect(end_session, app)
-    _ask_for_freshness(app)
-    app.extensions[POSTMAN] = ThreadPoolExecutor(max_workers=1, thread_name_prefix=POSTMAN)
+    _require_fresh_pairing(app)
+    app.extensions[MAIL_THREAD] = ThreadPoolExecutor(1, thread_name_prefix=MAIL_THREAD)
     app.before_request(check_request)
-    app.before_request(take_hashing_turn)
-    app.teardown_request(give_hashing_turn_back)
-    app.after_request(take_as_long_as_ever)
+    app.before_request(acquire_hashing)
+    app.teardown_request(release_hashing)
+    app.after_request(pad_response_time)
     app.after_request(send_mail_afterwards)
-
-
-def _given(app: Flask) -> dict[str, Any]:
-    """What the application has set itself goes before our settings."""
-    return {name: app.config[name] for name in settings(app) if name in app.config}
 
 
 # --- sessions ----------------------------------------------------------------
 
 
 def load_user(uniquifier: str) -> User | None:
-    """The account of the session in the cookie, while the server knows it as open."""
-    found = sessions.find_live(session.get("key", ""))
-    if found is None or found.user.fs_uniquifier != uniquifier:
+    """Return the account of the cookie's session, while that is live."""
+    row = sessions.find_live(session.get("key", ""))
+    if row is None or row.user.fs_uniquifier != uniquifier:
         return None
     set_request_attr("fs_authn_via", "session")
     set_request_attr("fs_paa", session.get("fs_paa", 0))
-    g.session_id = found.id
-    write_down_use(sessions.see, found)
-    return found.user
+    g.session_id = row.id
+    note_use(row)
+    return row.user
 
 
 def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_extra: Any) -> None:
-    """Open a session for who has signed in; who changed the password goes on in theirs."""
+    """Open a session after a log-in; after a change of the password, keep the present one."""
     if authn_via == ["change"]:
         keep_signed_in(user)
         return
     key, id = sessions.start(user, client())
     session["key"] = key
-    # Whoever gave this browser its cookie knows the token that is in there.
-    for kept in (session, g):
-        kept.pop("csrf_token", None)
+    # An attacker who planted this cookie would know its token.
+    for store in (session, g):
+        store.pop("csrf_token", None)
     signals.announce(
         signals.user_logged_in,
         this_app(),
@@ -157,46 +152,46 @@ def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_
 
 
 def end_session(app: Flask, **_extra: Any) -> None:
-    """End the session of who logs out, here and in the database."""
+    """End the session of a user who logs out, in the cookie and in the database."""
     if key := session.pop("key", None):
         sessions.log_out(key)
 
 
-# --- what Flask-Security's pages leave open --------------------------------------
+# --- gaps in Flask-Security's pages ------------------------------------------------
 
 
-def _ask_for_freshness(app: Flask) -> None:
-    """Pairing an app asks for a password typed lately; its last step must, as the first does."""
+def _require_fresh_pairing(app: Flask) -> None:
+    """Require a recent password in the last step of pairing an app, as in the first."""
     last_step = "security.two_factor_setup_validate"
     asks = auth_required("session", within=lambda: FRESH, grace=lambda: NO_GRACE)
     app.view_functions[last_step] = asks(app.view_functions[last_step])
 
 
 def check_request() -> Any:
-    """Refuse what Flask-Security's pages would take and should not."""
+    """Refuse requests that Flask-Security's pages would accept."""
     if request.blueprint != "security":
         return None
     if request.is_json:
         abort(415, "These are pages with forms; programs use the API under /api/.")
-    if not all(_is_ours(url) for url in request.values.getlist("next")):
+    if not all(_is_local(url) for url in request.values.getlist("next")):
         abort(400, "This link would lead to another site.")
     match request.endpoint:
         case "security.two_factor_rescue":
             abort(404)  # Recovery codes and `flask users reset-access` are the ways back in.
         case "security.two_factor_token_validation":
-            # It would sign out whoever comes without having begun anything.
+            # It would sign out a user who has not begun to pair an app.
             if current_user.is_authenticated and session.get("tf_state") != "validating_profile":
                 return redirect(url_for("account.show"))
         case "security.two_factor_setup_validate":
             token = (request.view_args or {})["token"]
             _expired, _invalid, state = check_and_get_token_status(token, "tf_setup", FRESH)
-            # Who knows somebody else's link must not pair their own app with this account.
+            # An attacker with the link of a user must not pair another app with the account.
             if state and state["totp_secret"] != session.get("tf_totp_secret"):
                 return redirect(url_for("security.two_factor_setup"))
     return None
 
 
-def _is_ours(url: str) -> bool:
+def _is_local(url: str) -> bool:
     try:
         # Browsers read a backslash as a slash: /\evil.example is another site.
         return not url or ("\\" not in url and bool(validate_redirect_url(url)))
@@ -205,15 +200,15 @@ def _is_ours(url: str) -> bool:
 
 
 ALIKE = frozenset({"security.forgot_password", "security.send_confirmation", "security.register"})
-"""The pages that find an account by what a stranger types, and must not tell."""
+"""Pages that look up an account for a stranger; they must not reveal if there is one."""
 ALIKE_SECONDS = 0.8
-"""So long their answer takes at least: more than the slowest of what they may have to do."""
+"""The least time of their answers, more than the slowest case takes."""
 
 
-def take_as_long_as_ever(response: Response) -> Response:
-    """Answer at the same moment, whether there is such an account or not."""
+def pad_response_time(response: Response) -> Response:
+    """Answer after the same time, with or without such an account."""
     if "alike_until" in g:
-        give_hashing_turn_back(None)
+        release_hashing(None)
         time.sleep(max(0.0, g.alike_until - time.monotonic()))
     return response
 
@@ -223,10 +218,10 @@ def take_as_long_as_ever(response: Response) -> Response:
 _hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
 
-def take_hashing_turn() -> None:
-    """Let only so many passwords be hashed at once.
+def acquire_hashing() -> None:
+    """Limit the number of passwords that are hashed at once.
 
-    :raises Busy: others hash, and have not finished in time.
+    :raises Busy: other requests have not finished in time.
     """
     if request.blueprint != "security" or request.method != "POST":
         return
@@ -237,18 +232,18 @@ def take_hashing_turn() -> None:
     g.is_hashing = True
 
 
-def give_hashing_turn_back(_error: BaseException | None) -> None:
-    """Let the next one hash."""
+def release_hashing(_error: BaseException | None) -> None:
+    """Let the next request hash."""
     if g.pop("is_hashing", False):
         _hashing.release()
 
 
 def send_mail_afterwards(response: Response) -> Response:
-    """Send what this request wrote, in a thread: nobody waits for a mail server."""
+    """Send this request's mail in a thread, so that the caller need not wait."""
     if ids := outbox.take_kept():
         app = this_app()
-        postman: Executor = app.extensions[POSTMAN]
-        response.call_on_close(lambda: postman.submit(_send, app, ids))
+        executor: Executor = app.extensions[MAIL_THREAD]
+        response.call_on_close(lambda: executor.submit(_send, app, ids))
     return response
 
 
@@ -257,5 +252,5 @@ def _send(app: Flask, ids: tuple[int, ...]) -> None:
         with app.app_context():
             outbox.send(ids)
     except Exception:
-        # Nobody is left to tell; the messages wait for `flask mail send-pending`.
+        # The response is out; the messages wait for `flask mail send-pending`.
         log.exception("mail waits")
