@@ -224,6 +224,7 @@ def token_cmd(for_: timedelta) -> Record:
     from opsapp.profiling.record import passes
 
     token, ends = passes.make(this_app(), for_)
+    output.say_if_lost("the token is lost: flask profile token makes another")
     return {"token": token, "valid_until": ends}
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -18,43 +16,15 @@ from ...extensions import db
 from ...models import ProfileSave
 from ...types import Record
 from ...unit.work import bookkeeping
-from . import statistics, totals
+from . import statistics
 
-MODES = ("recorded", "request", "run")
+MODES = ("request", "run")
 METRICS = (*statistics.TIMES, *statistics.COUNTS)
-MOST_SERIES = 2000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RULE = re.compile(r"(?P<metric>[a-z0-9]+)\s*>\s*\+?(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
 
 
 # --- saving ------------------------------------------------------------------
-
-
-def save_recorded(
-    name: str, *, since: datetime, until: datetime | None, replace: bool, actor: Actor
-) -> Record:
-    """Keep what was recorded of the endpoints in a span, to be compared with."""
-    until = until or clock.now()
-    sums = sorted(totals.add_up("endpoint", since, until), key=lambda one: -one.seconds)
-    if not sums:
-        raise NotFound("nothing was recorded in that time", hint="flask profile report --since 7d")
-    span = {"since": clock.rfc3339(since), "until": clock.rfc3339(until)}
-    detail = {**span, "rows": _rows(sums[:MOST_SERIES])}
-    return save("recorded", "endpoints", detail, name=name, replace=replace, actor=actor)
-
-
-def _rows(sums: Iterable[totals.Sum]) -> Record:
-    """What is kept of each endpoint, by its name."""
-    return {
-        one.name: {
-            "count": one.count,
-            "errors": one.errors,
-            "seconds": one.seconds,
-            "queries": one.queries,
-            "bins": sorted(one.bins.items()),
-        }
-        for one in sums
-    }
 
 
 def save(
@@ -144,36 +114,17 @@ def get(name: str) -> ProfileSave:
     return found
 
 
-def counterpart(base: ProfileSave) -> ProfileSave:
-    """What to compare with if nobody says: what was recorded lately, or the newest like ``base``.
+def newest_like(base: ProfileSave) -> ProfileSave:
+    """Return the newest measurement of the same mode and subject.
 
-    :raises NotFound: nothing like it was saved after it.
+    :raises NotFound: none was saved after ``base``.
     """
-    return _recorded_now(base) if base.mode == "recorded" else _newest_like(base)
-
-
-def _recorded_now(base: ProfileSave) -> ProfileSave:
-    """What was recorded lately, over as long a time as ``base`` was; not saved."""
-    since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
-    now = clock.now()
-    rows = _rows(totals.add_up("endpoint", now - (until - since), now))
-    return ProfileSave(
-        name="now",
-        mode=base.mode,
-        subject=base.subject,
-        python=platform.python_version(),
-        environment=config.environment(),
-        detail={"rows": rows},
-    )
-
-
-def _newest_like(base: ProfileSave) -> ProfileSave:
     alike = (ProfileSave.mode == base.mode, ProfileSave.subject == base.subject)
     query = sa.select(ProfileSave).where(*alike, ProfileSave.id > base.id)
-    found = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
-    if found is None:
+    newest = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
+    if newest is None:
         raise NotFound(f"nothing like {base.name} was saved after it")
-    return found
+    return get(newest.name)
 
 
 # --- comparing ---------------------------------------------------------------
@@ -211,37 +162,39 @@ class Rule:
 
 
 def compare(base: ProfileSave, new: ProfileSave, rules: list[Rule]) -> tuple[list[Record], bool]:
-    """What has changed from ``base`` to ``new``, and whether a rule is broken.
+    """Return the changes from ``base`` to ``new``, and whether one of them breaks a rule.
 
-    :raises Refused: they cannot be compared: another mode, thing, or Python.
+    :raises Refused: the mode, the subject or Python differs, or there are too few samples.
     """
     _refuse_unlike(base, new)
-    before, after = base.detail["rows"], new.detail["rows"]
-    changes: list[Record] = []
-    for name in sorted({*before, *after}):
-        if name not in before or name not in after:
-            verdict = "new" if name in after else "gone"
-            changes.append({**_EMPTY, "name": name, "verdict": verdict})
-        else:
-            changes += statistics.changes(name, before[name], after[name])
+    before, after = (_samples_of(save) for save in (base, new))
+    changes = list(statistics.changes(base.subject, before, after))
     for change in changes:
         change["failed"] = any(rule.is_broken(change) for rule in rules)
     return changes, any(change["failed"] for change in changes)
 
 
-_EMPTY: Record = dict.fromkeys(
-    ("name", "metric", "before", "after", "change", "low", "high", "verdict")
-)
+def _samples_of(save: ProfileSave) -> Record:
+    row: Record = save.detail["rows"].get(save.subject, {})
+    count = len(row.get("samples", ()))
+    if count < statistics.LEAST:
+        raise Refused(
+            f"{save.name} has {count} samples, and a comparison needs {statistics.LEAST}",
+            hint=f"measure again with --repeat {statistics.LEAST} or more",
+        )
+    return row
 
 
 def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
-    ours = {"python": _minor(base.python), "mode": base.mode, "subject": base.subject}
-    theirs = {"python": _minor(new.python), "mode": new.mode, "subject": new.subject}
-    for what, value in ours.items():
-        if theirs[what] != value:
+    first, second = (
+        {"python": _minor(save.python), "mode": save.mode, "subject": save.subject}
+        for save in (base, new)
+    )
+    for name, value in first.items():
+        if second[name] != value:
             raise Refused(
                 f"{base.name} and {new.name} cannot be compared:"
-                f" their {what} is {text.shortened(value)} and {text.shortened(theirs[what])}"
+                f" their {name} is {text.shortened(value)} and {text.shortened(second[name])}"
             )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import orm as so
 from ... import clock
 from ...engine.rows import remove
 from ...extensions import db, this_app
-from ...models import ProfileSeries, ProfileTrace, ProfileWindow
+from ...models import ProfileSeries, ProfileTrace, ProfileWindow, sketches
 from ...models.profiles import MINUTE
 from ...unit.work import bookkeeping
 from .. import ddsketch
@@ -111,7 +111,7 @@ class Window(Total):
             "most": self.most,
             "queries": self.queries,
             "query_seconds": self.query_seconds,
-            "bins": ddsketch.pack(self.bins),
+            "bins": sketches.pack(self.bins),
         }
 
 
