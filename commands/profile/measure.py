@@ -149,7 +149,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
     from opsapp.actors import at_terminal
     from opsapp.profiling.reports import baselines
 
-    kept = baselines.save(
+    save = baselines.save(
         mode,
         subject,
         measured.detail(subject),
@@ -159,7 +159,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
     )
     if measured.errors:
         say(f"{measured.errors} of {len(measured.samples)} failed.")
-    return {"saved": kept["name"], "subject": subject, **measured.record()}
+    return {"saved": save["name"], "subject": subject, **measured.record()}
 
 
 def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
@@ -238,9 +238,9 @@ def diff_cmd(
     second = baselines.newest_like(first) if new is None else baselines.get(new)
     changes, broken = baselines.compare(first, second, rules)
     findings(broken)
-    shown = [row for row in changes if everything or row["verdict"] != "no change"]
+    rows = [row for row in changes if everything or row["verdict"] != "no change"]
     say(f"{first.name} → {second.name}: {_summary(changes)}")
-    return shown
+    return rows
 
 
 def _summary(changes: list[Record]) -> str:

@@ -343,5 +343,5 @@ def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]
     """
     from opsapp.profiling.reports import retention
 
-    rows = retention.prune(older_than=older_than, kept=traces, dry_run=dry_run)
+    rows = retention.prune(older_than=older_than, limit=traces, dry_run=dry_run)
     return [*rows, {"what": "files", "removed": _folder().make_room(dry_run=dry_run)}]

@@ -42,8 +42,8 @@ def value(number: int) -> float:
 def of(durations: Iterable[float]) -> Bins:
     """The sketch of these durations, in seconds."""
     # As bucket() of each, in C but for the multiplication.
-    longer = [one if one > SHORTEST else SHORTEST for one in durations]
-    logs = [one * _PER_LOG for one in map(_log, longer)]
+    longer = [seconds if seconds > SHORTEST else SHORTEST for seconds in durations]
+    logs = [seconds * _PER_LOG for seconds in map(_log, longer)]
     return dict(Counter(map(_ceil, logs)))
 
 

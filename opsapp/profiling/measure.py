@@ -223,7 +223,7 @@ def _run_once(
             os.close(writing)
         try:
             with within(timeout.total_seconds(), text.shortened(f"flask {' '.join(words)}")):
-                told = pipe.read()
+                report = pipe.read()
                 _, status, usage = os.wait4(child.pid, 0)
         except TimedOut:
             child.kill()
@@ -231,7 +231,7 @@ def _run_once(
             raise
         measured.samples.append(perf_counter() - started)
         child.returncode = os.waitstatus_to_exitcode(status)
-    sql: Record = json.loads(told) if told else {"queries": 0, "query_seconds": 0.0}
+    sql: Record = json.loads(report) if report else {"queries": 0, "query_seconds": 0.0}
     measured.cpu.append(usage.ru_utime + usage.ru_stime)
     measured.queries.append(sql["queries"])
     measured.query_seconds.append(sql["query_seconds"])

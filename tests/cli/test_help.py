@@ -258,7 +258,7 @@ def _record() -> None:
             "error": None,
         },
     }
-    store("one", [window], [slow] * 12, kept=12)
+    store("one", [window], [slow] * 12, limit=12)
 
 
 def _write_files(folder: Path) -> None:

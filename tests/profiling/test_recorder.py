@@ -259,6 +259,8 @@ def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:
     (minute,) = counted.minutes.values()
     snapshot = minute.snapshot()
     add("GET second", "SELECT 2")
-    minute.written(snapshot)
-    changed = {key[1] for key, aggregate in minute.snapshot() if aggregate.count != aggregate.told}
+    minute.mark_stored(snapshot)
+    changed = {
+        key[1] for key, aggregate in minute.snapshot() if aggregate.count != aggregate.stored
+    }
     assert changed == {"GET second", "SELECT 2"}

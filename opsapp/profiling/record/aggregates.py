@@ -37,13 +37,13 @@ class Aggregate:
 
     __slots__ = (
         "aside", "bins", "errors", "folded", "most", "queries", "query_seconds", "seconds",
-        "source", "told",
+        "source", "stored",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.aside: list[float] = []
         self.bins: ddsketch.Bins = {}
-        self.folded = self.errors = self.queries = self.told = 0
+        self.folded = self.errors = self.queries = self.stored = 0
         self.seconds = self.most = self.query_seconds = 0.0
         self.source: Aggregate | None = None
 
@@ -94,27 +94,27 @@ class Minute:
 
     def snapshot(self) -> list[tuple[Key, Aggregate]]:
         """Copies of everything; empty if nothing has changed since it was written last."""
-        if not any(aggregate.count != aggregate.told for aggregate in self._all()):
+        if not any(aggregate.count != aggregate.stored for aggregate in self._all()):
             return []
-        found: list[tuple[Key, Aggregate]] = []
+        copies: list[tuple[Key, Aggregate]] = []
         for (kind, name), aggregate in self.names.items():
-            found.append(((kind, name, None, 0, ""), aggregate.copy()))
+            copies.append(((kind, name, None, 0, ""), aggregate.copy()))
         for (statement, place, at), aggregate in self.statements.items():
-            found.append((("query", statement, place, at, ""), aggregate.copy()))
+            copies.append((("query", statement, place, at, ""), aggregate.copy()))
         for (name, statement, place, at), aggregate in self.repeats.items():
-            found.append((("repeat", name, place, at, statement), aggregate.copy()))
-        return found
+            copies.append((("repeat", name, place, at, statement), aggregate.copy()))
+        return copies
 
     def _all(self) -> Iterator[Aggregate]:
         yield from self.names.values()
         yield from self.statements.values()
         yield from self.repeats.values()
 
-    def written(self, snapshot: list[tuple[Key, Aggregate]]) -> None:
+    def mark_stored(self, snapshot: list[tuple[Key, Aggregate]]) -> None:
         """The database has what is in the snapshot; meanwhile there may be more."""
         for _key, then in snapshot:
             if then.source is not None:
-                then.source.told = then.count
+                then.source.stored = then.count
 
 
 class Aggregates:
@@ -208,14 +208,14 @@ class Aggregates:
     def _consider(self, recording: Recording, failed: bool) -> None:
         """Keep the recording if it is among the slowest of its name, failed, or was asked for."""
         kind = "asked" if recording.is_asked else "error" if failed else "slow"
-        kept = self.traces.get((kind, recording.name))
-        if kept is None:
+        traces = self.traces.get((kind, recording.name))
+        if traces is None:
             if len(self.traces) >= MOST_NAMES:
                 return
-            kept = self.traces[kind, recording.name] = []
+            traces = self.traces[kind, recording.name] = []
         self._number += 1
         item = (recording.seconds, self._number, recording)
-        if len(kept) < KEPT:
-            heappush(kept, item)
-        elif item > kept[0]:
-            heapreplace(kept, item)
+        if len(traces) < KEPT:
+            heappush(traces, item)
+        elif item > traces[0]:
+            heapreplace(traces, item)

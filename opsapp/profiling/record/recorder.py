@@ -98,9 +98,9 @@ class Recorder:
 
             try:
                 # Most requests do not ask; that costs them one look into a dictionary.
-                asked = environ.get("HTTP_X_PROFILE")
-                if asked is not None and self._may_profile(environ, asked):
-                    body = self.look(recording, asked, lambda: application(environ, start))
+                mode = environ.get("HTTP_X_PROFILE")
+                if mode is not None and self._may_profile(environ, mode):
+                    body = self.look(recording, mode, lambda: application(environ, start))
                 else:
                     body = application(environ, start)
             except BaseException:
@@ -116,9 +116,9 @@ class Recorder:
         mark_door(recorded.__code__)
         return recorded
 
-    def _may_profile(self, environ: Environ, asked: str) -> bool:
+    def _may_profile(self, environ: Environ, mode: str) -> bool:
         """Whether this may be profiled, as far as that is known before the request is read."""
-        if asked not in profilers.MODES:
+        if mode not in profilers.MODES:
             return False
         if self.is_open:
             return True

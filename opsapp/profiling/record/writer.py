@@ -24,7 +24,7 @@ from ...models.profiles import MINUTE
 from .. import metrics
 from .. import reports as profiles
 from .aggregates import KEPT, OTHER, Aggregate, Aggregates, Key, Minute
-from .callers import Place, is_door, is_recorder, shown
+from .callers import Place, is_door, is_recorder, relative_path
 from .recording import Recording
 
 if TYPE_CHECKING:
@@ -126,23 +126,23 @@ class Writer:
         aggregates = self._aggregates
         now = int(time())
         with aggregates.lock:
-            found = [(minute, minute.snapshot()) for minute in aggregates.minutes.values()]
+            snapshots = [(minute, minute.snapshot()) for minute in aggregates.minutes.values()]
             traces, aggregates.traces = aggregates.traces, {}
             if now > self._floors_end:
                 aggregates.floors.clear()
                 self._floors_end = now + FLOORS_SECONDS
-        windows = [row for minute, snapshot in found for row in self._windows(minute, snapshot)]
-        made = [self._trace(kind, r) for (kind, _), kept in traces.items() for _, _, r in kept]
+        windows = [row for minute, snapshot in snapshots for row in self._windows(minute, snapshot)]
+        rows = [self._trace(kind, r) for (kind, _), items in traces.items() for _, _, r in items]
         try:
-            if windows or made:
-                floors = profiles.store(self.process, windows, made, kept=KEPT, own=own)
+            if windows or rows:
+                floors = profiles.store(self.process, windows, rows, limit=KEPT, own=own)
                 aggregates.floors.update(floors)
         except BaseException:
-            self._keep([minute for minute, _snapshot in found], now)
+            self._keep([minute for minute, _snapshot in snapshots], now)
             raise
         with aggregates.lock:
-            for minute, snapshot in found:
-                minute.written(snapshot)
+            for minute, snapshot in snapshots:
+                minute.mark_stored(snapshot)
                 if minute.starts_at + 2 * MINUTE <= now:
                     aggregates.minutes.pop(minute.starts_at, None)
 
@@ -153,8 +153,8 @@ class Writer:
             for minute in minutes:
                 if minute.starts_at + GIVEN_UP_AFTER <= now:
                     aggregates.minutes.pop(minute.starts_at, None)
-                    lost = (aggregate.count - aggregate.told for aggregate in minute.names.values())
-                    self._note_loss(sum(lost))
+                    aggregates_of_names = minute.names.values()
+                    self._note_loss(sum(a.count - a.stored for a in aggregates_of_names))
 
     def _note_loss(self, count: int) -> None:
         self.lost += count
@@ -180,7 +180,7 @@ class Writer:
                 continue  # They come once, with a migration.
             row = rows.setdefault(series, profiles.Window(series, minute.starts_at))
             row.add(aggregate)
-            if aggregate.count != aggregate.told:
+            if aggregate.count != aggregate.stored:
                 changed.add(series)
         return [rows[series] for series in changed]
 
@@ -195,14 +195,14 @@ class Writer:
     def _fingerprint(self, statement: str) -> str:
         if statement == OTHER:
             return OTHER
-        found = self._fingerprints.get(statement)
-        if found is None:
+        text = self._fingerprints.get(statement)
+        if text is None:
             if len(self._fingerprints) > 5000:
                 self._fingerprints.clear()
-            found = self._fingerprints[statement] = fingerprint.fingerprint(
+            text = self._fingerprints[statement] = fingerprint.fingerprint(
                 statement, profiles.shown_names()
             )
-        return found
+        return text
 
     def _trace(self, kind: str, recording: Recording) -> profiles.Trace:
         sent = [
@@ -272,12 +272,12 @@ def _line(place: Place | None, instruction: int) -> str:
 
 def _stack(frame: FrameType | None) -> tuple[str, ...]:
     """Name the application's functions of a stack, the outermost first, at most so many."""
-    found: list[str] = []
-    while frame is not None and len(found) < DEEPEST:
+    functions: list[str] = []
+    while frame is not None and len(functions) < DEEPEST:
         code = frame.f_code
         if is_door(code.co_filename, code.co_name):
             break
         if not is_recorder(code.co_filename):
-            found.append(f"{shown(code.co_filename)} in {code.co_qualname}")
+            functions.append(f"{relative_path(code.co_filename)} in {code.co_qualname}")
         frame = frame.f_back
-    return tuple(reversed(found))
+    return tuple(reversed(functions))

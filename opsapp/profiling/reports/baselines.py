@@ -46,13 +46,13 @@ def save(
         name = _clean(name)
     with bookkeeping() as session:
         if name is not None:
-            there = session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
-            if there is not None and not replace:
+            namesake = session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+            if namesake is not None and not replace:
                 raise Conflict(f"there is a measurement {name}", hint="--replace, or another name")
-            if there is not None:
-                session.delete(there)
+            if namesake is not None:
+                session.delete(namesake)
                 session.flush()
-        made = ProfileSave(
+        measurement = ProfileSave(
             name=name or f"-{clock.now():%Y%m%dT%H%M%S.%f}",
             is_automatic=name is None,
             mode=mode,
@@ -63,12 +63,12 @@ def save(
             made_by=actor.label(),
             detail=detail,
         )
-        session.add(made)
+        session.add(measurement)
         session.flush()
         if name is None:
-            made.name = f"{mode}-{made.id}"
+            measurement.name = f"{mode}-{measurement.id}"
             session.flush()
-        return record(made)
+        return record(measurement)
 
 
 def _clean(name: str) -> str:
@@ -105,13 +105,15 @@ def get(name: str) -> ProfileSave:
     :raises NotFound: there is none.
     :raises OpsError: it is damaged.
     """
-    found = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
-    if found is None:
+    measurement = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+    if measurement is None:
         message = f"there is no saved measurement {text.shortened(name)}"
         raise NotFound(message, hint="flask profile saved")
-    if isinstance(found.detail, Damaged):
-        raise OpsError(f"the measurement {text.safe(found.name)} cannot be read: {found.detail}")
-    return found
+    if isinstance(measurement.detail, Damaged):
+        raise OpsError(
+            f"the measurement {text.safe(measurement.name)} cannot be read: {measurement.detail}"
+        )
+    return measurement
 
 
 def newest_like(base: ProfileSave) -> ProfileSave:
@@ -139,17 +141,17 @@ class Rule:
     is_share: bool
 
     @classmethod
-    def parse(cls, given: str) -> Rule:
+    def parse(cls, words: str) -> Rule:
         """The rule that this says.
 
         :raises Invalid: it says none, or of something that is not measured.
         """
-        found = _RULE.fullmatch(given.strip())
-        if found is None or found["metric"] not in METRICS:
-            known = ", ".join(METRICS)
-            raise Invalid(f"{given!r} is not a rule such as 'p95>+10%' of one of {known}")
-        limit, is_share = float(found["limit"]), bool(found["percent"])
-        return cls(found["metric"], limit / 100 if is_share else limit, is_share)
+        match = _RULE.fullmatch(words.strip())
+        if match is None or match["metric"] not in METRICS:
+            metrics = ", ".join(METRICS)
+            raise Invalid(f"{words!r} is not a rule such as 'p95>+10%' of one of {metrics}")
+        limit, is_share = float(match["limit"]), bool(match["percent"])
+        return cls(match["metric"], limit / 100 if is_share else limit, is_share)
 
     def is_broken(self, change: Record) -> bool:
         """Whether this change is one, and larger than the rule allows."""
@@ -205,12 +207,12 @@ def _minor(version: str) -> str:
 def figures(samples: list[float]) -> Record:
     """The percentiles of these durations (seconds), in milliseconds, exactly."""
     ordered = sorted(samples)
-    found: Record = {
+    percentiles: Record = {
         f"{name}_ms": round(statistics.quantile(ordered, share) * 1000, 3)
         for name, share in statistics.SHARES.items()
     }
     return {
-        **found,
+        **percentiles,
         "min_ms": round(ordered[0] * 1000, 3),
         "max_ms": round(ordered[-1] * 1000, 3),
         "mean_ms": round(sum(ordered) / len(ordered) * 1000, 3),

@@ -40,16 +40,18 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
     :raises Refused: there is something that is no file under this name.
     """
     until = until or clock.now()
-    found = {kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS}
+    reports = {
+        kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS
+    }
     over_time = totals.over_time(since, until)
     page = _rendered(
         "report.html",
         since=_shown(since),
         until=_shown(until),
         tiles=list(_tiles(over_time)),
-        endpoints=found["endpoint"],
-        queries=found["query"],
-        commands=found["command"],
+        endpoints=reports["endpoint"],
+        queries=reports["query"],
+        commands=reports["command"],
         repeats=n_plus_one.listing(since=since, until=until, top=TOP),
         traces=traces.listing(limit=TOP),
         **_charts(over_time, since, until),
@@ -175,17 +177,17 @@ def boxes(samples: Sequence[Sample]) -> list[Record]:
         for name in stack[:DEEPEST]:
             node = node["below"].setdefault(name, {"name": name, "seconds": 0.0, "below": {}})
             node["seconds"] += seconds
-    found: list[Record] = []
-    _lay_out(root, 0.0, 0, root["seconds"] or 1.0, found)
-    return found
+    rows: list[Record] = []
+    _lay_out(root, 0.0, 0, root["seconds"] or 1.0, rows)
+    return rows
 
 
-def _lay_out(node: Record, left: float, depth: int, whole: float, found: list[Record]) -> None:
+def _lay_out(node: Record, left: float, depth: int, whole: float, rows: list[Record]) -> None:
     width = node["seconds"] / whole * 100
     if width < NARROWEST:
         return
     file, _in, function = node["name"].partition(" in ")
-    found.append(
+    rows.append(
         {
             "name": node["name"],
             "short": function or file,
@@ -196,8 +198,8 @@ def _lay_out(node: Record, left: float, depth: int, whole: float, found: list[Re
             "kind": _kind(file),
         }
     )
-    for below in sorted(node["below"].values(), key=lambda one: -one["seconds"]):
-        _lay_out(below, left, depth + 1, whole, found)
+    for below in sorted(node["below"].values(), key=lambda node: -node["seconds"]):
+        _lay_out(below, left, depth + 1, whole, rows)
         left += below["seconds"] / whole * 100
 
 

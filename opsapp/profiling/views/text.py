@@ -23,15 +23,15 @@ def of_report(rows: Sequence[Record], by: str, width: int | None) -> list[Record
 
     :param width: of the terminal; None where nothing is cut, as in a pipe.
     """
-    shown = [_line(row, by, width) for row in rows]
+    lines = [_line(row, by, width) for row in rows]
     if width is None:
-        return shown
+        return lines
     for name in _FIGURES:
-        longest = max((len(line[name]) for line in shown if name in line), default=0)
-        shown = [
-            {**line, name: line[name].rjust(longest)} if name in line else line for line in shown
+        longest = max((len(line[name]) for line in lines if name in line), default=0)
+        lines = [
+            {**line, name: line[name].rjust(longest)} if name in line else line for line in lines
         ]
-    return shown
+    return lines
 
 
 def _line(row: Record, by: str, width: int | None) -> Record:
