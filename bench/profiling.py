@@ -354,7 +354,7 @@ def fill() -> None:
                 window.count, window.seconds = len(durations), sum(durations)
                 window.most = max(durations)
                 windows.append(window)
-            store("", windows, [], kept=0)
+            store("", windows, [], limit=0)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`flask profile request`, `run`, `save`, `saved` and `diff`: measure now, and compare."""
+"""`flask profile request`, `run`, `saved` and `diff`: measure now, and compare."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -10,7 +10,7 @@ import click
 from opsapp.cli.base import OpsCommand, approve
 from opsapp.cli.decorators import ANSWERS, YES, answers, findings
 from opsapp.cli.errors import say
-from opsapp.cli.options import DURATION, RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
+from opsapp.cli.options import DURATION, USER, with_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
@@ -149,7 +149,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
     from opsapp.actors import at_terminal
     from opsapp.profiling.reports import baselines
 
-    kept = baselines.save(
+    save = baselines.save(
         mode,
         subject,
         measured.detail(subject),
@@ -159,7 +159,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
     )
     if measured.errors:
         say(f"{measured.errors} of {len(measured.samples)} failed.")
-    return {"saved": kept["name"], "subject": subject, **measured.record()}
+    return {"saved": save["name"], "subject": subject, **measured.record()}
 
 
 def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
@@ -193,34 +193,12 @@ def _subject(words: tuple[str, ...]) -> str:
 # --- saved measurements ----------------------------------------------------------
 
 
-@click.command("save", cls=OpsCommand)
-@click.argument("name")
-@with_options(RECORDED_SINCE, RECORDED_UNTIL)
-@_replace
-@answers()
-def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) -> Record:
-    """Keep what was recorded, to be compared with later.
-
-    `flask profile diff` compares two of them, and tells noise from change.
-
-    \b
-    Example:
-      flask profile save before-release --since 24h
-    """
-    from opsapp.actors import at_terminal
-    from opsapp.profiling.reports import baselines
-
-    return baselines.save_recorded(
-        name, since=since, until=until, replace=replace, actor=at_terminal()
-    )
-
-
 @click.command("saved", cls=OpsCommand)
 @answers(*SAVED[:-1], fields=SAVED)
 def saved_cmd() -> list[Record]:
-    """List the measurements that were saved.
+    """List the saved measurements.
 
-    By `flask profile save`, and by `request` and `run` of the same group.
+    `flask profile request` and `flask profile run` save them.
 
     \b
     Example:
@@ -244,8 +222,8 @@ def diff_cmd(
 ) -> list[Record]:
     """Compare two saved measurements.
 
-    Without NEW: with what was recorded lately, or the newest measurement of the same. A
-    difference is a change if 99 of 100 repetitions would agree on its sign; else it is noise.
+    NEW is the newest measurement of the same subject by default. Both need 20 samples. A
+    difference is a change if 99 of 100 resamplings agree on its sign; else it is noise.
     The metrics are p50, p95, p99, mean, cpu, queries and errors; times are in ms. Another
     kind of measurement, or another Python, is refused.
 
@@ -257,12 +235,12 @@ def diff_cmd(
 
     rules = [baselines.Rule.parse(rule) for rule in fail_on]
     first = baselines.get(base)
-    second = baselines.counterpart(first) if new is None else baselines.get(new)
+    second = baselines.newest_like(first) if new is None else baselines.get(new)
     changes, broken = baselines.compare(first, second, rules)
     findings(broken)
-    shown = [row for row in changes if everything or row["verdict"] != "no change"]
+    rows = [row for row in changes if everything or row["verdict"] != "no change"]
     say(f"{first.name} → {second.name}: {_summary(changes)}")
-    return shown
+    return rows
 
 
 def _summary(changes: list[Record]) -> str:
@@ -272,4 +250,4 @@ def _summary(changes: list[Record]) -> str:
     return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "nothing"
 
 
-COMMANDS = (request_cmd, run_cmd, save_cmd, saved_cmd, diff_cmd)
+COMMANDS = (request_cmd, run_cmd, saved_cmd, diff_cmd)

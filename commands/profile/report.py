@@ -224,6 +224,7 @@ def token_cmd(for_: timedelta) -> Record:
     from opsapp.profiling.record import passes
 
     token, ends = passes.make(this_app(), for_)
+    output.say_if_lost("the token is lost: flask profile token makes another")
     return {"token": token, "valid_until": ends}
 
 
@@ -342,5 +343,5 @@ def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]
     """
     from opsapp.profiling.reports import retention
 
-    rows = retention.prune(older_than=older_than, kept=traces, dry_run=dry_run)
+    rows = retention.prune(older_than=older_than, limit=traces, dry_run=dry_run)
     return [*rows, {"what": "files", "removed": _folder().make_room(dry_run=dry_run)}]

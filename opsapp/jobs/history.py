@@ -26,7 +26,6 @@ TREND = 10
 """So many make the trend, which shall fit into a line."""
 EVENTS = 100
 PAGE = 1000
-BARS = "▁▂▃▄▅▆▇█"
 MISS = "×"
 
 
@@ -237,11 +236,5 @@ def trend(runs: Sequence[JobRun]) -> str:
     A run that failed is a ×.
     """
     ended = [run for run in runs if run.status not in (RUNNING, "skipped")][TREND - 1 :: -1]
-    longest = max((run.seconds or 0 for run in ended if run.status == "succeeded"), default=0)
-    return "".join(
-        MISS if run.status != "succeeded" else _bar(run.seconds or 0, longest) for run in ended
-    )
-
-
-def _bar(seconds: float, longest: float) -> str:
-    return BARS[round(seconds / longest * (len(BARS) - 1))] if longest else BARS[0]
+    points = [(run.seconds or 0) if run.status == "succeeded" else None for run in ended]
+    return text.sparkline(points, gap=MISS)

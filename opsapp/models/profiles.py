@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from sqlalchemy.engine import Dialect
 
 from .. import clock
 from ..extensions import Model
-from .types import BigNumber, Fraction, JSONMapping, LongWords, Number, Packed, UTCDateTime, Words
+from .sketches import Sketch
+from .types import (
+    BEYOND,
+    BigNumber,
+    Fraction,
+    JSONMapping,
+    LongWords,
+    Number,
+    UTCDateTime,
+    Words,
+)
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 """The widths of windows, in seconds."""
@@ -61,8 +73,97 @@ class ProfileWindow(Model):
     """The longest duration, in seconds."""
     queries: so.Mapped[int] = so.mapped_column(BigNumber)
     query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
-    bins: so.Mapped[bytes] = so.mapped_column(Packed)
+    bins: so.Mapped[bytes] = so.mapped_column(Sketch)
     """A packed :mod:`opsapp.profiling.ddsketch` of the durations."""
+
+
+class TraceDetail(JSONMapping):
+    """The detail of a trace; one of another shape than the writer's comes as damaged."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        detail = super().process_result_value(value, dialect)
+        if detail is not None and not _is_trace(detail):
+            raise TypeError
+        return detail
+
+
+class SaveDetail(JSONMapping):
+    """The rows of a measurement; ones of another shape come as damaged."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        detail = super().process_result_value(value, dialect)
+        if detail is not None and not _is_measurement(detail):
+            raise TypeError
+        return detail
+
+
+def _is_trace(detail: dict[str, Any]) -> bool:
+    error = {} if detail.get("error") is None else detail["error"]
+    return (
+        _are(detail.get("sent", []), _is_number, _is_number, _is_text, _is_text)
+        and _are(detail.get("samples", []), _is_number, _is_stack)
+        and isinstance(error, dict)
+        and _is_stack(error.get("stack", []))
+        and all(part is None or _is_text(part)
+                for part in (error.get("type"), detail.get("correlation"), detail.get("file")))
+        and _is_list(detail.get("functions", []), _is_function)
+    )  # fmt: skip
+
+
+def _is_measurement(detail: dict[str, Any]) -> bool:
+    rows = detail.get("rows")
+    return isinstance(rows, dict) and all(_is_row(row) for row in rows.values())
+
+
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and all(_is_number(row.get(name)) for name in ("count", "errors", "queries"))
+        and row["count"] > 0
+        and all(_is_list(row.get(name, []), _is_number) for name in ("samples", "cpu"))
+    )
+
+
+def _are(rows: Any, *columns: Callable[[Any], bool]) -> bool:
+    """Tell whether these are rows, each with a value of its kind in each column."""
+    return _is_list(
+        rows,
+        lambda row: (
+            isinstance(row, list)
+            and len(row) == len(columns)
+            and all(fits(value) for fits, value in zip(columns, row, strict=True))
+        ),
+    )
+
+
+def _is_list(values: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list) and all(fits(value) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    # A comparison with NaN is false.
+    return type(value) in (int, float) and -BEYOND < value < BEYOND
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_stack(value: Any) -> bool:
+    return _is_list(value, _is_text)
+
+
+def _is_function(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"calls", "self_ms", "total_ms", "function"}
+        and _is_text(value["function"])
+        and all(_is_number(value[name]) for name in ("calls", "self_ms", "total_ms"))
+    )
 
 
 class ProfileTrace(Model):
@@ -84,7 +185,7 @@ class ProfileTrace(Model):
     """The HTTP status, or the exit code of a command."""
     queries: so.Mapped[int] = so.mapped_column(Number)
     query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
-    detail: so.Mapped[dict[str, Any]] = so.mapped_column(JSONMapping)
+    detail: so.Mapped[dict[str, Any]] = so.mapped_column(TraceDetail)
     """The statements with their times, the samples of the stack, the place of the error."""
 
 
@@ -99,11 +200,11 @@ class ProfileSave(Model):
     is_automatic: so.Mapped[bool] = so.mapped_column(default=False)
     """It has no name of a user's choice, so pruning may delete it."""
     mode: so.Mapped[str] = so.mapped_column(Words(16))
-    """``recorded``, ``request`` or ``run``: only equal modes are compared."""
+    """``request`` or ``run``: only equal modes are compared."""
     subject: so.Mapped[str] = so.mapped_column(LongWords)
-    """The measured subject: ``GET /users``, ``users list``, or the recorded span."""
+    """The measured request or command: ``GET /users``, ``users list``."""
     python: so.Mapped[str] = so.mapped_column(Words(32))
     environment: so.Mapped[str] = so.mapped_column(Words(64))
     made_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     made_by: so.Mapped[str] = so.mapped_column(LongWords)
-    detail: so.Mapped[dict[str, Any]] = so.mapped_column(JSONMapping)
+    detail: so.Mapped[dict[str, Any]] = so.mapped_column(SaveDetail)

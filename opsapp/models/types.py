@@ -197,6 +197,13 @@ class Packed(Tolerant):
     cache_ok = True
     stands_in = DamagedBytes.of
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Refuse a number, of which SQLAlchemy would make as many zeros."""
+        read = super().result_processor(dialect, coltype)
+        if read is None:
+            return None
+        return lambda value: self.stands_in(value) if isinstance(value, int) else read(value)
+
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return value
 

@@ -36,7 +36,7 @@ def install(app: Flask) -> Recorder:
     from .record.writer import Writer
 
     recorder = Recorder(app)
-    recorder.writer = Writer(app, recorder.tallies)
+    recorder.writer = Writer(app, recorder.aggregates)
     with app.app_context():
         for bind in (None, BOOKKEEPING):
             recorder.listen(db.engines[bind])

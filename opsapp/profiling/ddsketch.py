@@ -9,12 +9,12 @@ sketches are added by adding their counts, in any order, on any host.
 from __future__ import annotations
 
 import math
-import sys
-from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
+
+from ..models.sketches import unpack
 
 ACCURACY = 0.01
 """How far a percentile may be from the exact one, as a share of it."""
@@ -42,8 +42,8 @@ def value(number: int) -> float:
 def of(durations: Iterable[float]) -> Bins:
     """The sketch of these durations, in seconds."""
     # As bucket() of each, in C but for the multiplication.
-    longer = [one if one > SHORTEST else SHORTEST for one in durations]
-    logs = [one * _PER_LOG for one in map(_log, longer)]
+    longer = [seconds if seconds > SHORTEST else SHORTEST for seconds in durations]
+    logs = [seconds * _PER_LOG for seconds in map(_log, longer)]
     return dict(Counter(map(_ceil, logs)))
 
 
@@ -67,55 +67,10 @@ def _at_rank(numbers: list[int], below: list[int], rank: float) -> float:
     return value(numbers[min(bisect_right(below, rank), len(numbers) - 1)])
 
 
-# --- as bytes ----------------------------------------------------------------
-
-_WIDTHS = {"B": 0xFF, "H": 0xFFFF, "I": 0xFFFFFFFF, "Q": 0xFFFFFFFFFFFFFFFF}
-"""The types of a count, the narrowest first, with what each holds at most."""
-
-
-def pack(bins: Mapping[int, int]) -> bytes:
-    """The sketch as bytes, the same on every machine: some three a bucket."""
-    most = max(bins.values(), default=0)
-    width = next(name for name, holds in _WIDTHS.items() if most <= holds)
-    numbers = array("h", sorted(bins))
-    counts = array(width, [bins[number] for number in numbers])
-    return width.encode() + b"".join(_in_order(column).tobytes() for column in (numbers, counts))
-
-
-def unpack(packed: bytes) -> Iterator[tuple[int, int]]:
-    """The buckets and counts that :func:`pack` was given.
-
-    :raises ValueError: these bytes are no sketch.
-    """
-    width = packed[:1].decode("ascii", "replace")
-    if width not in _WIDTHS:
-        raise ValueError("not a sketch")
-    numbers, counts = array("h"), array(width)
-    pairs, left = divmod(len(packed) - 1, numbers.itemsize + counts.itemsize)
-    if left:
-        raise ValueError("not a whole sketch")
-    middle = 1 + pairs * numbers.itemsize
-    numbers.frombytes(packed[1:middle])
-    counts.frombytes(packed[middle:])
-    return zip(_in_order(numbers), _in_order(counts), strict=True)
-
-
-def _readable(packed: bytes) -> Iterable[tuple[int, int]]:
-    try:
-        return unpack(packed)
-    except ValueError:
-        return ()  # The counts beside it are still true; flask doctor names the row.
-
-
-def _in_order(column: array[int]) -> array[int]:
-    """The column in little-endian order, or back from it."""
-    if sys.byteorder == "big":
-        column.byteswap()
-    return column
-
-
 def unpack_into(bins: Bins, packed: bytes) -> None:
-    """Count what is in the bytes of a sketch in ``bins`` too; damaged ones count nothing."""
-    known = bins.get
-    for number, count in _readable(packed):
-        bins[number] = known(number, 0) + count
+    """Count the buckets of a packed sketch in ``bins``; a damaged sketch counts nothing."""
+    if not packed:
+        return  # The figures beside it still count, and flask doctor names the row.
+    count_of = bins.get
+    for number, count in unpack(packed):
+        bins[number] = count_of(number, 0) + count

@@ -34,12 +34,12 @@ def profile_endpoint(view: Any = None, /, *, threshold: float = SLOW_SECONDS) ->
     :param threshold: seconds; above it there is a warning too.
     """
 
-    def decorate(found: Any) -> Any:
-        if isinstance(found, type) and issubclass(found, View):
-            dispatch = _timed(found.dispatch_request, found.__name__, threshold)
-            found.dispatch_request = dispatch  # type: ignore[method-assign]
-            return found
-        return _timed(found, found.__name__, threshold)
+    def decorate(target: Any) -> Any:
+        if isinstance(target, type) and issubclass(target, View):
+            dispatch = _timed(target.dispatch_request, target.__name__, threshold)
+            target.dispatch_request = dispatch  # type: ignore[method-assign]
+            return target
+        return _timed(target, target.__name__, threshold)
 
     return decorate if view is None else decorate(view)
 
@@ -57,7 +57,7 @@ def _timed(view: Callable[..., Any], name: str, threshold: float) -> Callable[..
 
 
 def _tell(name: str, seconds: float, threshold: float) -> None:
-    log, shown = current_app.logger, text.safe(name)
-    log.info("Endpoint %s took %.4f seconds", shown, seconds)
+    log, endpoint = current_app.logger, text.safe(name)
+    log.info("Endpoint %s took %.4f seconds", endpoint, seconds)
     if seconds > threshold:
-        log.warning("Slow endpoint detected: %s (%.4fs)", shown, seconds)
+        log.warning("Slow endpoint detected: %s (%.4fs)", endpoint, seconds)

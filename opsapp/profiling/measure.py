@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from ..models import User
-    from .record.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +53,14 @@ class Measured:
     def errors(self) -> int:
         """How many went wrong."""
         return sum(has_failed(self.kind, outcome) for outcome in self.outcomes)
+
+    def add(self, recording: Recording, cpu: float) -> None:
+        """Add a request and its CPU time in seconds."""
+        self.samples.append(recording.seconds)
+        self.cpu.append(cpu)
+        self.queries.append(recording.queries or len(recording.sent))
+        self.query_seconds.append(sum(seconds for _key, _at, seconds in recording.sent))
+        self.outcomes.append(recording.status)
 
     def detail(self, subject: str) -> Record:
         """What is saved of it."""
@@ -114,7 +121,6 @@ def request(
     from . import install, recorder_of
 
     recorder = recorder_of(app) or install(app)
-    writer, recorder.writer = recorder.writer, None
     app.config["RATELIMIT_ENABLED"] = False
     client = app.test_client()
     if user is not None:
@@ -130,28 +136,20 @@ def request(
             ) as response,
         ):
             _read_to_its_end(response)
-        ended = recorder.last
-        if ended is None:
-            raise OpsError("the application has answered without being asked")
-        return ended, thread_time() - before
+        recording = recorder.last
+        if recording is None:
+            raise OpsError("the application answered without calling its WSGI application")
+        return recording, thread_time() - before
 
-    for _ in range(0 if cold else WARM_UP):
-        send()
-    for _ in range(repeat):
-        ended, cpu = send()
-        measured.samples.append(ended.seconds)
-        measured.cpu.append(cpu)
-        measured.queries.append(ended.queries or len(ended.sent))
-        measured.query_seconds.append(sum(seconds for _key, _at, seconds in ended.sent))
-        measured.outcomes.append(ended.status)
-    _forget(recorder)
-    if mode is not None and writer is not None:
-        recorder.is_open = True
-        send(**{"X-Profile": mode})
-        recorder.is_open = False
-        with recorder.tallies.lock:
-            recorder.tallies.minutes.clear()
-    recorder.writer = writer
+    with recorder.apart():
+        for _ in range(0 if cold else WARM_UP):
+            send()
+        for _ in range(repeat):
+            measured.add(*send())
+        if mode is not None:
+            recorder.is_open = True
+            send(**{"X-Profile": mode})
+            recorder.is_open = False
     return measured
 
 
@@ -161,13 +159,6 @@ def _read_to_its_end(response: Response) -> None:
             pass
     except Exception as error:  # noqa: BLE001  (the view's; the recorder counts it as failed)
         log.warning("the answer broke off: %s", type(error).__qualname__)
-
-
-def _forget(recorder: Recorder) -> None:
-    """What was measured is no traffic."""
-    with recorder.tallies.lock:
-        recorder.tallies.minutes.clear()
-        recorder.tallies.traces.clear()
 
 
 def _act_as(app: Flask, user: User) -> None:
@@ -232,7 +223,7 @@ def _run_once(
             os.close(writing)
         try:
             with within(timeout.total_seconds(), text.shortened(f"flask {' '.join(words)}")):
-                told = pipe.read()
+                report = pipe.read()
                 _, status, usage = os.wait4(child.pid, 0)
         except TimedOut:
             child.kill()
@@ -240,7 +231,7 @@ def _run_once(
             raise
         measured.samples.append(perf_counter() - started)
         child.returncode = os.waitstatus_to_exitcode(status)
-    sql: Record = json.loads(told) if told else {"queries": 0, "query_seconds": 0.0}
+    sql: Record = json.loads(report) if report else {"queries": 0, "query_seconds": 0.0}
     measured.cpu.append(usage.ru_utime + usage.ru_stime)
     measured.queries.append(sql["queries"])
     measured.query_seconds.append(sql["query_seconds"])

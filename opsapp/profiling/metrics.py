@@ -40,8 +40,8 @@ class Metric:
         return getattr(self._metric(), name)
 
     def _metric(self) -> Any:
-        found = _made.get(self._name)
-        return found if found is not None else _made.setdefault(self._name, self._make())
+        metric = _made.get(self._name)
+        return metric if metric is not None else _made.setdefault(self._name, self._make())
 
 
 _made: dict[str, Any] = {}
@@ -135,8 +135,8 @@ def _lock(path: Path) -> IO[bytes]:
 
 
 def _files(place: Path) -> list[tuple[Path, int]]:
-    found = ((path, _PID.search(path.name)) for path in place.glob("*.db"))
-    return [(path, int(pid[1])) for path, pid in found if pid is not None]
+    matches = ((path, _PID.search(path.name)) for path in place.glob("*.db"))
+    return [(path, int(pid[1])) for path, pid in matches if pid is not None]
 
 
 def _is_alive(pid: int) -> bool:

@@ -228,7 +228,8 @@ def prepared(sqlite_templates: Templates, tmp_path_factory: pytest.TempPathFacto
             _record()
         close_connections()
         for name in ("before", "after"):
-            call(database, "profile", "save", name, check=True)
+            words = ("profile", "request", "GET", "/login", "--repeat", "20", "--name", name)
+            call(database, *words, check=True)
         (instance / "audit.checkpoints").write_text(
             call(database, "audit", "checkpoint", check=True).stdout
         )
@@ -257,7 +258,7 @@ def _record() -> None:
             "error": None,
         },
     }
-    store("one", [window], [slow] * 12, kept=12)
+    store("one", [window], [slow] * 12, limit=12)
 
 
 def _write_files(folder: Path) -> None:

@@ -55,5 +55,5 @@ def month(app: Flask) -> Flask:
             "SELECT a FROM b WHERE c = ?", 2000, kind="query", ms=0.2, caller="shop.py:3 in f"
         ),
     ]
-    store("one", windows, traces(), kept=5)
+    store("one", windows, traces(), limit=5)
     return app

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from ddsketch import DDSketch
 
+from opsapp.models import sketches
 from opsapp.profiling import ddsketch
 
 SHARES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -55,19 +56,19 @@ def test_parts_add_up_to_the_whole_in_any_order() -> None:
 def test_packed_sketch_comes_back(most: int) -> None:
     bins = {-500: 1, 0: most, 400: 7}
     again: ddsketch.Bins = {}
-    ddsketch.unpack_into(again, ddsketch.pack(bins))
+    ddsketch.unpack_into(again, sketches.pack(bins))
     assert again == bins
 
 
 def test_empty_sketch_has_no_percentile() -> None:
     assert ddsketch.quantiles({}, [0.5]) == [None]
-    assert dict(ddsketch.unpack(ddsketch.pack({}))) == {}
+    assert dict(sketches.unpack(sketches.pack({}))) == {}
 
 
 @pytest.mark.parametrize("packed", [b"", b"x", b"B\x01", b"Q123"])
 def test_bytes_that_are_no_sketch_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="not a"):
-        dict(ddsketch.unpack(packed))
+        dict(sketches.unpack(packed))
 
 
 def test_shortest_duration_is_counted() -> None:

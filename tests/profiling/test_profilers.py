@@ -31,7 +31,7 @@ def files(site: Site) -> list[Path]:
 
 def asked(recorder: Recorder) -> list[Any]:
     """What was asked to be looked at and is not written yet."""
-    kept = recorder.tallies.traces
+    kept = recorder.aggregates.traces
     return [item[2] for (kind, _), items in kept.items() if kind == "asked" for item in items]
 
 
@@ -111,7 +111,7 @@ def test_answer_is_the_same(recorded: Site, headers: dict[str, str]) -> None:
 
 def test_profiled_request_is_not_counted(recorded: Site, recorder: Recorder) -> None:
     ask(recorded, "/busy", headers=PROFILE)
-    assert not any(minute.names for minute in recorder.tallies.minutes.values())
+    assert not any(minute.names for minute in recorder.aggregates.minutes.values())
 
 
 def test_one_at_a_time_is_profiled(recorded: Site, recorder: Recorder) -> None:

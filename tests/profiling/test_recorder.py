@@ -133,7 +133,7 @@ def test_file_reaches_the_server_as_it_is(recorded: Site, recorder: Recorder) ->
     recorded_app = recorder.around(lambda _environ, _start: body)  # type: ignore[arg-type, return-value]
     environ = {"wsgi.file_wrapper": FileWrapper, "REQUEST_METHOD": "GET"}
     assert recorded_app(environ, print) is body
-    assert recorder.tallies.running == {}
+    assert recorder.aggregates.running == {}
 
 
 def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
@@ -142,10 +142,10 @@ def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
 
     with pytest.raises(RuntimeError, match="no answer"):
         recorder.around(broken)({"REQUEST_METHOD": "GET"}, print)
-    (minute,) = recorder.tallies.minutes.values()
-    ((name, tally),) = minute.names.items()
-    assert (name, tally.count, tally.errors) == (("endpoint", "GET (no such page)"), 1, 1)
-    assert recorder.tallies.running == {}
+    (minute,) = recorder.aggregates.minutes.values()
+    ((name, aggregate),) = minute.names.items()
+    assert (name, aggregate.count, aggregate.errors) == (("endpoint", "GET (no such page)"), 1, 1)
+    assert recorder.aggregates.running == {}
 
 
 def test_names_beyond_the_bound_are_counted_together(
@@ -155,8 +155,8 @@ def test_names_beyond_the_bound_are_counted_together(
     monkeypatch.setattr(aggregates, "MOST_STATEMENTS", 1)
     for path in ("/five/1", "/secret", "/stream", "/busy"):
         ask(recorded, path)
-    (minute,) = recorder.tallies.minutes.values()
-    assert {name: tally.count for (_kind, name), tally in minute.names.items()} == {
+    (minute,) = recorder.aggregates.minutes.values()
+    assert {name: aggregate.count for (_kind, name), aggregate in minute.names.items()} == {
         "GET five": 1,
         "(other)": 3,
     }
@@ -178,14 +178,14 @@ def test_only_the_slowest_and_the_failed_are_traced(
 def test_slowness_of_long_ago_is_forgotten(
     recorded: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder.tallies.floors["GET five"] = 9.0
+    recorder.aggregates.floors["GET five"] = 9.0
     ask(recorded, "/five/1")
-    assert recorder.tallies.traces == {}
+    assert recorder.aggregates.traces == {}
     later = time.time() + writer.FLOORS_SECONDS + 1
     monkeypatch.setattr(writer, "time", lambda: later)
     flush(recorder)
     ask(recorded, "/five/1")
-    assert list(recorder.tallies.traces) == [("slow", "GET five")]
+    assert list(recorder.aggregates.traces) == [("slow", "GET five")]
 
 
 def test_trace_has_the_statements_in_time_and_where_it_failed(
@@ -214,13 +214,13 @@ def test_forked_process_begins_anew(recorded: Site, recorder: Recorder) -> None:
     if child == 0:
         anew = recorder.writer
         same = anew is parent or anew is None or anew.process == parent.process
-        os.write(writing, b"old" if same or recorder.tallies.minutes else b"new")
+        os.write(writing, b"old" if same or recorder.aggregates.minutes else b"new")
         os._exit(0)
     os.waitpid(child, 0)
     assert os.read(reading, 3) == b"new"
     os.close(reading)
     os.close(writing)
-    assert recorder.tallies.minutes
+    assert recorder.aggregates.minutes
 
 
 def test_nothing_is_recorded_when_it_is_off(
@@ -237,18 +237,18 @@ def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
     assert isinstance(writer, Writer)
     recording = Recording("endpoint")
     recording.started -= 1
-    recorder.tallies.running[id(recording)] = recording
+    recorder.aggregates.running[id(recording)] = recording
     assert writer._look_once()
     ((seconds, stack),) = recording.samples or []
     assert seconds > 0
     assert stack[-1].endswith("in test_long_request_has_its_stack_looked_at")
     recording.started -= 4000
     writer._look_once()
-    assert recorder.tallies.running == {}
+    assert recorder.aggregates.running == {}
 
 
 def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:
-    counted = aggregates.Tallies()
+    counted = aggregates.Aggregates()
 
     def add(name: str, statement: str) -> None:
         recording = Recording("endpoint", name)
@@ -259,6 +259,8 @@ def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:
     (minute,) = counted.minutes.values()
     snapshot = minute.snapshot()
     add("GET second", "SELECT 2")
-    minute.written(snapshot)
-    changed = {key[1] for key, tally in minute.snapshot() if tally.count != tally.told}
+    minute.mark_stored(snapshot)
+    changed = {
+        key[1] for key, aggregate in minute.snapshot() if aggregate.count != aggregate.stored
+    }
     assert changed == {"GET second", "SELECT 2"}

@@ -16,7 +16,8 @@ from opsapp.profiling.reports import Window, n_plus_one, store
 from opsapp.profiling.reports import totals as reports
 from opsapp.profiling.reports import traces as traces_service
 from opsapp.profiling.reports.n_plus_one import Allowed
-from opsapp.profiling.views import html, svg, text
+from opsapp.profiling.views import html, text
+from opsapp.text import sparkline
 from tests.support import Cli, Database, run
 from tests.support.windows import a_window, traces
 
@@ -65,7 +66,7 @@ def test_traces_of_an_unknown_kind_are_refused(app: Flask) -> None:
 def test_window_is_in_the_slot_of_its_middle(app: Flask) -> None:
     midnight = datetime(2026, 6, 15, tzinfo=UTC)
     hours = {3: MINUTE, 10: HOUR, 13: DAY, -12: DAY, -13: DAY, 24: HOUR}
-    store("", [_a_window_at(midnight, at, width) for at, width in hours.items()], [], kept=0)
+    store("", [_a_window_at(midnight, at, width) for at, width in hours.items()], [], limit=0)
     until = midnight + timedelta(days=1, seconds=-1)
     slots = {0: 12, 3: 3, 10: 10, 23: 13}
     (row,) = reports.report(since=midnight, until=until)
@@ -152,9 +153,9 @@ def test_trend_of_a_query_is_short() -> None:
 
 
 def test_sparkline_draws_what_is_there() -> None:
-    assert svg.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
-    assert svg.sparkline([0.0, 0.0]) == "▁▁"
-    assert svg.sparkline([]) == ""
+    assert sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
+    assert sparkline([0.0, 0.0]) == "▁▁"
+    assert sparkline([]) == ""
 
 
 # --- traces and pages --------------------------------------------------------------
@@ -202,7 +203,7 @@ def test_flame_is_one_page(cli: Cli, month: Flask, tmp_path: Path) -> None:
 
 
 def test_flame_of_a_trace_without_stacks(cli: Cli, app: Flask, tmp_path: Path) -> None:
-    store("one", [], traces(detail={"sent": [], "samples": []}), kept=5)
+    store("one", [], traces(detail={"sent": [], "samples": []}), limit=5)
     done = cli("profile", "flame", "1", "-o", str(tmp_path / "x.html"))
     assert done.exit_code == 4
     assert "no stack was seen in trace 1" in done.stderr
@@ -211,7 +212,7 @@ def test_flame_of_a_trace_without_stacks(cli: Cli, app: Flask, tmp_path: Path) -
 def test_report_is_one_page_and_shows_data_as_text(cli: Cli, app: Flask, tmp_path: Path) -> None:
     hostile = "GET <script>alert(1)</script>"
     windows = [a_window(hostile, 10), a_window("<b>", 5, kind="query", caller="<i>")]
-    store("one", windows, traces(name=hostile), kept=5)
+    store("one", windows, traces(name=hostile), limit=5)
     file = tmp_path / "report.html"
     assert cli("profile", "report", "--html", str(file)).exit_code == 0
     page = Page(file)
@@ -271,7 +272,7 @@ def repeat(line: str, times: int, statement: str = LAZY) -> Window:
 
 def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
     store("one", [repeat("shop/feed.py:9 in show", 21), repeat("shop/cart.py:2 in add", 6)], [],
-          kept=5)  # fmt: skip
+          limit=5)  # fmt: skip
     rows = cli("profile", "repeats", "--format", "json").json
     assert [(row["line"], row["times"], row["to_win_ms"]) for row in rows] == [
         ("shop/feed.py:9 in show", 21.0, 20.0),

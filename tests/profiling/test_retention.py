@@ -42,10 +42,12 @@ def month(app: Flask) -> Flask:
     now = int(NOW.timestamp())
     for process in ("one", "two"):
         windows = [a_window("GET a", now - n * 600) for n in range(36)]
-        store(process, [window for window in windows if window.starts_at % MINUTE == 0], [], kept=5)
+        store(
+            process, [window for window in windows if window.starts_at % MINUTE == 0], [], limit=5
+        )
     hour = now // HOUR * HOUR
     store("", [a_window(name, hour - n * HOUR, HOUR) for n in range(7, 720) for name in
-               ("GET a", "GET b")], [], kept=5)  # fmt: skip
+               ("GET a", "GET b")], [], limit=5)  # fmt: skip
     return app
 
 
@@ -92,7 +94,7 @@ def test_late_minute_is_added_to_its_hour(month: Flask) -> None:
     retention.compact()
     late = int((NOW - timedelta(hours=4)).timestamp())
     before = figures()[0]["count"]
-    store("three", [a_window("GET a", late)], [], kept=5)
+    store("three", [a_window("GET a", late)], [], limit=5)
     retention.compact()
     assert figures()[0]["count"] == before + 10
     assert widths()[MINUTE, True] <= 6
@@ -100,7 +102,7 @@ def test_late_minute_is_added_to_its_hour(month: Flask) -> None:
 
 def test_what_was_just_written_is_left_alone(app: Flask) -> None:
     start = int((NOW - timedelta(minutes=10)).timestamp()) // MINUTE * MINUTE
-    store("one", [a_window("GET a", start)], [], kept=5)
+    store("one", [a_window("GET a", start)], [], limit=5)
     retention.compact()
     assert widths() == {(MINUTE, True): 1}
 
@@ -125,23 +127,23 @@ def kept() -> Iterator[tuple[str, float]]:
 
 
 def test_slowest_traces_stay_and_old_ones_make_room(app: Flask) -> None:
-    floors = store("one", [], [a_trace("GET a", 9.0, days=8)], kept=3)
+    floors = store("one", [], [a_trace("GET a", 9.0, days=8)], limit=3)
     assert floors == {"GET a": 0.0}
-    floors = store("one", [], [a_trace("GET a", n / 10) for n in range(1, 6)], kept=3)
+    floors = store("one", [], [a_trace("GET a", n / 10) for n in range(1, 6)], limit=3)
     assert floors == {"GET a": 0.3}
     assert list(kept()) == [("GET a", 0.3), ("GET a", 0.4), ("GET a", 0.5)]
 
 
 def test_pruning_forgets_what_is_old(month: Flask) -> None:
     traces = [a_trace("GET a", n / 10) for n in range(5)]
-    store("one", [], traces, kept=5)
-    planned = retention.prune(older_than=timedelta(days=10), kept=2, dry_run=True)
-    done = retention.prune(older_than=timedelta(days=10), kept=2)
+    store("one", [], traces, limit=5)
+    planned = retention.prune(older_than=timedelta(days=10), limit=2, dry_run=True)
+    done = retention.prune(older_than=timedelta(days=10), limit=2)
     counts = {row["what"]: row["removed"] for row in done}
     assert {row["what"]: row["removed"] for row in planned} == counts
     assert counts["traces"] == 3
     assert counts["windows"] > 900
-    assert [row["removed"] for row in retention.prune(older_than=timedelta(days=10), kept=2)] == [
+    assert [row["removed"] for row in retention.prune(older_than=timedelta(days=10), limit=2)] == [
         0, 0, 0, 0,
     ]  # fmt: skip
     (oldest,) = db.session.query(ProfileWindow.starts_at).order_by(ProfileWindow.starts_at).first()  # type: ignore[misc]
@@ -149,9 +151,9 @@ def test_pruning_forgets_what_is_old(month: Flask) -> None:
 
 
 def test_series_of_which_nothing_is_left_goes(app: Flask) -> None:
-    store("one", [a_window("GET a", 60)], [], kept=5)
+    store("one", [a_window("GET a", 60)], [], limit=5)
     counts = {r["what"]: r["removed"] for r in
-              retention.prune(older_than=timedelta(days=1), kept=5)}  # fmt: skip
+              retention.prune(older_than=timedelta(days=1), limit=5)}  # fmt: skip
     assert (counts["windows"], counts["series"]) == (1, 1)
 
 

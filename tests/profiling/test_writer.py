@@ -52,8 +52,8 @@ def test_processes_add_up(recorded: Site, recorder: Recorder, database: Database
         ask(recorded, "/five/1")
         flush(recorder)
         assert recorder.writer is not None
-        recorder.writer = recorder.writer.anew(recorder.tallies)
-        recorder.tallies.minutes.clear()
+        recorder.writer = recorder.writer.anew(recorder.aggregates)
+        recorder.aggregates.minutes.clear()
     assert counted(database) == 3
     assert len(database.rows("SELECT DISTINCT process FROM profile_windows")) == 3
 
@@ -86,14 +86,14 @@ def test_minute_that_could_not_be_written_for_long_is_lost_and_counted(
 ) -> None:
     for _ in range(3):
         ask(recorded, "/five/1")
-    (minute,) = recorder.tallies.minutes.values()
+    (minute,) = recorder.aggregates.minutes.values()
     minute.starts_at -= 600
-    recorder.tallies.minutes = {minute.starts_at: minute}
+    recorder.aggregates.minutes = {minute.starts_at: minute}
     database.execute("ALTER TABLE profile_series RENAME TO hidden")
     writer = recorder.writer
     assert writer is not None
     assert not writer.flush()
-    assert (writer.lost, recorder.tallies.minutes) == (3, {})
+    assert (writer.lost, recorder.aggregates.minutes) == (3, {})
 
 
 def test_series_that_was_pruned_is_made_again(
@@ -113,7 +113,7 @@ def test_series_that_was_pruned_is_made_again(
 def test_thread_writes_at_its_end(recorded: Site, recorder: Recorder, database: Database) -> None:
     from opsapp.profiling.record import writer as module
 
-    writer = Writer(recorded.app, recorder.tallies, seconds=3600)
+    writer = Writer(recorded.app, recorder.aggregates, seconds=3600)
     ask(recorded, "/five/1")
     thread = threading.Thread(target=writer._write_now_and_then)
     thread.start()
@@ -127,7 +127,7 @@ def test_thread_writes_at_its_end(recorded: Site, recorder: Recorder, database: 
 def test_threads_end_with_their_application(recorder: Recorder) -> None:
     from flask import Flask
 
-    writer = Writer(Flask("gone"), recorder.tallies, seconds=0.01)
+    writer = Writer(Flask("gone"), recorder.aggregates, seconds=0.01)
     thread = threading.Thread(target=writer._write_now_and_then)
     thread.start()
     thread.join(30)
@@ -178,7 +178,7 @@ def test_killed_worker_loses_no_more_than_was_not_written(database: Database) ->
 def test_requests_do_not_wait_for_a_database_that_somebody_holds(
     recorded: Site, recorder: Recorder, database: Database
 ) -> None:
-    writer = Writer(recorded.app, recorder.tallies, seconds=0.001)
+    writer = Writer(recorded.app, recorder.aggregates, seconds=0.001)
     thread = threading.Thread(target=writer._write_now_and_then)
     with gate_held(database):
         thread.start()

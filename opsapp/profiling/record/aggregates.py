@@ -28,7 +28,7 @@ Repeat = tuple[str, str, Place | None, int]
 """Name, statement, function and instruction."""
 
 
-class Tally:
+class Aggregate:
     """The sum of many recordings, as :class:`~opsapp.models.ProfileWindow` keeps it.
 
     Durations are put aside and sorted into buckets many at a time: one by one that would
@@ -37,15 +37,15 @@ class Tally:
 
     __slots__ = (
         "aside", "bins", "errors", "folded", "most", "queries", "query_seconds", "seconds",
-        "source", "told",
+        "source", "stored",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.aside: list[float] = []
         self.bins: ddsketch.Bins = {}
-        self.folded = self.errors = self.queries = self.told = 0
+        self.folded = self.errors = self.queries = self.stored = 0
         self.seconds = self.most = self.query_seconds = 0.0
-        self.source: Tally | None = None
+        self.source: Aggregate | None = None
 
     @property
     def count(self) -> int:
@@ -61,10 +61,10 @@ class Tally:
             self.most = max(self.most, *aside)
             ddsketch.add(self.bins, ddsketch.of(aside))
 
-    def copy(self) -> Tally:
+    def copy(self) -> Aggregate:
         """As it is now, and whose copy it is."""
         self.fold()
-        twin = Tally()
+        twin = Aggregate()
         for name in self.__slots__:
             setattr(twin, name, getattr(self, name))
         twin.aside, twin.bins, twin.source = [], self.bins.copy(), self
@@ -76,48 +76,48 @@ class Minute:
 
     def __init__(self, starts_at: int) -> None:
         self.starts_at = starts_at
-        self.names: dict[tuple[str, str], Tally] = {}
-        self.statements: dict[Statement, Tally] = {}
-        self.repeats: dict[Repeat, Tally] = {}
+        self.names: dict[tuple[str, str], Aggregate] = {}
+        self.statements: dict[Statement, Aggregate] = {}
+        self.repeats: dict[Repeat, Aggregate] = {}
 
-    def tally_of(self, name: tuple[str, str]) -> Tally:
-        """The tally of an endpoint or command, or of all others once there are too many."""
+    def aggregate_of(self, name: tuple[str, str]) -> Aggregate:
+        """The aggregate of an endpoint or command, or of all others once there are too many."""
         if len(self.names) >= MOST_NAMES:
             name = (name[0], OTHER)
-        return self.names.setdefault(name, Tally())
+        return self.names.setdefault(name, Aggregate())
 
-    def statement_of(self, key: Statement) -> Tally:
-        """The tally of a statement at a line, or of all others once there are too many."""
+    def statement_of(self, key: Statement) -> Aggregate:
+        """The aggregate of a statement at a line, or of all others once there are too many."""
         if len(self.statements) >= MOST_STATEMENTS:
             key = (OTHER, None, 0)
-        return self.statements.setdefault(key, Tally())
+        return self.statements.setdefault(key, Aggregate())
 
-    def snapshot(self) -> list[tuple[Key, Tally]]:
+    def snapshot(self) -> list[tuple[Key, Aggregate]]:
         """Copies of everything; empty if nothing has changed since it was written last."""
-        if not any(tally.count != tally.told for tally in self._all()):
+        if not any(aggregate.count != aggregate.stored for aggregate in self._all()):
             return []
-        found: list[tuple[Key, Tally]] = []
-        for (kind, name), tally in self.names.items():
-            found.append(((kind, name, None, 0, ""), tally.copy()))
-        for (statement, place, at), tally in self.statements.items():
-            found.append((("query", statement, place, at, ""), tally.copy()))
-        for (name, statement, place, at), tally in self.repeats.items():
-            found.append((("repeat", name, place, at, statement), tally.copy()))
-        return found
+        copies: list[tuple[Key, Aggregate]] = []
+        for (kind, name), aggregate in self.names.items():
+            copies.append(((kind, name, None, 0, ""), aggregate.copy()))
+        for (statement, place, at), aggregate in self.statements.items():
+            copies.append((("query", statement, place, at, ""), aggregate.copy()))
+        for (name, statement, place, at), aggregate in self.repeats.items():
+            copies.append((("repeat", name, place, at, statement), aggregate.copy()))
+        return copies
 
-    def _all(self) -> Iterator[Tally]:
+    def _all(self) -> Iterator[Aggregate]:
         yield from self.names.values()
         yield from self.statements.values()
         yield from self.repeats.values()
 
-    def written(self, snapshot: list[tuple[Key, Tally]]) -> None:
+    def mark_stored(self, snapshot: list[tuple[Key, Aggregate]]) -> None:
         """The database has what is in the snapshot; meanwhile there may be more."""
         for _key, then in snapshot:
             if then.source is not None:
-                then.source.told = then.count
+                then.source.stored = then.count
 
 
-class Tallies:
+class Aggregates:
     """The minutes that are not written yet, and the requests worth a trace.
 
     Each request takes some ten microseconds here, under one lock.
@@ -151,22 +151,26 @@ class Tallies:
             if minute is None:
                 minute = self.minutes[starts_at] = Minute(starts_at)
             name = (recording.kind, recording.name)
-            tally = minute.names.get(name) or minute.tally_of(name)
-            tally.aside.append(recording.seconds)
-            if len(tally.aside) >= ASIDE:
-                tally.fold()
+            aggregate = minute.names.get(name) or minute.aggregate_of(name)
+            aggregate.aside.append(recording.seconds)
+            if len(aggregate.aside) >= ASIDE:
+                aggregate.fold()
             sent = recording.sent
             if sent:
-                tally.queries += recording.queries or len(sent)
-                tally.query_seconds += self._add_statements(minute, sent, recording.name)
+                aggregate.queries += recording.queries or len(sent)
+                aggregate.query_seconds += self._add_statements(minute, sent, recording.name)
             if failed:
-                tally.errors += 1
+                aggregate.errors += 1
             if (
                 failed
                 or recording.is_asked is not None
                 or recording.seconds > self.floors.get(recording.name, 0.0)
             ):
                 self._consider(recording, failed)
+
+    def profiles(self) -> dict[tuple[str, str], list[tuple[float, int, Recording]]]:
+        """Return the traces that were profiled on request, by their kind and name."""
+        return {key: traces for key, traces in self.traces.items() if key[0] == "asked"}
 
     def _add_statements(self, minute: Minute, sent: list[Sent], name: str) -> float:
         """Count each statement, and those that came again and again; how long all took together."""
@@ -181,37 +185,37 @@ class Tallies:
         statements = minute.statements
         whole = 0.0
         for key, durations in times.items():
-            tally = statements.get(key) or minute.statement_of(key)
+            aggregate = statements.get(key) or minute.statement_of(key)
             together = sum(durations)
             whole += together
-            tally.aside += durations
-            if len(tally.aside) >= ASIDE:
-                tally.fold()
+            aggregate.aside += durations
+            if len(aggregate.aside) >= ASIDE:
+                aggregate.fold()
             if len(durations) >= REPEATED:
                 self._add_repeat(minute, (name, *key), len(durations), together)
         return whole
 
     def _add_repeat(self, minute: Minute, key: Repeat, count: int, seconds: float) -> None:
-        tally = minute.repeats.get(key)
-        if tally is None:
+        aggregate = minute.repeats.get(key)
+        if aggregate is None:
             if len(minute.repeats) >= MOST_NAMES:
                 return
-            tally = minute.repeats[key] = Tally()
-        tally.aside.append(seconds)
-        tally.queries += count
-        tally.query_seconds += seconds
+            aggregate = minute.repeats[key] = Aggregate()
+        aggregate.aside.append(seconds)
+        aggregate.queries += count
+        aggregate.query_seconds += seconds
 
     def _consider(self, recording: Recording, failed: bool) -> None:
         """Keep the recording if it is among the slowest of its name, failed, or was asked for."""
         kind = "asked" if recording.is_asked else "error" if failed else "slow"
-        kept = self.traces.get((kind, recording.name))
-        if kept is None:
+        traces = self.traces.get((kind, recording.name))
+        if traces is None:
             if len(self.traces) >= MOST_NAMES:
                 return
-            kept = self.traces[kind, recording.name] = []
+            traces = self.traces[kind, recording.name] = []
         self._number += 1
         item = (recording.seconds, self._number, recording)
-        if len(kept) < KEPT:
-            heappush(kept, item)
-        elif item > kept[0]:
-            heapreplace(kept, item)
+        if len(traces) < KEPT:
+            heappush(traces, item)
+        elif item > traces[0]:
+            heapreplace(traces, item)

@@ -37,7 +37,7 @@ class Place:
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
-        self.text = f"{shown(code.co_filename)} in {code.co_qualname}"
+        self.text = f"{relative_path(code.co_filename)} in {code.co_qualname}"
 
     def line(self, instruction: int) -> str:
         """``shop/orders.py:12 in total``, of an instruction's offset."""
@@ -64,7 +64,7 @@ class Callers:
         self._packages = packages
         # By id, since a code object hashes all that is in it; it is kept, so ids stay its own.
         self._known: dict[int, tuple[Place | None, CodeType]] = {}
-        self._found: dict[str, tuple[int, Statement]] = {}
+        self._hints: dict[str, tuple[int, Statement]] = {}
 
     def nearest(self, statement: str) -> Statement:
         """The statement, with the nearest function outside of the caller that is the application's.
@@ -72,47 +72,47 @@ class Callers:
         Looking at each frame in between is what recording a statement costs most, so the
         place where the same statement came from before is looked at first.
         """
-        hint = self._found.get(statement)
+        hint = self._hints.get(statement)
         if hint is None:
             return self._search(statement, _getframe(1))
-        depth, found = hint
+        depth, hint_statement = hint
         try:
             frame = _getframe(depth)
         except ValueError:  # There are not so many.
             return self._search(statement, _getframe(1))
-        place, instruction = found[1], frame.f_lasti
-        if place is not None and place.code is frame.f_code and instruction == found[2]:
-            return found
+        place, instruction = hint_statement[1], frame.f_lasti
+        if place is not None and place.code is frame.f_code and instruction == hint_statement[2]:
+            return hint_statement
         place = self.place(frame.f_code)
         # From somewhere else as far away; what is ours further in would be the nearest.
         if place is not None and self.place(_getframe(depth - 1).f_code) is None:
-            return found[0], place, instruction
+            return hint_statement[0], place, instruction
         return self._search(statement, _getframe(1))
 
     def _search(self, statement: str, frame: FrameType | None) -> Statement:
-        kept = statement[:LONGEST]
+        head = statement[:LONGEST]
         for depth in range(1, DEEPEST):
             if frame is None:
                 break
             place = self.place(frame.f_code)
             if place is not None:
-                found = kept, place, frame.f_lasti
-                self._remember(statement, depth, found)
-                return found
+                origin = head, place, frame.f_lasti
+                self._remember(statement, depth, origin)
+                return origin
             frame = frame.f_back
-        return kept, None, 0
+        return head, None, 0
 
-    def _remember(self, statement: str, depth: int, found: Statement) -> None:
+    def _remember(self, statement: str, depth: int, origin: Statement) -> None:
         # A long one would fill the memory, if it has its values in its text.
         if len(statement) <= LONGEST:
-            if len(self._found) >= MOST_STATEMENTS:
-                self._found.clear()
-            self._found[statement] = depth, found
+            if len(self._hints) >= MOST_STATEMENTS:
+                self._hints.clear()
+            self._hints[statement] = depth, origin
 
     def place(self, code: CodeType) -> Place | None:
         """Where this code is, if it is the application's."""
-        found = self._known.get(id(code))
-        return found[0] if found is not None else self._learn(code)
+        entry = self._known.get(id(code))
+        return entry[0] if entry is not None else self._learn(code)
 
     def _learn(self, code: CodeType) -> Place | None:
         if len(self._known) >= MOST:
@@ -146,7 +146,7 @@ def is_door(file: str, function: str) -> bool:
     return (file, function) in _doors
 
 
-def shown(file: str) -> str:
+def relative_path(file: str) -> str:
     """The file from the folder it is imported from: the same on every host."""
     roots = [
         root

@@ -23,6 +23,6 @@ def tell_parent(recording: Recording) -> None:
         return
     seconds = sum(seconds for _key, _at, seconds in recording.sent)
     queries = recording.queries or len(recording.sent)
-    told = json.dumps({"queries": queries, "query_seconds": seconds})
+    report = json.dumps({"queries": queries, "query_seconds": seconds})
     with contextlib.suppress(OSError):  # Whoever asked has left.
-        os.write(int(descriptor), told.encode())
+        os.write(int(descriptor), report.encode())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ... import clock, config, text
 from ...errors import Invalid, NotFound, OpsError, Refused, TimedOut
 from ...types import Record
-from .callers import shown
+from .callers import relative_path
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -68,18 +68,18 @@ class Folder:
             raise
         return name
 
-    def make_room(self, wanted: int = 0, *, dry_run: bool = False) -> int:
+    def make_room(self, size_of_new: int = 0, *, dry_run: bool = False) -> int:
         """Remove the oldest until there is room for so many bytes more; how many went."""
-        there = sorted(self._files(), key=lambda item: item[0])
-        count, size = len(there), sum(found.st_size for _name, found in there)
-        gone = 0
-        for name, found in there:
-            if count + (wanted > 0) <= MOST_FILES and size + wanted <= MOST_BYTES:
+        files = sorted(self._files(), key=lambda item: item[0])
+        count, size = len(files), sum(status.st_size for _name, status in files)
+        removed = 0
+        for name, status in files:
+            if count + (size_of_new > 0) <= MOST_FILES and size + size_of_new <= MOST_BYTES:
                 break
             if not dry_run:
                 (self.path / name).unlink(missing_ok=True)
-            count, size, gone = count - 1, size - found.st_size, gone + 1
-        return gone
+            count, size, removed = count - 1, size - status.st_size, removed + 1
+        return removed
 
     def _files(self) -> list[tuple[str, os.stat_result]]:
         if not self.path.is_dir():
@@ -93,7 +93,7 @@ class Folder:
 
     def listing(self) -> list[Record]:
         """The files there are, the newest first."""
-        rows = [{"file": name, "bytes": found.st_size} for name, found in self._files()]
+        rows = [{"file": name, "bytes": status.st_size} for name, status in self._files()]
         return sorted(rows, key=lambda row: str(row["file"]), reverse=True)
 
     def find(self, name: str) -> Path:
@@ -123,7 +123,7 @@ def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record
 def _named(file: str, line: int, function: str) -> str:
     if file == "~" or not line:
         return text.safe(function)[:200]
-    return text.safe(f"{shown(file)}:{line} in {function}")[:300]
+    return text.safe(f"{relative_path(file)}:{line} in {function}")[:300]
 
 
 # --- reading -----------------------------------------------------------------
@@ -200,12 +200,12 @@ def _opened(path: Path) -> int:
     return descriptor
 
 
-def _refuse_other(found: os.stat_result, name: str) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _refuse_other(status: os.stat_result, name: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise Refused(f"{name} is not a regular file")
-    if found.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         raise Refused(f"{name} belongs to somebody else")
-    if stat.S_IMODE(found.st_mode) & 0o022:
+    if stat.S_IMODE(status.st_mode) & 0o022:
         raise Refused(f"{name} can be written by others")
-    if found.st_size > LARGEST:
+    if status.st_size > LARGEST:
         raise Refused(f"{name} is larger than {LARGEST // 1024**2} MiB")

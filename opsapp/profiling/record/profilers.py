@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any
 
 from . import prof_files
-from .callers import is_door, is_recorder, shown
+from .callers import is_door, is_recorder, relative_path
 from .recording import Recording
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _profiler(mode: str, folder: prof_files.Folder) -> Tracing | Sampling:
 def _keep(profiler: Tracing | Sampling, recording: Recording) -> None:
     """Put what was found into the recording."""
     try:
-        recording.is_asked = profiler.found()
+        recording.is_asked = profiler.detail()
     except Exception as error:  # noqa: BLE001  (who is profiled gets the answer all the same)
         log.warning("a profile was not kept: %s", error)
 
@@ -113,19 +113,19 @@ class Tracing:
         return self._run_in_python(call) if MIXES_THREADS else _run(self, call)
 
     def _run_in_python(self, call: Call) -> Any:
-        made: list[Any] = []
+        tracers: list[Any] = []
 
         def begin() -> None:
             tracer = profile.Profile(perf_counter)
             tracer.set_cmd("request")
-            made.append(tracer)
+            tracers.append(tracer)
 
         if not _begins(begin):
             return call()
         try:
-            return _guarded(made[0].dispatcher, call)
+            return _guarded(tracers[0].dispatcher, call)
         finally:
-            self._keep(made[0])
+            self._keep(tracers[0])
 
     def start(self) -> None:
         """Begin to count."""
@@ -144,7 +144,7 @@ class Tracing:
         except Exception as error:  # noqa: BLE001
             log.warning("a profile could not be made: %s", error)
 
-    def found(self) -> Detail:
+    def detail(self) -> Detail:
         """The functions that took the most, and the name of the file with all of them.
 
         The name is None where the disk did not take the file.
@@ -193,7 +193,7 @@ class Sampling:
         """Look no more."""
         self._instrument.stop()
 
-    def found(self) -> Detail:
+    def detail(self) -> Detail:
         """The stacks that were seen, the longest first."""
         session = self._instrument.last_session
         stacks: dict[tuple[str, ...], float] = {}
@@ -215,5 +215,5 @@ def _inside(frames: Sequence[str]) -> tuple[str, ...]:
         if is_door(file, function):
             named.clear()  # All of it so far was the server's.
         elif file.startswith("/") and not is_recorder(file):
-            named.append(f"{shown(file)} in {function}")
+            named.append(f"{relative_path(file)} in {function}")
     return tuple(named)

@@ -1,7 +1,7 @@
 """The recorder: what every request and command costs, at some tens of microseconds each.
 
 It stands at two doors: around the WSGI application, and where statements leave for
-the database. What it finds is added up in memory (:mod:`.tallies`) and written by a
+the database. What it finds is added up in memory (:mod:`.aggregates`) and written by a
 thread of its own (:mod:`.writer`), so that no request ever waits for it.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...config import DEVELOPMENT
 from ...unit.work import bookkeeping
 from . import handover, passes, prof_files, profilers
-from .aggregates import Tallies
+from .aggregates import Aggregates
 from .callers import Callers, Place, mark_door
 from .recording import MOST_STATEMENTS, Recording, current
 from .writer import Writer
@@ -48,7 +49,7 @@ class Recorder:
         self._app = weakref.ref(app)
         self.folder = prof_files.folder_of(app)
         self.callers = Callers(_packages(app))
-        self.tallies = Tallies()
+        self.aggregates = Aggregates()
         self.writer: Writer | None = None
         self.is_open = app.config["OPSAPP_ENV"] == DEVELOPMENT
         """Whether anybody may have a request profiled."""
@@ -64,6 +65,19 @@ class Recorder:
         for name in ("do_execute", "do_executemany"):
             setattr(dialect, name, _sender(getattr(dialect, name), self.callers))
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Record apart from the traffic: only the profiles on request are written later."""
+        aggregates, writer = self.aggregates, self.writer
+        self.aggregates, self.writer = Aggregates(), None
+        try:
+            yield
+        finally:
+            profiles = self.aggregates.profiles()
+            self.aggregates, self.writer = aggregates, writer
+            with aggregates.lock:
+                aggregates.traces.update(profiles)
+
     # --- requests ------------------------------------------------------------
 
     def around(self, application: Application) -> Application:
@@ -73,7 +87,7 @@ class Recorder:
             recording = Recording("endpoint")
             outer = current.get()
             current.set(recording)
-            self.tallies.running[id(recording)] = recording
+            self.aggregates.running[id(recording)] = recording
 
             def start(status: str, headers: Any, *error: Any) -> Any:
                 recording.status = int(status[:3])
@@ -84,9 +98,9 @@ class Recorder:
 
             try:
                 # Most requests do not ask; that costs them one look into a dictionary.
-                asked = environ.get("HTTP_X_PROFILE")
-                if asked is not None and self._may_profile(environ, asked):
-                    body = self.look(recording, asked, lambda: application(environ, start))
+                mode = environ.get("HTTP_X_PROFILE")
+                if mode is not None and self._may_profile(environ, mode):
+                    body = self.look(recording, mode, lambda: application(environ, start))
                 else:
                     body = application(environ, start)
             except BaseException:
@@ -102,9 +116,9 @@ class Recorder:
         mark_door(recorded.__code__)
         return recorded
 
-    def _may_profile(self, environ: Environ, asked: str) -> bool:
+    def _may_profile(self, environ: Environ, mode: str) -> bool:
         """Whether this may be profiled, as far as that is known before the request is read."""
-        if asked not in profilers.MODES:
+        if mode not in profilers.MODES:
             return False
         if self.is_open:
             return True
@@ -123,12 +137,12 @@ class Recorder:
         recording.seconds = perf_counter() - recording.started
         if current.get() is recording:
             current.set(outer)
-        self.tallies.running.pop(id(recording), None)
+        self.aggregates.running.pop(id(recording), None)
         method = environ.get("REQUEST_METHOD", "")
         # A method that is none is the client's invention, and stays with it.
         method = method if method in METHODS else "OTHER"
         recording.name = f"{method} {recording.name or NOWHERE}"
-        self.tallies.add(recording, time())
+        self.aggregates.add(recording, time())
         writer = self.writer
         if writer is None:
             self.last = recording
@@ -173,7 +187,7 @@ class Recorder:
         handover.tell_parent(recording)
         recording.status = exit_code
         recording.seconds = perf_counter() - recording.started
-        self.tallies.add(recording, time())
+        self.aggregates.add(recording, time())
         if self.writer is not None:
             self.writer.flush(hurried)
 
@@ -262,9 +276,9 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 def _begin_anew() -> None:
     """In a forked process: what the parent counted is the parent's, and its threads are gone."""
     for recorder in _recorders:
-        recorder.tallies = Tallies()
+        recorder.aggregates = Aggregates()
         if recorder.writer is not None:
-            recorder.writer = recorder.writer.anew(recorder.tallies)
+            recorder.writer = recorder.writer.anew(recorder.aggregates)
 
 
 os.register_at_fork(after_in_child=_begin_anew)

@@ -23,8 +23,8 @@ from ...engine import fingerprint
 from ...models.profiles import MINUTE
 from .. import metrics
 from .. import reports as profiles
-from .aggregates import KEPT, OTHER, Key, Minute, Tallies, Tally
-from .callers import Place, is_door, is_recorder, shown
+from .aggregates import KEPT, OTHER, Aggregate, Aggregates, Key, Minute
+from .callers import Place, is_door, is_recorder, relative_path
 from .recording import Recording
 
 if TYPE_CHECKING:
@@ -54,9 +54,11 @@ PREPARING = ("CREATE ", "ALTER ", "DROP ", "PRAGMA ")
 class Writer:
     """Writes what was counted."""
 
-    def __init__(self, app: Flask, tallies: Tallies, *, seconds: float = FLUSH_SECONDS) -> None:
+    def __init__(
+        self, app: Flask, aggregates: Aggregates, *, seconds: float = FLUSH_SECONDS
+    ) -> None:
         self._app = weakref.ref(app)
-        self._tallies = tallies
+        self._aggregates = aggregates
         self._seconds = seconds
         self._fingerprints: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -70,10 +72,10 @@ class Writer:
         self.lost = 0
         """Requests and commands that were recorded and never written."""
 
-    def anew(self, tallies: Tallies) -> Writer:
+    def anew(self, aggregates: Aggregates) -> Writer:
         """Make the same writer for a forked process, which counts by itself."""
         app = self._app()
-        return self if app is None else Writer(app, tallies, seconds=self._seconds)
+        return self if app is None else Writer(app, aggregates, seconds=self._seconds)
 
     def start(self) -> None:
         """Begin to write now and then, unless it has begun."""
@@ -121,38 +123,38 @@ class Writer:
         return True
 
     def _flush(self, own: Callable[[], Any] | None) -> None:
-        tallies = self._tallies
+        aggregates = self._aggregates
         now = int(time())
-        with tallies.lock:
-            found = [(minute, minute.snapshot()) for minute in tallies.minutes.values()]
-            traces, tallies.traces = tallies.traces, {}
+        with aggregates.lock:
+            snapshots = [(minute, minute.snapshot()) for minute in aggregates.minutes.values()]
+            traces, aggregates.traces = aggregates.traces, {}
             if now > self._floors_end:
-                tallies.floors.clear()
+                aggregates.floors.clear()
                 self._floors_end = now + FLOORS_SECONDS
-        windows = [row for minute, snapshot in found for row in self._windows(minute, snapshot)]
-        made = [self._trace(kind, r) for (kind, _), kept in traces.items() for _, _, r in kept]
+        windows = [row for minute, snapshot in snapshots for row in self._windows(minute, snapshot)]
+        rows = [self._trace(kind, r) for (kind, _), items in traces.items() for _, _, r in items]
         try:
-            if windows or made:
-                floors = profiles.store(self.process, windows, made, kept=KEPT, own=own)
-                tallies.floors.update(floors)
+            if windows or rows:
+                floors = profiles.store(self.process, windows, rows, limit=KEPT, own=own)
+                aggregates.floors.update(floors)
         except BaseException:
-            self._keep([minute for minute, _snapshot in found], now)
+            self._keep([minute for minute, _snapshot in snapshots], now)
             raise
-        with tallies.lock:
-            for minute, snapshot in found:
-                minute.written(snapshot)
+        with aggregates.lock:
+            for minute, snapshot in snapshots:
+                minute.mark_stored(snapshot)
                 if minute.starts_at + 2 * MINUTE <= now:
-                    tallies.minutes.pop(minute.starts_at, None)
+                    aggregates.minutes.pop(minute.starts_at, None)
 
     def _keep(self, minutes: list[Minute], now: int) -> None:
         """Leave what was not written for the next time, and forget what is too old by now."""
-        tallies = self._tallies
-        with tallies.lock:
+        aggregates = self._aggregates
+        with aggregates.lock:
             for minute in minutes:
                 if minute.starts_at + GIVEN_UP_AFTER <= now:
-                    tallies.minutes.pop(minute.starts_at, None)
-                    lost = (tally.count - tally.told for tally in minute.names.values())
-                    self._note_loss(sum(lost))
+                    aggregates.minutes.pop(minute.starts_at, None)
+                    aggregates_of_names = minute.names.values()
+                    self._note_loss(sum(a.count - a.stored for a in aggregates_of_names))
 
     def _note_loss(self, count: int) -> None:
         self.lost += count
@@ -166,17 +168,19 @@ class Writer:
         log.log(level, "profiles wait: %s", type(error).__name__)
         self._is_down = True
 
-    def _windows(self, minute: Minute, snapshot: list[tuple[Key, Tally]]) -> list[profiles.Window]:
+    def _windows(
+        self, minute: Minute, snapshot: list[tuple[Key, Aggregate]]
+    ) -> list[profiles.Window]:
         """The rows of one minute; statements that differ in literals only become one."""
         rows: dict[profiles.Series, profiles.Window] = {}
         changed: set[profiles.Series] = set()
-        for key, tally in snapshot:
+        for key, aggregate in snapshot:
             series = self._series(key)
             if series[0] == "query" and series[1].startswith(PREPARING):
                 continue  # They come once, with a migration.
             row = rows.setdefault(series, profiles.Window(series, minute.starts_at))
-            row.add(tally)
-            if tally.count != tally.told:
+            row.add(aggregate)
+            if aggregate.count != aggregate.stored:
                 changed.add(series)
         return [rows[series] for series in changed]
 
@@ -191,14 +195,14 @@ class Writer:
     def _fingerprint(self, statement: str) -> str:
         if statement == OTHER:
             return OTHER
-        found = self._fingerprints.get(statement)
-        if found is None:
+        text = self._fingerprints.get(statement)
+        if text is None:
             if len(self._fingerprints) > 5000:
                 self._fingerprints.clear()
-            found = self._fingerprints[statement] = fingerprint.fingerprint(
+            text = self._fingerprints[statement] = fingerprint.fingerprint(
                 statement, profiles.shown_names()
             )
-        return found
+        return text
 
     def _trace(self, kind: str, recording: Recording) -> profiles.Trace:
         sent = [
@@ -241,7 +245,7 @@ class Writer:
     def _look_once(self) -> bool:
         """Keep the stacks of what has been running for long; whether there is any."""
         now = perf_counter()
-        running = self._tallies.running
+        running = self._aggregates.running
         slow = [r for r in list(running.values()) if now - r.started > LOOK_SECONDS]
         for recording in slow:
             # A server that does not close what it sends must not fill the memory.
@@ -268,12 +272,12 @@ def _line(place: Place | None, instruction: int) -> str:
 
 def _stack(frame: FrameType | None) -> tuple[str, ...]:
     """Name the application's functions of a stack, the outermost first, at most so many."""
-    found: list[str] = []
-    while frame is not None and len(found) < DEEPEST:
+    functions: list[str] = []
+    while frame is not None and len(functions) < DEEPEST:
         code = frame.f_code
         if is_door(code.co_filename, code.co_name):
             break
         if not is_recorder(code.co_filename):
-            found.append(f"{shown(code.co_filename)} in {code.co_qualname}")
+            functions.append(f"{relative_path(code.co_filename)} in {code.co_qualname}")
         frame = frame.f_back
-    return tuple(reversed(found))
+    return tuple(reversed(functions))

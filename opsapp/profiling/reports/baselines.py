@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -18,43 +16,15 @@ from ...extensions import db
 from ...models import ProfileSave
 from ...types import Record
 from ...unit.work import bookkeeping
-from . import statistics, totals
+from . import statistics
 
-MODES = ("recorded", "request", "run")
+MODES = ("request", "run")
 METRICS = (*statistics.TIMES, *statistics.COUNTS)
-MOST_SERIES = 2000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RULE = re.compile(r"(?P<metric>[a-z0-9]+)\s*>\s*\+?(?P<limit>\d+(?:\.\d+)?)\s*(?P<percent>%?)")
 
 
 # --- saving ------------------------------------------------------------------
-
-
-def save_recorded(
-    name: str, *, since: datetime, until: datetime | None, replace: bool, actor: Actor
-) -> Record:
-    """Keep what was recorded of the endpoints in a span, to be compared with."""
-    until = until or clock.now()
-    sums = sorted(totals.add_up("endpoint", since, until), key=lambda one: -one.seconds)
-    if not sums:
-        raise NotFound("nothing was recorded in that time", hint="flask profile report --since 7d")
-    span = {"since": clock.rfc3339(since), "until": clock.rfc3339(until)}
-    detail = {**span, "rows": _rows(sums[:MOST_SERIES])}
-    return save("recorded", "endpoints", detail, name=name, replace=replace, actor=actor)
-
-
-def _rows(sums: Iterable[totals.Sum]) -> Record:
-    """What is kept of each endpoint, by its name."""
-    return {
-        one.name: {
-            "count": one.count,
-            "errors": one.errors,
-            "seconds": one.seconds,
-            "queries": one.queries,
-            "bins": sorted(one.bins.items()),
-        }
-        for one in sums
-    }
 
 
 def save(
@@ -76,13 +46,13 @@ def save(
         name = _clean(name)
     with bookkeeping() as session:
         if name is not None:
-            there = session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
-            if there is not None and not replace:
+            namesake = session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+            if namesake is not None and not replace:
                 raise Conflict(f"there is a measurement {name}", hint="--replace, or another name")
-            if there is not None:
-                session.delete(there)
+            if namesake is not None:
+                session.delete(namesake)
                 session.flush()
-        made = ProfileSave(
+        measurement = ProfileSave(
             name=name or f"-{clock.now():%Y%m%dT%H%M%S.%f}",
             is_automatic=name is None,
             mode=mode,
@@ -93,12 +63,12 @@ def save(
             made_by=actor.label(),
             detail=detail,
         )
-        session.add(made)
+        session.add(measurement)
         session.flush()
         if name is None:
-            made.name = f"{mode}-{made.id}"
+            measurement.name = f"{mode}-{measurement.id}"
             session.flush()
-        return record(made)
+        return record(measurement)
 
 
 def _clean(name: str) -> str:
@@ -135,45 +105,28 @@ def get(name: str) -> ProfileSave:
     :raises NotFound: there is none.
     :raises OpsError: it is damaged.
     """
-    found = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
-    if found is None:
+    measurement = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+    if measurement is None:
         message = f"there is no saved measurement {text.shortened(name)}"
         raise NotFound(message, hint="flask profile saved")
-    if isinstance(found.detail, Damaged):
-        raise OpsError(f"the measurement {text.safe(found.name)} cannot be read: {found.detail}")
-    return found
+    if isinstance(measurement.detail, Damaged):
+        raise OpsError(
+            f"the measurement {text.safe(measurement.name)} cannot be read: {measurement.detail}"
+        )
+    return measurement
 
 
-def counterpart(base: ProfileSave) -> ProfileSave:
-    """What to compare with if nobody says: what was recorded lately, or the newest like ``base``.
+def newest_like(base: ProfileSave) -> ProfileSave:
+    """Return the newest measurement of the same mode and subject.
 
-    :raises NotFound: nothing like it was saved after it.
+    :raises NotFound: none was saved after ``base``.
     """
-    return _recorded_now(base) if base.mode == "recorded" else _newest_like(base)
-
-
-def _recorded_now(base: ProfileSave) -> ProfileSave:
-    """What was recorded lately, over as long a time as ``base`` was; not saved."""
-    since, until = (datetime.fromisoformat(base.detail[key]) for key in ("since", "until"))
-    now = clock.now()
-    rows = _rows(totals.add_up("endpoint", now - (until - since), now))
-    return ProfileSave(
-        name="now",
-        mode=base.mode,
-        subject=base.subject,
-        python=platform.python_version(),
-        environment=config.environment(),
-        detail={"rows": rows},
-    )
-
-
-def _newest_like(base: ProfileSave) -> ProfileSave:
     alike = (ProfileSave.mode == base.mode, ProfileSave.subject == base.subject)
     query = sa.select(ProfileSave).where(*alike, ProfileSave.id > base.id)
-    found = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
-    if found is None:
+    newest = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
+    if newest is None:
         raise NotFound(f"nothing like {base.name} was saved after it")
-    return found
+    return get(newest.name)
 
 
 # --- comparing ---------------------------------------------------------------
@@ -188,17 +141,17 @@ class Rule:
     is_share: bool
 
     @classmethod
-    def parse(cls, given: str) -> Rule:
+    def parse(cls, words: str) -> Rule:
         """The rule that this says.
 
         :raises Invalid: it says none, or of something that is not measured.
         """
-        found = _RULE.fullmatch(given.strip())
-        if found is None or found["metric"] not in METRICS:
-            known = ", ".join(METRICS)
-            raise Invalid(f"{given!r} is not a rule such as 'p95>+10%' of one of {known}")
-        limit, is_share = float(found["limit"]), bool(found["percent"])
-        return cls(found["metric"], limit / 100 if is_share else limit, is_share)
+        match = _RULE.fullmatch(words.strip())
+        if match is None or match["metric"] not in METRICS:
+            metrics = ", ".join(METRICS)
+            raise Invalid(f"{words!r} is not a rule such as 'p95>+10%' of one of {metrics}")
+        limit, is_share = float(match["limit"]), bool(match["percent"])
+        return cls(match["metric"], limit / 100 if is_share else limit, is_share)
 
     def is_broken(self, change: Record) -> bool:
         """Whether this change is one, and larger than the rule allows."""
@@ -211,37 +164,39 @@ class Rule:
 
 
 def compare(base: ProfileSave, new: ProfileSave, rules: list[Rule]) -> tuple[list[Record], bool]:
-    """What has changed from ``base`` to ``new``, and whether a rule is broken.
+    """Return the changes from ``base`` to ``new``, and whether one of them breaks a rule.
 
-    :raises Refused: they cannot be compared: another mode, thing, or Python.
+    :raises Refused: the mode, the subject or Python differs, or there are too few samples.
     """
     _refuse_unlike(base, new)
-    before, after = base.detail["rows"], new.detail["rows"]
-    changes: list[Record] = []
-    for name in sorted({*before, *after}):
-        if name not in before or name not in after:
-            verdict = "new" if name in after else "gone"
-            changes.append({**_EMPTY, "name": name, "verdict": verdict})
-        else:
-            changes += statistics.changes(name, before[name], after[name])
+    before, after = (_samples_of(save) for save in (base, new))
+    changes = list(statistics.changes(base.subject, before, after))
     for change in changes:
         change["failed"] = any(rule.is_broken(change) for rule in rules)
     return changes, any(change["failed"] for change in changes)
 
 
-_EMPTY: Record = dict.fromkeys(
-    ("name", "metric", "before", "after", "change", "low", "high", "verdict")
-)
+def _samples_of(save: ProfileSave) -> Record:
+    row: Record = save.detail["rows"].get(save.subject, {})
+    count = len(row.get("samples", ()))
+    if count < statistics.LEAST:
+        raise Refused(
+            f"{save.name} has {count} samples, and a comparison needs {statistics.LEAST}",
+            hint=f"measure again with --repeat {statistics.LEAST} or more",
+        )
+    return row
 
 
 def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
-    ours = {"python": _minor(base.python), "mode": base.mode, "subject": base.subject}
-    theirs = {"python": _minor(new.python), "mode": new.mode, "subject": new.subject}
-    for what, value in ours.items():
-        if theirs[what] != value:
+    first, second = (
+        {"python": _minor(save.python), "mode": save.mode, "subject": save.subject}
+        for save in (base, new)
+    )
+    for name, value in first.items():
+        if second[name] != value:
             raise Refused(
                 f"{base.name} and {new.name} cannot be compared:"
-                f" their {what} is {text.shortened(value)} and {text.shortened(theirs[what])}"
+                f" their {name} is {text.shortened(value)} and {text.shortened(second[name])}"
             )
 
 
@@ -252,12 +207,12 @@ def _minor(version: str) -> str:
 def figures(samples: list[float]) -> Record:
     """The percentiles of these durations (seconds), in milliseconds, exactly."""
     ordered = sorted(samples)
-    found: Record = {
+    percentiles: Record = {
         f"{name}_ms": round(statistics.quantile(ordered, share) * 1000, 3)
         for name, share in statistics.SHARES.items()
     }
     return {
-        **found,
+        **percentiles,
         "min_ms": round(ordered[0] * 1000, 3),
         "max_ms": round(ordered[-1] * 1000, 3),
         "mean_ms": round(sum(ordered) / len(ordered) * 1000, 3),

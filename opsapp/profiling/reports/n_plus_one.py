@@ -34,14 +34,14 @@ class Allowed:
     most: float
 
     @classmethod
-    def parse(cls, given: str) -> Allowed:
+    def parse(cls, words: str) -> Allowed:
         """``shop/feed.py in *=20``; without a number as often as it likes.
 
         :raises Invalid: there is no pattern, or the number is none.
         """
-        pattern, _, most = given.rpartition("=") if "=" in given else (given, "", "inf")
+        pattern, _, most = words.rpartition("=") if "=" in words else (words, "", "inf")
         if not pattern.strip() or not (most == "inf" or most.strip().isdigit()):
-            raise Invalid(f"{given!r} is not of the form 'shop/feed.py in *=20'")
+            raise Invalid(f"{words!r} is not of the form 'shop/feed.py in *=20'")
         return cls(pattern.strip(), float(most))
 
     def fits(self, caller: str, times: float) -> bool:
@@ -65,28 +65,28 @@ def listing(
 
     :param allow: the repeats that are meant, beside those of ``OPSAPP_REPEATS_ALLOWED``.
     """
-    meant = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
-    allowed = [Allowed.parse(one) for one in meant if one.strip()]
-    rows = [_row(one) for one in add_up("repeat", since, until or clock.now())]
+    patterns = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
+    allowed = [Allowed.parse(pattern) for pattern in patterns if pattern.strip()]
+    rows = [_row(total) for total in add_up("repeat", since, until or clock.now())]
     rows = [row for row in rows if not row["line"].startswith(OURS)]
     rows = [row for row in rows if not any(a.fits(row["line"], row["times"]) for a in allowed)]
     rows.sort(key=lambda row: (-row["total_to_win_ms"], row["line"], row["statement"]))
     return rows[:top]
 
 
-def _row(one: Sum) -> Record:
-    times = one.queries / one.count
-    each = one.query_seconds / one.queries if one.queries else 0.0
+def _row(total: Sum) -> Record:
+    times = total.queries / total.count
+    each = total.query_seconds / total.queries if total.queries else 0.0
     won = (times - 1) * each
     return {
-        "endpoint": one.name,
-        "line": one.caller,
-        "requests": one.count,
+        "endpoint": total.name,
+        "line": total.caller,
+        "requests": total.count,
         "times": round(times, 1),
         "to_win_ms": round(won * 1000, 3),
-        "total_to_win_ms": round(won * one.count * 1000, 3),
-        "advice": advice(one.statement),
-        "statement": one.statement,
+        "total_to_win_ms": round(won * total.count * 1000, 3),
+        "advice": advice(total.statement),
+        "statement": total.statement,
     }
 
 
@@ -95,10 +95,10 @@ def _row(one: Sum) -> Record:
 
 def advice(fingerprint: str) -> str:
     """The loader option that would load it at once, or what else to do."""
-    found = _FROM.search(fingerprint)
+    match = _FROM.search(fingerprint)
     if not fingerprint.upper().startswith(("SELECT", "WITH")):
         return "send it once, with all the rows (executemany)"
-    options = [] if found is None else list(_options(found[1], _columns(fingerprint)))
+    options = [] if match is None else list(_options(match[1], _columns(fingerprint)))
     if not options:
         return "ask once with IN (…), before the loop"
     return " or ".join(options[:3])
@@ -107,8 +107,8 @@ def advice(fingerprint: str) -> str:
 def _columns(fingerprint: str) -> set[tuple[str, str]]:
     """The columns that the statement is asked by, as (table, column)."""
     where = _WHERE.search(fingerprint)
-    found = _COLUMN.findall(where[1]) if where else []
-    return {(a or c, b or d) for a, b, c, d in found}
+    matches = _COLUMN.findall(where[1]) if where else []
+    return {(a or c, b or d) for a, b, c, d in matches}
 
 
 def _options(table: str, by: set[tuple[str, str]]) -> Iterator[str]:

@@ -79,8 +79,8 @@ def _compacted(step: Step) -> Record:
         db.session.rollback()
         slot = first // step.into * step.into
         with bookkeeping() as session:
-            found, made = _add_up(session, step, slot)
-        read, written = read + found, written + made
+            count, sums = _add_up(session, step, slot)
+        read, written = read + count, written + sums
     db.session.rollback()
     return {"step": step.name, "windows": read, "became": written}
 
@@ -96,9 +96,9 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
         ProfileWindow.starts_at >= slot,
         ProfileWindow.starts_at < slot + step.into,
     )
-    there = sa.and_(ProfileWindow.width == step.into, ProfileWindow.starts_at == slot)
+    target = sa.and_(ProfileWindow.width == step.into, ProfileWindow.starts_at == slot)
     rows = session.scalars(
-        sa.select(ProfileWindow).where(inside | there).execution_options(yield_per=500)
+        sa.select(ProfileWindow).where(inside | target).execution_options(yield_per=500)
     )
     sums: dict[int, storage.Window] = {}
     read = 0
@@ -109,7 +109,7 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
         )
         whole.add_row(row)
         session.expunge(row)
-    remove(session, ProfileWindow, inside | there)
+    remove(session, ProfileWindow, inside | target)
     storage.put(session, [whole.row(series, "") for series, whole in sums.items()])
     return read, len(sums)
 
@@ -117,7 +117,7 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
 # --- pruning -----------------------------------------------------------------
 
 
-def prune(*, older_than: timedelta, kept: int, dry_run: bool = False) -> list[Record]:
+def prune(*, older_than: timedelta, limit: int, dry_run: bool = False) -> list[Record]:
     """Forget the windows and saved measurements that are older, and the traces that are too many.
 
     A measurement that was saved under a name of its own stays.
@@ -129,7 +129,7 @@ def prune(*, older_than: timedelta, kept: int, dry_run: bool = False) -> list[Re
         counts = {
             "windows": remove(session, ProfileWindow, _is_over(before), dry_run=dry_run),
             "saves": remove(session, ProfileSave, *_automatic(before), dry_run=dry_run),
-            "traces": _trim_all(session, kept, dry_run),
+            "traces": _trim_all(session, limit, dry_run),
         }
         # What nothing is known of any more; a plan would have to know what else goes.
         counts["series"] = remove(session, ProfileSeries, _is_empty(), dry_run=dry_run)
@@ -149,7 +149,7 @@ def _is_empty() -> sa.ColumnElement[bool]:
     return ~sa.exists().where(ProfileWindow.series_id == ProfileSeries.id)
 
 
-def _trim_all(session: so.Session, kept: int, dry_run: bool) -> int:
+def _trim_all(session: so.Session, limit: int, dry_run: bool) -> int:
     groups = sa.select(ProfileTrace.kind, ProfileTrace.name).distinct()
-    found = session.execute(groups.order_by(ProfileTrace.kind, ProfileTrace.name)).all()
-    return sum(storage.trim(session, kind, name, kept, dry_run=dry_run) for kind, name in found)
+    names = session.execute(groups.order_by(ProfileTrace.kind, ProfileTrace.name)).all()
+    return sum(storage.trim(session, kind, name, limit, dry_run=dry_run) for kind, name in names)

@@ -17,7 +17,7 @@ from sqlalchemy import orm as so
 from ... import clock
 from ...engine.rows import remove
 from ...extensions import db, this_app
-from ...models import ProfileSeries, ProfileTrace, ProfileWindow
+from ...models import ProfileSeries, ProfileTrace, ProfileWindow, sketches
 from ...models.profiles import MINUTE
 from ...unit.work import bookkeeping
 from .. import ddsketch
@@ -111,7 +111,7 @@ class Window(Total):
             "most": self.most,
             "queries": self.queries,
             "query_seconds": self.query_seconds,
-            "bins": ddsketch.pack(self.bins),
+            "bins": sketches.pack(self.bins),
         }
 
 
@@ -120,7 +120,7 @@ def store(
     windows: Sequence[Window],
     traces: Sequence[Trace],
     *,
-    kept: int,
+    limit: int,
     own: Own | None = None,
 ) -> dict[str, float]:
     """Write the windows of a process, in place of what it had written of them, and its traces.
@@ -136,7 +136,7 @@ def store(
             put(session, rows)
             if traces:
                 session.execute(sa.insert(ProfileTrace), list(traces))
-            return _trim(session, {(trace["kind"], trace["name"]) for trace in traces}, kept)
+            return _trim(session, {(trace["kind"], trace["name"]) for trace in traces}, limit)
     except BaseException:
         # What is remembered may have been pruned; the next time looks anew.
         _remembered().clear()
@@ -165,42 +165,42 @@ def _insert(session: so.Session) -> Any:
 
 
 def _remembered() -> dict[Series, int]:
-    found: dict[Series, int] = this_app().extensions.setdefault(_IDS, {})
-    return found
+    ids: dict[Series, int] = this_app().extensions.setdefault(_IDS, {})
+    return ids
 
 
-def _ids(session: so.Session, wanted: set[Series]) -> dict[Series, int]:
+def _ids(session: so.Session, all_series: set[Series]) -> dict[Series, int]:
     """The ids of these series, made where they are not there yet."""
-    known = _remembered()
-    if len(known) > 20_000:
-        known.clear()
-    missing = {digest(series): series for series in wanted if series not in known}
-    found = _find(session, missing)
-    if new := sorted(missing.keys() - found.keys()):
+    cache = _remembered()
+    if len(cache) > 20_000:
+        cache.clear()
+    missing = {digest(series): series for series in all_series if series not in cache}
+    rows_ids = _find(session, missing)
+    if new := sorted(missing.keys() - rows_ids.keys()):
         names = ("kind", "name", "caller", "statement")
         rows = [{"digest": key, **dict(zip(names, missing[key], strict=True))} for key in new]
         # Sorted, so that two processes do not wait for each other.
         session.execute(_insert(session)(ProfileSeries).on_conflict_do_nothing(), rows)
-        found |= _find(session, new)
-    ids = {missing[key]: id for key, id in found.items()}
-    known.update(ids)
-    return {series: known[series] for series in wanted}
+        rows_ids |= _find(session, new)
+    ids = {missing[key]: id for key, id in rows_ids.items()}
+    cache.update(ids)
+    return {series: cache[series] for series in all_series}
 
 
 def _find(session: so.Session, digests: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for some in _in_batches(digests):
+    ids: dict[str, int] = {}
+    for batch in _in_batches(digests):
         query = sa.select(ProfileSeries.digest, ProfileSeries.id).where(
-            ProfileSeries.digest.in_(some)
+            ProfileSeries.digest.in_(batch)
         )
-        found.update({row[0]: row[1] for row in session.execute(query)})
-    return found
+        ids.update({row[0]: row[1] for row in session.execute(query)})
+    return ids
 
 
 def _in_batches(items: Iterable[str]) -> Iterator[list[str]]:
     iterator = iter(items)
-    while some := list(islice(iterator, _AT_ONCE)):
-        yield some
+    while batch := list(islice(iterator, _AT_ONCE)):
+        yield batch
 
 
 def digest(series: Series) -> str:
@@ -211,23 +211,23 @@ def digest(series: Series) -> str:
 # --- traces ------------------------------------------------------------------
 
 
-def _trim(session: so.Session, touched: set[tuple[str, str]], kept: int) -> dict[str, float]:
+def _trim(session: so.Session, touched: set[tuple[str, str]], limit: int) -> dict[str, float]:
     floors: dict[str, float] = {}
     for kind, name in sorted(touched):
-        trim(session, kind, name, kept)
+        trim(session, kind, name, limit)
         if kind == "slow":
             slowest = sa.select(ProfileTrace.seconds).where(*_same(kind, name))
             seconds = session.scalars(slowest).all()
-            floors[name] = min(seconds) if len(seconds) >= kept else 0.0
+            floors[name] = min(seconds) if len(seconds) >= limit else 0.0
     return floors
 
 
-def trim(session: so.Session, kind: str, name: str, kept: int, *, dry_run: bool = False) -> int:
+def trim(session: so.Session, kind: str, name: str, limit: int, *, dry_run: bool = False) -> int:
     """Let so many traces stay: of ``slow`` the slowest, of the others the newest; how many went."""
     recent = ProfileTrace.at >= clock.now() - FORGOTTEN_AFTER
     first = ProfileTrace.seconds if kind == "slow" else ProfileTrace.id
     stay = sa.select(ProfileTrace.id).where(*_same(kind, name), recent).order_by(first.desc())
-    staying = session.scalars(stay.limit(kept)).all()
+    staying = session.scalars(stay.limit(limit)).all()
     over = (*_same(kind, name), ProfileTrace.id.not_in(staying))
     return remove(session, ProfileTrace, *over, dry_run=dry_run)
 

@@ -71,35 +71,35 @@ def report(
     if by == "query" and key in NOT_OF_QUERIES:
         raise Invalid(f"a query has no {sort} to sort by")
     sums = add_up(by, since, until or clock.now())
-    total = sum(one.seconds for one in sums)
-    rows = [_row(by, one, total) for one in sums]
+    seconds = sum(series.seconds for series in sums)
+    rows = [_row(by, series, seconds) for series in sums]
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
     return rows[:top]
 
 
-def _row(by: str, one: Sum, total: float) -> Record:
-    p50, p95, p99 = (_ms(value) for value in ddsketch.quantiles(one.bins, SHARES))
+def _row(by: str, series: Sum, total: float) -> Record:
+    p50, p95, p99 = (_ms(value) for value in ddsketch.quantiles(series.bins, SHARES))
     row: Record = {
-        by: one.name,
-        "count": one.count,
-        "error_rate": round(one.errors / one.count, 4),
+        by: series.name,
+        "count": series.count,
+        "error_rate": round(series.errors / series.count, 4),
         # A bucket reaches further than the slowest that is in it.
-        "p50_ms": _least(p50, one.most),
-        "p95_ms": _least(p95, one.most),
-        "p99_ms": _least(p99, one.most),
-        "max_ms": _ms(one.most),
-        "total_ms": _ms(one.seconds),
-        "share": round(one.seconds / total, 4) if total else 0.0,
-        "queries": round(one.queries / one.count, 2),
-        "query_ms": _ms(one.query_seconds / one.count),
-        "few": one.count < FEW,
+        "p50_ms": _least(p50, series.most),
+        "p95_ms": _least(p95, series.most),
+        "p99_ms": _least(p99, series.most),
+        "max_ms": _ms(series.most),
+        "total_ms": _ms(series.seconds),
+        "share": round(series.seconds / total, 4) if total else 0.0,
+        "queries": round(series.queries / series.count, 2),
+        "query_ms": _ms(series.query_seconds / series.count),
+        "few": series.count < FEW,
         "error_bound": ddsketch.ACCURACY,
-        "trend": _trend(one),
+        "trend": _trend(series),
     }
     if by == "query":
         return {
             **{name: value for name, value in row.items() if name not in NOT_OF_QUERIES},
-            "caller": one.caller,
+            "caller": series.caller,
         }
     return row
 
@@ -112,8 +112,8 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 3)
 
 
-def _trend(one: Sum) -> list[float | None]:
-    points = [one.slots.get(number) for number in range(SLOTS)]
+def _trend(series: Sum) -> list[float | None]:
+    points = [series.slots.get(number) for number in range(SLOTS)]
     return [_ms(point[1] / point[0]) if point and point[0] else None for point in points]
 
 
@@ -132,13 +132,13 @@ def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
     sums = {row[0]: Sum(*row[1:]) for row in db.session.execute(named)}
     for series, slot, *figures in span.figures(kind, _COLUMNS.series_id, span.slot()):
         # Else it began after the names were read.
-        if (one := sums.get(series)) is not None:
-            one.add_figures(*figures)
-            one.slots[slot] = (figures[0], figures[2])
+        if (total := sums.get(series)) is not None:
+            total.add_figures(*figures)
+            total.slots[slot] = (figures[0], figures[2])
     for series, packed in span.sketches(kind, _COLUMNS.series_id):
-        if (one := sums.get(series)) is not None:
-            ddsketch.unpack_into(one.bins, packed)
-    return [one for one in sums.values() if one.count]
+        if (total := sums.get(series)) is not None:
+            ddsketch.unpack_into(total.bins, packed)
+    return [total for total in sums.values() if total.count]
 
 
 def over_time(since: datetime, until: datetime) -> list[Total]:
@@ -155,8 +155,8 @@ def over_time(since: datetime, until: datetime) -> list[Total]:
 def together(totals: Iterable[Total]) -> Total:
     """All of them as one."""
     whole = Total()
-    for one in totals:
-        whole.add(one)
+    for total in totals:
+        whole.add(total)
     return whole
 
 
@@ -188,8 +188,8 @@ class Span:
             sa.func.max(of.most), sa.func.sum(of.queries), sa.func.sum(of.query_seconds),
         )  # fmt: skip
         # By name: PostgreSQL takes the same expression with other parameters for another one.
-        query = self._windows(kind, *by, *(sa.cast(one, one.type) for one in figures))
-        return _some_at_a_time(query.group_by(*(one.name for one in by)))
+        query = self._windows(kind, *by, *(sa.cast(column, column.type) for column in figures))
+        return _some_at_a_time(query.group_by(*(column.name for column in by)))
 
     def sketches(self, kind: str, by: Any) -> Iterator[Sequence[Any]]:
         """What ``by`` is, and the packed sketch, of each window."""

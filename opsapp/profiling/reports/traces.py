@@ -39,10 +39,10 @@ def get(id: int) -> ProfileTrace:
 
     :raises NotFound: there is none (any more).
     """
-    found = db.session.get(ProfileTrace, id)
-    if found is None:
+    trace = db.session.get(ProfileTrace, id)
+    if trace is None:
         raise NotFound(f"there is no trace {id}", hint="flask profile traces")
-    return found
+    return trace
 
 
 def record(trace: ProfileTrace) -> Record:

@@ -1,4 +1,7 @@
-"""Pages that need nothing beside themselves: the report with charts, and the flame of a trace."""
+"""Self-contained pages: the report with charts, and the flame graph of a trace.
+
+See docs/decisions/profiling.md#pages-need-no-other-file.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,15 @@ from typing import Any
 from flask import current_app
 
 from ... import clock
+from ...damage import Damaged
 from ...engine.fingerprint import brief
-from ...errors import NotFound
+from ...errors import NotFound, OpsError
 from ...files.drafts import writing
+from ...text import sparkline
 from ...types import Record
 from .. import ddsketch
 from ..reports import Total, n_plus_one, totals, traces
-from . import svg
+from .text import figure
 
 TOP = 20
 DEEPEST = 60
@@ -35,20 +40,20 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
     :raises Refused: there is something that is no file under this name.
     """
     until = until or clock.now()
-    found = {kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS}
+    reports = {
+        kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS
+    }
     over_time = totals.over_time(since, until)
-    rows = found["endpoint"]
     page = _rendered(
         "report.html",
         since=_shown(since),
         until=_shown(until),
         tiles=list(_tiles(over_time)),
-        endpoints=rows,
-        queries=found["query"],
-        commands=found["command"],
+        endpoints=reports["endpoint"],
+        queries=reports["query"],
+        commands=reports["command"],
         repeats=n_plus_one.listing(since=since, until=until, top=TOP),
         traces=traces.listing(limit=TOP),
-        highest=max((row["p99_ms"] or 0.0 for row in rows), default=1.0),
         **_charts(over_time, since, until),
     )
     return _written(file, page)
@@ -67,11 +72,11 @@ def _tiles(slots: list[Total]) -> list[Record]:
         {"name": "requests", "value": f"{whole.count:,}"},
         {"name": "failed", "value": f"{errors:.1%}", "warn": errors > 0},
         *(
-            {"name": name, "value": f"{svg.figure(_ms(seconds))} ms"}
+            {"name": name, "value": f"{figure(_ms(seconds))} ms"}
             for name, seconds in (("p50", p50), ("p95", p95), ("p99", p99))
         ),
         {"name": "of the time in the database", "value": f"{share:.0%}"},
-        {"name": "SQL a request", "value": svg.figure(whole.queries / (whole.count or 1))},
+        {"name": "SQL a request", "value": figure(whole.queries / (whole.count or 1))},
     ]
 
 
@@ -83,57 +88,81 @@ def _charts(slots: list[Total], since: datetime, until: datetime) -> Record:
     step = (until - since) / len(slots)
     form = "%H:%M" if (until - since).days < 2 else "%m-%d"
     labels = [f"{(since + step * n).astimezone(UTC):{form}}" for n in range(len(slots))]
-    shares = [ddsketch.quantiles(slot.bins, totals.SHARES) for slot in slots]
-    points = [[_ms(share[n]) for share in shares] for n in range(3)]
-    bad = [float(slot.errors) for slot in slots]
-    good = [float(slot.count - slot.errors) for slot in slots]
+    shares = [[_ms(value) or 0.0 for value in ddsketch.quantiles(slot.bins, totals.SHARES)]
+              for slot in slots]  # fmt: skip
     sql = [min(slot.query_seconds, slot.seconds) for slot in slots]
-    own = [slot.seconds - query for slot, query in zip(slots, sql, strict=True)]
     return {
-        "requests_chart": svg.bars([("main", good), ("bad", bad)], labels, "requests"),
-        "latency_chart": svg.lines(
-            [("calm", points[0]), ("main", points[1]), ("bad", points[2])], labels, "ms"
+        "requests_chart": _chart(
+            labels, main=[slot.count - slot.errors for slot in slots],
+            bad=[slot.errors for slot in slots],
         ),
-        "time_chart": svg.bars([("main", own), ("sql", sql)], labels, "s"),
+        # Each percentile stands on the one below it.
+        "latency_chart": _chart(
+            labels, calm=[p50 for p50, _, _ in shares], main=[p95 - p50 for p50, p95, _ in shares],
+            bad=[p99 - p95 for _, p95, p99 in shares],
+        ),
+        "time_chart": _chart(
+            labels, sql=sql,
+            main=[slot.seconds - query for slot, query in zip(slots, sql, strict=True)],
+        ),
         "spread_chart": _spread(totals.together(slots).bins),
-    }
+    }  # fmt: skip
 
 
-def _spread(bins: ddsketch.Bins) -> Any:
-    """How many requests took how long, in some forty columns of the sketch's buckets."""
-    if not bins:
-        return svg.bars([("main", [0.0])], [""], "requests")
-    first, last = min(bins), max(bins)
-    wide = max(1, (last - first) // 40 + 1)
-    columns = [0.0] * ((last - first) // wide + 1)
+def _chart(labels: Sequence[str], **parts: Sequence[float]) -> Record:
+    """Return stacked columns: the parts by their CSS class, the lowest first."""
+    columns = list(zip(*parts.values(), strict=True))
+    top = max(map(sum, columns), default=0.0)
+    return {
+        "top": top,
+        "columns": [
+            {
+                "label": label,
+                "sum": sum(column),
+                "parts": [(name, value / (top or 1.0) * 100)
+                          for name, value in zip(parts, column, strict=True)],
+            }
+            for label, column in zip(labels, columns, strict=True)
+        ],
+    }  # fmt: skip
+
+
+def _spread(bins: ddsketch.Bins) -> Record:
+    """Return the number of requests by duration, in some forty columns of the sketch's buckets."""
+    first, last = min(bins, default=0), max(bins, default=0)
+    width = (last - first) // 40 + 1
+    columns = [0] * ((last - first) // width + 1)
     for number, count in bins.items():
-        columns[(number - first) // wide] += count
-    labels = [svg.figure(ddsketch.value(first + n * wide) * 1000) for n in range(len(columns))]
-    return svg.bars([("main", columns)], labels, "requests")
+        columns[(number - first) // width] += count
+    labels = [figure(ddsketch.value(first + n * width) * 1000) for n in range(len(columns))]
+    return _chart(labels, main=columns)
 
 
 # --- the flame -------------------------------------------------------------------
 
 
 def write_flame(id: int, file: str) -> Record:
-    """Write the stacks of a trace as a page; what was written.
+    """Write the stacks of a trace as a page, and return its file and size.
 
-    :raises NotFound: there is no such trace, or no stack was seen in it.
-    :raises Refused: there is something that is no file under this name.
+    :raises NotFound: there is no such trace, or it has no stacks.
+    :raises OpsError: the trace is damaged.
+    :raises Refused: the name is that of a folder or a device.
     """
     trace = traces.get(id)
+    if isinstance(trace.detail, Damaged):
+        raise OpsError(f"trace {id} cannot be read: {trace.detail}")
     samples = trace.detail.get("samples") or ()
     if not samples:
         raise NotFound(
             f"no stack was seen in trace {id}: it was too quick",
             hint="have one profiled with X-Profile: sample, or flask profile request --sample",
         )
-    drawn = boxes(samples)
+    flame = boxes(samples)
     page = _rendered(
         "flame.html",
         trace=traces.detail(trace),
-        boxes=drawn,
-        depth=max(box["depth"] for box in drawn),
+        boxes=flame,
+        depth=max((box["depth"] for box in flame), default=0),
         seen=sum(seconds for seconds, _stack in samples) * 1000,
     )
     return _written(file, page)
@@ -148,17 +177,17 @@ def boxes(samples: Sequence[Sample]) -> list[Record]:
         for name in stack[:DEEPEST]:
             node = node["below"].setdefault(name, {"name": name, "seconds": 0.0, "below": {}})
             node["seconds"] += seconds
-    found: list[Record] = []
-    _lay_out(root, 0.0, 0, root["seconds"] or 1.0, found)
-    return found
+    rows: list[Record] = []
+    _lay_out(root, 0.0, 0, root["seconds"] or 1.0, rows)
+    return rows
 
 
-def _lay_out(node: Record, left: float, depth: int, whole: float, found: list[Record]) -> None:
+def _lay_out(node: Record, left: float, depth: int, whole: float, rows: list[Record]) -> None:
     width = node["seconds"] / whole * 100
     if width < NARROWEST:
         return
     file, _in, function = node["name"].partition(" in ")
-    found.append(
+    rows.append(
         {
             "name": node["name"],
             "short": function or file,
@@ -169,8 +198,8 @@ def _lay_out(node: Record, left: float, depth: int, whole: float, found: list[Re
             "kind": _kind(file),
         }
     )
-    for below in sorted(node["below"].values(), key=lambda one: -one["seconds"]):
-        _lay_out(below, left, depth + 1, whole, found)
+    for below in sorted(node["below"].values(), key=lambda node: -node["seconds"]):
+        _lay_out(below, left, depth + 1, whole, rows)
         left += below["seconds"] / whole * 100
 
 
@@ -199,7 +228,7 @@ def _rendered(template: str, **values: Any) -> str:
     pages = Environment(
         loader=PackageLoader("opsapp.profiling"), autoescape=True, trim_blocks=False
     )
-    pages.globals.update(figure=svg.figure, span=svg.span, spark=svg.spark, brief=brief)
+    pages.globals.update(figure=figure, sparkline=sparkline, brief=brief)
     return pages.get_template(template).render(
         app_name=current_app.config["APP_NAME"],
         environment=current_app.config["OPSAPP_ENV"],
@@ -213,5 +242,5 @@ def _rendered(template: str, **values: Any) -> str:
 def _written(file: str, page: str) -> Record:
     """Put the page in its place at once, readable by its owner."""
     with writing(file) as draft:
-        size = draft.path.write_bytes(page.encode())
+        size = draft.path.write_bytes(page.encode(errors="backslashreplace"))
     return {"file": file, "bytes": size}

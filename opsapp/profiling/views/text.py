@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...engine.fingerprint import brief
+from ...text import sparkline
 from ...types import Record
 from ..reports import traces
-from .svg import figure, sparkline
 
 NARROW = 120
 """Columns of a terminal; below it some of the report's are left out."""
@@ -23,15 +23,15 @@ def of_report(rows: Sequence[Record], by: str, width: int | None) -> list[Record
 
     :param width: of the terminal; None where nothing is cut, as in a pipe.
     """
-    shown = [_line(row, by, width) for row in rows]
+    lines = [_line(row, by, width) for row in rows]
     if width is None:
-        return shown
+        return lines
     for name in _FIGURES:
-        longest = max((len(line[name]) for line in shown if name in line), default=0)
-        shown = [
-            {**line, name: line[name].rjust(longest)} if name in line else line for line in shown
+        longest = max((len(line[name]) for line in lines if name in line), default=0)
+        lines = [
+            {**line, name: line[name].rjust(longest)} if name in line else line for line in lines
         ]
-    return shown
+    return lines
 
 
 def _line(row: Record, by: str, width: int | None) -> Record:
@@ -87,3 +87,13 @@ def of_trace(trace: Record, width: int | None) -> Record:
         for row in trace["timeline"]
     ]
     return {**trace, "timeline": timeline}
+
+
+def figure(value: float | None) -> str:
+    """Return a number with three significant digits."""
+    if value is None:
+        return "–"
+    if value >= 10_000:
+        return f"{value / 1000:.0f}k"
+    digits = 0 if value >= 100 or value == 0 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f}"
