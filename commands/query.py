@@ -84,31 +84,33 @@ def _what_there_is(table: str | None) -> list[Record]:
     return schema.tables() if table is None else schema.columns(table)
 
 
-def _statement(given: str | None, file: str | None) -> str:
-    if given not in (None, "-"):
+def _statement(sql: str | None, file: str | None) -> str:
+    if sql not in (None, "-"):
         if file is not None:
             raise Invalid("SQL and --file both have a statement; give one")
-        return checked_utf8(str(given), "the statement")
+        return checked_utf8(str(sql), "the statement")
     if file is not None:
         return file
-    if given is None and is_interactive():
+    if sql is None and is_interactive():
         raise Invalid("there is no statement", hint='flask query "SELECT …"')
     return stdin_text()
 
 
-def _param(given: str) -> tuple[str, Any]:
-    name, equals, value = given.partition("=")
+def _param(assignment: str) -> tuple[str, Any]:
+    name, equals, value = assignment.partition("=")
     if not equals or not name.isidentifier():
-        raise Invalid(f"--param {shortened(given)} is not of the form NAME=VALUE")
+        raise Invalid(f"--param {shortened(assignment)} is not of the form NAME=VALUE")
     try:
-        found = json.loads(value, parse_constant=_no_number)
+        literal = json.loads(value, parse_constant=_no_number)
     except (json.JSONDecodeError, RecursionError, _NoNumber):
         return name, value
     except ValueError as error:
-        raise Invalid(f"--param {shortened(given)} has more digits than a number may") from error
-    if isinstance(found, float) and not isfinite(found):
-        raise Invalid(f"--param {shortened(given)} is larger than a number may be")
-    return name, value if isinstance(found, list | dict) else found
+        raise Invalid(
+            f"--param {shortened(assignment)} has more digits than a number may"
+        ) from error
+    if isinstance(literal, float) and not isfinite(literal):
+        raise Invalid(f"--param {shortened(assignment)} is larger than a number may be")
+    return name, value if isinstance(literal, list | dict) else literal
 
 
 class _NoNumber(Exception):

@@ -51,6 +51,11 @@ SETTINGS = (
         "30, and 10 in production",
     ),
     Setting(
+        "OPSAPP_SHELL_AUDIT_HOOK",
+        "off leaves Python's audit hook out of flask shell; the transcript stays.",
+        "on",
+    ),
+    Setting(
         "OPSAPP_STATEMENT_TIMEOUT",
         "Seconds after which PostgreSQL gives up a statement; 0 is never.",
         "30",

@@ -1,4 +1,4 @@
-"""Values of a database as JSON knows them, exact: what JSON has no word for becomes text."""
+"""Values of a database as JSON, exact: a value without a JSON type becomes text."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .clock import rfc3339
 from .text import safe
 
 LONGEST = 4000
-"""Digits of an integer that Python still prints."""
+"""The number of digits of an integer that Python still prints."""
 
 
 class Array(list[Any]):
-    """A list of the database's: JSON also where ours are words for people."""
+    """A list from the database: JSON also where others are shown as words."""
 
 
 class Document(dict[str, Any]):
-    """An object of the database's: JSON also where ours are words for people."""
+    """An object from the database: JSON also where others are shown as words."""
 
 
 class Unread(str):
-    """JSON that was not taken apart, because Python would change it."""
+    """JSON that was not parsed, because Python would change it."""
 
 
 def exact(value: Any) -> Any:
-    """A value of :func:`plain` that every format shows whole."""
+    """Return a value of :func:`plain` that every format shows whole."""
     match value:
         case datetime():
             return rfc3339(value)
@@ -40,7 +40,7 @@ def exact(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as a number, a text, a truth, a moment, or a list or object of them."""
+    """Return ``value`` as a number, text, boolean, time, or a list or object of them."""
     match value:
         case None | bool() | int() | str():
             return value
@@ -76,7 +76,7 @@ def _number(value: Decimal) -> int | float | str:
 
 
 def readable(data: bytes) -> str | bytes:
-    """A text of SQLite's, which keeps as one what is none."""
+    """Return a text of SQLite's, or its bytes if it is no UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -84,11 +84,11 @@ def readable(data: bytes) -> str | bytes:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Column names that differ: of two that are called ``id`` the second is ``id_2``."""
-    found: list[str] = []
+    """Return column names that differ: of two that are called ``id`` the second is ``id_2``."""
+    columns: list[str] = []
     for name in names:
         unique, number = name, 2
-        while unique in found:
+        while unique in columns:
             unique, number = f"{name}_{number}", number + 1
-        found.append(unique)
-    return found
+        columns.append(unique)
+    return columns

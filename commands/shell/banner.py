@@ -1,4 +1,4 @@
-"""What the console says first: where it is, what it may do, and every name it has."""
+"""Banner: environment, database, mode and every name, shown when the console starts."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ class Styled(NamedTuple):
 
 
 def painted(lines: Iterable[Styled]) -> str:
-    """Lines in their colours, unless the person declines them."""
+    """Return lines in their colours, unless ``NO_COLOR`` is set."""
     if os.environ.get("NO_COLOR"):
-        return "\n".join(one.line for one in lines)
-    return "\n".join(click.style(one.line, fg=one.colour, bold=one.bold) for one in lines)
+        return "\n".join(styled.line for styled in lines)
+    return "\n".join(
+        click.style(styled.line, fg=styled.colour, bold=styled.bold) for styled in lines
+    )
 
 
 A_GROUP = 24
-"""Names of a group that the banner lists; ``%names`` lists them all."""
+"""The number of names of a group in the banner; ``%names`` lists them all."""
 
 
 def banner(console: Console, name: str, environment: str) -> list[Styled]:
-    """The banner as lines: environment, database and mode before anything else."""
+    """Return the banner as lines: environment, database and mode before anything else."""
     is_production = environment == "production"
     where = [
         Styled(f"{name} · {environment}", "red" if is_production else "green", bold=True),
-        *_said("database", safe(shown_url(db.engine.url))),
+        *_entry_lines("database", safe(shown_url(db.engine.url))),
         *_mode(console),
         Styled(f"session   {console.session.id}, every input is recorded"),
     ]
@@ -52,21 +54,27 @@ def banner(console: Console, name: str, environment: str) -> list[Styled]:
 def _mode(console: Console) -> list[Styled]:
     mode = console.session.mode
     colour = "red" if mode is Mode.WRITE else None
-    lines = _said("mode", f"{mode.value}: {safe(console.wall)}", colour)
+    lines = _entry_lines("mode", f"{mode.value}: {safe(console.wall)}", colour)
     if mode is Mode.READ_ONLY and not console.is_boundary:
-        lines += _said("", "a speed bump, no boundary: see OPSAPP_READONLY_DATABASE_URL", "yellow")
+        lines += _entry_lines(
+            "", "a speed bump, no boundary: see OPSAPP_READONLY_DATABASE_URL", "yellow"
+        )
+    if not console.is_watched:
+        lines += _entry_lines(
+            "", "without the audit hook: OPSAPP_SHELL_AUDIT_HOOK is off", "yellow"
+        )
     return lines
 
 
-def _said(about: str, words: str, colour: str | None = None) -> list[Styled]:
-    """Words about where one is, in lines that the terminal need not break within one of them."""
+def _entry_lines(about: str, words: str, colour: str | None = None) -> list[Styled]:
+    """Return words under a heading, in lines that fit the terminal."""
     room = max(30, shutil.get_terminal_size().columns - 10)
     lines = textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False)
     return [Styled(f"{about if i == 0 else '':<10}{line}", colour) for i, line in enumerate(lines)]
 
 
 def catalogue(console: Console, at_most: int | None = None) -> list[Styled]:
-    """Every name with its line, by group."""
+    """Return every name with its line, by group."""
     lines: list[Styled] = []
     for group, names in console.names.groups().items():
         lines += [Styled(""), Styled(safe(group), bold=True), *_group(names[:at_most])]
@@ -76,15 +84,18 @@ def catalogue(console: Console, at_most: int | None = None) -> list[Styled]:
 
 
 def _group(names: list[Name]) -> list[Styled]:
-    wide = min(28, max((len(one.name) for one in names), default=0))
-    return [Styled(line) for one in names for line in _entry(one, wide)]
+    wide = min(28, max((len(name.name) for name in names), default=0))
+    return [Styled(line) for name in names for line in _entry(name, wide)]
 
 
-def _entry(one: Name, wide: int) -> list[str]:
-    """A name and what it is, in lines that the terminal need not break within a word."""
+def _entry(name: Name, wide: int) -> list[str]:
+    """Return a name and its description, in lines that fit the terminal."""
     room = max(30, min(90, shutil.get_terminal_size().columns - wide - 4))
-    first, *more = textwrap.wrap(safe(one.line), room, max_lines=3, placeholder=" …") or [""]
-    return [f"  {one.name:<{wide}}  {first}".rstrip(), *(f"{'':{wide + 4}}{line}" for line in more)]
+    first, *more = textwrap.wrap(safe(name.line), room, max_lines=3, placeholder=" …") or [""]
+    return [
+        f"  {name.name:<{wide}}  {first}".rstrip(),
+        *(f"{'':{wide + 4}}{line}" for line in more),
+    ]
 
 
 def _last(console: Console) -> list[Styled]:

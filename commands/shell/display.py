@@ -1,4 +1,4 @@
-"""How values look: a model as a small table, a list or a query as a table with a limit."""
+"""Display of values: a model as a small table, a list or a query as a table with a limit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from opsapp.types import Record
 from opsapp.values import distinct, plain
 
 ROWS = 30
-"""Rows of a table on the screen; the value itself has them all."""
+"""The number of rows on the screen; the value itself has them all."""
 LONGEST = 60
-"""Characters of a cell on the screen."""
+"""The number of characters of a cell on the screen."""
 SQL_ROWS = 1000
 
 
@@ -31,7 +31,7 @@ class Rows(list[Record]):
     """The rows of ``sql()``: a list of dictionaries that prints as a table."""
 
     more = False
-    """Whether the statement had more rows than were fetched."""
+    """True if the statement had more rows than were fetched."""
 
     def __repr__(self) -> str:
         return table(self, more=self.more)
@@ -40,15 +40,15 @@ class Rows(list[Record]):
 
 
 def sql(statement: str, limit: int = SQL_ROWS, **params: Any) -> Rows | int:
-    """The rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
+    """Return the rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
     result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
     if not result.returns_rows:
         return int(result.rowcount)
     names = distinct(list(result.keys()))
-    found = Rows(dict(zip(names, row, strict=True)) for row in result.fetchmany(limit))
-    found.more = result.fetchone() is not None
+    rows = Rows(dict(zip(names, row, strict=True)) for row in result.fetchmany(limit))
+    rows.more = result.fetchone() is not None
     result.close()
-    return found
+    return rows
 
 
 # --- tables ------------------------------------------------------------------
@@ -61,18 +61,18 @@ def table(
     more: bool = False,
     longest: int = LONGEST,
 ) -> str:
-    """Rows as a table, cut to what a screen holds; says what it leaves out."""
+    """Return rows as a table cut to the screen, with a remark on the rest."""
     total = len(rows) if total is None else total
     if not rows:
         return "No rows."
-    shown = [
+    cells = [
         {str(name): _cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
     ]
-    names, left_out = _fitting(shown)
-    lines = drawn([{name: row.get(name) for name in names} for row in shown])
-    if more or total > len(shown):
+    names, left_out = _fitting(cells)
+    lines = drawn([{name: row.get(name) for name in names} for row in cells])
+    if more or total > len(cells):
         count = f"more than {total}" if more else str(total)
-        lines += f"({len(shown)} of {count} rows)\n"
+        lines += f"({len(cells)} of {count} rows)\n"
     if left_out:
         rest = f"(not shown: {', '.join(map(safe, left_out))})"
         lines += textwrap.fill(rest, shutil.get_terminal_size().columns, break_long_words=False)
@@ -80,23 +80,23 @@ def table(
 
 
 def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """The columns that a screen has room for, and those that it has not.
+    """Return the columns that fit the screen, and the others.
 
-    Empty ones go first; without a terminal there is room for all of them.
+    Empty ones are left out first. Without a terminal all of them fit.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     if sys.stdout is None or not sys.stdout.isatty():
         return names, []
     used = [name for name in names if any(row.get(name) not in (None, "") for row in rows)]
     room = shutil.get_terminal_size().columns
-    kept: list[str] = []
+    fitting: list[str] = []
     for name in used or names:
         wide = max(len(name), *(len(str(row.get(name))) for row in rows))
-        if room < min(wide, LONGEST) and kept:
+        if room < min(wide, LONGEST) and fitting:
             break
-        kept.append(name)
+        fitting.append(name)
         room -= wide + 2
-    return kept, [name for name in names if name not in kept]
+    return fitting, [name for name in names if name not in fitting]
 
 
 def _cell(name: str, value: Any, longest: int = LONGEST) -> Any:
@@ -107,31 +107,31 @@ def _cell(name: str, value: Any, longest: int = LONGEST) -> Any:
 
 
 def of_model(thing: Any) -> Record:
-    """The columns of a mapped object; those that were never loaded are loaded now."""
+    """Return the columns of a mapped object; unloaded ones are loaded now."""
     mapper = sa.inspect(thing).mapper
-    found: Record = {}
+    record: Record = {}
     for attribute in mapper.column_attrs:
         value = getattr(thing, attribute.key)
         hide = value is not None and is_secret_column(attribute.columns[0])
-        found[attribute.key] = HIDDEN if hide else value
-    return found
+        record[attribute.key] = HIDDEN if hide else value
+    return record
 
 
 def model_table(thing: Any) -> str:
-    """A mapped object as a small table."""
+    """Return a mapped object as a small table."""
     kind = type(thing).__name__
     state = sa.inspect(thing)
     mark = " (new)" if state.pending or state.transient else " (changed)" if state.modified else ""
-    found = of_model(thing)
-    shown = {name: _cell(name, value) for name, value in found.items() if value is not None}
-    empty = [name for name in found if name not in shown]
+    record = of_model(thing)
+    cells = {name: _cell(name, value) for name, value in record.items() if value is not None}
+    empty = [name for name in record if name not in cells]
     if empty:
-        shown["empty"] = ", ".join(empty)
-    return f"{kind}{mark}\n{drawn(shown).rstrip()}"
+        cells["empty"] = ", ".join(empty)
+    return f"{kind}{mark}\n{drawn(cells).rstrip()}"
 
 
 def _as_row(item: Any) -> Record | None:
-    """An item of a list as a row of a table, if it is something that has columns."""
+    """Return an item of a list as a row of a table, if it has columns."""
     if isinstance(item, Mapping):
         return {str(name): value for name, value in item.items()} if item else None
     if isinstance(item, sa.Row):
@@ -151,19 +151,19 @@ def _short(value: Any) -> Any:
 
 
 def list_table(items: Sequence[Any]) -> str | None:
-    """A list of things with columns as a table; None for any other list."""
+    """Return a list of items with columns as a table; None for any other list."""
     if not items:
         return None
     rows = [_as_row(item) for item in items[:ROWS]]
-    known = [row for row in rows if row is not None]
-    if len(known) < len(rows):
+    records = [row for row in rows if row is not None]
+    if len(records) < len(rows):
         return None
-    return table(known, total=len(items), more=getattr(items, "more", False))
+    return table(records, total=len(items), more=getattr(items, "more", False))
 
 
-def result_table(found: Iterable[Any]) -> str:
-    """What a query finds, as far as a screen holds it."""
-    items = list(islice(found, ROWS + 1))
+def result_table(result: Iterable[Any]) -> str:
+    """Return the rows of a query as a table, as far as the screen holds them."""
+    items = list(islice(result, ROWS + 1))
     rows = [row for row in map(_as_row, items) if row is not None]
     if len(rows) < len(items):
         rows = [{"value": item} for item in items]
@@ -171,28 +171,28 @@ def result_table(found: Iterable[Any]) -> str:
 
 
 def select_table(statement: Any) -> str:
-    """A SELECT by its rows: it is sent when it is looked at."""
+    """Return the rows of a SELECT as a table; it is sent when it is displayed."""
     with db.session.execute(statement.limit(ROWS + 1) if _may_limit(statement) else statement) as r:
         return result_table(r)
 
 
 def _may_limit(statement: Any) -> bool:
-    # A limit of its own is part of what the person asked.
+    # A limit of its own stays as it is.
     return statement._limit_clause is None  # noqa: SLF001  (there is no public name)
 
 
 def query_table(query: Any) -> str:
-    """A legacy query by its rows."""
+    """Return the rows of a legacy query as a table."""
     return select_table(query.statement)
 
 
 def text_of(value: str) -> str:
-    """A text as Python writes it, hostile characters escaped; hidden if it is a hash."""
+    """Return a text as Python writes it, hostile characters escaped; a hash is hidden."""
     return HIDDEN if looks_secret(value) else safe(repr(value))
 
 
 def named(value: Any) -> str:
-    """What stands for a value inside of another: ``<User 1>``; a statement is not sent for it."""
+    """Return the short form of a value inside of another, ``<User 1>``, without a statement."""
     return safe(repr(value) if isinstance(value, Model) else object.__repr__(value))
 
 
@@ -200,7 +200,7 @@ def named(value: Any) -> str:
 
 
 def teach(formatter: Any) -> None:
-    """Let IPython's plain-text formatter show our values so."""
+    """Teach IPython's plain-text formatter to show values like this."""
     as_list, as_dictionary = formatter.for_type(list), formatter.for_type(dict)
     for kind, draw in _DRAWN.items():
         formatter.for_type(kind, _printer(draw))
@@ -231,7 +231,7 @@ def _printer(
 
 
 def _dictionary(value: dict[Any, Any]) -> str | None:
-    """A record of a service, such as ``users.create`` returns one."""
+    """Return a record of a service as a small table."""
     if not value or not all(isinstance(name, str) and name.isidentifier() for name in value):
         return None
     return drawn({name: _cell(name, item) for name, item in value.items()}).rstrip()

@@ -1,4 +1,4 @@
-"""The IPython console: every input on record before it runs, nothing open after it."""
+"""The IPython console: every input is on record before it runs, no transaction open after it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from prompt_toolkit.application import Application, get_app
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from traitlets import Any as AnyTrait
 from traitlets import Unicode
 from traitlets.config import Config
@@ -28,11 +28,10 @@ from traitlets.config import Config
 from opsapp import config, text
 from opsapp.cli.errors import Stopped, say
 from opsapp.config import DEVELOPMENT
-from opsapp.console import interrupts
+from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console
-from opsapp.console.modes import Mode
 from opsapp.errors import OpsError
-from opsapp.extensions import Model, db
+from opsapp.extensions import Model
 
 from . import display, prompts
 from .banner import banner, painted
@@ -41,11 +40,11 @@ from .magics import ConsoleMagics
 
 
 class Idle(EOFError):
-    """Nobody has pressed a key for as long as that may be."""
+    """No key was pressed for as long as the setting allows."""
 
 
 class OpsShell(TerminalInteractiveShell):
-    """IPython, recorded and walled in."""
+    """IPython with every input on record."""
 
     prompts_class = prompts.ModePrompts
     displayhook_class = prompts.BareDisplayHook
@@ -53,12 +52,12 @@ class OpsShell(TerminalInteractiveShell):
     console: Any = AnyTrait()
     idle_seconds = 0.0
     stopped: int | None = None
-    """The signal that asked to stop."""
+    """The number of the signal that asked to stop."""
     _depth = 0
     _heard: Any = None
 
     async def run_cell_async(self, raw_cell: str, *args: Any, **options: Any) -> ExecutionResult:
-        """Run an input; each goes through here, whoever calls, silent or not."""
+        """Run an input; each goes through here, also a silent one."""
         if not raw_cell or raw_cell.isspace():
             return await super().run_cell_async(raw_cell, *args, **options)
         try:
@@ -74,19 +73,18 @@ class OpsShell(TerminalInteractiveShell):
                 self._settle()
 
     def init_history(self) -> None:
-        """Let a history that cannot be used keep no console from starting."""
+        """Start the console also without a usable history."""
         self.history_manager = History(shell=self, parent=self)
         self.configurables.append(self.history_manager)  # type: ignore[arg-type]
 
     def _record(self, code: str) -> None:
         if self._depth:
-            self.console.watch.transcript.write("input", code, nested=True)
-            self.console.watch.announced = True
+            self.console.nested(code)
         else:
             self.console.before(code)
 
     def _format_exception_for_storage(self, exception: BaseException, *_how: Any) -> dict[str, Any]:
-        """Keep no traceback for ``%notebook``: IPython colours it anew, which takes seconds."""
+        """Keep no traceback for ``%notebook``: IPython colours each anew, which takes seconds."""
         return {"ename": type(exception).__name__, "evalue": str(exception), "traceback": []}
 
     def _not_run(self, code: str, error: OpsError) -> ExecutionResult:
@@ -99,9 +97,9 @@ class OpsShell(TerminalInteractiveShell):
 
     def _settle(self) -> None:
         try:
-            if remark := self.console.after():
+            for remark in self.console.after().remarks(may_commit=self.console.may_commit):
                 say(remark)
-        except Exception as error:  # noqa: BLE001  (the database went away; the console stays)
+        except Exception as error:  # noqa: BLE001  (the database is away; the console stays)
             say(f"The transaction could not be ended: {error}")
         if self.stopped is not None:
             self.ask_exit()
@@ -126,11 +124,10 @@ class OpsShell(TerminalInteractiveShell):
         self._heard = start_again
 
     def stop(self, number: int, _frame: FrameType | None) -> None:
-        """Hear a signal that asks to stop.
+        """Stop because of a signal.
 
-        :raises Stopped: unless the prompt is there, which is asked to end with it: what is
-            raised inside of an event loop may take a step of one of its tasks with it, for
-            which the loop then waits for ever.
+        :raises Stopped: unless the prompt is there, which then ends with it. An error that is
+            raised inside of an event loop may break a task for which the loop waits.
         """
         is_first, self.stopped = self.stopped is None, number
         app = self.pt_app.app if self.pt_app else None
@@ -140,7 +137,7 @@ class OpsShell(TerminalInteractiveShell):
             raise Stopped(number)
 
     def interact(self) -> None:
-        """Prompt and run until somebody leaves, or nobody is there any more."""
+        """Prompt and run until the user leaves or is idle for too long."""
         ask = self.prompt_for_code
 
         def ask_and_notice() -> str:
@@ -150,7 +147,7 @@ class OpsShell(TerminalInteractiveShell):
             except Idle:
                 self.console.ended = "idle"
                 sys.stderr.write("\n")
-                say(f"Nobody was here for {self.idle_seconds / 60:g} minutes: rolled back, left.")
+                say(f"No key for {self.idle_seconds / 60:g} minutes: rolled back, session closed.")
                 raise
             if self.stopped is not None:
                 raise Stopped(self.stopped)  # It came too late for the prompt, and before the run.
@@ -160,7 +157,7 @@ class OpsShell(TerminalInteractiveShell):
         super().interact()
 
     def _ask_simply(self, ask: Callable[[], str]) -> str:
-        """Prompt, and wait for a line no longer than may be; ``input()`` itself would wait on."""
+        """Prompt and wait for a line, no longer than allowed; ``input()`` would wait on."""
         sys.stdout.write(self.prompt_words)
         sys.stdout.flush()
         if not select.select([sys.stdin], [], [], self.idle_seconds)[0]:
@@ -172,13 +169,13 @@ class OpsShell(TerminalInteractiveShell):
             self.prompt_words = words
 
 
-def _leave(prompt: Application[Any], why: BaseException) -> None:
+def _leave(prompt: Application[Any], error: BaseException) -> None:
     if prompt.is_running and not prompt.is_done:
-        prompt.exit(exception=why)
+        prompt.exit(exception=error)
 
 
 def start(console: Console, *, history: bool, idle_seconds: float) -> None:
-    """Talk with the person at the terminal until they leave.
+    """Run the console until the user leaves.
 
     :raises Stopped: a signal ended it.
     """
@@ -208,8 +205,7 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
     )
     formatter: Any = shell.display_formatter
     display.teach(formatter.formatters["text/plain"])
-    shell.set_custom_exc((OpsError, DBAPIError, KeyboardInterrupt), _show_condition)
-    interrupts.hear(db.engines.values())
+    shell.set_custom_exc((OpsError, SQLAlchemyError, KeyboardInterrupt), _show_condition)
     shell.register_magics(ConsoleMagics(shell))
     if environment == DEVELOPMENT:
         _reload(shell)
@@ -217,71 +213,75 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
 
 
 def _config(folder: Path, environment: str, *, history: bool) -> Config:
-    """The console's settings. Nobody's configuration files are read: they would run."""
-    found = Config()
-    found.HistoryManager.enabled = history
-    found.HistoryManager.hist_file = str(folder / "history.sqlite") if history else MEMORY
-    found.OpsShell.confirm_exit = False
-    found.OpsShell.term_title = False
-    found.OpsShell.separate_in = ""
-    found.OpsShell.colors = "nocolor" if os.environ.get("NO_COLOR") else "neutral"
-    found.OpsShell.highlighting_style_overrides = prompts.style(environment)
-    # prompt_toolkit has no idle limit for such a terminal; input() waits as we let it.
-    found.OpsShell.simple_prompt = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
-    return found
+    """Return the console's settings; configuration files are not read, since they are code."""
+    settings = Config()
+    settings.HistoryManager.enabled = history
+    settings.HistoryManager.hist_file = str(folder / "history.sqlite") if history else MEMORY
+    settings.OpsShell.confirm_exit = False
+    settings.OpsShell.term_title = False
+    settings.OpsShell.separate_in = ""
+    settings.OpsShell.colors = "nocolor" if os.environ.get("NO_COLOR") else "neutral"
+    settings.OpsShell.highlighting_style_overrides = prompts.style(environment)
+    # prompt_toolkit has no idle limit for such a terminal; select() before input() has one.
+    settings.OpsShell.simple_prompt = os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+    return settings
 
 
 def _profile() -> ProfileDir:
-    """IPython's folder and the history's; one that ends with this process where that fails."""
+    """Return the folder of IPython and the history, or else one that ends with this process."""
     folder = config.instance_folder() / "shell"
     try:
         return _profile_in(folder)
     except (OSError, ProfileDirError) as error:
-        why = text.reason(error)
-        say(f"Warning: {folder} cannot be used ({why}); the history ends with this session.")
-        passing = TemporaryDirectory(prefix="opsapp-shell-", ignore_cleanup_errors=True)
-        atexit.register(passing.cleanup)
-        return _profile_in(Path(passing.name))
+        reason = text.reason(error)
+        say(f"Warning: {folder} cannot be used ({reason}); the history ends with this session.")
+        temporary = TemporaryDirectory(prefix="opsapp-shell-", ignore_cleanup_errors=True)
+        atexit.register(temporary.cleanup)
+        return _profile_in(Path(temporary.name))
 
 
 def _profile_in(folder: Path) -> ProfileDir:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found: ProfileDir = ProfileDir.create_profile_dir_by_name(str(folder), "default")
-    # IPython copies it with everybody's permission to read, which `flask doctor` finds.
-    (Path(found.location) / "startup" / "README").chmod(0o600)
-    return found
+    profile: ProfileDir = ProfileDir.create_profile_dir_by_name(str(folder), "default")
+    # IPython's copy is readable by every user, which `flask doctor` reports.
+    (Path(profile.location) / "startup" / "README").chmod(0o600)
+    return profile
 
 
-def _show_condition(shell: Any, _kind: Any, error: Any, _trace: Any, tb_offset: Any = None) -> Any:
-    """A condition of ours, or of the database, is a line; its traceback would say less."""
+def _show_condition(
+    shell: Any, kind: Any, error: Any, trace: Any, tb_offset: Any = None
+) -> list[str]:
+    """Show a condition of ours or of the database as a line; ``%tb`` shows its traceback."""
+    sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace
     if interrupts.is_interruption(error):
         say("Interrupted; %tb shows where.")
-        return []
-    if isinstance(error, OpsError):
-        says, hint = error.message, error.hint
+    elif isinstance(error, OpsError):
+        _say_error(error, error.message, error.hint)
+    elif isinstance(error, DBAPIError):
+        is_refused = not shell.console.may_commit and readonly.is_refused_write(error)
+        hint = f"this session is read-only: {readonly.OTHER_MODES}" if is_refused else None
+        _say_error(error, text.first_line(error.orig or error), hint or _statement(error))
     else:
-        says, hint = text.first_line(error.orig or error), _tried(error)
-        if shell.console.session.mode is Mode.READ_ONLY and _is_refused_write(error):
-            hint = "this session is read-only: flask shell --sandbox, or --write"
-    say(f"{type(error).__name__}: {says}")
-    if hint:
-        say(f"  → {hint}")
+        for line in tracebacks.of_application(error).split("\n"):
+            say(line)
+        error.with_traceback(trace)  # For %tb.
+        say("  → %tb shows the frames of the libraries")
     return []
 
 
-def _is_refused_write(error: DBAPIError) -> bool:
-    """Whether the database says that nothing is written here, as each of the two says it."""
-    name = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
-    return str(name).startswith(("SQLITE_READONLY", "25006", "42501"))
+def _say_error(error: Exception, message: str, hint: str | None) -> None:
+    say(f"{type(error).__name__}: {message}")
+    if hint:
+        say(f"  → {hint}")
 
 
-def _tried(error: DBAPIError) -> str | None:
+def _statement(error: DBAPIError) -> str | None:
     statement = " ".join((error.statement or "").split())
     return f"it was: {statement[:200]}" if statement else None
 
 
 def _reload(shell: OpsShell) -> None:
-    """Take in what the developer edits, but for models: a table cannot be mapped twice."""
+    """Reload the modules that the developer edits, except models: a table is mapped once."""
     shell.run_line_magic("load_ext", "autoreload")
     shell.run_line_magic("autoreload", "2")
     reloader = shell.magics_manager.registry["AutoreloadMagics"]._reloader  # noqa: SLF001

@@ -40,10 +40,10 @@ class ConsoleMagics(Magics):
 
     @line_magic
     def names(self, line: str) -> None:
-        """List every name of the console. %names WORD lists those that have it."""
-        found = catalogue(self._console)
-        wanted = line.strip().lower()
-        print(painted(one for one in found if wanted in one.line.lower()).strip("\n"))  # noqa: T201
+        """List every name of the console. %names WORD lists those with this word."""
+        lines = catalogue(self._console)
+        word = line.strip().lower()
+        print(painted(styled for styled in lines if word in styled.line.lower()).strip("\n"))  # noqa: T201
 
     @line_cell_magic
     def sql(self, line: str, cell: str | None = None) -> display.Rows | int | None:
@@ -52,8 +52,8 @@ class ConsoleMagics(Magics):
         if not statement:
             say("%sql needs a statement: %sql SELECT id, email FROM users")
             return None
-        wanted = parameters.names(statement, self.shell.user_ns)
-        return display.sql(statement, **{name: self._variable(name) for name in wanted})
+        names = parameters.names(statement, self.shell.user_ns)
+        return display.sql(statement, **{name: self._variable(name) for name in names})
 
     def _variable(self, name: str) -> Any:
         if name not in self.shell.user_ns:
@@ -74,18 +74,18 @@ class ConsoleMagics(Magics):
     def _statement(self, line: str) -> str:
         if text.canonical(line.split()[0]) in ("select", "with", "values", "table"):
             return line.replace(":", "\\:")
-        found = self.shell.ev(line)
-        found = getattr(found, "statement", found)
-        compiled = found.compile(db.engine, compile_kwargs={"literal_binds": True})
+        statement = self.shell.ev(line)
+        statement = getattr(statement, "statement", statement)
+        compiled = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
         return str(compiled).replace(":", "\\:")
 
     @line_magic
     def queries(self, line: str) -> None:
-        """Show what the last input sent to the database, with times and what repeats."""
+        """Show the statements of the last input with their times, and repeated ones."""
         report = self._console.queries.last
         rows = [
-            {"ms": round(one.milliseconds, 1), "statement": " ".join(one.statement.split())}
-            for one in report.sent
+            {"ms": round(query.milliseconds, 1), "statement": " ".join(query.statement.split())}
+            for query in report.queries
         ]
         print(display.table(rows, total=report.count, longest=LONGEST))  # noqa: T201
         print(_summed(report))  # noqa: T201
@@ -94,7 +94,7 @@ class ConsoleMagics(Magics):
 
     @cell_magic
     def profile(self, line: str, cell: str) -> None:
-        """Run a cell and show where its time went: %%profile [rows]."""
+        """Profile a cell: %%profile [rows]."""
         profiler = cProfile.Profile()
         code = compile(self.shell.transform_cell(cell), "<profile>", "exec")
         try:
@@ -115,7 +115,7 @@ class ConsoleMagics(Magics):
 
     @line_magic
     def dryrun(self, line: str) -> None:
-        """Show what services would change and change nothing: %dryrun users.delete("bob")."""
+        """Show the changes that services would make: %dryrun users.delete("bob")."""
         session = self._console.session
         count = len(session.units)
         session.dry_run = True
@@ -123,17 +123,17 @@ class ConsoleMagics(Magics):
             self.shell.ev(line)
         finally:
             session.dry_run = False
-        made = session.units[count:]
+        units = session.units[count:]
         del session.units[count:]
-        plan = [one.record() for unit in made for one in in_batches(unit.recorded)]
+        plan = [change.record() for unit in units for change in in_batches(unit.recorded)]
         print(display.table(plan) if plan else "Nothing would change.")  # noqa: T201
         say("Dry run: nothing was written.")
 
     @line_magic
     def who_am_i(self, line: str) -> None:
-        """Show under which name, in which mode and session you work."""
+        """Show your name, the mode and the session."""
         console = self._console
-        shown = {
+        facts = {
             "actor": console.session.actor.label(),
             "mode": console.session.mode.value,
             "wall": console.wall,
@@ -142,7 +142,7 @@ class ConsoleMagics(Magics):
             "inputs": console.session.transcript.inputs,
             "transcript": str(console.session.transcript.path),
         }
-        print(drawn(shown).rstrip())  # noqa: T201
+        print(drawn(facts).rstrip())  # noqa: T201
 
 
 def _echo(statement: str) -> None:

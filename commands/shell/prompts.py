@@ -1,4 +1,4 @@
-"""The prompt: which application, which environment, and what this session may do."""
+"""The prompt: application, environment and mode."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ class ModePrompts(Prompts):
     shell: Any
 
     def in_prompt_tokens(self) -> list[tuple[Any, str]]:
-        """What stands before an input."""
+        """Return the prompt before an input."""
         return [(Token.Prompt, self.shell.prompt_words)]
 
     def continuation_prompt_tokens(self, width: int | None = None, **_where: Any) -> Any:
-        """What stands before its further lines."""
+        """Return the prompt before its further lines."""
         wide = len(self.shell.prompt_words) if width is None else width
         return [(Token.Prompt, "… ".rjust(wide))]
 
     def rewrite_prompt_tokens(self) -> list[tuple[Any, str]]:
-        """What stands before an input that IPython rewrote."""
+        """Return the prompt before an input that IPython rewrote."""
         return [(Token.Prompt, "→ ".rjust(len(self.shell.prompt_words)))]
 
     def out_prompt_tokens(self) -> list[tuple[Any, str]]:
-        """Nothing: an answer begins at the margin, or a table would be torn."""
+        """Return nothing: a value begins at the margin, as a table must."""
         return []
 
 
 class BareDisplayHook(DisplayHook):
-    """Shows a value without ``Out[1]:``, and without a line for None."""
+    """A display hook without ``Out[1]:``, and without a line for None."""
 
     def write_output_prompt(self) -> None:
         """Write nothing; IPython would begin a value of several lines on a new one."""
@@ -46,10 +46,10 @@ class BareDisplayHook(DisplayHook):
 
 
 def words(name: str, environment: str, mode: Mode) -> str:
-    """The prompt's words."""
+    """Return the text of the prompt."""
     return f"{name}({environment}:{mode.tag})> "
 
 
 def style(environment: str) -> dict[Any, str]:
-    """The prompt's colour, as prompt_toolkit takes it."""
+    """Return the prompt's colour for prompt_toolkit."""
     return {Token.Prompt: COLOURS.get(environment, "ansiyellow bold")}

@@ -1,72 +1,121 @@
-"""Code without a person: ``-c CODE``, a file, or what is piped in, on record like any input."""
+"""Programs: ``-c CODE``, a file or a pipe, on record like any input."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, ModuleType
+from typing import NoReturn
 
-from opsapp.cli.errors import say
+from sqlalchemy.exc import DBAPIError
+
+from opsapp.cli.errors import STOPPING, Stopped, say
 from opsapp.cli.streams import Unwritten
-from opsapp.console import audit_hook
+from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console
 from opsapp.console.modes import Mode
-from opsapp.errors import OpsError
-from opsapp.redaction import redacted_traceback
-from opsapp.text import safe
+from opsapp.console.transactions import Remains
+from opsapp.engine.conditions import explained
+from opsapp.errors import DONE, Busy, OpsError, Refused, TimedOut
 
 FAILED = 1
 
-audit_hook.runs_inputs(__file__)
+
+class Cancelled(Stopped, KeyboardInterrupt):
+    """A signal asked to stop; psycopg cancels its statement for a KeyboardInterrupt only."""
+
+
+_INTERRUPTED = (Cancelled, DBAPIError)
+"""An interrupted statement; SQLite's driver replaces the error of the handler by its own."""
 
 
 def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:
-    """Run a program with the console's names; its exit code.
+    """Run a program with the console's names; return its exit code.
 
-    :param name: what tracebacks and ``sys.argv`` call it: ``-c``, ``-`` or a path.
-    :raises SystemExit: the program asked to exit; its transaction is ended before.
+    :param name: its name in tracebacks and ``sys.argv``: ``-c``, ``-`` or a path.
+    :raises SystemExit: the program exits with another code than 0, or a signal stops it.
     :raises NotReady: it cannot be put on record, so it was not run.
+    :raises OpsError: the program ended with this condition.
     """
     console.before(code, name=name, args=list(args))
     try:
-        _execute(code, name, args, console.names.namespace())
-    except (BrokenPipeError, Unwritten):
-        raise  # Nobody reads what it prints: the frame knows how that ends.
-    except Exception as error:  # noqa: BLE001  (whatever it is, its traceback is the answer)
-        _say_traceback(error, name)
+        with _signals():
+            _execute(console, code, name, args)
+    except SystemExit as error:
+        if error.code:
+            raise
+    except (OpsError, BrokenPipeError, Unwritten):
+        raise  # The frame of the command reports it.
+    except Exception as error:
+        if (condition := _condition(console, error)) is not None:
+            raise condition from error
+        _say_traceback(error)
         console.ended = "error"
         return FAILED
     finally:
-        remark = console.after()
-        if remark:
-            say(remark)
-    # In a sandbox nothing is to stay; elsewhere what waits is lost when the program ends.
-    return FAILED if remark and console.session.mode is not Mode.SANDBOX else 0
+        remains = console.after()
+    return _exit_code(console, remains)
 
 
-def _execute(code: str, name: str, args: Sequence[str], names: dict[str, Any]) -> None:
+def _exit_code(console: Console, remains: Remains) -> int:
+    """Return the exit code of a program that has ended well, except for a missing commit."""
+    if not remains:
+        return DONE
+    say(f"Not committed: {remains.uncommitted()}. End the program with commit() or rollback().")
+    # In a sandbox nothing is kept anyway.
+    return DONE if console.session.mode is Mode.SANDBOX else FAILED
+
+
+def _condition(console: Console, error: Exception) -> OpsError | None:
+    """Return the condition of a database that is busy, away or read-only; None for a mistake."""
+    if not isinstance(error, DBAPIError):
+        return None
+    if not console.may_commit and readonly.is_refused_write(error):
+        return Refused("this session is read-only", hint=readonly.OTHER_MODES)
+    condition = explained(error)
+    is_passing = error.connection_invalidated or isinstance(condition, Busy | TimedOut)
+    return condition if is_passing else None
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let a signal to stop cancel the statement that runs, and end the program."""
+    numbers: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        numbers.append(number)
+        raise Cancelled(number)
+
+    heeded = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    except _INTERRUPTED as error:
+        if numbers and interrupts.is_interruption(error):
+            raise Stopped(numbers[-1]) from None  # Click would abort at a KeyboardInterrupt.
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _execute(console: Console, code: str, name: str, args: Sequence[str]) -> None:
     module = ModuleType("__main__")
-    module.__dict__.update(names)
-    if name not in ("-c", "-"):
+    module.__dict__.update(console.names.namespace())
+    is_file = name not in ("-c", "-")
+    if is_file:
         module.__file__ = name
     before = sys.argv, sys.modules["__main__"]
     sys.argv, sys.modules["__main__"] = [name, *args], module
     try:
-        shown = name if module.__dict__.get("__file__") else f"<{name}>"
-        exec(compile(code, shown, "exec"), module.__dict__)  # noqa: S102  (it is what was asked for)
+        console.execute(code, name if is_file else f"<{name}>", module.__dict__)
         sys.stdout.flush()
     finally:
         sys.argv, sys.modules["__main__"] = before
 
 
-def _say_traceback(error: Exception, name: str) -> None:
-    """The traceback from the program on: how we came there is nobody's business."""
-    trace = error.__traceback__
-    for _frame in ("run", "_execute"):
-        if trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-            trace = trace.tb_next
-    for line in redacted_traceback(error.with_traceback(trace)).rstrip("\n").split("\n"):
-        say(safe(line))
-    if isinstance(error, OpsError) and error.hint:
-        say(f"  → {error.hint}")
+def _say_traceback(error: Exception) -> None:
+    for line in tracebacks.of_application(error).split("\n"):
+        say(line)

@@ -1,4 +1,4 @@
-"""`flask shell`: a Python console with the application, recorded and walled in."""
+"""`flask shell`: a Python console with the application, every input on record."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     "--read-only", "mode", flag_value="read-only", help="The database refuses every change."
 )
 @click.option(
-    "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are thrown away at the end."
+    "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are discarded at the end."
 )
-@click.option("--write", "mode", flag_value="write", help="What is committed stays.")
+@click.option("--write", "mode", flag_value="write", help="Commits are kept.")
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
 @click.option("--no-history", is_flag=True, help="Keep no history of this session.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
@@ -51,10 +51,10 @@ def cli(
 ) -> None:
     """Start a Python console with the application.
 
-    It has app, db, every model, the services as verbs, and short hands; %names lists
-    them. Production is opened read-only unless --sandbox or --write say otherwise.
-    Every input is on record before it runs. With -c, a FILE or a pipe it runs that
-    instead, and exits 1 if it fails.
+    It has app, db, every model, the services as verbs, and shortcuts; %names lists
+    them. Production is opened read-only without --sandbox or --write. Every input is
+    on record before it runs. With -c, a FILE or a pipe it runs that instead. A program
+    that fails, or ends without commit() or rollback(), exits 1.
 
     \b
     Examples:
@@ -62,26 +62,26 @@ def cli(
       flask shell --sandbox
       flask shell -c 'print(U("ada@example.com").id)'
     """
-    chosen = _mode(mode)
+    session_mode = _mode(mode)
     program = _program(code, words)
-    reason = _approved(chosen, reason)
+    reason = _approved(session_mode, reason)
     with _own_path(), application():
-        _run(chosen, program, reason, history=not no_history)
+        _run(session_mode, program, reason, history=not no_history)
 
 
 Program = tuple[str, str, tuple[str, ...]]
-"""Code, what it is called, and its arguments."""
+"""Code, its name, and its arguments."""
 
 
-def _mode(given: str | None) -> Mode:
+def _mode(name: str | None) -> Mode:
     from opsapp.config import environment
     from opsapp.console.modes import Mode, default
 
-    return Mode(given) if given else default(environment())
+    return Mode(name) if name else default(environment())
 
 
 def _program(code: str | None, words: tuple[str, ...]) -> Program | None:
-    """What is to be run; None where a person is at the terminal."""
+    """Return the program to run; None for a user at the terminal."""
     if code is not None:
         return checked_utf8(code, "-c"), "-c", words
     if words and words[0] != "-":
@@ -108,9 +108,9 @@ def _text_of(name: str) -> str:
 
 
 def _approved(mode: Mode, reason: str | None) -> str | None:
-    """The reason, once somebody has agreed to write to production.
+    """Return the reason, once the user has agreed to write to production.
 
-    :raises Refused: nobody did, or there is no reason.
+    :raises Refused: the user has not, or there is no reason.
     """
     from opsapp.config import PRODUCTION, environment
     from opsapp.console.modes import Mode
@@ -121,24 +121,24 @@ def _approved(mode: Mode, reason: str | None) -> str | None:
         if not is_interactive():
             raise Refused("writing to production needs a reason", hint="repeat it with --reason")
         reason = str(click.prompt("Why do you write to production?", err=True))
-    approve("What you commit stays.", severe=True)
+    approve("Commits are kept.", severe=True)
     return reason
 
 
 def idle_seconds() -> float:
-    """Seconds without a key after which the console leaves; 0 is never.
+    """Return the seconds without a key after which the console ends; 0 is never.
 
-    :raises NotReady: ``OPSAPP_SHELL_IDLE`` is no number of minutes.
+    :raises NotReady: ``OPSAPP_SHELL_IDLE`` is not a number of minutes.
     """
     from opsapp.config import PRODUCTION, environment
 
-    given = os.environ.get("OPSAPP_SHELL_IDLE") or ("10" if environment() == PRODUCTION else "30")
+    setting = os.environ.get("OPSAPP_SHELL_IDLE") or ("10" if environment() == PRODUCTION else "30")
     try:
-        minutes = float(given)
+        minutes = float(setting)
     except ValueError:
         minutes = -1
     if not 0 <= minutes < 100_000:
-        raise NotReady(f"OPSAPP_SHELL_IDLE {shortened(given)} is not a number of minutes")
+        raise NotReady(f"OPSAPP_SHELL_IDLE {shortened(setting)} is not a number of minutes")
     return minutes * 60
 
 
@@ -166,7 +166,7 @@ def _leave_out_of_path(folder: str) -> None:
 
 
 def _last_in_path(import_name: str) -> None:
-    """Let an application of the current folder find its modules, and shadow nobody else's."""
+    """Let an application of the current folder find its modules, and shadow no other ones."""
     here = str(Path.cwd())
     module = sys.modules.get(import_name.partition(".")[0])
     home = str(Path(getattr(module, "__file__", None) or "/").resolve())
@@ -192,11 +192,11 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
                 this_app(), actor, mode, reason=reason, by=by, idle_seconds=idle, more=names
             ) as console:
                 if mode.value == "sandbox":
-                    afterwards.callback(_say_what_would, console)
+                    afterwards.callback(_say_discarded, console)
                 code = _talk(console, program, history=history, idle=idle)
         except Stopped as stopped:
             stopped.is_said = True
-            say(f"Stopped by {stopped.name}; what was not committed is undone.")
+            say(f"Stopped by {stopped.name}; uncommitted changes are rolled back.")
             raise
     if code:
         click.get_current_context().exit(code)
@@ -219,17 +219,17 @@ def _talk(console: Console, program: Program | None, *, history: bool, idle: flo
     return DONE
 
 
-def _say_what_would(console: Console) -> None:
-    """What the sandbox has thrown away, on stderr: no answer, but a remark."""
+def _say_discarded(console: Console) -> None:
+    """List the changes that the sandbox has discarded, on stderr."""
     from opsapp.cli.tables import human
 
-    done, rows = console.would_have()
-    if not done and not rows:
+    changes, rows = console.would_have()
+    if not changes and not rows:
         say("Sandbox: nothing would have changed.")
         return
     say("Sandbox: nothing was saved. It would have been:")
-    for one in done:
-        sides = " → ".join(human(one[side]) for side in ("before", "after") if one[side])
-        say(f"  {one['action']} {one['subject']}: {sides}")
-    for one in rows:
-        say(f"  {one['table']}: {one['rows']}")
+    for change in changes:
+        sides = " → ".join(human(change[side]) for side in ("before", "after") if change[side])
+        say(f"  {change['action']} {change['subject']}: {sides}")
+    for row in rows:
+        say(f"  {row['table']}: {row['rows']}")

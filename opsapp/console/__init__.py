@@ -1,1 +1,20 @@
-"""The console: what `flask shell` and `flask query` are made of, without a terminal."""
+"""The console: `flask shell` and `flask query`, without a terminal.
+
+lifecycle      a session from its first event to its last
+modes          read-only, sandbox, write
+readonly       connections that cannot write
+sandbox        a copy, or a transaction that cannot be committed
+sessions       sessions in the audit
+transcript     the file with every input of a session
+audit_hook     events that Python itself reports
+namespace      the names of the console
+transactions   the end of an input's transactions
+pending        objects that wait for a commit
+change_log     rows that transactions wrote, by table
+query_log      statements of an input, with their times
+interrupts     Ctrl-C during a statement
+tracebacks     the frames of the application
+query/         `flask query`: parameters, statement, values, schema
+
+The terminal is `commands/shell/`; the reasons are in docs/decisions/console.md.
+"""

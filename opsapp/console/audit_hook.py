@@ -1,14 +1,16 @@
-"""A second witness: what Python itself reports while an input runs, and cannot be told not to.
+"""Audit hook: the events that Python itself reports while an input runs (PEP 578).
 
-An audit hook (PEP 578) stays for the life of the process, whatever is deleted or
-replaced afterwards. It writes down programs that are started, connections, files
-that are opened around the session, and code that no input announced; and it
-refuses what would reach around the mode of the session. It is no sandbox: native
-code can do anything unseen.
+:func:`begin` is the only entry. A hook stays for the life of the process, whatever
+is deleted or replaced afterwards. It records the programs that start, connections,
+opened files of the session, and code that no input announced. It refuses ways
+around the mode of the session. It is no sandbox, since native code reports nothing.
+``OPSAPP_SHELL_AUDIT_HOOK=off`` leaves it out, and a console without it works:
+docs/decisions/console.md#the-audit-hook-is-a-witness.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -25,9 +27,9 @@ from .modes import Mode
 from .transcript import Transcript
 
 AT_MOST = 200
-"""What is written down of one input; a loop must not fill the disk."""
+"""The number of events recorded of one input; a loop must not fill the disk."""
 
-_TOLD = {
+_RECORDED = {
     "os.system": "program",
     "os.exec": "program",
     "os.posix_spawn": "program",
@@ -54,12 +56,12 @@ _WRITING = frozenset("wax+")
 
 
 class Prevented(PermissionError):
-    """The witness refused it."""
+    """An event that the hook refused."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """What the hook looks after while a session lives."""
+    """The session that the hook watches."""
 
     transcript: Transcript
     mode: Mode
@@ -69,10 +71,10 @@ class Watch:
     """The folder of the transcripts, absolute."""
     running: bool = False
     announced: bool = False
-    """Whether the code that is compiled next was written down as an input."""
-    known: set[int] = field(default_factory=set)
-    """The inputs that were compiled, by their hash."""
-    seen: int = 0
+    """True if the code that is compiled next is on record as an input."""
+    compiled: set[int] = field(default_factory=set)
+    """The hashes of the inputs that were compiled."""
+    count: int = 0
     busy: local = field(default_factory=local)
 
 
@@ -80,8 +82,13 @@ _watch: Watch | None = None
 _is_hooked = False
 
 
+def is_on() -> bool:
+    """Return whether sessions are watched, which ``OPSAPP_SHELL_AUDIT_HOOK=off`` declines."""
+    return os.environ.get("OPSAPP_SHELL_AUDIT_HOOK", "on") != "off"
+
+
 def begin(watch: Watch) -> None:
-    """Look after this session from now on."""
+    """Watch this session from now on."""
     global _watch, _is_hooked
     _watch = watch
     if not _is_hooked:
@@ -89,29 +96,30 @@ def begin(watch: Watch) -> None:
         _is_hooked = True
 
 
-def runs_inputs(file: str) -> None:
-    """Declare that the code which ``file`` executes was written down as an input before."""
-    _input_runners.add(file)
-
-
 def end() -> None:
-    """The session is over; the hook stays, and has nothing to look after."""
+    """End the watch; the hook stays and does nothing."""
     global _watch
     _watch = None
 
 
-def announce(watch: Watch, text: str, **more: Any) -> None:
-    """Put an input on the disk, and let it be compiled.
+def announce(*, nested: bool = False) -> None:
+    """Let the input that is on record now be compiled, and watch while it runs."""
+    if (watch := _watch) is None:
+        return
+    watch.announced = watch.running = True
+    if not nested:
+        watch.count = 0
 
-    :raises NotReady: it cannot be written, so it may not run.
-    """
-    watch.transcript.write("input", text, **more)
-    watch.announced, watch.running, watch.seen = True, True, 0
+
+def rest() -> None:
+    """Stop recording until the next input."""
+    if (watch := _watch) is not None:
+        watch.running = watch.announced = False
 
 
-def rest(watch: Watch) -> None:
-    """The input has run."""
-    watch.running = watch.announced = False
+def runs_inputs(file: str) -> None:
+    """Declare that the code which ``file`` executes is on record as an input."""
+    _input_runners.add(file)
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
@@ -119,34 +127,34 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if watch is None or getattr(watch.busy, "inside", False):
         return
     look = _LOOKS.get(event)
-    if look is None and event not in _TOLD:
+    if look is None and event not in _RECORDED:
         return
     watch.busy.inside = True
     try:
         if look is not None:
             look(watch, event, args)
         else:
-            _tell(watch, _TOLD[event], event, args)
+            _record(watch, _RECORDED[event], event, args)
     finally:
         watch.busy.inside = False
 
 
-def _tell(watch: Watch, kind: str, event: str, args: tuple[Any, ...]) -> None:
-    """Write down what happens while an input runs."""
+def _record(watch: Watch, kind: str, event: str, args: tuple[Any, ...]) -> None:
+    """Record an event while an input runs."""
     if not watch.running:
         return
-    watch.seen += 1
-    if watch.seen <= AT_MOST:
-        shown = ", ".join(_shown(arg) for arg in args[:2])
-        watch.transcript.write(kind, f"{event}({shown})"[:2000])
-    elif watch.seen == AT_MOST + 1:
+    watch.count += 1
+    if watch.count <= AT_MOST:
+        arguments = ", ".join(_shown(arg) for arg in args[:2])
+        watch.transcript.write(kind, f"{event}({arguments})"[:2000])
+    elif watch.count == AT_MOST + 1:
         watch.transcript.write("more", f"more than {AT_MOST} things happened in this input")
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bytes):
         return value[:2000].decode(errors="replace")
-    # Only plain values: asking anything else for its repr would run somebody's code.
+    # Only plain values: the repr() of anything else would run the user's code.
     if isinstance(value, str | int | float | None):
         return str(value)
     if isinstance(value, list | tuple):
@@ -154,7 +162,7 @@ def _shown(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
-# --- what is looked at more closely ------------------------------------------
+# --- events looked at more closely ----------------------------------------------
 
 
 def _compiled(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
@@ -162,31 +170,31 @@ def _compiled(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     name = _shown(name)
     if not isinstance(source, str | bytes):
         return  # The same code once more, parsed.
-    if name.startswith("<ipython-input-"):
+    if name.startswith("<ipython-input-") or _caller() in _input_runners:
         _compiled_input(watch, _shown(source))
     elif name != "<unknown>" and not _is_by_a_library():
         # <unknown> is what is parsed and not run.
-        _tell(watch, "code", event, (source, name))
+        _record(watch, "code", event, (source, name))
 
 
 def _compiled_input(watch: Watch, source: str) -> None:
-    known = hash(source)
+    digest = hash(source)
     if watch.announced:
         watch.announced = False
-        watch.known.add(known)
-    elif known not in watch.known:  # A traceback reads the inputs of before once more.
+        watch.compiled.add(digest)
+    elif digest not in watch.compiled:  # A traceback reads the inputs of before once more.
         watch.transcript.write("unannounced", source)
 
 
 def _executed(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     name = getattr(args[0], "co_filename", "")
     if not name.startswith(("<ipython-input-", *_INSTALLED)) and not _is_by_a_library():
-        _tell(watch, "code", event, (name,))
+        _record(watch, "code", event, (name,))
 
 
 def _loaded(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     if not _is_by_a_library():
-        _tell(watch, "code", event, ())
+        _record(watch, "code", event, ())
 
 
 _INSTALLED = (sys.prefix, sys.base_prefix, str(ROOT), "<frozen ")
@@ -199,14 +207,17 @@ _GENERATES_CODE = re.compile(
 
 
 def _is_by_a_library() -> bool:
-    """Whether it is what a library or an import does, and not what somebody typed."""
+    """Return whether a library or an import does it, and not the code of an input."""
+    file = _caller()
+    return file is None or file in _input_runners or _GENERATES_CODE.search(file) is not None
+
+
+def _caller() -> str | None:
+    """Return the file whose code caused the event; None for the interpreter itself."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (inspect is slower by far)
     while frame is not None and frame.f_code.co_filename == __file__:
         frame = frame.f_back
-    if frame is None:
-        return True
-    file = frame.f_code.co_filename
-    return file in _input_runners or _GENERATES_CODE.search(file) is not None
+    return None if frame is None else frame.f_code.co_filename
 
 
 def _opened(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
@@ -219,7 +230,7 @@ def _opened(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     if where in watch.database:
         if watch.mode is not Mode.WRITE:
             _refuse(watch, f"opening {where} for writing")
-        _tell(watch, "file", event, (where, mode))
+        _record(watch, "file", event, (where, mode))
 
 
 def _changed_file(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
@@ -230,56 +241,56 @@ def _changed_file(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
             _protect_transcripts(watch, where)
             if where in watch.database and watch.mode is not Mode.WRITE:
                 _refuse(watch, f"{event} of {where}")
-    _tell(watch, "file", event, args)
+    _record(watch, "file", event, args)
 
 
 def _connected_sqlite(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
-    given = str(args[0]) if isinstance(args[0], PurePath) else args[0]
-    if not isinstance(given, str | bytes):  # Asking it for its path would run somebody's code.
+    name = str(args[0]) if isinstance(args[0], PurePath) else args[0]
+    if not isinstance(name, str | bytes):  # Its path would run the user's code.
         if watch.mode is not Mode.WRITE:
-            _refuse(watch, f"a connection to what {_shown(given)} names")
-        _tell(watch, "database", event, args)
+            _refuse(watch, f"a connection to what {_shown(name)} names")
+        _record(watch, "database", event, args)
         return
-    given = _shown(given)
-    where = _absolute(_file_of(given))
+    name = _shown(name)
+    where = _absolute(_file_of(name))
     is_ours = opening.get()
-    # What we open ourselves for a session that may not write is read-only.
-    may = watch.mode is Mode.WRITE or (is_ours and _READ_ONLY.fullmatch(given) is not None)
+    # The console's own connections of a session that may not write are read-only.
+    may = watch.mode is Mode.WRITE or (is_ours and _READ_ONLY.fullmatch(name) is not None)
     if where in watch.database and not may:
         _refuse(watch, f"a connection of its own to {where}")
     if is_ours:
         return
-    _tell(watch, "database", event, args)
+    _record(watch, "database", event, args)
 
 
 _READ_ONLY = re.compile(r"file:[^?#]*\?mode=ro")
 
 
-def _file_of(given: str) -> str:
-    """The path that SQLite takes from a name, which may be a URI."""
-    if not given.startswith("file:"):
-        return given
-    path = re.split("[?#]", given.removeprefix("file:"), maxsplit=1)[0]
+def _file_of(name: str) -> str:
+    """Return the path that SQLite takes from a name, which may be a URI."""
+    if not name.startswith("file:"):
+        return name
+    path = re.split("[?#]", name.removeprefix("file:"), maxsplit=1)[0]
     if path.startswith("//"):
-        path = "/" + path[2:].partition("/")[2]  # There may be a host: nobody, or localhost.
+        path = "/" + path[2:].partition("/")[2]  # There may be a host: none, or localhost.
     return unquote(path).partition("\0")[0]
 
 
 def _sent_mail(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     if watch.mode is not Mode.WRITE:
         _refuse(watch, f"mail by way of {_shown(args[1])}")
-    _tell(watch, "mail", event, args[1:])
+    _record(watch, "mail", event, args[1:])
 
 
 def _removed_tree(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     where = _absolute(args[0])
     if where and f"{watch.protected}/".startswith(where.rstrip("/") + "/"):
         _refuse(watch, f"removing {where}")
-    _tell(watch, "file", event, args)
+    _record(watch, "file", event, args)
 
 
 def _absolute(path: Any, folder: int | None = None) -> str | None:
-    """The path of a file; ``path`` may be a descriptor, or stand in an open ``folder``."""
+    """Return the path of a file, also of a descriptor or relative to an open ``folder``."""
     if isinstance(path, int) and not isinstance(path, bool):
         return _of_descriptor(path)
     if folder is not None and isinstance(path, str) and not path.startswith("/"):

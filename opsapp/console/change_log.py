@@ -1,10 +1,11 @@
-"""What the console's transactions write: by table, while they are open and once committed."""
+"""Change log: the rows that transactions write, by table, while open and once committed."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from ..engine.connections import SANDBOX
+from .pending import Pending
 from .query.statement import READS, first_word
 
 Change = tuple[str, str]
@@ -33,13 +35,24 @@ _CHANGES_NOTHING = READS | {
 _DONE = {"insert": "inserted", "replace": "inserted", "update": "updated", "delete": "deleted"}
 
 
-class Writes:
-    """Listens to engines, and knows which of their transactions are open and what they wrote."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows that one statement changed."""
 
-    def __init__(self, engines: Iterable[sa.Engine]) -> None:
+    change: Change
+    rows: Any
+    """Their number, or the cursor that knows it later."""
+    is_flush: bool
+
+
+class Writes:
+    """A listener to engines that knows their open transactions and the rows these wrote."""
+
+    def __init__(self, engines: Iterable[sa.Engine], pending: Pending) -> None:
         self.committed: Counter[Change] = Counter()
-        self._open: WeakKeyDictionary[sa.Connection, list[tuple[Change, Any]]] = WeakKeyDictionary()
-        self._marks: WeakKeyDictionary[sa.Connection, dict[str, int]] = WeakKeyDictionary()
+        self._pending = pending
+        self._open: WeakKeyDictionary[sa.Connection, list[Written]] = WeakKeyDictionary()
+        self._marks: WeakKeyDictionary[sa.Connection, list[int]] = WeakKeyDictionary()
         for engine in engines:
             event.listen(engine, "begin", self._begin)
             event.listen(engine, "commit", self._commit)
@@ -49,20 +62,27 @@ class Writes:
             event.listen(engine, "after_cursor_execute", self._executed)
 
     def open(self) -> list[sa.Connection]:
-        """The connections that are in a transaction."""
+        """Return the connections that are in a transaction."""
         return list(self._open)
 
-    def uncommitted(self) -> Counter[Change]:
-        """What the open transactions have written."""
-        found: Counter[Change] = Counter()
+    def has_flushed(self) -> bool:
+        """Return whether an open transaction has rows of a flush."""
+        return any(each.is_flush for written in self._open.values() for each in written)
+
+    def uncommitted(self, *, flushed: bool = True) -> Counter[Change]:
+        """Return the changes of the open transactions.
+
+        :param flushed: include the rows of flushed objects.
+        """
+        total: Counter[Change] = Counter()
         for connection, written in self._open.items():
-            found += _summed(written)
+            total += _summed([each for each in written if flushed or not each.is_flush])
             if not written and _has_written_unseen(connection):
-                found[UNSEEN] += 1
-        return found
+                total[UNSEEN] += 1
+        return total
 
     def _begin(self, connection: sa.Connection) -> None:
-        self._open[connection], self._marks[connection] = [], {}
+        self._open[connection] = []
 
     def _commit(self, connection: sa.Connection) -> None:
         self.committed += _summed(self._open.pop(connection, []))
@@ -70,14 +90,14 @@ class Writes:
     def _rollback(self, connection: sa.Connection) -> None:
         self._open.pop(connection, None)
 
-    def _savepoint(self, connection: sa.Connection, name: str | None) -> None:
-        if name in (marks := self._marks.get(connection, {})):
-            return
-        marks[str(name)] = len(self._open.get(connection, []))
+    def _savepoint(self, connection: sa.Connection, _name: None) -> None:
+        # SQLAlchemy names it afterwards, by the number of savepoints of this connection.
+        self._marks.setdefault(connection, []).append(len(self._open.get(connection, [])))
 
     def _rollback_savepoint(self, connection: sa.Connection, name: str, _context: None) -> None:
         if connection in self._open:
-            del self._open[connection][self._marks[connection].pop(name, 0) :]
+            number = int(name.removeprefix("sa_savepoint_"))
+            del self._open[connection][self._marks[connection][number - 1] :]
 
     def _executed(
         self,
@@ -92,19 +112,21 @@ class Writes:
         # SQLite knows how many rows a RETURNING has once they were fetched.
         is_returning = connection.dialect.name == "sqlite" and cursor.description
         if (count or is_returning) and (change := _change(statement, context)):
-            self._open.setdefault(connection, []).append((change, count or cursor))
+            is_flush = self._pending.is_flushing
+            written = Written(change, count or cursor, is_flush)
+            self._open.setdefault(connection, []).append(written)
 
 
-def _summed(written: list[tuple[Change, Any]]) -> Counter[Change]:
-    """The changes with their rows; what the driver did not count, and says -1, is one."""
-    found: Counter[Change] = Counter()
-    for change, count in written:
-        found[change] += max(1, getattr(count, "rowcount", count))
-    return found
+def _summed(written: list[Written]) -> Counter[Change]:
+    """Return the changes with their rows; -1, of a driver that did not count, is one."""
+    total: Counter[Change] = Counter()
+    for each in written:
+        total[each.change] += max(1, getattr(each.rows, "rowcount", each.rows))
+    return total
 
 
 def _has_written_unseen(connection: sa.Connection) -> bool:
-    """Whether a function has written, or a SELECT locked: PostgreSQL then gave a number to it."""
+    """Return whether PostgreSQL numbered the transaction, as for a function that wrote."""
     if connection.dialect.name != "postgresql" or connection.get_execution_options().get(SANDBOX):
         return False
     if connection.invalidated:  # It was lost, and everything that it did.
@@ -122,14 +144,14 @@ def _change(statement: str, context: Any) -> Change | None:
         if table is not None:
             return str(table.name), done
     word = first_word(statement)
-    if word in _COUNTED and (found := _TEXT.search(statement)):
-        verb = next(filter(None, found.groups()[:4]))
-        return found[5], _DONE[verb.lower()]
+    if word in _COUNTED and (match := _TEXT.search(statement)):
+        verb = next(filter(None, match.groups()[:4]))
+        return match[5], _DONE[verb.lower()]
     return None if word in _CHANGES_NOTHING else (OTHER, word)
 
 
-def told(changes: Counter[Change]) -> dict[str, str]:
-    """The changes by table, in words: ``{"orders": "3 inserted, 1 deleted"}``."""
+def in_words(changes: Counter[Change]) -> dict[str, str]:
+    """Return the changes by table, in words: ``{"orders": "3 inserted, 1 deleted"}``."""
     by_table: dict[str, list[str]] = {}
     for (table, done), count in sorted(changes.items()):
         by_table.setdefault(table, []).append(f"{count} {done}")

@@ -1,4 +1,4 @@
-"""Ctrl-C while the database works: the statement is cancelled, and its connection stays."""
+"""Interrupts: Ctrl-C during a statement cancels the statement and keeps the connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .readonly import OPCODES, hear_signals
 
 
 def hear(engines: Iterable[sa.Engine]) -> None:
-    """Let these engines hear Ctrl-C from now on, within a statement."""
+    """Let Ctrl-C interrupt the statements of these engines from now on."""
     for engine in engines:
         event.listen(engine, "handle_error", _keep_connection)
         if engine.dialect.name == "sqlite":
@@ -20,7 +20,7 @@ def hear(engines: Iterable[sa.Engine]) -> None:
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether it says that Ctrl-C was pressed: SQLite says it in words of its own."""
+    """Return whether ``error`` means that Ctrl-C was pressed; SQLite has an error of its own."""
     name = getattr(getattr(error, "orig", None), "sqlite_errorname", "")
     return isinstance(error, KeyboardInterrupt) or name == "SQLITE_INTERRUPT"
 

@@ -1,4 +1,4 @@
-"""The life of a session: on record, walled in by its mode, and gone without a trace but that."""
+"""Lifecycle: a session from its first event to its last, inside of the walls of its mode."""
 
 from __future__ import annotations
 
@@ -21,54 +21,81 @@ from ..extensions import db
 from ..mail import outbox
 from ..types import Record
 from ..values import readable
-from . import audit_hook, readonly, sandbox, sessions, transactions, transcript
-from .audit_hook import Watch
-from .change_log import Change, Writes, told
+from . import audit_hook, interrupts, readonly, sandbox, sessions, transactions, transcript
+from .change_log import Change, Writes, in_words
 from .modes import Mode
 from .namespace import Catalogue, catalogue
+from .pending import Pending
 from .query_log import Queries
 from .sessions import Session
+from .transactions import Remains
+
+audit_hook.runs_inputs(__file__)
 
 
 @dataclass(slots=True)
 class Console:
-    """A session that lives, with everything that its door needs."""
+    """A live session with everything that its door needs."""
 
     session: Session
     wall: str
     is_boundary: bool
+    pending: Pending
     writes: Writes
     queries: Queries
-    watch: Watch
     names: Catalogue = field(default_factory=Catalogue)
     ended: str = "exit"
-    """Why it ends; the door says so before it does."""
+    """The reason of its end, which the door sets."""
     would: Counter[Change] = field(default_factory=Counter)
-    """What a sandbox has thrown away, by table; known once it has ended."""
+    """The changes that a sandbox has discarded, by table; known once it has ended."""
+
+    @property
+    def may_commit(self) -> bool:
+        """True if ``commit()`` works in the mode of the session."""
+        return self.session.mode is not Mode.READ_ONLY
+
+    @property
+    def is_watched(self) -> bool:
+        """True if the audit hook watches the session."""
+        return audit_hook.is_on()
 
     def before(self, code: str, **more: Any) -> None:
         """Put an input on record.
 
-        :raises NotReady: it cannot be, so it may not run.
+        :raises NotReady: it cannot be recorded, so it may not run.
         """
-        audit_hook.announce(self.watch, code, **more)
+        self.session.transcript.write("input", code, **more)
+        audit_hook.announce()
+        self.pending.follow(db.session())
         self.queries.begin()
 
-    def after(self) -> str | None:
-        """End what an input left open, and send its mail; what the person should know."""
+    def nested(self, code: str) -> None:
+        """Put an input that another one runs on record.
+
+        :raises NotReady: it cannot be recorded, so it may not run.
+        """
+        self.session.transcript.write("input", code, nested=True)
+        audit_hook.announce(nested=True)
+
+    def execute(self, code: str, filename: str, names: dict[str, Any]) -> None:
+        """Run a program that is on record."""
+        exec(compile(code, filename, "exec"), names)  # noqa: S102  (the user asked for it)
+
+    def after(self) -> Remains:
+        """End the transactions of an input and send its mail; return its uncommitted changes."""
         try:
-            return transactions.settle(self.writes)
+            return transactions.settle(self.writes, self.pending)
         finally:
-            audit_hook.rest(self.watch)
+            audit_hook.rest()
             if ids := outbox.take_kept():
                 outbox.send(ids)
 
     def would_have(self) -> tuple[list[Record], list[Record]]:
-        """What a sandbox has thrown away: what services did, and rows by table."""
-        done = [one.record() for unit in self.session.units if unit.committed
-                for one in unit.recorded]  # fmt: skip
-        rows = [{"table": table, "rows": what} for table, what in told(self.would).items()]
-        return done, rows
+        """Return the changes that a sandbox has discarded: of services, and rows by table."""
+        changes = [change.record() for unit in self.session.units if unit.committed
+                   for change in unit.recorded]  # fmt: skip
+        tables = in_words(self.would).items()
+        return changes, [{"table": table, "rows": words} for table, words in tables]
 
 
 @contextmanager
@@ -82,22 +109,24 @@ def alive(
     idle_seconds: float,
     more: dict[str, Any],
 ) -> Iterator[Console]:
-    """A session from its first event to its last.
+    """Open a session, and close it at the end.
 
     :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
-    :param more: names that the door adds: of each the value and its line.
-    :raises NotReady: the audit, the transcript or the database are not to be had.
+    :param more: names that the door adds, each with its value and its line.
+    :raises NotReady: the audit, the transcript or the database is not available.
     """
     sandbox.remove_abandoned()
     is_boundary, wall = _wall(mode)
-    session = sessions.open_session(actor, mode, reason, by=by, wall=wall)
+    session = sessions.open_session(
+        actor, mode, reason, by=by, wall=wall, audit_hook=audit_hook.is_on()
+    )
     ended = "error"
     try:
         with _inside(app, session, is_boundary, wall, idle_seconds, more) as console:
             yield console
         ended = console.ended
     except SystemExit as error:
-        ended = str(getattr(error, "name", "exit"))  # A signal's says which one it was.
+        ended = str(getattr(error, "name", "exit"))  # A signal's has its name.
         raise
     finally:
         sessions.close_session(session, ended=ended)
@@ -112,20 +141,14 @@ def _inside(
     idle_seconds: float,
     more: dict[str, Any],
 ) -> Iterator[Console]:
-    """The walls of the session's mode, and the witness, as long as it lives."""
+    """Put up the walls of the session's mode, and watch it."""
     db.session.remove()
     application_name.set(f"opsapp shell:{session.mode.tag} {session.actor.label()}")
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:
-        engines = list(db.engines.values())
-        _take_every_value(engines)
-        watch = Watch(
-            session.transcript, session.mode, _files(), str(transcript.folder().resolve())
-        )
-        queries = Queries(engines, db.session)
-        console = Console(session, wall, is_boundary, Writes(engines), queries, watch)
-        console.names = catalogue(app, session, console.writes, more)
-        audit_hook.begin(watch)
+        console = _console(session, wall, is_boundary)
+        console.names = catalogue(app, session, console.writes, console.pending, more)
+        _watch(session)
         try:
             yield console
         finally:
@@ -136,13 +159,28 @@ def _inside(
         _leave(lift)
 
 
+def _console(session: Session, wall: str, is_boundary: bool) -> Console:
+    engines = list(db.engines.values())
+    _take_every_value(engines)
+    interrupts.hear(engines)
+    pending = Pending(db.session())
+    writes = Writes(engines, pending)
+    return Console(session, wall, is_boundary, pending, writes, Queries(engines))
+
+
+def _watch(session: Session) -> None:
+    if audit_hook.is_on():
+        protected = str(transcript.folder().resolve())
+        audit_hook.begin(audit_hook.Watch(session.transcript, session.mode, _files(), protected))
+
+
 def _wall(mode: Mode) -> tuple[bool, str]:
-    """What keeps the session from writing, and whether that is a boundary."""
+    """Return whether a boundary keeps the session from writing, and a description of it."""
     if mode is Mode.WRITE:
         return False, "nothing: what is committed stays"
     if mode is Mode.READ_ONLY:
-        found = readonly.wall(db.engine)
-        return found.is_boundary, found.says
+        wall = readonly.wall(db.engine)
+        return wall.is_boundary, wall.description
     if db.engine.dialect.name == "sqlite":
         return True, "a copy of the file, removed at the end"
     return True, "one transaction that is never committed; changed rows stay locked till the end"
@@ -157,7 +195,7 @@ def _enforce(mode: Mode, session: str, idle_seconds: float) -> Callable[[], None
 
 
 def _take_every_value(engines: list[sa.Engine]) -> None:
-    """Let a value that Python cannot hold be text, where an error would end the input."""
+    """Return values that Python cannot hold as text, where an error would end the input."""
     for engine in engines:
         if engine.dialect.name == "postgresql":
             from .query.loaders import load_whole
@@ -172,7 +210,7 @@ def _take_every_text(driver: Any, *_rest: Any) -> None:
 
 
 def _files() -> tuple[str, ...]:
-    """The files of the real database, which nothing but its engine may touch."""
+    """Return the files of the real database, which only its engine may open."""
     engines = [engine for engine in db.engines.values() if engine.dialect.name == "sqlite"]
     paths = {str(Path(sqlite_file(engine)).resolve()) for engine in engines}
     return tuple(f"{path}{end}" for path in sorted(paths) for end in ("", "-wal", "-shm"))

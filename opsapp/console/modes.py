@@ -1,4 +1,4 @@
-"""What a session may do to the database."""
+"""Modes: the rights of a session over the database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..config import PRODUCTION
 
 
 class Mode(StrEnum):
-    """The mode of a session; its value is what the audit says, its :attr:`tag` the prompt."""
+    """The mode of a session: its value is in the audit, its :attr:`tag` in the prompt."""
 
     READ_ONLY = "read-only"
     SANDBOX = "sandbox"
@@ -21,5 +21,5 @@ class Mode(StrEnum):
 
 
 def default(environment: str) -> Mode:
-    """The mode that nobody asked for: production is not written by accident."""
+    """Return the default mode: production is not written by accident."""
     return Mode.READ_ONLY if environment == PRODUCTION else Mode.WRITE

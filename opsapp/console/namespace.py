@@ -1,4 +1,4 @@
-"""The names of the console: what there is, a line for each, and who brought it."""
+"""Namespace: the names of the console, each with a line of help and its group."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import sqlalchemy as sa
 from flask import Flask
 
 from .. import clock, signals
+from ..errors import Refused
 from ..extensions import Model, db
 from ..models import Role, User
 from ..unit.work import Unit
 from . import transactions
-from .change_log import Writes, told
+from .change_log import Writes, in_words
+from .pending import Pending
 from .sessions import Session
+from .transactions import Remains
 
 SERVICES = {
     "users": ("accounts.users", "accounts: create, update, delete"),
@@ -41,7 +44,7 @@ SERVICES = {
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One name: its value, what it is, and the group of the catalogue it stands in."""
+    """One name: its value, a line of help, and its group in the catalogue."""
 
     name: str
     value: Any
@@ -51,50 +54,57 @@ class Name:
 
 @dataclass(slots=True)
 class Catalogue:
-    """Every name, and what could not be bound."""
+    """Every name, and the names that could not be bound."""
 
     names: dict[str, Name] = field(default_factory=dict)
     clashes: list[str] = field(default_factory=list)
-    """What somebody should know: a name that two wanted, somebody who failed to give any."""
+    """Remarks for the user: a name bound twice, a function of the application that failed."""
 
     def add(self, name: str, value: Any, line: str, group: str) -> None:
-        """Bind a name; whoever comes second to it is told."""
-        there = self.names.get(name)
-        if there is None:
+        """Bind a name; the second value of a name is a clash."""
+        earlier = self.names.get(name)
+        if earlier is None:
             self.names[name] = Name(name, value, line, group)
-        elif there.value is not value:
-            self.clashes.append(f"{name} of {group} is not bound: {there.group} has that name")
+        elif earlier.value is not value:
+            self.clashes.append(f"{name} of {group} is not bound: {earlier.group} has that name")
 
     def groups(self) -> dict[str, list[Name]]:
-        """The names by group, in the order they came."""
-        found: dict[str, list[Name]] = {}
-        for one in self.names.values():
-            found.setdefault(one.group, []).append(one)
-        return found
+        """Return the names by group, in their order of arrival."""
+        groups: dict[str, list[Name]] = {}
+        for name in self.names.values():
+            groups.setdefault(name.group, []).append(name)
+        return groups
 
     def namespace(self) -> dict[str, Any]:
-        """What the console's code sees."""
-        return {name: one.value for name, one in self.names.items()}
+        """Return the names with their values, for the console's code."""
+        return {name: bound.value for name, bound in self.names.items()}
 
 
-def catalogue(app: Flask, session: Session, writes: Writes, more: dict[str, Any]) -> Catalogue:
-    """Every name of this application's console.
+def catalogue(
+    app: Flask, session: Session, writes: Writes, pending: Pending, more: dict[str, Any]
+) -> Catalogue:
+    """Return every name of this application's console.
 
-    :param more: names of the door: their value and line, such as ``sql``.
+    :param more: names of the door, each with its value and line, such as ``sql``.
     """
-    found = Catalogue()
+    names = Catalogue()
+
+    def make_unit() -> Unit:
+        _refuse_uncommitted(writes, pending)
+        return session.unit()
+
     for name, value, line in _basics(app):
-        found.add(name, value, line, "Application")
+        names.add(name, value, line, "Application")
     for name, (module, line) in SERVICES.items():
-        found.add(name, Verbs(f"opsapp.{module}", session.unit), line, "Services")
-    for name, value, line in _short_hands(session, writes):
-        found.add(name, value, line, "Short hands")
+        names.add(name, Verbs(f"opsapp.{module}", make_unit), line, "Services")
+    for name, value, line in _shortcuts(session, writes, pending, make_unit):
+        names.add(name, value, line, "Shortcuts")
     for name, (value, line) in more.items():
-        found.add(name, value, line, "Short hands")
+        names.add(name, value, line, "Shortcuts")
     for name, model in _models():
-        found.add(name, model, described(model), "Models")
-    _add_from_application(app, found, session.unit)
-    return found
+        names.add(name, model, described(model), "Models")
+    _add_from_application(app, names, make_unit)
+    return names
 
 
 def _basics(app: Flask) -> Iterator[tuple[str, Any, str]]:
@@ -103,54 +113,77 @@ def _basics(app: Flask) -> Iterator[tuple[str, Any, str]]:
     yield "sa", sa, "SQLAlchemy: sa.select(User).where(User.active)"
 
 
-def _short_hands(session: Session, writes: Writes) -> Iterator[tuple[str, Any, str]]:
+def _refuse_uncommitted(writes: Writes, pending: Pending) -> None:
+    """Refuse a service that would roll back the uncommitted changes of the user.
+
+    :raises Refused: there are some.
+    """
+    remains = Remains(in_words(writes.uncommitted(flushed=False)), pending.count())
+    if remains:
+        raise Refused(
+            f"a service has a transaction of its own, and there are uncommitted changes:"
+            f" {remains.uncommitted()}",
+            hint="commit() or rollback() first",
+        )
+
+
+def _shortcuts(
+    session: Session, writes: Writes, pending: Pending, make_unit: Callable[[], Unit]
+) -> Iterator[tuple[str, Any, str]]:
     from ..accounts import lookup, users
 
     def account(reference: str | int) -> Any:
-        """The account with this id, e-mail address or username; it is not deleted."""
+        """Return the account with this id, e-mail address or username, unless it is deleted."""
         return lookup.get_user(str(reference))
 
     def create_user(username: str, email: str, **more: Any) -> Any:
-        """A new account without a password, as ``flask users create --no-password`` makes one."""
-        made = users.create(email, username=username, unit=session.unit(), **more)
-        return lookup.get_user(str(made["id"]))
+        """Create an account without a password, as ``flask users create --no-password`` does."""
+        record = users.create(email, username=username, unit=make_unit(), **more)
+        return lookup.get_user(str(record["id"]))
 
     def commit() -> dict[str, str]:
-        """Write what ``db.session`` holds, with its audit event; what was written, by table."""
+        """Commit the changes of ``db.session`` with an audit event; return them by table."""
         unit = session.unit(adopt=True)
-        db.session.flush()
-        done = told(writes.uncommitted())  # Before the gate, which is a lock that counts.
-        with unit:
-            if done:
-                unit.record("console:changes:commit", session.reference, after=done)
-        return done
+        intents = pending.intents()
+        try:
+            db.session.flush()
+            changes = in_words(writes.uncommitted())  # The gate, a lock, would count as well.
+            with unit:
+                if changes:
+                    unit.record("console:changes:commit", session.reference, after=changes)
+        except BaseException:
+            if not unit.committed:  # The objects wait, so that the user can mend them.
+                db.session.rollback()
+                pending.restore(intents)
+            raise
+        return changes
 
     def rollback() -> int:
-        """Forget what ``db.session`` holds; how many objects were changed."""
-        return transactions.forget(db.session())
+        """Undo the uncommitted changes of ``db.session``; return how many objects they were."""
+        return transactions.forget(pending)
 
     yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
     yield "R", lookup.get_role, 'a role: R("admin")'
     yield "create_user", create_user, 'create_user("ada", "ada@example.com")'
-    yield "commit", commit, "write what db.session holds, with an audit event"
-    yield "rollback", rollback, "forget what db.session holds"
+    yield "commit", commit, "write the changes of db.session, with an audit event"
+    yield "rollback", rollback, "forget the changes of db.session"
     yield "now", clock.now, "the present moment, aware, in UTC"
 
 
 def _models() -> Iterator[tuple[str, type]]:
-    """Every mapped class by its name; of two with one name the later gets its module's in front."""
-    seen: dict[str, type] = {}
+    """Return every mapped class by its name; the second of a name gets its module's in front."""
+    models: dict[str, type] = {}
     mapped = [mapper.class_ for mapper in Model.registry.mappers]
-    for model in sorted(mapped, key=lambda one: (one.__module__, one.__name__)):
+    for model in sorted(mapped, key=lambda model: (model.__module__, model.__name__)):
         name = model.__name__
-        if name in seen:
+        if name in models:
             name = f"{model.__module__.replace('.', '_')}_{name}"
-        seen[name] = model
+        models[name] = model
         yield name, model
 
 
 def described(value: Any) -> str:
-    """The first sentence of what ``value`` says of itself."""
+    """Return the first sentence of the documentation of ``value``."""
     if isinstance(value, type):
         own = value.__dict__.get("__doc__") or f"table {getattr(value, '__tablename__', '')}"
     else:
@@ -160,39 +193,39 @@ def described(value: Any) -> str:
     return first.partition(". ")[0].removesuffix(".")
 
 
-def _add_from_application(app: Flask, found: Catalogue, make_unit: Callable[[], Unit]) -> None:
-    """What the application adds by ``shell_context_processor`` and by the signal."""
+def _add_from_application(app: Flask, catalogue: Catalogue, make_unit: Callable[[], Unit]) -> None:
+    """Add the names of the application, by ``shell_context_processor`` and by the signal."""
     for processor in app.shell_context_processors:
         who = getattr(processor, "__name__", str(processor))
-        _add_given(found, f"{processor.__module__}.{who}", processor, make_unit)
+        _add_given(catalogue, f"{processor.__module__}.{who}", processor, make_unit)
     for receiver in signals.shell_names.receivers_for(app):
         who = f"{receiver.__module__}.{getattr(receiver, '__name__', receiver)}"
-        _add_given(found, who, partial(receiver, app), make_unit)
+        _add_given(catalogue, who, partial(receiver, app), make_unit)
 
 
 def _add_given(
-    found: Catalogue, who: str, give: Callable[[], Any], make_unit: Callable[[], Unit]
+    catalogue: Catalogue, who: str, give: Callable[[], Any], make_unit: Callable[[], Unit]
 ) -> None:
     try:
-        given = dict(give() or {})
+        names = dict(give() or {})
     except Exception as error:  # noqa: BLE001  (an application's fault must not close the console)
-        found.clashes.append(f"{who} gave no names: {type(error).__name__}: {error}")
+        catalogue.clashes.append(f"{who} gave no names: {type(error).__name__}: {error}")
         return
-    for name, value in given.items():
+    for name, value in names.items():
         is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
         value, line = value if is_pair else (value, described(value))
         if _has_verbs(value):
             value = Verbs(value.__name__, make_unit)
-        found.add(str(name), value, line, f"From {who}")
+        catalogue.add(str(name), value, line, f"From {who}")
 
 
 def _has_verbs(value: Any) -> bool:
-    """Whether it is a module of services, as ours are: its functions take a ``unit``."""
+    """Return whether it is a module of services: its functions take a ``unit``."""
     return inspect.ismodule(value) and any(map(_takes_unit, _functions(value).values()))
 
 
 def _functions(module: ModuleType) -> dict[str, Any]:
-    """The functions that a module has of its own."""
+    """Return the functions that a module defines."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -205,7 +238,7 @@ def _takes_unit(value: Any) -> bool:
 
 
 def _named(value: Any) -> Any:
-    """An account, a role or a number as services name it: by a text."""
+    """Return an account, a role or a number as the text by which services name it."""
     match value:
         case User():
             return str(value.id)
@@ -214,16 +247,16 @@ def _named(value: Any) -> Any:
         case int() if not isinstance(value, bool):
             return str(value)
         case list() | tuple():
-            return [_named(one) for one in value]
+            return [_named(item) for item in value]
     return value
 
 
-def _bound(verb: Callable[..., Any], args: Any, given: dict[str, Any]) -> inspect.BoundArguments:
-    """The arguments of a call, with a text wherever the verb takes one."""
-    shown = inspect.signature(verb)
-    bound = shown.bind(*args, **given)
+def _bound(verb: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> inspect.BoundArguments:
+    """Return the arguments of a call, with a text wherever the verb takes one."""
+    signature = inspect.signature(verb)
+    bound = signature.bind(*args, **keywords)
     for name, value in bound.arguments.items():
-        if "str" in str(shown.parameters[name].annotation):
+        if "str" in str(signature.parameters[name].annotation):
             bound.arguments[name] = _named(value)
     return bound
 
@@ -231,7 +264,7 @@ def _bound(verb: Callable[..., Any], args: Any, given: dict[str, Any]) -> inspec
 class Verbs:
     """A service whose functions need no ``unit``: each call gets one of the session's own.
 
-    :param path: the module's, which is imported when it is needed.
+    :param path: the name of the module, which is imported on demand.
     """
 
     def __init__(self, path: str, make_unit: Callable[[], Unit]) -> None:
@@ -251,17 +284,19 @@ class Verbs:
 
     def _called(self, verb: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(verb)
-        def call(*args: Any, **given: Any) -> Any:
+        def call(*args: Any, **keywords: Any) -> Any:
             if _takes_unit(verb):
-                given.setdefault("unit", self._make_unit())
-            bound = _bound(verb, args, given)
+                keywords.setdefault("unit", self._make_unit())
+            bound = _bound(verb, args, keywords)
             answer = verb(*bound.args, **bound.kwargs)
-            # What streams for a pipe is a list for a person, who looks at it more than once.
+            # A stream becomes a list, since the user looks at it more than once.
             return list(answer) if isinstance(answer, Iterator) else answer
 
-        shown = inspect.signature(verb)
-        call.__signature__ = shown.replace(  # type: ignore[attr-defined]
-            parameters=[one for one in shown.parameters.values() if one.name != "unit"]
+        signature = inspect.signature(verb)
+        call.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[
+                parameter for parameter in signature.parameters.values() if parameter.name != "unit"
+            ]
         )
         return call
 

@@ -1,10 +1,10 @@
-"""Connections that cannot write, because the database does not let them.
+"""Read-only connections: the database refuses every write.
 
 SQLite opens the file with ``mode=ro``. That alone leaves ``ATTACH``, which opens
 the same file once more for writing, so an authorizer refuses that too.
 PostgreSQL signs in as a role without write grants where
 ``OPSAPP_READONLY_DATABASE_URL`` names one; the setting that stands in for it
-elsewhere can be switched off by whoever may send SQL, and is called that.
+elsewhere can be switched off by SQL, and is called a speed bump.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from .. import config, libpq, text
 from ..engine import pooler
@@ -34,22 +35,24 @@ from ..errors import NotReady, Refused
 
 SETTING = "OPSAPP_READONLY_DATABASE_URL"
 OPCODES = 100_000
-"""SQLite's steps between two looks at whether somebody pressed Ctrl-C."""
+"""The number of SQLite's steps between two checks for Ctrl-C."""
+
+OTHER_MODES = "flask shell --sandbox, or --write"
 
 _ATTACHING = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
 
 
 @dataclass(frozen=True, slots=True)
 class Wall:
-    """What keeps a read-only connection from writing."""
+    """The protection of a read-only connection."""
 
     is_boundary: bool
-    """False where whoever may send SQL can go around it: a speed bump."""
-    says: str
+    """False for a speed bump, which SQL can go around."""
+    description: str
 
 
 def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
-    """Let these engines open read-only connections from now on; the way back is returned.
+    """Let these engines open read-only connections; return a function that ends that.
 
     :raises Refused: one of them could still write; nothing may be run then.
     """
@@ -69,12 +72,12 @@ def _go(ways: list[Callable[[], None]]) -> None:
 
 
 def _prove(engine: sa.Engine) -> None:
-    """Try to begin to write, on a connection as the session will get them."""
+    """Try to write, on a connection as the session will get them."""
     connection: Any = engine.raw_connection()
     try:
         driver = connection.dbapi_connection
         if engine.dialect.name == "sqlite":
-            # BEGIN IMMEDIATE is let through; what is to be changed is not.
+            # BEGIN IMMEDIATE is let through, a change is not.
             driver.execute("BEGIN")
             driver.execute("CREATE TABLE opsapp_probe (id)")
         elif driver.execute("SHOW transaction_read_only").fetchone()[0] == "on":
@@ -89,21 +92,27 @@ def _prove(engine: sa.Engine) -> None:
 
 
 def connect(engine: sa.Engine) -> Any:
-    """A driver's connection to the database of ``engine`` that cannot write.
+    """Return a driver's connection to the database of ``engine`` that cannot write.
 
     :raises NotReady: there is no such file, or the read-only URL is not usable.
     """
     return _open_sqlite(engine) if engine.dialect.name == "sqlite" else _open_server(engine)
 
 
+def is_refused_write(error: DBAPIError) -> bool:
+    """Return whether SQLite or PostgreSQL refused a write."""
+    name = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
+    return str(name).startswith(("SQLITE_READONLY", "25006", "42501"))
+
+
 def wall(engine: sa.Engine) -> Wall:
-    """What keeps the read-only connections of ``engine`` from writing."""
+    """Return the protection of the read-only connections of ``engine``."""
     if engine.dialect.name == "sqlite":
         return Wall(True, "SQLite opened the file read-only")
     refuse_other_database(engine)
     connection = connect(engine)
     try:
-        role, may_write = connection.execute(_WHAT_IT_MAY).fetchone()
+        role, may_write = connection.execute(_RIGHTS).fetchone()
     finally:
         connection.close()
     if may_write:
@@ -123,17 +132,17 @@ def refuse_other_database(engine: sa.Engine) -> None:
         here = ours.exec_driver_sql(chain).scalar()
     connection = connect(engine)
     try:
-        found = connection.execute(chain).fetchone()
+        row = connection.execute(chain).fetchone()
     except Exception as error:
-        says = text.first_line(error)
-        raise NotReady(f"the role of {SETTING} cannot read the database: {says}") from error
+        reason = text.first_line(error)
+        raise NotReady(f"the role of {SETTING} cannot read the database: {reason}") from error
     finally:
         connection.close()
-    if found is None or found[0] != here:
+    if row is None or row[0] != here:
         raise NotReady(f"{SETTING} leads to another database than OPSAPP_DATABASE_URL")
 
 
-_WHAT_IT_MAY = """
+_RIGHTS = """
 SELECT current_user, rolsuper OR EXISTS (
   SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname <> 'information_schema'
@@ -168,14 +177,14 @@ def hear_signals() -> int:
 
 
 def server_url(engine: sa.Engine) -> URL:
-    """Where read-only connections go: the setting's URL, else that of the engine.
+    """Return the URL of read-only connections: the setting's, else that of the engine.
 
     :raises NotReady: the setting is not a PostgreSQL URL.
     """
-    given = os.environ.get(SETTING)
-    if not given:
+    setting = os.environ.get(SETTING)
+    if not setting:
         return engine.url
-    url = checked_url(config.modern_url(given))
+    url = checked_url(config.modern_url(setting))
     if url.get_backend_name() != "postgresql":
         raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")
     return url

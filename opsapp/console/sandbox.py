@@ -1,10 +1,10 @@
-"""A sandbox: everything works, nothing stays, nobody outside notices.
+"""Sandbox: everything works, nothing is kept, and no other process notices.
 
 SQLite works on a copy of the file, so that no lock is held. PostgreSQL works in
-one transaction on one connection: what the session takes for a commit moves a
-savepoint, and the transaction carries a broken promise, so that a real COMMIT
-fails; the transactions after it are read-only. Rows that were changed stay
-locked until the session leaves.
+one transaction on one connection. A commit of the session only moves a savepoint.
+A row violates a deferred constraint, so that a real COMMIT fails, and the
+transactions after it are read-only. Changed rows stay locked until the session ends.
+The reasons are in docs/decisions/console.md#a-sandbox-is-a-copy-or-one-transaction.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from ..extensions import db
 from . import transcript
 
 MARK = "opsapp_sandbox"
-"""The savepoint to which everything goes back."""
+"""The savepoint of every rollback."""
 
 
 def enter(session: str, *, idle_seconds: float) -> Callable[[], None]:
-    """Let the application's engines work in a sandbox from now on; the way out is returned.
+    """Let the application's engines work in a sandbox; return a function that ends that.
 
     :param session: the id of the console's session.
-    :param idle_seconds: how long the session may be idle; 0 is for ever.
+    :param idle_seconds: the time that the session may be idle; 0 is no limit.
     :raises NotReady: there is no room for a copy.
     """
     engines = list(db.engines.values())
@@ -57,7 +57,7 @@ def enter(session: str, *, idle_seconds: float) -> Callable[[], None]:
 
 
 def _mute_mail() -> Any:
-    """Let Flask-Mailman's messages go nowhere; the backend of before."""
+    """Discard Flask-Mailman's messages from now on; return the backend of before."""
     silent = "flask_mailman.backends.dummy.EmailBackend"
     before, current_app.config["MAIL_BACKEND"] = current_app.config.get("MAIL_BACKEND"), silent
     if (mailman := current_app.extensions.get("mailman")) is not None:
@@ -69,7 +69,7 @@ def _mute_mail() -> Any:
 
 
 def folder() -> Path:
-    """Where the copies are while their sessions live."""
+    """Return the folder of the copies of live sessions."""
     return config.instance_folder() / "sandboxes"
 
 
@@ -122,26 +122,26 @@ def _copied(original: Path, copy: Path) -> Path:
 
 # --- PostgreSQL --------------------------------------------------------------
 
-_PROMISE = (
+_BROKEN_REFERENCE = (
     "CREATE TEMPORARY TABLE opsapp_sandbox (id integer PRIMARY KEY, other integer"
     " REFERENCES opsapp_sandbox (id) DEFERRABLE INITIALLY DEFERRED)",
     "INSERT INTO opsapp_sandbox VALUES (1, 2)",
 )
-"""A row that refers to none: the server looks at COMMIT, finds it, and undoes everything."""
+"""A row with a broken reference: the server finds it at COMMIT and rolls back."""
 
 
 def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
-    held = db.engine.raw_connection()
-    held.detach()
-    connection: Any = held.dbapi_connection
+    pooled = db.engine.raw_connection()
+    pooled.detach()
+    connection: Any = pooled.dbapi_connection
     limit = int((idle_seconds + 60) * 1000) if idle_seconds else 0
     connection.autocommit = True
     connection.execute(f"SET idle_in_transaction_session_timeout = {limit}")
-    # Should somebody's SQL end this transaction, those after it are not in the sandbox.
+    # If SQL ends this transaction, those after it are not in the sandbox.
     connection.execute("SET default_transaction_read_only = on")
     connection.autocommit = False
     connection.execute("SET TRANSACTION READ WRITE")
-    _promise(connection)
+    _break_reference(connection)
     connection.execute(f"SAVEPOINT {MARK}")
     before = [(engine, engine.pool) for engine in engines]
     pool = StaticPool(lambda: connection, reset_on_return=None)
@@ -161,15 +161,15 @@ def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
     return leave
 
 
-def _promise(connection: Any) -> None:
+def _break_reference(connection: Any) -> None:
     may = connection.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
     if may.fetchone()[0]:
-        for statement in _PROMISE:
+        for statement in _BROKEN_REFERENCE:
             connection.execute(statement)
 
 
 def _redirect(dialect: Any) -> None:
-    """Let a commit move the savepoint, and a rollback go back to it."""
+    """Let a commit move the savepoint, and a rollback return to it."""
 
     def do_commit(connection: Any) -> None:
         connection.execute(f"RELEASE SAVEPOINT {MARK}")

@@ -16,7 +16,7 @@ from ..models import AuditEvent
 from ..types import Record
 from ..unit import chain, ledger
 from ..unit.work import Unit
-from . import transcript
+from . import readonly, transcript
 from .modes import Mode
 from .transcript import Transcript
 
@@ -26,7 +26,7 @@ QUERY = "console:query:run"
 
 @dataclass(slots=True)
 class Session:
-    """A session that lives: who, in which mode, why, and where its inputs go."""
+    """A live session: its actor, mode, reason and transcript."""
 
     id: str
     actor: Actor
@@ -34,23 +34,23 @@ class Session:
     reason: str | None
     transcript: Transcript
     dry_run: bool = False
-    """Whether the units that it makes roll back; ``%dryrun`` sets it."""
+    """True if the units that it makes roll back; ``%dryrun`` sets it."""
     units: list[Unit] = field(default_factory=list)
-    """What was made by :meth:`unit` since somebody emptied it."""
+    """The units that :meth:`unit` has made; ``%dryrun`` removes its own."""
 
     @property
     def reference(self) -> str:
-        """How the audit names this session."""
+        """The name of this session in the audit."""
         return f"session:{self.id}"
 
     def unit(self, *, adopt: bool = False) -> Unit:
-        """A unit of work by this session; the audit holds it under the session's id.
+        """Return a unit of work of this session; the audit holds it under the session's id.
 
-        :param adopt: take over what the database session has not saved yet.
+        :param adopt: take over the unsaved changes of the database session.
         :raises Refused: the session is read-only; the database would refuse it too.
         """
         if self.mode is Mode.READ_ONLY:
-            raise Refused("this session is read-only", hint="flask shell --sandbox, or --write")
+            raise Refused("this session is read-only", hint=readonly.OTHER_MODES)
         unit = Unit(
             actor=self.actor,
             door="shell",
@@ -63,16 +63,19 @@ class Session:
         return unit
 
 
-def open_session(actor: Actor, mode: Mode, reason: str | None, *, by: str, wall: str) -> Session:
-    """Begin a session: its event is in the audit and its transcript on the disk.
+def open_session(
+    actor: Actor, mode: Mode, reason: str | None, *, by: str, wall: str, audit_hook: bool = True
+) -> Session:
+    """Open a session: its event is in the audit and its transcript on the disk.
 
-    Sessions of this host that were killed are written down first.
+    Sessions of this host that were killed are recorded first.
 
     :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
-    :param wall: what keeps it from writing, in words.
+    :param wall: the description of what keeps it from writing.
+    :param audit_hook: whether the audit hook watches it; the event says if not.
     :raises NotReady: the audit or the transcript cannot be written.
     """
-    write_down_lost(actor)
+    record_lost(actor)
     unit = Unit(actor=actor, door="shell", reason=reason)
     session = Session(
         unit.correlation, actor, mode, unit.reason, Transcript(unit.correlation, ledger.audit_key())
@@ -80,6 +83,8 @@ def open_session(actor: Actor, mode: Mode, reason: str | None, *, by: str, wall:
     try:
         with unit:
             after = {"mode": mode.value, "by": by, "wall": wall}
+            if not audit_hook:
+                after["audit_hook"] = "off"
             unit.record(OPEN, session.reference, after=after)
     except BaseException:
         session.transcript.discard()
@@ -90,7 +95,7 @@ def open_session(actor: Actor, mode: Mode, reason: str | None, *, by: str, wall:
 def close_session(session: Session, *, ended: str) -> None:
     """End a session: the audit gets the digest of its transcript.
 
-    :param ended: why, in a word: ``exit``, ``idle``, ``error``, a signal's name.
+    :param ended: the reason in a word: ``exit``, ``idle``, ``error``, a signal's name.
     """
     session.transcript.write("end", ended)
     unit = Unit(actor=session.actor, door="shell", correlation=session.id)
@@ -104,21 +109,21 @@ def close_session(session: Session, *, ended: str) -> None:
     session.transcript.seal()
 
 
-def write_down_lost(actor: Actor) -> None:
-    """Write into the audit which sessions of this host ended without saying so."""
+def record_lost(actor: Actor) -> None:
+    """Record the sessions of this host that were killed."""
     for path in transcript.abandoned():
-        found = transcript.read(path, ledger.audit_key())
+        file = transcript.read(path, ledger.audit_key())
         subject = f"session:{path.stem}"
-        # The first end counts: it knows what the transcript was like before it was opened up.
-        if found is not None and not _ends([subject]):
+        # The first end counts: it knows the transcript before its permissions changed.
+        if file is not None and not _ends([subject]):
             unit = Unit(actor=actor, door="shell", correlation=path.stem)
             with unit:
-                after = {"inputs": found.inputs, "digest": found.digest}
+                after = {"inputs": file.inputs, "digest": file.digest}
                 unit.record(LOST, subject, after=after)
 
 
 def record_query(statement: str, parameters: list[str], *, unit: Unit) -> None:
-    """Put a statement on record before it is run; its values are not kept."""
+    """Put a statement on record before it runs, without its values."""
     if len(statement) > 1_000_000:
         raise Invalid("the statement is longer than a million characters")
     with unit:
@@ -135,7 +140,7 @@ def _fingerprint(statement: str) -> str:
 
 
 def listing(limit: int | None = 50) -> list[Record]:
-    """The newest sessions and queries, the oldest of them first."""
+    """Return the newest sessions and queries, the oldest of them first."""
     begun = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
     newest = AuditEvent.seq.in_(begun.order_by(AuditEvent.seq.desc()).limit(limit))
     ends = _ends(sa.select(AuditEvent.subject).where(newest))
@@ -143,7 +148,7 @@ def listing(limit: int | None = 50) -> list[Record]:
 
 
 def _ends(subjects: list[str] | sa.Select[str]) -> dict[str, Record]:
-    """The events with which these sessions ended, by their subjects."""
+    """Return the events with which these sessions ended, by their subjects."""
     ended = AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
     return {event["subject"]: event for event in events.told([*ended])}
 
@@ -178,25 +183,25 @@ def _state(begun: Record, end: Record | None) -> str:
 
 
 def get(id: str) -> Record:
-    """A session with its transcript, and whether that is the one the audit knows.
+    """Return a session with its transcript, and a verdict on the transcript.
 
-    :param id: the id, or as much of its beginning as is enough.
+    :param id: the id, or its beginning if that is unique.
     :raises NotFound: there is no such session.
     """
     begun = _begun(id)
     end = _ends([begun["subject"]]).get(begun["subject"])
-    found = {**_record(begun, end), "wall": (begun["after"] or {}).get("wall")}
+    record = {**_record(begun, end), "wall": (begun["after"] or {}).get("wall")}
     if begun["action"] == QUERY:
-        return {**found, **_statement_of(begun)}
-    lines = transcript.read(transcript.path_of(found["id"]), ledger.audit_key())
-    known = ((end or {}).get("after") or {}).get("digest")
+        return {**record, **_statement_of(begun)}
+    lines = transcript.read(transcript.path_of(record["id"]), ledger.audit_key())
+    digest = ((end or {}).get("after") or {}).get("digest")
     if lines is None:
-        return {**found, **_absent(begun)}
-    return {**found, "transcript": _verdict(lines, known), "lines": _alike(lines.lines)}
+        return {**record, **_absent(begun)}
+    return {**record, "transcript": _verdict(lines, digest), "lines": _alike(lines.lines)}
 
 
 def _alike(lines: list[Record]) -> list[Record]:
-    """The lines with the same fields each, so that they are the rows of a table."""
+    """Return the lines with the same fields each, as the rows of a table."""
     names = dict.fromkeys(["n", "at", "kind", "text", *(name for line in lines for name in line)])
     return [{name: line.get(name) for name in names} for line in lines]
 
@@ -209,7 +214,7 @@ def _absent(begun: Record) -> Record:
 
 
 def _was_here(begun: Record) -> bool:
-    """Whether the session was begun on this host."""
+    """Return whether the session began on this host."""
     return bool(begun["actor_detail"].get("host") == gethostname())
 
 
@@ -227,19 +232,19 @@ def _begun(id: str) -> Record:
     return events.get(seqs[0])
 
 
-def _verdict(found: transcript.Found, known: str | None) -> str:
-    if found.broken_at is not None:
-        return f"edited: line {found.broken_at} does not follow from the one before"
-    if known is None:
+def _verdict(file: transcript.Contents, digest: str | None) -> str:
+    if file.broken_at is not None:
+        return f"edited: line {file.broken_at} does not follow from the one before"
+    if digest is None:
         return "whole so far; its end is not in the audit yet"
-    return "whole" if known == found.digest else "edited: its digest is not the audit's"
+    return "whole" if digest == file.digest else "edited: its digest is not the audit's"
 
 
 def _statement_of(begun: Record) -> Record:
-    kept = transcript.kept_statement(_id(begun))
-    if kept is None:
+    statement = transcript.find_statement(_id(begun))
+    if statement is None:
         return _absent(begun)
-    is_whole = _fingerprint(kept) == (begun["after"] or {}).get("statement")
+    is_whole = _fingerprint(statement) == (begun["after"] or {}).get("statement")
     verdict = "whole" if is_whole else "edited: its hash is not the audit's"
-    line = {"n": 1, "at": begun["at"], "kind": "input", "text": kept}
+    line = {"n": 1, "at": begun["at"], "kind": "input", "text": statement}
     return {"transcript": verdict, "lines": [line]}

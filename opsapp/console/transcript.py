@@ -1,10 +1,12 @@
 """The transcript of a session: every input, on the disk before it runs.
 
 One file a session in the instance folder, one JSON object a line, readable by its
-owner alone. Each line carries a keyed hash of itself and of the line before, so
-that nobody without the audit key edits, swaps or removes lines unseen; what the
-file was like at the end is in the audit. While its session lives the file is
-locked, and once it is on record the file is made read-only.
+owner alone. Each line carries a keyed hash of itself and of the line before. The
+digest of the whole file is in the session's closing event. Until that event
+exists, after a kill, the chain alone shows edits by an attacker without the audit
+key; that is all it protects
+(docs/decisions/console.md#the-lines-of-a-transcript-are-chained). The file is
+locked while its session lives, and read-only afterwards.
 """
 
 from __future__ import annotations
@@ -14,43 +16,41 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import IO, Any
+from uuid import UUID
 
 from .. import clock, config
 from ..errors import NotReady
 from ..types import Record
 from ..unit import chain
 
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
 
 def folder() -> Path:
-    """Where this installation keeps its transcripts."""
+    """Return the folder of the transcripts of this installation."""
     return config.instance_folder() / "transcripts"
 
 
 def path_of(session: str) -> Path:
-    """Where the transcript of a session is, if it is on this host."""
+    """Return the path of a session's transcript on its host."""
     return folder() / f"{session}.jsonl"
 
 
 def link(key: bytes, previous: str, line: Record) -> str:
-    """The keyed hash that ties a line to the one before it."""
-    said = json.dumps(line, sort_keys=True, separators=(",", ":"))
-    return chain.transcript_link(key, previous, said)
+    """Return the keyed hash that ties a line to the one before it."""
+    document = json.dumps(line, sort_keys=True, separators=(",", ":"))
+    return chain.transcript_link(key, previous, document)
 
 
 class Transcript:
-    """The file of a session that lives.
+    """The file of a live session.
 
-    :raises NotReady: it cannot be made; nothing may be run then.
+    :raises NotReady: it cannot be created, so no input may run.
     """
 
     def __init__(self, session: str, key: bytes) -> None:
@@ -69,26 +69,26 @@ class Transcript:
             )
             fcntl.flock(self._file, fcntl.LOCK_EX)
             _sync_folder(self.path.parent)
-            made = os.fstat(self._file)
-            self._identity, self._size = (made.st_dev, made.st_ino), 0
+            status = os.fstat(self._file)
+            self._identity, self._size = (status.st_dev, status.st_ino), 0
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
     def write(self, kind: str, text: str, **more: Any) -> None:
-        """Put a line on the disk: it is there when this returns.
+        """Write a line to the disk; it is there on return.
 
-        :param kind: ``input``, or what a witness saw.
+        :param kind: ``input``, or the kind of an event of the audit hook.
         :raises NotReady: it cannot be written.
         """
         if self.is_forked:
             if kind == "input":
-                raise NotReady("this is a forked process, whose inputs nobody would find")
-            return  # The fork itself is on record; two hands would tear the chain.
-        with self._turn:  # Threads that an input started are heard too.
+                raise NotReady("this is a forked process, whose inputs are not recorded")
+            return  # The fork itself is on record; two processes would break the chain.
+        with self._turn:  # Threads of an input write too.
             self._append(kind, {"text": text, **more})
 
-    def _append(self, kind: str, said: Record) -> None:
-        line = {"n": self._lines + 1, "at": clock.rfc3339(clock.now()), "kind": kind, **said}
+    def _append(self, kind: str, fields: Record) -> None:
+        line = {"n": self._lines + 1, "at": clock.rfc3339(clock.now()), "kind": kind, **fields}
         line["mac"] = mac = link(self._key, self._last, line)
         data = (json.dumps(line) + "\n").encode()
         try:
@@ -105,18 +105,18 @@ class Transcript:
 
     @property
     def is_forked(self) -> bool:
-        """Whether this is not the process that began the session."""
+        """True in another process than the one that began the session."""
         return os.getpid() != self._process
 
     def _check_file(self) -> None:
-        """Refuse to go on where somebody removed, exchanged, cut or added to the file."""
+        """Refuse to continue if another process removed, replaced, cut or extended the file."""
         now = os.fstat(self._file)
         same = (now.st_dev, now.st_ino) == self._identity and now.st_size == self._size
         if not same or now.st_nlink == 0:
-            raise OSError(errno.ESTALE, "somebody changed or removed it")
+            raise OSError(errno.ESTALE, "another process changed or removed it")
 
     def digest(self) -> str:
-        """SHA-256 of everything that was written."""
+        """Return the SHA-256 of the whole file."""
         return self._content.hexdigest()
 
     def discard(self) -> None:
@@ -125,7 +125,7 @@ class Transcript:
         os.close(self._file)
 
     def seal(self) -> None:
-        """Close the file, whose end is on record."""
+        """Close the file read-only, after its closing event."""
         os.fchmod(self._file, 0o400)
         os.close(self._file)
 
@@ -155,28 +155,28 @@ def _unwritable(path: Path, error: OSError) -> NotReady:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A transcript as it is on the disk."""
+class Contents:
+    """The contents of a transcript on the disk."""
 
     lines: list[Record]
     digest: str
     broken_at: int | None
-    """The first line that does not follow from the one before; None if all do."""
+    """The number of the first line that does not follow from the one before; None if all do."""
 
     @property
     def inputs(self) -> int:
         return sum(line.get("kind") == "input" for line in self.lines)
 
 
-def read(path: Path, key: bytes) -> Found | None:
-    """The transcript at ``path`` with its chain verified; None where there is none."""
+def read(path: Path, key: bytes) -> Contents | None:
+    """Return the transcript at ``path`` with its chain verified; None if there is none."""
     try:
         with _opened(path) as file:
             content = file.read()
     except FileNotFoundError:
         return None
     except Irregular:
-        return Found([_unreadable("it is no ordinary file")], "", 1)
+        return Contents([_unreadable("it is not a regular file")], "", 1)
     except OSError as error:
         raise NotReady(f"the transcript {path} cannot be read ({error.strerror})") from error
     lines: list[Record] = []
@@ -189,23 +189,23 @@ def read(path: Path, key: bytes) -> Found | None:
             broken_at = number
         previous = claimed
         lines.append(line)
-    return Found(lines, hashlib.sha256(content).hexdigest(), broken_at)
+    return Contents(lines, hashlib.sha256(content).hexdigest(), broken_at)
 
 
 def _parsed(data: bytes) -> Record:
     try:
-        found = json.loads(data)
+        line = json.loads(data)
     except (ValueError, RecursionError):
-        found = None
-    return found if _is_line(found) else _unreadable(data.decode(errors="replace"))
+        line = None
+    return line if _is_line(line) else _unreadable(data.decode(errors="replace"))
 
 
-def _is_line(found: Any) -> bool:
-    """Whether it has the form of what is written: an attacker may nest it deeper than Python."""
-    if not isinstance(found, dict) or not str(found.get("mac", "")).isascii():
+def _is_line(document: Any) -> bool:
+    """Return whether JSON has the form of a line; an attacker may nest it deeper than Python."""
+    if not isinstance(document, dict) or not str(document.get("mac", "")).isascii():
         return False
     values: list[Any] = []
-    for value in found.values():
+    for value in document.values():
         values += value if isinstance(value, list) else [value]
     return all(value is None or isinstance(value, str | int | float) for value in values)
 
@@ -215,26 +215,26 @@ def _unreadable(text: str) -> Record:
 
 
 class Irregular(OSError):
-    """A pipe, a folder or a device has the name of a file of ours."""
+    """A pipe, a folder or a device in the place of a file."""
 
 
 def _opened(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
-    """The file at ``path``; a pipe that nothing writes would let the open wait for ever.
+    """Open the file at ``path``, without waiting for the writer of a pipe.
 
-    :raises Irregular: it is no ordinary file.
+    :raises Irregular: it is not a regular file.
     """
     descriptor = os.open(path, flags | os.O_NONBLOCK, 0o600)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "ab" if flags & os.O_WRONLY else "rb")
     os.close(descriptor)
-    raise Irregular(errno.EINVAL, "it is no ordinary file")
+    raise Irregular(errno.EINVAL, "it is not a regular file")
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Whether nobody else holds the file, which nobody else does inside.
+def _locked(path: Path) -> Iterator[bool]:
+    """Lock the file if no other process does; yields whether it is locked now.
 
-    What may not be opened is another user's, who looks after it themselves.
+    A file that may not be opened is another user's, and stays theirs.
     """
     try:
         file = _opened(path)
@@ -257,31 +257,37 @@ def _is_free(descriptor: int) -> bool:
 
 
 def abandoned() -> Iterator[Path]:
-    """The transcripts of sessions that were killed: not sealed, and nobody holds them.
+    """Yield the transcripts of killed sessions: not sealed, and not locked.
 
-    Each is held while the caller has it, and sealed when they go on to the next.
+    Each is locked while the caller has it, and sealed afterwards.
     """
     for path in sorted(folder().glob("*.jsonl")):
-        if not _ID.fullmatch(path.stem):
+        if not _is_id(path.stem):
             continue
-        with _held(path) as is_free:
+        with _locked(path) as is_free:
             # An empty one may be about to begin.
             if is_free and _is_unsealed(path.stat()):
                 yield path
                 path.chmod(0o400)
 
 
-def _is_unsealed(found: os.stat_result) -> bool:
-    is_file = stat.S_ISREG(found.st_mode)
-    return is_file and found.st_size > 0 and found.st_mode & stat.S_IWUSR != 0
+def _is_id(name: str) -> bool:
+    with suppress(ValueError):
+        return str(UUID(name)) == name
+    return False
+
+
+def _is_unsealed(status: os.stat_result) -> bool:
+    is_file = stat.S_ISREG(status.st_mode)
+    return is_file and status.st_size > 0 and status.st_mode & stat.S_IWUSR != 0
 
 
 def is_alive(session: str) -> bool:
-    """Whether the session runs on this host now."""
+    """Return whether the session runs on this host now."""
     path = path_of(session)
     if not path.exists():
         return False
-    with _held(path) as is_free:
+    with _locked(path) as is_free:
         return not is_free
 
 
@@ -289,7 +295,7 @@ def is_alive(session: str) -> bool:
 
 
 def keep_statement(id: str, statement: str) -> None:
-    """Write down what ``flask query`` is about to run; the audit has its keyed hash.
+    """Record a statement before ``flask query`` runs it; the audit has its keyed hash.
 
     :raises NotReady: it cannot be written.
     """
@@ -304,15 +310,15 @@ def keep_statement(id: str, statement: str) -> None:
         raise _unwritable(path, error) from error
 
 
-def kept_statement(id: str) -> str | None:
-    """The statement that was run under this id on this host."""
+def find_statement(id: str) -> str | None:
+    """Return the statement of this id, if it ran on this host."""
     path = folder() / "queries.jsonl"
     try:
         with _opened(path) as file:
             for line in file:
-                found = _parsed(line)
-                if found.get("id") == id:
-                    return str(found.get("statement"))
+                record = _parsed(line)
+                if record.get("id") == id:
+                    return str(record.get("statement"))
     except (FileNotFoundError, Irregular):
         return None
     except OSError as error:

@@ -53,5 +53,7 @@ def _refuse_outside(connection: sa.Connection, statement: Any, *_rest: Any) -> N
         what = "accounts, roles, grants and the audit change" if is_ours else f"{table} change"
         raise Refused(
             f"{what} through a unit of work only",
-            hint=_SERVICES if is_ours else "with Unit(actor=…, door=…) as unit: …",
+            hint=_SERVICES
+            if is_ours
+            else "a service of the application does that: a function that takes unit=",
         )

@@ -6,23 +6,27 @@ import pytest
 from flask import Flask
 
 from opsapp.console import query_log
-from opsapp.console.query_log import Queries, Report, Sent
+from opsapp.console.query_log import Queries, Query, Report
 from opsapp.extensions import db
+from opsapp.profiling.reports import n_plus_one
 
 
 def test_report_has_the_time_of_statements_that_are_not_kept(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(query_log, "AT_MOST", 1)
-    report = Queries([db.engine], db.session()).current
+    report = Queries([db.engine]).current
     for _ in range(2):
         db.session.execute(db.text("SELECT 1"))
-    assert (report.count, len(report.sent)) == (2, 1)
-    assert report.milliseconds > report.sent[0].milliseconds
+    assert (report.count, len(report.queries)) == (2, 1)
+    assert report.milliseconds > report.queries[0].milliseconds
 
 
-def test_hint_has_the_time_of_its_own_relationship() -> None:
-    sent = [Sent("SELECT a", 1.0, "Order.items")] * 5 + [Sent("SELECT a", 10.0, None)] * 5
-    first, second = Report(sent, count=10).hints()
-    assert first.startswith("5 times, 5.0 ms: SELECT a… load it with the others")
-    assert second.startswith("5 times, 50.0 ms: SELECT a… ask once")
+def test_hint_has_the_advice_of_the_profile() -> None:
+    statement = (
+        "SELECT grants.id \nFROM grants \nWHERE %(param_1)s = grants.user_id ORDER BY grants.id"
+    )
+    queries = [Query(statement, 1.0)] * 5 + [Query("SELECT 1", 10.0)] * 4
+    (hint,) = Report(queries, count=9).hints()
+    assert hint.startswith("5 times, 5.0 ms: SELECT grants.id FROM grants WHERE")
+    assert n_plus_one.advice(" ".join(statement.split())) in hint

@@ -16,6 +16,7 @@ from tests.support import FLASK, SECRETS, Cli, Database, run
 from tests.support.processes import ended, start
 
 MAKE = 'print(create_user("carl", "carl@example.com").username)'
+READ_ONLY = "Error: this session is read-only\n  → flask shell --sandbox, or --write\n"
 COUNT = "SELECT count(*) FROM users WHERE username = 'carl'"
 
 
@@ -64,17 +65,16 @@ def test_single_name_is_one_and_not_its_letters(database: Database, bob: str) ->
 
 def test_condition_that_ends_code_says_what_to_do(database: Database, ada: str) -> None:
     found = run(database, "shell", "-c", "U('nobody')")
-    assert found.exit_code == 1
-    said = "opsapp.errors.NotFound: no user nobody\n  → flask users list --search TEXT\n"
-    assert found.stderr.endswith(said)
+    assert found.exit_code == 4
+    assert found.stderr == "Error: no user nobody\n  → flask users list --search TEXT\n"
 
 
 @pytest.mark.parametrize("code", ['sql("UPDATE users SET active = :no", no=False)',
                                   'sql("DELETE FROM grants")'])  # fmt: skip
 def test_commit_keeps_an_administrator_from_sql(database: Database, ada: str, code: str) -> None:
     found = run(database, "shell", "-c", f"{code}\ncommit()")
-    assert found.exit_code == 1
-    assert "Refused: that would leave no active administrator who can log in" in found.stderr
+    assert found.exit_code == 5
+    assert "Error: that would leave no active administrator who can log in" in found.stderr
     assert database.rows("SELECT active FROM users") == [(True,)]
     assert database.rows("SELECT count(*) FROM grants") == [(1,)]
 
@@ -146,8 +146,8 @@ def test_changes_of_services_stay_and_are_of_the_session(
 )
 def test_read_only_session_writes_nothing(database: Database, ada: str, code: str) -> None:
     found = run(database, "shell", "--read-only", "-c", code)
-    assert found.exit_code == 1
-    assert "read-only" in found.stderr or "readonly" in found.stderr
+    assert found.exit_code == 5
+    assert found.stderr == READ_ONLY
     assert database.rows(COUNT) == [(0,)]
 
 
@@ -203,8 +203,8 @@ def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
     found = run(database, "shell", "-c", code)
     assert found.exit_code == 1
     assert found.stderr == (
-        "Rolled back, because no transaction stays open: alembic_version (1 inserted)."
-        " commit() in one go.\n"
+        "Not committed: alembic_version (1 inserted)."
+        " End the program with commit() or rollback().\n"
     )
     assert database.rows("SELECT count(*) FROM alembic_version") == [(1,)]
 
@@ -289,7 +289,7 @@ def test_signal_ends_the_session_in_order(database: Database, cli: Cli, ada: str
     process.send_signal(signal.SIGTERM)
     found = ended(process)
     assert found.exit_code == 143
-    assert found.stderr == "Stopped by SIGTERM; what was not committed is undone.\n"
+    assert found.stderr == "Stopped by SIGTERM; uncommitted changes are rolled back.\n"
     assert last_session(cli)["ended"] == "SIGTERM"
 
 
@@ -339,8 +339,7 @@ def in_production(database: Database) -> None:
 def test_production_is_read_only_unless_somebody_says_why(empty_database: Database) -> None:
     in_production(empty_database)
     found = run(empty_database, "shell", "-c", MAKE, **PRODUCTION)
-    assert found.exit_code == 1
-    assert "this session is read-only" in found.stderr
+    assert (found.exit_code, found.stderr) == (5, READ_ONLY)
     for args, says in (
         ((), "needs a reason"),
         (("--reason", "ticket 7"), "This is production"),
@@ -369,3 +368,101 @@ def test_two_sessions_have_transcripts_of_their_own(database: Database, cli: Cli
     sessions = cli("audit", "sessions", "--format", "json").json
     assert [(one["state"], one["inputs"]) for one in sessions] == [("closed", 1)] * 2
     assert len(list((database.instance / "transcripts").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        ("db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))", 1),
+        ("m = MailMessage(kind='x', recipient='a@b.c', subject='s', body='b')\n"
+         "db.session.add(m)\ndb.session.flush()", 1),
+        ("db.session.add_all(MailMessage(kind='x', recipient=f'{n}@b.c', subject='s', body='b')"
+         " for n in range(2))\nMailMessage.query.count()", 2),
+    ],
+    ids=["added", "flushed", "autoflushed"],
+)  # fmt: skip
+def test_program_that_forgets_to_commit_fails(
+    database: Database, ada: str, code: str, left: int
+) -> None:
+    found = run(database, "shell", "-c", code)
+    changes = "1 change" if left == 1 else f"{left} changes"
+    assert (found.exit_code, found.stderr) == (
+        1,
+        f"Not committed: {changes}. End the program with commit() or rollback().\n",
+    )
+    for mode, ending, exit_code in (
+        ("--write", "commit()", 0),
+        ("--write", "rollback()", 0),
+        ("--write", "raise SystemExit", 1),
+        ("--write", "raise SystemExit(3)", 3),
+        ("--sandbox", "pass", 0),
+    ):
+        assert run(database, "shell", mode, "-c", f"{code}\n{ending}").exit_code == exit_code
+
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT max(i) FROM n",
+    "postgresql": "SELECT pg_sleep(600)",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_cancels_the_statement_of_a_program(
+    database: Database, kind: str, cli: Cli, ada: str, number: signal.Signals
+) -> None:
+    code = f"print('here', flush=True)\ntry: sql('{ENDLESS[kind]}')\nfinally: print('ended')"
+    process = start(database, FLASK, "shell", "-c", code)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(number)
+    found = ended(process)
+    assert (found.exit_code, found.stdout) == (128 + number, "ended\n")
+    assert found.stderr == f"Stopped by {number.name}; uncommitted changes are rolled back.\n"
+    assert last_session(cli)["ended"] == number.name
+    if kind == "postgresql":
+        assert database.rows(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid() AND state = 'active'"
+        ) == [(0,)]
+
+
+def test_error_of_sqlalchemy_shows_the_lines_of_the_program(database: Database, ada: str) -> None:
+    found = run(
+        database,
+        "shell",
+        "-c",
+        "print(1)\n\nUser.query.filter_by(x=1)",
+    )
+    assert found.exit_code == 1
+    assert found.stderr == (
+        "Traceback (most recent call last):\n"
+        '  File "<-c>", line 3, in <module>\n'
+        'sqlalchemy.exc.InvalidRequestError: Entity namespace for "users" has no property "x"\n'
+    )
+
+
+def test_service_is_refused_while_changes_wait(database: Database, ada: str) -> None:
+    change = "sql(\"UPDATE mail_messages SET subject = 'x'\")"
+    add = "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))"
+    insert = f"{add}\nMailMessage.query.count()"
+    for code, words in ((add, "1 change"), (insert, "1 change"), (change, "mail_messages (")):
+        found = run(database, "shell", "-c", f"{code}\n{MAKE}")
+        assert found.exit_code == 5, found
+        line, hint = found.stderr.splitlines()
+        assert "a service has a transaction of its own, and there are uncommitted changes" in line
+        assert words in line
+        assert hint == "  → commit() or rollback() first"
+    assert run(database, "shell", "-c", f"{add}\ncommit()\n{MAKE}").stdout == "carl\n"
+
+
+def test_console_without_the_audit_hook_keeps_its_transcript(
+    database: Database, cli: Cli, ada: str
+) -> None:
+    found = run(
+        database, "shell", "-c", "import os; os.system('true')", OPSAPP_SHELL_AUDIT_HOOK="off"
+    )
+    assert (found.exit_code, found.stderr) == (0, "")
+    lines: Any = last_session(cli)["lines"]
+    assert [line["kind"] for line in lines] == ["input", "end"]
+    event = cli("audit", "list", "--action", "console:session:open", "--format", "json").json[-1]
+    assert event["after"]["audit_hook"] == "off"

@@ -19,7 +19,7 @@ from tests.support import Cli, Database, a_unit, run
 def test_listing_asks_as_often_of_many_as_of_one(app: Flask, ada: str) -> None:
     for number in range(3):
         sessions.record_query(f"SELECT {number}", [], unit=a_unit())
-    queries = Queries([db.engine], db.session())
+    queries = Queries([db.engine])
 
     def asked(limit: int) -> int:
         queries.begin()

@@ -24,7 +24,7 @@ from psycopg.types.string import TextLoader
 from ...values import LONGEST, Unread
 
 DEEPEST = 100
-"""So many levels of JSON are taken apart; what prints them later has a limit too."""
+"""The number of levels of JSON that are parsed; later printing has a limit too."""
 
 _AS_TEXT = (
     *("interval", "time", "timetz", "inet", "cidr", "uuid", "record"),
@@ -32,12 +32,12 @@ _AS_TEXT = (
     *("int4multirange", "int8multirange", "nummultirange"),
     *("datemultirange", "tsmultirange", "tstzmultirange"),
 )
-"""Types that Python would spell otherwise than the server."""
+"""Types that Python would write differently from the server."""
 _SETTINGS = {"datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "1"}
 
 
 def load_exactly(connection: Any) -> None:
-    """Let a connection's values come as exact as the server has them.
+    """Load the values of a connection exactly as the server has them.
 
     :param connection: psycopg's, whose settings change in its transaction.
     """
@@ -55,7 +55,7 @@ def load_exactly(connection: Any) -> None:
 
 
 def load_whole(connection: Any) -> None:
-    """Let a value that Python's type for it cannot hold be text, and no error."""
+    """Load a value that Python's type cannot hold as text."""
     for name, loader in _OR_TEXT.items():
         connection.adapters.register_loader(name, loader)
 
@@ -76,11 +76,11 @@ def _text(data: Buffer) -> str:
 
 
 class _Interval(IntervalLoader):
-    """A month is no number of days."""
+    """An interval; one with months is the server's text, since a month is no number of days."""
 
     def load(self, data: Buffer) -> Any:
-        said = _text(data)
-        return said if "mon" in said or "year" in said else super().load(data)
+        text = _text(data)
+        return text if "mon" in text or "year" in text else super().load(data)
 
 
 _OR_TEXT: dict[str, type[Loader]] = {
@@ -94,7 +94,7 @@ _OR_TEXT: dict[str, type[Loader]] = {
 
 
 class _Array(ArrayLoader):
-    """A list; one that does not count from 1 is the server's text, which says so."""
+    """A list; one that does not count from 1 is the server's text."""
 
     def __init__(self, oid: int, context: Any = None) -> None:
         info = types[oid]
@@ -106,15 +106,15 @@ class _Array(ArrayLoader):
 
 
 class _Json(Loader):
-    """A document; one that Python would change, or not print again, is its text."""
+    """A document; one that Python would change, or could not print, is its text."""
 
     def load(self, data: Buffer) -> Any:
-        said = _text(data)
+        text = _text(data)
         try:
-            found = _READ_JSON(said)
+            document = _READ_JSON(text)
         except (ValueError, RecursionError):
-            return Unread(said)
-        return Unread(said) if _is_deep(found) else found
+            return Unread(text)
+        return Unread(text) if _is_deep(document) else document
 
 
 def _number(digits: str) -> int:
@@ -124,10 +124,10 @@ def _number(digits: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise ValueError("two members have the same name")
-    return found
+    return members
 
 
 _READ_JSON: Callable[[str], Any] = json.JSONDecoder(

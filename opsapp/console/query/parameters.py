@@ -19,24 +19,24 @@ _TOKEN = re.compile(
 )
 
 
-def names(statement: str, given: Container[str] = ()) -> list[str]:
-    """The parameters of a statement, each once.
+def names(statement: str, values: Container[str] = ()) -> list[str]:
+    """Return the parameters of a statement, each once.
 
-    :param given: the names that have a value; inside of ``[1:name]`` another is a column.
+    :param values: the names that have a value; inside of ``[1:name]`` another is a column.
     """
-    return list(dict.fromkeys(name for _at, name in _places(statement, given)))
+    return list(dict.fromkeys(name for _at, name in _places(statement, values)))
 
 
-def escaped(statement: str, given: Container[str] = ()) -> str:
-    """The statement for ``sqlalchemy.text``, which takes every colon for a parameter."""
-    places = {at for at, _name in _places(statement, given)}
+def escaped(statement: str, values: Container[str] = ()) -> str:
+    """Return the statement for ``sqlalchemy.text``, which takes every colon for a parameter."""
+    places = {at for at, _name in _places(statement, values)}
     return "".join(
         f"\\{character}" if character == ":" and at not in places else character
         for at, character in enumerate(statement)
     )
 
 
-def _places(statement: str, given: Container[str]) -> Iterator[tuple[int, str]]:
+def _places(statement: str, values: Container[str]) -> Iterator[tuple[int, str]]:
     at, depth = 0, 0
     while token := _TOKEN.search(statement, at):
         at = token.end()
@@ -44,12 +44,12 @@ def _places(statement: str, given: Container[str]) -> Iterator[tuple[int, str]]:
         name = token["name"]
         if token["comment"]:
             at = _end_of_comment(statement, at)
-        elif name and (depth <= 0 or name in given):
+        elif name and (depth <= 0 or name in values):
             yield token.start(), name
 
 
 def _end_of_comment(statement: str, at: int) -> int:
-    """The place after a comment that begins before ``at``; PostgreSQL's stand in each other."""
+    """Return the place after a comment that begins before ``at``; PostgreSQL nests comments."""
     depth = 1
     for mark in re.compile(r"/\*|\*/").finditer(statement, at):
         depth += 1 if mark[0] == "/*" else -1

@@ -1,4 +1,4 @@
-"""What there is to ask: the tables and views of the database, and their columns."""
+"""Schema: the tables and views of the database, and their columns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ...types import Record
 from .. import readonly
 
 LOOK = "flask query --tables"
-"""Where to look for a name that is not there."""
+"""The hint for a name that does not exist."""
 
 
 def tables() -> list[Record]:
-    """Every table and view with how many columns it has."""
+    """Return every table and view with the number of its columns."""
     with _inspecting() as inspector:
         kinds = {"table": inspector.get_table_names(), "view": inspector.get_view_names()}
         return [
@@ -30,14 +30,14 @@ def tables() -> list[Record]:
 
 
 def columns(table: str) -> list[Record]:
-    """The columns of a table or view.
+    """Return the columns of a table or view.
 
     :raises NotFound: there is no such table.
     """
     with _inspecting() as inspector:
-        known = [*inspector.get_table_names(), *inspector.get_view_names()]
-        if table not in known:
-            hint = text.did_you_mean(table, known) or LOOK
+        relations = [*inspector.get_table_names(), *inspector.get_view_names()]
+        if table not in relations:
+            hint = text.did_you_mean(table, relations) or LOOK
             raise NotFound(f"no table {text.shortened(table)}", hint=hint)
         keys = inspector.get_pk_constraint(table)["constrained_columns"]
         refers = {

@@ -33,7 +33,7 @@ WRITES = re.compile(
     "notify|pragma|prepare|reassign|refresh|reindex|release|replace|reset|revoke|rollback|"
     "savepoint|security|set|start|truncate|unlisten|update|vacuum"
 )
-"""What is refused and not misspelt; whatever is in neither set is not run either."""
+"""Words that are refused, and not misspelt; a word in neither set is not run either."""
 _STREAMED = frozenset({"select", "with", "values", "table"})
 _SPACE = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z]+")
@@ -42,7 +42,7 @@ _WORD = re.compile(r"[A-Za-z]+")
 
 
 def checked(statement: str) -> str:
-    """The statement, if its first word is one that reads; the database has the last word.
+    """Return the statement if its first word is one that reads; the database decides in the end.
 
     :raises Invalid: there is none.
     :raises Refused: it is one that writes.
@@ -58,15 +58,15 @@ def checked(statement: str) -> str:
     hint = f"one of {', '.join(sorted(READS)).upper()}"
     if WRITES.fullmatch(word):
         raise Refused(f"{word.upper()} does more than read; nothing was run", hint=hint)
-    # It is not repeated: --file may have named what the person may not see.
+    # It is not repeated: --file may name a file that the user may not read.
     raise Invalid("the statement begins with no word that reads; nothing was run", hint=hint)
 
 
 def first_word(statement: str) -> str:
-    """The word that a statement begins with, in small letters; comments are passed over."""
+    """Return the first word of a statement in small letters, after comments."""
     start = _SPACE.match(statement)
-    found = _WORD.match(statement, start.end() if start else 0)
-    return found[0].lower() if found else ""
+    word = _WORD.match(statement, start.end() if start else 0)
+    return word[0].lower() if word else ""
 
 
 # --- running it --------------------------------------------------------------
@@ -80,7 +80,7 @@ def rows(
     seconds: float,
     say_more: Callable[[], None] = lambda: None,
 ) -> Iterator[Record]:
-    """The rows of one statement that reads, as they come.
+    """Yield the rows of one statement that reads.
 
     :param limit: at most so many; None streams all of them.
     :param seconds: how long it may take, the reading of its answer included.
@@ -94,7 +94,7 @@ def rows(
         # One more than is shown tells whether there are more.
         while page := next_page(PAGE if left is None else min(PAGE, left + 1)):
             for row in page[:left]:
-                # Whether there is a secret is not told either: SQLite was kept from reading it.
+                # A missing secret shows the same, since SQLite was kept from reading it.
                 yield {
                     name: HIDDEN if name in secret else exact(veiled(name, plain(value)))
                     for name, value in zip(names, row, strict=True)
@@ -111,7 +111,7 @@ Pages = tuple[list[str], set[str], Callable[[int], Sequence[Sequence[Any]]]]
 
 @contextmanager
 def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
-    """The names of the columns, those with secrets, and a function that fetches so many rows."""
+    """Run a statement: names of the columns, those with secrets, and a function for a page."""
     is_sqlite = db.engine.dialect.name == "sqlite"
     with _explaining():
         readonly.refuse_other_database(db.engine)
@@ -137,12 +137,12 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
                 secret |= _secret_behind(connection, cursor.pgresult, names)
             yield names, secret, lambda size: watched.call(lambda: cursor.fetchmany(size))
     finally:
-        with suppress(Exception):  # What went wrong before this is what counts.
+        with suppress(Exception):  # The error before this one counts.
             connection.close()
 
 
 class _Watch:
-    """Runs the driver's work in a thread, so that the time and Ctrl-C are heard meanwhile."""
+    """A thread for the driver's work, so that the time limit and Ctrl-C are noticed."""
 
     def __init__(self, deadline: float, seconds: float, stop: Callable[[], None]) -> None:
         self.deadline = deadline
@@ -152,7 +152,7 @@ class _Watch:
         self.running: Future[Any] | None = None
 
     def call(self, work: Callable[[], Answer]) -> Answer:
-        """What ``work`` returns, if it does so in time."""
+        """Return the result of ``work``, if it comes in time."""
         self.running = self.worker.submit(work)
         try:
             answer: Answer = self.running.result(timeout=max(0.0, self.deadline - monotonic()))
@@ -166,7 +166,7 @@ class _Watch:
         return answer
 
     def close(self) -> None:
-        """Stop what is still running, and wait for that."""
+        """Stop the statement that is still running, and wait for its end."""
         while self.running is not None and not self.running.done():
             self.stop()
             # Said too early it is not heard: a statement that has not begun cannot be stopped.
@@ -194,7 +194,7 @@ _READING = frozenset(
 def _only_reading(
     action: int, about: str | None, detail: str | None, _database: str | None, _by: str | None
 ) -> int:
-    """What SQLite asks before it prepares a statement; a secret column reads as NULL."""
+    """Answer SQLite while it prepares a statement; a secret column reads as NULL."""
     if action == sqlite3.SQLITE_READ and detail and is_secret_name(detail):
         return sqlite3.SQLITE_IGNORE
     if action == sqlite3.SQLITE_FUNCTION and detail and detail.lower() == "load_extension":
@@ -219,17 +219,17 @@ def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
 
 
 def _secret_behind(connection: Any, result: Any, names: Sequence[str]) -> set[str]:
-    """The columns that show a secret column under another name, which the server tells."""
+    """Return the columns that show a secret column under another name, by the server's word."""
     origins = [(result.ftable(i), result.ftablecol(i)) for i in range(len(names))]
     tables = [table for table, _ in origins if table]
     columns = "SELECT attrelid, attnum, attname FROM pg_attribute WHERE attrelid = ANY(%s)"
-    found = connection.execute(columns, [tables]).fetchall() if tables else []
-    secret = {(table, number) for table, number, name in found if is_secret_name(name)}
+    columns_of_tables = connection.execute(columns, [tables]).fetchall() if tables else []
+    secret = {(table, number) for table, number, name in columns_of_tables if is_secret_name(name)}
     return {name for name, origin in zip(names, origins, strict=True) if origin in secret}
 
 
 def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
-    """The statement with psycopg's own form of parameters."""
+    """Return the statement with psycopg's own form of parameters."""
     if not params:
         return statement, None  # Then psycopg leaves every % and : alone.
     if missing := set(parameters.names(statement, params)) - set(params):
@@ -238,16 +238,16 @@ def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
     return compiled.string, dict(params)
 
 
-# --- what goes wrong ---------------------------------------------------------
+# --- errors ------------------------------------------------------------------
 
 _READ_ONLY = ("25006", "42501")  # read-only transaction, no privilege
 
 _NO_CURSOR = re.compile(r"DECLARE .*CURSOR|SELECT \.\.\. INTO")
-"""What the server says of a statement that is none for a cursor, because it writes."""
+"""The server's message for a statement that writes, and so has no cursor."""
 _SEVERAL = ("one statement at a time", "multiple commands")  # SQLite, PostgreSQL
 _NO_VALUE = ("binding parameter", 'near ":"')
 _NEAR_CHANGE = re.compile(r'near "(?:insert|update|delete|merge)"', re.IGNORECASE)
-"""Where a change stands that is none of the statement's first word: in a WITH, after EXPLAIN."""
+"""A change that is not the first word of the statement: in a WITH, after EXPLAIN."""
 
 
 @contextmanager
@@ -267,7 +267,7 @@ def _explaining(statement: str = "") -> Iterator[None]:
 
 
 def _several(statement: str) -> OpsError:
-    """More than one statement: a mistake, unless one of them would write."""
+    """Return the error of several statements: invalid, unless one of them would write."""
     for word in map(first_word, statement.split(";")):
         if WRITES.fullmatch(word):
             return _refused(f"the second statement is {word.upper()}")
@@ -275,41 +275,41 @@ def _several(statement: str) -> OpsError:
 
 
 def _of_sqlite(error: sqlite3.Error) -> OpsError:
-    name, says = getattr(error, "sqlite_errorname", ""), text.safe(error)
-    if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")) or "not authorized" in says:
-        return _refused(says)
-    if _NEAR_CHANGE.search(says):
-        return _refused(says)
+    name, message = getattr(error, "sqlite_errorname", ""), text.safe(error)
+    if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")) or "not authorized" in message:
+        return _refused(message)
+    if _NEAR_CHANGE.search(message):
+        return _refused(message)
     if name == "SQLITE_INTERRUPT":
         return TimedOut("the statement was stopped")
     if name == "SQLITE_ERROR" or isinstance(error, sqlite3.ProgrammingError):
-        return _invalid(says)
-    known = explained(sa.exc.DBAPIError("", None, error))
-    return known or OpsError(f"the database says: {says}")
+        return _invalid(message)
+    condition = explained(sa.exc.DBAPIError("", None, error))
+    return condition or OpsError(f"the database says: {message}")
 
 
 def _of_server(error: Any) -> OpsError:
     from psycopg import DataError, ProgrammingError
 
-    state, says = error.sqlstate or "", text.first_line(error)
-    if _NEAR_CHANGE.search(says):
-        return _refused(says)  # DECLARE CURSOR knows no such statement.
-    if state in _READ_ONLY or state[:2] == "25" or _NO_CURSOR.search(says):
-        return _refused(says)
+    state, message = error.sqlstate or "", text.first_line(error)
+    if _NEAR_CHANGE.search(message):
+        return _refused(message)  # DECLARE CURSOR knows no such statement.
+    if state in _READ_ONLY or state[:2] == "25" or _NO_CURSOR.search(message):
+        return _refused(message)
     # psycopg says the latter two before it sends anything.
     is_of_arguments = isinstance(error, (ProgrammingError, DataError))
     if state[:2] in ("0A", "42", "22", "26") or is_of_arguments:
-        return _invalid(says)
-    known = explained(sa.exc.DBAPIError("", None, error))
-    return known or OpsError(f"the database says: {says}")
+        return _invalid(message)
+    condition = explained(sa.exc.DBAPIError("", None, error))
+    return condition or OpsError(f"the database says: {message}")
 
 
-def _refused(says: str) -> Refused:
-    return Refused(f"the statement does more than read ({says}); nothing was written")
+def _refused(message: str) -> Refused:
+    return Refused(f"the statement does more than read ({message}); nothing was written")
 
 
-def _invalid(says: str) -> Invalid:
+def _invalid(message: str) -> Invalid:
     hint = "--param NAME=VALUE gives :NAME its value"
-    if not any(words in says for words in _NO_VALUE):
+    if not any(words in message for words in _NO_VALUE):
         hint = schema.LOOK
-    return Invalid(f"the database does not understand the statement: {says}", hint=hint)
+    return Invalid(f"the database does not understand the statement: {message}", hint=hint)

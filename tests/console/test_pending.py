@@ -1,0 +1,198 @@
+"""Objects that wait for a commit: a rollback at the end of an input keeps them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from sqlalchemy.exc import IntegrityError
+
+from opsapp.console import transactions
+from opsapp.console.change_log import Writes
+from opsapp.console.pending import Pending
+from opsapp.console.transactions import Remains
+from opsapp.extensions import db
+from opsapp.models import MailMessage
+from tests.support import Database
+from tests.support.console_play import play
+
+
+class Input:
+    """The console's end of an input, without a console."""
+
+    def __init__(self) -> None:
+        self.pending = Pending(db.session())
+        self.writes = Writes([db.engine], self.pending)
+
+    def end(self) -> Remains:
+        return transactions.settle(self.writes, self.pending)
+
+
+@pytest.fixture
+def input(app: Flask, ada: str) -> Input:
+    db.session.remove()
+    return Input()
+
+
+def message(subject: str | None = "s") -> MailMessage:
+    return MailMessage(kind="x", recipient="a@b.c", subject=subject, body="b")
+
+
+def subjects() -> list[str]:
+    """The subjects in the database."""
+    with db.engine.connect() as connection:
+        query = "SELECT subject FROM mail_messages WHERE kind = 'x' ORDER BY id"
+        return list(connection.scalars(sa.text(query)))
+
+
+def flush() -> None:
+    db.session.flush()
+
+
+def count() -> None:
+    db.session.scalar(sa.select(sa.func.count()).select_from(MailMessage))
+
+
+@pytest.mark.parametrize("send", [flush, count])
+def test_added_object_waits(input: Input, send: Callable[[], None]) -> None:
+    db.session.add(message())
+    send()
+    gc.collect()
+    assert input.end() == Remains({}, 1)
+    assert subjects() == []
+    (waiting,) = db.session.new
+    assert waiting.id is None
+    db.session.commit()
+    assert (input.end(), subjects()) == (Remains({}, 0), ["s"])
+
+
+def test_changed_and_deleted_objects_wait(input: Input) -> None:
+    changed, deleted = message("old"), message("gone")
+    db.session.add_all([changed, deleted])
+    db.session.commit()
+    input.end()
+    changed.subject = "new"
+    db.session.delete(deleted)
+    flush()
+    assert input.end() == Remains({}, 2)
+    assert (subjects(), changed.subject) == (["old", "gone"], "new")
+    assert (changed in db.session.dirty, deleted in db.session.deleted) == (True, True)
+    db.session.commit()
+    assert subjects() == ["new"]
+
+
+def test_object_changed_after_its_flush_waits_as_it_is_now(input: Input) -> None:
+    late = message("early")
+    db.session.add(late)
+    flush()
+    late.subject = "late"
+    assert input.end() == input.end() == Remains({}, 1)
+    db.session.commit()
+    assert subjects() == ["late"]
+
+
+def test_object_waits_after_its_flush_failed(input: Input) -> None:
+    incomplete = message(None)
+    db.session.add(incomplete)
+    with pytest.raises(IntegrityError):
+        count()
+    assert input.end() == Remains({}, 1)
+    incomplete.subject = "mended"
+    db.session.commit()
+    assert subjects() == ["mended"]
+
+
+@pytest.mark.parametrize("send", [flush, lambda: None], ids=["flushed", "added"])
+def test_rolled_back_object_is_forgotten(input: Input, send: Callable[[], None]) -> None:
+    db.session.add(message())
+    send()
+    db.session.rollback()
+    assert input.end() == Remains({}, 0)
+    db.session.add(message())
+    send()
+    assert transactions.forget(input.pending) == 1
+    assert (input.end(), list(db.session.new)) == (Remains({}, 0), [])
+
+
+def test_savepoint_that_was_rolled_back_is_forgotten(input: Input) -> None:
+    db.session.add(message("stays"))
+    savepoint = db.session.begin_nested()
+    db.session.add(message("goes"))
+    flush()
+    savepoint.rollback()
+    assert input.end() == Remains({}, 1)
+    db.session.commit()
+    assert subjects() == ["stays"]
+
+
+def test_object_that_was_added_and_deleted_is_no_change(input: Input) -> None:
+    brief = message()
+    db.session.add(brief)
+    flush()
+    db.session.delete(brief)
+    assert input.end() == Remains({}, 0)
+
+
+def test_statement_beside_a_waiting_object_is_lost(input: Input) -> None:
+    db.session.add(message())
+    db.session.execute(sa.text("INSERT INTO alembic_version VALUES ('x')"))
+    assert input.end() == Remains({"alembic_version": "1 inserted"}, 1)
+
+
+NEW = "p = MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'); db.session.add(p)"
+
+
+def test_refused_commit_keeps_its_objects(database: Database, ada: str, tmp_path: object) -> None:
+    printed = play(
+        database.environ,
+        database.instance,
+        "write",
+        [
+            f"{NEW}; sql('UPDATE users SET active = :no', no=False); commit()",
+            "print('waits', p in db.session.new)",
+            "commit()",
+        ],
+    )
+    assert "Refused: that would leave no active administrator" in printed
+    assert "waits True" in printed
+    assert database.rows("SELECT subject FROM mail_messages WHERE kind = 'x'") == [("s",)]
+    assert database.rows("SELECT active FROM users") == [(True,)]
+
+
+def test_lost_connection_keeps_objects_and_says_the_rest(
+    database: Database, kind: str, ada: str
+) -> None:
+    if kind == "sqlite":
+        pytest.skip("speaks of a server")
+    printed = play(
+        database.environ,
+        database.instance,
+        "write",
+        [
+            f"{NEW}; MailMessage.query.count();"
+            " sql('INSERT INTO alembic_version VALUES (:x)', x='x');"
+            " sql('SELECT pg_terminate_backend(pg_backend_pid())')",
+            "commit()",
+        ],
+    )
+    assert "OperationalError: terminating connection" in printed
+    assert "Rolled back, because no transaction stays open: alembic_version (1 inserted)" in printed
+    assert "1 change waits: commit() writes, rollback() forgets." in printed
+    assert database.rows("SELECT subject FROM mail_messages WHERE kind = 'x'") == [("s",)]
+
+
+def test_read_only_session_does_not_offer_a_commit(database: Database, ada: str) -> None:
+    printed = play(database.environ, database.instance, "read-only", [NEW])
+    assert "1 change waits: this session is read-only, rollback() forgets." in printed
+
+
+def test_savepoint_that_was_rolled_back_hides_no_other_statement(input: Input) -> None:
+    for name in ("first", "second"):
+        db.session.execute(sa.text("INSERT INTO alembic_version VALUES (:name)"), {"name": name})
+        with db.session.begin_nested() as savepoint:
+            db.session.execute(sa.text("DELETE FROM alembic_version"))
+            savepoint.rollback()
+    assert input.end() == Remains({"alembic_version": "2 inserted"}, 0)

@@ -1,0 +1,43 @@
+"""Redaction: one pattern of secret names for columns, variables and options."""
+
+from __future__ import annotations
+
+import pytest
+
+from opsapp.redaction import HIDDEN, is_secret_name, redacted_words, secret_values, veiled
+
+SECRET = (
+    *("password", "PASSWD", "db_passwd", "password_hash", "passphrase", "client_secret"),
+    *("credential", "aws_credentials", "fs_uniquifier", "mf_recovery_codes", "api_key", "APIKEY"),
+    *("private_key", "AWS_ACCESS_KEY_ID", "key", "salt", "PASSWORD_SALT", "token", "csrftoken"),
+    *("reset_token", "token_hash", "db_pwd", "api-key"),
+)
+HARMLESS = ("email", "public_key", "avatar_url", "token_count", "monkey", "PWD", "salted", "keys")
+PARTLY = ("TOKEN_GITHUB", "SENTRY_DSN", "SIGNING_KEY", "BROKER_URL")
+"""Names of variables that may hold a secret, and of columns that hold none."""
+
+
+@pytest.mark.parametrize("name", SECRET)
+def test_secret_name_hides_its_value_everywhere(name: str) -> None:
+    assert is_secret_name(name)
+    assert veiled(name, "swordfish") == HIDDEN
+    assert veiled("data", {name: "swordfish"}) == {name: HIDDEN}
+    assert secret_values({name: "swordfish"}, []) == ("swordfish",)
+    option = f"--{name.replace('_', '-')}"
+    assert redacted_words([option, "swordfish"]) == [option, HIDDEN]
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_harmless_name_hides_nothing(name: str) -> None:
+    assert not is_secret_name(name)
+    assert veiled(name, "swordfish") == "swordfish"
+
+
+@pytest.mark.parametrize("name", PARTLY)
+def test_variable_that_may_hold_a_secret_is_hidden_in_output_only(name: str) -> None:
+    assert veiled(name, "swordfish") == "swordfish"
+    assert secret_values({name: "swordfish"}, []) == ("swordfish",)
+
+
+def test_secret_of_a_url_is_its_password() -> None:
+    assert secret_values({"BROKER_URL": "amqp://me:swordfish@host/"}, []) == ("swordfish",)
