@@ -9,7 +9,7 @@ import socket
 import sys
 from dataclasses import asdict, dataclass
 
-from . import text
+from . import settings, text
 
 _CORRELATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -73,13 +73,12 @@ def at_terminal() -> Actor:
 
     :raises Invalid: ``OPSAPP_ACTOR`` or ``SUDO_USER`` has hostile characters.
     """
-    behind = os.environ.get("OPSAPP_ACTOR")
     sudo = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
     return Actor(
         kind="os",
         name=_login_name(os.getuid()),
         sudo=text.checked(sudo, "SUDO_USER", longest=64) if sudo else None,
-        behind=text.checked(behind, "OPSAPP_ACTOR", longest=128) if behind else None,
+        behind=settings.get("OPSAPP_ACTOR"),
         host=socket.gethostname(),
         terminal=_terminal(),
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from . import text
 from .errors import Invalid
 
 LONGEST = 254
+_TARGET = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 _ENCODED_LABEL = re.compile(r"(?<![^.@])xn--[a-z0-9-]+")
 
 
@@ -70,3 +72,25 @@ def mailbox(address: str) -> str:
         return name + at + idna.encode(domain, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
         return address
+
+
+def targets(value: str) -> tuple[str, ...]:
+    """Return the targets of alerts in ``value``: addresses and URLs, divided by spaces or commas.
+
+    :raises ValueError: one is neither an address nor an http(s) URL; it is not repeated, since
+        such a URL is a secret.
+    """
+    words = tuple(word for word in re.split(r"[\s,]+", value) if word)
+    for number, word in enumerate(words, start=1):
+        if not (is_url(word) or _TARGET.fullmatch(word)) or text.safe(word) != word:
+            raise ValueError(f"entry {number} is neither an address nor an http(s) URL")
+    return words
+
+
+def is_url(target: str) -> bool:
+    """Return True for an http(s) URL, False for an address."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

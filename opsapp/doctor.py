@@ -26,7 +26,7 @@ from .mail import outbox
 from .models import AuditEvent, AuditHead, Grant
 from .models.types import Tolerant, database_now
 from .profiling.reports import retention
-from .settings import HANDED_DOWN, IN_FILES, SETTINGS, Setting
+from .settings import HANDED_DOWN, IN_FILES, SECRETS, SETTINGS, Setting, get
 from .unit import invariants
 from .unit.ledger import read_head, refuse_other_owner
 
@@ -59,7 +59,7 @@ def settings() -> list[dict[str, Any]]:
             "name": one.name,
             "value": _shown(one),
             "source": _source(one),
-            "default": one.default,
+            "default": one.shown_default,
             "meaning": one.meaning,
         }
         for one in SETTINGS
@@ -82,7 +82,7 @@ def check_settings() -> Iterator[Finding]:
     yield _check_names()
     yield _check_environment_name()
     for one in SETTINGS:
-        if one.name in config.SECRETS:
+        if one.name in SECRETS:
             yield _check_secret(one)
     yield _tried("setting OPSAPP_URL", _check_url)
     yield from _check_modes(config.instance_folder())
@@ -109,7 +109,7 @@ def _check_environment_name() -> Finding:
 
 def _check_secret(one: Setting) -> Finding:
     try:
-        config.secret(one.name)
+        get(one.name)
     except OpsError as error:
         return finding(f"setting {one.name}", "fail", error.message, error.hint)
     source = _source(one)
@@ -118,7 +118,7 @@ def _check_secret(one: Setting) -> Finding:
 
 
 def _check_url() -> Finding:
-    check, url = "setting OPSAPP_URL", config.url()
+    check, url = "setting OPSAPP_URL", get("OPSAPP_URL")
     if url and url.startswith("http:") and config.environment() != config.DEVELOPMENT:
         says = f"{url}: cookies are for https only, so nobody can sign in"
         return finding(check, "warn", says, "put TLS in front, and https:// here")

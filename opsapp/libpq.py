@@ -47,6 +47,17 @@ _LOOKS = {
 }
 
 
+def modern_url(url: str) -> str:
+    """Return the URL with a scheme and hosts as SQLAlchemy spells them.
+
+    ``postgres://`` and the names of other drivers become ``postgresql+psycopg://``.
+    """
+    for prefix in ("postgres://", "postgresql://", "postgresql+psycopg://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + spelled(url.removeprefix(prefix))
+    return url
+
+
 def keywords(query: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
     """The parameters of a URL; of one that is repeated the last counts, as for libpq."""
     return {name: v if isinstance(v, str) else v[-1] for name, v in query.items()}

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 LONGEST = 16 * 2**20
 """Bytes of a text that is read whole."""
@@ -39,6 +40,26 @@ def read(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> str
     :raises NotText: it is no regular file, is longer, or is not UTF-8.
     """
     return decoded(read_bytes(path, pipe=pipe, longest=longest))
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Create a file that its owner alone can read; it appears whole, and is on the disk.
+
+    :raises FileExistsError: it is there already.
+    :raises OSError: it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{token_hex(4)}.{path.name}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # A link appears whole or not at all, and only the first one succeeds.
+        os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_stdin(*, longest: int = LONGEST) -> str:

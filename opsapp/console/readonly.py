@@ -9,7 +9,6 @@ elsewhere can be switched off by whoever may send SQL, and is called that.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from .. import config, libpq, text
+from .. import libpq, settings, text
 from ..engine import pooler
 from ..engine.connections import (
     checked_url,
@@ -116,7 +115,7 @@ def refuse_other_database(engine: sa.Engine) -> None:
 
     :raises NotReady: it has another chain, or its role may not look.
     """
-    if engine.dialect.name == "sqlite" or not os.environ.get(SETTING):
+    if engine.dialect.name == "sqlite" or settings.get(SETTING) is None:
         return
     chain = "SELECT chain FROM audit_head"
     with engine.connect() as ours:
@@ -172,10 +171,10 @@ def server_url(engine: sa.Engine) -> URL:
 
     :raises NotReady: the setting is not a PostgreSQL URL.
     """
-    given = os.environ.get(SETTING)
-    if not given:
+    named = settings.get(SETTING)
+    if named is None:
         return engine.url
-    url = checked_url(config.modern_url(given))
+    url = checked_url(named)
     if url.get_backend_name() != "postgresql":
         raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")
     return url

@@ -28,7 +28,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from .. import config, libpq, text
+from .. import libpq, settings, text
 from ..damage import tolerate_moments
 from ..errors import NotReady
 from . import holders, pooler
@@ -125,7 +125,7 @@ def options(url: URL) -> dict[str, Any]:
         chosen["connect_args"] = libpq.additions(
             libpq.said(libpq.keywords(url.query)),
             lock_seconds=LOCK_SECONDS,
-            statement_seconds=config.statement_timeout(),
+            statement_seconds=settings.get("OPSAPP_STATEMENT_TIMEOUT"),
         )
     return chosen
 

@@ -6,14 +6,13 @@ pooler is in front, :envvar:`OPSAPP_DIRECT_DATABASE_URL` leads around it.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
-from .. import config
+from .. import settings
 from ..errors import NotReady
 from . import pooler
 from .connections import checked_url, options, prepare
@@ -46,13 +45,13 @@ def url(engine: sa.Engine) -> URL:
 
     :raises NotReady: ``OPSAPP_DIRECT_DATABASE_URL`` is not a PostgreSQL URL.
     """
-    direct = os.environ.get(DIRECT)
-    if not direct:
+    url = settings.get(DIRECT)
+    if url is None:
         return engine.url
-    chosen = checked_url(config.modern_url(direct), DIRECT)
-    if chosen.get_backend_name() != "postgresql":
-        raise NotReady(f"{DIRECT} is for {chosen.drivername}, and the database is PostgreSQL")
-    return chosen
+    direct = checked_url(url, DIRECT)
+    if direct.get_backend_name() != "postgresql":
+        raise NotReady(f"{DIRECT} is for {direct.drivername}, and the database is PostgreSQL")
+    return direct
 
 
 def _own_engine(engine: sa.Engine) -> sa.Engine:
