@@ -78,6 +78,11 @@ class Unit(AbstractContextManager["Unit"]):
         self.seq: int | None = None
         """The last audit event's number, once it is committed."""
         self._depth = 0
+        self._autoflush = True
+        self._is_trial = False
+        self._head: ledger.Head | None = None
+        """The end of the chain while the unit is open; a trial appends nothing to it."""
+        self._had_administrator = False
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
 
@@ -158,7 +163,8 @@ class Unit(AbstractContextManager["Unit"]):
         try:
             connection = self._writing_connection()
             self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
-            self._head = ledger.take_gate(session, lock=not self._is_trial)
+            head = ledger.take_gate(session, lock=not self._is_trial)
+            self._head = None if self._is_trial else head
             if self.standing is not None:
                 invariants.still_stands(session, self.standing)
             self._had_administrator = self._has_administrator_before()
@@ -184,19 +190,19 @@ class Unit(AbstractContextManager["Unit"]):
         self.session.flush()
         if self.recorded:
             invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
-            if not self._is_trial:
-                self._append()
+            if self._head is not None:
+                self._append(self._head)
             if not self.dry_run:
                 self._prepare()
                 with undisturbed():
                     self._commit()
                     self._settle(not self._is_trial)
 
-    def _append(self) -> None:
+    def _append(self, head: ledger.Head) -> None:
         connection = self.session.connection()
         changes = ledger.in_batches(self.recorded)
         try:
-            ledger.append(connection, self._head, [self._row(change) for change in changes])
+            ledger.append(connection, head, [self._row(change) for change in changes])
         except exc.DBAPIError as error:
             raise _unwritable(error) from error
 
@@ -236,7 +242,7 @@ class Unit(AbstractContextManager["Unit"]):
                 ) from error
             raise
         self.committed = True
-        self.seq = None if self._is_trial else self._head.seq
+        self.seq = self._head.seq if self._head else None
 
     def _settle(self, committed: bool) -> None:
         while self._settlements:
