@@ -89,8 +89,8 @@ def correlation_of_job() -> str | None:
 
     ``flask jobs run`` hands it down, so that what a command of a job changes is found by the run.
     """
-    given = os.environ.get("OPSAPP_CORRELATION", "")
-    return given if _CORRELATION.fullmatch(given) else None
+    correlation = os.environ.get("OPSAPP_CORRELATION", "")
+    return correlation if _CORRELATION.fullmatch(correlation) else None
 
 
 @dataclass(frozen=True, slots=True)

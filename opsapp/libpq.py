@@ -76,8 +76,8 @@ def refuse_unknown(words: Keywords, setting: str) -> None:
         make_conninfo(**words)
         timeout_from_conninfo({**words})
     except ProgrammingError as error:
-        says = text.first_line(error)
-        raise NotReady(f"{setting} cannot be used: {says}") from error
+        message = text.first_line(error)
+        raise NotReady(f"{setting} cannot be used: {message}") from error
 
 
 def additions(theirs: Keywords, *, lock_seconds: float, statement_seconds: float) -> dict[str, Any]:
@@ -114,21 +114,21 @@ def named(theirs: str | None, ours: str) -> str:
     return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
-def said(words: Keywords) -> dict[str, str]:
+def parameters(words: Keywords) -> dict[str, str]:
     """What the URL's keywords, the environment and a service file say, in that order."""
     from psycopg import OperationalError
     from psycopg.pq import Conninfo
 
     with _service(words.get("service")):
         try:
-            found = Conninfo.get_defaults()
+            options = Conninfo.get_defaults()
         except OperationalError:
-            found = []  # There is no such service; connecting says so.
+            options = []  # There is no such service; connecting says so.
     # The defaults that were compiled in are no word of the operator's.
     defaults = {
-        one.keyword.decode(): one.val.decode(errors="replace")
-        for one in found
-        if one.val is not None and one.val != one.compiled
+        option.keyword.decode(): option.val.decode(errors="replace")
+        for option in options
+        if option.val is not None and option.val != option.compiled
     }
     return {**defaults, **words}
 

@@ -85,7 +85,7 @@ class Branch:
         return self._newest(filter(self.has, present))
 
     def _newest(self, revisions: Iterable[str]) -> str | None:
-        return max(revisions, key=lambda one: (self.number(one), one), default=None)
+        return max(revisions, key=lambda revision: (self.number(revision), revision), default=None)
 
 
 def add(app: Flask, label: str, folder: Path) -> Branch:
@@ -95,8 +95,8 @@ def add(app: Flask, label: str, folder: Path) -> Branch:
     """
     if not _LABEL.fullmatch(label):
         raise ValueError(f"{label!r} is no label of small letters")
-    found = app.extensions[EXTENSION] = Branch(label, folder.resolve())
-    return found
+    branch = app.extensions[EXTENSION] = Branch(label, folder.resolve())
+    return branch
 
 
 def ours() -> Branch:

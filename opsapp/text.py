@@ -84,14 +84,14 @@ def each(names: str | Iterable[str]) -> Iterable[str]:
 
 def shortened(value: str, longest: int = 60) -> str:
     """``value`` made safe and cut for a message."""
-    shown = safe(value[: longest + 1])
-    return shown if len(value) <= longest else shown[:longest] + "…"
+    text = safe(value[: longest + 1])
+    return text if len(value) <= longest else text[:longest] + "…"
 
 
-def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+def did_you_mean(word: str, words: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """``did you mean X?`` for the known word nearest to ``word``, if one is near.
 
     :param likeness: from 0 to 1; how near is near.
     """
-    near = get_close_matches(word, list(known), n=1, cutoff=likeness)
+    near = get_close_matches(word, list(words), n=1, cutoff=likeness)
     return f"did you mean {safe(near[0])}?" if near else None

@@ -47,22 +47,22 @@ class Filter:
 
         :raises NotFound: the subject is an account or role that never was.
         """
-        chosen: list[sa.ColumnElement[bool]] = []
+        conditions: list[sa.ColumnElement[bool]] = []
         if self.since:
-            chosen.append(AuditEvent.at >= self.since)
+            conditions.append(AuditEvent.at >= self.since)
         if self.until:
-            chosen.append(AuditEvent.at <= self.until)
+            conditions.append(AuditEvent.at <= self.until)
         if self.actor:
             part = json.dumps(self.actor)
-            chosen.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
+            conditions.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
         if self.action:
             begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
-            chosen.append((AuditEvent.action == self.action) | begins)
+            conditions.append((AuditEvent.action == self.action) | begins)
         if self.subject:
-            chosen.append(_about(self.subject))
+            conditions.append(_about(self.subject))
         if self.correlation:
-            chosen.append(AuditEvent.correlation == self.correlation)
-        return chosen
+            conditions.append(AuditEvent.correlation == self.correlation)
+        return conditions
 
 
 def _about(subject: str) -> sa.ColumnElement[bool]:
@@ -104,7 +104,7 @@ def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
 
 
 def events(
-    chosen: Filter | None = None,
+    filter: Filter | None = None,
     *,
     limit: int | None = 50,
     before: int | None = None,
@@ -114,7 +114,7 @@ def events(
     :param limit: None streams all of them.
     :param before: only events with a smaller number: the page before.
     """
-    criteria = chosen.criteria() if chosen else []
+    criteria = filter.criteria() if filter else []
     if before is not None:
         criteria.append(AuditEvent.seq < before)
     if limit is not None:
@@ -123,10 +123,10 @@ def events(
     return told(criteria)
 
 
-def since(seq: int, chosen: Filter) -> Iterator[Record]:
+def since(seq: int, filter: Filter) -> Iterator[Record]:
     """The events that are meant and came after number ``seq``; reads what is committed now."""
     db.session.rollback()
-    return told([AuditEvent.seq > seq, *chosen.criteria()])
+    return told([AuditEvent.seq > seq, *filter.criteria()])
 
 
 def get(seq: int) -> Record:
@@ -145,13 +145,13 @@ def get(seq: int) -> Record:
     raise NotFound(f"no audit event {seq}", hint="flask audit list")
 
 
-def export(chosen: Filter | None = None) -> Iterator[Record]:
+def export(filter: Filter | None = None) -> Iterator[Record]:
     """Every event as it is hashed, with the personal values it names beside it.
 
     ``actor``, ``before`` and ``after`` are the stored JSON text, so that somebody
     with the key can verify the chain from the export alone.
     """
-    for page in pages(chosen.criteria() if chosen else ()):
+    for page in pages(filter.criteria() if filter else ()):
         names = _Names.of(page)
         for row in page:
             stored = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy documents this name)
@@ -179,8 +179,8 @@ def _record(row: Any, names: _Names) -> Record:
         "subject": row.subject,
         "subject_name": names.subjects.get(row.subject, row.subject),
         "reason": row.reason,
-        "before": names.shown(parsed(row.before)),
-        "after": names.shown(parsed(row.after)),
+        "before": names.resolve(parsed(row.before)),
+        "after": names.resolve(parsed(row.after)),
         "correlation": row.correlation,
     }
 
@@ -194,9 +194,9 @@ def _time(at: Any) -> Any:
 
 def actor_label(stored: Any) -> str:
     """Who it was in one line, of an event's actor as stored."""
-    found = parsed(stored) or {}
-    known = {name: str(value) for name, value in found.items() if name in Actor.__slots__}
-    return Actor(**known).label() if {"kind", "name"} <= known.keys() else str(stored)
+    actor = parsed(stored) or {}
+    fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
+    return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +208,11 @@ class _Names:
 
     @classmethod
     def of(cls, page: Sequence[Any]) -> _Names:
-        wanted = {token for row in page for token in tokens(row)}
-        values = {token: found.value for token, found in personal_values(wanted).items()}
+        named = {token for row in page for token in tokens(row)}
+        values = {token: value.value for token, value in personal_values(named).items()}
         return cls(values, _present_names({row.subject for row in page}))
 
-    def shown(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
+    def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
             return None
         return {
@@ -224,8 +224,8 @@ class _Names:
 def _present_names(subjects: set[str]) -> dict[str, str]:
     """What the subjects are called today; who is erased has no name."""
     users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
-    found = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
-    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in found}
+    rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
     found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
     return names | {f"role:{id}": name for id, name in found_roles}
 

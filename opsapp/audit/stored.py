@@ -53,8 +53,8 @@ def moment(at: Any) -> datetime:
 
     :raises ValueError: it is none.
     """
-    found = at if isinstance(at, datetime) else datetime.fromisoformat(at)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    time = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def parsed(stored: Any) -> dict[str, Any] | None:
@@ -70,12 +70,12 @@ def parsed(stored: Any) -> dict[str, Any] | None:
 
 def tokens(row: Any) -> set[str]:
     """The tokens of the personal values that an event names."""
-    found: set[str] = set()
+    names: set[str] = set()
     for stored in (row.before, row.after):
         if isinstance(stored, str) and '"personal":' in stored:
             sides = (parsed(stored) or {}).values()
-            found |= {value["personal"] for value in sides if is_token(value)}
-    return found
+            names |= {value["personal"] for value in sides if is_token(value)}
+    return names
 
 
 def is_token(value: Any) -> bool:
@@ -84,7 +84,7 @@ def is_token(value: Any) -> bool:
     return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
-def personal_values(wanted: Iterable[str]) -> dict[str, PersonalValue]:
+def personal_values(tokens: Iterable[str]) -> dict[str, PersonalValue]:
     """The rows behind the tokens that are not erased."""
-    stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(wanted)))
+    stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(tokens)))
     return {row.token: row for row in db.session.scalars(stored)}

@@ -55,10 +55,10 @@ class Checkpoint:
         words = line.split()
         if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
             raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
-        found = cls(words[1], int(words[2]), words[3], words[4])
-        if not hmac.compare_digest(chain.signature(key, found._body()), words[5]):
-            raise Invalid(f"checkpoint {found.seq}: the signature is not of this audit key")
-        return found
+        checkpoint = cls(words[1], int(words[2]), words[3], words[4])
+        if not hmac.compare_digest(chain.signature(key, checkpoint._body()), words[5]):
+            raise Invalid(f"checkpoint {checkpoint.seq}: the signature is not of this audit key")
+        return checkpoint
 
 
 def checkpoint() -> str:
@@ -74,10 +74,10 @@ def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
     :raises Invalid: a line is not a checkpoint of this key, or there is none.
     """
     key = audit_key()
-    found = [Checkpoint.parse(line, key) for line in lines if line.strip()]
-    if not found:
+    points = [Checkpoint.parse(line, key) for line in lines if line.strip()]
+    if not points:
         raise Invalid("the checkpoint file holds no checkpoint")
-    return found
+    return points
 
 
 def _head() -> AuditHead:
@@ -92,7 +92,7 @@ class _Walk:
     """The state of reading the chain from its start."""
 
     key: bytes
-    wanted: frozenset[int]
+    checkpointed: frozenset[int]
     seq: int = 0
     hash: str = chain.GENESIS
     broken: Break | None = None
@@ -113,7 +113,7 @@ class _Walk:
             self.seq, self.hash = row.seq, row.hash
             if self.seq == 1:
                 self.began = parsed(row.after) or {}
-            if self.seq in self.wanted:
+            if self.seq in self.checkpointed:
                 self.hashes[self.seq] = self.hash
             met.append(row)
         return met
@@ -125,16 +125,16 @@ class _Walk:
         if previous != self.hash:
             return (seq, "replaced", f"event {seq} does not follow on event {seq - 1}")
         try:
-            found = chain.link(self.key, previous, (seq, moment(at), *rest))
+            expected = chain.link(self.key, previous, (seq, moment(at), *rest))
         except (ValueError, TypeError, OverflowError):
-            found = "no event of ours"
+            expected = "no event of ours"
         # The words that stand in for a damaged value might be those that were written.
-        if found != stored or any(isinstance(value, Damaged) for value in row):
+        if expected != stored or any(isinstance(value, Damaged) for value in row):
             return (seq, "edited", f"event {seq} is not what was written")
         return None
 
 
-def verify(kept: Iterable[Checkpoint] = ()) -> Record:
+def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
     """Read the whole chain and say whether it holds, or where it first breaks and how.
 
     ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
@@ -146,12 +146,12 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
 
     :raises NotReady: the audit key is another one than the chain was begun with.
     """
-    kept = sorted(kept, key=lambda one: one.seq)
+    checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
     if db.engine.dialect.name == "postgresql" and not db.session().in_transaction():
         # The head and the events are read one after the other, and others write meanwhile.
         db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     heads = db.session.scalars(sa.select(AuditHead)).all()
-    walk = _Walk(audit_key(), frozenset(one.seq for one in kept))
+    walk = _Walk(audit_key(), frozenset(checkpoint.seq for checkpoint in checkpoints))
     named = _walk_all(walk)
     if walk.broken and walk.seq == 0:
         for head in heads:
@@ -159,16 +159,18 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
     gaps = _declared_gaps(walk.seq)
     broken = walk.broken or _heads_break(walk, heads)
     if broken is None:
-        broken = _kept_break(kept, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
-    seq, kind, says = broken or (None, None, "the chain holds")
+        broken = (
+            _kept_break(checkpoints, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
+        )
+    seq, kind, message = broken or (None, None, "the chain holds")
     return {
         "ok": broken is None,
         "events": walk.seq,
         "head": walk.hash,
         "first_bad_seq": seq,
         "break": kind,
-        "says": says,
-        "checkpoints": len(kept),
+        "says": message,
+        "checkpoints": len(checkpoints),
         "gaps": gaps,
     }
 
@@ -205,19 +207,19 @@ def _walk_singly(walk: _Walk) -> None:
 
 def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
     """A personal value that was exchanged, moved to somebody else or taken away."""
-    wanted = {token: row for row in rows for token in tokens(row)}
-    if not wanted:
+    rows_by_token = {token: row for row in rows for token in tokens(row)}
+    if not rows_by_token:
         return None
-    present = personal_values(wanted)
+    present = personal_values(rows_by_token)
     walk.names += len(present)
-    erased = _erased(row.subject for token, row in wanted.items() if token not in present)
-    for token, row in wanted.items():
-        found = present.get(token)
-        if found is None and row.subject not in erased:
+    erased = _erased(row.subject for token, row in rows_by_token.items() if token not in present)
+    for token, row in rows_by_token.items():
+        value = present.get(token)
+        if value is None and row.subject not in erased:
             return (row.seq, "personal", f"a name of event {row.seq} was taken away")
-        if found is not None and (
-            row.subject != f"user:{found.user_id}"
-            or chain.personal_token(walk.key, found.salt, found.value) != token
+        if value is not None and (
+            row.subject != f"user:{value.user_id}"
+            or chain.personal_token(walk.key, value.salt, value.value) != token
         ):
             return (row.seq, "personal", f"a name of event {row.seq} is not what was written")
     return None
@@ -273,26 +275,30 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
 
 
 def _kept_break(
-    kept: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
+    checkpoints: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
 ) -> Break | None:
-    for one in kept:
-        if one.chain != head.chain:
-            return (None, "another-chain", f"checkpoint {one.seq} is of another database")
-        if hashes.get(one.seq) == one.hash or _is_declared(one, gaps):
+    for checkpoint in checkpoints:
+        if checkpoint.chain != head.chain:
+            return (None, "another-chain", f"checkpoint {checkpoint.seq} is of another database")
+        if hashes.get(checkpoint.seq) == checkpoint.hash or _is_declared(checkpoint, gaps):
             continue
-        if one.seq > head.seq:
+        if checkpoint.seq > head.seq:
             return (
                 head.seq + 1,
                 "cut",
-                f"the checkpoint of {one.at} has {one.seq} events, {head.seq} are there:"
-                " the tail was cut or an older copy restored",
+                f"the checkpoint of {checkpoint.at} has {checkpoint.seq} events,"
+                f" {head.seq} are there: the tail was cut or an older copy restored",
             )
-        return (one.seq, "rewritten", f"event {one.seq} is not the one of the checkpoint")
+        return (
+            checkpoint.seq,
+            "rewritten",
+            f"event {checkpoint.seq} is not the one of the checkpoint",
+        )
     return None
 
 
-def _is_declared(one: Checkpoint, gaps: list[Record]) -> bool:
-    return any(gap["restored_seq"] < one.seq <= gap["lost_seq"] for gap in gaps)
+def _is_declared(checkpoint: Checkpoint, gaps: list[Record]) -> bool:
+    return any(gap["restored_seq"] < checkpoint.seq <= gap["lost_seq"] for gap in gaps)
 
 
 def _declared_gaps(verified: int) -> list[Record]:
@@ -314,7 +320,7 @@ def _gap(row: Any) -> Record:
     }
 
 
-def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
+def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
     """Declare that the database was restored from an older copy.
 
     Writes an event that names what was lost, by the newest checkpoint kept
@@ -325,11 +331,15 @@ def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
     """
     with unit:
         head = _head()
-        kept = sorted(kept, key=lambda one: one.seq)
-        if any(one.chain != head.chain for one in kept):
+        checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
+        if any(checkpoint.chain != head.chain for checkpoint in checkpoints):
             raise Invalid("a checkpoint is of another database")
         gaps = _declared_gaps(head.seq)
-        lost = [one for one in kept if not _is_met(one) and not _is_declared(one, gaps)]
+        lost = [
+            checkpoint
+            for checkpoint in checkpoints
+            if not _is_met(checkpoint) and not _is_declared(checkpoint, gaps)
+        ]
         if not lost:
             return {"lost_seq": None, "restored_seq": None}
         after = {
@@ -342,8 +352,8 @@ def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
         return {"lost_seq": after["lost_seq"], "restored_seq": after["restored_seq"]}
 
 
-def _is_met(one: Checkpoint) -> bool:
-    if one.seq == 0:
-        return one.hash == chain.GENESIS
-    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == one.seq))
-    return hash == one.hash
+def _is_met(checkpoint: Checkpoint) -> bool:
+    if checkpoint.seq == 0:
+        return checkpoint.hash == chain.GENESIS
+    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == checkpoint.seq))
+    return hash == checkpoint.hash

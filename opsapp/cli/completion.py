@@ -69,7 +69,7 @@ def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:
     for name in values:
         query = query.replace(f":{name}", f"%({name})s")
     keywords: dict[str, Any] = conninfo_to_dict(f"postgresql://{rest}")
-    theirs = libpq.said(keywords).get("options") or ""
+    theirs = libpq.parameters(keywords).get("options") or ""
     keywords |= {
         "connect_timeout": 2,
         "options": f"{theirs} -c statement_timeout={int(SECONDS * 1000)}",

@@ -188,7 +188,7 @@ def _open_server(engine: sa.Engine) -> Any:
     params |= options(url)["connect_args"]
     params["options"] += " -c default_transaction_read_only=on"
     params["application_name"] = connection_name(url)
-    if libpq.said(libpq.keywords(url.query)).get("target_session_attrs") == "read-write":
+    if libpq.parameters(libpq.keywords(url.query)).get("target_session_attrs") == "read-write":
         # The same server; that a session of it is read-write is no longer true of this one.
         params["target_session_attrs"] = "primary"
     connection = engine.dialect.connect(*args, **params)

@@ -117,13 +117,13 @@ def _check_sqlite(path: Path) -> None:
     # Without "immutable" it would make files beside the copy, since that is in WAL mode.
     address = f"file:{quote(str(path))}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as copy:
-        [says] = copy.execute("PRAGMA integrity_check(1)").fetchone()
-    if says != "ok":
-        raise _damaged(says.splitlines()[-1])
+        [remark] = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    if remark != "ok":
+        raise _damaged(remark.splitlines()[-1])
 
 
-def _damaged(says: object) -> NotReady:
-    return NotReady(f"the database file is damaged: {text.safe(says)}", hint="restore a backup")
+def _damaged(remark: object) -> NotReady:
+    return NotReady(f"the database file is damaged: {text.safe(remark)}", hint="restore a backup")
 
 
 # --- postgresql --------------------------------------------------------------
@@ -139,8 +139,8 @@ def _dump(draft: Draft) -> None:
     target, environ = _address()
     words = ["pg_dump", "--format=custom", "--no-password", f"--file={draft.path}"]
     _run([*words, f"--dbname={target}"], environ, draft)
-    listed = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
-    if b"Archive created at" not in listed:
+    contents = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
+    if b"Archive created at" not in contents:
         raise OpsError("the copy cannot be read: pg_restore finds no archive in it")
 
 

@@ -115,7 +115,9 @@ def refuse_unknown(present: Collection[str]) -> None:
     :raises NotReady: one is another application's, or newer than this code.
     """
     for revision in present:
-        owner = next((one for one in migrations.every(this_app()) if one.has(revision)), None)
+        owner = next(
+            (branch for branch in migrations.every(this_app()) if branch.has(revision)), None
+        )
         if owner is None:
             raise NotReady(
                 f"the database is at {text.safe(revision)} too,"
@@ -136,10 +138,11 @@ def explained() -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        known = conditions.explained(error)
-        is_its_own = known is None or known.hint == "flask db init"  # A table that it misses.
-        if known is not None and not is_its_own and isinstance(known, Busy | TimedOut | NotReady):
-            raise known from error
+        condition = conditions.explained(error)
+        # A table that the migration misses is its own fault.
+        is_its_own = condition is None or condition.hint == "flask db init"
+        if isinstance(condition, Busy | TimedOut | NotReady) and not is_its_own:
+            raise condition from error
         reason = text.first_line(error.orig or error)
         raise OpsError(f"the migration failed and nothing was changed: {reason}") from error
 
@@ -278,8 +281,9 @@ def record_unrecorded(present: Collection[str], *, unit: Unit) -> None:
 
     :param present: the revisions of the database.
     """
-    known = sa.select(AuditEvent.after).where(AuditEvent.action.startswith("database:schema:"))
-    last = unit.session.scalar(known.order_by(AuditEvent.seq.desc()).limit(1)) or {}
+    is_of_schema = AuditEvent.action.startswith("database:schema:")
+    states = sa.select(AuditEvent.after).where(is_of_schema)
+    last = unit.session.scalar(states.order_by(AuditEvent.seq.desc()).limit(1)) or {}
     at = {"revision": " ".join(sorted(present)) or None}
     if last.get("revision") != at["revision"]:
         before = {"revision": last.get("revision")}

@@ -57,17 +57,17 @@ def place_of_new_migration() -> dict[str, str]:
     return {"version_path": str(added.folder), "head": f"{added.label}@head"}
 
 
-def meant_revision(given: str) -> str:
+def target_revision(revision: str) -> str:
     """What a revision means where an application has a branch beside ours.
 
     Both heads for ``head``; a step such as ``-1`` is one of the application's, whose
     tables stand on ours.
     """
     added = migrations.added(this_app())
-    if given == "head":
+    if revision == "head":
         return "heads"
-    is_step = given[:1] in ("+", "-") and given[1:].isdigit()
-    return f"{added.label}@{given}" if is_step and added is not None and added.head else given
+    is_step = revision[:1] in ("+", "-") and revision[1:].isdigit()
+    return f"{added.label}@{revision}" if is_step and added is not None and added.head else revision
 
 
 def init(*, wait: float = 0, unit: Unit) -> Record:
@@ -169,10 +169,10 @@ def wait_until_reachable(seconds: float) -> None:
 
 def _refuse_newer() -> None:
     present = status.present_revisions()
-    for one in migrations.every(this_app()):
-        at = one.at(present)
-        if at and one.number(at) > one.number(one.head):
-            raise other_revision(at, one)
+    for branch in migrations.every(this_app()):
+        at = branch.at(present)
+        if at and branch.number(at) > branch.number(branch.head):
+            raise other_revision(at, branch)
 
 
 def _refuse_other_owner() -> None:

@@ -53,8 +53,8 @@ def revision() -> str | None:
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     present = present_revisions()
-    found = (one.at(present) for one in migrations.every(this_app()))
-    return " ".join(at for at in found if at) or None
+    revisions = (branch.at(present) for branch in migrations.every(this_app()))
+    return " ".join(at for at in revisions if at) or None
 
 
 def head_revision() -> str:
@@ -71,8 +71,8 @@ def present_revisions() -> Sequence[str]:
         return db.session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
     except exc.DBAPIError as error:
         db.session.rollback()
-        known = explained(error)
-        if known is not None and known.hint == "flask db init":
+        condition = explained(error)
+        if condition is not None and condition.hint == "flask db init":
             return ()  # There is no such table.
         raise
 
@@ -199,10 +199,10 @@ def _counts() -> dict[str, int]:
     def count(query: sa.Select[int]) -> int:
         return db.session.scalar(query) or 0
 
-    counted = sa.select(sa.func.count())
+    counts = sa.select(sa.func.count())
     return {
-        "users": count(counted.select_from(User).where(User.deleted_at.is_(None))),
-        "roles": count(counted.select_from(Role).where(Role.deleted_at.is_(None))),
-        "grants": count(counted.select_from(Grant).where(Grant.is_live())),
+        "users": count(counts.select_from(User).where(User.deleted_at.is_(None))),
+        "roles": count(counts.select_from(Role).where(Role.deleted_at.is_(None))),
+        "grants": count(counts.select_from(Grant).where(Grant.is_live())),
         "events": count(sa.select(AuditHead.seq)),
     }

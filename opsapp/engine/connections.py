@@ -119,21 +119,21 @@ def keywords(url: URL) -> dict[str, str]:
 def options(url: URL) -> dict[str, Any]:
     """The arguments of ``create_engine`` for ``url``."""
     # The parameters of a failed statement may hold a password hash.
-    chosen: dict[str, Any] = {"hide_parameters": True, "pool_timeout": LOCK_SECONDS}
+    arguments: dict[str, Any] = {"hide_parameters": True, "pool_timeout": LOCK_SECONDS}
     if url.get_backend_name() == "postgresql":
-        chosen["pool_pre_ping"] = True
-        chosen["connect_args"] = libpq.additions(
-            libpq.said(libpq.keywords(url.query)),
+        arguments["pool_pre_ping"] = True
+        arguments["connect_args"] = libpq.additions(
+            libpq.parameters(libpq.keywords(url.query)),
             lock_seconds=LOCK_SECONDS,
             statement_seconds=settings.get("OPSAPP_STATEMENT_TIMEOUT"),
         )
-    return chosen
+    return arguments
 
 
 def connection_name(url: URL) -> str:
     """What ``pg_stat_activity`` shows of a connection to ``url`` that is opened now."""
     return libpq.named(
-        libpq.said(libpq.keywords(url.query)).get("application_name"), application_name.get()
+        libpq.parameters(libpq.keywords(url.query)).get("application_name"), application_name.get()
     )
 
 
@@ -208,9 +208,9 @@ def create_sqlite(path: str) -> None:
 def _open_sqlite(
     dialect: Any, _record: Any, args: list[Any], params: dict[str, Any]
 ) -> sqlite3.Connection:
-    found: sqlite3.Connection | None = _redirected(dialect)
-    if found is not None:
-        return found
+    connection: sqlite3.Connection | None = _redirected(dialect)
+    if connection is not None:
+        return connection
     return open_sqlite(Path(args[0] if args else params["database"]))
 
 

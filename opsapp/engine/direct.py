@@ -57,13 +57,13 @@ def url(engine: sa.Engine) -> URL:
 def _own_engine(engine: sa.Engine) -> sa.Engine:
     """An engine whose connections both ends give up soon after the other is gone."""
     goal = url(engine)
-    chosen = options(goal)
-    arguments: dict[str, Any] = chosen["connect_args"]
+    own_options = options(goal)
+    arguments: dict[str, Any] = own_options["connect_args"]
     arguments["options"] += "".join(f" -c {name}={value}" for name, value in _SERVER_LOOKS.items())
-    del chosen["pool_timeout"]
+    del own_options["pool_timeout"]
     own = sa.create_engine(
         goal,
-        **{**chosen, "connect_args": {**arguments, **_CLIENT_LOOKS}},
+        **{**own_options, "connect_args": {**arguments, **_CLIENT_LOOKS}},
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
     )

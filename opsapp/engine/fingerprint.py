@@ -56,17 +56,17 @@ def fingerprint(statement: str, names: Container[str] | None = None) -> str:
     parts: list[str] = []
     first: int | None = None
     tokens = (_POSTGRESQL if names is None else _SQLITE).finditer(statement)
-    for found in islice(tokens, LONGEST):
-        kind = found.lastgroup
+    for token in islice(tokens, LONGEST):
+        kind = token.lastgroup
         if first is None and kind in _QUOTED:
             first = len(parts)
         if kind == "broken":
             parts[first:] = "?"
             break
-        parts.append(_shown(kind, found[0], names))
-    shown = " ".join("".join(parts).split())
-    shown = _ROWS.sub(r"\1, …", _LIST.sub(r"\1?, …\2", shown))
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+        parts.append(_shown(kind, token[0], names))
+    text = " ".join("".join(parts).split())
+    text = _ROWS.sub(r"\1, …", _LIST.sub(r"\1?, …\2", text))
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:

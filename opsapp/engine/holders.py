@@ -103,8 +103,8 @@ def process(pid: int) -> str:
 def command(words: list[str]) -> str:
     """A command as it may be shown, its program without the folder."""
     plain = [Path(word).name for word in words[:2]] + words[2:]
-    shown = shlex.join(word for word in plain if word)
-    return text.shortened(text.safe(shown))
+    line = shlex.join(word for word in plain if word)
+    return text.shortened(text.safe(line))
 
 
 def user() -> str:

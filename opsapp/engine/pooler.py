@@ -43,14 +43,14 @@ def recognise(connection: Any, _record: Any = None) -> None:
     """
     if connection in _pooled:
         return
-    asked = _settings(connection.info.get_parameters().get("options", ""))
+    settings = _settings(connection.info.get_parameters().get("options", ""))
     is_autocommit, connection.autocommit = connection.autocommit, True
-    pid, held = connection.execute(_SERVER, [list(asked)]).fetchone()
+    pid, count = connection.execute(_SERVER, [list(settings)]).fetchone()
     connection.autocommit = is_autocommit
-    if pid != connection.info.backend_pid or held < len(asked):
+    if pid != connection.info.backend_pid or count < len(settings):
         # What one client prepares, the next one stumbles over.
         connection.prepare_threshold = None
-        _pooled[connection] = asked
+        _pooled[connection] = settings
 
 
 def _settings(options: str) -> dict[str, str]:
@@ -81,9 +81,9 @@ def set_for_session(connection: sa.Connection) -> None:
 
 
 def _set(connection: sa.Connection, *, is_local: bool) -> None:
-    asked = _pooled.get(connection.connection.dbapi_connection)
-    if asked:
-        connection.exec_driver_sql(_SET, (is_local, list(asked), list(asked.values())))
+    settings = _pooled.get(connection.connection.dbapi_connection)
+    if settings:
+        connection.exec_driver_sql(_SET, (is_local, list(settings), list(settings.values())))
 
 
 def refuse_shared(connection: sa.Connection, other: sa.Connection) -> None:
@@ -96,22 +96,22 @@ def refuse_shared(connection: sa.Connection, other: sa.Connection) -> None:
     :raises NotReady: it does, as PgBouncer in transaction mode.
     """
     turns = (connection, other, connection, connection, other, other, connection)
-    seen = {(turn is other, turn.scalar(sa.func.pg_backend_pid())) for turn in turns}
-    if len(seen) > 2 or len({pid for _, pid in seen}) < 2:
+    sessions = {(turn is other, turn.scalar(sa.func.pg_backend_pid())) for turn in turns}
+    if len(sessions) > 2 or len({pid for _, pid in sessions}) < 2:
         raise NotReady(
             "the pooler in front of PostgreSQL is in transaction mode, which keeps no lock",
             hint=f"{DIRECT}=postgresql://USER@HOST/NAME, without the pooler: docs/deploying.md",
         )
 
 
-def refusal(says: str) -> NotReady | None:
+def refusal(message: str) -> NotReady | None:
     """The error of a pooler that refuses what opsapp sends; None where it says something else."""
-    if "unsupported startup parameter" in says:
+    if "unsupported startup parameter" in message:
         return NotReady(
-            f"the pooler in front of PostgreSQL refuses a setting: {says}",
+            f"the pooler in front of PostgreSQL refuses a setting: {message}",
             hint="ignore_startup_parameters = options in pgbouncer.ini: docs/deploying.md",
         )
-    if "statement pooling mode" in says:
+    if "statement pooling mode" in message:
         return NotReady(
             "the pooler in front of PostgreSQL is in statement mode, which has no transactions",
             hint="pool_mode = transaction in pgbouncer.ini: docs/deploying.md",

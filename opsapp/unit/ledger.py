@@ -70,7 +70,9 @@ def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
     of the ids, comma separated.
     """
     # Only neighbours are merged: the order of different changes is part of what happened.
-    runs = groupby(changes, key=lambda one: canonical_json([one.action, one.before, one.after]))
+    runs = groupby(
+        changes, key=lambda change: canonical_json([change.action, change.before, change.after])
+    )
     return [merged for _key, run in runs for merged in _merged(list(run))]
 
 
@@ -148,9 +150,9 @@ def refuse_revisions(present: Collection[str]) -> None:
     :param present: the revisions of the database: ours, and the application's.
     :raises NotReady: one of them is not this code's.
     """
-    for one in migrations.every(this_app()):
-        if one.head not in present:
-            raise other_revision(one.at(present), one)
+    for branch in migrations.every(this_app()):
+        if branch.head not in present:
+            raise other_revision(branch.at(present), branch)
 
 
 def other_revision(present: str | None, of: migrations.Branch) -> NotReady:

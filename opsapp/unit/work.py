@@ -287,9 +287,9 @@ def bookkeeping(
 
 def _unwritable(error: exc.DBAPIError) -> OpsError:
     """Why the audit could not be written; what waits or is too late may be tried again."""
-    known = explained(error)
-    if isinstance(known, Busy | TimedOut):
-        return known
+    condition = explained(error)
+    if isinstance(condition, Busy | TimedOut):
+        return condition
     return NotReady(
         "the audit cannot be written, so nothing was changed:"
         f" {text.first_line(error.orig or error)}",
