@@ -153,7 +153,7 @@ def checkpoint_cmd() -> str:
 def export_cmd(chosen: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
 
-    Who has the key can verify the chain from the export alone.
+    With the key, you can verify the chain from the export alone.
 
     \b
     Example:

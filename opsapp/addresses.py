@@ -14,7 +14,7 @@ _ENCODED_LABEL = re.compile(r"(?<![^.@])xn--[a-z0-9-]+")
 
 
 def canonical(value: str) -> str:
-    """The form in which two spellings of one address, or of one username, are equal.
+    """Return the form in which two spellings of one address, or of one username, are equal.
 
     It is case folded and in Unicode form NFKC; a domain is in Unicode, since
     ``müller.example`` and ``xn--mller-kva.example`` are the same one.
@@ -26,7 +26,7 @@ def canonical(value: str) -> str:
 
 
 def _in_unicode(domain: str) -> str:
-    """The domain as people read it; what is none is only case folded."""
+    """Return the domain as people read it; what is none is only case folded."""
     import idna
 
     try:
@@ -41,7 +41,7 @@ def _decoded(part: str) -> str:
 
 
 def clean(value: str, field: str = "e-mail") -> str:
-    """``value`` as the canonical address.
+    """Return ``value`` as the canonical address.
 
     :param field: what the person calls it; the error names it.
     :raises Invalid: it is not an address, or has hostile characters.
@@ -61,7 +61,7 @@ def clean(value: str, field: str = "e-mail") -> str:
 
 
 def mailbox(address: str) -> str:
-    """The address as a mail server takes it, its domain in ASCII.
+    """Return the address as a mail server takes it, its domain in ASCII.
 
     The name before the ``@`` may still need a server that offers SMTPUTF8.
     """

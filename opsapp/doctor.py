@@ -1,4 +1,4 @@
-"""Is this installation well? One check a function, each with advice."""
+"""Checks of an installation, each a function with advice."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ SCANNED = 1000
 """Rows of a table in which damaged values are looked for, the newest ones."""
 SHOWN = 5
 PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
-"""What people call production, in small letters."""
+"""Names that operators give to production, in small letters."""
 
 Finding = dict[str, Any]
 
 
 def finding(check: str, state: str, message: str, advice: str | None = None) -> Finding:
-    """One line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
+    """Return one line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
     return {"state": state, "check": check, "says": message, "advice": advice}
 
 
@@ -53,7 +53,7 @@ def finding(check: str, state: str, message: str, advice: str | None = None) -> 
 
 
 def settings() -> list[dict[str, Any]]:
-    """Every setting with its value, where that comes from, and its meaning; secrets hidden."""
+    """Return every setting with its value, its source and its meaning; secrets are hidden."""
     return [
         {
             "name": setting.name,
@@ -78,7 +78,7 @@ def _source(setting: Setting) -> str:
 
 
 def check_settings() -> Iterator[Finding]:
-    """What can be said without an application: the settings, and the files' modes."""
+    """Yield the findings that need no application: the settings, and the files' modes."""
     yield _check_names()
     yield _check_environment_name()
     for setting in SETTINGS:
@@ -120,7 +120,7 @@ def _check_secret(setting: Setting) -> Finding:
 def _check_url() -> Finding:
     check, url = "setting OPSAPP_URL", get("OPSAPP_URL")
     if url and url.startswith("http:") and config.environment() != config.DEVELOPMENT:
-        message = f"{url}: cookies are for https only, so nobody can sign in"
+        message = f"{url}: cookies are for https only, so sign-in fails"
         return finding(check, "warn", message, "put TLS in front, and https:// here")
     if url:
         return finding(check, "ok", url)
@@ -144,7 +144,7 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
 
 def _check_secret_files() -> Iterator[Finding]:
     named = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
-    # The group may read them: whoever deploys owns them, and the application is in their group.
+    # The group may read them: the deploying user owns them, and the application is in the group.
     loose = [path for path in named if (_mode(path) or 0) & 0o007]
     if loose:
         names = ", ".join(map(str, loose))
@@ -158,7 +158,7 @@ def _files(files: Collection[Path]) -> str:
 
 
 def _mode(path: Path) -> int | None:
-    """The permissions of a file; None if it is none, or has just gone, as SQLite's do."""
+    """Return the permissions of a file; None if it is none, or has just gone, as SQLite's do."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -170,7 +170,7 @@ def _mode(path: Path) -> int | None:
 
 
 def check_application() -> Iterator[Finding]:
-    """Every check that needs the database; one that cannot be made is a failure itself."""
+    """Yield every check that needs the database; one that cannot be made is a failure itself."""
     reachable = _tried("database", _check_database)
     yield reachable
     if reachable["state"] == "fail":
@@ -232,7 +232,7 @@ def _check_environment() -> Finding:
 
 def _check_administrator() -> Finding:
     if invariants.has_administrator(db.session()):
-        return finding("administrator", "ok", "somebody can log in and administer")
+        return finding("administrator", "ok", "an account can log in and administer")
     return finding(
         "administrator",
         "fail",
@@ -273,7 +273,7 @@ def _check_values() -> Finding:
 
 
 def _damaged(table: sa.Table) -> Iterator[str]:
-    """The values of a table's newest rows that cannot be read, by row and column."""
+    """Yield the values of a table's newest rows that cannot be read, by row and column."""
     columns = [column for column in table.columns if isinstance(column.type, Tolerant)]
     keys = list(table.primary_key.columns)
     if not columns or not keys:

@@ -59,7 +59,7 @@ class Setting:
         return self.in_words or str(self.default or "none")
 
     def parsed(self, value: str) -> Any:
-        """The value of this text.
+        """Return the value of this text.
 
         :raises NotReady: it is not of the setting's form.
         """
@@ -70,7 +70,7 @@ class Setting:
             raise NotReady(f"{self.name}{colon} {error}") from error
 
     def text(self, environ: Environ) -> str | None:
-        """The text of the environment, or of the file that it names."""
+        """Return the text of the environment, or of the file that it names."""
         value = environ.get(self.name)
         if not value and self.in_file and (file := environ.get(f"{self.name}_FILE")):
             value = secret_files.read(self.name, file)

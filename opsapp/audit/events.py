@@ -1,4 +1,4 @@
-"""The audit: who did what, read from the chain of events."""
+"""Events of the audit, with actors and names as they are today."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Filter:
     correlation: str | None = None
 
     def criteria(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions for a query.
+        """Return the conditions for a query.
 
         :raises NotFound: the subject is an account or role that never was.
         """
@@ -81,7 +81,7 @@ def _about(subject: str) -> sa.ColumnElement[bool]:
 
 
 def _roles_called(name: str) -> list[str]:
-    """Every role that has or had this name, or the one with this id."""
+    """Return every role that has or had this name, or the one with this id."""
     if name.isdigit():
         return [f"role:{name}"]
     ids = db.session.scalars(sa.select(Role.id).where(Role.name == name)).all()
@@ -91,7 +91,7 @@ def _roles_called(name: str) -> list[str]:
 
 
 def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
-    """The condition that a batch's event names this account among its ids."""
+    """Return the condition that a batch's event names this account among its ids."""
     after = as_text(AuditEvent.after)
     if db.engine.dialect.name == "postgresql":
         # As text: of what is no JSON, the server would make an error of the whole list.
@@ -109,7 +109,7 @@ def events(
     limit: int | None = 50,
     before: int | None = None,
 ) -> Iterator[Record]:
-    """The newest ``limit`` events that are meant, the oldest of them first.
+    """Return the newest ``limit`` events of the filter, the oldest of them first.
 
     :param limit: None streams all of them.
     :param before: only events with a smaller number: the page before.
@@ -124,13 +124,13 @@ def events(
 
 
 def since(seq: int, filter: Filter) -> Iterator[Record]:
-    """The events that are meant and came after number ``seq``; reads what is committed now."""
+    """Yield the events of the filter after number ``seq``, as committed now."""
     db.session.rollback()
     return told([AuditEvent.seq > seq, *filter.criteria()])
 
 
 def get(seq: int) -> Record:
-    """One event with everything it holds.
+    """Return one event with all its fields.
 
     :raises NotFound: there is no event of this number.
     """
@@ -146,9 +146,9 @@ def get(seq: int) -> Record:
 
 
 def export(filter: Filter | None = None) -> Iterator[Record]:
-    """Every event as it is hashed, with the personal values it names beside it.
+    """Yield every event as it is hashed, with the personal values it names beside it.
 
-    ``actor``, ``before`` and ``after`` are the stored JSON text, so that somebody
+    ``actor``, ``before`` and ``after`` are the stored JSON text, so that an auditor
     with the key can verify the chain from the export alone.
     """
     for page in pages(filter.criteria() if filter else ()):
@@ -163,7 +163,7 @@ def export(filter: Filter | None = None) -> Iterator[Record]:
 
 
 def told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
-    """The events that meet these conditions, the oldest of them first."""
+    """Yield the events that meet these conditions, the oldest of them first."""
     for page in pages(criteria):
         names = _Names.of(page)
         yield from (_record(row, names) for row in page)
@@ -189,11 +189,11 @@ def _time(at: Any) -> Any:
     try:
         return moment(at)
     except (ValueError, TypeError):
-        return at  # Somebody wrote it who is not us: verify tells.
+        return at  # It was not written by us: verify tells.
 
 
 def actor_label(stored: Any) -> str:
-    """Who it was in one line, of an event's actor as stored."""
+    """Return one line for an event's actor as stored."""
     actor = parsed(stored) or {}
     fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
     return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(stored)
@@ -222,7 +222,7 @@ class _Names:
 
 
 def _present_names(subjects: set[str]) -> dict[str, str]:
-    """What the subjects are called today; who is erased has no name."""
+    """Return the present names of the subjects; an erased account has none."""
     users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
     rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
     names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}

@@ -1,4 +1,4 @@
-"""Does the audit's chain hold? By itself, and against a checkpoint kept elsewhere."""
+"""Verification of the audit's chain: by itself, and against a checkpoint kept elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Break = tuple[int | None, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the chain was at a moment; kept elsewhere, it shows a cut or an older copy."""
+    """The state of the chain at a moment; kept elsewhere, it shows a cut or an older copy."""
 
     chain: str
     seq: int
@@ -40,7 +40,7 @@ class Checkpoint:
     at: str
 
     def line(self, key: bytes) -> str:
-        """The signed line to keep."""
+        """Return the signed line to keep."""
         return f"{self._body()} {chain.signature(key, self._body())}"
 
     def _body(self) -> str:
@@ -48,7 +48,7 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, line: str, key: bytes) -> Checkpoint:
-        """The checkpoint of a line.
+        """Return the checkpoint of a line.
 
         :raises Invalid: it is not one, or its signature is not of this key.
         """
@@ -62,14 +62,14 @@ class Checkpoint:
 
 
 def checkpoint() -> str:
-    """The line that says what the chain is now, signed with the audit key."""
+    """Return the line that says what the chain is now, signed with the audit key."""
     head = _head()
     key = audit_key()
     return Checkpoint(head.chain, head.seq, head.hash, clock.rfc3339(clock.now())).line(key)
 
 
 def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
-    """The checkpoints of a file's lines; empty ones are passed over.
+    """Return the checkpoints of a file's lines; empty ones are passed over.
 
     :raises Invalid: a line is not a checkpoint of this key, or there is none.
     """
@@ -99,7 +99,7 @@ class _Walk:
     hashes: dict[int, str] = field(default_factory=lambda: {0: chain.GENESIS})
     """The hashes of the events that checkpoints speak of."""
     began: Record = field(default_factory=dict)
-    """What the first event says of the whole chain."""
+    """The first event's description of the whole chain."""
     names: int = 0
     """How many of the personal values beside the chain its events name."""
 
@@ -142,7 +142,7 @@ def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
     head), ``head`` (there is not one head, or it is not the one of this chain),
     ``personal`` (a name beside the chain was exchanged, taken away or added); and
     against a checkpoint ``cut``, ``rewritten`` (another history) or
-    ``another-chain``. ``gaps`` are the restores that somebody declared.
+    ``another-chain``. ``gaps`` are the restores that an operator declared.
 
     :raises NotReady: the audit key is another one than the chain was begun with.
     """
@@ -206,7 +206,7 @@ def _walk_singly(walk: _Walk) -> None:
 
 
 def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
-    """A personal value that was exchanged, moved to somebody else or taken away."""
+    """Return the break of a personal value: exchanged, moved to another account or removed."""
     rows_by_token = {token: row for row in rows for token in tokens(row)}
     if not rows_by_token:
         return None
@@ -226,7 +226,7 @@ def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
 
 
 def _stray_break(walk: _Walk) -> Break | None:
-    """A personal value that no event names; they are looked at singly only if one is too many."""
+    """Return the break of a personal value without an event, searched if the count is wrong."""
     if db.session.scalar(sa.select(sa.func.count()).select_from(PersonalValue)) == walk.names:
         return None
     values = sa.select(PersonalValue.token, PersonalValue.user_id).order_by(PersonalValue.token)
@@ -238,14 +238,14 @@ def _stray_break(walk: _Walk) -> Break | None:
 
 
 def _erased(subjects: Iterable[str]) -> set[str]:
-    """Those of the subjects that are deleted accounts."""
+    """Return those of the subjects that are deleted accounts."""
     ids = [int(subject.removeprefix("user:")) for subject in set(subjects)]
     deleted = sa.select(User.id).where(User.id.in_(ids), User.deleted_at.is_not(None))
     return {f"user:{id}" for id in db.session.scalars(deleted)}
 
 
 def is_genuine(seq: int, hash: str) -> bool:
-    """Whether the event of this number is what was written, and has this hash."""
+    """Return whether the event of this number is as it was written, and has this hash."""
     if seq == 0:
         return hash == chain.GENESIS
     with closing(pages([AuditEvent.seq == seq])) as chunks:
@@ -302,7 +302,7 @@ def _is_declared(checkpoint: Checkpoint, gaps: list[Record]) -> bool:
 
 
 def _declared_gaps(verified: int) -> list[Record]:
-    """The restores that were declared, by events up to the last one that was verified."""
+    """Return the restores that were declared, by events up to the last one that was verified."""
     criteria = [AuditEvent.action == REBASE, AuditEvent.seq <= verified]
     with closing(pages(criteria)) as chunks:
         return [_gap(row) for page in chunks for row in page]

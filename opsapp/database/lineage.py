@@ -1,4 +1,4 @@
-"""Are the migrations one line? The files of several developers meet in a folder, and copies too.
+"""Lineage: the migrations of a folder are one line, though several developers add files.
 
 Alembic warns of two files with one revision and applies one of them, so nothing may run
 before the files were looked at.
@@ -165,7 +165,7 @@ def _refuse_fork(of: Branch, line: Sequence[Migration]) -> None:
         return
     behind = {migration.revision: migration for migration in line}
     before = [_ancestors(head, behind) for head in heads[:2]]
-    # What only one of them stands on, oldest first; the shorter is the one to renumber.
+    # Each side without the common part, oldest first; the shorter is the one to renumber.
     own = [
         [migration for migration in line if migration.revision in own_line - other_line]
         for own_line, other_line in ((before[0], before[1]), (before[1], before[0]))

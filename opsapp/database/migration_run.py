@@ -1,4 +1,4 @@
-"""What a migration does besides its statements: the lock, the gate, the audit event."""
+"""A migration besides its statements: the lock, the gate, the audit event."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def on_behalf_of(unit: Unit) -> Iterator[list[str]]:
 def lock() -> Iterator[None]:
     """Be the only one who migrates this database, on every host.
 
-    :raises Busy: somebody else has been migrating for a minute; says who.
+    :raises Busy: another process has been migrating for a minute; names it.
     """
     with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
         if db.engine.dialect.name == "sqlite":
@@ -63,7 +63,7 @@ def prepare(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         # Alembic moves a table by copying and dropping it, which foreign keys would
         # refuse; check() looks at them before the commit. The connection is not
-        # given back to the pool, so nobody else meets it without them.
+        # given back to the pool, so no other code meets it without them.
         connection.detach()
         driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA foreign_keys=OFF")
@@ -164,7 +164,7 @@ def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
         steps.extend(sorted(step.destination_revision_ids))
     verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
     begun = _run.get()
-    # What the step did not touch is another branch's, and was there before it.
+    # A head that the step did not touch is another branch's, and was there before it.
     untouched = heads - set(step.destination_revision_ids)
     before = begun.before if begun else untouched | set(step.source_revision_ids)
     _run.set(_Run(verb, before, heads))

@@ -1,4 +1,4 @@
-"""The database's life: bring it to head, say how it is."""
+"""Setup: bring the database to head, stamped and with the built-in roles."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _with_added_branch(alembic: Any) -> Any:
 
 
 def place_of_new_migration() -> dict[str, str]:
-    """The options with which Flask-Migrate writes into the application's folder, if it has one."""
+    """Return the options that make Flask-Migrate write into the application's folder."""
     added = migrations.added(this_app())
     if added is None:
         return {}
@@ -58,7 +58,7 @@ def place_of_new_migration() -> dict[str, str]:
 
 
 def target_revision(revision: str) -> str:
-    """What a revision means where an application has a branch beside ours.
+    """Return the revision for Alembic, where an application has a branch beside ours.
 
     Both heads for ``head``; a step such as ``-1`` is one of the application's, whose
     tables stand on ours.
@@ -89,7 +89,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         _refuse_other_owner()
         _refuse_newer()
     elif status.has_tables() and status.revision() is None:
-        # Asked twice: somebody may have made both in between, in one transaction.
+        # Asked twice: another process may have made both in between, in one transaction.
         raise other_revision(None, migrations.ours())
     pending = before != status.head_revision()
     if unit.dry_run:
@@ -109,7 +109,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
 
 
 def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
-    """What :func:`init` would do. A schema cannot be tried and rolled back on a dry run."""
+    """Return the plan of :func:`init`. A schema cannot be tried and rolled back on a dry run."""
     if pending:
         head = status.head_revision()
         unit.record(

@@ -48,7 +48,7 @@ def has_tables() -> bool:
 
 
 def revision() -> str | None:
-    """The revision the database is at, and the application's; None before the first migration.
+    """Return the database's revision, and the application's; None before the first migration.
 
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
@@ -58,12 +58,12 @@ def revision() -> str | None:
 
 
 def head_revision() -> str:
-    """The revision of this code, and the application's, as :func:`revision` says them."""
+    """Return the revision of this code, and the application's, as :func:`revision` says them."""
     return " ".join(migrations.heads(this_app()))
 
 
 def present_revisions() -> Sequence[str]:
-    """Every revision that is written in the database.
+    """Return every revision that is written in the database.
 
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
@@ -91,7 +91,7 @@ def check_revision() -> None:
 
 
 def status() -> Record:
-    """How the database is: reachable, how fast, at which revision, whose, how large.
+    """Return the state of the database: reachable, latency, revision, environment, sizes.
 
     ``ready`` is the answer: reachable, at this code's revision, of this environment, and
     ``writable``; the latter is not tried where the schema is not this code's.
@@ -103,7 +103,7 @@ def status() -> Record:
 
 
 def measured() -> Record:
-    """The same of the database alone.
+    """Return the same of the database alone.
 
     :raises NotReady: it cannot be reached.
     """

@@ -35,7 +35,7 @@ def _busy_server(error: Any, message: str) -> Busy:
 
 
 def explained(error: Exception) -> OpsError | None:
-    """What a database error means to a person, or None where it is a fault of ours.
+    """Return the condition that a database error means, or None where it is a fault of ours.
 
     :param error: SQLAlchemy's, or a driver's own.
     """
@@ -72,7 +72,7 @@ def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
 
 
 def _way_to_reach(message: str) -> str:
-    """What helps; of a connection that failed, psycopg knows no more than the server's words."""
+    """Return the hint; psycopg knows only the server's words about a failed connection."""
     is_absent = re.search(r'database ".*" does not exist', message)
     return f"is its name right? To make it: {CREATE}" if is_absent else "flask doctor"
 
@@ -116,7 +116,7 @@ def _explained_postgresql(error: Any) -> OpsError | None:
 
 
 def _is_operational(error: Any) -> bool:
-    """Whether psycopg, or the server before it knew who asks, gave up; of a class or a subclass."""
+    """Return whether psycopg gave up, or the server before the sign-in."""
     from psycopg import OperationalError
 
     return isinstance(error, OperationalError)

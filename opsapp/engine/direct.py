@@ -1,7 +1,7 @@
 """Connections to PostgreSQL with a session of their own, for what outlives a transaction.
 
-An advisory lock belongs to the server's session, and so does what ``pg_dump`` sets. Where a
-pooler is in front, :envvar:`OPSAPP_DIRECT_DATABASE_URL` leads around it.
+An advisory lock belongs to the server's session, and so does what ``pg_dump`` sets.
+:envvar:`OPSAPP_DIRECT_DATABASE_URL` leads around a pooler in front.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .pooler import DIRECT
 
 
 def connect(engine: sa.Engine) -> sa.Connection:
-    """A connection to the server of ``engine``, in AUTOCOMMIT, with a session until it is closed.
+    """Connect to the server of ``engine`` in AUTOCOMMIT, with a session until it is closed.
 
     :raises NotReady: a pooler in transaction mode is in front, or the direct URL leads to
         another database.
@@ -41,7 +41,7 @@ def connect(engine: sa.Engine) -> sa.Connection:
 
 
 def url(engine: sa.Engine) -> URL:
-    """Where a connection with a session of its own goes: around the pooler, if that is known.
+    """Return the URL for a session of its own: around the pooler, if that is known.
 
     :raises NotReady: ``OPSAPP_DIRECT_DATABASE_URL`` is not a PostgreSQL URL.
     """
@@ -55,7 +55,7 @@ def url(engine: sa.Engine) -> URL:
 
 
 def _own_engine(engine: sa.Engine) -> sa.Engine:
-    """An engine whose connections both ends give up soon after the other is gone."""
+    """Return an engine whose connections both ends give up soon after the other is gone."""
     goal = url(engine)
     own_options = options(goal)
     arguments: dict[str, Any] = own_options["connect_args"]

@@ -1,8 +1,8 @@
-"""Statements without what is in them: SQL with every literal replaced by a question mark.
+"""Fingerprints of statements: SQL with every literal replaced by a question mark.
 
-What is a literal depends on the dialect, and what one takes for its end is inside of it
-for the other; so each has rules of its own. A statement whose quotes do not fit, as when
-somebody puts ``O'Brien`` between them, is shown up to the first. On SQLite a name in double
+Literals depend on the dialect: the end of one in a dialect may be inside of it in the other.
+So each dialect has its own rules. A statement whose quotes do not match, as around
+``O'Brien``, is shown up to the first. On SQLite a name in double
 quotes may be a string, and is shown only if it is the name of a table or a column.
 """
 
@@ -49,7 +49,7 @@ _ROWS = re.compile(r"(\(\?(?:, …)?\))(?:, ?\(\?(?:, …)?\))+")
 
 
 def fingerprint(statement: str, names: Container[str] | None = None) -> str:
-    """``statement`` without literals, comments and needless space.
+    """Return ``statement`` without literals, comments and needless space.
 
     :param names: what SQLite may have in double quotes; None where PostgreSQL reads it.
     """
@@ -83,5 +83,5 @@ _SELECTED = re.compile(r"^(SELECT (?:DISTINCT )?).{40,}?( FROM )")
 
 
 def brief(fingerprint: str) -> str:
-    """A fingerprint without the columns that it selects, which are many and say little."""
+    """Return a fingerprint without the columns that it selects, which are many and say little."""
     return _SELECTED.sub(r"\1…\2", fingerprint)

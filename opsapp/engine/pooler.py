@@ -48,13 +48,13 @@ def recognise(connection: Any, _record: Any = None) -> None:
     pid, count = connection.execute(_SERVER, [list(settings)]).fetchone()
     connection.autocommit = is_autocommit
     if pid != connection.info.backend_pid or count < len(settings):
-        # What one client prepares, the next one stumbles over.
+        # A statement that one client prepares fails the next client.
         connection.prepare_threshold = None
         _pooled[connection] = settings
 
 
 def _settings(options: str) -> dict[str, str]:
-    """The settings of libpq's ``options``, such as ``-c lock_timeout=5s``, by name."""
+    """Return the settings of libpq's ``options``, such as ``-c lock_timeout=5s``, by name."""
     return {
         name.replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", value)
         for name, value in _ASKED.findall(options)
@@ -62,12 +62,12 @@ def _settings(options: str) -> dict[str, str]:
 
 
 def is_behind(connection: Any) -> bool:
-    """Whether a pooler answers the driver's connection."""
+    """Return whether a pooler answers the driver's connection."""
     return connection in _pooled
 
 
 def is_pooled(connection: sa.Connection) -> bool:
-    """Whether a pooler answers this connection."""
+    """Return whether a pooler answers this connection."""
     return is_behind(connection.connection.dbapi_connection)
 
 
@@ -105,7 +105,7 @@ def refuse_shared(connection: sa.Connection, other: sa.Connection) -> None:
 
 
 def refusal(message: str) -> NotReady | None:
-    """The error of a pooler that refuses what opsapp sends; None where it says something else."""
+    """Return the error of a pooler that refuses opsapp's settings; None for other messages."""
     if "unsupported startup parameter" in message:
         return NotReady(
             f"the pooler in front of PostgreSQL refuses a setting: {message}",

@@ -54,7 +54,7 @@ class Recorded:
                 )
 
     def record(self) -> dict[str, Any]:
-        """The change as a dry run shows it."""
+        """Return the change as a dry run shows it."""
         return {
             "action": self.action,
             "subject": self.subject,
@@ -64,7 +64,7 @@ class Recorded:
 
 
 def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
-    """The changes, where many accounts in a row changed alike as one for each batch of them.
+    """Return the changes, where many accounts in a row changed alike as one for each batch of them.
 
     A batch's ``after`` has their ``ids``, the ``count`` and a SHA-256 ``digest``
     of the ids, comma separated.
@@ -102,7 +102,7 @@ def _merged(group: list[Recorded]) -> list[Recorded]:
 
 
 def audit_key() -> bytes:
-    """The key of the chain, from the app's configuration."""
+    """Return the key of the chain, from the app's configuration."""
     return str(current_app.config["OPSAPP_AUDIT_KEY"]).encode()
 
 
@@ -117,7 +117,7 @@ class Head:
 
 
 def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> Head | None:
-    """The end of the chain, or None where it has none.
+    """Return the end of the chain, or None where it has none.
 
     :raises NotReady: there are several, which only tampering makes.
     """
@@ -138,7 +138,7 @@ def take_gate(session: so.Session, *, lock: bool = True) -> Head:
     """
     head = read_head(session, lock=lock)
     if head is None:
-        raise NotReady("the audit has no head: somebody removed it", hint="flask audit verify")
+        raise NotReady("the audit has no head: it was removed", hint="flask audit verify")
     refuse_revisions(session.scalars(sa.text("SELECT version_num FROM alembic_version")).all())
     refuse_other_owner(head)
     return head
@@ -156,7 +156,7 @@ def refuse_revisions(present: Collection[str]) -> None:
 
 
 def other_revision(present: str | None, of: migrations.Branch) -> NotReady:
-    """The error for a database whose schema is not the one this code was written for.
+    """Return the error for a database whose schema is not the one this code was written for.
 
     :param of: whose tables are meant.
     """
@@ -196,7 +196,7 @@ def refuse_other_owner(head: Head) -> None:
 
 
 def is_ours(head: Head) -> bool:
-    """Whether the database is of this environment, and its audit of this key."""
+    """Return whether the database is of this environment, and its audit of this key."""
     return head.environment == current_app.config["OPSAPP_ENV"] and (
         head.key_id == chain.key_id(audit_key())
     )
@@ -253,7 +253,7 @@ SIDES = ("before", "after")
 
 
 def without_names(change: Recorded) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The two sides of a change as the chain keeps them, and the rows that stand beside it.
+    """Return the two sides of a change as the chain keeps them, and the rows that stand beside it.
 
     Every personal value becomes a token; its row says what the token stands for.
     """

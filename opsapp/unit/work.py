@@ -2,11 +2,11 @@
 
 The order never differs: take the gate (lock the audit's head row, as the first
 statement) → change → check the invariants → append the audit events → write the
-mail → commit → send the signals. Whoever is inside is alone, so what was checked is still true
-at the commit; an event and its change are one transaction, so neither exists
-without the other; a dry run is the same with a rollback at the end. In a
-console's sandbox nothing is ever committed, so nobody is kept waiting at the
-gate, no event is written, and nothing is announced.
+mail → commit → send the signals. One unit at a time is inside, so each
+check still holds at the commit. An event and its change are one transaction, so
+neither exists without the other. A dry run is the same with a rollback at the end.
+A console's sandbox never commits: it does not lock the gate, writes no event and
+announces nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Unit(AbstractContextManager["Unit"]):
-    """Who changes, why, and through which door; entered, the transaction that does it.
+    """The actor, the reason and the door of a change; entered, its transaction.
 
     Services take it as ``unit`` and enter it where they need the gate, after
     slow work such as hashing a password. Entering it again joins the
@@ -49,7 +49,7 @@ class Unit(AbstractContextManager["Unit"]):
     :param standing: the session or token that it came with, looked at again inside of the gate.
     :param correlation: the id of the request it belongs to; None makes a new one.
     :param adopt: take over what the session has not saved yet, instead of refusing it.
-        What it flushes first is no unit's work, so the guarded tables are closed to it.
+        It flushes that first, outside of the unit: the guarded tables refuse it.
     :raises Invalid: the reason has hostile characters.
     """
 
@@ -88,7 +88,7 @@ class Unit(AbstractContextManager["Unit"]):
 
     @property
     def changed(self) -> bool:
-        """Whether anything was changed, or would have been."""
+        """True if there was a change, or would have been one without the dry run."""
         return bool(self.recorded)
 
     @property
@@ -155,7 +155,7 @@ class Unit(AbstractContextManager["Unit"]):
         if not self.adopt:
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
-            undo(session)  # What was read before the gate may be out of date.
+            undo(session)  # Rows that were read before the gate may be out of date.
         self.recorded, self.committed = [], False
         self._announcements, self._settlements = [], []
         # Services count on it that a query sees what they have just changed.
@@ -176,7 +176,7 @@ class Unit(AbstractContextManager["Unit"]):
     def _has_administrator_before(self) -> bool:
         if not self.adopt or self._is_trial:
             return invariants.has_administrator(self.session)
-        # What is adopted is in this transaction already; another one sees what was before.
+        # Adopted changes are in this transaction already; another one sees the state before.
         with so.Session(db.engine) as other:
             return invariants.has_administrator(other)
 
@@ -270,15 +270,15 @@ def undisturbed() -> Iterator[None]:
 def bookkeeping(
     *, bind: str | None = BOOKKEEPING, patience: float | None = None
 ) -> Iterator[so.Session]:
-    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail, profiles.
+    """Open a short transaction for log-ins, sessions' use, mail and profiles.
 
-    It has a session and connections of its own, so it neither sees nor ends the
-    transaction of a request, and takes no gate; never enter it inside of a unit,
-    which it would wait for. It may count failed log-ins, and may not change what
+    The audit does not hold these. It has a session and connections of its own, so it neither
+    sees nor ends the transaction of a request, and takes no gate. Never enter it inside of a
+    unit, which it would wait for. It may count failed log-ins, and may not change what
     an account is.
 
     :param bind: the engine; None is that of requests, for who is done with it.
-    :param patience: seconds to wait for others that write; None is as long as everybody.
+    :param patience: seconds to wait for others that write; None is the usual time.
     """
     own = db.engines[bind].execution_options(writing=True, patience=patience)
     with so.Session(own) as session, session.begin():
@@ -286,7 +286,7 @@ def bookkeeping(
 
 
 def _unwritable(error: exc.DBAPIError) -> OpsError:
-    """Why the audit could not be written; what waits or is too late may be tried again."""
+    """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
     condition = explained(error)
     if isinstance(condition, Busy | TimedOut):
         return condition
