@@ -69,10 +69,10 @@ def list_cmd(
         return _followed(filter, limit)
     if limit is None:
         return events.events(filter, limit=None, before=before)
-    found = list(events.events(filter, limit=limit + 1, before=before))
-    if len(found) > limit:
-        say_what_follows(f"--before {found[1]['seq']}")
-    return found[-limit:]
+    rows = list(events.events(filter, limit=limit + 1, before=before))
+    if len(rows) > limit:
+        say_what_follows(f"--before {rows[1]['seq']}")
+    return rows[-limit:]
 
 
 def _followed(filter: Filter, limit: int | None) -> Iterator[Record]:
@@ -125,10 +125,10 @@ def verify_cmd(checkpoint: str | None) -> Record:
     """
     from opsapp.audit import verification
 
-    kept = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
-    found = verification.verify(kept)
-    findings(not found["ok"])
-    return found
+    checkpoints = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
+    report = verification.verify(checkpoints)
+    findings(not report["ok"])
+    return report
 
 
 @cli.command("checkpoint")
@@ -153,7 +153,7 @@ def checkpoint_cmd() -> str:
 def export_cmd(filter: Filter) -> Iterator[Record]:
     """Print every event as it is hashed, oldest first.
 
-    Who has the key can verify the chain from the export alone.
+    With the key, you can verify the chain from the export alone.
 
     \b
     Example:
@@ -185,9 +185,9 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    kept = verification.checkpoints(checkpoint.splitlines())
+    checkpoints = verification.checkpoints(checkpoint.splitlines())
     approve("Declare the events after the last one here as lost?", severe=True)
-    return verification.rebase(kept, unit=unit)
+    return verification.rebase(checkpoints, unit=unit)
 
 
 @cli.command("sessions")
@@ -222,6 +222,6 @@ def session_cmd(id: str) -> Record:
     """
     from opsapp.console import sessions
 
-    found = sessions.get(id)
-    findings(found["transcript"].startswith(("edited", "missing")))
-    return found
+    record = sessions.get(id)
+    findings(record["transcript"].startswith(("edited", "missing")))
+    return record

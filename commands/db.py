@@ -52,8 +52,8 @@ class DatabaseGroup(OpsGroup):
             name, command, rest = super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
             # Click knows our verbs only, and the nearest may be Flask-Migrate's.
-            known = self.list_commands(ctx)
-            raise click.NoSuchCommand(error.command_name, possibilities=known, ctx=ctx) from None
+            names = self.list_commands(ctx)
+            raise click.NoSuchCommand(error.command_name, possibilities=names, ctx=ctx) from None
         if name not in self.commands and not ctx.resilient_parsing:
             _bind(ctx)
         return name, command, rest
@@ -93,17 +93,17 @@ def _careful(theirs: click.Command) -> click.Command:
     if question:
         command.params += [CONFIRM, YES]
 
-    def callback(reason: str | None, **given: Any) -> None:
+    def callback(reason: str | None, **options: Any) -> None:
         from opsapp.database.migration_run import on_behalf_of
-        from opsapp.database.setup import meant_revision
+        from opsapp.database.setup import target_revision
 
         for option in ("yes", "confirm"):
-            given.pop(option, None)
-        given["revision"] = meant_revision(given["revision"])
-        if question and not given.get("sql"):
+            options.pop(option, None)
+        options["revision"] = target_revision(options["revision"])
+        if question and not options.get("sql"):
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
-            click.get_current_context().invoke(theirs, **given)
+            click.get_current_context().invoke(theirs, **options)
 
     command.callback = callback
     return command
@@ -117,15 +117,15 @@ def _placed(theirs: click.Command) -> click.Command:
     """A command of Flask-Migrate whose migration goes to the application's, if it has its own."""
     command = copy(theirs)
 
-    def callback(**given: Any) -> None:
+    def callback(**options: Any) -> None:
         from flask import g
 
         from opsapp.database.setup import place_of_new_migration
 
-        asked = given["version_path"] or given["branch_label"] or given["head"] != "head"
-        elsewhere = given["directory"] or g.directory
-        place = {} if asked or elsewhere else place_of_new_migration()
-        click.get_current_context().invoke(theirs, **{**given, **place})
+        is_placed = options["version_path"] or options["branch_label"] or options["head"] != "head"
+        elsewhere = options["directory"] or g.directory
+        place = {} if is_placed or elsewhere else place_of_new_migration()
+        click.get_current_context().invoke(theirs, **{**options, **place})
 
     command.callback = callback
     return command
@@ -180,9 +180,9 @@ def status_cmd() -> Record:
     """
     from opsapp.database import status
 
-    found = status.status()
-    findings(not found["ready"])
-    return found
+    record = status.status()
+    findings(not record["ready"])
+    return record
 
 
 @cli.command("backup")

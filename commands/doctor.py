@@ -32,9 +32,9 @@ def cli(settings: bool) -> list[dict[str, Any]]:
     if settings:
         return doctor.settings()
     # The worst stand last: at a terminal that is where one looks.
-    found = sorted(_checks(), key=lambda row: STATES.index(row["state"]))
-    findings(any(row["state"] != "ok" for row in found))
-    return found
+    rows = sorted(_checks(), key=lambda row: STATES.index(row["state"]))
+    findings(any(row["state"] != "ok" for row in rows))
+    return rows
 
 
 def _checks() -> Iterator[dict[str, Any]]:

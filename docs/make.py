@@ -139,7 +139,7 @@ example.
 
 def settings_page() -> str:
     """Every setting, permission and signal with its meaning."""
-    settings = [f"| `{s.name}` | {_cell(s.meaning)} | {_cell(s.default)} |" for s in SETTINGS]
+    settings = [f"| `{s.name}` | {_cell(s.meaning)} | {_cell(s.shown_default)} |" for s in SETTINGS]
     allowed = [f"| `{name}` | {_cell(says)} |" for name, says in permissions.DECLARED.items()]
     told = [
         f"| `{name}` | {_cell((signal.__doc__ or '').replace('``', '`'))} |"

@@ -24,7 +24,7 @@ target = current_app.extensions["migrate"].db
 
 
 def _is_changing() -> bool:
-    """Whether this verb moves the revision; ``current`` and ``check`` only look."""
+    """Return whether this verb moves the revision; ``current`` and ``check`` only read."""
     try:
         context.get_revision_argument()
     except KeyError:

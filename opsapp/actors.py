@@ -1,4 +1,4 @@
-"""Who does this: the person behind a change, as far as the machine can tell."""
+"""Actors: the person or account behind a change, as far as the machine can tell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import sys
 from dataclasses import asdict, dataclass
 
-from . import text
+from . import settings, text
 
 _CORRELATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -18,8 +18,8 @@ _CORRELATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Actor:
     """One actor, with what the audit keeps of it.
 
-    ``kind`` is ``os`` for somebody at a terminal or cron, ``user`` for an account
-    of the application, ``stranger`` for who has none yet; ``name`` is the login
+    ``kind`` is ``os`` for a user at a terminal or cron, ``user`` for an account
+    of the application, ``stranger`` for a visitor without one; ``name`` is the login
     name, or ``user:ID``; ``token`` names the API token it came with.
     """
 
@@ -32,7 +32,7 @@ class Actor:
     token: str | None = None
 
     def label(self) -> str:
-        """One line for a person: ``root (sudo ada)@db1``."""
+        """Return one line for a person: ``root (sudo ada)@db1``."""
         extras = [f"sudo {self.sudo}"] if self.sudo else []
         extras += [f"for {self.behind}"] if self.behind else []
         extras += [f"token {self.token}"] if self.token else []
@@ -43,7 +43,7 @@ class Actor:
         )
 
     def record(self) -> dict[str, str]:
-        """What the audit stores: the fields that are known."""
+        """Return the form that the audit stores: the fields that are known."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
@@ -66,32 +66,31 @@ def _terminal() -> str:
 
 
 def at_terminal() -> Actor:
-    """The operating-system user of this process.
+    """Return the operating-system user of this process.
 
     ``OPSAPP_ACTOR`` adds who is behind a shared account; it never replaces the
     user the kernel knows.
 
     :raises Invalid: ``OPSAPP_ACTOR`` or ``SUDO_USER`` has hostile characters.
     """
-    behind = os.environ.get("OPSAPP_ACTOR")
     sudo = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
     return Actor(
         kind="os",
         name=_login_name(os.getuid()),
         sudo=text.checked(sudo, "SUDO_USER", longest=64) if sudo else None,
-        behind=text.checked(behind, "OPSAPP_ACTOR", longest=128) if behind else None,
+        behind=settings.get("OPSAPP_ACTOR"),
         host=socket.gethostname(),
         terminal=_terminal(),
     )
 
 
 def correlation_of_job() -> str | None:
-    """The correlation of the job's run that this process belongs to; None outside of one.
+    """Return the correlation of the job's run that this process belongs to; None outside of one.
 
     ``flask jobs run`` hands it down, so that what a command of a job changes is found by the run.
     """
-    given = os.environ.get("OPSAPP_CORRELATION", "")
-    return given if _CORRELATION.fullmatch(given) else None
+    correlation = os.environ.get("OPSAPP_CORRELATION", "")
+    return correlation if _CORRELATION.fullmatch(correlation) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class Powers:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What lets an account act: it is looked at again inside of the gate.
+    """The credential that lets an account act; it is checked again inside of the gate.
 
     A request may wait there while its token is revoked, its session ended or its
     account deactivated, and must not act on what it held when it began.

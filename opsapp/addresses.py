@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from . import text
 from .errors import Invalid
 
 LONGEST = 254
+_TARGET = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 _ENCODED_LABEL = re.compile(r"(?<![^.@])xn--[a-z0-9-]+")
 
 
 def canonical(value: str) -> str:
-    """The form in which two spellings of one address, or of one username, are equal.
+    """Return the form in which two spellings of one address, or of one username, are equal.
 
     It is case folded and in Unicode form NFKC; a domain is in Unicode, since
     ``müller.example`` and ``xn--mller-kva.example`` are the same one.
@@ -24,7 +26,7 @@ def canonical(value: str) -> str:
 
 
 def _in_unicode(domain: str) -> str:
-    """The domain as people read it; what is none is only case folded."""
+    """Return the domain as people read it; what is none is only case folded."""
     import idna
 
     try:
@@ -39,7 +41,7 @@ def _decoded(part: str) -> str:
 
 
 def clean(value: str, field: str = "e-mail") -> str:
-    """``value`` as the canonical address.
+    """Return ``value`` as the canonical address.
 
     :param field: what the person calls it; the error names it.
     :raises Invalid: it is not an address, or has hostile characters.
@@ -59,7 +61,7 @@ def clean(value: str, field: str = "e-mail") -> str:
 
 
 def mailbox(address: str) -> str:
-    """The address as a mail server takes it, its domain in ASCII.
+    """Return the address as a mail server takes it, its domain in ASCII.
 
     The name before the ``@`` may still need a server that offers SMTPUTF8.
     """
@@ -70,3 +72,25 @@ def mailbox(address: str) -> str:
         return name + at + idna.encode(domain, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
         return address
+
+
+def targets(value: str) -> tuple[str, ...]:
+    """Return the targets of alerts in ``value``: addresses and URLs, divided by spaces or commas.
+
+    :raises ValueError: one is neither an address nor an http(s) URL; it is not repeated, since
+        such a URL is a secret.
+    """
+    words = tuple(word for word in re.split(r"[\s,]+", value) if word)
+    for number, word in enumerate(words, start=1):
+        if not (is_url(word) or _TARGET.fullmatch(word)) or text.safe(word) != word:
+            raise ValueError(f"entry {number} is neither an address nor an http(s) URL")
+    return words
+
+
+def is_url(target: str) -> bool:
+    """Return True for an http(s) URL, False for an address."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -16,17 +16,17 @@ _DURATION = re.compile(r"(?:[0-9]{1,9}[smhdw])+")
 
 
 def now() -> datetime:
-    """The present moment, timezone-aware, in UTC."""
+    """Return the present moment, timezone-aware, in UTC."""
     return datetime.now(UTC)
 
 
 def rfc3339(moment: datetime) -> str:
-    """``2026-12-31T23:59:59Z``, with microseconds only where there are some."""
+    """Return ``2026-12-31T23:59:59Z``, with microseconds only where there are some."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def duration(value: str) -> timedelta | None:
-    """The time that ``90d`` or ``1h30m`` says; None if it says none."""
+    """Return the time that ``90d`` or ``1h30m`` says; None if it says none."""
     if not _DURATION.fullmatch(value):
         return None
     parts = re.findall(r"([0-9]+)([smhdw])", value)
@@ -37,7 +37,7 @@ def duration(value: str) -> timedelta | None:
 
 
 def shown(seconds: float) -> str:
-    """Seconds as a person reads them: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return seconds in words: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 60:
         return (
             f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"

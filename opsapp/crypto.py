@@ -1,4 +1,4 @@
-"""Texts that only this application can read: encrypted under keys made from the pepper.
+"""Encryption of texts, under keys that are derived from the pepper.
 
 The pepper (``SECURITY_PASSWORD_SALT``) is the secret that is never changed, since
 every password hash depends on it; what is sealed must outlive other keys' rotation.
@@ -14,21 +14,21 @@ from flask import Flask, current_app
 
 
 def key(app: Flask, purpose: str) -> bytes:
-    """A key for one purpose: 32 bytes, URL-safe base64, as Fernet takes it."""
+    """Return a key for one purpose: 32 bytes, URL-safe base64, as Fernet takes it."""
     pepper = str(app.config["SECURITY_PASSWORD_SALT"]).encode()
     derived = hmac.digest(pepper, f"opsapp/{purpose}".encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(derived)
 
 
 def seal(text: str, purpose: str) -> str:
-    """``text`` encrypted and authenticated (Fernet)."""
+    """Return ``text`` encrypted and authenticated (Fernet)."""
     from cryptography.fernet import Fernet
 
     return Fernet(key(current_app, purpose)).encrypt(text.encode()).decode()
 
 
 def unseal(sealed: str, purpose: str) -> str:
-    """What :func:`seal` was given.
+    """Return the text that was sealed.
 
     :raises cryptography.fernet.InvalidToken: it was edited, or sealed under another pepper.
     """

@@ -14,7 +14,7 @@ from . import text
 
 
 def described(stored: object) -> str:
-    """``damaged: …`` with the start of what is stored."""
+    """Return ``damaged: …`` with the start of what is stored."""
     if isinstance(stored, str):
         stored = stored.encode("utf-8", "surrogateescape")
     if isinstance(stored, bytes | bytearray | memoryview):
@@ -23,7 +23,7 @@ def described(stored: object) -> str:
 
 
 class Damaged:
-    """What all of them have: ``stored`` is the value as the driver gave it."""
+    """The base of the classes here: ``stored`` is the value as the driver gave it."""
 
     stored: Any = ""
 
@@ -41,7 +41,7 @@ class DamagedMoment(Damaged, datetime):
 
     @classmethod
     def of(cls, stored: object) -> DamagedMoment:
-        """What stands in for ``stored``."""
+        """Return the stand-in for ``stored``."""
         moment = cls(1970, 1, 1, tzinfo=UTC)
         moment.stored = stored
         return moment
@@ -55,24 +55,24 @@ class DamagedMoment(Damaged, datetime):
         return self if isinstance(other, timedelta) else super().__sub__(other)
 
     def astimezone(self, tz: tzinfo | None = None) -> DamagedMoment:
-        """It is no moment anywhere."""
+        """Return itself: it is no moment anywhere."""
         return self
 
     def replace(self, *_parts: Any, **_more: Any) -> DamagedMoment:
-        """It has no parts."""
+        """Return itself: it has no parts."""
         return self
 
     def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
-        """What is shown in place of a moment."""
+        """Return the text in place of a moment."""
         return str(self)
 
 
 class DamagedNumber(Damaged, int):
-    """No number. What is reckoned with it is damaged too."""
+    """No number. The result of arithmetic with it is damaged too."""
 
     @classmethod
     def of(cls, stored: object) -> DamagedNumber:
-        """What stands in for ``stored``."""
+        """Return the stand-in for ``stored``."""
         number = cls(0)
         number.stored = stored
         return number
@@ -91,7 +91,7 @@ class DamagedText(Damaged, str):
 
     @classmethod
     def of(cls, stored: object) -> DamagedText:
-        """What stands in for ``stored``."""
+        """Return the stand-in for ``stored``."""
         words = cls(described(stored))
         words.stored = stored
         return words
@@ -102,7 +102,7 @@ class DamagedList(Damaged, list[Any]):
 
     @classmethod
     def of(cls, stored: object) -> DamagedList:
-        """What stands in for ``stored``."""
+        """Return the stand-in for ``stored``."""
         empty = cls()
         empty.stored = stored
         return empty
@@ -113,7 +113,7 @@ class DamagedMapping(Damaged, dict[str, Any]):
 
     @classmethod
     def of(cls, stored: object) -> DamagedMapping:
-        """What stands in for ``stored``."""
+        """Return the stand-in for ``stored``."""
         empty = cls()
         empty.stored = stored
         return empty
@@ -124,14 +124,14 @@ class DamagedBytes(Damaged, bytes):
 
     @classmethod
     def of(cls, stored: object) -> DamagedBytes:
-        """What stands in for ``stored``."""
+        """Return the stand-in for ``stored``."""
         empty = cls()
         empty.stored = stored
         return empty
 
 
 def listed(items: list[str]) -> list[str]:
-    """The items, or the one line that is shown where they are damaged."""
+    """Return the items, or the one line that is shown where they are damaged."""
     return [str(items)] if isinstance(items, Damaged) else items
 
 

@@ -1,4 +1,4 @@
-"""Is this installation well? One check a function, each with advice."""
+"""Checks of an installation, each a function with advice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .mail import outbox
 from .models import AuditEvent, AuditHead, Grant
 from .models.types import Tolerant, database_now
 from .profiling.reports import retention
-from .settings import HANDED_DOWN, IN_FILES, SETTINGS, Setting
+from .settings import HANDED_DOWN, IN_FILES, SECRETS, SETTINGS, Setting, get
 from .unit import invariants
 from .unit.ledger import read_head, refuse_other_owner
 
@@ -39,95 +39,95 @@ SCANNED = 1000
 """Rows of a table in which damaged values are looked for, the newest ones."""
 SHOWN = 5
 PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
-"""What people call production, in small letters."""
+"""Names that operators give to production, in small letters."""
 
 Finding = dict[str, Any]
 
 
-def finding(check: str, state: str, says: str, advice: str | None = None) -> Finding:
-    """One line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
-    return {"state": state, "check": check, "says": says, "advice": advice}
+def finding(check: str, state: str, message: str, advice: str | None = None) -> Finding:
+    """Return one line of the report; ``state`` is ``ok``, ``warn`` or ``fail``."""
+    return {"state": state, "check": check, "says": message, "advice": advice}
 
 
 # --- settings ----------------------------------------------------------------
 
 
 def settings() -> list[dict[str, Any]]:
-    """Every setting with its value, where that comes from, and its meaning; secrets hidden."""
+    """Return every setting with its value, its source and its meaning; secrets are hidden."""
     return [
         {
-            "name": one.name,
-            "value": _shown(one),
-            "source": _source(one),
-            "default": one.default,
-            "meaning": one.meaning,
+            "name": setting.name,
+            "value": _shown(setting),
+            "source": _source(setting),
+            "default": setting.shown_default,
+            "meaning": setting.meaning,
         }
-        for one in SETTINGS
+        for setting in SETTINGS
     ]
 
 
-def _shown(one: Setting) -> str | None:
-    value = os.environ.get(one.name)
-    return redaction.HIDDEN if value and one.secret else value
+def _shown(setting: Setting) -> str | None:
+    value = os.environ.get(setting.name)
+    return redaction.HIDDEN if value and setting.secret else value
 
 
-def _source(one: Setting) -> str:
-    if os.environ.get(one.name):
+def _source(setting: Setting) -> str:
+    if os.environ.get(setting.name):
         return "environment"
-    return "file" if one.in_file and os.environ.get(f"{one.name}_FILE") else "default"
+    return "file" if setting.in_file and os.environ.get(f"{setting.name}_FILE") else "default"
 
 
 def check_settings() -> Iterator[Finding]:
-    """What can be said without an application: the settings, and the files' modes."""
+    """Yield the findings that need no application: the settings, and the files' modes."""
     yield _check_names()
     yield _check_environment_name()
-    for one in SETTINGS:
-        if one.name in config.SECRETS:
-            yield _check_secret(one)
+    for setting in SETTINGS:
+        if setting.name in SECRETS:
+            yield _check_secret(setting)
     yield _tried("setting OPSAPP_URL", _check_url)
     yield from _check_modes(config.instance_folder())
     yield from _check_secret_files()
 
 
 def _check_names() -> Finding:
-    known = {*(one.name for one in SETTINGS), *IN_FILES, *HANDED_DOWN}
-    strange = sorted({name for name in os.environ if name.startswith("OPSAPP_")} - known)
+    names = {*(setting.name for setting in SETTINGS), *IN_FILES, *HANDED_DOWN}
+    strange = sorted({name for name in os.environ if name.startswith("OPSAPP_")} - names)
     if not strange:
         return finding("setting names", "ok", "every OPSAPP_… of the environment is a setting")
-    says = ", ".join(strange) + (" is no setting" if len(strange) == 1 else " are no settings")
-    near = text.did_you_mean(strange[0], known, likeness=0.8)
-    return finding("setting names", "warn", says, near or "flask doctor --settings")
+    message = ", ".join(strange) + (" is no setting" if len(strange) == 1 else " are no settings")
+    near = text.did_you_mean(strange[0], names, likeness=0.8)
+    return finding("setting names", "warn", message, near or "flask doctor --settings")
 
 
 def _check_environment_name() -> Finding:
     check, name = "setting OPSAPP_ENV", config.environment()
     if name != config.PRODUCTION and name.strip().lower() in PRODUCTION_LIKE:
-        says = f"{name} is not {config.PRODUCTION}: severe changes ask for no more than --yes"
-        return finding(check, "warn", says, f"OPSAPP_ENV={config.PRODUCTION}, if that is meant")
+        message = f"{name} is not {config.PRODUCTION}: severe changes ask for no more than --yes"
+        return finding(check, "warn", message, f"OPSAPP_ENV={config.PRODUCTION}, if that is meant")
     return finding(check, "ok", name)
 
 
-def _check_secret(one: Setting) -> Finding:
+def _check_secret(setting: Setting) -> Finding:
     try:
-        config.secret(one.name)
+        get(setting.name, os.environ)
     except OpsError as error:
-        return finding(f"setting {one.name}", "fail", error.message, error.hint)
-    source = _source(one)
-    says = f"set, from the {source}" if source != "default" else "generated for development"
-    return finding(f"setting {one.name}", "ok", says)
+        return finding(f"setting {setting.name}", "fail", error.message, error.hint)
+    source = _source(setting)
+    message = f"set, from the {source}" if source != "default" else "generated for development"
+    return finding(f"setting {setting.name}", "ok", message)
 
 
 def _check_url() -> Finding:
-    check, url = "setting OPSAPP_URL", config.url()
+    check, url = "setting OPSAPP_URL", get("OPSAPP_URL")
     if url and url.startswith("http:") and config.environment() != config.DEVELOPMENT:
-        says = f"{url}: cookies are for https only, so nobody can sign in"
-        return finding(check, "warn", says, "put TLS in front, and https:// here")
+        message = f"{url}: cookies are for https only, so sign-in fails"
+        return finding(check, "warn", message, "put TLS in front, and https:// here")
     if url:
         return finding(check, "ok", url)
     if config.environment() == config.DEVELOPMENT:
         return finding(check, "ok", "not set; development does without")
-    says = "not set: the web part does not start, and mail has no links"
-    return finding(check, "warn", says, "OPSAPP_URL=https://ops.example.com")
+    message = "not set: the web part does not start, and mail has no links"
+    return finding(check, "warn", message, "OPSAPP_URL=https://ops.example.com")
 
 
 def _check_modes(folder: Path) -> Iterator[Finding]:
@@ -144,51 +144,51 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
 
 def _check_secret_files() -> Iterator[Finding]:
     named = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
-    # The group may read them: whoever deploys owns them, and the application is in their group.
+    # The group may read them: the deploying user owns them, and the application is in the group.
     loose = [path for path in named if (_mode(path) or 0) & 0o007]
     if loose:
         names = ", ".join(map(str, loose))
         yield finding("secret files", "warn", f"others can read {names}", f"chmod o= {loose[0]}")
-    elif there := [path for path in named if path.exists()]:
-        yield finding("secret files", "ok", f"{_files(there)}, none that others can read")
+    elif present := [path for path in named if path.exists()]:
+        yield finding("secret files", "ok", f"{_files(present)}, none that others can read")
 
 
-def _files(found: Collection[Path]) -> str:
-    return "1 file" if len(found) == 1 else f"{len(found)} files"
+def _files(files: Collection[Path]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files)} files"
 
 
 def _mode(path: Path) -> int | None:
-    """The permissions of a file; None if it is none, or has just gone, as SQLite's do."""
+    """Return the permissions of a file; None if it is none, or has just gone, as SQLite's do."""
     try:
-        found = path.stat().st_mode
+        mode = path.stat().st_mode
     except OSError:
         return None
-    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
+    return stat.S_IMODE(mode) if stat.S_ISREG(mode) else None
 
 
 # --- the application ---------------------------------------------------------
 
 
 def check_application() -> Iterator[Finding]:
-    """Every check that needs the database; one that cannot be made is a failure itself."""
+    """Yield every check that needs the database; one that cannot be made is a failure itself."""
     reachable = _tried("database", _check_database)
     yield reachable
     if reachable["state"] == "fail":
         return  # The others would only say so again.
-    for check, made in _CHECKS.items():
-        yield _tried(check, made)
+    for check, function in _CHECKS.items():
+        yield _tried(check, function)
         db.session.rollback()
 
 
-def _tried(check: str, made: Callable[[], Finding]) -> Finding:
+def _tried(check: str, function: Callable[[], Finding]) -> Finding:
     try:
-        return made()
+        return function()
     except OpsError as error:
         return finding(check, "fail", error.message, _advice(error.hint))
     except SQLAlchemyError as error:
-        known = conditions.explained(error)
-        says = known.message if known else text.first_line(error)
-        return finding(check, "fail", says, _advice(known.hint) if known else None)
+        condition = conditions.explained(error)
+        message = condition.message if condition else text.first_line(error)
+        return finding(check, "fail", message, _advice(condition.hint) if condition else None)
 
 
 def _advice(hint: str | None) -> str:
@@ -197,12 +197,12 @@ def _advice(hint: str | None) -> str:
 
 
 def _check_database() -> Finding:
-    found = status.measured()
-    slow = found["latency_ms"] > SLOW_MILLISECONDS
+    measurement = status.measured()
+    slow = measurement["latency_ms"] > SLOW_MILLISECONDS
     return finding(
         "database",
         "warn" if slow else "ok",
-        f"{found['database']} answers in {found['latency_ms']} ms",
+        f"{measurement['database']} answers in {measurement['latency_ms']} ms",
         "look for a slow network or a busy server" if slow else None,
     )
 
@@ -232,7 +232,7 @@ def _check_environment() -> Finding:
 
 def _check_administrator() -> Finding:
     if invariants.has_administrator(db.session()):
-        return finding("administrator", "ok", "somebody can log in and administer")
+        return finding("administrator", "ok", "an account can log in and administer")
     return finding(
         "administrator",
         "fail",
@@ -256,8 +256,8 @@ def _check_audit() -> Finding:
     refuse_other_owner(head)
     last = db.session.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
     if last != head.seq:
-        says = f"the head says {head.seq} events, the last one is {last}"
-        return finding("audit", "fail", says, "flask audit verify")
+        message = f"the head says {head.seq} events, the last one is {last}"
+        return finding("audit", "fail", message, "flask audit verify")
     if not verification.is_genuine(head.seq, head.hash):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
     return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
@@ -268,12 +268,12 @@ def _check_values() -> Finding:
     if not damaged:
         return finding("values", "ok", f"none is damaged in the newest {SCANNED} rows of a table")
     more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
-    says = f"damaged: {', '.join(damaged[:SHOWN])}{more}"
-    return finding("values", "fail", says, "write them anew, or restore a backup")
+    message = f"damaged: {', '.join(damaged[:SHOWN])}{more}"
+    return finding("values", "fail", message, "write them anew, or restore a backup")
 
 
 def _damaged(table: sa.Table) -> Iterator[str]:
-    """The values of a table's newest rows that cannot be read, by row and column."""
+    """Yield the values of a table's newest rows that cannot be read, by row and column."""
     columns = [column for column in table.columns if isinstance(column.type, Tolerant)]
     keys = list(table.primary_key.columns)
     if not columns or not keys:
@@ -287,8 +287,8 @@ def _damaged(table: sa.Table) -> Iterator[str]:
 
 
 def _check_clock() -> Finding:
-    there = db.session.scalar(sa.select(database_now()))
-    skew = abs((clock.now() - there).total_seconds()) if there else 0.0
+    time = db.session.scalar(sa.select(database_now()))
+    skew = abs((clock.now() - time).total_seconds()) if time else 0.0
     if skew <= SKEW_SECONDS:
         return finding("clock", "ok", f"{skew:.1f} s from the database's")
     return finding("clock", "warn", f"{skew:.1f} s from the database's", "run an NTP client")
@@ -298,32 +298,32 @@ def _check_mail() -> Finding:
     count, since, _due = outbox.waiting()
     if not outbox.is_configured():
         state = "fail" if count else "warn"
-        says = f"MAIL_SERVER is not set; {outbox.in_words(count)}"
-        return finding("mail", state, says, "set MAIL_SERVER, then flask mail send-pending")
+        message = f"MAIL_SERVER is not set; {outbox.in_words(count)}"
+        return finding("mail", state, message, "set MAIL_SERVER, then flask mail send-pending")
     if failed := outbox.last_failure():
         return finding(
             "mail", "warn", f"{outbox.in_words(count)}; the server: {failed}", "check MAIL_*"
         )
     if since is not None and clock.now() - since > MAIL_LATE:
-        says = f"{outbox.in_words(count)}, the oldest since {clock.rfc3339(since)}"
-        return finding("mail", "warn", says, "flask mail send-pending every few minutes")
+        message = f"{outbox.in_words(count)}, the oldest since {clock.rfc3339(since)}"
+        return finding("mail", "warn", message, "flask mail send-pending every few minutes")
     return finding("mail", "ok", outbox.in_words(count))
 
 
 def _check_jobs() -> Finding:
-    found = health.check()
-    bad = [row for row in found if row["state"] != "ok"]
+    rows = health.check()
+    bad = [row for row in rows if row["state"] != "ok"]
     if bad:
-        says = f"{len(bad)} of {len(found)}: {bad[0]['job']} {bad[0]['says']}"
-        return finding("jobs", "warn", says, "flask jobs check")
-    return finding("jobs", "ok", f"none of {len(found)} fails or is late")
+        message = f"{len(bad)} of {len(rows)}: {bad[0]['job']} {bad[0]['says']}"
+        return finding("jobs", "warn", message, "flask jobs check")
+    return finding("jobs", "ok", f"none of {len(rows)} fails or is late")
 
 
 def _check_profiles() -> Finding:
     oldest = retention.oldest_minute()
     if oldest is not None and clock.now() - oldest > PROFILES_LATE:
-        says = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
-        return finding("profiles", "warn", says, "run the job prune-profiles every few minutes")
+        message = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
+        return finding("profiles", "warn", message, "run the job prune-profiles every few minutes")
     if not current_app.config["OPSAPP_PROFILING"]:
         return finding("profiles", "ok", "OPSAPP_PROFILING is off: nothing is recorded")
     return finding("profiles", "ok", "recorded, and compacted in time")
@@ -334,10 +334,10 @@ def _check_disk() -> Finding:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    says = f"{free // 1024**2:,} MiB free at {folder}"
+    message = f"{free // 1024**2:,} MiB free at {folder}"
     if free < FREE_BYTES:
-        return finding("disk", "warn", says, "make room: a full disk stops every change")
-    return finding("disk", "ok", says)
+        return finding("disk", "warn", message, "make room: a full disk stops every change")
+    return finding("disk", "ok", message)
 
 
 def _check_durability() -> Finding:
@@ -345,13 +345,13 @@ def _check_durability() -> Finding:
         mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
         if mode == "wal":
             return finding("durability", "ok", "WAL, synchronous=FULL")
-        says = f"journal_mode is {mode}, not wal: pages and commands block each other"
-        return finding("durability", "fail", says, "flask db init")
+        message = f"journal_mode is {mode}, not wal: pages and commands block each other"
+        return finding("durability", "fail", message, "flask db init")
     names = ("fsync", "synchronous_commit", "full_page_writes")
     off = [n for n in names if db.session.scalar(sa.text(f"SHOW {n}")) == "off"]
     if off:
-        says = f"the server has {', '.join(off)} off: a crash loses what was acknowledged"
-        return finding("durability", "fail", says, "turn them on in postgresql.conf")
+        message = f"the server has {', '.join(off)} off: a crash loses what was acknowledged"
+        return finding("durability", "fail", message, "turn them on in postgresql.conf")
     return finding("durability", "ok", ", ".join(f"{n} is on" for n in names))
 
 

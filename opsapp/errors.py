@@ -1,4 +1,4 @@
-"""The conditions opsapp reports, each with its exit code and HTTP status.
+"""Errors: the conditions that opsapp reports, each with its exit code and HTTP status.
 
 ======================  ====  ====  ==========================================
 class                   exit  http  says
@@ -10,7 +10,7 @@ OpsError                   1   500  it failed, and running it again will not hel
 ├── Refused                5   403  a guard said no, or a person declined
 ├── NotReady               7   503  database away, behind, misconfigured, or audit not writable
 ├── OutputFailed          74   500  the answer could not be written; says if the work is done
-├── Busy                  75   503  somebody else holds the lock; try again
+├── Busy                  75   503  another process holds the lock; try again
 └── TimedOut             124   504  it took longer than it may
 ======================  ====  ====  ==========================================
 
@@ -29,7 +29,7 @@ LONGEST = 1000
 
 
 def brief(message: str) -> str:
-    """The message, cut in its middle if it is too long to be read."""
+    """Return the message, cut in its middle if it is too long to be read."""
     if len(message) <= LONGEST:
         return message
     return f"{message[: LONGEST // 2]} … {message[-LONGEST // 4 :]}"
@@ -48,7 +48,7 @@ class OpsError(Exception):
         self.hint = None if hint is None else brief(hint)
 
     def record(self) -> dict[str, str | int | None]:
-        """The JSON form of the error, the same on the terminal and in the API."""
+        """Return the JSON form of the error, the same on the terminal and in the API."""
         return {
             "code": self.code,
             "message": self.message,
@@ -106,7 +106,7 @@ class OutputFailed(OpsError):
 
 
 class Busy(OpsError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
     code = "busy"
     exit_code = 75

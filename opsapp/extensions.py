@@ -57,6 +57,6 @@ def end_session() -> None:
 
 
 def this_app() -> Flask:
-    """The application itself, where a proxy of it will not do."""
+    """Return the application itself, where a proxy of it will not do."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  (Flask documents this name)
     return app

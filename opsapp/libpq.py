@@ -1,8 +1,8 @@
-"""What a PostgreSQL session begins with: libpq's keywords, and settings of the server.
+"""The start of a PostgreSQL session: libpq's keywords, and settings of the server.
 
 A URL, the environment (``PGOPTIONS``, ``PGAPPNAME`` and so on) and a service file may say
-how to connect. What they say is kept: it wins over the bounds of ours. Only what
-opsapp reads values by comes after it, and wins over the settings of a database or a role, too.
+how to connect. That wins over the bounds of ours. Only the settings by which opsapp reads
+values come after it; they win over the settings of a database or a role as well.
 """
 
 from __future__ import annotations
@@ -47,8 +47,19 @@ _LOOKS = {
 }
 
 
+def modern_url(url: str) -> str:
+    """Return the URL with a scheme and hosts as SQLAlchemy spells them.
+
+    ``postgres://`` and the names of other drivers become ``postgresql+psycopg://``.
+    """
+    for prefix in ("postgres://", "postgresql://", "postgresql+psycopg://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + spelled(url.removeprefix(prefix))
+    return url
+
+
 def keywords(query: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
-    """The parameters of a URL; of one that is repeated the last counts, as for libpq."""
+    """Return the parameters of a URL; of one that is repeated the last counts, as for libpq."""
     return {name: v if isinstance(v, str) else v[-1] for name, v in query.items()}
 
 
@@ -65,12 +76,12 @@ def refuse_unknown(words: Keywords, setting: str) -> None:
         make_conninfo(**words)
         timeout_from_conninfo({**words})
     except ProgrammingError as error:
-        says = text.first_line(error)
-        raise NotReady(f"{setting} cannot be used: {says}") from error
+        message = text.first_line(error)
+        raise NotReady(f"{setting} cannot be used: {message}") from error
 
 
 def additions(theirs: Keywords, *, lock_seconds: float, statement_seconds: float) -> dict[str, Any]:
-    """The keywords to add to those of a URL.
+    """Return the keywords to add to those of a URL.
 
     :param theirs: what is said already, as :func:`said` tells.
     """
@@ -97,27 +108,27 @@ def _options(settings: Mapping[str, str]) -> str:
 
 
 def named(theirs: str | None, ours: str) -> str:
-    """The ``application_name`` of a session: the operator's name for it before ours."""
+    """Return the ``application_name`` of a session: the operator's name for it before ours."""
     name = f"{theirs}: {ours}" if theirs else ours
     # The end of a label says less than its start.
     return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
-def said(words: Keywords) -> dict[str, str]:
-    """What the URL's keywords, the environment and a service file say, in that order."""
+def parameters(words: Keywords) -> dict[str, str]:
+    """Return the parameters of the URL, the environment and a service file, in that order."""
     from psycopg import OperationalError
     from psycopg.pq import Conninfo
 
     with _service(words.get("service")):
         try:
-            found = Conninfo.get_defaults()
+            options = Conninfo.get_defaults()
         except OperationalError:
-            found = []  # There is no such service; connecting says so.
+            options = []  # There is no such service; connecting says so.
     # The defaults that were compiled in are no word of the operator's.
     defaults = {
-        one.keyword.decode(): one.val.decode(errors="replace")
-        for one in found
-        if one.val is not None and one.val != one.compiled
+        option.keyword.decode(): option.val.decode(errors="replace")
+        for option in options
+        if option.val is not None and option.val != option.compiled
     }
     return {**defaults, **words}
 
@@ -153,7 +164,7 @@ _PLACE = re.compile(r"((?:[^@/?]*@)?)([^@/?]*)(/[^@?]*)?(?:\?(.*))?", re.DOTALL)
 
 
 def spelled(rest: str) -> str:
-    """What follows ``postgresql://``, in a form that libpq and SQLAlchemy read alike.
+    """Return the part after ``postgresql://``, in a form that libpq and SQLAlchemy read alike.
 
     Several hosts (``a:1,b:2/db`` of libpq, ``?host=a:1&host=b:2`` of SQLAlchemy) become
     ``?host=a,b&port=1,2``, and of a keyword that is repeated the last counts.

@@ -19,7 +19,7 @@ from . import config
 EXTENSION = "opsapp-branch"
 _LABEL = re.compile(r"[a-z]{1,28}")
 REVISION_LENGTH = 32
-"""What the column of ``alembic_version`` holds."""
+"""Characters of the column of ``alembic_version``."""
 MARK_LENGTH = 5
 _MARKS = "bcdfghjkmnpqrstvwxz"
 """Letters that make no word."""
@@ -69,23 +69,23 @@ class Branch:
         return self.following + "".join(secrets.choice(_MARKS) for _ in range(length))
 
     def number(self, revision: str | None) -> int:
-        """The place in the line of a revision of this branch; 0 is before the first."""
+        """Return the place in the line of a revision of this branch; 0 is before the first."""
         return int(revision[len(self.label) :][:4]) if revision else 0
 
     def mark(self, revision: str) -> str:
-        """The mark of a revision, empty where it has none."""
+        """Return the mark of a revision, empty where it has none."""
         return revision[len(self.label) + 4 :] if self.has(revision) else ""
 
     def has(self, revision: str) -> bool:
-        """Whether a revision is of this branch."""
+        """Return whether a revision is of this branch."""
         return re.fullmatch(rf"{self.label}\d{{4}}[a-z]{{0,{MARK_LENGTH}}}", revision) is not None
 
     def at(self, present: Collection[str]) -> str | None:
-        """Which of the revisions that are present is this branch's."""
+        """Return the revision of this branch among those that are present."""
         return self._newest(filter(self.has, present))
 
     def _newest(self, revisions: Iterable[str]) -> str | None:
-        return max(revisions, key=lambda one: (self.number(one), one), default=None)
+        return max(revisions, key=lambda revision: (self.number(revision), revision), default=None)
 
 
 def add(app: Flask, label: str, folder: Path) -> Branch:
@@ -95,26 +95,26 @@ def add(app: Flask, label: str, folder: Path) -> Branch:
     """
     if not _LABEL.fullmatch(label):
         raise ValueError(f"{label!r} is no label of small letters")
-    found = app.extensions[EXTENSION] = Branch(label, folder.resolve())
-    return found
+    branch = app.extensions[EXTENSION] = Branch(label, folder.resolve())
+    return branch
 
 
 def ours() -> Branch:
-    """The branch that ships with opsapp."""
+    """Return the branch that ships with opsapp."""
     return Branch("", config.migrations_folder() / "versions")
 
 
 def added(app: Flask) -> Branch | None:
-    """The branch of the application; None where it has none."""
+    """Return the branch of the application; None where it has none."""
     return app.extensions.get(EXTENSION)
 
 
 def every(app: Flask) -> list[Branch]:
-    """Ours, then the application's, if it has a migration yet."""
+    """Return ours, then the application's, if it has a migration yet."""
     own = added(app)
     return [ours(), own] if own is not None and own.head else [ours()]
 
 
 def heads(app: Flask) -> list[str]:
-    """Every revision that a database which is ready has."""
+    """Return every revision that a database which is ready has."""
     return [head for branch in every(app) if (head := branch.head)]

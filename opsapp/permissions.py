@@ -28,7 +28,7 @@ def declare(name: str, meaning: str) -> str:
 
 
 def parse(name: str) -> str:
-    """``name``, if it has the form of a permission.
+    """Return ``name``, if it has the form of a permission.
 
     :raises Invalid: it has not.
     """
@@ -39,7 +39,7 @@ def parse(name: str) -> str:
 
 
 def remark(names: tuple[str, ...]) -> str | None:
-    """What to say of a permission that looks like a slip of the keys; None where none does."""
+    """Return a remark on the first permission that looks misspelled; None if none does."""
     for name in names:
         near = None if name in DECLARED else did_you_mean(name, DECLARED, likeness=0.85)
         if near:
@@ -53,5 +53,5 @@ declare("roles:read", "List and show roles and grants.")
 declare("roles:write", "Create, change and delete roles.")
 declare("roles:grant", "Grant and revoke roles that one holds oneself.")
 declare("audit:read", "Read and verify the audit.")
-declare("profile:read", "See where the time goes, and the metrics.")
+declare("profile:read", "Read profiles and metrics.")
 declare("profile:run", "Have a request profiled, with X-Profile.")

@@ -1,20 +1,158 @@
-"""Every setting that the environment may have, and what it says."""
+"""Settings: each one declared once, with its meaning, its default, its parser and its secrecy.
+
+:func:`get` reads them: a value that the application put into ``app.config`` goes before the
+environment, and that before the default.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from flask import current_app, has_app_context
+
+from . import addresses, parsers, secret_files
+from .errors import NotReady
+from .libpq import modern_url
+from .parsers import switch
+from .text import checked
+
+ROOT = Path(__file__).resolve().parent.parent
+_IN_WHEEL = ROOT / "opsapp" / "_shipped"
+SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
+"""The folder of migrations/ and jobs.toml: the checkout, or inside of the package."""
+DEVELOPMENT = "development"
+PRODUCTION = "production"
+
+Environ = Mapping[str, str]
+Default = str | None | Callable[[Environ | None], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One environment variable: its name, its meaning, and its default in words."""
+    """One environment variable.
+
+    :param default: its text, or a function that returns the value for an environment.
+    :param read: parses the text, and raises ValueError with the end of the message.
+    :param in_words: the default for readers of the documentation, where it is not the text.
+    """
 
     name: str
     meaning: str
-    default: str
+    default: Default = None
+    read: Callable[[str], Any] = str
+    in_words: str = ""
     secret: bool = False
     in_file: bool = False
-    """Whether ``NAME_FILE`` may name a file that holds it."""
+    """``NAME_FILE`` may name a file that holds it."""
+    key: str = ""
+    """Its name in ``app.config``, where that is another one."""
+
+    @property
+    def shown_default(self) -> str:
+        """The default as the documentation says it."""
+        return self.in_words or str(self.default or "none")
+
+    def parsed(self, value: str) -> Any:
+        """Return the value of this text.
+
+        :raises NotReady: it is not of the setting's form.
+        """
+        try:
+            return self.read(value)
+        except ValueError as error:
+            colon = ":" if self.secret else ""  # A secret is not repeated.
+            raise NotReady(f"{self.name}{colon} {error}") from error
+
+    def text(self, environ: Environ) -> str | None:
+        """Return the text of the environment, or of the file that it names."""
+        value = environ.get(self.name)
+        if not value and self.in_file and (file := environ.get(f"{self.name}_FILE")):
+            value = secret_files.read(self.name, file)
+        return value or None
+
+
+def get(name: str, environ: Environ | None = None) -> Any:
+    """Return the value of a setting.
+
+    :param environ: read instead of ``app.config`` and the process's environment.
+    :raises NotReady: it is not of its form, or is missing and needed.
+    """
+    setting = _BY_NAME[name]
+    if environ is None and has_app_context():
+        key = setting.key or name
+        if key in current_app.config:
+            value = current_app.config[key]
+            return setting.parsed(str(value)) if isinstance(value, str | int) else value
+    text = setting.text(os.environ if environ is None else environ)
+    if text is not None:
+        if name in SECRETS and get("OPSAPP_ENV", environ) != DEVELOPMENT:
+            secret_files.refuse_weak(name, text)
+        return setting.parsed(text)
+    if callable(setting.default):
+        return setting.default(environ)
+    return None if setting.default is None else setting.parsed(setting.default)
+
+
+# --- defaults that depend on other settings ----------------------------------
+
+
+def _instance_folder(_environ: Environ | None) -> Path:
+    if (ROOT / ".flaskenv").exists():
+        return ROOT / "instance"
+    from platformdirs import user_state_path
+
+    return user_state_path("opsapp")
+
+
+def _in_instance(name: str, environ: Environ | None) -> Path:
+    return Path(get("OPSAPP_INSTANCE", environ)) / name
+
+
+def _database_url(environ: Environ | None) -> str:
+    url = (os.environ if environ is None else environ).get("DATABASE_URL")
+    file = _in_instance("opsapp.sqlite", environ)
+    return modern_url(url) if url else f"sqlite:///{quote(str(file))}"
+
+
+def _idle_minutes(environ: Environ | None) -> float:
+    return 10 if get("OPSAPP_ENV", environ) == PRODUCTION else 30
+
+
+def _schedule(environ: Environ | None) -> Path:
+    own = _in_instance("jobs.toml", environ)
+    return own if own.exists() else SHIPPED / "jobs.toml"
+
+
+def _sender(environ: Environ | None) -> str:
+    url = get("OPSAPP_URL", environ)
+    return f"no-reply@{urlsplit(url or '').hostname or 'localhost'}"
+
+
+def _generated(name: str, environ: Environ | None) -> str:
+    env = get("OPSAPP_ENV", environ)
+    if env != DEVELOPMENT:
+        raise NotReady(f"{name} is not set, and OPSAPP_ENV is {env}", hint=secret_files.NEW)
+    return secret_files.generated(_in_instance("secrets", environ) / name.lower())
+
+
+# --- the settings ------------------------------------------------------------
+
+
+def _secret(name: str, meaning: str) -> Setting:
+    return Setting(
+        name,
+        f"{meaning} {name}_FILE names a file that holds it.",
+        partial(_generated, name),
+        in_words="generated in development",
+        secret=True,
+        in_file=True,
+    )
 
 
 SETTINGS = (
@@ -22,32 +160,39 @@ SETTINGS = (
         "OPSAPP_ENV",
         "The environment's name. Anything but development asks for real secrets;"
         " production also asks to type the name before severe changes.",
-        "development",
+        DEVELOPMENT,
     ),
     Setting(
         "OPSAPP_DATABASE_URL",
         "The database: sqlite:///FILE or postgresql://USER@HOST/NAME."
-        " DATABASE_URL is read where it is not set.",
+        " DATABASE_URL is read if it is not set.",
+        _database_url,
+        modern_url,
         "opsapp.sqlite in the instance folder",
         secret=True,
+        key="SQLALCHEMY_DATABASE_URI",
     ),
     Setting(
         "OPSAPP_DIRECT_DATABASE_URL",
         "The same PostgreSQL database without the pooler in front of it: for the locks of jobs"
         " and migrations, and for backups. Needed behind PgBouncer in transaction mode.",
-        "OPSAPP_DATABASE_URL",
+        read=modern_url,
+        in_words="OPSAPP_DATABASE_URL",
         secret=True,
     ),
     Setting(
         "OPSAPP_READONLY_DATABASE_URL",
         "The same PostgreSQL database, by a role without write grants: for flask query and"
         " flask shell --read-only.",
-        "none; the server's read-only setting stands in for it",
+        read=modern_url,
+        in_words="none; the server's read-only setting stands in for it",
         secret=True,
     ),
     Setting(
         "OPSAPP_SHELL_IDLE",
         "After so many minutes without a key flask shell rolls back and leaves; 0 is never.",
+        _idle_minutes,
+        partial(parsers.amount, unit="minutes", limit=100_000),
         "30, and 10 in production",
     ),
     Setting(
@@ -59,116 +204,150 @@ SETTINGS = (
         "OPSAPP_STATEMENT_TIMEOUT",
         "Seconds after which PostgreSQL gives up a statement; 0 is never.",
         "30",
+        partial(parsers.amount, unit="seconds", limit=2_000_000),
     ),
     Setting(
         "OPSAPP_INSTANCE",
         "The folder for the SQLite file, generated secrets and error logs.",
+        _instance_folder,
+        parsers.file,
         "instance/ of the checkout, or the user's state folder when installed",
     ),
-    Setting("OPSAPP_FORMAT", "The output format when --format is not given.", "table or plain"),
-    Setting("OPSAPP_ACTOR", "Who is behind a shared account; added to the audit.", "nobody"),
     Setting(
-        "OPSAPP_NAME", "What the application is called on its pages and in its mail.", "opsapp"
+        "OPSAPP_FORMAT",
+        "The output format when --format is not given.",
+        read=parsers.output_format,
+        in_words="table or plain",
+    ),
+    Setting(
+        "OPSAPP_ACTOR",
+        "The person behind a shared account; added to the audit.",
+        read=partial(checked, field="OPSAPP_ACTOR", longest=128),
+    ),
+    Setting(
+        "OPSAPP_NAME",
+        "The application's name on its pages and in its mail.",
+        "opsapp",
+        key="APP_NAME",
     ),
     Setting(
         "OPSAPP_URL",
-        "Where people reach the application, such as https://ops.example.com: the links in mail,"
+        "The address of the application, such as https://ops.example.com: for the links in mail,"
         " and the only host name it answers to. Needed to serve outside development.",
-        "whatever the browser asks for",
+        read=parsers.origin,
+        in_words="the host that the browser asks for",
     ),
     Setting(
         "OPSAPP_PROXIES",
-        "How many reverse proxies stand in front and set X-Forwarded-For.",
+        "The number of reverse proxies that stand in front and set X-Forwarded-For.",
         "0",
+        parsers.integer,
     ),
-    Setting("OPSAPP_REGISTRATION", "on lets strangers make accounts for themselves.", "off"),
+    Setting(
+        "OPSAPP_REGISTRATION", "on lets strangers make accounts for themselves.", "off", switch
+    ),
     Setting(
         "OPSAPP_TWO_FACTOR",
-        "Who must use two factors: optional (nobody must), admins (whoever can change accounts,"
-        " roles or grants), or everybody.",
+        "The accounts that must use two factors: optional (none), admins (those that can change"
+        " accounts, roles or grants), or everybody (all).",
         "optional",
+        parsers.choice("optional", "admins", "everybody"),
     ),
-    Setting("OPSAPP_SESSION_HOURS", "After so many hours a browser has to sign in again.", "12"),
-    Setting("OPSAPP_NOTICES", "off sends no mail about new accounts and granted roles.", "on"),
     Setting(
-        "OPSAPP_PROFILING",
-        "off records nothing of where the time goes in requests and commands.",
-        "on",
+        "OPSAPP_SESSION_HOURS",
+        "After so many hours a browser has to sign in again.",
+        "12",
+        parsers.integer,
     ),
+    Setting(
+        "OPSAPP_NOTICES", "off sends no mail about new accounts and granted roles.", "on", switch
+    ),
+    Setting("OPSAPP_PROFILING", "off records no timings of requests and commands.", "on", switch),
     Setting(
         "OPSAPP_METRICS",
-        "on serves /metrics to whoever holds profile:read, for Prometheus.",
+        "on serves /metrics, for Prometheus, to accounts with profile:read.",
         "off",
+        switch,
+    ),
+    Setting(
+        "PROMETHEUS_MULTIPROC_DIR",
+        "The folder in which the processes of a server share their metrics.",
+        read=Path,
+        in_words="metrics in the instance folder",
     ),
     Setting(
         "OPSAPP_REPEATS_ALLOWED",
         "Statements that may be repeated in a request: patterns of file and function, each"
         " perhaps with how often, as in 'shop/feed.py in *=20'; a semicolon between them.",
-        "none",
+        "",
     ),
     Setting(
         "MAIL_SERVER",
         "The SMTP server. Without one development writes mail into the instance folder,"
         " and elsewhere it waits.",
-        "none",
+        read=parsers.mail_host,
     ),
-    Setting("MAIL_PORT", "The port of the SMTP server.", "25"),
-    Setting("MAIL_USE_TLS", "on begins TLS with STARTTLS, and checks the certificate.", "off"),
-    Setting("MAIL_USE_SSL", "on speaks TLS from the first byte, often on port 465.", "off"),
-    Setting("MAIL_USERNAME", "Signs in to the SMTP server.", "nobody"),
+    Setting("MAIL_PORT", "The port of the SMTP server.", "25", parsers.integer),
+    Setting(
+        "MAIL_USE_TLS", "on begins TLS with STARTTLS, and checks the certificate.", "off", switch
+    ),
+    Setting("MAIL_USE_SSL", "on speaks TLS from the first byte, often on port 465.", "off", switch),
+    Setting("MAIL_USERNAME", "The name to sign in with to the SMTP server."),
     Setting(
         "MAIL_PASSWORD",
         "Its password. MAIL_PASSWORD_FILE names a file that holds it.",
-        "none",
         secret=True,
         in_file=True,
     ),
-    Setting("MAIL_DEFAULT_SENDER", "Whom mail is from.", "no-reply@ the host of OPSAPP_URL"),
+    Setting(
+        "MAIL_DEFAULT_SENDER",
+        "The sender of mail.",
+        _sender,
+        in_words="no-reply@ the host of OPSAPP_URL",
+    ),
     Setting(
         "OPSAPP_JOBS",
         "The schedule of flask jobs.",
+        _schedule,
+        parsers.file,
         "jobs.toml of the instance folder, else the one that ships",
     ),
     Setting(
         "OPSAPP_JOBS_NOTIFY",
-        "Who is told when a job fails and recovers: addresses, and URLs in the manner of"
+        "The targets of alerts when a job fails or recovers: addresses, and URLs in the manner of"
         " healthchecks; {job} in a URL becomes the job's name.",
-        "nobody",
+        "",
+        addresses.targets,
         secret=True,
     ),
-    Setting("OPSAPP_JOBS_NOTIFY_AFTER", "So many failures in a row are told.", "1"),
+    Setting(
+        "OPSAPP_JOBS_NOTIFY_AFTER",
+        "The number of failures in a row after which an alert is sent.",
+        "1",
+        partial(parsers.integer, low=1, high=1000),
+    ),
     Setting(
         "RATELIMIT_STORAGE_URI",
-        "Where the rate limits are counted: redis://HOST for several hosts to share them.",
-        "memory://, in each process",
+        "The store that counts for the rate limits: redis://HOST for several hosts to share it.",
+        "memory://",
+        in_words="memory://, in each process",
         secret=True,
     ),
-    Setting(
-        "SECRET_KEY",
-        "Signs sessions and tokens. SECRET_KEY_FILE names a file that holds it.",
-        "generated in development",
-        secret=True,
-        in_file=True,
-    ),
-    Setting(
+    _secret("SECRET_KEY", "Signs sessions and tokens."),
+    _secret(
         "SECURITY_PASSWORD_SALT",
-        "The pepper of every password hash; without it no password verifies."
-        " SECURITY_PASSWORD_SALT_FILE names a file that holds it.",
-        "generated in development",
-        secret=True,
-        in_file=True,
+        "The pepper of every password hash; without it no password verifies.",
     ),
-    Setting(
+    _secret(
         "OPSAPP_AUDIT_KEY",
-        "Keys the audit's hash chain; keep it out of the database and its backups."
-        " OPSAPP_AUDIT_KEY_FILE names a file that holds it.",
-        "generated in development",
-        secret=True,
-        in_file=True,
+        "Keys the audit's hash chain; keep it out of the database and its backups.",
     ),
 )
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
 
-IN_FILES = tuple(f"{one.name}_FILE" for one in SETTINGS if one.in_file)
+SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+"""The secrets that every installation needs, strong and different from each other."""
+IN_FILES = tuple(f"{setting.name}_FILE" for setting in SETTINGS if setting.in_file)
 """The names that may name a secret's file."""
 HANDED_DOWN = (
     "OPSAPP_CORRELATION",
@@ -177,4 +356,4 @@ HANDED_DOWN = (
     "OPSAPP_PROFILE_FD",
     "OPSAPP_PROFILE_MODE",
 )
-"""What a process is told by the one of ours that started it; nobody else sets them."""
+"""Variables that a process of ours sets for the processes it starts; they are no settings."""

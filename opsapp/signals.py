@@ -1,11 +1,11 @@
-"""What the application announces, after the commit; ``shell_names`` alone asks.
+"""Signals: announcements after the commit; only ``shell_names`` asks for an answer.
 
 :func:`before_commit` gives a signal's twin for what must not be lost, such as mail.
 
 The sender is the Flask application. Every signal is sent with ``actor`` (an
 :class:`~opsapp.actors.Actor`) and, where something was changed, ``correlation``
-(the id under which the audit holds it). A receiver that raises is logged and
-harms nobody: the change is already committed, and the other receivers still run.
+(the id under which the audit holds it). A receiver that raises is
+logged: the change is already committed, and the other receivers still run.
 Nothing is sent for a dry run or for a change that was refused. Take ``**extra``
 in a receiver: signals may gain fields.
 """
@@ -66,7 +66,7 @@ all_announced = _signals.signal(
 )
 user_logged_in = _signals.signal(
     "user-logged-in",
-    doc="Somebody signed in, second factor included. ``user_id``, ``session_id``; no correlation.",
+    doc="A user signed in, second factor included. ``user_id``, ``session_id``; no correlation.",
 )
 job_started = _signals.signal(
     "job-started",
@@ -90,10 +90,10 @@ shell_names = _signals.signal(
 
 
 def before_commit(signal: NamedSignal) -> NamedSignal:
-    """The twin of ``signal`` that a unit of work sends inside of its transaction.
+    """Return the twin of ``signal`` that a unit of work sends inside of its transaction.
 
-    What its receivers write through ``db.session`` is committed with the change or not at
-    all. Others wait at the gate meanwhile, so it is for rows, such as mail into the outbox.
+    Its receivers' writes through ``db.session`` are committed with the change or not at all.
+    Other units wait at the gate meanwhile, so it is for rows, such as mail into the outbox.
     """
     return _before_commit.signal(signal.name)
 
@@ -124,5 +124,5 @@ def _send(
         except fatal:
             raise
         except Exception:
-            # What is announced has happened: a receiver may not undo or hide it.
+            # The change has happened: a receiver may not undo or hide it.
             log.exception("a receiver of the signal %s failed", signal.name)

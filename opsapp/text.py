@@ -34,7 +34,7 @@ def _escaped(character: str) -> str:
 
 
 def safe(value: object) -> str:
-    r"""``value`` as text that no terminal obeys: ESC becomes the four characters ``\x1b``."""
+    r"""Return ``value`` safe for a terminal: ESC becomes the four characters ``\x1b``."""
     text = str(value)
     if text.isprintable():
         return text
@@ -42,18 +42,18 @@ def safe(value: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line that no terminal obeys; its kind if it says nothing."""
+    """Return the first line of an error, made safe; its kind if it has none."""
     lines = str(error).strip().splitlines()
     return safe(lines[0]) if lines else type(error).__name__
 
 
 def reason(error: BaseException) -> str:
-    """Why it failed, without the path that a message names already."""
+    """Return the reason of an error, without the path that a message names already."""
     return (isinstance(error, OSError) and error.strerror) or first_line(error)
 
 
 def checked(value: str, field: str, *, longest: int) -> str:
-    """``value`` in Unicode form NFKC, if it is harmless.
+    """Return ``value`` in Unicode form NFKC, if it is harmless.
 
     :param field: what the person calls it; the error names it.
     :param longest: the most characters allowed.
@@ -73,27 +73,27 @@ def checked(value: str, field: str, *, longest: int) -> str:
 
 
 def canonical(value: str) -> str:
-    """The form in which two spellings of one name are equal: NFKC, case folded."""
+    """Return the form in which two spellings of one name are equal: NFKC, case folded."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
 
 
 def each(names: str | Iterable[str]) -> Iterable[str]:
-    """The names; who gives a single one means that one, and not its letters."""
+    """Return the names; a single name is one, and not its letters."""
     return [names] if isinstance(names, str) else names
 
 
 def shortened(value: str, longest: int = 60) -> str:
-    """``value`` made safe and cut for a message."""
-    shown = safe(value[: longest + 1])
-    return shown if len(value) <= longest else shown[:longest] + "…"
+    """Return ``value`` made safe and cut for a message."""
+    text = safe(value[: longest + 1])
+    return text if len(value) <= longest else text[:longest] + "…"
 
 
-def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """``did you mean X?`` for the known word nearest to ``word``, if one is near.
+def did_you_mean(word: str, words: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return ``did you mean X?`` for the known word nearest to ``word``, if one is near.
 
     :param likeness: from 0 to 1; how near is near.
     """
-    near = get_close_matches(word, list(known), n=1, cutoff=likeness)
+    near = get_close_matches(word, list(words), n=1, cutoff=likeness)
     return f"did you mean {safe(near[0])}?" if near else None
 
 

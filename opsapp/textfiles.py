@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from secrets import token_hex
 
 LONGEST = 16 * 2**20
 """Bytes of a text that is read whole."""
@@ -30,7 +31,7 @@ class NotUtf8(NotText):
 
 
 def read(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     :param pipe: whether it may be a pipe that the process was started with, such as
         ``/dev/stdin`` or a shell's ``<(command)``.
@@ -41,8 +42,28 @@ def read(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> str
     return decoded(read_bytes(path, pipe=pipe, longest=longest))
 
 
+def create_private(path: Path, content: bytes) -> None:
+    """Create a file that its owner alone can read; it appears whole, and is on the disk.
+
+    :raises FileExistsError: it is there already.
+    :raises OSError: it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{token_hex(4)}.{path.name}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # A link appears whole or not at all, and only the first one succeeds.
+        os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def read_stdin(*, longest: int = LONGEST) -> str:
-    """The text of stdin.
+    """Return the text of stdin.
 
     :raises NotText: it is longer, or is not UTF-8.
     """
@@ -50,7 +71,7 @@ def read_stdin(*, longest: int = LONGEST) -> str:
 
 
 def read_bytes(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> bytes:
-    """The bytes of a file, as :func:`read` gets them.
+    """Return the bytes of a file, as :func:`read` gets them.
 
     :raises OSError: it cannot be opened.
     :raises NotText: it is no regular file, or is longer.
@@ -61,7 +82,7 @@ def read_bytes(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) 
 
 
 def opened(path: str | Path, *, pipe: bool = False) -> int:
-    """A descriptor to read from.
+    """Return a descriptor to read from.
 
     :raises OSError: it cannot be opened.
     :raises NotText: it is no regular file, such as a folder or a device that never ends.
@@ -89,7 +110,7 @@ def _within(data: bytes, longest: int) -> bytes:
 
 
 def decoded(data: bytes) -> str:
-    """The text of these bytes, without byte-order mark and carriage returns.
+    """Return the text of these bytes, without byte-order mark and carriage returns.
 
     :raises NotText: they are another encoding's; says which, or which line is not UTF-8.
     """
@@ -105,5 +126,5 @@ def decoded(data: bytes) -> str:
 
 
 def why(error: OSError | NotText) -> str:
-    """The reason in words that follow on a colon or on the name of the file."""
+    """Return the reason in words that follow on a colon or on the name of the file."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -49,16 +49,16 @@ def findings(result: Result) -> dict[str, tuple[str, str, str | None]]:
 
 
 def test_doctor_finds_a_good_installation_well(cli: Cli, ada: str) -> None:
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {}
-    assert found.exit_code == 0
-    assert [row["check"] for row in found.json] == CHECKS
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {}
+    assert result.exit_code == 0
+    assert [row["check"] for row in result.json] == CHECKS
 
 
 def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
-    found = cli("doctor", "--format", "json")
-    assert found.exit_code == 6
-    assert findings(found) == {
+    result = cli("doctor", "--format", "json")
+    assert result.exit_code == 6
+    assert findings(result) == {
         "administrator": (
             "fail",
             "no active account with a password holds admin for ever",
@@ -80,17 +80,17 @@ def test_doctor_finds_damage(
     cli: Cli, database: Database, ada: str, damage: str, check: str, state: str, advice: str
 ) -> None:
     database.execute(damage)
-    found = cli("doctor", "--format", "json")
-    assert found.exit_code == 6
-    assert (findings(found)[check][0], findings(found)[check][2]) == (state, advice)
+    result = cli("doctor", "--format", "json")
+    assert result.exit_code == 6
+    assert (findings(result)[check][0], findings(result)[check][2]) == (state, advice)
 
 
 def test_doctor_takes_an_empty_database_for_what_it_is(empty_database: Database) -> None:
     if empty_database.is_sqlite:
         (empty_database.instance / "opsapp.sqlite").touch(mode=0o600)
-    found = findings(call(empty_database, "doctor", "--format", "json"))
+    result = findings(call(empty_database, "doctor", "--format", "json"))
     # Stamped, it would be taken for one that has the tables.
-    assert found["migrations"] == ("fail", "the database is not initialised", "flask db init")
+    assert result["migrations"] == ("fail", "the database is not initialised", "flask db init")
     assert call(empty_database, "db", "init").exit_code == 0
 
 
@@ -99,8 +99,8 @@ def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: s
     database.execute(
         "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
     )
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {
         "grants": ("warn", "1 past their end and unmarked", "flask roles expire")
     }
 
@@ -110,8 +110,8 @@ def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) ->
         "UPDATE mail_messages SET created_at = :at, next_at = :at, sent_at = NULL",
         at="2026-01-01 00:00:00.000000",
     )
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {
         "mail": (
             "warn",
             "2 messages wait, the oldest since 2026-01-01T00:00:00Z",
@@ -123,8 +123,8 @@ def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) ->
 def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ada: str) -> None:
     database.execute("UPDATE mail_messages SET error = 'refused', next_at = :at WHERE id = 1",
                      at="2090-01-01 00:00:00.000000")  # fmt: skip
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {
         "mail": ("warn", "1 message waits; the server: refused", "check MAIL_*")
     }
 
@@ -133,11 +133,11 @@ def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ad
 def test_doctor_finds_a_file_out_of_wal_mode(cli: Cli, database: Database, ada: str) -> None:
     with closing(sqlite3.connect(database.instance / "opsapp.sqlite")) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
-    found = cli("doctor", "--format", "json")
-    says = "journal_mode is delete, not wal: pages and commands block each other"
-    assert (found.exit_code, findings(found)) == (
+    result = cli("doctor", "--format", "json")
+    message = "journal_mode is delete, not wal: pages and commands block each other"
+    assert (result.exit_code, findings(result)) == (
         6,
-        {"durability": ("fail", says, "flask db init")},
+        {"durability": ("fail", message, "flask db init")},
     )
     cli("db", "init", check=True)
     assert findings(cli("doctor", "--format", "json")) == {}
@@ -149,8 +149,8 @@ def test_doctor_finds_profiles_that_nobody_compacts(
     monkeypatch.setenv("OPSAPP_PROFILING", "on")
     cli("users", "list", check=True)
     database.execute("UPDATE profile_windows SET starts_at = 1767225600")
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {
         "profiles": (
             "warn",
             "not compacted since 2026-01-01T00:00:00Z: the tables grow, reports get slow",
@@ -163,16 +163,16 @@ def test_doctor_finds_profiles_that_nobody_compacts(
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_doctor_says_that_nothing_is_recorded(cli: Cli, ada: str) -> None:
-    found = cli("doctor", "--format", "json")
-    says = {row["check"]: row["says"] for row in found.json}
+    result = cli("doctor", "--format", "json")
+    remarks = {row["check"]: row["says"] for row in result.json}
     # The tests of other things run so.
-    assert says["profiles"] == "OPSAPP_PROFILING is off: nothing is recorded"
+    assert remarks["profiles"] == "OPSAPP_PROFILING is off: nothing is recorded"
 
 
 def test_doctor_finds_an_address_without_tls(database: Database) -> None:
     environ = {"OPSAPP_ENV": "production", "OPSAPP_URL": "http://ops.example.com"}
-    found = findings(call(database, "doctor", "--format", "json", **environ))
-    assert found["setting OPSAPP_URL"][0] == "warn"
+    result = findings(call(database, "doctor", "--format", "json", **environ))
+    assert result["setting OPSAPP_URL"][0] == "warn"
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -184,8 +184,8 @@ def test_doctor_misses_what_mail_and_pages_need_outside_development(
         file = database.instance / "secrets" / name.lower()
         monkeypatch.setenv(f"{name}_FILE", str(file))
     database.execute("UPDATE audit_head SET environment = 'staging'")
-    found = findings(cli("doctor", "--format", "json"))
-    assert found == {
+    result = findings(cli("doctor", "--format", "json"))
+    assert result == {
         "setting OPSAPP_URL": (
             "warn",
             "not set: the web part does not start, and mail has no links",
@@ -212,8 +212,8 @@ def test_doctor_finds_a_setting_that_is_none(
 ) -> None:
     monkeypatch.setenv(name, "sqlite:////srv/opsapp.sqlite")
     monkeypatch.setenv("OPSAPP_JOB_RUN", "12")  # A job is told.
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {"setting names": ("warn", f"{name} is no setting", advice)}
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {"setting names": ("warn", f"{name} is no setting", advice)}
 
 
 def test_doctor_finds_several_settings_that_are_none(
@@ -221,17 +221,17 @@ def test_doctor_finds_several_settings_that_are_none(
 ) -> None:
     for name in ("OPSAPP_URI", "OPSAPP_DATABASE_URL_FILE"):
         monkeypatch.setenv(name, "x")
-    found = findings(cli("doctor", "--format", "json"))
-    assert found["setting names"][1] == "OPSAPP_DATABASE_URL_FILE, OPSAPP_URI are no settings"
-    listed = cli("doctor", "--settings", "--format", "json").json
-    [row] = [row for row in listed if row["name"] == "OPSAPP_READONLY_DATABASE_URL"]
+    result = findings(cli("doctor", "--format", "json"))
+    assert result["setting names"][1] == "OPSAPP_DATABASE_URL_FILE, OPSAPP_URI are no settings"
+    listing = cli("doctor", "--settings", "--format", "json").json
+    [row] = [row for row in listing if row["name"] == "OPSAPP_READONLY_DATABASE_URL"]
     assert row["source"] == "default"
 
 
 @pytest.mark.parametrize("name", ["prod", "PRODUCTION", "Live", "production "])
 def test_doctor_finds_a_production_that_is_not_called_so(database: Database, name: str) -> None:
-    found = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
-    assert found["setting OPSAPP_ENV"] == (
+    result = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    assert result["setting OPSAPP_ENV"] == (
         "warn",
         f"{name} is not production: severe changes ask for no more than --yes",
         "OPSAPP_ENV=production, if that is meant",
@@ -240,8 +240,8 @@ def test_doctor_finds_a_production_that_is_not_called_so(database: Database, nam
 
 @pytest.mark.parametrize("name", ["production", "preproduction", "staging"])
 def test_doctor_takes_an_environment_by_its_name(database: Database, name: str) -> None:
-    found = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
-    assert "setting OPSAPP_ENV" not in found
+    result = findings(call(database, "doctor", "--format", "json", OPSAPP_ENV=name))
+    assert "setting OPSAPP_ENV" not in result
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,9 @@ def test_doctor_finds_secrets_from_files_that_others_can_read(
     file.write_text("q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE")
     file.chmod(mode)
     monkeypatch.setenv(f"{name}_FILE", str(file))
-    found = findings(cli("doctor", "--format", "json"))
+    result = findings(cli("doctor", "--format", "json"))
     expected = ("warn", f"others can read {file}", f"chmod o= {file}")
-    assert found == ({"secret files": expected} if is_found else {})
+    assert result == ({"secret files": expected} if is_found else {})
 
 
 def test_doctor_counts_no_secret_file_that_is_away(
@@ -285,57 +285,57 @@ def test_doctor_passes_over_a_file_that_has_just_gone(
 def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, ada: str) -> None:
     secret = database.instance / "secrets" / "secret_key"
     secret.chmod(0o644)
-    found = cli("doctor", "--format", "json")
-    assert findings(found) == {
+    result = cli("doctor", "--format", "json")
+    assert findings(result) == {
         "file modes": ("fail", f"others can read {secret}", f"chmod 600 {secret}")
     }
 
 
 def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> None:
     url = "postgresql://nobody:canary-secret@127.0.0.1:1/nothing"
-    found = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
-    assert found.exit_code == 6
-    assert findings(found)["database"][0] == "fail"
-    assert findings(found)["database"][2] == "see docs/troubleshooting.md"
-    assert "canary" not in found.stdout + found.stderr
+    result = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
+    assert result.exit_code == 6
+    assert findings(result)["database"][0] == "fail"
+    assert findings(result)["database"][2] == "see docs/troubleshooting.md"
+    assert "canary" not in result.stdout + result.stderr
 
 
 def test_doctor_without_secrets_in_production_names_each(database: Database) -> None:
-    found = call(database, "doctor", "--format", "json", OPSAPP_ENV="production")
-    assert found.exit_code == 6
-    missing = [check for check in findings(found) if check.startswith("setting")]
+    result = call(database, "doctor", "--format", "json", OPSAPP_ENV="production")
+    assert result.exit_code == 6
+    missing = [check for check in findings(result) if check.startswith("setting")]
     assert sorted(missing) == sorted(CHECKS[2:6])
-    assert findings(found)["application"][0] == "fail"
+    assert findings(result)["application"][0] == "fail"
     # The worst stand where somebody at a terminal looks.
-    states = [row["state"] for row in found.json]
+    states = [row["state"] for row in result.json]
     assert states == sorted(states, key=["ok", "warn", "fail"].index)
 
 
 @pytest.mark.parametrize(
-    ("value", "says"),
+    ("value", "message"),
     [
         ("short", "SECRET_KEY is 5 bytes long; 32 are needed"),
         ("ab" * 40, "SECRET_KEY repeats a few characters; it must be random"),
     ],
 )
-def test_doctor_finds_a_weak_secret(database: Database, value: str, says: str) -> None:
-    found = call(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
-    assert findings(found)["setting SECRET_KEY"][1] == says
-    assert value not in found.stdout
+def test_doctor_finds_a_weak_secret(database: Database, value: str, message: str) -> None:
+    result = call(database, "doctor", "--format", "json", OPSAPP_ENV="production", SECRET_KEY=value)
+    assert findings(result)["setting SECRET_KEY"][1] == message
+    assert value not in result.stdout
 
 
 def test_settings_fit_in_a_table(database: Database) -> None:
     for format in ("table", "plain", "csv"):
-        found = call(database, "doctor", "--settings", "--format", format)
-        assert found.exit_code == 0
-        assert "OPSAPP_DATABASE_URL" in found.stdout
+        result = call(database, "doctor", "--settings", "--format", format)
+        assert result.exit_code == 0
+        assert "OPSAPP_DATABASE_URL" in result.stdout
 
 
 def test_settings_are_listed_with_their_source_and_no_secret(database: Database) -> None:
-    found = call(database, "doctor", "--settings", "--format", "json", SECRET_KEY="canary-" * 8)
-    rows = {row["name"]: row for row in found.json}
-    assert found.exit_code == 0
+    result = call(database, "doctor", "--settings", "--format", "json", SECRET_KEY="canary-" * 8)
+    rows = {row["name"]: row for row in result.json}
+    assert result.exit_code == 0
     assert (rows["SECRET_KEY"]["value"], rows["SECRET_KEY"]["source"]) == ("•••", "environment")
     assert rows["OPSAPP_INSTANCE"]["value"] == str(database.instance)
     assert rows["OPSAPP_FORMAT"]["source"] == "default"
-    assert "canary" not in found.stdout
+    assert "canary" not in result.stdout

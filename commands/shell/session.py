@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from opsapp.cli.confirm import approve, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON
 from opsapp.cli.errors import Stopped, say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
-from opsapp.errors import DONE, Invalid, NotFound, NotReady, Refused
+from opsapp.errors import DONE, Invalid, NotFound, Refused
 from opsapp.text import shortened
 
 if TYPE_CHECKING:
@@ -130,16 +129,9 @@ def idle_seconds() -> float:
 
     :raises NotReady: ``OPSAPP_SHELL_IDLE`` is not a number of minutes.
     """
-    from opsapp.config import PRODUCTION, environment
+    from opsapp import settings
 
-    setting = os.environ.get("OPSAPP_SHELL_IDLE") or ("10" if environment() == PRODUCTION else "30")
-    try:
-        minutes = float(setting)
-    except ValueError:
-        minutes = -1
-    if not 0 <= minutes < 100_000:
-        raise NotReady(f"OPSAPP_SHELL_IDLE {shortened(setting)} is not a number of minutes")
-    return minutes * 60
+    return float(settings.get("OPSAPP_SHELL_IDLE")) * 60
 
 
 @contextmanager

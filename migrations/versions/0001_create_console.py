@@ -12,7 +12,7 @@ moment = sa.DateTime(timezone=True)
 
 
 def name(length: int) -> sa.types.TypeEngine[str]:
-    """A string that PostgreSQL compares byte by byte, as SQLite does."""
+    """Return a string that PostgreSQL compares byte by byte, as SQLite does."""
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
@@ -145,7 +145,7 @@ def upgrade() -> None:
 
 
 def only(condition: str) -> dict[str, sa.TextClause]:
-    """The options of an index over the rows that meet the condition."""
+    """Return the options of an index over the rows that meet the condition."""
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 

@@ -101,7 +101,7 @@ def upgrade() -> None:
 
 
 def only(condition: str) -> dict[str, sa.TextClause]:
-    """The options of an index over the rows that meet the condition."""
+    """Return the options of an index over the rows that meet the condition."""
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
 

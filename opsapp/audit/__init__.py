@@ -1,1 +1,6 @@
-"""Audit: read, verify and checkpoint the chain of events."""
+"""Audit: read, verify and checkpoint the chain of events. See docs/decisions/audit.md.
+
+- ``events``: list, follow, show and export events, with present names
+- ``verification``: verify the chain, against checkpoints too; declare a restore
+- ``stored``: the raw columns that both read, a page at a time
+"""

@@ -1,4 +1,4 @@
-"""The audit: who did what, read from the chain of events."""
+"""Events of the audit, with actors and names as they are today."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ class Filter:
     correlation: str | None = None
 
     def criteria(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions for a query.
+        """Return the conditions for a query.
 
         :raises NotFound: the subject is an account or role that never was.
         """
-        chosen: list[sa.ColumnElement[bool]] = []
+        conditions: list[sa.ColumnElement[bool]] = []
         if self.since:
-            chosen.append(AuditEvent.at >= self.since)
+            conditions.append(AuditEvent.at >= self.since)
         if self.until:
-            chosen.append(AuditEvent.at <= self.until)
+            conditions.append(AuditEvent.at <= self.until)
         if self.actor:
             part = json.dumps(self.actor)
-            chosen.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
+            conditions.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
         if self.action:
             begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
-            chosen.append((AuditEvent.action == self.action) | begins)
+            conditions.append((AuditEvent.action == self.action) | begins)
         if self.subject:
-            chosen.append(_about(self.subject))
+            conditions.append(_about(self.subject))
         if self.correlation:
-            chosen.append(AuditEvent.correlation == self.correlation)
-        return chosen
+            conditions.append(AuditEvent.correlation == self.correlation)
+        return conditions
 
 
 def _about(subject: str) -> sa.ColumnElement[bool]:
@@ -81,7 +81,7 @@ def _about(subject: str) -> sa.ColumnElement[bool]:
 
 
 def _roles_called(name: str) -> list[str]:
-    """Every role that has or had this name, or the one with this id."""
+    """Return every role that has or had this name, or the one with this id."""
     if name.isdigit():
         return [f"role:{name}"]
     ids = db.session.scalars(sa.select(Role.id).where(Role.name == name)).all()
@@ -91,7 +91,7 @@ def _roles_called(name: str) -> list[str]:
 
 
 def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
-    """The condition that a batch's event names this account among its ids."""
+    """Return the condition that a batch's event names this account among its ids."""
     after = as_text(AuditEvent.after)
     if db.engine.dialect.name == "postgresql":
         # As text: of what is no JSON, the server would make an error of the whole list.
@@ -104,17 +104,17 @@ def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
 
 
 def events(
-    chosen: Filter | None = None,
+    filter: Filter | None = None,
     *,
     limit: int | None = 50,
     before: int | None = None,
 ) -> Iterator[Record]:
-    """The newest ``limit`` events that are meant, the oldest of them first.
+    """Return the newest ``limit`` events of the filter, the oldest of them first.
 
     :param limit: None streams all of them.
     :param before: only events with a smaller number: the page before.
     """
-    criteria = chosen.criteria() if chosen else []
+    criteria = filter.criteria() if filter else []
     if before is not None:
         criteria.append(AuditEvent.seq < before)
     if limit is not None:
@@ -123,14 +123,14 @@ def events(
     return told(criteria)
 
 
-def since(seq: int, chosen: Filter) -> Iterator[Record]:
-    """The events that are meant and came after number ``seq``; reads what is committed now."""
+def since(seq: int, filter: Filter) -> Iterator[Record]:
+    """Yield the events of the filter after number ``seq``, as committed now."""
     db.session.rollback()
-    return told([AuditEvent.seq > seq, *chosen.criteria()])
+    return told([AuditEvent.seq > seq, *filter.criteria()])
 
 
 def get(seq: int) -> Record:
-    """One event with everything it holds.
+    """Return one event with all its fields.
 
     :raises NotFound: there is no event of this number.
     """
@@ -145,13 +145,13 @@ def get(seq: int) -> Record:
     raise NotFound(f"no audit event {seq}", hint="flask audit list")
 
 
-def export(chosen: Filter | None = None) -> Iterator[Record]:
-    """Every event as it is hashed, with the personal values it names beside it.
+def export(filter: Filter | None = None) -> Iterator[Record]:
+    """Yield every event as it is hashed, with the personal values it names beside it.
 
-    ``actor``, ``before`` and ``after`` are the stored JSON text, so that somebody
+    ``actor``, ``before`` and ``after`` are the stored JSON text, so that an auditor
     with the key can verify the chain from the export alone.
     """
-    for page in pages(chosen.criteria() if chosen else ()):
+    for page in pages(filter.criteria() if filter else ()):
         names = _Names.of(page)
         for row in page:
             stored = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy documents this name)
@@ -163,7 +163,7 @@ def export(chosen: Filter | None = None) -> Iterator[Record]:
 
 
 def told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
-    """The events that meet these conditions, the oldest of them first."""
+    """Yield the events that meet these conditions, the oldest of them first."""
     for page in pages(criteria):
         names = _Names.of(page)
         yield from (_record(row, names) for row in page)
@@ -179,8 +179,8 @@ def _record(row: Any, names: _Names) -> Record:
         "subject": row.subject,
         "subject_name": names.subjects.get(row.subject, row.subject),
         "reason": row.reason,
-        "before": names.shown(parsed(row.before)),
-        "after": names.shown(parsed(row.after)),
+        "before": names.resolve(parsed(row.before)),
+        "after": names.resolve(parsed(row.after)),
         "correlation": row.correlation,
     }
 
@@ -189,14 +189,14 @@ def _time(at: Any) -> Any:
     try:
         return moment(at)
     except (ValueError, TypeError):
-        return at  # Somebody wrote it who is not us: verify tells.
+        return at  # It was not written by us: verify tells.
 
 
 def actor_label(stored: Any) -> str:
-    """Who it was in one line, of an event's actor as stored."""
-    found = parsed(stored) or {}
-    known = {name: str(value) for name, value in found.items() if name in Actor.__slots__}
-    return Actor(**known).label() if {"kind", "name"} <= known.keys() else str(stored)
+    """Return one line for an event's actor as stored."""
+    actor = parsed(stored) or {}
+    fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
+    return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +208,11 @@ class _Names:
 
     @classmethod
     def of(cls, page: Sequence[Any]) -> _Names:
-        wanted = {token for row in page for token in tokens(row)}
-        values = {token: found.value for token, found in personal_values(wanted).items()}
+        named = {token for row in page for token in tokens(row)}
+        values = {token: value.value for token, value in personal_values(named).items()}
         return cls(values, _present_names({row.subject for row in page}))
 
-    def shown(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
+    def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
             return None
         return {
@@ -222,10 +222,10 @@ class _Names:
 
 
 def _present_names(subjects: set[str]) -> dict[str, str]:
-    """What the subjects are called today; who is erased has no name."""
+    """Return the present names of the subjects; an erased account has none."""
     users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
-    found = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
-    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in found}
+    rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
     found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
     return names | {f"role:{id}": name for id, name in found_roles}
 

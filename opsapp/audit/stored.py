@@ -1,7 +1,7 @@
 """The audit as it is stored: raw columns, a page at a time, in flat memory.
 
-What somebody wrote into the tables behind our back may be anything, so nothing
-here is parsed before it is asked for, and what does not parse is still shown.
+Rows that were edited outside of opsapp can contain anything. So nothing here is parsed
+before it is needed, and a value that does not parse is still shown.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def as_text(column: Any) -> Any:
-    """A column as what the driver gives, without the type's own reading of it."""
+    """Return a column as what the driver gives, without the type's own reading of it."""
     return sa.type_coerce(column, sa.Text)
 
 
 def pages(criteria: Sequence[sa.ColumnElement[bool]] = ()) -> Generator[Any, None, None]:
-    """The events in order, in chunks of rows; their columns are those that are hashed, in
+    """Yield the events in order, in chunks of rows; their columns are those that are hashed, in
     that order, then ``previous`` and ``hash``. Close it when leaving it early."""
     columns = (
         AuditEvent.seq,
@@ -49,16 +49,16 @@ def pages(criteria: Sequence[sa.ColumnElement[bool]] = ()) -> Generator[Any, Non
 
 
 def moment(at: Any) -> datetime:
-    """The time of an event: PostgreSQL's driver gives one, SQLite its text.
+    """Return the time of an event: PostgreSQL's driver gives one, SQLite its text.
 
     :raises ValueError: it is none.
     """
-    found = at if isinstance(at, datetime) else datetime.fromisoformat(at)
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    time = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
 def parsed(stored: Any) -> dict[str, Any] | None:
-    """A JSON column, or what is there instead under the key ``unreadable``."""
+    """Return a JSON column, or what is there instead under the key ``unreadable``."""
     if stored is None:
         return None
     try:
@@ -69,22 +69,22 @@ def parsed(stored: Any) -> dict[str, Any] | None:
 
 
 def tokens(row: Any) -> set[str]:
-    """The tokens of the personal values that an event names."""
-    found: set[str] = set()
+    """Return the tokens of the personal values that an event names."""
+    names: set[str] = set()
     for stored in (row.before, row.after):
         if isinstance(stored, str) and '"personal":' in stored:
             sides = (parsed(stored) or {}).values()
-            found |= {value["personal"] for value in sides if is_token(value)}
-    return found
+            names |= {value["personal"] for value in sides if is_token(value)}
+    return names
 
 
 def is_token(value: Any) -> bool:
-    """Whether a value of an event stands for a personal one; an application's may look alike."""
+    """Return whether a value stands for a personal one; an application's may look alike."""
     token = value.get("personal") if isinstance(value, dict) and len(value) == 1 else None
     return isinstance(token, str) and _TOKEN.fullmatch(token) is not None
 
 
-def personal_values(wanted: Iterable[str]) -> dict[str, PersonalValue]:
-    """The rows behind the tokens that are not erased."""
-    stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(wanted)))
+def personal_values(tokens: Iterable[str]) -> dict[str, PersonalValue]:
+    """Return the rows behind the tokens that are not erased."""
+    stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(tokens)))
     return {row.token: row for row in db.session.scalars(stored)}

@@ -1,4 +1,4 @@
-"""Does the audit's chain hold? By itself, and against a checkpoint kept elsewhere."""
+"""Verification of the audit's chain: by itself, and against a checkpoint kept elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Break = tuple[int | None, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the chain was at a moment; kept elsewhere, it shows a cut or an older copy."""
+    """The state of the chain at a moment; kept elsewhere, it shows a cut or an older copy."""
 
     chain: str
     seq: int
@@ -40,7 +40,7 @@ class Checkpoint:
     at: str
 
     def line(self, key: bytes) -> str:
-        """The signed line to keep."""
+        """Return the signed line to keep."""
         return f"{self._body()} {chain.signature(key, self._body())}"
 
     def _body(self) -> str:
@@ -48,36 +48,36 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, line: str, key: bytes) -> Checkpoint:
-        """The checkpoint of a line.
+        """Return the checkpoint of a line.
 
         :raises Invalid: it is not one, or its signature is not of this key.
         """
         words = line.split()
         if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
             raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
-        found = cls(words[1], int(words[2]), words[3], words[4])
-        if not hmac.compare_digest(chain.signature(key, found._body()), words[5]):
-            raise Invalid(f"checkpoint {found.seq}: the signature is not of this audit key")
-        return found
+        checkpoint = cls(words[1], int(words[2]), words[3], words[4])
+        if not hmac.compare_digest(chain.signature(key, checkpoint._body()), words[5]):
+            raise Invalid(f"checkpoint {checkpoint.seq}: the signature is not of this audit key")
+        return checkpoint
 
 
 def checkpoint() -> str:
-    """The line that says what the chain is now, signed with the audit key."""
+    """Return the line that says what the chain is now, signed with the audit key."""
     head = _head()
     key = audit_key()
     return Checkpoint(head.chain, head.seq, head.hash, clock.rfc3339(clock.now())).line(key)
 
 
 def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
-    """The checkpoints of a file's lines; empty ones are passed over.
+    """Return the checkpoints of a file's lines; empty ones are passed over.
 
     :raises Invalid: a line is not a checkpoint of this key, or there is none.
     """
     key = audit_key()
-    found = [Checkpoint.parse(line, key) for line in lines if line.strip()]
-    if not found:
+    points = [Checkpoint.parse(line, key) for line in lines if line.strip()]
+    if not points:
         raise Invalid("the checkpoint file holds no checkpoint")
-    return found
+    return points
 
 
 def _head() -> AuditHead:
@@ -92,14 +92,14 @@ class _Walk:
     """The state of reading the chain from its start."""
 
     key: bytes
-    wanted: frozenset[int]
+    checkpointed: frozenset[int]
     seq: int = 0
     hash: str = chain.GENESIS
     broken: Break | None = None
     hashes: dict[int, str] = field(default_factory=lambda: {0: chain.GENESIS})
     """The hashes of the events that checkpoints speak of."""
     began: Record = field(default_factory=dict)
-    """What the first event says of the whole chain."""
+    """The first event's description of the whole chain."""
     names: int = 0
     """How many of the personal values beside the chain its events name."""
 
@@ -113,7 +113,7 @@ class _Walk:
             self.seq, self.hash = row.seq, row.hash
             if self.seq == 1:
                 self.began = parsed(row.after) or {}
-            if self.seq in self.wanted:
+            if self.seq in self.checkpointed:
                 self.hashes[self.seq] = self.hash
             met.append(row)
         return met
@@ -125,16 +125,16 @@ class _Walk:
         if previous != self.hash:
             return (seq, "replaced", f"event {seq} does not follow on event {seq - 1}")
         try:
-            found = chain.link(self.key, previous, (seq, moment(at), *rest))
+            expected = chain.link(self.key, previous, (seq, moment(at), *rest))
         except (ValueError, TypeError, OverflowError):
-            found = "no event of ours"
+            expected = "no event of ours"
         # The words that stand in for a damaged value might be those that were written.
-        if found != stored or any(isinstance(value, Damaged) for value in row):
+        if expected != stored or any(isinstance(value, Damaged) for value in row):
             return (seq, "edited", f"event {seq} is not what was written")
         return None
 
 
-def verify(kept: Iterable[Checkpoint] = ()) -> Record:
+def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
     """Read the whole chain and say whether it holds, or where it first breaks and how.
 
     ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
@@ -142,16 +142,16 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
     head), ``head`` (there is not one head, or it is not the one of this chain),
     ``personal`` (a name beside the chain was exchanged, taken away or added); and
     against a checkpoint ``cut``, ``rewritten`` (another history) or
-    ``another-chain``. ``gaps`` are the restores that somebody declared.
+    ``another-chain``. ``gaps`` are the restores that an operator declared.
 
     :raises NotReady: the audit key is another one than the chain was begun with.
     """
-    kept = sorted(kept, key=lambda one: one.seq)
+    checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
     if db.engine.dialect.name == "postgresql" and not db.session().in_transaction():
         # The head and the events are read one after the other, and others write meanwhile.
         db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     heads = db.session.scalars(sa.select(AuditHead)).all()
-    walk = _Walk(audit_key(), frozenset(one.seq for one in kept))
+    walk = _Walk(audit_key(), frozenset(checkpoint.seq for checkpoint in checkpoints))
     named = _walk_all(walk)
     if walk.broken and walk.seq == 0:
         for head in heads:
@@ -159,16 +159,18 @@ def verify(kept: Iterable[Checkpoint] = ()) -> Record:
     gaps = _declared_gaps(walk.seq)
     broken = walk.broken or _heads_break(walk, heads)
     if broken is None:
-        broken = _kept_break(kept, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
-    seq, kind, says = broken or (None, None, "the chain holds")
+        broken = (
+            _kept_break(checkpoints, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
+        )
+    seq, kind, message = broken or (None, None, "the chain holds")
     return {
         "ok": broken is None,
         "events": walk.seq,
         "head": walk.hash,
         "first_bad_seq": seq,
         "break": kind,
-        "says": says,
-        "checkpoints": len(kept),
+        "says": message,
+        "checkpoints": len(checkpoints),
         "gaps": gaps,
     }
 
@@ -204,27 +206,27 @@ def _walk_singly(walk: _Walk) -> None:
 
 
 def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
-    """A personal value that was exchanged, moved to somebody else or taken away."""
-    wanted = {token: row for row in rows for token in tokens(row)}
-    if not wanted:
+    """Return the break of a personal value: exchanged, moved to another account or removed."""
+    rows_by_token = {token: row for row in rows for token in tokens(row)}
+    if not rows_by_token:
         return None
-    present = personal_values(wanted)
+    present = personal_values(rows_by_token)
     walk.names += len(present)
-    erased = _erased(row.subject for token, row in wanted.items() if token not in present)
-    for token, row in wanted.items():
-        found = present.get(token)
-        if found is None and row.subject not in erased:
+    erased = _erased(row.subject for token, row in rows_by_token.items() if token not in present)
+    for token, row in rows_by_token.items():
+        value = present.get(token)
+        if value is None and row.subject not in erased:
             return (row.seq, "personal", f"a name of event {row.seq} was taken away")
-        if found is not None and (
-            row.subject != f"user:{found.user_id}"
-            or chain.personal_token(walk.key, found.salt, found.value) != token
+        if value is not None and (
+            row.subject != f"user:{value.user_id}"
+            or chain.personal_token(walk.key, value.salt, value.value) != token
         ):
             return (row.seq, "personal", f"a name of event {row.seq} is not what was written")
     return None
 
 
 def _stray_break(walk: _Walk) -> Break | None:
-    """A personal value that no event names; they are looked at singly only if one is too many."""
+    """Return the break of a personal value without an event, searched if the count is wrong."""
     if db.session.scalar(sa.select(sa.func.count()).select_from(PersonalValue)) == walk.names:
         return None
     values = sa.select(PersonalValue.token, PersonalValue.user_id).order_by(PersonalValue.token)
@@ -236,14 +238,14 @@ def _stray_break(walk: _Walk) -> Break | None:
 
 
 def _erased(subjects: Iterable[str]) -> set[str]:
-    """Those of the subjects that are deleted accounts."""
+    """Return those of the subjects that are deleted accounts."""
     ids = [int(subject.removeprefix("user:")) for subject in set(subjects)]
     deleted = sa.select(User.id).where(User.id.in_(ids), User.deleted_at.is_not(None))
     return {f"user:{id}" for id in db.session.scalars(deleted)}
 
 
 def is_genuine(seq: int, hash: str) -> bool:
-    """Whether the event of this number is what was written, and has this hash."""
+    """Return whether the event of this number is as it was written, and has this hash."""
     if seq == 0:
         return hash == chain.GENESIS
     with closing(pages([AuditEvent.seq == seq])) as chunks:
@@ -273,30 +275,34 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
 
 
 def _kept_break(
-    kept: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
+    checkpoints: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
 ) -> Break | None:
-    for one in kept:
-        if one.chain != head.chain:
-            return (None, "another-chain", f"checkpoint {one.seq} is of another database")
-        if hashes.get(one.seq) == one.hash or _is_declared(one, gaps):
+    for checkpoint in checkpoints:
+        if checkpoint.chain != head.chain:
+            return (None, "another-chain", f"checkpoint {checkpoint.seq} is of another database")
+        if hashes.get(checkpoint.seq) == checkpoint.hash or _is_declared(checkpoint, gaps):
             continue
-        if one.seq > head.seq:
+        if checkpoint.seq > head.seq:
             return (
                 head.seq + 1,
                 "cut",
-                f"the checkpoint of {one.at} has {one.seq} events, {head.seq} are there:"
-                " the tail was cut or an older copy restored",
+                f"the checkpoint of {checkpoint.at} has {checkpoint.seq} events,"
+                f" {head.seq} are there: the tail was cut or an older copy restored",
             )
-        return (one.seq, "rewritten", f"event {one.seq} is not the one of the checkpoint")
+        return (
+            checkpoint.seq,
+            "rewritten",
+            f"event {checkpoint.seq} is not the one of the checkpoint",
+        )
     return None
 
 
-def _is_declared(one: Checkpoint, gaps: list[Record]) -> bool:
-    return any(gap["restored_seq"] < one.seq <= gap["lost_seq"] for gap in gaps)
+def _is_declared(checkpoint: Checkpoint, gaps: list[Record]) -> bool:
+    return any(gap["restored_seq"] < checkpoint.seq <= gap["lost_seq"] for gap in gaps)
 
 
 def _declared_gaps(verified: int) -> list[Record]:
-    """The restores that were declared, by events up to the last one that was verified."""
+    """Return the restores that were declared, by events up to the last one that was verified."""
     criteria = [AuditEvent.action == REBASE, AuditEvent.seq <= verified]
     with closing(pages(criteria)) as chunks:
         return [_gap(row) for page in chunks for row in page]
@@ -314,7 +320,7 @@ def _gap(row: Any) -> Record:
     }
 
 
-def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
+def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
     """Declare that the database was restored from an older copy.
 
     Writes an event that names what was lost, by the newest checkpoint kept
@@ -325,11 +331,15 @@ def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
     """
     with unit:
         head = _head()
-        kept = sorted(kept, key=lambda one: one.seq)
-        if any(one.chain != head.chain for one in kept):
+        checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
+        if any(checkpoint.chain != head.chain for checkpoint in checkpoints):
             raise Invalid("a checkpoint is of another database")
         gaps = _declared_gaps(head.seq)
-        lost = [one for one in kept if not _is_met(one) and not _is_declared(one, gaps)]
+        lost = [
+            checkpoint
+            for checkpoint in checkpoints
+            if not _is_met(checkpoint) and not _is_declared(checkpoint, gaps)
+        ]
         if not lost:
             return {"lost_seq": None, "restored_seq": None}
         after = {
@@ -342,8 +352,8 @@ def rebase(kept: Iterable[Checkpoint], *, unit: Unit) -> Record:
         return {"lost_seq": after["lost_seq"], "restored_seq": after["restored_seq"]}
 
 
-def _is_met(one: Checkpoint) -> bool:
-    if one.seq == 0:
-        return one.hash == chain.GENESIS
-    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == one.seq))
-    return hash == one.hash
+def _is_met(checkpoint: Checkpoint) -> bool:
+    if checkpoint.seq == 0:
+        return checkpoint.hash == chain.GENESIS
+    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == checkpoint.seq))
+    return hash == checkpoint.hash

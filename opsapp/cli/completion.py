@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import quote, unquote
 
-from .. import addresses, config, libpq, permissions
+from .. import addresses, libpq, permissions, settings
 
 LIMIT = 50
 SECONDS = 0.2
@@ -37,7 +37,7 @@ def names(kind: str, start: str) -> list[str]:
     start = addresses.canonical(start)
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}
     try:
-        found = _read(config.database_url(), _QUERIES[kind], values)
+        found = _read(settings.get("OPSAPP_DATABASE_URL"), _QUERIES[kind], values)
         if kind == "permission":
             found = [str(name) for stored in found for name in _listed(stored)]
     except Exception:  # noqa: BLE001  (a press of TAB has nobody to tell)
@@ -69,7 +69,7 @@ def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:
     for name in values:
         query = query.replace(f":{name}", f"%({name})s")
     keywords: dict[str, Any] = conninfo_to_dict(f"postgresql://{rest}")
-    theirs = libpq.said(keywords).get("options") or ""
+    theirs = libpq.parameters(keywords).get("options") or ""
     keywords |= {
         "connect_timeout": 2,
         "options": f"{theirs} -c statement_timeout={int(SECONDS * 1000)}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,16 +14,17 @@ from typing import Any
 
 import click
 
+from .. import settings
 from ..clock import rfc3339
 from ..damage import Damaged
 from ..errors import Invalid, OutputFailed
+from ..parsers import FORMATS as FORMATS
 from ..text import did_you_mean, safe, shortened
 from ..values import Array, Document
 from . import tables
 from .errors import state_of_work, what_was_lost
 from .streams import Unwritten, leave_stdout
 
-FORMATS = ("table", "plain", "json", "jsonl", "csv")
 Record = Mapping[str, Any]
 
 
@@ -33,12 +33,8 @@ def chosen_format(given: str | None) -> str:
 
     :raises Invalid: ``OPSAPP_FORMAT`` is none of :data:`FORMATS`.
     """
-    chosen = given or os.environ.get("OPSAPP_FORMAT")
-    if not chosen:
-        return "table" if tables.is_terminal() else "plain"
-    if chosen not in FORMATS:
-        raise Invalid(f"OPSAPP_FORMAT {shortened(chosen)} is none of {', '.join(FORMATS)}")
-    return chosen
+    default = "table" if tables.is_terminal() else "plain"
+    return given or settings.get("OPSAPP_FORMAT") or default
 
 
 def is_for_programs() -> bool:

@@ -9,7 +9,6 @@ elsewhere can be switched off by SQL, and is called a speed bump.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from .. import config, libpq, text
+from .. import libpq, settings, text
 from ..engine import pooler
 from ..engine.connections import (
     checked_url,
@@ -125,7 +124,7 @@ def refuse_other_database(engine: sa.Engine) -> None:
 
     :raises NotReady: it has another chain, or its role may not look.
     """
-    if engine.dialect.name == "sqlite" or not os.environ.get(SETTING):
+    if engine.dialect.name == "sqlite" or settings.get(SETTING) is None:
         return
     chain = "SELECT chain FROM audit_head"
     with engine.connect() as ours:
@@ -181,10 +180,10 @@ def server_url(engine: sa.Engine) -> URL:
 
     :raises NotReady: the setting is not a PostgreSQL URL.
     """
-    setting = os.environ.get(SETTING)
-    if not setting:
+    named = settings.get(SETTING)
+    if named is None:
         return engine.url
-    url = checked_url(config.modern_url(setting))
+    url = checked_url(named)
     if url.get_backend_name() != "postgresql":
         raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")
     return url
@@ -198,7 +197,7 @@ def _open_server(engine: sa.Engine) -> Any:
     params |= options(url)["connect_args"]
     params["options"] += " -c default_transaction_read_only=on"
     params["application_name"] = connection_name(url)
-    if libpq.said(libpq.keywords(url.query)).get("target_session_attrs") == "read-write":
+    if libpq.parameters(libpq.keywords(url.query)).get("target_session_attrs") == "read-write":
         # The same server; that a session of it is read-write is no longer true of this one.
         params["target_session_attrs"] = "primary"
     connection = engine.dialect.connect(*args, **params)

@@ -99,8 +99,8 @@ def _copy_sqlite(draft: Draft) -> None:
             driver = source.driver_connection
             if driver is None:
                 raise NotReady("the database connection is closed")
-            # All at once: in WAL mode that keeps nobody waiting, and a copy in pieces
-            # begins anew whenever somebody has written in between. The copy is in WAL mode
+            # All at once: in WAL mode that keeps no writer waiting, and a copy in pieces
+            # begins anew after each write in between. The copy is in WAL mode
             # as well, so that it only has to be put in the place of the database.
             driver.backup(copy)
         _check_sqlite(draft.path)
@@ -111,26 +111,28 @@ def _copy_sqlite(draft: Draft) -> None:
 
 
 def _check_sqlite(path: Path) -> None:
-    """
+    """Check a copy of SQLite.
+
     :raises NotReady: the copy is damaged, and so is the database.
     """
     # Without "immutable" it would make files beside the copy, since that is in WAL mode.
     address = f"file:{quote(str(path))}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as copy:
-        [says] = copy.execute("PRAGMA integrity_check(1)").fetchone()
-    if says != "ok":
-        raise _damaged(says.splitlines()[-1])
+        [remark] = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    if remark != "ok":
+        raise _damaged(remark.splitlines()[-1])
 
 
-def _damaged(says: object) -> NotReady:
-    return NotReady(f"the database file is damaged: {text.safe(says)}", hint="restore a backup")
+def _damaged(remark: object) -> NotReady:
+    return NotReady(f"the database file is damaged: {text.safe(remark)}", hint="restore a backup")
 
 
 # --- postgresql --------------------------------------------------------------
 
 
 def _dump(draft: Draft) -> None:
-    """
+    """Write a dump of PostgreSQL.
+
     :raises NotReady: the server is away, or the programs are.
     :raises OpsError: the copy failed, or cannot be read.
     """
@@ -139,13 +141,13 @@ def _dump(draft: Draft) -> None:
     target, environ = _address()
     words = ["pg_dump", "--format=custom", "--no-password", f"--file={draft.path}"]
     _run([*words, f"--dbname={target}"], environ, draft)
-    listed = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
-    if b"Archive created at" not in listed:
+    contents = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
+    if b"Archive created at" not in contents:
         raise OpsError("the copy cannot be read: pg_restore finds no archive in it")
 
 
 def _address() -> tuple[str, Mapping[str, str]]:
-    """Where the database is, as libpq reads it, and variables that hold the password.
+    """Return the address of the database, as libpq reads it, and variables that hold the password.
 
     :raises NotReady: another secret is in the URL, for which there is no variable.
     """
@@ -169,7 +171,7 @@ def _address() -> tuple[str, Mapping[str, str]]:
 
 
 def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> bytes:
-    """What the program prints.
+    """Return the output of the program.
 
     :raises NotReady: there is no such program, or it does not reach the server.
     :raises OpsError: it failed; says why.
@@ -194,7 +196,7 @@ def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> byte
 
 
 def _failed(program: str, remarks: str, code: int) -> OpsError:
-    """Why the program failed: its first error with the details, for the rest follows from that."""
+    """Return the error of the program: its first message with the details."""
     errors = remarks.partition(f"{program}: error: ")[2].splitlines() or [f"it ended with {code}"]
     details = [line.partition("detail: ")[2] for line in errors[1:] if "detail: " in line]
     reason = text.safe("; ".join([errors[0], *details]))

@@ -1,4 +1,4 @@
-"""Are the migrations one line? The files of several developers meet in a folder, and copies too.
+"""Lineage: the migrations of a folder are one line, though several developers add files.
 
 Alembic warns of two files with one revision and applies one of them, so nothing may run
 before the files were looked at.
@@ -131,10 +131,10 @@ def _refuse_misnamed(line: Iterable[Migration]) -> None:
 
 
 def _refuse_orphans(line: Sequence[Migration]) -> None:
-    known = {migration.revision for migration in line}
+    revisions = {migration.revision for migration in line}
     for migration in line:
         for parent in migration.parents:
-            if parent not in known:
+            if parent not in revisions:
                 raise NotReady(
                     f"{migration.name} follows {text.safe(parent)}, which is not there",
                     hint="bring that file back, or set down_revision to the one before it",
@@ -144,9 +144,9 @@ def _refuse_orphans(line: Sequence[Migration]) -> None:
 def _refuse_circle(line: Sequence[Migration]) -> None:
     placed: set[str] = set()
     left = list(line)
-    while ready := [one for one in left if placed.issuperset(one.parents)]:
-        placed.update(one.revision for one in ready)
-        left = [one for one in left if one not in ready]
+    while ready := [migration for migration in left if placed.issuperset(migration.parents)]:
+        placed.update(migration.revision for migration in ready)
+        left = [migration for migration in left if migration not in ready]
     if left:
         raise NotReady(
             f"these migrations follow each other in a circle: {_named(left)}",
@@ -163,15 +163,15 @@ def _refuse_fork(of: Branch, line: Sequence[Migration]) -> None:
     heads = [migration for migration in line if migration.revision not in followed]
     if len(heads) < 2:
         return
-    behind = {one.revision: one for one in line}
+    behind = {migration.revision: migration for migration in line}
     before = [_ancestors(head, behind) for head in heads[:2]]
-    # What only one of them stands on, oldest first; the shorter is the one to renumber.
+    # Each side without the common part, oldest first; the shorter is the one to renumber.
     own = [
-        [one for one in line if one.revision in here - there]
-        for here, there in ((before[0], before[1]), (before[1], before[0]))
+        [migration for migration in line if migration.revision in own_line - other_line]
+        for own_line, other_line in ((before[0], before[1]), (before[1], before[0]))
     ]
     stays, moves = (1, 0) if len(own[0]) < len(own[1]) else (0, 1)
-    first = [min(side, key=lambda one: of.number(one.revision)) for side in own]
+    first = [min(side, key=lambda migration: of.number(migration.revision)) for side in own]
     hint = _renumbered(first[moves], heads[stays].revision)
     more = "; then what follows it likewise" if len(own[moves]) > 1 else ""
     raise NotReady(
@@ -182,14 +182,14 @@ def _refuse_fork(of: Branch, line: Sequence[Migration]) -> None:
 
 
 def _ancestors(head: Migration, behind: dict[str, Migration]) -> set[str]:
-    found: set[str] = set()
+    ancestors: set[str] = set()
     left = [head.revision]
     while left:
         revision = left.pop()
-        if revision not in found:
-            found.add(revision)
+        if revision not in ancestors:
+            ancestors.add(revision)
             left.extend(behind[revision].parents)
-    return found
+    return ancestors
 
 
 def _refuse_disorder(of: Branch, line: Iterable[Migration]) -> None:

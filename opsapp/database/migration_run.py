@@ -1,4 +1,4 @@
-"""What a migration does besides its statements: the lock, the gate, the audit event."""
+"""A migration besides its statements: the lock, the gate, the audit event."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def on_behalf_of(unit: Unit) -> Iterator[list[str]]:
 def lock() -> Iterator[None]:
     """Be the only one who migrates this database, on every host.
 
-    :raises Busy: somebody else has been migrating for a minute; says who.
+    :raises Busy: another process has been migrating for a minute; names it.
     """
     with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
         if db.engine.dialect.name == "sqlite":
@@ -63,7 +63,7 @@ def prepare(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         # Alembic moves a table by copying and dropping it, which foreign keys would
         # refuse; check() looks at them before the commit. The connection is not
-        # given back to the pool, so nobody else meets it without them.
+        # given back to the pool, so no other code meets it without them.
         connection.detach()
         driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA foreign_keys=OFF")
@@ -115,7 +115,9 @@ def refuse_unknown(present: Collection[str]) -> None:
     :raises NotReady: one is another application's, or newer than this code.
     """
     for revision in present:
-        owner = next((one for one in migrations.every(this_app()) if one.has(revision)), None)
+        owner = next(
+            (branch for branch in migrations.every(this_app()) if branch.has(revision)), None
+        )
         if owner is None:
             raise NotReady(
                 f"the database is at {text.safe(revision)} too,"
@@ -136,10 +138,11 @@ def explained() -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        known = conditions.explained(error)
-        is_its_own = known is None or known.hint == "flask db init"  # A table that it misses.
-        if known is not None and not is_its_own and isinstance(known, Busy | TimedOut | NotReady):
-            raise known from error
+        condition = conditions.explained(error)
+        # A table that the migration misses is its own fault.
+        is_its_own = condition is None or condition.hint == "flask db init"
+        if isinstance(condition, Busy | TimedOut | NotReady) and not is_its_own:
+            raise condition from error
         reason = text.first_line(error.orig or error)
         raise OpsError(f"the migration failed and nothing was changed: {reason}") from error
 
@@ -161,7 +164,7 @@ def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
         steps.extend(sorted(step.destination_revision_ids))
     verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
     begun = _run.get()
-    # What the step did not touch is another branch's, and was there before it.
+    # A head that the step did not touch is another branch's, and was there before it.
     untouched = heads - set(step.destination_revision_ids)
     before = begun.before if begun else untouched | set(step.source_revision_ids)
     _run.set(_Run(verb, before, heads))
@@ -278,8 +281,9 @@ def record_unrecorded(present: Collection[str], *, unit: Unit) -> None:
 
     :param present: the revisions of the database.
     """
-    known = sa.select(AuditEvent.after).where(AuditEvent.action.startswith("database:schema:"))
-    last = unit.session.scalar(known.order_by(AuditEvent.seq.desc()).limit(1)) or {}
+    is_of_schema = AuditEvent.action.startswith("database:schema:")
+    states = sa.select(AuditEvent.after).where(is_of_schema)
+    last = unit.session.scalar(states.order_by(AuditEvent.seq.desc()).limit(1)) or {}
     at = {"revision": " ".join(sorted(present)) or None}
     if last.get("revision") != at["revision"]:
         before = {"revision": last.get("revision")}

@@ -1,4 +1,4 @@
-"""The database's life: bring it to head, say how it is."""
+"""Setup: bring the database to head, stamped and with the built-in roles."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _with_added_branch(alembic: Any) -> Any:
 
 
 def place_of_new_migration() -> dict[str, str]:
-    """The options with which Flask-Migrate writes into the application's folder, if it has one."""
+    """Return the options that make Flask-Migrate write into the application's folder."""
     added = migrations.added(this_app())
     if added is None:
         return {}
@@ -57,17 +57,17 @@ def place_of_new_migration() -> dict[str, str]:
     return {"version_path": str(added.folder), "head": f"{added.label}@head"}
 
 
-def meant_revision(given: str) -> str:
-    """What a revision means where an application has a branch beside ours.
+def target_revision(revision: str) -> str:
+    """Return the revision for Alembic, where an application has a branch beside ours.
 
     Both heads for ``head``; a step such as ``-1`` is one of the application's, whose
     tables stand on ours.
     """
     added = migrations.added(this_app())
-    if given == "head":
+    if revision == "head":
         return "heads"
-    is_step = given[:1] in ("+", "-") and given[1:].isdigit()
-    return f"{added.label}@{given}" if is_step and added is not None and added.head else given
+    is_step = revision[:1] in ("+", "-") and revision[1:].isdigit()
+    return f"{added.label}@{revision}" if is_step and added is not None and added.head else revision
 
 
 def init(*, wait: float = 0, unit: Unit) -> Record:
@@ -89,7 +89,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         _refuse_other_owner()
         _refuse_newer()
     elif status.has_tables() and status.revision() is None:
-        # Asked twice: somebody may have made both in between, in one transaction.
+        # Asked twice: another process may have made both in between, in one transaction.
         raise other_revision(None, migrations.ours())
     pending = before != status.head_revision()
     if unit.dry_run:
@@ -109,7 +109,7 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
 
 
 def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
-    """What :func:`init` would do. A schema cannot be tried and rolled back on a dry run."""
+    """Return the plan of :func:`init`. A schema cannot be tried and rolled back on a dry run."""
     if pending:
         head = status.head_revision()
         unit.record(
@@ -169,10 +169,10 @@ def wait_until_reachable(seconds: float) -> None:
 
 def _refuse_newer() -> None:
     present = status.present_revisions()
-    for one in migrations.every(this_app()):
-        at = one.at(present)
-        if at and one.number(at) > one.number(one.head):
-            raise other_revision(at, one)
+    for branch in migrations.every(this_app()):
+        at = branch.at(present)
+        if at and branch.number(at) > branch.number(branch.head):
+            raise other_revision(at, branch)
 
 
 def _refuse_other_owner() -> None:

@@ -48,22 +48,22 @@ def has_tables() -> bool:
 
 
 def revision() -> str | None:
-    """The revision the database is at, and the application's; None before the first migration.
+    """Return the database's revision, and the application's; None before the first migration.
 
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     present = present_revisions()
-    found = (one.at(present) for one in migrations.every(this_app()))
-    return " ".join(at for at in found if at) or None
+    revisions = (branch.at(present) for branch in migrations.every(this_app()))
+    return " ".join(at for at in revisions if at) or None
 
 
 def head_revision() -> str:
-    """The revision of this code, and the application's, as :func:`revision` says them."""
+    """Return the revision of this code, and the application's, as :func:`revision` says them."""
     return " ".join(migrations.heads(this_app()))
 
 
 def present_revisions() -> Sequence[str]:
-    """Every revision that is written in the database.
+    """Return every revision that is written in the database.
 
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
@@ -71,8 +71,8 @@ def present_revisions() -> Sequence[str]:
         return db.session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
     except exc.DBAPIError as error:
         db.session.rollback()
-        known = explained(error)
-        if known is not None and known.hint == "flask db init":
+        condition = explained(error)
+        if condition is not None and condition.hint == "flask db init":
             return ()  # There is no such table.
         raise
 
@@ -91,7 +91,7 @@ def check_revision() -> None:
 
 
 def status() -> Record:
-    """How the database is: reachable, how fast, at which revision, whose, how large.
+    """Return the state of the database: reachable, latency, revision, environment, sizes.
 
     ``ready`` is the answer: reachable, at this code's revision, of this environment, and
     ``writable``; the latter is not tried where the schema is not this code's.
@@ -103,7 +103,7 @@ def status() -> Record:
 
 
 def measured() -> Record:
-    """The same of the database alone.
+    """Return the same of the database alone.
 
     :raises NotReady: it cannot be reached.
     """
@@ -199,10 +199,10 @@ def _counts() -> dict[str, int]:
     def count(query: sa.Select[int]) -> int:
         return db.session.scalar(query) or 0
 
-    counted = sa.select(sa.func.count())
+    counts = sa.select(sa.func.count())
     return {
-        "users": count(counted.select_from(User).where(User.deleted_at.is_(None))),
-        "roles": count(counted.select_from(Role).where(Role.deleted_at.is_(None))),
-        "grants": count(counted.select_from(Grant).where(Grant.is_live())),
+        "users": count(counts.select_from(User).where(User.deleted_at.is_(None))),
+        "roles": count(counts.select_from(Role).where(Role.deleted_at.is_(None))),
+        "grants": count(counts.select_from(Grant).where(Grant.is_live())),
         "events": count(sa.select(AuditHead.seq)),
     }

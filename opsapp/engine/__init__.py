@@ -1,1 +1,9 @@
-"""Connections to the two databases, their errors, locks and rows."""
+"""Engine: connections to SQLite and PostgreSQL. See docs/decisions/core.md.
+
+- ``connections``: opened durable, bounded and named
+- ``direct``, ``pooler``: sessions around a pooler, and poolers recognised
+- ``conditions``: errors of the database as errors of opsapp
+- ``locks``, ``holders``: locks that end with their process, and the processes that hold them
+- ``fingerprint``: SQL without its literals
+- ``rows``: rows removed in bulk
+"""

@@ -27,15 +27,15 @@ def busy(pid: int | None = None) -> Busy:
     )
 
 
-def _busy_server(error: Any, says: str) -> Busy:
+def _busy_server(error: Any, message: str) -> Busy:
     if holder := getattr(error, "holder", None):
         name, pid = holder
         return Busy(f"a lock is held by {name}", hint=holders.end_of_session(pid))
-    return Busy(f"another session holds a lock: {says}", hint=holders.WAIT)
+    return Busy(f"another session holds a lock: {message}", hint=holders.WAIT)
 
 
 def explained(error: Exception) -> OpsError | None:
-    """What a database error means to a person, or None where it is a fault of ours.
+    """Return the condition that a database error means, or None where it is a fault of ours.
 
     :param error: SQLAlchemy's, or a driver's own.
     """
@@ -55,23 +55,25 @@ def explained(error: Exception) -> OpsError | None:
 
 def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
     name = getattr(error, "sqlite_errorname", "")
-    says = text.safe(error)
+    message = text.safe(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return busy()
     if name.startswith("SQLITE_CANTOPEN"):
-        return NotReady(f"the database cannot be opened: {says}")
-    if says.startswith(("no such table", "no such column")):
-        return NotReady(f"the database is not initialised or behind: {says}", hint="flask db init")
+        return NotReady(f"the database cannot be opened: {message}")
+    if message.startswith(("no such table", "no such column")):
+        return NotReady(
+            f"the database is not initialised or behind: {message}", hint="flask db init"
+        )
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_AUTH")):
-        return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
+        return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return NotReady(f"the database file is damaged: {says}", hint="restore a backup")
+        return NotReady(f"the database file is damaged: {message}", hint="restore a backup")
     return None
 
 
-def _way_to_reach(says: str) -> str:
-    """What helps; of a connection that failed, psycopg knows no more than the server's words."""
-    is_absent = re.search(r'database ".*" does not exist', says)
+def _way_to_reach(message: str) -> str:
+    """Return the hint; psycopg knows only the server's words about a failed connection."""
+    is_absent = re.search(r'database ".*" does not exist', message)
     return f"is its name right? To make it: {CREATE}" if is_absent else "flask doctor"
 
 
@@ -95,26 +97,26 @@ _AWAY = frozenset({"08", "28", "3D", "53", "57", "58"})  # the classes of what a
 
 def _explained_postgresql(error: Any) -> OpsError | None:
     state = error.sqlstate or ""
-    says = text.first_line(error)
+    message = text.first_line(error)
     if state in _BUSY:
-        return _busy_server(error, says)
+        return _busy_server(error, message)
     if state in _LATE:
-        return TimedOut(f"the database gave up: {says}")
+        return TimedOut(f"the database gave up: {message}")
     if state in _UNINITIALISED:
         return NotReady("the database is not initialised or behind", hint="flask db init")
     if state in _UNWRITABLE:
-        return NotReady(f"the database cannot be written: {says}", hint="flask doctor")
-    if (refusal := pooler.refusal(says)) is not None:
+        return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
+    if (refusal := pooler.refusal(message)) is not None:
         return refusal
     if state == _NO_SCHEMA:
-        return NotReady(f"the schema of the search_path is not there: {says}", hint=_SCHEMA)
+        return NotReady(f"the schema of the search_path is not there: {message}", hint=_SCHEMA)
     if state[:2] in _AWAY or (not state and _is_operational(error)):
-        return NotReady(f"the database cannot be reached: {says}", hint=_way_to_reach(says))
+        return NotReady(f"the database cannot be reached: {message}", hint=_way_to_reach(message))
     return None
 
 
 def _is_operational(error: Any) -> bool:
-    """Whether psycopg, or the server before it knew who asks, gave up; of a class or a subclass."""
+    """Return whether psycopg gave up, or the server before the sign-in."""
     from psycopg import OperationalError
 
     return isinstance(error, OperationalError)

@@ -1,4 +1,4 @@
-"""How connections to the two databases are opened: durable, bounded, named.
+"""Connections to the two databases: durable, bounded, named.
 
 SQLite: WAL, ``synchronous=FULL``, foreign keys, five seconds of patience, and
 ``BEGIN IMMEDIATE`` for every writing unit, because a transaction that reads
@@ -28,7 +28,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from .. import config, libpq, text
+from .. import libpq, settings, text
 from ..damage import tolerate_moments
 from ..errors import NotReady
 from . import holders, pooler
@@ -42,17 +42,17 @@ SANDBOX = "sandbox"
 TURN_SECONDS = (0.001, 0.005)
 
 application_name: ContextVar[str] = ContextVar("application_name", default="opsapp")
-"""What ``pg_stat_activity`` shows: the command and the actor."""
+"""The name in ``pg_stat_activity``: the command and the actor."""
 
 opening: ContextVar[bool] = ContextVar("opening", default=False)
-"""Whether it is us who opens a SQLite file right now; the console's witness asks."""
+"""True while opsapp opens a SQLite file; the console's audit hook asks."""
 
 
 _SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
 
 
 def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
-    """The database's URL, if opsapp can use it.
+    """Return the database's URL, if opsapp can use it.
 
     :param setting: its name, for the message.
     :raises NotReady: it is no URL, of another database, SQLite without a file, or
@@ -100,40 +100,40 @@ _EXAMPLE = "sqlite:////srv/opsapp.sqlite or postgresql://USER@HOST/NAME"
 
 
 def shown_url(url: URL) -> str:
-    """The URL without its secrets."""
+    """Return the URL without its secrets."""
     query = {name: "***" if name in _SECRET_QUERY else v for name, v in url.query.items()}
     return url.set(query=query).render_as_string(hide_password=True)
 
 
 def is_without_secret(url: URL) -> bool:
-    """Whether everybody may see the URL: it has no password, and names no file of one."""
+    """Return whether the URL is safe to show: it has no password, and names no file of one."""
     return url.password is None and not _SECRET_QUERY & url.query.keys()
 
 
 def keywords(url: URL) -> dict[str, str]:
-    """What libpq calls the parts of ``url``, the password among them; for its own programs."""
+    """Return the keywords of libpq for ``url``, password included; for libpq's programs."""
     _nothing, connecting = url.get_dialect()().create_connect_args(url)
     return {name: str(value) for name, value in connecting.items()}
 
 
 def options(url: URL) -> dict[str, Any]:
-    """The arguments of ``create_engine`` for ``url``."""
+    """Return the arguments of ``create_engine`` for ``url``."""
     # The parameters of a failed statement may hold a password hash.
-    chosen: dict[str, Any] = {"hide_parameters": True, "pool_timeout": LOCK_SECONDS}
+    arguments: dict[str, Any] = {"hide_parameters": True, "pool_timeout": LOCK_SECONDS}
     if url.get_backend_name() == "postgresql":
-        chosen["pool_pre_ping"] = True
-        chosen["connect_args"] = libpq.additions(
-            libpq.said(libpq.keywords(url.query)),
+        arguments["pool_pre_ping"] = True
+        arguments["connect_args"] = libpq.additions(
+            libpq.parameters(libpq.keywords(url.query)),
             lock_seconds=LOCK_SECONDS,
-            statement_seconds=config.statement_timeout(),
+            statement_seconds=settings.get("OPSAPP_STATEMENT_TIMEOUT"),
         )
-    return chosen
+    return arguments
 
 
 def connection_name(url: URL) -> str:
-    """What ``pg_stat_activity`` shows of a connection to ``url`` that is opened now."""
+    """Return the name in ``pg_stat_activity`` of a connection to ``url`` that is opened now."""
     return libpq.named(
-        libpq.said(libpq.keywords(url.query)).get("application_name"), application_name.get()
+        libpq.parameters(libpq.keywords(url.query)).get("application_name"), application_name.get()
     )
 
 
@@ -152,7 +152,7 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "connect", _settle)
         event.listen(engine, "connect", tolerate_moments)
         event.listen(engine, "begin", _begin_postgresql)
-        # psycopg remarks on what it raises as well; nobody else's stderr is the place for that.
+        # psycopg also logs the errors that it raises; stderr is not the place for them.
         logging.getLogger("psycopg").addHandler(_SILENT)
 
 
@@ -165,7 +165,7 @@ _openers: WeakKeyDictionary[sa.Dialect, Callable[[], Any]] = WeakKeyDictionary()
 def redirect(engine: sa.Engine, opener: Callable[[], Any]) -> Callable[[], None]:
     """Let ``opener`` make the connections of ``engine`` from now on; the way back is returned.
 
-    Those that are open and in nobody's hands are closed, there and on the way back.
+    Those that are open and not in use are closed, there and on the way back.
     """
     # SQLAlchemy asks its listeners in the order they came, so those above ask here first.
     _openers[engine.dialect] = opener
@@ -186,7 +186,7 @@ def _redirected(dialect: sa.Dialect, *_connecting: Any) -> Any:
 
 
 def sqlite_file(engine: sa.Engine) -> str:
-    """The path of the SQLite database of ``engine``."""
+    """Return the path of the SQLite database of ``engine``."""
     return str(engine.url.database)
 
 
@@ -208,14 +208,14 @@ def create_sqlite(path: str) -> None:
 def _open_sqlite(
     dialect: Any, _record: Any, args: list[Any], params: dict[str, Any]
 ) -> sqlite3.Connection:
-    found: sqlite3.Connection | None = _redirected(dialect)
-    if found is not None:
-        return found
+    connection: sqlite3.Connection | None = _redirected(dialect)
+    if connection is not None:
+        return connection
     return open_sqlite(Path(args[0] if args else params["database"]))
 
 
 def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
-    """The driver's connection to a SQLite file that is there.
+    """Return the driver's connection to a SQLite file that is there.
 
     :param mode: ``rw`` or ``ro``; never the mode that makes a file by reading it.
     :raises NotReady: there is no such file, or it cannot be opened.
@@ -253,8 +253,8 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     driver: Any = connection.connection.dbapi_connection
     patience = options.get("patience")
     deadline = time.monotonic() + (LOCK_SECONDS if patience is None else patience)
-    # SQLite would wait inside of C, where no signal is heard, and ever longer, so that
-    # whoever comes again and again wins over who has waited.
+    # SQLite would wait inside of C, where no signal is heard, and ever longer, so that a
+    # process that keeps coming back wins over one that has waited.
     driver.execute("PRAGMA busy_timeout=0")
     try:
         while not _has_begun(driver, deadline, sqlite_file(connection.engine)):

@@ -1,19 +1,18 @@
 """Connections to PostgreSQL with a session of their own, for what outlives a transaction.
 
-An advisory lock belongs to the server's session, and so does what ``pg_dump`` sets. Where a
-pooler is in front, :envvar:`OPSAPP_DIRECT_DATABASE_URL` leads around it.
+An advisory lock belongs to the server's session, and so does what ``pg_dump`` sets.
+:envvar:`OPSAPP_DIRECT_DATABASE_URL` leads around a pooler in front.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
 
-from .. import config
+from .. import settings
 from ..errors import NotReady
 from . import pooler
 from .connections import checked_url, options, prepare
@@ -21,7 +20,7 @@ from .pooler import DIRECT
 
 
 def connect(engine: sa.Engine) -> sa.Connection:
-    """A connection to the server of ``engine``, in AUTOCOMMIT, with a session until it is closed.
+    """Connect to the server of ``engine`` in AUTOCOMMIT, with a session until it is closed.
 
     :raises NotReady: a pooler in transaction mode is in front, or the direct URL leads to
         another database.
@@ -42,29 +41,29 @@ def connect(engine: sa.Engine) -> sa.Connection:
 
 
 def url(engine: sa.Engine) -> URL:
-    """Where a connection with a session of its own goes: around the pooler, if that is known.
+    """Return the URL for a session of its own: around the pooler, if that is known.
 
     :raises NotReady: ``OPSAPP_DIRECT_DATABASE_URL`` is not a PostgreSQL URL.
     """
-    direct = os.environ.get(DIRECT)
-    if not direct:
+    url = settings.get(DIRECT)
+    if url is None:
         return engine.url
-    chosen = checked_url(config.modern_url(direct), DIRECT)
-    if chosen.get_backend_name() != "postgresql":
-        raise NotReady(f"{DIRECT} is for {chosen.drivername}, and the database is PostgreSQL")
-    return chosen
+    direct = checked_url(url, DIRECT)
+    if direct.get_backend_name() != "postgresql":
+        raise NotReady(f"{DIRECT} is for {direct.drivername}, and the database is PostgreSQL")
+    return direct
 
 
 def _own_engine(engine: sa.Engine) -> sa.Engine:
-    """An engine whose connections both ends give up soon after the other is gone."""
+    """Return an engine whose connections both ends give up soon after the other is gone."""
     goal = url(engine)
-    chosen = options(goal)
-    arguments: dict[str, Any] = chosen["connect_args"]
+    own_options = options(goal)
+    arguments: dict[str, Any] = own_options["connect_args"]
     arguments["options"] += "".join(f" -c {name}={value}" for name, value in _SERVER_LOOKS.items())
-    del chosen["pool_timeout"]
+    del own_options["pool_timeout"]
     own = sa.create_engine(
         goal,
-        **{**chosen, "connect_args": {**arguments, **_CLIENT_LOOKS}},
+        **{**own_options, "connect_args": {**arguments, **_CLIENT_LOOKS}},
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
     )

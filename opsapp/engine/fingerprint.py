@@ -1,8 +1,8 @@
-"""Statements without what is in them: SQL with every literal replaced by a question mark.
+"""Fingerprints of statements: SQL with every literal replaced by a question mark.
 
-What is a literal depends on the dialect, and what one takes for its end is inside of it
-for the other; so each has rules of its own. A statement whose quotes do not fit, as when
-somebody puts ``O'Brien`` between them, is shown up to the first. On SQLite a name in double
+Literals depend on the dialect: the end of one in a dialect may be inside of it in the other.
+So each dialect has its own rules. A statement whose quotes do not match, as around
+``O'Brien``, is shown up to the first. On SQLite a name in double
 quotes may be a string, and is shown only if it is the name of a table or a column.
 """
 
@@ -49,24 +49,24 @@ _ROWS = re.compile(r"(\(\?(?:, …)?\))(?:, ?\(\?(?:, …)?\))+")
 
 
 def fingerprint(statement: str, names: Container[str] | None = None) -> str:
-    """``statement`` without literals, comments and needless space.
+    """Return ``statement`` without literals, comments and needless space.
 
     :param names: what SQLite may have in double quotes; None where PostgreSQL reads it.
     """
     parts: list[str] = []
     first: int | None = None
     tokens = (_POSTGRESQL if names is None else _SQLITE).finditer(statement)
-    for found in islice(tokens, LONGEST):
-        kind = found.lastgroup
+    for token in islice(tokens, LONGEST):
+        kind = token.lastgroup
         if first is None and kind in _QUOTED:
             first = len(parts)
         if kind == "broken":
             parts[first:] = "?"
             break
-        parts.append(_shown(kind, found[0], names))
-    shown = " ".join("".join(parts).split())
-    shown = _ROWS.sub(r"\1, …", _LIST.sub(r"\1?, …\2", shown))
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+        parts.append(_shown(kind, token[0], names))
+    text = " ".join("".join(parts).split())
+    text = _ROWS.sub(r"\1, …", _LIST.sub(r"\1?, …\2", text))
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:
@@ -83,5 +83,5 @@ _SELECTED = re.compile(r"^(SELECT (?:DISTINCT )?).{40,}?( FROM )")
 
 
 def brief(fingerprint: str) -> str:
-    """A fingerprint without the columns that it selects, which are many and say little."""
+    """Return a fingerprint without the columns that it selects, which are many and say little."""
     return _SELECTED.sub(r"\1…\2", fingerprint)

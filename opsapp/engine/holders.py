@@ -57,7 +57,7 @@ def _ask(context: Any) -> None:
 
 
 def _told(pid: int, user: str, name: str, host: str, since: Any, query: str) -> str:
-    """Who it is; a statement is told without its values, which may be secret."""
+    """Return one line for the holder; its statement has no values, which may be secret."""
     began = f" since {clock.rfc3339(since)}" if since else ""
     statement = text.shortened(fingerprint.fingerprint(query)) if query else "nothing yet"
     return (
@@ -67,7 +67,7 @@ def _told(pid: int, user: str, name: str, host: str, since: Any, query: str) -> 
 
 
 def end_of_session(pid: int) -> str:
-    """The hint of who waits for a session of the server."""
+    """Return the hint of who waits for a session of the server."""
     return f'{WAIT}; to end it: psql -c "SELECT pg_terminate_backend({pid})"'
 
 
@@ -75,7 +75,7 @@ def end_of_session(pid: int) -> str:
 
 
 def writer(database: Path) -> int | None:
-    """The process of this host that writes into the SQLite file; None where it is not known.
+    """Return the process of this host that writes into the SQLite file; None where it is not known.
 
     Opening the file to ask for its locks would drop those of this process.
     """
@@ -89,7 +89,7 @@ def writer(database: Path) -> int | None:
 
 
 def process(pid: int) -> str:
-    """The process of this host: its number, its user, its start, its command."""
+    """Return the process of this host: its number, its user, its start, its command."""
     folder = Path(f"/proc/{pid}")
     try:
         entry = folder.stat()
@@ -101,14 +101,14 @@ def process(pid: int) -> str:
 
 
 def command(words: list[str]) -> str:
-    """A command as it may be shown, its program without the folder."""
+    """Return a command as it may be shown, its program without the folder."""
     plain = [Path(word).name for word in words[:2]] + words[2:]
-    shown = shlex.join(word for word in plain if word)
-    return text.shortened(text.safe(shown))
+    line = shlex.join(word for word in plain if word)
+    return text.shortened(text.safe(line))
 
 
 def user() -> str:
-    """The user of this process."""
+    """Return the user of this process."""
     return _user(os.getuid())
 
 
@@ -120,5 +120,5 @@ def _user(uid: int) -> str:
 
 
 def end_of_process(pid: int) -> str:
-    """The hint of who waits for a process of this host."""
+    """Return the hint of who waits for a process of this host."""
     return f"{WAIT}; to end it: kill {pid}"

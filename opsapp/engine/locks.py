@@ -1,7 +1,7 @@
 """Locks that no process outlives: advisory on PostgreSQL, ``flock`` beside a SQLite file.
 
 Both are let go by the kernel or the server when their holder dies, so there is
-nothing to clean up, and no stale file can keep anybody out.
+nothing to clean up, and no stale file can block a process.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
 
 
 def open_file(engine: sa.Engine, name: str) -> int:
-    """The descriptor of the file beside the SQLite database on which ``name`` is locked.
+    """Return the descriptor of the file beside the SQLite database on which ``name`` is locked.
 
     :raises NotReady: it cannot be made.
     """
@@ -84,7 +84,7 @@ def _take_flock(descriptor: int, name: str, wait: float) -> None:
 
 
 def _written_holder(descriptor: int) -> tuple[str, str]:
-    """Who has the lock, and the hint."""
+    """Return the holder of the lock, and the hint."""
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         name = (
@@ -118,7 +118,7 @@ def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
 
 
 def queue_up(connection: sa.Connection, name: str) -> None:
-    """Wait until nobody else's transaction is behind ``name``, and be there until this one ends.
+    """Wait until no other transaction holds ``name``, and hold it until this one ends.
 
     On SQLite a writing transaction is alone already.
     """
@@ -127,7 +127,7 @@ def queue_up(connection: sa.Connection, name: str) -> None:
 
 
 def number(connection: sa.Connection, name: str) -> int:
-    """The number under which PostgreSQL knows the lock ``name`` of this installation.
+    """Return the number under which PostgreSQL knows the lock ``name`` of this installation.
 
     Such numbers are a database's, and its schemas may hold an installation each.
     """
@@ -144,7 +144,7 @@ _SCHEMA = sa.text(
 
 
 def _schema(connection: sa.Connection) -> str:
-    """The schema of the tables, or of those to come; asked once a session."""
+    """Return the schema of the tables, or of those to come; asked once a session."""
     if "opsapp_schema" not in connection.info:
         connection.info["opsapp_schema"] = connection.scalar(_SCHEMA)
     return str(connection.info["opsapp_schema"])
@@ -163,7 +163,7 @@ _HOLDERS = sa.text(
 
 
 def holders(connection: sa.Connection) -> dict[int, str]:
-    """Who holds a lock of this PostgreSQL database now, by the lock's number."""
+    """Return the holders of this PostgreSQL database's locks now, by the lock's number."""
     return {
         number: f"{text.safe(name)} (server process {pid} of {text.safe(user)}, from {host})"
         + (f" since {clock.rfc3339(since)}" if since else "")
@@ -172,7 +172,7 @@ def holders(connection: sa.Connection) -> dict[int, str]:
 
 
 def _session(connection: sa.Connection, key: int) -> tuple[str, str]:
-    """Who has the lock of this number, and the hint."""
+    """Return the holder of the lock of this number, and the hint."""
     name = holders(connection).get(key)
     if name is None:
         return "another process", naming.WAIT

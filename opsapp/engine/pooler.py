@@ -43,18 +43,18 @@ def recognise(connection: Any, _record: Any = None) -> None:
     """
     if connection in _pooled:
         return
-    asked = _settings(connection.info.get_parameters().get("options", ""))
+    settings = _settings(connection.info.get_parameters().get("options", ""))
     is_autocommit, connection.autocommit = connection.autocommit, True
-    pid, held = connection.execute(_SERVER, [list(asked)]).fetchone()
+    pid, count = connection.execute(_SERVER, [list(settings)]).fetchone()
     connection.autocommit = is_autocommit
-    if pid != connection.info.backend_pid or held < len(asked):
-        # What one client prepares, the next one stumbles over.
+    if pid != connection.info.backend_pid or count < len(settings):
+        # A statement that one client prepares fails the next client.
         connection.prepare_threshold = None
-        _pooled[connection] = asked
+        _pooled[connection] = settings
 
 
 def _settings(options: str) -> dict[str, str]:
-    """The settings of libpq's ``options``, such as ``-c lock_timeout=5s``, by name."""
+    """Return the settings of libpq's ``options``, such as ``-c lock_timeout=5s``, by name."""
     return {
         name.replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", value)
         for name, value in _ASKED.findall(options)
@@ -62,12 +62,12 @@ def _settings(options: str) -> dict[str, str]:
 
 
 def is_behind(connection: Any) -> bool:
-    """Whether a pooler answers the driver's connection."""
+    """Return whether a pooler answers the driver's connection."""
     return connection in _pooled
 
 
 def is_pooled(connection: sa.Connection) -> bool:
-    """Whether a pooler answers this connection."""
+    """Return whether a pooler answers this connection."""
     return is_behind(connection.connection.dbapi_connection)
 
 
@@ -81,9 +81,9 @@ def set_for_session(connection: sa.Connection) -> None:
 
 
 def _set(connection: sa.Connection, *, is_local: bool) -> None:
-    asked = _pooled.get(connection.connection.dbapi_connection)
-    if asked:
-        connection.exec_driver_sql(_SET, (is_local, list(asked), list(asked.values())))
+    settings = _pooled.get(connection.connection.dbapi_connection)
+    if settings:
+        connection.exec_driver_sql(_SET, (is_local, list(settings), list(settings.values())))
 
 
 def refuse_shared(connection: sa.Connection, other: sa.Connection) -> None:
@@ -96,22 +96,22 @@ def refuse_shared(connection: sa.Connection, other: sa.Connection) -> None:
     :raises NotReady: it does, as PgBouncer in transaction mode.
     """
     turns = (connection, other, connection, connection, other, other, connection)
-    seen = {(turn is other, turn.scalar(sa.func.pg_backend_pid())) for turn in turns}
-    if len(seen) > 2 or len({pid for _, pid in seen}) < 2:
+    sessions = {(turn is other, turn.scalar(sa.func.pg_backend_pid())) for turn in turns}
+    if len(sessions) > 2 or len({pid for _, pid in sessions}) < 2:
         raise NotReady(
             "the pooler in front of PostgreSQL is in transaction mode, which keeps no lock",
             hint=f"{DIRECT}=postgresql://USER@HOST/NAME, without the pooler: docs/deploying.md",
         )
 
 
-def refusal(says: str) -> NotReady | None:
-    """The error of a pooler that refuses what opsapp sends; None where it says something else."""
-    if "unsupported startup parameter" in says:
+def refusal(message: str) -> NotReady | None:
+    """Return the error of a pooler that refuses opsapp's settings; None for other messages."""
+    if "unsupported startup parameter" in message:
         return NotReady(
-            f"the pooler in front of PostgreSQL refuses a setting: {says}",
+            f"the pooler in front of PostgreSQL refuses a setting: {message}",
             hint="ignore_startup_parameters = options in pgbouncer.ini: docs/deploying.md",
         )
-    if "statement pooling mode" in says:
+    if "statement pooling mode" in message:
         return NotReady(
             "the pooler in front of PostgreSQL is in statement mode, which has no transactions",
             hint="pool_mode = transaction in pgbouncer.ini: docs/deploying.md",

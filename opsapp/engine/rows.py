@@ -25,7 +25,7 @@ def remove(
     if dry_run:
         count = sa.select(sa.func.count()).select_from(model).where(*criteria)
         return session.scalar(count) or 0
-    gone: Any = session.execute(
+    result: Any = session.execute(
         sa.delete(model).where(*criteria), execution_options={"synchronize_session": False}
     )
-    return int(gone.rowcount)
+    return int(result.rowcount)

@@ -1,4 +1,4 @@
-"""Drafts: a file that a user named is written beside its place, and appears there whole."""
+"""Drafts: files that are written beside their place, and appear there whole."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Draft:
         return os.fstat(self._descriptor).st_size
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """The content, so many bytes at a time."""
+        """Yield the content, so many bytes at a time."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         while chunk := os.read(self._descriptor, size):
             yield chunk
@@ -97,7 +97,7 @@ class Draft:
 
 @contextmanager
 def writing(file: str) -> Iterator[Draft]:
-    """A draft that replaces the file of this name, unless something goes wrong inside."""
+    """Open a draft that replaces the file of this name, unless the body raises."""
     draft = Draft(file, overwrite=True)
     try:
         with explained(file):
@@ -124,7 +124,7 @@ def explained(file: str) -> Iterator[None]:
 
 
 def _claimed(path: Path, file: str) -> int:
-    """The descriptor of an empty private file, locked; what a power cut left there is emptied."""
+    """Return the descriptor of an empty private file, locked; the rest of a draft is removed."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
@@ -150,7 +150,8 @@ def _is_there(path: Path, descriptor: int) -> bool:
 
 
 def _empty(path: Path, descriptor: int) -> None:
-    """
+    """Empty the draft.
+
     :raises Refused: another user could read what is written there.
     """
     present = os.fstat(descriptor)

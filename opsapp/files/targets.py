@@ -1,6 +1,6 @@
-"""Files that a user names for us to write, and those that we refuse to be told.
+"""Targets: the files that a user may name for opsapp to write, and those that are refused.
 
-Each command that takes the name of such a file asks here, so one place decides. A file of
+Each command that takes such a name asks here, so one place decides. A file of
 the installation is never the target: not the database with what SQLite keeps beside it, no
 lock, no secret, and nothing of the instance folder but new files and those of ``backups/``.
 Links, hard links and other spellings of a path lead to the same answer.
@@ -29,7 +29,7 @@ _OURS = frozenset(
 
 
 def target(file: str) -> Path:
-    """The place that ``file`` leads to, its links followed.
+    """Return the place that ``file`` leads to, its links followed.
 
     :raises Refused: it is no regular file, or belongs to this installation.
     """
@@ -50,7 +50,7 @@ def target(file: str) -> Path:
 
 
 def _is_kept(path: Path, instance: Path) -> bool:
-    """Whether it is one of the instance's own files, or would be taken for one."""
+    """Return whether it is one of the instance's own files, or would be taken for one."""
     folder = next((parent for parent in path.parents if _is_one(parent, instance)), None)
     if folder is None:
         return _is_linked_from(instance, path)
@@ -61,7 +61,7 @@ def _is_kept(path: Path, instance: Path) -> bool:
 
 
 def _is_linked_from(instance: Path, path: Path) -> bool:
-    """Whether a link of the instance leads to the file, or one of ours to a folder above it."""
+    """Return whether a link of the instance leads to the file, or to a folder above it."""
     folders = [instance / name for name in _OURS - {COPIES}]
     if any(_is_one(place, folder) for place in (path, *path.parents) for folder in folders):
         return True
@@ -75,7 +75,7 @@ def _is_linked_from(instance: Path, path: Path) -> bool:
 
 
 def _named_elsewhere(name: str) -> Iterator[Path]:
-    """The databases with their locks of this ``name``, and the files that settings name."""
+    """Yield the databases with their locks of this ``name``, and the files that settings name."""
     for engine in db.engines.values():
         if engine.dialect.name == "sqlite":
             database = Path(sqlite_file(engine))
@@ -86,14 +86,14 @@ def _named_elsewhere(name: str) -> Iterator[Path]:
 
 
 def _with_company(database: Path, name: str) -> Iterator[Path]:
-    """A SQLite file and what SQLite keeps beside it; the name's own place if it is a lock's."""
+    """Yield a SQLite file, the files beside it, and the lock of this name."""
     yield from (database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal"))
     if name.startswith(f"{database.name}.") and name.endswith(".lock"):
         yield database.with_name(name)
 
 
 def _is_same(path: Path, own: Path) -> bool:
-    """Whether both are one file, or would be one if they were there."""
+    """Return whether both are one file, or would be one if they existed."""
     return _is_one(path, own) or (path.name == own.name and _is_one(path.parent, own.parent))
 
 

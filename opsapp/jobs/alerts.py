@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .. import clock
+from .. import clock, settings
+from ..addresses import is_url
 from ..extensions import db, this_app
 from ..models import JobRun
 from . import alert_targets, history
@@ -37,12 +38,12 @@ class Alerts:
         """
         :raises NotReady: a setting of theirs is wrong.
         """
-        found = alert_targets.configured() if options.notify is None else options.notify
+        found = settings.get("OPSAPP_JOBS_NOTIFY") if options.notify is None else options.notify
         self._job = job
         self._run = correlation
-        self._urls = [one for one in found if alert_targets.is_url(one)]
-        self._addresses = [one for one in found if not alert_targets.is_url(one)]
-        self._after = options.notify_after or alert_targets.configured_after()
+        self._urls = [one for one in found if is_url(one)]
+        self._addresses = [one for one in found if not is_url(one)]
+        self._after = options.notify_after or settings.get("OPSAPP_JOBS_NOTIFY_AFTER")
         self._to_do: list[Callable[[], None]] = []
         self._pinging: list[threading.Thread] = []
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from .. import clock, text
-from . import alert_targets
+from ..addresses import targets
 
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -98,7 +98,7 @@ def _environment(value: Any) -> dict[str, str]:
 def _targets(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError("a list of addresses and URLs")  # noqa: TRY004
-    return alert_targets.parsed(" ".join(map(_text, value)))
+    return targets(" ".join(map(_text, value)))
 
 
 def busy(value: Any) -> tuple[str, timedelta | None]:

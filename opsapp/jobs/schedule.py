@@ -6,7 +6,6 @@ included (see :func:`slots`). Every moment that leaves this module is aware UTC.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from .. import config, text, textfiles
+from .. import settings, text, textfiles
 from ..errors import Invalid, NotFound, NotReady
 from .fields import MACROS, OF_JOB, OF_OPTIONS, busy
 
@@ -130,17 +129,14 @@ def last_slot(job: Job, before: datetime) -> datetime | None:
 # --- jobs.toml ---------------------------------------------------------------
 
 
-def path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the schedule is: ``OPSAPP_JOBS``, else the instance folder's, else the one shipped."""
-    if named := environ.get("OPSAPP_JOBS"):
-        return Path(named).resolve()
-    own = config.instance_folder(environ) / "jobs.toml"
-    return own if own.exists() else config.SHIPPED / "jobs.toml"
+def path() -> Path:
+    """Return the path of the schedule, ``OPSAPP_JOBS``."""
+    return Path(settings.get("OPSAPP_JOBS"))
 
 
 def is_shipped() -> bool:
     """Whether it is the schedule that ships, which nobody may have asked for."""
-    return path() == config.SHIPPED / "jobs.toml"
+    return path() == settings.SHIPPED / "jobs.toml"
 
 
 def changed_at() -> datetime:

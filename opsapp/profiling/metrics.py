@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .. import settings
 from ..errors import NotReady
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def histogram(
 
 
 def folder(app: Flask) -> Path:
-    """Where the processes of this installation keep their numbers."""
-    return Path(os.environ.get(FOLDER) or Path(app.instance_path) / "metrics")
+    """Return the folder in which the processes of this installation keep their numbers."""
+    return settings.get(FOLDER) or Path(app.instance_path) / "metrics"
 
 
 def keep(app: Flask) -> None:

@@ -1,7 +1,10 @@
-"""The unit of work: gate, change, invariants, audit event, commit.
+"""Unit of work: gate, change, invariants, audit event, commit. See docs/decisions/core.md.
 
-``work`` is the unit, ``ledger`` appends to the audit, ``chain`` links its events, ``guard`` refuses
-writes from outside of a unit, ``invariants`` keeps an administrator.
+- ``work``: the unit, and ``bookkeeping`` for what the audit does not hold
+- ``ledger``: takes the gate, appends to the audit
+- ``chain``: links the events
+- ``guard``: refuses writes from outside of a unit
+- ``invariants``: keeps an administrator
 """
 
 from typing import TYPE_CHECKING

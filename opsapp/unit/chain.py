@@ -2,7 +2,7 @@
 
 ``hash = HMAC-SHA256(key, "opsapp-audit-v1" NUL previous NUL body)``, where the
 body is the canonical JSON array of the event's columns. The key lives outside
-the database, so whoever can write the tables still cannot write a chain that
+the database, so an attacker who can write the tables cannot write a chain that
 verifies. Cutting the tail leaves a valid, shorter chain: only a checkpoint kept
 elsewhere shows that.
 """
@@ -16,14 +16,14 @@ from datetime import datetime
 from ..clock import rfc3339
 
 GENESIS = "0" * 64
-"""What the first event names as its predecessor."""
+"""The predecessor that the first event names."""
 
 Columns = tuple[int, datetime, str, str, str, str, str | None, str | None, str | None, str]
 """seq, at, actor, door, action, subject, reason, before, after, correlation: as stored."""
 
 
 def link(key: bytes, previous: str, columns: Columns) -> str:
-    """The hash of an event, 64 hexadecimal digits.
+    """Return the hash of an event, 64 hexadecimal digits.
 
     :param columns: JSON columns are given as the text that is stored.
     """
@@ -33,32 +33,32 @@ def link(key: bytes, previous: str, columns: Columns) -> str:
 
 
 def personal_token(key: bytes, salt: str, value: str) -> str:
-    """The token by which events name a personal value, 32 hexadecimal digits."""
+    """Return the token by which events name a personal value, 32 hexadecimal digits."""
     return _mac(key, "opsapp-personal-v1", salt, value)[:32]
 
 
 def key_id(key: bytes) -> str:
-    """What a database keeps of its key, to know another one: 16 hexadecimal digits."""
+    """Return the id that a database keeps of its key, to detect another: 16 hexadecimal digits."""
     return _mac(key, "opsapp-key-v1", "", "")[:16]
 
 
 def fingerprint(key: bytes, value: str) -> str:
-    """A keyed fingerprint of an erased address, 64 hexadecimal digits."""
+    """Return a keyed fingerprint of an erased address, 64 hexadecimal digits."""
     return _mac(key, "opsapp-erased-v1", value, "")
 
 
 def signature(key: bytes, line: str) -> str:
-    """The signature of a checkpoint line, 64 hexadecimal digits."""
+    """Return the signature of a checkpoint line, 64 hexadecimal digits."""
     return _mac(key, "opsapp-checkpoint-v1", line, "")
 
 
 def transcript_link(key: bytes, previous: str, line: str) -> str:
-    """What ties a line of a session's transcript to the one before it, 64 hexadecimal digits."""
+    """Return the link of a transcript's line to the one before it, 64 hexadecimal digits."""
     return _mac(key, "opsapp-transcript-v1", previous, line)
 
 
 def statement(key: bytes, sql: str) -> str:
-    """A keyed fingerprint of an SQL statement, which may name somebody; 64 hexadecimal digits."""
+    """Return a keyed fingerprint of an SQL statement, which may name a person, 64 digits."""
     return _mac(key, "opsapp-statement-v1", sql, "")
 
 

@@ -1,4 +1,4 @@
-"""The guard: accounts, roles, grants and the audit are written by a unit of work or not at all.
+"""The guard: only a unit of work writes accounts, roles, grants and the audit.
 
 So are the tables that an application marks with :func:`guarded`.
 

@@ -1,4 +1,4 @@
-"""What must be true before and after every change, whichever door it came through."""
+"""Invariants: conditions that hold before and after every change, through any door."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def still_stands(session: so.Session, standing: Standing) -> None:
 
 
 def has_administrator(session: so.Session) -> bool:
-    """Whether somebody who can log in administers this for ever.
+    """Return whether an account that can log in holds admin without an end.
 
     A grant with an end does not count, or the last administrator would vanish
     by the passing of time. A lock-out does not disqualify: it ends by itself,
@@ -51,7 +51,7 @@ def has_administrator(session: so.Session) -> bool:
 
 
 def can_log_in() -> sa.ColumnElement[bool]:
-    """The condition that an account could sign in with its password."""
+    """Return the condition that an account could sign in with its password."""
     return sa.and_(User.active.is_(True), User.deleted_at.is_(None), User.password.is_not(None))
 
 

@@ -54,7 +54,7 @@ class Recorded:
                 )
 
     def record(self) -> dict[str, Any]:
-        """The change as a dry run shows it."""
+        """Return the change as a dry run shows it."""
         return {
             "action": self.action,
             "subject": self.subject,
@@ -64,13 +64,15 @@ class Recorded:
 
 
 def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
-    """The changes, where many accounts in a row changed alike as one for each batch of them.
+    """Return the changes, where many accounts in a row changed alike as one for each batch of them.
 
     A batch's ``after`` has their ``ids``, the ``count`` and a SHA-256 ``digest``
     of the ids, comma separated.
     """
     # Only neighbours are merged: the order of different changes is part of what happened.
-    runs = groupby(changes, key=lambda one: canonical_json([one.action, one.before, one.after]))
+    runs = groupby(
+        changes, key=lambda change: canonical_json([change.action, change.before, change.after])
+    )
     return [merged for _key, run in runs for merged in _merged(list(run))]
 
 
@@ -100,7 +102,7 @@ def _merged(group: list[Recorded]) -> list[Recorded]:
 
 
 def audit_key() -> bytes:
-    """The key of the chain, from the app's configuration."""
+    """Return the key of the chain, from the app's configuration."""
     return str(current_app.config["OPSAPP_AUDIT_KEY"]).encode()
 
 
@@ -115,7 +117,7 @@ class Head:
 
 
 def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> Head | None:
-    """The end of the chain, or None where it has none.
+    """Return the end of the chain, or None where it has none.
 
     :raises NotReady: there are several, which only tampering makes.
     """
@@ -136,7 +138,7 @@ def take_gate(session: so.Session, *, lock: bool = True) -> Head:
     """
     head = read_head(session, lock=lock)
     if head is None:
-        raise NotReady("the audit has no head: somebody removed it", hint="flask audit verify")
+        raise NotReady("the audit has no head: it was removed", hint="flask audit verify")
     refuse_revisions(session.scalars(sa.text("SELECT version_num FROM alembic_version")).all())
     refuse_other_owner(head)
     return head
@@ -148,13 +150,13 @@ def refuse_revisions(present: Collection[str]) -> None:
     :param present: the revisions of the database: ours, and the application's.
     :raises NotReady: one of them is not this code's.
     """
-    for one in migrations.every(this_app()):
-        if one.head not in present:
-            raise other_revision(one.at(present), one)
+    for branch in migrations.every(this_app()):
+        if branch.head not in present:
+            raise other_revision(branch.at(present), branch)
 
 
 def other_revision(present: str | None, of: migrations.Branch) -> NotReady:
-    """The error for a database whose schema is not the one this code was written for.
+    """Return the error for a database whose schema is not the one this code was written for.
 
     :param of: whose tables are meant.
     """
@@ -194,7 +196,7 @@ def refuse_other_owner(head: Head) -> None:
 
 
 def is_ours(head: Head) -> bool:
-    """Whether the database is of this environment, and its audit of this key."""
+    """Return whether the database is of this environment, and its audit of this key."""
     return head.environment == current_app.config["OPSAPP_ENV"] and (
         head.key_id == chain.key_id(audit_key())
     )
@@ -251,7 +253,7 @@ SIDES = ("before", "after")
 
 
 def without_names(change: Recorded) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The two sides of a change as the chain keeps them, and the rows that stand beside it.
+    """Return the two sides of a change as the chain keeps them, and the rows that stand beside it.
 
     Every personal value becomes a token; its row says what the token stands for.
     """

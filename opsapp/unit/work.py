@@ -2,11 +2,11 @@
 
 The order never differs: take the gate (lock the audit's head row, as the first
 statement) → change → check the invariants → append the audit events → write the
-mail → commit → send the signals. Whoever is inside is alone, so what was checked is still true
-at the commit; an event and its change are one transaction, so neither exists
-without the other; a dry run is the same with a rollback at the end. In a
-console's sandbox nothing is ever committed, so nobody is kept waiting at the
-gate, no event is written, and nothing is announced.
+mail → commit → send the signals. One unit at a time is inside, so each
+check still holds at the commit. An event and its change are one transaction, so
+neither exists without the other. A dry run is the same with a rollback at the end.
+A console's sandbox never commits: it does not lock the gate, writes no event and
+announces nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Unit(AbstractContextManager["Unit"]):
-    """Who changes, why, and through which door; entered, the transaction that does it.
+    """The actor, the reason and the door of a change; entered, its transaction.
 
     Services take it as ``unit`` and enter it where they need the gate, after
     slow work such as hashing a password. Entering it again joins the
@@ -49,7 +49,7 @@ class Unit(AbstractContextManager["Unit"]):
     :param standing: the session or token that it came with, looked at again inside of the gate.
     :param correlation: the id of the request it belongs to; None makes a new one.
     :param adopt: take over what the session has not saved yet, instead of refusing it.
-        What it flushes first is no unit's work, so the guarded tables are closed to it.
+        It flushes that first, outside of the unit: the guarded tables refuse it.
     :raises Invalid: the reason has hostile characters.
     """
 
@@ -78,12 +78,17 @@ class Unit(AbstractContextManager["Unit"]):
         self.seq: int | None = None
         """The last audit event's number, once it is committed."""
         self._depth = 0
+        self._autoflush = True
+        self._is_trial = False
+        self._head: ledger.Head | None = None
+        """The end of the chain while the unit is open; a trial appends nothing to it."""
+        self._had_administrator = False
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
 
     @property
     def changed(self) -> bool:
-        """Whether anything was changed, or would have been."""
+        """True if there was a change, or would have been one without the dry run."""
         return bool(self.recorded)
 
     @property
@@ -150,7 +155,7 @@ class Unit(AbstractContextManager["Unit"]):
         if not self.adopt:
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
-            undo(session)  # What was read before the gate may be out of date.
+            undo(session)  # Rows that were read before the gate may be out of date.
         self.recorded, self.committed = [], False
         self._announcements, self._settlements = [], []
         # Services count on it that a query sees what they have just changed.
@@ -158,7 +163,8 @@ class Unit(AbstractContextManager["Unit"]):
         try:
             connection = self._writing_connection()
             self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
-            self._head = ledger.take_gate(session, lock=not self._is_trial)
+            head = ledger.take_gate(session, lock=not self._is_trial)
+            self._head = None if self._is_trial else head
             if self.standing is not None:
                 invariants.still_stands(session, self.standing)
             self._had_administrator = self._has_administrator_before()
@@ -170,7 +176,7 @@ class Unit(AbstractContextManager["Unit"]):
     def _has_administrator_before(self) -> bool:
         if not self.adopt or self._is_trial:
             return invariants.has_administrator(self.session)
-        # What is adopted is in this transaction already; another one sees what was before.
+        # Adopted changes are in this transaction already; another one sees the state before.
         with so.Session(db.engine) as other:
             return invariants.has_administrator(other)
 
@@ -184,19 +190,19 @@ class Unit(AbstractContextManager["Unit"]):
         self.session.flush()
         if self.recorded:
             invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
-            if not self._is_trial:
-                self._append()
+            if self._head is not None:
+                self._append(self._head)
             if not self.dry_run:
                 self._prepare()
                 with undisturbed():
                     self._commit()
                     self._settle(not self._is_trial)
 
-    def _append(self) -> None:
+    def _append(self, head: ledger.Head) -> None:
         connection = self.session.connection()
         changes = ledger.in_batches(self.recorded)
         try:
-            ledger.append(connection, self._head, [self._row(change) for change in changes])
+            ledger.append(connection, head, [self._row(change) for change in changes])
         except exc.DBAPIError as error:
             raise _unwritable(error) from error
 
@@ -236,7 +242,7 @@ class Unit(AbstractContextManager["Unit"]):
                 ) from error
             raise
         self.committed = True
-        self.seq = None if self._is_trial else self._head.seq
+        self.seq = self._head.seq if self._head else None
 
     def _settle(self, committed: bool) -> None:
         while self._settlements:
@@ -264,15 +270,15 @@ def undisturbed() -> Iterator[None]:
 def bookkeeping(
     *, bind: str | None = BOOKKEEPING, patience: float | None = None
 ) -> Iterator[so.Session]:
-    """A short transaction for what the audit does not hold: log-ins, sessions' use, mail, profiles.
+    """Open a short transaction for log-ins, sessions' use, mail and profiles.
 
-    It has a session and connections of its own, so it neither sees nor ends the
-    transaction of a request, and takes no gate; never enter it inside of a unit,
-    which it would wait for. It may count failed log-ins, and may not change what
+    The audit does not hold these. It has a session and connections of its own, so it neither
+    sees nor ends the transaction of a request, and takes no gate. Never enter it inside of a
+    unit, which it would wait for. It may count failed log-ins, and may not change what
     an account is.
 
     :param bind: the engine; None is that of requests, for who is done with it.
-    :param patience: seconds to wait for others that write; None is as long as everybody.
+    :param patience: seconds to wait for others that write; None is the usual time.
     """
     own = db.engines[bind].execution_options(writing=True, patience=patience)
     with so.Session(own) as session, session.begin():
@@ -280,10 +286,10 @@ def bookkeeping(
 
 
 def _unwritable(error: exc.DBAPIError) -> OpsError:
-    """Why the audit could not be written; what waits or is too late may be tried again."""
-    known = explained(error)
-    if isinstance(known, Busy | TimedOut):
-        return known
+    """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
+    condition = explained(error)
+    if isinstance(condition, Busy | TimedOut):
+        return condition
     return NotReady(
         "the audit cannot be written, so nothing was changed:"
         f" {text.first_line(error.orig or error)}",

@@ -32,9 +32,9 @@ def story(database: Database, after_story: Commands) -> None:
 
 
 def events(cli: Cli, *args: str) -> list[int]:
-    found = cli("audit", "list", "--format", "json", *args)
-    assert found.exit_code == 0, found.stderr
-    return [event["seq"] for event in found.json]
+    result = cli("audit", "list", "--format", "json", *args)
+    assert result.exit_code == 0, result.stderr
+    return [event["seq"] for event in result.json]
 
 
 # --- reading -----------------------------------------------------------------
@@ -73,16 +73,16 @@ def test_list_filters_by_actor_and_correlation(
     monkeypatch.setenv("OPSAPP_ACTOR", "carol")
     cli("roles", "create", "other", check=True)
     assert events(cli, "--actor", "carol") == [10]
-    found = cli("audit", "show", "10", "--format", "json").json
-    assert found["actor_detail"]["behind"] == "carol"
-    assert "for carol" in found["actor"]
-    assert events(cli, "--correlation", found["correlation"]) == [10]
+    result = cli("audit", "show", "10", "--format", "json").json
+    assert result["actor_detail"]["behind"] == "carol"
+    assert "for carol" in result["actor"]
+    assert events(cli, "--correlation", result["correlation"]) == [10]
 
 
 def test_list_says_how_to_see_the_page_before(cli: Cli, story: None) -> None:
-    found = cli("audit", "list", "--limit", "2", "--fields", "seq")
-    assert found.stdout == "seq\n8\n9\n"
-    assert found.stderr == "There are more: --before 8 shows the next page, --all everything.\n"
+    result = cli("audit", "list", "--limit", "2", "--fields", "seq")
+    assert result.stdout == "seq\n8\n9\n"
+    assert result.stderr == "There are more: --before 8 shows the next page, --all everything.\n"
     assert cli("audit", "list", "--limit", "9", "--fields", "seq").stderr == ""
 
 
@@ -92,8 +92,8 @@ def test_list_about_nobody_is_not_found(cli: Cli, story: None, subject: str) -> 
 
 
 def test_show_of_no_event_is_not_found(cli: Cli) -> None:
-    found = cli("audit", "show", "99")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("audit", "show", "99")
+    assert (result.exit_code, result.stderr) == (
         4,
         "Error: no audit event 99\n  → flask audit list\n",
     )
@@ -235,8 +235,8 @@ def test_list_shows_the_events_around_a_garbled_one(
     disarm(database)
     attack(database)
     if attack is garble_the_time and not database.is_sqlite:
-        found = cli("audit", "list")
-        assert (found.exit_code, found.stderr) == (
+        result = cli("audit", "list")
+        assert (result.exit_code, result.stderr) == (
             1,
             "Error: the database holds a value that cannot be read\n  → flask audit verify\n",
         )
@@ -249,9 +249,9 @@ def test_change_without_one_head_is_not_ready(
     cli: Cli, database: Database, story: None, attack: Callable[[Database], None]
 ) -> None:
     attack(database)
-    found = cli("roles", "create", "other")
-    assert found.exit_code == 7
-    assert found.stderr.endswith("  → flask audit verify\n")
+    result = cli("roles", "create", "other")
+    assert result.exit_code == 7
+    assert result.stderr.endswith("  → flask audit verify\n")
     assert cli("doctor").exit_code == 6
 
 
@@ -294,9 +294,9 @@ def test_verify_names_the_first_bad_event_and_the_kind_of_break(
     assert cli("audit", "verify").exit_code == 0
     disarm(database)
     attack(database)
-    found = cli("audit", "verify", "--format", "json")
-    assert found.exit_code == 6
-    assert (found.json["ok"], found.json["first_bad_seq"], found.json["break"]) == (
+    result = cli("audit", "verify", "--format", "json")
+    assert result.exit_code == 6
+    assert (result.json["ok"], result.json["first_bad_seq"], result.json["break"]) == (
         False,
         seq,
         broken,
@@ -312,68 +312,70 @@ def cut_cleanly(database: Database, seq: int) -> None:
 
 
 @pytest.fixture
-def kept(cli: Cli, story: None, tmp_path: Path) -> str:
+def checkpoint_file(cli: Cli, story: None, tmp_path: Path) -> str:
     """A file with the checkpoint after nine events."""
     file = tmp_path / "checkpoints"
     file.write_text(cli("audit", "checkpoint").stdout)
     return str(file)
 
 
-def test_checkpoint_is_one_signed_line(cli: Cli, kept: str) -> None:
-    words = Path(kept).read_text().split()
+def test_checkpoint_is_one_signed_line(cli: Cli, checkpoint_file: str) -> None:
+    words = Path(checkpoint_file).read_text().split()
     assert (words[0], words[2], len(words)) == ("opsapp-audit/1", "9", 6)
-    found = cli("audit", "verify", "--checkpoint", kept, "--format", "json")
-    assert (found.exit_code, found.json["checkpoints"]) == (0, 1)
+    result = cli("audit", "verify", "--checkpoint", checkpoint_file, "--format", "json")
+    assert (result.exit_code, result.json["checkpoints"]) == (0, 1)
 
 
 def test_verify_finds_a_cut_tail_only_with_a_checkpoint(
-    cli: Cli, database: Database, kept: str
+    cli: Cli, database: Database, checkpoint_file: str
 ) -> None:
     cut_cleanly(database, 7)
     assert cli("audit", "verify").exit_code == 0
-    found = cli("audit", "verify", "--checkpoint", kept, "--format", "json")
-    assert found.exit_code == 6
-    assert (found.json["break"], found.json["first_bad_seq"]) == ("cut", 8)
+    result = cli("audit", "verify", "--checkpoint", checkpoint_file, "--format", "json")
+    assert result.exit_code == 6
+    assert (result.json["break"], result.json["first_bad_seq"]) == ("cut", 8)
 
 
-def test_verify_finds_an_older_copy_that_went_on(cli: Cli, database: Database, kept: str) -> None:
+def test_verify_finds_an_older_copy_that_went_on(
+    cli: Cli, database: Database, checkpoint_file: str
+) -> None:
     cut_cleanly(database, 7)
     for name in ("one", "two", "three"):
         cli("roles", "create", name, check=True)
     assert cli("audit", "verify").exit_code == 0
-    found = cli("audit", "verify", "--checkpoint", "-", "--format", "json",
-                stdin=Path(kept).read_text())  # fmt: skip
-    assert found.exit_code == 6
-    assert (found.json["break"], found.json["first_bad_seq"]) == ("rewritten", 9)
+    result = cli("audit", "verify", "--checkpoint", "-", "--format", "json",
+                stdin=Path(checkpoint_file).read_text())  # fmt: skip
+    assert result.exit_code == 6
+    assert (result.json["break"], result.json["first_bad_seq"]) == ("rewritten", 9)
 
 
-def test_verify_refuses_a_forged_checkpoint(cli: Cli, kept: str) -> None:
-    forged = Path(kept).read_text().replace(" 9 ", " 8 ")
-    found = cli("audit", "verify", "--checkpoint", "-", stdin=forged)
-    assert (found.exit_code, found.stderr) == (
+def test_verify_refuses_a_forged_checkpoint(cli: Cli, checkpoint_file: str) -> None:
+    forged = Path(checkpoint_file).read_text().replace(" 9 ", " 8 ")
+    result = cli("audit", "verify", "--checkpoint", "-", stdin=forged)
+    assert (result.exit_code, result.stderr) == (
         2,
         "Error: checkpoint 8: the signature is not of this audit key\n",
     )
-    found = cli("audit", "verify", "--checkpoint", "-", stdin="nonsense\x1b[31m\n")
-    assert found.stderr == "Error: not a checkpoint line: nonsense\\x1b[31m\n"
+    result = cli("audit", "verify", "--checkpoint", "-", stdin="nonsense\x1b[31m\n")
+    assert result.stderr == "Error: not a checkpoint line: nonsense\\x1b[31m\n"
     assert cli("audit", "verify", "--checkpoint", "-", stdin="\n").exit_code == 2
 
 
 def test_verify_knows_a_checkpoint_of_another_database(
-    cli: Cli, database: Database, kept: str
+    cli: Cli, database: Database, checkpoint_file: str
 ) -> None:
     key = (database.instance / "secrets" / "opsapp_audit_key").read_text().strip().encode()
-    ((hash, at),) = [(words[3], words[4]) for words in [Path(kept).read_text().split()]]
+    ((hash, at),) = [(words[3], words[4]) for words in [Path(checkpoint_file).read_text().split()]]
     other = Checkpoint("00000000-0000-0000-0000-000000000000", 9, hash, at).line(key)
-    found = cli("audit", "verify", "--checkpoint", "-", "--format", "json", stdin=other)
-    assert (found.exit_code, found.json["break"]) == (6, "another-chain")
+    result = cli("audit", "verify", "--checkpoint", "-", "--format", "json", stdin=other)
+    assert (result.exit_code, result.json["break"]) == (6, "another-chain")
 
 
 def test_verify_with_another_key_is_not_ready(cli: Cli, database: Database, story: None) -> None:
     other = "another-audit-key-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
     for args in (("audit", "verify"), ("roles", "create", "other"), ("db", "init")):
-        found = cli(*args, OPSAPP_AUDIT_KEY=other)
-        assert (found.exit_code, found.stdout, found.stderr) == (
+        result = cli(*args, OPSAPP_AUDIT_KEY=other)
+        assert (result.exit_code, result.stdout, result.stderr) == (
             7,
             "",
             "Error: OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with\n"
@@ -384,35 +386,35 @@ def test_verify_with_another_key_is_not_ready(cli: Cli, database: Database, stor
 
 @pytest.mark.parametrize("more", [0, 4])
 def test_rebase_turns_a_restore_into_a_gap_with_its_author(
-    cli: Cli, database: Database, kept: str, more: int
+    cli: Cli, database: Database, checkpoint_file: str, more: int
 ) -> None:
     cut_cleanly(database, 7)
     for number in range(more):
         cli("roles", "create", f"after-{number}", check=True)
-    done = cli("audit", "rebase", "--checkpoint", kept, "--reason", "disk lost", "--yes")
+    done = cli("audit", "rebase", "--checkpoint", checkpoint_file, "--reason", "disk lost", "--yes")
     assert done.exit_code == 0, done.stderr
-    found = cli("audit", "verify", "--checkpoint", kept, "--format", "json")
-    assert found.exit_code == 0
-    gap = found.json["gaps"][0]
+    result = cli("audit", "verify", "--checkpoint", checkpoint_file, "--format", "json")
+    assert result.exit_code == 0
+    gap = result.json["gaps"][0]
     assert (gap["lost_seq"], gap["reason"]) == (9, "disk lost")
     assert "@" in gap["declared_by"]
-    assert len(found.json["gaps"]) == 1
+    assert len(result.json["gaps"]) == 1
 
 
 def test_rebase_covers_nothing_beyond_what_it_declares(
-    cli: Cli, database: Database, kept: str
+    cli: Cli, database: Database, checkpoint_file: str
 ) -> None:
     cut_cleanly(database, 7)
-    cli("audit", "rebase", "--checkpoint", kept, "--reason", "x", "--yes", check=True)
-    with Path(kept).open("a") as file:
+    cli("audit", "rebase", "--checkpoint", checkpoint_file, "--reason", "x", "--yes", check=True)
+    with Path(checkpoint_file).open("a") as file:
         file.write(cli("audit", "checkpoint").stdout)
-    assert cli("audit", "verify", "--checkpoint", kept).exit_code == 0
+    assert cli("audit", "verify", "--checkpoint", checkpoint_file).exit_code == 0
     cut_cleanly(database, 5)
-    assert cli("audit", "verify", "--checkpoint", kept).exit_code == 6
+    assert cli("audit", "verify", "--checkpoint", checkpoint_file).exit_code == 6
 
 
-def test_rebase_needs_a_reason_and_a_loss(cli: Cli, kept: str) -> None:
-    args = ("audit", "rebase", "--checkpoint", kept, "--yes")
+def test_rebase_needs_a_reason_and_a_loss(cli: Cli, checkpoint_file: str) -> None:
+    args = ("audit", "rebase", "--checkpoint", checkpoint_file, "--yes")
     assert cli(*args).stderr == "Error: a restore needs a --reason\n"
     same = cli(*args, "--reason", "x")
     assert (same.exit_code, same.stderr) == (0, "Already so: nothing was changed.\n")

@@ -34,14 +34,14 @@ create_app = opsapp.create_app
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(
-    ("how", "says"),
+    ("how", "reason"),
     [
         ("alone", "terminating connection due to administrator command"),
         ("and Ctrl-C", "the connection is lost"),
     ],
 )
 def test_verify_that_is_cut_off_says_so_in_one_line(
-    app: Flask, database: Database, postgres: str, how: str, says: str
+    app: Flask, database: Database, postgres: str, how: str, reason: str
 ) -> None:
     with a_unit() as unit:
         for number in range(2001):  # More than a page.
@@ -54,5 +54,5 @@ def test_verify_that_is_cut_off_says_so_in_one_line(
     assert (done.exit_code, done.stdout, done.stderr) == (
         7,
         "",
-        f"Error: the database cannot be reached: {says}\n  → flask doctor\n",
+        f"Error: the database cannot be reached: {reason}\n  → flask doctor\n",
     )

@@ -57,11 +57,11 @@ def is_as_before(copy: Path) -> bool:
 
 
 def backup_events(database: Database) -> list[tuple[str, str]]:
-    said = database.rows(
+    rows = database.rows(
         "SELECT action, coalesce(after, before) FROM audit_events"
         " WHERE action LIKE 'database:backup:%' ORDER BY seq"
     )
-    return [(action, json.loads(values)["file"]) for action, values in said]
+    return [(action, json.loads(values)["file"]) for action, values in rows]
 
 
 # --- the copy and its event --------------------------------------------------
@@ -86,8 +86,8 @@ def forbid_events(database: Database) -> None:
 
 def test_copy_without_its_event_takes_no_place(cli: Cli, database: Database, copy: Path) -> None:
     forbid_events(database)
-    found = cli("db", "backup", str(copy), "--overwrite")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("db", "backup", str(copy), "--overwrite")
+    assert (result.exit_code, result.stderr) == (
         7,
         "Error: the audit cannot be written, so nothing was changed: disk full\n  → flask doctor\n",
     )
@@ -104,8 +104,8 @@ def test_event_whose_copy_found_no_place_is_taken_back(
 
     with monkeypatch.context() as patch:
         patch.setattr("opsapp.drafts.Path.replace", refuse)
-        found = cli("db", "backup", str(copy), "--overwrite")
-    assert (found.exit_code, found.stderr) == (
+        result = cli("db", "backup", str(copy), "--overwrite")
+    assert (result.exit_code, result.stderr) == (
         1,
         f"Error: {copy} cannot be written: Operation not permitted\n",
     )
@@ -159,8 +159,8 @@ def test_second_backup_of_a_name_is_busy(database: Database, copy: Path) -> None
     with gate_held(database) as gate:
         process = start(database, FLASK, "db", "backup", str(copy), "--overwrite")
         until(lambda: draft.exists() and draft.stat().st_size > 1000)
-        found = call(database, "db", "backup", str(copy), "--overwrite")
-        assert (found.exit_code, found.stderr) == (
+        result = call(database, "db", "backup", str(copy), "--overwrite")
+        assert (result.exit_code, result.stderr) == (
             75,
             f"Error: another process is writing {copy}\n  → try again when it has finished\n",
         )
@@ -218,8 +218,8 @@ def damage(file: Path, root: str) -> None:
     """Overwrite the first page of a table or an index with zeros."""
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        found = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [root])
-        [page] = found.fetchone()
+        row = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [root])
+        [page] = row.fetchone()
         [size] = connection.execute("PRAGMA page_size").fetchone()
     with file.open("r+b") as raw:
         raw.seek((page - 1) * size)
@@ -233,10 +233,10 @@ def test_damaged_database_replaces_no_copy(
 ) -> None:
     damage(database.instance / "opsapp.sqlite", root)
     file = str(copy) if target == "copy" else target
-    found = cli("db", "backup", file, "--overwrite")
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr.startswith("Error: the database file is damaged: ")
-    assert found.stderr.endswith("\n  → restore a backup\n")
+    result = cli("db", "backup", file, "--overwrite")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr.startswith("Error: the database file is damaged: ")
+    assert result.stderr.endswith("\n  → restore a backup\n")
     assert is_as_before(copy)
 
 
@@ -244,8 +244,8 @@ def test_what_is_no_database_replaces_no_copy(
     cli: Cli, database: Database, sqlite_only: None, copy: Path
 ) -> None:
     (database.instance / "opsapp.sqlite").write_bytes(b"no database" * 1000)
-    found = cli("db", "backup", str(copy), "--overwrite")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("db", "backup", str(copy), "--overwrite")
+    assert (result.exit_code, result.stderr) == (
         7,
         "Error: the database file is damaged: file is not a database\n  → restore a backup\n",
     )
@@ -256,7 +256,7 @@ def test_what_is_no_database_replaces_no_copy(
 
 
 @pytest.mark.parametrize(
-    ("script", "says"),
+    ("script", "message"),
     [
         ("exit 1", "pg_dump failed: it ended with 1"),
         ("exit 0", "pg_restore failed: input file is too short (read 0, expected 5)"),
@@ -268,12 +268,12 @@ def test_what_is_no_database_replaces_no_copy(
     ],
 )  # fmt: skip
 def test_failed_dump_replaces_no_copy(
-    database: Database, postgresql_only: None, tmp_path: Path, copy: Path, script: str, says: str
+    database: Database, postgresql_only: None, tmp_path: Path, copy: Path, script: str, message: str
 ) -> None:
     path = program(tmp_path / "bin", script)
-    found = call(database, "db", "backup", str(copy), "--overwrite", PATH=path)
-    assert found.exit_code == 1
-    assert found.stderr.startswith(f"Error: {says}")
+    result = call(database, "db", "backup", str(copy), "--overwrite", PATH=path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {message}")
     assert is_as_before(copy)
 
 
@@ -292,7 +292,7 @@ def test_dump_ends_with_the_process_that_was_killed(
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "expected"),
     [
         ("u:p%2Bw@h/db", "dbname=db user=u host=h"),
         ("u@/db?host=a:1&host=b:2&password=p%2Bw", "dbname=db user=u host=a,b port=1,2"),
@@ -303,22 +303,22 @@ def test_dump_ends_with_the_process_that_was_killed(
     ],
 )  # fmt: skip
 def test_dump_is_given_the_words_of_libpq(
-    database: Database, postgresql_only: None, tmp_path: Path, url: str, says: str
+    database: Database, postgresql_only: None, tmp_path: Path, url: str, expected: str
 ) -> None:
     log = tmp_path / "log"
     path = program(tmp_path / "bin", f'printf "%s\\n" "$@" "$PGPASSWORD" >{log}; exit 1')
     url = f"postgresql://{url}"
-    found = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stderr) == (1, PRINTS_NOTHING)
+    result = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stderr) == (1, PRINTS_NOTHING)
     *words, target, password = log.read_text().splitlines()
     assert words[:2] == ["--format=custom", "--no-password"]
-    given = target.removeprefix("--dbname=")
-    if "application_name" in given:
-        assert "application_name='a b'" in given
-        given, says = given.replace("a b", "a_b"), says.replace("a b", "a_b")
-    assert set(says.split()) <= set(given.split())
-    assert [word for word in given.split() if word.startswith("connect_timeout=")] == [
-        "connect_timeout=3" if "connect_timeout=3" in says else "connect_timeout=5"
+    conninfo = target.removeprefix("--dbname=")
+    if "application_name" in conninfo:
+        assert "application_name='a b'" in conninfo
+        conninfo, expected = conninfo.replace("a b", "a_b"), expected.replace("a b", "a_b")
+    assert set(expected.split()) <= set(conninfo.split())
+    assert [word for word in conninfo.split() if word.startswith("connect_timeout=")] == [
+        "connect_timeout=3" if "connect_timeout=3" in expected else "connect_timeout=5"
     ]
     assert password == "p+w"
     assert "p+w" not in "".join((*words, target))
@@ -329,8 +329,8 @@ def test_dump_shows_no_secret_of_the_url(
 ) -> None:
     path = program(tmp_path / "bin", "exit 0")
     url = "postgresql://h/db?sslpassword=canary"
-    found = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stderr) == (
+    result = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stderr) == (
         7,
         "Error: pg_dump would show the URL's sslpassword to every user of this host\n"
         "  → write it into ~/.pg_service.conf, and service=NAME into the URL\n",
@@ -348,9 +348,9 @@ def test_server_that_never_answers_is_not_waited_for(
     database: Database, postgresql_only: None, silent_server: int, copy: Path
 ) -> None:
     url = f"postgresql://u@127.0.0.1:{silent_server}/db?connect_timeout=2"
-    found = call(database, "db", "backup", str(copy), "--overwrite", OPSAPP_DATABASE_URL=url)
+    result = call(database, "db", "backup", str(copy), "--overwrite", OPSAPP_DATABASE_URL=url)
     where = f'"127.0.0.1", port {silent_server}'
-    assert (found.exit_code, found.stderr) == (
+    assert (result.exit_code, result.stderr) == (
         7, f"{UNREACHED}{where} failed: timeout expired\n  → flask doctor\n",
     )  # fmt: skip
     assert is_as_before(copy)
@@ -361,8 +361,8 @@ def test_server_that_is_down_is_said_to_be(
     database: Database, postgresql_only: None, copy: Path, host: str
 ) -> None:
     url = f"postgresql://{host}"
-    found = call(database, "db", "backup", str(copy), "--overwrite", OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stderr) == (
+    result = call(database, "db", "backup", str(copy), "--overwrite", OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stderr) == (
         7, f'{UNREACHED}"127.0.0.1", port 1 failed: Connection refused\n  → flask doctor\n',
     )  # fmt: skip
     assert is_as_before(copy)
@@ -372,7 +372,7 @@ def test_whole_postgresql_copy_replaces_the_old_one(
     cli: Cli, postgresql_only: None, copy: Path
 ) -> None:
     assert cli("db", "backup", str(copy), "--overwrite").exit_code == 0
-    listed = subprocess.run(
+    listing = subprocess.run(
         [shutil.which("pg_restore") or "", "--list", copy], capture_output=True, check=True
     )
-    assert b"TABLE DATA public audit_events" in listed.stdout
+    assert b"TABLE DATA public audit_events" in listing.stdout

@@ -123,11 +123,11 @@ LISTS = {
 
 @pytest.mark.parametrize("format", ["plain", "json", "csv", "table"])
 def test_damaged_row_is_shown_among_the_others(damaged: Database, format: str) -> None:
-    for command, shown in LISTS.items():
+    for command, lines in LISTS.items():
         done = call(damaged, *command.split(), "--format", format)
         code = 6 if command in FINDING else 0
         assert (command, done.exit_code) == (command, code), done.stderr
-        assert shown in done.stdout, (command, done.stdout)
+        assert lines in done.stdout, (command, done.stdout)
         if format == "json":
             json.loads(done.stdout)
 
@@ -136,12 +136,12 @@ def test_doctor_names_what_is_damaged_and_goes_on(damaged: Database) -> None:
     done = call(damaged, "doctor", "--format", "json")
     assert done.exit_code == 6
     checks = {row["check"]: row for row in done.json}
-    found = checks["values"]
-    assert (found["state"], found["advice"]) == (
+    finding = checks["values"]
+    assert (finding["state"], finding["advice"]) == (
         "fail", "write them anew, or restore a backup",
     )  # fmt: skip
-    assert found["says"].startswith("damaged: ")
-    assert "and " in found["says"]
+    assert finding["says"].startswith("damaged: ")
+    assert "and " in finding["says"]
     assert checks["administrator"]["state"] == "ok"
     assert checks["durability"]["state"] == "ok"
 
@@ -184,8 +184,8 @@ def test_damaged_event_was_edited_whatever_it_says(
 def test_api_lists_damaged_rows_too(damaged: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     token = call(damaged, "users", "tokens", "create", "ada@example.com", "api", "-q", check=True)
     headers = {"Authorization": f"Bearer {token.stdout.strip()}"}
-    with site(damaged, monkeypatch) as made:
-        client = made.app.test_client()
+    with site(damaged, monkeypatch) as web:
+        client = web.app.test_client()
         answers: dict[str, Any] = {}
         for path in ("/api/users", "/api/users/2", "/api/roles", "/api/users/2/grants"):
             answer = client.get(path, headers=headers)

@@ -64,14 +64,14 @@ def test_database_of_another_encoding_is_refused(
     making = f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0"
     administer(postgres, f"{making} LC_COLLATE 'C' LC_CTYPE 'C'")
     database = Database(postgres.format(name), tmp_path)
-    said = f"the database {name} has the encoding {encoding}, and UTF8 is needed"
+    message = f"the database {name} has the encoding {encoding}, and UTF8 is needed"
     advice = "make another: createdb --encoding UTF8 --template template0 --owner ROLE NAME"
     try:
-        found = call(database, "db", "init")
-        assert (found.exit_code, found.stderr) == (7, f"Error: {said}\n  → {advice}\n")
-        [told] = (row for row in call(database, "doctor", "--format", "json").json
+        result = call(database, "db", "init")
+        assert (result.exit_code, result.stderr) == (7, f"Error: {message}\n  → {advice}\n")
+        [check] = (row for row in call(database, "doctor", "--format", "json").json
                   if row["check"] == "database")  # fmt: skip
-        assert (told["state"], told["says"], told["advice"]) == ("fail", said, advice)
+        assert (check["state"], check["says"], check["advice"]) == ("fail", message, advice)
     finally:
         administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -103,9 +103,9 @@ def test_short_form_is_the_same_command(empty_database: Database) -> None:
 
 
 def test_status_of_a_ready_database(cli: Cli, ada: str) -> None:
-    found = cli("db", "status", "--format", "json")
-    assert found.exit_code == 0
-    status = found.json
+    result = cli("db", "status", "--format", "json")
+    assert result.exit_code == 0
+    status = result.json
     assert (status["ready"], status["revision"], status["head"]) == (True, HEAD, HEAD)
     assert (status["users"], status["roles"], status["grants"], status["events"]) == (1, 1, 1, 4)
     assert status["latency_ms"] > 0
@@ -113,23 +113,23 @@ def test_status_of_a_ready_database(cli: Cli, ada: str) -> None:
 
 
 def test_status_of_an_uninitialised_database_is_behind(empty_database: Database) -> None:
-    found = call(empty_database, "db", "status", "--format", "json")
+    result = call(empty_database, "db", "status", "--format", "json")
     if empty_database.is_sqlite:
-        assert found.exit_code == 7
-        assert json.loads(found.stderr)["hint"] == "flask db init"
+        assert result.exit_code == 7
+        assert json.loads(result.stderr)["hint"] == "flask db init"
     else:
-        assert found.exit_code == 6
-        assert (found.json["revision"], found.json["behind"]) == (None, True)
+        assert result.exit_code == 6
+        assert (result.json["revision"], result.json["behind"]) == (None, True)
 
 
 def test_status_hides_the_password(cli: Cli, database: Database, kind: str) -> None:
     if kind == "sqlite":
         pytest.skip("SQLite has no password")
     url = database.url.replace("postgres:@", "postgres:canary-secret@")
-    found = call(database, "db", "status", OPSAPP_DATABASE_URL=url)
-    assert found.exit_code == 0, found.stderr
-    assert "canary" not in found.stdout + found.stderr
-    assert "postgres:***@" in found.stdout
+    result = call(database, "db", "status", OPSAPP_DATABASE_URL=url)
+    assert result.exit_code == 0, result.stderr
+    assert "canary" not in result.stdout + result.stderr
+    assert "postgres:***@" in result.stdout
 
 
 # --- backup ------------------------------------------------------------------
@@ -160,13 +160,13 @@ def test_backup_is_a_whole_private_copy(
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
     server = None if database.is_sqlite else request.getfixturevalue("postgres")
-    found = restored(database, copy, tmp_path, server)
+    copied = restored(database, copy, tmp_path, server)
     try:
-        listed = call(found, "users", "list", "--format", "json", check=True)
-        assert [user["email"] for user in listed.json] == [ada]
-        assert call(found, "audit", "verify").exit_code == 0
-        if found.is_sqlite:  # Else pages and commands would block each other.
-            assert found.rows("PRAGMA journal_mode") == [("wal",)]
+        listing = call(copied, "users", "list", "--format", "json", check=True)
+        assert [user["email"] for user in listing.json] == [ada]
+        assert call(copied, "audit", "verify").exit_code == 0
+        if copied.is_sqlite:  # Else pages and commands would block each other.
+            assert copied.rows("PRAGMA journal_mode") == [("wal",)]
     finally:
         if server is not None:
             from tests.support import administer
@@ -180,8 +180,8 @@ def test_backup_is_a_whole_private_copy(
 def test_backup_over_a_file_is_a_conflict(cli: Cli, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.write_text("precious")
-    found = cli("db", "backup", str(copy))
-    assert (found.exit_code, found.stderr) == (
+    result = cli("db", "backup", str(copy))
+    assert (result.exit_code, result.stderr) == (
         3,
         f"Error: {copy} exists already\n  → flask db backup {copy} --overwrite\n",
     )
@@ -201,8 +201,8 @@ def test_backup_without_pg_dump_says_what_to_install(database: Database, kind: s
     if kind == "sqlite":
         pytest.skip("SQLite needs no program")
     path = str(Path(FLASK).parent)
-    found = call(database, "db", "backup", "copy", PATH=path)
-    assert (found.exit_code, found.stderr) == (
+    result = call(database, "db", "backup", "copy", PATH=path)
+    assert (result.exit_code, result.stderr) == (
         7,
         "Error: pg_dump is not on the PATH\n  → install the PostgreSQL client programs\n",
     )
@@ -216,17 +216,17 @@ def test_backup_tells_of_a_pg_dump_that_says_nothing(
     program = tmp_path / "pg_dump"
     program.write_text("#!/bin/sh\nexit 3\n")
     program.chmod(0o755)
-    found = call(database, "db", "backup", "copy", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert (found.exit_code, found.stderr) == (1, "Error: pg_dump failed: it ended with 3\n")
+    result = call(database, "db", "backup", "copy", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (result.exit_code, result.stderr) == (1, "Error: pg_dump failed: it ended with 3\n")
 
 
 # --- Flask-Migrate's verbs ---------------------------------------------------
 
 
 def test_verbs_of_flask_migrate_are_there(database: Database) -> None:
-    found = call(database, "db", "--help")
+    result = call(database, "db", "--help")
     verbs = ["check", "current", "downgrade", "edit", "heads", "history", "merge", "migrate"]
-    assert [verb for verb in verbs if f"\n  {verb} " not in found.stdout] == []
+    assert [verb for verb in verbs if f"\n  {verb} " not in result.stdout] == []
     assert run(database, "db", "current").stdout == f"{HEAD} (head)\n"
     assert call(database, "db", "check").exit_code == 0
 
@@ -234,8 +234,8 @@ def test_verbs_of_flask_migrate_are_there(database: Database) -> None:
 def test_looking_at_an_absent_file_does_not_make_it(
     empty_database: Database, sqlite_only: None
 ) -> None:
-    found = call(empty_database, "db", "current")
-    assert found.exit_code == 7
+    result = call(empty_database, "db", "current")
+    assert result.exit_code == 7
     assert not (empty_database.instance / "opsapp.sqlite").exists()
 
 
@@ -250,8 +250,10 @@ def test_upgrade_alone_stamps_the_database_and_is_audited(empty_database: Databa
 def test_stamp_is_audited(database: Database) -> None:
     database.execute("DELETE FROM alembic_version")
     call(database, "db", "stamp", "head", "--yes", "--reason", "moved", check=True)
-    found = call(database, "audit", "list", "--action", "database:schema:stamp", "--format", "json")
-    assert found.json[0]["after"] == {"revision": HEAD}
+    result = call(
+        database, "audit", "list", "--action", "database:schema:stamp", "--format", "json"
+    )
+    assert result.json[0]["after"] == {"revision": HEAD}
 
 
 def test_migration_leaves_the_loggers_of_others_alone(app: object) -> None:
@@ -272,12 +274,12 @@ def test_backup_runs_while_somebody_writes(
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("UPDATE audit_head SET chain = 'open'")
     try:
-        found = call(database, "db", "backup", str(tmp_path / "copy"))
+        result = call(database, "db", "backup", str(tmp_path / "copy"))
     finally:
         writer.execute("ROLLBACK")
         writer.close()
     # The copy is made; only its audit event has to wait for the writer, and gives up.
-    assert found.exit_code == 75
+    assert result.exit_code == 75
     assert not (tmp_path / "copy").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["instance"]
 

@@ -220,14 +220,14 @@ def test_renumbering_as_it_is_said_makes_a_line(
 
 def follow(folder: Path, hint: str) -> None:
     """Do what the hint says."""
-    said = re.fullmatch(
+    message = re.fullmatch(
         r'renumber one: name versions/(\S+) (\S+), with revision = "(\w+)"'
         r' and down_revision = "(\w+)" in it',
         hint,
     )
-    assert said is not None
-    (folder / said[1]).unlink()
-    write(folder, said[3], said[4], said[2])
+    assert message is not None
+    (folder / message[1]).unlink()
+    write(folder, message[3], message[4], message[2])
 
 
 def test_revision_of_the_application_is_not_one_of_ours(folder: Path, tmp_path: Path) -> None:
@@ -280,13 +280,13 @@ VERBS = (
 def test_every_verb_refuses_migrations_that_are_no_line(
     database: Database, migrations: Path
 ) -> None:
-    said = confused(migrations)
+    message = confused(migrations)
     before = database.rows("SELECT * FROM alembic_version")
     files = sorted(path.name for path in (migrations / "versions").glob("*.py"))
     for verb in VERBS:
         done = call(database, "db", *verb.split())
         assert (verb, done.exit_code, done.stdout) == (verb, 7, "")
-        assert done.stderr.splitlines()[0] == f"Error: {said}", verb
+        assert done.stderr.splitlines()[0] == f"Error: {message}", verb
         assert len(done.stderr.splitlines()) == 2, verb
     assert database.rows("SELECT * FROM alembic_version") == before
     assert sorted(path.name for path in (migrations / "versions").glob("*.py")) == files
@@ -295,10 +295,10 @@ def test_every_verb_refuses_migrations_that_are_no_line(
 def test_doctor_and_readiness_refuse_them_too(
     database: Database, migrations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with site(database, monkeypatch) as made:
-        client = made.app.test_client()
+    with site(database, monkeypatch) as web:
+        client = web.app.test_client()
         assert client.get("/readyz").status_code == 200
-        said = confused(migrations)
+        message = confused(migrations)
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json) == (
             503, {"status": "not ready", "because": "not-ready"},
@@ -306,7 +306,7 @@ def test_doctor_and_readiness_refuse_them_too(
     done = call(database, "doctor", "--format", "json")
     assert done.exit_code == 6
     checks = {row["check"]: row for row in json.loads(done.stdout)}
-    assert (checks["migrations"]["state"], checks["migrations"]["says"]) == ("fail", said)
+    assert (checks["migrations"]["state"], checks["migrations"]["says"]) == ("fail", message)
     assert checks["database"]["state"] == "ok"
     assert checks["audit"]["state"] == "ok"
 

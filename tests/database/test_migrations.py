@@ -19,8 +19,8 @@ def test_head_is_the_newest_revision_that_alembic_finds(database: Database) -> N
 
 
 def test_models_equal_the_migrations(database: Database) -> None:
-    found = run(database, "db", "check")
-    assert (found.exit_code, found.stdout) == (0, "No new upgrade operations detected.\n")
+    result = run(database, "db", "check")
+    assert (result.exit_code, result.stdout) == (0, "No new upgrade operations detected.\n")
 
 
 def test_upgrade_downgrade_and_upgrade_again(database: Database) -> None:
@@ -39,15 +39,15 @@ def test_upgrade_downgrade_and_upgrade_again(database: Database) -> None:
 
 def test_database_that_is_ahead_of_the_code_refuses_changes(database: Database) -> None:
     database.execute("UPDATE alembic_version SET version_num = '9999'")
-    found = call(database, "roles", "create", "support")
-    assert (found.exit_code, found.stderr) == (
+    result = call(database, "roles", "create", "support")
+    assert (result.exit_code, result.stderr) == (
         7,
         f"Error: the database is at revision 9999, and this code is at {HEAD}\n"
         "  → deploy the code that the database fits\n",
     )
     for verb in ("init", "current", "upgrade"):
         again = call(database, "db", verb)
-        assert (again.exit_code, again.stderr) == (7, found.stderr)
+        assert (again.exit_code, again.stderr) == (7, result.stderr)
 
 
 @pytest.mark.parametrize("verb", ["upgrade", "downgrade"])
@@ -63,15 +63,15 @@ def test_migration_that_fails_changes_nothing(
         database.execute("DROP TABLE audit_personal")
     args = ["head"] if verb == "upgrade" else ["base", "--yes"]
     before = database.rows("SELECT * FROM alembic_version")
-    found = call(database, "db", verb, *args)
-    assert found.exit_code == 1
-    assert found.stderr.startswith("Error: the migration failed and nothing was changed: ")
+    result = call(database, "db", verb, *args)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the migration failed and nothing was changed: ")
     assert database.rows("SELECT * FROM alembic_version") == before
 
 
 def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
-    found = call(database, "db", "downgrade", "base")
-    assert (found.exit_code, found.stderr) == (
+    result = call(database, "db", "downgrade", "base")
+    assert (result.exit_code, result.stderr) == (
         5,
         "Error: Take schema changes back, with the data that they hold?"
         " Nobody is here to answer\n  → repeat it with --yes\n",
@@ -82,9 +82,9 @@ def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
 def test_schema_of_another_environment_is_left_alone(database: Database) -> None:
     database.execute("UPDATE audit_head SET environment = 'production'")
     for verb in (["downgrade", "base", "--yes"], ["stamp", "base", "--yes"]):
-        found = call(database, "db", *verb)
-        assert found.exit_code == 5
-        assert "is stamped production" in found.stderr
+        result = call(database, "db", *verb)
+        assert result.exit_code == 5
+        assert "is stamped production" in result.stderr
 
 
 def test_new_migration_gets_the_next_number(database: Database, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.support import Cli, Database, call
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("nonsense", "OPSAPP_DATABASE_URL is not a database URL"),
         ("mysql://a@b/c", "OPSAPP_DATABASE_URL is for mysql"),
@@ -25,26 +25,28 @@ from tests.support import Cli, Database, call
         ("sqlite:////tmp", "the database file /tmp cannot be opened: unable to open database file"),
     ],
 )
-def test_unusable_database_url_is_7_and_says_why(database: Database, url: str, says: str) -> None:
-    found = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr.splitlines()[0] == f"Error: {says}"
-    assert "canary" not in found.stderr
+def test_unusable_database_url_is_7_and_says_why(
+    database: Database, url: str, message: str
+) -> None:
+    result = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr.splitlines()[0] == f"Error: {message}"
+    assert "canary" not in result.stderr
     assert call(database, "doctor", OPSAPP_DATABASE_URL=url).exit_code == 6
 
 
 def test_unusable_instance_folder_is_7(database: Database) -> None:
-    found = call(database, "users", "list", OPSAPP_INSTANCE="/dev/null")
-    assert found.exit_code == 7
-    assert found.stderr.startswith("Error: the secret /dev/null/secrets/secret_key cannot be read")
+    result = call(database, "users", "list", OPSAPP_INSTANCE="/dev/null")
+    assert result.exit_code == 7
+    assert result.stderr.startswith("Error: the secret /dev/null/secrets/secret_key cannot be read")
 
 
 def test_emptied_secret_is_7(database: Database) -> None:
     secret = database.instance / "secrets" / "opsapp_audit_key"
     secret.write_text("")
-    found = call(database, "roles", "create", "support")
-    assert found.exit_code == 7
-    assert found.stderr == (
+    result = call(database, "roles", "create", "support")
+    assert result.exit_code == 7
+    assert result.stderr == (
         f"Error: the secret {secret} is not what was generated\n  → restore the file\n"
     )
 
@@ -53,9 +55,9 @@ def test_absent_database_is_7_and_the_way_to_make_it_is_said(
     postgres: str, database: Database
 ) -> None:
     url = postgres.format("nowhere")
-    found = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stdout) == (7, "")
-    first, hint = found.stderr.splitlines()
+    result = call(database, "users", "list", OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stdout) == (7, "")
+    first, hint = result.stderr.splitlines()
     assert first.startswith("Error: the database cannot be reached: ")
     assert 'database "nowhere" does not exist' in first
     assert hint == (
@@ -72,13 +74,13 @@ def test_full_disk_is_not_ready(cli: Cli, database: Database, ada: str, sqlite_o
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         status = cli("db", "status", "--format", "json")
-        found = cli("doctor", "--format", "json")
+        result = cli("doctor", "--format", "json")
         change = cli("roles", "create", "support")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         server.close()
     assert (status.exit_code, status.json["ready"], status.json["writable"]) == (6, False, False)
-    assert [row["check"] for row in found.json if row["state"] == "fail"] == ["writing"]
+    assert [row["check"] for row in result.json if row["state"] == "fail"] == ["writing"]
     assert (change.exit_code, change.stdout) == (7, "")
     assert cli("db", "status").exit_code == 0
 

@@ -77,9 +77,9 @@ def shared(database: Database, poolers: Poolers) -> Pooled:
 def engine_of(database: Database) -> sa.Engine:
     """An engine as the application has it."""
     url = connections.checked_url(database.url.replace("postgresql:", "postgresql+psycopg:"))
-    made = sa.create_engine(url, **connections.options(url))
-    connections.prepare(made)
-    return made
+    engine = sa.create_engine(url, **connections.options(url))
+    connections.prepare(engine)
+    return engine
 
 
 @pytest.fixture
@@ -95,13 +95,13 @@ def another(postgresql_templates: Templates, tmp_path: Path) -> Iterator[Databas
 def test_settings_hold_in_every_transaction(pooled: Pooled) -> None:
     names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout", "TimeZone")
     query = sa.select(*(sa.func.current_setting(name) for name in names))
-    made = engine_of(pooled)
-    with made.connect() as connection, made.connect() as other:
-        for one in (connection, other, connection):
-            assert pooler.is_pooled(one)
-            assert tuple(one.execute(query).one()) == ("5s", "30s", "1min", "UTC")
-            one.rollback()
-    made.dispose()
+    engine = engine_of(pooled)
+    with engine.connect() as connection, engine.connect() as other:
+        for turn in (connection, other, connection):
+            assert pooler.is_pooled(turn)
+            assert tuple(turn.execute(query).one()) == ("5s", "30s", "1min", "UTC")
+            turn.rollback()
+    engine.dispose()
 
 
 def test_change_behind_a_held_gate_gives_up(pooled: Pooled, database: Database, ada: str) -> None:
@@ -112,21 +112,21 @@ def test_change_behind_a_held_gate_gives_up(pooled: Pooled, database: Database, 
 
 
 def test_pooler_gets_back_what_it_lent(shared: Pooled) -> None:
-    made = engine_of(shared)
-    with made.connect() as connection:
+    engine = engine_of(shared)
+    with engine.connect() as connection:
         connection.execute(sa.select(1))
-    made.dispose()
+    engine.dispose()
     assert shared.rows("SELECT current_setting('lock_timeout')") == [("0",)]
 
 
 def test_nothing_is_prepared_on_a_server_that_others_use(pooled: Pooled) -> None:
-    made = engine_of(pooled)
-    with made.connect() as connection, made.connect() as other:
+    engine = engine_of(pooled)
+    with engine.connect() as connection, engine.connect() as other:
         for _ in range(8):  # The driver prepares what it has sent five times.
-            for one in (connection, other):
-                assert one.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements")) == 0
-                one.rollback()
-    made.dispose()
+            for turn in (connection, other):
+                assert turn.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements")) == 0
+                turn.rollback()
+    engine.dispose()
 
 
 def test_commands_do_their_work(pooled: Pooled) -> None:
@@ -139,18 +139,18 @@ def test_commands_do_their_work(pooled: Pooled) -> None:
         0, "email\tusername\nada@example.com\tada\n", ""
     )
     for _ in range(2):
-        found = run(pooled, "query", "SELECT current_setting('transaction_read_only') AS it")
-        assert found == Result(0, "it\non\n", "")
+        result = run(pooled, "query", "SELECT current_setting('transaction_read_only') AS it")
+        assert result == Result(0, "it\non\n", "")
     assert run(pooled, "shell", "--read-only", "-c", "len(User.query.all())").exit_code == 0
 
 
 def test_changes_of_a_crowd_are_one_chain(pooled: Pooled) -> None:
     emails = [f"user{number}@example.com" for number in range(4)]
     with ThreadPoolExecutor() as crowd:
-        made = crowd.map(
+        results = crowd.map(
             lambda email: run(pooled, "users", "create", email, "--no-password"), emails
         )
-        assert [one.exit_code for one in made] == [0] * len(emails)
+        assert [result.exit_code for result in results] == [0] * len(emails)
     assert run(pooled, "audit", "verify").exit_code == 0
 
 
@@ -170,8 +170,8 @@ def test_two_runs_of_a_job_never_overlap(
     runner = start_job(locking, "a", "--", "sh", "-c", script)
     pid_in(tmp_path / "pid")
     for _ in range(5):
-        found = run(locking, "jobs", "run", "a", "--", "true")
-        assert (found.exit_code, found.stdout) == (75, "")
+        result = run(locking, "jobs", "run", "a", "--", "true")
+        assert (result.exit_code, result.stdout) == (75, "")
     runner.terminate()
     ended(runner)
     assert run(locking, "jobs", "run", "a", "--", "true") == Result(0, "", "")
@@ -222,25 +222,27 @@ def locks_in(report: Result) -> dict[str, str]:
 def test_pooler_that_takes_turns_is_seen_through(database: Database, poolers: Poolers) -> None:
     port = poolers("transaction", **IGNORING, server_round_robin=1)
     turning = behind(database, port)
-    made = engine_of(turning)
+    engine = engine_of(turning)
     with ExitStack() as stack:  # Several sessions, which the pooler then hands out in turns.
         for _ in range(2):
-            stack.enter_context(made.connect()).execute(sa.select(1))
+            stack.enter_context(engine.connect()).execute(sa.select(1))
     with pytest.raises(NotReady, match="transaction mode, which keeps no lock"):
-        direct.connect(made)
-    made.dispose()
+        direct.connect(engine)
+    engine.dispose()
 
 
 def test_direct_url_of_another_database_is_refused(shared: Pooled, another: Database) -> None:
     elsewhere = replace(shared, direct=another.url)
-    says = "Error: OPSAPP_DIRECT_DATABASE_URL leads to another database than OPSAPP_DATABASE_URL\n"
-    assert run(elsewhere, "jobs", "run", "a", "--", "true") == Result(7, "", says)
+    message = (
+        "Error: OPSAPP_DIRECT_DATABASE_URL leads to another database than OPSAPP_DATABASE_URL\n"
+    )
+    assert run(elsewhere, "jobs", "run", "a", "--", "true") == Result(7, "", message)
 
 
 def test_direct_url_that_is_none_is_named(shared: Pooled) -> None:
-    says = "Error: OPSAPP_DIRECT_DATABASE_URL is for sqlite, and the database is PostgreSQL\n"
-    found = call(replace(shared, direct="sqlite:///here"), "jobs", "run", "a", "--", "true")
-    assert found == Result(7, "", says)
+    message = "Error: OPSAPP_DIRECT_DATABASE_URL is for sqlite, and the database is PostgreSQL\n"
+    result = call(replace(shared, direct="sqlite:///here"), "jobs", "run", "a", "--", "true")
+    assert result == Result(7, "", message)
 
 
 # --- what is refused at the door ---------------------------------------------
@@ -248,8 +250,8 @@ def test_direct_url_that_is_none_is_named(shared: Pooled) -> None:
 
 def test_refused_setting_names_the_line_that_helps(database: Database, poolers: Poolers) -> None:
     port = poolers("transaction")
-    found = call(behind(database, port), "users", "list")
-    assert found == Result(
+    result = call(behind(database, port), "users", "list")
+    assert result == Result(
         7,
         "",
         "Error: the pooler in front of PostgreSQL refuses a setting: connection failed: connection"
@@ -259,8 +261,8 @@ def test_refused_setting_names_the_line_that_helps(database: Database, poolers: 
 
 
 def test_statement_mode_is_refused(database: Database, poolers: Poolers) -> None:
-    found = call(behind(database, poolers("statement", **IGNORING)), "users", "list")
-    assert found == Result(
+    result = call(behind(database, poolers("statement", **IGNORING)), "users", "list")
+    assert result == Result(
         7,
         "",
         "Error: the pooler in front of PostgreSQL is in statement mode, which has no transactions\n"
@@ -272,10 +274,10 @@ def test_statement_mode_is_refused(database: Database, poolers: Poolers) -> None
 
 
 def test_connection_of_its_own_server_is_no_pooled_one(database: Database) -> None:
-    made = engine_of(database)
-    with made.connect() as connection:
+    engine = engine_of(database)
+    with engine.connect() as connection:
         assert not pooler.is_pooled(connection)
-    made.dispose()
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -53,20 +53,20 @@ def test_silent_server_is_7_in_every_command(
     database: Database, silent_port: int, words: str
 ) -> None:
     url = f"postgresql://ops@127.0.0.1:{silent_port}/x?connect_timeout=2"
-    found = call(database, *words.split(), OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr == f"{REACH}connection timeout expired\n  → flask doctor\n"
+    result = call(database, *words.split(), OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr == f"{REACH}connection timeout expired\n  → flask doctor\n"
 
 
 def test_doctor_and_json_tell_of_a_silent_server(database: Database, silent_port: int) -> None:
     url = f"postgresql://ops@127.0.0.1:{silent_port}/x?connect_timeout=2"
-    found = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
-    assert found.exit_code == 6
-    assert [row["says"] for row in found.json if row["state"] == "fail"] == [
+    result = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)
+    assert result.exit_code == 6
+    assert [row["says"] for row in result.json if row["state"] == "fail"] == [
         "the database cannot be reached: connection timeout expired"
     ]
-    told = call(database, "users", "list", "--format", "json", OPSAPP_DATABASE_URL=url)
-    assert json.loads(told.stderr)["code"] == "not-ready"
+    error = call(database, "users", "list", "--format", "json", OPSAPP_DATABASE_URL=url)
+    assert json.loads(error.stderr)["code"] == "not-ready"
 
 
 def test_web_answers_503_before_a_silent_server(
@@ -105,7 +105,7 @@ def test_url_is_spelled_as_libpq_and_sqlalchemy_read_it(rest: str, expected: str
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("h:x/db", "OPSAPP_DATABASE_URL has a port that is no number"),
         ("h/db?foo=1", 'OPSAPP_DATABASE_URL cannot be used: invalid connection option "foo"'),
@@ -128,10 +128,12 @@ def test_url_is_spelled_as_libpq_and_sqlalchemy_read_it(rest: str, expected: str
         ),
     ],
 )
-def test_url_that_libpq_refuses_is_7_in_one_line(database: Database, url: str, says: str) -> None:
-    found = call(database, "users", "list", OPSAPP_DATABASE_URL=f"postgresql://{url}")
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr.splitlines()[0] == f"Error: {says}"
+def test_url_that_libpq_refuses_is_7_in_one_line(
+    database: Database, url: str, message: str
+) -> None:
+    result = call(database, "users", "list", OPSAPP_DATABASE_URL=f"postgresql://{url}")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr.splitlines()[0] == f"Error: {message}"
 
 
 SETTINGS = (
@@ -152,10 +154,10 @@ def test_words_of_the_operator_are_kept(database: Database, tmp_path: Path, way:
         service = tmp_path / "service.conf"
         service.write_text(f"[shop]\noptions={options}\napplication_name=shop\n")
         url, environ = with_words(url, service="shop"), {"PGSERVICEFILE": str(service)}
-    found = call(
+    result = call(
         database, "query", SETTINGS, "--format", "json", OPSAPP_DATABASE_URL=url, **environ
     )
-    [row] = found.json
+    [row] = result.json
     assert row["name"].startswith("shop: opsapp query ")
     assert (row["lock"], row["path"], row["zone"]) == ("1234ms", "app,public", "UTC")
 
@@ -176,10 +178,10 @@ def test_read_only_session_goes_where_a_session_must_be_read_write(
     database: Database, ada: str
 ) -> None:
     url = with_words(database.url, target_session_attrs="read-write")
-    found = call(
+    result = call(
         database, "query", "SELECT email FROM users", "--format", "csv", OPSAPP_DATABASE_URL=url
     )
-    assert (found.exit_code, found.stdout) == (0, "email\nada@example.com\n")
+    assert (result.exit_code, result.stdout) == (0, "email\nada@example.com\n")
     code = "print(User.query.count())"
     shell = call(database, "shell", "--read-only", "-c", code, OPSAPP_DATABASE_URL=url)
     assert (shell.exit_code, shell.stdout) == (0, "1\n")
@@ -224,9 +226,9 @@ def test_installations_in_two_schemas_share_no_lock(
 
 def test_schema_that_is_not_there_is_7(empty_database: Database) -> None:
     url = with_words(empty_database.url, options="-csearch_path=nowhere")
-    found = call(empty_database, "db", "init", OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr.startswith("Error: the schema of the search_path is not there: ")
+    result = call(empty_database, "db", "init", OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr.startswith("Error: the schema of the search_path is not there: ")
 
 
 @pytest.mark.parametrize("verb", ["init", "upgrade"])
@@ -236,9 +238,9 @@ def test_tables_of_another_schema_are_not_taken_for_ours(
     call(in_schema, "db", "init", check=True)
     empty_database.execute("CREATE SCHEMA shop")
     url = with_words(empty_database.url, options="-csearch_path=shop,app")
-    found = call(in_schema, "db", verb, OPSAPP_DATABASE_URL=url)
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr.splitlines()[0] == (
+    result = call(in_schema, "db", verb, OPSAPP_DATABASE_URL=url)
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr.splitlines()[0] == (
         "Error: opsapp's tables are in the schema app, and new ones would go to shop"
     )
 
@@ -322,8 +324,8 @@ def test_database_that_takes_no_change_is_not_ready(database: Database, ada: str
     )
     status = cli("db", "status", "--format", "json")
     assert (status.exit_code, status.json["ready"], status.json["writable"]) == (6, False, False)
-    found = cli("doctor", "--format", "json")
-    assert [(row["check"], row["says"]) for row in found.json if row["state"] == "fail"] == [
+    result = cli("doctor", "--format", "json")
+    assert [(row["check"], row["says"]) for row in result.json if row["state"] == "fail"] == [
         ("writing", "the database cannot be written:"
          " cannot execute UPDATE in a read-only transaction"),
     ]  # fmt: skip
@@ -338,8 +340,8 @@ def test_reading_where_nothing_can_be_written_prints_no_driver_s_remark(
         database.url.replace(name_of(database), "{}"),
         f"ALTER DATABASE {name_of(database)} SET default_transaction_read_only = on",
     )
-    found = run_afresh(database, "jobs", "check", OPSAPP_PROFILING="on")
-    assert (found.exit_code, found.stderr) == (0, "")
+    result = run_afresh(database, "jobs", "check", OPSAPP_PROFILING="on")
+    assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_row_that_a_unit_holds_is_no_fault(app: Flask, database: Database) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from opsapp import settings
 from opsapp.errors import NotReady
 from opsapp.jobs import alert_targets, alerts
 from opsapp.jobs.runs import End
@@ -223,7 +224,7 @@ def test_wrong_target_is_refused_before_anything_runs(database: Database, value:
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "1001", "٣"])
 def test_wrong_number_of_failures_is_refused(value: str) -> None:
     with pytest.raises(NotReady, match="is not a number from 1 to 1000"):
-        alert_targets.configured_after({"OPSAPP_JOBS_NOTIFY_AFTER": value})
+        settings.get("OPSAPP_JOBS_NOTIFY_AFTER", {"OPSAPP_JOBS_NOTIFY_AFTER": value})
 
 
 def test_urls_of_pings() -> None:

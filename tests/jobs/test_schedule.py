@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config
+from opsapp import settings
 from opsapp.errors import NotFound, NotReady
 from opsapp.jobs import schedule
 from opsapp.jobs.schedule import Job, Options
@@ -217,11 +217,11 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 
 def test_named_file_goes_before_the_instances_and_that_before_the_shipped(tmp_path: Path) -> None:
     environ = {"OPSAPP_INSTANCE": str(tmp_path)}
-    assert schedule.path(environ) == config.ROOT / "jobs.toml"
+    assert settings.get("OPSAPP_JOBS", environ) == settings.ROOT / "jobs.toml"
     (tmp_path / "jobs.toml").touch()
-    assert schedule.path(environ) == tmp_path / "jobs.toml"
+    assert settings.get("OPSAPP_JOBS", environ) == tmp_path / "jobs.toml"
     named = tmp_path / "other.toml"
-    assert schedule.path({**environ, "OPSAPP_JOBS": str(named)}) == named
+    assert settings.get("OPSAPP_JOBS", {**environ, "OPSAPP_JOBS": str(named)}) == named
 
 
 def test_wrong_file_is_one_line_and_exit_7(cli: Cli, database: Database) -> None:

@@ -114,7 +114,7 @@ def test_draft_is_removed_if_it_cannot_be_written(
     def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(os, "link", full)
     folder = Folder(tmp_path / "profiles")
     with pytest.raises(OSError, match="No space left"):
         folder.write(b"x")

@@ -48,8 +48,8 @@ def assert_events_and_tables_agree(database: Database) -> None:
         )
     ]
 
-    def subjects(wanted: str) -> list[str]:
-        return [subject for action, subject, *_ in events if action == wanted]
+    def subjects(prefix: str) -> list[str]:
+        return [subject for action, subject, *_ in events if action == prefix]
 
     users = [f"user:{id}" for (id,) in database.rows("SELECT id FROM users ORDER BY id")]
     assert users == subjects("user:account:create")
@@ -316,11 +316,11 @@ def test_change_behind_a_gate_that_stays_closed_names_who_holds_it(database: Dat
     with gate_held(database) as gate:
         pid = os.getpid() if database.is_sqlite else gate.scalar(sa.func.pg_backend_pid())
         plain, as_json = start(database, *CREATE), start(database, *CREATE, "--format", "json")
-        said, said_as_json = ended(plain), ended(as_json)
+        answer, said_as_json = ended(plain), ended(as_json)
     message, hint = HELD_FILE if database.is_sqlite else HELD_ROW
     message, hint = message.replace("PID", str(pid)), hint.replace("PID", str(pid))
-    assert (said.exit_code, said.stdout) == (75, "")
-    assert re.fullmatch(f"Error: {message}\n  → {re.escape(hint)}\n", said.stderr), said.stderr
+    assert (answer.exit_code, answer.stdout) == (75, "")
+    assert re.fullmatch(f"Error: {message}\n  → {re.escape(hint)}\n", answer.stderr), answer.stderr
     error = json.loads(said_as_json.stderr)
     assert re.fullmatch(message, error.pop("message"))
     assert error == {"code": "busy", "hint": hint, "exit_code": 75}
@@ -345,10 +345,10 @@ def test_statement_behind_a_locked_table_names_who_holds_it(database: Database) 
     with gate_held(database) as holder:
         holder.exec_driver_sql("LOCK TABLE users")
         holder.exec_driver_sql("SELECT 'hush'")
-        found = run(database, "users", "list")
-    assert found.exit_code == 75
-    assert "hush" not in found.stderr
-    assert "a lock is held by a session (server process " in found.stderr
+        result = run(database, "users", "list")
+    assert result.exit_code == 75
+    assert "hush" not in result.stderr
+    assert "a lock is held by a session (server process " in result.stderr
 
 
 def test_change_behind_a_gate_that_opens_in_time_is_made(database: Database) -> None:

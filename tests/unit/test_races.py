@@ -23,7 +23,7 @@ SEED = 20_260
 
 def flask_at_once(database: Database, *args: str) -> list[Result]:
     """Run the same ``flask`` command in eight processes."""
-    return [ended(one) for one in [start(database, FLASK, *args) for _ in range(PROCESSES)]]
+    return [ended(process) for process in [start(database, FLASK, *args) for _ in range(PROCESSES)]]
 
 
 # --- what the processes do ---------------------------------------------------
@@ -64,8 +64,8 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
         grants.grant(ADMIN, [email], until=until, unit=unit)
 
     def deactivate_where(email: str, unit: Unit) -> None:
-        chosen = addresses if chance.random() < 0.3 else [email]
-        signin.deactivate_where([User.email.in_(chosen)], unit=unit)
+        references = addresses if chance.random() < 0.3 else [email]
+        signin.deactivate_where([User.email.in_(references)], unit=unit)
 
     def create_again(email: str, unit: Unit) -> None:
         try:
@@ -160,11 +160,11 @@ def test_lose_administrators_in_many_processes_always_leaves_one(
     raced = [ended(racer) for racer in racers]
     watched = ended(watcher)
 
-    assert [(one.exit_code, one.stderr) for one in raced] == [(0, "")] * PROCESSES
+    assert [(result.exit_code, result.stderr) for result in raced] == [(0, "")] * PROCESSES
     assert (watched.exit_code, watched.stderr) == (0, "")
     assert watched.json["fewest"] >= 1
     assert watched.json["samples"] > 100
-    happened = sum((Counter(one.json) for one in raced), Counter())
+    happened = sum((Counter(result.json) for result in raced), Counter())
     assert happened.total() == PROCESSES * 60
     # Each verb both took an administrator away and was kept from taking the last one.
     for verb in ("revoke", "deactivate", "delete", "give_an_end", "deactivate_where"):
@@ -182,12 +182,12 @@ def test_append_from_many_processes_never_fails_and_leaves_no_gap(
             start_work(database, append_roles, f"racer-{number}", 25) for number in range(PROCESSES)
         ]
     ]
-    assert [(one.exit_code, one.stderr) for one in appended] == [(0, "")] * PROCESSES
-    wanted = {f"racer-{number}-{n}" for number in range(PROCESSES) for n in range(25)}
+    assert [(result.exit_code, result.stderr) for result in appended] == [(0, "")] * PROCESSES
+    expected = {f"racer-{number}-{n}" for number in range(PROCESSES) for n in range(25)}
     named = [name for (name,) in database.rows("SELECT name FROM roles WHERE name <> 'admin'")]
-    assert sorted(named) == sorted(wanted)
+    assert sorted(named) == sorted(expected)
     seqs = [seq for (seq,) in database.rows("SELECT seq FROM audit_events ORDER BY seq")]
-    assert seqs == list(range(1, 2 + len(wanted) + 1))  # two are of `flask db init`
+    assert seqs == list(range(1, 2 + len(expected) + 1))  # two are of `flask db init`
     assert verify()["ok"] is True
 
 
@@ -195,11 +195,11 @@ def test_init_in_many_processes_makes_the_database_once(
     empty_database: Database, sqlite_templates: Templates
 ) -> None:
     done = flask_at_once(empty_database, "db", "init", "--format", "json")
-    assert [(one.exit_code, one.json["revision"]) for one in done] == [
+    assert [(result.exit_code, result.json["revision"]) for result in done] == [
         (0, done[0].json["revision"])
     ] * PROCESSES, done
     # One migrates, the same or another one seeds; who finds it done says so.
-    assert 1 <= sum(one.json["changed"] for one in done) <= 2
+    assert 1 <= sum(result.json["changed"] for result in done) <= 2
     events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
     alone = sqlite_templates.of()
     raced, made_alone = empty_database.rows(events), alone.rows(events)
@@ -219,10 +219,10 @@ def test_create_the_same_user_in_many_processes_conflicts_for_all_but_one(
     database: Database,
 ) -> None:
     done = flask_at_once(database, "users", "create", "same@x.com", "--no-password")
-    assert sorted(one.exit_code for one in done) == [0] + [3] * (PROCESSES - 1)
+    assert sorted(result.exit_code for result in done) == [0] + [3] * (PROCESSES - 1)
     hint = "flask users show 1, or --if-exists keep"
     exists = f"Error: user same@x.com exists already, with id 1\n  → {hint}\n"
-    assert Counter(one.stderr for one in done) == {
+    assert Counter(result.stderr for result in done) == {
         "Done, audit event 3.\n": 1,
         exists: PROCESSES - 1,
     }
@@ -237,8 +237,8 @@ def test_create_the_same_user_in_many_processes_keeps_the_one_that_is_there(
         *("users", "create", "same@x.com", "--no-password"),
         *("--if-exists", "keep", "--format", "json"),
     )
-    assert [one.exit_code for one in done] == [0] * PROCESSES, done
-    answers = Counter((one.json["changed"], one.json["id"]) for one in done)
+    assert [result.exit_code for result in done] == [0] * PROCESSES, done
+    answers = Counter((result.json["changed"], result.json["id"]) for result in done)
     assert answers == {(True, 1): 1, (False, 1): PROCESSES - 1}
     assert database.rows("SELECT id, email FROM users") == [(1, "same@x.com")]
     created = "SELECT subject FROM audit_events WHERE action = 'user:account:create'"

@@ -37,7 +37,7 @@ class Heard:
     """The last audit event that another connection saw while the receiver ran."""
 
     @property
-    def said(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """What it says beyond who did it, and where the audit has it."""
         return {k: v for k, v in self.payload.items() if k not in ("actor", "correlation")}
 
@@ -140,13 +140,13 @@ def test_each_change_is_announced_after_its_commit(
         unit = a_unit()
         act(unit)
         assert unit.committed, what
-        said = [(one.name, one.said) for one in heard]
-        assert said == (expected and [*expected, ("all-announced", {})]), what
-        for one in heard:
+        announced = [(signal.name, signal.content) for signal in heard]
+        assert announced == (expected and [*expected, ("all-announced", {})]), what
+        for signal in heard:
             # Its event is of the same transaction, and another connection sees it.
-            assert one.seq == unit.seq == last_seq(database), what
-            assert one.payload["actor"] is unit.actor
-            assert one.payload["correlation"] == unit.correlation
+            assert signal.seq == unit.seq == last_seq(database), what
+            assert signal.payload["actor"] is unit.actor
+            assert signal.payload["correlation"] == unit.correlation
 
 
 @SQLITE
@@ -177,7 +177,7 @@ def test_changes_of_one_unit_are_announced_together(lean: Flask, heard: list[Hea
         users.create(GRACE, unit=unit)
         users.create("heidi@example.com", unit=unit)
         assert heard == []
-    assert [(one.name, one.payload.get("user_id")) for one in heard] == [
+    assert [(signal.name, signal.payload.get("user_id")) for signal in heard] == [
         ("user-created", 1),
         ("user-created", 2),
         ("all-announced", None),
@@ -185,7 +185,7 @@ def test_changes_of_one_unit_are_announced_together(lean: Flask, heard: list[Hea
 
 
 def test_documentation_of_each_signal_names_its_fields() -> None:
-    fields = {name: set(said) for _what, _act, sent in ACTS for name, said in sent}
+    fields = {name: set(payload) for _what, _act, sent in ACTS for name, payload in sent}
     fields["all-announced"] = set()
     fields["shell-names"] = set()  # It asks instead of announcing.
     fields["user-logged-in"] = {"user_id", "session_id"}
@@ -264,7 +264,7 @@ def test_command_that_ended_is_announced(
     assert done.exit_code == exit_code, done.stderr
     finished = heard.pop()
     assert finished.name == "command-finished"
-    assert "command-finished" not in [one.name for one in heard]
+    assert "command-finished" not in [signal.name for signal in heard]
     assert finished.payload.pop("seconds") > 0
     assert isinstance(finished.payload.pop("actor"), Actor)
     assert finished.payload == {"command": command, "exit_code": exit_code, "changed": changed}

@@ -58,11 +58,11 @@ def test_write_outside_of_a_unit_is_refused(app: Flask) -> None:
 
 @pytest.mark.parametrize("name", ["email", "username"])
 def test_name_of_what_is_no_account_is_refused_where_it_is_recorded(app: Flask, name: str) -> None:
-    says = f"order:3: {name} is kept for accounts"
+    message = f"order:3: {name} is kept for accounts"
     with a_unit() as unit:
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             unit.record("shop:order:place", "order:3", after={name: "ada", "quantity": 2})
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=message):
             unit.record("shop:order:place", "order:3", before={name: "ada"})
         unit.record("shop:order:place", "order:3", after={name: None, "quantity": 2})
     assert db.session.scalars(sa.select(AuditEvent.after)).all()[-1] == {name: None, "quantity": 2}
@@ -232,14 +232,14 @@ def test_create_keeps_the_password_when_the_account_is_deleted_meanwhile(
     real = users.find_user
 
     def find(reference: str) -> User | None:
-        found = real(reference)
+        user = real(reference)
         monkeypatch.setattr(users, "find_user", real)
         users.delete("ada@example.com", unit=a_unit())
-        return found
+        return user
 
     monkeypatch.setattr(users, "find_user", find)
-    made = users.create("ada@example.com", password=PASSWORD, unit=a_unit())
-    assert lookup.get_user(str(made["id"])).password is not None
+    record = users.create("ada@example.com", password=PASSWORD, unit=a_unit())
+    assert lookup.get_user(str(record["id"])).password is not None
 
 
 def test_create_admin_makes_an_admin_of_an_account_that_is_made_meanwhile(
@@ -253,11 +253,11 @@ def test_create_admin_makes_an_admin_of_an_account_that_is_made_meanwhile(
         return real(password)
 
     monkeypatch.setattr(passwords, "hashed", hashed)
-    made = users.create_admin(
+    record = users.create_admin(
         "ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit()
     )
-    assert made["roles"] == ["admin"]
-    assert lookup.get_user(str(made["id"])).password is not None
+    assert record["roles"] == ["admin"]
+    assert lookup.get_user(str(record["id"])).password is not None
 
 
 def test_create_admin_can_log_in_when_the_account_is_replaced_meanwhile(
@@ -267,18 +267,18 @@ def test_create_admin_can_log_in_when_the_account_is_replaced_meanwhile(
         users.create_admin(f"{name}@example.com", password=PASSWORD, unit=a_unit())
     real = passwords.matches
 
-    def matches(*given: Any) -> bool:
+    def matches(*args: Any) -> bool:
         monkeypatch.setattr(passwords, "matches", real)
         users.delete("ada@example.com", unit=a_unit())
         users.create("ada@example.com", unit=a_unit())
-        return real(*given)
+        return real(*args)
 
     monkeypatch.setattr(passwords, "matches", matches)
-    made = users.create_admin(
+    record = users.create_admin(
         "ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit()
     )
-    assert made["roles"] == ["admin"]
-    assert lookup.get_user(str(made["id"])).password is not None
+    assert record["roles"] == ["admin"]
+    assert lookup.get_user(str(record["id"])).password is not None
 
 
 def test_create_is_busy_when_the_account_never_stands_still(

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from opsapp import config, errors
+from opsapp import errors, settings
 from tests.support import Database
 from tests.support.web import Browser, csrf_token, settle, site
 
@@ -45,9 +45,9 @@ def test_other_host_names_are_refused_and_health_is_not(
 def test_our_address_is_an_origin(url: str, kept: str | None) -> None:
     if kept is None:
         with pytest.raises(errors.NotReady, match="is not of the form"):
-            config.url({"OPSAPP_URL": url})
+            settings.get("OPSAPP_URL", {"OPSAPP_URL": url})
     else:
-        assert config.url({"OPSAPP_URL": url}) == kept
+        assert settings.get("OPSAPP_URL", {"OPSAPP_URL": url}) == kept
 
 
 @ON_SQLITE

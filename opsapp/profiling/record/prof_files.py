@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import clock, config, text
 from ...errors import Invalid, NotFound, OpsError, Refused, TimedOut
+from ...textfiles import create_private
 from ...types import Record
 from .callers import relative_path
 
@@ -56,16 +57,7 @@ class Folder:
         self.path.chmod(0o700)
         self.make_room(len(content))
         name = f"{clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.prof"
-        # Unseen until it is whole: a reader must not find half of it.
-        draft = self.path / f".{name}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            draft.rename(self.path / name)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        create_private(self.path / name, content)
         return name
 
     def make_room(self, size_of_new: int = 0, *, dry_run: bool = False) -> int:

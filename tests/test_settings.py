@@ -1,0 +1,79 @@
+"""Settings: one reader, and its order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from opsapp import settings
+from opsapp.errors import Invalid, NotReady
+from opsapp.settings import SECRETS, SETTINGS
+
+
+def test_application_goes_before_the_environment_and_that_before_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = Flask("counting")
+    with app.app_context():
+        assert settings.get("OPSAPP_SHELL_IDLE") == 30
+        monkeypatch.setenv("OPSAPP_SHELL_IDLE", "20")
+        assert settings.get("OPSAPP_SHELL_IDLE") == 20
+        app.config["OPSAPP_SHELL_IDLE"] = 5
+        assert settings.get("OPSAPP_SHELL_IDLE") == 5
+    assert settings.get("OPSAPP_SHELL_IDLE") == 20
+
+
+def test_value_of_the_application_has_the_form_of_the_setting() -> None:
+    app = Flask("counting")
+    app.config["OPSAPP_JOBS_NOTIFY_AFTER"] = 0
+    with app.app_context(), pytest.raises(NotReady) as refused:
+        settings.get("OPSAPP_JOBS_NOTIFY_AFTER")
+    says = "OPSAPP_JOBS_NOTIFY_AFTER '0' is not a number from 1 to 1000"
+    assert refused.value.message == says
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=[setting.name for setting in SETTINGS])
+def test_default_of_each_setting_is_of_its_form(setting: settings.Setting, tmp_path: Path) -> None:
+    environ = {"OPSAPP_INSTANCE": str(tmp_path)}
+    value = settings.get(setting.name, environ)
+    if value is not None and setting.name != "OPSAPP_JOBS_NOTIFY":
+        assert settings.get(setting.name, {**environ, setting.name: str(value)}) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("OPSAPP_PROXIES", "-1", "OPSAPP_PROXIES '-1' is not a whole number"),
+        ("OPSAPP_METRICS", "maybe", "OPSAPP_METRICS 'maybe' is neither on nor off"),
+        ("OPSAPP_TWO_FACTOR", "some", "OPSAPP_TWO_FACTOR 'some' is none of optional, admins,"
+         " everybody"),
+        ("OPSAPP_STATEMENT_TIMEOUT", "-1", "OPSAPP_STATEMENT_TIMEOUT '-1' is not a number of"
+         " seconds"),
+        ("OPSAPP_SHELL_IDLE", "nan", "OPSAPP_SHELL_IDLE 'nan' is not a number of minutes"),
+        ("OPSAPP_URL", "ops", "OPSAPP_URL 'ops' is not of the form https://ops.example.com"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_named(name: str, value: str, says: str) -> None:
+    with pytest.raises(NotReady) as refused:
+        settings.get(name, {name: value})
+    assert refused.value.message == says
+
+
+def test_value_in_place_of_an_option_is_invalid() -> None:
+    for name, value in (("OPSAPP_FORMAT", "yaml"), ("OPSAPP_ACTOR", "a\x1bb")):
+        with pytest.raises(Invalid, match=f"^{name} "):
+            settings.get(name, {name: value})
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secret_is_needed_and_strong_outside_development(name: str, tmp_path: Path) -> None:
+    environ = {"OPSAPP_ENV": "staging", "OPSAPP_INSTANCE": str(tmp_path)}
+    with pytest.raises(NotReady, match=f"{name} is not set, and OPSAPP_ENV is staging"):
+        settings.get(name, environ)
+    file = tmp_path / "secret"
+    file.write_text("short")
+    with pytest.raises(NotReady, match=f"{name} is 5 bytes long; 32 are needed"):
+        settings.get(name, {**environ, f"{name}_FILE": str(file)})
+    assert list(tmp_path.iterdir()) == [file]
