@@ -276,8 +276,8 @@ def test_unexpected_error_is_said_where_its_log_is_a_pipe(
     def broken() -> Any:
         raise RuntimeError("broke")
 
-    monkeypatch.setattr("opsapp.services.roles.listing", broken)
-    monkeypatch.setattr("commands.errorlog.token_hex", lambda _size: "0badcafe")
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
+    monkeypatch.setattr("opsapp.cli.error_log.token_hex", lambda _size: "0badcafe")
     os.mkfifo(database.instance / "errors.log")
     expect(
         cli("roles", "list"),
