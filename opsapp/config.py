@@ -38,14 +38,21 @@ def environment(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def instance_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where this installation keeps its files; it need not exist yet."""
+    """Return the folder of this installation's files; it need not exist yet.
+
+    :raises NotReady: no folder is set, and the user has no home.
+    """
     if named := environ.get("OPSAPP_INSTANCE"):
         return Path(named).resolve()
     if (ROOT / ".flaskenv").exists():
         return ROOT / "instance"
     from platformdirs import user_state_path
 
-    return user_state_path("opsapp")
+    try:
+        return user_state_path("opsapp")
+    except RuntimeError as error:  # The user is in no passwd file, and HOME is not set.
+        hint = "set OPSAPP_INSTANCE to the folder of this installation"
+        raise NotReady("this user has no home folder", hint=hint) from error
 
 
 def database_url(environ: Mapping[str, str] = os.environ) -> str:

@@ -80,7 +80,7 @@ def create_cmd(
         needs_password=not no_password,
         unit=unit,
     )
-    return {**made, **source.shown_once(password, unit)}
+    return {**made, **source.shown_once(made["email"], password, unit)}
 
 
 @cli.command("create-admin")
@@ -116,7 +116,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**made, **source.shown_once(password, unit)}
+    return {**made, **source.shown_once(made["email"], password, unit)}
 
 
 # --- finding -----------------------------------------------------------------
@@ -283,7 +283,8 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
 
     get_user(user)  # An unknown user is said before somebody types a password twice.
     password = source.read()
-    return {**signin.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
+    record = signin.set_password(user, password, unit=unit)
+    return {**record, **source.shown_once(record["email"], password, unit)}
 
 
 @cli.command("reset-access")

@@ -43,7 +43,7 @@ def recognise(connection: Any, _record: Any = None) -> None:
     """
     if connection in _pooled:
         return
-    asked = _settings(connection.info.get_parameters().get("options", ""))
+    asked = _settings(connection.info.options)
     is_autocommit, connection.autocommit = connection.autocommit, True
     pid, held = connection.execute(_SERVER, [list(asked)]).fetchone()
     connection.autocommit = is_autocommit
