@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -125,9 +124,29 @@ streams.prepare()
 def main() -> None:
     """`opsapp`: `flask --app opsapp`, for places without `.flaskenv`."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
-    try:
-        Path.cwd()  # Flask looks for `.env` there.
-    except FileNotFoundError:
-        click.echo("Error: the current folder was removed\n  → cd into another one", err=True)
-        sys.exit(7)
+    from .cli.errors import reported
+
+    with reported():
+        _check_env_files()
     _flask_group().main()
+
+
+def _check_env_files() -> None:
+    """Read the files that Flask is about to read: there, an error would be a traceback.
+
+    :raises NotReady: the current folder or one of the files cannot be read.
+    """
+    from dotenv import dotenv_values, find_dotenv
+    from flask.helpers import get_load_dotenv
+
+    from .errors import NotReady
+    from .text import reason
+
+    path = str(Path.cwd())
+    try:
+        for name in (".flaskenv", ".env") if get_load_dotenv() else ():
+            path = find_dotenv(name, usecwd=True) or path
+            if Path(path).is_file():  # A pipe can be read only once.
+                dotenv_values(path, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotReady(f"{path} cannot be read: {reason(error)}") from error

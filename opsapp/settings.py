@@ -107,7 +107,11 @@ def _instance_folder(_environ: Environ | None) -> Path:
         return ROOT / "instance"
     from platformdirs import user_state_path
 
-    return user_state_path("opsapp")
+    try:
+        return user_state_path("opsapp")
+    except RuntimeError as error:  # The user is in no passwd file, and HOME is not set.
+        hint = "set OPSAPP_INSTANCE to the folder of this installation"
+        raise NotReady("this user has no home folder", hint=hint) from error
 
 
 def _in_instance(name: str, environ: Environ | None) -> Path:

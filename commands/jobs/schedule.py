@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from datetime import datetime, timedelta
@@ -182,13 +181,14 @@ def _enabled() -> list[Job]:
 
 
 def _place() -> Place:
+    from opsapp.engine import holders
     from opsapp.jobs.install import Place, host_timezone
 
     return Place(
         flask=str(Path(sys.executable).with_name("flask")),
         folder=str(Path.cwd()),
         environ={**os.environ, **app_environ()},
-        user=getpass.getuser(),
+        user=holders.user(),
         timezone=host_timezone(),
         written=_written(),
     )

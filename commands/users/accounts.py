@@ -81,7 +81,7 @@ def create_cmd(
         needs_password=not no_password,
         unit=unit,
     )
-    return {**account, **source.shown_once(password, unit)}
+    return {**account, **source.shown_once(account["email"], password, unit)}
 
 
 @cli.command("create-admin")
@@ -117,7 +117,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**account, **source.shown_once(password, unit)}
+    return {**account, **source.shown_once(account["email"], password, unit)}
 
 
 # --- finding -----------------------------------------------------------------
@@ -285,7 +285,8 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
     get_user(user)  # Report an unknown user before the operator types a password twice.
     password = source.read()
-    return {**signin.set_password(user, password, unit=unit), **source.shown_once(password, unit)}
+    record = signin.set_password(user, password, unit=unit)
+    return {**record, **source.shown_once(record["email"], password, unit)}
 
 
 @cli.command("reset-access")

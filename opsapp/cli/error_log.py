@@ -8,13 +8,13 @@ import sys
 from secrets import token_hex
 
 from .. import clock, config
+from ..errors import NotReady
 from ..redaction import redacted_traceback
 
 
 def write(error: Exception) -> tuple[str, str | None]:
     """Log ``error`` under a new id; the id, and the file or None if it cannot be written."""
     number = token_hex(4)
-    path = config.instance_folder() / "errors.log"
     line = json.dumps(
         {
             "id": number,
@@ -24,12 +24,13 @@ def write(error: Exception) -> tuple[str, str | None]:
         }
     )
     try:
+        path = config.instance_folder() / "errors.log"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Where a pipe has its name, that nothing reads, the open would wait for ever.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(line + "\n")
-    except OSError:
+    except (OSError, NotReady):
         return number, None
     return number, str(path)

@@ -182,6 +182,8 @@ def _of_system(error: OSError) -> OpsError:
     """What an operating system's error means that nothing has explained."""
     if error.filename is not None:
         return OpsError(f"{error.filename}: {error.strerror}")
+    if error.errno is None:  # A library raised it, for a reason of its own.
+        return OpsError(text.first_line(error))
     if isinstance(error, FileNotFoundError):
         return NotReady("the current folder was removed", hint="cd into another one")
     # What is left is the terminal or its pipe.

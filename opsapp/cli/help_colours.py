@@ -37,7 +37,13 @@ def coloured(page: str) -> str:
     text = Text(page, end="")
     for part in PARTS:
         text.highlight_regex(part)
-    console = Console(file=io.StringIO(), force_terminal=True, theme=Theme(STYLES), highlight=False)
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        theme=Theme(STYLES),
+        highlight=False,
+        width=max(map(len, page.splitlines()), default=1),  # COLUMNS=0 would leave no line.
+    )
     with console.capture() as captured:
         console.print(text, soft_wrap=True, end="")
     return captured.get()

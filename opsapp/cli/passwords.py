@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from .. import textfiles
+from .. import text, textfiles
 from ..errors import Invalid, Refused
 from .confirm import is_interactive
 from .errors import say
@@ -55,12 +56,12 @@ class Source:
             return _from_stdin()
         return _from_file(self.file) if self.file else _from_prompt()
 
-    def shown_once(self, password: str | None, unit: Unit) -> dict[str, str]:
+    def shown_once(self, email: str, password: str | None, unit: Unit) -> dict[str, str]:
         """The field that shows a generated password, if it is now somebody's."""
         if not (self.generate and password and unit.committed):
             return {}
-        again = "flask users set-password USER --generate-password makes another"
-        say_if_lost(again)
+        user = text.safe(email)
+        say_if_lost(f"the password is lost: flask users set-password {user} --generate-password")
         return {"password": password}
 
 
@@ -142,8 +143,12 @@ def _ask() -> str:
 def _first_line(file: IO[bytes], source: str) -> str:
     try:
         password = textfiles.decoded(file.readline(LONGEST_LINE)).rstrip("\r\n")
-    except textfiles.NotText as error:
+    except textfiles.NotUtf8 as error:
         raise Invalid(f"the first line of {source} is not UTF-8") from error
+    except textfiles.NotText as error:
+        raise Invalid(f"{source} {error}") from error
+    if any(unicodedata.category(character) == "Cc" for character in password):
+        raise Invalid(f"the first line of {source} has a control character, which cannot be typed")
     if not password:
         raise Invalid(f"the first line of {source} is empty")
     if len(password) > LONGEST:

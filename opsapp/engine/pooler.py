@@ -43,7 +43,7 @@ def recognise(connection: Any, _record: Any = None) -> None:
     """
     if connection in _pooled:
         return
-    settings = _settings(connection.info.get_parameters().get("options", ""))
+    settings = _settings(connection.info.options)
     is_autocommit, connection.autocommit = connection.autocommit, True
     pid, count = connection.execute(_SERVER, [list(settings)]).fetchone()
     connection.autocommit = is_autocommit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 
@@ -27,11 +28,20 @@ EMPTY = [
     ("profile", "repeats"),
     ("profile", "saved"),
     ("profile", "files"),
+    ("profile", "metrics"),
+    ("jobs", "list"),
+    ("jobs", "check"),
+    ("jobs", "schedule"),
 ]
 
 
 @pytest.mark.parametrize("command", EMPTY, ids=" ".join)
-def test_empty_list_has_its_header_and_knows_its_fields(cli: Cli, command: list[str]) -> None:
+def test_empty_list_has_its_header_and_knows_its_fields(
+    cli: Cli, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = tmp_path / "jobs.toml"
+    schedule.touch()
+    monkeypatch.setenv("OPSAPP_JOBS", str(schedule))
     found = cli(*command, "--format", "csv")
     assert found.exit_code == 0, found.stderr
     [header] = csv.reader(io.StringIO(found.stdout))

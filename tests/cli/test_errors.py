@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -276,8 +277,8 @@ def test_unexpected_error_is_said_where_its_log_is_a_pipe(
     def broken() -> Any:
         raise RuntimeError("broke")
 
-    monkeypatch.setattr("opsapp.services.roles.listing", broken)
-    monkeypatch.setattr("commands.errorlog.token_hex", lambda _size: "0badcafe")
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
+    monkeypatch.setattr("opsapp.cli.error_log.token_hex", lambda _size: "0badcafe")
     os.mkfifo(database.instance / "errors.log")
     expect(
         cli("roles", "list"),
@@ -285,6 +286,27 @@ def test_unexpected_error_is_said_where_its_log_is_a_pipe(
         stderr="Error: something unexpected happened (error 0badcafe)\n"
         "  → flask --debug … shows the details\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            OSError(errno.EACCES, "Permission denied", "/a\x1b/file"),
+            r"/a\x1b/file: Permission denied",
+        ),
+        (OSError("no room in the library"), "no room in the library"),
+    ],
+    ids=["of a file", "of a library"],
+)
+def test_error_of_the_system_is_1(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: OSError, says: str
+) -> None:
+    def broken() -> Any:
+        raise error
+
+    monkeypatch.setattr("opsapp.accounts.roles.listing", broken)
+    expect(cli("roles", "list"), 1, stderr=f"Error: {says}\n")
 
 
 def test_unexpected_error_shows_its_traceback_with_debug(
@@ -361,17 +383,6 @@ def test_closed_stream_changes_neither_the_code_nor_the_truth(
     database: Database, line: str, expected: tuple[int, str, str]
 ) -> None:
     assert shell(database, line) == expected
-
-
-def test_generated_password_that_nobody_saw_is_said_to_be_lost(database: Database) -> None:
-    line = "flask users create-admin ada@example.com --generate-password >/dev/full"
-    assert shell(database, line) == (
-        74,
-        "",
-        "Error: the answer could not be written (No space left on device);"
-        " the change is made, audit event 4\n"
-        "  → flask users set-password USER --generate-password makes another\n",
-    )
 
 
 def test_group_without_a_command_shows_its_help(database: Database) -> None:

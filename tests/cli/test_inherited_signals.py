@@ -82,6 +82,7 @@ def test_end_of_a_measured_command_is_seen(database: Database) -> None:
     assert (done.exit_code, done.stdout) == (6, 'field\tvalue\noutcomes\t{"4": 1}\n')
 
 
+@pytest.mark.parametrize("kind", ["postgresql"])
 @pytest.mark.parametrize("script", ["exit 1", "kill -KILL $$"])
 def test_failed_dump_replaces_no_copy(database: Database, tmp_path: Path, script: str) -> None:
     program = tmp_path / "pg_dump"
@@ -89,8 +90,8 @@ def test_failed_dump_replaces_no_copy(database: Database, tmp_path: Path, script
     program.chmod(0o755)
     copy = tmp_path / "copy"
     copy.write_text("yesterday's")
-    away = {"OPSAPP_DATABASE_URL": "postgresql:///db", "PATH": f"{tmp_path}:/usr/bin:/bin"}
-    done = run_deaf(database, "db", "backup", str(copy), "--overwrite", **away)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = run_deaf(database, "db", "backup", str(copy), "--overwrite", PATH=path)
     code = "1" if script == "exit 1" else "-9"
     assert (done.exit_code, done.stderr) == (1, f"Error: pg_dump failed: it ended with {code}\n")
     assert copy.read_text() == "yesterday's"

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from opsapp import textfiles
+from opsapp import config, entrypoints, textfiles
 from opsapp.cli import streams
-from opsapp.errors import LONGEST, brief
-from tests.support import FLASK, PASSWORD, Cli, Database, run_afresh
+from opsapp.errors import LONGEST, NotReady, brief
+from tests.support import FLASK, PASSWORD, Cli, Database, Result, run_afresh
+
+MAIN = "import sys; from opsapp.entrypoints import main; main()"
+OPSAPP = f"""{Path(FLASK).with_name("python")} -c '{MAIN}' "$@\""""
 
 ASCII = {"PYTHONIOENCODING": "ascii:strict"}
 IN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+"""For what no database is asked about."""
 
 
 def shell(database: Database, line: str, **environ: str) -> tuple[int, bytes, bytes]:
@@ -93,10 +100,147 @@ def test_token_that_nobody_saw_is_said_to_be_lost(database: Database, ada: str) 
     )
 
 
+@pytest.mark.parametrize(
+    "words", ["users create bob@example.com", "users create-admin bob@example.com"]
+)
+def test_generated_password_that_was_not_printed_is_lost(
+    database: Database, ada: str, words: str
+) -> None:
+    code, _, stderr = shell(database, f'"$FLASK" {words} --generate-password >/dev/full')
+    assert code == 74
+    assert stderr.decode().splitlines()[1] == (
+        "  → the password is lost: flask users set-password bob@example.com --generate-password"
+    )
+
+
 def test_removed_folder_is_7(database: Database, ada: str) -> None:
     line = 'mkdir gone && cd gone && rmdir ../gone && "$FLASK" users list'
     expected = b"Error: the current folder was removed\n  \xe2\x86\x92 cd into another one\n"
     assert shell(database, line) == (7, b"", expected)
+
+
+@pytest.fixture
+def opsapp_program(database: Database) -> Callable[..., Result]:
+    """The program `opsapp`, which reads ``.env`` files."""
+
+    def run(folder: Path, *words: str, program: str = OPSAPP) -> Result:
+        environ = {**database.environ, "FLASK_SKIP_DOTENV": ""}
+        done = subprocess.run(
+            ["/bin/sh", "-c", program, "opsapp", *words],
+            env=environ,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@ON_SQLITE
+def test_env_file_that_is_not_utf_8_is_7(
+    opsapp_program: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_bytes(b"X=\xff\n")
+    assert opsapp_program(tmp_path, "roles", "list") == Result(
+        7,
+        "",
+        f"Error: {tmp_path}/.env cannot be read: 'utf-8' codec can't decode byte 0xff in"
+        " position 2: invalid start byte\n",
+    )
+
+
+@ON_SQLITE
+def test_env_file_from_windows_is_read(
+    opsapp_program: Callable[..., Result], ada: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfOPSAPP_FORMAT=csv\r\n")
+    found = opsapp_program(tmp_path, "users", "list", "--fields", "email")
+    assert found == Result(0, "email\nada@example.com\n", "")
+
+
+@ON_SQLITE
+def test_removed_folder_is_7_for_opsapp_as_well(
+    opsapp_program: Callable[..., Result], tmp_path: Path
+) -> None:
+    program = f"mkdir gone && cd gone && rmdir ../gone && {OPSAPP}"
+    expected = Result(7, "", "Error: the current folder was removed\n  → cd into another one\n")
+    assert opsapp_program(tmp_path, program=program) == expected
+    assert opsapp_program(tmp_path, "users", "list", program=program) == expected
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("stream", [">&-", ">/dev/full"])
+def test_version_that_cannot_be_written_is_74(
+    opsapp_program: Callable[..., Result], tmp_path: Path, stream: str
+) -> None:
+    done = opsapp_program(tmp_path, "--version", program=f"{OPSAPP} {stream}")
+    assert (done.exit_code, done.stdout) == (74, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_folder_that_dotenv_cannot_enter_is_7(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unreadable(*_args: object, **_options: object) -> str:
+        raise OSError("Starting path not found")
+
+    monkeypatch.delenv("FLASK_SKIP_DOTENV", raising=False)
+    monkeypatch.setattr("dotenv.find_dotenv", unreadable)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotReady, match=rf"^{tmp_path} cannot be read: Starting path not found$"):
+        entrypoints._check_env_files()
+
+
+# --- a user without a name or a home -------------------------------------------
+
+
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that is in no passwd file, with no HOME."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("doctor",),
+        ("users", "list"),
+        ("jobs", "run", "x", "--", "true"),
+        ("jobs", "install", "--format", "crontab"),
+        ("shell", "-c", "pass"),
+        ("query", "select 1"),
+    ],
+    ids=" ".join,
+)
+def test_user_without_a_name_and_a_home_can_work(
+    cli: Cli, ada: str, nameless: None, words: tuple[str, ...]
+) -> None:
+    found = cli(*words)
+    assert (found.exit_code, "Traceback" in found.stderr) == (0, False), found.stderr
+
+
+def test_unit_of_a_user_without_a_name_has_the_number(cli: Cli, ada: str, nameless: None) -> None:
+    found = cli("jobs", "install", "--format", "systemd", check=True)
+    assert f"User={os.getuid()}\n" in found.stdout
+
+
+def test_installation_of_a_user_without_a_home_has_no_place(
+    nameless: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("opsapp.config.ROOT", tmp_path)  # No checkout.
+    with pytest.raises(NotReady, match=r"^this user has no home folder$") as caught:
+        config.instance_folder({})
+    assert caught.value.hint == "set OPSAPP_INSTANCE to the folder of this installation"
 
 
 # --- long and hostile values -------------------------------------------------
@@ -171,6 +315,38 @@ def test_mark_of_windows_is_no_part_of_a_password(database: Database, ada: str) 
     code, stdout, stderr = shell(database, line)
     assert (code, stderr) == (0, b"Already so: nothing was changed.\n")
     assert b"changed\tfalse\n" in stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (PASSWORD.encode("utf-16"), "stdin is UTF-16 and not UTF-8"),
+        (PASSWORD.encode("utf-16-le"), "the first line of stdin has a control character, which"
+         " cannot be typed"),
+        (PASSWORD.encode() + b"\xff", "the first line of stdin is not UTF-8"),
+        (b"a1-" * 50, "password: Password must be at most 128 characters"),
+    ],
+    ids=["UTF-16", "UTF-16 without a mark", "Latin-1", "150 characters"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("users", "set-password", "ada", "--password-stdin"),
+        ("users", "create", "bob@example.com", "--password-stdin"),
+        ("users", "create-admin", "bob@example.com", "--password-stdin"),
+        ("users", "set-password", "ada", "--password-file", "secret"),
+    ],
+    ids=" ".join,
+)
+def test_password_that_cannot_be_typed_or_is_too_long_is_2(
+    cli: Cli, database: Database, ada: str, words: tuple[str, ...], content: bytes, says: str
+) -> None:
+    (database.instance / "secret").write_bytes(content)
+    (database.instance / "secret").chmod(0o600)
+    found = cli(*words, stdin=content)
+    if "--password-file" in words:
+        says = says.replace("stdin", "secret")
+    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,9 @@ def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
     monkeypatch.chdir(database.instance)
 
-    def call(*args: str, stdin: str | None = None, check: bool = False, **environ: str) -> Result:
+    def call(
+        *args: str, stdin: str | bytes | None = None, check: bool = False, **environ: str
+    ) -> Result:
         runner = CliRunner(env=environ)
         done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
         close_connections()

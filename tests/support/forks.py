@@ -67,6 +67,9 @@ def flask(*words: str) -> None:
     """What the program of this name does."""
     from flask.cli import main
 
+    from opsapp.cli import streams
+
+    streams.prepare()  # As importing opsapp.entrypoints does, which happened before the fork.
     sys.argv = [str(Path(sys.executable).with_name("flask")), *words]
     main()
 
