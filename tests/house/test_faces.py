@@ -16,7 +16,7 @@ from tests.support import ROOT
 
 PACKAGES = [m.name for m in iter_modules(opsapp.__path__) if m.ispkg and m.name != "_shipped"]
 ROOMS = {"accounts", "audit", "console", "database", "jobs", "mail", "profiling"}
-DOORS_AND_FLOORS = {"cli", "commands", "engine", "models", "unit", "web"}
+DOORS_AND_FLOORS = {"cli", "commands", "engine", "files", "models", "unit", "web"}
 
 
 @pytest.mark.parametrize(
