@@ -1,14 +1,15 @@
-"""Write the generated pages: ``python docs/make.py`` (``make docs``).
+"""The generated pages: ``python docs/make.py`` (``make docs``) writes them.
 
-docs/cli.md comes from the commands, docs/settings.md from the settings, permissions and
-signals, docs/api.md from what the packages say in ``__all__``, and docs/console.svg from a
-real run. Tests hold the pages true.
+docs/cli.md comes from the commands; docs/settings.md from the settings, permissions and
+signals; docs/api.md from the packages' ``__all__``; docs/console.svg from a real run; and the
+files of the tutorial from examples/shop. Tests compare the pages with the code.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,27 +24,31 @@ from opsapp import entrypoints, permissions, signals
 from opsapp.settings import SETTINGS
 
 HERE = Path(__file__).resolve().parent
+TUTORIAL = HERE / "building-on-opsapp.md"
+SHOP = HERE.parent / "examples" / "shop"
 
 
 def main() -> None:
-    """Write all of them."""
+    """Write every generated page, and the files of the tutorial."""
     (HERE / "cli.md").write_text(cli_page(), encoding="utf-8")
     (HERE / "settings.md").write_text(settings_page(), encoding="utf-8")
     (HERE / "api.md").write_text(api_page(), encoding="utf-8")
     (HERE / "console.svg").write_text(picture(), encoding="utf-8")
+    TUTORIAL.write_text(tutorial(TUTORIAL.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 # --- docs/cli.md -------------------------------------------------------------
 
-_CLI = """# The commands
+_CLI = """# Commands
 
-Made by `make docs` from the commands themselves; `flask COMMAND --help` says the same. What they
-all promise, and the exit codes, stand in [README.md](../README.md).
+`make docs` generates this page from the commands. `flask COMMAND --help` prints the same text.
+The promises of every command, and the exit codes, are in the
+[README](../README.md#promises-of-every-command).
 """
 
 
 def cli_page() -> str:
-    """Every command of ours: usage, what it does, an example, its options."""
+    """Return the page of our commands: usage, purpose, example and options of each."""
     parts = [_CLI]
     root = click.Context(click.Group("flask"), info_name="flask")
     for subject, listed in entrypoints.SUBJECTS.items():
@@ -60,28 +65,31 @@ def _sections(command: click.Command, name: str, parent: click.Context) -> Itera
     if not isinstance(command, click.Group):
         yield f"```\n{usage}\n```\n"
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        yield _shown(paragraph)
+        yield _block(paragraph)
     yield from _options(command, ctx)
     if isinstance(command, click.Group):
-        for below, found in command.commands.items():
-            yield from _sections(found, below, ctx)
+        for verb, subcommand in command.commands.items():
+            yield from _sections(subcommand, verb, ctx)
         yield from _migrates(command, ctx)
 
 
 def _migrates(group: click.Group, ctx: click.Context) -> Iterator[str]:
-    """The verbs that Flask-Migrate adds to a group of ours, a line each."""
-    found = {name: group.get_command(ctx, name) for name in group.list_commands(ctx)}
-    theirs = {name: verb for name, verb in found.items() if verb and name not in group.commands}
-    if theirs:
+    """Yield the verbs that Flask-Migrate adds to a group of ours, a line each."""
+    verbs = {
+        name: verb
+        for name in group.list_commands(ctx)
+        if name not in group.commands and (verb := group.get_command(ctx, name))
+    }
+    if verbs:
         yield f"### {ctx.command_path}: the verbs of Flask-Migrate\n"
-        yield f"`{ctx.command_path} VERB --help` has their options.\n"
+        yield f"`{ctx.command_path} VERB --help` lists the options of a verb.\n"
         lines = [
-            f"| `{name}` | {_cell(verb.get_short_help_str(200))} |" for name, verb in theirs.items()
+            f"| `{name}` | {_cell(verb.get_short_help_str(200))} |" for name, verb in verbs.items()
         ]
-        yield "\n".join(["| verb | what it does |", "| --- | --- |", *lines, ""])
+        yield "\n".join(["| verb | purpose |", "| --- | --- |", *lines, ""])
 
 
-def _shown(paragraph: str) -> str:
+def _block(paragraph: str) -> str:
     if not paragraph.startswith("\b"):
         return f"{paragraph}\n"
     _mark, *lines = paragraph.splitlines()
@@ -92,9 +100,9 @@ def _options(command: click.Command, ctx: click.Context) -> Iterator[str]:
     records = [
         param.get_help_record(ctx) for param in command.params if isinstance(param, click.Option)
     ]
-    rows = [f"| `{_cell(names)}` | {_cell(says)} |" for names, says in filter(None, records)]
+    rows = [f"| `{_cell(names)}` | {_cell(help)} |" for names, help in filter(None, records)]
     if rows:
-        yield "\n".join(["| option | what for |", "| --- | --- |", *rows, ""])
+        yield "\n".join(["| option | purpose |", "| --- | --- |", *rows, ""])
 
 
 def _cell(text: str) -> str:
@@ -105,13 +113,13 @@ def _cell(text: str) -> str:
 
 _SETTINGS = """# Settings, permissions and signals
 
-Made by `make docs` from the code. The audit's actions stand in
-[audit.md](audit.md#fields-of-an-event), the keys of `jobs.toml` in [jobs.md](jobs.md).
+`make docs` generates this page from the code. The actions of the audit are in
+[audit.md](audit.md#fields-of-an-event), and the keys of `jobs.toml` in [jobs.md](jobs.md).
 
 ## Settings
 
-The environment goes over `.env`, and that over the default. `flask doctor --settings` says what
-they are here.
+The environment takes precedence over `.env`, and `.env` over the defaults.
+`flask doctor --settings` lists the values of an installation and their sources.
 
 | setting | meaning | default |
 | --- | --- | --- |
@@ -119,8 +127,8 @@ they are here.
 _PERMISSIONS = """
 ## Permissions
 
-`opsapp.permissions.declare(name, meaning)` adds those of an application; `flask roles matrix` says
-which role holds which.
+`opsapp.permissions.declare(name, meaning)` adds the permissions of an application.
+`flask roles matrix` shows the permissions of each role.
 
 | permission | allows to |
 | --- | --- |
@@ -128,33 +136,35 @@ which role holds which.
 _SIGNALS = """
 ## Signals
 
-Of `opsapp.signals`, sent after the commit with `actor` and, where something was changed,
-`correlation`. Take `**extra` in a receiver: a signal may gain fields. [web.md](web.md) has an
-example.
+The signals of `opsapp.signals` are sent after the commit, with `actor` and, for changes,
+`correlation`. Take `**extra` in a receiver, because a signal may gain fields.
+`signals.before_commit(signal)` is the twin of a signal inside the transaction.
+[web.md](web.md#signals) has an example.
 
-| signal | says |
+| signal | event and fields |
 | --- | --- |
 """
 
 
 def settings_page() -> str:
-    """Every setting, permission and signal with its meaning."""
+    """Return the page of settings, permissions and signals."""
     settings = [f"| `{s.name}` | {_cell(s.meaning)} | {_cell(s.shown_default)} |" for s in SETTINGS]
-    allowed = [f"| `{name}` | {_cell(says)} |" for name, says in permissions.DECLARED.items()]
-    told = [
+    allowed = [f"| `{name}` | {_cell(use)} |" for name, use in permissions.DECLARED.items()]
+    events = [
         f"| `{name}` | {_cell((signal.__doc__ or '').replace('``', '`'))} |"
         for name, signal in vars(signals).items()
         if isinstance(signal, NamedSignal)
     ]
     lines = (_SETTINGS + "\n".join(settings), _PERMISSIONS + "\n".join(allowed))
-    return "\n".join([*lines, _SIGNALS + "\n".join(told), ""])
+    return "\n".join([*lines, _SIGNALS + "\n".join(events), ""])
 
 
 # --- docs/api.md -------------------------------------------------------------
 
-_API = """# What an application may import
+_API = """# Python API
 
-Made by `make docs` from the `__all__` of the packages. Anything deeper may move in any release.
+An application may import the names on this page. Anything deeper may move in any release.
+`make docs` generates the page from the `__all__` of the packages.
 
 ```python
 from opsapp import clock, errors, migrations, permissions, signals, text
@@ -162,9 +172,10 @@ from opsapp.accounts import authority, get_user
 from opsapp.cli import USER, OpsGroup, answers, approve, changes
 from opsapp.entrypoints import Lazy
 from opsapp.extensions import db
-from opsapp.mail import Message, keep
+from opsapp.mail import Message, keep, put
 from opsapp.models import Model, User, UTCDateTime
 from opsapp.profiling import metrics, profile_endpoint
+from opsapp.types import Record
 from opsapp.unit import Unit, guarded
 from opsapp.web import needs, signed_in_user, unit_of_self
 ```
@@ -179,21 +190,24 @@ FACES = (
     "opsapp.unit",
     "opsapp.web",
 )
-MODULES = ("clock", "errors", "extensions", "migrations", "permissions", "signals", "text")
+MODULES = (
+    *("clock", "entrypoints", "errors", "extensions", "migrations", "permissions", "signals"),
+    *("text", "types"),
+)
 
 
 def api_page() -> str:
-    """The public names of every package, with the first line of what each says of itself."""
+    """Return the page of the packages' public names, with the summary of each."""
     parts = [_API]
     for face in FACES:
         module = import_module(face)
         names = [name for name in module.__all__ if not name.startswith("_")]
         rows = [f"| `{name}` | {_cell(_summary(getattr(module, name)))} |" for name in names]
-        parts.append("\n".join([f"## {face}\n", "| name | |", "| --- | --- |", *rows, ""]))
+        parts.append("\n".join([f"## {face}\n", "| name | purpose |", "| --- | --- |", *rows, ""]))
     rows = [
         f"| `{name}` | {_cell(_summary(import_module(f'opsapp.{name}')))} |" for name in MODULES
     ]
-    parts.append("\n".join(["## Modules\n", "| name | |", "| --- | --- |", *rows, ""]))
+    parts.append("\n".join(["## Modules\n", "| name | purpose |", "| --- | --- |", *rows, ""]))
     return "\n".join(parts)
 
 
@@ -203,6 +217,16 @@ def _summary(thing: object) -> str:
     if isinstance(thing, str):
         return f"`{thing!r}`"
     return (inspect.getdoc(thing) or "").partition("\n\n")[0].replace("``", "`")
+
+
+# --- the tutorial ------------------------------------------------------------
+
+_FILE = re.compile(r"(^`shop/(?P<name>[\w./]+)`\n\n```\w+\n).*?(?=^```$)", re.M | re.S)
+
+
+def tutorial(page: str) -> str:
+    """Return the tutorial with the files of examples/shop as they are."""
+    return _FILE.sub(lambda file: file[1] + (SHOP / file["name"]).read_text("utf-8"), page)
 
 
 # --- docs/console.svg --------------------------------------------------------
@@ -221,12 +245,12 @@ SHOWN = (
     "flask users delete ada@example.com --yes",
     "flask audit verify --fields ok,events",
 )
-"""What the picture shows, in a database of its own."""
+"""The commands of the picture, in a database of its own."""
 _WIDTH = 96
 
 
 def picture() -> str:
-    """A terminal in which these commands were really run."""
+    """Return a terminal with the output of a real run, as SVG."""
     from rich.console import Console
     from rich.text import Text
 
@@ -241,7 +265,7 @@ def picture() -> str:
 
 
 def _run(folder: str, *words: str) -> str:
-    """What a command prints, its talk included, as a terminal of this width shows it."""
+    """Return the output of a command and its messages, at the width of the picture."""
     programs = Path(sys.executable).parent
     done = subprocess.run(
         ["env", *words],  # It finds `flask` on the PATH below.

@@ -197,7 +197,8 @@ def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> byte
 
 def _failed(program: str, remarks: str, code: int) -> OpsError:
     """Return the error of the program: its first message with the details."""
-    errors = remarks.partition(f"{program}: error: ")[2].splitlines() or [f"it ended with {code}"]
+    errors = remarks.partition(f"{program}: error: ")[2].splitlines()
+    errors = errors or remarks.splitlines()[-1:] or [f"it ended with {code}"]
     details = [line.partition("detail: ")[2] for line in errors[1:] if "detail: " in line]
     reason = text.safe("; ".join([errors[0], *details]))
     if reason.startswith("connection to server"):

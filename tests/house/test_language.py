@@ -22,6 +22,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MODULES = sorted([*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")])
 PRONOUNS = re.compile(r"\b(?:some|no|any|every)body\b|\bwho(?:m)?ever\b", re.I)
 QUESTION_WORD = re.compile(r"(?:What|Who|Where|Whether)\b(?!'s)")
+CODE = re.compile(r"``?[^`]+``?")
 SENTENCE_END = re.compile(r"(?<=[.!?:;])[)\"”*_`]*\s+")
 Text = tuple[str, str]
 """A piece of text, with the file that it comes from."""
@@ -34,8 +35,11 @@ def documents() -> Iterator[Text]:
     """Each paragraph, list item and table cell of the hand-written pages."""
     for path in PAGES:
         if path.name not in GENERATED:
-            for text in blocks(path.read_text()):
-                yield str(path.relative_to(ROOT)), text
+            page = path.read_text()
+            for copy in COPIES:
+                page = page.replace(copy, "")
+            for text in blocks(page):
+                yield place(path), text
 
 
 COPIES = {
@@ -46,12 +50,9 @@ COPIES = {
 
 
 def blocks(page: str) -> Iterator[str]:
-    """The blocks of a Markdown page, without code and without its copies from the code."""
+    """The blocks of a Markdown page or a docstring, without code."""
     page = re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
-    page = re.sub(r"``?[^`]*``?", "`code`", page)
-    page = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", page)
-    for copy in COPIES:
-        page = page.replace(copy, "")
+    page = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", CODE.sub("`code`", page))
     for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#]|\d+\.) ?)", page):
         for cell in block.split("|") if block.lstrip().startswith("|") else [block]:
             yield re.sub(r"^\s*(?:[-*#]+|\d+\.)\s+", "", " ".join(cell.split()))
@@ -76,7 +77,13 @@ def messages() -> Iterator[Text]:
         others |= {part for node in ast.walk(tree) for part in parts(node)}
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant | ast.JoinedStr) and node not in others:
-                yield place(path), " ".join(words(node).split())
+                text = CODE.sub("`code`", " ".join(words(node).split()))
+                if " " in text:  # A single word is a value, such as ``everybody``.
+                    yield place(path), VALUES.sub("a value", text)
+
+
+VALUES = re.compile(r"\bor everybody\b(?=\.)")
+"""The last value of a setting, in the list of its values."""
 
 
 def comments() -> Iterator[Text]:
@@ -86,11 +93,11 @@ def comments() -> Iterator[Text]:
         for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
             if token.type == tokenize.COMMENT:
                 if token.start[0] != previous + 1 and lines:
-                    yield place(path), " ".join(lines)
+                    yield place(path), CODE.sub("`code`", " ".join(lines))
                     lines = []
                 lines.append(token.string.lstrip("# "))
                 previous = token.start[0]
-        yield place(path), " ".join(lines)
+        yield place(path), CODE.sub("`code`", " ".join(lines))
 
 
 def is_docstring(node: ast.AST) -> TypeGuard[ast.Expr]:
@@ -125,11 +132,11 @@ ASSERTED = ["documents"]
 
 
 def nameless(texts: Iterable[Text]) -> list[Text]:
-    """The texts that break rule 1; the rule itself has to name the words."""
+    """The sentences that break rule 1; the rule itself has to name the words."""
     return [
-        (file, text)
-        for file, text in texts
-        if PRONOUNS.search(text) and not text.startswith("No *somebody")
+        (file, sentence)
+        for file, sentence in sentences(texts)
+        if PRONOUNS.search(sentence) and not sentence.startswith("No *somebody")
     ]
 
 
@@ -137,31 +144,44 @@ def headless(texts: Iterable[Text]) -> list[Text]:
     """The sentences that break rule 2."""
     return [
         (file, sentence)
-        for file, text in texts
-        for sentence in sentences(text)
+        for file, sentence in sentences(texts)
         if QUESTION_WORD.match(sentence) and not sentence.rstrip("*_)").endswith("?")
     ]
 
 
-def sentences(text: str) -> list[str]:
-    return [sentence.lstrip("*_“\"'(") for sentence in SENTENCE_END.split(text)]
+def sentences(texts: Iterable[Text]) -> Iterator[Text]:
+    for file, text in texts:
+        for sentence in SENTENCE_END.split(text):
+            yield file, sentence.lstrip("*_“\"'(")
+
+
+def refuse(rule: str, breaches: list[Text]) -> None:
+    """Fail with the file and the sentence of each breach."""
+    lines = [f"{file}: {sentence}" for file, sentence in breaches]
+    if lines:
+        pytest.fail("\n".join([rule, *lines]), pytrace=False)
 
 
 @pytest.mark.parametrize("name", ASSERTED)
 def test_texts_name_the_actor(name: str) -> None:
-    assert nameless(TEXTS[name]()) == []
+    refuse("name the user, operator, process or host (rule 1):", nameless(TEXTS[name]()))
 
 
 @pytest.mark.parametrize("name", ASSERTED)
 def test_statements_begin_with_their_noun(name: str) -> None:
-    assert headless(TEXTS[name]()) == []
+    refuse("begin with the noun, or ask (rule 2):", headless(TEXTS[name]()))
 
 
 def test_rules_find_a_breach_and_leave_a_question() -> None:
     page = "Ended by somebody. What is left goes.\n\n| 4 | Who may |\n\n- What is it? `Who`\n"
     texts = [("page", block) for block in blocks(page)]
-    assert [text for _file, text in nameless(texts)] == ["Ended by somebody. What is left goes."]
+    assert [text for _file, text in nameless(texts)] == ["Ended by somebody."]
     assert [text for _file, text in headless(texts)] == ["What is left goes.", "Who may"]
+
+
+def test_failure_names_file_and_sentence() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"^a rule:\na\.py: Who may\.$"):
+        refuse("a rule:", [("a.py", "Who may.")])
 
 
 @pytest.mark.parametrize("name", TEXTS)
