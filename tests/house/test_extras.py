@@ -15,7 +15,7 @@ from tests.support import ROOT, Cli
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMES = {"dotenv": "python-dotenv", "alembic": "flask-migrate", "werkzeug": "flask",
-         "jinja2": "flask", "blinker": "flask", "markupsafe": "flask",
+         "jinja2": "flask", "blinker": "flask", "markupsafe": "flask", "itsdangerous": "flask",
          "prompt_toolkit": "ipython", "pygments": "ipython", "traitlets": "ipython",
          "flask_login": "flask-security", "flask_wtf": "flask-security",
          "passlib": "flask-security", "email_validator": "flask-security",
