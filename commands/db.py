@@ -50,10 +50,13 @@ class DatabaseGroup(OpsGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             name, command, rest = super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:
+        except click.UsageError as error:
+            if not hasattr(click, "NoSuchCommand"):  # Before 8.4 click suggests nothing.
+                raise
             # Click knows our verbs only, and the nearest may be Flask-Migrate's.
             names = self.list_commands(ctx)
-            raise click.NoSuchCommand(error.command_name, possibilities=names, ctx=ctx) from None
+            unknown = str(getattr(error, "command_name", args[0]))
+            raise click.NoSuchCommand(unknown, possibilities=names, ctx=ctx) from None
         if name not in self.commands and not ctx.resilient_parsing:
             _bind(ctx)
         return name, command, rest

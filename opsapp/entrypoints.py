@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from .cli import streams
+from .cli import streams, yielding
 
 
 @cache
@@ -56,8 +56,58 @@ class Lazy(click.Command):
             return self.target.make_context(info_name, args, parent=parent, **extra)
 
 
-def _ours(name: str, module: str, help: str, attribute: str = "cli") -> Lazy:
-    return Lazy(name, f"opsapp.commands.{module}", help, attribute=attribute)
+class Yielding(Lazy):
+    """A command of ours, which is another one's on an application that is not built on opsapp."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Return the context of the real command, ours or the application's.
+
+        :raises UsageError: the application is not built on opsapp, and has no such command.
+        """
+        if parent is None or yielding.is_ours(parent):
+            return super().make_context(info_name, args, parent=parent, **extra)
+        command = yielding.command_of(parent, str(self.name))
+        if command is None:
+            raise yielding.unknown(parent, str(self.name))
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+    def _stands_for(self) -> click.Command | None:
+        """Return the application's own command, while its help is written."""
+        ctx = click.get_current_context(silent=True)
+        if ctx is None or yielding.is_ours(ctx):
+            return None
+        return yielding.command_of(ctx, str(self.name))
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the list of commands leaves it out: ours are listed by subject, below it."""
+        if click.get_current_context(silent=True) is None:
+            return False  # A shell that completes passes over hidden commands.
+        command = self._stands_for()
+        return command is None or command.hidden
+
+    @hidden.setter
+    def hidden(self, hidden: bool) -> None:
+        """Ignore click, which sets it for every command."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the line of the command that it stands for."""
+        command = self._stands_for()
+        return (
+            super().get_short_help_str(limit)
+            if command is None
+            else command.get_short_help_str(limit)
+        )
+
+
+def _ours(name: str, module: str, help: str, attribute: str = "cli") -> Yielding:
+    return Yielding(name, f"opsapp.commands.{module}", help, attribute=attribute)
 
 
 users = _ours("users", "users.accounts", "Create, find, change and delete accounts.")
@@ -87,27 +137,43 @@ SUBJECTS: dict[str, tuple[Lazy, ...]] = {
 
 
 def list_by_subject(group: click.Group) -> None:
-    """Let the help of ``group`` list our commands by subject, after everybody else's.
+    """Let the help of ``group`` list our commands by subject, after those of others.
 
-    Flask's group is not ours, and is in the middle of listing when it imports us. What
-    it asks for afterwards is whether a command is hidden, and the epilog.
+    Flask's group is not ours, and is in the middle of loading its plugins when it imports
+    us. It asks for the epilog once it has listed the commands that are not hidden.
     """
-    shown = [command for commands in SUBJECTS.values() for command in commands]
 
     def format_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(len(command.name or "") for command in shown)
-        for subject, commands in SUBJECTS.items():
-            with formatter.section(subject):
-                formatter.write_dl(
-                    [(f"{command.name:{width}}", command.help or "") for command in commands]
-                )
+        if yielding.is_ours(ctx):
+            streams.prepare()  # Help has no frame that would do it.
+            _write_subjects(formatter)
         type(group).format_epilog(group, ctx, formatter)
 
     group.format_epilog = format_epilog  # type: ignore[method-assign]
-    # A shell that completes passes over hidden commands.
-    if not any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ):
-        for command in shown:
-            command.hidden = True
+
+
+def _write_subjects(formatter: click.HelpFormatter) -> None:
+    shown = [command for commands in SUBJECTS.values() for command in commands]
+    width = max(len(command.name or "") for command in shown)
+    for subject, commands in SUBJECTS.items():
+        with formatter.section(subject):
+            formatter.write_dl(
+                [(f"{command.name:{width}}", command.help or "") for command in commands]
+            )
+
+
+def keep_in_place(group: click.Group) -> None:
+    """Let no other plugin take the name of one of ours; ours hands over where it has to.
+
+    The order of plugins is that of a folder, so it differs from host to host.
+    """
+
+    def add_command(command: click.Command, name: str | None = None) -> None:
+        present = group.commands.get(name or command.name or "")
+        if not isinstance(present, Yielding) or isinstance(command, Yielding):
+            type(group).add_command(group, command, name)
+
+    group.add_command = add_command  # type: ignore[method-assign, assignment]
 
 
 def _flask_group() -> click.Group:
@@ -117,8 +183,7 @@ def _flask_group() -> click.Group:
 
 
 list_by_subject(_flask_group())
-# Here, for what Flask itself prints: its help, and what the commands of others say.
-streams.prepare()
+keep_in_place(_flask_group())
 
 
 def main() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from .errors import NotReady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +18,32 @@ if TYPE_CHECKING:
 
 
 _lean: ContextVar[bool] = ContextVar("lean", default=False)
+
+
+READ_ONCE = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS")
+EXTENSION = "opsapp"
+"""The key in ``app.extensions`` of an application that is built on opsapp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The state that an application was made with."""
+
+    database: dict[str, object]
+    """Its settings of the database, which Flask-SQLAlchemy reads once."""
+    has_web: bool
+
+    def check(self, app: Flask) -> None:
+        """Return if the settings of the database are still those that it was made with.
+
+        :raises NotReady: one was set afterwards, and would be ignored.
+        """
+        for name, value in self.database.items():
+            if app.config.get(name) != value:
+                raise NotReady(
+                    f"{name} was set after opsapp.create_app(), which has opened another database",
+                    hint=f"opsapp.create_app({{{name!r}: …}})",
+                )
 
 
 @contextmanager
@@ -62,6 +92,9 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     binds = app.config.get("SQLALCHEMY_BINDS") or {}
     app.config["SQLALCHEMY_BINDS"] = {**binds, connections.BOOKKEEPING: {**options, "url": url}}
     db.init_app(app)
+    core = Core({name: app.config[name] for name in READ_ONCE}, has_web())
+    app.extensions[EXTENSION] = core
+    app.before_request(partial(core.check, app))
     with app.app_context():
         for bind in (None, connections.BOOKKEEPING):
             connections.prepare(db.engines[bind])

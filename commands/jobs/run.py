@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opsapp.jobs.runner import Outcome
 
 
-class OnBusy(click.ParamType[str]):
+class OnBusy(click.ParamType):  # type: ignore[type-arg]
     """``fail``, ``skip``, ``wait`` or ``wait=10m``."""
 
     name = "fail|skip|wait[=DURATION]"

@@ -72,7 +72,7 @@ def application(*, web: bool = False) -> Iterator[None]:
     from flask.cli import NoAppException, ScriptInfo
 
     from ..extensions import db, end_session
-    from ..factory import without_web
+    from ..factory import EXTENSION, without_web
 
     started = time.perf_counter()
     ctx = click.get_current_context()
@@ -80,6 +80,11 @@ def application(*, web: bool = False) -> Iterator[None]:
     try:
         with nullcontext() if web else without_web():
             app = info.load_app()
+            if web and not app.extensions[EXTENSION].has_web:
+                # It was loaded without its pages, to ask whose application it is.
+                info._loaded_app = None  # noqa: SLF001  (Flask has no other way to load it anew)
+                app = info.load_app()
+            app.extensions[EXTENSION].check(app)
     except NoAppException as error:
         # Flask's own advice says how, and not which.
         hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .. import text
+from .. import extras, text
 from ..errors import NotReady, OpsError, OutputFailed, Refused, brief
 from . import streams
 from .help import as_typed
@@ -193,7 +193,7 @@ def _of_system(error: OSError) -> OpsError:
 
 def _show(error: click.ClickException) -> NoReturn:
     """Show an error as click does, its message as harmless and short as any of ours."""
-    if not isinstance(error, click.exceptions.NoArgsIsHelpError):
+    if type(error).__name__ != "NoArgsIsHelpError":  # Click has it since 8.2.
         error.message = brief(text.safe(error.message))  # type: ignore[misc]
     with suppress(OSError):  # A closed stderr must not hide the exit code.
         error.show(file=sys.stderr)
@@ -242,6 +242,9 @@ def _debugging() -> bool:
 
 
 def _explained(error: Exception) -> OpsError | None:
+    if (extra := extras.missing(error)) is not None:
+        extra.__cause__ = error
+        return extra
     if "sqlalchemy" not in sys.modules:
         return None
     from ..engine.conditions import explained

@@ -19,7 +19,7 @@ LONGEST = timedelta(days=36525)
 Body = Callable[..., Any]
 
 
-class Duration(click.ParamType[timedelta]):
+class Duration(click.ParamType):  # type: ignore[type-arg]
     """``90d``, ``8h``, ``1h30m``; the units are s, m, h, d and w."""
 
     name = "duration"
@@ -37,7 +37,7 @@ class Duration(click.ParamType[timedelta]):
         return found
 
 
-class When(click.ParamType[datetime]):
+class When(click.ParamType):  # type: ignore[type-arg]
     """A moment: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
 
     Without a zone it is UTC. A date alone means its first moment, or with
@@ -73,7 +73,7 @@ class When(click.ParamType[datetime]):
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-class Name(click.ParamType[str]):
+class Name(click.ParamType):  # type: ignore[type-arg]
     """A name that the shell completes from the database; looked up by the service."""
 
     def __init__(self, kind: str) -> None:
@@ -90,7 +90,7 @@ class Name(click.ParamType[str]):
         return [CompletionItem(name) for name in names(self.name, incomplete)]
 
 
-class Program(click.ParamType[str]):
+class Program(click.ParamType):  # type: ignore[type-arg]
     """A program or its words: what it holds is its own affair, control characters included."""
 
     name = "text"
@@ -100,7 +100,7 @@ class Program(click.ParamType[str]):
         return str(value)
 
 
-class TextFile(click.ParamType[str]):
+class TextFile(click.ParamType):  # type: ignore[type-arg]
     """A file, or - for stdin; the command gets its text."""
 
     name = "file"

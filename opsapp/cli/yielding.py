@@ -1,0 +1,69 @@
+"""Yielding: on an application that is not built on opsapp, a command hands over to its own.
+
+Entry points add commands to every Flask application of an environment, and win over Flask's
+and the application's own of the same name. So each of ours asks whose application it is.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import OpsError
+from ..factory import EXTENSION, without_web
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.cli import ScriptInfo
+
+
+def is_ours(ctx: click.Context) -> bool:
+    """Return whether the application is built on opsapp, or there is none.
+
+    An application that cannot be loaded counts as ours only where nothing else has the
+    command: our frame says then why it cannot be loaded.
+    """
+    from flask.cli import ScriptInfo
+
+    info = ctx.ensure_object(ScriptInfo)
+    if (info.app_import_path or "").partition(":")[0] == "opsapp":
+        return True  # Known without loading it, as help and completion want it.
+    app = _loaded(info)
+    return app is None or EXTENSION in app.extensions
+
+
+def _loaded(info: ScriptInfo) -> Flask | None:
+    from flask.cli import NoAppException
+
+    try:
+        with without_web():
+            return info.load_app()
+    except (NoAppException, OpsError):
+        return None
+
+
+def command_of(ctx: click.Context, name: str) -> click.Command | None:
+    """Return the command that ``flask NAME`` would be without opsapp.
+
+    :param ctx: the context of the group that lists ours.
+    """
+    from flask.cli import ScriptInfo, routes_command, run_command, shell_command
+
+    for entry in metadata.entry_points(group="flask.commands", name=name):
+        if not entry.value.startswith("opsapp."):
+            plugin: click.Command = entry.load()
+            return plugin
+    for command in (run_command, shell_command, routes_command):
+        if command.name == name:
+            return command
+    app = _loaded(ctx.ensure_object(ScriptInfo))
+    return None if app is None else app.cli.get_command(ctx, name)
+
+
+def unknown(ctx: click.Context | None, name: str) -> click.UsageError:
+    """Return the error of a name that the application does not have."""
+    return click.UsageError(
+        f"No such command {name!r}: this application is not built on opsapp.", ctx=ctx
+    )

@@ -1,0 +1,37 @@
+"""The e-mail is the key, and a flag makes an administrator."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+
+db = SQLAlchemy()
+migrate = Migrate()
+
+
+class User(db.Model):  # type: ignore[name-defined]
+    email = db.Column(db.String(255), primary_key=True)
+    password = db.Column(db.String(255))
+    enabled = db.Column(db.Boolean, nullable=False, default=True)
+    global_admin = db.Column(db.Boolean, nullable=False, default=False)
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["THEIR_DATABASE_URL"]
+    db.init_app(app)
+    migrate.init_app(app, db, directory=os.environ["THEIR_MIGRATIONS"])
+
+    @app.cli.command("create-admin")
+    @click.argument("email")
+    def create_admin(email: str) -> None:
+        """Make an administrator."""
+        db.session.add(User(email=email, global_admin=True))
+        db.session.commit()
+        click.echo(f"{email} administers")
+
+    return app

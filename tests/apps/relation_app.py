@@ -1,0 +1,65 @@
+"""Roles and groups by relations, as Flask-AppBuilder has them."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+
+db = SQLAlchemy()
+migrate = Migrate()
+
+user_roles = db.Table(
+    "ab_user_role",
+    db.Column("user_id", db.ForeignKey("ab_user.id"), primary_key=True),
+    db.Column("role_id", db.ForeignKey("ab_role.id"), primary_key=True),
+)
+user_groups = db.Table(
+    "ab_user_group",
+    db.Column("user_id", db.ForeignKey("ab_user.id"), primary_key=True),
+    db.Column("group_id", db.ForeignKey("ab_group.id"), primary_key=True),
+)
+
+
+class Role(db.Model):  # type: ignore[name-defined]
+    __tablename__ = "ab_role"
+    id = db.Column(db.Integer, primary_key=True)
+    name = db.Column(db.String(64), unique=True)
+
+
+class Group(db.Model):  # type: ignore[name-defined]
+    __tablename__ = "ab_group"
+    id = db.Column(db.Integer, primary_key=True)
+    name = db.Column(db.String(100), unique=True)
+
+
+class User(db.Model):  # type: ignore[name-defined]
+    __tablename__ = "ab_user"
+    id = db.Column(db.Integer, primary_key=True)
+    username = db.Column(db.String(64), unique=True)
+    email = db.Column(db.String(320), unique=True)
+    password = db.Column(db.String(256))
+    active = db.Column(db.Boolean)
+    roles = db.relationship(Role, secondary=user_roles)
+    groups = db.relationship(Group, secondary=user_groups)
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["THEIR_DATABASE_URL"]
+    db.init_app(app)
+    migrate.init_app(app, db, directory=os.environ["THEIR_MIGRATIONS"])
+
+    @app.cli.group()
+    def roles() -> None:
+        """Their roles."""
+
+    @roles.command("list")
+    def list_roles() -> None:
+        """Name each role."""
+        click.echo(", ".join(role.name for role in db.session.query(Role)) or "no roles")
+
+    return app
