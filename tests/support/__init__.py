@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ HEAD = migrations.ours().head or ""
 """The newest revision of the database."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
+# Click 8.1 mixes stderr into stdout unless told; later ones keep them apart.
+APART: dict[str, Any] = (
+    {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+)
 SECRETS = {
     name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
     for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
@@ -157,7 +162,7 @@ def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
     def call(
         *args: str, stdin: str | bytes | None = None, check: bool = False, **environ: str
     ) -> Result:
-        runner = CliRunner(env=environ)
+        runner = CliRunner(env=environ, **APART)
         done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
         close_connections()
         if check and done.exit_code:
