@@ -167,7 +167,7 @@ MANY = (
 
 
 def test_deactivate_names_or_filters_but_not_both(cli: Cli, bob: str) -> None:
-    says = "Error: name the users, or say which by a filter such as --idle-for 90d\n"
+    says = "Error: name the users, or choose them by a filter such as --idle-for 90d\n"
     for args in (["bob", "--search", "b"], []):
         found = cli("users", "deactivate", *args)
         assert (found.exit_code, found.stderr) == (2, says)
