@@ -1,4 +1,4 @@
-"""A request that waits at the gate acts only on what is still true when its turn comes."""
+"""Requests that wait at the gate: their credential and permissions are checked inside of it."""
 
 from __future__ import annotations
 

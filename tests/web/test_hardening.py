@@ -1,4 +1,4 @@
-"""What attackers tried on accounts, sessions and connections, and what it leads to now."""
+"""Attacks on accounts, sessions and connections, and their effect."""
 
 from __future__ import annotations
 

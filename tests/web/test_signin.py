@@ -1,4 +1,4 @@
-"""Signing in and out: what is said, what is kept, and what ends a session."""
+"""Signing in and out: messages, stored sessions, and their end."""
 
 from __future__ import annotations
 
