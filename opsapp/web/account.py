@@ -26,7 +26,7 @@ def show() -> Any:
     user = signed_in_user()
     rows = sessions.listing(str(user.id))
     for row in rows:
-        row["current"] = row["id"] == g.session_id
+        row["current"] = row["id"] == g.get("session_id")
     return render_template("account.html", account=user_record(user), sessions=rows)
 
 
@@ -37,4 +37,4 @@ def end_session(id: int) -> Any:
     user = signed_in_user()
     sessions.end(str(user.id), [id], unit=unit_of_self(user))
     flash("That session has ended.", "success")
-    return redirect(url_for("security.login" if id == g.session_id else "account.show"))
+    return redirect(url_for("security.login" if id == g.get("session_id") else "account.show"))

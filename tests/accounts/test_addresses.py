@@ -1,4 +1,4 @@
-"""One address, however it is spelled, is one account at every door."""
+"""Addresses: one account for every spelling, by command, API and page."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_pages_and_the_api_find_the_account_by_each_spelling(web: Site, database
     api = web.token("root@example.com")
     for spelling in SPELLINGS[:4]:
         assert api("POST", "/api/users", json={"email": spelling}).status_code == 409
-        found = api("GET", "/api/users", query_string={"search": spelling})
-        assert [one["id"] for one in found.json["users"]] == [2]
+        result = api("GET", "/api/users", query_string={"search": spelling})
+        assert [one["id"] for one in result.json["users"]] == [2]
         assert web.browser(spelling).is_in
     web.browser().post("/reset", {"email": SPELLINGS[1]})
     assert database.rows(

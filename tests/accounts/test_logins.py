@@ -1,4 +1,4 @@
-"""`flask users logins`: who tried to sign in, and forgetting it."""
+"""`flask users logins`: attempts listed and pruned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOBODY = "Error: no user nobody\n  → flask users list --search TEXT\n"
 
 @pytest.fixture
 def tried(cli: Cli, database: Database) -> Database:
-    """Three tries to sign in: one of nobody, long ago, and two of Grace."""
+    """Three attempts to sign in: a name without an account, long ago, and two by Grace."""
     cli("users", "create", GRACE, "--username", "grace", "--no-password", check=True)
     for at, user, outcome, ip, agent in (
         # What a program calls itself is what it likes.
@@ -67,9 +67,9 @@ def left(database: Database) -> tuple[int, list[str]]:
 
 
 def test_list_shows_the_newest_first(cli: Cli, tried: Database) -> None:
-    found = cli("users", "logins", "list")
-    assert (found.exit_code, found.stderr) == (0, "")
-    assert found.stdout == HEADER + RIGHT + WRONG + OLD
+    result = cli("users", "logins", "list")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == HEADER + RIGHT + WRONG + OLD
 
 
 @SQLITE
@@ -84,8 +84,8 @@ def test_list_as_a_table(cli: Cli, tried: Database) -> None:
 
 @SQLITE
 def test_list_as_json_has_no_fingerprint(cli: Cli, tried: Database) -> None:
-    found = cli("users", "logins", "list", "--outcome", "unknown", "--format", "json")
-    assert found.json == [
+    result = cli("users", "logins", "list", "--outcome", "unknown", "--format", "json")
+    assert result.json == [
         {
             "id": 1,
             "at": "2020-01-01T10:00:00Z",
@@ -113,8 +113,8 @@ def test_list_as_json_has_no_fingerprint(cli: Cli, tried: Database) -> None:
 )
 @SQLITE
 def test_list_may_be_narrowed(cli: Cli, tried: Database, args: list[str], shown: str) -> None:
-    found = cli("users", "logins", "list", *args)
-    assert (found.exit_code, found.stdout, found.stderr) == (0, HEADER + shown, "")
+    result = cli("users", "logins", "list", *args)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, HEADER + shown, "")
 
 
 @SQLITE
@@ -134,9 +134,9 @@ def test_list_may_be_narrowed(cli: Cli, tried: Database, args: list[str], shown:
 def test_list_refuses_what_it_does_not_know(
     cli: Cli, tried: Database, args: list[str], exit_code: int, says: str
 ) -> None:
-    found = cli("users", "logins", "list", *args)
-    assert (found.exit_code, found.stdout) == (exit_code, "")
-    assert found.stderr.endswith(says)
+    result = cli("users", "logins", "list", *args)
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert result.stderr.endswith(says)
 
 
 @SQLITE
@@ -145,9 +145,9 @@ def test_list_never_shows_what_a_stranger_typed(
 ) -> None:
     with site(database, monkeypatch) as web:
         web.browser().sign_in("hunter2-in-the-wrong-field", "x")
-    found = cli("users", "logins", "list", "--format", "json")
-    assert [(one["user"], one["outcome"]) for one in found.json] == [(None, "unknown")]
-    assert "hunter2" not in found.stdout
+    result = cli("users", "logins", "list", "--format", "json")
+    assert [(one["user"], one["outcome"]) for one in result.json] == [(None, "unknown")]
+    assert "hunter2" not in result.stdout
     assert "hunter2" not in str(database.rows("SELECT * FROM logins"))
 
 
@@ -188,11 +188,11 @@ def test_prune_quietly_says_how_many_log_ins(cli: Cli, sessions: Database) -> No
 
 @SQLITE
 def test_prune_asks_first(cli: Cli, sessions: Database) -> None:
-    found = cli("users", "logins", "prune")
-    assert (found.exit_code, found.stdout, found.stderr) == (
+    result = cli("users", "logins", "prune")
+    assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
-        "Error: Forget the old log-ins? Nobody is here to answer\n  → repeat it with --yes\n",
+        "Error: Delete the old log-ins? Nobody is here to answer\n  → repeat it with --yes\n",
     )
     assert left(sessions)[0] == 3
 
@@ -200,9 +200,9 @@ def test_prune_asks_first(cli: Cli, sessions: Database) -> None:
 @SQLITE
 def test_prune_with_dry_run_forgets_nothing(cli: Cli, sessions: Database) -> None:
     before = left(sessions)
-    found = cli("users", "logins", "prune", "--older-than", "32d", "--dry-run")
-    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
-    assert found.stdout == (
+    result = cli("users", "logins", "prune", "--older-than", "32d", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
+    assert result.stdout == (
         'action\tsubject\tbefore\tafter\nuser:logins:prune\tusers\t\t{"logins": 1, "sessions": 2}\n'
     )
     assert left(sessions) == before
@@ -211,6 +211,6 @@ def test_prune_with_dry_run_forgets_nothing(cli: Cli, sessions: Database) -> Non
 @SQLITE
 @pytest.mark.parametrize("age", ["0d", "-1d", "90", "2026-01-01", "200y"])
 def test_prune_refuses_what_is_no_duration(cli: Cli, sessions: Database, age: str) -> None:
-    found = cli("users", "logins", "prune", "--older-than", age, "--yes")
-    assert (found.exit_code, found.stdout) == (2, "")
+    result = cli("users", "logins", "prune", "--older-than", age, "--yes")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert left(sessions)[0] == 3

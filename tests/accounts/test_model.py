@@ -82,8 +82,8 @@ def lasting_administrators() -> set[str]:
 
 def open_grants(role: str) -> dict[str | None, datetime | None]:
     """When the grants of a role end, by the addresses of who has them."""
-    found = sa.select(User.email, Grant.valid_until).join(Grant.user).join(Grant.role)
-    opened = found.where(Role.name == role, Role.deleted_at.is_(None), Grant.ended_at.is_(None))
+    result = sa.select(User.email, Grant.valid_until).join(Grant.user).join(Grant.role)
+    opened = result.where(Role.name == role, Role.deleted_at.is_(None), Grant.ended_at.is_(None))
     db.session.rollback()
     return {row[0]: row[1] for row in db.session.execute(opened)}
 

@@ -29,8 +29,8 @@ def test_list_shows_roles_with_their_holders(cli: Cli, support: str) -> None:
 
 
 def test_create_again_is_a_conflict(cli: Cli, support: str) -> None:
-    found = cli("roles", "create", "Support")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("roles", "create", "Support")
+    assert (result.exit_code, result.stderr) == (
         3,
         "Error: role support exists already\n  → flask roles show support, or --if-exists keep\n",
     )
@@ -86,33 +86,33 @@ def test_create_keeps_a_role_that_matches(cli: Cli, support: str, options: list[
     ],
 )  # fmt: skip
 def test_create_refuses_a_hostile_name(cli: Cli, name: str, says: str) -> None:
-    found = cli("roles", "create", name)
-    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")
+    result = cli("roles", "create", name)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {says}\n")
 
 
 @pytest.mark.parametrize("permission", ["users", "Users:Read", "users:", "a b:c", "u:\x1b"])
 def test_create_refuses_a_malformed_permission(cli: Cli, permission: str) -> None:
-    found = cli("roles", "create", "support", "--allow", permission)
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert found.stderr.startswith(("Error: permission ", "Error: --allow "))
+    result = cli("roles", "create", "support", "--allow", permission)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(("Error: permission ", "Error: --allow "))
 
 
 def test_description_and_reason_refuse_what_a_terminal_obeys(cli: Cli, support: str) -> None:
-    found = cli("roles", "update", support, "--description", "a\u202eb")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("roles", "update", support, "--description", "a\u202eb")
+    assert (result.exit_code, result.stderr) == (
         2,
         "Error: --description has the character U+202E at position 2,"
         " which a terminal would obey and not show\n",
     )
-    found = cli("roles", "update", support, "--description", "x", "--reason", "a\x07b")
-    assert found.stderr.startswith("Error: --reason has the character U+0007 at position 2")
-    assert found.exit_code == 2
+    result = cli("roles", "update", support, "--description", "x", "--reason", "a\x07b")
+    assert result.stderr.startswith("Error: --reason has the character U+0007 at position 2")
+    assert result.exit_code == 2
 
 
 def test_allow_and_deny_edit_the_permissions(cli: Cli, support: str) -> None:
     cli("roles", "allow", support, "audit:read", "users:read", check=True)
-    found = cli("roles", "show", support, "--format", "json").json
-    assert found["permissions"] == ["audit:read", "users:read"]
+    result = cli("roles", "show", support, "--format", "json").json
+    assert result["permissions"] == ["audit:read", "users:read"]
     cli("roles", "deny", support, "users:read", check=True)
     event = cli("audit", "list", "--subject", "role:support", "--format", "json").json[-1]
     assert event["before"] == {"permissions": ["audit:read", "users:read"]}
@@ -127,14 +127,14 @@ def test_rename_keeps_the_grants(cli: Cli, support: str) -> None:
 
 
 def test_rename_to_a_name_that_is_taken_is_a_conflict(cli: Cli, support: str) -> None:
-    found = cli("roles", "update", support, "--name", "admin")
-    assert (found.exit_code, found.stderr) == (3, "Error: role admin exists already\n")
+    result = cli("roles", "update", support, "--name", "admin")
+    assert (result.exit_code, result.stderr) == (3, "Error: role admin exists already\n")
 
 
 def test_delete_of_a_role_that_is_held_is_a_conflict(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", check=True)
-    found = cli("roles", "delete", support, "--yes")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("roles", "delete", support, "--yes")
+    assert (result.exit_code, result.stderr) == (
         3,
         "Error: role support is held by 1 user\n  → flask roles delete support --revoke\n",
     )
@@ -177,8 +177,8 @@ def test_grant_until_a_moment_knows_its_zone(cli: Cli, support: str) -> None:
 def test_grant_refuses_an_impossible_end(
     cli: Cli, support: str, args: list[str], says: str
 ) -> None:
-    found = cli("roles", "grant", support, "bob", *args)
-    assert (found.exit_code, found.stdout, found.stderr) == (2, "", says)
+    result = cli("roles", "grant", support, "bob", *args)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", says)
 
 
 @pytest.mark.parametrize(
@@ -194,16 +194,16 @@ def test_grant_refuses_an_impossible_end(
     ],
 )
 def test_grant_refuses_what_is_no_time(cli: Cli, support: str, args: list[str]) -> None:
-    found = cli("roles", "grant", support, "bob", *args)
-    assert found.exit_code == 2
-    assert found.stdout == ""
+    result = cli("roles", "grant", support, "bob", *args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
 
 
 def test_grant_to_many_is_one_change_and_all_or_nothing(
     cli: Cli, database: Database, support: str
 ) -> None:
-    found = cli("roles", "grant", support, "bob", "ada", "nobody")
-    assert found.exit_code == 4
+    result = cli("roles", "grant", support, "bob", "ada", "nobody")
+    assert result.exit_code == 4
     assert database.rows("SELECT count(*) FROM grants") == [(1,)]
     done = cli("roles", "grant", support, "-", "ada", "-q", stdin="bob\nbob@example.com\n")
     assert done.stdout == "2\n1\n"
@@ -262,9 +262,9 @@ def test_grant_after_an_end_that_passed_is_a_new_grant(
 
 
 def test_revoke_of_what_is_not_held_is_already_so(cli: Cli, support: str) -> None:
-    found = cli("roles", "revoke", support, "bob")
-    assert (found.exit_code, found.stderr) == (0, SAME)
-    assert found.stdout == (
+    result = cli("roles", "revoke", support, "bob")
+    assert (result.exit_code, result.stderr) == (0, SAME)
+    assert result.stdout == (
         "changed\tuser\trole\tstate\nfalse\tbob@example.com\tsupport\tnot held\n"
     )
 
@@ -299,8 +299,8 @@ def test_expiring_lists_what_ends_soon_the_next_first(cli: Cli, support: str) ->
     cli("roles", "grant", "later", "bob", "--for", "9d", check=True)
     cli("roles", "grant", support, "bob", "--for", "3d", check=True)
     cli("roles", "grant", support, "ada", "--for", "30d", check=True)
-    found = cli("roles", "expiring", "--format", "json").json
-    assert [(row["user"], row["role"]) for row in found] == [
+    result = cli("roles", "expiring", "--format", "json").json
+    assert [(row["user"], row["role"]) for row in result] == [
         ("bob@example.com", "support"),
         ("bob@example.com", "later"),
     ]

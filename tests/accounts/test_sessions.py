@@ -1,4 +1,4 @@
-"""`flask users sessions`: who is signed in, and the end of it."""
+"""`flask users sessions`: browser sessions listed and ended."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ def open_ids(cli: Cli) -> list[int]:
 
 
 def test_list_shows_the_open_ones_the_newest_first(cli: Cli, opened: Database) -> None:
-    found = cli("users", "sessions", "list")
-    assert (found.exit_code, found.stderr) == (0, "")
-    assert found.stdout == HEADER + HEIDIS + TWO + ONE
+    result = cli("users", "sessions", "list")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == HEADER + HEIDIS + TWO + ONE
 
 
 @SQLITE
 def test_list_of_an_account_as_a_table(cli: Cli, opened: Database) -> None:
-    found = cli("users", "sessions", "list", "grace", "--format", "table")
-    assert (found.exit_code, found.stderr) == (0, "")
-    assert found.stdout == (
+    result = cli("users", "sessions", "list", "grace", "--format", "table")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
         "id  user               opened_at             seen_at               ip         user_agent\n"
         " 2  grace@example.com  2026-01-01 10:00:00Z  2026-01-01 11:00:00Z  –          –\n"
         " 1  grace@example.com  2026-01-01 10:00:00Z  2026-01-01 11:00:00Z  192.0.2.1"
@@ -95,8 +95,8 @@ def test_list_leaves_out_who_may_not_sign_in(cli: Cli, opened: Database) -> None
 
 @SQLITE
 def test_list_of_nobody_is_not_found(cli: Cli) -> None:
-    found = cli("users", "sessions", "list", "nobody")
-    assert (found.exit_code, found.stdout, found.stderr) == (4, "", NOBODY)
+    result = cli("users", "sessions", "list", "nobody")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
 
 
 @SQLITE
@@ -133,8 +133,8 @@ def test_end_of_one_session_leaves_the_others(cli: Cli, opened: Database) -> Non
 @pytest.mark.parametrize("args", [[], ["1"], ["1", "2"]])
 def test_end_asks_first(cli: Cli, opened: Database, args: list[str]) -> None:
     which = f"the session {', '.join(args)}" if args else "every session"
-    found = cli("users", "sessions", "end", "grace", *args)
-    assert (found.exit_code, found.stdout, found.stderr) == (
+    result = cli("users", "sessions", "end", "grace", *args)
+    assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
         f"Error: End {which} of grace? Nobody is here to answer\n  → repeat it with --yes\n",
@@ -147,8 +147,8 @@ def test_end_asks_first(cli: Cli, opened: Database, args: list[str]) -> None:
 def test_end_of_a_session_that_is_not_the_accounts_ends_none(
     cli: Cli, opened: Database, unknown: str
 ) -> None:
-    found = cli("users", "sessions", "end", "grace", "1", unknown, "--yes")
-    assert (found.exit_code, found.stdout, found.stderr) == (
+    result = cli("users", "sessions", "end", "grace", "1", unknown, "--yes")
+    assert (result.exit_code, result.stdout, result.stderr) == (
         4,
         "",
         f"Error: user {GRACE} has no session {unknown}\n  → flask users sessions list {GRACE}\n",
@@ -159,22 +159,22 @@ def test_end_of_a_session_that_is_not_the_accounts_ends_none(
 @SQLITE
 @pytest.mark.parametrize("id", ["x", "1.5", "9" * 20, "\u0661\u200b"])
 def test_end_refuses_what_is_no_id(cli: Cli, opened: Database, id: str) -> None:
-    found = cli("users", "sessions", "end", "grace", id, "--yes")
-    assert (found.exit_code, found.stdout) == (2, "")
+    result = cli("users", "sessions", "end", "grace", id, "--yes")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert open_ids(cli) == [6, 2, 1]
 
 
 @SQLITE
 def test_end_for_nobody_is_not_found(cli: Cli) -> None:
-    found = cli("users", "sessions", "end", "nobody", "--yes")
-    assert (found.exit_code, found.stdout, found.stderr) == (4, "", NOBODY)
+    result = cli("users", "sessions", "end", "nobody", "--yes")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
 
 
 @SQLITE
 def test_end_with_dry_run_ends_none(cli: Cli, opened: Database) -> None:
-    found = cli("users", "sessions", "end", "grace", "--dry-run")
-    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
-    assert found.stdout == (
+    result = cli("users", "sessions", "end", "grace", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
+    assert result.stdout == (
         'action\tsubject\tbefore\tafter\nuser:sessions:end\tuser:1\t{"sessions": [1, 2]}\t\n'
     )
     assert open_ids(cli) == [6, 2, 1]

@@ -1,4 +1,4 @@
-"""`flask users tokens`: shown once, stored hashed, and worth nothing once they are over."""
+"""`flask users tokens`: shown once, stored hashed, refused once they are over."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def test_token_is_shown_once_and_stored_hashed(cli: Cli, database: Database, gra
 @SQLITE
 def test_create_again_is_a_conflict(cli: Cli, grace: str) -> None:
     create(cli, "ci")
-    found = cli("users", "tokens", "create", "grace", "ci")
-    assert (found.exit_code, found.stdout, found.stderr) == (
+    result = cli("users", "tokens", "create", "grace", "ci")
+    assert (result.exit_code, result.stdout, result.stderr) == (
         3,
         "",
         f"Error: user {grace} has a token ci already\n"
@@ -125,9 +125,9 @@ def test_create_keeps_the_one_that_is_there_without_its_secret(
 ) -> None:
     create(cli, "ci")
     args = ("users", "tokens", "create", "grace", "ci", "--if-exists", "keep")
-    found = cli(*args)
-    assert (found.exit_code, found.stderr) == (0, SAME)
-    assert found.stdout == (
+    result = cli(*args)
+    assert (result.exit_code, result.stderr) == (0, SAME)
+    assert result.stdout == (
         "field\tvalue\nchanged\tfalse\nid\t1\nuser\tgrace@example.com\nname\tci\npermissions\t*\n"
         "valid_until\t2030-04-01T12:00:00Z\ntoken\t\n"
     )
@@ -202,8 +202,8 @@ def test_create_keeps_a_token_with_the_named_end_or_any(
 def test_create_refuses_what_no_token_may_be(
     cli: Cli, database: Database, grace: str, noon: datetime, args: list[str], says: str
 ) -> None:
-    found = cli("users", "tokens", "create", "grace", "ci", *args)
-    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")
+    result = cli("users", "tokens", "create", "grace", "ci", *args)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {says}\n")
     assert database.rows("SELECT * FROM api_tokens") == []
 
 
@@ -229,8 +229,8 @@ def test_create_for_the_longest_time_is_allowed(cli: Cli, grace: str, noon: date
     ],
 )  # fmt: skip
 def test_create_refuses_a_hostile_name(cli: Cli, grace: str, name: str, says: str) -> None:
-    found = cli("users", "tokens", "create", "grace", name)
-    assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")
+    result = cli("users", "tokens", "create", "grace", name)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {says}\n")
 
 
 @SQLITE
@@ -238,8 +238,8 @@ def test_create_refuses_a_hostile_name(cli: Cli, grace: str, name: str, says: st
     "words", [("create", "nobody", "ci"), ("list", "nobody"), ("revoke", "nobody", "ci", "--yes")]
 )
 def test_token_of_nobody_is_not_found(cli: Cli, grace: str, words: tuple[str, ...]) -> None:
-    found = cli("users", "tokens", *words)
-    assert (found.exit_code, found.stdout, found.stderr) == (4, "", NOBODY)
+    result = cli("users", "tokens", *words)
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
 
 
 @SQLITE
@@ -252,8 +252,8 @@ def test_create_for_a_slip_of_the_keys_is_told_who_was_meant(cli: Cli, grace: st
 @SQLITE
 def test_create_for_an_inactive_account_is_a_conflict(cli: Cli, grace: str) -> None:
     cli("users", "deactivate", "grace", check=True)
-    found = cli("users", "tokens", "create", "grace", "ci")
-    assert (found.exit_code, found.stderr) == (3, f"Error: user {grace} is not active\n")
+    result = cli("users", "tokens", "create", "grace", "ci")
+    assert (result.exit_code, result.stderr) == (3, f"Error: user {grace} is not active\n")
 
 
 @SQLITE
@@ -261,9 +261,9 @@ def test_create_for_an_inactive_account_is_a_conflict(cli: Cli, grace: str) -> N
 def test_create_with_dry_run_makes_and_shows_no_token(
     cli: Cli, database: Database, grace: str, noon: datetime, more: list[str]
 ) -> None:
-    found = cli("users", "tokens", "create", "grace", "ci", "--dry-run", *more)
-    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
-    assert found.stdout == (
+    result = cli("users", "tokens", "create", "grace", "ci", "--dry-run", *more)
+    assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
+    assert result.stdout == (
         "action\tsubject\tbefore\tafter\n"
         'user:token:create\tuser:1\t\t{"token": "ci", "permissions": null,'
         ' "valid_until": "2030-04-01T12:00:00Z"}\n'
@@ -291,9 +291,9 @@ def test_list_tells_which_still_work(
         "UPDATE api_tokens SET valid_until = '2029-12-31 00:00:00.000000' WHERE name = 'expired'"
     )
     database.execute("UPDATE api_tokens SET uniquifier = 'before' WHERE name = 'ended'")
-    found = cli("users", "tokens", "list", "--format", "table")
-    assert (found.exit_code, found.stderr) == (0, "")
-    assert found.stdout == (
+    result = cli("users", "tokens", "list", "--format", "table")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
         "id  user               name     state    permissions             valid_until"
         "           used_at\n"
         " 4  grace@example.com  ended    ended    audit:read, users:read  2030-04-01 12:00:00Z"
@@ -361,8 +361,8 @@ def test_revoke_ends_the_token_and_frees_its_name(cli: Cli, grace: str) -> None:
 @SQLITE
 def test_revoke_asks_first(cli: Cli, grace: str) -> None:
     create(cli, "ci")
-    found = cli("users", "tokens", "revoke", "grace", "ci")
-    assert (found.exit_code, found.stdout, found.stderr) == (
+    result = cli("users", "tokens", "revoke", "grace", "ci")
+    assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
         "Error: Revoke the token ci of grace? Nobody is here to answer\n  → repeat it with --yes\n",
@@ -373,9 +373,9 @@ def test_revoke_asks_first(cli: Cli, grace: str) -> None:
 @SQLITE
 def test_revoke_with_dry_run_leaves_it_live(cli: Cli, grace: str) -> None:
     create(cli, "ci")
-    found = cli("users", "tokens", "revoke", "grace", "ci", "--dry-run")
-    assert (found.exit_code, found.stderr) == (0, "Dry run: nothing was written.\n")
-    assert found.stdout == (
+    result = cli("users", "tokens", "revoke", "grace", "ci", "--dry-run")
+    assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
+    assert result.stdout == (
         'action\tsubject\tbefore\tafter\nuser:token:revoke\tuser:1\t{"token": "ci"}\t\n'
     )
     assert cli("users", "tokens", "list", "--fields", "state").stdout == "state\nlive\n"
@@ -385,9 +385,9 @@ def test_revoke_with_dry_run_leaves_it_live(cli: Cli, grace: str) -> None:
 @pytest.mark.parametrize("name", ["cd", "[/]\u00e9"])
 def test_revoke_of_what_never_was_is_not_found(cli: Cli, grace: str, name: str) -> None:
     create(cli, "ci")
-    found = cli("users", "tokens", "revoke", "grace", name, "--yes")
-    assert (found.exit_code, found.stdout) == (4, "")
-    assert found.stderr == (
+    result = cli("users", "tokens", "revoke", "grace", name, "--yes")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == (
         f"Error: user {GRACE} has no token {name}\n  → flask users tokens list {GRACE}\n"
     )
 
@@ -395,8 +395,8 @@ def test_revoke_of_what_never_was_is_not_found(cli: Cli, grace: str, name: str) 
 @SQLITE
 def test_revoke_takes_the_name_as_it_was_given_to_create(cli: Cli, grace: str) -> None:
     create(cli, "\ufb01ne ")  # A ligature and a space, which are not kept.
-    found = cli("users", "tokens", "revoke", "grace", "\ufb01ne ", "--yes")
-    assert (found.exit_code, found.stderr) == (0, "Done, audit event 5.\n")
+    result = cli("users", "tokens", "revoke", "grace", "\ufb01ne ", "--yes")
+    assert (result.exit_code, result.stderr) == (0, "Done, audit event 5.\n")
 
 
 # --- in use ------------------------------------------------------------------

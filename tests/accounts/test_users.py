@@ -1,4 +1,4 @@
-"""`flask users`: what each command says and does."""
+"""`flask users`: the output and the effect of each command."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_can_answers_yes_with_the_grant_that_gives_it(cli: Cli, bob: str) -> Non
         "on call",
         check=True,
     )
-    found = cli("users", "can", "bob", "users:read", "--format", "json")
-    assert found.exit_code == 0
-    answer = found.json
+    result = cli("users", "can", "bob", "users:read", "--format", "json")
+    assert result.exit_code == 0
+    answer = result.json
     assert answer.pop("granted_at") is not None
     assert "@" in answer.pop("granted_by")
     assert answer == {
@@ -80,10 +80,10 @@ def test_can_answers_no_once_the_grant_is_over(cli: Cli, database: Database, bob
 def test_can_answers_no_for_an_inactive_admin(cli: Cli, ada: str) -> None:
     cli("users", "create-admin", "eve@example.com", "--password-stdin", stdin=PASSWORD, check=True)
     cli("users", "deactivate", ada, check=True)
-    found = cli("users", "can", ada, "anything:at-all", "--format", "json")
-    assert found.exit_code == 6
+    result = cli("users", "can", ada, "anything:at-all", "--format", "json")
+    assert result.exit_code == 6
     because = "the role admin holds every permission, but the account is inactive"
-    assert found.json["because"] == because
+    assert result.json["because"] == because
 
 
 # --- change ------------------------------------------------------------------
@@ -99,8 +99,8 @@ def test_update_changes_the_address_and_ends_the_sessions(
 
 
 def test_update_to_a_taken_address_is_a_conflict(cli: Cli, bob: str) -> None:
-    found = cli("users", "update", "bob", "--email", "ADA@example.com")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("users", "update", "bob", "--email", "ADA@example.com")
+    assert (result.exit_code, result.stderr) == (
         3,
         "Error: e-mail ada@example.com is taken by user 1\n",
     )
@@ -111,20 +111,20 @@ def test_update_of_nothing_is_usage(cli: Cli, bob: str) -> None:
 
 
 def test_deactivate_many_is_all_or_nothing(cli: Cli, database: Database, bob: str) -> None:
-    found = cli("users", "deactivate", "bob", "nobody")
-    assert found.exit_code == 4
+    result = cli("users", "deactivate", "bob", "nobody")
+    assert result.exit_code == 4
     assert database.rows("SELECT active FROM users WHERE id = 2")[0][0] in (True, 1)
 
 
 def test_deactivate_reads_users_from_stdin(cli: Cli, bob: str) -> None:
-    found = cli("users", "deactivate", "-", "--fields", "changed,email", stdin="bob\n\nbob\n")
-    assert found.stdout == "changed\temail\ntrue\tbob@example.com\n"
+    result = cli("users", "deactivate", "-", "--fields", "changed,email", stdin="bob\n\nbob\n")
+    assert result.stdout == "changed\temail\ntrue\tbob@example.com\n"
 
 
 def test_deactivate_by_filter_needs_yes_without_a_terminal(cli: Cli, bob: str) -> None:
-    found = cli("users", "deactivate", "--search", "bob")
-    assert (found.exit_code, found.stdout) == (5, "")
-    assert found.stderr == (
+    result = cli("users", "deactivate", "--search", "bob")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert result.stderr == (
         "Error: Deactivate the 1 active accounts of this filter? Nobody is here to answer\n"
         "  → repeat it with --yes\n"
     )
@@ -133,8 +133,8 @@ def test_deactivate_by_filter_needs_yes_without_a_terminal(cli: Cli, bob: str) -
 def test_deactivate_by_filter_of_the_last_admin_changes_nobody(
     cli: Cli, database: Database, bob: str
 ) -> None:
-    found = cli("users", "deactivate", "--never-logged-in", "--yes")
-    assert found.exit_code == 5
+    result = cli("users", "deactivate", "--never-logged-in", "--yes")
+    assert result.exit_code == 5
     assert database.rows("SELECT count(*) FROM users WHERE NOT active") == [(0,)]
 
 
@@ -167,10 +167,10 @@ MANY = (
 
 
 def test_deactivate_names_or_filters_but_not_both(cli: Cli, bob: str) -> None:
-    says = "Error: name the users, or say which by a filter such as --idle-for 90d\n"
+    says = "Error: name the users, or choose them by a filter such as --idle-for 90d\n"
     for args in (["bob", "--search", "b"], []):
-        found = cli("users", "deactivate", *args)
-        assert (found.exit_code, found.stderr) == (2, says)
+        result = cli("users", "deactivate", *args)
+        assert (result.exit_code, result.stderr) == (2, says)
 
 
 def test_deactivate_ends_the_sessions(cli: Cli, database: Database, bob: str) -> None:
@@ -184,8 +184,8 @@ def test_deactivate_ends_the_sessions(cli: Cli, database: Database, bob: str) ->
 
 
 def test_set_password_of_nobody_asks_for_none(cli: Cli, ada: str) -> None:
-    found = cli("users", "set-password", "nobody")
-    assert found.exit_code == 4
+    result = cli("users", "set-password", "nobody")
+    assert result.exit_code == 4
 
 
 def test_reset_access_takes_off_the_second_factor(cli: Cli, database: Database, bob: str) -> None:

@@ -16,8 +16,8 @@ SAME = "Already so: nothing was changed.\n"
 
 
 def hash_of(database: Database, id: int) -> str | None:
-    found: str | None = database.rows("SELECT password FROM users WHERE id = :id", id=id)[0][0]
-    return found
+    result: str | None = database.rows("SELECT password FROM users WHERE id = :id", id=id)[0][0]
+    return result
 
 
 # --- create ------------------------------------------------------------------
@@ -145,21 +145,21 @@ def test_create_refuses_a_weak_password_from_every_source(
     cli: Cli, tmp_path: Path, password: str, says: str
 ) -> None:
     args = ("users", "create", "ada@example.com")
-    found = cli(*args, "--password-stdin", stdin=password + "\n")
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert found.stderr.startswith(f"Error: {says}")
+    result = cli(*args, "--password-stdin", stdin=password + "\n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {says}")
     file = tmp_path / "password"
     file.write_text(password + "\n")
     file.chmod(0o600)
-    found = cli(*args, "--password-file", str(file))
-    assert found.stderr.startswith(f"Error: {says.replace('stdin', str(file))}")
-    assert found.exit_code == 2
+    result = cli(*args, "--password-file", str(file))
+    assert result.stderr.startswith(f"Error: {says.replace('stdin', str(file))}")
+    assert result.exit_code == 2
 
 
 def test_create_refuses_fields_that_hide_the_generated_password(cli: Cli) -> None:
     args = ("users", "create", "ada@example.com", "--generate-password")
-    found = cli(*args, "--fields", "id")
-    assert (found.exit_code, found.stderr) == (
+    result = cli(*args, "--fields", "id")
+    assert (result.exit_code, result.stderr) == (
         2,
         "Error: --fields would hide the password that is generated and shown only once\n",
     )
@@ -169,9 +169,9 @@ def test_create_refuses_fields_that_hide_the_generated_password(cli: Cli) -> Non
 def test_create_refuses_an_unknown_field_before_it_changes_anything(
     cli: Cli, database: Database
 ) -> None:
-    found = cli("users", "create", "ada@example.com", "--no-password", "--fields", "bogus")
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert found.stderr == (
+    result = cli("users", "create", "ada@example.com", "--no-password", "--fields", "bogus")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
         "Error: no field bogus; there are changed, audit_seq, id, email, username, status,"
         " roles, password\n"
     )
@@ -190,13 +190,13 @@ def test_create_refuses_a_folder_a_pipe_or_garbage_as_password_file(
         (tmp_path / "garbage", f"the first line of {tmp_path}/garbage is not UTF-8"),
         (tmp_path / "none", f"--password-file {tmp_path}/none: No such file or directory"),
     ):
-        found = cli("users", "create", "a@example.com", "--password-file", str(file))
-        assert (found.exit_code, found.stderr) == (2, f"Error: {says}\n")
+        result = cli("users", "create", "a@example.com", "--password-file", str(file))
+        assert (result.exit_code, result.stderr) == (2, f"Error: {says}\n")
 
 
 def test_create_refuses_an_address_that_folds_to_another_mailbox(cli: Cli) -> None:
-    found = cli("users", "create", "stra\u00dfe@example.com", "--no-password")
-    assert (found.exit_code, found.stderr) == (
+    result = cli("users", "create", "stra\u00dfe@example.com", "--no-password")
+    assert (result.exit_code, result.stderr) == (
         2,
         "Error: e-mail stra\u00dfe@example.com cannot be told from strasse@example.com\n",
     )
@@ -204,17 +204,17 @@ def test_create_refuses_an_address_that_folds_to_another_mailbox(cli: Cli) -> No
 
 def test_create_refuses_two_sources(cli: Cli) -> None:
     args = ("users", "create", "ada@example.com", "--generate-password", "--password-stdin")
-    found = cli(*args, stdin=PASSWORD)
-    assert found.exit_code == 2
-    assert found.stderr == (
+    result = cli(*args, stdin=PASSWORD)
+    assert result.exit_code == 2
+    assert result.stderr == (
         "Error: give one of --password-stdin, --password-file and --generate-password\n"
     )
 
 
 def test_create_refuses_quiet_with_a_generated_password(cli: Cli) -> None:
-    found = cli("users", "create", "ada@example.com", "--generate-password", "-q")
-    assert found.exit_code == 2
-    assert found.stderr == (
+    result = cli("users", "create", "ada@example.com", "--generate-password", "-q")
+    assert result.exit_code == 2
+    assert result.stderr == (
         "Error: -q would hide the password that is generated and shown only once\n"
     )
 
@@ -303,8 +303,8 @@ def test_create_with_a_role_grants_it_in_the_same_change(cli: Cli, database: Dat
     cli("roles", "create", "support", check=True)
     made = cli("users", "create", "ada@example.com", "--no-password", "--role", "support")
     assert fields(made.stdout)["roles"] == "support"
-    found = database.rows("SELECT DISTINCT correlation FROM audit_events WHERE seq >= 4")
-    assert len(found) == 1
+    result = database.rows("SELECT DISTINCT correlation FROM audit_events WHERE seq >= 4")
+    assert len(result) == 1
 
 
 def test_create_with_an_unknown_role_creates_nothing(cli: Cli, database: Database) -> None:

@@ -77,15 +77,15 @@ def test_list_says_how_to_see_the_next_page(cli: Cli, crowd: None) -> None:
 
 def test_list_pages_through_deleted_accounts_by_id(cli: Cli, crowd: None) -> None:
     cli("users", "delete", "dan@example.com", "--yes", check=True)
-    found = cli("users", "list", "--status", "deleted", "--sort", "email", "--limit", "1",
+    result = cli("users", "list", "--status", "deleted", "--sort", "email", "--limit", "1",
                 "--after", "4", "--format", "json")  # fmt: skip
-    assert [user["id"] for user in found.json] == [5]
+    assert [user["id"] for user in result.json] == [5]
 
 
 def test_empty_filter_is_refused_and_not_everybody(cli: Cli, crowd: None) -> None:
     for option in ("--search", "--role", "--without-role"):
-        found = cli("users", "deactivate", "--without-role", "admin", option, "", "--yes")
-        assert (found.exit_code, found.stderr) == (2, f"Error: {option} is empty\n")
+        result = cli("users", "deactivate", "--without-role", "admin", option, "", "--yes")
+        assert (result.exit_code, result.stderr) == (2, f"Error: {option} is empty\n")
 
 
 def test_list_counts(cli: Cli, crowd: None) -> None:
@@ -94,14 +94,14 @@ def test_list_counts(cli: Cli, crowd: None) -> None:
 
 
 def test_list_shows_a_deleted_account_without_a_name(cli: Cli, crowd: None) -> None:
-    found = cli("users", "list", "--status", "deleted", "--format", "json").json[0]
-    assert (found["id"], found["email"], found["status"]) == (5, None, "deleted")
+    result = cli("users", "list", "--status", "deleted", "--format", "json").json[0]
+    assert (result["id"], result["email"], result["status"]) == (5, None, "deleted")
 
 
 def test_list_with_an_unknown_role_suggests_one(cli: Cli, crowd: None) -> None:
-    found = cli("users", "list", "--role", "suport")
-    assert (found.exit_code, found.stdout) == (4, "")
-    assert found.stderr == "Error: no role suport\n  → did you mean support?\n"
+    result = cli("users", "list", "--role", "suport")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == "Error: no role suport\n  → did you mean support?\n"
 
 
 def test_list_of_nobody_is_a_header_or_an_empty_array(cli: Cli) -> None:

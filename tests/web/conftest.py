@@ -1,4 +1,4 @@
-"""The site and its people."""
+"""Fixtures of the web part: the site and its accounts."""
 
 from __future__ import annotations
 

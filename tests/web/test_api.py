@@ -1,4 +1,4 @@
-"""The users API: what it takes, gives and refuses."""
+"""The users API: requests, answers and refusals."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def api(web: Site) -> Program:
 
 
 def test_list_gives_what_the_command_gives(api: Program, cli: Cli) -> None:
-    found = api("GET", "/api/users")
-    assert (found.status_code, found.json["next"]) == (200, None)
-    assert found.json["users"] == cli("users", "list", "--format", "json").json
+    result = api("GET", "/api/users")
+    assert (result.status_code, result.json["next"]) == (200, None)
+    assert result.json["users"] == cli("users", "list", "--format", "json").json
 
 
 def test_list_comes_in_pages(web: Site, api: Program) -> None:
@@ -41,7 +41,7 @@ def test_list_comes_in_pages(web: Site, api: Program) -> None:
 
 def test_list_is_filtered(web: Site, api: Program) -> None:
     web.make("bob@example.com", password=None)
-    for query, found in (
+    for query, result in (
         ("role=admin", ["ada@example.com"]),
         ("without_role=admin", ["bob@example.com"]),
         ("never_logged_in=true&search=BOB", ["bob@example.com"]),
@@ -50,7 +50,7 @@ def test_list_is_filtered(web: Site, api: Program) -> None:
         ("created_until=2020-01-01T00:00:00%2B02:00", []),
     ):
         answer = api("GET", f"/api/users?{query}")
-        assert [user["email"] for user in answer.json["users"]] == found, query
+        assert [user["email"] for user in answer.json["users"]] == result, query
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_nobody_is_not_found(api: Program) -> None:
 
 
 def test_me_tells_who_calls(web: Site) -> None:
-    found = web.token("ada@example.com", allow=["users:read", "roles:read"])("GET", "/api/me").json
-    assert found["user"]["email"] == "ada@example.com"
-    assert (found["permissions"], found["token"]) == (["roles:read", "users:read"], "test")
+    result = web.token("ada@example.com", allow=["users:read", "roles:read"])("GET", "/api/me").json
+    assert result["user"]["email"] == "ada@example.com"
+    assert (result["permissions"], result["token"]) == (["roles:read", "users:read"], "test")
     assert web.browser("ada@example.com").get("/api/me").json["permissions"] == ["*"]
 
 

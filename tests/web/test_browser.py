@@ -1,4 +1,4 @@
-"""What a person does: a real browser, a real server, real mail."""
+"""The pages in a real browser, with a real server and real mail."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def ada(site: Served, chromium: Browser) -> Iterator[Visitor]:
 
 def link_in(message: EmailMessage, url: str) -> str:
     """The link to this site that was mailed."""
-    found = re.search(re.escape(url) + r"/reset/\S+", message.get_content())
-    assert found, message
-    return found[0]
+    result = re.search(re.escape(url) + r"/reset/\S+", message.get_content())
+    assert result, message
+    return result[0]
 
 
 def test_person_signs_in_with_two_factors(ada: Visitor) -> None:

@@ -357,7 +357,7 @@ def test_ready_says_503_when_nothing_can_be_written(
 
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorname = "SQLITE_FULL"
-    monkeypatch.setattr("opsapp.services.database._write_nothing", refuse)
+    monkeypatch.setattr("opsapp.database.status._write_nothing", refuse)
     assert Browser(web.app).client.get("/readyz").status_code == 503
 
 

@@ -1,4 +1,4 @@
-"""A request that waits at the gate acts only on what is still true when its turn comes."""
+"""Requests that wait at the gate: their credential and permissions are checked inside of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from werkzeug.test import TestResponse
 
 from opsapp import clock
 from opsapp.accounts import grants, roles, selfservice, sessions, signin, tokens
+from opsapp.accounts.lookup import get_user
 from opsapp.models import ApiToken, Grant, UserSession
+from opsapp.profiling import measure
 from opsapp.unit.work import Unit
 from tests.support import Database, a_unit
 from tests.support.web import Browser, Site, csrf_token
@@ -154,6 +156,32 @@ def test_permission_that_is_lost_while_its_request_waits_grants_nothing(
         "that needs the permission roles:grant",
     )
     assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(0,)]
+
+
+@pytest.mark.parametrize("change", OF_ACCOUNT)
+def test_measured_request_that_waits_grants_nothing_once_its_account_has_changed(
+    office: Site, database: Database, monkeypatch: pytest.MonkeyPatch, change: Change
+) -> None:
+    with office.inside():
+        measure._act_as(office.app, get_user("desk@example.com"))
+    client = office.app.test_client()
+
+    answer = sent_meanwhile(office, monkeypatch, lambda: client.put(GRANT, json={}), change)
+
+    assert (answer.status_code, answer.json["message"]) == (403, ENDED.format("link"))
+    assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(0,)]
+
+
+def test_measured_request_of_a_deactivated_account_is_refused(office: Site) -> None:
+    with office.inside():
+        measure._act_as(office.app, get_user("desk@example.com"))
+    client = office.app.test_client()
+    assert client.get("/api/me").status_code == 200
+    with office.inside():
+        signin.deactivate(["desk@example.com"], unit=a_unit())
+
+    assert client.get("/api/me").status_code == 401
+    assert client.put(GRANT, json={}).status_code == 401
 
 
 def _by_browser(browser: Browser) -> Send:

@@ -1,4 +1,4 @@
-"""The site as production serves it: gunicorn, started, drained, killed and refused for real."""
+"""The site under gunicorn: started, drained, killed and refused."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_site_is_ready_while_its_database_is(
         assert readiness(site) == (200, None)
 
 
-# SQLite's file stays with whoever has it open, wherever it is moved.
+# A process that has SQLite's file open keeps it, wherever it is moved.
 @pytest.mark.parametrize("kind", ["postgresql"])
 def test_site_recovers_when_its_database_was_away(
     database: Database, token: str, request: pytest.FixtureRequest

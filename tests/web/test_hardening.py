@@ -1,4 +1,4 @@
-"""What attackers tried on accounts, sessions and connections, and what it leads to now."""
+"""Attacks on accounts, sessions and connections, and their effect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from opsapp.accounts import logins, tokens, users
+from opsapp.accounts import logins, sessions, users
 from opsapp.accounts.logins import Client
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
@@ -127,13 +127,13 @@ def test_page_says_that_the_database_is_away_without_asking_it(
 
 
 @ON_SQLITE
-def test_use_of_a_token_that_cannot_be_written_down_is_answered(
+def test_request_is_answered_though_the_use_of_its_token_cannot_be_stored(
     web: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_found: Any) -> None:
+    def fail(_credential: Any) -> None:
         raise OperationalError("UPDATE", {}, Exception("disk full"))
 
-    monkeypatch.setattr(tokens, "see", fail)
+    monkeypatch.setattr(sessions, "note_use", fail)
     assert web.token("ada@example.com")("GET", "/api/me").status_code == 200
     assert "was not stored" in caplog.text
 
@@ -184,8 +184,9 @@ def test_message_of_an_account_that_is_erased_while_it_is_sent(
 
     web.make("bob@example.com")
 
-    def erase(_message: Any) -> None:
+    def erase(_message: Any) -> tuple[None, bool]:
         users.delete("bob@example.com", unit=a_unit())
+        return None, False
 
     with web.inside():
         outbox.keep([outbox.Message("test", "bob@example.com", "subject", "body", 2)])

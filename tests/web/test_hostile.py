@@ -1,4 +1,4 @@
-"""What is sent to harm: it is the client's fault, and costs little."""
+"""Hostile requests: the client's fault, and cheap to refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host names: which are answered, and where links lead."""
+"""Host names: accepted names, and the targets of links."""
 
 from __future__ import annotations
 

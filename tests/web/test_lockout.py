@@ -1,4 +1,4 @@
-"""The brake on guessing: counted before anything is looked at, in the database."""
+"""Lock-outs: attempts are counted in the database before the password is checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every endpoint, method and kind of caller: who gets in, and nobody else."""
+"""The status of every endpoint, method and kind of caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody becomes more than they are, and nobody hands out what they do not hold."""
+"""Powers: no account grants or gains more than it holds."""
 
 from __future__ import annotations
 

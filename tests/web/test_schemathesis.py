@@ -167,7 +167,7 @@ def test_api_keeps_to_its_document(
 
     # schemathesis.pytest.from_fixture() needs an attribute of nodes that pytest 9.2 has not.
     tests = get_all_tests(schema=document, test_func=validate, settings=None, given_kwargs={})
-    for operation, test in [found.ok() for found in tests]:
+    for operation, test in [result.ok() for result in tests]:
         with subtests.test(operation.label):
             for _draw in range(DRAWS):
                 test()

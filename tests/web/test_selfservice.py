@@ -1,4 +1,4 @@
-"""What people do with their own accounts: every change through a unit of work, and audited."""
+"""Changes that users make to their own accounts, each audited."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NEW = "another battery horse staple"
 
 def link_in(mail: str) -> str:
     """The path of the link in a mail."""
-    found = re.search(r"http://localhost(/\S+)", mail)
-    assert found, mail
-    return found[1]
+    result = re.search(r"http://localhost(/\S+)", mail)
+    assert result, mail
+    return result[1]
 
 
 # --- password ----------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) 
     assert last_events(database) == [("user:password:set", "user:1", "web")]
     reason = database.rows("SELECT reason FROM audit_events ORDER BY seq DESC LIMIT 1")
     assert reason == [("recovered by a link in a mail",)]
-    # The lock-out is over: whoever reads the mail is who the account belongs to.
+    # The lock-out is over: the reader of the mail owns the account.
     assert browser.sign_in("ada@example.com", NEW).status_code == 302
     assert browser.sign_out().status_code == 302
     # The link works once.

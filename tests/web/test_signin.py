@@ -1,4 +1,4 @@
-"""Signing in and out: what is said, what is kept, and what ends a session."""
+"""Signing in and out: messages, stored sessions, and their end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from flask import Flask
 
 from opsapp import signals
 from opsapp.accounts import grants, roles, sessions, signin, users
+from opsapp.accounts.lookup import get_user
+from opsapp.profiling import measure
 from tests.support import PASSWORD, Database, a_unit
 from tests.support.web import Browser, Program, Site, csrf_token, told_on
 
@@ -195,6 +197,18 @@ def test_who_ends_their_own_session_is_told_so_and_nothing_else(web: Site) -> No
     assert answer.headers["Location"] == "/login"
     assert told_on(browser.get("/login")) == ["That session has ended."]
     assert not browser.is_in
+
+
+def test_account_page_lists_open_sessions_of_a_measured_request(web: Site) -> None:
+    web.browser("ada@example.com")
+    with web.inside():
+        measure._act_as(web.app, get_user("ada@example.com"))
+    page = web.app.test_client().get("/")
+    assert (page.status_code, page.text.count('id="session-'), page.text.count("this one")) == (
+        200,
+        1,
+        0,
+    )
 
 
 def test_session_of_somebody_else_cannot_be_ended(web: Site) -> None:

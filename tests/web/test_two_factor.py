@@ -1,4 +1,4 @@
-"""Two factors: set up, used, recovered, required, taken off."""
+"""Two factors: set up, used, recovered, required, removed."""
 
 from __future__ import annotations
 
