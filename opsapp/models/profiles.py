@@ -1,4 +1,4 @@
-"""Where the time goes: a series for each thing that is measured, and its windows of time."""
+"""Profiles: a series for each endpoint, command or statement, its windows, and traces."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 class ProfileSeries(Model):
-    """One thing that is measured: an endpoint, a command, or a statement at a line."""
+    """One series: an endpoint, a command, or a statement at a line."""
 
     __tablename__ = "profile_series"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -48,10 +48,10 @@ class ProfileSeries(Model):
 
 
 class ProfileWindow(Model):
-    """What happened to a series in one minute, hour or day.
+    """The sum of a series in one minute, hour or day.
 
-    A process writes its own row of a minute, again and again with what it has counted until
-    then, so writing twice is harmless; compacting adds the rows up.
+    A process writes its own row of a minute repeatedly, with all counts so far. Writing
+    twice is harmless. Compacting adds the rows up.
     """
 
     __tablename__ = "profile_windows"
@@ -167,7 +167,7 @@ def _is_function(value: Any) -> bool:
 
 
 class ProfileTrace(Model):
-    """One request or command that was slow, failed, or was asked to be looked at."""
+    """One request or command that was slow, failed, or was profiled on request."""
 
     __tablename__ = "profile_traces"
     __table_args__ = (
@@ -186,11 +186,11 @@ class ProfileTrace(Model):
     queries: so.Mapped[int] = so.mapped_column(Number)
     query_seconds: so.Mapped[float] = so.mapped_column(Fraction)
     detail: so.Mapped[dict[str, Any]] = so.mapped_column(TraceDetail)
-    """The statements with their moments, the samples of the stack, where it failed."""
+    """The statements with their moments, the samples of the stack, the place of a failure."""
 
 
 class ProfileSave(Model):
-    """A measurement that was kept to be compared with."""
+    """A saved measurement."""
 
     __tablename__ = "profile_saves"
     __table_args__ = ({"sqlite_autoincrement": True},)

@@ -238,12 +238,12 @@ def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
     recording = Recording("endpoint")
     recording.started -= 1
     recorder.aggregates.running[id(recording)] = recording
-    assert writer._look_once()
+    assert writer._sample_once()
     ((seconds, stack),) = recording.samples or []
     assert seconds > 0
     assert stack[-1].endswith("in test_long_request_has_its_stack_looked_at")
     recording.started -= 4000
-    writer._look_once()
+    writer._sample_once()
     assert recorder.aggregates.running == {}
 
 
