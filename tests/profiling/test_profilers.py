@@ -68,7 +68,7 @@ def test_stacks_are_looked_at(recorded: Site, recorder: Recorder) -> None:
     assert files(recorded) == []
     (recording,) = asked(recorder)
     functions = {name for _seconds, stack in recording.profile_detail["samples"] for name in stack}
-    assert "recorded.py in busy" in functions
+    assert "tests/support/recorded.py in busy" in functions
     assert not any("profiling/recorder.py" in name for name in functions)
 
 

@@ -58,7 +58,7 @@ def test_query_is_known_by_its_fingerprint_and_line(
     )
     assert (name, count) == ("SELECT ? + ?", 10)
     file, _, function = caller.partition(" in ")
-    assert file.startswith("recorded.py:")
+    assert file.startswith("tests/support/recorded.py:")
     assert function == "add_views.<locals>.five"
 
 
