@@ -1,4 +1,4 @@
-"""How fast the audit is read and written: ``python -m bench.audit [--postgresql]``.
+"""The speed of reading and writing the audit: ``python -m bench.audit [--postgresql]``.
 
 Verifying has to be quick and its memory flat, or nobody runs it every night;
 eight processes that write at once must not lose a unit.
@@ -22,7 +22,7 @@ FEW, MANY = 100_000, 1_000_000
 EVENTS_A_SECOND = 50_000
 """The target of verifying, in events for each second of CPU."""
 GROWTH = 1.1
-"""How much more memory ten times the events may take."""
+"""The limit of memory for ten times the events, as a ratio."""
 MB = 1_000_000
 
 
@@ -127,7 +127,7 @@ def _at_once(program: Program, processes: int) -> tuple[float, list[Cost]]:
 
 
 def _events(installation: Installation) -> int:
-    """How many events the chain has.
+    """Return the number of events in the chain.
 
     :raises RuntimeError: it does not hold.
     """
@@ -135,10 +135,10 @@ def _events(installation: Installation) -> int:
 
 
 def _verified(cost: Cost) -> int:
-    found = json.loads(cost.stdout)
-    if not found["ok"]:
-        raise RuntimeError(f"the chain does not hold: {found['says']}")
-    return int(found["events"])
+    report = json.loads(cost.stdout)
+    if not report["ok"]:
+        raise RuntimeError(f"the chain does not hold: {report['says']}")
+    return int(report["events"])
 
 
 if __name__ == "__main__":

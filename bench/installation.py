@@ -147,13 +147,13 @@ def add_accounts(installation: Installation, count: int) -> None:
         _insert(connection, User, columns, number)
         for role, each in HOLDERS.items():
             role_id = _role(connection, Role, role)
-            held: dict[Any, Any] = {
+            granted: dict[Any, Any] = {
                 Grant.user_id: n,
                 Grant.role_id: sa.literal(role_id),
                 Grant.granted_at: _moment(dialect, sa.literal(0)),
                 Grant.granted_by: sa.literal("the benchmark"),
             }
-            _insert(connection, Grant, held, number, n % each == 1)
+            _insert(connection, Grant, granted, number, n % each == 1)
         if dialect == "sqlite":
             connection.execute(sa.text("ANALYZE"))
     if dialect == "postgresql":

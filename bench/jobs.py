@@ -1,4 +1,4 @@
-"""What `flask jobs run` adds to a command, and whether a long history slows `flask jobs list`.
+"""The cost of `flask jobs run`, and of `flask jobs list` over a long history.
 
 ``python -m bench.jobs [--postgresql]``. Run by ``jobs run``, a command of ours and a
 program are compared with the same alone: beyond it there may be one cold start of the app,
@@ -39,11 +39,11 @@ def main() -> int:
     compile_everything()
     with workspace() as folder:
         if not options.postgresql:
-            made = [sqlite(folder, name) for name in ("small", "large")]
-            return _measured("SQLite", *made, options.rounds)
+            installations = [sqlite(folder, name) for name in ("small", "large")]
+            return _measured("SQLite", *installations, options.rounds)
         with postgresql_server(folder) as server:
-            made = [postgresql(server, folder, name) for name in ("small", "large")]
-            return _measured("PostgreSQL", *made, options.rounds)
+            installations = [postgresql(server, folder, name) for name in ("small", "large")]
+            return _measured("PostgreSQL", *installations, options.rounds)
 
 
 def _measured(database: str, small: Installation, large: Installation, rounds: int) -> int:
@@ -107,7 +107,10 @@ def _listing(
     say(f"{database}: {what} …")
     # The history fails on purpose now and then, and check says so.
     ends = 6 if words == ("check",) else 0
-    pair = pairs(*(_ends(one.flask("jobs", *words), ends) for one in (large, small)), rounds)
+    pair = pairs(
+        *(_ends(installation.flask("jobs", *words), ends) for installation in (large, small)),
+        rounds,
+    )
     ratio = pair.cpu if database == "SQLite" else pair.wall
     detail = f" ({pair.a.wall * 1000:.0f} : {pair.b.wall * 1000:.0f} ms)"
     if words != ("list",):

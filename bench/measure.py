@@ -27,18 +27,18 @@ MISSED = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to run: a command line with its environment and working directory."""
+    """A program: a command line with its environment and working directory."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
     exit_code: int = 0
-    """What it must end with: a benchmark of an error message measures nothing."""
+    """The exit code it must end with: a benchmark of an error message measures nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run of a program took."""
+    """The cost of one run of a program."""
 
     cpu: float
     """Seconds, user and system, of the process and the children it waited for."""
@@ -64,8 +64,8 @@ class Pair:
 def environ(**settings: str) -> dict[str, str]:
     """A child's environment: nothing of the developer's settings, and bytecode is kept."""
     foreign = ("OPSAPP_", "FLASK_", "PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "SECRET_KEY")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-    return {**kept, "FLASK_SKIP_DOTENV": "1", **settings}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    return {**inherited, "FLASK_SKIP_DOTENV": "1", **settings}
 
 
 def compile_everything() -> None:
@@ -98,8 +98,8 @@ def once(program: Program) -> Cost:
     if child.stdout:
         child.stdout.close()
     if child.returncode != program.exit_code:
-        said = stdout.decode(errors="replace")
-        raise RuntimeError(f"{' '.join(program.argv)} → {child.returncode}\n{said}")
+        message = stdout.decode(errors="replace")
+        raise RuntimeError(f"{' '.join(program.argv)} → {child.returncode}\n{message}")
     return Cost(usage.ru_utime + usage.ru_stime, wall, _peak(usage.ru_maxrss), stdout)
 
 
@@ -120,8 +120,8 @@ def pairs(a: Program, b: Program, rounds: int) -> Pair:
     return Pair(
         middle(first),
         middle(second),
-        median(one.cpu / other.cpu for one, other in zip(first, second, strict=True)),
-        median(one.wall / other.wall for one, other in zip(first, second, strict=True)),
+        median(run.cpu / other.cpu for run, other in zip(first, second, strict=True)),
+        median(run.wall / other.wall for run, other in zip(first, second, strict=True)),
     )
 
 
@@ -165,6 +165,6 @@ def show(title: str, rows: Sequence[Row]) -> int:
 
 
 def say(message: str) -> None:
-    """What the benchmark is doing now, on stderr."""
+    """Print the current step on stderr."""
     sys.stderr.write(message + "\n")
     sys.stderr.flush()

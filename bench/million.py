@@ -1,4 +1,4 @@
-"""Whether a million accounts feel like a thousand: ``python -m bench.million [--postgresql]``.
+"""A million accounts beside a thousand: ``python -m bench.million [--postgresql]``.
 
 Every listing runs as a whole command on 1,000,000 accounts, in turns with the
 plain ``flask users list --limit 50`` on 1,000. On SQLite the ratio is of CPU
@@ -26,7 +26,7 @@ from .measure import Row, at_most, compile_everything, pairs, say, show
 
 SMALL, LARGE = 1_000, 1_000_000
 LIMIT = 1.1
-"""What the plain first page may cost on the large database, against the small one."""
+"""The limit for the plain first page: the large database against the small one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ def main() -> int:
     compile_everything()
     with workspace() as folder:
         if not options.postgresql:
-            made = [sqlite(folder, name) for name in ("small", "large")]
-            return _measured("SQLite", made, options.rounds)
+            installations = [sqlite(folder, name) for name in ("small", "large")]
+            return _measured("SQLite", installations, options.rounds)
         with postgresql_server(folder) as server:
-            made = [postgresql(server, folder, name) for name in ("small", "large")]
-            return _measured("PostgreSQL", made, options.rounds)
+            installations = [postgresql(server, folder, name) for name in ("small", "large")]
+            return _measured("PostgreSQL", installations, options.rounds)
 
 
-def _measured(database: str, made: Sequence[Installation], rounds: int) -> int:
-    small, large = made
+def _measured(database: str, installations: Sequence[Installation], rounds: int) -> int:
+    small, large = installations
     for installation, count in ((small, SMALL), (large, LARGE)):
         started = perf_counter()
         add_accounts(installation, count)

@@ -1,4 +1,4 @@
-"""What recording costs: ``python -m bench.profiling [--silk]``.
+"""The cost of recording: ``python -m bench.profiling [--silk]``.
 
 An endpoint that sends five SELECTs is asked in turns with the recorder on and off, in one
 process, through WSGI and without a network, so that nothing else hides what it costs. With
@@ -55,10 +55,10 @@ def main() -> int:
         installation = sqlite(folder, "profiling")
         say("recorder on : off …")
         run = f"from bench.profiling import recorder; recorder({options.rounds})"
-        found = json.loads(once(_python(installation, run)).stdout)
-        rows = _of_recorder(found)
+        figures = json.loads(once(_python(installation, run)).stdout)
+        rows = _of_recorder(figures)
         if options.silk:
-            rows += _of_silk(folder, found["added_us"])
+            rows += _of_silk(folder, figures["added_us"])
         else:
             rows.append(Row("django-silk adds : the recorder adds", "left out: needs --silk"))
         rows += _of_report(installation, options.reports)
@@ -80,18 +80,18 @@ def _python(installation: Installation, code: str) -> Program:
 # --- the recorder ----------------------------------------------------------------
 
 
-def _of_recorder(found: dict[str, Any]) -> list[Row]:
-    detail = f" (adds {found['added_us']:.0f} to {found['bare_us']:.0f} µs)"
-    beside = found["beside_us"]
+def _of_recorder(figures: dict[str, Any]) -> list[Row]:
+    detail = f" (adds {figures['added_us']:.0f} to {figures['bare_us']:.0f} µs)"
+    beside = figures["beside_us"]
     return [
-        at_most(f"recorder on : off, {QUERIES} queries, CPU", found["ratio"], 1.05, detail),
-        Row("writing what it counted, every 5 s, CPU", f"{found['flush_ms']:.1f} ms"),
+        at_most(f"recorder on : off, {QUERIES} queries, CPU", figures["ratio"], 1.05, detail),
+        Row("writing what it counted, every 5 s, CPU", f"{figures['flush_ms']:.1f} ms"),
         Row("a request that is not profiled", f"{beside:.2f} µs", "≤ 2 µs", beside <= 2),
     ]
 
 
 def recorder(rounds: int) -> None:
-    """Measure the recorder inside of this process, and print as JSON what was found."""
+    """Measure the recorder inside of this process, and print the figures as JSON."""
     import opsapp
     from opsapp.extensions import db
     from opsapp.profiling import install
@@ -113,8 +113,8 @@ def recorder(rounds: int) -> None:
         return _burst(ask)
 
     ratio, added, bare = in_turns(partial(burst, on), partial(burst, off), rounds)
-    found = {"ratio": ratio, "added_us": added, "bare_us": bare, "beside_us": _beside()}
-    json.dump({**found, "flush_ms": _flush(writer, partial(burst, on))}, sys.stdout)
+    figures = {"ratio": ratio, "added_us": added, "bare_us": bare, "beside_us": _beside()}
+    json.dump({**figures, "flush_ms": _flush(writer, partial(burst, on))}, sys.stdout)
 
 
 def _flush(writer: Any, burst: Callable[[], float]) -> float:
@@ -175,8 +175,8 @@ def in_turns(
         else:
             first, second = on(), off()
         costs.append((first, second))
-    ratio = median(one / other for one, other in costs)
-    added = median(one - other for one, other in costs) / BURST * 1e6
+    ratio = median(on_cost / other for on_cost, other in costs)
+    added = median(on_cost - other for on_cost, other in costs) / BURST * 1e6
     return ratio, added, median(other for _one, other in costs) / BURST * 1e6
 
 

@@ -1,4 +1,4 @@
-"""How soon the console is ready: with 500 models, beside plain IPython and the application's start.
+"""The start of the console: with 500 models, beside plain IPython and the application's start.
 
 Each is started at a terminal of its own, in turns, and is ready when it asks. The
 target: not later than 1.3 times plain IPython plus what the application needs to
@@ -71,9 +71,9 @@ def ready(console: Console, env: Mapping[str, str], cwd: Path) -> tuple[float, f
     if not child:
         os.chdir(cwd)
         os.execvpe(console.argv[0], list(console.argv), dict(env))
-    seen = b""
-    while console.asks not in seen:
-        seen += os.read(terminal, 65536)
+    output = b""
+    while console.asks not in output:
+        output += os.read(terminal, 65536)
     seconds = perf_counter() - started
     os.write(terminal, b"\x04")
     try:

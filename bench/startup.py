@@ -1,4 +1,4 @@
-"""What a command costs before it does anything: ``python -m bench.startup [--django]``.
+"""The cost of a command before it does anything: ``python -m bench.startup [--django]``.
 
 Each ratio is the CPU time of one whole process against another's: a listing
 against Flask-Security's own command on the smallest application that has it,
@@ -102,9 +102,9 @@ def _completion(ours: Installation, rounds: int) -> list[Row]:
     completing = ours.flask(
         _FLASK_COMPLETE="bash_complete", COMP_WORDS="flask users show user", COMP_CWORD="3"
     )
-    found = once(completing).stdout.count(b"plain,")
-    if found != ACCOUNTS:
-        raise RuntimeError(f"{found} completions instead of {ACCOUNTS}")
+    count = once(completing).stdout.count(b"plain,")
+    if count != ACCOUNTS:
+        raise RuntimeError(f"{count} completions instead of {ACCOUNTS}")
     pair = pairs(completing, ours.flask("users", "--help"), rounds)
     beyond = (pair.a.wall - pair.b.wall) * 1000
     return [

@@ -1,4 +1,4 @@
-"""What the web floor costs: ``python -m bench.web [--postgresql]``.
+"""The cost of the web floor: ``python -m bench.web [--postgresql]``.
 
 A page of accounts from the API runs in turns with a bare Flask view that sends
 the same SELECTs and gives the same answer, each served by a gunicorn of its own
@@ -52,7 +52,7 @@ PATIENCE = 60
 
 ADMIN, PASSWORD = "ada@example.com", "correct horse battery staple"
 NO_LIMITS = {"RATELIMIT_ENABLED": False}
-"""A benchmark asks for more in a second than anybody may in a minute."""
+"""A benchmark asks for more in a second than a client may in a minute."""
 
 
 def main() -> int:
@@ -93,8 +93,8 @@ def _add_admin(installation: Installation) -> str:
     file.touch(mode=0o600)
     file.write_text(PASSWORD)
     once(installation.flask("users", "create-admin", ADMIN, "--password-file", str(file)))
-    made = once(installation.flask("users", "tokens", "create", ADMIN, "bench", "--quiet"))
-    return made.stdout.decode().strip()
+    run = once(installation.flask("users", "tokens", "create", ADMIN, "bench", "--quiet"))
+    return run.stdout.decode().strip()
 
 
 # --- a page of accounts --------------------------------------------------------
@@ -113,7 +113,7 @@ class Site:
             return [self._ask(connection, path) for _ in range(times)][-1]
 
     def burst(self, pages: int) -> Cost:
-        """What so many pages over each connection cost the worker, and how long they took."""
+        """Return the worker's CPU for so many pages over each connection, and the elapsed time."""
         before, started = float(self.get(METER)), perf_counter()
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(self.get, [PAGE] * CONNECTIONS, [pages] * CONNECTIONS))
@@ -191,15 +191,15 @@ def _in_turns(a: Site, b: Site, rounds: int, pages: int) -> Pair:
     return Pair(
         middle(first),
         middle(second),
-        median(one.cpu / other.cpu for one, other in zip(first, second, strict=True)),
-        median(one.wall / other.wall for one, other in zip(first, second, strict=True)),
+        median(burst.cpu / other.cpu for burst, other in zip(first, second, strict=True)),
+        median(burst.wall / other.wall for burst, other in zip(first, second, strict=True)),
     )
 
 
 # --- what is served --------------------------------------------------------------
 
 METER = "/-/cpu"
-"""Where a worker tells how many seconds of CPU it has used."""
+"""The path at which a worker answers its seconds of CPU."""
 
 SHOWN = "id email username active locked_until tf_primary_method created_at idle_since login_count"
 """The columns that the answer is made of."""
@@ -226,7 +226,7 @@ def opsapp() -> Application:
 
 
 def bare() -> Application:
-    """What somebody writes who wants this one answer: no tokens, no checks, no headers."""
+    """A bare view of this one answer: no tokens, no checks, no headers."""
     from flask import Flask, jsonify, request, url_for
     from flask.views import MethodView
 
@@ -237,17 +237,17 @@ def bare() -> Application:
     class Users(MethodView):
         def get(self) -> Any:
             limit = request.args.get("limit", 50, type=int)
-            found = find(limit + 1)
-            after = found[limit - 1]["id"] if len(found) > limit else None
+            users = find(limit + 1)
+            after = users[limit - 1]["id"] if len(users) > limit else None
             following = after and url_for("users", limit=limit, after=after)
-            return jsonify(users=found[:limit], next=following)
+            return jsonify(users=users[:limit], next=following)
 
     app.add_url_rule("/api/users", view_func=Users.as_view("users"))
     return _metered(app)
 
 
 def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:
-    """How the bare view finds accounts and their roles: in the same two SELECTs as opsapp.
+    """Find accounts and their roles for the bare view, in the same two SELECTs as opsapp.
 
     One SELECT that joins everything is several times slower on SQLite.
     """
@@ -265,7 +265,7 @@ def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:
         page = sa.select(*columns).where(users.c.deleted_at.is_(None))
         accounts = db.session.execute(page.order_by(users.c.id).limit(limit)).all()
         valid = grants.c.valid_until.is_(None) | (grants.c.valid_until > sa.func.now())
-        held = (
+        role_names = (
             sa.select(grants.c.user_id, roles.c.name)
             .join(roles, roles.c.id == grants.c.role_id)
             .where(grants.c.user_id.in_([account.id for account in accounts]))
@@ -273,7 +273,7 @@ def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:
             .order_by(roles.c.name)
         )
         names: dict[int, list[str]] = {}
-        for id, name in db.session.execute(held):
+        for id, name in db.session.execute(role_names):
             names.setdefault(id, []).append(name)
         return [_record(account, names.get(account.id, [])) for account in accounts]
 
@@ -320,17 +320,17 @@ def _signing_in(installation: Installation, count: int) -> list[Row]:
     say("signing in …")
     run = f"from bench.web import sign_in; sign_in({count})"
     program = installation.program(sys.executable, "-c", run, PYTHONPATH=str(ROOT))
-    found = json.loads(once(program).stdout)
-    shares = [alone / whole for whole, alone in found["costs"]]
+    report = json.loads(once(program).stdout)
+    shares = [alone / whole for whole, alone in report["costs"]]
     share, tenths = median(shares), quantiles(shares, n=10)
-    whole, alone = (median(costs) * 1000 for costs in zip(*found["costs"], strict=True))
+    whole, alone = (median(costs) * 1000 for costs in zip(*report["costs"], strict=True))
     figure = f"{share:.2f} ({tenths[0]:.2f} to {tenths[-1]:.2f}; {alone:.0f} of {whole:.0f} ms)"
     met = share >= SHARE_OF_ARGON2
     return [
         Row("argon2, of a sign-in's CPU", figure, f"≥ {SHARE_OF_ARGON2}", met),
         *(
             Row(f"argon2 computations, {kind}", str(computed), "1", computed == 1)
-            for kind, computed in found["computations"].items()
+            for kind, computed in report["computations"].items()
         ),
     ]
 
@@ -371,13 +371,13 @@ class Argon2:
         self.computed: list[Callable[[], Any]] = []
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.library, name)
+        attribute = getattr(self.library, name)
         if name not in COMPUTING:
-            return found
+            return attribute
 
         def compute(*args: Any) -> Any:
-            self.computed.append(partial(found, *args))
-            return found(*args)
+            self.computed.append(partial(attribute, *args))
+            return attribute(*args)
 
         return compute
 
@@ -385,8 +385,8 @@ class Argon2:
 def _post(app: Any, name: str, password: str, status: int) -> float:
     """Sign in with a new browser: the seconds of CPU of the POST alone, of all threads."""
     browser = app.test_client()
-    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get("/login").text)
-    form = {"email": name, "password": password, "csrf_token": found and found[1]}
+    match = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get("/login").text)
+    form = {"email": name, "password": password, "csrf_token": match and match[1]}
     started = process_time()
     with browser.post("/login", data=form) as answer:
         answer.get_data()

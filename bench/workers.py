@@ -1,4 +1,4 @@
-"""What the audit benchmark runs in processes of its own, which it then measures.
+"""The programs that the audit benchmark measures.
 
 ``python -m bench.workers append COUNT`` writes events in large batches;
 ``python -m bench.workers units COUNT`` does that many units of one change each.

@@ -1,1 +1,5 @@
-"""`flask profile`."""
+"""`flask profile`.
+
+- :mod:`.report`: the group, and the commands that read what was recorded
+- :mod:`.measure`: the commands that measure now, and compare
+"""

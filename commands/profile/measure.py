@@ -23,19 +23,21 @@ SAVED = (
     "name", "mode", "subject", "made_at", "made_by", "python", "environment",
 )  # fmt: skip
 
-_name = click.option("--name", help="Save it under this name; else one is made up.")
+_name = click.option("--name", help="Save it under this name. Default: a name that is made up.")
 _replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
 _deep = click.option(
-    "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
+    "--deep", "mode", flag_value="1", default=None, help="Profile one more, call by call."
 )
 _timeout = click.option(
     "--timeout",
     type=DURATION,
     default="1m",
     show_default=True,
-    help="How long each of them may take.",
+    help="The limit of each repetition.",
 )
-_sample = click.option("--sample", "mode", flag_value="sample", help="Profile a last one's stacks.")
+_sample = click.option(
+    "--sample", "mode", flag_value="sample", help="Profile the stacks of one more."
+)
 
 
 @click.command("request", cls=OpsCommand)
@@ -47,7 +49,7 @@ _sample = click.option("--sample", "mode", flag_value="sample", help="Profile a 
 @click.option(
     "--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How often."
 )
-@click.option("--cold", is_flag=True, help="No warm-up: count the first ones too.")
+@click.option("--cold", is_flag=True, help="No warm-up: count the first requests too.")
 @_timeout
 @_deep
 @_sample
@@ -67,11 +69,11 @@ def request_cmd(
     replace: bool,
     yes: bool,
 ) -> Record:
-    """Measure a request, inside of this process.
+    """Measure a request, inside this process.
 
     Exact percentiles of the repetitions, after a warm-up, with the SQL of each. An answer
-    is read to its end; one that breaks off has failed. It is not counted in the reports.
-    What changes data really changes it, each time, so that asks.
+    is read to its end; one that breaks off has failed. Reports do not count it. A request
+    that changes data really changes it, each time, so the command asks first.
 
     \b
     Examples:
@@ -105,7 +107,9 @@ def request_cmd(
 @click.command("run", cls=OpsCommand)
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND…")
 @click.option(
-    "--repeat", type=click.IntRange(1, 1000), help="How often; 5 for what only reads, else 1."
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    help="How often. Default: 5 for a command that only reads, else 1.",
 )
 @_timeout
 @_deep
@@ -125,8 +129,8 @@ def run_cmd(
 ) -> Record:
     """Measure a command, as a process of its own.
 
-    What changes something really does so, each time, and asks first. Exit code 6 says that
-    the command has failed.
+    A command that changes data really changes it, each time, so this asks first. Exit
+    code 6 says that the command failed.
 
     \b
     Example:
@@ -163,11 +167,11 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
 
 
 def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
-    """Find the command that these words call, if there is one, and its name."""
+    """Return the command that these words call, if there is one, and its name."""
     ctx = click.get_current_context().find_root()
     root = ctx.command
     entry = root.get_command(ctx, words[0]) if isinstance(root, click.Group) else None
-    # What `flask` lists stands for the real command, which is imported only when it is needed.
+    # An entry of `flask` is lazy: its target is the real command.
     command: click.Command | None = getattr(entry, "target", entry)
     named = [words[0]]
     for word in words[1:]:
@@ -186,7 +190,7 @@ def _is_reading(words: tuple[str, ...]) -> bool:
 
 
 def _subject(words: tuple[str, ...]) -> str:
-    """The command without its arguments, which may be anything."""
+    """Return the words of the command without its arguments."""
     return " ".join(_resolved(words)[1])
 
 
@@ -215,7 +219,7 @@ def saved_cmd() -> list[Record]:
 @click.option(
     "--fail-on", multiple=True, metavar="'p95>+10%'", help="A change that ends with exit code 6."
 )
-@click.option("--all", "everything", is_flag=True, help="Also what has not changed.")
+@click.option("--all", "everything", is_flag=True, help="Also metrics without a change.")
 @answers("name", "metric", "before", "after", "change", "low", "high", "verdict", "failed")
 def diff_cmd(
     base: str, new: str | None, fail_on: tuple[str, ...], everything: bool

@@ -1,4 +1,4 @@
-"""`flask profile`: where the time goes."""
+"""`flask profile`: reports, traces, passes, metrics and their upkeep."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ METRIC = (
 def cli() -> None:
     """See where the time goes, and profile what is slow.
 
-    Every request and command is counted, with its SQL; the slowest and the failed are kept
-    as traces. Nothing of what people send is kept: no header, form, body or SQL literal.
+    Each request and command is counted, with its SQL; the slowest and the failed ones are
+    kept as traces. No header, form, body or SQL literal is ever recorded.
     """
 
 
-# --- what was recorded -------------------------------------------------------
+# --- reports and traces ------------------------------------------------------
 
 
 @cli.command("report")
@@ -69,7 +69,7 @@ def cli() -> None:
 @click.option(
     "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
 )
-@click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
+@click.option("--html", metavar="FILE", help="Write the report as a page with charts.")
 @answers()
 def report_cmd(
     by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
@@ -77,7 +77,7 @@ def report_cmd(
     """Report the time by endpoint, query or command.
 
     Count, error rate, percentiles, the share of all time, and the SQL of each request, with
-    the trend of the mean. A ~ marks what has too few samples to say much; percentiles are
+    the trend of the mean. A ~ marks a figure of fewer than 100 samples. Percentiles are
     within 1 % of the exact ones.
 
     \b
@@ -96,7 +96,7 @@ def report_cmd(
 
 
 def _shown(rows: list[Record], by: str) -> list[Record]:
-    """The rows as a person reads them; programs get all of it."""
+    """Return the rows for a reader; programs get every field."""
     from opsapp.profiling.views import text
 
     if output.is_for_programs():
@@ -116,7 +116,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 @page_options()
 @answers(*TRACE, fields=(*TRACE, "file"))
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
-    """List the requests that were kept whole, the slowest first.
+    """List the requests that are kept whole, the slowest first.
 
     NAME is an endpoint or a command, as the report shows it.
 
@@ -135,7 +135,7 @@ def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Re
 def show_cmd(id: int) -> Record:
     """Show a trace: the request and its SQL in time.
 
-    With the stacks that were seen while it ran, and where it failed.
+    Includes the sampled stacks, and the place of a failure.
 
     \b
     Example:
@@ -154,8 +154,8 @@ def show_cmd(id: int) -> Record:
 def flame_cmd(id: int, file: str) -> Record:
     """Draw the stacks of a trace as a page.
 
-    One file that needs nothing else. A trace has stacks if it took long, or was asked for
-    with X-Profile: sample.
+    The page needs no other file. A trace has stacks if it took long, or was profiled by
+    X-Profile: sample.
 
     \b
     Example:
@@ -172,7 +172,7 @@ def flame_cmd(id: int, file: str) -> Record:
     "--allow",
     multiple=True,
     metavar="'FILE in FUNCTION=N'",
-    help="Repeats that are meant; OPSAPP_REPEATS_ALLOWED has more.",
+    help="Intended repeats, beside those of OPSAPP_REPEATS_ALLOWED.",
 )
 @click.option(
     "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
@@ -213,8 +213,8 @@ def _brief(row: Record) -> Record:
 def token_cmd(for_: timedelta) -> Record:
     """Make a pass to have requests profiled.
 
-    Whoever sends it as X-Profile-Token, with X-Profile: 1 or sample, has that request
-    profiled. It is good on every host of the application until it ends.
+    A request with the headers X-Profile-Token and X-Profile (1 or sample) is profiled. The
+    pass works on every host of the application until it ends.
 
     \b
     Example:
@@ -260,10 +260,10 @@ def files_cmd() -> list[Record]:
 )
 @answers("calls", "self_ms", "total_ms", "function")
 def top_cmd(file: str, count: int, sort: str) -> list[Record]:
-    """Show the functions of a .prof file that took most.
+    """Show the most expensive functions of a .prof file.
 
-    FILE is one of `flask profile files`, or a path. It is read in a process of its own,
-    with little memory and time, and only if it is yours.
+    FILE is one of `flask profile files`, or a path. It is read in another process, with
+    limited memory and time, and only if it is yours.
 
     \b
     Example:
@@ -284,9 +284,9 @@ def _folder() -> Folder:
 @cli.command("metrics")
 @answers(*METRIC[:3], fields=METRIC)
 def metrics_cmd() -> list[Record]:
-    """Print the application's own numbers, of this host.
+    """Print the application's own metrics, of this host.
 
-    What /metrics has; that is off unless OPSAPP_METRICS is on, and for whoever holds
+    These are the metrics of /metrics, which OPSAPP_METRICS=on serves to accounts with
     profile:read.
 
     \b
@@ -303,7 +303,7 @@ for command in measure.COMMANDS:
     cli.add_command(command)
 
 
-# --- keeping it small --------------------------------------------------------
+# --- upkeep ------------------------------------------------------------------
 
 
 @cli.command("compact")
@@ -311,7 +311,7 @@ for command in measure.COMMANDS:
 def compact_cmd(dry_run: bool) -> list[Record]:
     """Add up minutes to hours and hours to days, for cron.
 
-    Minutes stay two hours, hours three days; sums and percentiles stay what they are.
+    Minutes stay two hours, hours three days. Sums and percentiles do not change.
 
     \b
     Example:
@@ -333,9 +333,9 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
-    """Delete what is old, and traces beyond their number.
+    """Delete old windows and measurements, and surplus traces.
 
-    Of each endpoint some traces stay: the slowest, and the newest of the others.
+    The slowest traces of each endpoint stay, and the newest failed and profiled ones.
 
     \b
     Example:

@@ -1,4 +1,16 @@
-"""Where the time goes: what is recorded always, and what somebody asks to have looked at."""
+"""Profiling: timings that are always recorded, and profiles on request.
+
+- :mod:`.record`: measures requests and commands while they run
+- :mod:`.reports`: stores, compacts, sums up and compares what was recorded
+- :mod:`.views`: a report or trace as lines of a terminal, or as a page
+- :mod:`.ddsketch`: the sketch that percentiles come from
+- :mod:`.measure`: measures a request or command now, many times
+- :mod:`.limits`: interrupts a measurement that takes too long
+- :mod:`.metrics`: the application's own metrics, for Prometheus
+- :mod:`.decorator`: ``@profile_endpoint``, which logs the duration of a view
+
+The reasons are in docs/decisions/profiling.md.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +33,13 @@ EXTENSION = "opsapp-profiling"
 
 
 def init_app(app: Flask) -> None:
-    """Record what this application does, unless ``OPSAPP_PROFILING`` is off."""
+    """Record the requests and commands of an application, unless ``OPSAPP_PROFILING`` is off."""
     if app.config["OPSAPP_PROFILING"]:
         install(app)
 
 
 def install(app: Flask) -> Recorder:
-    """Record what this application does from now on."""
+    """Record the requests and commands of an application from now on."""
     from flask import got_request_exception
 
     from ..engine.connections import BOOKKEEPING
@@ -47,5 +59,5 @@ def install(app: Flask) -> Recorder:
 
 
 def recorder_of(app: Flask) -> Recorder | None:
-    """The recorder of this application; None where it is off."""
+    """Return the recorder of an application; None if it is off."""
     return app.extensions.get(EXTENSION)

@@ -1,9 +1,9 @@
-"""A sketch of many durations: counts in buckets that grow by 2 %, which add up exactly.
+"""DDSketch: counts of durations in buckets that grow by 2 %, which add up exactly.
 
-It is DDSketch's (Masson, Rim and Lee, 2019) logarithmic mapping with nothing around
-it: a duration of ``x`` seconds is counted in the bucket ``ceil(log(x) / log(GAMMA))``,
-so that the middle of a bucket is never further than 1 % from what is in it. Two
-sketches are added by adding their counts, in any order, on any host.
+This is the logarithmic mapping of Masson, Rim and Lee (2019). A duration of ``x`` seconds
+counts in the bucket ``ceil(log(x) / log(GAMMA))``. So the middle of a bucket is within 1 %
+of each duration in it. To add two sketches, add their counts, in any order, on any host.
+See docs/decisions/profiling.md#the-sketch-is-our-own.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from itertools import accumulate
 from ..models.sketches import unpack
 
 ACCURACY = 0.01
-"""How far a percentile may be from the exact one, as a share of it."""
+"""The largest error of a percentile, as a share of the exact one."""
 GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 SHORTEST = 1e-7
-"""Seconds; whatever is shorter is counted as this."""
+"""Seconds; a shorter duration counts as this."""
 _PER_LOG = 1 / math.log(GAMMA)
 
 Bins = dict[int, int]
-"""How many durations are in each bucket, by its number."""
+"""The count of durations in each bucket, by the bucket's number."""
 
 _log, _ceil = math.log, math.ceil
 
 
 def bucket(seconds: float) -> int:
-    """The number of the bucket that ``seconds`` is counted in."""
+    """Return the number of the bucket for ``seconds``."""
     return _ceil(_log(seconds if seconds > SHORTEST else SHORTEST) * _PER_LOG)
 
 
 def value(number: int) -> float:
-    """The seconds that a bucket stands for: at most 1 % from everything in it."""
+    """Return the seconds that a bucket stands for: within 1 % of each duration in it."""
     return 2 * GAMMA**number / (GAMMA + 1)
 
 
 def of(durations: Iterable[float]) -> Bins:
-    """The sketch of these durations, in seconds."""
-    # As bucket() of each, in C but for the multiplication.
+    """Return the sketch of these durations, in seconds."""
+    # bucket() of each, in C except for the multiplication.
     longer = [seconds if seconds > SHORTEST else SHORTEST for seconds in durations]
     logs = [seconds * _PER_LOG for seconds in map(_log, longer)]
     return dict(Counter(map(_ceil, logs)))
 
 
 def add(bins: Bins, more: Mapping[int, int]) -> None:
-    """Count what is in ``more`` in ``bins`` too."""
+    """Add the counts of ``more`` to ``bins``."""
     for number, count in more.items():
         bins[number] = bins.get(number, 0) + count
 
 
 def quantiles(bins: Mapping[int, int], shares: Iterable[float]) -> list[float | None]:
-    """The durations below which these shares lie (0.95 for p95); None where there is nothing."""
+    """Return the durations below which these shares lie (0.95 for p95), or None if empty."""
     numbers = sorted(bins)
     below = list(accumulate(bins[number] for number in numbers))
     if not below:
@@ -63,7 +63,7 @@ def quantiles(bins: Mapping[int, int], shares: Iterable[float]) -> list[float | 
 
 
 def _at_rank(numbers: list[int], below: list[int], rank: float) -> float:
-    # The last rank is in the last bucket, whatever the rounding of the share did.
+    # Rounding may put the last rank beyond the last bucket.
     return value(numbers[min(bisect_right(below, rank), len(numbers) - 1)])
 
 

@@ -1,4 +1,4 @@
-"""``@profile_endpoint``: say in the log how long a view took."""
+"""``@profile_endpoint``: logs the duration of a view."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def profile_endpoint(*, threshold: float = SLOW_SECONDS) -> Callable[[Endpoint],
 
 
 def profile_endpoint(view: Any = None, /, *, threshold: float = SLOW_SECONDS) -> Any:
-    """Log ``Endpoint NAME took 0.1234 seconds`` for each call, also of one that raises.
+    """Log ``Endpoint NAME took 0.1234 seconds`` for each call, even if it raises.
 
-    For a view function, a method of a ``MethodView``, its ``decorators``, or the class
-    itself, whose whole dispatch is then timed.
+    Decorate a view function, a method of a ``MethodView``, or the class itself, or list it
+    in ``decorators``. Of a class, the whole dispatch is timed.
 
-    :param threshold: seconds; above it there is a warning too.
+    :param threshold: seconds; a call that takes longer is logged as a warning too.
     """
 
     def decorate(target: Any) -> Any:
@@ -51,12 +51,12 @@ def _timed(view: Callable[..., Any], name: str, threshold: float) -> Callable[..
         try:
             return current_app.ensure_sync(view)(*args, **kwargs)
         finally:
-            _tell(name, perf_counter() - started, threshold)
+            _log(name, perf_counter() - started, threshold)
 
     return timed
 
 
-def _tell(name: str, seconds: float, threshold: float) -> None:
+def _log(name: str, seconds: float, threshold: float) -> None:
     log, endpoint = current_app.logger, text.safe(name)
     log.info("Endpoint %s took %.4f seconds", endpoint, seconds)
     if seconds > threshold:

@@ -1,4 +1,4 @@
-"""An end for what is measured, whatever it waits for."""
+"""Time limits of measurements."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .. import clock
 from ..errors import TimedOut
 
 AGAIN_SECONDS = 1.0
-"""Code may swallow an interruption, in a destructor for example, so it is repeated."""
+"""Seconds until the next interruption: code may swallow one, in a destructor for example."""
 
 
 class _Late(BaseException):
-    """The time is up. A view's own ``except Exception`` must not take it for an error."""
+    """The end of the time. No Exception, so that a view does not handle it as an error."""
 
 
 @contextmanager
 def within(seconds: float, subject: str) -> Iterator[None]:
-    """Interrupt what runs inside once the time is up; for the main thread only.
+    """Interrupt the block after these seconds; for the main thread only.
 
-    :param subject: what runs, for the message.
-    :raises TimedOut: it was not done.
+    :param subject: the name of the measurement, for the message.
+    :raises TimedOut: the block did not end in time.
     """
     is_over = False
 

@@ -1,4 +1,4 @@
-"""Measure one thing now: a request inside of this process, or a command as a process of its own."""
+"""Measurements: a request inside this process, or a command in a process of its own."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WARM_UP = 3
-"""Requests before any is counted, so that caches are full as they are on a server."""
+"""Uncounted requests at first, so that caches are full as on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(slots=True)
 class Measured:
-    """What every repetition took, in the order they were made. Times are in seconds."""
+    """The figures of each repetition, in their order. Times are in seconds."""
 
     kind: str
     """``endpoint`` or ``command``."""
@@ -47,11 +47,11 @@ class Measured:
     outcomes: list[int | None] = field(default_factory=list)
     """HTTP statuses or exit codes; None for an answer that broke off."""
     peak: int = 0
-    """Bytes of memory at the most, of a process."""
+    """The largest memory of a process, in bytes."""
 
     @property
     def errors(self) -> int:
-        """How many went wrong."""
+        """Return the number of failed repetitions."""
         return sum(has_failed(self.kind, outcome) for outcome in self.outcomes)
 
     def add(self, recording: Recording, cpu: float) -> None:
@@ -63,7 +63,7 @@ class Measured:
         self.outcomes.append(recording.status)
 
     def detail(self, subject: str) -> Record:
-        """What is saved of it."""
+        """Return the figures to save."""
         row = {
             "count": len(self.samples),
             "errors": self.errors,
@@ -74,7 +74,7 @@ class Measured:
         return {"rows": {subject: row}}
 
     def record(self) -> Record:
-        """The figures: exact percentiles, SQL of each, outcomes and how often."""
+        """Return the figures to show: exact percentiles, SQL of each, and the count of outcomes."""
         from .reports import baselines
 
         count = len(self.samples)
@@ -107,16 +107,16 @@ def request(
     timeout: timedelta,
     mode: str | None = None,
 ) -> Measured:
-    """Send a request to the application in this process, again and again, one at a time.
+    """Send a request to the application in this process repeatedly, one at a time.
 
-    Nothing of it is counted in the reports, and no rate limit counts it. The answer is
-    read to its end piece by piece, and none is kept.
+    Neither the reports nor the rate limits count it. The answer is read to its end piece by
+    piece, and discarded.
 
-    :param user: who sends it, as if signed in with a browser.
-    :param cold: count the first ones too.
-    :param timeout: how long each of them may take.
-    :param mode: have a last one profiled, ``1`` or ``sample``; it is kept as a trace.
-    :raises TimedOut: one took longer.
+    :param user: the account that sends it, as if signed in with a browser.
+    :param cold: count the first requests too.
+    :param timeout: the limit of each request.
+    :param mode: profile one more request, by ``1`` or ``sample``, and keep it as a trace.
+    :raises TimedOut: a request took longer.
     """
     from . import install, recorder_of
 
@@ -157,14 +157,14 @@ def _read_to_its_end(response: Response) -> None:
     try:
         for _piece in response.iter_encoded():
             pass
-    except Exception as error:  # noqa: BLE001  (the view's; the recorder counts it as failed)
+    except Exception as error:  # noqa: BLE001  (the view's error, which the recorder counts)
         log.warning("the answer broke off: %s", type(error).__qualname__)
 
 
 def _act_as(app: Flask, user: User) -> None:
-    """Have every request of this process come from this account.
+    """Sign this account in for every request of this process.
 
-    The application was made for this command only; what a server runs has no such door.
+    The application was created for this command only. A server never calls this.
     """
     from flask import g
     from flask_security.utils import set_request_attr
@@ -173,15 +173,15 @@ def _act_as(app: Flask, user: User) -> None:
     from ..models import User as Account
 
     id = user.id
-    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page was loaded that has a token.
+    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page with a token was loaded.
 
-    def be() -> None:
-        # What Flask-Login, Flask-WTF and Flask-Security find after somebody has signed in.
+    def sign_in() -> None:
+        # As Flask-Login, Flask-WTF and Flask-Security leave it after the user has signed in.
         g._login_user = db.session.get(Account, id)  # noqa: SLF001
         set_request_attr("fs_authn_via", "session")
         set_request_attr("fs_paa", time())
 
-    app.before_request_funcs.setdefault(None, []).insert(0, be)
+    app.before_request_funcs.setdefault(None, []).insert(0, sign_in)
 
 
 # --- a command ---------------------------------------------------------------
@@ -190,10 +190,10 @@ def _act_as(app: Flask, user: User) -> None:
 def command(
     words: Sequence[str], *, repeat: int, warm_up: int, timeout: timedelta, mode: str | None
 ) -> Measured:
-    """Run ``flask WORDS`` as a process, again and again. Its output is not shown.
+    """Run ``flask WORDS`` as a process repeatedly, and discard its output.
 
-    :param timeout: how long each of them may take; it is killed then.
-    :raises TimedOut: one took longer.
+    :param timeout: the limit of each process, which is killed then.
+    :raises TimedOut: a process took longer.
     """
     measured = Measured("command")
     for _ in range(warm_up):

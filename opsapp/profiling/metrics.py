@@ -1,12 +1,12 @@
-"""The application's own numbers, for Prometheus: counters, gauges and histograms.
+"""The application's own metrics, for Prometheus: counters, gauges and histograms.
 
     from opsapp.profiling import metrics
 
     orders = metrics.counter("shop_orders", "Orders that were placed.", ["country"])
     orders.labels("de").inc()
 
-Under a server with several processes each writes into files of its own, in a folder that
-all of them share, and whoever asks for ``/metrics`` gets them added up.
+Each process of a server writes files of its own into a common folder. ``/metrics`` adds
+them up. See docs/decisions/profiling.md#metrics-are-created-at-first-use.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PID = re.compile(r"_(\d+)\.db$")
 
 
 class Metric:
-    """A metric that is made when it is first used, since only then is known where it is kept."""
+    """A metric that is created at its first use, when its folder is known."""
 
     def __init__(self, name: str, make: Callable[[], Any]) -> None:
         self._name = name
         self._make = make
 
     def __getattr__(self, name: str) -> Any:
-        """What prometheus-client's metric has: ``labels``, ``inc``, ``set``, ``observe``, …"""
+        """Return an attribute of prometheus-client's metric: ``labels``, ``inc``, ``set``, …"""
         return getattr(self._metric(), name)
 
     def _metric(self) -> Any:
@@ -47,17 +47,17 @@ class Metric:
 
 _made: dict[str, Any] = {}
 _from_zero: dict[str, Metric] = {}
-"""What begins at 0, by its name. A gauge is what it is set to, and else nothing."""
+"""The metrics that begin at 0, by name. A gauge has no value until it is set."""
 
 
 def begin() -> None:
-    """Have what has not counted yet say 0: else Prometheus never sees it grow to 1."""
+    """Set unused counters to 0, so that Prometheus sees them grow to 1."""
     for metric in list(_from_zero.values()):
         metric._metric()  # noqa: SLF001  (a name without _ would hide one of the metric's own)
 
 
 def counter(name: str, help: str, labels: Iterable[str] = ()) -> Metric:
-    """A number that only grows: ``inc()``. Prometheus sees it as ``NAME_total``."""
+    """Return a number that only grows: ``inc()``. Prometheus sees it as ``NAME_total``."""
 
     def make() -> Any:
         from prometheus_client import Counter
@@ -68,11 +68,11 @@ def counter(name: str, help: str, labels: Iterable[str] = ()) -> Metric:
 
 
 def gauge(name: str, help: str, labels: Iterable[str] = (), *, together: str = "livesum") -> Metric:
-    """A number that goes up and down: ``set()``, ``inc()``, ``dec()``.
+    """Return a number that goes up and down: ``set()``, ``inc()``, ``dec()``.
 
-    :param together: what is shown of several processes: ``livesum``, ``livemax``, ``livemin``,
-        ``livemostrecent``, or ``sum``, ``max``, ``min`` and ``mostrecent``, which also have
-        what processes said that have ended.
+    :param together: the value of several processes: ``livesum``, ``livemax``, ``livemin``,
+        ``livemostrecent``, or ``sum``, ``max``, ``min`` and ``mostrecent``, which include
+        processes that have ended.
     """
 
     def make() -> Any:
@@ -86,7 +86,7 @@ def gauge(name: str, help: str, labels: Iterable[str] = (), *, together: str = "
 def histogram(
     name: str, help: str, labels: Iterable[str] = (), *, buckets: Sequence[float] | None = None
 ) -> Metric:
-    """How many fell below each of several bounds: ``observe()``."""
+    """Return a count of values below each of several bounds: ``observe()``."""
 
     def make() -> Any:
         from prometheus_client import Histogram
@@ -97,18 +97,18 @@ def histogram(
     return _from_zero.setdefault(name, Metric(name, make))
 
 
-# --- where they are kept ---------------------------------------------------------
+# --- files -------------------------------------------------------------------
 
 
 def folder(app: Flask) -> Path:
-    """Return the folder in which the processes of this installation keep their numbers."""
+    """Return the folder for the metrics of this installation's processes."""
     return settings.get(FOLDER) or Path(app.instance_path) / "metrics"
 
 
 def keep(app: Flask) -> None:
-    """Have this process keep its numbers where the others do.
+    """Store the metrics of this process in the common folder.
 
-    What is left of a server that has ended is removed by the first process of the next.
+    The first process of a server removes the files of the server before.
 
     :raises NotReady: the folder cannot be used.
     """
@@ -126,12 +126,12 @@ def keep(app: Flask) -> None:
     except OSError as error:
         raise NotReady(f"the metrics folder {place} cannot be used: {error.strerror}") from error
     os.environ[FOLDER] = str(place)
-    # It chose when it was imported, perhaps before it could know.
+    # prometheus-client chose at import, perhaps before the folder was known.
     values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
 
 
 def _lock(path: Path) -> IO[bytes]:
-    # Where a pipe has its name, that nothing reads, the open would wait for ever.
+    # Opening a pipe without a reader would block.
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o600), "wb")
 
 
@@ -151,7 +151,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def text(app: Flask) -> bytes:
-    """Everything there is, as Prometheus reads it."""
+    """Return all metrics in Prometheus' format."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -159,7 +159,7 @@ def text(app: Flask) -> bytes:
     if not place.is_dir():
         return b""
     for path, pid in _files(place):
-        # A worker that was killed could not say that its gauges are worth nothing now.
+        # A killed worker could not remove its gauges.
         if path.name.startswith("gauge_live") and not _is_alive(pid):
             path.unlink(missing_ok=True)
     registry = CollectorRegistry()
@@ -168,7 +168,7 @@ def text(app: Flask) -> bytes:
 
 
 def rows(app: Flask) -> list[dict[str, Any]]:
-    """Everything there is, a row for each sample."""
+    """Return a row for each sample of each metric."""
     from prometheus_client.parser import text_string_to_metric_families
 
     families = text_string_to_metric_families(text(app).decode())

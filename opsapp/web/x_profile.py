@@ -42,4 +42,4 @@ def profile(view: Callable[[], Any], powers: Powers) -> Any:
     recorder, recording = recorder_of(this_app()), current.get()
     if recorder is None or recording is None or PERMISSION not in authority.held_by(powers):
         return view()
-    return recorder.look(recording, mode, view)
+    return recorder.profile(recording, mode, view)

@@ -75,7 +75,7 @@ def test_what_is_not_ones_own_file_is_refused(tmp_path: Path) -> None:
 def test_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
     theirs = a_profile(tmp_path / "theirs.prof")
     os.chown(theirs, 12345, 12345)
-    assert refused(theirs).message.endswith("belongs to somebody else")
+    assert refused(theirs).message.endswith("belongs to another user")
 
 
 @pytest.mark.parametrize(

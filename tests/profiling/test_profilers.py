@@ -55,9 +55,9 @@ def test_anybody_may_in_development(recorded: Site, recorder: Recorder) -> None:
     assert ask(recorded, "/busy", headers=PROFILE) == 200
     ((file),) = files(recorded)
     (recording,) = asked(recorder)
-    assert recording.is_asked["file"] == file.name
+    assert recording.profile_detail["file"] == file.name
     called = {row["function"].rpartition(" in ")[2]: row["calls"] for row in
-              recording.is_asked["functions"]}  # fmt: skip
+              recording.profile_detail["functions"]}  # fmt: skip
     assert called["_spin"] >= 1
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -67,8 +67,8 @@ def test_stacks_are_looked_at(recorded: Site, recorder: Recorder) -> None:
     assert ask(recorded, "/busy", headers=SAMPLE) == 200
     assert files(recorded) == []
     (recording,) = asked(recorder)
-    functions = {name for _seconds, stack in recording.is_asked["samples"] for name in stack}
-    assert "recorded.py in busy" in functions
+    functions = {name for _seconds, stack in recording.profile_detail["samples"] for name in stack}
+    assert "tests/support/recorded.py in busy" in functions
     assert not any("profiling/recorder.py" in name for name in functions)
 
 
@@ -151,7 +151,7 @@ def test_other_threads_are_not_in_the_profile(
         ended.set()
         thread.join()
     (recording,) = asked(recorder)
-    functions = str(recording.is_asked["functions"])
+    functions = str(recording.profile_detail["functions"])
     assert "_spin" in functions
     assert "an_other_thread" not in functions
 
@@ -163,8 +163,8 @@ def test_full_disk_changes_no_answer(
     folder.write_text("in the way")
     assert ask(recorded, "/busy", headers=PROFILE) == 200
     (recording,) = asked(recorder)
-    assert recording.is_asked["file"] is None
-    assert "_spin" in str(recording.is_asked["functions"])
+    assert recording.profile_detail["file"] is None
+    assert "_spin" in str(recording.profile_detail["functions"])
     assert "the file of a profile was not kept" in caplog.text
 
 

@@ -58,7 +58,7 @@ def test_query_is_known_by_its_fingerprint_and_line(
     )
     assert (name, count) == ("SELECT ? + ?", 10)
     file, _, function = caller.partition(" in ")
-    assert file.startswith("recorded.py:")
+    assert file.startswith("tests/support/recorded.py:")
     assert function == "add_views.<locals>.five"
 
 
@@ -238,12 +238,12 @@ def test_long_request_has_its_stack_looked_at(recorder: Recorder) -> None:
     recording = Recording("endpoint")
     recording.started -= 1
     recorder.aggregates.running[id(recording)] = recording
-    assert writer._look_once()
+    assert writer._sample_once()
     ((seconds, stack),) = recording.samples or []
     assert seconds > 0
     assert stack[-1].endswith("in test_long_request_has_its_stack_looked_at")
     recording.started -= 4000
-    writer._look_once()
+    writer._sample_once()
     assert recorder.aggregates.running == {}
 
 

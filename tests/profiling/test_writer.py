@@ -115,7 +115,7 @@ def test_thread_writes_at_its_end(recorded: Site, recorder: Recorder, database: 
 
     writer = Writer(recorded.app, recorder.aggregates, seconds=3600)
     ask(recorded, "/five/1")
-    thread = threading.Thread(target=writer._write_now_and_then)
+    thread = threading.Thread(target=writer._write_until_stopped)
     thread.start()
     writer._thread = thread
     writer.stop()
@@ -128,7 +128,7 @@ def test_threads_end_with_their_application(recorder: Recorder) -> None:
     from flask import Flask
 
     writer = Writer(Flask("gone"), recorder.aggregates, seconds=0.01)
-    thread = threading.Thread(target=writer._write_now_and_then)
+    thread = threading.Thread(target=writer._write_until_stopped)
     thread.start()
     thread.join(30)
     assert not thread.is_alive()
@@ -179,7 +179,7 @@ def test_requests_do_not_wait_for_a_database_that_somebody_holds(
     recorded: Site, recorder: Recorder, database: Database
 ) -> None:
     writer = Writer(recorded.app, recorder.aggregates, seconds=0.001)
-    thread = threading.Thread(target=writer._write_now_and_then)
+    thread = threading.Thread(target=writer._write_until_stopped)
     with gate_held(database):
         thread.start()
         for _ in range(20):

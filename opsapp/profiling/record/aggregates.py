@@ -1,4 +1,4 @@
-"""What was recorded, added up by the minute, in a bounded piece of memory."""
+"""Aggregates of recordings by the minute, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .recording import Recording, Sent, has_failed
 MOST_NAMES = 1000
 MOST_STATEMENTS = 5000
 OTHER = "(other)"
-"""What is counted together once there are too many."""
+"""The name for all others, once there are too many names."""
 REPEATED = 5
-"""So often one line sends one statement in a request, and it is a repeat."""
+"""The least count of one statement at one line in a request that makes it a repeat."""
 ASIDE = 512
-"""Durations that wait to be sorted into buckets."""
+"""The number of durations to sort into buckets at once."""
 KEPT = 5
-"""Traces of each kind that an endpoint has at most."""
+"""The most traces of each kind of an endpoint."""
 
 Key = tuple[str, str, Place | None, int, str]
 """Kind, name (or statement), function, instruction, and the statement of a repeat."""
@@ -31,8 +31,8 @@ Repeat = tuple[str, str, Place | None, int]
 class Aggregate:
     """The sum of many recordings, as :class:`~opsapp.models.ProfileWindow` keeps it.
 
-    Durations are put aside and sorted into buckets many at a time: one by one that would
-    be most of what recording costs.
+    Durations are sorted into buckets many at a time. One at a time would be most of the
+    cost of recording.
     """
 
     __slots__ = (
@@ -49,11 +49,11 @@ class Aggregate:
 
     @property
     def count(self) -> int:
-        """How many there were."""
+        """Return the number of durations."""
         return self.folded + len(self.aside)
 
     def fold(self) -> None:
-        """Sort what was put aside into its buckets."""
+        """Sort the waiting durations into their buckets."""
         aside, self.aside = self.aside, []
         if aside:
             self.folded += len(aside)
@@ -62,7 +62,7 @@ class Aggregate:
             ddsketch.add(self.bins, ddsketch.of(aside))
 
     def copy(self) -> Aggregate:
-        """As it is now, and whose copy it is."""
+        """Return a copy that knows its source."""
         self.fold()
         twin = Aggregate()
         for name in self.__slots__:
@@ -72,7 +72,7 @@ class Aggregate:
 
 
 class Minute:
-    """Everything that ended in one minute."""
+    """All recordings that ended in one minute."""
 
     def __init__(self, starts_at: int) -> None:
         self.starts_at = starts_at
@@ -81,19 +81,19 @@ class Minute:
         self.repeats: dict[Repeat, Aggregate] = {}
 
     def aggregate_of(self, name: tuple[str, str]) -> Aggregate:
-        """The aggregate of an endpoint or command, or of all others once there are too many."""
+        """Return the aggregate of an endpoint or command, or of all others beyond the limit."""
         if len(self.names) >= MOST_NAMES:
             name = (name[0], OTHER)
         return self.names.setdefault(name, Aggregate())
 
     def statement_of(self, key: Statement) -> Aggregate:
-        """The aggregate of a statement at a line, or of all others once there are too many."""
+        """Return the aggregate of a statement at a line, or of all others beyond the limit."""
         if len(self.statements) >= MOST_STATEMENTS:
             key = (OTHER, None, 0)
         return self.statements.setdefault(key, Aggregate())
 
     def snapshot(self) -> list[tuple[Key, Aggregate]]:
-        """Copies of everything; empty if nothing has changed since it was written last."""
+        """Return copies of all aggregates; none if nothing has changed since the last write."""
         if not any(aggregate.count != aggregate.stored for aggregate in self._all()):
             return []
         copies: list[tuple[Key, Aggregate]] = []
@@ -111,7 +111,7 @@ class Minute:
         yield from self.repeats.values()
 
     def mark_stored(self, snapshot: list[tuple[Key, Aggregate]]) -> None:
-        """The database has what is in the snapshot; meanwhile there may be more."""
+        """Note that the database has the counts of the snapshot; there may be more by now."""
         for _key, then in snapshot:
             if then.source is not None:
                 then.source.stored = then.count
@@ -120,17 +120,17 @@ class Minute:
 class Aggregates:
     """The minutes that are not written yet, and the requests worth a trace.
 
-    Each request takes some ten microseconds here, under one lock.
+    A request spends about ten microseconds here, under one lock.
     """
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.running: dict[int, Recording] = {}
-        """By their ids, what has begun and not ended; the sampler looks through it."""
+        """The recordings that have not ended, by id, for the sampler."""
         self.minutes: dict[int, Minute] = {}
         self.traces: dict[tuple[str, str], list[tuple[float, int, Recording]]] = {}
         self.floors: dict[str, float] = {}
-        """How slow a request of an endpoint has to be to be worth a trace, in seconds."""
+        """The seconds above which a request of an endpoint is worth a trace."""
         self._number = 0
 
     def add(self, recording: Recording, now: float) -> None:
@@ -142,9 +142,9 @@ class Aggregates:
         starts_at = int(now) // MINUTE * MINUTE
         failed = has_failed(recording.kind, recording.status)
         with self.lock:
-            if recording.is_looked_at:
-                # Being looked at took most of its time, which says nothing about the endpoint.
-                if recording.is_asked:
+            if recording.is_profiled:
+                # docs/decisions/profiling.md#profiled-requests-are-not-in-the-reports
+                if recording.profile_detail:
                     self._consider(recording, failed=False)
                 return
             minute = self.minutes.get(starts_at)
@@ -163,7 +163,7 @@ class Aggregates:
                 aggregate.errors += 1
             if (
                 failed
-                or recording.is_asked is not None
+                or recording.profile_detail is not None
                 or recording.seconds > self.floors.get(recording.name, 0.0)
             ):
                 self._consider(recording, failed)
@@ -173,10 +173,10 @@ class Aggregates:
         return {key: traces for key, traces in self.traces.items() if key[0] == "asked"}
 
     def _add_statements(self, minute: Minute, sent: list[Sent], name: str) -> float:
-        """Count each statement, and those that came again and again; how long all took together."""
+        """Count each statement and each repeat, and return the seconds of all together."""
         times: dict[Statement, list[float]] = {}
         for key, _at, seconds in sent:
-            # One look each, where setdefault() would make a list each.
+            # setdefault() would create a list for each statement.
             durations = times.get(key)
             if durations is None:
                 times[key] = [seconds]
@@ -206,8 +206,8 @@ class Aggregates:
         aggregate.query_seconds += seconds
 
     def _consider(self, recording: Recording, failed: bool) -> None:
-        """Keep the recording if it is among the slowest of its name, failed, or was asked for."""
-        kind = "asked" if recording.is_asked else "error" if failed else "slow"
+        """Keep the recording if it is one of the slowest of its name, failed, or was asked for."""
+        kind = "asked" if recording.profile_detail else "error" if failed else "slow"
         traces = self.traces.get((kind, recording.name))
         if traces is None:
             if len(self.traces) >= MOST_NAMES:

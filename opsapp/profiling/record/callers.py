@@ -1,4 +1,8 @@
-"""Which line of the application is it: the nearest frame that is not a library's."""
+"""Callers: the line of the application that sends a statement.
+
+It is the nearest frame outside of a library. See
+docs/decisions/profiling.md#statements-are-noticed-in-the-dialect.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,17 @@ from ...engine import connections
 from ...unit import work
 
 DEEPEST = 80
-"""Frames looked at; SQLAlchemy puts some fifteen between a statement and who wants it."""
+"""The most frames to search; SQLAlchemy puts some fifteen between a statement and its caller."""
 MOST = 20_000
-"""Functions remembered; who makes functions without end has them forgotten."""
+"""The most functions to remember; code that keeps creating functions empties the memory."""
 MOST_STATEMENTS = 5000
-"""Statements remembered, with where each came from."""
+"""The most statements to remember with their origin."""
 LONGEST = 10_000
-"""Characters that are kept of a statement."""
+"""The most characters of a statement."""
 
 _HERE = f"{Path(__file__).parent}/"
 _SENDERS = frozenset({work.__file__, connections.__file__})
-"""Files that send the statements of every caller, so that a statement is never theirs."""
+"""Files that send the statements of every caller, and so are never the caller."""
 _doors: set[tuple[str, str]] = set()
 _LIBRARIES = tuple(
     {f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")} | {"<"},
@@ -31,7 +35,7 @@ _LIBRARIES = tuple(
 
 
 class Place:
-    """A function of the application; lines are looked up when they are shown, not before."""
+    """A function of the application, whose lines are computed when they are written."""
 
     __slots__ = ("code", "text")
 
@@ -40,7 +44,7 @@ class Place:
         self.text = f"{relative_path(code.co_filename)} in {code.co_qualname}"
 
     def line(self, instruction: int) -> str:
-        """``shop/orders.py:12 in total``, of an instruction's offset."""
+        """Return ``shop/orders.py:12 in total``, given an instruction's offset."""
         number = self.code.co_firstlineno
         for start, end, line in self.code.co_lines():
             if start <= instruction < end and line is not None:
@@ -55,22 +59,22 @@ Statement = tuple[str, Place | None, int]
 
 
 class Callers:
-    """Knows the application's functions from those of libraries.
+    """The memory of each function: whether it is the application's or a library's.
 
-    :param packages: of installed packages, those that are the application's.
+    :param packages: the installed packages that belong to the application.
     """
 
     def __init__(self, packages: frozenset[str]) -> None:
         self._packages = packages
-        # By id, since a code object hashes all that is in it; it is kept, so ids stay its own.
+        # By id, because hashing a code object is slow; keeping the object keeps its id unique.
         self._known: dict[int, tuple[Place | None, CodeType]] = {}
         self._hints: dict[str, tuple[int, Statement]] = {}
 
     def nearest(self, statement: str) -> Statement:
-        """The statement, with the nearest function outside of the caller that is the application's.
+        """Return the statement with the nearest function of the application.
 
-        Looking at each frame in between is what recording a statement costs most, so the
-        place where the same statement came from before is looked at first.
+        The search through the frames is the largest cost of recording a statement. So the
+        origin of the same statement before is tried first.
         """
         hint = self._hints.get(statement)
         if hint is None:
@@ -78,13 +82,13 @@ class Callers:
         depth, hint_statement = hint
         try:
             frame = _getframe(depth)
-        except ValueError:  # There are not so many.
+        except ValueError:  # The stack is not that deep.
             return self._search(statement, _getframe(1))
         place, instruction = hint_statement[1], frame.f_lasti
         if place is not None and place.code is frame.f_code and instruction == hint_statement[2]:
             return hint_statement
         place = self.place(frame.f_code)
-        # From somewhere else as far away; what is ours further in would be the nearest.
+        # Another caller at the same depth, unless a nearer frame is the application's.
         if place is not None and self.place(_getframe(depth - 1).f_code) is None:
             return hint_statement[0], place, instruction
         return self._search(statement, _getframe(1))
@@ -103,14 +107,14 @@ class Callers:
         return head, None, 0
 
     def _remember(self, statement: str, depth: int, origin: Statement) -> None:
-        # A long one would fill the memory, if it has its values in its text.
+        # Long statements with values in their text would fill the memory.
         if len(statement) <= LONGEST:
             if len(self._hints) >= MOST_STATEMENTS:
                 self._hints.clear()
             self._hints[statement] = depth, origin
 
     def place(self, code: CodeType) -> Place | None:
-        """Where this code is, if it is the application's."""
+        """Return the place of this code if it is the application's, else None."""
         entry = self._known.get(id(code))
         return entry[0] if entry is not None else self._learn(code)
 
@@ -147,7 +151,7 @@ def is_door(file: str, function: str) -> bool:
 
 
 def relative_path(file: str) -> str:
-    """The file from the folder it is imported from: the same on every host."""
+    """Return the file below the folder that it is imported from: the same on every host."""
     roots = [
         root
         for root in (*sys.path, str(config.ROOT))

@@ -1,4 +1,4 @@
-"""Who may have a request profiled: anybody in development, else with a pass or a permission."""
+"""Passes: signed tokens that let a client have its requests profiled."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 LONGEST = timedelta(hours=24)
 LONGEST_TOKEN = 200
-"""Characters; what is longer is none of ours and is not looked at."""
+"""Characters; a longer token is refused without a check."""
 
 
 def make(app: Flask, lasts: timedelta) -> tuple[str, datetime]:
-    """A pass for ``X-Profile-Token``, and when it ends.
+    """Return a pass for ``X-Profile-Token``, and its end.
 
-    :raises Invalid: it would last for more than a day.
+    :raises Invalid: it would last longer than a day.
     """
     if lasts > LONGEST:
         raise Invalid(f"a pass lasts {int(LONGEST.total_seconds() // 3600)} hours at most")
@@ -30,7 +30,7 @@ def make(app: Flask, lasts: timedelta) -> tuple[str, datetime]:
 
 
 def is_valid(app: Flask, token: str) -> bool:
-    """Whether this is a pass of this application that has not ended."""
+    """Tell whether this is a pass of this application that has not ended."""
     if not token or len(token) > LONGEST_TOKEN or not token.isascii():
         return False
     try:

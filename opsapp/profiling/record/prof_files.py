@@ -1,8 +1,7 @@
-"""The ``.prof`` files: private, named by nobody outside, within a quota, and read with care.
+"""Profile files: private ``.prof`` files within a quota.
 
-Reading one runs `marshal` over it, which is made for files of one's own. So only
-regular files of the user's own are read, up to a size, and in a child process with
-little memory and time.
+Reading one runs ``marshal`` over it, which trusts its input. So only regular files of the
+user are read, up to a size, in a child process with limited memory and time.
 """
 
 from __future__ import annotations
@@ -31,27 +30,27 @@ if TYPE_CHECKING:
 
 MOST_FILES = 200
 MOST_BYTES = 100 * 1024 * 1024
-"""Of all files together; the oldest make room."""
+"""Of all files together; the oldest files are removed first."""
 LARGEST = 32 * 1024 * 1024
-"""Bytes of a file that is read."""
+"""The largest size of a file to read, in bytes."""
 READ_SECONDS = 20
 READ_MEMORY = 1024 * 1024 * 1024
 MOST_SHOWN = 10**12
-"""Calls, or milliseconds; no profile has as many."""
+"""Calls, or milliseconds, beyond those of each real profile."""
 SORTS = {"self": 2, "total": 3, "calls": 1}
-"""What to sort by, and its place in what ``pstats`` knows of a function."""
+"""The sort orders, and the index of each in a function's entry in ``pstats``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Where the profiles of an installation are."""
+    """The folder with the profiles of an installation."""
 
     path: Path
 
     def write(self, content: bytes) -> str:
-        """Keep a profile; the name of its file. The oldest make room for it.
+        """Write a profile, and return the name of its file. The oldest files make room.
 
-        :raises OSError: the disk is full, or the folder is not ours.
+        :raises OSError: the disk is full, or the folder cannot be written.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.chmod(0o700)
@@ -61,7 +60,7 @@ class Folder:
         return name
 
     def make_room(self, size_of_new: int = 0, *, dry_run: bool = False) -> int:
-        """Remove the oldest until there is room for so many bytes more; how many went."""
+        """Remove the oldest files until there is room for more bytes, and return their number."""
         files = sorted(self._files(), key=lambda item: item[0])
         count, size = len(files), sum(status.st_size for _name, status in files)
         removed = 0
@@ -84,22 +83,22 @@ class Folder:
             ]
 
     def listing(self) -> list[Record]:
-        """The files there are, the newest first."""
+        """Return the files, the newest first."""
         rows = [{"file": name, "bytes": status.st_size} for name, status in self._files()]
         return sorted(rows, key=lambda row: str(row["file"]), reverse=True)
 
     def find(self, name: str) -> Path:
-        """The path of a file that was named: one of the folder, or a path."""
+        """Return the path of a file, given its name in the folder, or its path."""
         return self.path / name if os.sep not in name else Path(name)
 
 
 def folder_of(app: Flask) -> Folder:
-    """The folder of an application, in its instance folder."""
+    """Return the folder of an application, in its instance folder."""
     return Folder(Path(app.instance_path) / "profiles")
 
 
 def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:
-    """The functions of a profile that took the most, as rows; times are in milliseconds."""
+    """Return the most expensive functions of a profile as rows; times are in milliseconds."""
     ranked = sorted(stats.items(), key=lambda item: -item[1][SORTS[sort]])[:count]
     return [
         {
@@ -122,15 +121,15 @@ def _named(file: str, line: int, function: str) -> str:
 
 
 def read(path: Path, *, count: int, sort: str) -> list[Record]:
-    """The functions of a ``.prof`` file that took the most.
+    """Return the most expensive functions of a ``.prof`` file.
 
     :raises NotFound: there is no such file.
-    :raises Refused: it is not a regular file of one's own, or too large.
+    :raises Refused: it is too large, or not a regular file of the user.
     :raises Invalid: it is no profile.
     """
     descriptor = _opened(path)
     try:
-        # A child, since what is not a profile may take all memory, or crash who reads it.
+        # A hostile file may take all memory, or crash its reader.
         done = subprocess.run(
             [sys.executable, "-I", "-c", _CHILD, str(config.ROOT), __name__, str(count), sort],
             stdin=descriptor,
@@ -159,9 +158,9 @@ json.dump(importlib.import_module(module).top(stats, int(count), sort), sys.stdo
 
 
 def _checked(row: Record) -> Record:
-    """A row with nothing in it that the child was made to put there."""
+    """Return the row of the child without what a hostile file may have put there."""
     numbers = {name: row[name] for name in ("calls", "self_ms", "total_ms")}
-    # What is no number is not less than another either.
+    # NaN is not less than a number.
     if not all(isinstance(n, int | float) and abs(n) < MOST_SHOWN for n in numbers.values()):
         raise Invalid("that is not a profile that can be read")
     return {**numbers, "function": text.safe(row["function"])}
@@ -175,7 +174,7 @@ def _limit() -> None:
 
 
 def _opened(path: Path) -> int:
-    """The file, open; it is looked at when it is open, so that nobody can change it meanwhile."""
+    """Open the file and check it; no other process can replace it between the two."""
     name = text.shortened(str(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -196,7 +195,7 @@ def _refuse_other(status: os.stat_result, name: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise Refused(f"{name} is not a regular file")
     if status.st_uid != os.geteuid():
-        raise Refused(f"{name} belongs to somebody else")
+        raise Refused(f"{name} belongs to another user")
     if stat.S_IMODE(status.st_mode) & 0o022:
         raise Refused(f"{name} can be written by others")
     if status.st_size > LARGEST:

@@ -1,8 +1,7 @@
-"""Deep profiles: one request looked at function by function, when somebody asks for it.
+"""Profilers: each call, or samples of the stack, of one request.
 
-Up to Python 3.11 the standard library's C profiler looks at its own thread only. From
-3.12 on it mixes in what other threads do meanwhile, so the one in Python is used: slower,
-and right. One request of a process is profiled at a time; others go on as ever.
+One request of a process is profiled at a time; the others run unprofiled. See
+docs/decisions/profiling.md#pythons-own-profiler-from-312-on.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from .recording import Recording
 log = logging.getLogger(__name__)
 
 FUNCTIONS = 30
-"""So many functions, the most expensive ones, are kept with the trace."""
+"""The number of functions in a trace: the most expensive ones."""
 SAMPLE_SECONDS = 0.001
 MOST_STACKS = 500
 
 MIXES_THREADS = sys.version_info >= (3, 12)
 MODES = ("1", "sample")
-"""What ``X-Profile`` may say: every call, or the stack now and then."""
+"""The values of ``X-Profile``: each call, or samples of the stack."""
 
 Detail = dict[str, object]
 Call = Callable[[], Any]
@@ -38,10 +37,10 @@ _turn = threading.Lock()
 
 
 def run(recording: Recording, mode: str, folder: prof_files.Folder, call: Call) -> Any:
-    """What ``call`` returns or raises; what was found goes into the recording.
+    """Return the result of ``call``, and put its profile into the recording.
 
-    Without a profile if another request of this process has the turn, or something goes
-    wrong with it: who asked gets the same answer as everybody.
+    There is no profile if another request of this process is being profiled, or if the
+    profiler fails. The result is always the same.
     """
     profiler = _profiler(mode, folder)
     if not _turn.acquire(blocking=False):
@@ -58,25 +57,25 @@ def _profiler(mode: str, folder: prof_files.Folder) -> Tracing | Sampling:
 
 
 def _keep(profiler: Tracing | Sampling, recording: Recording) -> None:
-    """Put what was found into the recording."""
+    """Put the profile into the recording."""
     try:
-        recording.is_asked = profiler.detail()
-    except Exception as error:  # noqa: BLE001  (who is profiled gets the answer all the same)
+        recording.profile_detail = profiler.detail()
+    except Exception as error:  # noqa: BLE001  (the client gets its answer anyway)
         log.warning("a profile was not kept: %s", error)
 
 
 def _begins(start: Callable[[], object]) -> bool:
-    """Whether the profiler could begin; another one in the same process may be in its way."""
+    """Start a profiler, and tell whether it could; another one may be active in the process."""
     try:
         start()
-    except Exception as error:  # noqa: BLE001  (who is profiled gets the answer all the same)
+    except Exception as error:  # noqa: BLE001  (the client gets its answer anyway)
         log.warning("a profile could not begin: %s", error)
         return False
     return True
 
 
 def _run(profiler: Tracing | Sampling, call: Call) -> Any:
-    """What ``call`` returns or raises, profiled if the profiler could begin."""
+    """Return the result of ``call``, profiled if the profiler could start."""
     if not _begins(profiler.start):
         return call()
     try:
@@ -86,9 +85,9 @@ def _run(profiler: Tracing | Sampling, call: Call) -> Any:
 
 
 class Stretch:
-    """A profile from here to there, where the code between is not a function.
+    """A profile of code that is not one function: of a command.
 
-    For a command, which has no other threads that could be mixed in.
+    A command has no other threads that could be mixed in.
     """
 
     def __init__(self, mode: str, folder: prof_files.Folder) -> None:
@@ -96,20 +95,20 @@ class Stretch:
         self._profiler.start()
 
     def end(self, recording: Recording) -> None:
-        """Put what was found into the recording."""
+        """Put the profile into the recording."""
         self._profiler.stop()
         _keep(self._profiler, recording)
 
 
 class Tracing:
-    """Counts every call of this thread, into a ``.prof`` file that ``pstats`` reads."""
+    """A count of each call of this thread, in a ``.prof`` file that ``pstats`` reads."""
 
     def __init__(self, folder: prof_files.Folder) -> None:
         self._folder = folder
         self._stats: dict[Any, Any] = {}
 
     def run(self, call: Call) -> Any:
-        """What ``call`` returns or raises."""
+        """Return the result of ``call``."""
         return self._run_in_python(call) if MIXES_THREADS else _run(self, call)
 
     def _run_in_python(self, call: Call) -> Any:
@@ -128,12 +127,12 @@ class Tracing:
             self._keep(tracers[0])
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start to count."""
         self._fast = cProfile.Profile(builtins=True)
         self._fast.enable()
 
     def stop(self) -> None:
-        """Count no more."""
+        """Stop to count."""
         self._fast.disable()
         self._keep(self._fast)
 
@@ -145,9 +144,9 @@ class Tracing:
             log.warning("a profile could not be made: %s", error)
 
     def detail(self) -> Detail:
-        """The functions that took the most, and the name of the file with all of them.
+        """Return the most expensive functions, and the name of the file with all of them.
 
-        The name is None where the disk did not take the file.
+        The name is None if the file could not be written.
         """
         name = None
         try:
@@ -158,12 +157,12 @@ class Tracing:
 
 
 def _guarded(dispatch: Callable[..., Any], call: Call) -> Any:
-    """Run ``call`` under the profiler in Python, whose own faults stay its own."""
+    """Run ``call`` under the profiler in Python, and ignore that profiler's own errors."""
 
     def guarded(frame: Any, event: str, argument: Any) -> None:
         try:
             dispatch(frame, event, argument)
-        except Exception:  # noqa: BLE001  (it would be raised in the request)
+        except Exception:  # noqa: BLE001  (the request would raise it)
             sys.setprofile(None)
 
     sys.setprofile(guarded)
@@ -174,7 +173,7 @@ def _guarded(dispatch: Callable[..., Any], call: Call) -> Any:
 
 
 class Sampling:
-    """Looks at the stack every millisecond, with pyinstrument."""
+    """A sample of the stack each millisecond, with pyinstrument."""
 
     def __init__(self) -> None:
         from pyinstrument import Profiler as Instrument
@@ -182,19 +181,19 @@ class Sampling:
         self._instrument = Instrument(interval=SAMPLE_SECONDS, async_mode="disabled")
 
     def run(self, call: Call) -> Any:
-        """What ``call`` returns or raises."""
+        """Return the result of ``call``."""
         return _run(self, call)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start to sample."""
         self._instrument.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop to sample."""
         self._instrument.stop()
 
     def detail(self) -> Detail:
-        """The stacks that were seen, the longest first."""
+        """Return the sampled stacks, the longest first."""
         session = self._instrument.last_session
         stacks: dict[tuple[str, ...], float] = {}
         for frames, seconds in session.frame_records if session is not None else ():

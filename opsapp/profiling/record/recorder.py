@@ -1,8 +1,8 @@
-"""The recorder: what every request and command costs, at some tens of microseconds each.
+"""The recorder: measures each request and command, at some tens of microseconds each.
 
-It stands at two doors: around the WSGI application, and where statements leave for
-the database. What it finds is added up in memory (:mod:`.aggregates`) and written by a
-thread of its own (:mod:`.writer`), so that no request ever waits for it.
+It wraps the WSGI application, and the methods that send statements to the database. A
+recording is added up in memory (:mod:`.aggregates`) and written by another thread
+(:mod:`.writer`), so that no request waits for it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NOWHERE = "(no such page)"
-"""The endpoint of a request that no rule of the application fits."""
+"""The endpoint of a request that matches no rule of the application."""
 DEEPEST = 40
-"""Frames that are kept of where a request failed."""
+"""The most frames of the place where a request failed."""
 
 PATIENCE = 0.25
-"""Seconds that a command waits for whoever is writing to the database."""
+"""Seconds that a command waits for another writer to the database."""
 hurried = partial(bookkeeping, bind=None, patience=PATIENCE)
-"""A transaction on the connection that the command has open already."""
+"""A transaction on the connection that the command has open."""
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class Recorder:
-    """Records what an application does."""
+    """The recorder of one application."""
 
     def __init__(self, app: Flask) -> None:
         self._app = weakref.ref(app)
@@ -52,15 +52,17 @@ class Recorder:
         self.aggregates = Aggregates()
         self.writer: Writer | None = None
         self.is_open = app.config["OPSAPP_ENV"] == DEVELOPMENT
-        """Whether anybody may have a request profiled."""
+        """True if each client may have its requests profiled."""
         self.last: Recording | None = None
-        """What ended last in a process that measures."""
+        """The recording that ended last, in a process that measures."""
         self._stretch: profilers.Stretch | None = None
         _recorders.add(self)
 
     def listen(self, engine: sa.Engine) -> None:
-        """Notice the statements of this engine."""
-        # The dialect's own methods, and no events: these cost as much as all the rest.
+        """Record the statements of this engine.
+
+        See docs/decisions/profiling.md#statements-are-noticed-in-the-dialect.
+        """
         dialect: Any = engine.dialect
         for name in ("do_execute", "do_executemany"):
             setattr(dialect, name, _sender(getattr(dialect, name), self.callers))
@@ -81,7 +83,7 @@ class Recorder:
     # --- requests ------------------------------------------------------------
 
     def around(self, application: Application) -> Application:
-        """``application``, recorded."""
+        """Return ``application``, recorded."""
 
         def recorded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             recording = Recording("endpoint")
@@ -97,17 +99,16 @@ class Recorder:
                 return start_response(status, headers, *error)
 
             try:
-                # Most requests do not ask; that costs them one look into a dictionary.
                 mode = environ.get("HTTP_X_PROFILE")
                 if mode is not None and self._may_profile(environ, mode):
-                    body = self.look(recording, mode, lambda: application(environ, start))
+                    body = self.profile(recording, mode, lambda: application(environ, start))
                 else:
                     body = application(environ, start)
             except BaseException:
                 self.answered(recording, environ, outer)
                 raise
             if isinstance(body, environ.get("wsgi.file_wrapper") or ()):
-                # The server sends the file by itself, if it gets it as it is.
+                # The server sends the file itself if the body is not wrapped.
                 self.answered(recording, environ, outer)
                 sent: Iterable[bytes] = body
                 return sent
@@ -117,7 +118,7 @@ class Recorder:
         return recorded
 
     def _may_profile(self, environ: Environ, mode: str) -> bool:
-        """Whether this may be profiled, as far as that is known before the request is read."""
+        """Tell whether the mode is known, and the client may profile without signing in."""
         if mode not in profilers.MODES:
             return False
         if self.is_open:
@@ -125,21 +126,21 @@ class Recorder:
         app = self._app()
         return app is not None and passes.is_valid(app, environ.get("HTTP_X_PROFILE_TOKEN", ""))
 
-    def look(self, recording: Recording, mode: str, call: Callable[[], Any]) -> Any:
+    def profile(self, recording: Recording, mode: str, call: Callable[[], Any]) -> Any:
         """Run ``call`` under a profiler, once for a recording."""
-        if recording.is_looked_at or mode not in profilers.MODES:
+        if recording.is_profiled or mode not in profilers.MODES:
             return call()
-        recording.is_looked_at = True
+        recording.is_profiled = True
         return profilers.run(recording, mode, self.folder, call)
 
     def answered(self, recording: Recording, environ: Environ, outer: Recording | None) -> None:
-        """Count a request, and see that it will be written."""
+        """Count a request, and start the writer."""
         recording.seconds = perf_counter() - recording.started
         if current.get() is recording:
             current.set(outer)
         self.aggregates.running.pop(id(recording), None)
         method = environ.get("REQUEST_METHOD", "")
-        # A method that is none is the client's invention, and stays with it.
+        # A client may invent methods; these are no names of ours.
         method = method if method in METHODS else "OTHER"
         recording.name = f"{method} {recording.name or NOWHERE}"
         self.aggregates.add(recording, time())
@@ -150,12 +151,12 @@ class Recorder:
             writer.start()
 
     def note_error(self, _sender: Any, exception: BaseException, **_extra: Any) -> None:
-        """Keep where a request failed."""
+        """Note the place where a request failed."""
         if (recording := current.get()) is not None:
             recording.error = self.described(exception)
 
     def described(self, exception: BaseException) -> dict[str, object]:
-        """Where it failed; never what the error says, which may be data."""
+        """Return the place of the failure, without the message, which may be data."""
         return {
             "type": type(exception).__qualname__,
             "stack": list(self._stack(exception)),
@@ -171,7 +172,7 @@ class Recorder:
     # --- commands ------------------------------------------------------------
 
     def begin(self, words: str) -> Recording:
-        """Record from now on, in this thread, as a command of these words."""
+        """Record this thread from now on, as the command of these words."""
         recording = Recording("command", words)
         current.set(recording)
         mode = os.environ.get(handover.MODE, "")
@@ -180,7 +181,7 @@ class Recorder:
         return recording
 
     def end(self, recording: Recording, exit_code: int) -> None:
-        """Count the command, and write it if that is done at once: nobody waits for a lock."""
+        """Count the command, and write it unless another writer holds the lock."""
         current.set(None)
         if self._stretch is not None:
             self._stretch.end(recording)
@@ -193,16 +194,16 @@ class Recorder:
 
 
 def _sender(execute: Callable[..., None], callers: Callers) -> Callable[..., None]:
-    """What sends a statement as ``execute`` does, and notes its time.
+    """Return a function that sends a statement as ``execute`` does, and records its time.
 
-    This runs for each statement of each request: everything it needs is at hand.
+    It runs for each statement of each request, so it uses local names only.
     """
     get_recording, nearest, clock = current.get, callers.nearest, perf_counter
 
     def send(cursor: Any, statement: str, values: Any, context: Any = None) -> None:
         recording = get_recording()
         if recording is None or statement == "BEGIN":
-            # SQLite's begin is a statement, and no query.
+            # SQLite begins a transaction by a statement.
             execute(cursor, statement, values, context)
             return
         started = clock()
@@ -220,7 +221,7 @@ def _sender(execute: Callable[..., None], callers: Callers) -> Callable[..., Non
 
 
 class _Body:
-    """The answer's body, that tells when it is closed, once."""
+    """The body of an answer, which ends its recording when it is closed."""
 
     __slots__ = ("_body", "_environ", "_outer", "_recorder", "_recording")
 
@@ -244,7 +245,7 @@ class _Body:
             raise
 
     def _broke_off(self, error: Exception) -> None:
-        """Count the request as failed: its status has been sent, and its answer has no end."""
+        """Count the request as failed, although its status was sent."""
         if self._recorder is not None:
             self._recording.status = None
             self._recording.error = self._recorder.described(error)
@@ -264,7 +265,7 @@ class _Body:
 
 
 def _packages(app: Flask) -> frozenset[str]:
-    """The packages whose code is the application's, wherever they are installed."""
+    """Return the packages whose code is the application's."""
     return frozenset({"opsapp", "commands", app.import_name.partition(".")[0]})
 
 
@@ -274,7 +275,7 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def _begin_anew() -> None:
-    """In a forked process: what the parent counted is the parent's, and its threads are gone."""
+    """Start empty in a forked process: the counts are the parent's, and its threads are gone."""
     for recorder in _recorders:
         recorder.aggregates = Aggregates()
         if recorder.writer is not None:

@@ -1,4 +1,4 @@
-"""One request or command while it runs: what it sent to the database, and when."""
+"""Recordings: one request or command while it runs, with its statements."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from ...errors import DONE, FINDINGS
 from .callers import Statement
 
 MOST_STATEMENTS = 500
-"""So many statements of a recording are kept one by one; the others are counted."""
+"""The most statements of a recording; further ones are only counted."""
 
 Sent = tuple[Statement, float, float]
-"""A statement, when it was sent (by the clock of ``started``), and how many seconds it took."""
+"""A statement, its moment (by the clock of ``started``), and its seconds."""
 Sample = tuple[float, tuple[str, ...]]
-"""For how many seconds the stack was like this, its outermost function first."""
+"""The seconds of a stack, and its functions, the outermost first."""
 
 
 class Recording:
-    """What is noticed of one request or command.
+    """The figures of one request or command.
 
-    What most of them do not have stands in the class, and costs a request nothing.
+    Attributes that most recordings lack are in the class, where they cost nothing.
     """
 
     status: int | None = None
-    """The HTTP status or the exit code; None where there was no answer, or half of one."""
+    """The HTTP status or the exit code; None without a whole answer."""
     error: dict[str, object] | None = None
     samples: list[Sample] | None = None
     next_sample = 0.0
-    is_looked_at = False
-    """Whether it runs under a profiler."""
-    is_asked: dict[str, object] | None = None
-    """What a profile that was asked for found."""
+    is_profiled = False
+    """True under a profiler."""
+    profile_detail: dict[str, object] | None = None
+    """The result of a profile on request."""
     headers: Sequence[tuple[str, str]] = ()
-    """Of the answer; only its number is ever kept."""
+    """The headers of the answer, of which only the request's id is stored."""
     queries = 0
-    """Only if there were more than :data:`MOST_STATEMENTS`; else as many as in ``sent``."""
+    """The count beyond :data:`MOST_STATEMENTS`; below it, the length of ``sent`` counts."""
     seconds = 0.0
     ended = 0.0
     """Seconds since 1970."""
@@ -51,16 +51,16 @@ class Recording:
 
     @property
     def number(self) -> str | None:
-        """The id under which the log and the audit know the request."""
+        """Return the request's id in the log and the audit."""
         return next((value for name, value in self.headers if name == "X-Request-ID"), None)
 
 
 def has_failed(kind: str, status: int | None) -> bool:
-    """Whether a request or a command that ended so has; one that found something has not."""
+    """Tell whether this status is a failure; a command with findings has not failed."""
     if kind == "command":
         return status not in (DONE, FINDINGS)
     return status is None or status >= 500
 
 
 current: ContextVar[Recording | None] = ContextVar("recording", default=None)
-"""What runs in this thread now, if it is recorded."""
+"""The recording of this thread, if there is one."""

@@ -1,8 +1,8 @@
-"""The thread that writes what was recorded, and the one that looks at what takes long.
+"""The writer: a thread that writes recordings, and one that samples the stacks of slow ones.
 
-Both are daemons that begin with the first request of a process. The writer has a
-session of its own; whatever goes wrong there is counted and tried again, and after
-:data:`GIVEN_UP_AFTER` seconds forgotten, with a count of what was lost.
+Both are daemons that start with the first request of a process. A write that fails is
+repeated; after :data:`GIVEN_UP_AFTER` seconds its minute is dropped and counted as lost.
+See docs/decisions/profiling.md#a-minute-is-written-whole.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
-"""So much is lost at most when a process is killed."""
+"""Seconds of data that a killed process loses at most."""
 GIVEN_UP_AFTER = 5 * MINUTE
-"""Far less than what compacting leaves alone: a minute that was added up is never written again."""
+"""Less than the age at which minutes are compacted, so that no compacted minute changes."""
 EXIT_SECONDS = 3.0
-"""So long the end of a process waits for what was not yet written."""
+"""Seconds that the end of a process waits for the last write."""
 LOOK_SECONDS = 0.25
-"""What takes longer than this has its stack looked at."""
+"""Seconds after which the stack of a request is sampled."""
 CLOSEST = 0.02
 FORGOTTEN_SECONDS = 3600.0
 FLOORS_SECONDS = 3600.0
-"""So long is known how slow a trace has to be; those that were slower are pruned some day."""
+"""Seconds for which the floors hold: the slower traces may have been pruned by then."""
 MOST_SAMPLES = 200
 DEEPEST = 100
 STATEMENTS_OF_TRACE = 200
@@ -52,7 +52,7 @@ PREPARING = ("CREATE ", "ALTER ", "DROP ", "PRAGMA ")
 
 
 class Writer:
-    """Writes what was counted."""
+    """The writer of one process."""
 
     def __init__(
         self, app: Flask, aggregates: Aggregates, *, seconds: float = FLUSH_SECONDS
@@ -70,34 +70,34 @@ class Writer:
         self.is_running = False
         self.process = uuid4().hex
         self.lost = 0
-        """Requests and commands that were recorded and never written."""
+        """The number of requests and commands that could not be written."""
 
     def anew(self, aggregates: Aggregates) -> Writer:
-        """Make the same writer for a forked process, which counts by itself."""
+        """Return a writer of the same settings for a forked process."""
         app = self._app()
         return self if app is None else Writer(app, aggregates, seconds=self._seconds)
 
     def start(self) -> None:
-        """Begin to write now and then, unless it has begun."""
+        """Start the threads, unless they run."""
         with self._lock:
             if self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(
-                    target=self._write_now_and_then, name="opsapp-profiles", daemon=True
+                    target=self._write_until_stopped, name="opsapp-profiles", daemon=True
                 )
                 self._thread.start()
                 threading.Thread(
-                    target=self._look, name="opsapp-profiles-sampler", daemon=True
+                    target=self._sample_until_stopped, name="opsapp-profiles-sampler", daemon=True
                 ).start()
                 atexit.register(self.stop)
             self.is_running = True
 
     def stop(self) -> None:
-        """Write what is left; waits for that, and not for long."""
+        """Write the rest, and wait for that for :data:`EXIT_SECONDS`."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(EXIT_SECONDS)
 
-    def _write_now_and_then(self) -> None:
+    def _write_until_stopped(self) -> None:
         while not self._stop.wait(self._seconds) and self._app() is not None:
             self.flush()
         self.flush()
@@ -105,9 +105,9 @@ class Writer:
     # --- writing -----------------------------------------------------------------
 
     def flush(self, own: Callable[[], Any] | None = None) -> bool:
-        """Write what has changed; whether that worked. It never raises.
+        """Write the changes, and tell whether that worked. It never raises.
 
-        :param own: opens the transaction to write in; a bookkeeping one if not given.
+        :param own: opens the transaction; a bookkeeping one by default.
         """
         app = self._app()
         if app is None:
@@ -116,7 +116,7 @@ class Writer:
             try:
                 with app.app_context():
                     self._flush(own)
-            except Exception as error:  # noqa: BLE001  (who is recorded must not notice)
+            except Exception as error:  # noqa: BLE001  (the recorded request must not notice)
                 self._note_failure(error)
                 return False
         self._is_down = False
@@ -147,7 +147,7 @@ class Writer:
                     aggregates.minutes.pop(minute.starts_at, None)
 
     def _keep(self, minutes: list[Minute], now: int) -> None:
-        """Leave what was not written for the next time, and forget what is too old by now."""
+        """Keep the minutes for the next write, and drop those that are too old."""
         aggregates = self._aggregates
         with aggregates.lock:
             for minute in minutes:
@@ -163,7 +163,7 @@ class Writer:
             metrics.lost.inc(count)
 
     def _note_failure(self, error: Exception) -> None:
-        # Once, when it begins: a database that is away is away for every flush.
+        # Log only the first of a row of failures.
         level = logging.DEBUG if self._is_down or self._stop.is_set() else logging.INFO
         log.log(level, "profiles wait: %s", type(error).__name__)
         self._is_down = True
@@ -171,13 +171,13 @@ class Writer:
     def _windows(
         self, minute: Minute, snapshot: list[tuple[Key, Aggregate]]
     ) -> list[profiles.Window]:
-        """The rows of one minute; statements that differ in literals only become one."""
+        """Return the rows of one minute; statements that differ in literals only are one row."""
         rows: dict[profiles.Series, profiles.Window] = {}
         changed: set[profiles.Series] = set()
         for key, aggregate in snapshot:
             series = self._series(key)
             if series[0] == "query" and series[1].startswith(PREPARING):
-                continue  # They come once, with a migration.
+                continue  # A migration sends them once.
             row = rows.setdefault(series, profiles.Window(series, minute.starts_at))
             row.add(aggregate)
             if aggregate.count != aggregate.stored:
@@ -230,25 +230,25 @@ class Writer:
                 "samples": [[round(s, 4), list(stack)] for stack, s in samples.items()],
                 "error": recording.error,
                 "correlation": recording.number,
-                **(recording.is_asked or {}),
+                **(recording.profile_detail or {}),
             },
         }
 
-    # --- looking at what takes long ------------------------------------------------
+    # --- sampling ----------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _sample_until_stopped(self) -> None:
         wait = LOOK_SECONDS
         while not self._stop.wait(wait) and self._app() is not None:
-            slow = self._look_once()
+            slow = self._sample_once()
             wait = CLOSEST if slow else LOOK_SECONDS
 
-    def _look_once(self) -> bool:
-        """Keep the stacks of what has been running for long; whether there is any."""
+    def _sample_once(self) -> bool:
+        """Sample the stacks of slow recordings, and tell whether there is one."""
         now = perf_counter()
         running = self._aggregates.running
         slow = [r for r in list(running.values()) if now - r.started > LOOK_SECONDS]
         for recording in slow:
-            # A server that does not close what it sends must not fill the memory.
+            # A server that does not close its answers must not fill the memory.
             if now - recording.started > FORGOTTEN_SECONDS:
                 running.pop(id(recording), None)
         due = [r for r in slow if now >= r.next_sample]
@@ -258,7 +258,7 @@ class Writer:
             samples = recording.samples = recording.samples or []
             if frame is None or len(samples) >= MOST_SAMPLES:
                 continue
-            # The longer it takes, the further apart; each counts for the time since the last.
+            # Samples of older recordings are further apart; each counts for its interval.
             age = now - recording.started
             step = max(CLOSEST, age * CLOSEST)
             recording.next_sample = now + step
@@ -271,7 +271,7 @@ def _line(place: Place | None, instruction: int) -> str:
 
 
 def _stack(frame: FrameType | None) -> tuple[str, ...]:
-    """Name the application's functions of a stack, the outermost first, at most so many."""
+    """Return the functions of a stack below the recorder, the outermost first."""
     functions: list[str] = []
     while frame is not None and len(functions) < DEEPEST:
         code = frame.f_code

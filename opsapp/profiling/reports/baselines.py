@@ -1,4 +1,7 @@
-"""Saved measurements, and what has changed between two of them."""
+"""Saved measurements, and the changes between two of them.
+
+See docs/decisions/profiling.md#differences-are-resampled and #measurements-are-not-audited.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ def save(
     replace: bool = False,
     actor: Actor,
 ) -> Record:
-    """Keep a measurement.
+    """Save a measurement.
 
-    :param name: None makes one, and pruning may take it.
-    :raises Conflict: there is one of this name, and ``replace`` is false.
+    :param name: None makes a name up, and pruning may remove the measurement.
+    :raises Conflict: the name is taken, and ``replace`` is false.
     :raises Invalid: that is no name.
     """
     if name is not None:
@@ -75,13 +78,13 @@ def _clean(name: str) -> str:
     if not _NAME.fullmatch(name) or re.fullmatch(rf"(?:{'|'.join(MODES)})-\d+", name):
         raise Invalid(
             f"{text.shortened(name)} is not a name: letters, digits, '.', '_' and '-',"
-            " and not like those that are made up"
+            " and not like a name that is made up"
         )
     return name
 
 
 def record(saved: ProfileSave) -> Record:
-    """A saved measurement in a line."""
+    """Return a saved measurement as a line of a list."""
     return {
         "name": saved.name,
         "mode": saved.mode,
@@ -94,13 +97,13 @@ def record(saved: ProfileSave) -> Record:
 
 
 def listing() -> list[Record]:
-    """What was saved, the newest first."""
+    """Return the saved measurements, the newest first."""
     newest = sa.select(ProfileSave).order_by(ProfileSave.id.desc())
     return [record(saved) for saved in db.session.scalars(newest)]
 
 
 def get(name: str) -> ProfileSave:
-    """The measurement of this name.
+    """Return the measurement of this name.
 
     :raises NotFound: there is none.
     :raises OpsError: it is damaged.
@@ -134,7 +137,7 @@ def newest_like(base: ProfileSave) -> ProfileSave:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``p95>+10%``: what is a finding."""
+    """A limit such as ``p95>+10%``; a change beyond it is a finding."""
 
     metric: str
     limit: float
@@ -142,9 +145,9 @@ class Rule:
 
     @classmethod
     def parse(cls, words: str) -> Rule:
-        """The rule that this says.
+        """Return the rule of these words.
 
-        :raises Invalid: it says none, or of something that is not measured.
+        :raises Invalid: they are no rule, or the metric is unknown.
         """
         match = _RULE.fullmatch(words.strip())
         if match is None or match["metric"] not in METRICS:
@@ -154,7 +157,7 @@ class Rule:
         return cls(match["metric"], limit / 100 if is_share else limit, is_share)
 
     def is_broken(self, change: Record) -> bool:
-        """Whether this change is one, and larger than the rule allows."""
+        """Tell whether this change is for the worse, and beyond the limit."""
         if change["metric"] != self.metric or change["verdict"] != "worse":
             return False
         before, after = change["before"], change["after"]
@@ -205,7 +208,7 @@ def _minor(version: str) -> str:
 
 
 def figures(samples: list[float]) -> Record:
-    """The percentiles of these durations (seconds), in milliseconds, exactly."""
+    """Return the exact percentiles of durations in seconds, in milliseconds."""
     ordered = sorted(samples)
     percentiles: Record = {
         f"{name}_ms": round(statistics.quantile(ordered, share) * 1000, 3)

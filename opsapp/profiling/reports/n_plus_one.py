@@ -1,4 +1,4 @@
-"""Repeats: one line that sends one statement again and again in a request (N+1)."""
+"""N+1: lines that send one statement repeatedly in a request."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _WHERE = re.compile(r"\bWHERE (.*?)(?: ORDER BY | GROUP BY | LIMIT |$)", re.IGNO
 _COLUMN = re.compile(rf"{_TABLE}\.{_TABLE} (?:=|IN)|= {_TABLE}\.{_TABLE}", re.IGNORECASE)
 
 OURS = f"{__name__.partition('.')[0]}/"
-"""What the lines of opsapp itself begin with; its repeats are no finding in an application."""
+"""The start of each line of opsapp itself, whose repeats are no finding in an application."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Repeats that are meant: a pattern of ``file in function``, and how often at most."""
+    """Intended repeats: a pattern of ``file in function``, and the most in a request."""
 
     pattern: str
     most: float
 
     @classmethod
     def parse(cls, words: str) -> Allowed:
-        """``shop/feed.py in *=20``; without a number as often as it likes.
+        """Read ``shop/feed.py in *=20``; without a number there is no limit.
 
-        :raises Invalid: there is no pattern, or the number is none.
+        :raises Invalid: the pattern or the number is missing or wrong.
         """
         pattern, _, most = words.rpartition("=") if "=" in words else (words, "", "inf")
         if not pattern.strip() or not (most == "inf" or most.strip().isdigit()):
@@ -45,7 +45,7 @@ class Allowed:
         return cls(pattern.strip(), float(most))
 
     def fits(self, caller: str, times: float) -> bool:
-        """Whether this line may repeat a statement so often."""
+        """Tell whether this line may repeat a statement so often."""
         file, _, function = caller.partition(" in ")
         place = f"{file.rpartition(':')[0]} in {function}"
         return times <= self.most and fnmatchcase(place, self.pattern)
@@ -58,12 +58,12 @@ def listing(
     allow: Sequence[str] = (),
     top: int | None = 20,
 ) -> list[Record]:
-    """The repeats of a span, what costs most first. Times are in milliseconds.
+    """Return the repeats of a span, the most expensive first. Times are in milliseconds.
 
-    ``times`` is how often a request sends it; ``to_win_ms`` what a request would save if the
-    statement came once; ``advice`` the loader option to add.
+    ``times`` is the count in a request. ``to_win_ms`` is the time that a request would save
+    by a single statement. ``advice`` is the loader option to add.
 
-    :param allow: the repeats that are meant, beside those of ``OPSAPP_REPEATS_ALLOWED``.
+    :param allow: intended repeats, beside those of ``OPSAPP_REPEATS_ALLOWED``.
     """
     patterns = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
     allowed = [Allowed.parse(pattern) for pattern in patterns if pattern.strip()]
@@ -90,11 +90,11 @@ def _row(total: Sum) -> Record:
     }
 
 
-# --- what to do about it -----------------------------------------------------
+# --- advice ------------------------------------------------------------------
 
 
 def advice(fingerprint: str) -> str:
-    """The loader option that would load it at once, or what else to do."""
+    """Return the loader option that would load all rows at once, or other advice."""
     match = _FROM.search(fingerprint)
     if not fingerprint.upper().startswith(("SELECT", "WITH")):
         return "send it once, with all the rows (executemany)"
@@ -105,7 +105,7 @@ def advice(fingerprint: str) -> str:
 
 
 def _columns(fingerprint: str) -> set[tuple[str, str]]:
-    """The columns that the statement is asked by, as (table, column)."""
+    """Return the columns in the WHERE clause, as (table, column)."""
     where = _WHERE.search(fingerprint)
     matches = _COLUMN.findall(where[1]) if where else []
     return {(a or c, b or d) for a, b, c, d in matches}

@@ -1,4 +1,7 @@
-"""What stays of the profiles: minutes become hours, hours become days, days end."""
+"""Retention: minutes become hours, hours become days, and old days are removed.
+
+See docs/decisions/profiling.md#a-minute-is-written-whole.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ from ...unit.work import bookkeeping
 from . import storage
 
 SETTLED = 15 * MINUTE
-"""Nobody writes a minute that is older: a writer gives up after a third of that."""
+"""The age at which no process writes a minute: a writer gives up after a third of it."""
 LOCK_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Windows of one width become those of another when they are that old."""
+    """One step: windows of one width become those of another at an age in seconds."""
 
     name: str
     width: int
@@ -39,14 +42,14 @@ STEPS = (
     Step("minutes", MINUTE, HOUR, 2 * HOUR),
     Step("hours", HOUR, DAY, 3 * DAY),
 )
-"""In this order. A report over a month reads some seventy windows of an endpoint."""
+"""The steps, in order. A report over a month reads some seventy windows of an endpoint."""
 
 
 def compact(*, dry_run: bool = False) -> list[Record]:
-    """Add up what is old enough; harmless to repeat, and when two do it at once.
+    """Add up the windows that are old enough; repeated or concurrent runs are harmless.
 
-    :returns: for each step how many windows there were, and how many are left of them.
-    :raises Busy: somebody else is at it, for longer than a moment.
+    :returns: for each step the number of windows before and after.
+    :raises Busy: another process is compacting for longer than a moment.
     """
     if dry_run:
         return [_planned(step) for step in STEPS]
@@ -55,14 +58,14 @@ def compact(*, dry_run: bool = False) -> list[Record]:
 
 
 def oldest_minute() -> datetime | None:
-    """When the oldest window begins that is a minute wide; compacting leaves none for long."""
+    """Return the start of the oldest window of a minute; compacting leaves none for long."""
     oldest = sa.select(sa.func.min(ProfileWindow.starts_at)).where(ProfileWindow.width == MINUTE)
     starts_at = db.session.scalar(oldest)
     return None if starts_at is None else datetime.fromtimestamp(starts_at, UTC)
 
 
 def _due(step: Step) -> tuple[sa.ColumnElement[bool], ...]:
-    """The windows that a step adds up. The last slot has to be over, too."""
+    """Return the criteria of the windows that a step adds up; the last slot must be over."""
     before = (int(clock.now().timestamp()) - step.age) // step.into * step.into
     due = (ProfileWindow.width == step.width, ProfileWindow.starts_at < before)
     return (*due, ProfileWindow.process != "") if step.width == step.into else due
@@ -90,7 +93,7 @@ def _first(step: Step) -> sa.Select[Any]:
 
 
 def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
-    """Make one window of each series of all those in a slot, in one transaction."""
+    """Replace the windows of a slot by one window of each series, in one transaction."""
     inside = sa.and_(
         ProfileWindow.width == step.width,
         ProfileWindow.starts_at >= slot,
@@ -118,11 +121,9 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
 
 
 def prune(*, older_than: timedelta, limit: int, dry_run: bool = False) -> list[Record]:
-    """Forget the windows and saved measurements that are older, and the traces that are too many.
+    """Delete old windows, old measurements without a name of their own, and surplus traces.
 
-    A measurement that was saved under a name of its own stays.
-
-    :param kept: so many traces of each kind stay for each endpoint.
+    :param limit: the number of traces of each kind that stay for each endpoint.
     """
     before = clock.now() - older_than
     with bookkeeping() as session:
@@ -131,13 +132,13 @@ def prune(*, older_than: timedelta, limit: int, dry_run: bool = False) -> list[R
             "saves": remove(session, ProfileSave, *_automatic(before), dry_run=dry_run),
             "traces": _trim_all(session, limit, dry_run),
         }
-        # What nothing is known of any more; a plan would have to know what else goes.
+        # Series without windows; a dry run cannot know those that lose their last window.
         counts["series"] = remove(session, ProfileSeries, _is_empty(), dry_run=dry_run)
     return [{"what": what, "removed": count} for what, count in counts.items()]
 
 
 def _is_over(before: datetime) -> sa.ColumnElement[bool]:
-    # The last window may be a day that is not over; then it goes with the next.
+    # A day that is not over goes the next time.
     return ProfileWindow.starts_at + ProfileWindow.width <= int(before.timestamp())
 
 

@@ -1,4 +1,7 @@
-"""Writing what was recorded: windows that are written whole, and the few traces worth it."""
+"""Storage: windows, which are written whole, and the traces worth keeping.
+
+See docs/decisions/profiling.md#a-minute-is-written-whole.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ Trace = dict[str, Any]
 Own = Callable[[], AbstractContextManager[so.Session]]
 
 FORGOTTEN_AFTER = timedelta(days=7)
-"""A trace makes room for others then, however slow it was."""
+"""The age at which even the slowest trace is replaced."""
 _AT_ONCE = 400
 _IDS = "opsapp-profile-series"
 
 
 class Counted(Protocol):
-    """What a total adds up."""
+    """The figures that a total adds up."""
 
     @property
     def count(self) -> int: ...
@@ -49,7 +52,7 @@ class Counted(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Total:
-    """What happened, added up."""
+    """The sum of many recordings."""
 
     count: int = 0
     errors: int = 0
@@ -60,12 +63,12 @@ class Total:
     bins: ddsketch.Bins = field(default_factory=dict)
 
     def add(self, other: Counted) -> None:
-        """Count what another has counted."""
+        """Add the figures and the sketch of another."""
         self.add_figures(*_figures(other))
         ddsketch.add(self.bins, other.bins)
 
     def add_row(self, row: Any) -> None:
-        """Count what a row of :class:`~opsapp.models.ProfileWindow` has, its sketch packed."""
+        """Add a row of :class:`~opsapp.models.ProfileWindow`, with its packed sketch."""
         self.add_figures(*_figures(row))
         ddsketch.unpack_into(self.bins, row.bins)
 
@@ -78,7 +81,7 @@ class Total:
         queries: int,
         query_seconds: float,
     ) -> None:
-        """Count all but the sketch."""
+        """Add figures without a sketch."""
         self.count += count
         self.errors += errors
         self.seconds += seconds
@@ -92,14 +95,14 @@ _figures = attrgetter("count", "errors", "seconds", "most", "queries", "query_se
 
 @dataclass(slots=True)
 class Window(Total):
-    """What happened to a series in the minute that begins then (seconds since 1970)."""
+    """The sum of a series in the minute that starts at ``starts_at``, in seconds since 1970."""
 
     series: Series
     starts_at: int
     width: int = MINUTE
 
     def row(self, series_id: int, process: str) -> dict[str, Any]:
-        """Its row."""
+        """Return the row of the window."""
         return {
             "series_id": series_id,
             "width": self.width,
@@ -123,11 +126,11 @@ def store(
     limit: int,
     own: Own | None = None,
 ) -> dict[str, float]:
-    """Write the windows of a process, in place of what it had written of them, and its traces.
+    """Write the windows of a process over its earlier ones, and its traces.
 
-    :param kept: so many traces of each kind stay for each name.
+    :param limit: the number of traces of each kind that stay for each name.
     :param own: opens the transaction; one of :func:`~opsapp.unit.bookkeeping` if None.
-    :returns: for the names of the traces that were slow, how slow the next one has to be.
+    :returns: for each name with slow traces, the seconds above which the next one is kept.
     """
     try:
         with (own or bookkeeping)() as session:
@@ -138,13 +141,13 @@ def store(
                 session.execute(sa.insert(ProfileTrace), list(traces))
             return _trim(session, {(trace["kind"], trace["name"]) for trace in traces}, limit)
     except BaseException:
-        # What is remembered may have been pruned; the next time looks anew.
-        _remembered().clear()
+        # A cached series may have been pruned.
+        _cached_ids().clear()
         raise
 
 
 def put(session: so.Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Write these rows of windows, over what is there of the same window and process."""
+    """Write rows of windows, over those of the same window and process."""
     if not rows:
         return
     insert = _insert(session)(ProfileWindow)
@@ -164,25 +167,25 @@ def _insert(session: so.Session) -> Any:
     return insert_pg
 
 
-def _remembered() -> dict[Series, int]:
+def _cached_ids() -> dict[Series, int]:
     ids: dict[Series, int] = this_app().extensions.setdefault(_IDS, {})
     return ids
 
 
 def _ids(session: so.Session, all_series: set[Series]) -> dict[Series, int]:
-    """The ids of these series, made where they are not there yet."""
-    cache = _remembered()
+    """Return the ids of these series, and insert the new ones."""
+    cache = _cached_ids()
     if len(cache) > 20_000:
         cache.clear()
     missing = {digest(series): series for series in all_series if series not in cache}
-    rows_ids = _find(session, missing)
-    if new := sorted(missing.keys() - rows_ids.keys()):
+    id_of = _find(session, missing)
+    if new := sorted(missing.keys() - id_of.keys()):
         names = ("kind", "name", "caller", "statement")
         rows = [{"digest": key, **dict(zip(names, missing[key], strict=True))} for key in new]
-        # Sorted, so that two processes do not wait for each other.
+        # Sorted, so that two processes do not deadlock.
         session.execute(_insert(session)(ProfileSeries).on_conflict_do_nothing(), rows)
-        rows_ids |= _find(session, new)
-    ids = {missing[key]: id for key, id in rows_ids.items()}
+        id_of |= _find(session, new)
+    ids = {missing[key]: id for key, id in id_of.items()}
     cache.update(ids)
     return {series: cache[series] for series in all_series}
 
@@ -204,7 +207,7 @@ def _in_batches(items: Iterable[str]) -> Iterator[list[str]]:
 
 
 def digest(series: Series) -> str:
-    """What is unique about a series, as long as an index likes it."""
+    """Return the digest of a series, which is short enough for an index."""
     return hashlib.sha256("\0".join(series).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -223,7 +226,7 @@ def _trim(session: so.Session, touched: set[tuple[str, str]], limit: int) -> dic
 
 
 def trim(session: so.Session, kind: str, name: str, limit: int, *, dry_run: bool = False) -> int:
-    """Let so many traces stay: of ``slow`` the slowest, of the others the newest; how many went."""
+    """Keep the slowest traces of ``slow``, the newest of other kinds; return the number removed."""
     recent = ProfileTrace.at >= clock.now() - FORGOTTEN_AFTER
     first = ProfileTrace.seconds if kind == "slow" else ProfileTrace.id
     stay = sa.select(ProfileTrace.id).where(*_same(kind, name), recent).order_by(first.desc())
@@ -240,7 +243,10 @@ def _same(kind: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def shown_names() -> set[str] | None:
-    """What a fingerprint may show in double quotes, which SQLite may take for a string's."""
+    """Return the names that a fingerprint may show in double quotes, or None for all.
+
+    SQLite may take another name in double quotes for a string.
+    """
     if db.engine.dialect.name != "sqlite":
         return None
     tables = db.metadata.tables.values()

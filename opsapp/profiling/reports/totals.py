@@ -1,4 +1,4 @@
-"""Reports: the windows of a span of time, added up by endpoint, command or query."""
+"""Totals: the windows of a span of time, added up by endpoint, command or query."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ SORTS = {
     "errors": "error_rate",
     "queries": "queries",
 }
-"""What to sort by, and the field that has it."""
+"""The sort orders, and the field of each."""
 NOT_OF_QUERIES = ("error_rate", "queries", "query_ms")
-"""The fields that a query has none of."""
+"""The fields that a query lacks."""
 SHARES = (0.5, 0.95, 0.99)
 FEW = 100
-"""Fewer samples than this say little about the slowest hundredth."""
+"""The number of samples below which p99 says little."""
 SLOTS = 24
-"""Points of a trend."""
+"""The number of points of a trend."""
 
 
 @dataclass(slots=True)
 class Sum(Total):
-    """Everything that happened to one series in the span."""
+    """The total of one series in the span."""
 
     name: str
     caller: str
     statement: str
     slots: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Of each point of the trend the count and the seconds."""
+    """The count and the seconds of each point of the trend."""
 
 
 def report(
@@ -54,14 +54,13 @@ def report(
     sort: str = "total",
     top: int | None = 20,
 ) -> list[Record]:
-    """What took the time, the worst first. Times are in milliseconds.
+    """Return the total of each series, the largest first. Times are in milliseconds.
 
-    ``share`` is of the time of all of this kind; ``error_bound`` says how far a percentile
-    may be from the exact one, as a share of it; ``few`` marks rows with too few samples for
-    their p95 and p99 to mean much. ``trend`` has the mean of each of 24 slots, None where
-    nothing happened.
+    ``share`` is the share of the time of this kind. ``error_bound`` is the largest error of a
+    percentile, as a share of it. ``few`` marks rows with too few samples for p95 and p99.
+    ``trend`` has the mean of each of 24 slots, or None for an empty slot.
 
-    :raises Invalid: there is nothing of that name to report or to sort by.
+    :raises Invalid: the kind or the sort order is unknown.
     """
     if by not in KINDS:
         raise Invalid(f"by {by} is none of {', '.join(KINDS)}")
@@ -83,7 +82,7 @@ def _row(by: str, series: Sum, total: float) -> Record:
         by: series.name,
         "count": series.count,
         "error_rate": round(series.errors / series.count, 4),
-        # A bucket reaches further than the slowest that is in it.
+        # A bucket may end above its slowest request.
         "p50_ms": _least(p50, series.most),
         "p95_ms": _least(p95, series.most),
         "p99_ms": _least(p99, series.most),
@@ -120,18 +119,18 @@ def _trend(series: Sum) -> list[float | None]:
 # --- adding up ---------------------------------------------------------------
 
 # The database adds up the figures, in a tenth of the time; the sketches are ours to add.
-# What is written between the two questions is in the second only, until the next report.
+# A window written between the two queries is in the second only, until the next report.
 
 
 def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
-    """The sums of every series of a kind in this span. Memory follows the series, not the span."""
+    """Return the total of each series of a kind; the memory depends on the series only."""
     span = Span.of(since, until)
     named = sa.select(
         ProfileSeries.id, ProfileSeries.name, ProfileSeries.caller, ProfileSeries.statement
     ).where(ProfileSeries.kind == kind)
     sums = {row[0]: Sum(*row[1:]) for row in db.session.execute(named)}
     for series, slot, *figures in span.figures(kind, _COLUMNS.series_id, span.slot()):
-        # Else it began after the names were read.
+        # A series that is missing began after the names were read.
         if (total := sums.get(series)) is not None:
             total.add_figures(*figures)
             total.slots[slot] = (figures[0], figures[2])
@@ -142,7 +141,7 @@ def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
 
 
 def over_time(since: datetime, until: datetime) -> list[Total]:
-    """All requests of each slot of a span."""
+    """Return the total of all requests in each slot of a span."""
     span = Span.of(since, until)
     totals = [Total() for _ in range(SLOTS)]
     for slot, *figures in span.figures("endpoint", span.slot()):
@@ -153,7 +152,7 @@ def over_time(since: datetime, until: datetime) -> list[Total]:
 
 
 def together(totals: Iterable[Total]) -> Total:
-    """All of them as one."""
+    """Return the sum of the totals."""
     whole = Total()
     for total in totals:
         whole.add(total)
@@ -165,34 +164,34 @@ _COLUMNS = ProfileWindow.__table__.c
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of time, in seconds since 1970, and what was recorded in it."""
+    """A span of time, in seconds since 1970, and its windows."""
 
     begin: int
     end: int
 
     @classmethod
     def of(cls, since: datetime, until: datetime) -> Span:
-        """The span, with the second that it ends in."""
+        """Return the span, including the second in which it ends."""
         return cls(int(since.timestamp()), int(until.timestamp()) + 1)
 
     def slot(self) -> sa.Label[int]:
-        """In which of the slots the middle of a window is; it may be after the end."""
+        """Return the slot with the middle of a window, which may be after the end."""
         slot = (_MIDDLE - self.begin) * SLOTS // max(1, self.end - self.begin)
         return sa.case((slot < SLOTS, slot), else_=SLOTS - 1).label("slot")
 
     def figures(self, kind: str, *by: Any) -> Iterator[Sequence[Any]]:
-        """What ``by`` is, and the figures of :meth:`Total.add_figures` of all that it is of."""
-        of = _COLUMNS
+        """Yield ``by`` and the figures for :meth:`Total.add_figures` of each group."""
+        add, columns = sa.func.sum, _COLUMNS
         figures = (
-            sa.func.sum(of.count), sa.func.sum(of.errors), sa.func.sum(of.seconds),
-            sa.func.max(of.most), sa.func.sum(of.queries), sa.func.sum(of.query_seconds),
+            add(columns.count), add(columns.errors), add(columns.seconds),
+            sa.func.max(columns.most), add(columns.queries), add(columns.query_seconds),
         )  # fmt: skip
-        # By name: PostgreSQL takes the same expression with other parameters for another one.
+        # By name: to PostgreSQL the same expression with other parameters is another one.
         query = self._windows(kind, *by, *(sa.cast(column, column.type) for column in figures))
         return _some_at_a_time(query.group_by(*(column.name for column in by)))
 
     def sketches(self, kind: str, by: Any) -> Iterator[Sequence[Any]]:
-        """What ``by`` is, and the packed sketch, of each window."""
+        """Yield ``by`` and the packed sketch of each window."""
         return _some_at_a_time(self._windows(kind, by, _COLUMNS.bins))
 
     def _windows(self, kind: str, *columns: Any) -> sa.Select[Any]:

@@ -1,4 +1,4 @@
-"""Traces: the few requests and commands that were kept whole."""
+"""Traces: the few requests and commands that are kept whole."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ KINDS = ("slow", "error", "asked")
 def listing(
     name: str | None = None, *, kind: str | None = None, limit: int | None = 50
 ) -> list[Record]:
-    """The traces there are, the slowest first.
+    """Return the traces, the slowest first.
 
-    :param name: of this endpoint or command only.
+    :param name: only traces of this endpoint or command.
     :raises Invalid: there is no such kind.
     """
     if kind is not None and kind not in KINDS:
@@ -35,9 +35,9 @@ def listing(
 
 
 def get(id: int) -> ProfileTrace:
-    """The trace of this id.
+    """Return the trace of this id.
 
-    :raises NotFound: there is none (any more).
+    :raises NotFound: there is none.
     """
     trace = db.session.get(ProfileTrace, id)
     if trace is None:
@@ -46,7 +46,7 @@ def get(id: int) -> ProfileTrace:
 
 
 def record(trace: ProfileTrace) -> Record:
-    """A trace in a line."""
+    """Return a trace as a line of a list."""
     error = trace.detail.get("error") or {}
     return {
         "id": trace.id,
@@ -64,10 +64,10 @@ def record(trace: ProfileTrace) -> Record:
 
 
 def detail(trace: ProfileTrace) -> Record:
-    """A trace with its statements in time, its stacks, and where it failed.
+    """Return a trace with its statements in time, its stacks, and the place of its failure.
 
-    ``timeline`` has a row for each statement: when it was sent and how long it took, in
-    milliseconds; ``hot`` the functions that were seen most often, with their share.
+    ``timeline`` has a row for each statement: its moment and its duration in milliseconds.
+    ``hot`` has the functions with the most samples, and their share.
     """
     error = trace.detail.get("error") or {}
     return {
@@ -90,11 +90,11 @@ def detail(trace: ProfileTrace) -> Record:
 
 
 BAR = 24
-"""Characters that stand for the whole time."""
+"""The width of a bar for the whole time, in characters."""
 
 
 def bar(at: float, long: float, whole: float, size: int = BAR) -> str:
-    """Where in the whole this was, drawn in so many characters: ``····██····``."""
+    """Draw a span within the whole, in so many characters: ``····██····``."""
     begin = min(size - 1, int(at / whole * size)) if whole else 0
     width = max(1, min(size - begin, round(long / whole * size))) if whole else 1
     return "·" * begin + "█" * width + "·" * (size - begin - width)

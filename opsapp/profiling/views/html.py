@@ -25,7 +25,7 @@ from .text import figure
 TOP = 20
 DEEPEST = 60
 NARROWEST = 0.05
-"""Percent of the whole; what is narrower is not drawn."""
+"""Percent of the whole; a narrower box is not drawn."""
 
 Sample = Sequence[Any]
 """Seconds, and the functions of the stack, the outermost first."""
@@ -35,9 +35,9 @@ Sample = Sequence[Any]
 
 
 def write_report(file: str, *, since: datetime, until: datetime | None) -> Record:
-    """Write the report of a span as a page; what was written.
+    """Write the report of a span as a page, and return its file and size.
 
-    :raises Refused: there is something that is no file under this name.
+    :raises Refused: the name is that of a folder or a device.
     """
     until = until or clock.now()
     reports = {
@@ -169,7 +169,7 @@ def write_flame(id: int, file: str) -> Record:
 
 
 def boxes(samples: Sequence[Sample]) -> list[Record]:
-    """A box for each function of each stack, with its place in percent; stacks alike are one."""
+    """Return a box for each function of the stacks, merged, with its place in percent."""
     root: Record = {"name": "all", "seconds": 0.0, "below": {}}
     for seconds, stack in samples:
         node = root
@@ -240,7 +240,7 @@ def _rendered(template: str, **values: Any) -> str:
 
 
 def _written(file: str, page: str) -> Record:
-    """Put the page in its place at once, readable by its owner."""
+    """Write the page whole, readable by its owner only."""
     with writing(file) as draft:
         size = draft.path.write_bytes(page.encode(errors="backslashreplace"))
     return {"file": file, "bytes": size}

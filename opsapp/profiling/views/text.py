@@ -1,4 +1,4 @@
-"""Reports and traces as lines that fit a terminal: less of them where there is less room."""
+"""Reports and traces as lines that fit a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...types import Record
 from ..reports import traces
 
 NARROW = 120
-"""Columns of a terminal; below it some of the report's are left out."""
+"""The width of a terminal below which a report omits some columns."""
 LONGEST_NAME = 30
 SHORT_TREND = 8
 SHORT_BAR = 10
@@ -19,9 +19,9 @@ _FIGURES = ("p50", "p95", "p99", "max")
 
 
 def of_report(rows: Sequence[Record], by: str, width: int | None) -> list[Record]:
-    """The rows of a report as a person reads them.
+    """Return the rows of a report for a reader.
 
-    :param width: of the terminal; None where nothing is cut, as in a pipe.
+    :param width: the columns of the terminal; None for a pipe, where nothing is cut.
     """
     lines = [_line(row, by, width) for row in rows]
     if width is None:
@@ -50,7 +50,7 @@ def _line(row: Record, by: str, width: int | None) -> Record:
     line["share %"] = round(row["share"] * 100, 1)
     if by != "query":
         line["sql"] = row["queries"]
-    # Statements need the room themselves.
+    # Statements need the width.
     is_short = is_narrow or (by == "query" and width is not None)
     line["trend"] = sparkline(_shortened(row["trend"]) if is_short else row["trend"])
     return {k: v for k, v in line.items() if not is_narrow or k not in _LEFT_OUT}
@@ -64,16 +64,16 @@ def _name(name: str, is_narrow: bool) -> str:
 
 
 def _shortened(trend: Sequence[float | None]) -> list[float | None]:
-    """Each three points as one, the highest of them."""
+    """Return the highest of each three points."""
     step = len(trend) // SHORT_TREND
     parts = [trend[n * step : (n + 1) * step] for n in range(SHORT_TREND)]
     return [max((p for p in part if p is not None), default=None) for part in parts]
 
 
 def of_trace(trace: Record, width: int | None) -> Record:
-    """A trace as a person reads it: statements without their columns, and bars that fit.
+    """Return a trace for a reader: statements without their columns, and bars that fit.
 
-    :param width: of the terminal; None where nothing is cut, as in a pipe.
+    :param width: the columns of the terminal; None for a pipe, where nothing is cut.
     """
     if width is None:
         return trace
