@@ -122,7 +122,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _put_on_record(statement: str, values: dict[str, Any], reason: str | None) -> str:
-    """The statement that may be run, once its event is in the audit."""
+    """Return the statement to run, once its event is in the audit."""
     from opsapp.actors import at_terminal
     from opsapp.console import sessions
     from opsapp.console.query import statement as query

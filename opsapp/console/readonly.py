@@ -2,9 +2,9 @@
 
 SQLite opens the file with ``mode=ro``. That alone leaves ``ATTACH``, which opens
 the same file once more for writing, so an authorizer refuses that too.
-PostgreSQL signs in as a role without write grants where
-``OPSAPP_READONLY_DATABASE_URL`` names one; the setting that stands in for it
-elsewhere can be switched off by SQL, and is called a speed bump.
+PostgreSQL signs in as a role without write grants if
+``OPSAPP_READONLY_DATABASE_URL`` names one. Otherwise a setting stands in for it,
+which SQL can switch off, and which is called a speed bump.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from opsapp.commands.shell import banner
 from opsapp.console.change_log import Writes
 from opsapp.console.modes import Mode
 from opsapp.console.namespace import SERVICES, Catalogue, Verbs, catalogue
+from opsapp.console.pending import Pending
 from opsapp.console.sessions import Session
 from opsapp.errors import Refused
 from opsapp.extensions import db
@@ -29,7 +30,8 @@ def session(mode: Mode = Mode.WRITE) -> Session:
 
 
 def names(app: Flask, mode: Mode = Mode.WRITE) -> Catalogue:
-    return catalogue(app, session(mode), Writes([db.engine]), {})
+    pending = Pending(db.session())
+    return catalogue(app, session(mode), Writes([db.engine], pending), pending, {})
 
 
 def test_application_adds_names_and_lines(app: Flask, ada: str) -> None:
