@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from opsapp import doctor
 from tests.support import Cli, Database, Result, call
+from tests.support.web import site
 
 CHECKS = [
     "setting names",
@@ -38,6 +40,12 @@ CHECKS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no finding."""
+    monkeypatch.setattr(doctor, "SLOW_MILLISECONDS", 60_000)
+
+
 def findings(result: Result) -> dict[str, tuple[str, str, str | None]]:
     """What is not well: state, words and advice by check."""
     rows: list[dict[str, Any]] = json.loads(result.stdout)
@@ -53,6 +61,13 @@ def test_doctor_finds_a_good_installation_well(cli: Cli, ada: str) -> None:
     assert findings(result) == {}
     assert result.exit_code == 0
     assert [row["check"] for row in result.json] == CHECKS
+
+
+def test_doctor_finds_a_slow_database(cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SLOW_MILLISECONDS", -1)
+    state, message, advice = findings(cli("doctor", "--format", "json"))["database"]
+    assert (state, advice) == ("warn", "look for a slow network or a busy server")
+    assert message.endswith(" ms")
 
 
 def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
@@ -339,3 +354,35 @@ def test_settings_are_listed_with_their_source_and_no_secret(database: Database)
     assert rows["OPSAPP_INSTANCE"]["value"] == str(database.instance)
     assert rows["OPSAPP_FORMAT"]["source"] == "default"
     assert "canary" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("OPSAPP_AUDIT_KEY", "is not the key that this database's audit was begun with"),
+        ("SECURITY_PASSWORD_SALT", "is not the one that this database was begun with"),
+    ],
+)
+def test_secret_of_another_database_is_named_everywhere(
+    cli: Cli,
+    database: Database,
+    ada: str,
+    name: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(name, "another-secret-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE")
+    error = f"{name} {message}"
+    for words in (("roles", "create", "other"), ("db", "init")):
+        result = cli(*words)
+        expected = f"Error: {error}\n  → flask doctor --settings\n"
+        assert (result.exit_code, result.stdout, result.stderr) == (7, "", expected)
+    assert cli("db", "status", "--format", "json").json["ready"] is False
+    result = cli("doctor", "--format", "json")
+    assert (result.exit_code, findings(result)) == (
+        6,
+        {"audit": ("fail", error, "flask doctor --settings")},
+    )
+    with site(database, monkeypatch) as web:
+        answer = web.app.test_client().get("/readyz")
+    assert (answer.status_code, answer.json) == (503, {"status": "not ready", "because": error})

@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.Column("chain", sa.String(36), nullable=False),
         sa.Column("environment", sa.String(64), nullable=False),
         sa.Column("key_id", sa.String(16), nullable=False),
+        sa.Column("pepper_id", sa.String(16), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_audit_head"),

@@ -20,7 +20,15 @@ from ..errors import Busy, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead
 from ..unit import chain
-from ..unit.ledger import Head, append, audit_key, other_revision, read_head, refuse_other_owner
+from ..unit.ledger import (
+    Head,
+    append,
+    audit_key,
+    other_revision,
+    pepper_id,
+    read_head,
+    refuse_other_owner,
+)
 from ..unit.work import Unit
 
 LOCK = "migrate"
@@ -218,6 +226,7 @@ def _begin_chain(connection: sa.Connection | Script) -> tuple[Head, dict[str, st
     head = Head(
         environment=str(current_app.config["OPSAPP_ENV"]),
         key_id=chain.key_id(audit_key()),
+        pepper_id=pepper_id(),
         seq=0,
         hash=chain.GENESIS,
     )

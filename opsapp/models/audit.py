@@ -27,6 +27,8 @@ class AuditHead(Model):
     environment: so.Mapped[str] = so.mapped_column(Words(64))
     key_id: so.Mapped[str] = so.mapped_column(Words(16))
     """A fingerprint of the audit key: a wrong key is noticed before it is used."""
+    pepper_id: so.Mapped[str] = so.mapped_column(Words(16))
+    """A fingerprint of ``SECURITY_PASSWORD_SALT``: with a wrong one no password verifies."""
     seq: so.Mapped[int] = so.mapped_column(BigNumber)
     hash: so.Mapped[str] = so.mapped_column(Words(64))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from secrets import token_hex
 from typing import Any, Protocol
@@ -101,6 +101,10 @@ def _merged(group: list[Recorded]) -> list[Recorded]:
 # --- the gate ----------------------------------------------------------------
 
 
+class WrongSecret(NotReady):
+    """A secret is not the one of this database; the message names its setting."""
+
+
 def audit_key() -> bytes:
     """Return the key of the chain, from the app's configuration."""
     return str(current_app.config["OPSAPP_AUDIT_KEY"]).encode()
@@ -112,6 +116,7 @@ class Head:
 
     environment: str
     key_id: str
+    pepper_id: str
     seq: int
     hash: str
 
@@ -121,7 +126,7 @@ def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> 
 
     :raises NotReady: there are several, which only tampering makes.
     """
-    columns = sa.select(AuditHead.environment, AuditHead.key_id, AuditHead.seq, AuditHead.hash)
+    columns = sa.select(*(getattr(AuditHead, field.name) for field in fields(Head)))
     rows = connection.execute(columns.with_for_update() if lock else columns).all()
     if len(rows) > 1:
         raise NotReady("the audit has several heads", hint="flask audit verify")
@@ -133,7 +138,7 @@ def take_gate(session: so.Session, *, lock: bool = True) -> Head:
 
     :param lock: False only looks, for what is never going to be committed.
     :raises NotReady: the database was not initialised, its schema is not this code's,
-        or the audit key is not the one its chain was begun with.
+        or a secret is not the one that it was begun with.
     :raises Refused: the database is stamped with another environment's name.
     """
     head = read_head(session, lock=lock)
@@ -180,9 +185,9 @@ def _way_to(of: migrations.Branch, present: str | None) -> str:
 
 
 def refuse_other_owner(head: Head) -> None:
-    """Refuse to write into another environment's database, or with another audit key.
+    """Refuse to write into another environment's database, or with another secret.
 
-    :raises NotReady: the key is not the one that the chain was begun with.
+    :raises WrongSecret: the key or the pepper is not the one of this database.
     :raises Refused: the stamp is another environment's.
     """
     environment = current_app.config["OPSAPP_ENV"]
@@ -193,22 +198,34 @@ def refuse_other_owner(head: Head) -> None:
             hint="flask doctor",
         )
     refuse_other_key(head.key_id)
+    if head.pepper_id != pepper_id():
+        raise WrongSecret(
+            "SECURITY_PASSWORD_SALT is not the one that this database was begun with",
+            hint="flask doctor --settings",
+        )
+
+
+def pepper_id() -> str:
+    """Return the fingerprint of ``SECURITY_PASSWORD_SALT``."""
+    return chain.key_id(str(current_app.config["SECURITY_PASSWORD_SALT"]).encode())
 
 
 def is_ours(head: Head) -> bool:
-    """Return whether the database is of this environment, and its audit of this key."""
-    return head.environment == current_app.config["OPSAPP_ENV"] and (
-        head.key_id == chain.key_id(audit_key())
-    )
+    """Return whether the database is of this environment and of these secrets."""
+    try:
+        refuse_other_owner(head)
+    except (NotReady, Refused):
+        return False
+    return True
 
 
 def refuse_other_key(key_id: str) -> None:
     """Refuse an audit key that is not the one the chain was begun with.
 
-    :raises NotReady: it is another one.
+    :raises WrongSecret: it is another one.
     """
     if key_id != chain.key_id(audit_key()):
-        raise NotReady(
+        raise WrongSecret(
             "OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with",
             hint="flask doctor --settings",
         )

@@ -8,6 +8,7 @@ from flask import Blueprint, Flask
 
 from ..database import status
 from ..errors import OpsError
+from ..unit.ledger import WrongSecret
 
 blueprint = Blueprint("health", __name__)
 
@@ -29,6 +30,7 @@ def readyz() -> Any:
     try:
         status.check_ready()
     except OpsError as error:
-        # The condition only: its message may name hosts.
-        return {"status": "not ready", "because": error.code}, 503
+        # The condition only: other messages may name hosts.
+        because = error.message if isinstance(error, WrongSecret) else error.code
+        return {"status": "not ready", "because": because}, 503
     return {"status": "ready"}

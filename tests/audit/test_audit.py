@@ -209,7 +209,8 @@ def remove_the_head(database: Database) -> None:
 
 def double_the_head(database: Database) -> None:
     database.execute(
-        "INSERT INTO audit_head SELECT 2, chain, environment, key_id, seq, hash FROM audit_head"
+        "INSERT INTO audit_head SELECT 2, chain, environment, key_id, pepper_id, seq, hash"
+        " FROM audit_head"
     )
 
 

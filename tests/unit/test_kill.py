@@ -48,8 +48,8 @@ def assert_events_and_tables_agree(database: Database) -> None:
         )
     ]
 
-    def subjects(prefix: str) -> list[str]:
-        return [subject for action, subject, *_ in events if action == prefix]
+    def subjects(expected: str) -> list[str]:
+        return [subject for action, subject, *_ in events if action == expected]
 
     users = [f"user:{id}" for (id,) in database.rows("SELECT id FROM users ORDER BY id")]
     assert users == subjects("user:account:create")
@@ -209,15 +209,21 @@ def test_kill_a_change_at_each_of_its_statements_leaves_nothing_of_it(
 # --- killed while it makes the database --------------------------------------
 
 
+def events_without_chain(database: Database) -> list[tuple[object, ...]]:
+    """The events, without the id of the chain that the first one has."""
+    columns = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
+    rows = [(*row, json.loads(after)) for *row, after in database.rows(columns)]
+    assert rows[0][-1].pop("chain")
+    return rows
+
+
 def assert_init_mends_all(
     database: Database, sqlite_templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run it again: the database is as if nobody had been killed."""
     again = call(database, "db", "init")
     assert again.exit_code == 0, again
-    events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
-    untroubled = sqlite_templates.of()
-    assert database.rows(events) == untroubled.rows(events)
+    assert events_without_chain(database) == events_without_chain(sqlite_templates.of())
     assert database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
     assert_chain_holds(in_process(database, monkeypatch))
 
