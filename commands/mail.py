@@ -8,7 +8,7 @@ import click
 
 from opsapp.cli.base import OpsGroup
 from opsapp.cli.decorators import answers, findings, page_options, works
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
 FIELDS = (

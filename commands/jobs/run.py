@@ -16,7 +16,7 @@ import click
 
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import name_connection
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, PROGRAM, SINCE
 from opsapp.errors import Invalid, OutputFailed
 

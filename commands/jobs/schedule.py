@@ -14,7 +14,7 @@ from opsapp import clock, text
 from opsapp.cli import output
 from opsapp.cli.base import OpsCommand
 from opsapp.cli.decorators import answers, findings
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE
 from opsapp.errors import FINDINGS
 from opsapp.types import Record

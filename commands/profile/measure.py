@@ -9,7 +9,7 @@ import click
 
 from opsapp.cli.base import OpsCommand, approve
 from opsapp.cli.decorators import ANSWERS, YES, answers, findings
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, RECORDED_SINCE, RECORDED_UNTIL, USER, with_options
 from opsapp.errors import Invalid
 from opsapp.types import Record

@@ -10,7 +10,7 @@ import click
 from opsapp.cli import output
 from opsapp.cli.base import OpsGroup
 from opsapp.cli.decorators import answers, findings, page_options, works
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import (
     DURATION,
     ID,

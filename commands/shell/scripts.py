@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.streams import Unwritten
 from opsapp.console import audit_hook
 from opsapp.console.lifecycle import Console

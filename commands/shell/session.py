@@ -15,8 +15,9 @@ from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.confirm import approve, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON
-from opsapp.cli.errors import Stopped, say
+from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
+from opsapp.cli.stopping import Stopped
 from opsapp.errors import DONE, Invalid, NotFound, NotReady, Refused
 from opsapp.text import shortened
 
@@ -195,7 +196,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
                     afterwards.callback(_say_what_would, console)
                 code = _talk(console, program, history=history, idle=idle)
         except Stopped as stopped:
-            stopped.is_said = True
+            stopped.is_reported = True
             say(f"Stopped by {stopped.name}; what was not committed is undone.")
             raise
     if code:

@@ -9,8 +9,8 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
-from opsapp.cli.errors import say
 from opsapp.cli.filters import account_filter
+from opsapp.cli.messages import say
 from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
@@ -68,7 +68,7 @@ def create_cmd(
     """
     from opsapp.accounts import users
 
-    if no_password and source.given:
+    if no_password and source.is_named:
         raise Invalid("--no-password goes with no other password option")
     password = source.read() if not no_password and users.needs_password(email, if_exists) else None
     made = users.create(

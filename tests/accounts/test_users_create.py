@@ -161,7 +161,7 @@ def test_create_refuses_fields_that_hide_the_generated_password(cli: Cli) -> Non
     found = cli(*args, "--fields", "id")
     assert (found.exit_code, found.stderr) == (
         2,
-        "Error: --fields would hide the password that is generated and shown only once\n",
+        "Error: --fields would hide the generated password, which is shown only once\n",
     )
     assert len(fields(cli(*args, "--fields", "id, password").stdout)["password"]) == 24
 
@@ -215,7 +215,7 @@ def test_create_refuses_quiet_with_a_generated_password(cli: Cli) -> None:
     found = cli("users", "create", "ada@example.com", "--generate-password", "-q")
     assert found.exit_code == 2
     assert found.stderr == (
-        "Error: -q would hide the password that is generated and shown only once\n"
+        "Error: -q would hide the generated password, which is shown only once\n"
     )
 
 
