@@ -42,7 +42,7 @@ ROLE_FIELDS = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """Define roles; grant and revoke them.
+    """Manage roles and their grants.
 
     The built-in role admin holds every permission.
     """
@@ -54,7 +54,7 @@ def cli() -> None:
 @cli.command("list")
 @answers(*ROLE_SHOWN, fields=ROLE_FIELDS)
 def list_cmd() -> list[Record]:
-    """List all roles and how many accounts hold each.
+    """List roles with the number of accounts that hold each.
 
     Only grants that are live now are counted.
 
@@ -71,7 +71,7 @@ def list_cmd() -> list[Record]:
 @click.argument("role", type=ROLE)
 @answers()
 def show_cmd(role: str) -> Record:
-    """Show a role and who holds it now.
+    """Show a role and the accounts that hold it.
 
     With each grant: since when, until when, by whom and why.
 
@@ -86,9 +86,9 @@ def show_cmd(role: str) -> Record:
 
 @cli.command("create")
 @click.argument("name")
-@click.option("--description", default="", help="What it is for.")
+@click.option("--description", default="", help="Purpose of the role.")
 @click.option(
-    "--allow", type=PERMISSION, multiple=True, help="A permission it holds; repeat for more."
+    "--allow", type=PERMISSION, multiple=True, help="Permission of the role; can be repeated."
 )
 @if_exists_option("What to do if there is one of this name.")
 @changes(*ROLE_SHOWN, key="name")
@@ -110,8 +110,8 @@ def create_cmd(
 
 @cli.command("update")
 @click.argument("role", type=ROLE)
-@click.option("--name", "new_name", metavar="NAME", help="Its new name; grants stay.")
-@click.option("--description", help="What it is for.")
+@click.option("--name", "new_name", metavar="NAME", help="New name; grants stay.")
+@click.option("--description", help="Purpose of the role.")
 @changes(*ROLE_SHOWN, key="name")
 def update_cmd(role: str, new_name: str | None, description: str | None, unit: Unit) -> Record:
     """Rename a role or change its description.
@@ -131,10 +131,10 @@ def update_cmd(role: str, new_name: str | None, description: str | None, unit: U
 
 @cli.command("delete")
 @click.argument("role", type=ROLE)
-@click.option("--revoke", is_flag=True, help="Also take it away from everybody who holds it.")
+@click.option("--revoke", is_flag=True, help="Also revoke it from all accounts that hold it.")
 @changes("name", key="name", destructive=True)
 def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
-    """Delete a role; the history of its grants stays.
+    """Delete a role, but keep the history of its grants.
 
     One that somebody holds is not deleted, unless --revoke takes it away first.
 
@@ -173,7 +173,7 @@ def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 @click.argument("permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True)
 @changes(*ROLE_SHOWN, key="name")
 def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
-    """Take permissions away from a role.
+    """Remove permissions from a role.
 
     Whoever holds another role with them still has them: `flask users can` says why.
 
@@ -192,12 +192,12 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 @cli.command("grant")
 @click.argument("role", type=ROLE)
 @users_argument()
-@click.option("--for", "for_", type=DURATION, metavar="8h", help="It ends after that long.")
+@click.option("--for", "for_", type=DURATION, metavar="8h", help="End the grant after this time.")
 @click.option(
     "--until",
     type=ENDING,
     metavar="TIME",
-    help="It ends then; a date alone means the end of that day, UTC.",
+    help="End the grant at this time; a date alone means the end of that day, UTC.",
 )
 @changes("changed", *GRANT_SHOWN, key="user_id")
 def grant_cmd(
@@ -207,7 +207,7 @@ def grant_cmd(
     until: datetime | None,
     unit: Unit,
 ) -> list[Record]:
-    """Grant a role to accounts, for ever or for a while.
+    """Grant a role to accounts, for good or for a time.
 
     A grant that ends is worth nothing from that moment on. Granting it again with
     another end replaces the end; - as USER reads the accounts from stdin.
@@ -227,7 +227,7 @@ def grant_cmd(
 @users_argument()
 @changes("changed", "user", "role", "state", key="user_id")
 def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
-    """Take a role away from accounts; their sessions end.
+    """Revoke a role from accounts, and end their sessions.
 
     It is never taken from the last administrator.
 
@@ -243,7 +243,7 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
 @cli.command("expire")
 @changes("changed", "user", "role", "valid_until", key="user_id")
 def expire_cmd(unit: Unit) -> list[Record]:
-    """Mark the grants whose end has passed as ended, for cron.
+    """Mark expired grants as ended, for cron.
 
     They stopped working at their end; this only writes it into the history.
 
@@ -262,7 +262,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 )
 @answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS)
 def expiring_cmd(within: timedelta) -> list[Record]:
-    """List the grants that end soon, the next one first.
+    """List the grants that end soon, soonest first.
 
     Grants without an end are not listed.
 
@@ -275,13 +275,21 @@ def expiring_cmd(within: timedelta) -> list[Record]:
     return grants.expiring(within=within)
 
 
-@cli.command("matrix")
-@click.option("--users", "by_user", is_flag=True, help="Users by roles instead.")
-@answers()
-def matrix_cmd(by_user: bool) -> list[Record]:
-    """Show which role holds which permission.
+def _matrix_fields(by_user: bool) -> list[str]:
+    from opsapp.accounts.lookup import role_names
 
-    With --users, which account holds which role.
+    return ["user" if by_user else "permission", *role_names()]
+
+
+@cli.command("matrix")
+@click.option(
+    "--users", "by_user", is_flag=True, help="Accounts and roles instead of roles and permissions."
+)
+@answers(fields=_matrix_fields)
+def matrix_cmd(by_user: bool) -> list[Record]:
+    """Show a table of roles and permissions.
+
+    With --users, show a table of accounts and roles.
 
     \b
     Example:
@@ -294,10 +302,10 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
-@click.option("--role", type=ROLE, help="Grants of this role only.")
+@click.option("--role", type=ROLE, help="Only grants of this role.")
 @answers(*HISTORY_SHOWN, fields=GRANT_FIELDS)
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
-    """List grants past and present.
+    """List past and present grants.
 
     Who gave which role to whom, when and why, until when, and how it ended.
 

@@ -44,7 +44,7 @@ METRIC = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """See where the time goes, and profile what is slow.
+    """Report and profile slow requests, commands and queries.
 
     Every request and command is counted, with its SQL; the slowest and the failed are kept
     as traces. Nothing of what people send is kept: no header, form, body or SQL literal.
@@ -54,9 +54,20 @@ def cli() -> None:
 # --- what was recorded -------------------------------------------------------
 
 
+def _report_fields(by: str, **_params: Any) -> list[str]:
+    """Return the fields of an empty report for programs; people read a remark."""
+    from opsapp.profiling.reports import totals
+
+    return totals.fields(by) if output.is_for_programs() else []
+
+
 @cli.command("report")
 @click.option(
-    "--by", type=click.Choice(BY), default="endpoint", show_default=True, help="A row for each."
+    "--by",
+    type=click.Choice(BY),
+    default="endpoint",
+    show_default=True,
+    help="One row for each of these.",
 )
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @click.option(
@@ -64,17 +75,17 @@ def cli() -> None:
     type=click.Choice(SORTS),
     default="total",
     show_default=True,
-    help="The most of this first.",
+    help="Sort by this, largest first.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
 )
-@click.option("--html", metavar="FILE", help="Write it all as a page with charts.")
-@answers()
+@click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
+@answers(fields=_report_fields)
 def report_cmd(
     by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
 ) -> Any:
-    """Report the time by endpoint, query or command.
+    """Report times by endpoint, query or command.
 
     Count, error rate, percentiles, the share of all time, and the SQL of each request, with
     the trend of the mean. A ~ marks what has too few samples to say much; percentiles are
@@ -116,7 +127,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 @page_options()
 @answers(*TRACE, fields=(*TRACE, "file"))
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
-    """List the requests that were kept whole, the slowest first.
+    """List traces of requests and commands, slowest first.
 
     NAME is an endpoint or a command, as the report shows it.
 
@@ -133,7 +144,7 @@ def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Re
 @click.argument("id", type=ID)
 @answers()
 def show_cmd(id: int) -> Record:
-    """Show a trace: the request and its SQL in time.
+    """Show a trace: the timeline of a request and its SQL.
 
     With the stacks that were seen while it ran, and where it failed.
 
@@ -149,10 +160,10 @@ def show_cmd(id: int) -> Record:
 
 @cli.command("flame")
 @click.argument("id", type=ID)
-@click.option("-o", "--output", "file", required=True, metavar="FILE", help="The page to write.")
+@click.option("-o", "--output", "file", required=True, metavar="FILE", help="HTML file to write.")
 @answers()
 def flame_cmd(id: int, file: str) -> Record:
-    """Draw the stacks of a trace as a page.
+    """Write a flame graph of a trace as an HTML page.
 
     One file that needs nothing else. A trace has stacks if it took long, or was asked for
     with X-Profile: sample.
@@ -172,15 +183,15 @@ def flame_cmd(id: int, file: str) -> Record:
     "--allow",
     multiple=True,
     metavar="'FILE in FUNCTION=N'",
-    help="Repeats that are meant; OPSAPP_REPEATS_ALLOWED has more.",
+    help="Allowed repeats, in addition to OPSAPP_REPEATS_ALLOWED.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
 )
-@click.option("--check", is_flag=True, help="Exit 6 if there is any.")
+@click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
 @answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
 def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
-    """List the statements that requests repeat (N+1).
+    """List SQL statements that requests repeat (N+1).
 
     For each: the line that sends it, how often, the time a request would save, and the
     loader option to add. --allow takes a pattern of file and function, and =N times.
@@ -207,14 +218,14 @@ def _brief(row: Record) -> Record:
 
 @cli.command("token")
 @click.option(
-    "--for", "for_", type=DURATION, default="10m", show_default=True, help="How long it works."
+    "--for", "for_", type=DURATION, default="10m", show_default=True, help="Lifetime of the token."
 )
 @answers()
 def token_cmd(for_: timedelta) -> Record:
-    """Make a pass to have requests profiled.
+    """Create a token to profile requests with.
 
-    Whoever sends it as X-Profile-Token, with X-Profile: 1 or sample, has that request
-    profiled. It is good on every host of the application until it ends.
+    A request with this token in X-Profile-Token, and with X-Profile: 1 or sample, is
+    profiled. The token is valid on every host of the application until it ends.
 
     \b
     Example:
@@ -230,7 +241,7 @@ def token_cmd(for_: timedelta) -> Record:
 @cli.command("files")
 @answers("file", "bytes")
 def files_cmd() -> list[Record]:
-    """List the .prof files of this host, the newest first.
+    """List the .prof files of this host, newest first.
 
     X-Profile writes them; each process of this host puts them into the instance folder.
 
@@ -248,18 +259,18 @@ def files_cmd() -> list[Record]:
     type=click.IntRange(1, 1000),
     default=30,
     show_default=True,
-    help="How many functions.",
+    help="Number of functions.",
 )
 @click.option(
     "--sort",
     type=click.Choice(["self", "total", "calls"]),
     default="self",
     show_default=True,
-    help="The most of this first.",
+    help="Sort by this, largest first.",
 )
 @answers("calls", "self_ms", "total_ms", "function")
 def top_cmd(file: str, count: int, sort: str) -> list[Record]:
-    """Show the functions of a .prof file that took most.
+    """Show the most expensive functions of a .prof file.
 
     FILE is one of `flask profile files`, or a path. It is read in a process of its own,
     with little memory and time, and only if it is yours.
@@ -283,10 +294,10 @@ def _folder() -> Folder:
 @cli.command("metrics")
 @answers(*METRIC[:3], fields=METRIC)
 def metrics_cmd() -> list[Record]:
-    """Print the application's own numbers, of this host.
+    """Print the application's own metrics on this host.
 
-    What /metrics has; that is off unless OPSAPP_METRICS is on, and for whoever holds
-    profile:read.
+    They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
+    permission profile:read.
 
     \b
     Example:
@@ -308,7 +319,7 @@ for command in measure.COMMANDS:
 @cli.command("compact")
 @works("step", "windows", "became")
 def compact_cmd(dry_run: bool) -> list[Record]:
-    """Add up minutes to hours and hours to days, for cron.
+    """Sum up minutes to hours and hours to days, for cron.
 
     Minutes stay two hours, hours three days; sums and percentiles stay what they are.
 
@@ -328,11 +339,11 @@ def compact_cmd(dry_run: bool) -> list[Record]:
     type=click.IntRange(min=0, max=1_000_000),
     default=5,
     show_default=True,
-    help="How many to keep of each endpoint.",
+    help="Number of traces to keep of each endpoint.",
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
-    """Delete what is old, and traces beyond their number.
+    """Delete old rows, and traces beyond a number.
 
     Of each endpoint some traces stay: the slowest, and the newest of the others.
 

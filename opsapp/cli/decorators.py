@@ -34,7 +34,7 @@ CHANGES = "opsapp.changes"
 
 def answers(
     *columns: str,
-    fields: Sequence[str] = (),
+    fields: Sequence[str] | Callable[..., Sequence[str]] = (),
     app: bool = True,
     live: str | None = None,
     web: bool = False,
@@ -43,7 +43,8 @@ def answers(
 
     :param columns: the fields in table and plain; other formats have all fields.
     :param fields: all fields of a row, in order, if there are more than the columns.
-        An empty list is checked against them, and has them as its header.
+        An empty list is checked against them, and has them as its header. A function
+        returns them for the parameters of the command.
     :param app: False if the function loads the application itself.
     :param live: the flag that makes rows arrive until the command is stopped. They are
         printed one by one, in plain instead of a table.
@@ -62,7 +63,9 @@ def answers(
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
-                _write(body(**params), format, fields, columns, all_fields)
+                answer = body(**params)
+                header = all_fields(**params) if callable(all_fields) else all_fields
+                _write(answer, format, fields, columns, header)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]

@@ -26,6 +26,10 @@ SORTS = {
     "queries": "queries",
 }
 """What to sort by, and the field that has it."""
+FIELDS = (
+    "count", "error_rate", "p50_ms", "p95_ms", "p99_ms", "max_ms", "total_ms", "share",
+    "queries", "query_ms", "few", "error_bound", "trend",
+)  # fmt: skip
 NOT_OF_QUERIES = ("error_rate", "queries", "query_ms")
 """The fields that a query has none of."""
 SHARES = (0.5, 0.95, 0.99)
@@ -75,6 +79,13 @@ def report(
     rows = [_row(by, one, total) for one in sums]
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
     return rows[:top]
+
+
+def fields(by: str) -> list[str]:
+    """Return the fields of a row of the report."""
+    if by == "query":
+        return [by, *(name for name in FIELDS if name not in NOT_OF_QUERIES), "caller"]
+    return [by, *FIELDS]
 
 
 def _row(by: str, one: Sum, total: float) -> Record:
