@@ -1,7 +1,7 @@
-"""The table of contents: what `flask` lists, by subject, and where each command lives.
+"""Entry points: the commands that `flask` lists, by subject, and their modules.
 
-`flask` imports this module on every call, whatever is called, so it knows click
-and nothing else; a command's own module is imported when somebody asks for it.
+`flask` imports this module on every call, so it imports click only. The module of a
+command is imported when the command runs or prints its help.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .cli import streams
 
 @cache
 def _skip_collecting() -> None:
-    """Let the garbage be: a command ends before it matters, and looking for it costs a third."""
+    """Collect garbage rarely: commands are short, and collecting costs a third of their time."""
     gc.set_threshold(200_000)
     atexit.register(gc.freeze)
 
 
 class Lazy(click.Command):
-    """A command or group that is imported when it is called or asked for help."""
+    """A command or group that is imported when it runs or prints its help."""
 
     def __init__(self, name: str, module: str, help: str, *, attribute: str = "cli") -> None:
         super().__init__(name, help=help)
@@ -36,7 +36,7 @@ class Lazy(click.Command):
 
     @property
     def target(self) -> click.Command:
-        """The real command."""
+        """Import the command."""
         command: click.Command = getattr(import_module(self.module), self.attribute)
         return command
 
@@ -47,7 +47,7 @@ class Lazy(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        # The context belongs to the real command, which click then invokes.
+        # Click invokes the command of the context: the imported one.
         _skip_collecting()
         from .cli.errors import remember_words, reported
 
@@ -60,42 +60,44 @@ def _ours(name: str, module: str, help: str, attribute: str = "cli") -> Lazy:
     return Lazy(name, f"opsapp.commands.{module}", help, attribute=attribute)
 
 
-users = _ours("users", "users.accounts", "Create, find, change and delete accounts.")
-profile = _ours("profile", "profile.report", "See where the time goes, and profile what is slow.")
-roles = _ours("roles", "roles", "Define roles; grant and revoke them.")
-audit = _ours("audit", "audit", "Read and verify who did what.")
+users = _ours("users", "users.accounts", "Manage accounts, sessions, tokens and passwords.")
+profile = _ours(
+    "profile", "profile.report", "Report and profile slow requests, commands and queries."
+)
+roles = _ours("roles", "roles", "Manage roles and their grants.")
+audit = _ours("audit", "audit", "Read and verify the audit log.")
 db = _ours("db", "db", "Set up, migrate, inspect and back up the database.")
-jobs = _ours("jobs", "jobs.history", "Run cron's jobs: never two at once, with a history.")
-mail = _ours("mail", "mail", "See the mail that waits, and send it.")
-shell = _ours("shell", "shell.session", "Start a Python console with the application.")
-query = _ours("query", "query", "Run one SQL statement that reads, and audit it.")
-doctor = _ours("doctor", "doctor", "Check the installation and say what to fix.")
-completion = _ours("completion", "completion", "Print the completion script of a shell.")
+jobs = _ours("jobs", "jobs.history", "Run cron jobs one at a time, with a history.")
+mail = _ours("mail", "mail", "List and send queued mail.")
+shell = _ours("shell", "shell.session", "Start a Python shell with the application.")
+query = _ours("query", "query", "Run a read-only SQL statement.")
+doctor = _ours("doctor", "doctor", "Check the installation for problems.")
+completion = _ours("completion", "completion", "Print a completion script for your shell.")
 init_db = _ours("init-db", "shortcuts", "Short for `flask db init`.", "init_db")
 create_admin = _ours(
     "create-admin", "shortcuts", "Short for `flask users create-admin`.", "create_admin"
 )
 
 SUBJECTS: dict[str, tuple[Lazy, ...]] = {
-    "Who may do what": (users, roles, create_admin),
-    "The database": (db, init_db, query, shell),
-    "What runs by itself": (jobs, mail),
-    "What happened, and how it is": (audit, profile, doctor),
-    "This terminal": (completion,),
+    "Users and roles": (users, roles, create_admin),
+    "Database": (db, init_db, query, shell),
+    "Background work": (jobs, mail),
+    "Monitoring": (audit, profile, doctor),
+    "Terminal": (completion,),
 }
-"""What `flask --help` lists, in its order."""
+"""The commands of `flask --help`, in its order."""
 
 
 def list_by_subject(group: click.Group) -> None:
-    """Let the help of ``group`` list our commands by subject, after everybody else's.
+    """List our commands by subject in the help of ``group``, after all other commands.
 
-    Flask's group is not ours, and is in the middle of listing when it imports us. What
-    it asks for afterwards is whether a command is hidden, and the epilog.
+    Flask imports us while it lists its commands. Afterwards it asks only for the commands
+    that are hidden, and for the epilog.
     """
-    shown = [command for commands in SUBJECTS.values() for command in commands]
+    ours = [command for commands in SUBJECTS.values() for command in commands]
 
     def format_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(len(command.name or "") for command in shown)
+        width = max(len(command.name or "") for command in ours)
         for subject, commands in SUBJECTS.items():
             with formatter.section(subject):
                 formatter.write_dl(
@@ -104,9 +106,9 @@ def list_by_subject(group: click.Group) -> None:
         type(group).format_epilog(group, ctx, formatter)
 
     group.format_epilog = format_epilog  # type: ignore[method-assign]
-    # A shell that completes passes over hidden commands.
+    # Completion skips hidden commands.
     if not any(name.startswith("_") and name.endswith("_COMPLETE") for name in os.environ):
-        for command in shown:
+        for command in ours:
             command.hidden = True
 
 
@@ -117,12 +119,12 @@ def _flask_group() -> click.Group:
 
 
 list_by_subject(_flask_group())
-# Here, for what Flask itself prints: its help, and what the commands of others say.
+# Here, so that it holds for Flask's own help, and for commands of other packages.
 streams.prepare()
 
 
 def main() -> None:
-    """`opsapp`: `flask --app opsapp`, for places without `.flaskenv`."""
+    """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
     from .cli.errors import reported
 
@@ -132,7 +134,7 @@ def main() -> None:
 
 
 def _check_env_files() -> None:
-    """Read the files that Flask is about to read: there, an error would be a traceback.
+    """Read the files that Flask reads next, where an error would be a traceback.
 
     :raises NotReady: the current folder or one of the files cannot be read.
     """

@@ -23,31 +23,39 @@ SAVED = (
     "name", "mode", "subject", "made_at", "made_by", "python", "environment",
 )  # fmt: skip
 
-_name = click.option("--name", help="Save it under this name; else one is made up.")
+_name = click.option("--name", help="Name of the measurement. Default: a generated one.")
 _replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
 _deep = click.option(
-    "--deep", "mode", flag_value="1", default=None, help="Profile a last one, call by call."
+    "--deep",
+    "mode",
+    flag_value="1",
+    default=None,
+    help="Profile one more repetition, call by call.",
 )
 _timeout = click.option(
     "--timeout",
     type=DURATION,
     default="1m",
     show_default=True,
-    help="How long each of them may take.",
+    help="Time limit of each repetition.",
 )
-_sample = click.option("--sample", "mode", flag_value="sample", help="Profile a last one's stacks.")
+_sample = click.option(
+    "--sample", "mode", flag_value="sample", help="Sample the stacks of one more repetition."
+)
 
 
 @click.command("request", cls=OpsCommand)
 @click.argument("method", type=click.Choice(METHODS, case_sensitive=False))
 @click.argument("path")
+@click.option("--as", "user", type=USER, metavar="USER", help="Send the request as this account.")
 @click.option(
-    "--as", "user", type=USER, metavar="USER", help="Send it as this account, as if signed in."
+    "--repeat",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="Number of repetitions.",
 )
-@click.option(
-    "--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How often."
-)
-@click.option("--cold", is_flag=True, help="No warm-up: count the first ones too.")
+@click.option("--cold", is_flag=True, help="Count the first repetitions too, without a warm-up.")
 @_timeout
 @_deep
 @_sample
@@ -67,7 +75,7 @@ def request_cmd(
     replace: bool,
     yes: bool,
 ) -> Record:
-    """Measure a request, inside of this process.
+    """Measure a request inside this process.
 
     Exact percentiles of the repetitions, after a warm-up, with the SQL of each. An answer
     is read to its end; one that breaks off has failed. It is not counted in the reports.
@@ -105,7 +113,9 @@ def request_cmd(
 @click.command("run", cls=OpsCommand)
 @click.argument("words", nargs=-1, required=True, metavar="-- COMMAND…")
 @click.option(
-    "--repeat", type=click.IntRange(1, 1000), help="How often; 5 for what only reads, else 1."
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    help="Number of repetitions. Default: 5 for reading commands, else 1.",
 )
 @_timeout
 @_deep
@@ -123,7 +133,7 @@ def run_cmd(
     replace: bool,
     yes: bool,
 ) -> Record:
-    """Measure a command, as a process of its own.
+    """Measure a command in its own process.
 
     What changes something really does so, each time, and asks first. Exit code 6 says that
     the command has failed.
@@ -199,7 +209,7 @@ def _subject(words: tuple[str, ...]) -> str:
 @_replace
 @answers()
 def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) -> Record:
-    """Keep what was recorded, to be compared with later.
+    """Save recorded times, for later comparison.
 
     `flask profile diff` compares two of them, and tells noise from change.
 
@@ -218,7 +228,7 @@ def save_cmd(name: str, since: datetime, until: datetime | None, replace: bool) 
 @click.command("saved", cls=OpsCommand)
 @answers(*SAVED[:-1], fields=SAVED)
 def saved_cmd() -> list[Record]:
-    """List the measurements that were saved.
+    """List saved measurements.
 
     By `flask profile save`, and by `request` and `run` of the same group.
 
@@ -235,9 +245,12 @@ def saved_cmd() -> list[Record]:
 @click.argument("base")
 @click.argument("new", required=False)
 @click.option(
-    "--fail-on", multiple=True, metavar="'p95>+10%'", help="A change that ends with exit code 6."
+    "--fail-on",
+    multiple=True,
+    metavar="'p95>+10%'",
+    help="Change that exits with 6; can be repeated.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also what has not changed.")
+@click.option("--all", "everything", is_flag=True, help="Also print unchanged metrics.")
 @answers("name", "metric", "before", "after", "change", "low", "high", "verdict", "failed")
 def diff_cmd(
     base: str, new: str | None, fail_on: tuple[str, ...], everything: bool

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     "--read-only", "mode", flag_value="read-only", help="The database refuses every change."
 )
 @click.option(
-    "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are thrown away at the end."
+    "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are discarded at the end."
 )
-@click.option("--write", "mode", flag_value="write", help="What is committed stays.")
-@click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
-@click.option("--no-history", is_flag=True, help="Keep no history of this session.")
+@click.option("--write", "mode", flag_value="write", help="Committed changes stay.")
+@click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this code and exit.")
+@click.option("--no-history", is_flag=True, help="Do not save a history of the inputs.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
 @with_options(REASON, CONFIRM)
 def cli(
@@ -50,7 +50,7 @@ def cli(
     reason: str | None,
     confirm: str | None,
 ) -> None:
-    """Start a Python console with the application.
+    """Start a Python shell with the application.
 
     It has app, db, every model, the services as verbs, and short hands; %names lists
     them. Production is opened read-only unless --sandbox or --write say otherwise.

@@ -29,9 +29,9 @@ FIELDS = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """Create, find, change and delete accounts.
+    """Manage accounts, sessions, tokens and passwords.
 
-    USER is an id, an e-mail address or a username everywhere.
+    USER is an id, an e-mail address or a username.
     """
 
 
@@ -43,10 +43,12 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 
 @cli.command("create")
 @click.argument("email")
-@click.option("--username", help="A second name to sign in with.")
-@click.option("--role", type=ROLE, help="Grant this role as well.")
+@click.option("--username", help="Username, to sign in with instead of the address.")
+@click.option("--role", type=ROLE, help="Also grant this role.")
 @if_exists_option("What to do if the address is taken.")
-@click.option("--no-password", is_flag=True, help="Nobody can sign in until one is set.")
+@click.option(
+    "--no-password", is_flag=True, help="Set no password: the account cannot sign in yet."
+)
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_cmd(
@@ -85,8 +87,8 @@ def create_cmd(
 
 @cli.command("create-admin")
 @click.argument("email")
-@click.option("--username", help="A second name to sign in with.")
-@if_exists_option("If the address is taken; update makes it an active admin.", "update")
+@click.option("--username", help="Username, to sign in with instead of the address.")
+@if_exists_option("If the address is taken; update makes the account an active admin.", "update")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_admin_cmd(
@@ -128,11 +130,11 @@ def create_admin_cmd(
     type=click.Choice(["id", "email", "created", "seen"]),
     default="id",
     show_default=True,
-    help="What to sort by; who was never seen counts from creation.",
+    help="Sort order; accounts never seen sort by creation.",
 )
-@click.option("--descending", is_flag=True, help="The largest or newest first.")
-@click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
-@click.option("--count", is_flag=True, help="Only say how many there are.")
+@click.option("--descending", is_flag=True, help="Largest or newest first.")
+@click.option("--after", type=ID, metavar="ID", help="Start after this account, for the next page.")
+@click.option("--count", is_flag=True, help="Print only the number of accounts.")
 @page_options()
 @answers(*SHOWN, fields=FIELDS)
 @account_filter
@@ -165,7 +167,7 @@ def list_cmd(
 @click.argument("user", type=USER)
 @answers()
 def show_cmd(user: str) -> dict[str, Any]:
-    """Show everything about an account but its secrets.
+    """Show an account, without its secrets.
 
     Deleted accounts are shown by id.
 
@@ -183,7 +185,7 @@ def show_cmd(user: str) -> dict[str, Any]:
 @click.argument("permission", type=PERMISSION)
 @answers()
 def can_cmd(user: str, permission: str) -> dict[str, Any]:
-    """Say whether an account may do something, and why.
+    """Check whether an account has a permission, and why.
 
     Exits 0 for yes and 6 for no.
 
@@ -203,8 +205,8 @@ def can_cmd(user: str, permission: str) -> dict[str, Any]:
 
 @cli.command("update")
 @click.argument("user", type=USER)
-@click.option("--email", help="The new address; sessions under the old one end.")
-@click.option("--username", help="The new username; an empty one removes it.")
+@click.option("--email", help="New address; sessions under the old one end.")
+@click.option("--username", help="New username; an empty one removes it.")
 @changes("id", "email", "username", "status", "roles")
 def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> dict[str, Any]:
     """Change an account's e-mail address or username.
@@ -226,7 +228,7 @@ def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -
 @users_argument()
 @changes("changed", "id", "email", "status")
 def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
-    """Let accounts sign in again.
+    """Allow deactivated accounts to sign in again.
 
     The opposite of deactivate: roles and password are as they were, sessions are not.
 
@@ -244,7 +246,7 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[dict[str, Any]]:
 @changes("changed", "id", "email", "status", destructive=True)
 @account_filter
 def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[dict[str, Any]]:
-    """Stop accounts from signing in; end their sessions at once.
+    """Block accounts from signing in, and end their sessions.
 
     Name the accounts, or choose them by filters: then it asks, and a script needs --yes.
 
@@ -268,7 +270,7 @@ def deactivate_cmd(users: tuple[str, ...], chosen: Filter, unit: Unit) -> list[d
 @changes("id", "email", "status", "password")
 @password_options
 def set_password_cmd(user: str, source: Source, unit: Unit) -> dict[str, Any]:
-    """Set an account's password; its sessions end.
+    """Set the password of an account, and end its sessions.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
     It must be as strong as one that people choose on the pages. A lock-out after too many
@@ -310,9 +312,9 @@ def reset_access_cmd(user: str, unit: Unit) -> dict[str, Any]:
 @click.argument("user", type=USER)
 @changes("id", "email", "status")
 def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
-    """Lift a lock-out after too many failed log-ins.
+    """Unlock an account after too many failed log-ins.
 
-    A lock-out ends by itself too; this is for somebody who cannot wait.
+    A lock-out also ends by itself, after a time.
 
     \b
     Example:
@@ -327,7 +329,7 @@ def unlock_cmd(user: str, unit: Unit) -> dict[str, Any]:
 @click.argument("user", type=USER)
 @changes("id", "status", destructive=True)
 def delete_cmd(user: str, unit: Unit) -> dict[str, Any]:
-    """Erase an account's personal data for good.
+    """Erase the personal data of an account for good.
 
     The id, the history of its grants and the audit stay, without a name.
 

@@ -21,7 +21,7 @@ FIELDS = (
 
 @click.group("sessions", cls=OpsGroup)
 def cli() -> None:
-    """See who is signed in, and end it.
+    """List and end browser sessions.
 
     A session is a browser that has signed in; it ends by itself after OPSAPP_SESSION_HOURS.
     """
@@ -31,7 +31,7 @@ def cli() -> None:
 @click.argument("user", type=USER, required=False)
 @answers(*SHOWN, fields=FIELDS)
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
-    """List the open sessions, of one account or of all.
+    """List the open sessions of one account or of all.
 
     The newest is first. Sessions that ended are not listed; `flask users logins list`
     has the log-ins.
@@ -50,7 +50,7 @@ def list_cmd(user: str | None) -> list[dict[str, Any]]:
 @click.argument("sessions", metavar="[ID…]", type=ID, nargs=-1)
 @changes("changed", *SHOWN, destructive=True)
 def end_cmd(user: str, sessions: tuple[int, ...], unit: Unit) -> list[dict[str, Any]]:
-    """End sessions of an account: all, or those named.
+    """End all sessions of an account, or the given ones.
 
     API tokens stay; `flask users reset-access` ends those as well.
 

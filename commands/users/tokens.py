@@ -24,7 +24,7 @@ FIELDS = (
 
 @click.group("tokens", cls=OpsGroup)
 def cli() -> None:
-    """Make, list and revoke API tokens: credentials for programs.
+    """Create, list and revoke API tokens.
 
     A token acts as its account, with the permissions that it was given and no others.
     """
@@ -37,10 +37,10 @@ def cli() -> None:
     "--allow",
     multiple=True,
     type=PERMISSION,
-    help="Only this permission; repeat for more. Default: all that USER holds.",
+    help="Permission of the token; can be repeated. Default: all of USER.",
 )
-@click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
-@click.option("--until", type=ENDING, help="When it ends by itself.")
+@click.option("--for", "for_", type=DURATION, help=f"Lifetime of the token; default {DAYS}d.")
+@click.option("--until", type=ENDING, help="End of the token.")
 @if_exists_option("What to do if USER has a token of this name.")
 @changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
 def create_cmd(
@@ -52,7 +52,7 @@ def create_cmd(
     if_exists: str,
     unit: Unit,
 ) -> dict[str, Any]:
-    """Make an API token, and show it this once.
+    """Create an API token, and print it once.
 
     It ends with the sessions of its account: when the account is deactivated, its
     password changes, or it loses a role. -q prints the token alone.
@@ -83,7 +83,7 @@ def create_cmd(
 @click.argument("user", type=USER, required=False)
 @answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
 def list_cmd(user: str | None) -> list[dict[str, Any]]:
-    """List API tokens, of one account or of all.
+    """List the API tokens of one account or of all.
 
     Those that have ended are listed too; the tokens themselves are stored nowhere.
 
@@ -101,7 +101,7 @@ def list_cmd(user: str | None) -> list[dict[str, Any]]:
 @click.argument("name")
 @changes("id", "user", "name", "state", destructive=True)
 def revoke_cmd(user: str, name: str, unit: Unit) -> dict[str, Any]:
-    """End an API token at once.
+    """Revoke an API token at once.
 
     What uses it is refused from the next request on. Its row stays, and says that it ended.
 
