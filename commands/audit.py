@@ -36,7 +36,7 @@ POLL_SECONDS = 1.0
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """Read and verify who did what.
+    """Read and verify the audit log.
 
     Every change to accounts, roles and the database is one event of a chain that
     cannot be edited unnoticed.
@@ -44,15 +44,15 @@ def cli() -> None:
 
 
 @cli.command("list")
-@click.option("--before", type=SEQ, metavar="SEQ", help="Older than this event.")
-@click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@click.option("--before", type=SEQ, metavar="SEQ", help="Events older than this one.")
+@click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
 @page_options()
 @answers(*SHOWN, fields=EVENT, live="follow")
 @event_filter
 def list_cmd(
     filter: Filter, before: int | None, follow: bool, limit: int | None
 ) -> Iterable[Record]:
-    """List the newest events, the oldest of them first.
+    """List the newest events, in order of time.
 
     Like a log, it ends with what happened last. The filters may be combined.
 
@@ -92,7 +92,7 @@ def _followed(filter: Filter, limit: int | None) -> Iterator[Record]:
 @click.argument("seq", type=SEQ)
 @answers()
 def show_cmd(seq: int) -> Record:
-    """Show one event with everything it holds.
+    """Show one event with all its fields.
 
     Names that `flask users delete` erased are said to be erased.
 
@@ -109,7 +109,7 @@ def show_cmd(seq: int) -> Record:
 @click.option(
     "--checkpoint",
     type=TEXT_FILE,
-    help="A file of checkpoint lines kept elsewhere; - is stdin.",
+    help="File with checkpoint lines; - is stdin.",
 )
 @answers()
 def verify_cmd(checkpoint: str | None) -> Record:
@@ -134,7 +134,7 @@ def verify_cmd(checkpoint: str | None) -> Record:
 @cli.command("checkpoint")
 @answers()
 def checkpoint_cmd() -> str:
-    """Print a signed line to keep elsewhere.
+    """Print a signed checkpoint to keep elsewhere.
 
     `flask audit verify --checkpoint` finds by it whether anything before was cut off.
 
@@ -151,9 +151,9 @@ def checkpoint_cmd() -> str:
 @answers(fields=EXPORTED)
 @event_filter
 def export_cmd(filter: Filter) -> Iterator[Record]:
-    """Print every event as it is hashed, oldest first.
+    """Print events in their hashed form, oldest first.
 
-    With the key, you can verify the chain from the export alone.
+    With the audit key, the chain can be verified from the export alone.
 
     \b
     Example:
@@ -169,7 +169,7 @@ def export_cmd(filter: Filter) -> Iterator[Record]:
     "--checkpoint",
     type=TEXT_FILE,
     required=True,
-    help="The checkpoint lines kept elsewhere; - is stdin.",
+    help="File with checkpoint lines; - is stdin.",
 )
 @changes("lost_seq", "restored_seq", key="lost_seq", destructive=True)
 def rebase_cmd(checkpoint: str, unit: Unit) -> Record:

@@ -1,4 +1,4 @@
-"""`flask completion`: TAB in the shell."""
+"""`flask completion`: completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from opsapp.cli.output import write_lines
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def cli(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print a completion script for your shell.
 
-    Completes commands and options, and users, roles, permissions and jobs from the
-    database.
+    It completes commands and options, and the names of users, roles, permissions and
+    jobs from the database.
 
     \b
     Examples:
@@ -25,8 +25,8 @@ def cli(ctx: click.Context, shell: str) -> None:
     """
     root = ctx.find_root()
     program = root.info_name or "flask"
-    found = get_completion_class(shell)
-    if found is None:
+    completion = get_completion_class(shell)
+    if completion is None:
         raise click.UsageError(f"click does not know {shell}")
     variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
-    write_lines([found(root.command, {}, program, variable).source()])
+    write_lines([completion(root.command, {}, program, variable).source()])

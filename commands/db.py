@@ -151,11 +151,11 @@ def cli(directory: str | None, x_arg: tuple[str, ...]) -> None:
     type=click.FloatRange(min=0),
     default=0,
     metavar="SECONDS",
-    help="How long to wait for the database server to come up.",
+    help="Wait this long for the database server to start.",
 )
 @changes("before", "revision", "environment", key="revision")
 def init_cmd(wait: float, unit: Unit) -> Record:
-    """Make this database ready: migrate, stamp, seed.
+    """Prepare the database: migrate, stamp, seed.
 
     Brings it to this code's revision, stamps the environment's name into it and makes
     the built-in roles. Running it again, or on several hosts at once, is harmless.
@@ -190,10 +190,10 @@ def status_cmd() -> Record:
 
 @cli.command("backup")
 @click.argument("file")
-@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @changes("file", "bytes", key="file")
 def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
-    """Copy the whole database into FILE while it is in use.
+    """Copy the database to FILE while it is in use.
 
     SQLite's online backup, or pg_dump's custom format; - is stdout. FILE is readable by its
     owner only, and appears when it is complete, checked and audited. To restore it while

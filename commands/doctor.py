@@ -15,10 +15,10 @@ STATES = ("ok", "warn", "fail")
 
 
 @click.command("doctor", cls=OpsCommand)
-@click.option("--settings", is_flag=True, help="List the settings with their values instead.")
+@click.option("--settings", is_flag=True, help="List the settings and their values.")
 @answers(app=False)
 def cli(settings: bool) -> list[dict[str, Any]]:
-    """Check the installation and say what to fix.
+    """Check the installation for problems.
 
     Exits 0 if all is well, and 6 with findings. Secrets are never shown.
 

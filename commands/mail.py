@@ -8,7 +8,7 @@ import click
 
 from opsapp.cli.base import OpsGroup
 from opsapp.cli.decorators import answers, findings, page_options, works
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
 FIELDS = (
@@ -19,7 +19,7 @@ FIELDS = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """See the mail that waits, and send it.
+    """List and send queued mail.
 
     Mail is kept until a server has taken it, for three days. Call
     `flask mail send-pending` every few minutes.
@@ -27,11 +27,11 @@ def cli() -> None:
 
 
 @cli.command("list")
-@click.option("--pending", is_flag=True, help="Only what waits.")
+@click.option("--pending", is_flag=True, help="Only messages that are not sent yet.")
 @page_options()
 @answers(*SHOWN, fields=FIELDS)
 def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
-    """List the newest messages, without what they say.
+    """List the newest messages, without their text.
 
     A message may hold a link that signs in, so its text is for its receiver.
 
@@ -47,7 +47,7 @@ def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
 @cli.command("send-pending")
 @works(*SHOWN)
 def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
-    """Send every message that is due.
+    """Send all messages that are due.
 
     Exits 6 if one could not be sent; it is tried again later. Two at once do not
     send a message twice. Where none is due it says when the next one is.

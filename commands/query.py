@@ -21,7 +21,7 @@ from opsapp.types import Record
 
 @click.command("query", cls=OpsCommand)
 @click.argument("statement", metavar="[SQL]", required=False, type=PROGRAM)
-@click.option("--file", type=TEXT_FILE, help="Read the statement from this file.")
+@click.option("--file", type=TEXT_FILE, help="Read the statement from this file; - is stdin.")
 @click.option(
     "--param",
     "params",
@@ -31,10 +31,14 @@ from opsapp.types import Record
 )
 @page_options(100)
 @click.option(
-    "--timeout", type=DURATION, default="30s", show_default=True, help="How long it may take."
+    "--timeout",
+    type=DURATION,
+    default="30s",
+    show_default=True,
+    help="Time limit of the statement.",
 )
-@click.option("--tables", is_flag=True, help="List the tables instead.")
-@click.option("--schema", metavar="TABLE", help="List the columns of a table instead.")
+@click.option("--tables", is_flag=True, help="List the tables.")
+@click.option("--schema", metavar="TABLE", help="List the columns of a table.")
 @answers()
 @with_options(REASON)
 def cli(
@@ -47,7 +51,7 @@ def cli(
     schema: str | None,
     reason: str | None,
 ) -> Iterable[Record]:
-    """Run one SQL statement that reads, and audit it.
+    """Run a read-only SQL statement.
 
     The database is opened read-only, so a statement that would write is refused
     (exit 5). Columns that hold secrets are hidden. Without SQL, or with - for it,

@@ -45,7 +45,7 @@ ROLE_FIELDS = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """Define roles; grant and revoke them.
+    """Manage roles and their grants.
 
     The built-in role admin holds every permission.
     """
@@ -57,7 +57,7 @@ def cli() -> None:
 @cli.command("list")
 @answers(*ROLE_SHOWN, fields=ROLE_FIELDS)
 def list_cmd() -> list[Record]:
-    """List all roles and how many accounts hold each.
+    """List roles with the number of accounts that hold each.
 
     Only grants that are live now are counted.
 
@@ -74,7 +74,7 @@ def list_cmd() -> list[Record]:
 @click.argument("role", type=ROLE)
 @answers()
 def show_cmd(role: str) -> Record:
-    """Show a role and its holders.
+    """Show a role and the accounts that hold it.
 
     Each grant is shown with its start, end, actor and reason.
 
@@ -89,9 +89,9 @@ def show_cmd(role: str) -> Record:
 
 @cli.command("create")
 @click.argument("name")
-@click.option("--description", default="", help="Its purpose.")
+@click.option("--description", default="", help="Purpose of the role.")
 @click.option(
-    "--allow", type=PERMISSION, multiple=True, help="A permission it holds; repeat for more."
+    "--allow", type=PERMISSION, multiple=True, help="Permission of the role; can be repeated."
 )
 @if_exists_option("If the name is taken: refuse, or keep a matching role.")
 @changes(*ROLE_SHOWN, key="name")
@@ -113,8 +113,8 @@ def create_cmd(
 
 @cli.command("update")
 @click.argument("role", type=ROLE)
-@click.option("--name", "new_name", metavar="NAME", help="Its new name; grants stay.")
-@click.option("--description", help="Its purpose.")
+@click.option("--name", "new_name", metavar="NAME", help="New name; grants stay.")
+@click.option("--description", help="Purpose of the role.")
 @changes(*ROLE_SHOWN, key="name")
 def update_cmd(role: str, new_name: str | None, description: str | None, unit: Unit) -> Record:
     """Rename a role or change its description.
@@ -134,10 +134,10 @@ def update_cmd(role: str, new_name: str | None, description: str | None, unit: U
 
 @cli.command("delete")
 @click.argument("role", type=ROLE)
-@click.option("--revoke", is_flag=True, help="Also revoke it from all holders.")
+@click.option("--revoke", is_flag=True, help="Also revoke it from all accounts that hold it.")
 @changes("name", key="name", destructive=True)
 def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
-    """Delete a role; the history of its grants stays.
+    """Delete a role, but keep the history of its grants.
 
     A role with holders is not deleted, unless --revoke takes it away first.
 
@@ -176,7 +176,7 @@ def allow_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 @click.argument("permissions", metavar="PERMISSION…", type=PERMISSION, nargs=-1, required=True)
 @changes(*ROLE_SHOWN, key="name")
 def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
-    """Take permissions away from a role.
+    """Remove permissions from a role.
 
     Holders of another role with them still have them: `flask users can` explains it.
 
@@ -195,12 +195,12 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 @cli.command("grant")
 @click.argument("role", type=ROLE)
 @users_argument()
-@click.option("--for", "for_", type=DURATION, metavar="8h", help="It ends after that long.")
+@click.option("--for", "for_", type=DURATION, metavar="8h", help="End the grant after this time.")
 @click.option(
     "--until",
     type=ENDING,
     metavar="TIME",
-    help="It ends then; a date alone means the end of that day, UTC.",
+    help="End the grant at this time; a date alone means the end of that day, UTC.",
 )
 @changes("changed", *GRANT_SHOWN, key="user_id")
 def grant_cmd(
@@ -210,7 +210,7 @@ def grant_cmd(
     until: datetime | None,
     unit: Unit,
 ) -> list[Record]:
-    """Grant a role to accounts, for ever or for a while.
+    """Grant a role to accounts, for good or for a time.
 
     A grant stops working at its end. Granting the role again with another end replaces
     the end. Pass - as USER to read the accounts from stdin.
@@ -230,7 +230,7 @@ def grant_cmd(
 @users_argument()
 @changes("changed", "user", "role", "state", key="user_id")
 def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
-    """Take a role away from accounts; their sessions end.
+    """Revoke a role from accounts, and end their sessions.
 
     The last administrator cannot lose the role admin.
 
@@ -246,7 +246,7 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
 @cli.command("expire")
 @changes("changed", "user", "role", "valid_until", key="user_id")
 def expire_cmd(unit: Unit) -> list[Record]:
-    """Mark the grants whose end has passed as ended, for cron.
+    """Mark expired grants as ended, for cron.
 
     They stopped working at their end; this only marks it in the history.
 
@@ -265,7 +265,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 )
 @answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS)
 def expiring_cmd(within: timedelta) -> list[Record]:
-    """List the grants that end soon, the next one first.
+    """List the grants that end soon, soonest first.
 
     Grants without an end are not listed.
 
@@ -278,13 +278,21 @@ def expiring_cmd(within: timedelta) -> list[Record]:
     return grants.expiring(within=within)
 
 
-@cli.command("matrix")
-@click.option("--users", "by_user", is_flag=True, help="Users by roles instead.")
-@answers()
-def matrix_cmd(by_user: bool) -> list[Record]:
-    """Show which role holds which permission.
+def _matrix_fields(by_user: bool) -> list[str]:
+    from opsapp.accounts.lookup import list_roles
 
-    With --users, which account holds which role.
+    return ["user" if by_user else "permission", *(role.name for role in list_roles())]
+
+
+@cli.command("matrix")
+@click.option(
+    "--users", "by_user", is_flag=True, help="Accounts and roles instead of roles and permissions."
+)
+@answers(fields=_matrix_fields)
+def matrix_cmd(by_user: bool) -> list[Record]:
+    """Show a table of roles and permissions.
+
+    With --users, show a table of accounts and roles.
 
     \b
     Example:
@@ -297,10 +305,10 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
-@click.option("--role", type=ROLE, help="Grants of this role only.")
+@click.option("--role", type=ROLE, help="Only grants of this role.")
 @answers(*HISTORY_SHOWN, fields=GRANT_FIELDS)
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
-    """List grants past and present.
+    """List past and present grants.
 
     Each with its actor, reason, start and end.
 

@@ -12,7 +12,7 @@ from .users import accounts
 init_db = OpsCommand(
     "init-db",
     callback=db.init_cmd.callback,
-    help="""Make this database ready, as `db init` does.
+    help="""Prepare the database, as `db init` does.
 
     Running it again, or on several hosts at once, is harmless.
 

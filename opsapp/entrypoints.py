@@ -1,7 +1,7 @@
-"""The table of contents: what `flask` lists, by subject, and where each command lives.
+"""Entry points: the commands that `flask` lists, by subject, and their modules.
 
-`flask` imports this module on every call, whatever is called, so it knows click
-and nothing else; a command's own module is imported when somebody asks for it.
+`flask` imports this module on every call, so it imports click only. The module of a
+command is imported when the command runs or prints its help.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .cli import streams, yielding
 
 @cache
 def _skip_collecting() -> None:
-    """Let the garbage be: a command ends before it matters, and looking for it costs a third."""
+    """Collect garbage rarely: commands are short, and collecting costs a third of their time."""
     gc.set_threshold(200_000)
     atexit.register(gc.freeze)
 
 
 class Lazy(click.Command):
-    """A command or group that is imported when it is called or asked for help."""
+    """A command or group that is imported when it runs or prints its help."""
 
     def __init__(self, name: str, module: str, help: str, *, attribute: str = "cli") -> None:
         super().__init__(name, help=help)
@@ -36,7 +36,7 @@ class Lazy(click.Command):
 
     @property
     def target(self) -> click.Command:
-        """The real command."""
+        """Import the command."""
         command: click.Command = getattr(import_module(self.module), self.attribute)
         return command
 
@@ -47,7 +47,7 @@ class Lazy(click.Command):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        # The context belongs to the real command, which click then invokes.
+        # Click invokes the command of the context: the imported one.
         _skip_collecting()
         from .cli.errors import remember_words, reported
 
@@ -110,30 +110,32 @@ def _ours(name: str, module: str, help: str, attribute: str = "cli") -> Yielding
     return Yielding(name, f"opsapp.commands.{module}", help, attribute=attribute)
 
 
-users = _ours("users", "users.accounts", "Create, find, change and delete accounts.")
-profile = _ours("profile", "profile.report", "See where the time goes, and profile what is slow.")
-roles = _ours("roles", "roles", "Define roles; grant and revoke them.")
-audit = _ours("audit", "audit", "Read and verify who did what.")
+users = _ours("users", "users.accounts", "Manage accounts, sessions, tokens and passwords.")
+profile = _ours(
+    "profile", "profile.report", "Report and profile slow requests, commands and queries."
+)
+roles = _ours("roles", "roles", "Manage roles and their grants.")
+audit = _ours("audit", "audit", "Read and verify the audit log.")
 db = _ours("db", "db", "Set up, migrate, inspect and back up the database.")
-jobs = _ours("jobs", "jobs.history", "Run cron's jobs: never two at once, with a history.")
-mail = _ours("mail", "mail", "See the mail that waits, and send it.")
-shell = _ours("shell", "shell.session", "Start a Python console with the application.")
-query = _ours("query", "query", "Run one SQL statement that reads, and audit it.")
-doctor = _ours("doctor", "doctor", "Check the installation and say what to fix.")
-completion = _ours("completion", "completion", "Print the completion script of a shell.")
+jobs = _ours("jobs", "jobs.history", "Run cron jobs one at a time, with a history.")
+mail = _ours("mail", "mail", "List and send queued mail.")
+shell = _ours("shell", "shell.session", "Start a Python shell with the application.")
+query = _ours("query", "query", "Run a read-only SQL statement.")
+doctor = _ours("doctor", "doctor", "Check the installation for problems.")
+completion = _ours("completion", "completion", "Print a completion script for your shell.")
 init_db = _ours("init-db", "shortcuts", "Short for `flask db init`.", "init_db")
 create_admin = _ours(
     "create-admin", "shortcuts", "Short for `flask users create-admin`.", "create_admin"
 )
 
 SUBJECTS: dict[str, tuple[Lazy, ...]] = {
-    "Who may do what": (users, roles, create_admin),
-    "The database": (db, init_db, query, shell),
-    "What runs by itself": (jobs, mail),
-    "What happened, and how it is": (audit, profile, doctor),
-    "This terminal": (completion,),
+    "Users and roles": (users, roles, create_admin),
+    "Database": (db, init_db, query, shell),
+    "Background work": (jobs, mail),
+    "Monitoring": (audit, profile, doctor),
+    "Terminal": (completion,),
 }
-"""What `flask --help` lists, in its order."""
+"""The commands of `flask --help`, in its order."""
 
 
 def list_by_subject(group: click.Group) -> None:
@@ -187,7 +189,7 @@ keep_in_place(_flask_group())
 
 
 def main() -> None:
-    """`opsapp`: `flask --app opsapp`, for places without `.flaskenv`."""
+    """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
     from .cli.errors import reported
 
@@ -197,7 +199,7 @@ def main() -> None:
 
 
 def _check_env_files() -> None:
-    """Read the files that Flask is about to read: there, an error would be a traceback.
+    """Read the files that Flask reads next, where an error would be a traceback.
 
     :raises NotReady: the current folder or one of the files cannot be read.
     """

@@ -1,4 +1,4 @@
-"""create_app: puts the rooms together."""
+"""create_app, which assembles the application."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Core:
 
 @contextmanager
 def without_web() -> Iterator[None]:
-    """Applications made inside have no web floor: commands do not need it, and start sooner."""
+    """Make applications inside without pages and API, for a faster start of commands."""
     token = _lean.set(True)
     try:
         yield
@@ -57,16 +57,16 @@ def without_web() -> Iterator[None]:
 
 
 def has_web() -> bool:
-    """Whether applications made now have their web floor."""
+    """Return true if applications made now have pages and the API."""
     return not _lean.get()
 
 
 def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = "opsapp") -> Flask:
-    """The application: configuration, database, and the commands that stand on them.
+    """Return the application with its configuration, database, mail, pages and API.
 
-    :param settings: override the configuration, as tests and applications do.
-    :param import_name: the package that is built on it: its log is listened to, its lines are
-        named where the time goes, and the console finds its modules.
+    :param settings: values that override the configuration.
+    :param import_name: the package of an application built on opsapp. Its log is printed,
+        profiles name its lines, and the shell finds its modules.
     :raises NotReady: the configuration is not usable.
     """
     from flask import Flask

@@ -52,7 +52,7 @@ RUN_ID = RunId(min=0, max=2**31 - 1)
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """Run cron's jobs: never two at once, with a history.
+    """Run cron jobs one at a time, with a history.
 
     A crontab calls `flask jobs run NAME -- COMMAND`; jobs.toml holds whole schedules.
     """
@@ -68,7 +68,7 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 @cli.command("list")
 @answers(*LISTED, fields=JOB_FIELDS)
 def list_cmd() -> list[Record]:
-    """List the jobs: how the last run went, and the usual one.
+    """List jobs with their last run and usual duration.
 
     Every job of jobs.toml and every one that has ever run. Usual is the median of the
     last successes, in seconds; the trend has a bar for each of the last runs, the longest
@@ -85,9 +85,9 @@ def list_cmd() -> list[Record]:
 
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
-@click.option("--status", type=click.Choice(STATUSES), help="Only those with this outcome.")
-@click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
-@click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this outcome.")
+@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
+@click.option("--before", type=RUN_ID, metavar="ID", help="Runs older than this one.")
 @page_options()
 @answers(*RUN_SHOWN, fields=RUN_FIELDS)
 def history_cmd(
@@ -97,7 +97,7 @@ def history_cmd(
     before: int | None,
     limit: int | None,
 ) -> Iterable[Record]:
-    """List the newest runs, of a job or of all.
+    """List the newest runs of one job or of all.
 
     One that was due and never began is not a run: `flask jobs missed` lists those.
 
@@ -118,11 +118,11 @@ def history_cmd(
     type=click.IntRange(min=0, max=100_000),
     default=200,
     show_default=True,
-    help="How many of the last lines that it printed.",
+    help="Number of last lines of output.",
 )
 @answers()
 def show_cmd(id: int, lines: int) -> Record:
-    """Show one run: how it ended, what it printed and changed.
+    """Show a run: its outcome, output and changes.
 
     What it changed are the audit events that its commands wrote.
 
@@ -142,12 +142,12 @@ def show_cmd(id: int, lines: int) -> Record:
     type=click.IntRange(min=0, max=100_000),
     default=50,
     show_default=True,
-    help="How many lines to begin with.",
+    help="Number of lines to begin with.",
 )
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Print new output until Ctrl-C.")
 @answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
-    """Print what the last run of a job has printed.
+    """Print the output of the last run of a job.
 
     It may still be running, on any host: with --follow its output comes as it is
     written down, once a second, and then that of the next runs.
@@ -183,11 +183,11 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     type=click.IntRange(min=1, max=1_000_000),
     default=20,
     show_default=True,
-    help="Keep this many runs of each job, however old.",
+    help="Keep this number of runs of each job.",
 )
 @changes("runs", "outputs", key="runs", destructive=True)
 def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
-    """Delete old runs, and sooner what they printed.
+    """Delete old runs, and their output sooner.
 
     The newest runs of each job stay, however old.
 

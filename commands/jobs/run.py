@@ -16,7 +16,7 @@ import click
 
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import name_connection
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, PROGRAM, SINCE
 from opsapp.errors import Invalid, OutputFailed
 
@@ -44,26 +44,33 @@ class OnBusy(click.ParamType):  # type: ignore[type-arg]
 
 @click.command("run", cls=OpsCommand)
 @click.argument("name", type=JOB)
-@click.option("--timeout", type=DURATION, metavar="10m", help="End it after that long.")
+@click.option("--timeout", type=DURATION, metavar="10m", help="End the command after this time.")
 @click.option(
-    "--kill-after", type=DURATION, metavar="30s", help="Kill it if it has not ended by then. [30s]"
+    "--kill-after",
+    type=DURATION,
+    metavar="30s",
+    help="Kill the command this long after the timeout. [30s]",
 )
-@click.option("--on-busy", type=OnBusy(), help="What to do while another run goes on. [fail]")
+@click.option("--on-busy", type=OnBusy(), help="What to do while another run is active. [fail]")
 @click.option(
-    "--retries", type=click.IntRange(min=0, max=1000), help="Try again this many times. [0]"
+    "--retries", type=click.IntRange(min=0, max=1000), help="Number of retries after a failure. [0]"
 )
-@click.option("--retry-delay", type=DURATION, metavar="10s", help="Wait between tries. [10s]")
 @click.option(
-    "--min-duration", type=DURATION, metavar="5s", help="A run that ends sooner has failed, too."
+    "--retry-delay", type=DURATION, metavar="10s", help="Wait this long before a retry. [10s]"
+)
+@click.option(
+    "--min-duration", type=DURATION, metavar="5s", help="Treat a shorter run as a failure."
 )
 @click.option(
     "--env",
     multiple=True,
     type=PROGRAM,
     metavar="NAME=VALUE",
-    help="Set a variable; repeat for more.",
+    help="Environment variable; can be repeated.",
 )
-@click.option("-q", "--quiet", is_flag=True, default=None, help="Print nothing, unless it fails.")
+@click.option(
+    "-q", "--quiet", is_flag=True, default=None, help="Print output only if the command fails."
+)
 @click.option("--slot", type=SINCE, hidden=True)
 @click.option("--file", type=click.Path(path_type=Path), hidden=True)
 @click.argument("command", type=PROGRAM, nargs=-1, metavar="[-- COMMAND…]")
@@ -74,7 +81,7 @@ def run_cmd(
     file: Path | None,
     **given: Any,
 ) -> None:
-    """Run a command as a job: one at a time, with a history.
+    """Run a command as a job, one run at a time.
 
     COMMAND is any program, or a command of ours (flask …); without one it is what
     jobs.toml says of NAME; an option given here replaces the one there. Two runs of a NAME

@@ -14,7 +14,7 @@ from opsapp import clock, text
 from opsapp.cli import output
 from opsapp.cli.base import OpsCommand
 from opsapp.cli.decorators import answers, findings
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE
 from opsapp.errors import FINDINGS
 from opsapp.types import Record
@@ -32,22 +32,20 @@ CRITICAL = 2
 
 @click.command("check", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
-@click.option(
-    "--max-age", type=DURATION, metavar="25h", help="The last success may be this old at most."
-)
+@click.option("--max-age", type=DURATION, metavar="25h", help="Maximum age of the last success.")
 @click.option(
     "--max-failures",
     type=click.IntRange(min=1, max=1000),
     default=1,
     show_default=True,
-    help="This many failures in a row are a finding.",
+    help="Number of failures in a row that are a finding.",
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
 @answers("state", "job", "says", fields=("state", "job", "says", "status", "run_id", "failures"))
 def check_cmd(
     name: str | None, max_age: timedelta | None, max_failures: int, nagios: bool
 ) -> list[Record] | str:
-    """Say which jobs fail, crash, or did not run.
+    """Report jobs that fail, crash or did not run.
 
     Exits 0 if all is well, and 6 with findings. A job of jobs.toml is late when it has
     not begun two minutes after its time; --max-age asks for a success as well.
@@ -82,11 +80,11 @@ def _plugin(found: list[Record]) -> str:
     type=click.IntRange(min=1, max=1000),
     default=1,
     show_default=True,
-    help="How many runs of each job.",
+    help="Number of runs of each job.",
 )
 @answers(*UPCOMING, fields=(*UPCOMING, "command"), app=False)
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
-    """Print the next runs, in UTC and in the job's own time zone.
+    """List the next runs, in UTC and in local time.
 
     They are those of jobs.toml; no database is needed.
 
@@ -105,11 +103,11 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
     type=SINCE,
     default="24h",
     show_default=True,
-    help="2026-12-31, or 24h for that long ago.",
+    help="Start: 2026-12-31, or 24h for that long ago.",
 )
 @answers("name", "slot", "local", "schedule")
 def missed_cmd(since: datetime) -> list[Record]:
-    """Find the runs that should have happened and did not.
+    """List scheduled runs that did not happen.
 
     Exits 0 if there are none, and 6 with findings. A run that was skipped is not
     missed: the history says why.
@@ -134,19 +132,21 @@ def missed_cmd(since: datetime) -> list[Record]:
     "kind",
     type=click.Choice(["crontab", "systemd"]),
     required=True,
-    help="What runs the schedule.",
+    help="Scheduler of this host.",
 )
-@click.option("--check", is_flag=True, help="Say whether what is installed matches; 0 or 6.")
-@click.option("--file", metavar="FILE", help="The crontab to check, instead of crontab -l.")
+@click.option(
+    "--check", is_flag=True, help="Compare with the installed configuration; exit 0 or 6."
+)
+@click.option("--file", metavar="FILE", help="Crontab to check, instead of crontab -l.")
 @click.option(
     "--directory",
     default="/etc/systemd/system",
     show_default=True,
     metavar="DIR",
-    help="Where the units are.",
+    help="Folder of the installed units.",
 )
 def install_cmd(kind: str, check: bool, file: str | None, directory: str) -> None:
-    """Print what to install for cron or systemd.
+    """Print the configuration of cron or systemd.
 
     Nothing is installed by this. --check prints what would have to change, and exits 6
     if that is something.
@@ -241,10 +241,10 @@ def _tell_difference(lines: list[str]) -> None:
     type=DURATION,
     default="5s",
     show_default=True,
-    help="How long runs may go on after SIGTERM.",
+    help="Time for runs to end after SIGTERM.",
 )
 def serve_cmd(grace: timedelta) -> None:
-    """Run the schedule in the foreground, for containers.
+    """Run scheduled jobs in the foreground, for containers.
 
     It may serve on several hosts at once: each slot runs exactly once. SIGTERM stops it
     cleanly, with exit code 0: runs get --grace to end, then SIGTERM themselves.

@@ -9,7 +9,7 @@ import click
 
 from opsapp.cli.base import OpsCommand, approve
 from opsapp.cli.decorators import ANSWERS, YES, answers, findings
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, USER, with_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -23,33 +23,39 @@ SAVED = (
     "name", "mode", "subject", "made_at", "made_by", "python", "environment",
 )  # fmt: skip
 
-_name = click.option("--name", help="Save it under this name. Default: a name that is made up.")
+_name = click.option("--name", help="Name of the measurement. Default: a generated one.")
 _replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
 _deep = click.option(
-    "--deep", "mode", flag_value="1", default=None, help="Profile one more, call by call."
+    "--deep",
+    "mode",
+    flag_value="1",
+    default=None,
+    help="Profile one more repetition, call by call.",
 )
 _timeout = click.option(
     "--timeout",
     type=DURATION,
     default="1m",
     show_default=True,
-    help="The limit of each repetition.",
+    help="Time limit of each repetition.",
 )
 _sample = click.option(
-    "--sample", "mode", flag_value="sample", help="Profile the stacks of one more."
+    "--sample", "mode", flag_value="sample", help="Sample the stacks of one more repetition."
 )
 
 
 @click.command("request", cls=OpsCommand)
 @click.argument("method", type=click.Choice(METHODS, case_sensitive=False))
 @click.argument("path")
+@click.option("--as", "user", type=USER, metavar="USER", help="Send the request as this account.")
 @click.option(
-    "--as", "user", type=USER, metavar="USER", help="Send it as this account, as if signed in."
+    "--repeat",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="Number of repetitions.",
 )
-@click.option(
-    "--repeat", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How often."
-)
-@click.option("--cold", is_flag=True, help="No warm-up: count the first requests too.")
+@click.option("--cold", is_flag=True, help="Count the first repetitions too, without a warm-up.")
 @_timeout
 @_deep
 @_sample
@@ -69,7 +75,7 @@ def request_cmd(
     replace: bool,
     yes: bool,
 ) -> Record:
-    """Measure a request, inside this process.
+    """Measure a request inside this process.
 
     Exact percentiles of the repetitions, after a warm-up, with the SQL of each. An answer
     is read to its end; one that breaks off has failed. Reports do not count it. A request
@@ -109,7 +115,7 @@ def request_cmd(
 @click.option(
     "--repeat",
     type=click.IntRange(1, 1000),
-    help="How often. Default: 5 for a command that only reads, else 1.",
+    help="Number of repetitions. Default: 5 for reading commands, else 1.",
 )
 @_timeout
 @_deep
@@ -127,7 +133,7 @@ def run_cmd(
     replace: bool,
     yes: bool,
 ) -> Record:
-    """Measure a command, as a process of its own.
+    """Measure a command in its own process.
 
     A command that changes data really changes it, each time, so this asks first. Exit
     code 6 says that the command failed.
@@ -200,7 +206,7 @@ def _subject(words: tuple[str, ...]) -> str:
 @click.command("saved", cls=OpsCommand)
 @answers(*SAVED[:-1], fields=SAVED)
 def saved_cmd() -> list[Record]:
-    """List the saved measurements.
+    """List saved measurements.
 
     `flask profile request` and `flask profile run` save them.
 
@@ -217,9 +223,12 @@ def saved_cmd() -> list[Record]:
 @click.argument("base")
 @click.argument("new", required=False)
 @click.option(
-    "--fail-on", multiple=True, metavar="'p95>+10%'", help="A change that ends with exit code 6."
+    "--fail-on",
+    multiple=True,
+    metavar="'p95>+10%'",
+    help="Change that exits with 6; can be repeated.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also metrics without a change.")
+@click.option("--all", "everything", is_flag=True, help="Also print unchanged metrics.")
 @answers("name", "metric", "before", "after", "change", "low", "high", "verdict", "failed")
 def diff_cmd(
     base: str, new: str | None, fail_on: tuple[str, ...], everything: bool

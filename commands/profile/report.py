@@ -10,7 +10,7 @@ import click
 from opsapp.cli import output
 from opsapp.cli.base import OpsGroup
 from opsapp.cli.decorators import answers, findings, page_options, works
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.options import (
     DURATION,
     ID,
@@ -44,7 +44,7 @@ METRIC = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """See where the time goes, and profile what is slow.
+    """Report and profile slow requests, commands and queries.
 
     Each request and command is counted, with its SQL; the slowest and the failed ones are
     kept as traces. No header, form, body or SQL literal is ever recorded.
@@ -54,9 +54,20 @@ def cli() -> None:
 # --- reports and traces ------------------------------------------------------
 
 
+def _report_fields(by: str, **_params: Any) -> list[str]:
+    """Return the fields of an empty report for programs; people read a remark."""
+    from opsapp.profiling.reports import totals
+
+    return totals.fields(by) if output.is_for_programs() else []
+
+
 @cli.command("report")
 @click.option(
-    "--by", type=click.Choice(BY), default="endpoint", show_default=True, help="A row for each."
+    "--by",
+    type=click.Choice(BY),
+    default="endpoint",
+    show_default=True,
+    help="One row for each of these.",
 )
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @click.option(
@@ -64,17 +75,17 @@ def cli() -> None:
     type=click.Choice(SORTS),
     default="total",
     show_default=True,
-    help="The most of this first.",
+    help="Sort by this, largest first.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
 )
-@click.option("--html", metavar="FILE", help="Write the report as a page with charts.")
-@answers()
+@click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
+@answers(fields=_report_fields)
 def report_cmd(
     by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
 ) -> Any:
-    """Report the time by endpoint, query or command.
+    """Report times by endpoint, query or command.
 
     Count, error rate, percentiles, the share of all time, and the SQL of each request, with
     the trend of the mean. A ~ marks a figure of fewer than 100 samples. Percentiles are
@@ -116,7 +127,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 @page_options()
 @answers(*TRACE, fields=(*TRACE, "file"))
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
-    """List the requests that are kept whole, the slowest first.
+    """List traces of requests and commands, slowest first.
 
     NAME is an endpoint or a command, as the report shows it.
 
@@ -133,7 +144,7 @@ def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Re
 @click.argument("id", type=ID)
 @answers()
 def show_cmd(id: int) -> Record:
-    """Show a trace: the request and its SQL in time.
+    """Show a trace: the timeline of a request and its SQL.
 
     Includes the sampled stacks, and the place of a failure.
 
@@ -149,10 +160,10 @@ def show_cmd(id: int) -> Record:
 
 @cli.command("flame")
 @click.argument("id", type=ID)
-@click.option("-o", "--output", "file", required=True, metavar="FILE", help="The page to write.")
+@click.option("-o", "--output", "file", required=True, metavar="FILE", help="HTML file to write.")
 @answers()
 def flame_cmd(id: int, file: str) -> Record:
-    """Draw the stacks of a trace as a page.
+    """Write a flame graph of a trace as an HTML page.
 
     The page needs no other file. A trace has stacks if it took long, or was profiled by
     X-Profile: sample.
@@ -172,15 +183,15 @@ def flame_cmd(id: int, file: str) -> Record:
     "--allow",
     multiple=True,
     metavar="'FILE in FUNCTION=N'",
-    help="Intended repeats, beside those of OPSAPP_REPEATS_ALLOWED.",
+    help="Allowed repeats, in addition to OPSAPP_REPEATS_ALLOWED.",
 )
 @click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows."
+    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
 )
-@click.option("--check", is_flag=True, help="Exit 6 if there is any.")
+@click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
 @answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
 def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
-    """List the statements that requests repeat (N+1).
+    """List SQL statements that requests repeat (N+1).
 
     For each: the line that sends it, how often, the time a request would save, and the
     loader option to add. --allow takes a pattern of file and function, and =N times.
@@ -207,14 +218,14 @@ def _brief(row: Record) -> Record:
 
 @cli.command("token")
 @click.option(
-    "--for", "for_", type=DURATION, default="10m", show_default=True, help="How long it works."
+    "--for", "for_", type=DURATION, default="10m", show_default=True, help="Lifetime of the token."
 )
 @answers()
 def token_cmd(for_: timedelta) -> Record:
-    """Make a pass to have requests profiled.
+    """Create a token to profile requests with.
 
-    A request with the headers X-Profile-Token and X-Profile (1 or sample) is profiled. The
-    pass works on every host of the application until it ends.
+    A request with this token in X-Profile-Token, and with X-Profile: 1 or sample, is
+    profiled. The token is valid on every host of the application until it ends.
 
     \b
     Example:
@@ -231,7 +242,7 @@ def token_cmd(for_: timedelta) -> Record:
 @cli.command("files")
 @answers("file", "bytes")
 def files_cmd() -> list[Record]:
-    """List the .prof files of this host, the newest first.
+    """List the .prof files of this host, newest first.
 
     X-Profile writes them; each process of this host puts them into the instance folder.
 
@@ -249,14 +260,14 @@ def files_cmd() -> list[Record]:
     type=click.IntRange(1, 1000),
     default=30,
     show_default=True,
-    help="How many functions.",
+    help="Number of functions.",
 )
 @click.option(
     "--sort",
     type=click.Choice(["self", "total", "calls"]),
     default="self",
     show_default=True,
-    help="The most of this first.",
+    help="Sort by this, largest first.",
 )
 @answers("calls", "self_ms", "total_ms", "function")
 def top_cmd(file: str, count: int, sort: str) -> list[Record]:
@@ -284,10 +295,10 @@ def _folder() -> Folder:
 @cli.command("metrics")
 @answers(*METRIC[:3], fields=METRIC)
 def metrics_cmd() -> list[Record]:
-    """Print the application's own metrics, of this host.
+    """Print the application's own metrics on this host.
 
-    These are the metrics of /metrics, which OPSAPP_METRICS=on serves to accounts with
-    profile:read.
+    They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
+    permission profile:read.
 
     \b
     Example:
@@ -309,7 +320,7 @@ for command in measure.COMMANDS:
 @cli.command("compact")
 @works("step", "windows", "became")
 def compact_cmd(dry_run: bool) -> list[Record]:
-    """Add up minutes to hours and hours to days, for cron.
+    """Sum up minutes to hours and hours to days, for cron.
 
     Minutes stay two hours, hours three days. Sums and percentiles do not change.
 
@@ -329,11 +340,11 @@ def compact_cmd(dry_run: bool) -> list[Record]:
     type=click.IntRange(min=0, max=1_000_000),
     default=5,
     show_default=True,
-    help="How many to keep of each endpoint.",
+    help="Number of traces to keep of each endpoint.",
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:
-    """Delete old windows and measurements, and surplus traces.
+    """Delete old rows, and traces beyond a number.
 
     The slowest traces of each endpoint stay, and the newest failed and profiled ones.
 

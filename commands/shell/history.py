@@ -14,7 +14,7 @@ from typing import Any
 from IPython.core.history import HistoryManager
 
 from opsapp import text
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 
 MEMORY = ":memory:"
 PATIENCE = 1

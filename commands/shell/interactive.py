@@ -26,7 +26,8 @@ from traitlets import Unicode
 from traitlets.config import Config
 
 from opsapp import config, text
-from opsapp.cli.errors import Stopped, say
+from opsapp.cli.messages import say
+from opsapp.cli.stopping import Stopped
 from opsapp.config import DEVELOPMENT
 from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console

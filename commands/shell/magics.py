@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 
 from opsapp import text
-from opsapp.cli.errors import say
+from opsapp.cli.messages import say
 from opsapp.cli.tables import drawn
 from opsapp.console.query import parameters
 from opsapp.console.query_log import Report

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from sqlalchemy.exc import DBAPIError
 
-from opsapp.cli.errors import STOPPING, Stopped, say
+from opsapp.cli.messages import say
+from opsapp.cli.stopping import STOPPING, Stopped
 from opsapp.cli.streams import Unwritten
 from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console

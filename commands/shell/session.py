@@ -14,8 +14,9 @@ from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.confirm import approve, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON
-from opsapp.cli.errors import Stopped, say
+from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
+from opsapp.cli.stopping import Stopped
 from opsapp.errors import DONE, Invalid, NotFound, Refused
 from opsapp.text import shortened
 
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 @click.option(
     "--sandbox", "mode", flag_value="sandbox", help="Changes work, and are discarded at the end."
 )
-@click.option("--write", "mode", flag_value="write", help="Commits are kept.")
-@click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this program and end.")
-@click.option("--no-history", is_flag=True, help="Keep no history of this session.")
+@click.option("--write", "mode", flag_value="write", help="Committed changes stay.")
+@click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this code and exit.")
+@click.option("--no-history", is_flag=True, help="Do not save a history of the inputs.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
 @with_options(REASON, CONFIRM)
 def cli(
@@ -48,7 +49,7 @@ def cli(
     reason: str | None,
     confirm: str | None,
 ) -> None:
-    """Start a Python console with the application.
+    """Start a Python shell with the application.
 
     It has app, db, every model, the services as verbs, and shortcuts; %names lists
     them. Production is opened read-only without --sandbox or --write. Every input is
@@ -187,7 +188,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
                     afterwards.callback(_say_discarded, console)
                 code = _talk(console, program, history=history, idle=idle)
         except Stopped as stopped:
-            stopped.is_said = True
+            stopped.is_reported = True
             say(f"Stopped by {stopped.name}; uncommitted changes are rolled back.")
             raise
     if code:

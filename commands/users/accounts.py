@@ -9,8 +9,8 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
-from opsapp.cli.errors import say
 from opsapp.cli.filters import account_filter
+from opsapp.cli.messages import say
 from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
@@ -30,9 +30,9 @@ FIELDS = (
 
 @click.group(cls=OpsGroup)
 def cli() -> None:
-    """Create, find, change and delete accounts.
+    """Manage accounts, sessions, tokens and passwords.
 
-    USER is an id, an e-mail address or a username everywhere.
+    USER is an id, an e-mail address or a username.
     """
 
 
@@ -44,10 +44,12 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 
 @cli.command("create")
 @click.argument("email")
-@click.option("--username", help="A second name to sign in with.")
-@click.option("--role", type=ROLE, help="Grant this role as well.")
+@click.option("--username", help="Username, to sign in with instead of the address.")
+@click.option("--role", type=ROLE, help="Also grant this role.")
 @if_exists_option("If the address is taken: refuse, or keep a matching account.")
-@click.option("--no-password", is_flag=True, help="Create it without one; it cannot sign in yet.")
+@click.option(
+    "--no-password", is_flag=True, help="Set no password: the account cannot sign in yet."
+)
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_cmd(
@@ -69,7 +71,7 @@ def create_cmd(
     """
     from opsapp.accounts import users
 
-    if no_password and source.given:
+    if no_password and source.is_named:
         raise Invalid("--no-password goes with no other password option")
     password = source.read() if not no_password and users.needs_password(email, if_exists) else None
     account = users.create(
@@ -86,8 +88,8 @@ def create_cmd(
 
 @cli.command("create-admin")
 @click.argument("email")
-@click.option("--username", help="A second name to sign in with.")
-@if_exists_option("If the address is taken; update makes it an active admin.", "update")
+@click.option("--username", help="Username, to sign in with instead of the address.")
+@if_exists_option("If the address is taken; update makes the account an active admin.", "update")
 @changes("id", "email", "username", "status", "roles", "password")
 @password_options
 def create_admin_cmd(
@@ -129,11 +131,11 @@ def create_admin_cmd(
     type=click.Choice(["id", "email", "created", "seen"]),
     default="id",
     show_default=True,
-    help="The order; accounts never seen count from their creation.",
+    help="Sort order; accounts never seen sort by creation.",
 )
-@click.option("--descending", is_flag=True, help="The largest or newest first.")
-@click.option("--after", type=ID, metavar="ID", help="Start after this account: the next page.")
-@click.option("--count", is_flag=True, help="Print only the number.")
+@click.option("--descending", is_flag=True, help="Largest or newest first.")
+@click.option("--after", type=ID, metavar="ID", help="Start after this account, for the next page.")
+@click.option("--count", is_flag=True, help="Print only the number of accounts.")
 @page_options()
 @answers(*SHOWN, fields=FIELDS)
 @account_filter
@@ -166,7 +168,7 @@ def list_cmd(
 @click.argument("user", type=USER)
 @answers()
 def show_cmd(user: str) -> Record:
-    """Show everything about an account but its secrets.
+    """Show an account, without its secrets.
 
     Deleted accounts are shown by id.
 
@@ -184,7 +186,7 @@ def show_cmd(user: str) -> Record:
 @click.argument("permission", type=PERMISSION)
 @answers()
 def can_cmd(user: str, permission: str) -> Record:
-    """Explain if an account may do something.
+    """Check whether an account has a permission, and why.
 
     Exits 0 for yes and 6 for no.
 
@@ -204,8 +206,8 @@ def can_cmd(user: str, permission: str) -> Record:
 
 @cli.command("update")
 @click.argument("user", type=USER)
-@click.option("--email", help="The new address; sessions under the old one end.")
-@click.option("--username", help="The new username; an empty one removes it.")
+@click.option("--email", help="New address; sessions under the old one end.")
+@click.option("--username", help="New username; an empty one removes it.")
 @changes("id", "email", "username", "status", "roles")
 def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -> Record:
     """Change an account's e-mail address or username.
@@ -227,7 +229,7 @@ def update_cmd(user: str, email: str | None, username: str | None, unit: Unit) -
 @users_argument()
 @changes("changed", "id", "email", "status")
 def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
-    """Let accounts sign in again.
+    """Allow deactivated accounts to sign in again.
 
     The opposite of deactivate: roles and password are as they were, sessions are not.
 
@@ -245,7 +247,7 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
 @changes("changed", "id", "email", "status", destructive=True)
 @account_filter
 def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
-    """Stop accounts from signing in; end their sessions at once.
+    """Block accounts from signing in, and end their sessions.
 
     Name the accounts, or choose them by filters. With filters it asks, and a script
     needs --yes.
@@ -270,7 +272,7 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
 @changes("id", "email", "status", "password")
 @password_options
 def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
-    """Set an account's password; its sessions end.
+    """Set the password of an account, and end its sessions.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
     The policy is that of the pages. A lock-out after too many failed log-ins stays:
@@ -312,9 +314,9 @@ def reset_access_cmd(user: str, unit: Unit) -> Record:
 @click.argument("user", type=USER)
 @changes("id", "email", "status")
 def unlock_cmd(user: str, unit: Unit) -> Record:
-    """Lift a lock-out after too many failed log-ins.
+    """Unlock an account after too many failed log-ins.
 
-    A lock-out also ends by itself; this is for a user who cannot wait.
+    A lock-out also ends by itself, after a time.
 
     \b
     Example:
@@ -329,7 +331,7 @@ def unlock_cmd(user: str, unit: Unit) -> Record:
 @click.argument("user", type=USER)
 @changes("id", "status", destructive=True)
 def delete_cmd(user: str, unit: Unit) -> Record:
-    """Erase an account's personal data for good.
+    """Erase the personal data of an account for good.
 
     The id, the history of its grants and the audit stay, without a name.
 

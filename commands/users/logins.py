@@ -29,16 +29,16 @@ OUTCOMES = (
 
 @click.group("logins", cls=OpsGroup)
 def cli() -> None:
-    """List log-in attempts, and delete old ones.
+    """List attempts to sign in, and delete old ones.
 
-    They are not in the audit, since they are too many to keep.
+    They are not in the audit, since they are many, and are kept for a limited time.
     """
 
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only those with this outcome.")
-@click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only log-ins with this outcome.")
+@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
 @page_options()
 @answers(
     "at", "user", "outcome", "ip", "user_agent",
@@ -47,9 +47,9 @@ def cli() -> None:
 def list_cmd(
     user: str | None, outcome: str | None, since: datetime | None, limit: int | None
 ) -> list[Record]:
-    """List the newest log-ins, failed ones included.
+    """List the newest log-ins, including failed ones.
 
-    Typed names without an account are not stored, since they may be passwords.
+    Names without an account are not kept: a mistyped field may hold a password.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def list_cmd(
 @older_than_option("90d")
 @changes("logins", "sessions", key="logins", destructive=True)
 def prune_cmd(older_than: timedelta, unit: Unit) -> Record:
-    """Delete old log-ins, and sessions that are over.
+    """Delete old log-ins and ended sessions.
 
     Sessions that are open stay, however old.
 

@@ -32,7 +32,7 @@ def cli() -> None:
 @click.argument("user", type=USER, required=False)
 @answers(*SHOWN, fields=FIELDS)
 def list_cmd(user: str | None) -> list[Record]:
-    """List the open sessions, of one account or of all.
+    """List the open sessions of one account or of all.
 
     The newest is first. Sessions that ended are not listed; `flask users logins list`
     has the log-ins.
@@ -51,7 +51,7 @@ def list_cmd(user: str | None) -> list[Record]:
 @click.argument("ids", metavar="[ID…]", type=ID, nargs=-1)
 @changes("changed", *SHOWN, destructive=True)
 def end_cmd(user: str, ids: tuple[int, ...], unit: Unit) -> list[Record]:
-    """End sessions of an account: all, or those named.
+    """End all sessions of an account, or the given ones.
 
     API tokens stay; `flask users reset-access` ends those as well.
 

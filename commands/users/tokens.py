@@ -25,7 +25,7 @@ FIELDS = (
 
 @click.group("tokens", cls=OpsGroup)
 def cli() -> None:
-    """Create, list and revoke API tokens: credentials for programs.
+    """Create, list and revoke API tokens.
 
     A token acts as its account, limited to its own permissions.
     """
@@ -38,10 +38,10 @@ def cli() -> None:
     "--allow",
     multiple=True,
     type=PERMISSION,
-    help="Only this permission; repeat for more. Default: all that USER holds.",
+    help="Permission of the token; can be repeated. Default: all of USER.",
 )
-@click.option("--for", "for_", type=DURATION, help=f"How long it works; default {DAYS}d.")
-@click.option("--until", type=ENDING, help="When it ends by itself.")
+@click.option("--for", "for_", type=DURATION, help=f"Lifetime of the token; default {DAYS}d.")
+@click.option("--until", type=ENDING, help="End of the token.")
 @if_exists_option("If USER has a token of this name: refuse, or keep a matching token.")
 @changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
 def create_cmd(
@@ -53,7 +53,7 @@ def create_cmd(
     if_exists: str,
     unit: Unit,
 ) -> Record:
-    """Create an API token, and show it once.
+    """Create an API token, and print it once.
 
     It ends with the sessions of its account: when the account is deactivated, its
     password changes, or it loses a role. -q prints the token alone.
@@ -84,7 +84,7 @@ def create_cmd(
 @click.argument("user", type=USER, required=False)
 @answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
 def list_cmd(user: str | None) -> list[Record]:
-    """List API tokens, of one account or of all.
+    """List the API tokens of one account or of all.
 
     Ended tokens are listed too. The secrets themselves are stored nowhere.
 
@@ -102,7 +102,7 @@ def list_cmd(user: str | None) -> list[Record]:
 @click.argument("name")
 @changes("id", "user", "name", "state", destructive=True)
 def revoke_cmd(user: str, name: str, unit: Unit) -> Record:
-    """End an API token at once.
+    """Revoke an API token at once.
 
     Requests with it are refused from now on. Its row stays, marked as ended.
 

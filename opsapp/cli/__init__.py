@@ -1,8 +1,22 @@
-"""The frame of every command: its group, its errors, its output and its options.
+"""The frame of every command, ours and an application's.
 
-``base`` is the group and the loading of the application, ``decorators`` what a command is made
-of, ``output`` and ``tables`` how its answer is printed, ``errors`` how it fails, ``options`` and
-``passwords`` what it is given, ``confirm`` the question before a destructive change.
+base          OpsGroup and OpsCommand; loading the application
+decorators    @answers, @changes and @works, which make a command of a function
+options       parameter types and options that several commands share
+filters       the options that select accounts or events
+passwords     the sources of a password
+confirm       the question before a destructive change
+output        the five formats
+tables        tables for a terminal
+messages      remarks on stderr
+errors        error reporting: one line on stderr and an exit code
+stopping      signals that end a command
+error_log     the log of unexpected errors
+streams       standard streams that are closed, full or not UTF-8
+help          the layout of help; help_colours has its colours
+completion    names from the database for the shell's completion
+
+The reasons are in docs/decisions/cli.md.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
-"""The frame around every command: its group, and the application with its mail and signals.
+"""The group and the command class, and the application that a command runs in.
 
-Nothing here imports Flask's or SQLAlchemy's weight before a command runs, so
-that help and completion stay quick.
+This module imports neither Flask nor SQLAlchemy before a command runs, so that
+help and completion stay quick.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import click
 from .. import text
 from ..errors import DONE, NotReady
 from .confirm import approve as approve  # Applications take it from here.
-from .errors import begin_with_known_signals, code_of, current_unit, reported, say
+from .errors import code_of, current_unit, reported
 from .help import OpsContext
+from .messages import say
+from .stopping import reset_signals
 
 if TYPE_CHECKING:
     from flask import Flask
 
 MAY_BE_EMPTY = frozenset({"username", "description"})
-"""The options whose empty value means something: to remove it."""
+"""The options whose empty value has a meaning: remove the value."""
 
 
 class OpsCommand(click.Command):
-    """A command whose errors are reported by the contract."""
+    """A command that reports errors as one line and an exit code."""
 
     context_class = OpsContext
 
@@ -42,9 +44,9 @@ class OpsCommand(click.Command):
 
 
 def _refuse_hostile(param: click.Parameter, value: object) -> None:
-    """Refuse what no name has, and an empty value: a script's variable that was not set.
+    """Refuse hostile characters, and empty values, such as a variable that a script did not set.
 
-    :raises Invalid: says which argument, and the character's place.
+    :raises Invalid: names the argument, and the position of the character.
     """
     for word in value if isinstance(value, tuple) else (value,):
         if isinstance(word, str) and not (word == "" and param.name in MAY_BE_EMPTY):
@@ -53,7 +55,7 @@ def _refuse_hostile(param: click.Parameter, value: object) -> None:
 
 
 class OpsGroup(click.Group):
-    """A group whose commands' errors are reported by the contract."""
+    """A group whose commands report errors as one line and an exit code."""
 
     command_class = OpsCommand
     context_class = OpsContext
@@ -65,9 +67,12 @@ class OpsGroup(click.Group):
 
 @contextmanager
 def application(*, web: bool = False) -> Iterator[None]:
-    """The app that `flask` was told about, without its web floor unless asked, with a context.
+    """Load the application of `flask`, and push its context.
 
-    When the work is done and printed, its mail is sent, and who listens is told.
+    At the end, send the mail of the command and the signal ``command_finished``.
+
+    :param web: load it with its pages and API.
+    :raises NotReady: the application cannot be loaded.
     """
     from flask.cli import NoAppException, ScriptInfo
 
@@ -86,10 +91,10 @@ def application(*, web: bool = False) -> Iterator[None]:
                 app = info.load_app()
             app.extensions[EXTENSION].check(app)
     except NoAppException as error:
-        # Flask's own advice says how, and not which.
+        # Flask explains the option, but names no application.
         hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
         raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
-    begin_with_known_signals()  # The application may have ignored some as well.
+    reset_signals()  # The application may have ignored some as well.
     _listen_to_log(app)
     with app.app_context():
         code, recorded = 1, _record(app, command_words(ctx))
@@ -101,8 +106,8 @@ def application(*, web: bool = False) -> Iterator[None]:
             raise
         finally:
             _send_mail()
-            _tell(app, ctx, code, time.perf_counter() - started)
-            # At exit nobody would close the connection, and SQLite's WAL would stay behind.
+            _announce(app, ctx, code, time.perf_counter() - started)
+            # An open connection at exit would leave SQLite's WAL file.
             end_session()
             recorded(code)
             for engine in db.engines.values():
@@ -110,7 +115,7 @@ def application(*, web: bool = False) -> Iterator[None]:
 
 
 def _record(app: Flask, words: str) -> Callable[[int], None]:
-    """Begin to record the command for `flask profile`; what ends it takes the exit code."""
+    """Record the command for `flask profile`; return the function that ends the recording."""
     from ..profiling import recorder_of
 
     recorder = recorder_of(app)
@@ -121,7 +126,7 @@ def _record(app: Flask, words: str) -> Callable[[int], None]:
 
 
 def command_words(ctx: click.Context) -> str:
-    """``users list``, however `flask` itself was started."""
+    """Return the command's words, such as ``users list``, without the program's name."""
     words: list[str] = []
     while ctx.parent is not None:
         words.insert(0, ctx.info_name or "")
@@ -130,7 +135,7 @@ def command_words(ctx: click.Context) -> str:
 
 
 class _Remarks(logging.Handler):
-    """What opsapp logs while a command runs, a line each; tracebacks go to the error log."""
+    """A handler that prints each log message as a line; tracebacks go to the error log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from .error_log import write
@@ -141,9 +146,9 @@ class _Remarks(logging.Handler):
 
 
 def _listen_to_log(app: Flask) -> None:
-    """Say what is logged, unless the application has decided where its log goes.
+    """Print warnings, unless the application has configured its own log.
 
-    What a driver logs of a connection that broke comes beside an error that we report.
+    Drivers also log a broken connection, which we report as an error.
     """
     for name in ("sqlalchemy", "psycopg"):
         logging.getLogger(name).addHandler(logging.NullHandler())
@@ -154,17 +159,18 @@ def _listen_to_log(app: Flask) -> None:
 
 
 def _send_mail() -> None:
-    """Try the mail that the command wrote, now that its answer is out."""
+    """Send the mail that the command wrote, after its answer."""
     if "opsapp.mail.outbox" not in sys.modules:
         return
     from ..mail import outbox
 
     ids = outbox.take_kept()
-    if ids and (left := outbox.send(ids)):
-        say(f"{outbox.in_words(left)}: flask mail send-pending.")
+    if ids and (pending := outbox.send(ids)):
+        say(f"{outbox.in_words(pending)}: flask mail send-pending.")
 
 
-def _tell(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:
+def _announce(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:
+    """Send the signal ``command_finished``."""
     from .. import signals
     from ..actors import at_terminal
 

@@ -1,4 +1,4 @@
-"""The names a shell completes, read from the database without the app and its weight.
+"""Names for the shell's completion, read from the database without the application.
 
 Completion runs at every press of TAB: it opens the database directly, gives up
 within a fraction of a second, and says nothing when the database is away.
@@ -30,22 +30,22 @@ _QUERIES = {
 
 
 def names(kind: str, start: str) -> list[str]:
-    """Up to 50 names of a kind that begin with ``start``; none if it cannot tell.
+    """Return up to 50 names that begin with ``start``; none if the database is away.
 
     :param kind: ``user``, ``role``, ``job`` or ``permission``.
     """
     start = addresses.canonical(start)
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}
     try:
-        found = _read(settings.get("OPSAPP_DATABASE_URL"), _QUERIES[kind], values)
+        rows = _read(settings.get("OPSAPP_DATABASE_URL"), _QUERIES[kind], values)
         if kind == "permission":
-            found = [str(name) for stored in found for name in _listed(stored)]
-    except Exception:  # noqa: BLE001  (a press of TAB has nobody to tell)
-        found = []
+            rows = [str(name) for stored in rows for name in _listed(stored)]
+    except Exception:  # noqa: BLE001  (a press of TAB has no place for a message)
+        rows = []
     if kind == "permission":
-        known = {*permissions.DECLARED, *found}
-        found = sorted(name for name in known if name.startswith(start))
-    return [name for name in found if name.isprintable()][:LIMIT]
+        names = {*permissions.DECLARED, *rows}
+        rows = sorted(name for name in names if name.startswith(start))
+    return [name for name in rows if name.isprintable()][:LIMIT]
 
 
 def _listed(stored: str) -> list[Any]:
@@ -69,10 +69,10 @@ def _read(url: str, query: str, values: dict[str, Any]) -> list[str]:
     for name in values:
         query = query.replace(f":{name}", f"%({name})s")
     keywords: dict[str, Any] = conninfo_to_dict(f"postgresql://{rest}")
-    theirs = libpq.parameters(keywords).get("options") or ""
+    options = libpq.parameters(keywords).get("options") or ""
     keywords |= {
         "connect_timeout": 2,
-        "options": f"{theirs} -c statement_timeout={int(SECONDS * 1000)}",
+        "options": f"{options} -c statement_timeout={int(SECONDS * 1000)}",
     }
     with psycopg.connect(**keywords) as connection:
         return [row[0] for row in connection.execute(query, values)]

@@ -1,4 +1,4 @@
-"""Asking before something that cannot simply be undone."""
+"""Confirmation of changes that cannot simply be undone."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from .streams import printable
 
 
 def is_interactive() -> bool:
-    """Whether somebody is there to answer a question."""
+    """Return true if stdin is a terminal, so that a question can be answered."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
 def approve(question: str, *, severe: bool = False) -> None:
-    """Ask before something that cannot simply be undone.
+    """Ask the operator before a change that cannot simply be undone.
 
-    On a terminal it asks, unless ``--yes`` was given; without one ``--yes`` is
-    needed. In production a ``severe`` act asks to type the environment's name
-    instead, which ``--confirm NAME`` does without a terminal.
+    ``--yes`` answers the question, and is needed without a terminal. In production a
+    ``severe`` change asks for the name of the environment, which ``--confirm NAME`` answers.
 
-    :raises Refused: nobody agreed.
+    :raises Refused: the operator declined, or there is no terminal to ask on.
     """
     from ..config import PRODUCTION, environment
 
@@ -35,17 +34,17 @@ def approve(question: str, *, severe: bool = False) -> None:
     if ctx.params["yes"]:
         return None
     if not is_interactive():
-        raise Refused(f"{question} Nobody is here to answer", hint="repeat it with --yes")
+        raise Refused(f"{question} There is no terminal to ask on", hint="repeat it with --yes")
     if not click.confirm(printable(text.safe(question), sys.stderr), err=True):
         raise Refused("declined; nothing was changed")
     return None
 
 
-def _approve_by_name(question: str, name: str, given: str | None) -> None:
-    if given is None:
+def _approve_by_name(question: str, name: str, answer: str | None) -> None:
+    if answer is None:
         if not is_interactive():
             raise Refused(f"{question} This is {name}", hint=f"repeat it with --confirm {name}")
         words = f"{text.safe(question)} Type {text.safe(name)} to go on"
-        given = click.prompt(printable(words, sys.stderr), err=True)
-    if given != name:
-        raise Refused(f"{text.shortened(given)} is not {name}; nothing was changed")
+        answer = click.prompt(printable(words, sys.stderr), err=True)
+    if answer != name:
+        raise Refused(f"{text.shortened(answer)} is not {name}; nothing was changed")

@@ -1,9 +1,8 @@
-"""What every command promises: formats and fields; dry run, reason and one unit of work.
+"""Decorators that make a command of a function, with the options of the contract.
 
-``@answers`` makes a command of a function that returns rows or a record;
-``@changes`` one of a function that takes ``unit``, calls one service with it and
-returns what the service says; ``@works`` one of a function that takes ``dry_run``.
-No function prints.
+``@answers`` takes a function that returns rows or a record. ``@changes`` takes one
+that calls a service with ``unit`` and returns its record. ``@works`` takes one with
+``dry_run``. These functions do not print.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..errors import FINDINGS
 from ..types import Record
 from . import output
 from .base import application, command_words
-from .errors import say
+from .messages import say
 from .options import PERMISSION, with_options
 
 if TYPE_CHECKING:
@@ -35,35 +34,38 @@ CHANGES = "opsapp.changes"
 
 def answers(
     *columns: str,
-    fields: Sequence[str] = (),
+    fields: Sequence[str] | Callable[..., Sequence[str]] = (),
     app: bool = True,
     live: str | None = None,
     web: bool = False,
 ) -> Callable[[Body], Body]:
-    """A command that reads: its function returns rows, one record, or a line.
+    """Make a command that reads; its function returns rows, one record, or a line.
 
-    :param columns: the fields of the table and of plain; the others show them all.
-    :param fields: all fields of a row, in their order; without them the columns are all.
-        An empty list is checked and headed by them.
-    :param app: False where the function loads the application itself.
-    :param live: the flag with which rows come until somebody stops it; each is then
-        shown as it comes, so a table is not possible and plain stands in for it.
-    :param web: the application with its web floor, for what sends requests.
+    :param columns: the fields in table and plain; other formats have all fields.
+    :param fields: all fields of a row, in order, if there are more than the columns.
+        An empty list is checked against them, and has them as its header. A function
+        returns them for the parameters of the command.
+    :param app: False if the function loads the application itself.
+    :param live: the flag that makes rows arrive until the command is stopped. They are
+        printed one by one, in plain instead of a table.
+    :param web: load the pages and the API too, for commands that send requests.
     """
 
-    known = fields
+    all_fields = fields or columns
 
     def decorate(body: Body) -> Body:
         @_format_options
         @functools.wraps(body)
-        def command(*, format: str | None, fields: str | None, **given: Any) -> None:
-            picked, chosen = fields, output.chosen_format(format)
-            if live and given[live]:
-                chosen = output.live_format(chosen)
+        def command(*, format: str | None, fields: str | None, **params: Any) -> None:
+            format = output.format_of_answer(format)
+            if live and params[live]:
+                format = output.live_format(format)
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
-                _write(body(**given), chosen, picked, columns, known or columns)
+                answer = body(**params)
+                header = all_fields(**params) if callable(all_fields) else all_fields
+                _write(answer, format, fields, columns, header)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
@@ -73,13 +75,13 @@ def answers(
 
 
 def works(*columns: str) -> Callable[[Body], Body]:
-    """A command that does what no audit event is kept of, such as sending mail.
+    """Make a command whose work has no audit event, such as sending mail.
 
-    Its function takes ``dry_run`` and returns rows of what was done, or would be.
+    Its function takes ``dry_run`` and returns a row for each thing done or planned.
     """
 
     def decorate(body: Body) -> Body:
-        command = click.option("--dry-run", is_flag=True, help="Show the work and do nothing.")(
+        command = click.option("--dry-run", is_flag=True, help="Print the work without doing it.")(
             answers(*columns)(body)
         )
         command.kind = WORKS  # type: ignore[attr-defined]
@@ -89,7 +91,7 @@ def works(*columns: str) -> Callable[[Body], Body]:
 
 
 def page_options(limit: int = 50) -> Callable[[Body], Body]:
-    """Add ``--limit`` and ``--all``; the function takes ``limit``, None for all of them."""
+    """Add ``--limit`` and ``--all``; the function takes ``limit``, or None for all rows."""
 
     def decorate(command: Body) -> Body:
         @click.option(
@@ -97,12 +99,12 @@ def page_options(limit: int = 50) -> Callable[[Body], Body]:
             type=click.IntRange(min=1, max=1_000_000),
             default=limit,
             show_default=True,
-            help="At most this many.",
+            help="Maximum number of rows.",
         )
-        @click.option("--all", "everything", is_flag=True, help="All of them, streamed.")
+        @click.option("--all", "everything", is_flag=True, help="All rows, streamed.")
         @functools.wraps(command)
-        def paged(*, limit: int, everything: bool, **given: Any) -> None:
-            command(limit=None if everything else limit, **given)
+        def paged(*, limit: int, everything: bool, **params: Any) -> None:
+            command(limit=None if everything else limit, **params)
 
         return paged
 
@@ -110,31 +112,32 @@ def page_options(limit: int = 50) -> Callable[[Body], Body]:
 
 
 def page(read: Callable[..., Iterable[Record]], limit: int | None, option: str) -> Iterable[Record]:
-    """What ``read(limit=)`` finds; if that is not all, ``option`` with the last id goes on."""
+    """Return the rows of ``read(limit=)``; remark on ``option`` if there are more."""
     if limit is None:
         return read(limit=None)
-    found = list(read(limit=limit + 1))
-    if len(found) > limit:
-        say_what_follows(f"{option} {found[limit - 1]['id']}")
-    return found[:limit]
+    rows = list(read(limit=limit + 1))
+    if len(rows) > limit:
+        say_what_follows(f"{option} {rows[limit - 1]['id']}")
+    return rows[:limit]
 
 
 def say_what_follows(option: str) -> None:
-    """Tell, on stderr and after the answer, that there is another page."""
+    """Remark after the answer that there is another page."""
     say_afterwards(f"There are more: {option} shows the next page, --all everything.")
 
 
 def say_afterwards(remark: str) -> None:
-    """Say it on stderr below the answer, where it does not scroll away and tears no line."""
+    """Print a remark on stderr after the answer, where it stays visible."""
     click.get_current_context().call_on_close(lambda: say(remark))
 
 
 def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:
-    """A command that changes something: its function returns one record, or rows with ``changed``.
+    """Make a command that changes data; its function returns a record, or rows with ``changed``.
 
-    :param columns: the fields of the table and of plain.
-    :param key: the field that ``-q`` prints, of each thing that was changed.
-    :param destructive: the command asks through :func:`~.frame.approve`, and has ``--yes``.
+    :param columns: the fields in table and plain.
+    :param key: the field of each changed row that ``-q`` prints.
+    :param destructive: add ``--yes`` and ``--confirm``; the function calls
+        :func:`~.confirm.approve`.
     """
 
     def decorate(body: Body) -> Body:
@@ -150,20 +153,20 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             reason: str | None,
             yes: bool = False,
             confirm: str | None = None,
-            **given: Any,
+            **params: Any,
         ) -> None:
-            chosen = output.chosen_format(format)
+            format = output.format_of_answer(format)
             output.check_fields(fields, ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
             with application():
                 _remark_on_permissions()
-                result = body(unit=unit, **given)
+                result = body(unit=unit, **params)
                 if dry_run:
-                    _write_plan(unit, chosen)
+                    _write_plan(unit, format)
                 elif quiet:
                     output.write_lines(_keys(result, key, unit))
                 else:
-                    _write_change(result, unit, chosen, fields, columns)
+                    _write_change(result, unit, format, fields, columns)
 
         command.kind = CHANGES  # type: ignore[attr-defined]
         return command
@@ -172,20 +175,20 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
 
 
 def _remark_on_permissions() -> None:
-    """Say when a permission looks misspelled: it may be held before code asks for it."""
+    """Warn of permissions that look misspelled; roles may have ones that no code asks for yet."""
     from .. import permissions
 
     ctx = click.get_current_context()
     for param in ctx.command.params:
-        given = ctx.params.get(param.name or "") or ()
+        value = ctx.params.get(param.name or "") or ()
         if param.type is PERMISSION and (
-            remark := permissions.remark((given,) if isinstance(given, str) else given)
+            remark := permissions.remark((value,) if isinstance(value, str) else value)
         ):
             say(remark)
 
 
 def unit_of_this_command(reason: str | None, *, dry_run: bool = False) -> Unit:
-    """A unit of work by whoever runs this command; the frame knows it from now on."""
+    """Return a unit of work by the user of this command, and register it for error messages."""
     from ..actors import correlation_of_job
     from ..unit.work import Unit
 
@@ -202,6 +205,7 @@ def unit_of_this_command(reason: str | None, *, dry_run: bool = False) -> Unit:
 
 
 def name_connection() -> Actor:
+    """Name the command and its actor in PostgreSQL's ``application_name``; return the actor."""
     from ..actors import at_terminal
     from ..engine.connections import application_name
 
@@ -213,55 +217,50 @@ def name_connection() -> Actor:
 
 def _format_options(command: Body) -> Body:
     for option in (
-        click.option("--fields", metavar="A,B", help="Show these fields only, in this order."),
-        click.option(
-            "--format", type=click.Choice(output.FORMATS), help="How to print the answer."
-        ),
+        click.option("--fields", metavar="A,B", help="Print only these fields, in this order."),
+        click.option("--format", type=click.Choice(output.FORMATS), help="Output format."),
     ):
         command = option(command)
     return command
 
 
-REASON = click.Option(["--reason"], metavar="TEXT", help="Why; kept in the audit.")
+REASON = click.Option(["--reason"], metavar="TEXT", help="Reason to keep in the audit.")
 CONFIRM = click.Option(
     ["--confirm"],
     metavar="NAME",
-    help="In production: the environment's name, instead of typing it.",
+    help="In production: the name of the environment, instead of typing it.",
 )
-YES = click.Option(["--yes"], is_flag=True, help="Do not ask.")
-_QUIET = click.Option(
-    ["-q", "--quiet"], is_flag=True, help="Print only the key of what was changed."
-)
-_DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Show the change and write nothing.")
+YES = click.Option(["--yes"], is_flag=True, help="Do not ask for confirmation.")
+_QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print only the keys of changed rows.")
+_DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
 
 
 # --- writing the answer ------------------------------------------------------
 
 
 def _write(
-    found: Any,
+    answer: Any,
     format: str,
     fields: str | None,
     columns: tuple[str, ...],
-    known: Sequence[str] = (),
+    all_fields: Sequence[str] = (),
 ) -> None:
     """Write an answer.
 
-    :param known: all fields of a row, for a list that may be empty; none if they differ.
+    :param all_fields: all fields of a row, for lists that may be empty; none if rows differ.
     """
-    shown = () if fields else columns
-    if isinstance(found, int | str):
-        output.write_scalar(found, format)
-    elif isinstance(found, Mapping):
-        output.write_record(next(output.picked([found], fields)), format, shown)
+    columns = () if fields else columns
+    if isinstance(answer, int | str):
+        output.write_scalar(answer, format)
+    elif isinstance(answer, Mapping):
+        output.write_record(next(output.select([answer], fields)), format, columns)
     else:
-        # Without rows there is nothing to pick from: what was asked for is the header.
-        head = output.field_names(fields) if fields else known
-        output.write_list(output.picked(found, fields, known), format, shown, head)
+        header = output.field_names(fields) if fields else all_fields
+        output.write_list(output.select(answer, fields, all_fields), format, columns, header)
 
 
 def _write_plan(unit: Any, format: str) -> None:
-    """What a dry run would have done: the events it would have written."""
+    """Write the audit events that the change would have."""
     from ..unit.ledger import in_batches
 
     plan = [change.record() for change in in_batches(unit.recorded)]
@@ -280,10 +279,10 @@ def _write_change(
     if result is None:
         pass  # The answer is on stdout already.
     elif isinstance(result, Mapping):
-        shown = ("changed", *columns) if columns else ()
-        _write({**outcome, **result}, format, fields, shown)
+        columns = ("changed", *columns) if columns else ()
+        _write({**outcome, **result}, format, fields, columns)
     elif format == "json":
-        rows = list(output.picked(result, fields))
+        rows = list(output.select(result, fields))
         output.write_record({**outcome, "results": rows}, format, ())
     else:
         _write(result, format, fields, columns)
@@ -294,9 +293,9 @@ def _write_change(
 
 
 def _has_changed(result: Any, unit: Any) -> bool:
-    """What the service says, which may have done more than its unit: a migration commits itself."""
-    said = result.get("changed") if isinstance(result, Mapping) else None
-    return bool(unit.changed if said is None else said)
+    """Return ``changed`` of the record, or else of the unit: a migration commits by itself."""
+    changed = result.get("changed") if isinstance(result, Mapping) else None
+    return bool(unit.changed if changed is None else changed)
 
 
 def _keys(result: Any, key: str, unit: Any) -> list[str]:
@@ -305,12 +304,12 @@ def _keys(result: Any, key: str, unit: Any) -> list[str]:
     return [str(row[key]) for row in result or () if row["changed"]]
 
 
-def findings(found: bool, *, exit_code: int = FINDINGS) -> None:
-    """End with exit code 6 if a check found something, once the answer is printed.
+def findings(has_findings: bool, *, exit_code: int = FINDINGS) -> None:
+    """End the command with exit code 6, after its answer, if a check has findings.
 
-    :param exit_code: another one, where somebody else's rules say so.
+    :param exit_code: another code, for conventions such as that of Nagios.
     """
-    click.get_current_context().meta["opsapp.findings"] = exit_code if found else None
+    click.get_current_context().meta["opsapp.findings"] = exit_code if has_findings else None
 
 
 def _exit_with_findings() -> None:

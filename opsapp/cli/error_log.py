@@ -13,7 +13,7 @@ from ..redaction import redacted_traceback
 
 
 def write(error: Exception) -> tuple[str, str | None]:
-    """Log ``error`` under a new id; the id, and the file or None if it cannot be written."""
+    """Log ``error``; return its new id, and the file, or None if it cannot be written."""
     number = token_hex(4)
     line = json.dumps(
         {
@@ -26,7 +26,7 @@ def write(error: Exception) -> tuple[str, str | None]:
     try:
         path = config.instance_folder() / "errors.log"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Where a pipe has its name, that nothing reads, the open would wait for ever.
+        # Opening a pipe of this name would wait for a reader.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

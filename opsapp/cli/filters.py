@@ -1,4 +1,4 @@
-"""The options that say which accounts, or which events, are meant."""
+"""The options that select accounts or audit events."""
 
 from __future__ import annotations
 
@@ -14,59 +14,75 @@ from .options import DURATION, ROLE, SINCE, UNTIL, with_options
 Body = Callable[..., Any]
 
 _ACCOUNTS = (
-    click.Option(["--role"], type=ROLE, help="Holding this role now."),
-    click.Option(["--without-role"], type=ROLE, help="Not holding this role now."),
+    click.Option(["--role"], type=ROLE, help="Accounts that hold this role now."),
+    click.Option(["--without-role"], type=ROLE, help="Accounts that do not hold this role now."),
     click.Option(
         ["--status"],
         type=click.Choice(["active", "inactive", "locked", "deleted"]),
-        help="In this state; without this, deleted ones are left out.",
+        help="Accounts in this state. Default: all but deleted ones.",
     ),
-    click.Option(["--search"], metavar="TEXT", help="Part of the e-mail or username."),
-    click.Option(["--idle-for"], type=DURATION, metavar="90d", help="Not seen for that long."),
-    click.Option(["--never-logged-in"], is_flag=True, help="Never signed in."),
-    click.Option(["--created-since"], type=SINCE, metavar="TIME", help="Created since then."),
-    click.Option(["--created-until"], type=UNTIL, metavar="TIME", help="Created until then."),
-    click.Option(["--seen-since"], type=SINCE, metavar="TIME", help="Last seen since then."),
-    click.Option(["--seen-until"], type=UNTIL, metavar="TIME", help="Last seen until then."),
+    click.Option(["--search"], metavar="TEXT", help="Part of the e-mail address or username."),
+    click.Option(
+        ["--idle-for"], type=DURATION, metavar="90d", help="Accounts not seen for this long."
+    ),
+    click.Option(["--never-logged-in"], is_flag=True, help="Accounts that have never signed in."),
+    click.Option(
+        ["--created-since"], type=SINCE, metavar="TIME", help="Created at or after this time."
+    ),
+    click.Option(
+        ["--created-until"], type=UNTIL, metavar="TIME", help="Created at or before this time."
+    ),
+    click.Option(
+        ["--seen-since"], type=SINCE, metavar="TIME", help="Last seen at or after this time."
+    ),
+    click.Option(
+        ["--seen-until"], type=UNTIL, metavar="TIME", help="Last seen at or before this time."
+    ),
 )
 
 _EVENTS = (
-    click.Option(["--since"], type=SINCE, metavar="TIME", help="Since then; 24h is a day ago."),
+    click.Option(
+        ["--since"], type=SINCE, metavar="TIME", help="Events since this time; 24h is a day ago."
+    ),
     click.Option(
         ["--until"],
         type=UNTIL,
         metavar="TIME",
-        help="Until then; a date alone means the end of that day.",
+        help="Events until this time; a date alone means the end of that day.",
     ),
-    click.Option(["--actor"], metavar="NAME", help="By this login name, sudo name or host."),
+    click.Option(["--actor"], metavar="NAME", help="Events by this login name, sudo name or host."),
     click.Option(
-        ["--action"], metavar="ACTION", help="Of this kind: user:role:grant, or user:role."
+        ["--action"],
+        metavar="ACTION",
+        help="Events of this kind, such as user:role:grant or user:role.",
     ),
     click.Option(
-        ["--subject"], metavar="WHAT", help="About a USER, role:NAME, database or NOUN:ID."
+        ["--subject"],
+        metavar="SUBJECT",
+        help="Events about a USER, role:NAME, database or NOUN:ID.",
     ),
-    click.Option(["--correlation"], metavar="ID", help="Of one command or request."),
+    click.Option(["--correlation"], metavar="ID", help="Events of one command or request."),
 )
 
 
 def account_filter(body: Body) -> Body:
-    """Add the options that say which accounts; the function takes ``filter``, their Filter."""
+    """Add the options that select accounts; the function takes ``filter``, their Filter."""
     return _filtered(body, "opsapp.accounts.listing", _ACCOUNTS)
 
 
 def event_filter(body: Body) -> Body:
-    """Add the options that say which events; the function takes ``filter``, their Filter."""
+    """Add the options that select events; the function takes ``filter``, their Filter."""
     return _filtered(body, "opsapp.audit.events", _EVENTS)
 
 
 def _filtered(body: Body, service: str, options: tuple[click.Option, ...]) -> Body:
-    """``body`` called with a ``Filter`` of the service in place of the options of its fields."""
+    """Return ``body`` with the options of a service's ``Filter``, which it takes as one."""
 
-    def filtered(**given: Any) -> Any:
-        # Help and completion do without the service and what it imports.
+    def filtered(**params: Any) -> Any:
+        # Late, so that help and completion do not import the service.
         kind = import_module(service).Filter
-        filter = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        return body(filter=filter, **given)
+        filter = kind(**{field.name: params.pop(field.name) for field in fields(kind)})
+        return body(filter=filter, **params)
 
     filtered.__doc__, filtered.__name__ = body.__doc__, body.__name__
     return with_options(*options)(filtered)

@@ -1,4 +1,4 @@
-"""How help looks: laid out by click, coloured by rich where somebody looks at it."""
+"""Help: laid out by click, and coloured by rich on a terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 from .streams import printable
 
 PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
-"""Where words of ours say `flask`, for somebody who typed another program's name."""
+"""The program's name in help texts and hints, where a user of `opsapp` reads another one."""
 
 
 class Formatter(click.HelpFormatter):
-    """Click's, with the program's own name, and in colour on a terminal."""
+    """Click's formatter, with the program's own name, and in colour on a terminal."""
 
     is_coloured = False
     program = "flask"
@@ -27,31 +27,31 @@ class Formatter(click.HelpFormatter):
         plain = printable(super().getvalue(), sys.stdout)
         if not self.is_coloured:
             return plain
-        # Imported here: a script's help, and completion, need not wait for rich.
+        # Late: rich is slow to import, and pipes have no colours.
         from .help_colours import coloured
 
         return coloured(plain)
 
 
 class OpsContext(click.Context):
-    """The context of our commands; it knows how their help looks."""
+    """The context of our commands, with our formatter."""
 
     def make_formatter(self) -> click.HelpFormatter:
         formatter = Formatter(width=self.terminal_width, max_width=self.max_content_width)
         formatter.is_coloured = wants_colour()
         formatter.program = self.find_root().info_name or "flask"
-        # Click takes the colours out again where there is no terminal.
+        # Otherwise click removes the colours where there is no terminal.
         self.color = formatter.is_coloured
         return formatter
 
 
 def wants_colour() -> bool:
-    """Whether stdout is for eyes: NO_COLOR, then FORCE_COLOR, then the terminal say so."""
+    """Return true for colours: NO_COLOR, then FORCE_COLOR, then the terminal decide."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout is not None and sys.stdout.isatty())
 
 
 def as_typed(text: str, program: str | None) -> str:
-    """Our words with the program that somebody types instead of `flask`, if that is `opsapp`."""
+    """Return ``text`` with the commands of `opsapp`, if the user typed that instead of `flask`."""
     return PROGRAM.sub("opsapp ", text) if program == "opsapp" else text

@@ -29,11 +29,11 @@ PARTS = [
         r"^  Examples?:\n(?P<example>(?: {4}.*\n)+)",
     )
 ]
-"""What is what on a page that click has laid out: a group's name is its style."""
+"""The parts of a page of help; the name of a group is the name of its style."""
 
 
 def coloured(page: str) -> str:
-    """A page of help with its parts in colour: the same words on the same lines."""
+    """Return a page of help in colour, with the same words on the same lines."""
     text = Text(page, end="")
     for part in PARTS:
         text.highlight_regex(part)

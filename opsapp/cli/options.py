@@ -29,19 +29,19 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     ) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        found = duration(value)
-        if not found:
+        length = duration(value)
+        if not length:
             self.fail(f"{value!r} is not a duration such as 90d, 8h or 1h30m", param, ctx)
-        if found > LONGEST:
+        if length > LONGEST:
             self.fail(f"{value!r} is longer than a hundred years", param, ctx)
-        return found
+        return length
 
 
 class When(click.ParamType):  # type: ignore[type-arg]
-    """A moment: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
+    """A point in time: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
 
-    Without a zone it is UTC. A date alone means its first moment, or with
-    ``end`` its last.
+    Times without a zone are UTC. A date alone is the start of that day, or with ``end``
+    the end of it.
     """
 
     name = "time"
@@ -67,14 +67,14 @@ class When(click.ParamType):  # type: ignore[type-arg]
             )
 
     def _moment(self, value: str) -> datetime:
-        found = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
         if len(value) <= 10 and self.end:
-            found = datetime.combine(found.date(), time(23, 59, 59))
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            moment = datetime.combine(moment.date(), time(23, 59, 59))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]
-    """A name that the shell completes from the database; looked up by the service."""
+    """A name that the shell completes from the database, and a service looks up."""
 
     def __init__(self, kind: str) -> None:
         self.name = kind
@@ -91,7 +91,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]
 
 
 class Program(click.ParamType):  # type: ignore[type-arg]
-    """A program or its words: what it holds is its own affair, control characters included."""
+    """A program or one of its arguments; any character is allowed."""
 
     name = "text"
     takes_anything = True
@@ -101,7 +101,7 @@ class Program(click.ParamType):  # type: ignore[type-arg]
 
 
 class TextFile(click.ParamType):  # type: ignore[type-arg]
-    """A file, or - for stdin; the command gets its text."""
+    """A file, or - for stdin, whose text the command gets."""
 
     name = "file"
     takes_anything = True
@@ -121,7 +121,7 @@ class TextFile(click.ParamType):  # type: ignore[type-arg]
 
 
 SEQ = click.IntRange(min=0, max=2**63 - 1)
-"""An audit event's number."""
+"""The number of an audit event."""
 ID = click.IntRange(min=0, max=2**31 - 1)
 """The id of an account, a session, a run or a trace."""
 USER = Name("user")
@@ -135,15 +135,19 @@ SINCE = When()
 UNTIL = When(end=True)
 ENDING = When(end=True, ago=False)
 RECORDED_SINCE = click.Option(
-    ["--since"], type=SINCE, default="24h", show_default=True, help="24h, or a time."
+    ["--since"],
+    type=SINCE,
+    default="24h",
+    show_default=True,
+    help="Start: a time, or 24h for that long ago.",
 )
-RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="Up to this time; now if not given.")
+RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="End: a time. Default: now.")
 
 
 def users_argument(required: bool = True) -> Callable[[Any], Any]:
-    """``USER…``: ids, e-mail addresses or usernames; ``-`` reads them from stdin, one a line.
+    """Add ``USER…``: ids, e-mail addresses or usernames; ``-`` reads them from stdin, one a line.
 
-    Empty lines and those that begin with ``#`` are passed over.
+    Empty lines and lines that begin with ``#`` are skipped.
     """
     return click.argument(
         "users", metavar="USER…", type=USER, nargs=-1, required=required, callback=_with_stdin
@@ -164,9 +168,9 @@ def _with_stdin(
 
 
 def stdin_text() -> str:
-    """What stdin holds.
+    """Return the text of stdin.
 
-    :raises Invalid: it is no text in UTF-8, or too long.
+    :raises Invalid: it is not UTF-8, or too long.
     """
     try:
         return textfiles.read_stdin()
@@ -175,10 +179,10 @@ def stdin_text() -> str:
 
 
 def checked_utf8(words: str, what: str) -> str:
-    """``words`` of the command line, which may hold any bytes, if they are UTF-8.
+    """Return ``words`` of the command line, which may hold any bytes, if they are UTF-8.
 
-    :param what: what the person calls them; the error names it.
-    :raises Invalid: they are not.
+    :param what: the name of the argument, for the error.
+    :raises Invalid: they are not UTF-8.
     """
     if not any("\udc80" <= character <= "\udcff" for character in words):
         return words
@@ -189,7 +193,7 @@ def checked_utf8(words: str, what: str) -> str:
 
 
 def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
-    """``--if-exists error|keep``, and what ``more`` there is to do with what is there already."""
+    """Add ``--if-exists error|keep``, with ``more`` choices."""
     return click.option(
         "--if-exists",
         type=click.Choice(["error", "keep", *more]),
@@ -200,18 +204,18 @@ def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
 
 
 def older_than_option(default: str) -> Callable[[Any], Any]:
-    """``--older-than``, of what is forgotten."""
+    """Add ``--older-than`` of commands that delete old rows."""
     return click.option(
         "--older-than",
         type=DURATION,
         default=default,
         show_default=True,
-        help="Delete what is older.",
+        help="Delete rows older than this.",
     )
 
 
 def with_options(*options: click.Option) -> Callable[[Body], Body]:
-    """Add options that several commands share, as ``click.option()`` adds one of its own."""
+    """Add options that several commands share."""
 
     def decorate(command: Body) -> Body:
         params: list[click.Parameter] = command.__dict__.setdefault("__click_params__", [])
@@ -223,9 +227,9 @@ def with_options(*options: click.Option) -> Callable[[Body], Body]:
 
 
 def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
-    """The end that ``--for`` or ``--until`` gives a grant; None is for ever.
+    """Return the end that ``--for`` or ``--until`` gives; None means no end.
 
-    :raises Invalid: both are given.
+    :raises Invalid: the user gave both.
     """
     if for_ and until:
         raise Invalid("--for and --until both say when it ends; give one")

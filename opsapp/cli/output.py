@@ -1,4 +1,4 @@
-"""The answer on stdout, in five formats."""
+"""Answers on stdout, in five formats."""
 
 from __future__ import annotations
 
@@ -22,73 +22,73 @@ from ..parsers import FORMATS as FORMATS
 from ..text import did_you_mean, safe, shortened
 from ..values import Array, Document
 from . import tables
-from .errors import state_of_work, what_was_lost
+from .errors import hint_if_lost, state_of_work
 from .streams import Unwritten, leave_stdout
 
 Record = Mapping[str, Any]
 
 
-def chosen_format(given: str | None) -> str:
-    """``--format``, else ``OPSAPP_FORMAT``, else a table on a terminal and plain in a pipe.
+def format_of_answer(option: str | None) -> str:
+    """Return ``--format``, else ``OPSAPP_FORMAT``, else table on a terminal and plain in a pipe.
 
     :raises Invalid: ``OPSAPP_FORMAT`` is none of :data:`FORMATS`.
     """
     default = "table" if tables.is_terminal() else "plain"
-    return given or settings.get("OPSAPP_FORMAT") or default
+    return option or settings.get("OPSAPP_FORMAT") or default
 
 
 def is_for_programs() -> bool:
-    """Whether the running command answers with every field as it is: JSON, CSV, or ``--fields``."""
+    """Return true if the command prints all fields unabridged: JSON, CSV, or ``--fields``."""
     params = click.get_current_context().params
-    chosen = chosen_format(params.get("format"))
-    return params.get("fields") is not None or chosen in ("json", "jsonl", "csv")
+    format = format_of_answer(params.get("format"))
+    return params.get("fields") is not None or format in ("json", "jsonl", "csv")
 
 
 def width_of_table() -> int | None:
-    """How many columns the terminal has that the answer is a table on; None if it is none."""
-    is_table = chosen_format(click.get_current_context().params.get("format")) == "table"
+    """Return the columns of the terminal if the answer is a table on one, else None."""
+    is_table = format_of_answer(click.get_current_context().params.get("format")) == "table"
     return tables.width() if is_table and tables.is_terminal() else None
 
 
-def live_format(chosen: str) -> str:
-    """The format for rows that come one by one and for ever; each is shown at once.
+def live_format(format: str) -> str:
+    """Return the format for rows without an end, and make stdout print each at once.
 
     :raises Invalid: the format needs an end.
     """
-    if chosen == "json":
+    if format == "json":
         raise Invalid("an array that goes on has no end; --format jsonl has one object a line")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    return "plain" if chosen == "table" else chosen
+    return "plain" if format == "table" else format
 
 
-def check_fields(fields: str | None, there: Sequence[str]) -> None:
-    """Refuse a field that a change does not answer with, before it is made.
+def check_fields(fields: str | None, all_fields: Sequence[str]) -> None:
+    """Refuse an unknown field of an answer before the change is made.
 
-    :raises Invalid: there is no such field; names those there are.
+    :raises Invalid: there is no such field; names all fields.
     """
-    next(picked([dict.fromkeys(there)], fields))
+    next(select([dict.fromkeys(all_fields)], fields))
 
 
-def picked(
-    rows: Iterable[Record], fields: str | None, known: Sequence[str] = ()
+def select(
+    rows: Iterable[Record], fields: str | None, all_fields: Sequence[str] = ()
 ) -> Iterator[Record]:
-    """Only the ``fields`` (comma separated) of each row, in that order; all without them.
+    """Yield the ``fields`` (comma separated) of each row, in that order; without them, all.
 
-    :param known: the fields of a row, where there is none to ask.
+    :param all_fields: the fields of a row, to check the names of an empty list.
     :raises Invalid: a row has no such field; names those it has.
     """
     names = field_names(fields) if fields else None
     row: Record | None = None
     for row in rows:
         yield row if names is None else {name: _field(row, name) for name in names}
-    if row is None and known:
+    if row is None and all_fields:
         for name in names or ():
-            _field(dict.fromkeys(known), name)
+            _field(dict.fromkeys(all_fields), name)
 
 
 def field_names(fields: str) -> list[str]:
-    """The names that ``--fields`` lists."""
+    """Return the names that ``--fields`` lists."""
     return [name.strip() for name in fields.split(",")]
 
 
@@ -103,11 +103,11 @@ def _field(row: Record, name: str) -> Any:
 
 
 def write_list(
-    rows: Iterable[Record], format: str, columns: Sequence[str], known: Sequence[str] = ()
+    rows: Iterable[Record], format: str, columns: Sequence[str], header: Sequence[str] = ()
 ) -> None:
-    """A list: ``columns`` are those of the table and of plain, the others carry every field.
+    """Write a list; ``columns`` are the fields in table and plain, other formats have all.
 
-    :param known: the fields that head an empty list.
+    :param header: the fields of an empty list.
     """
     match format:
         case "json":
@@ -115,15 +115,15 @@ def write_list(
         case "jsonl":
             _put(_json(row) + "\n" for row in rows)
         case "csv":
-            _put(_csv_lines(rows, known))
+            _put(_csv_lines(rows, header))
         case "plain":
-            _put(_plain_lines(rows, columns or known))
+            _put(_plain_lines(rows, columns or header))
         case _:
             _put(tables.of_rows(rows, columns))
 
 
 def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
-    """One thing: a line for each field, or an object."""
+    """Write a record: a line for each field, or an object."""
     match format:
         case "json":
             _put([json.dumps(_typed(record), indent=2) + "\n"])
@@ -132,31 +132,31 @@ def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
         case "csv":
             _put(_csv_lines([record]))
         case "plain":
-            shown = tables.chosen(record, columns)
-            _put(_plain_lines(({"field": k, "value": v} for k, v in shown.items()), ()))
+            items = tables.only(record, columns).items()
+            _put(_plain_lines(({"field": name, "value": value} for name, value in items), ()))
         case _:
             _put([tables.of_record(record, columns)])
 
 
 def write_scalar(value: int | str, format: str) -> None:
-    """A number or a line, alone."""
+    """Write a number or a line."""
     _put([(_json(value) if format in ("json", "jsonl") else _cell(value)) + "\n"])
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Lines as they are: keys for ``-q``, a checkpoint, a completion script."""
+    """Write lines as they are: keys for ``-q``, a checkpoint, a completion script."""
     _put(line + "\n" for line in lines)
 
 
 def write_bytes(chunks: Iterable[bytes]) -> None:
-    """Bytes as they are: a copy of the database.
+    """Write bytes as they are: a copy of the database.
 
     :raises Invalid: stdout is a terminal.
     :raises OutputFailed: stdout is closed, or cannot take them.
     """
     if sys.stdout.isatty():
         raise Invalid("the copy is bytes, which no terminal shows", hint="write it to a FILE")
-    with _loss_is_said():
+    with _report_loss():
         for chunk in chunks:
             _put_bytes(chunk)
 
@@ -166,7 +166,7 @@ def _put_bytes(chunk: bytes) -> None:
         sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        raise  # The reader has left, which is no fault.
+        raise  # The reader has closed the pipe, which is not an error.
     except OSError as error:
         raise Unwritten(error) from error
 
@@ -176,24 +176,24 @@ def _put(pieces: Iterable[str]) -> None:
 
     :raises OutputFailed: the disk is full or the device failed.
     """
-    with _loss_is_said():
+    with _report_loss():
         for piece in pieces:
             sys.stdout.write(piece)
         sys.stdout.flush()
 
 
 @contextmanager
-def _loss_is_said() -> Iterator[None]:
-    """Say of an answer that cannot be written whether the work is done."""
+def _report_loss() -> Iterator[None]:
+    """Add to the error of an answer that cannot be written whether the change is made."""
     try:
         yield
     except Unwritten as error:
         leave_stdout()
-        raise OutputFailed(f"{error.message}; {state_of_work()}", hint=what_was_lost()) from error
+        raise OutputFailed(f"{error.message}; {state_of_work()}", hint=hint_if_lost()) from error
 
 
 def say_if_lost(hint: str) -> None:
-    """Let ``hint`` be given if this answer, which is shown once, cannot be written."""
+    """Print ``hint`` if this answer, which is printed only once, cannot be written."""
     click.get_current_context().meta["opsapp.lost"] = hint
 
 
@@ -201,7 +201,7 @@ def say_if_lost(hint: str) -> None:
 
 
 def _typed(value: Any) -> Any:
-    """``value`` as JSON knows it: times are RFC 3339 in UTC."""
+    """Return ``value`` in JSON's types; times are RFC 3339 in UTC."""
     if isinstance(value, Damaged):
         return str(value)
     if isinstance(value, datetime):
@@ -226,7 +226,7 @@ def _json_array(rows: Iterable[Record]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    """``value`` as text for plain and CSV: exact, and on one line."""
+    """Return ``value`` as text for plain and CSV: exact, and on one line."""
     match value:
         case None:
             return ""
@@ -256,7 +256,7 @@ def _plain_lines(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str
         yield "\t".join(columns) + "\n"
 
 
-def _csv_lines(rows: Iterable[Record], known: Sequence[str] = ()) -> Iterator[str]:
+def _csv_lines(rows: Iterable[Record], header: Sequence[str] = ()) -> Iterator[str]:
     line = io.StringIO()
     writer = None
     for row in rows:
@@ -267,15 +267,15 @@ def _csv_lines(rows: Iterable[Record], known: Sequence[str] = ()) -> Iterator[st
         yield line.getvalue()
         line.seek(0)
         line.truncate()
-    if writer is None and known:
-        yield ",".join(known) + "\r\n"
+    if writer is None and header:
+        yield ",".join(header) + "\r\n"
 
 
 _QUANTITY = re.compile(
     r"[-+](?:infinity|[\d.:]+(?:E[-+]?\d+)?(?: (?:[-+]?[\d.:]+|years?|mons?|days?))*)",
     re.IGNORECASE,
 )
-"""A number or a time that only a text holds exactly; it is no formula."""
+"""A number or a time that only text holds exactly; it is not a formula."""
 
 
 def _csv_cell(value: Any) -> str:

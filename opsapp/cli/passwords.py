@@ -1,4 +1,4 @@
-"""Where a password may come from: a hidden prompt, stdin, a private file, or chance."""
+"""Sources of a password: a hidden prompt, stdin, a private file, or random bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from .. import text, textfiles
 from ..errors import Invalid, Refused
 from .confirm import is_interactive
-from .errors import say
+from .messages import say
 from .output import field_names, say_if_lost
 
 if TYPE_CHECKING:
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 
 LONGEST = 4096
 LONGEST_LINE = 4 * LONGEST + 8
-"""Bytes of a line with so many characters, its mark and its end."""
+"""Bytes of a line with so many characters, its byte-order mark and its end."""
 ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The source that the options named; the password is read only when it is needed."""
+    """The source that the options name; the password is read only when needed."""
 
     stdin: bool
     file: str | None
     generate: bool
 
     @property
-    def given(self) -> bool:
-        """Whether any source was named."""
+    def is_named(self) -> bool:
+        """Return true if an option names a source."""
         return bool(self.stdin or self.file or self.generate)
 
     def read(self) -> str:
-        """The password.
+        """Return the password.
 
-        :raises Invalid: no source was named, and there is no terminal to ask on.
-        :raises Refused: the file can be read by others.
+        :raises Invalid: no source is named, and there is no terminal to ask on.
+        :raises Refused: other users can read the file.
         """
         if sum((self.stdin, bool(self.file), self.generate)) > 1:
             raise Invalid("give one of --password-stdin, --password-file and --generate-password")
@@ -57,7 +57,7 @@ class Source:
         return _from_file(self.file) if self.file else _from_prompt()
 
     def shown_once(self, email: str, password: str | None, unit: Unit) -> dict[str, str]:
-        """The field that shows a generated password, if it is now somebody's."""
+        """Return the field with a generated password, if the unit has set it."""
         if not (self.generate and password and unit.committed):
             return {}
         user = text.safe(email)
@@ -69,25 +69,27 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a source; the command gets a :class:`Source` as ``source``."""
 
     def gathered(
-        *, password_stdin: bool, password_file: str | None, generate_password: bool, **given: Any
+        *, password_stdin: bool, password_file: str | None, generate_password: bool, **params: Any
     ) -> Any:
-        params = click.get_current_context().params
-        hidden = params["fields"] and "password" not in field_names(params["fields"])
-        if generate_password and (params["quiet"] or hidden):
-            option = "--fields" if hidden else "-q"
-            raise Invalid(f"{option} would hide the password that is generated and shown only once")
+        options = click.get_current_context().params
+        is_hidden = options["fields"] and "password" not in field_names(options["fields"])
+        if generate_password and (options["quiet"] or is_hidden):
+            option = "--fields" if is_hidden else "-q"
+            raise Invalid(f"{option} would hide the generated password, which is shown only once")
         source = Source(password_stdin, password_file, generate_password)
-        return command(source=source, **given)
+        return command(source=source, **params)
 
     gathered.__doc__, gathered.__name__ = command.__doc__, command.__name__
     for option in (
         click.option(
-            "--generate-password", is_flag=True, help="Make a random password and show it once."
+            "--generate-password",
+            is_flag=True,
+            help="Generate a random password and print it once.",
         ),
         click.option(
             "--password-file",
             metavar="FILE",
-            help="Read the password from a file that only its owner can read.",
+            help="Read the password from a file that only you can read.",
         ),
         click.option(
             "--password-stdin", is_flag=True, help="Read the password from the first line of stdin."

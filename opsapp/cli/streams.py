@@ -1,8 +1,8 @@
-r"""The standard streams of a process, made so that printing does not fail by surprise.
+r"""Standard streams: closed, full, or without UTF-8, they do not end a command by surprise.
 
-A stream that is closed is opened on the null device: stdin is empty then, stderr is
-thrown away, and stdout says at the first word that it cannot be written. A character
-that the terminal's encoding lacks is printed as ``\u2026``.
+A closed stream is opened on the null device: stdin is then empty, stderr is discarded,
+and writing to stdout is an error. A character that the terminal's encoding lacks is
+printed as ``\u2026``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import OutputFailed
 
 
 class Unwritten(click.ClickException):
-    """Stdout refused what was printed; click says it where no frame of ours does."""
+    """An answer that stdout did not take; click prints it for commands that are not ours."""
 
     exit_code = OutputFailed.exit_code
 
@@ -32,13 +32,13 @@ class Unwritten(click.ClickException):
         )
 
     def show(self, file: Any = None) -> None:
-        """Print the message as click's own errors are printed."""
+        """Print the message as click prints its own errors."""
         leave_stdout()
         click.echo(f"Error: {self.message}", file=file or sys.stderr)
 
 
 class Stdout(io.TextIOWrapper):
-    """Stdout whose failures are :class:`Unwritten`, which no library takes for a closed pipe."""
+    """Stdout that raises :class:`Unwritten`, which no library mistakes for a closed pipe."""
 
     replaced: TextIO | None = None
 
@@ -50,12 +50,12 @@ class Stdout(io.TextIOWrapper):
         try:
             return super().write(words)
         except BrokenPipeError:
-            raise  # The reader has left, which is no fault.
+            raise  # The reader has closed the pipe, which is not an error.
         except OSError as error:
             raise Unwritten(error) from error
 
     def flush(self) -> None:
-        """Write what is kept back.
+        """Write the buffer.
 
         :raises Unwritten: the device is full, broken or closed.
         """
@@ -68,43 +68,43 @@ class Stdout(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Make the streams of this process fit for printing; a second call changes nothing."""
+    """Replace closed streams, and escape characters that an encoding lacks. Idempotent."""
     if sys.stdin is None:
         sys.stdin = open(_nothing(os.O_RDONLY), encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
-        # Not to be written to, so that what is printed fails as it must.
+        # Read-only, so that writing fails.
         sys.stdout = Stdout(open(_nothing(os.O_RDONLY), "wb"), encoding="utf-8")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(_nothing(os.O_WRONLY), "w", encoding="utf-8")  # noqa: SIM115
     if type(sys.stdout) is io.TextIOWrapper:
-        sys.stdout = _careful(sys.stdout)
+        sys.stdout = _stdout_of(sys.stdout)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")
 
 
 def _nothing(flags: int) -> int:
-    """The null device in a closed stream's place, for the programs that we start as well."""
+    """Open the null device in place of a closed stream, for child processes too."""
     descriptor = os.open(os.devnull, flags)
     os.set_inheritable(descriptor, True)
     return descriptor
 
 
-def _careful(stream: io.TextIOWrapper) -> Stdout:
-    """The same stream as one of ours; the old one stays usable for those who hold it."""
+def _stdout_of(stream: io.TextIOWrapper) -> Stdout:
+    """Return ``stream`` as our class; the old object stays usable."""
     stream.flush()
-    careful = Stdout(
+    stdout = Stdout(
         stream.buffer,
         encoding=stream.encoding,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
-    careful.replaced = stream  # It would close what both write to, if nothing held it.
-    return careful
+    stdout.replaced = stream  # Garbage collection would close the buffer of both.
+    return stdout
 
 
 def leave_stdout() -> None:
-    """Point stdout at nothing, so that Python does not fail once more when it exits."""
+    """Point stdout at the null device, so that Python does not fail again at exit."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     if nothing != 1:
         os.dup2(nothing, 1)
@@ -112,9 +112,9 @@ def leave_stdout() -> None:
 
 
 def printable(words: str, stream: TextIO) -> str:
-    r"""``words`` with ``\u2026`` for what the stream's encoding lacks.
+    r"""Return ``words`` with ``\u2026`` for characters that the stream's encoding lacks.
 
-    Click writes UTF-8 to a stream that says ASCII, instead of what it can show.
+    Click writes UTF-8 to a stream whose encoding is ASCII.
     """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return words.encode(encoding, "backslashreplace").decode(encoding)

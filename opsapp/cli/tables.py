@@ -1,4 +1,4 @@
-"""Lists and things as tables on a terminal. The only place that knows rich."""
+"""Tables for a terminal, laid out by rich."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from ..values import Array, Document
 
 NARROWEST = 20
 WIDEST = 10_000
-"""Characters of a line, whatever the environment says."""
+"""Most characters of a line, whatever ``COLUMNS`` says."""
 GAP = 2
-"""Between two columns of a table."""
+"""Spaces between two columns of a table."""
 FEW = 20
-"""Items of a list that a table shows; the other formats have them all."""
+"""Items of a list that a table shows; other formats have all."""
 CHUNK = 1000
-"""Rows of a table that are laid out together; a longer list is a table after the other."""
+"""Rows of a table; a longer list is several tables."""
 
 Record = Mapping[str, Any]
 
 
 def is_terminal() -> bool:
-    """Whether somebody is there to look at it."""
+    """Return true if stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def width() -> int:
-    """How many characters a line has."""
+    """Return the characters of a line."""
     return int(_console().width)
 
 
 def of_rows(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
-    """The rows as tables, one after the other where there are many.
+    """Yield tables of up to :data:`CHUNK` rows.
 
-    :param columns: what to show, in this order; empty is every field.
+    :param columns: the fields to show, in this order; empty means every field.
     """
     iterator = iter(rows)
     chunk = list(islice(iterator, CHUNK))
@@ -55,20 +55,20 @@ def of_rows(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
             return
 
 
-def drawn(found: Record | Sequence[Record]) -> str:
-    """A record or rows as the table that this screen has room for."""
-    if isinstance(found, Mapping):
-        return of_record(found)
-    return _fitting(found, list(found[0]) if found else [])
+def drawn(answer: Record | Sequence[Record]) -> str:
+    """Return a record or rows as a table that fits the terminal."""
+    if isinstance(answer, Mapping):
+        return of_record(answer)
+    return _fitting(answer, list(answer[0]) if answer else [])
 
 
 def of_record(record: Record, columns: Sequence[str] = ()) -> str:
-    """One thing, a line for each field; the fields that it has not are left out."""
+    """Return a record as a table with a line for each of the ``columns`` that it has."""
     return _laid_out(_record_table(record, columns))
 
 
 def human(value: Any) -> str:
-    """``value`` as a person reads it in a table."""
+    """Return ``value`` as people read it in a table."""
     match value:
         case None:
             return "–"
@@ -90,24 +90,24 @@ def human(value: Any) -> str:
 
 
 def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
-    """The rows as a table, or one below the other where the words would not fit beside.
+    """Return the rows as a table, or as a record each where the terminal is too narrow.
 
-    Then what a row has not is left out: nothing above or below has to line up with it.
+    Records leave out empty fields.
     """
     measured = [_measured(name, rows) for name in columns]
     if sum(column.least + GAP for column in measured) - GAP <= width() or not is_terminal():
         return _laid_out(_table(rows, columns, width()))
-    told = ({name: row[name] for name in columns if row[name] is not None} for row in rows)
-    return "\n".join(_laid_out(_record_table(row, ())) for row in told)
+    records = ({name: row[name] for name in columns if row[name] is not None} for row in rows)
+    return "\n".join(_laid_out(_record_table(record, ())) for record in records)
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """How much room a column takes, in characters."""
+    """The width of a column, in characters."""
 
     whole: int
     least: int
-    """Without breaking a word. Numbers and times are read by their columns, and never broken."""
+    """Width without breaking a word. Numbers and times are never broken."""
     is_number: bool
 
 
@@ -125,9 +125,9 @@ def _measured(name: str, rows: Sequence[Record]) -> _Column:
 
 
 def _widths(columns: Sequence[_Column], room: int) -> list[int]:
-    """A width for each column, so that they fit beside each other: the widest give way first.
+    """Return widths of the columns that fit ``room``; the widest columns shrink first.
 
-    rich's own way makes a table wider than the terminal now and then, and cuts it off.
+    rich's own widths sometimes exceed the terminal, and the table is cut off.
     """
     room = max(room - GAP * (len(columns) - 1), len(columns))
     widths = [min(column.whole, room) for column in columns]
@@ -180,15 +180,14 @@ _STYLES = {
     "terminated": "red",
     "crashed": "red",
 }
-"""Colour repeats what the word says, never more: it is lost in a pipe."""
+"""Colours of words. They add no meaning, since pipes have none."""
 
 
 def _text(value: Any) -> Any:
     from rich.text import Text
 
-    shown = human(value)
     style = "dim" if value is None else _STYLES.get(value, "") if isinstance(value, str) else ""
-    return Text(shown, style=style)
+    return Text(human(value), style=style)
 
 
 def _record_table(record: Record, columns: Sequence[str]) -> Any:
@@ -197,12 +196,11 @@ def _record_table(record: Record, columns: Sequence[str]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    shown = chosen(record, columns)
     table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     below: list[Any] = []
-    for name, value in shown.items():
+    for name, value in only(record, columns).items():
         if _is_rows(value):
             below += [
                 Text(""),
@@ -219,7 +217,7 @@ def _is_rows(value: Any) -> bool:
 
 
 def _laid_out(renderable: Any) -> str:
-    """``renderable`` as text: as wide as the terminal, or as wide as it likes in a pipe."""
+    """Return ``renderable`` as text, as wide as the terminal; in a pipe, as wide as its content."""
     console = _console()
     with console.capture() as captured:
         console.print(renderable)
@@ -233,7 +231,7 @@ def _console() -> Any:
     return Console(
         file=io.StringIO(),
         force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
-        # Bold would stay with rich's own no_color; who declines colour wants plain text.
+        # rich's own no_color would leave bold text.
         color_system=None if os.environ.get("NO_COLOR") else "auto",
         width=_columns() if on_terminal else WIDEST,
         height=100,
@@ -244,10 +242,10 @@ def _console() -> Any:
 
 
 def _columns() -> int:
-    """The terminal's columns; what ``COLUMNS`` says counts if a line has room for something."""
+    """Return the columns of the terminal, or of ``COLUMNS``, within sensible bounds."""
     return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
 
 
-def chosen(record: Record, columns: Sequence[str]) -> Record:
-    """The fields to show, of those the record has."""
+def only(record: Record, columns: Sequence[str]) -> Record:
+    """Return the ``columns`` that the record has; all without ``columns``."""
     return {name: record[name] for name in columns or record if name in record}

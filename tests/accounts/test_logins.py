@@ -192,7 +192,7 @@ def test_prune_asks_first(cli: Cli, sessions: Database) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
-        "Error: Delete the old log-ins? Nobody is here to answer\n  → repeat it with --yes\n",
+        "Error: Delete the old log-ins? There is no terminal to ask on\n  → repeat it with --yes\n",
     )
     assert left(sessions)[0] == 3
 

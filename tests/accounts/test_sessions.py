@@ -137,7 +137,7 @@ def test_end_asks_first(cli: Cli, opened: Database, args: list[str]) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
-        f"Error: End {which} of grace? Nobody is here to answer\n  → repeat it with --yes\n",
+        f"Error: End {which} of grace? There is no terminal to ask on\n  → repeat it with --yes\n",
     )
     assert open_ids(cli) == [6, 2, 1]
 

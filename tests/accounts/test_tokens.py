@@ -365,7 +365,8 @@ def test_revoke_asks_first(cli: Cli, grace: str) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
-        "Error: Revoke the token ci of grace? Nobody is here to answer\n  → repeat it with --yes\n",
+        "Error: Revoke the token ci of grace? There is no terminal to ask on\n"
+        "  → repeat it with --yes\n",
     )
     assert cli("users", "tokens", "list", "--fields", "state").stdout == "state\nlive\n"
 

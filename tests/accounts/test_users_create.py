@@ -161,7 +161,7 @@ def test_create_refuses_fields_that_hide_the_generated_password(cli: Cli) -> Non
     result = cli(*args, "--fields", "id")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: --fields would hide the password that is generated and shown only once\n",
+        "Error: --fields would hide the generated password, which is shown only once\n",
     )
     assert len(fields(cli(*args, "--fields", "id, password").stdout)["password"]) == 24
 
@@ -215,7 +215,7 @@ def test_create_refuses_quiet_with_a_generated_password(cli: Cli) -> None:
     result = cli("users", "create", "ada@example.com", "--generate-password", "-q")
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: -q would hide the password that is generated and shown only once\n"
+        "Error: -q would hide the generated password, which is shown only once\n"
     )
 
 

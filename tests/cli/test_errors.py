@@ -96,7 +96,9 @@ def test_refused_by_a_guard_is_5(cli: Cli, ada: str) -> None:
 
 
 def test_refused_without_anybody_to_ask_is_5(cli: Cli, bob: str) -> None:
-    message = "Erase the personal data of bob@example.com (id 2) for good? Nobody is here to answer"
+    message = (
+        "Erase the personal data of bob@example.com (id 2) for good? There is no terminal to ask on"
+    )
     args = ("users", "delete", "bob")
     expect(cli(*args), 5, stderr=f"Error: {message}\n  → repeat it with --yes\n")
     expect_json(cli(*args, "--format", "json"), "refused", 5, message, "repeat it with --yes")
@@ -388,4 +390,4 @@ def test_closed_stream_changes_neither_the_code_nor_the_truth(
 def test_group_without_a_command_shows_its_help(database: Database) -> None:
     found = call(database, "users")
     assert found.exit_code == 2
-    assert "Create, find, change and delete accounts." in found.stdout + found.stderr
+    assert "Manage accounts, sessions, tokens and passwords." in found.stdout + found.stderr

@@ -74,7 +74,7 @@ def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
     assert (result.exit_code, result.stderr) == (
         5,
         "Error: Take schema changes back, with the data that they hold?"
-        " Nobody is here to answer\n  → repeat it with --yes\n",
+        " There is no terminal to ask on\n  → repeat it with --yes\n",
     )
     assert run(database, "db", "current").stdout == f"{HEAD} (head)\n"
 

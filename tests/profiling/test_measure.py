@@ -46,7 +46,7 @@ def test_request_that_changes_asks_first(cli: Cli, database: Database, ada: str)
     done = cli(*args)
     assert (done.exit_code, done.stderr) == (
         5,
-        "Error: Send POST /api/users for real, 1 times? Nobody is here to answer\n"
+        "Error: Send POST /api/users for real, 1 times? There is no terminal to ask on\n"
         "  → repeat it with --yes\n",
     )
     assert cli(*args, "--yes", "--format", "json").json["outcomes"] == {"422": 1}

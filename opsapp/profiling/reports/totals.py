@@ -26,6 +26,10 @@ SORTS = {
     "queries": "queries",
 }
 """The sort orders, and the field of each."""
+FIELDS = (
+    "count", "error_rate", "p50_ms", "p95_ms", "p99_ms", "max_ms", "total_ms", "share",
+    "queries", "query_ms", "few", "error_bound", "trend",
+)  # fmt: skip
 NOT_OF_QUERIES = ("error_rate", "queries", "query_ms")
 """The fields that a query lacks."""
 SHARES = (0.5, 0.95, 0.99)
@@ -74,6 +78,13 @@ def report(
     rows = [_row(by, series, seconds) for series in sums]
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
     return rows[:top]
+
+
+def fields(by: str) -> list[str]:
+    """Return the fields of a row of the report."""
+    if by == "query":
+        return [by, *(name for name in FIELDS if name not in NOT_OF_QUERIES), "caller"]
+    return [by, *FIELDS]
 
 
 def _row(by: str, series: Sum, total: float) -> Record:
