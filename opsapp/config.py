@@ -18,9 +18,7 @@ from . import libpq, textfiles
 from .errors import NotReady
 
 ROOT = Path(__file__).resolve().parent.parent
-_IN_WHEEL = ROOT / "opsapp" / "_shipped"
-SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
-"""Where migrations/ and jobs.toml are: in the checkout, or inside of the package."""
+PACKAGE = ROOT / "opsapp"
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 SHORTEST_SECRET = 32
@@ -85,7 +83,8 @@ def statement_timeout(environ: Mapping[str, str] = os.environ) -> float:
 
 def migrations_folder() -> Path:
     """The Alembic folder that ships with opsapp, absolute."""
-    return SHIPPED / "migrations"
+    in_wheel = PACKAGE / "_shipped" / "migrations"
+    return in_wheel if in_wheel.is_dir() else ROOT / "migrations"
 
 
 def secret(name: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -22,6 +22,7 @@ from .. import config, text, textfiles
 from ..errors import Invalid, NotFound, NotReady
 from .fields import MACROS, OF_JOB, OF_OPTIONS, busy
 
+SHIPPED = Path(__file__).resolve().with_name("jobs.toml")
 LONGEST = 2**20
 """Bytes of a jobs.toml."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -135,12 +136,12 @@ def path(environ: Mapping[str, str] = os.environ) -> Path:
     if named := environ.get("OPSAPP_JOBS"):
         return Path(named).resolve()
     own = config.instance_folder(environ) / "jobs.toml"
-    return own if own.exists() else config.SHIPPED / "jobs.toml"
+    return own if own.exists() else SHIPPED
 
 
 def is_shipped() -> bool:
     """Whether it is the schedule that ships, which nobody may have asked for."""
-    return path() == config.SHIPPED / "jobs.toml"
+    return path() == SHIPPED
 
 
 def changed_at() -> datetime:

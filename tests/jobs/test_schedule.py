@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config
 from opsapp.errors import NotFound, NotReady
 from opsapp.jobs import schedule
 from opsapp.jobs.schedule import Job, Options
@@ -217,7 +216,7 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 
 def test_named_file_goes_before_the_instances_and_that_before_the_shipped(tmp_path: Path) -> None:
     environ = {"OPSAPP_INSTANCE": str(tmp_path)}
-    assert schedule.path(environ) == config.ROOT / "jobs.toml"
+    assert schedule.path(environ) == schedule.SHIPPED
     (tmp_path / "jobs.toml").touch()
     assert schedule.path(environ) == tmp_path / "jobs.toml"
     named = tmp_path / "other.toml"
