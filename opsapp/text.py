@@ -8,7 +8,7 @@ and Zp. A terminal obeys them, so data must never bring them there.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from .errors import Invalid
@@ -95,3 +95,18 @@ def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> s
     """
     near = get_close_matches(word, list(known), n=1, cutoff=likeness)
     return f"did you mean {safe(near[0])}?" if near else None
+
+
+def sparkline(points: Sequence[float | None], *, gap: str = " ") -> str:
+    """Return the points as blocks between zero and the highest point.
+
+    :param gap: the character for a point that is None.
+    """
+    highest = max((point for point in points if point is not None), default=0.0)
+    return "".join(
+        gap if point is None else _BLOCKS[round(point / highest * 7) if highest else 0]
+        for point in points
+    )
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"

@@ -37,14 +37,14 @@ POLL_SECONDS = 1.0
 
 
 class RunId(click.IntRange):
-    """A run's number; people type the job's name, so that is answered with the way to it."""
+    """A run's number; a job's name is answered with the command that lists its runs."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            says = f"'{text.shortened(str(value))}' is no run's number"
-            self.fail(f"{says}; flask jobs history [NAME] lists them", param, ctx)
+            message = f"'{text.shortened(str(value))}' is no run's number"
+            self.fail(f"{message}; flask jobs history [NAME] lists them", param, ctx)
 
 
 RUN_ID = RunId(min=0, max=2**31 - 1)
@@ -68,11 +68,11 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 @cli.command("list")
 @answers(*LISTED, fields=JOB_FIELDS)
 def list_cmd() -> list[Record]:
-    """List the jobs: how the last run went, and the usual one.
+    """List the jobs, with the last run and the usual one.
 
-    Every job of jobs.toml and every one that has ever run. Usual is the median of the
-    last successes, in seconds; the trend has a bar for each of the last runs, the longest
-    one the highest, and × for a failure.
+    It lists every job of jobs.toml and every job that has ever run. Usual is the median
+    of the last successes, in seconds. The trend has a bar for each of the last runs, the
+    highest for the longest, and × for a failure.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def list_cmd() -> list[Record]:
 
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
-@click.option("--status", type=click.Choice(STATUSES), help="Only those with this outcome.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
 @click.option("--since", type=SINCE, help="2026-12-31, or 24h for that long ago.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Older than this run.")
 @page_options()
@@ -99,7 +99,7 @@ def history_cmd(
 ) -> Iterable[Record]:
     """List the newest runs, of a job or of all.
 
-    One that was due and never began is not a run: `flask jobs missed` lists those.
+    A slot at which no run began is not listed: see `flask jobs missed`.
 
     \b
     Example:
@@ -107,8 +107,8 @@ def history_cmd(
     """
     from opsapp.jobs import history
 
-    chosen = history.Filter(name=name, status=status, since=since)
-    return page(partial(history.history, chosen, before=before), limit, "--before")
+    filter = history.Filter(name=name, status=status, since=since)
+    return page(partial(history.history, filter, before=before), limit, "--before")
 
 
 @cli.command("show")
@@ -118,13 +118,13 @@ def history_cmd(
     type=click.IntRange(min=0, max=100_000),
     default=200,
     show_default=True,
-    help="How many of the last lines that it printed.",
+    help="How many of its last lines of output.",
 )
 @answers()
 def show_cmd(id: int, lines: int) -> Record:
-    """Show one run: how it ended, what it printed and changed.
+    """Show one run, with its output and its audit events.
 
-    What it changed are the audit events that its commands wrote.
+    The audit events are those that its commands wrote.
 
     \b
     Example:
@@ -144,13 +144,13 @@ def show_cmd(id: int, lines: int) -> Record:
     show_default=True,
     help="How many lines to begin with.",
 )
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Go on with new output, until Ctrl-C.")
 @answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
-    """Print what the last run of a job has printed.
+    """Print the output of a job's last run.
 
-    It may still be running, on any host: with --follow its output comes as it is
-    written down, once a second, and then that of the next runs.
+    The run may still be active, on any host. --follow prints its output as it is
+    recorded, once a second, and then that of the next runs.
 
     \b
     Example:
@@ -187,7 +187,7 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
 )
 @changes("runs", "outputs", key="runs", destructive=True)
 def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
-    """Delete old runs, and sooner what they printed.
+    """Delete old runs, and their output sooner.
 
     The newest runs of each job stay, however old.
 
@@ -197,7 +197,7 @@ def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, un
     """
     from opsapp.jobs import runs
 
-    approve("Forget old runs and their output?")
+    approve("Delete old runs and their output?")
     return runs.prune(
         older_than=older_than, output_older_than=output_older_than, keep=keep, unit=unit
     )

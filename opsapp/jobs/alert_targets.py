@@ -1,4 +1,4 @@
-"""Where alerts go: addresses that get mail, and URLs that are pinged."""
+"""Targets of alerts: addresses for mail, and URLs for pings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 
 
 def parsed(value: str) -> tuple[str, ...]:
-    """The addresses and URLs of ``value``, which spaces or commas divide.
+    """Return the addresses and URLs of ``value``, which spaces or commas divide.
 
-    :raises ValueError: one is neither an address nor an http(s) URL; it is not repeated, since
-        such a URL is a secret.
+    :raises ValueError: an entry is neither an address nor an http(s) URL. It is not repeated,
+        since such a URL is a secret.
     """
     words = tuple(word for word in re.split(r"[\s,]+", value) if word)
     for number, word in enumerate(words, start=1):
@@ -28,7 +28,7 @@ def parsed(value: str) -> tuple[str, ...]:
 
 
 def configured(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """The targets of ``OPSAPP_JOBS_NOTIFY``.
+    """Return the targets of ``OPSAPP_JOBS_NOTIFY``.
 
     :raises NotReady: they are not of that form.
     """
@@ -39,18 +39,18 @@ def configured(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
 
 
 def configured_after(environ: Mapping[str, str] = os.environ) -> int:
-    """After how many failures in a row somebody is told: ``OPSAPP_JOBS_NOTIFY_AFTER``.
+    """Return the failures in a row before an alert: ``OPSAPP_JOBS_NOTIFY_AFTER``.
 
     :raises NotReady: it is not a whole number from 1 to 1000.
     """
-    given = environ.get("OPSAPP_JOBS_NOTIFY_AFTER") or "1"
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:5]) <= 1000):
-        raise NotReady(f"OPSAPP_JOBS_NOTIFY_AFTER {given!r} is not a number from 1 to 1000")
-    return int(given)
+    value = environ.get("OPSAPP_JOBS_NOTIFY_AFTER") or "1"
+    if not (value.isascii() and value.isdigit() and 1 <= int(value[:5]) <= 1000):
+        raise NotReady(f"OPSAPP_JOBS_NOTIFY_AFTER {value!r} is not a number from 1 to 1000")
+    return int(value)
 
 
 def is_url(target: str) -> bool:
-    """Whether it is pinged; else it is mailed."""
+    """Return whether the target is a URL to ping; otherwise it is an address."""
     try:
         parts = urlsplit(target)
     except ValueError:
@@ -59,12 +59,12 @@ def is_url(target: str) -> bool:
 
 
 def ping_url(target: str, job: str, event: str, run: str) -> str:
-    """The URL that tells of ``event``, in the manner of healthchecks.
+    """Return the URL that reports ``event``, as healthchecks expects it.
 
-    ``{job}`` in it becomes the job's name, so that one setting serves many checks.
+    ``{job}`` in it becomes the job's name, so one setting serves many checks.
 
     :param event: ``start``, or an exit code.
-    :param run: the run's id, by which start and end find each other.
+    :param run: the run's id, which start and end share.
     """
     parts = urlsplit(target.replace("{job}", quote(job, safe="")))
     query = f"{parts.query}&rid={run}" if parts.query else f"rid={run}"
@@ -72,7 +72,7 @@ def ping_url(target: str, job: str, event: str, run: str) -> str:
 
 
 def without_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """The URL without the name and the password in it, and the header that has them."""
+    """Return the URL without its name and password, and the header that has them."""
     parts = urlsplit(url)
     if parts.username is None:
         return url, {}

@@ -16,7 +16,7 @@ from opsapp.profiling.reports import Window, n_plus_one, store
 from opsapp.profiling.reports import totals as reports
 from opsapp.profiling.reports import traces as traces_service
 from opsapp.profiling.reports.n_plus_one import Allowed
-from opsapp.profiling.views import html, svg, text
+from opsapp.profiling.views import html, text
 from tests.support import Cli, Database, run
 from tests.support.windows import a_window, traces
 
@@ -152,9 +152,9 @@ def test_trend_of_a_query_is_short() -> None:
 
 
 def test_sparkline_draws_what_is_there() -> None:
-    assert svg.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
-    assert svg.sparkline([0.0, 0.0]) == "▁▁"
-    assert svg.sparkline([]) == ""
+    assert text.sparkline([0.0, 50.0, None, 100.0]) == "▁▅ █"
+    assert text.sparkline([0.0, 0.0]) == "▁▁"
+    assert text.sparkline([]) == ""
 
 
 # --- traces and pages --------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Charts: a line of blocks for the terminal, SVG for a page, which may load nothing."""
+"""Charts: SVG for a page, which may load nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
 WIDE, HIGH = 720, 180
 """The size of a chart in its own units; the page scales it."""
 LEFT, BOTTOM, TOP = 52, 22, 8
@@ -15,18 +14,8 @@ LEFT, BOTTOM, TOP = 52, 22, 8
 Points = Sequence[float | None]
 
 
-def sparkline(points: Points) -> str:
-    """The points as blocks between nothing and the highest; a space where there is none."""
-    highest = max((point for point in points if point is not None), default=0.0)
-    steps = len(_BLOCKS) - 1
-    return "".join(
-        " " if point is None else _BLOCKS[round(point / highest * steps) if highest else 0]
-        for point in points
-    )
-
-
 def spark(points: Points) -> Markup:
-    """The same as a small picture."""
+    """The points as a small picture: see :func:`opsapp.text.sparkline`."""
     highest = max((point for point in points if point is not None), default=0.0) or 1.0
     step = 96 / max(1, len(points))
     bars = Markup("").join(

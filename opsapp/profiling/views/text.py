@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...engine.fingerprint import brief
+from ...text import sparkline
 from ...types import Record
 from ..reports import traces
-from .svg import figure, sparkline
+from .svg import figure
 
 NARROW = 120
 """Columns of a terminal; below it some of the report's are left out."""
