@@ -197,8 +197,8 @@ def test_run_whose_lock_was_removed_and_taken_is_ended(
 # --- a crowd -----------------------------------------------------------------
 
 
-def crowd(count: str, rounds: str, folder: str) -> None:
-    """In each round so many processes run one job at the same moment; say how each ended."""
+def crowd(count: str, folder: str) -> None:
+    """Run one job in so many processes at the same moment; print their exit codes."""
     import os
     import sys
     from pathlib import Path
@@ -219,7 +219,7 @@ def crowd(count: str, rounds: str, folder: str) -> None:
         os.read(gate, 1)
         job = invocation.Invocation(
             name="crowd",
-            # The winner goes on until everybody has tried.
+            # The winner goes on until all have tried.
             command=("sh", "-c", f"until [ -e {over} ]; do sleep 0.1; done"),
             options=Options(),
             actor=Actor(kind="os", name="worker", host="here"),
@@ -231,39 +231,35 @@ def crowd(count: str, rounds: str, folder: str) -> None:
             except Busy as error:
                 return error.exit_code
 
-    for round in range(int(rounds)):
-        gate, over = os.pipe(), Path(folder, f"over-{round}")
-        children = []
-        for _child in range(int(count)):
-            pid = os.fork()
-            if pid == 0:
-                os.close(gate[1])
-                code = 99
-                try:
-                    code = try_it(gate[0], over)
-                except OpsError as error:
-                    sys.stderr.write(f"{error.message}\n")
-                finally:
-                    os._exit(code)
-            children.append(pid)
-        os.close(gate[1])  # They all read its end now.
-        codes = []
-        while len(codes) < len(children) - 1:
-            codes.append(os.waitstatus_to_exitcode(os.wait()[1]))
-        over.touch()
+    gate, over = os.pipe(), Path(folder, "over")
+    children = []
+    for _child in range(int(count)):
+        pid = os.fork()
+        if pid == 0:
+            os.close(gate[1])
+            code = 99
+            try:
+                code = try_it(gate[0], over)
+            except OpsError as error:
+                sys.stderr.write(f"{error.message}\n")
+            finally:
+                os._exit(code)
+        children.append(pid)
+    os.close(gate[1])  # They all read its end now.
+    codes = []
+    while len(codes) < len(children) - 1:
         codes.append(os.waitstatus_to_exitcode(os.wait()[1]))
-        os.close(gate[0])
-        sys.stdout.write(" ".join(map(str, sorted(codes))) + "\n")
+    over.touch()
+    codes.append(os.waitstatus_to_exitcode(os.wait()[1]))
+    os.close(gate[0])
+    sys.stdout.write(" ".join(map(str, sorted(codes))) + "\n")
 
 
-def test_crowd_has_one_winner_each_time(database: Database, tmp_path: Path) -> None:
-    rounds = 2
-    done = ended(start_work(database, crowd, CROWD, rounds, tmp_path))
-    assert done.exit_code == 0, done.stderr
-    assert [line.split() for line in done.stdout.splitlines()] == (
-        [["0"] + ["75"] * (CROWD - 1)] * rounds
-    ), done.stderr
-    assert rows(database) == [("succeeded", 0)] * rounds
+def test_crowd_has_one_winner(database: Database, tmp_path: Path) -> None:
+    result = ended(start_work(database, crowd, CROWD, tmp_path))
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.split() == ["0", *["75"] * (CROWD - 1)], result.stderr
+    assert rows(database) == [("succeeded", 0)]
 
 
 # --- the database's server restarts ------------------------------------------
