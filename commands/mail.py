@@ -33,7 +33,7 @@ def cli() -> None:
 def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
     """List the newest messages, without their text.
 
-    A message may hold a link that signs in, so its text is for its receiver.
+    A message may hold a link that signs in, so only its recipient reads the text.
 
     \b
     Example:
@@ -49,8 +49,8 @@ def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
 def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
     """Send all messages that are due.
 
-    Exits 6 if one could not be sent; it is tried again later. Two at once do not
-    send a message twice. Where none is due it says when the next one is.
+    Exits 6 if one could not be sent; it is tried again later. Two processes do not
+    send a message twice. If none is due, it says when the next one is.
 
     \b
     Example:
@@ -58,14 +58,14 @@ def send_pending_cmd(dry_run: bool) -> list[dict[str, Any]]:
     """
     from opsapp.mail import outbox
 
-    done = outbox.send_pending(dry_run=dry_run)
-    findings(not dry_run and any(one["state"] != "sent" for one in done))
-    if not done:
-        _say_what_waits()
-    return done
+    messages = outbox.send_pending(dry_run=dry_run)
+    findings(not dry_run and any(message["state"] != "sent" for message in messages))
+    if not messages:
+        _say_next_due()
+    return messages
 
 
-def _say_what_waits() -> None:
+def _say_next_due() -> None:
     from opsapp.clock import rfc3339
     from opsapp.mail import outbox
 

@@ -12,8 +12,9 @@ from .errors import NotReady
 from .settings import DEVELOPMENT as DEVELOPMENT
 from .settings import PRODUCTION as PRODUCTION
 from .settings import ROOT as ROOT
-from .settings import SECRETS, SHIPPED, get
+from .settings import SECRETS, get
 
+PACKAGE = ROOT / "opsapp"
 MAIL_SECONDS = 10
 _OF_THE_APP = (
     *("OPSAPP_ENV", "OPSAPP_URL", "OPSAPP_PROXIES", "OPSAPP_REGISTRATION", "OPSAPP_TWO_FACTOR"),
@@ -37,7 +38,8 @@ def instance_folder() -> Path:
 
 def migrations_folder() -> Path:
     """Return the Alembic folder that ships with opsapp, absolute."""
-    return SHIPPED / "migrations"
+    in_wheel = PACKAGE / "_shipped" / "migrations"
+    return in_wheel if in_wheel.is_dir() else ROOT / "migrations"
 
 
 def flask_settings() -> dict[str, object]:

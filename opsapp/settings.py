@@ -23,9 +23,8 @@ from .parsers import switch
 from .text import checked
 
 ROOT = Path(__file__).resolve().parent.parent
-_IN_WHEEL = ROOT / "opsapp" / "_shipped"
-SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
-"""The folder of migrations/ and jobs.toml: the checkout, or inside of the package."""
+SHIPPED_JOBS = ROOT / "opsapp" / "jobs" / "jobs.toml"
+"""The schedule that ships."""
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -130,7 +129,7 @@ def _idle_minutes(environ: Environ | None) -> float:
 
 def _schedule(environ: Environ | None) -> Path:
     own = _in_instance("jobs.toml", environ)
-    return own if own.exists() else SHIPPED / "jobs.toml"
+    return own if own.exists() else SHIPPED_JOBS
 
 
 def _sender(environ: Environ | None) -> str:

@@ -97,14 +97,16 @@ def did_you_mean(word: str, words: Iterable[str], *, likeness: float = 0.6) -> s
     return f"did you mean {safe(near[0])}?" if near else None
 
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
+def sparkline(points: Sequence[float | None], *, gap: str = " ") -> str:
+    """Return the points as blocks between zero and the highest point.
 
-
-def sparkline(points: Sequence[float | None], gap: str = " ") -> str:
-    """Return a block for each point, between zero and the highest; ``gap`` stands for None."""
+    :param gap: the character for a point that is None.
+    """
     highest = max((point for point in points if point is not None), default=0.0)
-    steps = len(_BLOCKS) - 1
     return "".join(
-        gap if point is None else _BLOCKS[round(point / highest * steps) if highest else 0]
+        gap if point is None else _BLOCKS[round(point / highest * 7) if highest else 0]
         for point in points
     )
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"

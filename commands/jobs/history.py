@@ -37,14 +37,14 @@ POLL_SECONDS = 1.0
 
 
 class RunId(click.IntRange):
-    """A run's number; people type the job's name, so that is answered with the way to it."""
+    """A run's number; a job's name is answered with the command that lists its runs."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            says = f"'{text.shortened(str(value))}' is no run's number"
-            self.fail(f"{says}; flask jobs history [NAME] lists them", param, ctx)
+            message = f"'{text.shortened(str(value))}' is no run's number"
+            self.fail(f"{message}; flask jobs history [NAME] lists them", param, ctx)
 
 
 RUN_ID = RunId(min=0, max=2**31 - 1)
@@ -70,9 +70,9 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 def list_cmd() -> list[Record]:
     """List jobs with their last run and usual duration.
 
-    Every job of jobs.toml and every one that has ever run. Usual is the median of the
-    last successes, in seconds; the trend has a bar for each of the last runs, the longest
-    one the highest, and × for a failure.
+    It lists every job of jobs.toml and every job that has ever run. Usual is the median
+    of the last successes, in seconds. The trend has a bar for each of the last runs, the
+    highest for the longest, and × for a failure.
 
     \b
     Example:
@@ -99,7 +99,7 @@ def history_cmd(
 ) -> Iterable[Record]:
     """List the newest runs of one job or of all.
 
-    One that was due and never began is not a run: `flask jobs missed` lists those.
+    A slot at which no run began is not listed: see `flask jobs missed`.
 
     \b
     Example:
@@ -107,8 +107,8 @@ def history_cmd(
     """
     from opsapp.jobs import history
 
-    chosen = history.Filter(name=name, status=status, since=since)
-    return page(partial(history.history, chosen, before=before), limit, "--before")
+    filter = history.Filter(name=name, status=status, since=since)
+    return page(partial(history.history, filter, before=before), limit, "--before")
 
 
 @cli.command("show")
@@ -124,7 +124,7 @@ def history_cmd(
 def show_cmd(id: int, lines: int) -> Record:
     """Show a run: its outcome, output and changes.
 
-    What it changed are the audit events that its commands wrote.
+    The audit events are those that its commands wrote.
 
     \b
     Example:
@@ -149,8 +149,8 @@ def show_cmd(id: int, lines: int) -> Record:
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     """Print the output of the last run of a job.
 
-    It may still be running, on any host: with --follow its output comes as it is
-    written down, once a second, and then that of the next runs.
+    The run may still be active, on any host. --follow prints its output as it is
+    recorded, once a second, and then that of the next runs.
 
     \b
     Example:
@@ -197,7 +197,7 @@ def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, un
     """
     from opsapp.jobs import runs
 
-    approve("Forget old runs and their output?")
+    approve("Delete old runs and their output?")
     return runs.prune(
         older_than=older_than, output_older_than=output_older_than, keep=keep, unit=unit
     )

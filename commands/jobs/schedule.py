@@ -1,4 +1,4 @@
-"""`flask jobs check`, `schedule`, `missed`, `install` and `serve`: the schedule as code."""
+"""`flask jobs check`, `schedule`, `missed`, `install` and `serve`: commands of the schedule."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 UPCOMING = ("at", "local", "in", "name", "schedule")
 CRITICAL = 2
-"""What a monitoring plugin exits with, by the rules of Nagios."""
+"""The exit code of a monitoring plugin that has findings, by the rules of Nagios."""
 
 
 @click.command("check", cls=OpsCommand)
@@ -48,7 +48,7 @@ def check_cmd(
     """Report jobs that fail, crash or did not run.
 
     Exits 0 if all is well, and 6 with findings. A job of jobs.toml is late when it has
-    not begun two minutes after its time; --max-age asks for a success as well.
+    not begun two minutes after its time; --max-age requires a success as well.
 
     \b
     Examples:
@@ -57,20 +57,20 @@ def check_cmd(
     """
     from opsapp.jobs import health
 
-    found = health.check(name, max_age=max_age, max_failures=max_failures)
+    rows = health.check(name, max_age=max_age, max_failures=max_failures)
     if nagios:
-        return _plugin(found)
-    findings(any(row["state"] != "ok" for row in found))
-    return found
+        return _plugin(rows)
+    findings(any(row["state"] != "ok" for row in rows))
+    return rows
 
 
-def _plugin(found: list[Record]) -> str:
+def _plugin(rows: list[Record]) -> str:
     from opsapp.jobs import health
 
-    lines, is_well = health.nagios(found)
+    line, is_well = health.nagios(rows)
     if not is_well:
         findings(True, exit_code=CRITICAL)
-    return lines
+    return line
 
 
 @click.command("schedule", cls=OpsCommand)
@@ -86,7 +86,7 @@ def _plugin(found: list[Record]) -> str:
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """List the next runs, in UTC and in local time.
 
-    They are those of jobs.toml; no database is needed.
+    It reads jobs.toml, and no database.
 
     \b
     Example:
@@ -109,8 +109,8 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
 def missed_cmd(since: datetime) -> list[Record]:
     """List scheduled runs that did not happen.
 
-    Exits 0 if there are none, and 6 with findings. A run that was skipped is not
-    missed: the history says why.
+    Exits 0 if there are none, and 6 with findings. A skipped run is not missed: the
+    history has its reason.
 
     \b
     Example:
@@ -118,9 +118,9 @@ def missed_cmd(since: datetime) -> list[Record]:
     """
     from opsapp.jobs import health
 
-    found = list(health.missed(since=since))
-    findings(bool(found))
-    return found
+    rows = list(health.missed(since=since))
+    findings(bool(rows))
+    return rows
 
 
 # --- installing --------------------------------------------------------------
@@ -134,49 +134,44 @@ def missed_cmd(since: datetime) -> list[Record]:
     required=True,
     help="Scheduler of this host.",
 )
+@click.option("--check", is_flag=True, help="Compare with the installed lines; exit 0 or 6.")
 @click.option(
-    "--check", is_flag=True, help="Compare with the installed configuration; exit 0 or 6."
+    "--file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Crontab or unit to check. [crontab -l, or the unit in /etc/systemd/system]",
 )
-@click.option("--file", metavar="FILE", help="Crontab to check, instead of crontab -l.")
-@click.option(
-    "--directory",
-    default="/etc/systemd/system",
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the installed units.",
-)
-def install_cmd(kind: str, check: bool, file: str | None, directory: str) -> None:
-    """Print the configuration of cron or systemd.
+def install_cmd(kind: str, check: bool, file: Path | None) -> None:
+    """Print lines for a crontab, or a systemd unit.
 
-    Nothing is installed by this. --check prints what would have to change, and exits 6
-    if that is something.
+    Nothing is installed by this. The unit runs `flask jobs serve`. --check prints the
+    lines that would have to change, and exits 6 if there are any.
 
     \b
     Examples:
       flask jobs install --format crontab
+      flask jobs install --format systemd
       flask jobs install --format systemd --check
     """
     from opsapp.jobs import install
 
-    jobs, place, folder = _enabled(), _place(), Path(directory)
-    _warn_of_secrets(place, "/etc/opsapp.env" if kind == "systemd" else f"{place.folder}/.env")
+    jobs, place = _enabled(), _place()
     if kind == "crontab":
+        _warn_of_secrets(place, f"{place.folder}/.env")
         _warn_of_zones(jobs, place)
-        wanted = install.crontab(jobs, place)
-        present = install.installed_crontab(file) if check else ""
+        lines, installed = install.crontab(jobs, place), install.installed_crontab
     else:
-        wanted = install.shown(install.units(jobs, place), folder)
-        present = install.shown(install.installed_units(folder), folder) if check else ""
+        _warn_of_secrets(place, install.SECRETS_FILE)
+        lines, installed = install.unit(jobs, place), install.installed_unit
     if check:
-        _tell_difference(install.difference(wanted, present))
+        _print_difference(install.difference(lines, installed(file)))
     else:
-        output.write_lines(wanted.splitlines())
+        output.write_lines(lines.splitlines())
 
 
 def _enabled() -> list[Job]:
     from opsapp.jobs import schedule
 
-    # By name, as a folder lists the units.
     return [job for _name, job in sorted(schedule.load().items()) if job.is_scheduled]
 
 
@@ -190,25 +185,25 @@ def _place() -> Place:
         environ={**os.environ, **app_environ()},
         user=holders.user(),
         timezone=host_timezone(),
-        written=_written(),
+        dotenv=_dotenv(),
     )
 
 
-def _written() -> frozenset[str]:
-    """The names of the settings that we have from ``.env``."""
+def _dotenv() -> frozenset[str]:
+    """Return the names of the settings that come from ``.env``."""
     from dotenv import dotenv_values, find_dotenv
 
     file = find_dotenv(".env", usecwd=True)
-    found = dotenv_values(file) if file else {}
-    return frozenset(name for name, value in found.items() if os.environ.get(name) == value)
+    settings = dotenv_values(file) if file else {}
+    return frozenset(name for name, value in settings.items() if os.environ.get(name) == value)
 
 
 def _warn_of_secrets(place: Place, file: str) -> None:
     if names := place.left_out:
-        be = "is a secret" if len(names) == 1 else "are secrets"
+        verb, pronoun = ("is a secret", "it") if len(names) == 1 else ("are secrets", "them")
         say(
-            f"{', '.join(names)} {be} and not in what is printed: {file} is the place, readable"
-            f" by {place.user} alone."
+            f"{', '.join(names)} {verb} and not printed. Put {pronoun} into {file}, readable by"
+            f" {place.user} alone."
         )
 
 
@@ -218,17 +213,18 @@ def _warn_of_zones(jobs: list[Job], place: Place) -> None:
     others = [job.name for job in jobs if not has_zone_of(job, place)]
     if others:
         say(
-            f"{', '.join(others)} run by another time zone than this host's: cronie heeds CRON_TZ,"
-            " Debian's cron does not. systemd timers and flask jobs serve do."
+            f"{', '.join(others)}: another time zone than this host's. cronie reads CRON_TZ,"
+            " Debian's cron ignores it. flask jobs serve, which --format systemd runs, does not"
+            " need it."
         )
 
 
-def _tell_difference(lines: list[str]) -> None:
+def _print_difference(lines: list[str]) -> None:
     if not lines:
-        say("What is installed matches.")
+        say("The installed lines match the schedule.")
         return
     output.write_lines(map(text.safe, lines))
-    say("What is installed does not match.")
+    say("The installed lines do not match the schedule.")
     click.get_current_context().exit(FINDINGS)
 
 
@@ -246,8 +242,8 @@ def _tell_difference(lines: list[str]) -> None:
 def serve_cmd(grace: timedelta) -> None:
     """Run scheduled jobs in the foreground, for containers.
 
-    It may serve on several hosts at once: each slot runs exactly once. SIGTERM stops it
-    cleanly, with exit code 0: runs get --grace to end, then SIGTERM themselves.
+    Several hosts may serve at once: each slot runs exactly once. SIGTERM stops it with
+    exit code 0: active runs get --grace to end, then SIGTERM themselves.
 
     \b
     Example:

@@ -2,7 +2,8 @@
 
 Each command that takes such a name asks here, so one place decides. A file of
 the installation is never the target: not the database with what SQLite keeps beside it, no
-lock, no secret, and nothing of the instance folder but new files and those of ``backups/``.
+lock, no secret, nothing of the program's own folder, and nothing of the instance folder but
+new files and those of ``backups/``.
 Links, hard links and other spellings of a path lead to the same answer.
 """
 
@@ -12,6 +13,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .. import config
 from ..engine.connections import sqlite_file
 from ..errors import Refused
 from ..extensions import db, this_app
@@ -38,7 +40,7 @@ def target(file: str) -> Path:
     path = Path(os.path.realpath(file))
     instance = Path(this_app().instance_path)
     elsewhere = any(_is_same(path, own) for own in _named_elsewhere(path.name))
-    if elsewhere or _is_kept(path, instance):
+    if elsewhere or _is_of_program(path) or _is_kept(path, instance):
         raise Refused(
             f"{file} belongs to this installation",
             hint=f"name a file in {instance / COPIES}, or one outside of {instance}",
@@ -69,6 +71,19 @@ def _is_linked_from(instance: Path, path: Path) -> bool:
         return False
     own = (file for file in instance.rglob("*") if COPIES not in file.relative_to(instance).parts)
     return any(_is_one(path, file) for file in own)
+
+
+# --- the program -------------------------------------------------------------
+
+
+def _is_of_program(path: Path) -> bool:
+    """Return whether the file is in a folder of the program, or a hard link to a file there."""
+    folders = (config.PACKAGE, config.PACKAGE / "commands", config.migrations_folder())
+    if any(_is_one(parent, folder) for parent in path.parents for folder in folders):
+        return True
+    if not path.exists() or path.stat().st_nlink == 1:
+        return False
+    return any(_is_one(path, file) for folder in folders for file in folder.rglob("*"))
 
 
 # --- files that are elsewhere ------------------------------------------------

@@ -1,1 +1,22 @@
-"""Jobs: a command run alone, bounded, watched and written down."""
+"""Jobs: commands that run alone, with a time limit, a history and alerts.
+
+- ``jobs.toml``: the schedule that ships
+- ``schedule``: `jobs.toml` and the slots of its expressions
+- ``fields``: the values of `jobs.toml`
+- ``invocation``: a command with its options, actor and environment
+- ``runner``: a run, from its lock to its alerts
+- ``lock``: the lock of a job, held for hours
+- ``process``: one attempt of a command
+- ``guardian``: the end of a command whose runner was killed
+- ``output``: the output of a command, kept and redacted
+- ``recording``: the recording of output while the command runs
+- ``runs``: the history, written
+- ``history``: the history, read
+- ``health``: findings, and slots at which no run began
+- ``alerts``: mail and pings
+- ``alert_targets``: the addresses and URLs of alerts
+- ``install``: lines for cron, and a unit for systemd
+- ``scheduler``: `flask jobs serve`
+
+Decisions: docs/decisions/jobs.md
+"""

@@ -7,12 +7,12 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 
 def ping_url(target: str, job: str, event: str, run: str) -> str:
-    """The URL that tells of ``event``, in the manner of healthchecks.
+    """Return the URL that reports ``event``, as healthchecks expects it.
 
-    ``{job}`` in it becomes the job's name, so that one setting serves many checks.
+    ``{job}`` in it becomes the job's name, so one setting serves many checks.
 
     :param event: ``start``, or an exit code.
-    :param run: the run's id, by which start and end find each other.
+    :param run: the run's id, which start and end share.
     """
     parts = urlsplit(target.replace("{job}", quote(job, safe="")))
     query = f"{parts.query}&rid={run}" if parts.query else f"rid={run}"
@@ -20,7 +20,7 @@ def ping_url(target: str, job: str, event: str, run: str) -> str:
 
 
 def without_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """The URL without the name and the password in it, and the header that has them."""
+    """Return the URL without its name and password, and the header that has them."""
     parts = urlsplit(url)
     if parts.username is None:
         return url, {}

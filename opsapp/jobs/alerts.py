@@ -1,9 +1,8 @@
-"""Who is told when a job fails, recovers or crashes: mail, and pings.
+"""Alerts: mail and pings when a job fails, recovers or crashes.
 
-A ping goes to every URL at every start and end, in the manner of healthchecks, which
-has rules of its own. Mail goes out at the first failure that is to be told, again
-when the row of failures has doubled, and when it is over. Nothing here
-can make a job fail, or keep it longer than the seconds named here.
+Every start and end pings every URL, as healthchecks expects it. Mail is sent at the first
+failure (or the Nth), again whenever the failures in a row have doubled, and at the recovery.
+No alert makes a job fail, or holds it longer than the seconds of this module.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from ..addresses import is_url
 from ..extensions import db, this_app
 from ..models import JobRun
 from . import alert_targets, history
-from . import runs as jobs
-from .runs import End
+from .runs import FAILED, STATUSES, End
 from .schedule import Options
 
 PING_SECONDS = 5
 LINES = 30
-"""Of the output, in a mail."""
+"""Lines of output in a mail."""
 LONGEST_ROW = 1000
+"""Runs to read for the failures in a row."""
 
 log = logging.getLogger(__name__)
 
@@ -36,49 +35,49 @@ class Alerts:
 
     def __init__(self, job: str, options: Options, correlation: str) -> None:
         """
-        :raises NotReady: a setting of theirs is wrong.
+        :raises NotReady: a setting of the alerts is wrong.
         """
-        found = settings.get("OPSAPP_JOBS_NOTIFY") if options.notify is None else options.notify
+        targets = settings.get("OPSAPP_JOBS_NOTIFY") if options.notify is None else options.notify
         self._job = job
         self._run = correlation
-        self._urls = [one for one in found if is_url(one)]
-        self._addresses = [one for one in found if not is_url(one)]
+        self._urls = [target for target in targets if is_url(target)]
+        self._addresses = [target for target in targets if not is_url(target)]
         self._after = options.notify_after or settings.get("OPSAPP_JOBS_NOTIFY_AFTER")
         self._to_do: list[Callable[[], None]] = []
         self._pinging: list[threading.Thread] = []
 
     def started(self, run_id: int, *, crashed: int) -> None:
-        """Ping that it starts, beside the work; note that runs before it have crashed."""
+        """Ping the start while the command runs; queue an alert of earlier crashes."""
         self._pinging = self._ping("start", "")
         if crashed and self._addresses:
             self._to_do.append(partial(self._tell_crash, run_id))
 
     def finished(self, run_id: int | None, end: End) -> None:
-        """Note how it ended; :meth:`send` tells."""
-        says = end.reason or jobs.STATUSES[end.status]
-        self._to_do.append(partial(self._ping_end, str(end.exit_code or 0), says))
+        """Queue the alerts of the end for :meth:`send`."""
+        text = end.reason or STATUSES[end.status]
+        self._to_do.append(partial(self._ping_end, str(end.exit_code or 0), text))
         if run_id is not None and self._addresses:
             self._to_do.append(partial(self._tell_end, run_id))
 
     def send(self) -> None:
-        """Do what was noted, now that the lock is free."""
+        """Send the queued alerts, now that the lock is free."""
         for act in self._to_do:
             try:
                 act()
             except Exception:
-                # The job has ended as it has, whoever can be told or not.
+                # The job has ended, and a failed alert does not change its outcome.
                 log.exception("an alert of the job %s failed", self._job)
 
     # --- pings ---
 
-    def _ping_end(self, exit_code: str, says: str) -> None:
+    def _ping_end(self, exit_code: str, text: str) -> None:
         _await(self._pinging)  # The end must not arrive before the start.
-        _await(self._ping(exit_code, says))
+        _await(self._ping(exit_code, text))
 
-    def _ping(self, event: str, says: str) -> list[threading.Thread]:
+    def _ping(self, event: str, text: str) -> list[threading.Thread]:
         urls = [alert_targets.ping_url(url, self._job, event, self._run) for url in self._urls]
-        # Threads, since nothing bounds the time that looking up a name takes.
-        pinging = [threading.Thread(target=_ping, args=(url, says), daemon=True) for url in urls]
+        # Threads, because a name lookup has no time-out.
+        pinging = [threading.Thread(target=_ping, args=(url, text), daemon=True) for url in urls]
         for thread in pinging:
             thread.start()
         return pinging
@@ -96,7 +95,7 @@ class Alerts:
         db.session.rollback()
         runs = [run for run in self._recent() if run.id <= run_id]
         run, before = runs[0], history.failures(runs[1:])
-        if run.status in jobs.FAILED and self._is_time(history.failures(runs)):
+        if run.status in FAILED and self._is_time(history.failures(runs)):
             subject = f"{self._job} {run.status} (exit {run.exit_code})"
             self._mail("job-failed", subject, run, before + 1)
         elif run.status == "succeeded" and before >= self._after:
@@ -106,7 +105,7 @@ class Alerts:
         return history.recent(self._job, limit=LONGEST_ROW)
 
     def _is_time(self, failures: int) -> bool:
-        """Whether so many in a row are told: as many as was asked, twice as many, four times …"""
+        """Return whether so many failures in a row are reported: N, 2 N, 4 N, …"""
         times, rest = divmod(failures, self._after)
         return times > 0 and rest == 0 and times & (times - 1) == 0
 
@@ -122,19 +121,18 @@ class Alerts:
 
 
 def _body(run: JobRun, failures: int) -> str:
-    lines = [f"{one['stream']}: {one['line']}" for one in history.output(run.id)][-LINES:]
-    took = "–" if run.seconds is None else clock.shown(run.seconds)
-    told = {
+    lines = [f"{row['stream']}: {row['line']}" for row in history.output(run.id)][-LINES:]
+    facts = {
         "Job": run.name,
         "Status": f"{run.status}, {run.reason}" if run.reason else run.status,
         "Exit code": run.exit_code,
         "Host": run.host,
         "Started": clock.rfc3339(run.started_at),
-        "Took": took,
+        "Took": "–" if run.seconds is None else clock.shown(run.seconds),
         "Failures in a row": failures,
         "Details": f"flask jobs show {run.id}",
     }
-    head = "\n".join(f"{name}: {value}" for name, value in told.items())
+    head = "\n".join(f"{name}: {value}" for name, value in facts.items())
     return head + ("\n\n" + "\n".join(lines) if lines else "") + "\n"
 
 
@@ -144,22 +142,22 @@ def _await(pinging: list[threading.Thread]) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _ping(target: str, says: str) -> None:
+def _ping(target: str, text: str) -> None:
     from http.client import HTTPException
     from urllib.request import Request, urlopen
 
     url, header = alert_targets.without_credentials(target)
-    request = Request(url, says.encode(), header)  # noqa: S310  (checked where the setting is read)
+    request = Request(url, text.encode(), header)  # noqa: S310  (checked where the setting is read)
     try:
         with urlopen(request, timeout=PING_SECONDS) as answer:  # noqa: S310
             answer.read(1)
     except (OSError, ValueError, HTTPException) as error:
-        # The URL is a secret; its host is enough to know which one.
+        # The URL is a secret; its host identifies it.
         log.warning("the ping to %s failed: %s", url.split("/")[2], _why(error))
 
 
 def _why(error: Exception) -> str:
-    """The cause in a few words; the error's own may repeat the URL."""
+    """Return the cause in a few words; the error's own message may repeat the URL."""
     if code := getattr(error, "code", None):
         return f"HTTP {code}"
     cause = getattr(error, "reason", error)

@@ -1,12 +1,13 @@
-"""The values that `jobs.toml` may hold: each is read, or refused in words.
+"""The values of `jobs.toml`, and their readers.
 
-A reader returns what the value means, and raises ``ValueError``, which says what it should be.
+A reader returns the typed value, or raises ``ValueError`` with the form that it should have.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,7 +26,18 @@ MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-ON_BUSY = ("fail", "skip", "wait")
+
+
+@dataclass(frozen=True, slots=True)
+class OnBusy:
+    """The reaction to an active run of the same job: ``fail``, ``skip`` or ``wait``."""
+
+    word: str
+    wait: timedelta | None = None
+    """The longest wait; None is for ever."""
+
+
+FAIL, SKIP = OnBusy("fail"), OnBusy("skip")
 
 
 def _text(value: Any) -> str:
@@ -47,10 +59,10 @@ def _count(value: Any) -> int:
 
 
 def _duration(value: Any) -> timedelta:
-    found = clock.duration(value) if isinstance(value, str) else None
-    if not found:
+    length = clock.duration(value) if isinstance(value, str) else None
+    if not length:
         raise ValueError(f"{text.shortened(repr(value))} is not a duration such as 90s or 1h30m")
-    return found
+    return length
 
 
 def _command(value: Any) -> tuple[str, ...]:
@@ -88,8 +100,8 @@ def _timezone(value: Any) -> str:
 
 
 def _environment(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
-        raise ValueError("a table of texts")
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("a table of strings")
     if any(not name or "=" in name or "\0" in name + value[name] for name in value):
         raise ValueError("a name has no = in it")
     return value
@@ -101,20 +113,15 @@ def _targets(value: Any) -> tuple[str, ...]:
     return targets(" ".join(map(_text, value)))
 
 
-def busy(value: Any) -> tuple[str, timedelta | None]:
-    """What ``fail``, ``skip``, ``wait`` or ``wait=10m`` says: the word, and how long.
+def on_busy(value: Any) -> OnBusy:
+    """Read ``fail``, ``skip``, ``wait`` or ``wait=10m``.
 
     :raises ValueError: it is none of them.
     """
-    word, given, length = _text(value).partition("=")
-    if word not in ON_BUSY or (given and word != "wait"):
+    word, sign, length = _text(value).partition("=")
+    if word not in ("fail", "skip", "wait") or (sign and word != "wait"):
         raise ValueError(f"{text.shortened(value)} is none of fail, skip, wait, wait=DURATION")
-    return word, _duration(length) if given else None
-
-
-def _busy(value: Any) -> str:
-    busy(value)
-    return str(value)
+    return OnBusy(word, _duration(length) if sign else None)
 
 
 OF_JOB: dict[str, Callable[[Any], Any]] = {
@@ -128,7 +135,7 @@ OF_JOB: dict[str, Callable[[Any], Any]] = {
 OF_OPTIONS: dict[str, Callable[[Any], Any]] = {
     "timeout": _duration,
     "kill-after": _duration,
-    "on-busy": _busy,
+    "on-busy": on_busy,
     "retries": _count,
     "retry-delay": _duration,
     "min-duration": _duration,

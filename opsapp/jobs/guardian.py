@@ -1,8 +1,8 @@
-"""The guardian of a run: it ends what a runner that was killed with -9 has left behind.
+"""The guardian of a run: a shell that ends the command if the runner is killed with -9.
 
-A shell that waits on a pipe: when the pipe closes without a word, the runner is dead, and
-the guardian kills what the runner had started. It has the lock's descriptor open, so nobody
-gets the lock before that is done.
+It waits on a pipe. If the pipe closes without a word, the runner is dead, and the guardian
+kills the command. It has the lock's descriptor open, so no other run begins before that.
+Reasons: docs/decisions/jobs.md#a-guardian-stands-beside-every-run
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import subprocess
 
 DISMISSING = 1.0
-"""Seconds that it may take to go."""
+"""Seconds that it may take to exit."""
 
-# dash takes no "--" after -KILL. What was killed is gone a moment later only, and until then the
-# lock is not free; what init has not buried yet is gone.
+# dash takes no "--" after -KILL. A killed process is gone a moment later, and until then the
+# lock is not free. A zombie counts as gone.
 _SCRIPT = """
 trap '' HUP INT QUIT TERM
 read word && exit
@@ -41,9 +41,10 @@ while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
 
 
 def post(group: int, variable: str, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """Let one watch over the process group, and over whoever carries the variable ``NAME=VALUE``.
+    """Start a guardian of the process group and of all processes with ``NAME=VALUE``.
 
-    :param keep_open: descriptors that it keeps until nothing is left.
+    :param variable: the ``NAME=VALUE`` in their environment.
+    :param keep_open: descriptors that it keeps until all these processes are gone.
     """
     return subprocess.Popen(
         ["/bin/sh", "-c", _SCRIPT, "guardian", str(group), variable],
@@ -57,7 +58,7 @@ def post(group: int, variable: str, keep_open: tuple[int, ...]) -> subprocess.Po
 
 
 def dismiss(guardian: subprocess.Popen[bytes]) -> None:
-    """Tell it that the run has ended."""
+    """Tell the guardian that the run has ended."""
     try:
         guardian.communicate(b"done\n", timeout=DISMISSING)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,8 +1,8 @@
-"""Are the jobs well? What each does usually, what is wrong now, and which runs are missing."""
+"""The health of jobs: usual runs, findings, and slots at which no run began."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,24 +15,24 @@ from ..models import JobRun
 from ..models.jobs import RUNNING
 from ..types import Record
 from . import history, schedule
-from . import runs as jobs
+from .runs import FAILED, names
 from .schedule import Job
 
 GRACE = timedelta(minutes=2)
-"""So late a run may begin before its slot counts as missed."""
+"""The delay after which a slot without a run counts as missed."""
 
 
 def listing(now: datetime | None = None) -> list[Record]:
-    """Every job of the schedule and of the history: its last run, its usual one, its next one."""
+    """Return each job of the schedule and the history: its last, usual and next run."""
     now = now or clock.now()
     scheduled = schedule.load()
-    every = dict.fromkeys([*scheduled, *jobs.names()])
+    every = dict.fromkeys([*scheduled, *names()])
     return [_listed(name, scheduled.get(name), now) for name in every]
 
 
 def _listed(name: str, job: Job | None, now: datetime) -> Record:
     runs = history.recent(name)
-    # What was skipped is younger than the run that goes on, and says less.
+    # A skipped run is younger than the active one, and less informative.
     running = next((run for run in runs if run.status == RUNNING), None)
     last = running or next(iter(runs), None)
     return {
@@ -62,33 +62,34 @@ def check(
     max_failures: int = 1,
     now: datetime | None = None,
 ) -> list[Record]:
-    """One line a job: ``ok`` or ``fail``, and why.
+    """Return a row for each job: ``ok`` or ``fail``, and the reason.
 
-    :param max_age: how old the last success may be; None is the job's own ``max-age``,
-        else its schedule tells.
-    :param max_failures: so many in a row are a finding.
+    :param max_age: the longest time since the last success; None means the job's own
+        ``max-age``, or its schedule.
+    :param max_failures: so many failures in a row are a finding.
     :raises NotFound: there is no such job, neither in the schedule nor in the history.
     """
     now = now or clock.now()
     scheduled = schedule.load()
-    known = dict.fromkeys([*(n for n, job in scheduled.items() if job.enabled), *jobs.names()])
-    if name is not None and name not in known:
+    every = dict.fromkeys([*(n for n, job in scheduled.items() if job.enabled), *names()])
+    if name is not None and name not in every:
         raise NotFound(f"no job {name} is enabled or has ever run", hint="flask jobs list")
-    chosen = known if name is None else [name]
     in_use = in_use_since(scheduled)
     bounds = _Bounds(max_age, max_failures, in_use, now)
-    return [_checked(one, scheduled.get(one), bounds) for one in chosen]
+    return [
+        _checked(job, scheduled.get(job), bounds) for job in (every if name is None else [name])
+    ]
 
 
 def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
-    """Since when the schedule is as it is, and runs; None if nobody serves the one that ships.
+    """Return the moment from which the schedule is in use; None if the shipped one is not.
 
-    A job that has never run is asked about from then on.
+    A job that has never run is expected from then on.
     """
     changed = schedule.changed_at()
     if not schedule.is_shipped():
         return changed
-    # A run without a slot says nothing of the other jobs: somebody may have tried one by hand.
+    # A run without a slot says nothing of the other jobs: an operator may have started it.
     first = [slot for name in scheduled if (slot := _first_slot(name)) is not None]
     return max(changed, min(first)) if first else None
 
@@ -105,7 +106,7 @@ def _first_run(name: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """What is still well."""
+    """The limits between ``ok`` and ``fail``."""
 
     max_age: timedelta | None
     max_failures: int
@@ -115,18 +116,18 @@ class _Bounds:
 
 def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
     runs = history.recent(name, limit=max(history.RECENT, bounds.max_failures))
-    found = [*_failing(runs, bounds.max_failures)]
+    findings = [*_failing(runs, bounds.max_failures)]
     since = (_first_run(name) if runs else None) or bounds.in_use
     age = bounds.max_age or (job.max_age if job else None)
     if bounds.max_age or (age and since and since < bounds.now - age):
-        found += _too_old(name, age or timedelta(), bounds.now)
+        findings += _too_old(name, age or timedelta(), bounds.now)
     elif since is not None:
-        found += _overdue(job, since, bounds.now)
+        findings += _overdue(job, since, bounds.now)
     last = runs[0] if runs else None
     return {
-        "state": "fail" if found else "ok",
+        "state": "fail" if findings else "ok",
         "job": name,
-        "says": "; ".join(found) or _well(last, history.usual_seconds(runs)),
+        "says": "; ".join(findings) or _well(last, history.usual_seconds(runs)),
         "status": last.status if last else None,
         "run_id": last.id if last else None,
         "failures": history.failures(runs),
@@ -136,7 +137,7 @@ def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
 def _failing(runs: list[JobRun], max_failures: int) -> Iterator[str]:
     count = history.failures(runs)
     if count >= max_failures:
-        last = next(run for run in runs if run.status in jobs.FAILED)
+        last = next(run for run in runs if run.status in FAILED)
         reason = f" ({last.reason})" if last.reason else ""
         times = "" if count == 1 else f", {count} times in a row"
         yield f"{last.status}{times}: run {last.id} at {_moment(last.started_at)}{reason}"
@@ -155,7 +156,7 @@ def _overdue(job: Job | None, since: datetime, now: datetime) -> Iterator[str]:
         return
     slot = schedule.last_slot(job, now - GRACE)
     if slot is not None and slot > since and not _has_begun(job.name, slot):
-        yield f"it was to run at {_moment(slot)} and did not"
+        yield f"it was due at {_moment(slot)} and did not run"
 
 
 def _has_begun(name: str, slot: datetime) -> bool:
@@ -177,26 +178,25 @@ def _moment(moment: datetime) -> str:
     return clock.rfc3339(moment.replace(microsecond=0))
 
 
-def nagios(found: Iterable[Record]) -> tuple[str, bool]:
-    """The findings as a monitoring plugin says them, in a line; and whether all is well."""
-    rows = list(found)
+def nagios(rows: Sequence[Record]) -> tuple[str, bool]:
+    """Return the line of a monitoring plugin, and whether all jobs are well."""
     bad = [row for row in rows if row["state"] != "ok"]
     word = "CRITICAL" if bad else "OK"
     well = "1 job is well" if len(rows) == 1 else f"{len(rows)} jobs are well"
-    says = f"{len(bad)} of {len(rows)} jobs: " if bad else well
+    summary = f"{len(bad)} of {len(rows)} jobs: " if bad else well
     first = "; ".join(f"{row['job']} {row['says']}" for row in bad)
     figures = f"jobs={len(rows)} failing={len(bad)}"
-    # What comes after a bar is read as figures.
-    return f"JOBS {word} - {says}{first}".replace("|", "/") + f" | {figures}", not bad
+    # Nagios reads the text after a bar as figures.
+    return f"JOBS {word} - {summary}{first}".replace("|", "/") + f" | {figures}", not bad
 
 
 # --- missed ------------------------------------------------------------------
 
 
 def missed(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
-    """The slots of the schedule since then at which no run began, the oldest of a job first.
+    """Yield the slots since then at which no run began, the oldest of a job first.
 
-    A job is asked about from its first run on, or else since the schedule is in use.
+    A job is expected from its first run on, or from when the schedule is in use.
     """
     until = (now or clock.now()) - GRACE
     scheduled = schedule.load()
@@ -224,7 +224,7 @@ def _missed(job: Job, after: datetime, until: datetime) -> Iterator[Record]:
 
 
 class _Begun:
-    """When the runs of a job began, read once and asked in order."""
+    """The beginnings of a job's runs: read once, and asked in order."""
 
     def __init__(self, name: str, after: datetime) -> None:
         query = sa.select(JobRun.started_at, JobRun.slot).where(
@@ -236,26 +236,26 @@ class _Begun:
         self._next = next(self._times, None)
 
     def between(self, slot: datetime, following: datetime) -> bool:
-        """Whether one began for this slot, or from it up to the next one."""
+        """Return whether a run began for this slot, or between it and the next one."""
         while self._next is not None and self._next < slot:
             self._next = next(self._times, None)
         return slot in self._slots or (self._next is not None and self._next < following)
 
 
 def local(moment: datetime, job: Job) -> str:
-    """The moment in the job's own time zone: ``2026-12-31 03:30 +01:00 Europe/Berlin``."""
-    there = moment.astimezone(job.zone)
-    offset = there.strftime("%z")
-    return f"{there:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]} {job.timezone}"
+    """Return the moment in the job's time zone: ``2026-12-31 03:30 +01:00 Europe/Berlin``."""
+    zoned = moment.astimezone(job.zone)
+    offset = zoned.strftime("%z")
+    return f"{zoned:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]} {job.timezone}"
 
 
 def upcoming(*, count: int, name: str | None = None, now: datetime | None = None) -> list[Record]:
-    """The next runs of every job, the first one first.
+    """Return the next slots of every job, the earliest first.
 
     :raises NotFound: there is no such job.
     """
     now = now or clock.now()
-    chosen = [schedule.get_job(name)] if name else list(schedule.load().values())
+    jobs = [schedule.get_job(name)] if name else list(schedule.load().values())
     rows = [
         {
             "at": slot,
@@ -265,7 +265,7 @@ def upcoming(*, count: int, name: str | None = None, now: datetime | None = None
             "schedule": job.schedule,
             "command": list(job.command),
         }
-        for job in chosen
+        for job in jobs
         if job.is_scheduled
         for slot, _number in zip(schedule.slots(job, now), range(count), strict=False)
     ]

@@ -1,4 +1,4 @@
-"""The history of jobs as it is read: runs, their output, how a job usually does."""
+"""The history of jobs, read: runs, their output, and usual durations."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from . import lock
 from .runs import FAILED, STATUSES, lock_name
 
 RECENT = 20
-"""So many runs make the usual duration."""
+"""Runs that make the usual duration."""
 TREND = 10
-"""So many make the trend, which shall fit into a line."""
+"""Runs that make the trend, which must fit into a line."""
 EVENTS = 100
 PAGE = 1000
 MISS = "×"
@@ -31,93 +31,93 @@ MISS = "×"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which runs are meant; all conditions must hold."""
+    """A filter of runs; all its conditions must hold."""
 
     name: str | None = None
     status: str | None = None
     since: datetime | None = None
 
     def criteria(self) -> list[sa.ColumnElement[bool]]:
-        """The conditions for a query.
+        """Return the conditions for a query.
 
         :raises Invalid: there is no such status.
         """
-        chosen: list[sa.ColumnElement[bool]] = []
+        criteria: list[sa.ColumnElement[bool]] = []
         if self.name is not None:
-            chosen.append(JobRun.name == self.name)
+            criteria.append(JobRun.name == self.name)
         if self.since is not None:
-            chosen.append(JobRun.started_at >= self.since)
+            criteria.append(JobRun.started_at >= self.since)
         if self.status is not None:
-            chosen.append(self._status(self.status))
-        return chosen
+            criteria.append(self._status(self.status))
+        return criteria
 
     def _status(self, status: str) -> sa.ColumnElement[bool]:
         if status not in STATUSES:
             raise Invalid(f"status {text.shortened(status)} is none of {', '.join(STATUSES)}")
-        # An open run may turn out to be one or the other.
+        # An open run may be either of the two.
         is_open = JobRun.finished_at.is_(None)
         return (JobRun.status == status) | (is_open if status in (RUNNING, "crashed") else False)
 
 
 def history(
-    chosen: Filter, *, before: int | None = None, limit: int | None = 50
+    filter: Filter, *, before: int | None = None, limit: int | None = 50
 ) -> Iterator[Record]:
-    """The newest runs that are meant, the newest first.
+    """Yield the matching runs, the newest first.
 
     :param before: only runs with a smaller id: the next page.
     :param limit: None streams all of them.
     """
     while limit is None or limit > 0:
         size = PAGE if limit is None else min(limit, PAGE)
-        criteria = [*chosen.criteria(), *([JobRun.id < before] if before is not None else [])]
+        criteria = [*filter.criteria(), *([JobRun.id < before] if before is not None else [])]
         query = sa.select(JobRun).where(*criteria).order_by(JobRun.id.desc()).limit(size)
         page = settled(db.session.scalars(query).all())
-        meant = [run for run in page if chosen.status in (None, run.status)]
-        yield from map(record, meant)
+        matches = [run for run in page if filter.status in (None, run.status)]
+        yield from map(record, matches)
         if len(page) < size:
             return
-        before, limit = page[-1].id, None if limit is None else limit - len(meant)
+        before, limit = page[-1].id, None if limit is None else limit - len(matches)
         db.session.expunge_all()
 
 
 def get(run_id: int) -> JobRun:
-    """The run of this id.
+    """Return the run of this id.
 
     :raises NotFound: there is none.
     """
-    found = db.session.get(JobRun, run_id)
-    if found is None:
+    run = db.session.get(JobRun, run_id)
+    if run is None:
         raise NotFound(f"no run {run_id}", hint="flask jobs history")
-    return found
+    return run
 
 
 def recent(name: str, limit: int = RECENT) -> list[JobRun]:
-    """The newest runs of a job, the newest first, their status settled."""
+    """Return a job's newest runs, the newest first, with settled statuses."""
     newest = sa.select(JobRun).where(JobRun.name == name).order_by(JobRun.id.desc()).limit(limit)
     return settled(db.session.scalars(newest).all())
 
 
 def settled(runs: Sequence[JobRun]) -> list[JobRun]:
-    """The runs, where those that are open and that nobody runs are ``crashed``."""
+    """Return the runs, with ``crashed`` for those that are open and whose lock is free."""
     is_open = [run for run in runs if run.finished_at is None]
     if is_open:
-        held = lock.held(db.engine, {lock_name(run.name) for run in is_open})
-        suspects = [run for run in is_open if lock_name(run.name) not in held]
+        locked = lock.locked_names(db.engine, {lock_name(run.name) for run in is_open})
+        suspects = [run for run in is_open if lock_name(run.name) not in locked]
         suspects += _outlived([run for run in is_open if run not in suspects])
-        _tell_crashed(suspects)
+        _mark_crashed(suspects)
     return list(runs)
 
 
 def _outlived(runs: Sequence[JobRun]) -> list[JobRun]:
-    """Of several open runs of a job the newest one holds the lock."""
+    """Return all but the newest open run of each job: the newest one holds the lock."""
     newest: dict[str, int] = {}
     for run in runs:
         newest[run.name] = max(run.id, newest.get(run.name, 0))
     return [run for run in runs if run.id < newest[run.name]]
 
 
-def _tell_crashed(suspects: Sequence[JobRun]) -> None:
-    """Call them crashed, but for those that have ended since they were read."""
+def _mark_crashed(suspects: Sequence[JobRun]) -> None:
+    """Set ``crashed`` on the runs that have not ended since they were read."""
     db.session.rollback()
     for run in suspects:
         db.session.refresh(run)
@@ -126,7 +126,7 @@ def _tell_crashed(suspects: Sequence[JobRun]) -> None:
 
 
 def record(run: JobRun) -> Record:
-    """The public form of a run."""
+    """Return the public form of a run."""
     return {
         "id": run.id,
         "name": run.name,
@@ -148,33 +148,33 @@ def record(run: JobRun) -> Record:
 
 
 def detail(run_id: int, *, lines: int) -> Record:
-    """A run with the last lines that it printed and the audit events that it caused.
+    """Return a run with its last lines of output and its audit events.
 
     :raises NotFound: there is none.
     """
     run = settled([get(run_id)])[0]
-    printed = [{"stream": one["stream"], "line": one["line"]} for one in output(run_id)]
+    printed = [{"stream": row["stream"], "line": row["line"]} for row in output(run_id)]
     return {**record(run), "events": _events(run), "output": printed[-lines:] if lines else []}
 
 
 def _events(run: JobRun) -> list[Record]:
-    """What the audit holds of it; the times are asked for because they have an index."""
+    """Return the run's audit events; the times are in the query because they have an index."""
     caused = sa.select(AuditEvent.seq, AuditEvent.action, AuditEvent.subject).where(
         AuditEvent.correlation == run.correlation,
         AuditEvent.at >= run.started_at - timedelta(seconds=1),
         AuditEvent.at <= (run.finished_at or clock.now()) + timedelta(seconds=1),
     )
-    found = db.session.execute(caused.order_by(AuditEvent.seq).limit(EVENTS))
-    return [{"seq": seq, "action": action, "subject": subject} for seq, action, subject in found]
+    rows = db.session.execute(caused.order_by(AuditEvent.seq).limit(EVENTS))
+    return [{"seq": seq, "action": action, "subject": subject} for seq, action, subject in rows]
 
 
 def output(run_id: int) -> Iterator[Record]:
-    """The lines that a run printed, the end of each stream."""
+    """Yield the lines of a run's output, the end of each stream."""
     return _lines([JobOutput.run_id == run_id])
 
 
 def tail(name: str, *, lines: int) -> list[Record]:
-    """The last lines that the last run of a job printed; ``piece`` is where to go on.
+    """Return the last lines of a job's last run; ``piece`` is the place to go on.
 
     :raises NotFound: it has never run.
     """
@@ -186,21 +186,21 @@ def tail(name: str, *, lines: int) -> list[Record]:
 
 
 def last_piece(name: str) -> int:
-    """The number of the last piece of output of a job."""
-    found = sa.select(sa.func.max(JobOutput.id)).join(JobRun).where(JobRun.name == name)
-    return db.session.scalar(found) or 0
+    """Return the number of a job's last piece of output."""
+    last = sa.select(sa.func.max(JobOutput.id)).join(JobRun).where(JobRun.name == name)
+    return db.session.scalar(last) or 0
 
 
 def printed_since(name: str, piece: int) -> Iterator[Record]:
-    """The lines that runs of a job printed after this piece; reads what is committed now."""
+    """Yield the lines of a job after this piece, in a transaction of their own."""
     db.session.rollback()
     return _lines([JobOutput.run_id.in_(_printing(name).limit(RECENT)), JobOutput.id > piece])
 
 
 def _printing(name: str) -> sa.Select[int]:
-    """The runs of a job that may have printed something, the newest first.
+    """Return the query of a job's runs that may have output, the newest first.
 
-    One that was skipped has not, and may be younger than the one that goes on.
+    A skipped run has none, and may be younger than the active one.
     """
     ran = (JobRun.name == name, JobRun.status != "skipped")
     return sa.select(JobRun.id).where(*ran).order_by(JobRun.id.desc())
@@ -215,26 +215,29 @@ def _lines(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
             yield {"run_id": run_id, "stream": stream, "line": line, "piece": id}
 
 
-# --- how a job does ----------------------------------------------------------
+# --- usual runs ------------------------------------------------------------
 
 
 def failures(runs: Sequence[JobRun]) -> int:
-    """How many of these, the newest first, failed in a row."""
-    counted = [run for run in runs if run.status not in (RUNNING, "skipped")]
-    return sum(1 for _ in takewhile(lambda run: run.status in FAILED, counted))
+    """Return how many of these runs, the newest first, failed in a row."""
+    ended = [run for run in runs if run.status not in (RUNNING, "skipped")]
+    return sum(1 for _ in takewhile(lambda run: run.status in FAILED, ended))
 
 
 def usual_seconds(runs: Sequence[JobRun]) -> float | None:
-    """How long a success takes, usually: the median."""
-    took = [run.seconds for run in runs if run.status == "succeeded" and run.seconds is not None]
-    return round(median(took), 3) if took else None
+    """Return the median duration of the successes."""
+    durations = [
+        run.seconds for run in runs if run.status == "succeeded" and run.seconds is not None
+    ]
+    return round(median(durations), 3) if durations else None
 
 
 def trend(runs: Sequence[JobRun]) -> str:
-    """A character a run, the oldest first: how long it took against the longest.
+    """Return a character for each run, the oldest first: its duration against the longest.
 
     A run that failed is a ×.
     """
     ended = [run for run in runs if run.status not in (RUNNING, "skipped")][TREND - 1 :: -1]
-    points = [(run.seconds or 0) if run.status == "succeeded" else None for run in ended]
-    return text.sparkline(points, gap=MISS)
+    return text.sparkline(
+        [run.seconds or 0.0 if run.status == "succeeded" else None for run in ended], gap=MISS
+    )

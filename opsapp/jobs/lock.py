@@ -1,10 +1,10 @@
-"""A lock kept for hours: noticed when it is lost, and taken again.
+"""The lock of a job: held for hours, checked twice a second, taken again when it is lost.
 
-What :mod:`opsapp.engine.locks` holds for moments, a job holds for as long as it runs. On
-SQLite that is an open file, which somebody may remove who takes it for left over. On
-PostgreSQL it is a session, which a restart of the server ends. A thread looks twice a second
-whether it is there, and takes the lock again on a new one. The server in turn looks whether
-this host is there, so that one that lost its power holds nobody up for more than two seconds.
+On SQLite it is an open file, which an operator may remove as a leftover. On PostgreSQL it is
+a session, which a restart of the server ends. A thread checks it and takes the lock again on
+a new file or session. The server checks in turn that this host is there, so a host without
+power blocks the others for two seconds at most.
+Reasons: docs/decisions/jobs.md#a-job-lock-is-held-for-hours
 """
 
 from __future__ import annotations
@@ -35,63 +35,64 @@ HEARTBEAT = 0.5
 AWAY = 0.2
 """Seconds between two tries to reach a database that is away."""
 PATIENCE = 0.1
-"""Seconds that a look at the lock by :func:`held` may take somebody else's try."""
+"""Seconds for which a look by :func:`locked_names` may keep another process from the lock."""
 TURN = 0.2
-"""Seconds between two tries to take a lock that somebody holds, at the most."""
+"""Seconds between two tries to take a lock that another process holds, at most."""
 CROWD_TURN = 2.0
+"""The same for processes that may be many."""
 CROWD_SECONDS = 120
-"""So long it is tried to get a connection while the server has too many."""
+"""Seconds of trying to connect while the server has too many clients."""
 
 
-class Kept(Protocol):
-    """A lock that is held."""
+class JobLock(Protocol):
+    """A lock of this process."""
 
     @property
     def descriptor(self) -> int:
-        """Who else has this open keeps the lock, too."""
+        """The descriptor; another process that has it open keeps the lock, too."""
 
     def server_age(self) -> float | None:
-        """Seconds since the database's server was started; None where there is no server."""
+        """Return the seconds since the database's server started; None without a server."""
 
     def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
-        """From now on take it again when it was lost.
+        """From now on take the lock again when it is lost.
 
-        :param is_replaced: whether somebody else has begun in our place meanwhile.
-        :param lost: what to call then.
+        :param is_replaced: tells if another run has begun in our place meanwhile.
+        :param lost: called in that case.
         """
 
     def close(self) -> None:
-        """Let go."""
+        """Release the lock."""
 
 
-def take(engine: sa.Engine, name: str, *, wait: float | None = 0) -> Kept | None:
-    """The lock ``name`` of this database, on every host that shares it.
+def take(engine: sa.Engine, name: str, *, wait: float | None = 0) -> JobLock | None:
+    """Take the lock ``name`` of this database, on every host that shares it.
 
     :param wait: seconds to wait for it; None is for ever.
-    :returns: None if somebody else still holds it then.
+    :returns: None if another process still holds it then.
     :raises NotReady: the database cannot be reached.
     """
     kind = _File if engine.dialect.name == "sqlite" else _Session
     return kind.take(engine, name, wait)
 
 
-def _turns(wait: float | None, longest: float = TURN) -> Iterator[None]:
-    """Turns to try for so many seconds, the first one always; the pauses in between grow."""
+def turns(wait: float | None, longest: float = TURN) -> Iterator[None]:
+    """Yield turns to try for ``wait`` seconds, the first one always, with growing pauses."""
     deadline = None if wait is None else time.monotonic() + wait
     pause = TURN / 2
     while True:
         yield
         if deadline is not None and time.monotonic() >= deadline:
             return
-        # All who wait began at the same moment, and shall not knock at the same moment again.
-        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  (a lot, not a secret)
+        # All waiting processes began at one moment, and must not try again at one moment.
+        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311  (no secret)
         pause = min(pause * 2, longest)
 
 
 def patiently(act: Callable[[], T]) -> T:
-    """What ``act`` returns, as soon as the server has a connection left for it."""
+    """Return the result of ``act``, as soon as the server has a connection left for it."""
     refused: OperationalError | None = None
-    for _turn in _turns(CROWD_SECONDS, CROWD_TURN):
+    for _turn in turns(CROWD_SECONDS, CROWD_TURN):
         try:
             return act()
         except OperationalError as error:
@@ -102,14 +103,14 @@ def patiently(act: Callable[[], T]) -> T:
 
 
 def _is_crowded(error: OperationalError) -> bool:
-    """Whether the server refused a connection because it has too many."""
-    says = str(error.orig)
-    full = ("too many clients", "remaining connection slots", "no more connections allowed")
-    return any(words in says for words in full)
+    """Return whether the server refused a connection because it has too many."""
+    message = str(error.orig)
+    refusals = ("too many clients", "remaining connection slots", "no more connections allowed")
+    return any(words in message for words in refusals)
 
 
-def held(engine: sa.Engine, names: Collection[str]) -> set[str]:
-    """Those of the locks that somebody holds now."""
+def locked_names(engine: sa.Engine, names: Collection[str]) -> set[str]:
+    """Return the names of those locks that a process holds now."""
     if not names:
         return set()
     if engine.dialect.name == "sqlite":
@@ -137,7 +138,7 @@ def _closing(descriptor: int) -> Iterator[int]:
 
 
 class _Watched(ABC):
-    """A lock that a thread looks after."""
+    """A lock that a thread checks."""
 
     def __init__(self) -> None:
         self._ending = threading.Event()
@@ -174,12 +175,13 @@ class _File(_Watched):
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _File | None:
         descriptor = locks.open_file(engine, name)
         try:
-            # Somebody may only be looking, for a moment.
-            for _turn in _turns(None if wait is None else max(wait, PATIENCE)):
+            # Another process may only be looking, for a moment.
+            for _turn in turns(None if wait is None else max(wait, PATIENCE)):
                 if _has_flock(descriptor):
                     return cls(engine, name, descriptor)
-                with _closing(locks.open_file(engine, name)) as there:  # It may be another one now.
-                    os.dup2(there, descriptor, inheritable=False)
+                # The path may lead to another file by now.
+                with _closing(locks.open_file(engine, name)) as current:
+                    os.dup2(current, descriptor, inheritable=False)
         except BaseException:
             os.close(descriptor)
             raise
@@ -202,13 +204,13 @@ class _File(_Watched):
         return os.fstat(self.descriptor).st_nlink == 0
 
     def _take_again(self, is_replaced: Callable[[sa.Connection], bool]) -> bool:
-        """Lock the file that is there now; False if somebody else has begun in our place."""
-        with _closing(locks.open_file(self._engine, self._name)) as there:
-            if not _has_flock(there):
+        """Lock the file of the path; return False if another run has begun in our place."""
+        with _closing(locks.open_file(self._engine, self._name)) as current:
+            if not _has_flock(current):
                 with self._engine.connect() as connection:
                     return not is_replaced(connection)
-            os.dup2(there, self.descriptor, inheritable=False)
-        log.warning("somebody removed the job's lock; it is taken again")
+            os.dup2(current, self.descriptor, inheritable=False)
+        log.warning("the job's lock file was removed; the lock is taken again")
         return True
 
     def close(self) -> None:
@@ -240,7 +242,7 @@ class _Session(_Watched):
         connection = patiently(partial(direct.connect, engine))
         try:
             key = locks.number(connection, name)
-            for _turn in _turns(wait):
+            for _turn in turns(wait):
                 if _has_locked(connection, key):
                     return cls(engine, connection, key)
         except BaseException:
@@ -270,8 +272,8 @@ class _Session(_Watched):
                     return
 
     def _take_again(self, is_replaced: Callable[[sa.Connection], bool]) -> bool:
-        """Whether the lock is ours again; False if somebody else has begun in our place."""
-        log.warning("the database took the job's lock away; it is taken again")
+        """Take the lock again; return False if another run has begun in our place."""
+        log.warning("the database dropped the job's lock; the lock is taken again")
         while not self._ending.wait(AWAY):
             with suppress(SQLAlchemyError, NotReady):
                 self._connection.close()
@@ -285,7 +287,7 @@ class _Session(_Watched):
 
     def close(self) -> None:
         self._stop_watching(HEARTBEAT * 4)
-        with suppress(SQLAlchemyError):  # What is broken holds nothing.
+        with suppress(SQLAlchemyError):  # A broken connection holds nothing.
             self._connection.close()
 
 

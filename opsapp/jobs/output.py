@@ -1,4 +1,4 @@
-"""What a command prints: passed on at once, its end kept, made safe and without secrets."""
+"""The output of a command: passed on at once; its end is kept, redacted and escaped."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .runs import OUTPUT_BYTES
 
 CHUNK = 64 * 1024
 IN_MEMORY = 1024 * 1024
-"""What more than this a quiet command prints waits on the disk."""
+"""Bytes of a quiet command's output in memory; the rest is on the disk."""
 MARGIN = 8 * 1024
-"""So much more than is kept is looked at, so that no secret is cut in two unseen."""
+"""Bytes searched beyond those that are kept, so that no secret is cut in two unseen."""
 SILENCE = 1.0
-"""Seconds after which the output of a command that has ended is taken to be complete."""
+"""Seconds without output after which an ended command's output is complete."""
 REST = 2.0
-"""Seconds after which it is, though something goes on printing."""
+"""Seconds after which it is complete, although a process goes on printing."""
 
 Sink = Callable[[bytes], None]
 
 
 class Tail:
-    """The end of one stream, in bounded memory, until it is taken to be written down."""
+    """The end of one stream, in bounded memory, until it is recorded."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = secrets
@@ -38,7 +38,7 @@ class Tail:
         self._lock = threading.Lock()
 
     def add(self, chunk: bytes) -> None:
-        """Remember the chunk, and forget what lies too far back."""
+        """Add the chunk, and drop bytes that are too old."""
         with self._lock:
             self._bytes += chunk
             if len(self._bytes) > 2 * (OUTPUT_BYTES + MARGIN):
@@ -51,33 +51,33 @@ class Tail:
         del self._bytes[: newline + 1]
 
     def take(self, *, everything: bool = False) -> str:
-        """The whole lines (or everything) since the last time, as it may be shown."""
+        """Take the whole lines (or everything) since the last call, redacted and escaped."""
         with self._lock:
             end = len(self._bytes) if everything else self._bytes.rfind(b"\n") + 1
-            taken, is_cut = bytes(self._bytes[:end]), self._is_cut
+            chunk, is_cut = bytes(self._bytes[:end]), self._is_cut
             del self._bytes[:end]
             if end:
                 self._is_cut = False
-        shown = redacted(taken.decode(errors="backslashreplace"), self._secrets)
+        lines = redacted(chunk.decode(errors="backslashreplace"), self._secrets)
         if is_cut:
-            shown = shown[self._longest :]  # It may begin with the rest of a secret.
-        return safe_lines(shown)[-OUTPUT_BYTES:]
+            lines = lines[self._longest :]  # They may begin with the rest of a secret.
+        return safe_lines(lines)[-OUTPUT_BYTES:]
 
 
 def safe_lines(value: str) -> str:
-    """``value`` as lines that no terminal obeys."""
+    """Return ``value`` as lines without control characters."""
     lines = (text.safe(line.removesuffix("\r").expandtabs()) for line in value.split("\n"))
     return "\n".join(lines)
 
 
 class Pump(threading.Thread):
-    """Reads one pipe to its end; what it reads goes to the tail and to a sink."""
+    """A thread that reads one pipe to its end, and passes it to the tail and to a sink."""
 
     def __init__(self, pipe: IO[bytes], tail: Tail, sink: Sink) -> None:
         super().__init__(daemon=True)
         self.pipe = pipe
         self.error: OSError | None = None
-        """Why the sink could take no more; the command goes on without it."""
+        """The error of the sink; the command goes on without it."""
         self._tail = tail
         self._sink = sink
         self._reading_since: float | None = None
@@ -103,10 +103,10 @@ class Pump(threading.Thread):
                 self.error = error if isinstance(error, OSError) else OSError(0, str(error))
 
     def is_through(self, since: float) -> bool:
-        """Whether all is passed on that a command printed which ended at the moment ``since``.
+        """Return whether the output of a command that ended at ``since`` is complete.
 
-        A process that it left behind may have the pipe open for ever: so it is when nothing
-        more has come for a while, or when for longer only such a process can have printed.
+        A process that the command left behind may have the pipe open for ever. So the output
+        is complete after a silence, or after a longer time in any case.
         """
         reading = self._reading_since
         if not self.is_alive() or reading is None:
@@ -116,12 +116,12 @@ class Pump(threading.Thread):
 
     @property
     def is_held_up(self) -> bool:
-        """Whether the sink has not taken yet what was read."""
+        """True while the sink has not taken the last chunk."""
         return self.is_alive() and self._reading_since is None
 
 
 class Spool:
-    """What a quiet command printed, in the order in which it came, in case that it fails."""
+    """The output of a quiet command, in order, for the case that it fails."""
 
     _HEAD = struct.Struct("!BI")
 
@@ -130,7 +130,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def sink(self, stream: int) -> Sink:
-        """A sink that keeps what comes as of this stream."""
+        """Return a sink that keeps the chunks of this stream."""
 
         def write(chunk: bytes) -> None:
             with self._lock:
@@ -139,12 +139,12 @@ class Spool:
         return write
 
     def replay(self) -> Iterator[tuple[int, bytes]]:
-        """Every chunk with its stream."""
+        """Yield every chunk with its stream."""
         self._file.seek(0)
         while head := self._file.read(self._HEAD.size):
             stream, length = self._HEAD.unpack(head)
             yield stream, self._file.read(length)
 
     def close(self) -> None:
-        """Forget it all."""
+        """Delete the output."""
         self._file.close()

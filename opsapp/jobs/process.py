@@ -1,7 +1,7 @@
-"""One attempt of a command: a session of its own, bounded in time, and nothing left of it.
+"""One attempt of a command: a session of its own, a time limit, and no process left behind.
 
-The runner may be killed with -9, and then cannot end what it started; for that a guardian
-stands beside it (:mod:`opsapp.jobs.guardian`).
+A runner that is killed with -9 cannot end its command; its guardian does
+(:mod:`opsapp.jobs.guardian`).
 """
 
 from __future__ import annotations
@@ -22,47 +22,49 @@ from . import guardian
 from .output import Pump, Sink, Tail
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""What a shell says of such commands."""
+"""The exit codes of a shell for such commands."""
 TIMED_OUT = 124
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PASSED_ON = (*STOPPING, signal.SIGUSR1, signal.SIGUSR2)
 MARK = "OPSAPP_CORRELATION"
-"""The variable by which a run's processes are found, wherever they have gone."""
+"""The variable by which a run's processes are found, also outside of its session."""
 SETTLING = 1.0
-"""Seconds that the kernel may take to end what was killed."""
+"""Seconds that the kernel may take to end killed processes."""
 LOOK = 0.5
+"""Seconds between two looks at the memory of the command."""
 MOMENT = 0.05
+"""Seconds between two looks at its output, after it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """The runner got a signal."""
+    """The event that the runner got a signal."""
 
     number: int
 
     @property
     def is_to_stop(self) -> bool:
-        """Whether it ends what runs; any other one is the command's own affair."""
+        """True if it ends the run; any other signal is passed to the command."""
         return self.number in STOPPING
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """The lock was lost, and another run has begun."""
+    """The event that the lock was lost and another run has begun."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Gone:
-    """The command has ended."""
+    """The event that the command has ended."""
 
 
 Events = SimpleQueue[Any]
-"""What happens to a run, from whichever thread or signal handler, in order."""
+"""The events of a run, from all threads and signal handlers, in order."""
 
 
 @contextmanager
 def passing_on(events: Events) -> Iterator[None]:
-    """Let signals become events; outside of the main thread nobody can."""
+    """Turn signals into events; outside of the main thread Python cannot."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -81,7 +83,7 @@ def passing_on(events: Events) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How an attempt ended."""
+    """The end of an attempt."""
 
     exit_code: int
     seconds: float
@@ -93,7 +95,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What to run, and within which bounds."""
+    """A command to run, and its limits."""
 
     argv: Sequence[str]
     environ: Mapping[str, str]
@@ -102,11 +104,11 @@ class Attempt:
     tails: tuple[Tail, Tail]
     sinks: tuple[Sink, Sink]
     keep_open: tuple[int, ...] = ()
-    """Descriptors that stay open until the command is gone for certain."""
+    """Descriptors that stay open until the command is certainly gone."""
 
 
 def run(attempt: Attempt, events: Events) -> tuple[Ended, OSError | None]:
-    """Run it to its end; also why its output could not be passed on, if it could not."""
+    """Run the command; return its end, and the error of passing its output on."""
     started = time.monotonic()
     try:
         child = subprocess.Popen(
@@ -152,7 +154,7 @@ def _start_pumps(child: subprocess.Popen[bytes], attempt: Attempt) -> list[Pump]
 
 
 class _Supervision:
-    """Waits for the end of one process, and brings it about when it is due."""
+    """The wait for the end of one process, and its end when the time is over."""
 
     def __init__(
         self,
@@ -174,7 +176,7 @@ class _Supervision:
         self._seen_peak = 0
 
     def watch(self) -> Ended:
-        """Wait; the way the command ended, once what it printed is passed on."""
+        """Wait for the command and its output; return its end."""
         threading.Thread(target=self._wait, daemon=True).start()
         while not isinstance(event := self._next(), _Gone):
             if event is None:
@@ -196,12 +198,12 @@ class _Supervision:
         )
 
     def _wait(self) -> None:
-        # It is not reaped yet: until then nobody else gets the number of its group.
+        # Not reaped yet: until then no other process gets the number of its group.
         os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
         self._events.put(_Gone())
 
     def _next(self) -> Any:
-        """The next event; None when the deadline has passed."""
+        """Return the next event; None when the deadline has passed."""
         while True:
             left = None if self._deadline is None else self._deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -221,7 +223,7 @@ class _Supervision:
         return self._timed_out or self._stopped_by is not None
 
     def _end_late(self) -> None:
-        """The deadline has passed: of the attempt, or of the time it had to end."""
+        """Handle a passed deadline: of the attempt, or of the time that it had to end."""
         if self._is_stopping:
             self._signal(signal.SIGKILL)
             self._deadline = None
@@ -231,7 +233,7 @@ class _Supervision:
 
     def _heed(self, event: Signalled | Replaced) -> None:
         if isinstance(event, Signalled) and not event.is_to_stop:
-            # Sent to its group, it would kill whatever there does not know it.
+            # In its group it would kill processes that do not handle it.
             _signal(os.kill, self._child.pid, event.number)
             return
         if not self._is_stopping:
@@ -240,7 +242,7 @@ class _Supervision:
 
     def _stop(self, number: int) -> None:
         self._signal(number)
-        self._signal(signal.SIGCONT)  # What is halted would not hear it.
+        self._signal(signal.SIGCONT)  # A stopped process would not get it.
         self._deadline = time.monotonic() + self._attempt.kill_after
 
     def _signal(self, number: int) -> None:
@@ -259,14 +261,14 @@ class _Supervision:
         return code
 
     def _end_the_rest(self) -> None:
-        """The first process has ended when asked; what it started has until the same moment."""
+        """Wait for the command's other processes until the same deadline, then kill them."""
         group, mark = self._child.pid, self._attempt.environ[MARK]
         if not _are_gone(group, mark, self._deadline or time.monotonic()):
             signal_all(group, mark, signal.SIGKILL)
             _are_gone(group, mark, time.monotonic() + SETTLING)
 
     def _await_output(self) -> None:
-        """Wait until what it printed is passed on; a reader who takes nothing has until the end."""
+        """Wait until the output is passed on; a blocked reader has until the deadline."""
         since = time.monotonic()
         deadline = since + SETTLING if self._is_stopping else self._deadline
         while not all(pump.is_through(since) for pump in self._pumps):
@@ -286,11 +288,11 @@ def _name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"  # Between the first and the last real-time signal are no names.
+        return f"signal {number}"  # Most real-time signals have no name.
 
 
 def _are_gone(group: int, mark: str, deadline: float) -> bool:
-    """Whether all descendants have ended before the deadline."""
+    """Return whether all descendants end before the deadline."""
     while descendants(group, mark):
         if time.monotonic() >= deadline:
             return False
@@ -299,7 +301,7 @@ def _are_gone(group: int, mark: str, deadline: float) -> bool:
 
 
 def signal_all(group: int, mark: str, number: int) -> None:
-    """Signal the process group, and whoever left it and still carries the run's mark."""
+    """Signal the process group, and processes that left it and have the run's mark."""
     _signal(os.killpg, group, number)
     for pid in descendants(group, mark):
         if _group_of(pid) != group:
@@ -307,7 +309,7 @@ def signal_all(group: int, mark: str, number: int) -> None:
 
 
 def _signal(send: Callable[[int, int], None], target: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # It is gone, or somebody else's.
+    with suppress(ProcessLookupError, PermissionError):  # It is gone, or another user's.
         send(target, number)
 
 
@@ -319,12 +321,12 @@ def _group_of(pid: int) -> int | None:
 
 
 def descendants(group: int, mark: str) -> list[int]:
-    """The living processes of the group, session or mark. Linux only; elsewhere none are seen."""
-    found = []
+    """Return the living processes of the group, session or mark; on Linux only."""
+    pids = []
     line = f"\0{MARK}={mark}\0".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            # After the name, which may hold anything: state, parent, group, session.
+            # After the name, which may hold any character: state, parent, group, session.
             state, _, pgrp, session = (
                 (folder / "stat").read_text("latin-1").rpartition(")")[2].split()[:4]
             )
@@ -332,12 +334,12 @@ def descendants(group: int, mark: str) -> list[int]:
         except (OSError, ValueError):
             continue  # It has ended, or is another user's.
         if state not in "ZX" and (str(group) in (pgrp, session) or marked):
-            found.append(int(folder.name))
-    return found
+            pids.append(int(folder.name))
+    return pids
 
 
 def _high_water(pid: int) -> int:
-    """The most memory that the process has had, so far as the kernel tells now."""
+    """Return the peak memory of a process so far, in bytes; 0 if it is unknown."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -347,10 +349,11 @@ def _high_water(pid: int) -> int:
     return 0
 
 
-def _peak(counted: int, seen: int) -> int | None:
-    """The peak memory of the command.
+def _peak(usage: int, sample: int) -> int | None:
+    """Return the peak memory of the command.
 
-    The kernel begins to count a child at what its parent had when it forked; so where the count
-    is no more than our own, what was seen while it ran is all that is known.
+    :param usage: the kernel's count, which begins at the parent's size at the fork. So a count
+        below our own size tells nothing.
+    :param sample: the highest size that was read while the command ran.
     """
-    return counted if counted > _high_water(os.getpid()) else seen or None
+    return usage if usage > _high_water(os.getpid()) else sample or None

@@ -1,4 +1,4 @@
-"""Writes output down while the command runs: it can be followed, and outlives a crash."""
+"""The recording of output while the command runs: `tail` can follow it, and it survives a crash."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..extensions import this_app
 from .runs import Unwritten
 
 FLUSH = 1.0
-"""Seconds between two looks whether there is output to write down."""
+"""Seconds between two recordings of output."""
 
 Pieces = list[tuple[str, str]]
 
 
 class Recorder(threading.Thread):
-    """The thread of a run that does it.
+    """A thread that records the output of a run.
 
-    :param take: what was printed since the last time, by stream.
-    :param write: write the output down.
+    :param take: returns the output since the last call, by stream.
+    :param write: records it.
     """
 
     def __init__(self, take: Callable[[], Pieces], write: Callable[[Unwritten], None]) -> None:
@@ -43,10 +43,10 @@ class Recorder(threading.Thread):
             with self._app.app_context():
                 self._write(self._unwritten)
         except (SQLAlchemyError, OpsError):
-            return  # The database is away; what is left is written next time, or at the end.
+            return  # The database is away; the output is recorded next time, or at the end.
 
     def stop(self) -> Unwritten:
-        """End, and hand back what is not known to be written."""
+        """Stop the thread, and return the output that may be unwritten."""
         self._ending.set()
         self.join()
         return self._unwritten

@@ -1,8 +1,8 @@
 """A run of a job: the lock, the record, the attempts, the alerts.
 
-The order never differs: take the lock → write that it begins → run the command →
-write how it ended → let go of the lock → tell. So the history has whatever ran, a row
-that is open without a lock is a crash, and no two runs of a name ever meet.
+The order never differs: take the lock → record the beginning → run the command →
+record the end → release the lock → send the alerts. So every run is in the history, an
+open row whose lock is free is a crash, and two runs of a name never overlap.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,20 +27,23 @@ from ..errors import Busy, NotFound, NotReady, OpsError, Refused
 from ..extensions import db, this_app
 from ..models import JobRun
 from ..text import first_line
-from . import lock as keeping
-from . import process, runs, schedule
-from .invocation import Order, secrets_in
+from . import lock, process, runs, schedule
+from .invocation import Invocation, secrets_in
+from .lock import JobLock
 from .output import Sink, Tail
 from .process import Attempt, Ended, Events, Replaced, Signalled
 from .recording import Pieces, Recorder
-from .runs import End
+from .runs import End, Unwritten
+
+if TYPE_CHECKING:
+    from .alerts import Alerts
 
 COMING_BACK = 5.0
-"""Seconds after the start of the database's server in which the holders of locks come back."""
+"""Seconds after the start of the database's server in which lock holders reconnect."""
 NAMELESS = 30.0
-"""Seconds for which somebody may have the lock and not have written its row."""
+"""Seconds for which a process may hold the lock without having written its row."""
 END_SECONDS = 60
-"""So long it is tried to write the end of a run while the database is away."""
+"""Seconds of trying to record the end of a run while the database is away."""
 SKIPPED, TAKEN = "skipped", "taken"
 
 Say = Callable[[str], None]
@@ -48,7 +51,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How it went. ``taken`` is a slot that another host had."""
+    """The outcome of a run. ``taken`` is a slot that another host ran."""
 
     status: str
     exit_code: int
@@ -57,153 +60,162 @@ class Outcome:
     output_error: OSError | None = None
 
 
-def run(order: Order, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
-    """Run the command of ``order`` once no other run of its name does.
+def run(invocation: Invocation, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
+    """Run the command of ``invocation`` unless another run of its name is active.
 
     :param sinks: take the command's stdout and stderr as they come.
-    :param say: takes a remark for whoever reads stderr.
-    :raises Busy: another run does; says which, where and since when.
-    :raises Refused: the command of a run of its name runs it, and would wait for itself.
+    :param say: takes a remark for stderr.
+    :raises Busy: another run is active; names its process, host and start.
+    :raises Refused: the command of a run of this name started us, and would wait for itself.
     :raises NotReady: the database is away, so nothing was started.
     """
-    from . import alerts
+    from .alerts import Alerts
 
-    _refuse_within_itself(order)
-    told = alerts.Alerts(order.name, order.options, order.correlation)
-    # While it waits a signal ends it like every command; from here on it is for the command.
-    kept = _take(order)
-    if isinstance(kept, JobRun):
-        return _kept_out(order, kept)
+    _refuse_within_itself(invocation)
+    alerts = Alerts(invocation.name, invocation.options, invocation.correlation)
+    # A signal ends the wait as it ends every command; from here on it is for the job's command.
+    job_lock = _take(invocation)
+    if isinstance(job_lock, JobRun):
+        return _kept_out(invocation, job_lock)
     events: Events = Events()
     with process.passing_on(events):
         try:
-            return _Run(order, kept, events, sinks, say, told).go()
+            return _run_locked(invocation, job_lock, events, sinks, say, alerts)
         finally:
-            kept.close()
-            told.send()
+            job_lock.close()
+            alerts.send()
 
 
 # --- the lock ----------------------------------------------------------------
 
 
-def _refuse_within_itself(order: Order) -> None:
+def _refuse_within_itself(invocation: Invocation) -> None:
     """
-    :raises Refused: the run that goes on is the one that has started us.
+    :raises Refused: the active run is the one that started this process.
     """
-    if os.environ.get("OPSAPP_JOB") == order.name:
-        run = keeping.patiently(partial(runs.open_run, order.name))
+    name = invocation.name
+    if os.environ.get("OPSAPP_JOB") == name:
+        run = lock.patiently(partial(runs.open_run, name))
         if run is not None and run.correlation == os.environ.get(process.MARK):
-            raise Refused(f"{order.name} runs itself: it would wait for its own end (run {run.id})")
+            raise Refused(f"{name} runs itself: it would wait for its own end (run {run.id})")
 
 
-def _take(order: Order) -> keeping.Kept | JobRun:
-    """The job's lock, or the run that has it.
+def _take(invocation: Invocation) -> JobLock | JobRun:
+    """Take the job's lock, or return the run that has it.
 
-    :raises Busy: somebody has the lock for long and has not written who it is.
+    :raises Busy: a process has had the lock for long and has not written its row.
     """
-    options, lock = order.options, runs.lock_name(order.name)
-    wait = schedule.seconds(options.wait) if options.on_busy == "wait" else 0
-    deadline = time.monotonic() + NAMELESS
-    while time.monotonic() < deadline:
-        kept = keeping.take(db.engine, lock, wait=wait)
-        if kept is not None and not _is_just_back(kept):
-            return kept
-        run = keeping.patiently(partial(runs.open_run, order.name))
-        if kept is None and run is not None:
+    name, on_busy = invocation.name, invocation.options.on_busy
+    wait = schedule.seconds(on_busy.wait) if on_busy.word == "wait" else 0
+    # The pauses grow: a crowd that asks often would keep the winner from writing its row.
+    for _turn in lock.turns(NAMELESS, lock.CROWD_TURN):
+        job_lock = lock.take(db.engine, runs.lock_name(name), wait=wait)
+        if job_lock is not None and not _is_just_back(job_lock):
+            return job_lock
+        run = lock.patiently(partial(runs.open_run, name))
+        if job_lock is None and run is not None:
             return run
-        if kept is not None and run is None:
-            return kept
-        if kept is not None:
-            kept.close()  # Its runner has only lost its session, and takes the lock again.
-        time.sleep(0.1)  # Who has the lock is about to write its row, or to come back.
-    raise Busy(f"{order.name} is running, and its run has not been written down")
+        if job_lock is not None and run is None:
+            return job_lock
+        if job_lock is not None:
+            job_lock.close()  # Its runner has lost only its session, and takes the lock again.
+    raise Busy(f"{name} is running, and its run has not been written down")
 
 
-def _is_just_back(kept: keeping.Kept) -> bool:
-    """Whether the server was started so lately that runs may be on their way back to it."""
-    age = kept.server_age()
+def _is_just_back(job_lock: JobLock) -> bool:
+    """Return whether the server started so lately that runs may be about to reconnect."""
+    age = job_lock.server_age()
     return age is not None and age < COMING_BACK
 
 
-def _kept_out(order: Order, run: JobRun) -> Outcome:
-    """What there is to do while another run goes on.
+def _kept_out(invocation: Invocation, run: JobRun) -> Outcome:
+    """Return the outcome while another run is active.
 
     :raises Busy: it is an error.
     """
-    reason = f"{order.name} is running: {runs.holder(run)}"
-    if order.slot is not None and run.slot == order.slot:
+    reason = f"{invocation.name} is running: {runs.holder(run)}"
+    if invocation.slot is not None and run.slot == invocation.slot:
         return Outcome(status=TAKEN, exit_code=0)
-    if order.options.on_busy != "skip":
-        hint = f"--on-busy skip or --on-busy wait=10m; flask jobs history {order.name}"
+    if invocation.options.on_busy.word != "skip":
+        hint = f"--on-busy skip or --on-busy wait=10m; flask jobs history {invocation.name}"
         raise Busy(reason, hint=hint)
-    is_ours = keeping.patiently(partial(runs.skip, order.start(), reason))
+    is_ours = lock.patiently(partial(runs.skip, invocation.start(), reason))
     return Outcome(status=SKIPPED if is_ours else TAKEN, exit_code=0, reason=reason)
 
 
 # --- the run -----------------------------------------------------------------
 
 
+def _run_locked(
+    invocation: Invocation,
+    job_lock: JobLock,
+    events: Events,
+    sinks: tuple[Sink, Sink],
+    say: Say,
+    alerts: Alerts,
+) -> Outcome:
+    beginning = lock.patiently(partial(runs.begin, invocation.start()))
+    if beginning is None:
+        return Outcome(status=TAKEN, exit_code=0, reason="another run has had this slot")
+    run_id, crashed = beginning
+    run = _Run(invocation, run_id, job_lock, events, sinks, say)
+    job_lock.watch(run.is_replaced, lambda: events.put(Replaced()))
+    run.announce(signals.job_started)
+    alerts.started(run_id, crashed=crashed)
+    end = run.work()
+    is_written = run.write(end)
+    run.announce(
+        signals.job_finished, status=end.status, exit_code=end.exit_code, seconds=end.seconds
+    )
+    alerts.finished(run_id if is_written else None, end)
+    return run.outcome(end, is_written=is_written)
+
+
 class _Run:
-    """One run that has the lock."""
+    """One run that has the lock and its row."""
 
     def __init__(
         self,
-        order: Order,
-        kept: keeping.Kept,
+        invocation: Invocation,
+        run_id: int,
+        job_lock: JobLock,
         events: Events,
         sinks: tuple[Sink, Sink],
         say: Say,
-        told: Any,
     ) -> None:
-        self._order = order
-        self._options = order.options
-        self._kept = kept
+        self._invocation = invocation
+        self._options = invocation.options
+        self._id = run_id
+        self._lock = job_lock
         self._events = events
         self._sinks = sinks
         self._say = say
-        self._told = told
+        self._environ = invocation.variables(run_id)
+        secrets = secrets_in(self._environ)
+        self._tails = Tail(secrets), Tail(secrets)
+        self._unwritten = Unwritten()
         self._attempts = 0
         self._output_error: OSError | None = None
         self._peak = 0
 
-    def go(self) -> Outcome:
-        """Begin, work, end."""
-        begun = keeping.patiently(partial(runs.begin, self._order.start()))
-        if begun is None:
-            return Outcome(status=TAKEN, exit_code=0, reason="another run has had this slot")
-        self._id, crashed = begun
-        self._kept.watch(self._is_replaced, lambda: self._events.put(Replaced()))
-        self._announce(signals.job_started)
-        self._told.started(self._id, crashed=crashed)
-        self._environ = self._order.variables(self._id)
-        secrets = secrets_in(self._environ)
-        self._tails = Tail(secrets), Tail(secrets)
-        end = self._work()
-        is_written = self._write(end)
-        self._announce(
-            signals.job_finished,
-            status=end.status,
-            exit_code=end.exit_code,
-            seconds=end.seconds,
-        )
-        self._told.finished(self._id if is_written else None, end)
-        return self._outcome(end, is_written=is_written)
-
-    def _is_replaced(self, connection: sa.Connection) -> bool:
+    def is_replaced(self, connection: sa.Connection) -> bool:
+        """Return whether another run took this one for crashed and has begun."""
         return bool(connection.scalar(runs.is_replaced(self._id)))
 
-    def _announce(self, signal: Any, **payload: Any) -> None:
+    def announce(self, signal: Any, **payload: Any) -> None:
+        """Send a signal of this run."""
         signals.announce(
             signal,
             this_app(),
-            actor=self._order.actor,
-            correlation=self._order.correlation,
-            name=self._order.name,
+            actor=self._invocation.actor,
+            correlation=self._invocation.correlation,
+            name=self._invocation.name,
             run_id=self._id,
             **payload,
         )
 
-    def _work(self) -> End:
+    def work(self) -> End:
+        """Run the command, and again if it fails and may be retried."""
         started = time.monotonic()
         recorder = Recorder(self._take_output, self._flush)
         recorder.start()
@@ -229,7 +241,7 @@ class _Run:
                 return status, ended
             delay = self._options.retry_delay
             self._say(
-                f"{self._order.name}: attempt {self._attempts} {status}; "
+                f"{self._invocation.name}: attempt {self._attempts} {status}; "
                 f"the next one in {clock.shown(delay.total_seconds())}."
             )
             if (stopped := self._pause(delay)) is not None:
@@ -239,13 +251,13 @@ class _Run:
         options = self._options
         ended, error = process.run(
             Attempt(
-                argv=self._order.argv(self._environ),
+                argv=self._invocation.argv(self._environ),
                 environ=self._environ,
                 timeout=schedule.seconds(options.timeout),
                 kill_after=options.kill_after.total_seconds(),
                 tails=self._tails,
                 sinks=self._sinks,
-                keep_open=(self._kept.descriptor,),
+                keep_open=(self._lock.descriptor,),
             ),
             self._events,
         )
@@ -254,7 +266,7 @@ class _Run:
         return ended
 
     def _pause(self, delay: timedelta) -> Ended | None:
-        """Wait before the next attempt; what ended it, if something did."""
+        """Wait before the next attempt; return the end of the run if an event ends it."""
         deadline = time.monotonic() + delay.total_seconds()
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -287,14 +299,14 @@ class _Run:
             return f"it took longer than {clock.shown(length.total_seconds())}"
         if status == "failed" and ended.exit_code == 0:
             least = self._options.min_duration or timedelta()
-            took, wanted = clock.shown(ended.seconds), clock.shown(least.total_seconds())
-            return f"it ended with 0 after {took}, sooner than {wanted}"
+            duration, minimum = clock.shown(ended.seconds), clock.shown(least.total_seconds())
+            return f"it ended with 0 after {duration}, sooner than {minimum}"
         return ended.reason
 
-    # --- writing it down ---
+    # --- recording ---
 
-    def _write(self, end: End) -> bool:
-        """Write the end, also if the database comes back only after a while."""
+    def write(self, end: End) -> bool:
+        """Record the end, also if the database comes back only after a while."""
         self._unwritten.add(self._take_output(everything=True))
         deadline = time.monotonic() + END_SECONDS
         for turn in count():
@@ -302,12 +314,12 @@ class _Run:
                 runs.finish(self._id, end, self._unwritten)
             except (SQLAlchemyError, OpsError) as error:
                 is_over = time.monotonic() >= deadline or isinstance(error, NotFound)
-                if is_over or self._is_told_to_stop():
-                    self._say(f"How {self._order.name} ended could not be written: {_why(error)}")
+                if is_over or self._is_to_stop():
+                    self._say(f"The end of {self._invocation.name} was not recorded: {_why(error)}")
                     return False
                 if turn == 0:
                     self._say(
-                        f"How {self._order.name} ended cannot be written yet: {_why(error)};"
+                        f"The end of {self._invocation.name} cannot be recorded yet: {_why(error)};"
                         f" it keeps its lock and tries for {END_SECONDS} seconds."
                     )
                 time.sleep(0.5)
@@ -315,7 +327,7 @@ class _Run:
                 break
         return True
 
-    def _is_told_to_stop(self) -> bool:
+    def _is_to_stop(self) -> bool:
         try:
             event = self._events.get_nowait()
         except Empty:
@@ -323,17 +335,20 @@ class _Run:
         return isinstance(event, Signalled) and event.is_to_stop
 
     def _take_output(self, *, everything: bool = False) -> Pieces:
-        """What was printed since the last time, by stream."""
-        taken = [tail.take(everything=everything) for tail in self._tails]
+        """Take the output since the last call, by stream."""
+        pieces = [tail.take(everything=everything) for tail in self._tails]
         return [
-            (stream, text) for stream, text in zip(("stdout", "stderr"), taken, strict=True) if text
+            (stream, text)
+            for stream, text in zip(("stdout", "stderr"), pieces, strict=True)
+            if text
         ]
 
-    def _flush(self, output: runs.Unwritten) -> None:
-        """Write output down while the command still runs."""
+    def _flush(self, output: Unwritten) -> None:
+        """Record output while the command still runs."""
         runs.add_output(self._id, output, attempts=self._attempts)
 
-    def _outcome(self, end: End, *, is_written: bool) -> Outcome:
+    def outcome(self, end: End, *, is_written: bool) -> Outcome:
+        """Return the outcome of the run; 0 becomes 7 if its end could not be recorded."""
         code = end.exit_code or 0
         return Outcome(
             status=end.status,
@@ -351,5 +366,5 @@ def _exit_code(status: str, ended: Ended) -> int:
 
 
 def _why(error: SQLAlchemyError | OpsError) -> str:
-    known = explained(error) if isinstance(error, SQLAlchemyError) else error
-    return known.message if known else first_line(error)
+    condition = explained(error) if isinstance(error, SQLAlchemyError) else error
+    return condition.message if condition else first_line(error)

@@ -1,7 +1,8 @@
-"""The history of jobs as it is written: begun before the work, finished after it.
+"""The history of jobs, written: a row before the work, finished after it.
 
-A row that is open while nobody holds its job's lock is a run that crashed: the
-kernel or the server let the lock go, and nobody was left to write the end.
+An open row whose lock is free is a run that crashed: the kernel or the server released
+the lock, and no process was left to record the end.
+Reasons: docs/decisions/jobs.md#a-lock-is-not-a-row
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ STATUSES = {
     "timed-out": "it was ended after its --timeout",
     "skipped": "another run was going on",
     "terminated": "a signal to the runner ended it",
-    "crashed": "the runner was killed, or its host; nobody wrote the end",
+    "crashed": "the runner or its host died; no end was recorded",
 }
 FAILED = frozenset({"failed", "timed-out", "terminated", "crashed"})
 OUTPUT_BYTES = 64 * 1024
-"""So much of each stream is kept."""
+"""Bytes of each stream that are kept."""
 
 
 def lock_name(job: str) -> str:
-    """The lock that a run of the job holds."""
+    """Return the name of the lock that a run of the job holds."""
     return f"job-{job}"
 
 
@@ -50,7 +51,7 @@ def lock_name(job: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What is known of a run before it begins."""
+    """The beginning of a run, as it is recorded."""
 
     name: str
     command: Sequence[str]
@@ -62,7 +63,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """What is known of a run when it has ended."""
+    """The end of a run, as it is recorded."""
 
     status: str
     exit_code: int | None
@@ -74,10 +75,10 @@ class End:
 
 @dataclass(slots=True)
 class Unwritten:
-    """What a run has printed and is not known to be written.
+    """The output of a run that may be unwritten.
 
-    Where the answer to a COMMIT is lost, ``doubtful`` pieces may be written already. A run
-    has one writer, so they are if there is any piece behind the one numbered ``after``.
+    If the answer to a COMMIT is lost, ``doubtful`` pieces may be written already. A run has
+    one writer, so they are written if any piece follows the one numbered ``after``.
     """
 
     pieces: list[tuple[str, str]] = field(default_factory=list)
@@ -85,7 +86,7 @@ class Unwritten:
     after: int = 0
 
     def add(self, pieces: Iterable[tuple[str, str]]) -> None:
-        """Add what was printed since, and forget the oldest that would not be kept anyway."""
+        """Add new output, and drop the oldest, which would not be kept anyway."""
         self.pieces += pieces
         size = sum(len(piece) for _, piece in self.pieces)
         while size > 3 * OUTPUT_BYTES:
@@ -93,15 +94,15 @@ class Unwritten:
             self.doubtful = max(0, self.doubtful - 1)
 
     def written(self, after: int) -> None:
-        """Forget what is known to be written, up to the piece of this number."""
+        """Drop the written pieces, up to the one of this number."""
         del self.pieces[: self.doubtful]
         self.doubtful, self.after = 0, after
 
 
 def begin(start: Start) -> tuple[int, int] | None:
-    """Write that a run begins; the caller holds the job's lock.
+    """Record that a run begins; the caller holds the job's lock.
 
-    :returns: its id, and how many runs before it are found to have crashed; None if
+    :returns: its id, and the number of earlier runs that turn out to have crashed; None if
         another run has had the same slot.
     """
     try:
@@ -119,7 +120,7 @@ def begin(start: Start) -> tuple[int, int] | None:
 
 
 def skip(start: Start, reason: str) -> bool:
-    """Write that a run was skipped; False if its slot has been another run's."""
+    """Record that a run was skipped; return False if another run had its slot."""
     now = clock.now()
     row = _row(start)
     row.status, row.finished_at, row.seconds, row.exit_code = "skipped", now, 0.0, 0
@@ -146,7 +147,7 @@ def _row(start: Start) -> JobRun:
 
 
 def _settle(session: so.Session, name: str) -> int:
-    """Write down the crash of runs that are still open, though we hold their lock."""
+    """Record the crash of open runs, whose lock this process holds; return their number."""
     now = clock.now()
     settled: Any = session.execute(
         sa.update(JobRun)
@@ -162,14 +163,14 @@ def _settle(session: so.Session, name: str) -> int:
 
 
 def _replace_skipped(session: so.Session, start: Start) -> None:
-    """Forget that another host skipped this slot, now that it can be run after all."""
+    """Delete the row of a host that skipped this slot, now that it runs after all."""
     same = (JobRun.name == start.name, JobRun.slot == start.slot, JobRun.status == "skipped")
     if start.slot is not None:
         remove(session, JobRun, *same)
 
 
 def finish(run_id: int, end: End, output: Unwritten) -> None:
-    """Write how a run ended, and the rest of what it printed; again changes nothing.
+    """Record the end of a run and the rest of its output; a second call changes nothing.
 
     :raises NotFound: the run was removed.
     """
@@ -188,7 +189,7 @@ def finish(run_id: int, end: End, output: Unwritten) -> None:
 
 
 def add_output(run_id: int, output: Unwritten, *, attempts: int) -> None:
-    """Write what a run has printed so far, so that it can be followed and outlives a crash."""
+    """Record the output of a run so far."""
     with bookkeeping() as session:
         # It waits for a COMMIT whose answer was lost.
         session.execute(sa.update(JobRun).where(JobRun.id == run_id).values(attempts=attempts))
@@ -198,10 +199,10 @@ def add_output(run_id: int, output: Unwritten, *, attempts: int) -> None:
 
 
 def _add_output(session: so.Session, run_id: int, output: Unwritten) -> int:
-    """Add the pieces, but those that are there after all; the newest one's number."""
+    """Add the pieces that are not in the table yet; return the number of the newest one."""
     newest = sa.select(sa.func.max(JobOutput.id)).where(JobOutput.run_id == run_id)
-    if (there := session.scalar(newest) or 0) > output.after:
-        output.written(there)
+    if (last := session.scalar(newest) or 0) > output.after:
+        output.written(last)
     output.doubtful = len(output.pieces)
     rows = (JobOutput(run_id=run_id, stream=stream, text=piece) for stream, piece in output.pieces)
     session.add_all(rows)
@@ -212,66 +213,66 @@ def _add_output(session: so.Session, run_id: int, output: Unwritten) -> int:
 
 
 def _trim(session: so.Session, run_id: int, stream: str) -> None:
-    """Forget the oldest pieces without which there is still enough."""
+    """Delete the oldest pieces beyond the size that is kept."""
     of_stream = (JobOutput.run_id == run_id, JobOutput.stream == stream)
     sizes = sa.select(JobOutput.id, sa.func.length(JobOutput.text)).where(*of_stream)
-    kept = 0
+    total = 0
     for id, size in session.execute(sizes.order_by(JobOutput.id.desc())):
-        if kept >= OUTPUT_BYTES:
+        if total >= OUTPUT_BYTES:
             remove(session, JobOutput, *of_stream, JobOutput.id <= id)
             return
-        kept += size
+        total += size
 
 
 def let_go() -> None:
-    """Keep no connection for the hours that a job may take; its lock has one already."""
+    """Close the pooled connections: a job may take hours, and its lock has a connection."""
     if db.engine.dialect.name != "sqlite":
         db.engines[BOOKKEEPING].dispose()
         db.engine.dispose()
 
 
 def is_replaced(run_id: int) -> sa.Select[bool]:
-    """The question whether somebody has taken this run for crashed and begun another."""
+    """Return the query that tells if another run took this one for crashed and has begun."""
     return sa.select(JobRun.finished_at.is_not(None)).where(JobRun.id == run_id)
 
 
-# --- who runs it now ---------------------------------------------------------
+# --- the active run -------------------------------------------------------
 
 
 def open_run(name: str) -> JobRun | None:
-    """The run that is going on, or that was when it crashed."""
+    """Return the open run of a job: it is active or has crashed."""
     is_open = (JobRun.name == name, JobRun.finished_at.is_(None))
     query = sa.select(JobRun).where(*is_open).order_by(JobRun.id.desc()).limit(1)
-    # A session of its own: nothing may stay open for as long as a job runs.
+    # A session of its own: no transaction may stay open while a job runs.
     try:
         with db.engine.connect() as connection, so.Session(connection) as session:
             return session.scalar(query)
     finally:
-        let_go()  # Else a crowd of those who wait would leave the one that runs no connection.
+        let_go()  # Waiting processes must leave a connection for the active one.
 
 
 def holder(run: JobRun) -> str:
-    """Who runs it, where and since when, for a message."""
+    """Return the process, host and start of a run, for a message."""
     since = clock.rfc3339(run.started_at.replace(microsecond=0))
     return f"process {run.pid} on {run.host} since {since} (run {run.id}, {run.actor})"
 
 
 def names() -> list[str]:
-    """The name of every job that has ever run; reads one row a name, however many runs."""
+    """Return the name of every job that has ever run; it reads one row for each name."""
     first = sa.select(sa.func.min(JobRun.name).label("name")).cte("names", recursive=True)
     following = (
         sa.select(sa.func.min(JobRun.name)).where(JobRun.name > first.c.name).scalar_subquery()
     )
     every = first.union_all(sa.select(following).where(first.c.name.is_not(None)))
-    found = db.session.scalars(sa.select(every.c.name).where(every.c.name.is_not(None)))
-    return [str(name) for name in found]
+    rows = db.session.scalars(sa.select(every.c.name).where(every.c.name.is_not(None)))
+    return [str(name) for name in rows]
 
 
-# --- forgetting --------------------------------------------------------------
+# --- pruning -----------------------------------------------------------------
 
 
 def prune(*, older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
-    """Remove old runs but the last ``keep`` of each job, and old output."""
+    """Delete old runs, except the last ``keep`` of each job, and old output."""
     now = clock.now()
     with unit:
         counts = {"runs": 0, "outputs": 0}

@@ -1,7 +1,7 @@
-"""Schedules as code: `jobs.toml`, and the moments its cron expressions mean.
+"""The schedule: `jobs.toml`, and the slots of its cron expressions.
 
-The expressions are those of Debian's cron, its habits when the clocks change
-included (see :func:`slots`). Every moment that leaves this module is aware UTC.
+The expressions are those of Debian's cron, also when the clocks change (see :func:`slots`).
+Every moment that leaves this module is aware UTC.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cronsim import CronSim
 
 from .. import settings, text, textfiles
 from ..errors import Invalid, NotFound, NotReady
-from .fields import MACROS, OF_JOB, OF_OPTIONS, busy
+from .fields import FAIL, MACROS, OF_JOB, OF_OPTIONS, SKIP, OnBusy
 
 LONGEST = 2**20
 """Bytes of a jobs.toml."""
@@ -28,27 +28,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a job is run."""
+    """The options of a run."""
 
     timeout: timedelta | None = None
-    """After so long an attempt is ended: its whole process group."""
+    """An attempt is ended after this time, with its whole process group."""
     kill_after: timedelta = timedelta(seconds=30)
-    """What is left so long after it was asked to end is killed."""
-    on_busy: str = "fail"
-    """What to do while another run holds the lock: ``fail``, ``skip`` or ``wait``."""
-    wait: timedelta | None = None
-    """How long to wait with ``on_busy`` wait; None is for ever."""
+    """Processes that have not ended this long after SIGTERM are killed."""
+    on_busy: OnBusy = FAIL
     retries: int = 0
     retry_delay: timedelta = timedelta(seconds=10)
     min_duration: timedelta | None = None
     """A command that succeeds sooner than this has failed."""
     quiet: bool = False
-    """Say nothing of a success, and everything of a failure."""
+    """Print nothing for a success, and everything for a failure."""
     env: Mapping[str, str] = field(default_factory=dict)
     notify: tuple[str, ...] | None = None
-    """Addresses and URLs; None are those of ``OPSAPP_JOBS_NOTIFY``."""
+    """Addresses and URLs; None means those of ``OPSAPP_JOBS_NOTIFY``."""
     notify_after: int | None = None
-    """So many failures in a row are told; None is ``OPSAPP_JOBS_NOTIFY_AFTER``."""
+    """Failures in a row before an alert; None means ``OPSAPP_JOBS_NOTIFY_AFTER``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +60,7 @@ class Job:
     enabled: bool = True
     max_age: timedelta | None = None
     """A job whose last success is older is a finding of ``flask jobs check``."""
-    options: Options = Options(on_busy="skip")
+    options: Options = Options(on_busy=SKIP)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -72,12 +69,12 @@ class Job:
 
     @property
     def is_scheduled(self) -> bool:
-        """Whether it runs by itself."""
+        """True if it runs by itself."""
         return self.enabled and self.schedule is not None
 
 
 def checked_name(name: str) -> str:
-    """The name of a job, if it may be one: it becomes part of a file's name and of messages.
+    """Return ``name`` if a job may have it: it becomes part of a file's name and of messages.
 
     :raises Invalid: it has other characters than letters, digits, dot, dash, underscore.
     """
@@ -92,12 +89,12 @@ def checked_name(name: str) -> str:
 
 
 def slots(job: Job, after: datetime, until: datetime | None = None) -> Iterator[datetime]:
-    """The moments after ``after`` (up to ``until``, inclusive) at which the job is to run, in UTC.
+    """Yield the job's slots after ``after`` and up to ``until``, in UTC.
 
     When clocks go forward, a job at a fixed time that does not exist runs at the first
     minute after the gap. When they go back, it runs once, the first time its time
     comes. An expression whose minute or hour begins with ``*`` follows real time: it
-    skips the gap and runs through both of the hours that look alike.
+    skips the gap and runs in both of the repeated hours.
     """
     if job.schedule is None:
         return
@@ -106,23 +103,23 @@ def slots(job: Job, after: datetime, until: datetime | None = None) -> Iterator[
         slot = moment.astimezone(UTC)
         if until is not None and slot > until:
             return
-        # Begun inside of the doubled hour, the first answer may lie in the past.
+        # From inside the repeated hour, the first moment may lie in the past.
         if slot > last:
             last = slot
             yield slot
 
 
 def next_slot(job: Job, after: datetime) -> datetime | None:
-    """The first moment after ``after`` at which the job is to run; None if there is none."""
+    """Return the first slot after ``after``; None if there is none."""
     return next(slots(job, after), None)
 
 
 def last_slot(job: Job, before: datetime) -> datetime | None:
-    """The last moment up to ``before`` at which the job was to run; None in the last five years."""
+    """Return the last slot up to ``before``; None if the last five years had none."""
     for days in (1, 8, 32, 366, 5 * 366):
-        found = list(slots(job, before - timedelta(days=days), before))
-        if found:
-            return found[-1]
+        recent = list(slots(job, before - timedelta(days=days), before))
+        if recent:
+            return recent[-1]
     return None
 
 
@@ -135,12 +132,12 @@ def path() -> Path:
 
 
 def is_shipped() -> bool:
-    """Whether it is the schedule that ships, which nobody may have asked for."""
-    return path() == settings.SHIPPED / "jobs.toml"
+    """Return whether the schedule is the shipped one, which no operator may have asked for."""
+    return path() == settings.SHIPPED_JOBS
 
 
 def changed_at() -> datetime:
-    """When the file was last changed.
+    """Return the moment of the file's last change.
 
     :raises NotReady: it is not there.
     """
@@ -151,16 +148,16 @@ def changed_at() -> datetime:
 
 
 def load(file: Path | None = None) -> dict[str, Job]:
-    """The jobs of ``file`` (default: :func:`path`), by name, in the file's order.
+    """Return the jobs of ``file`` (default: :func:`path`), by name, in the file's order.
 
-    :raises NotReady: it cannot be read, or says what it may not; names the job and the key.
+    :raises NotReady: it cannot be read, or is wrong; names the job and the key.
     """
     file = file or path()
     return parsed(read(file), file)
 
 
 def read(file: Path) -> str:
-    """What the file says.
+    """Return the content of the file.
 
     :raises NotReady: it cannot be read.
     """
@@ -173,9 +170,9 @@ def read(file: Path) -> str:
 
 
 def parsed(content: str, file: Path) -> dict[str, Job]:
-    """The jobs of what ``file`` says.
+    """Parse the content of ``file``.
 
-    :raises NotReady: it says what it may not; names the job and the key.
+    :raises NotReady: it is wrong; names the job and the key.
     """
     try:
         return _jobs(tomllib.loads(content))
@@ -188,7 +185,7 @@ def parsed(content: str, file: Path) -> dict[str, Job]:
 
 
 def get_job(name: str, file: Path | None = None) -> Job:
-    """The job of this name.
+    """Return the job of this name.
 
     :raises NotFound: there is none in ``file`` (default: :func:`path`).
     """
@@ -200,19 +197,19 @@ def get_job(name: str, file: Path | None = None) -> Job:
     return jobs[name]
 
 
-_HINT = "docs/jobs.md says what it may hold"
+_HINT = "docs/jobs.md lists the keys"
 
 
 class _Wrong(ValueError):
-    """What is wrong in the file, in words."""
+    """A fault of the file."""
 
 
-def _jobs(found: Mapping[str, Any]) -> dict[str, Job]:
-    _refuse_unknown(found, ("timezone", "jobs"), "the file")
-    tables = found.get("jobs", {})
+def _jobs(content: Mapping[str, Any]) -> dict[str, Job]:
+    _refuse_unknown(content, ("timezone", "jobs"), "the file")
+    tables = content.get("jobs", {})
     if not isinstance(tables, dict):
         raise _Wrong("[jobs] is not a table")
-    zone = _checked("timezone", found.get("timezone", "UTC"), OF_JOB["timezone"], "the file")
+    zone = _checked("timezone", content.get("timezone", "UTC"), OF_JOB["timezone"], "the file")
     return {name: _job(name, table, zone) for name, table in tables.items()}
 
 
@@ -224,25 +221,23 @@ def _job(name: str, table: Any, zone: str) -> Job:
     if "command" not in table:
         raise _Wrong(f"{where} has no command")
 
-    def chosen(readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    def values(readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
         return {
             key.replace("-", "_"): _checked(key, table[key], read, where)
             for key, read in readers.items()
             if key in table
         }
 
-    options = {"on_busy": "skip", **chosen(OF_OPTIONS)}
-    options["on_busy"], options["wait"] = busy(options["on_busy"])
-    return Job(name=name, **{"timezone": zone, **chosen(OF_JOB)}, options=Options(**options))
+    options = Options(**{"on_busy": SKIP, **values(OF_OPTIONS)})
+    return Job(name=name, **{"timezone": zone, **values(OF_JOB)}, options=options)
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _refuse_unknown(table: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
     for key in table:
-        if key not in known:
-            near = text.did_you_mean(key, known)
+        if key not in keys:
+            near = text.did_you_mean(key, keys)
             raise _Wrong(
-                f"{where} has {text.shortened(key)}, which means nothing"
-                + (f"; {near}" if near else "")
+                f"unknown key {text.shortened(key)} in {where}" + (f"; {near}" if near else "")
             )
 
 
@@ -254,5 +249,5 @@ def _checked(key: str, value: Any, read: Callable[[Any], Any], where: str) -> An
 
 
 def seconds(length: timedelta | None) -> float | None:
-    """The length in seconds."""
+    """Return the length in seconds."""
     return None if length is None else length.total_seconds()

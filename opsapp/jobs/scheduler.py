@@ -1,8 +1,9 @@
-"""The schedule run in the foreground, for containers without cron.
+"""The scheduler: `flask jobs serve`, in the foreground.
 
-Each slot is started as a process of its own (`flask jobs run NAME --slot …`), on every
-host that serves; who writes the slot's row first runs it. So this process needs no
-database, and goes on while there is none: a slot that found it away is tried again.
+Each slot starts a process (`flask jobs run NAME --slot …`) on every host that serves; the
+first host to record the slot runs it. So the scheduler itself needs no database. A slot
+that finds the database away is tried again.
+Reasons: docs/decisions/jobs.md#serve-starts-a-process-for-each-slot
 """
 
 from __future__ import annotations
@@ -24,52 +25,55 @@ from .process import Events, Signalled, passing_on
 from .schedule import Job
 
 LATE = timedelta(minutes=1)
-"""A slot that is older when it is noticed, as after the sleep of a machine, is left out."""
+"""A slot that is older than this, as after the sleep of a machine, is left out."""
 LOOK = 30.0
-"""Seconds between two looks at the clock and at the file, at the most."""
+"""Seconds between two looks at the clock and at the file, at most."""
 AGAIN = 2.0
+"""Seconds between two tries of a slot while the database is away."""
 AGAIN_FOR = timedelta(minutes=10)
-"""So long a slot is tried again while the database is away."""
+"""The time after which such a slot is given up."""
 
 Say = Callable[[str], None]
 Command = Callable[[Job, datetime, Path], list[str]]
-"""The words that run a job for a slot, as the file says."""
+"""Returns the words that run a job of the file for a slot."""
 
 
 def due(jobs: Iterable[Job], after: datetime, until: datetime) -> list[tuple[datetime, Job]]:
-    """The slots after ``after`` up to ``until``, the oldest first."""
-    found = [
+    """Return the slots after ``after`` and up to ``until``, the oldest first."""
+    moments = [
         (slot, job)
         for job in jobs
         if job.is_scheduled
         for slot in schedule.slots(job, after, until)
     ]
-    return sorted(found, key=lambda one: (one[0], one[1].name))
+    return sorted(moments, key=lambda moment: (moment[0], moment[1].name))
 
 
 def looked_back_to(last: datetime, now: datetime) -> datetime:
-    """From when on slots are due: the last look, unless the clock was set or the machine slept."""
+    """Return the moment after which slots are due: the last look, or later after a sleep."""
     if now < last - LATE:
-        return now  # It was set back; what has run has its slot, and does not run again.
+        return now  # The clock was set back; a slot that ran is recorded, and does not run again.
     return max(last, now - LATE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A run that was started here has ended."""
+    """The event that a run of this process has ended."""
 
     run: _Started
 
 
 @dataclass(slots=True)
 class _Started:
+    """A run that this process started."""
+
     job: Job
     slot: datetime
     process: subprocess.Popen[bytes]
 
 
 class Server:
-    """Starts what is due until it is told to stop."""
+    """The process that starts due jobs until a signal stops it."""
 
     def __init__(self, command: Command, environ: Mapping[str, str], say: Say) -> None:
         self._command = command
@@ -81,7 +85,7 @@ class Server:
         self._file = _File(say)
 
     def serve(self, *, grace: timedelta) -> None:
-        """Serve until a signal; then give the runs ``grace``, and end them.
+        """Serve until a signal; then give the active runs ``grace``, and end them.
 
         :raises NotReady: `jobs.toml` cannot be used.
         """
@@ -102,7 +106,7 @@ class Server:
             self._stop(grace)
 
     def _pause(self, jobs: list[Job], last: datetime) -> object:
-        """Wait for the next slot or for something to happen, which is returned."""
+        """Wait for the next slot or an event; return the event."""
         following = [
             slot for job in jobs if job.is_scheduled if (slot := schedule.next_slot(job, last))
         ]
@@ -125,7 +129,7 @@ class Server:
             self._command(job, slot, self._file.copy),
             env=dict(self._environ),
             stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C is for us; we tell the runs in our time.
+            process_group=0,  # Ctrl-C is for this process, which ends the runs itself.
         )
         run = _Started(job, slot, process)
         self._running.append(run)
@@ -150,9 +154,9 @@ class Server:
 
     def _start_again(self) -> None:
         now = time.monotonic()
-        due = [one for one in self._again if one[0] <= now]
-        self._again = [one for one in self._again if one[0] > now]
-        for _moment, job, slot in due:
+        retries = [retry for retry in self._again if retry[0] <= now]
+        self._again = [retry for retry in self._again if retry[0] > now]
+        for _moment, job, slot in retries:
             self._start(job, slot)
 
     # --- the end ---
@@ -167,7 +171,7 @@ class Server:
         self._say("Stopped.")
 
     def _await(self, deadline: float | None) -> None:
-        """Wait until all runs have ended, the deadline has passed, or another signal comes."""
+        """Wait until all runs have ended, the deadline has passed, or a signal comes."""
         while self._running:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -191,15 +195,15 @@ def _length(length: timedelta) -> str:
 
 
 class _File:
-    """`jobs.toml`, read again when it has changed; a wrong one is said, and the last one stays.
+    """`jobs.toml`, read again when it changes; the last good one stays in use.
 
-    What runs is told to read a copy of the last good one, so that times and commands are of
-    one mind also while somebody writes the file.
+    Runs read a copy of the last good file, so their times and commands agree, even while an
+    operator writes the file.
     """
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._seen: object = None
+        self._state: object = None
         self._jobs: list[Job] = []
         self._folder = TemporaryDirectory(prefix="opsapp-jobs-")
         self.copy = Path(self._folder.name, "jobs.toml")
@@ -211,19 +215,19 @@ class _File:
         self._folder.cleanup()
 
     def jobs(self) -> list[Job]:
-        """The jobs.
+        """Return the jobs of the last good file.
 
         :raises NotReady: there was no good file yet.
         """
         path = schedule.path()
-        if (seen := _state(path)) != self._seen:
+        if (state := _state(path)) != self._state:
             try:
                 self._read(path)
             except NotReady as error:
-                if self._seen is None:
+                if self._state is None:
                     raise
-                self._say(f"{text.safe(error.message)}; what was read before stays.")
-            self._seen = seen
+                self._say(f"{text.safe(error.message)}; the last good schedule stays in use.")
+            self._state = state
         return self._jobs
 
     def _read(self, path: Path) -> None:
@@ -231,12 +235,12 @@ class _File:
         self._jobs = list(schedule.parsed(content, path).values())
         new = self.copy.with_suffix(".new")
         new.write_text(content, encoding="utf-8")
-        new.replace(self.copy)  # At no moment there is half a file.
+        new.replace(self.copy)  # A reader never finds half a file.
 
 
 def _state(path: Path) -> object:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return "away"
-    return path, found.st_ino, found.st_mtime_ns, found.st_size
+    return path, stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -1,4 +1,11 @@
-"""Mail: the outbox, the notices, and the backends that send."""
+"""Mail: messages about accounts and jobs, kept until a server has taken them.
+
+- ``outbox``: messages in the database, sent and tried again
+- ``notices``: messages about changes of an account
+- ``backends``: SMTP and files
+
+Decisions: docs/decisions/mail.md
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""How mail leaves: Flask-Mailman's backends, with certificates checked and files private."""
+"""Mail backends: those of Flask-Mailman, with verified certificates and private files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NO_UTF8 = "the mail server does not offer SMTPUTF8, which this address needs"
 
 
 class UndeliverableError(Exception):
-    """The server will never take this message."""
+    """The error of a message that the server will never take."""
 
 
 class VerifyingSMTP(smtplib.SMTP):
-    """SMTP whose STARTTLS checks the server's certificate; Python's own does not."""
+    """SMTP with a verified certificate in STARTTLS, which Python does not verify."""
 
     def starttls(self, *args: Any, **options: Any) -> Any:
         options["context"] = options.get("context") or ssl.create_default_context()
@@ -28,22 +28,22 @@ class VerifyingSMTP(smtplib.SMTP):
 
 
 class SMTPEmailBackend(SMTPBackend):
-    """Named by ``MAIL_BACKEND``."""
+    """The SMTP backend, named by ``MAIL_BACKEND``."""
 
     @property
     def connection_class(self) -> type[smtplib.SMTP]:
-        """TLS from the first byte, or STARTTLS; both verify."""
+        """The class for TLS from the first byte, or for STARTTLS; both verify."""
         return smtplib.SMTP_SSL if self.use_ssl else VerifyingSMTP
 
     def _send(self, email_message: Any) -> bool:
-        """Hand a message over; a name beyond ASCII in an address needs SMTPUTF8.
+        """Send a message; an address with a name beyond ASCII needs SMTPUTF8.
 
         Flask-Mailman would write it as an encoded word, which is another mailbox.
 
         :raises UndeliverableError: the server does not offer it.
         """
         sender, recipients = email_message.from_email, email_message.recipients()
-        names = (parseaddr(str(one))[1].rpartition("@")[0] for one in (sender, *recipients))
+        names = (parseaddr(str(address))[1].rpartition("@")[0] for address in (sender, *recipients))
         if all(map(str.isascii, names)):
             return bool(super()._send(email_message))
         message = message_from_bytes(email_message.message().as_bytes(), policy=policy.SMTPUTF8)
@@ -58,10 +58,10 @@ class SMTPEmailBackend(SMTPBackend):
 
 
 class FileEmailBackend(FileBackend):
-    """Messages as files of the instance folder: a link in one may sign somebody in."""
+    """Messages as private files of the instance folder: a link in one may sign a user in."""
 
     def open(self) -> bool:
-        """Open the message's file so that its owner alone can read it."""
+        """Open the message's file, readable by its owner alone."""
         if self.stream is not None:
             return False
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL

@@ -1,7 +1,7 @@
-"""What people are told by mail: receivers of the signals that write into the outbox.
+"""Notices: receivers of signals that write mail about an account into the outbox.
 
-They run before the commit, so a change is never made without its mail, nor told
-of when it was not made.
+They run before the commit, so a change and its mail are committed together or not at all.
+Reasons: docs/decisions/mail.md#a-notice-is-part-of-its-change
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .outbox import Message
 
 
 def connect(app: Flask) -> None:
-    """Send this application's notices, unless ``OPSAPP_NOTICES`` is off."""
+    """Connect the notices of this application, unless ``OPSAPP_NOTICES`` is off."""
     if app.config["OPSAPP_NOTICES"]:
         for signal, receiver in (
             (signals.user_created, welcome),
@@ -32,14 +32,14 @@ def connect(app: Flask) -> None:
 
 
 def welcome(app: Flask, *, user_id: int, **_extra: Any) -> None:
-    """Greet a new account; one that registered itself gets its confirmation link instead."""
+    """Welcome a new account; a registered one gets its confirmation link instead."""
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
         send_welcome_mail(user)
 
 
 def send_welcome_mail(user: User) -> None:
-    """Tell somebody that there is an account, and where to sign in or choose a password."""
+    """Tell a user of the new account, with the links to sign in or choose a password."""
     url = _url()
     _write(
         user,
@@ -52,7 +52,7 @@ def send_welcome_mail(user: User) -> None:
 
 
 def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_extra: Any) -> None:
-    """Tell somebody of a role that was given to them."""
+    """Tell a user of a role that was granted."""
     user = db.session.get_one(User, user_id)
     grant = db.session.get_one(Grant, grant_id)
     if user.email:
@@ -67,7 +67,7 @@ def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_ex
 
 
 def _who(actor: Actor) -> str:
-    """Who did it, without the machine and the tools, which are nobody else's business."""
+    """Return the name of the actor, without host and tools, which are internal."""
     if actor.kind != "user":
         return "An operator"
     user = db.session.get(User, int(actor.name.removeprefix("user:")))
@@ -75,13 +75,13 @@ def _who(actor: Actor) -> str:
 
 
 def tell_of_address(app: Flask, *, user_id: int, before: str, **_extra: Any) -> None:
-    """Tell the old address that it is none of this account any more: it may have been stolen."""
+    """Tell the old address that it was removed: a thief may have changed it."""
     user = db.session.get_one(User, user_id)
     _write(user, "email_changed", "Your address was changed", recipient=before)
 
 
 def tell_of_factor(app: Flask, *, user_id: int, method: str | None, **_extra: Any) -> None:
-    """Tell somebody that signing in asks for something else now."""
+    """Tell a user that the second factor was changed."""
     user = db.session.get_one(User, user_id)
     if user.email:
         subject = "Two-factor authentication was changed"
@@ -89,7 +89,7 @@ def tell_of_factor(app: Flask, *, user_id: int, method: str | None, **_extra: An
 
 
 def tell_of_codes(app: Flask, *, user_id: int, **_extra: Any) -> None:
-    """Tell somebody that there are other ways around their second factor now."""
+    """Tell a user that new recovery codes were made."""
     user = db.session.get_one(User, user_id)
     if user.email:
         _write(user, "codes_set", "New recovery codes were made")

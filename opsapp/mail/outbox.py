@@ -1,8 +1,9 @@
-"""The outbox: a message is kept in the database first, and sent from there.
+"""The outbox: a message is written to the database first, and sent from there.
 
-A mail server that is away loses nothing and undoes nothing: the message stays,
-and is tried again, ever more seldom, for three days. A message may arrive twice
-(the process died between sending and writing that down), never not at all.
+A mail server that is away loses nothing and undoes nothing: the message is tried again,
+with growing pauses, for three days. A message may arrive twice, if the process died between
+sending and recording that.
+Reasons: docs/decisions/mail.md#mail-goes-through-the-outbox
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
 GIVEN_UP_AFTER = timedelta(days=3)
 AT_ONCE = 20
-"""So many messages are sent by whoever wrote them; more wait for ``flask mail send-pending``."""
+"""Messages that their process sends; more wait for ``flask mail send-pending``."""
 _PURPOSE = "mail"
 
 
@@ -45,7 +46,7 @@ class Message:
     """One message, as plain text."""
 
     kind: str
-    """What it is about, the name of its template."""
+    """The name of its template."""
     recipient: str
     subject: str
     body: str
@@ -53,10 +54,10 @@ class Message:
 
 
 def put(message: Message) -> None:
-    """Write a message into the outbox, in the transaction of the unit of work that is open.
+    """Write a message into the outbox, in the transaction of the open unit of work.
 
-    It is for receivers of :func:`opsapp.signals.before_commit`: the message is kept if the
-    change is. The door then sends what :func:`take_kept` names.
+    It is for receivers of :func:`opsapp.signals.before_commit`: the message is committed
+    with the change. The door then sends the messages of :func:`take_kept`.
     """
     row = _row(message)
     db.session.add(row)
@@ -66,12 +67,15 @@ def put(message: Message) -> None:
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
     """Write messages into the outbox, in a transaction of their own.
 
-    :param at_most_every: leave out what the same address was sent of this kind so lately.
+    :param at_most_every: leave out a message if the same address had one of its kind within
+        this time.
     """
     with bookkeeping() as session:
         if at_most_every:
             since = clock.now() - at_most_every
-            messages = [one for one in messages if not _was_written(session, one, since)]
+            messages = [
+                message for message in messages if not _was_written(session, message, since)
+            ]
         rows = [_row(message) for message in messages]
         session.add_all(rows)
     _kept.set((*_kept.get(), *rows))
@@ -99,14 +103,14 @@ def _was_written(session: so.Session, message: Message, since: datetime) -> bool
 
 
 def is_configured() -> bool:
-    """Whether there is somewhere to send to: a server, or the folder of development."""
+    """Return whether mail can be sent: to a server, or to the folder of development."""
     return bool(current_app.config["MAIL_SERVER"]) or (
         current_app.config["OPSAPP_ENV"] == config.DEVELOPMENT
     )
 
 
 def take_kept() -> tuple[int, ...]:
-    """The ids of what this thread of control has kept; its caller sends them.
+    """Return the ids of the messages of this context, for the caller to send, and forget them.
 
     A message whose transaction was rolled back has no identity any more.
     """
@@ -117,40 +121,40 @@ def take_kept() -> tuple[int, ...]:
 
 
 def send(ids: Sequence[int]) -> int:
-    """Try these messages once, so far as there are not many; returns how many still wait."""
+    """Try the first of these messages once; return how many still wait."""
     if not is_configured():
         return len(ids)
-    tried = [_tried(id) for id in ids[:AT_ONCE]]
-    waiting = [one for one in tried if one is not None and one["state"] == "waiting"]
+    records = [_try(id) for id in ids[:AT_ONCE]]
+    waiting = [record for record in records if record and record["state"] == "waiting"]
     return len(waiting) + len(ids[AT_ONCE:])
 
 
-def _tried(id: int) -> Record | None:
+def _try(id: int) -> Record | None:
     try:
         return _send(id)
     except (OpsError, SQLAlchemyError) as error:
-        # The change that it tells of is made, and its answer is out.
-        known = explained(error) if isinstance(error, SQLAlchemyError) else None
-        log.warning("mail %s waits: %s", id, text.first_line(known or error))
+        # The change that it reports is committed and answered.
+        condition = explained(error) if isinstance(error, SQLAlchemyError) else None
+        log.warning("mail %s waits: %s", id, text.first_line(condition or error))
         return {"id": id, "state": "waiting"}
 
 
 def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
-    """Try every message that is due, the oldest first.
+    """Try every due message, the oldest first.
 
-    :returns: each with ``state``: ``sent``, ``waiting`` (it is tried again) or ``given up``;
-        not what another process has taken meanwhile.
+    :returns: each with ``state``: ``sent``, ``waiting`` (it is tried again) or ``given up``,
+        without those that another process has taken meanwhile.
     :raises NotReady: there is no server to send it to.
     """
     if not is_configured():
         raise NotReady("MAIL_SERVER is not set, so mail waits", hint="flask doctor --settings")
     due = sa.select(MailMessage).where(MailMessage.next_at <= clock.now())
-    found = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
+    messages = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
     if dry_run:
-        return [record(message) for message in found]
-    ids = [message.id for message in found]
-    db.session.rollback()  # PostgreSQL ends a transaction that is idle while servers answer.
-    return [done for id in ids if (done := _send(id)) is not None]
+        return [record(message) for message in messages]
+    ids = [message.id for message in messages]
+    db.session.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
+    return [record for id in ids if (record := _send(id)) is not None]
 
 
 def _send(id: int) -> Record | None:
@@ -160,11 +164,11 @@ def _send(id: int) -> Record | None:
     error, is_final = _deliver(message)
     with bookkeeping() as session:
         stored = session.get(MailMessage, id)
-        if stored is None:  # Its account was erased meanwhile, and all its mail with it.
+        if stored is None:  # Its account was erased meanwhile, with all its mail.
             return None
         stored.error = error and text.safe(error)[:255]
         if error is None:
-            # What was sent may hold a link that signs somebody in; it is not kept.
+            # A sent message may hold a link that signs a user in, so its text is not kept.
             stored.sent_at, stored.next_at, stored.body = clock.now(), None, ""
         elif is_final or stored.created_at < clock.now() - GIVEN_UP_AFTER:
             stored.next_at, stored.body = None, ""
@@ -173,7 +177,7 @@ def _send(id: int) -> Record | None:
 
 
 def _claim(id: int) -> MailMessage | None:
-    """The message, if it is due, and nobody else's until its next try."""
+    """Return the message if it is due, and reserve it until its next try."""
     now = clock.now()
     with bookkeeping() as session:
         message = session.scalar(
@@ -191,7 +195,7 @@ def _claim(id: int) -> MailMessage | None:
 
 
 def _deliver(message: MailMessage) -> tuple[str | None, bool]:
-    """Hand the message to the server; what went wrong, or None, and whether it always will."""
+    """Send the message; return the error, or None, and whether it is final."""
     from cryptography.fernet import InvalidToken
     from flask_mailman import EmailMessage
 
@@ -199,7 +203,7 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
 
     try:
         body = crypto.unseal(message.body, _PURPOSE)
-        # Left open, a connection to a server that refused would stay until it is collected.
+        # A connection to a server that refused would stay open until it is collected.
         with _mailer().get_connection() as connection:
             recipient = addresses.mailbox(message.recipient)
             EmailMessage(message.subject, body, to=[recipient], connection=connection).send()
@@ -212,14 +216,14 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
         log.warning("mail %s (%s) was not sent: %s", message.id, message.kind, text.safe(error))
         return f"{type(error).__name__}: {error}", False
     except Exception as error:
-        # The change that this tells of is committed: a fault in mailing must not hide that.
+        # The change that it reports is committed: a fault in mailing must not hide that.
         log.exception("mail %s (%s) could not be sent", message.id, message.kind)
         return f"{type(error).__name__}: {error}", False
     return None, False
 
 
 def _mailer() -> Any:
-    """Flask-Mailman of the current app, started on first need."""
+    """Return the Flask-Mailman of the current app, made on first use."""
     app = this_app()
     if "mailman" not in app.extensions:
         from flask_mailman import Mail
@@ -229,14 +233,14 @@ def _mailer() -> Any:
 
 
 def state(message: MailMessage) -> str:
-    """``sent``, ``waiting`` or ``given up``."""
+    """Return ``sent``, ``waiting`` or ``given up``."""
     if message.sent_at:
         return "sent"
     return "waiting" if message.next_at else "given up"
 
 
 def record(message: MailMessage) -> Record:
-    """The public form of a message; its body is not in it."""
+    """Return the public form of a message, without its body."""
     return {
         "id": message.id,
         "kind": message.kind,
@@ -252,7 +256,7 @@ def record(message: MailMessage) -> Record:
 
 
 def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
-    """The newest messages, or those that still wait."""
+    """Return the newest messages, or the newest that wait."""
     query = sa.select(MailMessage).order_by(MailMessage.id.desc()).limit(limit)
     if pending:
         query = query.where(MailMessage.next_at.is_not(None))
@@ -260,21 +264,21 @@ def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
 
 
 def waiting() -> tuple[int, datetime | None, datetime | None]:
-    """How many messages wait, since when the oldest does, and when the next is due."""
-    counted = sa.select(
+    """Return the number of waiting messages, the oldest one's time, and when the next is due."""
+    numbers = sa.select(
         sa.func.count(), sa.func.min(MailMessage.created_at), sa.func.min(MailMessage.next_at)
     )
-    count, oldest, due = db.session.execute(counted.where(MailMessage.next_at.is_not(None))).one()
-    return count, oldest, due
+    row = db.session.execute(numbers.where(MailMessage.next_at.is_not(None))).one()
+    return row[0], row[1], row[2]
 
 
 def in_words(count: int) -> str:
-    """How many messages wait, as a person reads it."""
+    """Return the number of waiting messages in words."""
     return "1 message waits" if count == 1 else f"{count or 'no'} messages wait"
 
 
 def last_failure() -> str | None:
-    """What the server said to the newest message that waits since it was refused."""
+    """Return the server's error to the newest message that waits for another try."""
     refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
     newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
     return db.session.scalar(newest.limit(1))

@@ -17,7 +17,7 @@ import click
 import pytest
 
 import opsapp
-from opsapp import clock, config, entrypoints
+from opsapp import clock, entrypoints, settings
 from opsapp.profiling import ddsketch
 from opsapp.profiling.reports import Window, store
 from tests.support import (
@@ -234,7 +234,7 @@ def prepared(sqlite_templates: Templates, tmp_path_factory: pytest.TempPathFacto
             call(database, "audit", "checkpoint", check=True).stdout
         )
     # A schedule that is changed tomorrow has missed nothing yet.
-    shipped = (config.SHIPPED / "jobs.toml").read_text()
+    shipped = settings.SHIPPED_JOBS.read_text()
     schedule_file(database, shipped, changed=clock.now() + timedelta(days=1))
     _write_files(instance)
     return instance

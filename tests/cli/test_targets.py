@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import opsapp
+from opsapp import config, settings
 from tests.support import Cli, Database, call
 
 WRITERS = {
@@ -148,6 +150,38 @@ def test_database_and_settings_elsewhere_are_refused(
         found = call(installation, *writer, str(target), **environ)
         assert (found.exit_code, found.stderr) == refused(installation, target)
     assert call(installation, *writer, f"{file}.copy", **environ).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        settings.SHIPPED_JOBS,
+        Path(opsapp.__file__),
+        config.PACKAGE / "commands" / "mail.py",
+        config.migrations_folder() / "env.py",
+        config.PACKAGE / "jobs" / "new.toml",
+    ],
+    ids=lambda place: f"{place.parent.name}/{place.name}",
+)
+def test_files_of_the_program_are_refused(
+    database: Database, writer: tuple[str, ...], place: Path
+) -> None:
+    before = place.read_bytes() if place.exists() else None
+    result = call(database, *writer, str(place))
+    assert (result.exit_code, result.stderr) == refused(database, place)
+    assert (place.read_bytes() if place.exists() else None) == before
+
+
+def test_hard_link_to_a_file_of_the_program_is_refused(
+    database: Database, writer: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "module.py").write_text("")
+    (tmp_path / "hard").hardlink_to(package / "module.py")
+    monkeypatch.setattr(config, "PACKAGE", package)
+    result = call(database, *writer, str(tmp_path / "hard"))
+    assert (result.exit_code, result.stderr) == refused(database, tmp_path / "hard")
 
 
 @pytest.mark.parametrize("name", ["new", "backups/new", "backups/old"])

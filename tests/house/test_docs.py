@@ -11,7 +11,7 @@ import click
 import pytest
 from blinker import NamedSignal
 
-from opsapp import errors, permissions, signals
+from opsapp import errors, permissions, settings, signals
 from opsapp.jobs import fields, runs, schedule
 from opsapp.settings import HANDED_DOWN, SETTINGS
 from tests.support import ROOT
@@ -95,7 +95,7 @@ def test_jobs_page_says_every_status_key_and_job() -> None:
     page = (ROOT / "docs" / "jobs.md").read_text()
     for status, says in runs.STATUSES.items():
         assert f"| `{status}` | {says} |" in page
-    shipped = schedule.load(ROOT / "jobs.toml")
+    shipped = schedule.load(settings.SHIPPED_JOBS)
     keys = (*fields.OF_JOB, *fields.OF_OPTIONS, *shipped)
     assert [word for word in keys if f"`{word}`" not in page] == []
 

@@ -77,7 +77,7 @@ def test_check_finds_a_run_that_died(cli: Cli, nightly: Database) -> None:
 
 def test_check_finds_a_run_that_did_not_happen(cli: Cli, nightly: Database) -> None:
     past(nightly, "backup", at=SLOT - DAY)
-    assert says(cli, exit_code=6) == "it was to run at 2026-06-15T02:30:00Z and did not"
+    assert says(cli, exit_code=6) == "it was due at 2026-06-15T02:30:00Z and did not run"
 
 
 def test_check_counts_a_run_that_another_host_skipped(cli: Cli, nightly: Database) -> None:
@@ -89,7 +89,7 @@ def test_check_counts_a_run_that_another_host_skipped(cli: Cli, nightly: Databas
 def test_check_of_a_job_that_never_ran_since_the_schedule_is_there(
     cli: Cli, nightly: Database
 ) -> None:
-    assert says(cli, exit_code=6) == "it was to run at 2026-06-15T02:30:00Z and did not"
+    assert says(cli, exit_code=6) == "it was due at 2026-06-15T02:30:00Z and did not run"
 
 
 def test_check_asks_nothing_of_a_schedule_that_is_new(cli: Cli, database: Database) -> None:

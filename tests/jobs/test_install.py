@@ -1,21 +1,21 @@
-"""`flask jobs install`: what it prints for cron and systemd, and whether that is installed."""
+"""`flask jobs install`: the lines for cron, the unit for systemd, and the check of either."""
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import shutil
 import subprocess
-from datetime import UTC, datetime
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from opsapp.errors import Invalid
 from opsapp.jobs import install as installing
-from opsapp.jobs import schedule
 from opsapp.jobs.schedule import Job
-from tests.support import FLASK, SECRETS, Cli, Database, run
+from tests.support import FLASK, SECRETS, Cli, Database, Result, run
 from tests.support.jobwork import schedule_file
 from tests.support.processes import ended, start
 from tests.support.templates import Templates
@@ -71,8 +71,8 @@ def test_crontab_has_a_line_a_job_and_what_it_needs(cli: Cli, utc: Database) -> 
     found = cli("jobs", "install", "--format", "crontab")
     assert (found.exit_code, found.stdout) == (0, crontab_of(utc))
     assert found.stderr == (
-        "late run by another time zone than this host's: cronie heeds CRON_TZ, Debian's cron does"
-        " not. systemd timers and flask jobs serve do.\n"
+        "late: another time zone than this host's. cronie reads CRON_TZ, Debian's cron ignores it."
+        " flask jobs serve, which --format systemd runs, does not need it.\n"
     )
 
 
@@ -101,8 +101,6 @@ def test_percent_in_a_path_is_escaped_for_cron(
     folder.mkdir()
     monkeypatch.chdir(folder)
     assert "100\\%" in cli("jobs", "install", "--format", "crontab").stdout
-    units = cli("jobs", "install", "--format", "systemd").stdout
-    assert f"WorkingDirectory={tmp_path}/100%%\n" in units
 
 
 def test_crontab_that_matches(cli: Cli, utc: Database, tmp_path: Path) -> None:
@@ -110,7 +108,7 @@ def test_crontab_that_matches(cli: Cli, utc: Database, tmp_path: Path) -> None:
     file.write_text(f"MAILTO=ada\n{crontab_of(utc)}0 0 * * * other\n")
     found = cli("jobs", "install", "--format", "crontab", "--check", "--file", str(file))
     assert (found.exit_code, found.stdout) == (0, "")
-    assert found.stderr.endswith("What is installed matches.\n")
+    assert found.stderr.endswith("The installed lines match the schedule.\n")
 
 
 def test_crontab_that_differs_is_shown_and_exit_6(cli: Cli, utc: Database, tmp_path: Path) -> None:
@@ -120,7 +118,7 @@ def test_crontab_that_differs_is_shown_and_exit_6(cli: Cli, utc: Database, tmp_p
     assert found.exit_code == 6
     changed = [line[:8] for line in found.stdout.splitlines() if line[:2] in ("-@", "+@")]
     assert changed == ["-@daily ", "+@hourly"]
-    assert found.stderr.endswith("What is installed does not match.\n")
+    assert found.stderr.endswith("The installed lines do not match the schedule.\n")
 
 
 def test_crontab_that_is_not_installed_at_all(cli: Cli, utc: Database, tmp_path: Path) -> None:
@@ -177,14 +175,14 @@ def test_production_from_exported_settings_runs_from_cron(
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def a_place(written: str = "", **environ: str) -> installing.Place:
+def a_place(dotenv: str = "", **environ: str) -> installing.Place:
     return installing.Place(
         flask="/opt/flask",
         folder="/srv",
         environ=environ,
         user="ops",
         timezone="UTC",
-        written=frozenset(written.split()),
+        dotenv=frozenset(dotenv.split()),
     )
 
 
@@ -201,7 +199,7 @@ def a_place(written: str = "", **environ: str) -> installing.Place:
 def test_secret_is_named_and_not_carried(name: str, value: str) -> None:
     place = a_place(**{name: value})
     assert (place.carried, place.left_out) == ({}, [name])
-    assert a_place(written=name, **{name: value}).left_out == []
+    assert a_place(dotenv=name, **{name: value}).left_out == []
 
 
 def test_what_dotenv_says_is_not_carried_but_which_installation_it_is() -> None:
@@ -218,8 +216,8 @@ def test_secrets_that_cron_would_miss_are_said(
     for name in ("SECRET_KEY", "MAIL_PASSWORD"):
         monkeypatch.setenv(name, "never-shown")
     said = (
-        f"MAIL_PASSWORD, SECRET_KEY are secrets and not in what is printed: {folder}/.env is the"
-        f" place, readable by {getpass.getuser()} alone.\n"
+        f"MAIL_PASSWORD, SECRET_KEY are secrets and not printed. Put them into {folder}/.env,"
+        f" readable by {pwd.getpwuid(os.getuid()).pw_name} alone.\n"
     )
     found = cli("jobs", "install", "--format", "crontab")
     assert (found.exit_code, said in found.stderr) == (0, True)
@@ -239,116 +237,122 @@ def test_what_cron_does_not_know_is_refused(cli: Cli, database: Database, expres
     )
 
 
-def test_last_weekday_is_refused_for_systemd(cli: Cli, database: Database) -> None:
-    schedule_file(database, "[jobs.a]\ncommand = 'true'\nschedule = '0 0 LW * *'\n")
-    found = cli("jobs", "install", "--format", "systemd")
-    assert (found.exit_code, found.stdout) == (2, "")
-
-
 # --- systemd -----------------------------------------------------------------
 
 
-def test_units_are_a_timer_and_a_service_a_job(cli: Cli, utc: Database) -> None:
-    found = cli("jobs", "install", "--format", "systemd")
-    assert found.exit_code == 0
-    names = [line for line in found.stdout.splitlines() if line.startswith("# ")]
-    assert names == [
-        f"# /etc/systemd/system/opsapp-job-{name}"
-        for name in ("early.service", "early.timer", "late.service", "late.timer")
-    ]
-    assert "Description=opsapp job early: 100%% early\n" in found.stdout
-    assert "OnCalendar=*-*-* 22:30:00 America/New_York\n" in found.stdout
-    assert f"\nEnvironment=OPSAPP_INSTANCE={utc.instance}\n" in found.stdout
-    assert f"\nExecStart={FLASK} jobs run late --quiet\n" in found.stdout
+def unit_of(database: Database) -> str:
+    folder, instance = database.instance / "the folder", database.instance
+    return (
+        "[Unit]\nDescription=opsapp jobs\nAfter=network-online.target\n"
+        "Wants=network-online.target\n\n"
+        f"[Service]\nUser={pwd.getpwuid(os.getuid()).pw_name}\nWorkingDirectory={folder}\n"
+        "EnvironmentFile=-/etc/opsapp.env\nEnvironment=FLASK_APP=opsapp\n"
+        f"Environment=OPSAPP_INSTANCE={instance}\nEnvironment=OPSAPP_DATABASE_URL={database.url}\n"
+        f"Environment=OPSAPP_PROFILING=off\nExecStart={FLASK} jobs serve --grace 5s\n"
+        "KillMode=mixed\nTimeoutStopSec=75\nRestart=on-failure\nRestartSec=10\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
 
 
-def install(printed: str, folder: Path) -> None:
-    """Write the units as the headings say."""
-    for unit in printed.split(f"# {folder}/")[1:]:
-        name, _, content = unit.partition("\n")
-        (folder / name).write_text(content.rstrip("\n") + "\n")
+def test_unit_serves_the_schedule_and_waits_for_its_slowest_job(cli: Cli, utc: Database) -> None:
+    schedule_file(utc, TWO.replace("[jobs.off]", "kill-after = '1m'\n[jobs.off]"))
+    result = cli("jobs", "install", "--format", "systemd")
+    assert result == Result(0, unit_of(utc), "")
 
 
-def test_units_that_are_installed_match_until_one_goes(
+def test_unit_that_is_installed_matches_until_it_is_edited(
     cli: Cli, utc: Database, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "units"
-    folder.mkdir()
-    args = ("jobs", "install", "--format", "systemd", "--directory", str(folder))
-    install(cli(*args).stdout, folder)
-    assert (cli(*args, "--check").exit_code, cli(*args, "--check").stdout) == (0, "")
-    (folder / "opsapp-job-late.timer").unlink()
-    found = cli(*args, "--check")
-    assert found.exit_code == 6
-    assert f"+# {folder}/opsapp-job-late.timer\n" in found.stdout
+    file = tmp_path / "opsapp-jobs.service"
+    args = ("jobs", "install", "--format", "systemd")
+    check = (*args, "--check", "--file", str(file))
+    file.write_text(cli(*args).stdout)
+    assert cli(*check) == Result(0, "", "The installed lines match the schedule.\n")
+    file.write_text(file.read_text().replace("KillMode=mixed\n", ""))
+    result = cli(*check)
+    assert (result.exit_code, "\n+KillMode=mixed\n" in result.stdout) == (6, True)
+    file.unlink()
+    assert cli(*check).exit_code == 6
 
 
-def test_variables_and_quotes_in_a_folder_reach_systemd(tmp_path: Path) -> None:
+def test_variables_quotes_and_percents_reach_systemd() -> None:
     place = installing.Place(
         flask="/opt/a $b/flask",
-        folder="/srv",
+        folder="/srv/100%",
         environ={"OPSAPP_INSTANCE": '/srv/$x "y"', "SECRET_KEY": "never"},
         user="ops",
         timezone="UTC",
     )
-    job = Job(name="a", command=("true",), schedule="@daily")
-    service = installing.units([job], place)["opsapp-job-a.service"]
-    assert 'Environment="OPSAPP_INSTANCE=/srv/$x \\"y\\""\n' in service
-    assert 'ExecStart="/opt/a $$b/flask" jobs run a --quiet\n' in service
-    assert "never" not in service
+    unit = installing.unit([], place)
+    assert "WorkingDirectory=/srv/100%%\n" in unit
+    assert 'Environment="OPSAPP_INSTANCE=/srv/$x \\"y\\""\n' in unit
+    assert 'ExecStart="/opt/a $$b/flask" jobs serve --grace 5s\n' in unit
+    assert "never" not in unit
 
 
-needs_systemd = pytest.mark.skipif(
+@pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
-NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+def test_systemd_accepts_the_unit(database: Database, tmp_path: Path) -> None:
+    unit = tmp_path / "opsapp-jobs.service"
+    unit.write_text(run(database, "jobs", "install", "--format", "systemd").stdout)
+    result = ended(start(database, "systemd-analyze", "verify", "--man=no", str(unit)))
+    assert [line for line in result.stderr.splitlines() if "opsapp-jobs" in line] == []
 
 
-def told_by_systemd(calendar: str) -> list[datetime]:
-    """When systemd itself says that the timer comes, the next dozen times."""
-    found = subprocess.run(
-        [
-            "systemd-analyze",
-            "calendar",
-            "--iterations=12",
-            f"--base-time={NOW:%F %T} UTC",
-            calendar,
-        ],
-        env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = [line.partition(": ")[::2] for line in found.stdout.splitlines()]
-    moments = [says for what, says in lines if what.strip().startswith(("Next elapse", "Iter"))]
-    return [
-        datetime.strptime(one, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC) for one in moments
-    ]
+# --- both --------------------------------------------------------------------
 
 
-@needs_systemd
+@pytest.mark.parametrize("character", ["\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\u2028"])
 @pytest.mark.parametrize(
-    "expression",
+    ("name", "place"),
     [
-        "*/5 * * * *", "30 2 * * *", "0 6 * * MON", "0 6 1,15 * FRI", "0 0 L * *", "0 0 * * 5L",
-        "0 0 * * MON#2", "0 12 */2 * MON", "5 4 * JAN-MAR 1-5", "@weekly", "0 0 13 * 5",
-        "0 0 29 2 *", "15 10 * * 0,7", "*/7 1-3 * * *", "0 0 31 * *", "0 3 * * 6#5", "0 0 1 * 5L",
+        ("OPSAPP_URL", lambda value: a_place(OPSAPP_URL=value)),
+        ("MAIL_SERVER", lambda value: a_place(MAIL_SERVER=value)),
+        ("the folder", lambda value: replace(a_place(), folder=value)),
+        ("the path of flask", lambda value: replace(a_place(), flask=value)),
+        ("TZ", lambda value: replace(a_place(), timezone=value)),
     ],
-)  # fmt: skip
-def test_systemd_reads_the_same_moments(expression: str) -> None:
-    job = Job(name="a", command=("true",), schedule=expression)
-    wanted = list(islice(schedule.slots(job, NOW), 12))
-    told = {moment for line in installing.on_calendar(job) for moment in told_by_systemd(line)}
-    assert sorted(told)[: len(wanted)] == wanted
+)
+def test_control_character_is_refused(
+    name: str, place: Callable[[str], installing.Place], character: str
+) -> None:
+    job = Job(name="a", command=("true",), schedule="@daily")
+    for install in (installing.crontab, installing.unit):
+        with pytest.raises(Invalid) as refused:
+            install([job], place(f"a{character}* * * * * evil"))
+        assert refused.value.message == (
+            f"{name} has a line break or a control character, which no installed line can hold"
+        )
 
 
-@needs_systemd
-def test_systemd_accepts_the_units(database: Database, tmp_path: Path) -> None:
-    schedule_file(database, TWO)
-    args = ("jobs", "install", "--format", "systemd", "--directory", str(tmp_path))
-    install(run(database, *args).stdout, tmp_path)
-    units = sorted(map(str, tmp_path.glob("opsapp-job-*")))
-    assert len(units) == 4
-    verified = ended(start(database, "systemd-analyze", "verify", "--man=no", *units))
-    told = [line for line in verified.stderr.splitlines() if "opsapp-job-" in line]
-    assert told == []
+@pytest.mark.parametrize("kind", ["crontab", "systemd"])
+def test_line_break_in_a_setting_or_the_folder_is_exit_2(
+    cli: Cli, utc: Database, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    says = "has a line break or a control character, which no installed line can hold"
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC\n* * * * * evil")
+        assert cli("jobs", "install", "--format", kind).stderr.endswith(f"Error: TZ {says}\n")
+    folder = utc.instance / "a\nb"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    result = cli("jobs", "install", "--format", kind)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith(f"Error: the folder {says}\n")
+
+
+def test_user_without_a_name_is_a_number(
+    cli: Cli, utc: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a user has no entry in passwd, as in a container, and maybe no LOGNAME."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MAIL_PASSWORD", "never-shown")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    result = cli("jobs", "install", "--format", "systemd")
+    assert (result.exit_code, "\nUser=54321\n" in result.stdout) == (0, True)
+    assert result.stderr == (
+        "MAIL_PASSWORD is a secret and not printed. Put it into /etc/opsapp.env, readable by"
+        " 54321 alone.\n"
+    )

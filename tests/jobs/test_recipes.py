@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import clock, config
+from opsapp import clock, settings
 from opsapp.jobs import schedule
 from tests.support import Cli, Database, Result, disarm, expire_grants
 from tests.support.jobwork import job, past, schedule_file
 from tests.support.templates import BOB, Commands
 
-SHIPPED = schedule.load(config.ROOT / "jobs.toml")
+SHIPPED = schedule.load(settings.SHIPPED_JOBS)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_backup_that_fails_removes_nothing(database: Database, tmp_path: Path) -
     folder.mkdir()
     for day in range(1, 20):
         (folder / f"opsapp-202601{day:02d}T023000Z.backup").write_text("old")
-    shipped = (config.ROOT / "jobs.toml").read_text()
+    shipped = settings.SHIPPED_JOBS.read_text()
     schedule_file(database, shipped.replace("flask db backup", "false"))
     assert recipe(database, "backup", BACKUPS=str(folder)).exit_code == 1
     assert len(list(folder.iterdir())) == 19

@@ -10,6 +10,7 @@ import pytest
 from opsapp import settings
 from opsapp.errors import NotFound, NotReady
 from opsapp.jobs import schedule
+from opsapp.jobs.fields import OnBusy
 from opsapp.jobs.schedule import Job, Options
 from tests.support import Cli, Database
 
@@ -142,8 +143,7 @@ def test_file_says_everything(tmp_path: Path) -> None:
         options=Options(
             timeout=timedelta(minutes=90),
             kill_after=timedelta(seconds=5),
-            on_busy="wait",
-            wait=timedelta(minutes=10),
+            on_busy=OnBusy("wait", timedelta(minutes=10)),
             retries=3,
             retry_delay=timedelta(minutes=1),
             min_duration=timedelta(seconds=2),
@@ -173,12 +173,11 @@ def test_file_says_everything(tmp_path: Path) -> None:
         ("retries = -1", "retries: a whole number from 0 to 1000"),
         ("retries = true", "retries: a whole number from 0 to 1000"),
         ("quiet = 'yes'", "quiet: true or false"),
-        ("env = { A = 1 }", "env: a table of texts"),
+        ("env = { A = 1 }", "env: a table of strings"),
         ("env = { 'A=B' = '1' }", "env: a name has no = in it"),
         ("notify = 'ada@example.com'", "notify: a list of addresses and URLs"),
         ("notify = ['ftp://x']", "notify: entry 1 is neither an address nor an http(s) URL"),
         ("description = \"a\\u001bb\"", "description: 'a\\x1bb' is not a line of text"),
-        ("timeuot = '10m'", "has timeuot, which means nothing; did you mean timeout?"),
     ],
 )  # fmt: skip
 def test_wrong_line_is_named_with_its_job_and_key(tmp_path: Path, line: str, says: str) -> None:
@@ -197,7 +196,11 @@ def test_wrong_line_is_named_with_its_job_and_key(tmp_path: Path, line: str, say
         ('[jobs.a]\ncommand = "it\'s"', ": [jobs.a] command: No closing quotation"),
         ("[jobs.'a b']\ncommand = 'true'", ": [jobs.a b] is not a job: a table named with "),
         ("jobs = 1", ": [jobs] is not a table"),
-        ("[job.a]", ": the file has job, which means nothing; did you mean jobs?"),
+        ("[job.a]", ": unknown key job in the file; did you mean jobs?"),
+        (
+            "[jobs.a]\ncommand = 'true'\ntimeuot = '10m'",
+            ": unknown key timeuot in [jobs.a]; did you mean timeout?",
+        ),
         ("[jobs.a", " cannot be read: "),
     ],
 )
@@ -217,7 +220,7 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 
 def test_named_file_goes_before_the_instances_and_that_before_the_shipped(tmp_path: Path) -> None:
     environ = {"OPSAPP_INSTANCE": str(tmp_path)}
-    assert settings.get("OPSAPP_JOBS", environ) == settings.ROOT / "jobs.toml"
+    assert settings.get("OPSAPP_JOBS", environ) == settings.SHIPPED_JOBS
     (tmp_path / "jobs.toml").touch()
     assert settings.get("OPSAPP_JOBS", environ) == tmp_path / "jobs.toml"
     named = tmp_path / "other.toml"
@@ -233,7 +236,7 @@ def test_wrong_file_is_one_line_and_exit_7(cli: Cli, database: Database) -> None
         assert found.stderr == (
             f"Error: {file}: [jobs.a] schedule: five fields: minute, hour, day of month, month,"
             " day of week\n"
-            "  → docs/jobs.md says what it may hold\n"
+            "  → docs/jobs.md lists the keys\n"
         )
 
 

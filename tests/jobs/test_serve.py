@@ -187,7 +187,8 @@ def test_file_that_becomes_wrong_is_said_and_the_last_one_stays(database: Databa
     file = schedule_file(database, "[jobs.a]\ncommand = 5\n")
     said = process.stderr.readline()
     assert said == (
-        f"{file}: [jobs.a] command: a line, or a list of words; what was read before stays.\n"
+        f"{file}: [jobs.a] command: a line, or a list of words; "
+        "the last good schedule stays in use.\n"
     )
     until(lambda: rows(database) == [("succeeded", 0)])
     assert stopped(process)[0] == 0
