@@ -143,20 +143,7 @@ def _shortcuts(
 
     def commit() -> dict[str, str]:
         """Commit the changes of ``db.session`` with an audit event; return them by table."""
-        unit = session.unit(adopt=True)
-        intents = pending.intents()
-        try:
-            db.session.flush()
-            changes = in_words(writes.uncommitted())  # The gate, a lock, would count as well.
-            with unit:
-                if changes:
-                    unit.record("console:changes:commit", session.reference, after=changes)
-        except BaseException:
-            if not unit.committed:  # The objects wait, so that the user can mend them.
-                db.session.rollback()
-                pending.restore(intents)
-            raise
-        return changes
+        return _commit(session, writes, pending)
 
     def rollback() -> int:
         """Undo the uncommitted changes of ``db.session``; return how many objects they were."""
@@ -168,6 +155,23 @@ def _shortcuts(
     yield "commit", commit, "write the changes of db.session, with an audit event"
     yield "rollback", rollback, "forget the changes of db.session"
     yield "now", clock.now, "the present moment, aware, in UTC"
+
+
+def _commit(session: Session, writes: Writes, pending: Pending) -> dict[str, str]:
+    unit = session.unit(adopt=True)
+    intents = pending.intents()
+    try:
+        db.session.flush()
+        changes = in_words(writes.uncommitted())  # The gate, a lock, would count as well.
+        with unit:
+            if changes:
+                unit.record("console:changes:commit", session.reference, after=changes)
+    except BaseException:
+        if not unit.committed:  # The objects wait, so that the user can correct them.
+            db.session.rollback()
+            pending.restore(intents)
+        raise
+    return changes
 
 
 def _models() -> Iterator[tuple[str, type]]:

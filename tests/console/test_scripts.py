@@ -410,7 +410,8 @@ ENDLESS = {
 def test_signal_cancels_the_statement_of_a_program(
     database: Database, kind: str, cli: Cli, ada: str, number: signal.Signals
 ) -> None:
-    code = f"print('here', flush=True)\ntry: sql('{ENDLESS[kind]}')\nfinally: print('ended')"
+    statement = f"print('here', flush=True); sql('{ENDLESS[kind]}')"
+    code = f"try: {statement}\nfinally: print('ended')"
     process = start(database, FLASK, "shell", "-c", code)
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
