@@ -86,7 +86,7 @@ class Yielding(Lazy):
 
     @property
     def hidden(self) -> bool:
-        """Whether the list of commands leaves it out: ours are listed by subject, below it."""
+        """True if the list of commands leaves it out: ours are listed by subject, below it."""
         if click.get_current_context(silent=True) is None:
             return False  # A shell that completes passes over hidden commands.
         command = self._stands_for()
@@ -155,8 +155,8 @@ def list_by_subject(group: click.Group) -> None:
 
 
 def _write_subjects(formatter: click.HelpFormatter) -> None:
-    shown = [command for commands in SUBJECTS.values() for command in commands]
-    width = max(len(command.name or "") for command in shown)
+    listed = [command for commands in SUBJECTS.values() for command in commands]
+    width = max(len(command.name or "") for command in listed)
     for subject, commands in SUBJECTS.items():
         with formatter.section(subject):
             formatter.write_dl(

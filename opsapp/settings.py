@@ -251,8 +251,8 @@ SETTINGS = (
     ),
     Setting(
         "OPSAPP_TWO_FACTOR",
-        "The accounts that must use two factors: optional (none), admins (those that can change"
-        " accounts, roles or grants), or everybody (all).",
+        "The accounts that must use two factors: `optional` (none), `admins` (those that can change"
+        " accounts, roles or grants), or `everybody` (all).",
         "optional",
         parsers.choice("optional", "admins", "everybody"),
     ),

@@ -1,7 +1,7 @@
 """Notices: receivers of signals that write mail about an account into the outbox.
 
 They run before the commit, so a change and its mail are committed together or not at all.
-Reasons: docs/decisions/mail.md#a-notice-is-part-of-its-change
+Reasons: docs/decisions/mail.md#a-notice-is-in-the-transaction-of-its-change
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ TEXTS: dict[str, Callable[[], Iterable[Text]]] = {
     "messages": messages,
     "comments": comments,
 }
-ASSERTED = ["documents"]
+ASSERTED = ["documents", "docstrings", "messages", "comments"]
 """The sets of TEXTS that follow the rules."""
 
 
