@@ -8,11 +8,12 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install lint types contracts test test-browser chromium wheel docs bench format clean
+.PHONY: help demo install lint types contracts test test-lowest test-browser chromium wheel docs bench format clean
 
 help:
 	@echo "make demo          set up SQLite, make an administrator, grant, list, verify"
 	@echo "make test          format, lint, types, import contracts, and every test"
+	@echo "make test-lowest   a part of the tests, on the lowest versions that opsapp runs with"
 	@echo "make test-browser  what people do at the pages, in a real Chromium"
 	@echo "make wheel         the wheel, in dist/"
 	@echo "make docs          the generated pages: docs/cli.md, docs/settings.md, docs/console.svg"
@@ -51,6 +52,20 @@ contracts: $(INSTALLED)
 test: lint types contracts
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
+# The part has all that differs between versions: commands, output, migrations, accounts, the audit.
+LOWEST := .venv-lowest/bin
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(LOWEST)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints-lowest.txt --group lowest --editable '.[all]'
+	touch $@
+
+test-lowest: .venv-lowest/.installed
+	$(LOWEST)/python -m pytest -n $(WORKERS) --dist worksteal -k "sqlite or not postgresql" \
+	  tests/accounts/test_users_list.py tests/accounts/test_roles.py tests/audit \
+	  tests/cli/test_output.py tests/database/test_db.py tests/jobs/test_run.py
+
 # Where there is no browser, `make test` skips these tests; here that is an error.
 test-browser: chromium $(INSTALLED)
 	$(BIN)/python -m pytest -n 0 tests/web/test_browser.py
@@ -82,4 +97,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
