@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from opsapp import libpq
 from opsapp.database import setup
 from opsapp.engine import locks
-from tests.support import PASSWORD, Cli, Database, administer, call, run_afresh
+from tests.support import PASSWORD, Cli, Database, administer, call, run, run_afresh
 
 REACH = "Error: the database cannot be reached: "
 
@@ -56,6 +56,17 @@ def test_silent_server_is_7_in_every_command(
     result = call(database, *words.split(), OPSAPP_DATABASE_URL=url)
     assert (result.exit_code, result.stdout) == (7, "")
     assert result.stderr == f"{REACH}connection timeout expired\n  → flask doctor\n"
+
+
+def test_silent_server_is_asked_once(database: Database) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        url = f"postgresql://ops@127.0.0.1:{server.getsockname()[1]}/x?connect_timeout=2"
+        result = run(database, "users", "list", OPSAPP_DATABASE_URL=url, OPSAPP_PROFILING="on")
+        assert result.exit_code == 7
+        server.setblocking(False)
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_doctor_and_json_tell_of_a_silent_server(database: Database, silent_port: int) -> None:

@@ -16,6 +16,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
 from ...config import DEVELOPMENT
+from ...errors import NotReady
 from ...unit.work import bookkeeping
 from . import handover, passes, prof_files, profilers
 from .aggregates import Aggregates
@@ -189,7 +190,8 @@ class Recorder:
         recording.status = exit_code
         recording.seconds = perf_counter() - recording.started
         self.aggregates.add(recording, time())
-        if self.writer is not None:
+        # The command has waited for a database that is away; it must not wait a second time.
+        if self.writer is not None and exit_code != NotReady.exit_code:
             self.writer.flush(hurried)
 
 
