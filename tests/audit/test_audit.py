@@ -235,14 +235,7 @@ def test_list_shows_the_events_around_a_garbled_one(
 ) -> None:
     disarm(database)
     attack(database)
-    if attack is garble_the_time and not database.is_sqlite:
-        result = cli("audit", "list")
-        assert (result.exit_code, result.stderr) == (
-            1,
-            "Error: the database holds a value that cannot be read\n  → flask audit verify\n",
-        )
-    else:
-        assert events(cli) == list(range(1, 10))
+    assert events(cli) == list(range(1, 10))
 
 
 @pytest.mark.parametrize("attack", [remove_the_head, double_the_head])

@@ -12,7 +12,7 @@ import os
 import signal
 import psycopg
 import opsapp
-from opsapp.services import verification
+from opsapp.audit import verification
 
 over = verification._Walk.over
 
@@ -34,14 +34,19 @@ create_app = opsapp.create_app
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(
-    ("how", "reason"),
+    ("how", "exit_code", "says"),
     [
-        ("alone", "terminating connection due to administrator command"),
-        ("and Ctrl-C", "the connection is lost"),
+        (
+            "alone",
+            7,
+            "Error: the database cannot be reached: terminating connection due to administrator"
+            " command\n  → flask doctor\n",
+        ),
+        ("and Ctrl-C", 130, "Stopped by SIGINT; nothing was changed.\n"),
     ],
 )
 def test_verify_that_is_cut_off_says_so_in_one_line(
-    app: Flask, database: Database, postgres: str, how: str, reason: str
+    app: Flask, database: Database, postgres: str, how: str, exit_code: int, says: str
 ) -> None:
     with a_unit() as unit:
         for number in range(2001):  # More than a page.
@@ -51,8 +56,4 @@ def test_verify_that_is_cut_off_says_so_in_one_line(
     admin = postgres.format("postgres")
     done = run_afresh(database, "audit", "verify", FLASK_APP="cut", ADMIN_URL=admin, HOW=how)
 
-    assert (done.exit_code, done.stdout, done.stderr) == (
-        7,
-        "",
-        f"Error: the database cannot be reached: {reason}\n  → flask doctor\n",
-    )
+    assert (done.exit_code, done.stdout, done.stderr) == (exit_code, "", says)
