@@ -45,7 +45,11 @@ def recognise(connection: Any, _record: Any = None) -> None:
         return
     settings = _settings(connection.info.options)
     is_autocommit, connection.autocommit = connection.autocommit, True
-    pid, count = connection.execute(_SERVER, [list(settings)]).fetchone()
+    try:
+        pid, count = connection.execute(_SERVER, [list(settings)]).fetchone()
+    except BaseException:  # Ctrl-C, too: what it leaves half done is of no use.
+        connection.close()
+        raise
     connection.autocommit = is_autocommit
     if pid != connection.info.backend_pid or count < len(settings):
         # A statement that one client prepares fails the next client.

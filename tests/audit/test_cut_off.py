@@ -42,7 +42,7 @@ create_app = opsapp.create_app
             "Error: the database cannot be reached: terminating connection due to administrator"
             " command\n  → flask doctor\n",
         ),
-        ("and Ctrl-C", 130, "Stopped by SIGINT; nothing was changed.\n"),
+        ("and Ctrl-C", 130, "Stopped by SIGINT: nothing was changed.\n"),
     ],
 )
 def test_verify_that_is_cut_off_says_so_in_one_line(
