@@ -186,6 +186,8 @@ def _flask_group() -> click.Group:
 
 list_by_subject(_flask_group())
 keep_in_place(_flask_group())
+if yielding.is_named(os.environ.get("FLASK_APP")):
+    streams.prepare()  # Here, so that it holds for Flask's own commands as well.
 
 
 def main() -> None:

@@ -28,10 +28,15 @@ def is_ours(ctx: click.Context) -> bool:
     from flask.cli import ScriptInfo
 
     info = ctx.ensure_object(ScriptInfo)
-    if (info.app_import_path or "").partition(":")[0] == "opsapp":
+    if is_named(info.app_import_path):
         return True  # Known without loading it, as help and completion want it.
     app = _loaded(info)
     return app is None or EXTENSION in app.extensions
+
+
+def is_named(import_path: str | None) -> bool:
+    """Return whether the path of an application, as ``FLASK_APP`` has it, is opsapp's own."""
+    return (import_path or "").partition(":")[0] == "opsapp"
 
 
 def _loaded(info: ScriptInfo) -> Flask | None:

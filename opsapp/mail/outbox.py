@@ -154,7 +154,7 @@ def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
         return [record(message) for message in messages]
     ids = [message.id for message in messages]
     db.session.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
-    return [record for id in ids if (record := _send(id)) is not None]
+    return [sent for id in ids if (sent := _send(id)) is not None]
 
 
 def _send(id: int) -> Record | None:

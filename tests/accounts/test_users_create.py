@@ -187,7 +187,7 @@ def test_create_refuses_a_folder_a_pipe_or_garbage_as_password_file(
     for file, says in (
         (tmp_path, f"--password-file {tmp_path} is not a regular file"),
         (tmp_path / "pipe", f"--password-file {tmp_path}/pipe is not a regular file"),
-        (tmp_path / "garbage", f"the first line of {tmp_path}/garbage is not UTF-8"),
+        (tmp_path / "garbage", f"{tmp_path}/garbage is UTF-16 and not UTF-8"),
         (tmp_path / "none", f"--password-file {tmp_path}/none: No such file or directory"),
     ):
         result = cli("users", "create", "a@example.com", "--password-file", str(file))

@@ -7,21 +7,33 @@ import os
 import click
 from flask import Flask
 from flask_migrate import Migrate
-from flask_security import Security, SQLAlchemyUserDatastore
-from flask_security.models import fsqla
+from flask_security import RoleMixin, Security, SQLAlchemyUserDatastore, UserMixin
 from flask_sqlalchemy import SQLAlchemy
 
 db = SQLAlchemy()
 migrate = Migrate()
-fsqla.FsModels.set_db_info(db)
+roles_users = db.Table(
+    "roles_users",
+    db.Column("user_id", db.ForeignKey("user.id"), primary_key=True),
+    db.Column("role_id", db.ForeignKey("role.id"), primary_key=True),
+)
 
 
-class Role(db.Model, fsqla.FsRoleMixin):  # type: ignore[name-defined]
-    pass
+class Role(db.Model, RoleMixin):  # type: ignore[name-defined]
+    id = db.Column(db.Integer, primary_key=True)
+    name = db.Column(db.String(80), unique=True)
+    permissions = db.Column(db.String(255))
 
 
-class User(db.Model, fsqla.FsUserMixin):  # type: ignore[name-defined]
-    pass
+class User(db.Model, UserMixin):  # type: ignore[name-defined]
+    id = db.Column(db.Integer, primary_key=True)
+    email = db.Column(db.String(255), unique=True)
+    username = db.Column(db.String(255), unique=True)
+    password = db.Column(db.String(255))
+    active = db.Column(db.Boolean, nullable=False)
+    fs_uniquifier = db.Column(db.String(64), unique=True, nullable=False)
+    confirmed_at = db.Column(db.DateTime)
+    roles = db.relationship(Role, secondary=roles_users)
 
 
 def create_app() -> Flask:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config, entrypoints, textfiles
+from opsapp import entrypoints, settings, textfiles
 from opsapp.cli import streams
 from opsapp.errors import LONGEST, NotReady, brief
 from tests.support import FLASK, PASSWORD, Cli, Database, Result, run_afresh
@@ -237,9 +237,9 @@ def test_unit_of_a_user_without_a_name_has_the_number(cli: Cli, ada: str, namele
 def test_installation_of_a_user_without_a_home_has_no_place(
     nameless: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("opsapp.config.ROOT", tmp_path)  # No checkout.
+    monkeypatch.setattr("opsapp.settings.ROOT", tmp_path)  # No checkout.
     with pytest.raises(NotReady, match=r"^this user has no home folder$") as caught:
-        config.instance_folder({})
+        settings.get("OPSAPP_INSTANCE", {})
     assert caught.value.hint == "set OPSAPP_INSTANCE to the folder of this installation"
 
 

@@ -87,7 +87,7 @@ def test_nothing_is_written_into_a_file_that_somebody_touched(
     with pytest.raises(NotReady) as refused:
         transcript.write("input", "four")
     assert refused.value.message == (
-        f"the transcript {path} cannot be written (somebody changed or removed it),"
+        f"the transcript {path} cannot be written (another process changed or removed it),"
         " so nothing is run"
     )
 

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy.engine import make_url
 
 from opsapp import libpq
-from opsapp.database import setup
+from opsapp.database import status
 from opsapp.engine import locks
 from tests.support import PASSWORD, Cli, Database, administer, call, run, run_afresh
 
@@ -358,4 +358,4 @@ def test_reading_where_nothing_can_be_written_prints_no_driver_s_remark(
 def test_row_that_a_unit_holds_is_no_fault(app: Flask, database: Database) -> None:
     with database.connect() as other:
         other.exec_driver_sql("SELECT * FROM audit_head FOR UPDATE")
-        setup.check_writable()
+        status.check_writable()

@@ -239,7 +239,7 @@ def test_owner_is_told_of_what_a_thief_would_change(web: Site, cli: Cli) -> None
         "new recovery codes were made" in told[0],
         "asks for a code of an authenticator app" in told[1],
         "authentication was turned off" in told[2],
-        "has another e-mail address" in told[3],
+        "the e-mail address of your account" in told[3],
     ] == [True] * 4
     assert "thief" not in str(told)
     assert web.mail_to("thief@example.com") == []
