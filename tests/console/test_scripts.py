@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import FLASK, SECRETS, Cli, Database, run
-from tests.support.processes import ended, start
+from tests.support.processes import ended, start, until
 
 MAKE = 'print(create_user("carl", "carl@example.com").username)'
 READ_ONLY = "Error: this session is read-only\n  → flask shell --sandbox, or --write\n"
@@ -415,6 +415,9 @@ def test_signal_cancels_the_statement_of_a_program(
     process = start(database, FLASK, "shell", "-c", code)
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
+    if kind == "postgresql":
+        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        until(lambda: database.rows(sleeping) == [(1,)])
     process.send_signal(number)
     found = ended(process)
     assert (found.exit_code, found.stdout) == (128 + number, "ended\n")
