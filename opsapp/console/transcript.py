@@ -27,6 +27,7 @@ from uuid import UUID
 
 from .. import clock, config
 from ..errors import NotReady
+from ..flock import try_lock
 from ..types import Record
 from ..unit import chain
 
@@ -245,15 +246,7 @@ def _locked(path: Path) -> Iterator[bool]:
         yield False
         return
     with file:
-        yield _is_free(file.fileno())
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield try_lock(file.fileno())
 
 
 def abandoned() -> Iterator[Path]:

@@ -6,7 +6,6 @@ nothing to clean up, and no stale file can block a process.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ import sqlalchemy as sa
 
 from .. import clock, text
 from ..errors import Busy, NotReady
+from ..flock import try_lock
 from . import direct
 from . import holders as naming
 from .connections import sqlite_file
@@ -74,13 +74,10 @@ def open_file(engine: sa.Engine, name: str) -> int:
 
 def _take_flock(descriptor: int, name: str, wait: float) -> None:
     deadline = time.monotonic() + wait
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise _busy(name, *_written_holder(descriptor)) from None
-            time.sleep(POLL_SECONDS)
+    while not try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            raise _busy(name, *_written_holder(descriptor))
+        time.sleep(POLL_SECONDS)
 
 
 def _written_holder(descriptor: int) -> tuple[str, str]:

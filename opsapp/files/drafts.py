@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import stat
@@ -12,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import Busy, Conflict, OpsError, Refused
+from ..flock import try_lock
 from .targets import target
 
 
@@ -129,17 +129,18 @@ def _claimed(path: Path, file: str) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(path, flags, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_there(path, descriptor):  # Else its last writer has just given it its place.
+            is_free = try_lock(descriptor)
+            if is_free and _is_there(path, descriptor):
                 _empty(path, descriptor)
                 return descriptor
-        except BaseException as error:
+        except BaseException:
             os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                hint = "try again when it has finished"
-                raise Busy(f"another process is writing {file}", hint=hint) from error
             raise
         os.close(descriptor)
+        if not is_free:
+            hint = "try again when it has finished"
+            raise Busy(f"another process is writing {file}", hint=hint)
+        # Its last writer has just given the file its place, so the path leads to another.
 
 
 def _is_there(path: Path, descriptor: int) -> bool:

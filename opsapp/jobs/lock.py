@@ -9,7 +9,6 @@ Reasons: docs/decisions/jobs.md#a-job-lock-is-held-for-hours
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import random
@@ -26,6 +25,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ..engine import direct, locks
 from ..errors import NotReady
+from ..flock import try_lock
 
 T = TypeVar("T")
 
@@ -122,11 +122,7 @@ def locked_names(engine: sa.Engine, names: Collection[str]) -> set[str]:
 
 def _is_locked(engine: sa.Engine, name: str) -> bool:
     with _closing(locks.open_file(engine, name)) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+        return not try_lock(descriptor, shared=True)
 
 
 @contextmanager
@@ -177,7 +173,7 @@ class _File(_Watched):
         try:
             # Another process may only be looking, for a moment.
             for _turn in turns(None if wait is None else max(wait, PATIENCE)):
-                if _has_flock(descriptor):
+                if try_lock(descriptor):
                     return cls(engine, name, descriptor)
                 # The path may lead to another file by now.
                 with _closing(locks.open_file(engine, name)) as current:
@@ -206,7 +202,7 @@ class _File(_Watched):
     def _take_again(self, is_replaced: Callable[[sa.Connection], bool]) -> bool:
         """Lock the file of the path; return False if another run has begun in our place."""
         with _closing(locks.open_file(self._engine, self._name)) as current:
-            if not _has_flock(current):
+            if not try_lock(current):
                 with self._engine.connect() as connection:
                     return not is_replaced(connection)
             os.dup2(current, self.descriptor, inheritable=False)
@@ -216,13 +212,6 @@ class _File(_Watched):
     def close(self) -> None:
         self._stop_watching()
         os.close(self.descriptor)
-
-
-def _has_flock(descriptor: int) -> bool:
-    with suppress(BlockingIOError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
 
 
 # --- postgresql --------------------------------------------------------------

@@ -195,9 +195,8 @@ def test_init_in_many_processes_makes_the_database_once(
     empty_database: Database, sqlite_templates: Templates
 ) -> None:
     done = flask_at_once(empty_database, "db", "init", "--format", "json")
-    assert [(result.exit_code, result.json["revision"]) for result in done] == [
-        (0, done[0].json["revision"])
-    ] * PROCESSES, done
+    assert [result.exit_code for result in done] == [0] * PROCESSES, done
+    assert len({result.json["revision"] for result in done}) == 1
     # One migrates, the same or another one seeds; who finds it done says so.
     assert 1 <= sum(result.json["changed"] for result in done) <= 2
     events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
