@@ -37,9 +37,15 @@ NAMES: dict[str, tuple[str, ...]] = {
     "email": ("email", "email_address"),
     "username": ("username", "login", "name"),
     "active": ("active", "is_active", "enabled"),
-    "stored": ("password", "password_hash", "_password", "hashed_password"),
-    "created": ("created_at", "created_on", "date_created", "created"),
-    "seen": ("last_seen_at", "last_seen", "current_login_at", "last_login_at", "last_login"),
+    "password": ("password", "password_hash", "_password", "hashed_password"),
+    "created_at": ("created_at", "created_on", "date_created", "created"),
+    "last_seen_at": (
+        "last_seen_at",
+        "last_seen",
+        "current_login_at",
+        "last_login_at",
+        "last_login",
+    ),
 }
 RELATIONS = ("roles", "groups", "role")
 FLAGS = ("is_admin", "global_admin", "is_superuser", "admin")
@@ -51,7 +57,18 @@ FIELDS = {
 }
 """The attributes that a framework prescribes, so that their names are no guess."""
 PARTS = frozenset(
-    {"user", "email", "username", "active", "created", "seen", "roles", "admin", "watch"}
+    {
+        "user",
+        "email",
+        "username",
+        "active",
+        "password",
+        "created_at",
+        "last_seen_at",
+        "roles",
+        "admin",
+        "watch",
+    }
     | {"set_password", "check_password", "end_sessions", "create", "actor"}
 )
 """The arguments of ``Ops`` that an identity is made of."""
@@ -149,14 +166,15 @@ class _Discovery:
             email=self._attribute("email"),
             username=self._attribute("username"),
             active=self._active(),
-            stored=self._attribute("stored"),
-            created=self._attribute("created"),
-            seen=self._attribute("seen"),
+            password=self._attribute("password"),
+            created_at=self._attribute("created_at"),
+            last_seen_at=self._attribute("last_seen_at"),
             roles=roles,
             admin=self._admin(roles),
             find_passwords=self._passwords,
             end_sessions=self._end_sessions(),
-            make=self.parts.get("create"),
+            make=self._make(),
+            filled=frozenset({"fs_uniquifier"}) if self._has_datastore else frozenset(),
             actor=self.parts.get("actor"),
             sources=self.sources,
             watch=self._watch(),
@@ -183,7 +201,7 @@ class _Discovery:
             return False
         if part == "active":
             return name not in self.columns or python_type(self.columns[name]) is bool
-        return part != "stored" or name in self.columns
+        return part != "password" or name in self.columns
 
     def _source(self, name: str) -> str:
         return self.source if name in FIELDS.get(self.source, ()) else BY_NAME
@@ -264,17 +282,29 @@ class _Discovery:
         setter, checker = (self.parts.get(name) for name in ("set_password", "check_password"))
         if "set_password" in self.parts:
             return setter and passwords.by(setter, "Ops(set_password=…)", checker)
-        if self.source == SECURITY or self.model is _of_flask_security(self.app):
+        if self._has_datastore:
             return passwords.of_flask_security(self.app)
-        if self.source == APPBUILDER or self.model is _of_appbuilder(self.app):
+        if self.model is _of_appbuilder(self.app):
             return passwords.of_appbuilder(self.app)
         return passwords.of_model(self.model, checker)
+
+    @property
+    def _has_datastore(self) -> bool:
+        return self.model is _of_flask_security(self.app)
+
+    def _make(self) -> Any:
+        if "create" in self.parts:
+            self.sources["create"] = "Ops(create=…)"
+            return self.parts["create"]
+        return (
+            self.app.extensions["security"].datastore.create_user if self._has_datastore else None
+        )
 
     def _end_sessions(self) -> Any:
         if "end_sessions" in self.parts:
             self.sources["end_sessions"] = "Ops(end_sessions=…)"
             return self.parts["end_sessions"]
-        if self.model is _of_flask_security(self.app) and "fs_uniquifier" in self.columns:
+        if self._has_datastore and "fs_uniquifier" in self.columns:
             self.sources["end_sessions"] = SECURITY
             return self.app.extensions["security"].datastore.set_uniquifier
         return None

@@ -42,7 +42,7 @@ class Identity:
     :ivar model: the mapped class.
     :ivar key: the attribute of its primary key, and ``key_type`` its type in Python.
     :ivar active: tells whether an account is active.
-    :ivar stored: the column that holds a hash of the password.
+    :ivar password: the column that holds a hash of the password.
     :ivar admin: the condition that an account administers.
     :ivar sources: where each part comes from: ``Ops(email=…)``, ``Flask-Security``,
         ``AppBuilder`` or :data:`BY_NAME`.
@@ -54,15 +54,17 @@ class Identity:
     email: Attribute | None = None
     username: Attribute | None = None
     active: Switch | None = None
-    stored: Attribute | None = None
-    created: Attribute | None = None
-    seen: Attribute | None = None
+    password: Attribute | None = None
+    created_at: Attribute | None = None
+    last_seen_at: Attribute | None = None
     roles: Sequence[Rule] = ()
     admin: sa.ColumnElement[bool] | None = None
     find_passwords: Callable[[], Passwords | None] = lambda: None
     end_sessions: Callable[[Any], object] | None = None
     make: Callable[..., Any] | None = None
     """The function that makes an account from values; None calls the model."""
+    filled: frozenset[str] = frozenset()
+    """Attributes that ``make`` fills in."""
     actor: Callable[[], Any] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     watch: frozenset[str] | None = None
@@ -95,7 +97,7 @@ class Identity:
     def is_guessed(self) -> bool:
         """Whether a part that changes an account was found by the name of an attribute only."""
         return any(
-            BY_NAME in source and part not in ("created", "seen")
+            BY_NAME in source and part not in ("created_at", "last_seen_at")
             for part, source in self.sources.items()
         )
 
@@ -212,15 +214,15 @@ class Identity:
             "username": _value(self.username, user),
             "status": self.status(user),
             "roles": self.roles_of(user),
-            "created_at": _value(self.created, user),
-            "last_seen_at": _value(self.seen, user),
+            "created_at": _value(self.created_at, user),
+            "last_seen_at": _value(self.last_seen_at, user),
         }
 
     def can_log_in(self) -> sa.ColumnElement[bool]:
         """Return the condition that an account is active and has a password, as far as known."""
         conditions = [self.active.column.is_(True)] if self.active else []
-        if self.stored is not None:
-            conditions.append(self.stored.column.is_not(None))
+        if self.password is not None:
+            conditions.append(self.password.column.is_not(None))
         return sa.and_(sa.true(), *conditions)
 
     def has_administrator(
@@ -244,7 +246,7 @@ class Identity:
     def secret(self) -> frozenset[str]:
         """The attributes whose values are never written down."""
         names = {name for name, _column in columns(self.model) if redaction.is_secret_name(name)}
-        return frozenset(names | ({self.stored.name} if self.stored else set()))
+        return frozenset(names | ({self.password.name} if self.password else set()))
 
     @property
     def personal(self) -> frozenset[str]:
@@ -257,7 +259,7 @@ class Identity:
         """The attributes whose changes by the application's own code are audited."""
         if self.watch is not None:
             return self.watch
-        parts = [self.email, self.username, self.active, self.stored]
+        parts = [self.email, self.username, self.active, self.password]
         named = [part for part in parts if isinstance(part, Attribute)]
         return frozenset(part.name for part in (*named, *(rule.attribute for rule in self.roles)))
 

@@ -40,14 +40,14 @@ PARTS: dict[str, tuple[str, str, str]] = {
         "end_sessions=lambda user: …",
         "sessions end as the application itself ends them",
     ),
-    "created": (
+    "created_at": (
         "column with the time when an account was created",
-        "created={model}.some_column",
+        "created_at={model}.some_column",
         "no --sort created",
     ),
-    "seen": (
+    "last_seen_at": (
         "column with the time when an account was last seen",
-        "seen={model}.some_column",
+        "last_seen_at={model}.some_column",
         "no --idle-for, no --sort seen",
     ),
 }

@@ -56,6 +56,16 @@ class Rule:
         """Take the role from an account that holds it."""
         raise NotImplementedError
 
+    def check_takeable(self, name: str) -> None:
+        """Return if the role can be taken away.
+
+        :raises Conflict: an account must have one of these roles.
+        """
+
+    def permissions(self, user: Any, name: str) -> Iterable[str]:
+        """Return the permissions that a role which the account holds is known to give."""
+        return ()
+
     @property
     def kind(self) -> str:
         """The rule in a word."""
@@ -125,17 +135,26 @@ class Relation(Rule):
     def take(self, session: so.Session, user: Any, name: str) -> None:
         """End the relation of the row to the account."""
         if self.is_single:
-            self._refuse_needed(name)
             self.attribute.set(user, None)
         else:
             self.attribute.of(user).remove(self._row(session, name))
 
-    def _refuse_needed(self, name: str) -> None:
-        if not all(column.nullable for column in self._relation.local_columns):
+    def check_takeable(self, name: str) -> None:
+        """Return if an account may be without a role of this relation.
+
+        :raises Conflict: its column takes no NULL.
+        """
+        if self.is_single and not all(c.nullable for c in self._relation.local_columns):
             raise Conflict(
                 f"each account of {self.attribute.model.__name__} has a role in {self.attribute}",
                 hint="grant the other role, which takes its place",
             )
+
+    def permissions(self, user: Any, name: str) -> Iterable[str]:
+        """Return the permissions of a row: Flask-Security's words, AppBuilder's pairs."""
+        value = self.attribute.of(user)
+        rows = [value] if self.is_single else _listed(user, value)
+        return [word for row in rows if self.name.of(row) == name for word in _permissions(row)]
 
     def _row(self, session: so.Session, name: str) -> Any:
         row = session.scalar(sa.select(self.name.model).where(self.name.column == name).limit(1))
@@ -153,6 +172,12 @@ def _listed(user: Any, value: Any) -> Iterable[Any]:
         return session.scalars(value.select()) if session else ()
     rows: Iterable[Any] = value
     return rows
+
+
+def _permissions(row: Any) -> list[str]:
+    if hasattr(row, "get_permissions"):
+        return [str(word) for word in row.get_permissions() or ()]
+    return [str(word) for word in getattr(row, "permissions", None) or ()]
 
 
 def _add(collection: Any, row: Any) -> None:
@@ -245,15 +270,24 @@ class Word(Rule):
 
     def take(self, session: so.Session, user: Any, name: str) -> None:
         """Write the word that new accounts have, or none."""
-        default = self._column.default
-        value = default.arg if isinstance(default, sa.ColumnDefault) and default.is_scalar else None
-        is_kept = value is not None and _word(value) == name
-        if is_kept or (value is None and not self._column.nullable):
+        self.attribute.set(user, self._default)
+
+    def check_takeable(self, name: str) -> None:
+        """Return if an account may have another word, or none.
+
+        :raises Conflict: it is the word of new accounts, or the column takes no NULL.
+        """
+        default = self._default
+        if _word(default) == name or (default is None and not self._column.nullable):
             raise Conflict(
                 f"each account of {self.attribute.model.__name__} has a word in {self.attribute}",
                 hint="grant the other role, which takes its place",
             )
-        self.attribute.set(user, value)
+
+    @property
+    def _default(self) -> Any:
+        default = self._column.default
+        return default.arg if isinstance(default, sa.ColumnDefault) and default.is_scalar else None
 
     def _value(self, name: str) -> Any:
         allowed = _allowed(self._column.type) or []

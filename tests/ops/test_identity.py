@@ -131,7 +131,7 @@ def test_parts_of_a_framework_are_no_guess(theirs: Theirs) -> None:
 def test_parts_found_by_name_are_a_guess(theirs: Theirs) -> None:
     user = theirs.module.User
     assert theirs.identity().is_guessed
-    said = {"user": user, "email": user.email, "username": None, "stored": None}
+    said = {"user": user, "email": user.email, "username": None, "password": None}
     assert theirs.identity(**said).sources["email"] == "Ops(email=…)"
 
 
@@ -269,11 +269,11 @@ def test_watched_secret_and_personal(theirs: Theirs) -> None:
 
 
 CAPABILITIES = {
-    "login_app": {"email", "username", "passwords", "seen"},
+    "login_app": {"email", "username", "passwords", "last_seen_at"},
     "security_app": {"email", "username", "active", "passwords", "roles", "admin", "end_sessions"},
     "flag_app": {"email", "active", "passwords", "roles", "admin"},
-    "relation_app": {"email", "username", "active", "passwords", "roles", "admin", "seen"},
-    "uuid_app": {"email", "active", "passwords", "roles", "admin", "created"},
+    "relation_app": {"email", "username", "active", "passwords", "roles", "admin", "last_seen_at"},
+    "uuid_app": {"email", "active", "passwords", "roles", "admin", "created_at"},
 }
 
 
@@ -371,7 +371,7 @@ def test_word_falls_back_to_that_of_new_accounts(theirs: Theirs) -> None:
     rule.take(session, user, "admin")
     assert identity.roles_of(user) == ["user"]
     with pytest.raises(Conflict, match=r"each account of Person has a word in Person\.role"):
-        rule.take(session, user, "user")
+        rule.check_takeable("user")
 
 
 # --- passwords -------------------------------------------------------------------
@@ -384,8 +384,8 @@ def test_password_is_set_as_the_application_does(theirs: Theirs) -> None:
     user = identity.model()
     identity.passwords.accepts(WORD)
     identity.passwords.prepare(WORD)(user)
-    assert identity.stored is not None
-    assert WORD not in identity.stored.of(user)
+    assert identity.password is not None
+    assert WORD not in identity.password.of(user)
     if identity.passwords.check is None:
         assert theirs.module.__name__ == "tests.apps.flag_app"
     else:

@@ -273,7 +273,7 @@ def test_primary_group_is_one_role_that_another_replaces(
     assert identity.roles_of(user) == ["Member"]
     assert identity.has_administrator(session) is False
     with pytest.raises(Conflict, match=r"each account of User has a role in User\.primary_group"):
-        rule.take(session, user, "Member")
+        rule.check_takeable("Member")
 
 
 def test_role_of_an_enumeration_keeps_its_type(base: Any, find: Find, session: so.Session) -> None:
