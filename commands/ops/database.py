@@ -1,0 +1,1 @@
+"""`flask ops init`, `status` and `drop`: opsapp's tables in an application's database."""

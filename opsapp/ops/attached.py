@@ -1,0 +1,175 @@
+"""Attached: the state of an application that opsapp is attached to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..state import CORE, EXTENSION, attached_to
+from .sessions import Sessions, is_in_memory
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from flask import Flask
+    from sqlalchemy import orm as so
+
+    from .administrators import Administration
+
+
+def attach(
+    app: Flask, sessions: Sessions, parts: Mapping[str, Any], *, is_in_code: bool = True
+) -> Attached:
+    """Attach opsapp to an application.
+
+    :param parts: what its code says of its users.
+    :raises RuntimeError: it is built on opsapp, or opsapp is attached to it already.
+    """
+    if EXTENSION in app.extensions:
+        raise RuntimeError("opsapp is attached to this application already, or it is built on it")
+    attached = app.extensions[EXTENSION] = Attached(app, sessions, parts, is_in_code)
+    return attached
+
+
+class Attached:
+    """An application with its own users and its own database.
+
+    :param is_in_code: whether the application's code has an ``Ops``; if not, ``flask ops`` has
+        attached itself for its own process.
+    """
+
+    branches = (CORE,)
+
+    def __init__(
+        self, app: Flask, sessions: Sessions, parts: Mapping[str, Any], is_in_code: bool
+    ) -> None:
+        self.app = app
+        self.sessions = sessions
+        self.parts = parts
+        self.is_in_code = is_in_code
+        self.is_command = False
+        """True while a command of ours runs in this process."""
+
+    @property
+    def db(self) -> Any:
+        """The application's Flask-SQLAlchemy; None if it has a session only."""
+        return self.sessions.db
+
+    @property
+    def session(self) -> so.scoped_session[Any]:
+        """The application's own session."""
+        return self.sessions.session
+
+    @property
+    def engines(self) -> Mapping[str | None, sa.Engine]:
+        """The application's engines, and the one for what is ours alone."""
+        from ..engine.connections import BOOKKEEPING
+
+        return {**self.sessions.engines, BOOKKEEPING: self._bookkeeping}
+
+    @cached_property
+    def _bookkeeping(self) -> sa.Engine:
+        from .engines import is_replaceable, like
+
+        theirs = self.sessions.engines[None]
+        if self.is_in_tests or not is_replaceable(theirs):
+            return theirs
+        return like(theirs, self._options())
+
+    @property
+    def instance(self) -> Path:
+        """The folder of this application for our files; it need not exist yet."""
+        return Path(self.app.instance_path) / "ops"
+
+    @property
+    def is_in_tests(self) -> bool:
+        """True in a test of the application, which is to notice nothing of opsapp."""
+        return bool(self.app.testing) or is_in_memory(self.sessions.engines[None])
+
+    @property
+    def has_tables(self) -> bool:
+        """True if ``flask ops init`` was run: before that nothing is audited."""
+        import sqlalchemy as sa
+
+        from ..models import AuditHead
+
+        return sa.inspect(self.engines[None]).has_table(AuditHead.__tablename__)
+
+    @cached_property
+    def identity(self) -> Any:
+        """The application's users, roles and passwords; None where no model of them is known."""
+        from .discovery import discover
+
+        return discover(self.app, self._mapped(), self.parts)
+
+    @property
+    def administration(self) -> Administration:
+        """The administrators among its accounts."""
+        from .administrators import Administration
+
+        return Administration(self.identity)
+
+    def _mapped(self) -> list[type]:
+        """Return the application's models; without Flask-SQLAlchemy those beside ``user=``."""
+        base = self.parts.get("user") if self.db is None else self.db.Model
+        registry = getattr(base, "registry", None)
+        return [mapper.class_ for mapper in registry.mappers] if registry is not None else []
+
+    # --- a server ------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Look after the application from now on: its migrations, and what its code changes."""
+        from flask import appcontext_pushed
+
+        from . import autogenerate
+
+        autogenerate.hook(self.app)
+        # Flask-Migrate may come later, and the models do.
+        appcontext_pushed.connect(_begin, self.app)
+
+    def begin(self) -> None:
+        """Do what waits for the application to be complete."""
+        from flask import appcontext_pushed
+
+        from . import autogenerate
+
+        autogenerate.hook(self.app)
+        if not self.is_command and not self.is_in_tests:
+            appcontext_pushed.disconnect(_begin, self.app)
+
+    # --- a command -----------------------------------------------------------
+
+    @contextmanager
+    def as_command(self) -> Iterator[None]:
+        """Have engines of ours in the place of the application's, as long as a command runs.
+
+        :raises NotReady: the database cannot be used by them.
+        """
+        from . import engines
+
+        ours = {
+            bind: engines.like(engine, self._options(bind))
+            for bind, engine in self.sessions.engines.items()
+            if engines.is_replaceable(engine)
+        }
+        self.__dict__.pop("_bookkeeping", None)
+        self.is_command = True
+        try:
+            with self.sessions.bound_to(ours):
+                yield
+        finally:
+            self.is_command = False
+            if (own := self.__dict__.pop("_bookkeeping", None)) is not None:
+                own.dispose()
+
+    def _options(self, bind: str | None = None) -> Mapping[str, Any]:
+        """Return the options of ``create_engine`` that the application has set."""
+        said = self.app.config.get("SQLALCHEMY_BINDS") or {}
+        own = said.get(bind) if isinstance(said.get(bind), dict) else {}
+        return {**(self.app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}), **(own or {})}
+
+
+def _begin(app: Flask) -> None:
+    attached_to(app).begin()
