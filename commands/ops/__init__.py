@@ -13,6 +13,11 @@ def _command(name: str, module: str, help: str, attribute: str = "cli") -> Lazy:
 
 
 SUBJECTS: dict[str, tuple[Lazy, ...]] = {
+    "Users and roles": (
+        _command("identity", "ops.identity", "Show how opsapp understands the accounts."),
+        _command("users", "ops.users", "Manage the application's accounts."),
+        _command("roles", "ops.roles", "Grant and revoke the application's roles."),
+    ),
     "Database": (
         _command("init", "ops.database", "Make opsapp's tables, or bring them up to date.", "init"),
         _command("status", "ops.database", "Show how far this application is attached.", "status"),

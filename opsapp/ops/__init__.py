@@ -1,12 +1,26 @@
 """Ops: the console on an application that has its own users and its own database.
 
-============  ===============================================================
-extension     ``Ops(app, db)``, what an application writes
-attached      the state of an application that it is attached to
-sessions      its session and its engines
-engines       engines of ours in place of an application's, while a command runs
-autogenerate  keeps an application's own migrations from dropping our tables
-============  ===============================================================
+==============  ============================================================
+extension       ``Ops(app, db)``, what an application writes
+attached        the state of an application that it is attached to
+sessions        its session and its engines
+engines         engines of ours in place of an application's, while a command runs
+autogenerate    keeps an application's own migrations from dropping our tables
+identity        its accounts: a model, columns and functions; their keys and names
+discovery       an identity from its arguments, its framework, and names
+attributes      columns, hybrids and relations of a model
+roles           roles by a relation, a flag or a word
+passwords       its own function that sets a password
+missing         parts of an identity that are not there, and their arguments
+promises        the parts as a list; what holds on it, and what is weaker
+subjects        accounts as the audit names them
+acceptance      the event that says by which identity accounts were changed
+accounts        accounts created and changed
+grants          roles granted, revoked, swept, and their history
+ends            ends of roles
+administrators  the last administrator, and the role that makes one
+listing         lists of accounts and roles
+==============  ============================================================
 
 Decisions: docs/decisions/ops.md
 """
@@ -18,7 +32,8 @@ from ..lazy import exports
 if TYPE_CHECKING:
     from .attached import Attached as Attached
     from .extension import Ops as Ops
+    from .roles import Roles as Roles
 
-__all__ = ["Attached", "Ops"]
+__all__ = ["Attached", "Ops", "Roles"]
 
-__getattr__ = exports(__name__, attached=["Attached"], extension=["Ops"])
+__getattr__ = exports(__name__, attached=["Attached"], extension=["Ops"], roles=["Roles"])

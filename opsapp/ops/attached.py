@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from flask import Flask
     from sqlalchemy import orm as so
 
+    from .administrators import Administration
+
 INSTANCE = "OPSAPP_INSTANCE"
 
 
@@ -117,9 +119,16 @@ class Attached:
     @cached_property
     def identity(self) -> Any:
         """The application's users, roles and passwords; None where no model of them is known."""
-        from .discovery import discover  # type: ignore[import-not-found]
+        from .discovery import discover
 
         return discover(self.app, self.models, self.parts)
+
+    @property
+    def administration(self) -> Administration:
+        """The administrators among its accounts."""
+        from .administrators import Administration
+
+        return Administration(self.identity)
 
     @property
     def models(self) -> list[type]:

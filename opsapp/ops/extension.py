@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS = frozenset(
     {
         *("user", "email", "username", "active", "password", "roles", "admin"),
-        *("set_password", "check_password", "end_sessions", "erase", "scope"),
+        *("set_password", "check_password", "end_sessions", "create", "erase", "scope"),
         *("created_at", "last_seen_at", "secret", "personal"),
         *("actor", "watch", "observe", "keep_admin", "protect"),
         *("url_prefix", "allow"),

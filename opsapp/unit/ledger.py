@@ -78,7 +78,8 @@ def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
 
 def _merged(group: list[Recorded]) -> list[Recorded]:
     first = group[0]
-    if len(group) <= EVENT_EACH or not first.subject.startswith("user:"):
+    # Ids that are no numbers, as an application's own accounts may have, are not merged.
+    if len(group) <= EVENT_EACH or not first.subject.removeprefix("user:").isdecimal():
         return group
     ids = [int(change.subject.removeprefix("user:")) for change in group]
     batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]

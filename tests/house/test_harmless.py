@@ -22,6 +22,7 @@ THEIRS = {
     "flag_app": ("create-admin", "ada@example.com"),
     "relation_app": ("roles", "list"),
     "word_app": ("jobs",),
+    "uuid_app": ("mail", "list"),
 }
 """The applications of tests/apps, with a command of each that has a name of ours or of Flask's."""
 
