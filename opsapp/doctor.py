@@ -27,6 +27,7 @@ from .models import AuditEvent, AuditHead, Grant
 from .models.types import Tolerant, database_now
 from .profiling.reports import retention
 from .settings import HANDED_DOWN, IN_FILES, SECRETS, SETTINGS, Setting, get
+from .state import instance_of
 from .unit import invariants
 from .unit.ledger import read_head, refuse_other_owner
 
@@ -324,13 +325,13 @@ def _check_profiles() -> Finding:
     if oldest is not None and clock.now() - oldest > PROFILES_LATE:
         message = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
         return finding("profiles", "warn", message, "run the job prune-profiles every few minutes")
-    if not current_app.config["OPSAPP_PROFILING"]:
+    if not get("OPSAPP_PROFILING"):
         return finding("profiles", "ok", "OPSAPP_PROFILING is off: nothing is recorded")
     return finding("profiles", "ok", "recorded, and compacted in time")
 
 
 def _check_disk() -> Finding:
-    folder = Path(current_app.instance_path)
+    folder = instance_of(current_app)
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

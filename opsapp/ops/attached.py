@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy import orm as so
 
     from .administrators import Administration
+
+INSTANCE = "OPSAPP_INSTANCE"
 
 
 def attach(
@@ -81,28 +84,44 @@ class Attached:
     @property
     def instance(self) -> Path:
         """The folder of this application for our files; it need not exist yet."""
-        return Path(self.app.instance_path) / "ops"
+        said = self.app.config.get(INSTANCE) or os.environ.get(INSTANCE)
+        return Path(said or Path(self.app.instance_path) / "ops")
 
     @property
     def is_in_tests(self) -> bool:
         """True in a test of the application, which is to notice nothing of opsapp."""
         return bool(self.app.testing) or is_in_memory(self.sessions.engines[None])
 
-    @property
+    @cached_property
     def has_tables(self) -> bool:
         """True if ``flask ops init`` was run: before that nothing is audited."""
         import sqlalchemy as sa
 
+        from ..errors import NotReady
         from ..models import AuditHead
 
-        return sa.inspect(self.engines[None]).has_table(AuditHead.__tablename__)
+        try:
+            return sa.inspect(self.engines[None]).has_table(AuditHead.__tablename__)
+        except NotReady:
+            return False  # There is no SQLite file yet.
+
+    @property
+    def journal_mode(self) -> str | None:
+        """The mode of a SQLite file; only in ``wal`` do readers and a writer not wait."""
+        import sqlalchemy as sa
+
+        engine = self.engines[None]
+        if engine.dialect.name != "sqlite":
+            return None
+        with engine.connect() as connection:
+            return str(connection.scalar(sa.text("PRAGMA journal_mode")))
 
     @cached_property
     def identity(self) -> Any:
         """The application's users, roles and passwords; None where no model of them is known."""
         from .discovery import discover
 
-        return discover(self.app, self._mapped(), self.parts)
+        return discover(self.app, self.models, self.parts)
 
     @property
     def administration(self) -> Administration:
@@ -111,7 +130,8 @@ class Attached:
 
         return Administration(self.identity)
 
-    def _mapped(self) -> list[type]:
+    @property
+    def models(self) -> list[type]:
         """Return the application's models; without Flask-SQLAlchemy those beside ``user=``."""
         base = self.parts.get("user") if self.db is None else self.db.Model
         registry = getattr(base, "registry", None)
@@ -154,15 +174,33 @@ class Attached:
             for bind, engine in self.sessions.engines.items()
             if engines.is_replaceable(engine)
         }
-        self.__dict__.pop("_bookkeeping", None)
+        self._forget()
         self.is_command = True
         try:
             with self.sessions.bound_to(ours):
+                self._record()
                 yield
         finally:
             self.is_command = False
-            if (own := self.__dict__.pop("_bookkeeping", None)) is not None:
-                own.dispose()
+            self._forget()
+
+    def _record(self) -> None:
+        """Record the statements of a command for ``flask ops profile``."""
+        from .. import profiling
+
+        if self.is_in_tests or not self.has_tables:
+            return
+        recorder = profiling.recorder_of(self.app)
+        if recorder is None:
+            profiling.init_app(self.app)
+        else:
+            recorder.listen(self.engines[None])
+
+    def _forget(self) -> None:
+        """Forget what was looked up through other engines."""
+        self.__dict__.pop("has_tables", None)
+        if (own := self.__dict__.pop("_bookkeeping", None)) is not None:
+            own.dispose()
 
     def _options(self, bind: str | None = None) -> Mapping[str, Any]:
         """Return the options of ``create_engine`` that the application has set."""

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flask import Flask
 
+
 VERSION_TABLE = "ops_alembic_version"
-LINE = "include_name=opsapp.ops.autogenerate.include_name"
 
 IncludeName = Callable[[str | None, str, MutableMapping[Any, Any]], bool]
 
@@ -78,6 +78,13 @@ def obstacle(app: Flask, *, is_in_code: bool) -> str | None:
     if text and "configure_args" not in text and "conf_args" not in text:
         return f"{env} does not pass on configure_args"
     return None if is_in_code else "the application has no Ops"
+
+
+def advice(*, is_in_code: bool) -> str:
+    """Return the line to add, so that it would not."""
+    if is_in_code:
+        return "Add include_name=opsapp.ops.autogenerate.include_name to its context.configure(…)."
+    return "Add Ops(app, db) to the application's code, after Migrate."
 
 
 def _env_file(app: Flask, migrate: Any) -> Path:

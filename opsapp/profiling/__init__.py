@@ -34,7 +34,9 @@ EXTENSION = "opsapp-profiling"
 
 def init_app(app: Flask) -> None:
     """Record the requests and commands of an application, unless ``OPSAPP_PROFILING`` is off."""
-    if app.config["OPSAPP_PROFILING"]:
+    from .. import settings
+
+    if settings.of(app, "OPSAPP_PROFILING"):
         install(app)
 
 

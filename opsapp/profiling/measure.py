@@ -14,7 +14,7 @@ from datetime import timedelta
 from time import perf_counter, thread_time, time
 from typing import TYPE_CHECKING
 
-from .. import text
+from .. import settings, text
 from ..errors import OpsError, TimedOut
 from ..types import Record
 from .limits import within
@@ -132,7 +132,10 @@ def request(
         with (
             within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
             client.open(
-                path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
+                path,
+                method=method,
+                headers=headers,
+                base_url=settings.of(app, "OPSAPP_URL") or None,
             ) as response,
         ):
             _read_to_its_end(response)

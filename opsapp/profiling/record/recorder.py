@@ -15,6 +15,7 @@ from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
+from ... import settings
 from ...config import DEVELOPMENT
 from ...errors import NotReady
 from ...unit.work import bookkeeping
@@ -52,7 +53,7 @@ class Recorder:
         self.callers = Callers(_packages(app))
         self.aggregates = Aggregates()
         self.writer: Writer | None = None
-        self.is_open = app.config["OPSAPP_ENV"] == DEVELOPMENT
+        self.is_open = settings.of(app, "OPSAPP_ENV") == DEVELOPMENT
         """True if each client may have its requests profiled."""
         self.last: Recording | None = None
         """The recording that ended last, in a process that measures."""
