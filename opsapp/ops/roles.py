@@ -175,9 +175,11 @@ def _listed(user: Any, value: Any) -> Iterable[Any]:
 
 
 def _permissions(row: Any) -> list[str]:
-    if hasattr(row, "get_permissions"):
-        return [str(word) for word in row.get_permissions() or ()]
-    return [str(word) for word in getattr(row, "permissions", None) or ()]
+    """Return the permissions of a role: words with commas, a list, or rows of another table."""
+    listed = getattr(row, "permissions", None) or ()
+    if isinstance(listed, str):
+        return [word.strip() for word in listed.split(",")]
+    return [str(word) for word in listed]
 
 
 def _add(collection: Any, row: Any) -> None:
@@ -239,11 +241,11 @@ class Word(Rule):
         return None
 
     def names(self, session: so.Session) -> list[str]:
-        """Return the words that the column's type allows, or else that accounts have."""
+        """Return the words that the column's type allows, or else that accounts have or get."""
         allowed = _allowed(self._column.type)
         if allowed is None:
             allowed = list(session.scalars(sa.select(self.attribute.column).distinct()))
-        return sorted({_word(value) for value in allowed if value is not None})
+        return sorted({_word(value) for value in (*allowed, self._default) if value is not None})
 
     def of(self, user: Any) -> list[str]:
         """Return the word of the account."""

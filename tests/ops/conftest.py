@@ -1,0 +1,105 @@
+"""Applications of tests/apps with opsapp attached to them, and its tables made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from opsapp import extensions, migrations
+from opsapp.models import AuditEvent, AuditHead
+from opsapp.ops.attached import attach
+from opsapp.ops.sessions import Sessions
+from opsapp.ops.subjects import this_identity
+from opsapp.state import CORE
+from opsapp.unit import chain
+from tests.support import SECRETS, Database
+
+OURS = {**SECRETS, "OPSAPP_ENV": "development"}
+
+
+class Theirs:
+    """An application with a context, to which opsapp is attached."""
+
+    def __init__(self, app: Flask, module: Any) -> None:
+        self.app = app
+        self.module = module
+        self.db = module.db
+
+    def add(self, *rows: Any) -> None:
+        """Let the application's own code write rows."""
+        self.db.session.add_all(rows)
+        self.db.session.commit()
+
+    def get(self, reference: str) -> Any:
+        """The account as it is in the database now."""
+        self.db.session.expire_all()
+        return this_identity().get(self.db.session(), reference)
+
+    @property
+    def actions(self) -> list[tuple[str, str]]:
+        """The action and the subject of each event of the chain."""
+        query = sa.select(AuditEvent.action, AuditEvent.subject).order_by(AuditEvent.seq)
+        return [(action, subject) for action, subject in self.db.session.execute(query)]
+
+    def event(self, action: str) -> tuple[Any, Any]:
+        """The two sides of the last event of this action."""
+        query = sa.select(AuditEvent.before, AuditEvent.after).where(AuditEvent.action == action)
+        [row] = self.db.session.execute(query.order_by(AuditEvent.seq.desc()).limit(1)).all()
+        return tuple(row)
+
+
+@contextmanager
+def attached(name: str, database: Database, **parts: Any) -> Iterator[Theirs]:
+    module = import_module(f"tests.apps.{name}")
+    app: Flask = module.create_app()
+    app.config.update(OURS)
+    state = attach(app, Sessions(module.db.session, module.db), parts)
+    with app.app_context():
+        module.db.create_all()
+    with app.app_context(), state.as_command():
+        begin_chain()
+        yield Theirs(app, module)
+
+
+def begin_chain() -> None:
+    ours = [
+        table
+        for table in extensions.Base.metadata.sorted_tables
+        if table.name.startswith(("ops_audit", "ops_role_ends"))
+    ]
+    with extensions.db.engine.execution_options(writing=True).begin() as connection:
+        extensions.Base.metadata.create_all(connection, ours)
+        connection.execute(sa.text("CREATE TABLE ops_alembic_version (version_num VARCHAR(32))"))
+        head = migrations.shipped(CORE).head
+        connection.execute(sa.text(f"INSERT INTO ops_alembic_version VALUES ('{head}')"))
+        key, pepper = (
+            chain.key_id(OURS[name].encode())
+            for name in ("OPSAPP_AUDIT_KEY", "SECURITY_PASSWORD_SALT")
+        )
+        connection.execute(
+            sa.insert(AuditHead).values(
+                chain="c", environment="development", key_id=key, pepper_id=pepper, seq=0,
+                hash=chain.GENESIS,
+            )
+        )  # fmt: skip
+
+
+Attach = Callable[..., Theirs]
+
+
+@pytest.fixture
+def attach_to(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Attach]:
+    """A function that attaches opsapp to an application of tests/apps."""
+    monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
+    monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
+    with ExitStack() as stack:
+        yield lambda name, **parts: stack.enter_context(attached(name, empty_database, **parts))
