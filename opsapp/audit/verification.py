@@ -14,8 +14,9 @@ from sqlalchemy import exc
 from .. import clock, text
 from ..damage import Damaged
 from ..errors import Invalid, NotReady
-from ..extensions import db
+from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead, PersonalValue, User
+from ..state import attached_to
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, refuse_other_key
@@ -239,6 +240,10 @@ def _stray_break(walk: _Walk) -> Break | None:
 
 def _erased(subjects: Iterable[str]) -> set[str]:
     """Return those of the subjects that are deleted accounts."""
+    attached = attached_to(this_app())
+    if attached is not None:
+        gone: set[str] = attached.directory.gone(subjects)
+        return gone
     ids = [int(subject.removeprefix("user:")) for subject in set(subjects)]
     deleted = sa.select(User.id).where(User.id.in_(ids), User.deleted_at.is_not(None))
     return {f"user:{id}" for id in db.session.scalars(deleted)}

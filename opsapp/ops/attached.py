@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import orm as so
 
     from .administrators import Administration
+    from .directory import Directory
 
 INSTANCE = "OPSAPP_INSTANCE"
 
@@ -129,6 +130,13 @@ class Attached:
         from .administrators import Administration
 
         return Administration(self.identity)
+
+    @property
+    def directory(self) -> Directory:
+        """The accounts that events of the audit are about."""
+        from .directory import Directory
+
+        return Directory(self.identity)
 
     @property
     def models(self) -> list[type]:
