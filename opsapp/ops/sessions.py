@@ -58,7 +58,9 @@ def sessions_of(app: Flask, db: Any = None) -> Sessions | None:
     :param db: by default the one that is bound to the application.
     """
     db = db if db is not None else app.extensions.get("sqlalchemy")
-    if db is None or not hasattr(db, "engines") or not hasattr(db.session, "registry"):
+    # Its engines are there in a context only; other extensions call theirs `sqlalchemy` too.
+    is_known = hasattr(type(db), "engines") and hasattr(db.session, "registry")
+    if not is_known:
         return None
     return Sessions(db.session, db)
 
