@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from flask import Flask
+from flask.cli import cli as flask_cli
 
 from opsapp import extensions, migrations
 from opsapp.models import AuditEvent, AuditHead
@@ -18,10 +20,10 @@ from opsapp.ops.attached import attach
 from opsapp.ops.sessions import Sessions
 from opsapp.ops.subjects import this_identity
 from opsapp.state import CORE
-from opsapp.unit import chain
-from tests.support import SECRETS, Database
+from opsapp.unit import chain, ledger
+from tests.support import APART, SECRETS, Database, Result
 
-OURS = {**SECRETS, "OPSAPP_ENV": "development"}
+OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
 
 
 class Theirs:
@@ -36,6 +38,20 @@ class Theirs:
         """Let the application's own code write rows."""
         self.db.session.add_all(rows)
         self.db.session.commit()
+
+    def call(self, *words: str, stdin: str | None = None) -> Result:
+        """Run ``flask ops WORDS`` on the same database, in this process, without a terminal."""
+        name = self.module.__name__
+        environ = {"FLASK_APP": f"{name}:{self.factory}", "FLASK_SKIP_DOTENV": "1", **OURS}
+        self.db.session.remove()
+        runner = CliRunner(env=environ, **APART)
+        done = runner.invoke(flask_cli, ["ops", *words], input=stdin, prog_name="flask")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.stdout, done.stderr)
+
+    factory = "create_app"
+    """The function of the module that makes the application for a command."""
 
     def get(self, reference: str) -> Any:
         """The account as it is in the database now."""
@@ -79,14 +95,10 @@ def begin_chain() -> None:
         connection.execute(sa.text("CREATE TABLE ops_alembic_version (version_num VARCHAR(32))"))
         head = migrations.shipped(CORE).head
         connection.execute(sa.text(f"INSERT INTO ops_alembic_version VALUES ('{head}')"))
-        key, pepper = (
-            chain.key_id(OURS[name].encode())
-            for name in ("OPSAPP_AUDIT_KEY", "SECURITY_PASSWORD_SALT")
-        )
         connection.execute(
             sa.insert(AuditHead).values(
-                chain="c", environment="development", key_id=key, pepper_id=pepper, seq=0,
-                hash=chain.GENESIS,
+                chain="c", environment="development", seq=0, hash=chain.GENESIS,
+                key_id=chain.key_id(ledger.audit_key()), pepper_id=ledger.pepper_id(),
             )
         )  # fmt: skip
 
@@ -101,5 +113,6 @@ def attach_to(
     """A function that attaches opsapp to an application of tests/apps."""
     monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
     monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
+    monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "instance"))
     with ExitStack() as stack:
         yield lambda name, **parts: stack.enter_context(attached(name, empty_database, **parts))
