@@ -25,6 +25,8 @@ from .text import checked
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_JOBS = ROOT / "opsapp" / "jobs" / "jobs.toml"
 """The schedule that ships."""
+SHIPPED_JOBS_ATTACHED = SHIPPED_JOBS.with_name("attached.toml")
+"""The one for an application that opsapp is attached to."""
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -141,7 +143,10 @@ def _idle_minutes(environ: Environ | None) -> float:
 
 def _schedule(environ: Environ | None) -> Path:
     own = _in_instance("jobs.toml", environ)
-    return own if own.exists() else SHIPPED_JOBS
+    if own.exists():
+        return own
+    is_attached = environ is None and has_app_context() and state.attached_to(current_app)
+    return SHIPPED_JOBS_ATTACHED if is_attached else SHIPPED_JOBS
 
 
 def _app_name(environ: Environ | None) -> str:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from flask import Flask
 
 
-VERSION_TABLE = "ops_alembic_version"
-
 IncludeName = Callable[[str | None, str, MutableMapping[Any, Any]], bool]
 
 
@@ -33,6 +31,7 @@ def our_tables() -> frozenset[str]:
     """Return the names of every table of ours."""
     from .. import models as models  # they join the metadata
     from ..extensions import db
+    from ..migrations import VERSION_TABLE
 
     return frozenset({*db.metadata.tables, VERSION_TABLE})
 
