@@ -14,14 +14,12 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.cli import cli as flask_cli
 
-from opsapp import extensions, migrations
-from opsapp.models import AuditEvent, AuditHead
+from opsapp.database import setup
+from opsapp.models import AuditEvent
 from opsapp.ops.attached import attach
 from opsapp.ops.sessions import Sessions
 from opsapp.ops.subjects import this_identity
-from opsapp.state import CORE
-from opsapp.unit import chain, ledger
-from tests.support import APART, SECRETS, Database, Result
+from tests.support import APART, SECRETS, Database, Result, a_unit
 
 OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
 
@@ -60,8 +58,9 @@ class Theirs:
 
     @property
     def actions(self) -> list[tuple[str, str]]:
-        """The action and the subject of each event of the chain."""
+        """The action and the subject of each event of the chain about accounts."""
         query = sa.select(AuditEvent.action, AuditEvent.subject).order_by(AuditEvent.seq)
+        query = query.where(AuditEvent.subject != "database")
         return [(action, subject) for action, subject in self.db.session.execute(query)]
 
     def event(self, action: str) -> tuple[Any, Any]:
@@ -80,27 +79,8 @@ def attached(name: str, database: Database, **parts: Any) -> Iterator[Theirs]:
     with app.app_context():
         module.db.create_all()
     with app.app_context(), state.as_command():
-        begin_chain()
+        setup.init(wal=False, unit=a_unit())
         yield Theirs(app, module)
-
-
-def begin_chain() -> None:
-    ours = [
-        table
-        for table in extensions.Base.metadata.sorted_tables
-        if table.name.startswith(("ops_audit", "ops_role_ends"))
-    ]
-    with extensions.db.engine.execution_options(writing=True).begin() as connection:
-        extensions.Base.metadata.create_all(connection, ours)
-        connection.execute(sa.text("CREATE TABLE ops_alembic_version (version_num VARCHAR(32))"))
-        head = migrations.shipped(CORE).head
-        connection.execute(sa.text(f"INSERT INTO ops_alembic_version VALUES ('{head}')"))
-        connection.execute(
-            sa.insert(AuditHead).values(
-                chain="c", environment="development", seq=0, hash=chain.GENESIS,
-                key_id=chain.key_id(ledger.audit_key()), pepper_id=ledger.pepper_id(),
-            )
-        )  # fmt: skip
 
 
 Attach = Callable[..., Theirs]
