@@ -5,9 +5,11 @@ from __future__ import annotations
 from opsapp.cli.confirm import approve
 
 
-def approve_identity() -> None:
+def approve_identity(*needs: str) -> None:
     """Ask once whether the parts that were found by their names are right.
 
+    :param needs: the parts that the change uses.
+    :raises Conflict: one of them is missing.
     :raises Refused: the operator declined, or there is no terminal to ask on.
     """
     from opsapp.extensions import db
@@ -15,6 +17,8 @@ def approve_identity() -> None:
     from opsapp.ops.subjects import this_identity
 
     identity = this_identity()
+    for part in needs:
+        identity.need(part)
     if identity.is_guessed and not acceptance.is_accepted(identity, db.session()):
         parts = acceptance.described(identity)["parts"]
         names = ", ".join(f"{part} is {value.split()[0]}" for part, value in parts.items())

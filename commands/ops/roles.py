@@ -72,7 +72,7 @@ def grant_cmd(
     """
     from opsapp.ops import grants
 
-    approve_identity()
+    approve_identity("roles")
     return grants.grant(role, users, until=ending(for_, until), unit=unit)
 
 
@@ -91,7 +91,7 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
     """
     from opsapp.ops import grants
 
-    approve_identity()
+    approve_identity("roles")
     return grants.revoke(role, users, unit=unit)
 
 

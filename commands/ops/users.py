@@ -125,7 +125,7 @@ def create_admin_cmd(
     """
     from opsapp.ops import accounts
 
-    approve_identity()
+    approve_identity("admin")
     is_needed = accounts.needs_password(email, if_exists)
     password = source.read(accounts.acceptable) if is_needed else None
     account = accounts.create_admin(
@@ -254,7 +254,7 @@ def activate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
     """
     from opsapp.ops import accounts
 
-    approve_identity()
+    approve_identity("active")
     return accounts.set_active(users, True, unit=unit)
 
 
@@ -273,7 +273,7 @@ def deactivate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
     """
     from opsapp.ops import accounts
 
-    approve_identity()
+    approve_identity("active")
     return accounts.set_active(users, False, unit=unit)
 
 
@@ -294,10 +294,9 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
     from opsapp.ops import accounts
     from opsapp.ops.subjects import this_identity
 
-    identity = this_identity()
-    identity.need("passwords")
-    identity.get(db.session(), user)  # Report an unknown user before a password is typed twice.
-    approve_identity()
+    approve_identity("passwords")
+    # Report an unknown user before the operator types a password twice.
+    this_identity().get(db.session(), user)
     password = source.read(accounts.acceptable)
     record = accounts.set_password(user, password, unit=unit)
     return {**record, **source.shown_once(str(record["email"] or user), password, unit)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import autogenerate
+from ..extensions import db
+from . import autogenerate, ends
 from .attached import Attached
 
 Verdict = tuple[str, str, str | None]
@@ -25,9 +26,29 @@ def _autogenerate(attached: Attached) -> Verdict:
     return "warn", message, autogenerate.advice(is_in_code=attached.is_in_code)
 
 
+def _ends(attached: Attached) -> Verdict:
+    late = ends.over(db.session(), by=ends.LATE) if attached.has_tables else ()
+    if not late:
+        return "ok", "no role is held past its end", None
+    message = f"{len(late)} roles are held past their end: flask ops roles expire has not run"
+    return "fail", message, "run it by cron every minute or five"
+
+
+def _deactivation(attached: Attached) -> Verdict:
+    identity = attached.identity
+    if identity is None or identity.active is None:
+        return "ok", "opsapp deactivates no account of this application", None
+    if identity.after_deactivation == "go on":
+        message = f"sessions of an inactive account go on: is_active does not ask {identity.active}"
+        return "warn", message, "Ops(app, db, end_sessions=lambda user: …)"
+    return "ok", f"sessions of a deactivated account are {identity.after_deactivation}", None
+
+
 CHECKS: dict[str, Callable[[Attached], Verdict]] = {
     "tables": _tables,
     "autogenerate": _autogenerate,
+    "ends of roles": _ends,
+    "deactivation": _deactivation,
 }
 BEFORE_TABLES = frozenset({"clock", "disk", "durability", "locks"})
 """Doctor's other checks that make sense before ``flask ops init``."""

@@ -38,7 +38,7 @@ def _part(name: str, value: str | None, identity: Identity) -> Record:
 
 def _value(identity: Identity, name: str) -> str | None:
     part: Any = getattr(identity, name)
-    if not part and name != "admin":
+    if name != "admin" and not part:
         return None
     match name:
         case "roles":

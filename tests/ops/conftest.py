@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from flask import Flask
+from flask.cli import cli as flask_cli
 
-from opsapp import extensions, migrations
-from opsapp.models import AuditEvent, AuditHead
+from opsapp.database import setup
+from opsapp.models import AuditEvent
 from opsapp.ops.attached import attach
 from opsapp.ops.sessions import Sessions
 from opsapp.ops.subjects import this_identity
-from opsapp.state import CORE
-from opsapp.unit import chain
-from tests.support import SECRETS, Database
+from tests.support import APART, SECRETS, Database, Result, a_unit
 
-OURS = {**SECRETS, "OPSAPP_ENV": "development"}
+OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
 
 
 class Theirs:
@@ -37,6 +37,20 @@ class Theirs:
         self.db.session.add_all(rows)
         self.db.session.commit()
 
+    def call(self, *words: str, stdin: str | None = None) -> Result:
+        """Run ``flask ops WORDS`` on the same database, in this process, without a terminal."""
+        name = self.module.__name__
+        environ = {"FLASK_APP": f"{name}:{self.factory}", "FLASK_SKIP_DOTENV": "1", **OURS}
+        self.db.session.remove()
+        runner = CliRunner(env=environ, **APART)
+        done = runner.invoke(flask_cli, ["ops", *words], input=stdin, prog_name="flask")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.stdout, done.stderr)
+
+    factory = "create_app"
+    """The function of the module that makes the application for a command."""
+
     def get(self, reference: str) -> Any:
         """The account as it is in the database now."""
         self.db.session.expire_all()
@@ -44,8 +58,9 @@ class Theirs:
 
     @property
     def actions(self) -> list[tuple[str, str]]:
-        """The action and the subject of each event of the chain."""
+        """The action and the subject of each event of the chain about accounts."""
         query = sa.select(AuditEvent.action, AuditEvent.subject).order_by(AuditEvent.seq)
+        query = query.where(AuditEvent.subject != "database")
         return [(action, subject) for action, subject in self.db.session.execute(query)]
 
     def event(self, action: str) -> tuple[Any, Any]:
@@ -64,31 +79,8 @@ def attached(name: str, database: Database, **parts: Any) -> Iterator[Theirs]:
     with app.app_context():
         module.db.create_all()
     with app.app_context(), state.as_command():
-        begin_chain()
+        setup.init(wal=False, unit=a_unit())
         yield Theirs(app, module)
-
-
-def begin_chain() -> None:
-    ours = [
-        table
-        for table in extensions.Base.metadata.sorted_tables
-        if table.name.startswith(("ops_audit", "ops_role_ends"))
-    ]
-    with extensions.db.engine.execution_options(writing=True).begin() as connection:
-        extensions.Base.metadata.create_all(connection, ours)
-        connection.execute(sa.text("CREATE TABLE ops_alembic_version (version_num VARCHAR(32))"))
-        head = migrations.shipped(CORE).head
-        connection.execute(sa.text(f"INSERT INTO ops_alembic_version VALUES ('{head}')"))
-        key, pepper = (
-            chain.key_id(OURS[name].encode())
-            for name in ("OPSAPP_AUDIT_KEY", "SECURITY_PASSWORD_SALT")
-        )
-        connection.execute(
-            sa.insert(AuditHead).values(
-                chain="c", environment="development", key_id=key, pepper_id=pepper, seq=0,
-                hash=chain.GENESIS,
-            )
-        )  # fmt: skip
 
 
 Attach = Callable[..., Theirs]
@@ -101,5 +93,6 @@ def attach_to(
     """A function that attaches opsapp to an application of tests/apps."""
     monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
     monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
+    monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "instance"))
     with ExitStack() as stack:
         yield lambda name, **parts: stack.enter_context(attached(name, empty_database, **parts))
