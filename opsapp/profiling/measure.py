@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter, thread_time, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from .. import settings, text
 from ..errors import OpsError, TimedOut
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.wrappers import Response
 
-    from ..models import User
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def request(
     method: str,
     path: str,
     *,
-    user: User | None,
+    user: Any,
     repeat: int,
     cold: bool,
     timeout: timedelta,
@@ -118,9 +119,12 @@ def request(
     :param mode: profile one more request, by ``1`` or ``sample``, and keep it as a trace.
     :raises TimedOut: a request took longer.
     """
+    from ..extensions import end_session
     from . import install, recorder_of
 
     recorder = recorder_of(app) or install(app)
+    if not recorder.is_around:
+        app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.config["RATELIMIT_ENABLED"] = False
     client = app.test_client()
     if user is not None:
@@ -139,6 +143,8 @@ def request(
             ) as response,
         ):
             _read_to_its_end(response)
+        # The command's context is that of each request too, so nothing else ends its session.
+        end_session()
         recording = recorder.last
         if recording is None:
             raise OpsError("the application answered without calling its WSGI application")
@@ -164,25 +170,26 @@ def _read_to_its_end(response: Response) -> None:
         log.warning("the answer broke off: %s", type(error).__qualname__)
 
 
-def _act_as(app: Flask, user: User) -> None:
+def _act_as(app: Flask, user: Any) -> None:
     """Sign this account in for every request of this process.
 
     The application was created for this command only. A server never calls this.
     """
     from flask import g
-    from flask_security.utils import set_request_attr
 
     from ..extensions import db
-    from ..models import User as Account
 
-    id = user.id
+    model, [*key] = type(user), sa.inspect(user).identity
     app.config["WTF_CSRF_METHODS"] = frozenset()  # No page with a token was loaded.
 
     def sign_in() -> None:
         # As Flask-Login, Flask-WTF and Flask-Security leave it after the user has signed in.
-        g._login_user = db.session.get(Account, id)  # noqa: SLF001
-        set_request_attr("fs_authn_via", "session")
-        set_request_attr("fs_paa", time())
+        g._login_user = db.session.get(model, key)  # noqa: SLF001
+        if "security" in app.extensions:
+            from flask_security.utils import set_request_attr
+
+            set_request_attr("fs_authn_via", "session")
+            set_request_attr("fs_paa", time())
 
     app.before_request_funcs.setdefault(None, []).insert(0, sign_in)
 
