@@ -209,7 +209,7 @@ class Attached:
             return
         recorder = profiling.recorder_of(self.app)
         if recorder is None:
-            profiling.record(self.app)
+            profiling.listen(self.app)
         else:
             recorder.listen(self.engines[None])
 

@@ -46,6 +46,6 @@ class Door:
         self._look_at = monotonic() + LOOK_AGAIN_SECONDS
         with app.app_context():
             if settings.get("OPSAPP_PROFILING") and self._attached.is_recordable():
-                recorder = profiling.recorder_of(app) or profiling.record(app)
+                recorder = profiling.recorder_of(app) or profiling.listen(app)
                 is_around = recorder.is_around  # A command that measures has put it there.
                 self._recorded = self._plain if is_around else recorder.around(self._plain)

@@ -42,12 +42,12 @@ def init_app(app: Flask) -> None:
 
 def install(app: Flask) -> Recorder:
     """Record the requests and commands of an application from now on."""
-    recorder = record(app)
+    recorder = listen(app)
     app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return recorder
 
 
-def record(app: Flask) -> Recorder:
+def listen(app: Flask) -> Recorder:
     """Record the commands of an application, and the requests that go through its recorder."""
     from flask import got_request_exception
 

@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter, thread_time, time
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Sent = tuple["Recording", float]
+"""A request's recording, and the seconds of CPU."""
 WARM_UP = 3
 """Uncounted requests at first, so that caches are full as on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -119,7 +122,6 @@ def request(
     :param mode: profile one more request, by ``1`` or ``sample``, and keep it as a trace.
     :raises TimedOut: a request took longer.
     """
-    from ..extensions import end_session
     from . import install, recorder_of
 
     recorder = recorder_of(app) or install(app)
@@ -131,7 +133,11 @@ def request(
         _act_as(app, user)
     measured = Measured("endpoint")
 
-    def send(**headers: str) -> tuple[Recording, float]:
+    def apart(call: Callable[..., Sent], **headers: str) -> Sent:
+        # In the command's context it would have the command's session, and leave it open.
+        return Context().run(call, **headers)
+
+    def send(**headers: str) -> Sent:
         before = thread_time()
         with (
             within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
@@ -143,8 +149,6 @@ def request(
             ) as response,
         ):
             _read_to_its_end(response)
-        # The command's context is that of each request too, so nothing else ends its session.
-        end_session()
         recording = recorder.last
         if recording is None:
             raise OpsError("the application answered without calling its WSGI application")
@@ -152,12 +156,12 @@ def request(
 
     with recorder.apart():
         for _ in range(0 if cold else WARM_UP):
-            send()
+            apart(send)
         for _ in range(repeat):
-            measured.add(*send())
+            measured.add(*apart(send))
         if mode is not None:
             recorder.is_open = True
-            send(**{"X-Profile": mode})
+            apart(send, **{"X-Profile": mode})
             recorder.is_open = False
     return measured
 
