@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp.cli.base import OpsGroup
+from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import filtered, of_accounts
 from opsapp.cli.options import ROLE, USER, if_exists_option, users_argument
@@ -300,3 +300,25 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
     password = source.read(accounts.acceptable)
     record = accounts.set_password(user, password, unit=unit)
     return {**record, **source.shown_once(str(record["email"] or user), password, unit)}
+
+
+@cli.command("delete")
+@click.argument("user", type=USER)
+@changes("id", "status", destructive=True)
+def delete_cmd(user: str, unit: Unit) -> Record:
+    """Delete an account by the application's own function.
+
+    Its personal values beside the audit go with it. Ops(erase=…) names the function.
+
+    \b
+    Example:
+      flask ops users delete ada@example.com --reason "left the company" --yes
+    """
+    from opsapp.extensions import db
+    from opsapp.ops import accounts
+    from opsapp.ops.subjects import this_identity
+
+    approve_identity("erase")
+    account = this_identity().record(this_identity().get(db.session(), user))
+    approve(f"Delete the account {account['email'] or account['id']} for good?", severe=True)
+    return accounts.delete(user, unit=unit)

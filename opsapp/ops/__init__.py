@@ -16,6 +16,7 @@ promises        the parts as a list; what holds on it, and what is weaker
 subjects        accounts as the audit names them
 acceptance      the event that says by which identity accounts were changed
 accounts        accounts created and changed
+fields          names and other attributes of an account, and those that it needs
 grants          roles granted, revoked, swept, and their history
 ends            ends of roles
 administrators  the last administrator, and the role that makes one

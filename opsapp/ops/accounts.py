@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy import orm as so
 
-from .. import addresses, signals, text
+from .. import signals, text
+from ..engine.rows import remove
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
+from ..models import PersonalValue, RoleEnd
 from ..types import Record
 from ..unit.work import Unit
-from . import administrators, grants, subjects
-from .attributes import attribute_names, columns, python_type, relations
+from . import administrators, fields, grants, subjects
 from .identity import Identity, plain_key
 from .subjects import changing, this_identity
-
-LONGEST_NAME = 255
-_TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 # --- creating ----------------------------------------------------------------
 
@@ -106,15 +99,15 @@ def _insert(
     values: Mapping[str, str],
     unit: Unit,
 ) -> Any:
-    fields = {name: _converted(identity, name, value) for name, value in values.items()}
-    fields |= _named(identity, email, username)
-    user = _made(identity, fields, has_password=set_word is not None)
+    attributes = {name: fields.converted(identity, name, value) for name, value in values.items()}
+    attributes |= fields.names(identity, email, username)
+    user = _made(identity, attributes, has_password=set_word is not None)
     if set_word is not None:
         set_word(user)
     if identity.active is not None and identity.active.of(user) is None:
         identity.active.set(user, True)
     unit.session.add(user)
-    _flush(identity, unit.session)
+    fields.flush(identity, unit.session)
     after = {"email": email, "username": username, "password": "set" if set_word else None}
     if values:
         after["set"] = ", ".join(sorted(values))
@@ -123,110 +116,20 @@ def _insert(
     return user
 
 
-def _named(identity: Identity, email: str | None, username: str | None) -> dict[str, Any]:
-    named: dict[str, Any] = {}
-    for part, value in (("email", email), ("username", username)):
-        if value is not None:
-            identity.need(part)
-            named[getattr(identity, part).name] = _clean(part, value)
-    if not named:
-        raise Invalid("an account needs a name", hint="an e-mail address, or --username NAME")
-    return named
-
-
-def _clean(part: str, value: str) -> str:
-    """Return a name as the application gets it: its own code says in which letters it keeps it."""
-    value = text.checked(value, {"email": "e-mail"}.get(part, part), longest=LONGEST_NAME)
-    if part == "email" and not addresses.is_mailbox(value):
-        raise Invalid(f"e-mail {text.shortened(value)} is no address")
-    return value
-
-
-def _made(identity: Identity, fields: dict[str, Any], *, has_password: bool) -> Any:
+def _made(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
     """Return a new object of the model.
 
     :raises Invalid: an attribute that it needs is missing.
     :raises Conflict: the model cannot be made of these attributes.
     """
     if "create" not in identity.sources:
-        _refuse_incomplete(identity, fields, has_password=has_password)
+        fields.refuse_incomplete(identity, attributes, has_password=has_password)
     try:
-        return (identity.make or identity.model)(**fields)
+        return (identity.make or identity.model)(**attributes)
     except TypeError as error:
         raise Conflict(
             f"{identity.model.__name__} cannot be made: {text.first_line(error)}",
             hint="Ops(app, db, create=lambda **values: …)",
-        ) from error
-
-
-def _refuse_incomplete(
-    identity: Identity, fields: Mapping[str, Any], *, has_password: bool
-) -> None:
-    lacking = sorted(set(required(identity)) - fields.keys())
-    if identity.password is not None and identity.password.name in lacking:
-        lacking.remove(identity.password.name)
-        if not has_password:
-            raise Conflict(f"each account of {identity.model.__name__} has a password")
-    if lacking:
-        raise Invalid(
-            f"{identity.model.__name__} needs {', '.join(lacking)}",
-            hint=" ".join(f"--set {name}=VALUE" for name in lacking),
-        )
-
-
-def required(identity: Identity) -> list[str]:
-    """Return the attributes that a new account must have and that nothing else fills in."""
-    mapper = sa.inspect(identity.model)
-    active = getattr(identity.active, "name", None)
-    return [
-        name
-        for name, column in columns(identity.model)
-        if not (column.nullable or column.default or column.server_default)
-        and not (column.primary_key and column is column.table.autoincrement_column)
-        and column is not mapper.polymorphic_on
-        and name != active
-        and name not in identity.filled
-    ]
-
-
-def _converted(identity: Identity, name: str, value: str) -> Any:
-    """Return the value of ``--set NAME=VALUE`` in the type of its column.
-
-    :raises Invalid: there is no such column, it is a secret, or the value is not of its type.
-    """
-    is_known = name in attribute_names(identity.model) - relations(identity.model).keys()
-    if not is_known or name in identity.secret:
-        what = "a secret" if is_known else f"no column of {identity.model.__name__}"
-        raise Invalid(f"--set {text.shortened(name)} is {what}")
-    column = dict(columns(identity.model)).get(name)
-    kind = str if column is None else python_type(column)
-    try:
-        return _read(kind, value)
-    except (ValueError, ArithmeticError) as error:
-        raise Invalid(f"--set {name}={text.shortened(value)} is no {kind.__name__}") from error
-
-
-def _read(kind: type, value: str) -> Any:
-    if kind is bool:
-        if value.lower() not in (*_TRUE, *_FALSE):
-            raise ValueError(value)
-        return value.lower() in _TRUE
-    if kind in (datetime, date):
-        return kind.fromisoformat(value)
-    return kind(value) if kind in (int, float, Decimal, UUID) else value
-
-
-def _flush(identity: Identity, session: so.Session) -> None:
-    """Write the changes.
-
-    :raises Conflict: they contradict what is in the database.
-    """
-    try:
-        session.flush()
-    except exc.IntegrityError as error:
-        raise Conflict(
-            f"the database refuses the change of {identity.model.__name__}:"
-            f" {text.first_line(error.orig or error)}"
         ) from error
 
 
@@ -308,7 +211,7 @@ def update(
 
 def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) -> None:
     identity.need(part)
-    attribute, value = getattr(identity, part), _clean(part, value)
+    attribute, value = getattr(identity, part), fields.clean(part, value)
     before = attribute.of(user)
     if before == value:
         return
@@ -318,7 +221,7 @@ def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) ->
     if holder is not None and holder is not user:
         raise Conflict(f"{part} {value} is taken by user {plain_key(identity.key.of(holder))}")
     attribute.set(user, value)
-    _flush(identity, unit.session)
+    fields.flush(identity, unit.session)
     action = "user:account:update"
     subjects.record(unit, identity, user, action, before={part: before}, after={part: value})
     unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
@@ -329,11 +232,11 @@ def _set_values(identity: Identity, user: Any, values: Mapping[str, str], unit: 
     for name, value in values.items():
         if name in guarded:
             raise Invalid(f"--set {name} has an option or command of its own", hint=guarded[name])
-        new = _converted(identity, name, value)
+        new = fields.converted(identity, name, value)
         if getattr(user, name) == new:
             continue
         setattr(user, name, new)
-        _flush(identity, unit.session)
+        fields.flush(identity, unit.session)
         # The values of other attributes may be personal data: the audit keeps their names.
         subjects.record(unit, identity, user, "user:account:update", after={"set": name})
 
@@ -373,7 +276,7 @@ def _switch(identity: Identity, user: Any, active: bool, unit: Unit) -> bool:
     switch.set(user, active)
     if not active and identity.end_sessions is not None:
         identity.end_sessions(user)
-    _flush(identity, unit.session)
+    fields.flush(identity, unit.session)
     verb = "activate" if active else "deactivate"
     before, after = {"active": not active}, {"active": active}
     subjects.record(unit, identity, user, f"user:account:{verb}", before=before, after=after)
@@ -417,7 +320,29 @@ def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
     set_word(user)
     if identity.end_sessions is not None:
         identity.end_sessions(user)
-    _flush(identity, unit.session)
+    fields.flush(identity, unit.session)
     before, after = {"password": had}, {"password": "set"}
     subjects.record(unit, identity, user, "user:password:set", before=before, after=after)
     unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
+
+
+# --- deleting ----------------------------------------------------------------
+
+
+def delete(reference: str, *, unit: Unit) -> Record:
+    """Delete an account by the application's function, and forget it beside the chain.
+
+    :raises Conflict: no function deletes an account.
+    :raises Refused: no administrator would be left.
+    """
+    with changing(unit, "erase") as identity:
+        user = identity.get(unit.session, reference)
+        subject, account = identity.subject(user), identity.record(user)
+        assert identity.erase is not None  # noqa: S101  (`need` has seen to it)
+        identity.erase(user)
+        fields.flush(identity, unit.session)
+        for model in (PersonalValue, RoleEnd):
+            remove(unit.session, model, model.subject == subject)
+        unit.record("user:account:delete", subject, before={"roles": account["roles"]})
+        unit.announce(signals.user_deleted, user_id=account["id"])
+        return {"id": account["id"], "status": "deleted"}

@@ -106,6 +106,11 @@ class Attached:
         except NotReady:
             return False  # There is no SQLite file yet.
 
+    def look_again(self) -> bool:
+        """Return whether ``flask ops init`` was run meanwhile, as in a server that goes on."""
+        self.__dict__.pop("has_tables", None)
+        return self.has_tables
+
     @property
     def journal_mode(self) -> str | None:
         """The mode of a SQLite file; only in ``wal`` do readers and a writer not wait."""

@@ -56,22 +56,6 @@ FIELDS = {
     APPBUILDER: {"email", "username", "active", "password", "roles", "groups"},
 }
 """The attributes that a framework prescribes, so that their names are no guess."""
-PARTS = frozenset(
-    {
-        "user",
-        "email",
-        "username",
-        "active",
-        "password",
-        "created_at",
-        "last_seen_at",
-        "roles",
-        "admin",
-        "watch",
-    }
-    | {"set_password", "check_password", "end_sessions", "create", "actor"}
-)
-"""The arguments of ``Ops`` that an identity is made of."""
 
 
 def discover(app: Flask, models: Iterable[Model], parts: Mapping[str, Any]) -> Identity | None:
@@ -175,9 +159,11 @@ class _Discovery:
             end_sessions=self._end_sessions(),
             make=self._make(),
             filled=frozenset({"fs_uniquifier"}) if self._has_datastore else frozenset(),
-            actor=self.parts.get("actor"),
+            erase=self._function("erase"),
+            also_secret=self._named("secret") or frozenset(),
+            also_personal=self._named("personal") or frozenset(),
             sources=self.sources,
-            watch=self._watch(),
+            watch=self._named("watch"),
         )
 
     def _key(self) -> Attribute:
@@ -309,8 +295,13 @@ class _Discovery:
             return self.app.extensions["security"].datastore.set_uniquifier
         return None
 
-    def _watch(self) -> frozenset[str] | None:
-        watch = self.parts.get("watch")
-        if watch is None:
+    def _function(self, part: str) -> Any:
+        if self.parts.get(part) is not None:
+            self.sources[part] = f"Ops({part}=…)"
+        return self.parts.get(part)
+
+    def _named(self, part: str) -> frozenset[str] | None:
+        names = self.parts.get(part)
+        if names is None:
             return None
-        return frozenset(attribute(self.model, name, "watch").name for name in watch)
+        return frozenset(attribute(self.model, name, part).name for name in names)

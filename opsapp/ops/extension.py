@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS = frozenset(
     {
         *("user", "email", "username", "active", "password", "roles", "admin"),
-        *("set_password", "check_password", "end_sessions", "create", "erase", "scope"),
+        *("set_password", "check_password", "end_sessions", "create", "erase"),
         *("created_at", "last_seen_at", "secret", "personal"),
         *("actor", "watch", "observe", "keep_admin", "protect"),
         *("url_prefix", "allow"),
@@ -76,3 +76,20 @@ class Ops:
         if sessions is None:
             raise TypeError("Ops() needs a database: Ops(app, db), or session=… and engine=…")
         return sessions
+
+    def can(self, user: Any, role: str) -> bool:
+        """Return whether an account may act by a role, in a request or another context.
+
+        The account is active and holds the role, whose end, if it has one, has not passed.
+        The application's own question hears of an end when ``flask ops roles expire`` has run.
+
+        :param user: an account, or what a request has instead of one.
+        """
+        from flask import current_app
+
+        from ..state import attached_to
+        from . import grants
+
+        attached = attached_to(current_app)
+        ends_are_kept = attached.has_tables or attached.look_again()
+        return grants.can(attached.identity, user, role, ends_are_kept=ends_are_kept)

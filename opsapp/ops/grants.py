@@ -16,6 +16,7 @@ from ..models import AuditEvent, RoleEnd
 from ..types import Record
 from ..unit.work import Unit
 from . import ends, subjects
+from .directory import Directory
 from .identity import Identity, plain_key
 from .roles import Relation, Rule, Word, rule_of
 from .subjects import changing, this_identity
@@ -188,14 +189,19 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
         query = query.where(AuditEvent.subject == subject)
     events = session.scalars(query.order_by(AuditEvent.seq.desc()))
     rows = [_past(event) for event in events]
-    return [row for row in rows if role is None or row["role"].rpartition(":")[2] == role]
+    names = Directory(identity).names({row["user"] for row in rows})
+    return [
+        {**row, "user": names.get(row["user"], row["user"])}
+        for row in rows
+        if role is None or role in (row["role"], row["role"].rpartition(":")[2])
+    ]
 
 
 def _past(event: AuditEvent) -> Record:
     side = event.after or event.before or {}
     return {
         "at": event.at,
-        "user": event.subject.removeprefix("user:"),
+        "user": event.subject,
         "role": str(side.get("role")),
         "action": event.action.rpartition(":")[2],
         "valid_until": side.get("valid_until"),
@@ -205,14 +211,18 @@ def _past(event: AuditEvent) -> Record:
     }
 
 
-def can(identity: Identity, user: Any, role: str) -> bool:
-    """Return whether an account may act by a role: it is active, and the role has not ended."""
-    session = db.session()
-    if user is None or identity.status(user) == "inactive":
+def can(identity: Identity | None, user: Any, role: str, *, ends_are_kept: bool = True) -> bool:
+    """Return whether an account may act by a role: it is active, and the role has not ended.
+
+    :param ends_are_kept: False where there is no table of ends yet.
+    """
+    if identity is None or not isinstance(user, identity.model):
         return False
-    subject = identity.subject(user)
+    if identity.status(user) == "inactive":
+        return False
+    session, subject = db.session(), identity.subject(user)
     return any(
-        not ends.is_over(session, subject, _label(identity, rule, name))
+        not (ends_are_kept and ends.is_over(session, subject, _label(identity, rule, name)))
         for rule in identity.roles
         for name in rule.of(user)
         if role in (name, _label(identity, rule, name))

@@ -65,7 +65,10 @@ class Identity:
     """The function that makes an account from values; None calls the model."""
     filled: frozenset[str] = frozenset()
     """Attributes that ``make`` fills in."""
-    actor: Callable[[], Any] | None = None
+    erase: Callable[[Any], object] | None = None
+    """The function that deletes an account."""
+    also_secret: frozenset[str] = frozenset()
+    also_personal: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict)
     watch: frozenset[str] | None = None
 
@@ -246,13 +249,14 @@ class Identity:
     def secret(self) -> frozenset[str]:
         """The attributes whose values are never written down."""
         names = {name for name, _column in columns(self.model) if redaction.is_secret_name(name)}
-        return frozenset(names | ({self.password.name} if self.password else set()))
+        names |= {self.password.name} if self.password else set()
+        return self.also_secret | names
 
     @property
     def personal(self) -> frozenset[str]:
         """The attributes whose values the chain must be able to forget."""
         parts = [self.email, self.username, self.key if self.is_opaque else None]
-        return frozenset(part.name for part in parts if part)
+        return self.also_personal | {part.name for part in parts if part}
 
     @property
     def watched(self) -> frozenset[str]:

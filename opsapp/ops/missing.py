@@ -40,6 +40,11 @@ PARTS: dict[str, tuple[str, str, str]] = {
         "end_sessions=lambda user: …",
         "sessions end as the application itself ends them",
     ),
+    "erase": (
+        "function that deletes an account",
+        "erase=lambda user: db.session.delete(user)",
+        "no users delete",
+    ),
     "created_at": (
         "column with the time when an account was created",
         "created_at={model}.some_column",

@@ -10,6 +10,7 @@ from ..extensions import this_app
 from ..types import Record
 from . import missing
 from .identity import Identity
+from .roles import Flag
 from .subjects import this_identity
 
 HOLDS, WEAKER, OFF = "holds", "weaker", "off"
@@ -47,7 +48,7 @@ def _value(identity: Identity, name: str) -> str | None:
             return str(part.source)
         case "admin":
             return None if part is None else _administrators(identity)
-        case "end_sessions":
+        case "end_sessions" | "erase":
             return str(getattr(part, "__qualname__", part))
     return str(part)
 
@@ -55,7 +56,11 @@ def _value(identity: Identity, name: str) -> str | None:
 def _administrators(identity: Identity) -> str:
     if identity.sources.get("admin") == "Ops(admin=…)":
         return str(identity.admin)
-    return "a role of the name admin, administrator or superuser"
+    rules = [rule for rule in identity.roles if rule.administers() is not None]
+    flags = [str(rule.attribute) for rule in rules if isinstance(rule, Flag)]
+    others = [str(rule.attribute) for rule in rules if not isinstance(rule, Flag)]
+    called = ["admin, administrator or superuser in " + ", ".join(others)] if others else []
+    return " or ".join([*flags, *called])
 
 
 def promises() -> list[Record]:
@@ -80,7 +85,7 @@ def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
     yield _passwords(identity)
     yield _addresses(identity)
     yield "idle accounts are listed", *_if_there(identity, "last_seen_at")
-    yield "accounts are deleted and forgotten", OFF, "the application deletes its accounts itself"
+    yield _deletion(identity)
     yield "lock-outs, sessions and tokens are managed", OFF, "they are the application's own"
 
 
@@ -134,6 +139,13 @@ def _passwords(identity: Identity) -> tuple[str, str, str]:
     if identity.passwords is None:
         return promise, OFF, missing.hint(identity.model.__name__, "passwords")
     return promise, HOLDS, identity.passwords.source
+
+
+def _deletion(identity: Identity) -> tuple[str, str, str]:
+    promise = "an account that is deleted is forgotten"
+    if identity.erase is None:
+        return promise, OFF, missing.hint(identity.model.__name__, "erase")
+    return promise, HOLDS, "by the application's function, and beside the chain"
 
 
 def _addresses(identity: Identity) -> tuple[str, str, str]:

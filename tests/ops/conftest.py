@@ -31,6 +31,7 @@ class Theirs:
         self.app = app
         self.module = module
         self.db = module.db
+        self.path: str | None = None
 
     def add(self, *rows: Any) -> None:
         """Let the application's own code write rows."""
@@ -39,8 +40,8 @@ class Theirs:
 
     def call(self, *words: str, stdin: str | None = None) -> Result:
         """Run ``flask ops WORDS`` on the same database, in this process, without a terminal."""
-        name = self.module.__name__
-        environ = {"FLASK_APP": f"{name}:{self.factory}", "FLASK_SKIP_DOTENV": "1", **OURS}
+        path = self.path or f"{self.module.__name__}:create_app"
+        environ = {"FLASK_APP": path, "FLASK_SKIP_DOTENV": "1", **OURS}
         self.db.session.remove()
         runner = CliRunner(env=environ, **APART)
         done = runner.invoke(flask_cli, ["ops", *words], input=stdin, prog_name="flask")
@@ -48,8 +49,9 @@ class Theirs:
             raise done.exception
         return Result(done.exit_code, done.stdout, done.stderr)
 
-    factory = "create_app"
-    """The function of the module that makes the application for a command."""
+    def runs(self, path: str) -> None:
+        """Let commands run another application on the same database."""
+        self.path = path
 
     def get(self, reference: str) -> Any:
         """The account as it is in the database now."""

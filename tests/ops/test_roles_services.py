@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from opsapp import clock
+from opsapp import Ops, clock
 from opsapp.errors import Conflict, Invalid, NotFound, Refused
 from opsapp.models import RoleEnd
 from opsapp.ops import accounts, ends, grants, listing
@@ -91,6 +91,7 @@ def test_end_of_a_role_is_a_sweep(attach_to: Attach, app: str) -> None:
 
 def let_end(theirs: Theirs) -> None:
     """Let every end lie in the past, behind opsapp's back."""
+    theirs.db.session.rollback()
     past = sa.update(RoleEnd).values(valid_until=clock.now() - timedelta(days=1))
     with theirs.db.engine.execution_options(writing=True).begin() as connection:
         connection.execute(past)
@@ -217,7 +218,7 @@ def test_history_and_explanation(attach_to: Attach) -> None:
     )
     [row] = grants.history(EMAIL)
     assert (row["user"], row["role"], row["action"], row["reason"]) == (
-        "1",
+        EMAIL,
         "support",
         "grant",
         "on call",
@@ -257,3 +258,16 @@ def test_accounts_are_listed_by_what_the_identity_knows(attach_to: Attach) -> No
     assert listing.roles() == [
         {"name": "support", "kind": "relation roles", "holders": 1, "read_only": None}
     ]
+
+
+def test_code_asks_for_a_role_that_has_not_ended(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    grants.grant("support", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+    ops = Ops()
+    assert ops.can(theirs.get(EMAIL), "support")
+    assert not ops.can(theirs.get(EMAIL), "admin")
+    assert not ops.can(None, "support")
+    let_end(theirs)
+    assert not ops.can(theirs.get(EMAIL), "support")
+    assert theirs.get(EMAIL).has_role("support")

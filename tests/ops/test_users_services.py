@@ -266,3 +266,35 @@ def test_unknown_account_is_not_found(attach_to: Attach) -> None:
     attach_to("security_app")
     with pytest.raises(NotFound, match="no user carol"):
         accounts.set_active("carol", False, unit=a_unit())
+
+
+# --- deleting ----------------------------------------------------------------------
+
+
+def test_account_is_forgotten_beside_the_chain(attach_to: Attach) -> None:
+    def erase(user: Any) -> None:
+        theirs.db.session.delete(user)
+
+    theirs = attach_to("flag_app", admin=None, erase=erase)
+    ada(theirs)
+    accounts.set_active("ada@example.com", False, unit=a_unit())
+    subject = this_identity().subject(theirs.get("ada@example.com"))
+    accounts.delete("ada@example.com", unit=a_unit())
+    assert this_identity().find(theirs.db.session(), "ada@example.com") is None
+    assert theirs.actions[-1] == ("user:account:delete", subject)
+    assert theirs.db.session.execute(sa.text("SELECT * FROM ops_audit_personal")).all() == []
+
+
+def test_deleting_needs_a_function(attach_to: Attach) -> None:
+    theirs = attach_to("flag_app")
+    ada(theirs)
+    with pytest.raises(Conflict, match="User has no function that deletes an account") as error:
+        accounts.delete("ada@example.com", unit=a_unit())
+    assert error.value.hint == "Ops(app, db, erase=lambda user: db.session.delete(user))"
+
+
+def test_last_administrator_is_not_deleted(attach_to: Attach) -> None:
+    theirs = attach_to("flag_app", erase=lambda user: theirs.db.session.delete(user))
+    ada(theirs)
+    with pytest.raises(Refused, match="no active administrator"):
+        accounts.delete("ada@example.com", unit=a_unit())
