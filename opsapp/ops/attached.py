@@ -157,8 +157,10 @@ class Attached:
         from flask import appcontext_pushed
 
         from . import autogenerate
+        from .requests import Door
 
         autogenerate.hook(self.app)
+        self.app.wsgi_app = Door(self, self.app.wsgi_app)  # type: ignore[method-assign]
         # Flask-Migrate may come later, and the models do.
         appcontext_pushed.connect(_begin, self.app)
 
@@ -197,15 +199,22 @@ class Attached:
             self.is_command = False
             self._forget()
 
+    def is_recordable(self) -> bool:
+        """Return whether timings have a place to be written to, as of now."""
+        if self.is_in_tests:
+            return False
+        self.__dict__.pop("has_tables", None)
+        return self.has_tables
+
     def _record(self) -> None:
         """Record the statements of a command for ``flask ops profile``."""
-        from .. import profiling
+        from .. import profiling, settings
 
-        if self.is_in_tests or not self.has_tables:
+        if not settings.get("OPSAPP_PROFILING") or not self.is_recordable():
             return
         recorder = profiling.recorder_of(self.app)
         if recorder is None:
-            profiling.init_app(self.app)
+            profiling.listen(self.app)
         else:
             recorder.listen(self.engines[None])
 

@@ -57,6 +57,8 @@ class Recorder:
         """True if each client may have its requests profiled."""
         self.last: Recording | None = None
         """The recording that ended last, in a process that measures."""
+        self.is_around = False
+        """True if requests go through it."""
         self._stretch: profilers.Stretch | None = None
         _recorders.add(self)
 
@@ -86,6 +88,7 @@ class Recorder:
 
     def around(self, application: Application) -> Application:
         """Return ``application``, recorded."""
+        self.is_around = True
 
         def recorded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             recording = Recording("endpoint")
