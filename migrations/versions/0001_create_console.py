@@ -133,17 +133,28 @@ def upgrade() -> None:
     op.create_index("ix_ops_audit_events_subject_seq", "ops_audit_events", ["subject", "seq"])
     op.create_index("ix_ops_audit_events_action_seq", "ops_audit_events", ["action", "seq"])
     op.create_table(
+        "ops_audit_pending",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", moment, nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("door", sa.String(16), nullable=False),
+        sa.Column("action", sa.String(64), nullable=False),
+        sa.Column("subject", sa.String(64), nullable=False),
+        sa.Column("before", sa.Text()),
+        sa.Column("after", sa.Text()),
+        sa.Column("correlation", sa.String(36), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_audit_pending"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
         "ops_audit_personal",
         sa.Column("token", sa.String(32), nullable=False),
-        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("subject", sa.String(64), nullable=False),
         sa.Column("salt", sa.String(32), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["ops_users.id"], name="fk_ops_audit_personal_user_id"
-        ),
         sa.PrimaryKeyConstraint("token", name="pk_ops_audit_personal"),
     )
-    op.create_index("ix_ops_audit_personal_user_id", "ops_audit_personal", ["user_id"])
+    op.create_index("ix_ops_audit_personal_subject", "ops_audit_personal", ["subject"])
     make_append_only(op.get_bind().dialect.name)
 
 
@@ -175,6 +186,7 @@ def make_append_only(dialect: str) -> None:
 def downgrade() -> None:
     for table in (
         "ops_audit_personal",
+        "ops_audit_pending",
         "ops_audit_events",
         "ops_audit_head",
         "ops_grants",

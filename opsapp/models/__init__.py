@@ -16,7 +16,7 @@ Decisions: docs/decisions/accounts.md, and those of the other rooms
 
 from ..extensions import Model
 from .accounts import ADMIN, Grant, Role, User
-from .audit import AuditEvent, AuditHead, PersonalValue
+from .audit import AuditEvent, AuditHead, PendingEvent, PersonalValue
 from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
@@ -34,6 +34,7 @@ __all__ = [
     "Login",
     "MailMessage",
     "Model",
+    "PendingEvent",
     "PersonalValue",
     "ProfileSave",
     "ProfileSeries",
