@@ -68,7 +68,7 @@ class _Bulk:
 
     @property
     def may_lose(self) -> bool:
-        """Whether an administrator may be gone afterwards."""
+        """True if an administrator may be gone afterwards."""
         if self._relation is not None or self._state.is_delete:
             return True
         return self._state.is_update and not self.names.isdisjoint(self._watch.lasting)

@@ -94,7 +94,7 @@ class Watch:
         }
         """The relations by the names of the tables that only they write."""
         self.lasting = self.keys - self.personal - self.secret
-        """What may make an administrator: all but names and passwords."""
+        """The attributes that may make an administrator: all but names and passwords."""
 
     def _key(self, name: str) -> str:
         synonym = self.mapper.synonyms.get(name)

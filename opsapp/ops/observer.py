@@ -11,34 +11,27 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from flask import current_app
-from sqlalchemy import event
 from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, text
-from ..errors import Refused
 from ..models import PendingEvent
 from ..types import Record
 from ..unit import pending
-from . import bulk
 from .acting import acting
 from .changes import Accounts, Change, Watch
 from .keeping import Keeper, is_ours, savepoint
 from .seal import Sealer
 
-if TYPE_CHECKING:
-    from flask import Flask
-
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 60.0
 """Seconds after which a database without our tables is looked at again."""
-_MARK = "opsapp.observer"
+MARK = "opsapp.observer"
 
 
 class Observer:
@@ -46,7 +39,8 @@ class Observer:
 
     :param actor: returns who a request is; see :func:`acting`.
     :param strict: let an error here fail the flush of the application.
-    :param keeper: refuses changes, where ``Ops`` says so.
+    :param protected: the attributes that only a unit may change.
+    :param refuse: whether a change that leaves no administrator is refused.
     """
 
     def __init__(
@@ -76,15 +70,15 @@ class Observer:
         if not touched or is_ours(connection):
             return
         self.keeper.before_update(user, touched)
-        state.info[_MARK] = (touched, {})
+        state.info[MARK] = (touched, {})
         if missing := self.watch.unloaded(state, touched):
             with self.harmless(connection):
                 if self.is_ready(connection):
-                    state.info[_MARK] = (touched, self._stored(connection, state, missing))
+                    state.info[MARK] = (touched, self._stored(connection, state, missing))
 
     def after_update(self, connection: sa.Connection, user: Any) -> None:
         """Write the events of a changed account."""
-        touched, unloaded = sa.inspect(user).info.pop(_MARK, (None, None))
+        touched, unloaded = sa.inspect(user).info.pop(MARK, (None, None))
         if touched:
             changed = self.watch.updated(user, touched, unloaded)
             self.write(connection, so.object_session(user), lambda: self._rows(user, changed))
@@ -154,7 +148,7 @@ class Observer:
                 with savepoint(connection):
                     pending.add(connection, rows)
                 if session is not None:
-                    mark = session.info.setdefault(_MARK, [self, False])
+                    mark = session.info.setdefault(MARK, [self, False])
                     mark[1] |= any(self.watch.is_lasting(row) for row in rows)
 
     @contextmanager
@@ -162,8 +156,6 @@ class Observer:
         """Log and count an error instead of raising it, unless the observer is strict."""
         try:
             yield
-        except Refused:
-            raise
         except Exception as error:
             self._absent_until.pop(connection.dialect, None)
             if self._strict:
@@ -184,106 +176,3 @@ class Observer:
             until = 0 if has_table else monotonic() + LOOK_AGAIN_SECONDS
             self._absent_until[connection.dialect] = until
         return until == 0
-
-
-# --- listening ---------------------------------------------------------------
-
-
-def observe(
-    app: Flask,
-    session: so.scoped_session[Any] | so.sessionmaker[Any],
-    accounts: Accounts,
-    *,
-    actor: Callable[[], Any] | None = None,
-    strict: bool = False,
-    keep_admin: str = "warn",
-    protect: Collection[Any] = (),
-) -> Observer:
-    """Observe from now on what the application's code changes of its accounts.
-
-    :param session: the application's; in every session of its models, flushes are observed.
-    :param actor: returns who a request is; by default the account that Flask-Login has loaded.
-    :param strict: let an error of the observer fail the application's flush.
-    :param keep_admin: ``warn``: a change that leaves no administrator is followed by an event;
-        ``refuse``: it is refused.
-    :param protect: attributes that only a unit may change: names, or ``User.global_admin``.
-    """
-    observer = Observer(
-        accounts,
-        Sealer(app, accounts),
-        actor=actor,
-        strict=strict,
-        protected=[name if isinstance(name, str) else name.key for name in protect],
-        refuse=keep_admin == "refuse",
-    )
-    app.extensions[_MARK] = observer
-    _homeless[accounts.model] = observer
-    for name, listener in _OF_MODELS.items():
-        _listen(accounts.model, name, listener, propagate=True)
-    _listen(session, "do_orm_execute", _on_execute)
-    _listen(session, "after_commit", _after_commit)
-    if observer.keeper.refuses:
-        _listen(session, "before_flush", _before_flush)
-        _listen(session, "after_flush", _after_flush)
-    return observer
-
-
-def _listen(target: Any, name: str, listener: Callable[..., Any], **options: bool) -> None:
-    # Many applications of one process may have one model and one session.
-    if not event.contains(target, name, listener):
-        event.listen(target, name, listener, **options)
-
-
-_homeless: WeakKeyDictionary[type[Any], Observer] = WeakKeyDictionary()
-"""The observers by model, for sessions that are used outside of an application's context."""
-
-
-def _current() -> Observer | None:
-    """Return the observer of the application that is running, unless it runs tests."""
-    if not current_app or current_app.testing:
-        return None
-    observer: Observer | None = current_app.extensions.get(_MARK)
-    return observer
-
-
-def _flushing(name: str) -> Callable[..., None]:
-    def listener(mapper: so.Mapper[Any], connection: sa.Connection, user: Any) -> None:
-        observer = _current() if current_app else _homeless.get(mapper.class_)
-        if observer is not None:
-            getattr(observer, name)(connection, user)
-
-    return listener
-
-
-_OF_MODELS = {
-    name: _flushing(name)
-    for name in ("before_update", "after_update", "before_insert", "after_insert", "before_delete")
-}
-
-
-def _on_execute(state: so.ORMExecuteState) -> Any:
-    if state.is_select:
-        return None
-    observer = _current()
-    return None if observer is None else bulk.observed(observer, state)
-
-
-def _before_flush(session: so.Session, *_rest: object) -> None:
-    observer = _current()
-    if observer is not None:
-        observer.keeper.before_flush(session)
-
-
-def _after_flush(session: so.Session, _context: object) -> None:
-    observer = _current()
-    if observer is not None:
-        observer.keeper.after_loss(session)
-
-
-def _after_commit(session: so.Session) -> None:
-    # A savepoint's release comes here too, and commits nothing.
-    if session.in_nested_transaction():
-        return
-    observer, is_lasting = session.info.pop(_MARK, (None, False))
-    if observer is not None:
-        observer.sealer.notify(look=is_lasting)

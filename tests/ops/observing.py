@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy import orm as so
 
-from opsapp.ops.observer import Observer, observe
+from opsapp.ops.listeners import observe
+from opsapp.ops.observer import Observer
 from opsapp.ops.seal import Sealer
 from opsapp.unit import chain
 from tests.support import Database

@@ -257,7 +257,7 @@ def test_application_without_an_administrator_changes_as_it_likes(
 
 def test_protected_attribute_changes_by_a_unit_only(observe_relations: Observe) -> None:
     theirs = observe_relations(protect={User.active})
-    with pytest.raises(Refused, match="User.active is protected"):
+    with pytest.raises(Refused, match="active is protected"):
         an_admin(theirs)
     theirs.session.rollback()
     user = User(username="ada", active=False)
@@ -268,7 +268,7 @@ def test_protected_attribute_changes_by_a_unit_only(observe_relations: Observe) 
         lambda: theirs.session.execute(sa.update(User).values(active=True)),
         lambda: theirs.session.execute(sa.insert(User), [{"username": "b", "active": True}]),
     ):
-        with pytest.raises(Refused, match="User.active is protected"):
+        with pytest.raises(Refused, match="active is protected"):
             _commit_after(theirs, attempt)
         theirs.session.rollback()
     theirs.session.connection(execution_options={"writing": True})
