@@ -31,7 +31,7 @@ def acting(accounts: Accounts, actor: Callable[[], Any] | None) -> Record:
             "door": WEB,
             "correlation": _correlation(),
         }
-    return {"actor": _process().record(), "door": CODE, "correlation": _correlation()}
+    return {"actor": _process(), "door": CODE, "correlation": _correlation()}
 
 
 def _account(accounts: Accounts, user: Any) -> Actor:
@@ -54,8 +54,8 @@ def _correlation() -> str:
 
 
 @cache
-def _process() -> Actor:
-    return at_terminal()
+def _process() -> dict[str, str]:
+    return at_terminal().record()
 
 
 @cache

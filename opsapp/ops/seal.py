@@ -15,15 +15,19 @@ import weakref
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from sqlalchemy import orm as so
+
 from .. import clock, text
 from ..actors import at_terminal
+from ..engine.connections import BOOKKEEPING
+from ..extensions import db
+from ..profiling import metrics
 from ..types import Record
 from ..unit import ledger, pending
 from ..unit.work import bookkeeping
 
 if TYPE_CHECKING:
     from flask import Flask
-    from sqlalchemy import orm as so
 
     from .changes import Accounts
 
@@ -53,6 +57,12 @@ def _seal_batch(patience: float | None) -> int:
         return pending.seal(session.connection(), ledger.take_gate(session))
 
 
+def waiting() -> int:
+    """Return how many changes wait."""
+    count, _since = pending.waiting(db.session())
+    return count
+
+
 class Sealer:
     """The thread of one process that chains what the process has written.
 
@@ -68,6 +78,7 @@ class Sealer:
         self._must_look = False
         self._gaps: list[str] = []
         self._is_down = False
+        self._is_kept = True
 
     def notify(self, *, look: bool = False) -> None:
         """Have the thread chain what was committed.
@@ -83,16 +94,22 @@ class Sealer:
         """Count a change that could not be written; the next seal makes an event of it."""
         with self._lock:
             self._gaps.append(reason)
+        app = self._app()
+        if app is not None and app.config.get("OPSAPP_METRICS"):
+            errors.inc()
         self.notify()
 
     def _start(self) -> None:
+        if self._pid:
+            # A fork copies the thread's memory and not the thread, and a lock may be held in it.
+            self._lock, self._due = threading.Lock(), threading.Event()
+            self._due.set()
         with self._lock:
             if self._pid == os.getpid():
                 return
-            # A forked process has the memory of the thread, and not the thread.
             self._pid = os.getpid()
             threading.Thread(target=self._run, name="opsapp-sealer", daemon=True).start()
-            atexit.register(self._finish)
+            atexit.register(_finish, weakref.ref(self))
 
     def _run(self) -> None:
         pause = threading.Event()
@@ -104,7 +121,8 @@ class Sealer:
             if not self.work():
                 self._due.set()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Chain what the thread has not come to; at the end of the process."""
         if self._due.is_set() and self._pid == os.getpid():
             self.work()
 
@@ -115,8 +133,11 @@ class Sealer:
             return True
         try:
             with app.app_context():
-                self._write_own()
-                seal(patience=PATIENCE)
+                try:
+                    self._write_own()
+                    seal(patience=PATIENCE)
+                finally:
+                    _measure(app)
         except Exception as error:  # noqa: BLE001  (the application must not notice)
             # Log only the first of a row of failures; a gate that is held is one of them.
             level = logging.DEBUG if self._is_down else logging.INFO
@@ -147,11 +168,16 @@ class Sealer:
         rows = []
         if gaps:
             rows.append(_own(GAP, "audit", {"missing": len(gaps), "error": gaps[-1]}))
-        if must_look and self._accounts.has_administrator(session) is False:
-            log.critical("no active administrator who can log in is left")
-            rows.append(_own(NOBODY, "users", {"administrators": 0}))
+        if must_look:
+            was_kept, self._is_kept = self._is_kept, self._is_administered(session)
+            if was_kept and not self._is_kept:
+                log.critical("no active administrator who can log in is left")
+                rows.append(_own(NOBODY, "users", {"administrators": 0}))
         if rows:
             pending.add(session.connection(), rows)
+
+    def _is_administered(self, session: so.Session) -> bool:
+        return self._accounts.has_administrator(session) is not False
 
 
 def _own(action: str, subject: str, after: Record) -> pending.Row:
@@ -165,3 +191,29 @@ def _own(action: str, subject: str, after: Record) -> pending.Row:
         "after": after,
         "correlation": str(uuid4()),
     }
+
+
+def _finish(sealer: weakref.ref[Sealer]) -> None:
+    if (it := sealer()) is not None:
+        it.finish()
+
+
+# --- metrics -----------------------------------------------------------------
+
+errors = metrics.counter("opsapp_observer_errors", "Changes that the observer could not write.")
+queue = metrics.gauge(
+    "opsapp_audit_waiting", "Changes that wait to be chained.", together="livemostrecent"
+)
+lag = metrics.gauge(
+    "opsapp_audit_lag_seconds",
+    "Seconds since the oldest change that waits to be chained.",
+    together="livemostrecent",
+)
+
+
+def _measure(app: Flask) -> None:
+    if app.config.get("OPSAPP_METRICS"):
+        with so.Session(db.engines[BOOKKEEPING]) as session:
+            count, since = pending.waiting(session)
+        queue.set(count)
+        lag.set((clock.now() - since).total_seconds() if since else 0)
