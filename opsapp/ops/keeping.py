@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import attributes
 
 from ..engine.conditions import LOCK_SECONDS
@@ -122,14 +121,18 @@ def savepoint(connection: sa.Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
         yield
         return
-    # As text: the session's own savepoints know nothing of this one.
-    connection.exec_driver_sql(f"SAVEPOINT {SAVEPOINT}")
+    # By the driver: the session's own savepoints know nothing of this one.
+    cursor = connection.connection.cursor()
     try:
-        yield
-    except DBAPIError:
-        connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
-        raise
-    connection.exec_driver_sql(f"RELEASE SAVEPOINT {SAVEPOINT}")
+        cursor.execute(f"SAVEPOINT {SAVEPOINT}")
+        try:
+            yield
+        except Exception:
+            cursor.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
+            raise
+        cursor.execute(f"RELEASE SAVEPOINT {SAVEPOINT}")
+    finally:
+        cursor.close()
 
 
 def _take_gate(connection: sa.Connection) -> None:

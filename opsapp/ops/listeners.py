@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from flask import current_app
 from sqlalchemy import event
 from sqlalchemy import orm as so
 
+from ..extensions import this_app
 from . import bulk
 from .changes import Accounts
 from .observer import MARK, Observer
@@ -72,27 +72,41 @@ _homeless: WeakKeyDictionary[type[Any], Observer] = WeakKeyDictionary()
 """The observers by model, for sessions that are used outside of an application's context."""
 
 
-def _current() -> Observer | None:
-    """Return the observer of the application that is running, unless it runs tests."""
-    if not current_app or current_app.testing:
-        return None
-    observer: Observer | None = current_app.extensions.get(MARK)
-    return observer
+def _current(model: type[Any] | None = None) -> Observer | None:
+    """Return the observer of the application that is running, unless it runs tests.
+
+    :param model: finds the observer outside of an application's context.
+    """
+    try:
+        app = this_app()
+    except RuntimeError:
+        return None if model is None else _homeless.get(model)
+    observer: Observer | None = app.extensions.get(MARK)
+    return None if observer is None or app.testing else observer
 
 
 def _flushing(name: str) -> Callable[..., None]:
+    act = getattr(Observer, name)
+
     def listener(mapper: so.Mapper[Any], connection: sa.Connection, user: Any) -> None:
-        observer = _current() if current_app else _homeless.get(mapper.class_)
+        observer = _current(mapper.class_)
         if observer is not None:
-            getattr(observer, name)(connection, user)
+            act(observer, connection, user)
 
     return listener
 
 
+def _after_update(_mapper: object, connection: sa.Connection, user: Any) -> None:
+    observer, *noted = sa.inspect(user).info.pop(MARK, (None,))
+    if observer is not None:
+        observer.after_update(connection, user, *noted)
+
+
 _OF_MODELS = {
     name: _flushing(name)
-    for name in ("before_update", "after_update", "before_insert", "after_insert", "before_delete")
+    for name in ("before_update", "before_insert", "after_insert", "before_delete")
 }
+_OF_MODELS["after_update"] = _after_update
 
 
 def _on_execute(state: so.ORMExecuteState) -> Any:

@@ -70,18 +70,26 @@ class Observer:
         if not touched or is_ours(connection):
             return
         self.keeper.before_update(user, touched)
-        state.info[MARK] = (touched, {})
+        state.info[MARK] = (self, touched, {})
         if missing := self.watch.unloaded(state, touched):
             with self.harmless(connection):
                 if self.is_ready(connection):
-                    state.info[MARK] = (touched, self._stored(connection, state, missing))
+                    state.info[MARK] = (self, touched, self._stored(connection, state, missing))
 
-    def after_update(self, connection: sa.Connection, user: Any) -> None:
-        """Write the events of a changed account."""
-        touched, unloaded = sa.inspect(user).info.pop(MARK, (None, None))
-        if touched:
-            changed = self.watch.updated(user, touched, unloaded)
-            self.write(connection, so.object_session(user), lambda: self._rows(user, changed))
+    def after_update(
+        self,
+        connection: sa.Connection,
+        user: Any,
+        touched: frozenset[str],
+        unloaded: Record,
+    ) -> None:
+        """Write the events of a changed account.
+
+        :param touched: the watched attributes that were set.
+        :param unloaded: the values before of those that the session had not loaded.
+        """
+        changed = self.watch.updated(user, touched, unloaded)
+        self.write(connection, so.object_session(user), lambda: self._rows(user, changed))
 
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused."""

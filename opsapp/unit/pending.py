@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -52,14 +53,46 @@ def _is_mark(value: Any) -> bool:
 def add(connection: sa.Connection, rows: Sequence[Row]) -> None:
     """Write changes that wait, without the gate.
 
+    It goes straight to the driver: an application's commit would notice SQLAlchemy's part.
+
     :param rows: every column but ``id``.
     """
-    # A list of one is another statement to SQLAlchemy, and takes longer.
-    connection.execute(_INSERT, rows[0] if len(rows) == 1 else rows)
+    insert = _inserts.get(connection.dialect)
+    if insert is None:
+        insert = _inserts[connection.dialect] = _Insert(connection.dialect)
+    cursor = connection.connection.cursor()
+    try:
+        if len(rows) == 1:
+            cursor.execute(insert.statement, insert.values(rows[0]))
+        else:
+            cursor.executemany(insert.statement, [insert.values(row) for row in rows])
+    finally:
+        cursor.close()
 
 
-_INSERT = sa.insert(_TABLE).inline()
-"""Its ids are not needed."""
+class _Insert:
+    """The statement of one driver, and what its values are to the driver."""
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        values: Row = {name: sa.bindparam(name) for name in _COLUMNS}
+        compiled: Any = sa.insert(_TABLE).values(values).inline().compile(dialect=dialect)
+        self.statement = str(compiled)
+        self._order: Sequence[str] | None = compiled.positiontup
+        self._processors = {
+            name: _TABLE.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+            for name in _COLUMNS
+        }
+
+    def values(self, row: Row) -> Any:
+        """Return the parameters of a row, by position or by name."""
+        processed = {
+            name: row[name] if process is None else process(row[name])
+            for name, process in self._processors.items()
+        }
+        return processed if self._order is None else [processed[name] for name in self._order]
+
+
+_inserts: WeakKeyDictionary[sa.Dialect, _Insert] = WeakKeyDictionary()
 
 
 def waiting(session: so.Session) -> tuple[int, datetime | None]:
