@@ -30,13 +30,14 @@ from .ops import checks
 from .profiling.reports import retention
 from .settings import HANDED_DOWN, IN_FILES, SECRETS, SETTINGS, Setting, get
 from .state import attached_to, instance_of
-from .unit import invariants
+from .unit import invariants, pending
 from .unit.ledger import read_head, refuse_other_owner
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
 FREE_BYTES = 200 * 1024 * 1024
 MAIL_LATE = timedelta(hours=1)
+SEALING_LATE = timedelta(minutes=5)
 PROFILES_LATE = timedelta(days=2)
 SCANNED = 1000
 """Rows of a table in which damaged values are looked for, the newest ones."""
@@ -264,6 +265,10 @@ def _check_audit() -> Finding:
         return finding("audit", "fail", message, "flask audit verify")
     if not verification.is_genuine(head.seq, head.hash):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
+    count, since = pending.waiting(db.session())
+    if since is not None and clock.now() - since > SEALING_LATE:
+        message = f"{count} changes wait to be chained, the oldest since {clock.rfc3339(since)}"
+        return finding("audit", "warn", message, "flask audit seal")
     return finding("audit", "ok", f"{head.seq} events, the last one is genuine")
 
 

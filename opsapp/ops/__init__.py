@@ -22,6 +22,13 @@ ends            ends of roles
 administrators  the last administrator, and the role that makes one
 limit           a time limit for its listeners, which run inside of a unit
 listing         lists of accounts and roles
+listeners       ``observe()``, and what an application's models and session call
+observer        writes down what an application's own code changes of its accounts
+changes         the events that the history of an account gives
+bulk            those of a statement that changes accounts without loading them
+acting          who changes them
+keeping         what is refused, where an application asks for it
+seal            chains what waits
 ==============  ============================================================
 
 Decisions: docs/decisions/ops.md

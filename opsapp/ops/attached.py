@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OpsError
 from ..state import CORE, EXTENSION, attached_to
 from .sessions import Sessions, is_in_memory
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from .administrators import Administration
     from .directory import Directory
+
+log = logging.getLogger(__name__)
 
 INSTANCE = "OPSAPP_INSTANCE"
 
@@ -53,6 +57,8 @@ class Attached:
         self.sessions = sessions
         self.parts = parts
         self.is_in_code = is_in_code
+        self._begun_with = 0
+        self._is_observed = False
         self.is_command = False
         """True while a command of ours runs in this process."""
 
@@ -160,19 +166,47 @@ class Attached:
         from .requests import Door
 
         autogenerate.hook(self.app)
-        self.app.wsgi_app = Door(self, self.app.wsgi_app)  # type: ignore[method-assign]
+        self.app.wsgi_app = Door(self.app, self.is_recordable, self.app.wsgi_app)  # type: ignore[method-assign]
         # Flask-Migrate may come later, and the models do.
         appcontext_pushed.connect(_begin, self.app)
 
     def begin(self) -> None:
-        """Do what waits for the application to be complete."""
-        from flask import appcontext_pushed
-
+        """Do what waits for the application to be complete: its first context is pushed."""
         from . import autogenerate
 
         autogenerate.hook(self.app)
-        if not self.is_command and not self.is_in_tests:
-            appcontext_pushed.disconnect(_begin, self.app)
+        count = len(self.models)
+        if count != self._begun_with and not self.is_in_tests:
+            self._begun_with = count  # A factory may push a context before it has imported all.
+            if not self._is_observed:
+                self._observe()
+
+    def _observe(self) -> None:
+        """Audit from now on what the application's own code changes of its accounts.
+
+        An argument of ``Ops`` that is wrong is told in the log, and by every command of ours:
+        it must not take the application down.
+        """
+        from .listeners import observe
+
+        try:
+            identity = self.identity
+        except OpsError as error:
+            log.warning("changes of accounts are not audited: %s", error.message)
+            return
+        if identity is None:
+            del self.identity
+            return
+        self._is_observed = True
+        observe(
+            self.app,
+            self.session,
+            identity,
+            actor=self.parts.get("actor"),
+            strict=self.parts.get("observe") == "strict",
+            keep_admin=self.parts.get("keep_admin", "warn"),
+            protect=self.parts.get("protect", ()),
+        )
 
     # --- a command -----------------------------------------------------------
 
@@ -193,6 +227,7 @@ class Attached:
         self.is_command = True
         try:
             with self.sessions.bound_to(ours):
+                self.begin()  # What a console changes past its commit() is audited too.
                 self._record()
                 yield
         finally:

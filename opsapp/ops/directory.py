@@ -38,11 +38,6 @@ class Directory:
         users = self._accounts(identity, subjects)
         return {identity.subject(user): _name(identity, user) for user in users}
 
-    def gone(self, subjects: Iterable[str]) -> set[str]:
-        """Return those of the subjects that the application has deleted."""
-        subjects = set(subjects)
-        return subjects if self.identity is None else subjects - self.names(subjects).keys()
-
     @staticmethod
     def _accounts(identity: Identity, subjects: Iterable[str]) -> Iterable[Any]:
         words = {word.removeprefix("user:") for word in subjects if word.startswith("user:")}

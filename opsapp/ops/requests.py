@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .attached import Attached
+    from flask import Flask
 
 LOOK_AGAIN_SECONDS = 60.0
 """Seconds after which a database without our tables is looked at again."""
@@ -21,10 +21,15 @@ class Door:
 
     The recorder is imported then, so that the application starts as fast as without it. In
     its tests, and before `flask ops init`, requests go straight through.
+
+    :param is_recordable: tells whether timings have a place to be written to, as of now.
     """
 
-    def __init__(self, attached: Attached, application: Application) -> None:
-        self._attached = attached
+    def __init__(
+        self, app: Flask, is_recordable: Callable[[], bool], application: Application
+    ) -> None:
+        self._app = app
+        self._is_recordable = is_recordable
         self._plain = application
         self._recorded: Application | None = None
         self._look_at = 0.0
@@ -40,12 +45,12 @@ class Door:
         """Begin to record, if there is a place to write to."""
         from .. import profiling, settings
 
-        app = self._attached.app
+        app = self._app
         if self._recorded is not None or app.testing:
             return
         self._look_at = monotonic() + LOOK_AGAIN_SECONDS
         with app.app_context():
-            if settings.get("OPSAPP_PROFILING") and self._attached.is_recordable():
+            if settings.get("OPSAPP_PROFILING") and self._is_recordable():
                 recorder = profiling.recorder_of(app) or profiling.listen(app)
                 is_around = recorder.is_around  # A command that measures has put it there.
                 self._recorded = self._plain if is_around else recorder.around(self._plain)

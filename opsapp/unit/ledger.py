@@ -296,13 +296,14 @@ def without_names(change: Recorded) -> tuple[dict[str, Any], list[dict[str, Any]
     for side in SIDES:
         values: Values | None = getattr(change, side)
         sides[side] = values and {
-            name: _token(change.subject, value, beside) if name in PERSONAL and value else value
+            name: token(change.subject, value, beside) if name in PERSONAL and value else value
             for name, value in values.items()
         }
     return sides, beside
 
 
-def _token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, str]:
+def token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the token of a personal value, and add the row that it stands for to ``beside``."""
     salt = token_hex(16)
     token = chain.personal_token(audit_key(), salt, value)
     beside.append({"token": token, "subject": subject, "salt": salt, "value": value})
