@@ -94,6 +94,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.shell
 	$(BIN)/python -m bench.jobs
 	$(BIN)/python -m bench.profiling
+	$(BIN)/python -m bench.attached
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from opsapp.cli.base import OpsGroup, approve
-from opsapp.cli.decorators import answers, changes, findings, page_options, say_what_follows
+from opsapp.cli.decorators import (
+    answers,
+    changes,
+    findings,
+    page_options,
+    say_afterwards,
+    say_what_follows,
+    works,
+)
 from opsapp.cli.filters import event_filter
 from opsapp.cli.options import SEQ, TEXT_FILE
 from opsapp.errors import Invalid
@@ -54,7 +63,8 @@ def list_cmd(
 ) -> Iterable[Record]:
     """List the newest events, in order of time.
 
-    Like a log, it ends with what happened last. The filters may be combined.
+    Like a log, it ends with what happened last. The filters may be combined. Changes by an
+    application's own code have no number until they are chained.
 
     \b
     Examples:
@@ -67,12 +77,24 @@ def list_cmd(
         raise Invalid("--follow goes on from now, --before goes back; give one")
     if follow:
         return _followed(filter, limit)
+    waiting = [] if before is not None else _waiting(filter, limit)
     if limit is None:
-        return events.events(filter, limit=None, before=before)
+        return chain(events.events(filter, limit=None, before=before), waiting)
     rows = list(events.events(filter, limit=limit + 1, before=before))
     if len(rows) > limit:
         say_what_follows(f"--before {rows[1]['seq']}")
-    return rows[-limit:]
+    return [*rows[-limit:], *waiting]
+
+
+def _waiting(filter: Filter, limit: int | None) -> list[Record]:
+    from opsapp.audit import events
+
+    rows = events.waiting(filter, limit=limit)
+    if rows:
+        group = click.get_current_context().parent
+        command = "flask audit" if group is None else group.command_path
+        say_afterwards(f"Those without a number wait to be chained: {command} seal")
+    return rows
 
 
 def _followed(filter: Filter, limit: int | None) -> Iterator[Record]:
@@ -129,6 +151,24 @@ def verify_cmd(checkpoint: str | None) -> Record:
     report = verification.verify(checkpoints)
     findings(not report["ok"])
     return report
+
+
+@cli.command("seal")
+@works()
+def seal_cmd(dry_run: bool) -> Record:
+    """Chain the changes that wait.
+
+    An application's own code leaves its changes of accounts beside the chain, since a
+    request takes no gate. Its server chains them within seconds, and so does each command
+    that changes something.
+
+    \b
+    Example:
+      flask audit seal
+    """
+    from opsapp.ops import seal
+
+    return {"sealed": seal.waiting() if dry_run else seal.seal()}
 
 
 @cli.command("checkpoint")

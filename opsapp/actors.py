@@ -7,7 +7,7 @@ import pwd
 import re
 import socket
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from . import settings, text
 
@@ -44,7 +44,8 @@ class Actor:
 
     def record(self) -> dict[str, str]:
         """Return the form that the audit stores: the fields that are known."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in values if value is not None}
 
 
 def _login_name(uid: int) -> str:

@@ -14,9 +14,12 @@ from .. import text
 from ..accounts.lookup import find_user, unknown_user
 from ..actors import Actor
 from ..errors import NotFound
-from ..extensions import db
-from ..models import AuditEvent, Role, User
+from ..extensions import db, this_app
+from ..models import AuditEvent, PendingEvent, Role, User
+from ..models.types import canonical_json
+from ..state import attached_to, is_built_on
 from ..types import Record
+from ..unit import pending
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
 ERASED = "[erased]"
@@ -42,42 +45,47 @@ class Filter:
     a thing of the application's (``order:12``), or one of :data:`WHOLES`."""
     correlation: str | None = None
 
-    def criteria(self) -> list[sa.ColumnElement[bool]]:
+    def criteria(self, of: type[Any] = AuditEvent) -> list[sa.ColumnElement[bool]]:
         """Return the conditions for a query.
 
+        :param of: the model: events, or those that wait.
         :raises NotFound: the subject is an account or role that never was.
         """
-        conditions: list[sa.ColumnElement[bool]] = []
+        conditions: list[Any] = []
         if self.since:
-            conditions.append(AuditEvent.at >= self.since)
+            conditions.append(of.at >= self.since)
         if self.until:
-            conditions.append(AuditEvent.at <= self.until)
+            conditions.append(of.at <= self.until)
         if self.actor:
             part = json.dumps(self.actor)
-            conditions.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
+            conditions.append(as_text(of.actor).contains(part, autoescape=True))
         if self.action:
-            begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
-            conditions.append((AuditEvent.action == self.action) | begins)
+            begins = of.action.startswith(self.action + ":", autoescape=True)
+            conditions.append((of.action == self.action) | begins)
         if self.subject:
-            conditions.append(_about(self.subject))
+            conditions.append(_about(self.subject, of))
         if self.correlation:
-            conditions.append(AuditEvent.correlation == self.correlation)
+            conditions.append(of.correlation == self.correlation)
         return conditions
 
 
-def _about(subject: str) -> sa.ColumnElement[bool]:
+def _about(subject: str, of: type[Any]) -> Any:
     kind, _, name = subject.partition(":")
-    if kind == "role" and name:
-        return AuditEvent.subject.in_(_roles_called(name))
+    if kind == "role" and name and is_built_on(this_app()):
+        return of.subject.in_(_roles_called(name))
     if subject in WHOLES or (kind == "session" and name):
-        return AuditEvent.subject == subject
+        return of.subject == subject
     reference = name if kind == "user" and name else subject
+    attached = attached_to(this_app())
+    if attached is not None:
+        is_thing = kind != "user" and bool(name)
+        return of.subject == (subject if is_thing else attached.directory.subject(reference))
     user = find_user(reference)
     if user is None and kind != "user" and name.isascii() and name.isdigit():
-        return AuditEvent.subject == subject  # A thing of the application's.
+        return of.subject == subject  # A thing of the application's.
     if user is None:
         raise unknown_user(reference)
-    return (AuditEvent.subject == user.reference) | _in_a_batch(user.id)
+    return (of.subject == user.reference) | _in_a_batch(user.id, of)
 
 
 def _roles_called(name: str) -> list[str]:
@@ -90,9 +98,9 @@ def _roles_called(name: str) -> list[str]:
     return [f"role:{id}" for id in ids]
 
 
-def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
+def _in_a_batch(user_id: int, of: type[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that a batch's event names this account among its ids."""
-    after = as_text(AuditEvent.after)
+    after = as_text(of.after)
     if db.engine.dialect.name == "postgresql":
         # As text: of what is no JSON, the server would make an error of the whole list.
         named: Any = after.regexp_match(rf'"ids":\[([0-9]+,)*{int(user_id)}[],]')
@@ -100,7 +108,7 @@ def _in_a_batch(user_id: int) -> sa.ColumnElement[bool]:
         readable = sa.case((sa.func.json_valid(after) == 1, after), else_="{}")
         each = sa.func.json_each(readable, "$.ids").table_valued("value")
         named = sa.select(sa.literal(1)).select_from(each).where(each.c.value == user_id).exists()
-    return sa.and_(AuditEvent.subject == "users", named)
+    return sa.and_(of.subject == "users", named)
 
 
 def events(
@@ -127,6 +135,34 @@ def since(seq: int, filter: Filter) -> Iterator[Record]:
     """Yield the events of the filter after number ``seq``, as committed now."""
     db.session.rollback()
     return told([AuditEvent.seq > seq, *filter.criteria()])
+
+
+def waiting(filter: Filter | None = None, *, limit: int | None = 50) -> list[Record]:
+    """Return the newest changes that wait to be chained, the oldest of them first.
+
+    They have no number yet.
+    """
+    criteria = filter.criteria(PendingEvent) if filter else []
+    query = sa.select(PendingEvent).where(PendingEvent.action != pending.KEY, *criteria)
+    rows = db.session.scalars(query.order_by(PendingEvent.id.desc()).limit(limit)).all()
+    subjects = _present_names({row.subject for row in rows})
+    return [_waiting(row, subjects) for row in reversed(rows)]
+
+
+def _waiting(row: PendingEvent, subjects: dict[str, str]) -> Record:
+    return {
+        "seq": None,
+        "at": row.at,
+        "actor": actor_label(canonical_json(row.actor)),
+        "door": row.door,
+        "action": row.action,
+        "subject": row.subject,
+        "subject_name": subjects.get(row.subject, row.subject),
+        "reason": None,
+        "before": pending.unmarked(row.before),
+        "after": pending.unmarked(row.after),
+        "correlation": row.correlation,
+    }
 
 
 def get(seq: int) -> Record:
@@ -223,6 +259,10 @@ class _Names:
 
 def _present_names(subjects: set[str]) -> dict[str, str]:
     """Return the present names of the subjects; an erased account has none."""
+    attached = attached_to(this_app())
+    if attached is not None:
+        names: dict[str, str] = attached.directory.names(subjects)
+        return names
     users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
     rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
     names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}

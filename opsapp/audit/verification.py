@@ -15,10 +15,11 @@ from .. import clock, text
 from ..damage import Damaged
 from ..errors import Invalid, NotReady
 from ..extensions import db
-from ..models import AuditEvent, AuditHead, PersonalValue, User
+from ..models import AuditEvent, AuditHead, PersonalValue
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, refuse_other_key
+from ..unit.pending import DELETE
 from ..unit.work import Unit
 from .events import actor_label
 from .stored import moment, pages, parsed, personal_values, tokens
@@ -227,21 +228,38 @@ def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
 
 def _stray_break(walk: _Walk) -> Break | None:
     """Return the break of a personal value without an event, searched if the count is wrong."""
-    if db.session.scalar(sa.select(sa.func.count()).select_from(PersonalValue)) == walk.names:
+    keys = 0
+    for row in db.session.scalars(sa.select(PersonalValue).where(_is_key())):
+        if chain.personal_token(walk.key, row.salt, row.value) != row.token:
+            return (None, "personal", f"the key of {row.subject} is not what was written")
+        keys += 1
+    count = sa.select(sa.func.count()).select_from(PersonalValue)
+    if db.session.scalar(count) == walk.names + keys:
         return None
-    values = sa.select(PersonalValue.token, PersonalValue.subject).order_by(PersonalValue.token)
-    for token, subject in db.session.execute(values):
+    values = sa.select(PersonalValue.token, PersonalValue.subject).where(~_is_key())
+    for token, subject in db.session.execute(values.order_by(PersonalValue.token)):
         with closing(pages([AuditEvent.subject == subject])) as chunks:
             if not any(token in tokens(row) for page in chunks for row in page):
                 return (None, "personal", f"no event gives a name that is kept of {subject}")
     return None
 
 
+def _is_key() -> sa.ColumnElement[bool]:
+    """Return the condition that a personal value is the key of an account, its own subject."""
+    return PersonalValue.subject == sa.literal("user:~", sa.String) + PersonalValue.token
+
+
 def _erased(subjects: Iterable[str]) -> set[str]:
-    """Return those of the subjects that are deleted accounts."""
-    ids = [int(subject.removeprefix("user:")) for subject in set(subjects)]
-    deleted = sa.select(User.id).where(User.id.in_(ids), User.deleted_at.is_not(None))
-    return {f"user:{id}" for id in db.session.scalars(deleted)}
+    """Return those of the subjects that are deleted accounts, by the chain."""
+    deleted = [AuditEvent.action == DELETE, AuditEvent.subject.in_({*subjects, "users"})]
+    with closing(pages(deleted)) as chunks:
+        return {subject for page in chunks for row in page for subject in _subjects(row)}
+
+
+def _subjects(row: Any) -> Iterable[str]:
+    if row.subject != "users":
+        return [row.subject]
+    return [f"user:{id}" for id in (parsed(row.after) or {}).get("ids", ())]
 
 
 def is_genuine(seq: int, hash: str) -> bool:

@@ -3,6 +3,7 @@
 - ``work``: the unit, and ``bookkeeping`` for what the audit does not hold
 - ``ledger``: takes the gate, appends to the audit
 - ``chain``: links the events
+- ``pending``: changes by an application's own code, which wait for a unit to chain them
 - ``guard``: refuses writes from outside of a unit
 - ``invariants``: keeps an administrator
 """

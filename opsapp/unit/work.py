@@ -1,8 +1,8 @@
 """The unit of work: the one place where changes to accounts, roles and grants are committed.
 
 The order never differs: take the gate (lock the audit's head row, as the first
-statement) → change → check the invariants → append the audit events → write the
-mail → commit → send the signals. One unit at a time is inside, so each
+statement) → change → check the invariants → append the audit events, those that wait
+first → write the mail → commit → send the signals. One unit at a time is inside, so each
 check still holds at the commit. An event and its change are one transaction, so
 neither exists without the other. A dry run is the same with a rollback at the end.
 A console's sandbox never commits: it does not lock the gate, writes no event and
@@ -29,7 +29,7 @@ from ..engine.conditions import explained
 from ..engine.connections import BOOKKEEPING, SANDBOX
 from ..errors import Busy, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app, undo
-from . import invariants, ledger
+from . import invariants, ledger, pending
 from .ledger import Recorded, Values
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -82,7 +82,7 @@ class Unit(AbstractContextManager["Unit"]):
         self._is_trial = False
         self._head: ledger.Head | None = None
         """The end of the chain while the unit is open; a trial appends nothing to it."""
-        self._had_administrator = False
+        self._had_administrator: bool | None = False
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
 
@@ -173,7 +173,7 @@ class Unit(AbstractContextManager["Unit"]):
             session.autoflush = self._autoflush
             raise
 
-    def _has_administrator_before(self) -> bool:
+    def _has_administrator_before(self) -> bool | None:
         if not self.adopt or self._is_trial:
             return invariants.has_administrator(self.session)
         # Adopted changes are in this transaction already; another one sees the state before.
@@ -202,6 +202,8 @@ class Unit(AbstractContextManager["Unit"]):
         connection = self.session.connection()
         changes = ledger.in_batches(self.recorded)
         try:
+            # Before our own: they were committed, or our change would still wait for their locks.
+            pending.seal(connection, head)
             ledger.append(connection, head, [self._row(change) for change in changes])
         except exc.DBAPIError as error:
             raise _unwritable(error) from error

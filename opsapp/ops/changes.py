@@ -1,0 +1,211 @@
+"""Changes of accounts, as the history of their attributes tells them.
+
+A column gives ``user:account:update`` with the values before and after. A relation gives
+``user:role:grant`` and ``user:role:revoke``, an event for each row that was added or removed.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+from sqlalchemy.orm import attributes
+from sqlalchemy.orm.base import PassiveFlag
+
+from .. import clock, values
+from ..types import Record
+from ..unit import pending
+
+CREATE, UPDATE, DELETE = "user:account:create", "user:account:update", pending.DELETE
+GRANT, REVOKE = "user:role:grant", "user:role:revoke"
+SET = "set"
+"""The word for a secret that is there."""
+AS_LOADED = PassiveFlag.PASSIVE_NO_INITIALIZE | PassiveFlag.INCLUDE_PENDING_MUTATIONS
+"""The histories of attributes by what the session knows, without a query."""
+LONGEST = 500
+"""Characters of a value; what is longer is cut."""
+
+
+class Accounts(Protocol):
+    """The part of an identity that is needed here."""
+
+    @property
+    def model(self) -> type[Any]:
+        """The mapped class."""
+
+    @property
+    def watched(self) -> Collection[str]:
+        """The attributes whose changes are audited."""
+
+    @property
+    def secret(self) -> Collection[str]:
+        """The attributes whose values are never written down."""
+
+    @property
+    def personal(self) -> Collection[str]:
+        """The attributes whose values stand beside the chain."""
+
+    def subject_of(self, key: Any) -> str:
+        """Return the name that the audit has for the account of this key."""
+
+    def named(self, user: Any) -> Record | None:
+        """Return the row beside the chain that an opaque subject stands for, or None."""
+
+    def has_administrator(self, session: so.Session) -> bool | None:
+        """Return whether an administrator can log in; None where nothing says so."""
+
+
+class Change(NamedTuple):
+    """One event to be: its action and its two sides."""
+
+    action: str
+    before: Record | None
+    after: Record | None
+
+
+class Watch:
+    """The attributes of an application's accounts that are watched, by kind.
+
+    :param protected: attributes that only doors of ours may change; they are watched too.
+    """
+
+    def __init__(self, accounts: Accounts, protected: Collection[str] = ()) -> None:
+        self.mapper: so.Mapper[Any] = sa.inspect(accounts.model)
+        self.secret = frozenset(map(self._key, accounts.secret))
+        self.personal = frozenset(map(self._key, accounts.personal))
+        self.protected = frozenset(map(self._key, protected))
+        keys = frozenset(map(self._key, accounts.watched)) | self.protected
+        columns = frozenset(self.mapper.column_attrs.keys())
+        self.columns = keys & columns
+        self.told = self.columns | (self.personal & columns)
+        """The columns that the event of a new account tells."""
+        self.relations = keys & frozenset(self.mapper.relationships.keys())
+        self.keys = self.columns | self.relations
+        self.tables = {table.name for table in self.mapper.tables if isinstance(table, sa.Table)}
+        relations = {key: self.mapper.relationships[key] for key in self.relations}
+        self.secondary: dict[str, str] = {
+            relation.secondary.name: key
+            for key, relation in relations.items()
+            if isinstance(relation.secondary, sa.Table)
+        }
+        """The relations by the names of the tables that only they write."""
+        self.lasting = self.keys - self.personal - self.secret
+        """The attributes that may make an administrator: all but names and passwords."""
+
+    def _key(self, name: str) -> str:
+        synonym = self.mapper.synonyms.get(name)
+        return name if synonym is None else synonym.name
+
+    def keys_of(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the watched attributes of columns, by the name of either."""
+        keys = {self.mapper.get_property(key).columns[0].key: key for key in self.columns}
+        return frozenset(keys.get(name, name) for name in names) & self.columns
+
+    def touched(self, state: so.InstanceState[Any]) -> frozenset[str]:
+        """Return the watched attributes that were set, be it to the same value."""
+        return self.keys - state.unmodified_intersection(self.keys)
+
+    def unloaded(self, state: so.InstanceState[Any], touched: Iterable[str]) -> list[str]:
+        """Return the columns whose value before or after the flush the session does not have."""
+        return [
+            key
+            for key in self.columns.intersection(touched)
+            if state.committed_state.get(key) is so.NO_VALUE
+            or isinstance(state.dict.get(key), sa.ClauseElement)
+        ]
+
+    def is_lasting(self, change: Mapping[str, Any]) -> bool:
+        """Return whether a change may have taken an administrator away."""
+        if change["action"] in (CREATE, GRANT):
+            return False
+        names = {*(change["before"] or ()), *(change["after"] or {}).get("columns", ())}
+        return change["action"] != UPDATE or not self.lasting.isdisjoint(names)
+
+    # --- whole objects -----------------------------------------------------------
+
+    def created(self, user: Any) -> Iterator[Change]:
+        """Yield the events of a new account."""
+        state: so.InstanceState[Any] = sa.inspect(user)
+        values = {key: state.dict[key] for key in self.told if state.dict.get(key) is not None}
+        yield Change(CREATE, None, self.shown(values))
+        yield from self._grants(state, self.relations)
+
+    def updated(
+        self, user: Any, touched: Iterable[str], unloaded: Mapping[str, Any]
+    ) -> Iterator[Change]:
+        """Yield the events of a changed account.
+
+        :param touched: the attributes that were set.
+        :param unloaded: the values before of those that the session had not loaded.
+        """
+        state: so.InstanceState[Any] = sa.inspect(user)
+        old: Record = {}
+        new: Record = {}
+        for key in self.columns.intersection(touched):
+            history = attributes.get_history(user, key, AS_LOADED)
+            if history.has_changes() or key in unloaded:
+                old[key] = unloaded[key] if key in unloaded else (*history.deleted, None)[0]
+                new[key] = getattr(user, key)
+        if changed := [key for key in old if old[key] != new[key]]:
+            yield self.change(changed, old, new)
+        yield from self._grants(state, self.relations.intersection(touched))
+
+    def deleted(self, user: Any) -> Iterator[Change]:
+        """Yield the event of an account that is about to be deleted."""
+        yield self.gone(sa.inspect(user).dict)
+
+    def gone(self, values: Mapping[str, Any]) -> Change:
+        """Return the event of a deleted account, which keeps no personal value."""
+        kept = (self.columns - self.personal - self.secret) & values.keys()
+        return Change(DELETE, self.shown({key: values[key] for key in kept}), None)
+
+    def change(self, keys: Iterable[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
+        """Return the event of an account whose columns have other values now."""
+        before, after = ({key: values[key] for key in keys} for values in (old, new))
+        return Change(UPDATE, self.shown(before), self.shown(after))
+
+    def _grants(self, state: so.InstanceState[Any], keys: Iterable[str]) -> Iterator[Change]:
+        for key in sorted(keys):
+            history = attributes.get_history(state.obj(), key, AS_LOADED)
+            for row in history.deleted or ():
+                if row is not None:
+                    yield Change(REVOKE, _grant(key, row), None)
+            for row in history.added or ():
+                if row is not None:
+                    yield Change(GRANT, None, _grant(key, row))
+
+    # --- values ------------------------------------------------------------------
+
+    def shown(self, values: Mapping[str, Any]) -> Record:
+        """Return values as they wait: secrets are hidden, personal ones are marked."""
+        return {key: self._shown(key, values[key]) for key in sorted(values)}
+
+    def _shown(self, key: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if key in self.secret or isinstance(value, bytes):
+            return SET
+        if key in self.personal:
+            return pending.mark(str(value)[:LONGEST])
+        return plain(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, enum.Enum):
+        return value.name
+    value = values.plain(value)
+    if isinstance(value, datetime):
+        return clock.rfc3339(value)
+    return value[:LONGEST] if isinstance(value, str) else value
+
+
+def _grant(relation: str, row: Any) -> Record:
+    name = getattr(row, "name", None)
+    if name is None:
+        name = ",".join(str(part) for part in sa.inspect(type(row)).primary_key_from_instance(row))
+    return {"role": str(name)[:LONGEST], "relation": relation}

@@ -1,0 +1,137 @@
+"""Listeners: what an application's models and session call when its code changes accounts.
+
+They are few and short, because they are called for what is not watched too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy import orm as so
+
+from ..extensions import this_app
+from . import bulk
+from .changes import Accounts
+from .observer import MARK, Observer
+from .seal import Sealer
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+
+def observe(
+    app: Flask,
+    session: so.scoped_session[Any] | so.sessionmaker[Any],
+    accounts: Accounts,
+    *,
+    actor: Callable[[], Any] | None = None,
+    strict: bool = False,
+    keep_admin: str = "warn",
+    protect: Collection[Any] = (),
+) -> Observer:
+    """Observe from now on what the application's code changes of its accounts.
+
+    :param session: the application's; in every session of its models, flushes are observed.
+    :param actor: returns who a request is; by default the account that Flask-Login has loaded.
+    :param strict: let an error of the observer fail the application's flush.
+    :param keep_admin: ``warn``: a change that leaves no administrator is followed by an event;
+        ``refuse``: it is refused.
+    :param protect: attributes that only a unit may change: names, or ``User.global_admin``.
+    """
+    observer = Observer(
+        accounts,
+        Sealer(app, accounts),
+        actor=actor,
+        strict=strict,
+        protected=[name if isinstance(name, str) else name.key for name in protect],
+        refuse=keep_admin == "refuse",
+    )
+    app.extensions[MARK] = observer
+    _homeless[accounts.model] = observer
+    for name, listener in _OF_MODELS.items():
+        _listen(accounts.model, name, listener, propagate=True)
+    _listen(session, "do_orm_execute", _on_execute)
+    _listen(session, "after_commit", _after_commit)
+    if observer.keeper.refuses:
+        _listen(session, "before_flush", _before_flush)
+        _listen(session, "after_flush", _after_flush)
+    return observer
+
+
+def _listen(target: Any, name: str, listener: Callable[..., Any], **options: bool) -> None:
+    # Many applications of one process may have one model and one session.
+    if not event.contains(target, name, listener):
+        event.listen(target, name, listener, **options)
+
+
+_homeless: WeakKeyDictionary[type[Any], Observer] = WeakKeyDictionary()
+"""The observers by model, for sessions that are used outside of an application's context."""
+
+
+def _current(model: type[Any] | None = None) -> Observer | None:
+    """Return the observer of the application that is running, unless it runs tests.
+
+    :param model: finds the observer outside of an application's context.
+    """
+    try:
+        app = this_app()
+    except RuntimeError:
+        return None if model is None else _homeless.get(model)
+    observer: Observer | None = app.extensions.get(MARK)
+    return None if observer is None or app.testing else observer
+
+
+def _flushing(name: str) -> Callable[..., None]:
+    act = getattr(Observer, name)
+
+    def listener(mapper: so.Mapper[Any], connection: sa.Connection, user: Any) -> None:
+        observer = _current(mapper.class_)
+        if observer is not None:
+            act(observer, connection, user)
+
+    return listener
+
+
+def _after_update(_mapper: object, connection: sa.Connection, user: Any) -> None:
+    observer, *noted = sa.inspect(user).info.pop(MARK, (None,))
+    if observer is not None:
+        observer.after_update(connection, user, *noted)
+
+
+_OF_MODELS = {
+    name: _flushing(name)
+    for name in ("before_update", "before_insert", "after_insert", "before_delete")
+}
+_OF_MODELS["after_update"] = _after_update
+
+
+def _on_execute(state: so.ORMExecuteState) -> Any:
+    if state.is_select:
+        return None
+    observer = _current()
+    return None if observer is None else bulk.observed(observer, state)
+
+
+def _before_flush(session: so.Session, *_rest: object) -> None:
+    observer = _current()
+    if observer is not None:
+        observer.keeper.before_flush(session)
+
+
+def _after_flush(session: so.Session, _context: object) -> None:
+    observer = _current()
+    if observer is not None:
+        observer.keeper.after_loss(session)
+
+
+def _after_commit(session: so.Session) -> None:
+    # A savepoint's release comes here too, and commits nothing.
+    if session.in_nested_transaction():
+        return
+    observer, is_lasting = session.info.pop(MARK, (None, False))
+    if observer is not None:
+        observer.sealer.notify(look=is_lasting)

@@ -1,0 +1,186 @@
+"""Observer: writes down what an application's own code changes of its accounts.
+
+Each change is a row of ``ops_audit_pending``, in the transaction of the change. Nothing is
+refused unless ``Ops`` says so, and an error here does not break the application's request.
+See docs/decisions/observer.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+from sqlalchemy.exc import DBAPIError
+
+from .. import clock, text
+from ..models import PendingEvent
+from ..types import Record
+from ..unit import pending
+from .acting import acting
+from .changes import Accounts, Change, Watch
+from .keeping import Keeper, is_ours, savepoint
+from .seal import Sealer
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 60.0
+"""Seconds after which a database without our tables is looked at again."""
+MARK = "opsapp.observer"
+
+
+class Observer:
+    """The observer of one application's accounts.
+
+    :param actor: returns who a request is; see :func:`acting`.
+    :param strict: let an error here fail the flush of the application.
+    :param protected: the attributes that only a unit may change.
+    :param refuse: whether a change that leaves no administrator is refused.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        sealer: Sealer,
+        *,
+        actor: Callable[[], Any] | None = None,
+        strict: bool = False,
+        protected: Collection[str] = (),
+        refuse: bool = False,
+    ) -> None:
+        self.accounts = accounts
+        self.sealer = sealer
+        self.watch = Watch(accounts, protected)
+        self.keeper = Keeper(accounts, self.watch, refuse=refuse)
+        self._actor = actor
+        self._strict = strict
+        self._absent_until: WeakKeyDictionary[sa.Dialect, float] = WeakKeyDictionary()
+
+    # --- flushes -----------------------------------------------------------------
+
+    def before_update(self, connection: sa.Connection, user: Any) -> None:
+        """Refuse what is to be refused, and remember the values that no session has loaded."""
+        state: so.InstanceState[Any] = sa.inspect(user)
+        touched = self.watch.touched(state)
+        if not touched or is_ours(connection):
+            return
+        self.keeper.before_update(user, touched)
+        state.info[MARK] = (self, touched, {})
+        if missing := self.watch.unloaded(state, touched):
+            with self.harmless(connection):
+                if self.is_ready(connection):
+                    state.info[MARK] = (self, touched, self._stored(connection, state, missing))
+
+    def after_update(
+        self,
+        connection: sa.Connection,
+        user: Any,
+        touched: frozenset[str],
+        unloaded: Record,
+    ) -> None:
+        """Write the events of a changed account.
+
+        :param touched: the watched attributes that were set.
+        :param unloaded: the values before of those that the session had not loaded.
+        """
+        changed = self.watch.updated(user, touched, unloaded)
+        self.write(connection, so.object_session(user), lambda: self._rows(user, changed))
+
+    def before_insert(self, connection: sa.Connection, user: Any) -> None:
+        """Refuse what is to be refused."""
+        if not is_ours(connection):
+            self.keeper.before_insert(user)
+
+    def after_insert(self, connection: sa.Connection, user: Any) -> None:
+        """Write the events of a new account."""
+        if not is_ours(connection):
+            session = so.object_session(user)
+            self.write(connection, session, lambda: self._rows(user, self.watch.created(user)))
+
+    def before_delete(self, connection: sa.Connection, user: Any) -> None:
+        """Write the event of an account while its values are there."""
+        if not is_ours(connection):
+            session = so.object_session(user)
+            self.write(connection, session, lambda: self._rows(user, self.watch.deleted(user)))
+
+    def _stored(
+        self, connection: sa.Connection, state: so.InstanceState[Any], keys: Iterable[str]
+    ) -> Record:
+        """Return the values that the database has before the flush."""
+        mapper = self.watch.mapper
+        columns = {key: mapper.get_property(key).columns[0] for key in keys}
+        pairs = zip(mapper.primary_key, state.identity or (), strict=True)
+        query = sa.select(*columns.values()).select_from(mapper.persist_selectable)
+        with savepoint(connection):
+            stored = connection.execute(
+                query.where(*(key == value for key, value in pairs))
+            ).first()
+        return dict(zip(columns, stored or (), strict=False))
+
+    def _rows(self, user: Any, changed: Iterable[Change]) -> list[pending.Row]:
+        state: so.InstanceState[Any] = sa.inspect(user)
+        key = (state.identity or state.mapper.primary_key_from_instance(user))[0]
+        rows = self.rows((key, change) for change in changed)
+        name = self.accounts.named(user) if rows else None
+        if name is not None:
+            rows.append({**rows[0], "action": pending.KEY, "before": None, "after": name})
+        return rows
+
+    # --- rows --------------------------------------------------------------------
+
+    def rows(self, changed: Iterable[tuple[Any, Change]]) -> list[pending.Row]:
+        """Return the rows of changes, each with the key of its account; None means many."""
+        rows = []
+        for key, change in changed:
+            subject = "users" if key is None else self.accounts.subject_of(key)
+            rows.append({"subject": subject, **change._asdict()})
+        if not rows:
+            return rows
+        common = {"at": clock.now(), **acting(self.accounts, self._actor)}
+        return [{**common, **row} for row in rows]
+
+    def write(
+        self,
+        connection: sa.Connection,
+        session: so.Session | None,
+        make: Callable[[], list[pending.Row]],
+    ) -> None:
+        """Write rows in the application's transaction; the sealer hears of it at the commit."""
+        with self.harmless(connection):
+            if self.is_ready(connection) and (rows := make()):
+                with savepoint(connection):
+                    pending.add(connection, rows)
+                if session is not None:
+                    mark = session.info.setdefault(MARK, [self, False])
+                    mark[1] |= any(self.watch.is_lasting(row) for row in rows)
+
+    @contextmanager
+    def harmless(self, connection: sa.Connection) -> Iterator[None]:
+        """Log and count an error instead of raising it, unless the observer is strict."""
+        try:
+            yield
+        except Exception as error:
+            self._absent_until.pop(connection.dialect, None)
+            if self._strict:
+                raise
+            cause = error.orig or error if isinstance(error, DBAPIError) else error
+            reason = f"{type(cause).__name__}: {text.first_line(cause)}"
+            log.error("a change of an account is not in the audit: %s", reason)  # noqa: TRY400  (a traceback would show values)
+            self.sealer.note_gap(reason)
+
+    def is_ready(self, connection: sa.Connection) -> bool:
+        """Return whether ``flask ops init`` has made our tables; a no is looked at again later."""
+        until = self._absent_until.get(connection.dialect)
+        if until == 0:
+            return True
+        if until is None or monotonic() > until:
+            with savepoint(connection):
+                has_table = sa.inspect(connection).has_table(PendingEvent.__tablename__)
+            until = 0 if has_table else monotonic() + LOOK_AGAIN_SECONDS
+            self._absent_until[connection.dialect] = until
+        return until == 0
