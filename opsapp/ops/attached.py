@@ -227,7 +227,6 @@ class Attached:
         self.is_command = True
         try:
             with self.sessions.bound_to(ours):
-                self.begin()  # What a console changes past its commit() is audited too.
                 self._record()
                 yield
         finally:

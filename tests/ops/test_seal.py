@@ -135,7 +135,7 @@ def test_row_that_was_edited_does_not_stop_the_chain(
 
 
 def test_address_as_the_key_is_not_in_the_chain(flagged: Theirs, app: Flask) -> None:
-    user = flag_app.User(email="ada@x.org", password="a hash", enabled=True)
+    user = flag_app.User(email="ada@x.org", domain_name="x.org", password="a hash", enabled=True)
     flagged.session.add(user)
     flagged.session.commit()
     user.enabled = False
@@ -157,7 +157,7 @@ def test_address_as_the_key_is_not_in_the_chain(flagged: Theirs, app: Flask) -> 
 
 def test_address_is_used_again_after_a_deletion(flagged: Theirs) -> None:
     for _time in range(2):
-        user = flag_app.User(email="ada@x.org", enabled=True)
+        user = flag_app.User(email="ada@x.org", domain_name="x.org", enabled=True)
         flagged.session.add(user)
         flagged.session.commit()
         if _time == 0:
