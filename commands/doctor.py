@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import click
 
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import answers, findings
+from opsapp.cli.help import is_in_ops
 from opsapp.errors import OpsError
 
 STATES = ("ok", "warn", "fail")
@@ -27,10 +29,11 @@ def cli(settings: bool) -> list[dict[str, Any]]:
       flask doctor
       flask doctor --settings
     """
-    from opsapp import doctor
+    from opsapp import sources
 
     if settings:
-        return doctor.settings()
+        with application() if is_in_ops(click.get_current_context()) else nullcontext():
+            return sources.listing()
     # The worst stand last: at a terminal that is where one looks.
     rows = sorted(_checks(), key=lambda row: STATES.index(row["state"]))
     findings(any(row["state"] != "ok" for row in rows))
@@ -40,9 +43,13 @@ def cli(settings: bool) -> list[dict[str, Any]]:
 def _checks() -> Iterator[dict[str, Any]]:
     from opsapp import doctor
 
-    yield from doctor.check_settings()
+    is_attached = is_in_ops(click.get_current_context())
+    if not is_attached:
+        yield from doctor.check_settings()
     try:
         with application():
+            if is_attached:  # Only the application knows its settings and its folder.
+                yield from doctor.check_settings()
             yield from doctor.check_application()
     except OpsError as error:
         # Without an app nothing more can be checked, and that is a finding too.

@@ -1,6 +1,14 @@
 """opsapp: the operations console of a Flask application."""
 
+from typing import TYPE_CHECKING
+
 from .factory import create_app, has_web, without_web
+from .lazy import exports
 from .version import __version__
 
-__all__ = ["__version__", "create_app", "has_web", "without_web"]
+if TYPE_CHECKING:
+    from .ops import Ops as Ops
+
+__all__ = ["Ops", "__version__", "create_app", "has_web", "without_web"]
+
+__getattr__ = exports(__name__, **{"ops.extension": ["Ops"]})

@@ -82,9 +82,14 @@ def targets(value: str) -> tuple[str, ...]:
     """
     words = tuple(word for word in re.split(r"[\s,]+", value) if word)
     for number, word in enumerate(words, start=1):
-        if not (is_url(word) or _TARGET.fullmatch(word)) or text.safe(word) != word:
+        if not (is_url(word) or is_mailbox(word)) or text.safe(word) != word:
             raise ValueError(f"entry {number} is neither an address nor an http(s) URL")
     return words
+
+
+def is_mailbox(value: str) -> bool:
+    """Return whether ``value`` has the form ``name@host``; an application may ask for more."""
+    return _TARGET.fullmatch(value) is not None
 
 
 def is_url(target: str) -> bool:

@@ -1,7 +1,8 @@
-"""Encryption of texts, under keys that are derived from the pepper.
+"""Encryption of texts, under keys that are derived from the secret that is never changed.
 
-The pepper (``SECURITY_PASSWORD_SALT``) is the secret that is never changed, since
-every password hash depends on it; what is sealed must outlive other keys' rotation.
+That is the pepper (``SECURITY_PASSWORD_SALT``), since every password hash depends on it; what is
+sealed must outlive other keys' rotation. Where the accounts are an application's own, so is its
+pepper, and the audit's key is the one that stays.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import hmac
 
 from flask import Flask, current_app
 
+from . import settings
+from .state import is_built_on
+
 
 def key(app: Flask, purpose: str) -> bytes:
     """Return a key for one purpose: 32 bytes, URL-safe base64, as Fernet takes it."""
-    pepper = str(app.config["SECURITY_PASSWORD_SALT"]).encode()
-    derived = hmac.digest(pepper, f"opsapp/{purpose}".encode(), hashlib.sha256)
+    name = "SECURITY_PASSWORD_SALT" if is_built_on(app) else "OPSAPP_AUDIT_KEY"
+    secret = str(settings.of(app, name)).encode()
+    derived = hmac.digest(secret, f"opsapp/{purpose}".encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(derived)
 
 

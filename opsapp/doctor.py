@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import clock, config, redaction, text
+from . import clock, config, sources, text
 from .audit import verification
 from .damage import Damaged
 from .database import status
@@ -25,8 +26,10 @@ from .jobs import health
 from .mail import outbox
 from .models import AuditEvent, AuditHead, Grant
 from .models.types import Tolerant, database_now
+from .ops import checks
 from .profiling.reports import retention
 from .settings import HANDED_DOWN, IN_FILES, SECRETS, SETTINGS, Setting, get
+from .state import attached_to, instance_of
 from .unit import invariants, pending
 from .unit.ledger import read_head, refuse_other_owner
 
@@ -53,39 +56,16 @@ def finding(check: str, state: str, message: str, advice: str | None = None) -> 
 # --- settings ----------------------------------------------------------------
 
 
-def settings() -> list[dict[str, Any]]:
-    """Return every setting with its value, its source and its meaning; secrets are hidden."""
-    return [
-        {
-            "name": setting.name,
-            "value": _shown(setting),
-            "source": _source(setting),
-            "default": setting.shown_default,
-            "meaning": setting.meaning,
-        }
-        for setting in SETTINGS
-    ]
-
-
-def _shown(setting: Setting) -> str | None:
-    value = os.environ.get(setting.name)
-    return redaction.HIDDEN if value and setting.secret else value
-
-
-def _source(setting: Setting) -> str:
-    if os.environ.get(setting.name):
-        return "environment"
-    return "file" if setting.in_file and os.environ.get(f"{setting.name}_FILE") else "default"
-
-
 def check_settings() -> Iterator[Finding]:
     """Yield the findings that need no application: the settings, and the files' modes."""
     yield _check_names()
     yield _check_environment_name()
+    attached = _attached()
     for setting in SETTINGS:
-        if setting.name in SECRETS:
+        if setting.name in (SECRETS if attached is None else ("OPSAPP_AUDIT_KEY",)):
             yield _check_secret(setting)
-    yield _tried("setting OPSAPP_URL", _check_url)
+    if attached is None:
+        yield _tried("setting OPSAPP_URL", _check_url)
     yield from _check_modes(config.instance_folder())
     yield from _check_secret_files()
 
@@ -110,10 +90,10 @@ def _check_environment_name() -> Finding:
 
 def _check_secret(setting: Setting) -> Finding:
     try:
-        get(setting.name, os.environ)
+        get(setting.name, os.environ if _attached() is None else None)
     except OpsError as error:
         return finding(f"setting {setting.name}", "fail", error.message, error.hint)
-    source = _source(setting)
+    source = sources.source(setting)
     message = f"set, from the {source}" if source != "default" else "generated for development"
     return finding(f"setting {setting.name}", "ok", message)
 
@@ -176,9 +156,29 @@ def check_application() -> Iterator[Finding]:
     yield reachable
     if reachable["state"] == "fail":
         return  # The others would only say so again.
-    for check, function in _CHECKS.items():
+    for check, function in _checks().items():
         yield _tried(check, function)
         db.session.rollback()
+
+
+def _attached() -> Any:
+    """Return the ``Attached`` of the application; None if it is built on opsapp."""
+    return attached_to(current_app) if current_app else None
+
+
+def _checks() -> dict[str, Callable[[], Finding]]:
+    attached = _attached()
+    if attached is None:
+        return _CHECKS
+    names = _CHECKS.keys() - checks.OF_OUR_ACCOUNTS if attached.has_tables else checks.BEFORE_TABLES
+    return {
+        **{name: partial(_of_attached, attached, name) for name in checks.CHECKS},
+        **{name: check for name, check in _CHECKS.items() if name in names},
+    }
+
+
+def _of_attached(attached: Any, name: str) -> Finding:
+    return finding(name, *checks.CHECKS[name](attached))
 
 
 def _tried(check: str, function: Callable[[], Finding]) -> Finding:
@@ -232,7 +232,11 @@ def _check_environment() -> Finding:
 
 
 def _check_administrator() -> Finding:
-    if invariants.has_administrator(db.session()):
+    has_one = invariants.has_administrator(db.session())
+    if has_one is None:
+        message = "nothing says who administers, so the last one is not kept"
+        return finding("administrator", "ok", message, "flask ops identity")
+    if has_one:
         return finding("administrator", "ok", "an account can log in and administer")
     return finding(
         "administrator",
@@ -269,7 +273,9 @@ def _check_audit() -> Finding:
 
 
 def _check_values() -> Finding:
-    damaged = [value for table in db.metadata.sorted_tables for value in _damaged(table)]
+    present = set(sa.inspect(db.engine).get_table_names())
+    tables = [table for table in db.metadata.sorted_tables if table.name in present]
+    damaged = [value for table in tables for value in _damaged(table)]
     if not damaged:
         return finding("values", "ok", f"none is damaged in the newest {SCANNED} rows of a table")
     more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
@@ -329,13 +335,13 @@ def _check_profiles() -> Finding:
     if oldest is not None and clock.now() - oldest > PROFILES_LATE:
         message = f"not compacted since {clock.rfc3339(oldest)}: the tables grow, reports get slow"
         return finding("profiles", "warn", message, "run the job prune-profiles every few minutes")
-    if not current_app.config["OPSAPP_PROFILING"]:
+    if not get("OPSAPP_PROFILING"):
         return finding("profiles", "ok", "OPSAPP_PROFILING is off: nothing is recorded")
     return finding("profiles", "ok", "recorded, and compacted in time")
 
 
 def _check_disk() -> Finding:
-    folder = Path(current_app.instance_path)
+    folder = instance_of(current_app)
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -351,6 +357,8 @@ def _check_durability() -> Finding:
         if mode == "wal":
             return finding("durability", "ok", "WAL, synchronous=FULL")
         message = f"journal_mode is {mode}, not wal: pages and commands block each other"
+        if _attached() is not None:  # The file is the application's.
+            return finding("durability", "warn", message, "flask ops init --wal")
         return finding("durability", "fail", message, "flask db init")
     names = ("fsync", "synchronous_commit", "full_page_writes")
     off = [n for n in names if db.session.scalar(sa.text(f"SHOW {n}")) == "off"]

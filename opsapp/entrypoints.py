@@ -6,54 +6,14 @@ command is imported when the command runs or prints its help.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .cli import streams, yielding
-
-
-@cache
-def _skip_collecting() -> None:
-    """Collect garbage rarely: commands are short, and collecting costs a third of their time."""
-    gc.set_threshold(200_000)
-    atexit.register(gc.freeze)
-
-
-class Lazy(click.Command):
-    """A command or group that is imported when it runs or prints its help."""
-
-    def __init__(self, name: str, module: str, help: str, *, attribute: str = "cli") -> None:
-        super().__init__(name, help=help)
-        self.module = module
-        self.attribute = attribute
-
-    @property
-    def target(self) -> click.Command:
-        """Import the command."""
-        command: click.Command = getattr(import_module(self.module), self.attribute)
-        return command
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        # Click invokes the command of the context: the imported one.
-        _skip_collecting()
-        from .cli.errors import remember_words, reported
-
-        remember_words(args)
-        with reported():
-            return self.target.make_context(info_name, args, parent=parent, **extra)
+from .cli.deferred import Lazy as Lazy  # Applications take it from here.
 
 
 class Yielding(Lazy):
@@ -106,6 +66,20 @@ class Yielding(Lazy):
         )
 
 
+class Attaching(Lazy):
+    """A group for every application but one that is built on opsapp, which has its commands."""
+
+    @property
+    def hidden(self) -> bool:
+        """True if the list of commands leaves it out."""
+        ctx = click.get_current_context(silent=True)
+        return ctx is not None and yielding.is_ours(ctx)
+
+    @hidden.setter
+    def hidden(self, hidden: bool) -> None:
+        """Ignore click, which sets it for every command."""
+
+
 def _ours(name: str, module: str, help: str, attribute: str = "cli") -> Yielding:
     return Yielding(name, f"opsapp.commands.{module}", help, attribute=attribute)
 
@@ -127,6 +101,8 @@ init_db = _ours("init-db", "shortcuts", "Short for `flask db init`.", "init_db")
 create_admin = _ours(
     "create-admin", "shortcuts", "Short for `flask users create-admin`.", "create_admin"
 )
+
+ops = Attaching("ops", "opsapp.commands.ops", "Audit, jobs, queries, users: opsapp's commands.")
 
 SUBJECTS: dict[str, tuple[Lazy, ...]] = {
     "Users and roles": (users, roles, create_admin),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
+
+from . import state
 
 
 class Base(so.DeclarativeBase):
@@ -26,7 +29,26 @@ class Base(so.DeclarativeBase):
 
 
 class Database(SQLAlchemy):
-    """Flask-SQLAlchemy, whose request ends well although its connection has died."""
+    """Flask-SQLAlchemy, whose request ends well although its connection has died.
+
+    In an application that opsapp is attached to, it gives that application's session and engines.
+    """
+
+    @property  # type: ignore[override]
+    def session(self) -> so.scoped_session[so.Session]:
+        """The session of this context."""
+        attached = _attached()
+        return self._session if attached is None else attached.session
+
+    @session.setter
+    def session(self, session: so.scoped_session[so.Session]) -> None:
+        self._session = session
+
+    @property
+    def engines(self) -> Mapping[str | None, sa.Engine]:
+        """The engines by their binds; None is that of requests."""
+        attached = _attached()
+        return super().engines if attached is None else attached.engines
 
     def _teardown_session(self, exc: BaseException | None) -> None:
         end_session()
@@ -39,6 +61,11 @@ if TYPE_CHECKING:
     Model = Base
 else:
     Model = db.Model
+
+
+def _attached() -> Any:
+    """Return the ``Attached`` of this context, which has another's session and engines."""
+    return state.attached_to(current_app) if current_app else None
 
 
 def undo(session: so.Session) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
+    from .unit.invariants import Administration
+
 
 _lean: ContextVar[bool] = ContextVar("lean", default=False)
 
@@ -32,6 +34,13 @@ class Core:
     """Its settings of the database, which Flask-SQLAlchemy reads once."""
     has_web: bool
     branches: tuple[str, ...] = (CORE, ACCOUNTS)
+
+    @property
+    def administration(self) -> Administration:
+        """The administrators among its accounts, which are ours."""
+        from .unit.invariants import OurAdministration
+
+        return OurAdministration()
 
     def check(self, app: Flask) -> None:
         """Return if the settings of the database are still those that it was made with.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from flask import current_app, has_app_context
 
 from .settings import SETTINGS
 from .values import Unread
@@ -131,8 +133,16 @@ def redacted_traceback(error: BaseException) -> str:
     Names that look secret stay: in lines of code they are only names.
     """
     report = "".join(traceback.format_exception(error))
-    for setting in SETTINGS:
-        value = os.environ.get(setting.name, "") if setting.secret else ""
+    for value in _secret_settings():
         if len(value) >= SHORTEST:
             report = report.replace(value, HIDDEN)
     return _IN_URL.sub(rf"\1{HIDDEN}@", report)
+
+
+def _secret_settings() -> Iterator[str]:
+    """Yield what the environment and ``app.config`` say of the settings that are secrets."""
+    for setting in SETTINGS:
+        if setting.secret:
+            yield os.environ.get(setting.name, "")
+            if has_app_context():
+                yield str(current_app.config.get(setting.key or setting.name) or "")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from flask import current_app, has_app_context
+from flask import Flask, current_app, has_app_context
 
-from . import addresses, parsers, secret_files
+from . import addresses, parsers, secret_files, state
 from .errors import NotReady
 from .libpq import modern_url
 from .parsers import switch
@@ -25,6 +25,8 @@ from .text import checked
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_JOBS = ROOT / "opsapp" / "jobs" / "jobs.toml"
 """The schedule that ships."""
+SHIPPED_JOBS_ATTACHED = SHIPPED_JOBS.with_name("attached.toml")
+"""The one for an application that opsapp is attached to."""
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -98,10 +100,22 @@ def get(name: str, environ: Environ | None = None) -> Any:
     return None if setting.default is None else setting.parsed(setting.default)
 
 
+def of(app: Flask, name: str) -> Any:
+    """Return the value of a setting of this application, outside of its context too."""
+    if has_app_context():
+        return get(name)
+    with app.app_context():
+        return get(name)
+
+
 # --- defaults that depend on other settings ----------------------------------
 
 
-def _instance_folder(_environ: Environ | None) -> Path:
+def _instance_folder(environ: Environ | None) -> Path:
+    if environ is None and has_app_context():
+        attached = state.attached_to(current_app)
+        if attached is not None:
+            return Path(attached.instance)
     if (ROOT / ".flaskenv").exists():
         return ROOT / "instance"
     from platformdirs import user_state_path
@@ -129,7 +143,15 @@ def _idle_minutes(environ: Environ | None) -> float:
 
 def _schedule(environ: Environ | None) -> Path:
     own = _in_instance("jobs.toml", environ)
-    return own if own.exists() else SHIPPED_JOBS
+    if own.exists():
+        return own
+    is_attached = environ is None and has_app_context() and state.attached_to(current_app)
+    return SHIPPED_JOBS_ATTACHED if is_attached else SHIPPED_JOBS
+
+
+def _app_name(environ: Environ | None) -> str:
+    attached = environ is None and has_app_context() and state.attached_to(current_app)
+    return str(attached.app.name) if attached else "opsapp"
 
 
 def _sender(environ: Environ | None) -> str:
@@ -230,7 +252,8 @@ SETTINGS = (
     Setting(
         "OPSAPP_NAME",
         "The application's name on its pages and in its mail.",
-        "opsapp",
+        _app_name,
+        in_words="opsapp; an application's own name where opsapp is attached to it",
         key="APP_NAME",
     ),
     Setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,3 +24,9 @@ def attached_to(app: Flask) -> Any:
     """Return the ``ops.Attached`` of an application; None where it has none."""
     state = app.extensions.get(EXTENSION)
     return state if state is not None and ACCOUNTS not in state.branches else None
+
+
+def instance_of(app: Flask) -> Path:
+    """Return the folder for our files of an application, which keeps its own beside it."""
+    attached = attached_to(app)
+    return Path(app.instance_path if attached is None else attached.instance)

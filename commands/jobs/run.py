@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,6 +15,7 @@ import click
 
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import name_connection
+from opsapp.cli.help import is_in_ops
 from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, PROGRAM, SINCE
 from opsapp.errors import Invalid, OutputFailed
@@ -112,6 +113,11 @@ def app_environ() -> dict[str, str]:
 
     path = click.get_current_context().ensure_object(ScriptInfo).app_import_path
     return {"FLASK_APP": path} if path else {}
+
+
+def of_attached() -> AbstractContextManager[None]:
+    """Load an application that opsapp is attached to, whose folder has the schedule."""
+    return application() if is_in_ops(click.get_current_context()) else nullcontext()
 
 
 def _variable(assignment: str) -> tuple[str, str]:

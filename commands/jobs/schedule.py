@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from opsapp import clock, text
+from opsapp import clock, settings, text
 from opsapp.cli import output
-from opsapp.cli.base import OpsCommand
+from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import answers, findings
+from opsapp.cli.help import OPS, is_in_ops
 from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE
 from opsapp.errors import FINDINGS
 from opsapp.types import Record
 
-from .run import app_environ
+from .run import app_environ, of_attached
 
 if TYPE_CHECKING:
     from opsapp.jobs.install import Place
@@ -94,7 +96,8 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """
     from opsapp.jobs import health
 
-    return health.upcoming(count=count, name=name)
+    with of_attached():
+        return health.upcoming(count=count, name=name)
 
 
 @click.command("missed", cls=OpsCommand)
@@ -155,7 +158,8 @@ def install_cmd(kind: str, check: bool, file: Path | None) -> None:
     """
     from opsapp.jobs import install
 
-    jobs, place = _enabled(), _place()
+    with of_attached():
+        jobs, place = _enabled(), _place()
     if kind == "crontab":
         _warn_of_secrets(place, f"{place.folder}/.env")
         _warn_of_zones(jobs, place)
@@ -186,7 +190,12 @@ def _place() -> Place:
         user=holders.user(),
         timezone=host_timezone(),
         dotenv=_dotenv(),
+        group=_group(),
     )
+
+
+def _group() -> tuple[str, ...]:
+    return (OPS,) if is_in_ops(click.get_current_context()) else ()
 
 
 def _dotenv() -> frozenset[str]:
@@ -251,9 +260,13 @@ def serve_cmd(grace: timedelta) -> None:
     """
     from opsapp.jobs.scheduler import Server
 
-    Server(_command, {**os.environ, **app_environ()}, say).serve(grace=grace)
+    if _group():
+        with application():  # The server itself goes on without the application.
+            for name in ("OPSAPP_INSTANCE", "OPSAPP_JOBS"):
+                os.environ.setdefault(name, str(settings.get(name)))
+    Server(partial(_command, _group()), {**os.environ, **app_environ()}, say).serve(grace=grace)
 
 
-def _command(job: Job, slot: datetime, file: Path) -> list[str]:
-    words = ("jobs", "run", job.name, "--slot", clock.rfc3339(slot), "--file", str(file))
+def _command(group: tuple[str, ...], job: Job, slot: datetime, file: Path) -> list[str]:
+    words = (*group, "jobs", "run", job.name, "--slot", clock.rfc3339(slot), "--file", str(file))
     return [sys.executable, "-P", "-m", "flask", *words]

@@ -86,14 +86,13 @@ def request_cmd(
       flask profile request GET /api/users --as ada@example.com --repeat 50
       flask profile request GET / --name before --replace --sample
     """
-    from opsapp.accounts.lookup import get_user
     from opsapp.extensions import this_app
     from opsapp.profiling import measure
 
     method = method.upper()
     if not path.startswith("/"):
         raise Invalid("a path begins with a slash")
-    account = get_user(user) if user is not None else None
+    account = _account(user) if user is not None else None
     if method not in measure.SAFE:
         approve(f"Send {method} {path} for real, {repeat} times?")
     measured = measure.request(
@@ -108,6 +107,20 @@ def request_cmd(
     )
     subject = f"{method} {path.partition('?')[0]}"
     return _saved("request", subject, measured, name, replace)
+
+
+def _account(reference: str) -> Any:
+    """Return the account, ours or the application's."""
+    from opsapp.accounts.lookup import get_user
+    from opsapp.extensions import db, this_app
+    from opsapp.state import attached_to
+
+    attached = attached_to(this_app())
+    if attached is None:
+        return get_user(reference)
+    from opsapp.ops.subjects import this_identity
+
+    return this_identity().get(db.session(), reference)
 
 
 @click.command("run", cls=OpsCommand)

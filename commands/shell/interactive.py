@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
-from flask import current_app
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
@@ -25,7 +24,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Unicode
 from traitlets.config import Config
 
-from opsapp import config, text
+from opsapp import config, settings, text
 from opsapp.cli.messages import say
 from opsapp.cli.stopping import Stopped
 from opsapp.config import DEVELOPMENT
@@ -180,8 +179,8 @@ def start(console: Console, *, history: bool, idle_seconds: float) -> None:
 
     :raises Stopped: a signal ended it.
     """
-    environment = current_app.config["OPSAPP_ENV"]
-    name = current_app.config["APP_NAME"]
+    environment = settings.get("OPSAPP_ENV")
+    name = settings.get("OPSAPP_NAME")
     shell = _shell(console, name, environment, history=history)
     shell.idle_seconds = idle_seconds
     sys.stderr.write(painted(banner(console, name, environment)) + "\n")

@@ -13,7 +13,7 @@ import click
 from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.confirm import approve, is_interactive
-from opsapp.cli.decorators import CONFIRM, REASON
+from opsapp.cli.decorators import CONFIRM, REASON, remark_on_audit
 from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
 from opsapp.cli.stopping import Stopped
@@ -66,6 +66,7 @@ def cli(
     program = _program(code, words)
     reason = _approved(session_mode, reason)
     with _own_path(), application():
+        remark_on_audit()
         _run(session_mode, program, reason, history=not no_history)
 
 

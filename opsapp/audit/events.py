@@ -14,9 +14,10 @@ from .. import text
 from ..accounts.lookup import find_user, unknown_user
 from ..actors import Actor
 from ..errors import NotFound
-from ..extensions import db
+from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, Role, User
 from ..models.types import canonical_json
+from ..state import attached_to, is_built_on
 from ..types import Record
 from ..unit import pending
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
@@ -70,11 +71,15 @@ class Filter:
 
 def _about(subject: str, of: type[Any]) -> Any:
     kind, _, name = subject.partition(":")
-    if kind == "role" and name:
+    if kind == "role" and name and is_built_on(this_app()):
         return of.subject.in_(_roles_called(name))
     if subject in WHOLES or (kind == "session" and name):
         return of.subject == subject
     reference = name if kind == "user" and name else subject
+    attached = attached_to(this_app())
+    if attached is not None:
+        is_thing = kind != "user" and bool(name)
+        return of.subject == (subject if is_thing else attached.directory.subject(reference))
     user = find_user(reference)
     if user is None and kind != "user" and name.isascii() and name.isdigit():
         return of.subject == subject  # A thing of the application's.
@@ -254,6 +259,10 @@ class _Names:
 
 def _present_names(subjects: set[str]) -> dict[str, str]:
     """Return the present names of the subjects; an erased account has none."""
+    attached = attached_to(this_app())
+    if attached is not None:
+        names: dict[str, str] = attached.directory.names(subjects)
+        return names
     users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
     rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
     names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}

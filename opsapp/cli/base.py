@@ -10,16 +10,16 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import text
-from ..errors import DONE, NotReady
+from ..errors import DONE, Invalid, NotReady
 from .confirm import approve as approve  # Applications take it from here.
 from .errors import code_of, current_unit, reported
-from .help import OpsContext
+from .help import OpsContext, is_in_ops
 from .messages import say
 from .stopping import reset_signals
 
@@ -74,30 +74,14 @@ def application(*, web: bool = False) -> Iterator[None]:
     :param web: load it with its pages and API.
     :raises NotReady: the application cannot be loaded.
     """
-    from flask.cli import NoAppException, ScriptInfo
-
     from ..extensions import db, end_session
-    from ..factory import without_web
-    from ..state import EXTENSION
 
     started = time.perf_counter()
     ctx = click.get_current_context()
-    info = ctx.ensure_object(ScriptInfo)
-    try:
-        with nullcontext() if web else without_web():
-            app = info.load_app()
-            if web and not app.extensions[EXTENSION].has_web:
-                # It was loaded without its pages, to ask whose application it is.
-                info._loaded_app = None  # noqa: SLF001  (Flask has no other way to load it anew)
-                app = info.load_app()
-            app.extensions[EXTENSION].check(app)
-    except NoAppException as error:
-        # Flask explains the option, but names no application.
-        hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
-        raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
+    app = _loaded(ctx, web=web)
     reset_signals()  # The application may have ignored some as well.
     _listen_to_log(app)
-    with app.app_context():
+    with app.app_context(), _attached(app):
         code, recorded = 1, _record(app, command_words(ctx))
         try:
             yield
@@ -113,6 +97,63 @@ def application(*, web: bool = False) -> Iterator[None]:
             recorded(code)
             for engine in db.engines.values():
                 engine.dispose()
+
+
+def _loaded(ctx: click.Context, *, web: bool) -> Flask:
+    """Return the application.
+
+    :raises NotReady: it cannot be loaded, or has no database that opsapp knows.
+    :raises Invalid: it is built on opsapp, and the command is one of ``flask ops``.
+    """
+    from flask.cli import NoAppException, ScriptInfo
+
+    from ..factory import without_web
+    from ..state import EXTENSION, is_built_on
+
+    info = ctx.ensure_object(ScriptInfo)
+    try:
+        with nullcontext() if web else without_web():
+            app = info.load_app()
+            if web and is_built_on(app) and not app.extensions[EXTENSION].has_web:
+                # It was loaded without its pages, to ask whose application it is.
+                info._loaded_app = None  # noqa: SLF001  (Flask has no other way to load it anew)
+                app = info.load_app()
+    except NoAppException as error:
+        # Flask explains the option, but names no application.
+        hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
+        raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
+    if is_built_on(app):
+        if is_in_ops(ctx):
+            raise Invalid(
+                "this application is built on opsapp", hint="the same command without ops"
+            )
+        app.extensions[EXTENSION].check(app)
+    return app
+
+
+def _attached(app: Flask) -> AbstractContextManager[None]:
+    """Attach opsapp for this process to an application that is not built on it.
+
+    :raises NotReady: it has no database that opsapp knows.
+    """
+    from ..state import attached_to, is_built_on
+
+    if is_built_on(app):
+        return nullcontext()
+    from ..ops.attached import attach
+    from ..ops.sessions import sessions_of
+
+    attached = attached_to(app)
+    if attached is None:
+        sessions = sessions_of(app)
+        if sessions is None:
+            raise NotReady(
+                "this application has no Flask-SQLAlchemy that opsapp knows",
+                hint="Ops(app, session=…, engine=…) in its code: docs/attaching.md",
+            )
+        attached = attach(app, sessions, {}, is_in_code=False)
+    command: AbstractContextManager[None] = attached.as_command()
+    return command
 
 
 def _record(app: Flask, words: str) -> Callable[[int], None]:

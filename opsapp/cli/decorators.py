@@ -63,6 +63,7 @@ def answers(
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
+                remark_on_audit()
                 answer = body(**params)
                 header = all_fields(**params) if callable(all_fields) else all_fields
                 _write(answer, format, fields, columns, header)
@@ -185,6 +186,18 @@ def _remark_on_permissions() -> None:
             remark := permissions.remark((value,) if isinstance(value, str) else value)
         ):
             say(remark)
+
+
+def remark_on_audit() -> None:
+    """Say that an attached application is not audited yet; what changes something refuses."""
+    from flask import current_app
+
+    from ..state import attached_to
+
+    if current_app:
+        attached = attached_to(current_app)
+        if attached is not None and not attached.has_tables:
+            say("Nothing is audited until flask ops init.")
 
 
 def unit_of_this_command(reason: str | None, *, dry_run: bool = False) -> Unit:

@@ -157,7 +157,7 @@ def _show(error: click.ClickException) -> NoReturn:
 def _fail(error: OpsError) -> NoReturn:
     ctx = click.get_current_context(silent=True)
     if error.hint and ctx is not None:
-        error.hint = as_typed(error.hint, ctx.find_root().info_name)
+        error.hint = as_typed(error.hint, ctx)
     _add_state_of_work(error)
     if _wants_json():
         print_error(json.dumps(error.record()))

@@ -67,22 +67,30 @@ _EVENTS = (
 
 def account_filter(body: Body) -> Body:
     """Add the options that select accounts; the function takes ``filter``, their Filter."""
-    return _filtered(body, "opsapp.accounts.listing", _ACCOUNTS)
+    return filtered("opsapp.accounts.listing", _ACCOUNTS)(body)
 
 
 def event_filter(body: Body) -> Body:
     """Add the options that select events; the function takes ``filter``, their Filter."""
-    return _filtered(body, "opsapp.audit.events", _EVENTS)
+    return filtered("opsapp.audit.events", _EVENTS)(body)
 
 
-def _filtered(body: Body, service: str, options: tuple[click.Option, ...]) -> Body:
-    """Return ``body`` with the options of a service's ``Filter``, which it takes as one."""
+def of_accounts(*names: str) -> tuple[click.Option, ...]:
+    """Return the options that select accounts, by the names of their conditions."""
+    return tuple(option for option in _ACCOUNTS if option.name in names)
 
-    def filtered(**params: Any) -> Any:
-        # Late, so that help and completion do not import the service.
-        kind = import_module(service).Filter
-        filter = kind(**{field.name: params.pop(field.name) for field in fields(kind)})
-        return body(filter=filter, **params)
 
-    filtered.__doc__, filtered.__name__ = body.__doc__, body.__name__
-    return with_options(*options)(filtered)
+def filtered(service: str, options: tuple[click.Option, ...]) -> Callable[[Body], Body]:
+    """Add the options of a service's ``Filter``, which the function takes as ``filter``."""
+
+    def decorate(body: Body) -> Body:
+        def command(**params: Any) -> Any:
+            # Late, so that help and completion do not import the service.
+            kind = import_module(service).Filter
+            filter = kind(**{field.name: params.pop(field.name) for field in fields(kind)})
+            return body(filter=filter, **params)
+
+        command.__doc__, command.__name__ = body.__doc__, body.__name__
+        return with_options(*options)(command)
+
+    return decorate

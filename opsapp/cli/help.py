@@ -14,14 +14,22 @@ PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
 """The program's name in help texts and hints, where a user of `opsapp` reads another one."""
 
 
+OPS = "ops"
+"""The group that has our commands on an application that is not built on opsapp."""
+_OF_OPS = re.compile(
+    r"(?<![\w/-])flask (?:db (?=init|status|backup)"
+    r"|(?=(?:users|roles|audit|jobs|mail|profile|query|shell|doctor|completion)\b))"
+)
+
+
 class Formatter(click.HelpFormatter):
     """Click's formatter, with the program's own name, and in colour on a terminal."""
 
     is_coloured = False
-    program = "flask"
+    context: click.Context | None = None
 
     def write_text(self, text: str) -> None:
-        super().write_text(as_typed(text, self.program))
+        super().write_text(as_typed(text, self.context))
 
     def getvalue(self) -> str:
         plain = printable(super().getvalue(), sys.stdout)
@@ -39,7 +47,7 @@ class OpsContext(click.Context):
     def make_formatter(self) -> click.HelpFormatter:
         formatter = Formatter(width=self.terminal_width, max_width=self.max_content_width)
         formatter.is_coloured = wants_colour()
-        formatter.program = self.find_root().info_name or "flask"
+        formatter.context = self
         # Otherwise click removes the colours where there is no terminal.
         self.color = formatter.is_coloured
         return formatter
@@ -52,6 +60,19 @@ def wants_colour() -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout is not None and sys.stdout.isatty())
 
 
-def as_typed(text: str, program: str | None) -> str:
-    """Return ``text`` with the commands of `opsapp`, if the user typed that instead of `flask`."""
-    return PROGRAM.sub("opsapp ", text) if program == "opsapp" else text
+def as_typed(text: str, ctx: click.Context | None) -> str:
+    """Return ``text`` with its commands as the user types them: ``opsapp …`` or ``flask ops …``."""
+    if ctx is None:
+        return text
+    if ctx.find_root().info_name == "opsapp":
+        return PROGRAM.sub("opsapp ", text)
+    return _OF_OPS.sub(f"flask {OPS} ", text) if is_in_ops(ctx) else text
+
+
+def is_in_ops(ctx: click.Context) -> bool:
+    """Return whether the command is one of ``flask ops``."""
+    while ctx.parent is not None:
+        if ctx.info_name == OPS and ctx.parent.parent is None:
+            return True
+        ctx = ctx.parent
+    return False

@@ -40,9 +40,11 @@ class Source:
         """Return true if an option names a source."""
         return bool(self.stdin or self.file or self.generate)
 
-    def read(self) -> str:
+    def read(self, check: Callable[[str], str] | None = None) -> str:
         """Return the password.
 
+        :param check: returns a password that the policy accepts; a prompt asks again for
+            one that it refuses. None is the policy of our own accounts.
         :raises Invalid: no source is named, and there is no terminal to ask on.
         :raises Refused: other users can read the file.
         """
@@ -54,7 +56,7 @@ class Source:
             return generate()
         if self.stdin:
             return _from_stdin()
-        return _from_file(self.file) if self.file else _from_prompt()
+        return _from_file(self.file) if self.file else _from_prompt(check)
 
     def shown_once(self, email: str, password: str | None, unit: Unit) -> dict[str, str]:
         """Return the field with a generated password, if the unit has set it."""
@@ -117,9 +119,8 @@ def _from_file(path: str) -> str:
         return _first_line(file, path)
 
 
-def _from_prompt() -> str:
-    from ..accounts.passwords import check
-
+def _from_prompt(check: Callable[[str], str] | None) -> str:
+    check = check or _our_check()
     if not is_interactive():
         raise Invalid(
             "no password, and no terminal to ask on",
@@ -131,6 +132,12 @@ def _from_prompt() -> str:
         except Invalid as error:
             say(error.message)
     return check(_ask())
+
+
+def _our_check() -> Callable[[str], str]:
+    from ..accounts.passwords import check
+
+    return check
 
 
 def _ask() -> str:

@@ -13,7 +13,7 @@ import click
 
 from ..errors import OpsError
 from ..factory import without_web
-from ..state import EXTENSION
+from ..state import is_built_on
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -32,7 +32,7 @@ def is_ours(ctx: click.Context) -> bool:
     if is_named(info.app_import_path):
         return True  # Known without loading it, as help and completion want it.
     app = _loaded(info)
-    return app is None or EXTENSION in app.extensions
+    return app is None or is_built_on(app)
 
 
 def is_named(import_path: str | None) -> bool:
@@ -68,8 +68,13 @@ def command_of(ctx: click.Context, name: str) -> click.Command | None:
     return None if app is None else app.cli.get_command(ctx, name)
 
 
+def in_ops(name: str) -> str:
+    """Return the command of an attached application that does what ours of this name does."""
+    return {"db": "ops status", "init-db": "ops init", "create-admin": "ops users"}.get(
+        name, f"ops {name}"
+    )
+
+
 def unknown(ctx: click.Context | None, name: str) -> click.UsageError:
     """Return the error of a name that the application does not have."""
-    return click.UsageError(
-        f"No such command {name!r}: this application is not built on opsapp.", ctx=ctx
-    )
+    return click.UsageError(f"No such command {name!r}. Did you mean {in_ops(name)!r}?", ctx=ctx)

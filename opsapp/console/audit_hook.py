@@ -10,7 +10,6 @@ docs/decisions/console.md#the-audit-hook-is-a-witness.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import unquote
 
+from .. import settings
 from ..config import ROOT
 from ..engine.connections import opening
 from .modes import Mode
@@ -84,7 +84,7 @@ _is_hooked = False
 
 def is_on() -> bool:
     """Return whether sessions are watched, which ``OPSAPP_SHELL_AUDIT_HOOK=off`` declines."""
-    return os.environ.get("OPSAPP_SHELL_AUDIT_HOOK", "on") != "off"
+    return bool(settings.get("OPSAPP_SHELL_AUDIT_HOOK") != "off")
 
 
 def begin(watch: Watch) -> None:

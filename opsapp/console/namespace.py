@@ -13,10 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from .. import clock, signals
+from .. import clock, signals, state
 from ..errors import Refused
 from ..extensions import Model, db
-from ..models import Role, User
+from ..models import Role, User, accounts
+from ..models import sessions as browser_sessions
 from ..unit.work import Unit
 from . import transactions
 from .change_log import Writes, in_words
@@ -24,6 +25,8 @@ from .pending import Pending
 from .sessions import Session
 from .transactions import Remains
 
+SERVICES_ATTACHED = ("mail", "audit")
+"""The services that an application has whose accounts are not ours."""
 SERVICES = {
     "users": ("accounts.users", "accounts: create, update, delete"),
     "signin": (
@@ -95,13 +98,18 @@ def catalogue(
 
     for name, value, line in _basics(app):
         names.add(name, value, line, "Application")
+    is_built_on = state.is_built_on(app)
     for name, (module, line) in SERVICES.items():
-        names.add(name, Verbs(f"opsapp.{module}", make_unit), line, "Services")
-    for name, value, line in _shortcuts(session, writes, pending, make_unit):
+        if is_built_on or name in SERVICES_ATTACHED:
+            names.add(name, Verbs(f"opsapp.{module}", make_unit), line, "Services")
+    people = _accounts(make_unit) if is_built_on else _accounts_of(state.attached_to(app))
+    for name, value, line in people:
+        names.add(name, value, line, "Shortcuts")
+    for name, value, line in _shortcuts(session, writes, pending):
         names.add(name, value, line, "Shortcuts")
     for name, (value, line) in more.items():
         names.add(name, value, line, "Shortcuts")
-    for name, model in _models():
+    for name, model in _models(app):
         names.add(name, model, described(model), "Models")
     _add_from_application(app, names, make_unit)
     return names
@@ -127,9 +135,8 @@ def _refuse_uncommitted(writes: Writes, pending: Pending) -> None:
         )
 
 
-def _shortcuts(
-    session: Session, writes: Writes, pending: Pending, make_unit: Callable[[], Unit]
-) -> Iterator[tuple[str, Any, str]]:
+def _accounts(make_unit: Callable[[], Unit]) -> Iterator[tuple[str, Any, str]]:
+    """Yield the shortcuts to accounts and roles of ours."""
     from ..accounts import lookup, users
 
     def account(reference: str | int) -> Any:
@@ -141,6 +148,26 @@ def _shortcuts(
         record = users.create(email, username=username, unit=make_unit(), **more)
         return lookup.get_user(str(record["id"]))
 
+    yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
+    yield "R", lookup.get_role, 'a role: R("admin")'
+    yield "create_user", create_user, 'create_user("ada", "ada@example.com")'
+
+
+def _accounts_of(attached: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield the shortcut to an application's own accounts, if their model is known."""
+    if attached.identity is None:
+        return
+
+    def account(reference: str | int) -> Any:
+        """Return the account with this key, e-mail address or username; None if there is none."""
+        return attached.identity.find(db.session(), str(reference))
+
+    yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
+
+
+def _shortcuts(
+    session: Session, writes: Writes, pending: Pending
+) -> Iterator[tuple[str, Any, str]]:
     def commit() -> dict[str, str]:
         """Commit the changes of ``db.session`` with an audit event; return them by table."""
         return _commit(session, writes, pending)
@@ -149,9 +176,6 @@ def _shortcuts(
         """Undo the uncommitted changes of ``db.session``; return how many objects they were."""
         return transactions.forget(pending)
 
-    yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
-    yield "R", lookup.get_role, 'a role: R("admin")'
-    yield "create_user", create_user, 'create_user("ada", "ada@example.com")'
     yield "commit", commit, "write the changes of db.session, with an audit event"
     yield "rollback", rollback, "forget the changes of db.session"
     yield "now", clock.now, "the present moment, aware, in UTC"
@@ -174,16 +198,31 @@ def _commit(session: Session, writes: Writes, pending: Pending) -> dict[str, str
     return changes
 
 
-def _models() -> Iterator[tuple[str, type]]:
-    """Return every mapped class by its name; the second of a name gets its module's in front."""
+def _models(app: Flask) -> Iterator[tuple[str, type]]:
+    """Return every mapped class by its name; the second of a name gets its module's in front.
+
+    Those of an application come before ours, which are without our accounts there.
+    """
     models: dict[str, type] = {}
-    mapped = [mapper.class_ for mapper in Model.registry.mappers]
-    for model in sorted(mapped, key=lambda model: (model.__module__, model.__name__)):
+    attached = state.attached_to(app)
+    ours = [mapper.class_ for mapper in Model.registry.mappers]
+    theirs: list[type] = []
+    if attached is not None:
+        theirs = attached.models
+        ours = [model for model in ours if model.__module__ not in _OF_ACCOUNTS]
+    for model in (*sorted(theirs, key=_place), *sorted(ours, key=_place)):
         name = model.__name__
         if name in models:
             name = f"{model.__module__.replace('.', '_')}_{name}"
         models[name] = model
         yield name, model
+
+
+_OF_ACCOUNTS = frozenset({accounts.__name__, browser_sessions.__name__})
+
+
+def _place(model: type) -> tuple[str, str]:
+    return model.__module__, model.__name__
 
 
 def described(value: Any) -> str:

@@ -68,18 +68,22 @@ def open_session(
 ) -> Session:
     """Open a session: its event is in the audit and its transcript on the disk.
 
-    Sessions of this host that were killed are recorded first.
+    Sessions of this host that were killed are recorded first. Without tables of ours, on an
+    attached application, one that does not write is kept in its transcript only.
 
     :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
     :param wall: the description of what keeps it from writing.
     :param audit_hook: whether the audit hook watches it; the event says if not.
     :raises NotReady: the audit or the transcript cannot be written.
     """
-    record_lost(actor)
+    if ledger.is_kept():
+        record_lost(actor)
     unit = Unit(actor=actor, door="shell", reason=reason)
     session = Session(
         unit.correlation, actor, mode, unit.reason, Transcript(unit.correlation, ledger.audit_key())
     )
+    if mode is not Mode.WRITE and not ledger.is_kept():
+        return session
     try:
         with unit:
             after = {"mode": mode.value, "by": by, "wall": wall}
@@ -98,6 +102,9 @@ def close_session(session: Session, *, ended: str) -> None:
     :param ended: the reason in a word: ``exit``, ``idle``, ``error``, a signal's name.
     """
     session.transcript.write("end", ended)
+    if not ledger.is_kept():
+        session.transcript.seal()
+        return
     unit = Unit(actor=session.actor, door="shell", correlation=session.id)
     with unit:
         after = {
@@ -123,9 +130,14 @@ def record_lost(actor: Actor) -> None:
 
 
 def record_query(statement: str, parameters: list[str], *, unit: Unit) -> None:
-    """Put a statement on record before it runs, without its values."""
+    """Put a statement on record before it runs, without its values.
+
+    An attached application without tables of ours has no record yet.
+    """
     if len(statement) > 1_000_000:
         raise Invalid("the statement is longer than a million characters")
+    if not ledger.is_kept():
+        return
     with unit:
         transcript.keep_statement(unit.correlation, statement)
         after = {"statement": _fingerprint(statement), "parameters": parameters}

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ from ..errors import NotReady, OpsError
 from ..extensions import db
 from ..files.drafts import Draft, explained
 from ..types import Record
+from ..unit.ledger import is_kept
 from ..unit.work import Unit
 
 STDOUT = "-"
@@ -40,6 +41,9 @@ def create(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
     draft = Draft(file, overwrite=overwrite)
     size = _filled(draft, file)
     try:
+        if not is_kept():
+            draft.settle(placed=not unit.dry_run)
+            return {"file": file, "bytes": size, "changed": True}
         with unit:
             unit.record("database:backup:create", "database", after={"file": file, "bytes": size})
             unit.settle(lambda committed: draft.settle(placed=committed))
@@ -61,10 +65,11 @@ def stream(*, unit: Unit) -> Generator[bytes, None, None]:
     draft = Draft(str(Path(tempfile.gettempdir(), f"opsapp-{secrets.token_hex(8)}")))
     try:
         size = _filled(draft, STDOUT)
-        with unit:
+        is_audited = is_kept()
+        with unit if is_audited else nullcontext():
             after = {"file": STDOUT, "bytes": size}
             unit.record("database:backup:create", "database", after=after)
-        if unit.committed:
+        if unit.committed or not is_audited:
             yield from draft.chunks(CHUNK)
     finally:
         draft.discard()

@@ -11,10 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from flask import current_app
 from sqlalchemy import exc
 
-from .. import actors, clock, migrations, text
+from .. import actors, clock, config, migrations, text
 from ..engine import conditions, connections, locks
 from ..errors import Busy, Conflict, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app
@@ -263,7 +262,7 @@ def _begin_chain(connection: sa.Connection | Script) -> tuple[Head, dict[str, st
     The first event says what the head says of the whole chain, so that both must agree.
     """
     head = Head(
-        environment=str(current_app.config["OPSAPP_ENV"]),
+        environment=config.environment(),
         key_id=chain.key_id(audit_key()),
         pepper_id=pepper_id(),
         seq=0,

@@ -156,6 +156,7 @@ def check_writable() -> None:
 
     :raises NotReady: the database refuses it, such as a standby or a full disk; says why.
     """
+    db.session.rollback()  # What it has read would keep others from writing, without WAL.
     try:
         with db.engine.connect().execution_options(writing=True, patience=0) as connection:
             _write_nothing(connection)
@@ -179,6 +180,7 @@ def _write_nothing(connection: sa.Connection) -> None:
         connection.detach()
         driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA cache_size=1")
+        driver.execute("PRAGMA busy_timeout=0")
         connection.exec_driver_sql("CREATE TABLE opsapp_probe AS SELECT zeroblob(65536)")
     else:
         if connection.scalar(sa.select(sa.func.pg_is_in_recovery())):

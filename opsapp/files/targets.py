@@ -18,6 +18,7 @@ from ..engine.connections import sqlite_file
 from ..errors import Refused
 from ..extensions import db, this_app
 from ..settings import IN_FILES
+from ..state import instance_of
 
 COPIES = "backups"
 """The folder of the instance that is for copies."""
@@ -38,7 +39,7 @@ def target(file: str) -> Path:
     if Path(file).exists() and not Path(file).is_file():
         raise Refused(f"{file} is not a file")
     path = Path(os.path.realpath(file))
-    instance = Path(this_app().instance_path)
+    instance = instance_of(this_app())
     elsewhere = any(_is_same(path, own) for own in _named_elsewhere(path.name))
     if elsewhere or _is_of_program(path) or _is_kept(path, instance):
         raise Refused(
@@ -97,7 +98,8 @@ def _named_elsewhere(name: str) -> Iterator[Path]:
             for spelling in (database, Path(os.path.realpath(database))):
                 yield from _with_company(spelling, name)
     named = (*IN_FILES, "OPSAPP_JOBS")
-    yield from (Path(file) for setting in named if (file := os.environ.get(setting)))
+    places = (this_app().config, os.environ)
+    yield from (Path(file) for name in named for place in places if (file := place.get(name)))
 
 
 def _with_company(database: Path, name: str) -> Iterator[Path]:

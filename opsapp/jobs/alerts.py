@@ -15,7 +15,7 @@ from functools import partial
 
 from .. import clock, settings
 from ..addresses import is_url
-from ..extensions import db, this_app
+from ..extensions import db
 from ..models import JobRun
 from . import alert_targets, history
 from .runs import FAILED, STATUSES, End
@@ -113,7 +113,7 @@ class Alerts:
         from ..mail import outbox
 
         body = _body(run, failures)
-        name = this_app().config["APP_NAME"]
+        name = settings.get("OPSAPP_NAME")
         outbox.keep(
             outbox.Message(kind, address, f"{name}: {subject}"[:255], body)
             for address in self._addresses

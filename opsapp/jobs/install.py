@@ -69,6 +69,8 @@ class Place:
     user: str
     timezone: str
     dotenv: frozenset[str] = frozenset()
+    group: tuple[str, ...] = ()
+    """The group that has ``jobs``: ``ops`` on an application that opsapp is attached to."""
 
     @property
     def carried(self) -> dict[str, str]:
@@ -147,7 +149,7 @@ def _entry(job: Job, place: Place) -> list[str]:
             hint="flask jobs install --format systemd, or flask jobs serve",
         )
     settings = "".join(f"{k}={shlex.quote(v)} " for k, v in place.carried.items())
-    run = f"{shlex.quote(place.flask)} jobs run {job.name} --quiet"
+    run = f"{shlex.join([place.flask, *place.group])} jobs run {job.name} --quiet"
     command = f"cd {shlex.quote(place.folder)} && {settings}{run}"
     expression = " ".join((job.schedule or "").split())
     # cron ends a command at a percent sign.
@@ -202,13 +204,14 @@ def unit(jobs: Iterable[Job], place: Place) -> str:
     """
     _refuse_control_characters(place)
     settings = "".join(f"Environment={_quoted(f'{k}={v}')}\n" for k, v in place.carried.items())
+    program = " ".join(_quoted(word) for word in (place.flask, *place.group)).replace("$", "$$")
     last = max((job.options.kill_after for job in jobs), default=timedelta()).total_seconds()
     return (
         "[Unit]\nDescription=opsapp jobs\nAfter=network-online.target\n"
         "Wants=network-online.target\n\n"
         f"[Service]\nUser={place.user}\nWorkingDirectory={_plain(place.folder)}\n"
         f"EnvironmentFile=-{SECRETS_FILE}\n{settings}"
-        f"ExecStart={_quoted(place.flask).replace('$', '$$')} jobs serve --grace {GRACE}s\n"
+        f"ExecStart={program} jobs serve --grace {GRACE}s\n"
         f"KillMode=mixed\nTimeoutStopSec={GRACE + last + 10:.0f}\n"
         "Restart=on-failure\nRestartSec=10\n\n"
         "[Install]\nWantedBy=multi-user.target\n"

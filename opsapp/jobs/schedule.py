@@ -133,7 +133,7 @@ def path() -> Path:
 
 def is_shipped() -> bool:
     """Return whether the schedule is the shipped one, which no operator may have asked for."""
-    return path() == settings.SHIPPED_JOBS
+    return path() in (settings.SHIPPED_JOBS, settings.SHIPPED_JOBS_ATTACHED)
 
 
 def changed_at() -> datetime:

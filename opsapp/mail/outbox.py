@@ -16,11 +16,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import addresses, clock, config, crypto, text
+from .. import addresses, clock, config, crypto, settings, text
 from ..engine import locks
 from ..engine.conditions import explained
 from ..errors import NotReady, OpsError
@@ -105,9 +104,7 @@ def _was_written(session: so.Session, message: Message, since: datetime) -> bool
 
 def is_configured() -> bool:
     """Return whether mail can be sent: to a server, or to the folder of development."""
-    return bool(current_app.config["MAIL_SERVER"]) or (
-        current_app.config["OPSAPP_ENV"] == config.DEVELOPMENT
-    )
+    return bool(settings.get("MAIL_SERVER")) or (config.environment() == config.DEVELOPMENT)
 
 
 def take_kept() -> tuple[int, ...]:

@@ -34,12 +34,21 @@ EXTENSION = "opsapp-profiling"
 
 def init_app(app: Flask) -> None:
     """Record the requests and commands of an application, unless ``OPSAPP_PROFILING`` is off."""
-    if app.config["OPSAPP_PROFILING"]:
+    from .. import settings
+
+    if settings.of(app, "OPSAPP_PROFILING"):
         install(app)
 
 
 def install(app: Flask) -> Recorder:
     """Record the requests and commands of an application from now on."""
+    recorder = listen(app)
+    app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    return recorder
+
+
+def listen(app: Flask) -> Recorder:
+    """Record the commands of an application, and the requests that go through its recorder."""
     from flask import got_request_exception
 
     from ..engine.connections import BOOKKEEPING
@@ -53,7 +62,6 @@ def install(app: Flask) -> Recorder:
         for bind in (None, BOOKKEEPING):
             recorder.listen(db.engines[bind])
     got_request_exception.connect(recorder.note_error, app)
-    app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.extensions[EXTENSION] = recorder
     return recorder
 

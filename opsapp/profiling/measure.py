@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter, thread_time, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .. import text
+import sqlalchemy as sa
+
+from .. import settings, text
 from ..errors import OpsError, TimedOut
 from ..types import Record
 from .limits import within
@@ -25,10 +28,11 @@ if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.wrappers import Response
 
-    from ..models import User
 
 log = logging.getLogger(__name__)
 
+Sent = tuple["Recording", float]
+"""A request's recording, and the seconds of CPU."""
 WARM_UP = 3
 """Uncounted requests at first, so that caches are full as on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -101,7 +105,7 @@ def request(
     method: str,
     path: str,
     *,
-    user: User | None,
+    user: Any,
     repeat: int,
     cold: bool,
     timeout: timedelta,
@@ -121,18 +125,27 @@ def request(
     from . import install, recorder_of
 
     recorder = recorder_of(app) or install(app)
+    if not recorder.is_around:
+        app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.config["RATELIMIT_ENABLED"] = False
     client = app.test_client()
     if user is not None:
         _act_as(app, user)
     measured = Measured("endpoint")
 
-    def send(**headers: str) -> tuple[Recording, float]:
+    def apart(call: Callable[..., Sent], **headers: str) -> Sent:
+        # In the command's context it would have the command's session, and leave it open.
+        return Context().run(call, **headers)
+
+    def send(**headers: str) -> Sent:
         before = thread_time()
         with (
             within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
             client.open(
-                path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
+                path,
+                method=method,
+                headers=headers,
+                base_url=settings.of(app, "OPSAPP_URL") or None,
             ) as response,
         ):
             _read_to_its_end(response)
@@ -143,12 +156,12 @@ def request(
 
     with recorder.apart():
         for _ in range(0 if cold else WARM_UP):
-            send()
+            apart(send)
         for _ in range(repeat):
-            measured.add(*send())
+            measured.add(*apart(send))
         if mode is not None:
             recorder.is_open = True
-            send(**{"X-Profile": mode})
+            apart(send, **{"X-Profile": mode})
             recorder.is_open = False
     return measured
 
@@ -161,25 +174,26 @@ def _read_to_its_end(response: Response) -> None:
         log.warning("the answer broke off: %s", type(error).__qualname__)
 
 
-def _act_as(app: Flask, user: User) -> None:
+def _act_as(app: Flask, user: Any) -> None:
     """Sign this account in for every request of this process.
 
     The application was created for this command only. A server never calls this.
     """
     from flask import g
-    from flask_security.utils import set_request_attr
 
     from ..extensions import db
-    from ..models import User as Account
 
-    id = user.id
+    model, [*key] = type(user), sa.inspect(user).identity
     app.config["WTF_CSRF_METHODS"] = frozenset()  # No page with a token was loaded.
 
     def sign_in() -> None:
         # As Flask-Login, Flask-WTF and Flask-Security leave it after the user has signed in.
-        g._login_user = db.session.get(Account, id)  # noqa: SLF001
-        set_request_attr("fs_authn_via", "session")
-        set_request_attr("fs_paa", time())
+        g._login_user = db.session.get(model, key)  # noqa: SLF001
+        if "security" in app.extensions:
+            from flask_security.utils import set_request_attr
+
+            set_request_attr("fs_authn_via", "session")
+            set_request_attr("fs_paa", time())
 
     app.before_request_funcs.setdefault(None, []).insert(0, sign_in)
 

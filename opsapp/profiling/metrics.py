@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .. import settings
 from ..errors import NotReady
+from ..state import instance_of
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -102,7 +103,7 @@ def histogram(
 
 def folder(app: Flask) -> Path:
     """Return the folder for the metrics of this installation's processes."""
-    return settings.get(FOLDER) or Path(app.instance_path) / "metrics"
+    return settings.get(FOLDER) or instance_of(app) / "metrics"
 
 
 def keep(app: Flask) -> None:

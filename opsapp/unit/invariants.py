@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from ..actors import Standing
 from ..errors import Refused
+from ..extensions import this_app
 from ..models import ADMIN, ApiToken, Grant, Role, User, UserSession
+from ..state import EXTENSION
 
 
 def still_stands(session: so.Session, standing: Standing) -> None:
@@ -30,24 +34,40 @@ def still_stands(session: so.Session, standing: Standing) -> None:
         raise Refused(f"the {credential} of this request has ended meanwhile; nothing was changed")
 
 
-def has_administrator(session: so.Session) -> bool:
-    """Return whether an account that can log in holds admin without an end.
+class Administration(Protocol):
+    """The administrators of an application, ours or its own."""
 
-    A grant with an end does not count, or the last administrator would vanish
-    by the passing of time. A lock-out does not disqualify: it ends by itself,
-    and counting it would let strangers who guess passwords block changes.
-    """
-    lasting = (
-        sa.select(sa.literal(1))
-        .select_from(Grant)
-        .join(Role, Role.id == Grant.role_id)
-        .join(User, User.id == Grant.user_id)
-        .where(Role.name == ADMIN, Role.deleted_at.is_(None))
-        .where(Grant.ended_at.is_(None), Grant.valid_until.is_(None))
-        .where(can_log_in())
-        .limit(1)
-    )
-    return session.scalar(lasting) is not None
+    @property
+    def create_admin(self) -> str:
+        """The command that makes one."""
+
+    def has_administrator(self, session: so.Session) -> bool | None:
+        """Return whether one can log in; None where nothing says who administers."""
+
+
+class OurAdministration:
+    """The administrators among our own accounts."""
+
+    create_admin = "flask users create-admin EMAIL"
+
+    def has_administrator(self, session: so.Session) -> bool:
+        """Return whether an account that can log in holds admin without an end.
+
+        A grant with an end does not count, or the last administrator would vanish
+        by the passing of time. A lock-out does not disqualify: it ends by itself,
+        and counting it would let strangers who guess passwords block changes.
+        """
+        lasting = (
+            sa.select(sa.literal(1))
+            .select_from(Grant)
+            .join(Role, Role.id == Grant.role_id)
+            .join(User, User.id == Grant.user_id)
+            .where(Role.name == ADMIN, Role.deleted_at.is_(None))
+            .where(Grant.ended_at.is_(None), Grant.valid_until.is_(None))
+            .where(can_log_in())
+            .limit(1)
+        )
+        return session.scalar(lasting) is not None
 
 
 def can_log_in() -> sa.ColumnElement[bool]:
@@ -55,7 +75,18 @@ def can_log_in() -> sa.ColumnElement[bool]:
     return sa.and_(User.active.is_(True), User.deleted_at.is_(None), User.password.is_not(None))
 
 
-def keep_an_administrator(session: so.Session, *, had_one: bool) -> None:
+def administration() -> Administration:
+    """Return the administrators of the current application."""
+    administration: Administration = this_app().extensions[EXTENSION].administration
+    return administration
+
+
+def has_administrator(session: so.Session) -> bool | None:
+    """Return whether the application has one who can log in; None where none is defined."""
+    return administration().has_administrator(session)
+
+
+def keep_an_administrator(session: so.Session, *, had_one: bool | None) -> None:
     """Refuse a change that takes the last administrator away.
 
     :raises Refused: there was one before the change and there is none after it.
@@ -63,5 +94,5 @@ def keep_an_administrator(session: so.Session, *, had_one: bool) -> None:
     if had_one and not has_administrator(session):
         raise Refused(
             "that would leave no active administrator who can log in",
-            hint="flask users create-admin EMAIL",
+            hint=administration().create_admin,
         )

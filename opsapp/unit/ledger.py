@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
 
-from .. import migrations, text
+from .. import config, migrations, settings, state, text
 from ..errors import NotReady, Refused
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
@@ -79,7 +79,8 @@ def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
 
 def _merged(group: list[Recorded]) -> list[Recorded]:
     first = group[0]
-    if len(group) <= EVENT_EACH or not first.subject.startswith("user:"):
+    # Ids that are no numbers, as an application's own accounts may have, are not merged.
+    if len(group) <= EVENT_EACH or not first.subject.removeprefix("user:").isdecimal():
         return group
     ids = [int(change.subject.removeprefix("user:")) for change in group]
     batches = [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
@@ -106,9 +107,13 @@ class WrongSecret(NotReady):
     """A secret is not the one of this database; the message names its setting."""
 
 
+NO_PEPPER = "none"
+"""In the place of the pepper's fingerprint, where no password is of our making."""
+
+
 def audit_key() -> bytes:
     """Return the key of the chain, from the app's configuration."""
-    return str(current_app.config["OPSAPP_AUDIT_KEY"]).encode()
+    return str(settings.get("OPSAPP_AUDIT_KEY")).encode()
 
 
 @dataclass(slots=True)
@@ -132,6 +137,12 @@ def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> 
     if len(rows) > 1:
         raise NotReady("the audit has several heads", hint="flask audit verify")
     return Head(*rows[0]) if rows else None
+
+
+def is_kept() -> bool:
+    """Return whether there is an audit: not on an attached application before its tables."""
+    attached = state.attached_to(current_app)
+    return attached is None or attached.has_tables
 
 
 def take_gate(session: so.Session, *, lock: bool = True) -> Head:
@@ -194,7 +205,7 @@ def refuse_other_owner(head: Head) -> None:
     :raises WrongSecret: the key or the pepper is not the one of this database.
     :raises Refused: the stamp is another environment's.
     """
-    environment = current_app.config["OPSAPP_ENV"]
+    environment = config.environment()
     if head.environment != environment:
         raise Refused(
             f"this database is stamped {text.safe(head.environment)},"
@@ -210,7 +221,9 @@ def refuse_other_owner(head: Head) -> None:
 
 
 def pepper_id() -> str:
-    """Return the fingerprint of ``SECURITY_PASSWORD_SALT``."""
+    """Return the fingerprint of ``SECURITY_PASSWORD_SALT``, where the accounts are ours."""
+    if not state.is_built_on(current_app):
+        return NO_PEPPER
     return chain.key_id(str(current_app.config["SECURITY_PASSWORD_SALT"]).encode())
 
 

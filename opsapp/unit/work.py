@@ -82,7 +82,7 @@ class Unit(AbstractContextManager["Unit"]):
         self._is_trial = False
         self._head: ledger.Head | None = None
         """The end of the chain while the unit is open; a trial appends nothing to it."""
-        self._had_administrator = False
+        self._had_administrator: bool | None = False
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
 
@@ -173,7 +173,7 @@ class Unit(AbstractContextManager["Unit"]):
             session.autoflush = self._autoflush
             raise
 
-    def _has_administrator_before(self) -> bool:
+    def _has_administrator_before(self) -> bool | None:
         if not self.adopt or self._is_trial:
             return invariants.has_administrator(self.session)
         # Adopted changes are in this transaction already; another one sees the state before.

@@ -8,6 +8,7 @@ import click
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from werkzeug.security import check_password_hash, generate_password_hash
 
 db = SQLAlchemy()
 migrate = Migrate()
@@ -18,6 +19,16 @@ class User(db.Model):  # type: ignore[name-defined]
     password = db.Column(db.String(255))
     enabled = db.Column(db.Boolean, nullable=False, default=True)
     global_admin = db.Column(db.Boolean, nullable=False, default=False)
+    domain_name = db.Column(db.String(80), nullable=False)
+
+    def set_password(self, password: str) -> None:
+        self.password = generate_password_hash(password)
+
+    @classmethod
+    def login(cls, email: str, password: str) -> User | None:
+        user: User | None = db.session.get(cls, email)
+        is_right = user and user.enabled and check_password_hash(user.password, password)
+        return user if is_right else None
 
 
 def create_app() -> Flask:
@@ -30,7 +41,7 @@ def create_app() -> Flask:
     @click.argument("email")
     def create_admin(email: str) -> None:
         """Make an administrator."""
-        db.session.add(User(email=email, global_admin=True))
+        db.session.add(User(email=email, domain_name=email.split("@")[1], global_admin=True))
         db.session.commit()
         click.echo(f"{email} administers")
 

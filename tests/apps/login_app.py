@@ -9,6 +9,7 @@ from flask import Flask
 from flask_login import LoginManager, UserMixin
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from werkzeug.security import check_password_hash, generate_password_hash
 
 db = SQLAlchemy()
 migrate = Migrate()
@@ -20,6 +21,14 @@ class User(UserMixin, db.Model):  # type: ignore[name-defined]
     username = db.Column(db.String(64), unique=True)
     email = db.Column(db.String(120), unique=True)
     password_hash = db.Column(db.String(256))
+    about_me = db.Column(db.String(140))
+    last_seen = db.Column(db.DateTime)
+
+    def set_password(self, password: str) -> None:
+        self.password_hash = generate_password_hash(password)
+
+    def check_password(self, password: str) -> bool:
+        return check_password_hash(self.password_hash, password)
 
 
 @login.user_loader  # type: ignore[untyped-decorator]

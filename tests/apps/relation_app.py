@@ -8,6 +8,7 @@ import click
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from werkzeug.security import check_password_hash
 
 db = SQLAlchemy()
 migrate = Migrate()
@@ -45,6 +46,30 @@ class User(db.Model):  # type: ignore[name-defined]
     active = db.Column(db.Boolean)
     roles = db.relationship(Role, secondary=user_roles)
     groups = db.relationship(Group, secondary=user_groups)
+    last_login = db.Column(db.DateTime)
+
+    @property
+    def is_active(self) -> bool:
+        return bool(self.active)
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+
+class SecurityManager:
+    """The part of AppBuilder that knows the accounts."""
+
+    user_model = User
+
+    def auth_user_db(self, username: str, password: str) -> User | None:
+        user: User | None = db.session.query(User).filter_by(username=username).one_or_none()
+        is_right = user and user.is_active and check_password_hash(user.password, password)
+        return user if is_right else None
+
+
+class AppBuilder:
+    sm = SecurityManager()
 
 
 def create_app() -> Flask:
@@ -52,6 +77,7 @@ def create_app() -> Flask:
     app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["THEIR_DATABASE_URL"]
     db.init_app(app)
     migrate.init_app(app, db, directory=os.environ["THEIR_MIGRATIONS"])
+    app.extensions["appbuilder"] = AppBuilder()
 
     @app.cli.group()
     def roles() -> None:

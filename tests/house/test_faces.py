@@ -11,16 +11,16 @@ import click
 import pytest
 
 import opsapp
-from opsapp.entrypoints import SUBJECTS
+from opsapp.entrypoints import SUBJECTS, ops
 from tests.support import ROOT
 
 PACKAGES = [m.name for m in iter_modules(opsapp.__path__) if m.ispkg and m.name != "_shipped"]
-ROOMS = {"accounts", "audit", "console", "database", "jobs", "mail", "profiling"}
+ROOMS = {"accounts", "audit", "console", "database", "jobs", "mail", "ops", "profiling"}
 DOORS_AND_FLOORS = {"cli", "commands", "engine", "files", "models", "unit", "web"}
 
 
 @pytest.mark.parametrize(
-    "package", ["accounts", "cli", "mail", "models", "profiling", "unit", "web"]
+    "package", ["accounts", "cli", "mail", "models", "ops", "profiling", "unit", "web"]
 )
 def test_public_names_are_there_and_say_what_they_are(package: str) -> None:
     module = import_module(f"opsapp.{package}")
@@ -42,6 +42,7 @@ def test_every_folder_is_a_room_a_door_or_a_floor() -> None:
 
 def test_every_file_of_commands_is_what_flask_lists() -> None:
     listed = {command.module for commands in SUBJECTS.values() for command in commands}
+    listed.add(ops.module)
     homes = {module.split(".")[2] for module in listed}
     shown = {path.stem if path.is_file() else path.name for path in _entries(ROOT / "commands")}
     assert shown == homes

@@ -22,8 +22,13 @@ THEIRS = {
     "flag_app": ("create-admin", "ada@example.com"),
     "relation_app": ("roles", "list"),
     "word_app": ("jobs",),
+    "uuid_app": ("mail", "list"),
 }
 """The applications of tests/apps, with a command of each that has a name of ours or of Flask's."""
+
+
+OPS = "ops Audit, jobs, queries, users: opsapp's commands."
+"""The one line that its help has more."""
 
 
 class Copy:
@@ -72,7 +77,6 @@ def test_commands_of_the_application_are_as_before(copies: tuple[str, Copy, Copy
     (beside.folder / "migrations" / "alembic.ini").touch()
     (without.folder / "migrations").symlink_to(beside.folder / "migrations")
     for words, stdin in (
-        (("--help",), ""),
         (("db", "--help"), ""),
         (("db", "upgrade"), ""),
         (("db", "current"), ""),
@@ -84,13 +88,21 @@ def test_commands_of_the_application_are_as_before(copies: tuple[str, Copy, Copy
         (("db", "downgrade"), ""),
     ):
         assert beside.run(*words, stdin=stdin) == without.run(*words, stdin=stdin), words
+    listed = [*_words(without.run("--help")), OPS.split()]
+    assert sorted(_words(beside.run("--help"))) == sorted(listed)
+
+
+def _words(run: tuple[int, str, str]) -> list[list[str]]:
+    """Return the words of each line, without how wide a column is."""
+    assert (run[0], run[2]) == (0, "")
+    return [line.split() for line in run[1].splitlines()]
 
 
 def test_command_of_ours_is_not_there(tmp_path: Path) -> None:
     beside = Copy("login_app", tmp_path / "beside", [FLASK])
     usage = "Usage: flask [OPTIONS] COMMAND [ARGS]...\nTry 'flask --help' for help.\n\n"
     for name in ("users", "audit", "doctor", "query"):
-        says = f"Error: No such command '{name}': this application is not built on opsapp.\n"
+        says = f"Error: No such command '{name}'. Did you mean 'ops {name}'?\n"
         assert beside.run(name, "list") == (2, "", usage + says)
 
 

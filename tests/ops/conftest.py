@@ -1,56 +1,100 @@
-"""Applications that are observed."""
+"""Applications of tests/apps with opsapp attached to them, and its tables made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
 from flask import Flask
+from flask.cli import cli as flask_cli
 
-from tests.ops.observing import Theirs, flag_people, observed, relation_people
-from tests.support import Database
+from opsapp.database import setup
+from opsapp.models import AuditEvent
+from opsapp.ops.attached import attach
+from opsapp.ops.sessions import Sessions
+from opsapp.ops.subjects import this_identity
+from tests.support import APART, SECRETS, Database, Result, a_unit
 
-Observe = Callable[..., Theirs]
+OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
+
+
+class Theirs:
+    """An application with a context, to which opsapp is attached."""
+
+    def __init__(self, app: Flask, module: Any) -> None:
+        self.app = app
+        self.module = module
+        self.db = module.db
+        self.path: str | None = None
+
+    def add(self, *rows: Any) -> None:
+        """Let the application's own code write rows."""
+        self.db.session.add_all(rows)
+        self.db.session.commit()
+
+    def call(self, *words: str, stdin: str | None = None) -> Result:
+        """Run ``flask ops WORDS`` on the same database, in this process, without a terminal."""
+        path = self.path or f"{self.module.__name__}:create_app"
+        environ = {"FLASK_APP": path, "FLASK_SKIP_DOTENV": "1", **OURS}
+        self.db.session.remove()
+        runner = CliRunner(env=environ, **APART)
+        done = runner.invoke(flask_cli, ["ops", *words], input=stdin, prog_name="flask")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Result(done.exit_code, done.stdout, done.stderr)
+
+    def runs(self, path: str) -> None:
+        """Let commands run another application on the same database."""
+        self.path = path
+
+    def get(self, reference: str) -> Any:
+        """The account as it is in the database now."""
+        self.db.session.expire_all()
+        return this_identity().get(self.db.session(), reference)
+
+    @property
+    def actions(self) -> list[tuple[str, str]]:
+        """The action and the subject of each event of the chain about accounts."""
+        query = sa.select(AuditEvent.action, AuditEvent.subject).order_by(AuditEvent.seq)
+        query = query.where(AuditEvent.subject != "database")
+        return [(action, subject) for action, subject in self.db.session.execute(query)]
+
+    def event(self, action: str) -> tuple[Any, Any]:
+        """The two sides of the last event of this action."""
+        query = sa.select(AuditEvent.before, AuditEvent.after).where(AuditEvent.action == action)
+        [row] = self.db.session.execute(query.order_by(AuditEvent.seq.desc()).limit(1)).all()
+        return tuple(row)
+
+
+@contextmanager
+def attached(name: str, database: Database, **parts: Any) -> Iterator[Theirs]:
+    module = import_module(f"tests.apps.{name}")
+    app: Flask = module.create_app()
+    app.config.update(OURS)
+    state = attach(app, Sessions(module.db.session, module.db), parts)
+    with app.app_context():
+        module.db.create_all()
+    with app.app_context(), state.as_command():
+        setup.init(wal=False, unit=a_unit())
+        yield Theirs(app, module)
+
+
+Attach = Callable[..., Theirs]
 
 
 @pytest.fixture
-def observe_relations(
-    database: Database, app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Observe]:
-    """Call it to have the application with roles by relations observed."""
-    from tests.apps import relation_app
-
-    monkeypatch.setenv("THEIR_DATABASE_URL", _sqlalchemy_url(database))
-    monkeypatch.setenv("THEIR_MIGRATIONS", str(database.instance / "migrations"))
+def attach_to(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Attach]:
+    """A function that attaches opsapp to an application of tests/apps."""
+    monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
+    monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
+    monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "instance"))
     with ExitStack() as stack:
-
-        def observe(**options: Any) -> Theirs:
-            people = options.pop("people", None) or relation_people()
-            their_app = relation_app.create_app()
-            theirs = observed(their_app, relation_app.db, people, database, app, **options)
-            return stack.enter_context(theirs)
-
-        yield observe
-
-
-@pytest.fixture
-def theirs(observe_relations: Observe) -> Theirs:
-    """The application with roles by relations, observed as by default."""
-    return observe_relations()
-
-
-@pytest.fixture
-def flagged(database: Database, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Theirs]:
-    """The application whose key is an e-mail address, observed."""
-    from tests.apps import flag_app
-
-    monkeypatch.setenv("THEIR_DATABASE_URL", _sqlalchemy_url(database))
-    monkeypatch.setenv("THEIR_MIGRATIONS", str(database.instance / "migrations"))
-    with observed(flag_app.create_app(), flag_app.db, flag_people(), database, app) as theirs:
-        yield theirs
-
-
-def _sqlalchemy_url(database: Database) -> str:
-    return database.url.replace("postgresql:", "postgresql+psycopg:")
+        yield lambda name, **parts: stack.enter_context(attached(name, empty_database, **parts))

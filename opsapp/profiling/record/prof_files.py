@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import clock, config, text
 from ...errors import Invalid, NotFound, OpsError, Refused, TimedOut
+from ...state import instance_of
 from ...textfiles import create_private
 from ...types import Record
 from .callers import relative_path
@@ -94,7 +95,7 @@ class Folder:
 
 def folder_of(app: Flask) -> Folder:
     """Return the folder of an application, in its instance folder."""
-    return Folder(Path(app.instance_path) / "profiles")
+    return Folder(instance_of(app) / "profiles")
 
 
 def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:

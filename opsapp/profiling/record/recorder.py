@@ -15,6 +15,7 @@ from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
+from ... import settings
 from ...config import DEVELOPMENT
 from ...errors import NotReady
 from ...unit.work import bookkeeping
@@ -52,10 +53,12 @@ class Recorder:
         self.callers = Callers(_packages(app))
         self.aggregates = Aggregates()
         self.writer: Writer | None = None
-        self.is_open = app.config["OPSAPP_ENV"] == DEVELOPMENT
+        self.is_open = settings.of(app, "OPSAPP_ENV") == DEVELOPMENT
         """True if each client may have its requests profiled."""
         self.last: Recording | None = None
         """The recording that ended last, in a process that measures."""
+        self.is_around = False
+        """True if requests go through it."""
         self._stretch: profilers.Stretch | None = None
         _recorders.add(self)
 
@@ -85,6 +88,7 @@ class Recorder:
 
     def around(self, application: Application) -> Application:
         """Return ``application``, recorded."""
+        self.is_around = True
 
         def recorded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             recording = Recording("endpoint")

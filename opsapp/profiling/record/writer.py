@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ... import settings
 from ...engine import fingerprint
 from ...models.profiles import MINUTE
 from .. import metrics
@@ -159,7 +160,7 @@ class Writer:
     def _note_loss(self, count: int) -> None:
         self.lost += count
         app = self._app()
-        if count and app is not None and app.config["OPSAPP_METRICS"]:
+        if count and app is not None and settings.of(app, "OPSAPP_METRICS"):
             metrics.lost.inc(count)
 
     def _note_failure(self, error: Exception) -> None:

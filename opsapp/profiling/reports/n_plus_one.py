@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import orm as so
 
-from ... import clock
+from ... import clock, settings
 from ...errors import Invalid
-from ...extensions import Model, this_app
+from ...extensions import Model
 from ...types import Record
 from .totals import Sum, add_up
 
@@ -65,7 +65,7 @@ def listing(
 
     :param allow: intended repeats, beside those of ``OPSAPP_REPEATS_ALLOWED``.
     """
-    patterns = [*allow, *this_app().config["OPSAPP_REPEATS_ALLOWED"].split(";")]
+    patterns = [*allow, *settings.get("OPSAPP_REPEATS_ALLOWED").split(";")]
     allowed = [Allowed.parse(pattern) for pattern in patterns if pattern.strip()]
     rows = [_row(total) for total in add_up("repeat", since, until or clock.now())]
     rows = [row for row in rows if not row["line"].startswith(OURS)]

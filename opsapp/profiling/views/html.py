@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import current_app
-
-from ... import clock
+from ... import clock, settings
 from ...damage import Damaged
 from ...engine.fingerprint import brief
 from ...errors import NotFound, OpsError
@@ -230,8 +228,8 @@ def _rendered(template: str, **values: Any) -> str:
     )
     pages.globals.update(figure=figure, sparkline=sparkline, brief=brief)
     return pages.get_template(template).render(
-        app_name=current_app.config["APP_NAME"],
-        environment=current_app.config["OPSAPP_ENV"],
+        app_name=settings.get("OPSAPP_NAME"),
+        environment=settings.get("OPSAPP_ENV"),
         made_at=_shown(clock.now()) + " UTC",
         bound=f"{ddsketch.ACCURACY:.0%}".rstrip("%"),
         few=totals.FEW,

@@ -1,0 +1,65 @@
+"""`flask ops`: our commands on an application that has its own users and database."""
+
+from __future__ import annotations
+
+import click
+
+from opsapp.cli.base import OpsGroup
+from opsapp.cli.deferred import Lazy
+
+
+def _command(name: str, module: str, help: str, attribute: str = "cli") -> Lazy:
+    return Lazy(name, f"opsapp.commands.{module}", help, attribute=attribute)
+
+
+SUBJECTS: dict[str, tuple[Lazy, ...]] = {
+    "Users and roles": (
+        _command("identity", "ops.identity", "Show how opsapp understands the accounts."),
+        _command("users", "ops.users", "Manage the application's accounts."),
+        _command("roles", "ops.roles", "Grant and revoke the application's roles."),
+    ),
+    "Database": (
+        _command("init", "ops.database", "Make opsapp's tables, or bring them up to date.", "init"),
+        _command("status", "ops.database", "Show how far this application is attached.", "status"),
+        _command("drop", "ops.database", "Remove opsapp's tables.", "drop"),
+        _command("backup", "db", "Copy the database to a file while it is in use.", "backup_cmd"),
+        _command("query", "query", "Run a read-only SQL statement."),
+        _command("shell", "shell.session", "Start a Python shell with the application."),
+    ),
+    "Background work": (
+        _command("jobs", "jobs.history", "Run cron jobs one at a time, with a history."),
+        _command("mail", "mail", "List and send queued mail."),
+    ),
+    "Monitoring": (
+        _command("audit", "audit", "Read and verify the audit log."),
+        _command("profile", "profile.report", "Report and profile slow requests and queries."),
+        _command("doctor", "doctor", "Check the installation for problems."),
+    ),
+    "Terminal": (_command("completion", "completion", "Print a completion script."),),
+}
+"""The commands of `flask ops --help`, in its order."""
+
+
+class BySubject(OpsGroup):
+    """A group whose help lists its commands by subject."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        for subject, listed in SUBJECTS.items():
+            with formatter.section(subject):
+                formatter.write_dl(
+                    [(f"{command.name:{width}}", command.help or "") for command in listed]
+                )
+
+
+@click.group(
+    "ops",
+    cls=BySubject,
+    commands=[command for listed in SUBJECTS.values() for command in listed],
+)
+def cli() -> None:
+    """Operate an application that has its own users and database.
+
+    Commands that read work at once. Those that change something are audited, so they
+    need `flask ops init`, once for each database. docs/attaching.md begins with ten minutes.
+    """

@@ -1,0 +1,348 @@
+"""Accounts of an application: created and changed through its own model and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import orm as so
+
+from .. import signals, text
+from ..engine.rows import remove
+from ..errors import Busy, Conflict, Invalid
+from ..extensions import db
+from ..models import PersonalValue, RoleEnd
+from ..types import Record
+from ..unit.work import Unit
+from . import administrators, fields, grants, subjects
+from .identity import Identity, plain_key
+from .subjects import changing, this_identity
+
+# --- creating ----------------------------------------------------------------
+
+
+def create(
+    email: str | None,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    role: str | None = None,
+    values: Mapping[str, str] | None = None,
+    if_exists: str = "error",
+    unit: Unit,
+) -> Record:
+    """Create an account by the application's own model.
+
+    :param password: None makes an account that cannot sign in yet.
+    :param values: other attributes by name; those that the model needs must be there.
+    :param if_exists: ``error``, or ``keep`` the account of this address.
+    :raises Conflict: the address or the name is taken.
+    :raises Invalid: an attribute is missing, unknown, or not of its type.
+    """
+    identity = this_identity()
+    set_word = _prepared(identity, password)
+    with changing(unit) as identity:
+        user = _existing(identity, unit.session, email, username, if_exists)
+        if user is None:
+            user = _insert(identity, email, username, set_word, values or {}, unit)
+            if role:
+                grants.give(identity, role, user, unit)
+        return identity.record(user)
+
+
+def _prepared(identity: Identity, password: str | None) -> Any:
+    """Do the slow part of setting a password before the gate, where others would wait for it."""
+    if password is None:
+        return None
+    identity.need("passwords")
+    assert identity.passwords is not None  # noqa: S101  (`need` has seen to it)
+    identity.passwords.accepts(password)
+    return identity.passwords.prepare(password)
+
+
+def acceptable(password: str) -> str:
+    """Return a password that the policy accepts.
+
+    :raises Conflict: no function sets a password.
+    :raises Invalid: the policy refuses it.
+    """
+    identity = this_identity()
+    identity.need("passwords")
+    assert identity.passwords is not None  # noqa: S101  (`need` has seen to it)
+    identity.passwords.accepts(password)
+    return password
+
+
+def _existing(
+    identity: Identity,
+    session: so.Session,
+    email: str | None,
+    username: str | None,
+    if_exists: str,
+) -> Any:
+    for name in filter(None, (email, username)):
+        user = identity.find(session, name)
+        if user is None:
+            continue
+        if if_exists == "keep" and name == email:
+            return user
+        key = plain_key(identity.key.of(user))
+        raise Conflict(f"user {text.safe(name)} exists already", hint=f"flask ops users show {key}")
+    return None
+
+
+def _insert(
+    identity: Identity,
+    email: str | None,
+    username: str | None,
+    set_word: Any,
+    values: Mapping[str, str],
+    unit: Unit,
+) -> Any:
+    attributes = {name: fields.converted(identity, name, value) for name, value in values.items()}
+    attributes |= fields.names(identity, email, username)
+    user = _made(identity, attributes, has_password=set_word is not None)
+    if set_word is not None:
+        set_word(user)
+    if identity.active is not None and identity.active.of(user) is None:
+        identity.active.set(user, True)
+    unit.session.add(user)
+    fields.flush(identity, unit.session)
+    after = {"email": email, "username": username, "password": "set" if set_word else None}
+    if values:
+        after["set"] = ", ".join(sorted(values))
+    subjects.record(unit, identity, user, "user:account:create", after=after)
+    unit.announce(signals.user_created, user_id=plain_key(identity.key.of(user)))
+    return user
+
+
+def _made(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
+    """Return a new object of the model.
+
+    :raises Invalid: an attribute that it needs is missing.
+    :raises Conflict: the model cannot be made of these attributes.
+    """
+    if "create" not in identity.sources:
+        fields.refuse_incomplete(identity, attributes, has_password=has_password)
+    try:
+        return (identity.make or identity.model)(**attributes)
+    except TypeError as error:
+        raise Conflict(
+            f"{identity.model.__name__} cannot be made: {text.first_line(error)}",
+            hint="Ops(app, db, create=lambda **values: …)",
+        ) from error
+
+
+def create_admin(
+    email: str | None,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    values: Mapping[str, str] | None = None,
+    if_exists: str = "error",
+    unit: Unit,
+) -> Record:
+    """Create an account that is active and holds the role of an administrator.
+
+    :param if_exists: ``update`` makes the account of this address one; its password is set
+        only if it has none.
+    :raises Conflict: nothing says who administers, or the address is taken.
+    """
+    identity = this_identity()
+    identity.need("admin")
+    set_word = _prepared(identity, password)
+    with changing(unit) as identity:
+        role = administrators.role(identity, unit.session)
+        user = identity.find(unit.session, email or username or "")
+        if user is not None and if_exists == "error":
+            raise Conflict(f"user {email or username} exists already", hint="--if-exists update")
+        if user is None:
+            user = _insert(identity, email, username, set_word, values or {}, unit)
+        elif if_exists == "update":
+            _make_able(identity, user, set_word, unit)
+        grants.give(identity, role, user, unit)
+        return identity.record(user)
+
+
+def _make_able(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
+    if identity.active is not None:
+        _switch(identity, user, True, unit)
+    if set_word is not None and not has_password(identity, user):
+        _store(identity, user, set_word, unit)
+
+
+def has_password(identity: Identity, user: Any) -> bool:
+    """Return whether an account has a password, as far as a column tells."""
+    return identity.password is not None and bool(identity.password.of(user))
+
+
+def needs_password(email: str | None, if_exists: str) -> bool:
+    """Return whether :func:`create` or :func:`create_admin` would use a password."""
+    identity = this_identity()
+    user = identity.find(db.session(), email) if email else None
+    return user is None or (if_exists == "update" and not has_password(identity, user))
+
+
+# --- changing ----------------------------------------------------------------
+
+
+def update(
+    reference: str,
+    *,
+    email: str | None = None,
+    username: str | None = None,
+    values: Mapping[str, str] | None = None,
+    unit: Unit,
+) -> Record:
+    """Change the names and other attributes of an account.
+
+    :raises Conflict: another account has the name, or the address is the key.
+    :raises Invalid: an attribute is unknown, or its value is not of its type.
+    """
+    with changing(unit) as identity:
+        user = identity.get(unit.session, reference)
+        named = {"email": email, "username": username}
+        for part, value in named.items():
+            if value is not None:
+                _rename(identity, user, part, value, unit)
+        _set_values(identity, user, values or {}, unit)
+        return identity.record(user)
+
+
+def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) -> None:
+    identity.need(part)
+    attribute, value = getattr(identity, part), fields.clean(part, value)
+    before = attribute.of(user)
+    if before == value:
+        return
+    if attribute.name == identity.key.name or before == identity.key.of(user):
+        raise Conflict(f"the {part} is the key of {identity.model.__name__}, which never changes")
+    holder = identity.find(unit.session, value)
+    if holder is not None and holder is not user:
+        raise Conflict(f"{part} {value} is taken by user {plain_key(identity.key.of(holder))}")
+    attribute.set(user, value)
+    fields.flush(identity, unit.session)
+    action = "user:account:update"
+    subjects.record(unit, identity, user, action, before={part: before}, after={part: value})
+    unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
+
+
+def _set_values(identity: Identity, user: Any, values: Mapping[str, str], unit: Unit) -> None:
+    guarded = {part.name: option for part, option in _own_options(identity) if part}
+    for name, value in values.items():
+        if name in guarded:
+            raise Invalid(f"--set {name} has an option or command of its own", hint=guarded[name])
+        new = fields.converted(identity, name, value)
+        if getattr(user, name) == new:
+            continue
+        setattr(user, name, new)
+        fields.flush(identity, unit.session)
+        # The values of other attributes may be personal data: the audit keeps their names.
+        subjects.record(unit, identity, user, "user:account:update", after={"set": name})
+
+
+def _own_options(identity: Identity) -> list[tuple[Any, str]]:
+    active = identity.active if hasattr(identity.active, "name") else None
+    return [
+        (identity.key, "the key never changes"),
+        (identity.email, "--email ADDRESS"),
+        (identity.username, "--username NAME"),
+        (active, "flask ops users deactivate USER"),
+        *((rule.attribute, "flask ops roles grant ROLE USER") for rule in identity.roles),
+    ]
+
+
+def set_active(references: Iterable[str], active: bool, *, unit: Unit) -> list[Record]:
+    """Let accounts sign in again, or stop them; an answer says what becomes of their sessions.
+
+    :raises Conflict: no column says whether an account is active.
+    :raises Refused: no administrator would be left.
+    """
+    with changing(unit, "active") as identity:
+        users = subjects.accounts(identity, unit.session, references)
+        return [_switched(identity, user, active, unit) for user in users]
+
+
+def _switched(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
+    changed = _switch(identity, user, active, unit)
+    sessions = identity.after_deactivation if changed and not active else None
+    return {"changed": changed, **identity.record(user), "sessions": sessions}
+
+
+def _switch(identity: Identity, user: Any, active: bool, unit: Unit) -> bool:
+    switch = identity.active
+    if switch is None or bool(switch.of(user)) is active:
+        return False
+    switch.set(user, active)
+    if not active and identity.end_sessions is not None:
+        identity.end_sessions(user)
+    fields.flush(identity, unit.session)
+    verb = "activate" if active else "deactivate"
+    before, after = {"active": not active}, {"active": active}
+    subjects.record(unit, identity, user, f"user:account:{verb}", before=before, after=after)
+    signal = signals.user_updated if active else signals.user_deactivated
+    unit.announce(signal, user_id=plain_key(identity.key.of(user)))
+    return True
+
+
+def set_password(reference: str, password: str, *, unit: Unit) -> Record:
+    """Set a password by the application's own function; the same password changes nothing.
+
+    :raises Conflict: no function sets a password.
+    :raises Invalid: the policy refuses it.
+    :raises Busy: another process has set another meanwhile.
+    """
+    identity, session = this_identity(), db.session()
+    set_word = _prepared(identity, password)
+    user = identity.get(session, reference)
+    before, key = _hash(identity, user), identity.key.of(user)
+    is_same = _matches(identity, user, password)
+    with changing(unit, "passwords") as identity:
+        user = identity.get(session, str(key))
+        if is_same and _hash(identity, user) != before:
+            raise Busy("another process set the password meanwhile", hint="try again")
+        if not is_same:
+            _store(identity, user, set_word, unit)
+        return identity.record(user)
+
+
+def _hash(identity: Identity, user: Any) -> Any:
+    return identity.password and identity.password.of(user)
+
+
+def _matches(identity: Identity, user: Any, password: str) -> bool:
+    check = identity.passwords and identity.passwords.check
+    return bool(check and has_password(identity, user) and check(user, password))
+
+
+def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
+    had = "set" if has_password(identity, user) else None
+    set_word(user)
+    if identity.end_sessions is not None:
+        identity.end_sessions(user)
+    fields.flush(identity, unit.session)
+    before, after = {"password": had}, {"password": "set"}
+    subjects.record(unit, identity, user, "user:password:set", before=before, after=after)
+    unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
+
+
+# --- deleting ----------------------------------------------------------------
+
+
+def delete(reference: str, *, unit: Unit) -> Record:
+    """Delete an account by the application's function, and forget it beside the chain.
+
+    :raises Conflict: no function deletes an account.
+    :raises Refused: no administrator would be left.
+    """
+    with changing(unit, "erase") as identity:
+        user = identity.get(unit.session, reference)
+        subject, account = identity.subject(user), identity.record(user)
+        assert identity.erase is not None  # noqa: S101  (`need` has seen to it)
+        identity.erase(user)
+        fields.flush(identity, unit.session)
+        for model in (PersonalValue, RoleEnd):
+            remove(unit.session, model, model.subject == subject)
+        unit.record("user:account:delete", subject, before={"roles": account["roles"]})
+        unit.announce(signals.user_deleted, user_id=account["id"])
+        return {"id": account["id"], "status": "deleted"}

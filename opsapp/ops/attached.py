@@ -1,0 +1,253 @@
+"""Attached: the state of an application that opsapp is attached to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..state import CORE, EXTENSION, attached_to
+from .sessions import Sessions, is_in_memory
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from flask import Flask
+    from sqlalchemy import orm as so
+
+    from .administrators import Administration
+    from .directory import Directory
+
+INSTANCE = "OPSAPP_INSTANCE"
+
+
+def attach(
+    app: Flask, sessions: Sessions, parts: Mapping[str, Any], *, is_in_code: bool = True
+) -> Attached:
+    """Attach opsapp to an application.
+
+    :param parts: what its code says of its users.
+    :raises RuntimeError: it is built on opsapp, or opsapp is attached to it already.
+    """
+    if EXTENSION in app.extensions:
+        raise RuntimeError("opsapp is attached to this application already, or it is built on it")
+    attached = app.extensions[EXTENSION] = Attached(app, sessions, parts, is_in_code)
+    return attached
+
+
+class Attached:
+    """An application with its own users and its own database.
+
+    :param is_in_code: whether the application's code has an ``Ops``; if not, ``flask ops`` has
+        attached itself for its own process.
+    """
+
+    branches = (CORE,)
+
+    def __init__(
+        self, app: Flask, sessions: Sessions, parts: Mapping[str, Any], is_in_code: bool
+    ) -> None:
+        self.app = app
+        self.sessions = sessions
+        self.parts = parts
+        self.is_in_code = is_in_code
+        self.is_command = False
+        """True while a command of ours runs in this process."""
+
+    @property
+    def db(self) -> Any:
+        """The application's Flask-SQLAlchemy; None if it has a session only."""
+        return self.sessions.db
+
+    @property
+    def session(self) -> so.scoped_session[Any]:
+        """The application's own session."""
+        return self.sessions.session
+
+    @property
+    def engines(self) -> Mapping[str | None, sa.Engine]:
+        """The application's engines, and the one for what is ours alone."""
+        from ..engine.connections import BOOKKEEPING
+
+        return {**self.sessions.engines, BOOKKEEPING: self._bookkeeping}
+
+    @cached_property
+    def _bookkeeping(self) -> sa.Engine:
+        from .engines import is_replaceable, like
+
+        theirs = self.sessions.engines[None]
+        if self.is_in_tests or not is_replaceable(theirs):
+            return theirs
+        return like(theirs, self._options())
+
+    @property
+    def instance(self) -> Path:
+        """The folder of this application for our files; it need not exist yet."""
+        said = self.app.config.get(INSTANCE) or os.environ.get(INSTANCE)
+        return Path(said or Path(self.app.instance_path) / "ops")
+
+    @property
+    def is_in_tests(self) -> bool:
+        """True in a test of the application, which is to notice nothing of opsapp."""
+        return bool(self.app.testing) or is_in_memory(self.sessions.engines[None])
+
+    @cached_property
+    def has_tables(self) -> bool:
+        """True if ``flask ops init`` was run: before that nothing is audited."""
+        import sqlalchemy as sa
+
+        from ..errors import NotReady
+        from ..models import AuditHead
+
+        try:
+            return sa.inspect(self.engines[None]).has_table(AuditHead.__tablename__)
+        except NotReady:
+            return False  # There is no SQLite file yet.
+
+    def look_again(self) -> bool:
+        """Return whether ``flask ops init`` was run meanwhile, as in a server that goes on."""
+        self.__dict__.pop("has_tables", None)
+        return self.has_tables
+
+    @property
+    def journal_mode(self) -> str | None:
+        """The mode of a SQLite file; only in ``wal`` do readers and a writer not wait."""
+        import sqlalchemy as sa
+
+        engine = self.engines[None]
+        if engine.dialect.name != "sqlite":
+            return None
+        with engine.connect() as connection:
+            return str(connection.scalar(sa.text("PRAGMA journal_mode")))
+
+    @cached_property
+    def identity(self) -> Any:
+        """The application's users, roles and passwords; None where no model of them is known."""
+        from .discovery import discover
+
+        return discover(self.app, self.models, self.parts)
+
+    @property
+    def administration(self) -> Administration:
+        """The administrators among its accounts."""
+        from .administrators import Administration
+
+        return Administration(self.identity)
+
+    @property
+    def directory(self) -> Directory:
+        """The accounts that events of the audit are about."""
+        from .directory import Directory
+
+        return Directory(self.identity)
+
+    @property
+    def models(self) -> list[type]:
+        """Return the application's models; without Flask-SQLAlchemy those beside ``user=``."""
+        base = self.parts.get("user") if self.db is None else self.db.Model
+        registry = getattr(base, "registry", None)
+        return [mapper.class_ for mapper in registry.mappers] if registry is not None else []
+
+    # --- a server ------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Look after the application from now on: its migrations, and what its code changes."""
+        from flask import appcontext_pushed
+
+        from . import autogenerate
+        from .requests import Door
+
+        autogenerate.hook(self.app)
+        self.app.wsgi_app = Door(self, self.app.wsgi_app)  # type: ignore[method-assign]
+        # Flask-Migrate may come later, and the models do.
+        appcontext_pushed.connect(_begin, self.app)
+
+    def begin(self) -> None:
+        """Do what waits for the application to be complete."""
+        from flask import appcontext_pushed
+
+        from . import autogenerate
+
+        autogenerate.hook(self.app)
+        if not self.is_command and not self.is_in_tests:
+            appcontext_pushed.disconnect(_begin, self.app)
+            self._observe()
+
+    def _observe(self) -> None:
+        """Write down what the application's own code changes of its accounts from now on."""
+        if self.identity is None:
+            return
+        from .listeners import observe
+
+        observe(
+            self.app,
+            self.session,
+            self.identity,
+            self.administration.has_administrator,
+            actor=self.parts.get("actor"),
+            strict=self.parts.get("observe") == "strict",
+            keep_admin=self.parts.get("keep_admin", "warn"),
+            protect=self.parts.get("protect", ()),
+        )
+
+    # --- a command -----------------------------------------------------------
+
+    @contextmanager
+    def as_command(self) -> Iterator[None]:
+        """Have engines of ours in the place of the application's, as long as a command runs.
+
+        :raises NotReady: the database cannot be used by them.
+        """
+        from . import engines
+
+        ours = {
+            bind: engines.like(engine, self._options(bind))
+            for bind, engine in self.sessions.engines.items()
+            if engines.is_replaceable(engine)
+        }
+        self._forget()
+        self.is_command = True
+        try:
+            with self.sessions.bound_to(ours):
+                self._record()
+                yield
+        finally:
+            self.is_command = False
+            self._forget()
+
+    def is_recordable(self) -> bool:
+        """Return whether timings have a place to be written to, as of now."""
+        if self.is_in_tests:
+            return False
+        self.__dict__.pop("has_tables", None)
+        return self.has_tables
+
+    def _record(self) -> None:
+        """Record the statements of a command for ``flask ops profile``."""
+        from .. import profiling, settings
+
+        if not settings.get("OPSAPP_PROFILING") or not self.is_recordable():
+            return
+        recorder = profiling.recorder_of(self.app)
+        if recorder is None:
+            profiling.listen(self.app)
+        else:
+            recorder.listen(self.engines[None])
+
+    def _forget(self) -> None:
+        """Forget what was looked up through other engines."""
+        self.__dict__.pop("has_tables", None)
+        if (own := self.__dict__.pop("_bookkeeping", None)) is not None:
+            own.dispose()
+
+    def _options(self, bind: str | None = None) -> Mapping[str, Any]:
+        """Return the options of ``create_engine`` that the application has set."""
+        said = self.app.config.get("SQLALCHEMY_BINDS") or {}
+        own = said.get(bind) if isinstance(said.get(bind), dict) else {}
+        return {**(self.app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}), **(own or {})}
+
+
+def _begin(app: Flask) -> None:
+    attached_to(app).begin()

@@ -1,0 +1,121 @@
+"""Attributes: columns, hybrids and relations of a mapped class, by name or as they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import orm as so
+
+from ..errors import Invalid
+
+Model = type[Any]
+"""A mapped class of the application."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A column, hybrid or synonym of a model."""
+
+    model: Model
+    name: str
+
+    @property
+    def column(self) -> Any:
+        """The attribute in SQL."""
+        return getattr(self.model, self.name)
+
+    def of(self, user: Any) -> Any:
+        """Return the value that the object has."""
+        return getattr(user, self.name)
+
+    def set(self, user: Any, value: Any) -> None:
+        """Set the value of the object, through the application's own setters."""
+        setattr(user, self.name, value)
+
+    def __str__(self) -> str:
+        return f"{self.model.__name__}.{self.name}"
+
+
+class Switch(Protocol):
+    """A yes or no of an account: a column, or a condition with a function that sets it."""
+
+    @property
+    def column(self) -> Any:
+        """The condition in SQL."""
+
+    def of(self, user: Any) -> bool | None:
+        """Return whether it holds for the account."""
+
+    def set(self, user: Any, value: bool) -> None:
+        """Have it hold for the account, or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition in SQL, such as ``User.disabled_at.is_(None)``, and the function that sets it."""
+
+    model: Model
+    column: sa.ColumnElement[bool]
+    setter: Callable[[Any, bool], object]
+
+    def of(self, user: Any) -> bool:
+        """Ask the database; a change that is not flushed yet is flushed first."""
+        session = so.object_session(user)
+        if session is None:
+            return False
+        state, mapper = sa.inspect(user), sa.inspect(self.model)
+        keys = zip(mapper.primary_key, state.identity or (), strict=False)
+        row = sa.select(sa.literal(1)).where(self.column, *(key == value for key, value in keys))
+        return session.scalar(row) is not None
+
+    def set(self, user: Any, value: bool) -> None:
+        """Call the application's function."""
+        self.setter(user, value)
+
+    def __str__(self) -> str:
+        return f"{self.column} (a condition)"
+
+
+def attribute_names(model: Model) -> set[str]:
+    """Return the names of the model's columns, hybrids, synonyms and relations."""
+    return set(sa.inspect(model).all_orm_descriptors.keys())
+
+
+def columns(model: Model) -> Iterator[tuple[str, sa.Column[Any]]]:
+    """Yield each column of the model with the name of its attribute."""
+    mapper = sa.inspect(model)
+    for attribute in mapper.column_attrs:
+        for column in attribute.columns[:1]:
+            if isinstance(column, sa.Column):
+                yield attribute.key, column
+
+
+def relations(model: Model) -> dict[str, so.RelationshipProperty[Any]]:
+    """Return the relations of the model by name."""
+    return {relation.key: relation for relation in sa.inspect(model).relationships}
+
+
+def python_type(column: Any) -> type:
+    """Return the type of the column's values in Python; text where the column does not say."""
+    try:
+        kind: type = column.type.python_type
+    except (AttributeError, NotImplementedError):
+        return str
+    return kind
+
+
+def attribute(model: Model, value: Any, argument: str) -> Attribute:
+    """Return the attribute that an argument of ``Ops`` says: ``User.email`` or ``"email"``.
+
+    :raises Invalid: it is no column of the model; names the argument.
+    """
+    name = value if isinstance(value, str) else getattr(value, "key", None)
+    owner = getattr(value, "class_", None) or getattr(value, "parent", None)
+    is_other = isinstance(owner, type) and not issubclass(model, owner)
+    if not isinstance(name, str) or name not in attribute_names(model) or is_other:
+        shown = value if isinstance(value, str) else f"{value}"
+        raise Invalid(f"{argument}={shown} is no column of {model.__name__}")
+    return Attribute(model, name)

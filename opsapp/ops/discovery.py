@@ -1,0 +1,307 @@
+"""Discovery: an identity from what an application says, from its framework, and from names.
+
+Parts that an application says win, one by one. Then Flask-Security's datastore and
+Flask-AppBuilder's security manager are asked, then the names of attributes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from sqlalchemy.exc import NoInspectionAvailable
+
+from ..errors import Conflict, Invalid
+from . import passwords
+from .attributes import (
+    Attribute,
+    Condition,
+    Model,
+    Switch,
+    attribute,
+    attribute_names,
+    columns,
+    python_type,
+    relations,
+)
+from .identity import BY_NAME, Identity, key_type
+from .roles import Flag, Relation, Rule, Word
+
+MODELS = ("User", "Users", "Account")
+NAMES: dict[str, tuple[str, ...]] = {
+    "email": ("email", "email_address"),
+    "username": ("username", "login", "name"),
+    "active": ("active", "is_active", "enabled"),
+    "password": ("password", "password_hash", "_password", "hashed_password"),
+    "created_at": ("created_at", "created_on", "date_created", "created"),
+    "last_seen_at": (
+        "last_seen_at",
+        "last_seen",
+        "current_login_at",
+        "last_login_at",
+        "last_login",
+    ),
+}
+RELATIONS = ("roles", "groups", "role")
+FLAGS = ("is_admin", "global_admin", "is_superuser", "admin")
+WORDS = ("role", "type")
+SECURITY, APPBUILDER = "Flask-Security", "AppBuilder"
+FIELDS = {
+    SECURITY: {"email", "username", "active", "password", "roles"},
+    APPBUILDER: {"email", "username", "active", "password", "roles", "groups"},
+}
+"""The attributes that a framework prescribes, so that their names are no guess."""
+
+
+def discover(app: Flask, models: Iterable[Model], parts: Mapping[str, Any]) -> Identity | None:
+    """Return the identity of an application, or None if no model of accounts is found.
+
+    It asks no database. Arguments of ``Ops`` that are about something else are passed over.
+
+    :param models: the mapped classes of the application.
+    :param parts: the arguments of ``Ops``.
+    :raises Invalid: an argument is no column of the model; names the argument.
+    :raises Conflict: the model has a key of several columns.
+    """
+    user = parts.get("user")
+    if isinstance(user, Identity):
+        return user
+    place = _model(app, models, user)
+    if place is None:
+        return None
+    model, source = place
+    if len(sa.inspect(model).primary_key) != 1:
+        if user is None:
+            return None
+        raise Conflict(f"{model.__name__} has a key of several columns, which opsapp cannot name")
+    return _Discovery(app, model, source, parts).identity()
+
+
+def _model(app: Flask, models: Iterable[Model], user: Any) -> tuple[Model, str] | None:
+    if user is not None:
+        return _said(user), "Ops(user=…)"
+    if (model := _of_flask_security(app)) is not None:
+        return model, SECURITY
+    if (model := _of_appbuilder(app)) is not None:
+        return model, APPBUILDER
+    named = [model for model in models if model.__name__ in MODELS]
+    for name in MODELS:
+        candidates = [model for model in named if model.__name__ == name]
+        if len(candidates) == 1:
+            return candidates[0], BY_NAME
+    return None
+
+
+def _said(user: Any) -> Model:
+    """Return the class that ``Ops(user=…)`` says, itself or as ``package.module:Name``.
+
+    :raises Invalid: it is no mapped class.
+    """
+    try:
+        if isinstance(user, str):
+            module, _colon, name = user.partition(":")
+            user = getattr(import_module(module), name)
+        sa.inspect(user).primary_key  # noqa: B018  (only a mapper has one)
+    except (ImportError, AttributeError, ValueError, NoInspectionAvailable) as error:
+        raise Invalid(f"user={user} is no mapped class") from error
+    model: Model = user
+    return model
+
+
+def _of_flask_security(app: Flask) -> Model | None:
+    datastore = getattr(app.extensions.get("security"), "datastore", None)
+    model: Model | None = getattr(datastore, "user_model", None)
+    return model
+
+
+def _of_appbuilder(app: Flask) -> Model | None:
+    manager = getattr(app.extensions.get("appbuilder"), "sm", None)
+    model: Model | None = getattr(manager, "user_model", None)
+    return model
+
+
+@dataclass
+class _Discovery:
+    """The search for the parts of one model."""
+
+    app: Flask
+    model: Model
+    source: str
+    parts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        self.sources = {"model": self.source}
+        self.names = attribute_names(self.model)
+        self.columns = dict(columns(self.model))
+
+    def identity(self) -> Identity:
+        """Return the identity of the model."""
+        key = self._key()
+        roles = self._roles()
+        return Identity(
+            model=self.model,
+            key=key,
+            key_type=key_type(sa.inspect(self.model).primary_key[0]),
+            email=self._attribute("email"),
+            username=self._attribute("username"),
+            active=self._active(),
+            password=self._attribute("password"),
+            created_at=self._attribute("created_at"),
+            last_seen_at=self._attribute("last_seen_at"),
+            roles=roles,
+            admin=self._admin(roles),
+            find_passwords=self._passwords,
+            end_sessions=self._end_sessions(),
+            make=self._make(),
+            filled=frozenset({"fs_uniquifier"}) if self._has_datastore else frozenset(),
+            erase=self._function("erase"),
+            also_secret=self._named("secret") or frozenset(),
+            also_personal=self._named("personal") or frozenset(),
+            sources=self.sources,
+            watch=self._named("watch"),
+        )
+
+    def _key(self) -> Attribute:
+        mapper = sa.inspect(self.model)
+        return Attribute(self.model, mapper.get_property_by_column(mapper.primary_key[0]).key)
+
+    def _attribute(self, part: str) -> Attribute | None:
+        if part in self.parts:
+            value = self.parts[part]
+            self.sources[part] = f"Ops({part}=…)"
+            return None if value is None else attribute(self.model, value, part)
+        name = next((name for name in NAMES[part] if self._fits(part, name)), None)
+        if name is None:
+            return None
+        self.sources[part] = self._source(name)
+        return Attribute(self.model, name)
+
+    def _fits(self, part: str, name: str) -> bool:
+        """Return whether an attribute of this name can be the part: a column or a hybrid."""
+        if name not in self.names or name in relations(self.model):
+            return False
+        if part == "active":
+            return name not in self.columns or python_type(self.columns[name]) is bool
+        return part != "password" or name in self.columns
+
+    def _source(self, name: str) -> str:
+        return self.source if name in FIELDS.get(self.source, ()) else BY_NAME
+
+    def _active(self) -> Switch | None:
+        value = self.parts.get("active")
+        if not isinstance(value, tuple):
+            return self._attribute("active")
+        self.sources["active"] = "Ops(active=…)"
+        condition, setter = value
+        return Condition(self.model, condition, setter)
+
+    # --- roles -------------------------------------------------------------------
+
+    def _roles(self) -> Sequence[Rule]:
+        if "roles" in self.parts:
+            self.sources["roles"] = "Ops(roles=…)"
+            return self._checked(self.parts["roles"] or ())
+        related: list[Rule] = [*self._related()]
+        flags: list[Rule] = [
+            Flag(Attribute(self.model, name)) for name in FLAGS if self._is_of(name, bool)
+        ]
+        words: list[Rule] = [
+            Word(Attribute(self.model, name)) for name in WORDS if self._is_word(name)
+        ]
+        rules = related + flags[:1] + words[:1]
+        if rules:
+            self.sources["roles"] = ", ".join(
+                dict.fromkeys(self._source(rule.attribute.name) for rule in rules)
+            )
+        return rules
+
+    def _checked(self, rules: Sequence[Any]) -> Sequence[Rule]:
+        for rule in rules:
+            if not isinstance(rule, Rule):
+                raise Invalid(
+                    f"roles={rule!r} is no rule", hint="Roles.relation(…), .flag(…) or .word(…)"
+                )
+            attribute(self.model, rule.attribute.column, "roles")
+        return tuple(rules)
+
+    def _related(self) -> list[Relation]:
+        rules = []
+        for name in RELATIONS:
+            relation = relations(self.model).get(name)
+            if relation is not None and "name" in attribute_names(relation.mapper.class_):
+                target = Attribute(relation.mapper.class_, "name")
+                rules.append(Relation(Attribute(self.model, name), target))
+        return rules
+
+    def _is_of(self, name: str, kind: type) -> bool:
+        return name in self.columns and python_type(self.columns[name]) is kind
+
+    def _is_word(self, name: str) -> bool:
+        column = self.columns.get(name)
+        if column is None or column.foreign_keys:
+            return False
+        return issubclass(python_type(column), str | enum.Enum)
+
+    def _admin(self, roles: Sequence[Rule]) -> sa.ColumnElement[bool] | None:
+        if "admin" in self.parts:
+            self.sources["admin"] = "Ops(admin=…)"
+            said: sa.ColumnElement[bool] | None = self.parts["admin"]
+            return said
+        conditions = [
+            condition
+            for rule in roles
+            if rule.attribute.name != "groups" and (condition := rule.administers()) is not None
+        ]
+        if not conditions:
+            return None
+        self.sources["admin"] = self.sources["roles"]
+        return sa.or_(*conditions)
+
+    # --- functions ---------------------------------------------------------------
+
+    def _passwords(self) -> passwords.Passwords | None:
+        setter, checker = (self.parts.get(name) for name in ("set_password", "check_password"))
+        if "set_password" in self.parts:
+            return setter and passwords.by(setter, "Ops(set_password=…)", checker)
+        if self._has_datastore:
+            return passwords.of_flask_security(self.app)
+        if self.model is _of_appbuilder(self.app):
+            return passwords.of_appbuilder(self.app)
+        return passwords.of_model(self.model, checker)
+
+    @property
+    def _has_datastore(self) -> bool:
+        return self.model is _of_flask_security(self.app)
+
+    def _make(self) -> Any:
+        if "create" in self.parts:
+            self.sources["create"] = "Ops(create=…)"
+            return self.parts["create"]
+        return (
+            self.app.extensions["security"].datastore.create_user if self._has_datastore else None
+        )
+
+    def _end_sessions(self) -> Any:
+        if "end_sessions" in self.parts:
+            self.sources["end_sessions"] = "Ops(end_sessions=…)"
+            return self.parts["end_sessions"]
+        if self._has_datastore and "fs_uniquifier" in self.columns:
+            self.sources["end_sessions"] = SECURITY
+            return self.app.extensions["security"].datastore.set_uniquifier
+        return None
+
+    def _function(self, part: str) -> Any:
+        if self.parts.get(part) is not None:
+            self.sources[part] = f"Ops({part}=…)"
+        return self.parts.get(part)
+
+    def _named(self, part: str) -> frozenset[str] | None:
+        names = self.parts.get(part)
+        if names is None:
+            return None
+        return frozenset(attribute(self.model, name, part).name for name in names)

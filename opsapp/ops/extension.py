@@ -1,0 +1,95 @@
+"""Ops, the Flask extension: attaches opsapp to an application that has its own users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .attached import attach
+from .sessions import Sessions, sessions_of
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from flask import Flask
+    from sqlalchemy import orm as so
+
+PARTS = frozenset(
+    {
+        *("user", "email", "username", "active", "password", "roles", "admin"),
+        *("set_password", "check_password", "end_sessions", "create", "erase"),
+        *("created_at", "last_seen_at", "secret", "personal"),
+        *("actor", "watch", "observe", "keep_admin", "protect"),
+        *("url_prefix", "allow"),
+    }
+)
+"""The arguments that say of an application what cannot be read off its models."""
+
+
+class Ops:
+    """The console of an application: ``flask ops …``.
+
+    >>> ops = Ops()
+    >>> def create_app():
+    ...     ops.init_app(app, db)  # the last line
+
+    ``Ops(app, db)`` does both. docs/attaching.md lists the other arguments; most applications
+    need none.
+
+    :param db: its Flask-SQLAlchemy; by default the one that is bound to ``app``.
+    :param session: instead of ``db``, its ``scoped_session``.
+    :param engine: with ``session``, the engine that it is bound to.
+    :raises TypeError: an argument is unknown, or there is no database.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        db: Any = None,
+        *,
+        session: so.scoped_session[Any] | None = None,
+        engine: sa.Engine | None = None,
+        **parts: Any,
+    ) -> None:
+        if unknown := sorted(parts.keys() - PARTS):
+            raise TypeError(f"Ops() has no argument {unknown[0]!r}")
+        self.db = db
+        self.session = session
+        self.engine = engine
+        self.parts = parts
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask, db: Any = None) -> None:
+        """Attach to an application; more than one application may have the same ``Ops``.
+
+        :raises TypeError: it has no database that is known.
+        :raises RuntimeError: it is built on opsapp, or has an ``Ops`` already.
+        """
+        attached = attach(app, self._sessions(app, db), self.parts)
+        attached.follow()
+
+    def _sessions(self, app: Flask, db: Any) -> Sessions:
+        if self.session is not None:
+            if self.engine is None:
+                raise TypeError("Ops(app, session=…) needs the engine too: engine=…")
+            return Sessions(self.session, engines={None: self.engine})
+        sessions = sessions_of(app, db or self.db)
+        if sessions is None:
+            raise TypeError("Ops() needs a database: Ops(app, db), or session=… and engine=…")
+        return sessions
+
+    def can(self, user: Any, role: str) -> bool:
+        """Return whether an account may act by a role, in a request or another context.
+
+        The account is active and holds the role, whose end, if it has one, has not passed.
+        The application's own question hears of an end when ``flask ops roles expire`` has run.
+
+        :param user: an account, or what a request has instead of one.
+        """
+        from flask import current_app
+
+        from ..state import attached_to
+        from . import grants
+
+        attached = attached_to(current_app)
+        ends_are_kept = attached.has_tables or attached.look_again()
+        return grants.can(attached.identity, user, role, ends_are_kept=ends_are_kept)

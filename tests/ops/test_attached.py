@@ -1,0 +1,436 @@
+"""`flask ops` on applications that know nothing of it, and `Ops` in their code."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import orm as so
+
+import opsapp
+from opsapp import Ops, settings
+from opsapp.engine.connections import BOOKKEEPING
+from opsapp.extensions import db
+from opsapp.ops.attached import Attached
+from opsapp.state import attached_to
+from tests.support import Cli, Database, in_process
+
+APPS = ("login_app", "security_app", "flag_app", "relation_app", "word_app", "uuid_app")
+UNAUDITED = "Nothing is audited until flask ops init.\n"
+NO_TABLES = "  → flask ops init\n"
+
+Start = Callable[..., Cli]
+
+
+@pytest.fixture
+def start(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Cli]:
+    """A function that runs commands on an application of tests/apps, with its tables made."""
+
+    def on(name: str, *, with_ops: bool = False) -> Cli:
+        cli = in_process(empty_database, monkeypatch)
+        path = f"with_ops:create_app('{name}')" if with_ops else f"{name}:create_app"
+        monkeypatch.setenv("FLASK_APP", f"tests.apps.{path}")
+        monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "ops"))
+        monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
+        monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
+        for setting in ("OPSAPP_DATABASE_URL", "SECRET_KEY", "SECURITY_PASSWORD_SALT"):
+            monkeypatch.delenv(setting, raising=False)
+        module = import_module(f"tests.apps.{name}")
+        with module.create_app().app_context():
+            module.db.create_all()
+            module.db.engine.dispose()
+        return cli
+
+    return on
+
+
+def tables(database: Database) -> set[str]:
+    engine = sa.create_engine(database.url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        return set(sa.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+# --- step by step ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_every_application_is_attached_without_a_line(
+    name: str, start: Start, empty_database: Database
+) -> None:
+    cli, theirs = start(name), tables(empty_database)
+    before = cli("ops", "query", "SELECT 1 AS one")
+    assert (before.exit_code, before.stdout, before.stderr) == (0, "one\n1\n", UNAUDITED)
+    assert tables(empty_database) == theirs
+    made = cli("ops", "init", "--no-wal", "--format", "json")
+    assert (made.exit_code, json.loads(made.stdout)["changed"]) == (0, True)
+    again = cli("ops", "init", "--no-wal", "--format", "json")
+    assert (again.exit_code, json.loads(again.stdout)["changed"]) == (0, False)
+    assert json.loads(cli("ops", "status", "--format", "json").stdout)["ready"] is True
+    after = cli("ops", "query", "SELECT 1 AS one")
+    assert (after.exit_code, after.stdout, after.stderr) == (0, "one\n1\n", "")
+    events = cli("ops", "audit", "list", "--format", "json")
+    assert [event["action"] for event in json.loads(events.stdout)] == [
+        "database:schema:upgrade",
+        "console:query:run",
+    ]
+    assert cli("ops", "audit", "verify").exit_code == 0
+    dropped = cli("ops", "drop", "--yes")
+    assert dropped.exit_code == 0
+    assert "What is left: the folder " in dropped.stderr
+    assert tables(empty_database) == theirs
+
+
+def test_before_init_what_changes_something_is_refused(start: Start) -> None:
+    cli = start("login_app")
+    for words in (
+        ("jobs", "run", "hello", "--", "true"),
+        ("shell", "--write", "-c", "1"),
+        ("audit", "list"),
+    ):
+        answer = cli("ops", *words)
+        assert answer.exit_code == 7, words
+        assert answer.stderr.endswith(NO_TABLES), words
+
+
+def test_status_of_an_application_without_tables(start: Start) -> None:
+    answer = start("word_app")("ops", "status", "--format", "json")
+    record = json.loads(answer.stdout)
+    assert answer.exit_code == 6
+    assert (record["ready"], record["revision"]) == (False, None)
+    assert record["attached"] == "by flask ops, for its commands"
+    assert "users" not in record
+
+
+def test_status_says_that_the_code_attaches(start: Start) -> None:
+    answer = start("word_app", with_ops=True)("ops", "status", "--format", "json")
+    assert json.loads(answer.stdout)["attached"] == "by its own code"
+
+
+def test_doctor_says_what_is_missing(start: Start) -> None:
+    answer = start("login_app")("ops", "doctor", "--format", "json")
+    states = {row["check"]: row["state"] for row in json.loads(answer.stdout)}
+    assert answer.exit_code == 6
+    assert (states["tables"], states["autogenerate"]) == ("fail", "warn")
+    assert not states.keys() & {"grants", "setting SECRET_KEY", "setting OPSAPP_URL"}
+
+
+def test_drop_asks_and_dry_run_only_lists(start: Start, empty_database: Database) -> None:
+    cli = start("login_app")
+    assert cli("ops", "drop").stderr == UNAUDITED + "There are no tables of opsapp.\n"
+    cli("ops", "init", "--no-wal", check=True)
+    refused = cli("ops", "drop")
+    assert (refused.exit_code, refused.stdout) == (5, "")
+    listed = cli("ops", "drop", "--dry-run", "--format", "json")
+    rows = {row["table"]: row["rows"] for row in json.loads(listed.stdout)}
+    assert (rows["ops_audit_events"], rows["ops_alembic_version"]) == (1, 1)
+    assert rows.keys() <= tables(empty_database)
+
+
+def test_table_of_theirs_with_our_prefix_is_refused(start: Start, empty_database: Database) -> None:
+    cli = start("login_app")
+    engine = sa.create_engine(empty_database.url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE ops_shifts (id INTEGER PRIMARY KEY)"))
+    engine.dispose()
+    answer = cli("ops", "init", "--no-wal")
+    assert answer.exit_code == 3
+    assert "Error: the database has a table ops_shifts" in answer.stderr
+
+
+def test_sqlite_file_keeps_its_mode_unless_told(
+    start: Start, empty_database: Database, sqlite_only: None
+) -> None:
+    def mode() -> str:
+        path = sa.make_url(empty_database.url).database or ""
+        connection = sqlite3.connect(path)
+        try:
+            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+        finally:
+            connection.close()
+
+    cli = start("login_app")
+    said = cli("ops", "init")
+    assert "is not in WAL mode" in said.stderr
+    assert mode() == "delete"
+    cli("ops", "init", "--wal", check=True)
+    assert mode() == "wal"
+
+
+def test_shell_has_the_names_of_the_application(start: Start) -> None:
+    cli = start("login_app")
+    code = "print(app.name, User.__module__, db.session.scalar(sa.select(sa.func.count(User.id))))"
+    answer = cli("ops", "shell", "--read-only", "-c", code)
+    assert (answer.exit_code, answer.stdout, answer.stderr) == (
+        0,
+        "tests.apps.login_app tests.apps.login_app 0\n",
+        UNAUDITED,
+    )
+    cli("ops", "init", "--no-wal", check=True)
+    write = cli("ops", "shell", "--write", "-c", 'db.session.add(User(username="ada")); commit()')
+    assert (write.exit_code, write.stdout, write.stderr) == (0, "", "")
+    assert cli("ops", "query", 'SELECT username FROM "user"').stdout == "username\nada\n"
+    actions = [row["action"] for row in json.loads(cli("ops", "audit", "list", "--format",
+               "json").stdout)]  # fmt: skip
+    assert actions[1:4] == [
+        "console:session:open",
+        "console:changes:commit",
+        "console:session:close",
+    ]
+
+
+def test_jobs_run_from_the_schedule_for_attached_applications(start: Start) -> None:
+    cli = start("login_app")
+    names = cli("ops", "jobs", "schedule", "--format", "json")
+    listed = {row["name"]: row["command"] for row in json.loads(names.stdout)}
+    assert listed["expire-roles"] == ["flask", "ops", "roles", "expire", "-q"]
+    assert all("flask ops" in " ".join(command) for command in listed.values())
+    lines = cli("ops", "jobs", "install", "--format", "crontab").stdout
+    assert "flask ops jobs run expire-roles --quiet" in lines
+    cli("ops", "init", "--no-wal", check=True)
+    ran = cli("ops", "jobs", "run", "hello", "--", "true")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    history = json.loads(cli("ops", "jobs", "history", "--format", "json").stdout)
+    assert [(row["name"], row["status"]) for row in history] == [("hello", "succeeded")]
+
+
+# --- whose application it is -------------------------------------------------
+
+
+def test_application_built_on_opsapp_has_the_commands_without_ops(cli: Cli) -> None:
+    answer = cli("ops", "query", "--tables")
+    assert (answer.exit_code, answer.stdout, answer.stderr) == (
+        2,
+        "",
+        "Error: this application is built on opsapp\n  → the same command without ops\n",
+    )
+    assert "  ops " not in cli("--help").stdout
+
+
+def test_application_without_flask_sqlalchemy_is_told_what_to_say(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cli = start("login_app")
+    (tmp_path / "bare.py").write_text("from flask import Flask\napp = Flask('bare')\n")
+    monkeypatch.setenv("FLASK_APP", str(tmp_path / "bare.py"))
+    answer = cli("ops", "query", "--tables")
+    assert (answer.exit_code, answer.stderr) == (
+        7,
+        "Error: this application has no Flask-SQLAlchemy that opsapp knows\n"
+        "  → Ops(app, session=…, engine=…) in its code: docs/attaching.md\n",
+    )
+
+
+def test_ops_refuses_what_it_cannot_attach_to(app: Flask) -> None:
+    with pytest.raises(TypeError, match=r"Ops\(\) has no argument 'activ'"):
+        Ops(activ=None)
+    with pytest.raises(TypeError, match=r"needs a database"):
+        Ops(Flask("bare"))
+    with pytest.raises(RuntimeError, match="built on it"):
+        Ops(app, db)
+
+
+# --- their migrations --------------------------------------------------------
+
+
+def _migrations(folder: Path) -> str:
+    """Return what the application's migrations do; none is written where nothing differs."""
+    return "".join(path.read_text() for path in folder.glob("migrations/versions/*.py"))
+
+
+@pytest.mark.filterwarnings("ignore:'get_engine' is deprecated")  # Flask-Migrate's env.py calls it.
+@pytest.mark.parametrize("with_ops", [True, False])
+def test_autogenerate_leaves_our_tables_alone_with_ops_in_the_code(
+    start: Start, tmp_path: Path, with_ops: bool, sqlite_only: None
+) -> None:
+    cli = start("login_app", with_ops=with_ops)
+    said = cli("ops", "init", "--no-wal", check=True).stderr
+    assert ("would drop opsapp's tables" in said) is not with_ops
+    cli("db", "init", check=True)
+    cli("db", "migrate", "-m", "empty", check=True)
+    assert ("drop_table" in _migrations(tmp_path)) is not with_ops
+
+
+def test_hook_keeps_the_application_s_own_choice() -> None:
+    from flask_migrate import Migrate
+
+    app, theirs = _memory_app()
+    Migrate(app, theirs, include_name=lambda name, *_rest: name != "legacy")
+    Ops(app, theirs)
+    chosen = app.extensions["migrate"].configure_args["include_name"]
+    assert chosen("user", "table", {})
+    assert not chosen("legacy", "table", {})
+    assert not chosen("ops_audit_events", "table", {})
+    assert not chosen("ops_alembic_version", "table", {})
+    assert chosen("ops_shifts", "table", {})
+    assert chosen("ops_audit_events", "index", {})
+
+
+def test_hook_is_there_when_flask_migrate_comes_later() -> None:
+    from flask_migrate import Migrate
+
+    app, theirs = _memory_app()
+    Ops(app, theirs)
+    Migrate(app, theirs)
+    with app.app_context():
+        chosen = app.extensions["migrate"].configure_args["include_name"]
+    assert not chosen("ops_audit_events", "table", {})
+
+
+# --- in their process --------------------------------------------------------
+
+
+def _memory_app(**config: Any) -> tuple[Flask, SQLAlchemy]:
+    app, theirs = Flask("theirs"), SQLAlchemy()
+    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", **config)
+    theirs.init_app(app)
+    return app, theirs
+
+
+def test_in_memory_there_is_no_second_engine() -> None:
+    app, theirs = _memory_app()
+    Ops(app, theirs)
+    with app.app_context():
+        engine = theirs.engine
+        assert db.engine is engine
+        assert db.engines[BOOKKEEPING] is engine
+        assert db.session is theirs.session
+        assert sa.inspect(engine).get_table_names() == []
+
+
+def test_test_of_the_application_has_no_second_engine(tmp_path: Path) -> None:
+    app, theirs = Flask("theirs"), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/theirs.sqlite"
+    theirs.init_app(app)
+    Ops(app, theirs)
+    app.config["TESTING"] = True  # Often set after the factory has run.
+    with app.app_context():
+        assert db.engines[BOOKKEEPING] is theirs.engine
+        theirs.engine.dispose()
+
+
+def test_many_applications_of_a_process_are_apart() -> None:
+    ops = Ops()
+    first, theirs = _memory_app()
+    second = Flask("second")
+    second.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    theirs.init_app(second)
+    for app in (first, second):
+        ops.init_app(app, theirs)
+    engines = []
+    for app in (first, second):
+        with app.app_context():
+            engines.append(db.engine)
+    assert engines[0] is not engines[1]
+
+
+def test_server_keeps_its_engine_and_has_one_more(tmp_path: Path) -> None:
+    app, theirs = Flask("theirs"), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/theirs.sqlite"
+    theirs.init_app(app)
+    with app.app_context():
+        engine = theirs.engine
+        Ops(app, theirs)
+        assert db.engine is engine
+        own = db.engines[BOOKKEEPING]
+        assert own is not engine
+        assert own is db.engines[BOOKKEEPING]
+        own.dispose()
+
+
+def test_command_has_engines_of_ours_and_gives_theirs_back(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
+    monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path))
+    module = import_module("tests.apps.login_app")
+    app = module.create_app()
+    Ops(app, module.db)
+    with app.app_context():
+        before = module.db.engine
+        module.db.create_all()
+        module.db.session.execute(sa.select(1))
+        with attached_to(app).as_command():
+            assert module.db.engine is not before
+            assert module.db.session.get_bind() is module.db.engine
+            assert module.db.session.scalar(sa.select(sa.func.count(module.User.id))) == 0
+            assert "hide_parameters" not in str(module.db.engine.url)
+            assert module.db.engine.hide_parameters
+        assert module.db.engine is before
+        before.dispose()
+
+
+def test_session_of_its_own_is_bound_to_our_engine_in_a_command(
+    empty_database: Database, tmp_path: Path
+) -> None:
+    url = empty_database.url.replace("postgresql://", "postgresql+psycopg://")
+    engine = sa.create_engine(url)
+    session = so.scoped_session(so.sessionmaker(engine))
+    app = Flask("bare", instance_path=str(tmp_path))
+    Ops(app, session=session, engine=engine)
+    attached: Attached = attached_to(app)
+    with app.app_context():
+        assert db.session is session
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE things (id INTEGER)"))
+        with attached.as_command():
+            assert session.get_bind() is db.engine
+            assert db.engine is not engine
+        assert session.get_bind() is engine
+    session.remove()
+    engine.dispose()
+
+
+# --- settings ----------------------------------------------------------------
+
+
+def test_settings_come_from_app_config_then_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OPSAPP_INSTANCE", raising=False)
+    app, theirs = Flask("theirs", instance_path=str(tmp_path)), SQLAlchemy()
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    theirs.init_app(app)
+    Ops(app, theirs)
+    with app.app_context():
+        assert settings.get("OPSAPP_NAME") == "theirs"
+        assert settings.get("OPSAPP_INSTANCE") == tmp_path / "ops"
+        key = settings.get("OPSAPP_AUDIT_KEY")
+        assert (tmp_path / "ops" / "secrets" / "opsapp_audit_key").read_text() == key
+        monkeypatch.setenv("OPSAPP_AUDIT_KEY", "e" * 40)
+        assert settings.get("OPSAPP_AUDIT_KEY") == "e" * 40
+        app.config["OPSAPP_AUDIT_KEY"] = "c" * 40
+        app.config["OPSAPP_INSTANCE"] = str(tmp_path / "elsewhere")
+        assert settings.get("OPSAPP_AUDIT_KEY") == "c" * 40
+        assert settings.get("OPSAPP_INSTANCE") == tmp_path / "elsewhere"
+    assert not {"SECRET_KEY", "MAIL_SERVER"} & {k for k, v in app.config.items() if v}
+
+
+def test_mail_is_sealed_under_the_audit_key(tmp_path: Path) -> None:
+    from cryptography.fernet import InvalidToken
+
+    from opsapp import crypto
+
+    app, theirs = _memory_app(OPSAPP_AUDIT_KEY="k" * 40)
+    Ops(app, theirs)
+    with app.app_context():
+        sealed = crypto.seal("secret", "mail")
+        assert crypto.unseal(sealed, "mail") == "secret"
+        app.config["OPSAPP_AUDIT_KEY"] = "z" * 40
+        with pytest.raises(InvalidToken):
+            crypto.unseal(sealed, "mail")
+
+
+def test_face_gives_ops() -> None:
+    assert opsapp.Ops is Ops

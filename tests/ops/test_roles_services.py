@@ -1,0 +1,273 @@
+"""Roles of an application granted, revoked and swept, by relation, flag and word."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from opsapp import Ops, clock
+from opsapp.errors import Conflict, Invalid, NotFound, Refused
+from opsapp.models import RoleEnd
+from opsapp.ops import accounts, ends, grants, listing
+from opsapp.ops.listing import Filter
+from opsapp.ops.subjects import this_identity
+from tests.ops.conftest import Attach, Theirs
+from tests.support import a_unit
+
+EMAIL = "bob@example.com"
+
+
+def bob(theirs: Theirs) -> None:
+    """An account without a role."""
+    app = theirs.module.__name__.rpartition(".")[2]
+    values: dict[str, Any] = {"email": EMAIL}
+    match app:
+        case "flag_app":
+            values |= {"domain_name": "example.com"}
+        case "uuid_app":
+            values = {"email_address": EMAIL}
+        case "security_app":
+            values |= {"active": True, "fs_uniquifier": "bob"}
+        case "relation_app":
+            values |= {"active": True}
+    theirs.add(this_identity().model(**values))
+    if hasattr(theirs.module, "Role"):
+        theirs.add(theirs.module.Role(name="support"), theirs.module.Role(name="admin"))
+
+
+ROLES = {
+    "security_app": "support",
+    "flag_app": "admin",
+    "relation_app": "roles:support",
+    "uuid_app": "support",
+}
+
+
+@pytest.mark.parametrize("app", ROLES)
+def test_role_is_granted_and_revoked_once(attach_to: Attach, app: str) -> None:
+    theirs, role = attach_to(app, keep_admin="warn"), ROLES[app]
+    bob(theirs)
+    [row] = grants.grant(role, EMAIL, unit=a_unit(reason="on call"))
+    assert (row["changed"], row["role"], row["state"], row["ends"]) == (True, role, "held", None)
+    assert this_identity().roles_of(theirs.get(EMAIL)) == [role.removeprefix("roles:")]
+    [row] = grants.grant(role, EMAIL, unit=a_unit())
+    assert row["changed"] is False
+    [row] = grants.revoke(role, EMAIL, unit=a_unit())
+    assert (row["changed"], row["state"]) == (True, "revoked")
+    [row] = grants.revoke(role, EMAIL, unit=a_unit())
+    assert (row["changed"], row["state"]) == (False, "not held")
+    assert [action for action, _subject in theirs.actions] == [
+        "user:role:grant",
+        "identity:accounts:accept",
+        "user:role:revoke",
+    ]
+    assert theirs.event("user:role:grant") == (None, {"role": role, "valid_until": None})
+
+
+@pytest.mark.parametrize("app", ROLES)
+def test_end_of_a_role_is_a_sweep(attach_to: Attach, app: str) -> None:
+    theirs, role = attach_to(app), ROLES[app]
+    bob(theirs)
+    until = clock.now() + timedelta(hours=8)
+    [row] = grants.grant(role, EMAIL, until=until, unit=a_unit())
+    assert row["ends"] == "it ends when flask ops roles expire runs, not by itself"
+    assert listing.detail(EMAIL)["ends"][0]["valid_until"] == until
+    assert grants.expire(unit=a_unit()) == []
+    let_end(theirs)
+    assert this_identity().roles_of(theirs.get(EMAIL)) == [role.removeprefix("roles:")]
+    assert not grants.can(this_identity(), theirs.get(EMAIL), role)
+    assert len(ends.over(theirs.db.session(), ends.LATE)) == 1
+    [row] = grants.expire(unit=a_unit())
+    assert (row["changed"], row["state"], row["role"]) == (True, "expired", role)
+    assert this_identity().roles_of(theirs.get(EMAIL)) == []
+    assert listing.detail(EMAIL)["ends"] == []
+    assert theirs.actions[-1][0] == "user:role:expire"
+    assert grants.expire(unit=a_unit()) == []
+
+
+def let_end(theirs: Theirs) -> None:
+    """Let every end lie in the past, behind opsapp's back."""
+    theirs.db.session.rollback()
+    past = sa.update(RoleEnd).values(valid_until=clock.now() - timedelta(days=1))
+    with theirs.db.engine.execution_options(writing=True).begin() as connection:
+        connection.execute(past)
+
+
+def test_another_end_takes_the_place_of_the_first(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    soon, later = (clock.now() + timedelta(hours=hours) for hours in (1, 8))
+    for until in (soon, later, None):
+        [row] = grants.grant("support", EMAIL, until=until, unit=a_unit())
+        assert (row["changed"], row["valid_until"]) == (True, until)
+    before, after = theirs.event("user:role:grant")
+    assert before == {"role": "support", "valid_until": clock.rfc3339(later)}
+    assert after == {"role": "support", "valid_until": None}
+    with pytest.raises(Invalid, match="has passed already"):
+        grants.grant("support", EMAIL, until=clock.now(), unit=a_unit())
+
+
+def test_end_of_an_account_that_is_gone_is_swept(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    grants.grant("support", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+    let_end(theirs)
+    theirs.db.session.delete(theirs.get(EMAIL))
+    theirs.db.session.commit()
+    [row] = grants.expire(unit=a_unit())
+    assert (row["user"], row["state"]) == ("user:1", "expired")
+    assert ends.over(theirs.db.session()) == []
+
+
+def test_administrator_with_an_end_does_not_count(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    theirs.get(EMAIL).password = "hash"
+    theirs.db.session.commit()
+    grants.grant("admin", EMAIL, unit=a_unit())
+    with pytest.raises(Refused, match="no active administrator"):
+        grants.grant("admin", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+    assert listing.detail(EMAIL)["ends"] == []
+
+
+def test_unknown_role_is_named(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    with pytest.raises(NotFound) as error:
+        grants.grant("suport", EMAIL, unit=a_unit())
+    assert (error.value.message, error.value.hint) == ("no role suport", "did you mean support?")
+
+
+def test_word_takes_the_place_of_another(attach_to: Attach) -> None:
+    theirs = attach_to("word_app", user="tests.apps.word_app:Person")
+    person = theirs.module.Person
+    theirs.add(person(email=EMAIL), person(email="ada@example.com", role="admin", password=b"x"))
+    [row] = grants.grant("admin", EMAIL, unit=a_unit())
+    assert row["role"] == "admin"
+    assert [action for action, _subject in theirs.actions] == [
+        "user:role:revoke",
+        "user:role:grant",
+        "identity:accounts:accept",
+    ]
+    assert theirs.get(EMAIL).role == "admin"
+    with pytest.raises(Conflict, match=r"has a word in Person\.role"):
+        grants.grant("user", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+
+
+def test_two_at_once_never_take_both_administrators(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    role = theirs.module.Role(name="admin")
+    theirs.add(
+        *(
+            theirs.module.User(
+                email=f"{name}@example.com", active=True, password="x", fs_uniquifier=name,
+                roles=[role],
+            )
+            for name in ("ada", "bob")
+        )
+    )  # fmt: skip
+    theirs.db.session.remove()
+    outcomes: list[str] = []
+
+    def revoke(name: str) -> None:
+        with theirs.app.app_context():
+            try:
+                grants.revoke("admin", f"{name}@example.com", unit=a_unit())
+                outcomes.append("revoked")
+            except Refused:
+                outcomes.append("refused")
+            finally:
+                theirs.db.session.remove()
+
+    threads = [threading.Thread(target=revoke, args=(name,)) for name in ("ada", "bob")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["refused", "revoked"]
+
+
+# --- reading -----------------------------------------------------------------------
+
+
+def test_history_and_explanation(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    role = theirs.db.session.query(theirs.module.Role).filter_by(name="support").one()
+    role.permissions = "tickets:read,tickets:write"
+    theirs.db.session.commit()
+    assert grants.explain(EMAIL, "support")["because"] == (
+        "it holds no such role, and no role that gives it"
+    )
+    grants.grant("support", EMAIL, unit=a_unit(reason="on call"))
+    assert grants.explain(EMAIL, "tickets:read") == {
+        "user": EMAIL,
+        "permission": "tickets:read",
+        "allowed": True,
+        "because": "it holds support",
+    }
+    accounts.set_active(EMAIL, False, unit=a_unit())
+    answer = grants.explain(EMAIL, "support")
+    assert (answer["allowed"], answer["because"]) == (
+        False,
+        "it holds support, but the account is inactive",
+    )
+    [row] = grants.history(EMAIL)
+    assert (row["user"], row["role"], row["action"], row["reason"]) == (
+        EMAIL,
+        "support",
+        "grant",
+        "on call",
+    )
+    assert grants.history(role="admin") == []
+
+
+def test_accounts_are_listed_by_what_the_identity_knows(attach_to: Attach) -> None:
+    theirs = attach_to("relation_app")
+    module, seen = theirs.module, clock.now().replace(tzinfo=None)
+    role = module.Role(name="support")
+    theirs.add(
+        module.User(id=1, email="ada@example.com", active=True, roles=[role], last_login=seen),
+        module.User(id=2, email="bob@example.com", active=False),
+        module.User(
+            id=3, email="carol@example.com", active=None, last_login=seen - timedelta(days=99)
+        ),
+    )
+    listed = lambda **conditions: [  # noqa: E731
+        row["email"].partition("@")[0] for row in listing.users(Filter(**conditions))
+    ]
+    assert listed() == ["ada", "bob", "carol"]
+    assert listed(role="support") == ["ada"]
+    assert listed(without_role="support") == ["bob", "carol"]
+    assert listed(status="inactive") == ["bob", "carol"]
+    assert listed(search="ADA@") == ["ada"]
+    assert listed(idle_for=timedelta(days=90)) == ["bob", "carol"]
+    assert listing.count(Filter(status="active")) == 1
+    page = listing.users(Filter(), after="1", descending=False, limit=1)
+    assert [row["id"] for row in page] == [2]
+    page = listing.users(Filter(), sort="email", descending=True, limit=2)
+    assert [row["id"] for row in page] == [3, 2]
+    with pytest.raises(Conflict, match="no column with the time when an account was created"):
+        list(listing.users(Filter(), sort="created"))
+    with pytest.raises(Invalid, match="--after takes an id"):
+        list(listing.users(Filter(), sort="email", after="1"))
+    assert listing.roles() == [
+        {"name": "support", "kind": "relation roles", "holders": 1, "read_only": None}
+    ]
+
+
+def test_code_asks_for_a_role_that_has_not_ended(attach_to: Attach) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    grants.grant("support", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+    ops = Ops()
+    assert ops.can(theirs.get(EMAIL), "support")
+    assert not ops.can(theirs.get(EMAIL), "admin")
+    assert not ops.can(None, "support")
+    let_end(theirs)
+    assert not ops.can(theirs.get(EMAIL), "support")
+    assert theirs.get(EMAIL).has_role("support")
