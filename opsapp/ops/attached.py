@@ -202,6 +202,7 @@ class Attached:
             self.app,
             self.session,
             identity,
+            self.administration.has_administrator,
             actor=self.parts.get("actor"),
             strict=self.parts.get("observe") == "strict",
             keep_admin=self.parts.get("keep_admin", "warn"),

@@ -22,7 +22,7 @@ from opsapp.unit import pending
 from opsapp.unit.work import bookkeeping
 from tests.apps import flag_app
 from tests.apps.relation_app import User
-from tests.ops.observing import Theirs, flag_people
+from tests.ops.observer.observing import Theirs, flag_people
 from tests.support import Cli, Database, a_unit
 
 ACTIONS = "SELECT seq, action, subject FROM ops_audit_events WHERE seq > 2 ORDER BY seq"
@@ -249,7 +249,7 @@ def test_thread_works_after_a_commit_and_comes_back_when_it_could_not(
         return answer
 
     monkeypatch.setattr(seal.Sealer, "work", work)
-    sealer = seal.Sealer(app, flag_people())
+    sealer = seal.Sealer(app, flag_people().has_administrator)
     sealer.notify()
     assert done.wait(30)
     assert answers == []
@@ -258,7 +258,7 @@ def test_thread_works_after_a_commit_and_comes_back_when_it_could_not(
 def test_thread_of_a_forked_process_is_its_own(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
     monkeypatch.setattr(seal.threading.Thread, "start", lambda self: started.append(self.name))
-    sealer = seal.Sealer(app, flag_people())
+    sealer = seal.Sealer(app, flag_people().has_administrator)
     sealer.notify()
     sealer.notify()
     assert started == ["opsapp-sealer"]
