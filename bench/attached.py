@@ -144,7 +144,7 @@ def _application(*, observed: bool) -> Iterator[tuple[Any, Any, int]]:
     from opsapp.ops.listeners import observe
     from opsapp.ops.seal import Sealer
     from tests.apps import relation_app
-    from tests.ops.observing import relation_people
+    from tests.ops.observer.observing import relation_people
 
     people = relation_people()
     people.watched = {"email", "password", "active", "roles", "groups"}
@@ -156,8 +156,8 @@ def _application(*, observed: bool) -> Iterator[tuple[Any, Any, int]]:
         db.session.commit()
         user_id = user.id
         if observed:
-            observer = observe(app, db.session, people)
-            observer.sealer = Sealer(ours := opsapp.create_app(), people)
+            observer = observe(app, db.session, people, people.has_administrator)
+            observer.sealer = Sealer(ours := opsapp.create_app(), people.has_administrator)
             app.extensions["bench.ours"] = ours
     yield app, db, user_id
 

@@ -19,6 +19,7 @@ from ..actors import Actor
 from ..engine.connections import application_name, sqlite_file
 from ..extensions import db
 from ..mail import outbox
+from ..state import attached_to
 from ..types import Record
 from ..values import readable
 from . import audit_hook, interrupts, readonly, sandbox, sessions, transactions, transcript
@@ -144,6 +145,8 @@ def _inside(
     """Put up the walls of the session's mode, and watch it."""
     db.session.remove()
     application_name.set(f"opsapp shell:{session.mode.tag} {session.actor.label()}")
+    if (attached := attached_to(app)) is not None and attached.has_tables:
+        attached.begin()  # What is changed past commit() is audited too.
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:
         console = _console(session, wall, is_boundary)

@@ -202,6 +202,7 @@ class Attached:
             self.app,
             self.session,
             identity,
+            self.administration.has_administrator,
             actor=self.parts.get("actor"),
             strict=self.parts.get("observe") == "strict",
             keep_admin=self.parts.get("keep_admin", "warn"),
@@ -227,7 +228,6 @@ class Attached:
         self.is_command = True
         try:
             with self.sessions.bound_to(ours):
-                self.begin()  # What a console changes past its commit() is audited too.
                 self._record()
                 yield
         finally:

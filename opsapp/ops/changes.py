@@ -7,7 +7,7 @@ A column gives ``user:account:update`` with the values before and after. A relat
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -55,8 +55,9 @@ class Accounts(Protocol):
     def named(self, user: Any) -> Record | None:
         """Return the row beside the chain that an opaque subject stands for, or None."""
 
-    def has_administrator(self, session: so.Session) -> bool | None:
-        """Return whether an administrator can log in; None where nothing says so."""
+
+HasAdministrator = Callable[[so.Session], bool | None]
+"""Returns whether an administrator can log in; None where nothing says who administers."""
 
 
 class Change(NamedTuple):

@@ -17,7 +17,7 @@ from sqlalchemy.orm import attributes
 from ..engine.conditions import LOCK_SECONDS
 from ..errors import Refused
 from ..unit import ledger
-from .changes import AS_LOADED, Accounts, Watch
+from .changes import AS_LOADED, HasAdministrator, Watch
 
 SAVEPOINT = "opsapp_observer"
 _MARK = "opsapp.keeper"
@@ -29,9 +29,9 @@ class Keeper:
     :param refuse: whether a change that leaves no administrator is refused.
     """
 
-    def __init__(self, accounts: Accounts, watch: Watch, *, refuse: bool) -> None:
-        self._accounts = accounts
+    def __init__(self, watch: Watch, has_administrator: HasAdministrator, *, refuse: bool) -> None:
         self._watch = watch
+        self._has_administrator = has_administrator
         self.refuses = refuse
 
     def before_insert(self, user: Any) -> None:
@@ -53,7 +53,7 @@ class Keeper:
 
     def before_flush(self, session: so.Session) -> None:
         """Take the gate if an administrator may go, before a row of this flush is locked."""
-        model, watch = self._accounts.model, self._watch
+        model, watch = self._watch.mapper.class_, self._watch
         may_lose = any(isinstance(row, model) for row in session.deleted) or any(
             isinstance(row, model) and not watch.lasting.isdisjoint(watch.touched(sa.inspect(row)))
             for row in session.dirty
@@ -81,7 +81,7 @@ class Keeper:
         """
         for key in keys:
             raise Refused(
-                f"{self._accounts.model.__name__}.{key} is protected: only opsapp changes it",
+                f"{self._watch.mapper.class_.__name__}.{key} is protected: only opsapp changes it",
                 hint="flask ops roles, flask ops users, or ops.unit() in the application's code",
             )
 
@@ -92,7 +92,7 @@ class Keeper:
         transaction, _had_one = session.info.get(_MARK, (None, None))
         if transaction is not session.get_transaction():
             _take_gate(connection)
-            had_one = bool(self._accounts.has_administrator(session))
+            had_one = bool(self._has_administrator(session))
             session.info[_MARK] = (session.get_transaction(), had_one)
 
     def after_loss(self, session: so.Session) -> None:
@@ -103,7 +103,7 @@ class Keeper:
         transaction, had_one = session.info.get(_MARK, (None, False))
         if not had_one or transaction is not session.get_transaction():
             return
-        if self._accounts.has_administrator(session) is False:
+        if self._has_administrator(session) is False:
             raise Refused(
                 "that would leave no active administrator who can log in",
                 hint="make another account an administrator first",

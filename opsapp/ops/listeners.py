@@ -15,7 +15,7 @@ from sqlalchemy import orm as so
 
 from ..extensions import this_app
 from . import bulk
-from .changes import Accounts
+from .changes import Accounts, HasAdministrator
 from .observer import MARK, Observer
 from .seal import Sealer
 
@@ -27,6 +27,7 @@ def observe(
     app: Flask,
     session: so.scoped_session[Any] | so.sessionmaker[Any],
     accounts: Accounts,
+    has_administrator: HasAdministrator,
     *,
     actor: Callable[[], Any] | None = None,
     strict: bool = False,
@@ -44,7 +45,8 @@ def observe(
     """
     observer = Observer(
         accounts,
-        Sealer(app, accounts),
+        Sealer(app, has_administrator),
+        has_administrator,
         actor=actor,
         strict=strict,
         protected=[name if isinstance(name, str) else name.key for name in protect],

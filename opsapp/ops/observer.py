@@ -23,7 +23,7 @@ from ..models import PendingEvent
 from ..types import Record
 from ..unit import pending
 from .acting import acting
-from .changes import Accounts, Change, Watch
+from .changes import Accounts, Change, HasAdministrator, Watch
 from .keeping import Keeper, is_ours, savepoint
 from .seal import Sealer
 
@@ -47,6 +47,7 @@ class Observer:
         self,
         accounts: Accounts,
         sealer: Sealer,
+        has_administrator: HasAdministrator,
         *,
         actor: Callable[[], Any] | None = None,
         strict: bool = False,
@@ -56,7 +57,7 @@ class Observer:
         self.accounts = accounts
         self.sealer = sealer
         self.watch = Watch(accounts, protected)
-        self.keeper = Keeper(accounts, self.watch, refuse=refuse)
+        self.keeper = Keeper(self.watch, has_administrator, refuse=refuse)
         self._actor = actor
         self._strict = strict
         self._absent_until: WeakKeyDictionary[sa.Dialect, float] = WeakKeyDictionary()

@@ -29,7 +29,7 @@ from ..unit.work import bookkeeping
 if TYPE_CHECKING:
     from flask import Flask
 
-    from .changes import Accounts
+    from .changes import HasAdministrator
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +69,9 @@ class Sealer:
     It starts with the first commit of a watched change, and ends with the process.
     """
 
-    def __init__(self, app: Flask, accounts: Accounts) -> None:
+    def __init__(self, app: Flask, has_administrator: HasAdministrator) -> None:
         self._app = weakref.ref(app)
-        self._accounts = accounts
+        self._has_administrator = has_administrator
         self._lock = threading.Lock()
         self._due = threading.Event()
         self._pid = 0
@@ -177,7 +177,7 @@ class Sealer:
             pending.add(session.connection(), rows)
 
     def _is_administered(self, session: so.Session) -> bool:
-        return self._accounts.has_administrator(session) is not False
+        return self._has_administrator(session) is not False
 
 
 def _own(action: str, subject: str, after: Record) -> pending.Row:

@@ -1,4 +1,4 @@
-"""Applications of tests/apps: with opsapp attached to them and its tables made, or observed."""
+"""Applications of tests/apps with opsapp attached to them, and its tables made."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from opsapp.models import AuditEvent
 from opsapp.ops.attached import attach
 from opsapp.ops.sessions import Sessions
 from opsapp.ops.subjects import this_identity
-from tests.ops.observing import Theirs as Observed
-from tests.ops.observing import flag_people, observed, relation_people
 from tests.support import APART, SECRETS, Database, Result, a_unit
 
 OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
@@ -103,49 +101,3 @@ def attach_to(
     monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "instance"))
     with ExitStack() as stack:
         yield lambda name, **parts: stack.enter_context(attached(name, empty_database, **parts))
-
-
-# --- observed ----------------------------------------------------------------
-
-Observe = Callable[..., Observed]
-
-
-@pytest.fixture
-def observe_relations(
-    database: Database, app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Observe]:
-    """Call it to have the application with roles by relations observed."""
-    from tests.apps import relation_app
-
-    monkeypatch.setenv("THEIR_DATABASE_URL", _sqlalchemy_url(database))
-    monkeypatch.setenv("THEIR_MIGRATIONS", str(database.instance / "migrations"))
-    with ExitStack() as stack:
-
-        def observe(**options: Any) -> Observed:
-            people = options.pop("people", None) or relation_people()
-            their_app = relation_app.create_app()
-            theirs = observed(their_app, relation_app.db, people, database, app, **options)
-            return stack.enter_context(theirs)
-
-        yield observe
-
-
-@pytest.fixture
-def theirs(observe_relations: Observe) -> Observed:
-    """The application with roles by relations, observed as by default."""
-    return observe_relations()
-
-
-@pytest.fixture
-def flagged(database: Database, app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Observed]:
-    """The application whose key is an e-mail address, observed."""
-    from tests.apps import flag_app
-
-    monkeypatch.setenv("THEIR_DATABASE_URL", _sqlalchemy_url(database))
-    monkeypatch.setenv("THEIR_MIGRATIONS", str(database.instance / "migrations"))
-    with observed(flag_app.create_app(), flag_app.db, flag_people(), database, app) as theirs:
-        yield theirs
-
-
-def _sqlalchemy_url(database: Database) -> str:
-    return database.url.replace("postgresql:", "postgresql+psycopg:")

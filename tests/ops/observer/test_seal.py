@@ -22,7 +22,7 @@ from opsapp.unit import pending
 from opsapp.unit.work import bookkeeping
 from tests.apps import flag_app
 from tests.apps.relation_app import User
-from tests.ops.observing import Theirs, flag_people
+from tests.ops.observer.observing import Theirs, flag_people
 from tests.support import Cli, Database, a_unit
 
 ACTIONS = "SELECT seq, action, subject FROM ops_audit_events WHERE seq > 2 ORDER BY seq"
@@ -135,7 +135,7 @@ def test_row_that_was_edited_does_not_stop_the_chain(
 
 
 def test_address_as_the_key_is_not_in_the_chain(flagged: Theirs, app: Flask) -> None:
-    user = flag_app.User(email="ada@x.org", password="a hash", enabled=True)
+    user = flag_app.User(email="ada@x.org", domain_name="x.org", password="a hash", enabled=True)
     flagged.session.add(user)
     flagged.session.commit()
     user.enabled = False
@@ -157,7 +157,7 @@ def test_address_as_the_key_is_not_in_the_chain(flagged: Theirs, app: Flask) -> 
 
 def test_address_is_used_again_after_a_deletion(flagged: Theirs) -> None:
     for _time in range(2):
-        user = flag_app.User(email="ada@x.org", enabled=True)
+        user = flag_app.User(email="ada@x.org", domain_name="x.org", enabled=True)
         flagged.session.add(user)
         flagged.session.commit()
         if _time == 0:
@@ -249,7 +249,7 @@ def test_thread_works_after_a_commit_and_comes_back_when_it_could_not(
         return answer
 
     monkeypatch.setattr(seal.Sealer, "work", work)
-    sealer = seal.Sealer(app, flag_people())
+    sealer = seal.Sealer(app, flag_people().has_administrator)
     sealer.notify()
     assert done.wait(30)
     assert answers == []
@@ -258,7 +258,7 @@ def test_thread_works_after_a_commit_and_comes_back_when_it_could_not(
 def test_thread_of_a_forked_process_is_its_own(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
     monkeypatch.setattr(seal.threading.Thread, "start", lambda self: started.append(self.name))
-    sealer = seal.Sealer(app, flag_people())
+    sealer = seal.Sealer(app, flag_people().has_administrator)
     sealer.notify()
     sealer.notify()
     assert started == ["opsapp-sealer"]

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.apps.relation_app import Group, Role, User
-from tests.ops.observing import Theirs
+from tests.ops.observer.observing import Theirs
 
 
 def ada(theirs: Theirs, **values: Any) -> User:

@@ -107,7 +107,7 @@ def observed(
     """Observe an application; the sealer works when it is told to, in the context of ``ours``."""
     with app.app_context():
         db.create_all()
-        observer = observe(app, db.session, people, **options)
+        observer = observe(app, db.session, people, people.has_administrator, **options)
         theirs = Theirs(app, db, observer, database)
         observer.sealer = _Quiet(ours, people, theirs.notices)
         yield theirs
@@ -120,7 +120,7 @@ class _Quiet(Sealer):
     """A sealer without its thread."""
 
     def __init__(self, app: Flask, people: People, notices: list[bool]) -> None:
-        super().__init__(app, people)
+        super().__init__(app, people.has_administrator)
         self._notices = notices
         self._app = weakref.ref(app)
 

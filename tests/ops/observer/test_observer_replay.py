@@ -12,7 +12,7 @@ from flask import Flask
 from opsapp.audit import events, verification
 from opsapp.extensions import db
 from tests.apps.relation_app import Group, Role, User
-from tests.ops.observing import Theirs
+from tests.ops.observer.observing import Theirs
 
 LENGTH = 120
 State = dict[str, dict[str, Any]]

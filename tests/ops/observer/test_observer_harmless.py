@@ -15,8 +15,8 @@ from opsapp.ops import observer as observing
 from opsapp.ops.acting import acting
 from opsapp.unit import pending
 from tests.apps.relation_app import Role, User
-from tests.ops.conftest import Observe
-from tests.ops.observing import Theirs, relation_people
+from tests.ops.observer.conftest import Observe
+from tests.ops.observer.observing import Theirs, relation_people
 
 
 def break_writing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,102 @@
+"""An application with ``Ops(app, db)``: its own code's changes, from the request to the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from opsapp import Ops
+from opsapp.ops import seal
+from tests.apps import relation_app
+from tests.ops.conftest import OURS
+from tests.support import Database, run
+
+User, db = relation_app.User, relation_app.db
+
+
+@pytest.fixture
+def served(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Flask]:
+    """The application as its server has it, its database made by `flask ops init`."""
+    environ = {
+        "THEIR_DATABASE_URL": empty_database.url.replace("postgresql:", "postgresql+psycopg:"),
+        "THEIR_MIGRATIONS": str(tmp_path / "migrations"),
+        "OPSAPP_INSTANCE": str(tmp_path / "ops"),
+        **OURS,
+    }
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    # The thread is tested elsewhere; here the test says when it works.
+    monkeypatch.setattr(seal.Sealer, "notify", lambda _self, *, look=False: None)
+    app = relation_app.create_app()
+
+    @app.post("/rename/<int:id>")
+    def rename(id: int) -> str:
+        db.session.get_one(User, id).username = "grace"
+        db.session.commit()
+        return "renamed"
+
+    with app.app_context():
+        db.create_all()
+        db.session.remove()
+    flask(empty_database, "ops", "init", "--no-wal")
+    Ops(app, db)
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+def flask(database: Database, *words: str) -> Any:
+    return run(database, *words, check=True, FLASK_APP="tests.apps.relation_app:create_app")
+
+
+def test_change_of_a_request_is_in_the_chain(served: Flask, empty_database: Database) -> None:
+    with served.app_context():
+        db.session.add(User(username="ada", email="ada@x.org", active=True))
+        db.session.commit()
+    assert served.test_client().post("/rename/1").text == "renamed"
+    listed = flask(empty_database, "ops", "audit", "list", "--format", "json")
+    waiting = [(e["door"], e["action"], e["after"]) for e in listed.json if e["seq"] is None]
+    assert waiting == [
+        (
+            "code",
+            "user:account:create",
+            {"active": True, "email": "ada@x.org", "username": "ada"},
+        ),
+        ("web", "user:account:update", {"username": "grace"}),
+    ]
+    assert "flask ops audit seal" in listed.stderr
+    sealed = flask(empty_database, "ops", "audit", "seal", "--format", "json")
+    assert sealed.json == {"sealed": 2}
+    assert flask(empty_database, "ops", "audit", "verify", "--format", "json").json["ok"]
+
+
+def test_change_by_a_command_of_ours_is_one_event(served: Flask, empty_database: Database) -> None:
+    with served.app_context():
+        db.session.add(User(username="ada", email="ada@x.org", active=True))
+        db.session.commit()
+    flask(empty_database, "ops", "users", "deactivate", "ada", "--yes")
+    rows = empty_database.rows(
+        "SELECT action FROM ops_audit_events WHERE subject = 'user:1' ORDER BY seq"
+    )
+    assert rows == [("user:account:create",), ("user:account:deactivate",)]
+    assert empty_database.rows("SELECT * FROM ops_audit_pending") == []
+
+
+def test_in_tests_of_theirs_nothing_listens(
+    served: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THEIR_DATABASE_URL", "sqlite://")
+    app = relation_app.create_app()
+    Ops(app, db)
+    with app.app_context():
+        db.create_all()
+        db.session.add(User(username="ada"))
+        db.session.commit()
+        assert "opsapp.observer" not in app.extensions
+        db.engine.dispose()
