@@ -26,6 +26,13 @@ def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
         user.forget_failed_logins()
 
 
+def recover(user_id: int, hashed: str, *, unit: Unit) -> None:
+    """Store the hash of a password that was set by a mailed link, which proves the address."""
+    with unit:
+        change_password(user_id, hashed, unit=unit)
+        signin.confirm(get_user(str(user_id)), unit)
+
+
 def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit) -> None:
     """Store the same password under the present parameters, unless it has changed."""
     with unit:
@@ -33,12 +40,6 @@ def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit
         if user.password == before:
             user.password = hashed
             unit.record("user:password:rehash", user.reference)
-
-
-def confirm(user_id: int, *, unit: Unit) -> None:
-    """Confirm the address: its reader has followed the link in our mail."""
-    with unit:
-        signin.confirm(get_user(str(user_id)), unit)
 
 
 def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:

@@ -210,18 +210,11 @@ def _refuse_taken_username(username: str | None, owner: int | None) -> None:
         raise Conflict(f"username {username} is taken by user {holder.id}")
 
 
-def register(email: str, *, username: str | None, hashed: str | None, unit: Unit) -> User:
-    """Create the account of a user who registers; its address is not confirmed yet.
-
-    :param hashed: the password's argon2 hash.
-    :raises Conflict: the address or the username is taken.
-    """
+def register(email: str, *, unit: Unit) -> User:
+    """Return the account of a user who registers; if new, without password or confirmation."""
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
     with unit:
-        if find_user(email) is not None:
-            raise Conflict(f"user {email} exists already")
-        return _insert(email, username, hashed, unit, confirmed=False)
+        return find_user(email) or _insert(email, None, None, unit, confirmed=False)
 
 
 def create_admin(

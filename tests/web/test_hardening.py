@@ -71,7 +71,7 @@ def test_network_of_an_address_is_blocked_with_it(web: Site) -> None:
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("path", ["/reset", "/confirm"])
+@pytest.mark.parametrize("path", ["/reset"])
 def test_answer_comes_at_the_same_moment(
     web: Site, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

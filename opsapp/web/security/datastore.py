@@ -18,7 +18,7 @@ from flask_login import current_user
 from flask_security.datastore import SQLAlchemyUserDatastore
 
 from ... import addresses
-from ...accounts import lookup, selfservice, users
+from ...accounts import lookup, selfservice
 from ...actors import Standing
 from ...extensions import db
 from ...models import Role, User
@@ -55,7 +55,8 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         """Store Flask-Security's changes of an account."""
         changes = _undo_changes(model)
         uniquifier = changes.get("fs_uniquifier", (model.fs_uniquifier,))[0]
-        if request.endpoint == "security.reset_password":
+        by_link = request.endpoint == "security.reset_password"
+        if by_link:
             unit = unit_of_self(model, reason=BY_LINK, standing=Standing(model.id, uniquifier))
         else:
             unit = unit_of_self(model, standing=replace(standing_of(model), uniquifier=uniquifier))
@@ -63,12 +64,11 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
             case []:
                 pass
             case ["fs_uniquifier", "password"]:
-                selfservice.change_password(model.id, changes["password"][1], unit=unit)
+                store = selfservice.recover if by_link else selfservice.change_password
+                store(model.id, changes["password"][1], unit=unit)
             case ["password"]:
                 before, after = changes["password"]
                 selfservice.rehash_password(model.id, after, before=before, unit=unit)
-            case ["confirmed_at"]:
-                selfservice.confirm(model.id, unit=unit)
             case columns:
                 raise NotImplementedError(f"no service changes {', '.join(columns)}")
         return model
@@ -77,15 +77,6 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         """Refuse changes that no service has audited; all others are committed already."""
         if db.session.dirty or db.session.new or db.session.deleted:
             raise NotImplementedError("Flask-Security left changes that no service made")
-
-    def create_user(self, **kwargs: Any) -> Any:
-        """Create the account of a user who registers."""
-        return users.register(
-            kwargs["email"],
-            username=kwargs.get("username"),
-            hashed=kwargs["password"],
-            unit=unit_of_self(None, reason="registration"),
-        )
 
     def tf_set(
         self,

@@ -27,7 +27,7 @@ from ...extensions import this_app
 from ...mail import outbox
 from ...models import User
 from ..actor import client, note_use, unit_of_self
-from . import forms
+from . import forms, links, messages
 from .datastore import AuditedDatastore, keep_signed_in
 from .user_mixin import OneTimeTotp, add_methods
 
@@ -50,6 +50,7 @@ def settings(app: Flask) -> dict[str, Any]:
     return {
         "SECURITY_USE_REGISTER_V2": True,
         "SECURITY_REGISTERABLE": app.config["OPSAPP_REGISTRATION"],
+        # An account that registered works once the reader of its mail has set a password.
         "SECURITY_CONFIRMABLE": True,
         "SECURITY_RECOVERABLE": True,
         "SECURITY_CHANGEABLE": True,
@@ -64,12 +65,6 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
         # Answers must not reveal which accounts exist.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
-        "SECURITY_MSG_GENERIC_AUTHN_FAILED": (
-            "The name, the password or the code is not right.",
-            "error",
-        ),
-        # Opening the start page is not an error.
-        "SECURITY_MSG_UNAUTHENTICATED": ("Please sign in first.", "info"),
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
         "SECURITY_FRESHNESS": FRESH,
         "SECURITY_FRESHNESS_GRACE_PERIOD": NO_GRACE,
@@ -80,7 +75,10 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_POST_REGISTER_VIEW": "/login",
         "SECURITY_EMAIL_HTML": False,
         "SECURITY_EMAIL_SENDER": app.config["MAIL_DEFAULT_SENDER"],
-        "SECURITY_EMAIL_SUBJECT_REGISTER": f"{app.config['APP_NAME']}: Please confirm your e-mail",
+        # Of values in links that are random and signed; a slow hash would only tell by its time.
+        "SECURITY_HASHING_SCHEMES": ["hex_sha256"],
+        "SECURITY_DEPRECATED_HASHING_SCHEMES": [],
+        **messages.settings(app.config["APP_NAME"]),
     }
 
 
@@ -108,6 +106,7 @@ def init_app(app: Flask) -> None:
     security.login_manager.request_loader(None)
     user_authenticated.connect(open_session, app)
     user_logged_out.connect(end_session, app)
+    links.init_app(app)
     _require_fresh_pairing(app)
     app.extensions[MAIL_THREAD] = ThreadPoolExecutor(1, thread_name_prefix=MAIL_THREAD)
     app.before_request(check_request)
@@ -176,6 +175,8 @@ def check_request() -> Any:
     if not all(_is_local(url) for url in request.values.getlist("next")):
         abort(400, "This link would lead to another site.")
     match request.endpoint:
+        case "security.confirm_email" | "security.send_confirmation":
+            abort(404)  # Setting the first password confirms; its link comes from /reset.
         case "security.two_factor_rescue":
             abort(404)  # Recovery codes and `flask users reset-access` are the ways back in.
         case "security.two_factor_token_validation":
@@ -199,7 +200,7 @@ def _is_local(url: str) -> bool:
         return False
 
 
-ALIKE = frozenset({"security.forgot_password", "security.send_confirmation", "security.register"})
+ALIKE = frozenset({"security.forgot_password", "security.register"})
 """Pages that look up an account for a stranger; they must not reveal if there is one."""
 ALIKE_SECONDS = 0.8
 """The least time of their answers, more than the slowest case takes."""
