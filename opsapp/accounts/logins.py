@@ -63,12 +63,15 @@ class Client:
     user_agent: str | None
 
     @property
-    def network(self) -> str | None:
-        """The network whose failures are counted together: of IPv6 the /64 of one customer."""
+    def network(self) -> str:
+        """The network whose failures are counted together: of IPv6 the /64 of one customer.
+
+        All clients without an address count as one network.
+        """
         try:
             address = ip_address(self.ip or "")
         except ValueError:
-            return self.ip
+            return "unknown"
         mapped = getattr(address, "ipv4_mapped", None) or address
         return str(mapped if mapped.version == 4 else ip_network((mapped, 64), strict=False))
 
@@ -109,14 +112,14 @@ def count_attempt(identity: str, user_id: int | None, client: Client) -> datetim
         return until
 
 
-def _blocked_network(session: so.Session, network: str | None, now: datetime) -> datetime | None:
+def _blocked_network(session: so.Session, network: str, now: datetime) -> datetime | None:
     newest = (
         sa.select(Login.at)
         .where(Login.network == network, Login.at > now - WINDOW, Login.outcome.in_(_FAILED))
         .order_by(Login.at.desc())
         .limit(FAILURES_OF_NETWORK)
     )
-    failed = session.scalars(newest).all() if network else []
+    failed = session.scalars(newest).all()
     return failed[-1] + WINDOW if len(failed) == FAILURES_OF_NETWORK else None
 
 

@@ -5,6 +5,7 @@ security   Flask-Security with our datastore, forms and sessions
 api        the API and its OpenAPI document
 account    the page of a user's own account
 actor      the actor and the unit of work of a request
+debugger   no debugger outside development
 headers    request ids, host names, security headers
 limits     rate limits
 errors     error answers: JSON or a page

@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..config import DEVELOPMENT
 from ..errors import NotReady
+from .debugger import refuse_debugger
 
 POLICY = {
     # Our pages have no script, and load nothing from other sites.
@@ -32,6 +33,8 @@ LARGEST_BODY = 256 * 1024
 def init_app(app: Flask) -> None:
     """Bound requests, give each an id, and harden responses."""
     outside = app.config["OPSAPP_ENV"] != DEVELOPMENT
+    if outside:
+        refuse_debugger(app)
     if app.config["MAX_CONTENT_LENGTH"] is None:
         app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.config.update(

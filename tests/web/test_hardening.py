@@ -20,7 +20,7 @@ from opsapp.extensions import db
 from opsapp.unit.work import bookkeeping
 from opsapp.web.security import setup
 from tests.support import PASSWORD, Cli, Database, a_unit
-from tests.support.web import Site, last_events, site
+from tests.support.web import Site, csrf_token, last_events, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 HERE = Client("192.0.2.1", "test")
@@ -82,6 +82,15 @@ def test_answer_comes_at_the_same_moment(
     for name in ("ada@example.com", "nobody@example.com"):
         browser.post(path, {"email": name})
     assert [900 < seconds < 1000 for seconds in slept] == [True, True]
+
+
+@ON_SQLITE
+def test_mail_is_sent_though_the_answer_is_never_closed(web: Site) -> None:
+    client = web.app.test_client()
+    form = {"email": "ada@example.com", "csrf_token": csrf_token(client.get("/reset"))}
+    answer = client.post("/reset", data=form, buffered=False)
+    assert len(web.mail_to("ada@example.com")) == 1
+    answer.close()
 
 
 @ON_SQLITE

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 from flask import Flask
+from itsdangerous import TimestampSigner
 
 from opsapp import signals
 from opsapp.accounts import grants, roles, sessions, signin, users
@@ -232,6 +234,30 @@ def test_token_of_before_the_sign_in_is_worth_nothing_after_it(web: Site) -> Non
     assert browser.client.post("/login", data=form).status_code == 302
     assert browser.client.post("/logout", data={"csrf_token": known}).status_code == 400
     assert browser.is_in
+
+
+@pytest.mark.parametrize("hours", [2, 11])
+def test_form_works_for_as_long_as_its_session(
+    web: Site, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    browser, stranger = web.browser("ada@example.com"), web.browser()
+    pages = [
+        (one, csrf_token(one.get(path))) for one, path in ((browser, "/"), (stranger, "/login"))
+    ]
+    later = int(time.time()) + hours * 3600
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _signer: later)
+    form = {"email": "ada@example.com", "password": PASSWORD}
+    for (one, token), (path, data) in zip(pages, [("/logout", {}), ("/login", form)], strict=True):
+        answer = one.client.post(path, data={**data, "csrf_token": token})
+        assert answer.status_code == 302
+    assert (browser.is_in, stranger.is_in) == (False, True)
+
+
+def test_token_of_another_session_is_refused(web: Site) -> None:
+    token = csrf_token(web.browser("ada@example.com").get("/"))
+    other = web.browser("ada@example.com")
+    assert other.client.post("/logout", data={"csrf_token": token}).status_code == 400
+    assert other.is_in
 
 
 def test_sign_in_page_takes_no_json(web: Site) -> None:

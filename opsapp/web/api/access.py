@@ -19,7 +19,7 @@ from ...actors import Powers
 from ...models import ApiToken, User
 from ...unit.work import Unit
 from .. import limits
-from ..actor import note_use, signed_in_user, unit_of_api
+from ..actor import bearer_token, note_use, signed_in_user, unit_of_api
 from ..security.setup import FRESH, NO_GRACE, csrf
 from ..x_profile import profile
 
@@ -57,10 +57,10 @@ def caller() -> Caller:
 
 
 def _by_token() -> Caller:
-    kind, _space, value = request.headers["Authorization"].partition(" ")
-    if kind.lower() != "bearer":
+    secret = bearer_token()
+    if secret is None:
         raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
-    token = tokens.find_live(value.strip())
+    token = tokens.find_live(secret)
     if token is None:
         raise _unauthorized("This token does not work.")
     note_use(token)

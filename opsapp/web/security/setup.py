@@ -66,6 +66,8 @@ def settings(app: Flask) -> dict[str, Any]:
         # Answers must not reveal which accounts exist.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
+        # A form works for as long as the session whose cookie has its token.
+        "WTF_CSRF_TIME_LIMIT": None,
         "SECURITY_FRESHNESS": FRESH,
         "SECURITY_FRESHNESS_GRACE_PERIOD": NO_GRACE,
         "SECURITY_API_ENABLED_METHODS": ["session"],
@@ -240,11 +242,14 @@ def release_hashing(_error: BaseException | None) -> None:
 
 
 def send_mail_afterwards(response: Response) -> Response:
-    """Send this request's mail in a thread, so that the caller need not wait."""
+    """Send this request's mail in a thread, so that the caller need not wait.
+
+    Not when the response is closed: Werkzeug leaves that out if the browser has gone.
+    """
     if ids := outbox.take_kept():
         app = this_app()
         executor: Executor = app.extensions[MAIL_THREAD]
-        response.call_on_close(lambda: executor.submit(_send, app, ids))
+        executor.submit(_send, app, ids)
     return response
 
 
