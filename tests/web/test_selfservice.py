@@ -42,12 +42,12 @@ def test_change_of_password_ends_other_sessions_and_keeps_this_one(
 
 def test_weak_new_password_is_refused(web: Site, database: Database) -> None:
     browser = web.browser("ada@example.com")
-    before = database.rows("SELECT password FROM users")
+    before = database.rows("SELECT password FROM ops_users")
     for weak in ("short", "passwordpassword"):
         browser.post(
             "/change", {"password": PASSWORD, "new_password": weak, "new_password_confirm": weak}
         )
-    assert database.rows("SELECT password FROM users") == before
+    assert database.rows("SELECT password FROM ops_users") == before
 
 
 def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) -> None:
@@ -62,7 +62,7 @@ def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
     assert not old.is_in
     assert last_events(database) == [("user:password:set", "user:1", "web")]
-    reason = database.rows("SELECT reason FROM audit_events ORDER BY seq DESC LIMIT 1")
+    reason = database.rows("SELECT reason FROM ops_audit_events ORDER BY seq DESC LIMIT 1")
     assert reason == [("recovered by a link in a mail",)]
     # The lock-out is over: the reader of the mail owns the account.
     assert browser.sign_in("ada@example.com", NEW).status_code == 302
@@ -77,7 +77,7 @@ def test_recovery_says_the_same_of_nobody_and_writes_nothing(web: Site, database
     unknown = browser.post("/reset", {"email": "nobody@example.com"})
     assert known.status_code == unknown.status_code == 200
     assert known.text.replace("ada@", "nobody@").split("csrf")[0] == unknown.text.split("csrf")[0]
-    recipients = database.rows("SELECT recipient FROM mail_messages")
+    recipients = database.rows("SELECT recipient FROM ops_mail_messages")
     assert ("nobody@example.com",) not in recipients
 
 
@@ -126,7 +126,7 @@ def test_password_of_a_registered_account_is_chosen_by_the_reader_of_the_mail(
     (told,) = told_on(browser.get("/login"))
     assert told == "We have sent a mail to new@example.com. Its link lets you choose a password."
     assert last_events(database) == [("user:account:create", "stranger", "web")]
-    stored = "SELECT email, password, confirmed_at FROM users WHERE id = 2"
+    stored = "SELECT email, password, confirmed_at FROM ops_users WHERE id = 2"
     assert database.rows(stored) == [("new@example.com", None, None)]
     (letter,) = open_site.mail_to("new@example.com")
     page = browser.get(link_in(letter))
@@ -166,7 +166,7 @@ def test_looking_at_a_link_changes_nothing(
     scanner = open_site.app.test_client()
     assert scanner.open(link_in(letter), method=method).status_code == 200
     assert what_changes(database) == before
-    assert database.rows("SELECT confirmed_at FROM users WHERE id = 2") == [(None,)]
+    assert database.rows("SELECT confirmed_at FROM ops_users WHERE id = 2") == [(None,)]
 
 
 def test_forgotten_password_of_an_unconfirmed_account_confirms_it(
@@ -188,7 +188,7 @@ def test_registration_of_a_taken_address_looks_the_same_and_mails_no_link_that_c
     registers(open_site, "fresh@example.com")
     (letter,) = open_site.mail_to("ada@example.com")
     assert re.findall(r"http\S+", letter) == ["http://localhost/reset"]
-    assert database.rows("SELECT id FROM users WHERE id = 1 AND confirmed_at IS NULL") == []
+    assert database.rows("SELECT id FROM ops_users WHERE id = 1 AND confirmed_at IS NULL") == []
     assert what_changes(database)[:1] == before[:1]
 
 
@@ -198,9 +198,9 @@ def test_registered_account_that_is_inactive_gets_no_link(
     registers(open_site, "new@example.com")
     with open_site.inside():
         signin.deactivate(["new@example.com"], unit=a_unit())
-    database.execute("DELETE FROM mail_messages")
+    database.execute("DELETE FROM ops_mail_messages")
     registers(open_site, "new@example.com")
-    assert database.rows("SELECT count(*) FROM mail_messages") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_mail_messages") == [(0,)]
 
 
 def test_page_of_confirmations_is_gone(open_site: Site) -> None:
@@ -212,4 +212,4 @@ def test_page_of_confirmations_is_gone(open_site: Site) -> None:
 def test_lookalike_address_is_refused(open_site: Site, database: Database) -> None:
     for email in ("straße@example.com", "a\u202eb@example.com", "x" * 300 + "@example.com", ""):
         assert Browser(open_site.app).post("/register", {"email": email}).status_code == 200
-    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
