@@ -44,6 +44,7 @@ WHY = {
     "description": "The reason, for the audit.",
     "schema": {"type": "string", "maxLength": 500},
 }
+UNREAD = {"204": {"description": "Done; the caller may not read the record."}}
 ERRORS = (401, 403, 404, 422, 429, 503, 504)
 ERRORS_OF_CHANGES = (400, 409, 411, 413, 415)
 

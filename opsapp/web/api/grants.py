@@ -9,8 +9,8 @@ from ...accounts import authority, grants
 from ...accounts.lookup import get_user
 from ...models import Role
 from ...types import Record
-from .access import needs, unit
-from .blueprint import WHY, Blueprint
+from .access import answer_to_reader, needs, unit
+from .blueprint import UNREAD, WHY, Blueprint
 from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles
 
 blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="Roles of accounts.")
@@ -54,18 +54,20 @@ class OneRole(MethodView):
     @needs("roles:grant")
     @blueprint.arguments(Grant)
     @blueprint.response(200, GrantAnswer)
-    @blueprint.doc(parameters=[WHY])
+    @blueprint.doc(parameters=[WHY], responses=UNREAD)
     def put(self, body: Record, id: int, role: str) -> Response:
         """Grant a role, or change when the grant ends.
 
         No caller can grant a permission that it does not hold.
         """
         until = body.get("valid_until")
-        return jsonify(grants.grant(role, [str(id)], until=until, unit=unit())[0])
+        row = grants.grant(role, [str(id)], until=until, unit=unit())[0]
+        return answer_to_reader("roles:read", lambda: jsonify(row))
 
     @needs("roles:grant")
     @blueprint.response(200, GrantAnswer)
-    @blueprint.doc(parameters=[WHY])
+    @blueprint.doc(parameters=[WHY], responses=UNREAD)
     def delete(self, id: int, role: str) -> Response:
         """Revoke a role; the account's sessions and tokens end."""
-        return jsonify(grants.revoke(role, [str(id)], unit=unit())[0])
+        row = grants.revoke(role, [str(id)], unit=unit())[0]
+        return answer_to_reader("roles:read", lambda: jsonify(row))

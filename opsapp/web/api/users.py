@@ -13,8 +13,8 @@ from ...accounts.records import user_record
 from ...models import User
 from ...models.types import canonical_json
 from ...types import Record
-from .access import needs, unit
-from .blueprint import WHY, Blueprint
+from .access import answer_to_reader, needs, unit
+from .blueprint import UNREAD, WHY, Blueprint
 from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
@@ -32,6 +32,7 @@ CHANGES_A_VERSION = {
         },
     ],
     "responses": {
+        **UNREAD,
         "412": "PRECONDITION_FAILED",  # Another caller has changed it since.
         "428": "PRECONDITION_REQUIRED",  # If-Match is missing.
     },
@@ -153,7 +154,7 @@ def _change(id: int, body: Record) -> Response:
             verb = signin.activate if body["active"] else signin.deactivate
             verb([reference], unit=work)
         changed = user_record(get_user(reference))
-    return _answer(changed)
+    return answer_to_reader("users:read", lambda: _answer(changed))
 
 
 def etag(record: Record) -> str:
