@@ -75,8 +75,22 @@ def upgrade() -> None:
     )
     op.create_index("ix_ops_logins_at", "ops_logins", ["at"])
     op.create_index("ix_ops_logins_user_id_id", "ops_logins", ["user_id", "id"])
-    op.create_index("ix_ops_logins_identity_at", "ops_logins", ["identity", "at"])
     op.create_index("ix_ops_logins_network_at", "ops_logins", ["network", "at"])
+    op.create_table(
+        "ops_login_failures",
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("user_id", sa.Integer()),
+        sa.Column("browser", sa.String(64)),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("failed_at", moment, nullable=False),
+        sa.Column("locked_until", moment),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["ops_users.id"], name="fk_ops_login_failures_user_id"
+        ),
+        sa.PrimaryKeyConstraint("key", name="pk_ops_login_failures"),
+    )
+    op.create_index("ix_ops_login_failures_user_id", "ops_login_failures", ["user_id"])
+    op.create_index("ix_ops_login_failures_failed_at", "ops_login_failures", ["failed_at"])
     op.create_table(
         "ops_mail_messages",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -109,7 +123,13 @@ def only(condition: str) -> dict[str, sa.TextClause]:
 
 
 def downgrade() -> None:
-    for table in ("ops_mail_messages", "ops_logins", "ops_api_tokens", "ops_user_sessions"):
+    for table in (
+        "ops_mail_messages",
+        "ops_login_failures",
+        "ops_logins",
+        "ops_api_tokens",
+        "ops_user_sessions",
+    ):
         op.drop_table(table)
     for column in ("failed_at", "tf_last_counter"):
         op.drop_column("ops_users", column)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from .. import signals
 from ..errors import Conflict
 from ..unit.work import Unit
-from . import signin
+from . import lockouts, signin
 from .lookup import get_user
 from .sessions import carry_over
 
@@ -23,7 +23,7 @@ def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
         user = get_user(str(user_id))
         signin.store_password(user, hashed, unit)
         carry_over(user, unit)
-        user.forget_failed_logins()
+        lockouts.forget(user, unit)
 
 
 def recover(user_id: int, hashed: str, *, unit: Unit) -> None:

@@ -20,7 +20,7 @@ from ..extensions import db
 from ..models import ApiToken, User, UserSession
 from ..types import Record
 from ..unit.work import Unit, bookkeeping
-from . import authority, logins
+from . import authority, lockouts, logins
 from .logins import Client
 from .lookup import get_user
 
@@ -40,8 +40,11 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def start(user: User, client: Client) -> tuple[str, int]:
-    """Open a session for an account; return its key, for the cookie, and its id."""
+def start(user: User, client: Client, browser: str | None = None) -> tuple[str, int]:
+    """Open a session for an account; return its key, for the cookie, and its id.
+
+    :param browser: the browser that the account knows; None for a stranger's.
+    """
     key, now = secrets.token_urlsafe(32), clock.now()
     hours = int(current_app.config["OPSAPP_SESSION_HOURS"])
     with bookkeeping() as session:
@@ -57,6 +60,7 @@ def start(user: User, client: Client) -> tuple[str, int]:
         )
         session.add(opened)
         logins.add_success(session, user, client)
+        lockouts.reset_in(session, user.id, browser)
         session.flush()
         return key, opened.id
 

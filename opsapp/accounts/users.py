@@ -14,7 +14,16 @@ from .. import addresses, clock, signals, text
 from ..engine.rows import remove
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
-from ..models import ADMIN, ApiToken, Login, MailMessage, PersonalValue, User, UserSession
+from ..models import (
+    ADMIN,
+    ApiToken,
+    Login,
+    LoginFailures,
+    MailMessage,
+    PersonalValue,
+    User,
+    UserSession,
+)
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key
@@ -379,7 +388,7 @@ def _erase(user: User, unit: Unit) -> None:
     user.forget_second_factor()
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
-    for model in (PersonalValue, UserSession, ApiToken, Login, MailMessage):
+    for model in (PersonalValue, UserSession, ApiToken, Login, LoginFailures, MailMessage):
         remove(unit.session, model, model.user_id == user.id)
     # The event names no address, which would survive the erasure in it.
     unit.record("user:account:delete", user.reference, before={"roles": roles}, after={"roles": []})

@@ -20,7 +20,7 @@ from .audit import AuditEvent, AuditHead, PersonalValue
 from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
-from .sessions import ApiToken, Login, UserSession
+from .sessions import ApiToken, Login, LoginFailures, UserSession
 from .types import UTCDateTime
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "JobOutput",
     "JobRun",
     "Login",
+    "LoginFailures",
     "MailMessage",
     "Model",
     "PersonalValue",

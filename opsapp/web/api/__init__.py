@@ -73,6 +73,7 @@ def init_app(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
     )
+    cookie = app.config["SESSION_COOKIE_NAME"]
     api = OpsApi(
         app,
         spec_kwargs={
@@ -80,7 +81,7 @@ def init_app(app: Flask) -> None:
             "components": {
                 "securitySchemes": {
                     "token": {"type": "http", "scheme": "bearer"},
-                    "session": {"type": "apiKey", "in": "cookie", "name": "opsapp_session"},
+                    "session": {"type": "apiKey", "in": "cookie", "name": cookie},
                 }
             },
             "security": [{"token": []}, {"session": []}],

@@ -23,12 +23,13 @@ from flask_security.recovery_codes import MfRecoveryForm
 from wtforms import StringField
 
 from ... import addresses, clock
-from ...accounts import logins, lookup
+from ...accounts import lockouts, logins, lookup
 from ...errors import Invalid
 from ...mail import outbox
 from ...mail.outbox import Message
 from ...models import User
 from ..actor import client, signed_in_user
+from . import browsers
 
 NOTICES = frozenset({"change_notice", "reset_notice"})
 """Mail about changes; any stranger can request all other mail, so that is limited."""
@@ -43,7 +44,8 @@ class Counted:
 
     def may_attempt(self, identity: str, user: User | None) -> bool:
         """Count an attempt; return False, with an error in the form, while locked out."""
-        until = logins.count_attempt(identity, user.id if user else None, client())
+        browser = browsers.known_as(user)
+        until = lockouts.count_attempt(identity, user.id if user else None, client(), browser)
         if until is None:
             return True
         minutes = math.ceil((until - clock.now()).total_seconds() / 60)
@@ -103,7 +105,7 @@ def _validate(form: Counted, user: Any, validate: Any, **kwargs: Any) -> bool:
         return False
     valid = bool(validate(**kwargs))
     if valid:
-        logins.reset_failures(user.id)
+        lockouts.reset(user.id, browsers.known_as(user))
     return valid
 
 

@@ -27,7 +27,7 @@ from ...extensions import this_app
 from ...mail import outbox
 from ...models import User
 from ..actor import client, note_use, unit_of_self
-from . import forms, links, messages
+from . import browsers, forms, links, messages
 from .datastore import AuditedDatastore, keep_signed_in
 from .user_mixin import OneTimeTotp, add_methods
 
@@ -138,7 +138,8 @@ def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_
     if authn_via == ["change"]:
         keep_signed_in(user)
         return
-    key, id = sessions.start(user, client())
+    key, id = sessions.start(user, client(), browsers.known_as(user))
+    browsers.remember(user)
     session["key"] = key
     # An attacker who planted this cookie would know its token.
     for store in (session, g):
