@@ -82,7 +82,7 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
 def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
     """Replace the recovery codes.
 
-    :param codes: the codes, encrypted.
+    :param codes: the keyed hashes of the codes.
     """
     with unit:
         user = get_user(str(user_id))
@@ -98,7 +98,7 @@ def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
 def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
     """Use up a recovery code.
 
-    :param code: the code, encrypted.
+    :param code: the keyed hash of the code.
     :raises Conflict: another request has used it.
     """
     with unit:
@@ -112,3 +112,4 @@ def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
         unit.record(
             "user:codes:use", user.reference, before=before, after={"recovery_codes": len(codes)}
         )
+        unit.announce(signals.recovery_code_used, user_id=user.id, left=len(codes))

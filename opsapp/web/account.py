@@ -27,7 +27,10 @@ def show() -> Any:
     rows = sessions.listing(str(user.id))
     for row in rows:
         row["current"] = row["id"] == g.get("session_id")
-    return render_template("account.html", account=user_record(user), sessions=rows)
+    codes = len(user.mf_recovery_codes or [])
+    return render_template(
+        "account.html", account=user_record(user), sessions=rows, codes_left=codes
+    )
 
 
 @blueprint.post("/sessions/<int:id>/end")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import sqlalchemy as sa
-from flask import request, session
+from flask import g, request, session
 from flask_login import current_user
 from flask_security.datastore import SQLAlchemyUserDatastore
 
@@ -23,6 +23,7 @@ from ...actors import Standing
 from ...extensions import db
 from ...models import Role, User
 from ..actor import standing_of, unit_of_self
+from . import recovery
 
 BY_LINK = "recovered by a link in a mail"
 
@@ -90,9 +91,12 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
             None,
             user.tf_totp_secret,
         ):
-            selfservice.set_second_factor(
-                user.id, primary_method, totp_secret, unit=unit_of_self(user)
-            )
+            with unit_of_self(user) as unit:
+                selfservice.set_second_factor(user.id, primary_method, totp_secret, unit=unit)
+                if not user.mf_recovery_codes:
+                    g.first_codes = recovery.new_codes()
+                    hashes = [recovery.hashed(code) for code in g.first_codes]
+                    selfservice.set_recovery_codes(user.id, hashes, unit=unit)
             keep_signed_in(user)
 
     def tf_reset(self, user: Any) -> None:
@@ -101,13 +105,12 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         keep_signed_in(user)
 
     def mf_set_recovery_codes(self, user: Any, rcs: list[str] | None) -> None:
-        """Store new recovery codes, which are encrypted."""
+        """Store new recovery codes, which are hashed."""
         selfservice.set_recovery_codes(user.id, rcs or [], unit=unit_of_self(user))
 
-    def mf_delete_recovery_code(self, user: Any, idx: int) -> bool:
-        """Use up a recovery code."""
-        codes = user.mf_recovery_codes or []
-        selfservice.use_recovery_code(user.id, codes[idx], unit=unit_of_self(user))
+    def use_recovery_code(self, user: Any, code: str) -> bool:
+        """Use up a recovery code, which is hashed."""
+        selfservice.use_recovery_code(user.id, code, unit=unit_of_self(user))
         return True
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from flask import Flask, Response, abort, g, redirect, request, session, url_for
 from flask_login import current_user, user_logged_out
-from flask_security import Security, auth_required, user_authenticated
+from flask_security import Security, user_authenticated
 from flask_security.utils import (
-    check_and_get_token_status,
+    check_and_update_authn_fresh,
     set_request_attr,
     validate_redirect_url,
 )
@@ -29,6 +29,7 @@ from ...models import User
 from ..actor import client, note_use, unit_of_self
 from . import browsers, forms, links, messages
 from .datastore import AuditedDatastore, keep_signed_in
+from .recovery import RecoveryCodes, show_first_codes
 from .user_mixin import OneTimeTotp, add_methods
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,6 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TWO_FACTOR_RESCUE_EMAIL": False,
         "SECURITY_TWO_FACTOR_AUTHENTICATOR_VALIDITY": 30,
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES": True,
-        "SECURITY_MULTI_FACTOR_RECOVERY_CODES_N": 10,
-        "SECURITY_MULTI_FACTOR_RECOVERY_CODES_KEYS": [crypto.key(app, "recovery codes")],
         "SECURITY_TOTP_SECRETS": {"1": crypto.key(app, "totp").decode()},
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
         # Answers must not reveal which accounts exist.
@@ -101,6 +100,7 @@ def init_app(app: Flask) -> None:
         mail_util_cls=forms.OutboxMail,
         password_util_cls=Policy,
         totp_cls=OneTimeTotp,
+        mf_recovery_codes_util_cls=RecoveryCodes,
     )
     # Pages for people; programs have the API and its tokens.
     security.want_json(lambda _request: False)
@@ -109,12 +109,13 @@ def init_app(app: Flask) -> None:
     user_authenticated.connect(open_session, app)
     user_logged_out.connect(end_session, app)
     links.init_app(app)
-    _require_fresh_pairing(app)
+    security.tf_token_validation_context_processor(pairing_values)
     app.extensions[MAIL_THREAD] = ThreadPoolExecutor(1, thread_name_prefix=MAIL_THREAD)
     app.before_request(check_request)
     app.before_request(acquire_hashing)
     app.teardown_request(release_hashing)
     app.after_request(pad_response_time)
+    app.after_request(show_first_codes)
     app.after_request(send_mail_afterwards)
 
 
@@ -162,11 +163,14 @@ def end_session(app: Flask, **_extra: Any) -> None:
 # --- gaps in Flask-Security's pages ------------------------------------------------
 
 
-def _require_fresh_pairing(app: Flask) -> None:
-    """Require a recent password in the last step of pairing an app, as in the first."""
-    last_step = "security.two_factor_setup_validate"
-    asks = auth_required("session", within=lambda: FRESH, grace=lambda: NO_GRACE)
-    app.view_functions[last_step] = asks(app.view_functions[last_step])
+def pairing_values() -> dict[str, Any]:
+    """Return the key of the app that is being paired, to show it again after a wrong code."""
+    if session.get("tf_state") != "validating_profile":
+        return {}
+    security, user = this_app().extensions["security"], current_user
+    if not user.is_authenticated:
+        user = security.datastore.find_user(fs_uniquifier=session["tf_user_id"])
+    return {"authr": security.totp_factory.fetch_setup_values(session["tf_totp_secret"], user)}
 
 
 def check_request() -> Any:
@@ -182,16 +186,16 @@ def check_request() -> Any:
             abort(404)  # Setting the first password confirms; its link comes from /reset.
         case "security.two_factor_rescue":
             abort(404)  # Recovery codes and `flask users reset-access` are the ways back in.
-        case "security.two_factor_token_validation":
-            # It would sign out a user who has not begun to pair an app.
-            if current_user.is_authenticated and session.get("tf_state") != "validating_profile":
-                return redirect(url_for("account.show"))
         case "security.two_factor_setup_validate":
-            token = (request.view_args or {})["token"]
-            _expired, _invalid, state = check_and_get_token_status(token, "tf_setup", FRESH)
-            # An attacker with the link of a user must not pair another app with the account.
-            if state and state["totp_secret"] != session.get("tf_totp_secret"):
-                return redirect(url_for("security.two_factor_setup"))
+            abort(404)  # /tf-validate ends the pairing that this session began, and keeps its key.
+        case "security.two_factor_token_validation" if current_user.is_authenticated:
+            # It would sign out a user who has not begun to pair an app.
+            if session.get("tf_state") != "validating_profile":
+                return redirect(url_for("account.show"))
+            if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
+                return redirect(
+                    url_for("security.verify", next=url_for("security.two_factor_setup"))
+                )
     return None
 
 
