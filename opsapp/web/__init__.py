@@ -25,9 +25,10 @@ from flask import Flask
 from . import account, api, context, errors, headers, health, limits, metrics, x_profile
 from .actor import signed_in_user, unit_of_self
 from .api.access import needs
+from .context import add_to_navigation
 from .security import setup
 
-__all__ = ["init_app", "needs", "signed_in_user", "unit_of_self"]
+__all__ = ["add_to_navigation", "init_app", "needs", "signed_in_user", "unit_of_self"]
 
 
 def init_app(app: Flask) -> None:

@@ -61,6 +61,12 @@ def signed_in_user() -> User:
     return user
 
 
+def checks_password() -> bool:
+    """Return whether this request checks a password or a code, which is guessed and slow."""
+    pages = ("security", "account.end_other_sessions")
+    return request.method == "POST" and (request.blueprint in pages or request.endpoint in pages)
+
+
 def note_use(credential: UserSession | ApiToken) -> None:
     """Store that a session or token is used; an error here does not fail the request."""
     try:

@@ -17,7 +17,7 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from werkzeug.exceptions import TooManyRequests
 
-from .actor import bearer_token, client
+from .actor import bearer_token, checks_password, client
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def count() -> None:
     """
     if not current_app.config.get("RATELIMIT_ENABLED", True):
         return
-    if request.blueprint == "security" and request.method == "POST":
+    if checks_password():
         _count(SIGN_IN, "sign-in", client().network)
     elif request.path.startswith("/api/"):
         _count(API, "api", _caller())

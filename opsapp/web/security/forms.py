@@ -93,10 +93,21 @@ class VerifyAgainForm(Counted, VerifyForm):
 
 
 class ChangeForm(Counted, ChangePasswordForm):
-    """A change of the password, which asks for the present one."""
+    """A change of the password, which asks for the present one; names all errors at once."""
 
     def validate(self, **kwargs: Any) -> bool:
-        return _validate(self, signed_in_user(), super().validate, **kwargs)
+        user = signed_in_user()
+        valid = _validate(self, user, super().validate, **kwargs)
+        new = self.new_password
+        if not valid and not self.form_errors and new.data and not new.errors:
+            new.errors, _normal = policy().validate(new.data, False, user=user)
+            new.errors = new.errors or []
+        return valid
+
+
+def policy() -> Any:
+    """Return the policy of passwords."""
+    return current_app.extensions["security"].password_util
 
 
 def _validate(form: Counted, user: Any, validate: Any, **kwargs: Any) -> bool:

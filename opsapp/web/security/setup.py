@@ -26,7 +26,7 @@ from ...errors import Busy
 from ...extensions import this_app
 from ...mail import outbox
 from ...models import User
-from ..actor import client, note_use, unit_of_self
+from ..actor import checks_password, client, note_use, unit_of_self
 from . import browsers, forms, links, messages
 from .datastore import AuditedDatastore, keep_signed_in
 from .recovery import RecoveryCodes, show_first_codes
@@ -231,7 +231,7 @@ def acquire_hashing() -> None:
 
     :raises Busy: other requests have not finished in time.
     """
-    if request.blueprint != "security" or request.method != "POST":
+    if not checks_password():
         return
     if request.endpoint in ALIKE:
         g.alike_until = time.monotonic() + ALIKE_SECONDS
