@@ -237,6 +237,7 @@ def test_change_needs_the_version_it_is_about(web: Site, api: Program, database:
         ('"{}', 428, "in its double quotes, or *"),
         ('W/"{}"', 412, "without W/"),
         ('"*"', 412, "Read it again"),
+        ('""', 412, "Read it again"),
     ],
 )
 def test_version_that_was_not_sent_as_it_was_read_is_said(

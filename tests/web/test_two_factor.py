@@ -97,7 +97,7 @@ def test_recovery_codes_are_not_guessed(web: Site) -> None:
     fresh = Browser(web.app)
     fresh.sign_in("ada@example.com")
     for _time in range(9):
-        fresh.post("/mf-recovery", {"code": "0000-0000-0000-0000"})
+        fresh.post("/mf-recovery", {"code": "0000-0000-0000-0000-0000-0000"})
     assert "Too many attempts" in fresh.post("/mf-recovery", {"code": code}).text
 
 

@@ -189,8 +189,8 @@ def _refuse_stale(user: User) -> None:
     abort(412, "Another caller has changed it since. Read it again.")
 
 
-def _names(tag: str, present: str) -> bool:
-    return tag.removeprefix("W/").strip('"').partition("-")[0] == present
+def _names(tag: str | None, present: str) -> bool:
+    return (tag or "").removeprefix("W/").strip('"').partition("-")[0] == present
 
 
 def _answer(record: Record, status: int = 200) -> Response:

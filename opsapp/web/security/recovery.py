@@ -14,8 +14,8 @@ from ... import crypto
 CODES = 10
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's 32 characters: none is taken for another."""
-LENGTH = 16
-"""Characters of a code: 80 random bits, which need no slow hash."""
+LENGTH = 24
+"""Characters of a code: 120 random bits, which need no slow hash."""
 _MISREAD = str.maketrans({"o": "0", "i": "1", "l": "1", "-": None, " ": None})
 
 
@@ -50,7 +50,7 @@ def _datastore() -> Any:
 
 
 def new_codes() -> list[str]:
-    """Return new codes such as ``7k3m-9x2p-f4wd-8hqz``."""
+    """Return new codes such as ``7k3m-9x2p-f4wd-8hqz-n5tr-c0vj``."""
     return [_new_code() for _number in range(CODES)]
 
 

@@ -58,6 +58,7 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TWO_FACTOR": True,
         "SECURITY_TWO_FACTOR_ENABLED_METHODS": ["authenticator"],
         "SECURITY_TWO_FACTOR_RESCUE_EMAIL": False,
+        "SECURITY_TWO_FACTOR_POST_SETUP_VIEW": "/",
         "SECURITY_TWO_FACTOR_AUTHENTICATOR_VALIDITY": 30,
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES": True,
         "SECURITY_TOTP_SECRETS": {"1": crypto.key(app, "totp").decode()},
