@@ -177,7 +177,7 @@ class RolesAnswer(Page):
 
 
 class RolesQuery(PageQuery):
-    """Where a page of roles begins."""
+    """The beginning of a page of roles."""
 
     after = _text(64, "The name of the last role of the page before.")
 
@@ -210,7 +210,7 @@ class GrantsAnswer(Page):
 
 
 class GrantsQuery(PageQuery):
-    """Where a page of grants begins."""
+    """The beginning of a page of grants."""
 
     after = fields.Integer(
         validate=Id, metadata={"description": "The id of the last grant of the page before."}
