@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
+from flask.helpers import get_debug_flag
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock, config, sources, text
@@ -61,6 +62,9 @@ def check_settings() -> Iterator[Finding]:
     yield _check_names()
     yield _check_environment_name()
     attached = _attached()
+    if config.environment() != config.DEVELOPMENT and get_debug_flag():
+        message = "a debugger that runs any code is for development only"
+        yield finding("setting FLASK_DEBUG", "fail", message, "unset FLASK_DEBUG")
     for setting in SETTINGS:
         if setting.name in (SECRETS if attached is None else ("OPSAPP_AUDIT_KEY",)):
             yield _check_secret(setting)
@@ -115,12 +119,18 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
     if not folder.exists():
         return
     modes = {path: mode for path in folder.rglob("*") if (mode := _mode(path)) is not None}
-    loose = [path for path, mode in modes.items() if mode & 0o077]
+    loose = [path for path, mode in modes.items() if mode & 0o077 and _is_open(path, folder)]
     if loose:
         names = ", ".join(str(path) for path in loose[:3])
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
     else:
         yield finding("file modes", "ok", f"{_files(modes)}, none that others can read")
+
+
+def _is_open(path: Path, folder: Path) -> bool:
+    """Return whether others can enter the folders between; libraries make files of 0644."""
+    between = path.relative_to(folder).parents
+    return all((folder / parent).stat().st_mode & 0o077 for parent in between if parent.name)
 
 
 def _check_secret_files() -> Iterator[Finding]:

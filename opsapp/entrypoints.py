@@ -14,6 +14,7 @@ import click
 
 from .cli import streams, yielding
 from .cli.deferred import Lazy as Lazy  # Applications take it from here.
+from .errors import OpsError
 
 
 class Yielding(Lazy):
@@ -154,6 +155,20 @@ def keep_in_place(group: click.Group) -> None:
     group.add_command = add_command  # type: ignore[method-assign, assignment]
 
 
+def report_errors(command: click.Command) -> None:
+    """Let a command of Flask report our errors as our commands do."""
+
+    def invoke(ctx: click.Context) -> Any:
+        try:
+            return type(command).invoke(command, ctx)
+        except OpsError as error:
+            from .cli.errors import exit_with
+
+            exit_with(error)
+
+    command.invoke = invoke  # type: ignore[method-assign]
+
+
 def _flask_group() -> click.Group:
     from flask.cli import cli
 
@@ -161,6 +176,8 @@ def _flask_group() -> click.Group:
 
 
 list_by_subject(_flask_group())
+for name in ("run", "routes"):
+    report_errors(_flask_group().commands[name])
 keep_in_place(_flask_group())
 if yielding.is_named(os.environ.get("FLASK_APP")):
     streams.prepare()  # Here, so that it holds for Flask's own commands as well.

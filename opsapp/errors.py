@@ -58,11 +58,16 @@ class OpsError(Exception):
 
 
 class Invalid(OpsError):
-    """The input is not acceptable."""
+    """The input is not acceptable. The message begins with the name of the field."""
 
     code = "invalid"
     exit_code = 2
     http_status = 422
+
+    @property
+    def field(self) -> str:
+        """The name of the field, as a person calls it."""
+        return self.message.partition(" ")[0].rstrip(":")
 
 
 class Conflict(OpsError):

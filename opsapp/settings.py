@@ -286,6 +286,12 @@ SETTINGS = (
         parsers.integer,
     ),
     Setting(
+        "OPSAPP_SESSION_IDLE",
+        "After so many minutes without a request a browser has to sign in again; 0 is never.",
+        "60",
+        parsers.integer,
+    ),
+    Setting(
         "OPSAPP_NOTICES", "off sends no mail about new accounts and granted roles.", "on", switch
     ),
     Setting("OPSAPP_PROFILING", "off records no timings of requests and commands.", "on", switch),

@@ -44,6 +44,10 @@ recovery_codes_set = _signals.signal(
     "recovery-codes-set",
     doc="An account has new recovery codes, and the old ones are worth nothing. ``user_id``.",
 )
+recovery_code_used = _signals.signal(
+    "recovery-code-used",
+    doc="A user signed in with a recovery code. ``user_id``, ``left`` (codes).",
+)
 user_deactivated = _signals.signal(
     "user-deactivated",
     doc="An account may no longer sign in, and its sessions have ended. ``user_id``.",

@@ -307,6 +307,25 @@ def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, a
     }
 
 
+def test_doctor_passes_over_open_files_in_a_closed_folder(
+    cli: Cli, database: Database, ada: str
+) -> None:
+    folder = database.instance / "metrics"
+    folder.mkdir(mode=0o700)
+    (folder / "counter_1.db").touch(mode=0o644)
+    assert cli("doctor").exit_code == 0
+    folder.chmod(0o755)
+    assert cli("doctor").exit_code == 6
+
+
+def test_doctor_fails_on_the_debugger_outside_development(database: Database) -> None:
+    for environment, state in (("staging", "fail"), ("development", None)):
+        environ = {"OPSAPP_ENV": environment, "FLASK_DEBUG": "1"}
+        result = call(database, "doctor", "--format", "json", **environ)
+        states = {row["check"]: row["state"] for row in result.json}
+        assert states.get("setting FLASK_DEBUG") == state
+
+
 def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> None:
     url = "postgresql://nobody:canary-secret@127.0.0.1:1/nothing"
     result = call(database, "doctor", "--format", "json", OPSAPP_DATABASE_URL=url)

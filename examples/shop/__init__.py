@@ -27,7 +27,10 @@ def create_app(settings: Mapping[str, Any] | None = None) -> Flask:
     # Commands write mail too, and they do without pages.
     app.register_blueprint(Blueprint("shop_mail", __name__, template_folder="templates"))
     if opsapp.has_web():
+        from opsapp.web import add_to_navigation
+
         from . import views
 
         app.register_blueprint(views.blueprint)
+        add_to_navigation(app, "Orders", "shop.show_orders")
     return app

@@ -16,6 +16,7 @@ TABLES = (
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
+    "ops_login_failures",
 )
 
 
@@ -36,6 +37,7 @@ def upgrade() -> None:
     create_sessions()
     create_tokens()
     create_logins()
+    create_login_failures()
 
 
 def create_users() -> None:
@@ -195,8 +197,25 @@ def create_logins() -> None:
     )
     op.create_index("ix_ops_logins_at", "ops_logins", ["at"])
     op.create_index("ix_ops_logins_user_id_id", "ops_logins", ["user_id", "id"])
-    op.create_index("ix_ops_logins_identity_at", "ops_logins", ["identity", "at"])
     op.create_index("ix_ops_logins_network_at", "ops_logins", ["network", "at"])
+
+
+def create_login_failures() -> None:
+    op.create_table(
+        "ops_login_failures",
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("user_id", sa.Integer()),
+        sa.Column("browser", sa.String(64)),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("failed_at", moment, nullable=False),
+        sa.Column("locked_until", moment),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["ops_users.id"], name="fk_ops_login_failures_user_id"
+        ),
+        sa.PrimaryKeyConstraint("key", name="pk_ops_login_failures"),
+    )
+    op.create_index("ix_ops_login_failures_user_id", "ops_login_failures", ["user_id"])
+    op.create_index("ix_ops_login_failures_failed_at", "ops_login_failures", ["failed_at"])
 
 
 def downgrade() -> None:

@@ -12,7 +12,8 @@ authority           permission checks, made inside of the gate
 access              explanations and matrices: who may do what, and why
 sessions            browser sessions
 tokens              API tokens
-logins              log-in attempts, lock-outs
+logins              log-in attempts
+lockouts            counters of failures, and the locks that follow
 lookup              accounts and roles by id, address or name
 listing             filtered and paged lists of accounts
 records             the public form of an account

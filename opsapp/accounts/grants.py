@@ -104,13 +104,22 @@ def holding(role: Role) -> list[Record]:
     return _records(live.order_by(Grant.id), fields)
 
 
-def history(user: str | None = None, *, role: str | None = None) -> list[Record]:
+def history(
+    user: str | None = None,
+    *,
+    role: str | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[Record]:
     """Return past and present grants of an account, of a role, or of both, the newest first.
 
     :param user: any account that ever existed; a deleted account by its id.
+    :param before: the id of the last grant of the page before.
     :raises NotFound: there never was such an account or role.
     """
-    query = _every()
+    query = _every().limit(limit)
+    if before is not None:
+        query = query.where(Grant.id < before)
     if user is not None:
         query = query.where(Grant.user_id == get_user_ever(user).id)
     if role is not None:

@@ -99,7 +99,12 @@ def get_role(name: str) -> Role:
     return role
 
 
-def list_roles() -> Sequence[Role]:
-    """Return all roles by name, without deleted ones."""
-    query = sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name)
+def list_roles(after: str | None = None, limit: int | None = None) -> Sequence[Role]:
+    """Return the roles by name, without deleted ones.
+
+    :param after: leave out this name and those before it.
+    """
+    query = sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name).limit(limit)
+    if after is not None:
+        query = query.where(Role.name > text.checked(after, "after", longest=64))
     return db.session.scalars(query).all()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import current_app
 from flask_security.password_util import PasswordUtil
 from flask_security.utils import password_length_validator
 
 LONGEST = 128
 """The most characters of a password, as in Flask-Security."""
+LEAST_BESIDE_NAME = 8
+"""The least characters of a password beside the application's name."""
 LONGEST_JUDGED = 72
 """The first characters, which zxcvbn rates; it refuses to read more."""
 
@@ -30,8 +33,16 @@ class Policy(PasswordUtil):
         """Return the problems of the password, or None, and its normal form."""
         normal = self.normalize(password)
         if len(normal) > LONGEST:  # Flask-Security would call it too short.
-            return [f"Password must be at most {LONGEST} characters"], normal
+            return [f"A password has at most {LONGEST} characters."], normal
+        if self._repeats_name(normal):
+            return ["The application's name is no password, however often repeated."], normal
         problems = password_length_validator(normal)
         if not problems:
             problems, _ = super().validate(normal[:LONGEST_JUDGED], is_register, **kwargs)
         return problems, normal
+
+    @staticmethod
+    def _repeats_name(password: str) -> bool:
+        name, typed = str(current_app.config["APP_NAME"]).casefold(), password.casefold()
+        rest = typed.replace(name, "").replace("".join(name.split()), "")
+        return rest != typed and len(rest) < LEAST_BESIDE_NAME

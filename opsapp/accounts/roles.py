@@ -61,10 +61,13 @@ def _holders() -> dict[int, int]:
     return {row[0]: row[1] for row in db.session.execute(query)}
 
 
-def listing() -> list[Record]:
-    """Return every role, by name."""
+def listing(*, after: str | None = None, limit: int | None = None) -> list[Record]:
+    """Return the roles by name.
+
+    :param after: the last name of the page before.
+    """
     holders = _holders()
-    return [record(role, holders.get(role.id, 0)) for role in list_roles()]
+    return [record(role, holders.get(role.id, 0)) for role in list_roles(after, limit)]
 
 
 def clean_name(value: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from .. import signals
 from ..errors import Conflict
 from ..unit.work import Unit
-from . import signin
+from . import lockouts, signin
 from .lookup import get_user
 from .sessions import carry_over
 
@@ -23,7 +23,14 @@ def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
         user = get_user(str(user_id))
         signin.store_password(user, hashed, unit)
         carry_over(user, unit)
-        user.forget_failed_logins()
+        lockouts.forget(user, unit)
+
+
+def recover(user_id: int, hashed: str, *, unit: Unit) -> None:
+    """Store the hash of a password that was set by a mailed link, which proves the address."""
+    with unit:
+        change_password(user_id, hashed, unit=unit)
+        signin.confirm(get_user(str(user_id)), unit)
 
 
 def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit) -> None:
@@ -33,12 +40,6 @@ def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit
         if user.password == before:
             user.password = hashed
             unit.record("user:password:rehash", user.reference)
-
-
-def confirm(user_id: int, *, unit: Unit) -> None:
-    """Confirm the address: its reader has followed the link in our mail."""
-    with unit:
-        signin.confirm(get_user(str(user_id)), unit)
 
 
 def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:
@@ -81,7 +82,7 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
 def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
     """Replace the recovery codes.
 
-    :param codes: the codes, encrypted.
+    :param codes: the keyed hashes of the codes.
     """
     with unit:
         user = get_user(str(user_id))
@@ -97,7 +98,7 @@ def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
 def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
     """Use up a recovery code.
 
-    :param code: the code, encrypted.
+    :param code: the keyed hash of the code.
     :raises Conflict: another request has used it.
     """
     with unit:
@@ -111,3 +112,4 @@ def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
         unit.record(
             "user:codes:use", user.reference, before=before, after={"recovery_codes": len(codes)}
         )
+        unit.announce(signals.recovery_code_used, user_id=user.id, left=len(codes))

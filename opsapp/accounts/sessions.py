@@ -20,7 +20,7 @@ from ..extensions import db
 from ..models import ApiToken, User, UserSession
 from ..types import Record
 from ..unit.work import Unit, bookkeeping
-from . import authority, logins
+from . import authority, lockouts, logins
 from .logins import Client
 from .lookup import get_user
 
@@ -40,8 +40,11 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def start(user: User, client: Client) -> tuple[str, int]:
-    """Open a session for an account; return its key, for the cookie, and its id."""
+def start(user: User, client: Client, browser: str | None = None) -> tuple[str, int]:
+    """Open a session for an account; return its key, for the cookie, and its id.
+
+    :param browser: the browser that the account knows; None for a stranger's.
+    """
     key, now = secrets.token_urlsafe(32), clock.now()
     hours = int(current_app.config["OPSAPP_SESSION_HOURS"])
     with bookkeeping() as session:
@@ -57,13 +60,22 @@ def start(user: User, client: Client) -> tuple[str, int]:
         )
         session.add(opened)
         logins.add_success(session, user, client)
+        lockouts.reset_in(session, user.id, browser)
         session.flush()
         return key, opened.id
 
 
 def find_live(key: str) -> UserSession | None:
     """Return the live session of this key with its account, or None."""
-    return db.session.scalar(_LIVE.where(UserSession.key == fingerprint(key)))
+    return db.session.scalar(_live().where(UserSession.key == fingerprint(key)))
+
+
+def _live() -> sa.Select[UserSession]:
+    """Return the sessions that work: not over, and used within ``OPSAPP_SESSION_IDLE``."""
+    minutes = int(current_app.config["OPSAPP_SESSION_IDLE"])
+    if not minutes:
+        return _LIVE
+    return _LIVE.where(UserSession.seen_at > clock.now() - timedelta(minutes=minutes) - NOTE_EVERY)
 
 
 def note_use(credential: UserSession | ApiToken) -> None:
@@ -122,7 +134,7 @@ def listing(user: str | None = None) -> list[Record]:
 
 
 def _list_live(user_id: int | None) -> Sequence[UserSession]:
-    query = _LIVE.order_by(UserSession.id.desc())
+    query = _live().order_by(UserSession.id.desc())
     if user_id is not None:
         query = query.where(UserSession.user_id == user_id)
     return db.session.scalars(query).all()
@@ -150,6 +162,12 @@ def end(user: str, ids: Collection[int] = (), *, unit: Unit) -> list[Record]:
             unit.record("user:sessions:end", owner.reference, before={"sessions": numbers})
             unit.announce(signals.user_updated, user_id=owner.id)
         return [{"changed": True, **record(session), "ended_at": now} for session in sessions]
+
+
+def end_others(user_id: int, current: int | None, *, unit: Unit) -> int:
+    """End every open session of an account but this one; return how many there were."""
+    others = [row.id for row in _list_live(user_id) if row.id != current]
+    return len(end(str(user_id), others, unit=unit)) if others else 0
 
 
 def _ids_of(user_id: int) -> set[int]:

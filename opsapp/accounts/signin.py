@@ -14,7 +14,7 @@ from ..models import ApiToken, User, UserSession
 from ..models.accounts import new_uniquifier
 from ..types import Record
 from ..unit.work import Unit
-from . import authority, grants, passwords
+from . import authority, grants, lockouts, passwords
 from .lookup import get_user
 from .records import user_record
 
@@ -178,7 +178,7 @@ def unlock(reference: str, *, unit: Unit) -> Record:
         if user.locked_until or user.failed_logins:
             until = user.locked_until and clock.rfc3339(user.locked_until)
             before = {"failed_logins": user.failed_logins, "locked_until": until}
-            user.forget_failed_logins()
+            lockouts.forget(user, unit)
             after = {"failed_logins": 0, "locked_until": None}
             unit.record("user:account:unlock", user.reference, before=before, after=after)
         return user_record(user)

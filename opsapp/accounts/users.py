@@ -14,7 +14,16 @@ from .. import addresses, clock, signals, text
 from ..engine.rows import remove
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
-from ..models import ADMIN, ApiToken, Login, MailMessage, PersonalValue, User, UserSession
+from ..models import (
+    ADMIN,
+    ApiToken,
+    Login,
+    LoginFailures,
+    MailMessage,
+    PersonalValue,
+    User,
+    UserSession,
+)
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key
@@ -210,18 +219,11 @@ def _refuse_taken_username(username: str | None, owner: int | None) -> None:
         raise Conflict(f"username {username} is taken by user {holder.id}")
 
 
-def register(email: str, *, username: str | None, hashed: str | None, unit: Unit) -> User:
-    """Create the account of a user who registers; its address is not confirmed yet.
-
-    :param hashed: the password's argon2 hash.
-    :raises Conflict: the address or the username is taken.
-    """
+def register(email: str, *, unit: Unit) -> User:
+    """Return the account of a user who registers; if new, without password or confirmation."""
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
     with unit:
-        if find_user(email) is not None:
-            raise Conflict(f"user {email} exists already")
-        return _insert(email, username, hashed, unit, confirmed=False)
+        return find_user(email) or _insert(email, None, None, unit, confirmed=False)
 
 
 def create_admin(
@@ -386,7 +388,7 @@ def _erase(user: User, unit: Unit) -> None:
     user.forget_second_factor()
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
-    for model in (UserSession, ApiToken, Login):
+    for model in (UserSession, ApiToken, Login, LoginFailures):
         remove(unit.session, model, model.user_id == user.id)
     remove(unit.session, PersonalValue, PersonalValue.subject == user.reference)
     remove(unit.session, MailMessage, MailMessage.about == user.reference)

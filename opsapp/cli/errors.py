@@ -46,16 +46,16 @@ def reported() -> Iterator[None]:
         raise
     except click.Abort:
         # Ctrl-D or an end of stdin: a script must not take it for success.
-        _fail(Refused("the question was not answered; nothing was changed"))
+        exit_with(Refused("the question was not answered; nothing was changed"))
     except streams.Unwritten as error:
         streams.leave_stdout()
-        _fail(OutputFailed(error.message))
+        exit_with(OutputFailed(error.message))
     except OpsError as error:
-        _fail(error)
+        exit_with(error)
     except click.ClickException as error:
         if not _wants_json():
             _show(error)
-        _fail(_from_click(error))
+        exit_with(_from_click(error))
     except BrokenPipeError:
         streams.leave_stdout()
         if (unit := current_unit()) is not None and unit.committed:
@@ -64,9 +64,9 @@ def reported() -> Iterator[None]:
                 print_error(f"  → {text.safe(hint)}")
         raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
-        _fail(_from_system(error))
+        exit_with(_from_system(error))
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
-        _fail(_explained(error) or _unexpected(error))
+        exit_with(_explained(error) or _unexpected(error))
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -154,7 +154,7 @@ def _show(error: click.ClickException) -> NoReturn:
     raise SystemExit(error.exit_code)
 
 
-def _fail(error: OpsError) -> NoReturn:
+def exit_with(error: OpsError) -> NoReturn:
     ctx = click.get_current_context(silent=True)
     if error.hint and ctx is not None:
         error.hint = as_typed(error.hint, ctx)

@@ -144,12 +144,18 @@ def _await(pinging: list[threading.Thread]) -> None:
 
 def _ping(target: str, text: str) -> None:
     from http.client import HTTPException
-    from urllib.request import Request, urlopen
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class NoRedirects(HTTPRedirectHandler):
+        """Redirects are errors: urllib would send a GET to whatever host they name."""
+
+        def redirect_request(self, *_args: object) -> None:
+            return None
 
     url, header = alert_targets.without_credentials(target)
     request = Request(url, text.encode(), header)  # noqa: S310  (checked where the setting is read)
     try:
-        with urlopen(request, timeout=PING_SECONDS) as answer:  # noqa: S310
+        with build_opener(NoRedirects).open(request, timeout=PING_SECONDS) as answer:
             answer.read(1)
     except (OSError, ValueError, HTTPException) as error:
         # The URL is a secret; its host identifies it.

@@ -27,6 +27,7 @@ def connect(app: Flask) -> None:
             (signals.user_email_changed, tell_of_address),
             (signals.second_factor_changed, tell_of_factor),
             (signals.recovery_codes_set, tell_of_codes),
+            (signals.recovery_code_used, tell_of_used_code),
         ):
             signals.before_commit(signal).connect(receiver, app)
 
@@ -93,6 +94,13 @@ def tell_of_codes(app: Flask, *, user_id: int, **_extra: Any) -> None:
     user = db.session.get_one(User, user_id)
     if user.email:
         _write(user, "codes_set", "New recovery codes were made")
+
+
+def tell_of_used_code(app: Flask, *, user_id: int, left: int, **_extra: Any) -> None:
+    """Tell a user that a recovery code signed them in."""
+    user = db.session.get_one(User, user_id)
+    if user.email:
+        _write(user, "code_used", "A recovery code was used", left=left)
 
 
 def _write(

@@ -25,7 +25,7 @@ from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
 from .role_ends import RoleEnd
-from .sessions import ApiToken, Login, UserSession
+from .sessions import ApiToken, Login, LoginFailures, UserSession
 from .types import UTCDateTime
 
 PREFIX = "ops_"
@@ -47,6 +47,7 @@ __all__ = [
     "JobOutput",
     "JobRun",
     "Login",
+    "LoginFailures",
     "MailMessage",
     "Model",
     "PendingEvent",

@@ -14,7 +14,7 @@ from sqlalchemy import orm as so
 from .. import clock
 from ..extensions import Model
 from .accounts import User
-from .types import JSONWords, LongWords, UTCDateTime, Words, database_now
+from .types import JSONWords, LongWords, Number, UTCDateTime, Words, database_now
 
 
 def _is_live(model: type[UserSession | ApiToken], end: Any) -> sa.ColumnElement[bool]:
@@ -89,7 +89,6 @@ class Login(Model):
     __tablename__ = "ops_logins"
     __table_args__ = (
         sa.Index("ix_ops_logins_user_id_id", "user_id", "id"),
-        sa.Index("ix_ops_logins_identity_at", "identity", "at"),
         sa.Index("ix_ops_logins_network_at", "network", "at"),
         {"sqlite_autoincrement": True},
     )
@@ -106,3 +105,19 @@ class Login(Model):
     network: so.Mapped[str | None] = so.mapped_column(Words(64))
     """The network whose failures are counted together."""
     user_agent: so.Mapped[str | None] = so.mapped_column(Words(200))
+
+
+class LoginFailures(Model):
+    """Consecutive failures to sign in with a name, from strangers or from a known browser."""
+
+    __tablename__ = "ops_login_failures"
+
+    key: so.Mapped[str] = so.mapped_column(Words(64), primary_key=True)
+    """A keyed fingerprint of the name and the browser."""
+    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
+    """None if no account has the name."""
+    browser: so.Mapped[str | None] = so.mapped_column(Words(64))
+    """The browser or session that the account knows; None for strangers."""
+    count: so.Mapped[int] = so.mapped_column(Number, default=0)
+    failed_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, index=True)
+    locked_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)

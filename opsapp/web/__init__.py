@@ -5,6 +5,7 @@ security   Flask-Security with our datastore, forms and sessions
 api        the API and its OpenAPI document
 account    the page of a user's own account
 actor      the actor and the unit of work of a request
+debugger   no debugger outside development
 headers    request ids, host names, security headers
 limits     rate limits
 errors     error answers: JSON or a page
@@ -24,9 +25,10 @@ from flask import Flask
 from . import account, api, context, errors, headers, health, limits, metrics, x_profile
 from .actor import signed_in_user, unit_of_self
 from .api.access import needs
+from .context import add_to_navigation
 from .security import setup
 
-__all__ = ["init_app", "needs", "signed_in_user", "unit_of_self"]
+__all__ = ["add_to_navigation", "init_app", "needs", "signed_in_user", "unit_of_self"]
 
 
 def init_app(app: Flask) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from functools import cache
+from ipaddress import ip_address
 
 from flask import g, request
 from flask_login import current_user
@@ -32,16 +33,38 @@ def _host() -> str:
 
 def client() -> Client:
     """Return the address and browser of the request, safe to print on a terminal."""
-    agent = request.user_agent.string
-    # A proxy may pass on text that is not an address.
-    ip = text.safe(request.remote_addr or "")[:64]
-    return Client(ip=ip or None, user_agent=text.safe(agent)[:200] or None)
+    agent = text.safe(request.user_agent.string)[:200]
+    return Client(ip=_address(request.remote_addr or ""), user_agent=agent or None)
+
+
+def _address(value: str) -> str | None:
+    """Return the address without a port, as some proxies send it; None for other text."""
+    name = value.strip()
+    if name.count(":") == 1 or name.startswith("["):
+        name = name.rpartition(":")[0] if not name.endswith("]") else name
+        name = name.strip("[]")
+    try:
+        return text.safe(str(ip_address(name)))[:64]  # The zone of IPv6 may be any text.
+    except ValueError:
+        return None
+
+
+def bearer_token() -> str | None:
+    """Return the token of the request; None for another scheme, or no token."""
+    kind, _space, value = request.headers.get("Authorization", "").partition(" ")
+    return value.strip() or None if kind.lower() == "bearer" else None
 
 
 def signed_in_user() -> User:
     """Return the account of this browser's session."""
     user: User = current_user._get_current_object()  # noqa: SLF001  (Flask documents this name)
     return user
+
+
+def checks_password() -> bool:
+    """Return whether this request checks a password or a code, which is guessed and slow."""
+    pages = ("security", "account.end_other_sessions")
+    return request.method == "POST" and (request.blueprint in pages or request.endpoint in pages)
 
 
 def note_use(credential: UserSession | ApiToken) -> None:

@@ -28,7 +28,7 @@ from werkzeug.exceptions import (
 
 from .. import text
 from ..engine.conditions import explained
-from ..errors import Busy, OpsError
+from ..errors import Busy, Invalid, OpsError
 from ..extensions import db, undo
 from ..redaction import redacted_traceback
 from .headers import correlation
@@ -86,13 +86,26 @@ _LOAD_AGAIN = "Load the page again, let the browser keep its cookies, and repeat
 def answer_ops(error: OpsError) -> Response:
     """Answer an error of a service, without its hint, which is for a terminal."""
     if error.http_status < 500:
-        return answer(error.http_status, error.message)
+        return answer(error.http_status, error.message, fields=_fields(error))
     undo(db.session())
     current_app.logger.error("%s %s", correlation(), text.safe(error.message))
     response = answer(error.http_status, _UNAVAILABLE)
     if isinstance(error, Busy) and not _has_committed():
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
+
+
+_NAMES = {"e-mail": "email", "until": "valid_until", "reason": "X-Reason"}
+"""The fields of the API that a service calls otherwise."""
+
+
+def _fields(error: OpsError) -> dict[str, dict[str, list[str]]] | None:
+    """Return the error of a service by field, in the form of marshmallow's."""
+    if not isinstance(error, Invalid):
+        return None
+    name = _NAMES.get(error.field, error.field)
+    place = "headers" if name.startswith("X-") else "query" if request.method == "GET" else "json"
+    return {place: {name: [error.message]}}
 
 
 _UNAVAILABLE = "This does not work right now. Please try again in a moment."

@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..config import DEVELOPMENT
 from ..errors import NotReady
+from .debugger import refuse_debugger
 
 POLICY = {
     # Our pages have no script, and load nothing from other sites.
@@ -32,14 +33,18 @@ LARGEST_BODY = 256 * 1024
 def init_app(app: Flask) -> None:
     """Bound requests, give each an id, and harden responses."""
     outside = app.config["OPSAPP_ENV"] != DEVELOPMENT
+    if outside:
+        refuse_debugger(app)
     if app.config["MAX_CONTENT_LENGTH"] is None:
         app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.config.update(
-        SESSION_COOKIE_NAME="opsapp_session",
+        SESSION_COOKIE_SECURE=outside,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=outside,
+        SESSION_COOKIE_PATH="/",
     )
+    with app.app_context():
+        app.config["SESSION_COOKIE_NAME"] = cookie_name("opsapp_session")
     if outside and not app.config["OPSAPP_URL"]:
         raise NotReady(
             f"OPSAPP_URL is not set, and OPSAPP_ENV is {app.config['OPSAPP_ENV']}",
@@ -53,6 +58,11 @@ def init_app(app: Flask) -> None:
     app.before_request(check_host)
     app.before_request(refuse_chunked)
     app.after_request(harden)
+
+
+def cookie_name(name: str) -> str:
+    """Return the name of a cookie; browsers take the prefix from this host over https only."""
+    return f"__Host-{name}" if current_app.config["SESSION_COOKIE_SECURE"] else name
 
 
 def set_correlation() -> None:
@@ -103,7 +113,8 @@ def harden(response: Response) -> Response:
     """Add the security headers that the response has not set itself."""
     for name, value in POLICY.items():
         response.headers.setdefault(name, value)
-    if request.is_secure:
+    # A proxy may end TLS without saying so.
+    if request.is_secure or (current_app.config["OPSAPP_URL"] or "").startswith("https:"):
         response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
     if request.blueprint == "security":
         # Flask-Security's header has directives unknown to caches.

@@ -17,7 +17,7 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from werkzeug.exceptions import TooManyRequests
 
-from .actor import client
+from .actor import bearer_token, checks_password, client
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ def count() -> None:
     """
     if not current_app.config.get("RATELIMIT_ENABLED", True):
         return
-    if request.blueprint == "security" and request.method == "POST":
-        _count(SIGN_IN, "sign-in", client().network or "")
+    if checks_password():
+        _count(SIGN_IN, "sign-in", client().network)
     elif request.path.startswith("/api/"):
         _count(API, "api", _caller())
 
@@ -61,14 +61,17 @@ def count_failure() -> None:
     :raises TooManyRequests: there were too many.
     """
     if current_app.config.get("RATELIMIT_ENABLED", True):
-        _count(FAILED, "failed", client().network or "")
+        _count(FAILED, "failed", client().network)
 
 
 def _caller() -> str:
-    """Return a key for the store: the fingerprint of the token or session, or the address."""
-    credential = request.headers.get("Authorization") or session.get("key")
+    """Return a key for the store: the fingerprint of the token or session, or the address.
+
+    The token as it is looked up, so that each has one key, however the header spells it.
+    """
+    credential = bearer_token() if "Authorization" in request.headers else session.get("key")
     if not credential:
-        return client().network or ""
+        return client().network
     return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -42,7 +42,11 @@ def pings() -> Iterator[Pings]:
             found.calls.append((self.path.partition("?")[0], body))
             found.is_open.wait(60)
             self.send_response(found.status)
+            self.send_header("Location", "/elsewhere")
             self.end_headers()
+
+        def do_GET(self) -> None:
+            found.calls.append((self.path, "a redirect was followed"))
 
         def log_message(self, *_args: object) -> None:
             """A server of a test says nothing."""
@@ -93,13 +97,14 @@ def test_start_is_told_while_the_command_runs(database: Database, pings: Pings) 
     assert pings.calls[1:] == [("/ping/a/0", "the command ended with 0")]
 
 
-@pytest.mark.parametrize("status", [404, 500])
+@pytest.mark.parametrize("status", [302, 303, 307, 308, 404, 500])
 def test_refused_ping_fails_no_job(database: Database, pings: Pings, status: int) -> None:
     pings.status = status
     found = job(database, "a", "--", "true", OPSAPP_JOBS_NOTIFY=pings.url)
     assert found.exit_code == 0
     host = pings.url.split("/")[2]
     assert found.stderr == f"Warning: the ping to {host} failed: HTTP {status}\n" * 2
+    assert [path for path, _body in pings.calls] == ["/ping/a/start", "/ping/a/0"]
     assert rows(database) == [("succeeded", 0)]
 
 

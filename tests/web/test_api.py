@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from opsapp import clock
-from tests.support import Cli, Database
+from opsapp.accounts import grants, roles
+from tests.support import Cli, Database, a_unit
 from tests.support.web import Program, Site, what_changes
+
+PAST = "2020-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -234,6 +237,7 @@ def test_change_needs_the_version_it_is_about(web: Site, api: Program, database:
         ('"{}', 428, "in its double quotes, or *"),
         ('W/"{}"', 412, "without W/"),
         ('"*"', 412, "Read it again"),
+        ('""', 412, "Read it again"),
     ],
 )
 def test_version_that_was_not_sent_as_it_was_read_is_said(
@@ -250,7 +254,103 @@ def test_version_stands_while_an_account_is_only_seen(web: Site, api: Program) -
     web.make("bob@example.com")
     before = api("GET", "/api/users/2").headers["ETag"]
     web.browser("bob@example.com")
-    assert api("GET", "/api/users/2").headers["ETag"] == before
+    read = api("GET", "/api/users/2", headers={"If-None-Match": before})
+    assert (read.status_code, read.json["last_seen_at"] is None) == (200, False)
+    changed = api("PATCH", "/api/users/2", json={"username": "b"}, headers={"If-Match": before})
+    assert changed.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"email": "a@example.com", "email": "b@example.com"}',
+        '{"email": "a@example.com", "username": {"x": 1, "x": 2}}',
+        '[{"email": "a@example.com", "email": "a@example.com"}]',
+    ],
+)
+def test_key_that_comes_twice_is_refused(api: Program, database: Database, body: str) -> None:
+    before = what_changes(database)
+    answer = api("POST", "/api/users", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["message"]) == (400, "A key of the body comes twice.")
+    assert what_changes(database) == before
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 201),
+        ("application/json; charset=utf-8", 201),
+        ("application/vnd.other+json", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("text/json", 415),
+        (None, 415),
+    ],
+)
+def test_body_of_another_type_is_415(api: Program, content_type: str | None, status: int) -> None:
+    body = b'{"email": "bob@example.com"}'
+    answer = api("POST", "/api/users", data=body, content_type=content_type)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "place", "field"),
+    [
+        ("POST", "/api/users", {"email": "straße@example.com"}, "json", "email"),
+        ("POST", "/api/users", {"email": "b@example.com", "username": "-x"}, "json", "username"),
+        ("PUT", "/api/users/1/roles/admin", {"valid_until": PAST}, "json", "valid_until"),
+        ("GET", "/api/users?search=%00", None, "query", "search"),
+        ("GET", "/api/roles?after=%00", None, "query", "after"),
+        ("PUT", "/api/users/1/roles/admin", {}, "headers", "X-Reason"),
+    ],
+)
+def test_wrong_input_is_named_by_its_field(
+    api: Program, method: str, path: str, body: Any, place: str, field: str
+) -> None:
+    headers = {"X-Reason": "a\x9bb"} if field == "X-Reason" else {}
+    answer = api(method, path, json=body, headers=headers)
+    assert (answer.status_code, list(answer.json["fields"])) == (422, [place])
+    assert answer.json["fields"][place] == {field: [answer.json["message"]]}
+
+
+def test_roles_and_grants_come_in_pages(web: Site, api: Program) -> None:
+    with web.inside():
+        for name in ("alpha", "beta", "gamma"):
+            roles.create(name, unit=a_unit())
+            grants.grant(name, ["ada@example.com"], unit=a_unit())
+    for path, key, name, wanted in (
+        ("/api/roles?limit=2", "roles", "name", ["admin", "alpha", "beta", "gamma"]),
+        ("/api/users/1/grants?limit=3", "grants", "role", ["gamma", "beta", "alpha", "admin"]),
+    ):
+        seen: list[str] = []
+        pages = 0
+        while path:
+            page = api("GET", path).json
+            seen += [row[name] for row in page[key]]
+            path, pages = page["next"], pages + 1
+        assert (seen, pages) == (wanted, 2)
+
+
+def test_document_reads_like_a_library(api: Program) -> None:
+    document = api("GET", "/api/openapi.json").json
+    ids = {
+        operation["operationId"]
+        for item in document["paths"].values()
+        for method, operation in item.items()
+        if method in ("get", "post", "put", "patch", "delete")
+    }
+    assert ids == {
+        *("list_users", "create_user", "get_user", "replace_user", "update_user", "delete_user"),
+        *("list_user_grants", "list_user_roles", "grant_role", "revoke_role"),
+        *("list_roles", "get_role", "get_me"),
+    }
+    assert document["servers"] == [{"url": "/"}]
+    assert {"User", "Users", "NewUser", "Role", "Grant", "NewGrant", "Me", "Problem"} <= set(
+        document["components"]["schemas"]
+    )
+    update = document["paths"]["/api/users/{id}"]["patch"]["responses"]
+    assert {"204", "412", "414", "415", "422", "428"} <= set(update)
+    assert "422" not in document["paths"]["/api/me"]["get"]["responses"]
 
 
 def test_put_replaces_and_patch_keeps(web: Site, api: Program) -> None:

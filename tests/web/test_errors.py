@@ -27,9 +27,10 @@ from opsapp import errors
 from opsapp.accounts import roles
 from opsapp.extensions import db
 from opsapp.web import actor
-from tests.support import Database, move_core
-from tests.support.web import Browser, Program, Site, site
+from tests.support import Database, move_core, run
+from tests.support.web import Browser, Program, Site, csrf_token, site
 
+ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 FIELDS = {"error", "message", "status_code", "correlation"}
 
 
@@ -210,6 +211,31 @@ def test_production_needs_its_address(database: Database, monkeypatch: pytest.Mo
         pass
 
 
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("option", "flag"), [(["--debug"], ""), (["--debugger"], ""), ([], "1")], ids=str
+)
+def test_production_does_not_serve_with_a_debugger(
+    database: Database, option: list[str], flag: str
+) -> None:
+    folder = Path(database.instance) / "secrets"
+    names = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+    result = run(
+        database,
+        "run",
+        *option,
+        OPSAPP_ENV="production",
+        OPSAPP_URL="https://ops.example.com",
+        FLASK_DEBUG=flag,
+        **{name: (folder / name.lower()).read_text() for name in names},
+    )
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert result.stderr == (
+        "Error: the debugger runs any code, and OPSAPP_ENV is production\n"
+        "  → unset FLASK_DEBUG, and serve without --debug and --debugger\n"
+    )
+
+
 def test_production_answers_to_its_own_name_with_secure_cookies(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +307,41 @@ def test_sign_in_and_api_are_limited(database: Database, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("form", ["Bearer {}", "bearer  {}", "BEARER {} ", "Bearer \xa0{}\t"])
+def test_token_has_one_limit_however_it_is_spelled(
+    database: Database, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
+        made.make("ada@example.com", role="admin")
+        program = made.token("ada@example.com")
+        program("GET", "/api/me")
+        header = form.format(program.token)
+        answer = program.client.get("/api/me", headers={"Authorization": header})
+        assert (answer.status_code, answer.headers["X-RateLimit-Remaining"]) == (200, "598")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "network"),
+    [
+        (["203.0.113.9", "203.0.113.9:1234", " 203.0.113.9:80"], "203.0.113.9"),
+        (["2001:db8::1", "[2001:db8::2]:443", "[2001:db8::3]"], "2001:db8::/64"),
+        (["nonsense", "unknown", "_hidden", "203.0.113.9:x:y"], "unknown"),
+    ],
+)
+def test_addresses_count_together_however_a_proxy_spells_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch, addresses: list[str], network: str
+) -> None:
+    monkeypatch.setenv("OPSAPP_PROXIES", "1")
+    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
+        client = made.app.test_client()
+        form = {"csrf_token": csrf_token(client.get("/login")), "email": "x", "password": "x"}
+        for number in range(21):
+            forwarded = {"X-Forwarded-For": addresses[number % len(addresses)]}
+            answer = client.post("/login", data=form, headers=forwarded)
+            assert answer.status_code == (200 if number < 20 else 429)
+    assert database.rows("SELECT DISTINCT network FROM ops_logins") == [(network,)]
+
+
 def test_made_up_tokens_are_limited_together_and_keep_nobody_else_out(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,28 @@ def test_long_passwords_are_passwords(web: Site, cli: Cli, length: int) -> None:
     assert (done.exit_code, done.stderr) == (0, "Already so: nothing was changed.\n")
     assert web.browser().sign_in("ada@example.com", long[:-1]).status_code == 200
     too_long = {"new_password": "x" * 129, "new_password_confirm": "x" * 129}
-    assert browser.post("/change", {"password": long, **too_long}).status_code == 200
+    page = browser.post("/change", {"password": long, **too_long})
+    assert "A password has at most 128 characters." in page.text
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("password", ["opsapp" * 3, "OpsApp-opsapp-1", "  opsapp opsapp "])
+def test_name_of_the_application_is_no_password(web: Site, cli: Cli, password: str) -> None:
+    form = {"password": PASSWORD, "new_password": password, "new_password_confirm": password}
+    page = web.browser("ada@example.com").post("/change", form)
+    assert "The application&#39;s name is no password" in page.text
+    done = cli(
+        "users", "set-password", "ada@example.com", "--password-stdin", stdin=password + "\n"
+    )
+    assert (done.exit_code, "name is no password" in done.stderr) == (2, True)
+
+
+@ON_SQLITE
+def test_change_names_all_errors_at_once(web: Site) -> None:
+    form = {"password": "wrong", "new_password": "short", "new_password_confirm": "other"}
+    page = web.browser("ada@example.com").post("/change", form)
+    assert "A password has at least 12 characters." in page.text
+    assert "The two passwords differ." in page.text
 
 
 @ON_SQLITE

@@ -8,10 +8,11 @@ from unittest.mock import patch
 
 import pytest
 
-from opsapp.accounts import logins
-from opsapp.accounts.logins import Client, locked_for
-from tests.support import PASSWORD, Cli, Database
-from tests.support.web import Browser, Site
+from opsapp.accounts import lockouts, logins, users
+from opsapp.accounts.lockouts import locked_for
+from opsapp.accounts.logins import Client
+from tests.support import PASSWORD, Cli, Database, a_unit
+from tests.support.web import Browser, Site, csrf_token
 
 HERE = Client("192.0.2.1", "test")
 TOO_MANY = "Too many attempts. Try again in 15 minutes."
@@ -55,9 +56,7 @@ def test_nobody_is_locked_alike(web: Site) -> None:
 def test_lock_ends_by_itself(web: Site, database: Database) -> None:
     browser = web.browser()
     guess(browser, "ada@example.com", 10)
-    database.execute(
-        "UPDATE ops_users SET locked_until = '2020-01-01 00:00:00.000000' WHERE id = 1"
-    )
+    database.execute("UPDATE ops_login_failures SET locked_until = '2020-01-01 00:00:00.000000'")
     assert browser.sign_in("ada@example.com").status_code == 302
     assert database.rows("SELECT failed_logins, locked_until FROM ops_users") == [(0, None)]
 
@@ -81,7 +80,7 @@ def test_tenth_try_may_still_be_right(web: Site) -> None:
 def test_failures_of_the_day_before_do_not_count(web: Site, database: Database) -> None:
     browser = web.browser()
     guess(browser, "ada@example.com", 9)
-    database.execute("UPDATE ops_users SET failed_at = '2020-01-01 00:00:00.000000'")
+    database.execute("UPDATE ops_login_failures SET failed_at = '2020-01-01 00:00:00.000000'")
     guess(browser, "ada@example.com", 1)
     assert database.rows("SELECT failed_logins FROM ops_users") == [(1,)]
 
@@ -92,7 +91,7 @@ def test_address_is_blocked_over_many_accounts(web: Site) -> None:
         guess(browser, f"guess{number}@example.com", 1)
     assert "Too many attempts" in browser.sign_in("ada@example.com").text
     with web.inside():
-        assert logins.count_attempt("ada@example.com", 1, HERE) is None
+        assert lockouts.count_attempt("ada@example.com", 1, HERE) is None
         newest = logins.listing("ada@example.com", limit=1)
     assert [one["outcome"] for one in newest] == ["blocked"]
 
@@ -100,7 +99,7 @@ def test_address_is_blocked_over_many_accounts(web: Site) -> None:
 def test_guesses_at_once_do_not_slip_through(web: Site) -> None:
     def take(_number: int) -> bool:
         with web.inside():
-            return logins.count_attempt("ada@example.com", 1, HERE) is None
+            return lockouts.count_attempt("ada@example.com", 1, HERE) is None
 
     with ThreadPoolExecutor(8) as pool:
         allowed = sum(pool.map(take, range(64)))
@@ -162,3 +161,85 @@ def test_counting_a_failure_changes_nothing_else(web: Site, database: Database) 
     before = database.rows("SELECT updated_at, fs_uniquifier, password FROM ops_users")
     guess(web.browser(), "ada@example.com", 1)
     assert database.rows("SELECT updated_at, fs_uniquifier, password FROM ops_users") == before
+
+
+def lock_out(site: Site, *names: str) -> None:
+    """Ten strangers at ten addresses each guess once."""
+    for number in range(10):
+        stranger = site.app.test_client()
+        stranger.environ_base["REMOTE_ADDR"] = f"192.0.2.{number}"
+        form = {"csrf_token": csrf_token(stranger.get("/login")), "password": "wrong"}
+        for name in names:
+            stranger.post("/login", data={**form, "email": name})
+
+
+def test_strangers_lock_out_neither_a_known_browser_nor_a_session(web: Site) -> None:
+    known, open_session = web.browser("ada@example.com"), web.browser("ada@example.com")
+    known.sign_out()
+    lock_out(web, "ada@example.com")
+    assert TOO_MANY in web.browser().sign_in("ada@example.com").text
+    assert known.sign_in("ada@example.com").status_code == 302
+    assert open_session.post("/verify", {"password": PASSWORD}).status_code == 302
+    new = "another battery horse staple"
+    form = {"password": PASSWORD, "new_password": new, "new_password_confirm": new}
+    assert open_session.post("/change", form).status_code == 302
+
+
+def test_known_browser_is_locked_by_its_own_failures(web: Site, database: Database) -> None:
+    known = web.browser("ada@example.com")
+    known.sign_out()
+    guess(known, "ada@example.com", 10)
+    assert TOO_MANY in known.sign_in("ada@example.com").text
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(10,)]
+    assert web.browser("ada@example.com").is_in
+
+
+def test_browser_is_known_to_the_accounts_that_signed_in_only(web: Site) -> None:
+    web.make("bob@example.com")
+    browser = web.browser("ada@example.com")
+    browser.sign_out()
+    lock_out(web, "bob@example.com")
+    assert TOO_MANY in browser.sign_in("bob@example.com").text
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "e30.x.y"])
+def test_forged_cookie_makes_no_browser_known(web: Site, cookie: str) -> None:
+    browser = web.browser()
+    browser.client.set_cookie("opsapp_browser", cookie)
+    lock_out(web, "ada@example.com")
+    assert TOO_MANY in browser.sign_in("ada@example.com").text
+
+
+def test_lock_does_not_tell_two_names_of_an_account_from_two_unknown_names(web: Site) -> None:
+    with web.inside():
+        users.update("ada@example.com", username="ada", unit=a_unit())
+    answers = []
+    for number, pair in enumerate((("ada", "ada@example.com"), ("eve", "eve@example.com"))):
+        browser = web.browser()
+        browser.client.environ_base["REMOTE_ADDR"] = f"192.0.2.{number}"
+        for name in pair:
+            guess(browser, name, 7)
+        answers.append([TOO_MANY in browser.sign_in(name, "wrong").text for name in pair])
+        for name in pair:
+            guess(browser, name, 3)
+        answers[-1] += [TOO_MANY in browser.sign_in(name, "wrong").text for name in pair]
+    assert answers == [[False, False, True, True]] * 2
+
+
+def test_operator_lifts_every_lock_of_an_account(web: Site, cli: Cli) -> None:
+    known = web.browser("ada@example.com")
+    known.sign_out()
+    guess(known, "ada@example.com", 10)
+    lock_out(web, "ada@example.com")
+    cli("users", "unlock", "ada@example.com", check=True)
+    for browser in (known, web.browser()):
+        assert browser.sign_in("ada@example.com").status_code == 302
+
+
+def test_counters_are_pruned_with_the_attempts(web: Site, database: Database, cli: Cli) -> None:
+    guess(web.browser(), "nobody@example.com", 1)
+    guess(web.browser(), "ada@example.com", 1)
+    for table, column in (("ops_logins", "at"), ("ops_login_failures", "failed_at")):
+        database.execute(f"UPDATE {table} SET {column} = '2020-01-01 00:00:00.000000'")
+    cli("users", "logins", "prune", "--older-than", "90d", "--yes", check=True)
+    assert database.rows("SELECT count(*) FROM ops_login_failures") == [(0,)]

@@ -98,6 +98,24 @@ def test_each_call_is_open_to_who_holds_its_permission_only(crowd: Site, holds: 
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("write", "method", "path"),
+    [
+        (needed, method, path)
+        for (method, path), needed in CALLS.items()
+        if needed in ("users:write", "roles:grant") and method != "POST"
+    ],
+)
+def test_change_tells_nothing_to_a_caller_who_may_not_read(
+    crowd: Site, write: str, method: str, path: str
+) -> None:
+    program = crowd.token(f"{write.replace(':', '-')}@example.com")
+    body = {} if method == "PATCH" else BODIES.get((method, path))
+    answer = program(method, path, json=body, headers={"If-Match": "*"})
+    assert (answer.status_code, answer.data, answer.headers.get("ETag")) == (204, b"", None)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_other_methods_are_405(crowd: Site) -> None:
     program = crowd.token("ada@example.com")
     for path in {path for _method, path in CALLS}:

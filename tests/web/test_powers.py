@@ -67,7 +67,7 @@ def test_token_limits_what_its_owner_may(office: Site) -> None:
     limited = office.token("ada@example.com", allow=["users:read", "roles:grant"])
     assert limited("GET", "/api/users").status_code == 200
     assert limited("POST", "/api/users", json={"email": "x@example.com"}).status_code == 403
-    assert limited("PUT", "/api/users/3/roles/reader", json={}).status_code == 200
+    assert limited("PUT", "/api/users/3/roles/reader", json={}).status_code == 204
     assert limited("PUT", "/api/users/3/roles/auditor", json={}).status_code == 403
     assert limited("PUT", "/api/users/3/roles/admin", json={}).status_code == 403
 
@@ -111,7 +111,7 @@ def test_grant_with_an_end_makes_none_that_outlives_it(desk: Site, user: int) ->
         assert refused.status_code == 403
         assert "yourself" in refused.json["message"]
     soon = clock.rfc3339(clock.now() + timedelta(hours=1))
-    assert program("PUT", path, json={"valid_until": soon}).status_code == 200
+    assert program("PUT", path, json={"valid_until": soon}).status_code == 204
 
 
 @ON_SQLITE
@@ -180,4 +180,4 @@ def test_who_may_do_it_for_an_hour_moves_nobody_who_may_for_ever(
     assert moved.status_code == 403
     assert "for ever yourself" in moved.json["message"]
     named = program("PATCH", "/api/users/3", json={"username": "b"}, headers={"If-Match": "*"})
-    assert named.status_code == 200
+    assert named.status_code == 204

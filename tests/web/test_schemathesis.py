@@ -62,7 +62,7 @@ CONFIG = {
     },
     "operations": [
         {
-            "include-path": ["/api/users", "/api/users/{id}/roles/{role}"],
+            "include-path": ["/api/users", "/api/users/{id}/roles/{role}", "/api/roles"],
             "checks": {"positive_data_acceptance": {"expected-statuses": BEYOND_A_SCHEMA}},
         },
         {

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from tests.support import PASSWORD, Database
-from tests.support.web import Browser, Site, last_events, site, told_on
+from opsapp.accounts import signin
+from tests.support import PASSWORD, Database, a_unit
+from tests.support.web import Browser, Site, last_events, site, told_on, what_changes
 
 NEW = "another battery horse staple"
 
@@ -111,37 +112,104 @@ def open_site(database: Database, monkeypatch: pytest.MonkeyPatch):  # type: ign
         yield made
 
 
-def test_registration_waits_for_its_confirmation(open_site: Site, database: Database) -> None:
-    browser = Browser(open_site.app)
-    form = {"email": "New@Example.com", "password": NEW, "password_confirm": NEW}
-    assert browser.post("/register", form).headers["Location"] == "/login"
+def registers(site: Site, email: str) -> Browser:
+    browser = Browser(site.app)
+    answer = browser.post("/register", {"email": email})
+    assert (answer.status_code, answer.headers.get("Location")) == (302, "/login")
+    return browser
+
+
+def test_password_of_a_registered_account_is_chosen_by_the_reader_of_the_mail(
+    open_site: Site, database: Database
+) -> None:
+    browser = registers(open_site, "New@Example.com")
     (told,) = told_on(browser.get("/login"))
-    assert told.startswith("Thank you. To confirm your email address new@example.com")
+    assert told == "We have sent a mail to new@example.com. Its link lets you choose a password."
     assert last_events(database) == [("user:account:create", "stranger", "web")]
-    assert database.rows("SELECT email, confirmed_at FROM ops_users WHERE id = 2") == [
-        ("new@example.com", None)
-    ]
-    browser.sign_in("new@example.com", NEW)
-    assert not browser.is_in
+    stored = "SELECT email, password, confirmed_at FROM ops_users WHERE id = 2"
+    assert database.rows(stored) == [("new@example.com", None, None)]
     (letter,) = open_site.mail_to("new@example.com")
-    assert browser.get(link_in(letter)).status_code == 302
-    assert last_events(database) == [("user:email:confirm", "user:2", "web")]
+    page = browser.get(link_in(letter))
+    assert "This also confirms the address <b>new@example.com</b>" in page.text
+    answer = browser.post(link_in(letter), {"password": NEW, "password_confirm": NEW})
+    assert answer.headers["Location"] == "/login"
+    assert last_events(database, 2) == [
+        ("user:email:confirm", "user:2", "web"),
+        ("user:password:set", "user:2", "web"),
+    ]
     assert browser.sign_in("new@example.com", NEW).status_code == 302
+    assert browser.is_in
 
 
-def test_registration_of_a_taken_address_looks_the_same(open_site: Site) -> None:
-    answers = []
-    for email in ("ada@example.com", "fresh@example.com"):
-        form = {"email": email, "password": NEW, "password_confirm": NEW}
-        answer = Browser(open_site.app).post("/register", form)
-        answers.append((answer.status_code, answer.headers.get("Location")))
-    assert answers[0] == answers[1]
+def test_stranger_who_registers_an_address_first_gains_nothing(
+    open_site: Site, database: Database
+) -> None:
+    theirs = "chosen by the attacker"
+    attacker = Browser(open_site.app)
+    form = {"email": "new@example.com", "password": theirs, "password_confirm": theirs}
+    attacker.post("/register", form)
+    registers(open_site, "new@example.com")
+    (letter,) = open_site.mail_to("new@example.com")
+    Browser(open_site.app).post(link_in(letter), {"password": NEW, "password_confirm": NEW})
+    attacker.sign_in("new@example.com", theirs)
+    assert not attacker.is_in
+    assert Browser(open_site.app).sign_in("new@example.com", NEW).status_code == 302
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_looking_at_a_link_changes_nothing(
+    open_site: Site, database: Database, method: str
+) -> None:
+    registers(open_site, "new@example.com")
+    (letter,) = open_site.mail_to("new@example.com")
+    before = what_changes(database)
+    scanner = open_site.app.test_client()
+    assert scanner.open(link_in(letter), method=method).status_code == 200
+    assert what_changes(database) == before
+    assert database.rows("SELECT confirmed_at FROM ops_users WHERE id = 2") == [(None,)]
+
+
+def test_forgotten_password_of_an_unconfirmed_account_confirms_it(
+    open_site: Site, database: Database
+) -> None:
+    browser = registers(open_site, "new@example.com")
+    browser.post("/reset", {"email": "new@example.com"})
+    letter = open_site.mail_to("new@example.com")[1]
+    browser.post(link_in(letter), {"password": NEW, "password_confirm": NEW})
+    assert browser.sign_in("new@example.com", NEW).status_code == 302
+    assert browser.is_in
+
+
+def test_registration_of_a_taken_address_looks_the_same_and_mails_no_link_that_changes_it(
+    open_site: Site, database: Database
+) -> None:
+    before = what_changes(database)
+    registers(open_site, "ada@example.com")
+    registers(open_site, "fresh@example.com")
     (letter,) = open_site.mail_to("ada@example.com")
-    assert "ada@example.com" in letter
+    assert re.findall(r"http\S+", letter) == ["http://localhost/reset"]
+    assert database.rows("SELECT id FROM ops_users WHERE id = 1 AND confirmed_at IS NULL") == []
+    assert what_changes(database)[:1] == before[:1]
+
+
+def test_registered_account_that_is_inactive_gets_no_link(
+    open_site: Site, database: Database
+) -> None:
+    registers(open_site, "new@example.com")
+    with open_site.inside():
+        signin.deactivate(["new@example.com"], unit=a_unit())
+    database.execute("DELETE FROM ops_mail_messages")
+    registers(open_site, "new@example.com")
+    assert database.rows("SELECT count(*) FROM ops_mail_messages") == [(0,)]
+
+
+def test_page_of_confirmations_is_gone(open_site: Site) -> None:
+    browser = Browser(open_site.app)
+    assert browser.get("/confirm").status_code == 404
+    assert browser.get("/confirm/x").status_code == 404
 
 
 def test_lookalike_address_is_refused(open_site: Site, database: Database) -> None:
-    for email in ("straße@example.com", "a\u202eb@example.com", "x" * 300 + "@example.com"):
-        form = {"email": email, "password": NEW, "password_confirm": NEW}
-        assert Browser(open_site.app).post("/register", form).status_code == 200
+    for email in ("straße@example.com", "a\u202eb@example.com", "x" * 300 + "@example.com", ""):
+        assert Browser(open_site.app).post("/register", {"email": email}).status_code == 200
     assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]

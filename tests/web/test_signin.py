@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
+from itsdangerous import TimestampSigner
 
 from opsapp import signals
 from opsapp.accounts import grants, roles, sessions, signin, users
 from opsapp.accounts.lookup import get_user
 from opsapp.profiling import measure
+from opsapp.web import add_to_navigation, user_agent
 from tests.support import PASSWORD, Database, a_unit
-from tests.support.web import Browser, Program, Site, csrf_token, told_on
+from tests.support.web import (
+    Browser,
+    Program,
+    Site,
+    csrf_token,
+    last_events,
+    site,
+    told_on,
+)
 
 OTHER = "another battery horse staple"
 
@@ -234,6 +246,30 @@ def test_token_of_before_the_sign_in_is_worth_nothing_after_it(web: Site) -> Non
     assert browser.is_in
 
 
+@pytest.mark.parametrize("hours", [2, 11])
+def test_form_works_for_as_long_as_its_session(
+    web: Site, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    browser, stranger = web.browser("ada@example.com"), web.browser()
+    pages = [
+        (one, csrf_token(one.get(path))) for one, path in ((browser, "/"), (stranger, "/login"))
+    ]
+    later = int(time.time()) + hours * 3600
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _signer: later)
+    form = {"email": "ada@example.com", "password": PASSWORD}
+    for (one, token), (path, data) in zip(pages, [("/logout", {}), ("/login", form)], strict=True):
+        answer = one.client.post(path, data={**data, "csrf_token": token})
+        assert answer.status_code == 302
+    assert (browser.is_in, stranger.is_in) == (False, True)
+
+
+def test_token_of_another_session_is_refused(web: Site) -> None:
+    token = csrf_token(web.browser("ada@example.com").get("/"))
+    other = web.browser("ada@example.com")
+    assert other.client.post("/logout", data={"csrf_token": token}).status_code == 400
+    assert other.is_in
+
+
 def test_sign_in_page_takes_no_json(web: Site) -> None:
     for body in ('{"email": "ada@example.com"}', "[1]", "{"):
         answer = web.browser().client.post("/login", data=body, content_type="application/json")
@@ -289,3 +325,94 @@ def test_token_of_a_program_is_worth_nothing_as_a_cookie(web: Site) -> None:
         session["key"] = program.token
         session["_user_id"] = "1"
     assert not browser.is_in
+
+
+# --- the account page ----------------------------------------------------------
+
+
+def test_session_ends_after_a_time_without_requests(web: Site, database: Database) -> None:
+    browser = web.browser("ada@example.com")
+    for minutes, is_in in ((59, True), (62, False)):
+        then = (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%d %H:%M:%S.000000")
+        database.execute("UPDATE ops_user_sessions SET seen_at = :then", then=then)
+        assert browser.is_in is is_in
+
+
+def test_idle_time_of_zero_is_never(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with site(database, monkeypatch, {"OPSAPP_SESSION_IDLE": 0}) as made:
+        made.make("ada@example.com")
+        browser = made.browser("ada@example.com")
+        database.execute("UPDATE ops_user_sessions SET seen_at = '2020-01-01 00:00:00.000000'")
+        assert browser.is_in
+
+
+def test_other_sessions_end_with_the_password_only(web: Site, database: Database) -> None:
+    here, there = web.browser("ada@example.com"), web.browser("ada@example.com")
+    assert "Sign out everywhere else" in here.get("/").text
+    page = here.post("/sessions/end-others", {"password": "wrong"})
+    assert "This is not the password." in page.text
+    assert there.is_in
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(1,)]
+    answer = here.post("/sessions/end-others", {"password": PASSWORD})
+    assert answer.headers["Location"] == "/"
+    assert told_on(here.get("/")) == ["One other session has ended."]
+    assert (here.is_in, there.is_in) == (True, False)
+    assert last_events(database) == [("user:sessions:end", "user:1", "web")]
+    assert "Sign out everywhere else" not in here.get("/").text
+    here.post("/sessions/end-others", {"password": PASSWORD})
+    assert told_on(here.get("/")) == ["No other sessions have ended."]
+
+
+def test_account_page_lists_and_ends_ones_own_tokens(web: Site, database: Database) -> None:
+    program = web.token("ada@example.com", allow=["users:read"], name="backup")
+    web.make("bob@example.com")
+    browser, bob = web.browser("ada@example.com"), web.browser("bob@example.com")
+    assert "<b>backup</b> may do users:read" in browser.get("/").text
+    assert bob.post("/tokens/1/end", {}, at="/").status_code == 404
+    assert program("GET", "/api/me").status_code == 200
+    assert browser.post("/tokens/1/end", {}, at="/").headers["Location"] == "/"
+    assert program("GET", "/api/me").status_code == 401
+    assert last_events(database) == [("user:token:revoke", "user:1", "web")]
+    assert 'id="token-' not in browser.get("/").text
+
+
+def test_account_page_tells_the_end_of_a_role(web: Site) -> None:
+    with web.inside():
+        roles.create("support", unit=a_unit())
+        until = datetime(2090, 1, 2, 3, 4, tzinfo=UTC)
+        grants.grant("support", ["ada@example.com"], until=until, unit=a_unit())
+    assert "2 January 2090, 03:04" in web.browser("ada@example.com").get("/").text
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0 Safari/537.36",
+            "Chrome on Linux",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/130.0 Safari/537.36 Edg/130.0",
+            "Edge on Windows",
+        ),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15) Version/17 Safari/605", "Safari on macOS"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Version/17 Safari/605",
+            "Safari on iPhone",
+        ),
+        (
+            "Mozilla/5.0 (Android 14; Mobile; rv:130.0) Gecko/130.0 Firefox/130.0",
+            "Firefox on Android",
+        ),
+        ("curl/8.5.0", "curl"),
+        (None, "unknown browser"),
+    ],
+)
+def test_browser_is_named_for_people(agent: str | None, name: str) -> None:
+    assert user_agent.shown(agent) == name
+
+
+def test_navigation_has_the_links_of_the_application(web: Site) -> None:
+    add_to_navigation(web.app, "Orders", "api_docs")
+    assert "Orders" not in web.browser().get("/login").text
+    assert '<a href="/api/docs">Orders</a>' in web.browser("ada@example.com").get("/").text

@@ -6,6 +6,7 @@ grants     ``/api/users/ID/roles`` and ``/api/users/ID/grants``
 roles      ``/api/roles``
 me         ``/api/me``
 access     the caller's account, and the permission of a view
+paging     pages of lists
 schemas    requests and answers, as OpenAPI documents them
 blueprint  flask-smorest's blueprint with our parser
 =========  ====================================================
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.common import resolve_schema_cls
 from flask import Flask, render_template
 from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
@@ -63,6 +66,11 @@ class OpsApi(Api):
         """Register none: our lists name their next page in the body."""
 
 
+def _schema_name(schema: Any) -> str:
+    """Return the name of a schema for readers and generated clients: ``User``."""
+    return resolve_schema_cls(schema).__name__.removesuffix("Answer")  # type: ignore[union-attr]
+
+
 def init_app(app: Flask) -> None:
     """Add ``/api/…``, ``/api/openapi.json`` and ``/api/docs``."""
     app.json = RFC3339(app)
@@ -73,14 +81,17 @@ def init_app(app: Flask) -> None:
         OPENAPI_URL_PREFIX="/api",
         OPENAPI_JSON_PATH="openapi.json",
     )
+    cookie = app.config["SESSION_COOKIE_NAME"]
     api = OpsApi(
         app,
         spec_kwargs={
+            "marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name),
+            "servers": [{"url": app.config["OPSAPP_URL"] or "/"}],
             "info": {"description": DESCRIPTION},
             "components": {
                 "securitySchemes": {
                     "token": {"type": "http", "scheme": "bearer"},
-                    "session": {"type": "apiKey", "in": "cookie", "name": "opsapp_session"},
+                    "session": {"type": "apiKey", "in": "cookie", "name": cookie},
                 }
             },
             "security": [{"token": []}, {"session": []}],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import abort, current_app, g, request
+from flask import Response, abort, current_app, g, request
 from flask_login import current_user
 from flask_security.utils import check_and_update_authn_fresh
 from werkzeug.datastructures import WWWAuthenticate
@@ -19,7 +19,7 @@ from ...actors import Powers
 from ...models import ApiToken, User
 from ...unit.work import Unit
 from .. import limits
-from ..actor import note_use, signed_in_user, unit_of_api
+from ..actor import bearer_token, note_use, signed_in_user, unit_of_api
 from ..security.setup import FRESH, NO_GRACE, csrf
 from ..x_profile import profile
 
@@ -57,10 +57,10 @@ def caller() -> Caller:
 
 
 def _by_token() -> Caller:
-    kind, _space, value = request.headers["Authorization"].partition(" ")
-    if kind.lower() != "bearer":
+    secret = bearer_token()
+    if secret is None:
         raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
-    token = tokens.find_live(value.strip())
+    token = tokens.find_live(secret)
     if token is None:
         raise _unauthorized("This token does not work.")
     note_use(token)
@@ -103,6 +103,16 @@ def needs(permission: str) -> Callable[[View], View]:
         return checked  # type: ignore[return-value]
 
     return decorate
+
+
+def answer_to_reader(permission: str, response: Callable[[], Response]) -> Response:
+    """Return the answer to a change, or 204 without a body to a caller who may not read it.
+
+    Otherwise a change of nothing would read the record.
+    """
+    if permission in authority.held_by(caller().powers):
+        return response()
+    return Response(status=204)
 
 
 def _document(view: Any, permission: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any
 
 import flask_smorest
 from flask import abort
 from marshmallow import RAISE, ValidationError
+from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
 from ..actor import REASON
@@ -23,12 +25,17 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Any, schema: Any) -> Any:
         """Return the body, or abort with 400 where Python cannot read it as JSON."""
-        if req.content_length and not req.is_json:
+        if req.content_length and req.mimetype != "application/json":
             abort(415, "Send JSON, with the header Content-Type: application/json.")
         try:
             return super().load_json(req, schema)
         except (RecursionError, ValueError):
             abort(400, "The body is not JSON, or is nested too deeply.")
+
+    def _raw_load_json(self, req: Any) -> Any:
+        """Read the body; a key that comes twice is refused, since one value would be lost."""
+        body = req.get_data(cache=True)
+        return json.loads(body.decode(), object_pairs_hook=_unique) if body else missing
 
     def load_querystring(self, req: Any, schema: Any) -> Any:
         """Return the filters; a repeated filter is refused, since one value would be lost."""
@@ -38,14 +45,22 @@ class Parser(FlaskParser):
         return super().load_querystring(req, schema)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        abort(400, "A key of the body comes twice.")
+    return values
+
+
 WHY = {
     "name": REASON,
     "in": "header",
     "description": "The reason, for the audit.",
     "schema": {"type": "string", "maxLength": 500},
 }
-ERRORS = (401, 403, 404, 422, 429, 503, 504)
-ERRORS_OF_CHANGES = (400, 409, 411, 413, 415)
+UNREAD = {"204": {"description": "Done; the caller may not read the record."}}
+ERRORS = (401, 403, 404, 414, 429, 503, 504)
+ERRORS_OF_CHANGES = (400, 409, 411, 413, 415, 422)
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -59,14 +74,20 @@ class Blueprint(flask_smorest.Blueprint):
 
     @staticmethod
     def _document_errors(
-        doc: dict[str, Any], _info: dict[str, Any], *, method: str, **_others: Any
+        doc: dict[str, Any], info: dict[str, Any], *, method: str, **_others: Any
     ) -> dict[str, Any]:
         """Document each error by its status, instead of a default."""
         errors = ERRORS if method == "get" else ERRORS + ERRORS_OF_CHANGES
+        if info.get("arguments"):
+            errors = (*errors, 422)
         responses = doc.setdefault("responses", {})
         for status in errors:
             responses.setdefault(str(status), HTTPStatus(status).name)
         return doc
+
+    def operation(self, id: str, **doc: Any) -> Any:
+        """Document the name by which generated clients call the view."""
+        return self.doc(operationId=id, **doc)
 
     def arguments(self, schema: Any, **options: Any) -> Any:
         """Call flask-smorest's with an instance, or it would make one for each request."""

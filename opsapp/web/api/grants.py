@@ -9,9 +9,10 @@ from ...accounts import authority, grants
 from ...accounts.lookup import get_user
 from ...models import Role
 from ...types import Record
-from .access import needs, unit
-from .blueprint import WHY, Blueprint
-from .schemas import Grant, GrantAnswer, GrantsAnswer, HeldRoles
+from .access import answer_to_reader, needs, unit
+from .blueprint import UNREAD, WHY, Blueprint
+from .paging import next_page
+from .schemas import GrantAnswer, GrantsAnswer, GrantsQuery, HeldRoles, NewGrant
 
 blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="Roles of accounts.")
 
@@ -21,10 +22,17 @@ class Grants(MethodView):
     """Every grant that an account ever had."""
 
     @needs("roles:read")
+    @blueprint.arguments(GrantsQuery, location="query")
     @blueprint.response(200, GrantsAnswer)
-    def get(self, id: int) -> Response:
-        """List the grants of an account, past and present."""
-        return jsonify(grants=grants.history(str(id)))
+    @blueprint.operation("list_user_grants")
+    def get(self, query: Record, id: int) -> Response:
+        """List the grants of an account, past and present, the newest first.
+
+        In pages: `next` is the address of the next one.
+        """
+        limit = query["limit"]
+        rows = grants.history(str(id), before=query.get("after"), limit=limit + 1)
+        return jsonify(grants=rows[:limit], next=next_page(rows, limit))
 
 
 @blueprint.route("/<int:id>/roles")
@@ -33,6 +41,7 @@ class Held(MethodView):
 
     @needs("roles:read")
     @blueprint.response(200, HeldRoles)
+    @blueprint.operation("list_user_roles")
     def get(self, id: int) -> Response:
         """List the roles that an account holds now."""
         roles: list[Role] = get_user(str(id)).roles
@@ -52,20 +61,22 @@ class OneRole(MethodView):
     """One role of an account."""
 
     @needs("roles:grant")
-    @blueprint.arguments(Grant)
+    @blueprint.arguments(NewGrant)
     @blueprint.response(200, GrantAnswer)
-    @blueprint.doc(parameters=[WHY])
+    @blueprint.operation("grant_role", parameters=[WHY], responses=UNREAD)
     def put(self, body: Record, id: int, role: str) -> Response:
         """Grant a role, or change when the grant ends.
 
         No caller can grant a permission that it does not hold.
         """
         until = body.get("valid_until")
-        return jsonify(grants.grant(role, [str(id)], until=until, unit=unit())[0])
+        row = grants.grant(role, [str(id)], until=until, unit=unit())[0]
+        return answer_to_reader("roles:read", lambda: jsonify(row))
 
     @needs("roles:grant")
     @blueprint.response(200, GrantAnswer)
-    @blueprint.doc(parameters=[WHY])
+    @blueprint.operation("revoke_role", parameters=[WHY], responses=UNREAD)
     def delete(self, id: int, role: str) -> Response:
         """Revoke a role; the account's sessions and tokens end."""
-        return jsonify(grants.revoke(role, [str(id)], unit=unit())[0])
+        row = grants.revoke(role, [str(id)], unit=unit())[0]
+        return answer_to_reader("roles:read", lambda: jsonify(row))

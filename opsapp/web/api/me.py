@@ -20,6 +20,7 @@ class Me(MethodView):
     """The caller."""
 
     @blueprint.response(200, MeAnswer)
+    @blueprint.operation("get_me")
     def get(self) -> Response:
         """Show who you are to the API.
 

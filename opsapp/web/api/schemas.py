@@ -89,10 +89,9 @@ class UserAnswer(ma.Schema):
     last_seen_at = fields.DateTime(required=True, allow_none=True)
 
 
-class UsersAnswer(ma.Schema):
-    """A page of accounts."""
+class Page(ma.Schema):
+    """A page of a list."""
 
-    users = fields.List(fields.Nested(UserAnswer), required=True)
     next = fields.String(
         required=True,
         allow_none=True,
@@ -100,7 +99,23 @@ class UsersAnswer(ma.Schema):
     )
 
 
-class UsersQuery(ma.Schema):
+class PageQuery(ma.Schema):
+    """The beginning and the length of a page."""
+
+    limit = fields.Integer(
+        validate=validate.Range(1, LARGEST_PAGE),
+        load_default=50,
+        metadata={"description": "At most."},
+    )
+
+
+class UsersAnswer(Page):
+    """A page of accounts."""
+
+    users = fields.List(fields.Nested(UserAnswer), required=True)
+
+
+class UsersQuery(PageQuery):
     """Filters of accounts, which must all hold."""
 
     role = _text(64, "Holds this role.")
@@ -116,11 +131,6 @@ class UsersQuery(ma.Schema):
     descending = fields.Boolean(load_default=False)
     after = fields.Integer(
         validate=Id, metadata={"description": "The id of the last account of the page before."}
-    )
-    limit = fields.Integer(
-        validate=validate.Range(1, LARGEST_PAGE),
-        load_default=50,
-        metadata={"description": "At most."},
     )
 
 
@@ -160,10 +170,16 @@ class RoleAnswer(ma.Schema):
     created_at = fields.DateTime(required=True)
 
 
-class RolesAnswer(ma.Schema):
-    """Every role."""
+class RolesAnswer(Page):
+    """A page of roles."""
 
     roles = fields.List(fields.Nested(RoleAnswer), required=True)
+
+
+class RolesQuery(PageQuery):
+    """The beginning of a page of roles."""
+
+    after = _text(64, "The name of the last role of the page before.")
 
 
 class GrantAnswer(ma.Schema):
@@ -187,10 +203,18 @@ class GrantAnswer(ma.Schema):
     changed = fields.Boolean(metadata={"description": "True if this request changed anything."})
 
 
-class GrantsAnswer(ma.Schema):
-    """Grants, the newest first."""
+class GrantsAnswer(Page):
+    """A page of grants, the newest first."""
 
     grants = fields.List(fields.Nested(GrantAnswer), required=True)
+
+
+class GrantsQuery(PageQuery):
+    """The beginning of a page of grants."""
+
+    after = fields.Integer(
+        validate=Id, metadata={"description": "The id of the last grant of the page before."}
+    )
 
 
 class HeldRole(ma.Schema):
@@ -206,7 +230,7 @@ class HeldRoles(ma.Schema):
     roles = fields.List(fields.Nested(HeldRole), required=True)
 
 
-class Grant(ma.Schema):
+class NewGrant(ma.Schema):
     """The end of a grant."""
 
     valid_until = _moment("When it ends by itself; left out or null is for ever.", allow_none=True)

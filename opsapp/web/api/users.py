@@ -13,8 +13,9 @@ from ...accounts.records import user_record
 from ...models import User
 from ...models.types import canonical_json
 from ...types import Record
-from .access import needs, unit
-from .blueprint import WHY, Blueprint
+from .access import answer_to_reader, needs, unit
+from .blueprint import UNREAD, WHY, Blueprint
+from .paging import next_page
 from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
@@ -32,6 +33,7 @@ CHANGES_A_VERSION = {
         },
     ],
     "responses": {
+        **UNREAD,
         "412": "PRECONDITION_FAILED",  # Another caller has changed it since.
         "428": "PRECONDITION_REQUIRED",  # If-Match is missing.
     },
@@ -61,6 +63,7 @@ class Users(MethodView):
     @needs("users:read")
     @blueprint.arguments(UsersQuery, location="query")
     @blueprint.response(200, UsersAnswer)
+    @blueprint.operation("list_users")
     def get(self, query: Record) -> Response:
         """List accounts.
 
@@ -69,12 +72,12 @@ class Users(MethodView):
         limit = query.pop("limit")
         paging = {name: query.pop(name, None) for name in ("sort", "descending", "after")}
         rows = list(listing.users(listing.Filter(**query), **paging, limit=limit + 1))
-        return jsonify(users=rows[:limit], next=_next_page(rows, limit))
+        return jsonify(users=rows[:limit], next=next_page(rows, limit))
 
     @needs("users:write")
     @blueprint.arguments(NewUser)
     @blueprint.response(201, UserAnswer, headers=VERSION | PLACE)
-    @blueprint.doc(parameters=[WHY])
+    @blueprint.operation("create_user", parameters=[WHY])
     def post(self, body: Record) -> Response:
         """Create an account.
 
@@ -88,20 +91,16 @@ class Users(MethodView):
         return response
 
 
-def _next_page(rows: list[Record], limit: int) -> str | None:
-    if len(rows) <= limit:
-        return None
-    return url_for("users.Users", **{**request.args, "after": rows[limit - 1]["id"]})
-
-
 @blueprint.route("/<int:id>", endpoint="One")
 class OneUser(MethodView):
     """One account."""
 
     @needs("users:read")
     @blueprint.response(200, UserAnswer, headers=VERSION)
-    @blueprint.doc(
-        parameters=[IF_NONE_MATCH], responses={"304": {"description": "It has not changed."}}
+    @blueprint.operation(
+        "get_user",
+        parameters=[IF_NONE_MATCH],
+        responses={"304": {"description": "It has not changed."}},
     )
     def get(self, id: int) -> Response:
         """Show an account."""
@@ -112,7 +111,7 @@ class OneUser(MethodView):
     @needs("users:write")
     @blueprint.arguments(WholeUser)
     @blueprint.response(200, UserAnswer, headers=VERSION)
-    @blueprint.doc(**CHANGES_A_VERSION)
+    @blueprint.operation("replace_user", **CHANGES_A_VERSION)
     def put(self, body: Record, id: int) -> Response:
         """Replace the changeable fields of an account."""
         return _change(id, body)
@@ -120,14 +119,14 @@ class OneUser(MethodView):
     @needs("users:write")
     @blueprint.arguments(ChangedUser)
     @blueprint.response(200, UserAnswer, headers=VERSION)
-    @blueprint.doc(**CHANGES_A_VERSION)
+    @blueprint.operation("update_user", **CHANGES_A_VERSION)
     def patch(self, body: Record, id: int) -> Response:
         """Change some fields of an account."""
         return _change(id, body)
 
     @needs("users:write")
     @blueprint.response(204)
-    @blueprint.doc(**CHANGES_A_VERSION)
+    @blueprint.operation("delete_user", **CHANGES_A_VERSION)
     def delete(self, id: int) -> Response:
         """Erase an account.
 
@@ -153,14 +152,23 @@ def _change(id: int, body: Record) -> Response:
             verb = signin.activate if body["active"] else signin.deactivate
             verb([reference], unit=work)
         changed = user_record(get_user(reference))
-    return _answer(changed)
+    return answer_to_reader("users:read", lambda: _answer(changed))
 
 
 def etag(record: Record) -> str:
-    """Return the version of an account: a digest of its record without ``last_seen_at``."""
+    """Return a digest of all that the record shows: of its version, and of its last use."""
+    return f"{version(record)}-{_digest(str(record['last_seen_at']))[:8]}"
+
+
+def version(record: Record) -> str:
+    """Return the version of an account, which its use does not change."""
     stable = {name: value for name, value in record.items() if name != "last_seen_at"}
     stable["created_at"] = str(record["created_at"])
-    return hashlib.sha256(canonical_json(stable).encode()).hexdigest()[:32]
+    return _digest(canonical_json(stable))[:24]
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def _refuse_stale(user: User) -> None:
@@ -173,12 +181,16 @@ def _refuse_stale(user: User) -> None:
     """
     if not request.if_match:
         abort(428, "Send the ETag as If-Match, in its double quotes, or * for any version.")
-    version = etag(user_record(user))
-    if request.if_match.contains(version):
+    present = version(user_record(user))
+    if request.if_match.star_tag or any(_names(tag, present) for tag in request.if_match):
         return
-    if request.if_match.contains_weak(version):
+    if any(_names(tag, present) for tag in request.if_match.as_set(include_weak=True)):
         abort(412, "Send the ETag without W/, which a compressing proxy has added.")
     abort(412, "Another caller has changed it since. Read it again.")
+
+
+def _names(tag: str | None, present: str) -> bool:
+    return (tag or "").removeprefix("W/").strip('"').partition("-")[0] == present
 
 
 def _answer(record: Record, status: int = 200) -> Response:

@@ -2,6 +2,9 @@
 
 ==========  ===================================================
 setup       settings, sessions, and checks around each request
+links       pages that mail a link: registration, forgotten passwords
+messages    the words of Flask-Security's pages
+browsers    browsers that an account knows
 datastore   Flask-Security's writes, done by our services
 forms       forms that count attempts; mail by the outbox
 user_mixin  the methods that Flask-Security needs of an account

@@ -13,16 +13,17 @@ from dataclasses import replace
 from typing import Any, cast
 
 import sqlalchemy as sa
-from flask import request, session
+from flask import g, request, session
 from flask_login import current_user
 from flask_security.datastore import SQLAlchemyUserDatastore
 
 from ... import addresses
-from ...accounts import lookup, selfservice, users
+from ...accounts import lookup, selfservice
 from ...actors import Standing
 from ...extensions import db
 from ...models import Role, User
 from ..actor import standing_of, unit_of_self
+from . import recovery
 
 BY_LINK = "recovered by a link in a mail"
 
@@ -55,7 +56,8 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         """Store Flask-Security's changes of an account."""
         changes = _undo_changes(model)
         uniquifier = changes.get("fs_uniquifier", (model.fs_uniquifier,))[0]
-        if request.endpoint == "security.reset_password":
+        by_link = request.endpoint == "security.reset_password"
+        if by_link:
             unit = unit_of_self(model, reason=BY_LINK, standing=Standing(model.id, uniquifier))
         else:
             unit = unit_of_self(model, standing=replace(standing_of(model), uniquifier=uniquifier))
@@ -63,12 +65,11 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
             case []:
                 pass
             case ["fs_uniquifier", "password"]:
-                selfservice.change_password(model.id, changes["password"][1], unit=unit)
+                store = selfservice.recover if by_link else selfservice.change_password
+                store(model.id, changes["password"][1], unit=unit)
             case ["password"]:
                 before, after = changes["password"]
                 selfservice.rehash_password(model.id, after, before=before, unit=unit)
-            case ["confirmed_at"]:
-                selfservice.confirm(model.id, unit=unit)
             case columns:
                 raise NotImplementedError(f"no service changes {', '.join(columns)}")
         return model
@@ -77,15 +78,6 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         """Refuse changes that no service has audited; all others are committed already."""
         if db.session.dirty or db.session.new or db.session.deleted:
             raise NotImplementedError("Flask-Security left changes that no service made")
-
-    def create_user(self, **kwargs: Any) -> Any:
-        """Create the account of a user who registers."""
-        return users.register(
-            kwargs["email"],
-            username=kwargs.get("username"),
-            hashed=kwargs["password"],
-            unit=unit_of_self(None, reason="registration"),
-        )
 
     def tf_set(
         self,
@@ -99,9 +91,12 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
             None,
             user.tf_totp_secret,
         ):
-            selfservice.set_second_factor(
-                user.id, primary_method, totp_secret, unit=unit_of_self(user)
-            )
+            with unit_of_self(user) as unit:
+                selfservice.set_second_factor(user.id, primary_method, totp_secret, unit=unit)
+                if not user.mf_recovery_codes:
+                    g.first_codes = recovery.new_codes()
+                    hashes = [recovery.hashed(code) for code in g.first_codes]
+                    selfservice.set_recovery_codes(user.id, hashes, unit=unit)
             keep_signed_in(user)
 
     def tf_reset(self, user: Any) -> None:
@@ -110,13 +105,12 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         keep_signed_in(user)
 
     def mf_set_recovery_codes(self, user: Any, rcs: list[str] | None) -> None:
-        """Store new recovery codes, which are encrypted."""
+        """Store new recovery codes, which are hashed."""
         selfservice.set_recovery_codes(user.id, rcs or [], unit=unit_of_self(user))
 
-    def mf_delete_recovery_code(self, user: Any, idx: int) -> bool:
-        """Use up a recovery code."""
-        codes = user.mf_recovery_codes or []
-        selfservice.use_recovery_code(user.id, codes[idx], unit=unit_of_self(user))
+    def use_recovery_code(self, user: Any, code: str) -> bool:
+        """Use up a recovery code, which is hashed."""
+        selfservice.use_recovery_code(user.id, code, unit=unit_of_self(user))
         return True
 
 

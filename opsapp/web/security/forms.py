@@ -23,12 +23,13 @@ from flask_security.recovery_codes import MfRecoveryForm
 from wtforms import StringField
 
 from ... import addresses, clock
-from ...accounts import logins, lookup
+from ...accounts import lockouts, logins, lookup
 from ...errors import Invalid
 from ...mail import outbox
 from ...mail.outbox import Message
 from ...models import User
 from ..actor import client, signed_in_user
+from . import browsers
 
 NOTICES = frozenset({"change_notice", "reset_notice"})
 """Mail about changes; any stranger can request all other mail, so that is limited."""
@@ -43,7 +44,8 @@ class Counted:
 
     def may_attempt(self, identity: str, user: User | None) -> bool:
         """Count an attempt; return False, with an error in the form, while locked out."""
-        until = logins.count_attempt(identity, user.id if user else None, client())
+        browser = browsers.known_as(user)
+        until = lockouts.count_attempt(identity, user.id if user else None, client(), browser)
         if until is None:
             return True
         minutes = math.ceil((until - clock.now()).total_seconds() / 60)
@@ -91,10 +93,21 @@ class VerifyAgainForm(Counted, VerifyForm):
 
 
 class ChangeForm(Counted, ChangePasswordForm):
-    """A change of the password, which asks for the present one."""
+    """A change of the password, which asks for the present one; names all errors at once."""
 
     def validate(self, **kwargs: Any) -> bool:
-        return _validate(self, signed_in_user(), super().validate, **kwargs)
+        user = signed_in_user()
+        valid = _validate(self, user, super().validate, **kwargs)
+        new = self.new_password
+        if not valid and not self.form_errors and new.data and not new.errors:
+            new.errors, _normal = policy().validate(new.data, False, user=user)
+            new.errors = new.errors or []
+        return valid
+
+
+def policy() -> Any:
+    """Return the policy of passwords."""
+    return current_app.extensions["security"].password_util
 
 
 def _validate(form: Counted, user: Any, validate: Any, **kwargs: Any) -> bool:
@@ -103,7 +116,7 @@ def _validate(form: Counted, user: Any, validate: Any, **kwargs: Any) -> bool:
         return False
     valid = bool(validate(**kwargs))
     if valid:
-        logins.reset_failures(user.id)
+        lockouts.reset(user.id, browsers.known_as(user))
     return valid
 
 

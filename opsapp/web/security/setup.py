@@ -11,9 +11,9 @@ from typing import Any
 
 from flask import Flask, Response, abort, g, redirect, request, session, url_for
 from flask_login import current_user, user_logged_out
-from flask_security import Security, auth_required, user_authenticated
+from flask_security import Security, user_authenticated
 from flask_security.utils import (
-    check_and_get_token_status,
+    check_and_update_authn_fresh,
     set_request_attr,
     validate_redirect_url,
 )
@@ -26,9 +26,10 @@ from ...errors import Busy
 from ...extensions import this_app
 from ...mail import outbox
 from ...models import User
-from ..actor import client, note_use, unit_of_self
-from . import forms
+from ..actor import checks_password, client, note_use, unit_of_self
+from . import browsers, forms, links, messages
 from .datastore import AuditedDatastore, keep_signed_in
+from .recovery import RecoveryCodes, show_first_codes
 from .user_mixin import OneTimeTotp, add_methods
 
 log = logging.getLogger(__name__)
@@ -50,27 +51,23 @@ def settings(app: Flask) -> dict[str, Any]:
     return {
         "SECURITY_USE_REGISTER_V2": True,
         "SECURITY_REGISTERABLE": app.config["OPSAPP_REGISTRATION"],
+        # An account that registered works once the reader of its mail has set a password.
         "SECURITY_CONFIRMABLE": True,
         "SECURITY_RECOVERABLE": True,
         "SECURITY_CHANGEABLE": True,
         "SECURITY_TWO_FACTOR": True,
         "SECURITY_TWO_FACTOR_ENABLED_METHODS": ["authenticator"],
         "SECURITY_TWO_FACTOR_RESCUE_EMAIL": False,
+        "SECURITY_TWO_FACTOR_POST_SETUP_VIEW": "/",
         "SECURITY_TWO_FACTOR_AUTHENTICATOR_VALIDITY": 30,
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES": True,
-        "SECURITY_MULTI_FACTOR_RECOVERY_CODES_N": 10,
-        "SECURITY_MULTI_FACTOR_RECOVERY_CODES_KEYS": [crypto.key(app, "recovery codes")],
         "SECURITY_TOTP_SECRETS": {"1": crypto.key(app, "totp").decode()},
         "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
         # Answers must not reveal which accounts exist.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
-        "SECURITY_MSG_GENERIC_AUTHN_FAILED": (
-            "The name, the password or the code is not right.",
-            "error",
-        ),
-        # Opening the start page is not an error.
-        "SECURITY_MSG_UNAUTHENTICATED": ("Please sign in first.", "info"),
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
+        # A form works for as long as the session whose cookie has its token.
+        "WTF_CSRF_TIME_LIMIT": None,
         "SECURITY_FRESHNESS": FRESH,
         "SECURITY_FRESHNESS_GRACE_PERIOD": NO_GRACE,
         "SECURITY_API_ENABLED_METHODS": ["session"],
@@ -80,7 +77,10 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_POST_REGISTER_VIEW": "/login",
         "SECURITY_EMAIL_HTML": False,
         "SECURITY_EMAIL_SENDER": app.config["MAIL_DEFAULT_SENDER"],
-        "SECURITY_EMAIL_SUBJECT_REGISTER": f"{app.config['APP_NAME']}: Please confirm your e-mail",
+        # Of values in links that are random and signed; a slow hash would only tell by its time.
+        "SECURITY_HASHING_SCHEMES": ["hex_sha256"],
+        "SECURITY_DEPRECATED_HASHING_SCHEMES": [],
+        **messages.settings(app.config["APP_NAME"]),
     }
 
 
@@ -101,6 +101,7 @@ def init_app(app: Flask) -> None:
         mail_util_cls=forms.OutboxMail,
         password_util_cls=Policy,
         totp_cls=OneTimeTotp,
+        mf_recovery_codes_util_cls=RecoveryCodes,
     )
     # Pages for people; programs have the API and its tokens.
     security.want_json(lambda _request: False)
@@ -108,12 +109,14 @@ def init_app(app: Flask) -> None:
     security.login_manager.request_loader(None)
     user_authenticated.connect(open_session, app)
     user_logged_out.connect(end_session, app)
-    _require_fresh_pairing(app)
+    links.init_app(app)
+    security.tf_token_validation_context_processor(pairing_values)
     app.extensions[MAIL_THREAD] = ThreadPoolExecutor(1, thread_name_prefix=MAIL_THREAD)
     app.before_request(check_request)
     app.before_request(acquire_hashing)
     app.teardown_request(release_hashing)
     app.after_request(pad_response_time)
+    app.after_request(show_first_codes)
     app.after_request(send_mail_afterwards)
 
 
@@ -137,7 +140,8 @@ def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_
     if authn_via == ["change"]:
         keep_signed_in(user)
         return
-    key, id = sessions.start(user, client())
+    key, id = sessions.start(user, client(), browsers.known_as(user))
+    browsers.remember(user)
     session["key"] = key
     # An attacker who planted this cookie would know its token.
     for store in (session, g):
@@ -160,11 +164,14 @@ def end_session(app: Flask, **_extra: Any) -> None:
 # --- gaps in Flask-Security's pages ------------------------------------------------
 
 
-def _require_fresh_pairing(app: Flask) -> None:
-    """Require a recent password in the last step of pairing an app, as in the first."""
-    last_step = "security.two_factor_setup_validate"
-    asks = auth_required("session", within=lambda: FRESH, grace=lambda: NO_GRACE)
-    app.view_functions[last_step] = asks(app.view_functions[last_step])
+def pairing_values() -> dict[str, Any]:
+    """Return the key of the app that is being paired, to show it again after a wrong code."""
+    if session.get("tf_state") != "validating_profile":
+        return {}
+    security, user = this_app().extensions["security"], current_user
+    if not user.is_authenticated:
+        user = security.datastore.find_user(fs_uniquifier=session["tf_user_id"])
+    return {"authr": security.totp_factory.fetch_setup_values(session["tf_totp_secret"], user)}
 
 
 def check_request() -> Any:
@@ -176,18 +183,20 @@ def check_request() -> Any:
     if not all(_is_local(url) for url in request.values.getlist("next")):
         abort(400, "This link would lead to another site.")
     match request.endpoint:
+        case "security.confirm_email" | "security.send_confirmation":
+            abort(404)  # Setting the first password confirms; its link comes from /reset.
         case "security.two_factor_rescue":
             abort(404)  # Recovery codes and `flask users reset-access` are the ways back in.
-        case "security.two_factor_token_validation":
-            # It would sign out a user who has not begun to pair an app.
-            if current_user.is_authenticated and session.get("tf_state") != "validating_profile":
-                return redirect(url_for("account.show"))
         case "security.two_factor_setup_validate":
-            token = (request.view_args or {})["token"]
-            _expired, _invalid, state = check_and_get_token_status(token, "tf_setup", FRESH)
-            # An attacker with the link of a user must not pair another app with the account.
-            if state and state["totp_secret"] != session.get("tf_totp_secret"):
-                return redirect(url_for("security.two_factor_setup"))
+            abort(404)  # /tf-validate ends the pairing that this session began, and keeps its key.
+        case "security.two_factor_token_validation" if current_user.is_authenticated:
+            # It would sign out a user who has not begun to pair an app.
+            if session.get("tf_state") != "validating_profile":
+                return redirect(url_for("account.show"))
+            if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
+                return redirect(
+                    url_for("security.verify", next=url_for("security.two_factor_setup"))
+                )
     return None
 
 
@@ -199,7 +208,7 @@ def _is_local(url: str) -> bool:
         return False
 
 
-ALIKE = frozenset({"security.forgot_password", "security.send_confirmation", "security.register"})
+ALIKE = frozenset({"security.forgot_password", "security.register"})
 """Pages that look up an account for a stranger; they must not reveal if there is one."""
 ALIKE_SECONDS = 0.8
 """The least time of their answers, more than the slowest case takes."""
@@ -223,7 +232,7 @@ def acquire_hashing() -> None:
 
     :raises Busy: other requests have not finished in time.
     """
-    if request.blueprint != "security" or request.method != "POST":
+    if not checks_password():
         return
     if request.endpoint in ALIKE:
         g.alike_until = time.monotonic() + ALIKE_SECONDS
@@ -239,11 +248,14 @@ def release_hashing(_error: BaseException | None) -> None:
 
 
 def send_mail_afterwards(response: Response) -> Response:
-    """Send this request's mail in a thread, so that the caller need not wait."""
+    """Send this request's mail in a thread, so that the caller need not wait.
+
+    Not when the response is closed: Werkzeug leaves that out if the browser has gone.
+    """
     if ids := outbox.take_kept():
         app = this_app()
         executor: Executor = app.extensions[MAIL_THREAD]
-        response.call_on_close(lambda: executor.submit(_send, app, ids))
+        executor.submit(_send, app, ids)
     return response
 
 
