@@ -13,6 +13,7 @@ from ..extensions import db
 from ..models import ApiToken, User, UserSession
 from ..models.accounts import new_uniquifier
 from ..types import Record
+from ..unit.ledger import fingerprint
 from ..unit.work import Unit
 from . import authority, grants, passwords
 from .lookup import get_user
@@ -136,9 +137,8 @@ def store_password(user: User, hashed: str, unit: Unit) -> None:
     had = "set" if user.password else None
     user.password = hashed
     user.end_sessions()
-    unit.record(
-        "user:password:set", user.reference, before={"password": had}, after={"password": "set"}
-    )
+    after = {"password": "set", "fingerprint": fingerprint(hashed)}
+    unit.record("user:password:set", user.reference, before={"password": had}, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
 
 

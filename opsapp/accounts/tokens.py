@@ -14,6 +14,7 @@ from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..types import Record
+from ..unit import ledger
 from ..unit.work import Unit
 from . import authority, grants
 from .lookup import get_user_ever
@@ -114,7 +115,12 @@ def _insert(
     )
     unit.session.add(token)
     unit.session.flush()
-    after = {"token": name, "permissions": allowed, "valid_until": clock.rfc3339(until)}
+    after = {
+        "token": name,
+        "permissions": allowed,
+        "valid_until": clock.rfc3339(until),
+        "fingerprint": ledger.fingerprint(token.key),
+    }
     unit.record("user:token:create", owner.reference, after=after)
     unit.announce(signals.user_updated, user_id=owner.id)
     return token

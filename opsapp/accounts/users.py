@@ -17,7 +17,7 @@ from ..extensions import db
 from ..models import ADMIN, ApiToken, Login, MailMessage, PersonalValue, User, UserSession
 from ..types import Record
 from ..unit import chain
-from ..unit.ledger import audit_key
+from ..unit.ledger import audit_key, fingerprint
 from ..unit.work import Unit
 from . import authority, grants, passwords
 from .lookup import find_user, get_role, unknown_user
@@ -193,11 +193,12 @@ def _insert(
     )
     unit.session.add(user)
     unit.session.flush()
-    unit.record(
-        "user:account:create",
-        user.reference,
-        after={"email": email, "username": username, "password": "set" if hashed else None},
-    )
+    after = {"email": email, "username": username, "password": "set" if hashed else None}
+    if hashed:
+        after["fingerprint"] = fingerprint(hashed)
+    if confirmed:
+        after["confirmed"] = "yes"
+    unit.record("user:account:create", user.reference, after=after)
     unit.announce(signals.user_created, user_id=user.id)
     return user
 
