@@ -258,7 +258,9 @@ def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:
     db = SQLAlchemy(app)
     with app.app_context():
         db.reflect()
-    users, grants, roles = (db.metadata.tables[name] for name in ("users", "grants", "roles"))
+    users, grants, roles = (
+        db.metadata.tables[name] for name in ("ops_users", "ops_grants", "ops_roles")
+    )
     columns = [users.c[name] for name in SHOWN.split()]
 
     def find(limit: int) -> list[dict[str, Any]]:

@@ -59,9 +59,9 @@ def cli(
 
     \b
     Examples:
-      flask query "SELECT id, email FROM users WHERE active = :on" --param on=true
+      flask query "SELECT id, email FROM ops_users WHERE active = :on" --param on=true
       flask query --file report.sql --format csv --all > report.csv
-      flask query --schema users
+      flask query --schema ops_users
     """
     from opsapp.console.query import statement as query
 

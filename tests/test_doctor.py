@@ -86,9 +86,9 @@ def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
     ("damage", "check", "state", "advice"),
     [
         ("UPDATE alembic_version SET version_num = '0000'", "migrations", "fail", "flask db init"),
-        ("UPDATE audit_head SET environment = 'staging'", "environment", "fail",
+        ("UPDATE ops_audit_head SET environment = 'staging'", "environment", "fail",
          "set OPSAPP_ENV, or connect to the other database"),
-        ("UPDATE audit_head SET seq = seq + 1", "audit", "fail", "flask audit verify"),
+        ("UPDATE ops_audit_head SET seq = seq + 1", "audit", "fail", "flask audit verify"),
     ],
 )  # fmt: skip
 def test_doctor_finds_damage(
@@ -112,7 +112,7 @@ def test_doctor_takes_an_empty_database_for_what_it_is(empty_database: Database)
 def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: str) -> None:
     cli("roles", "grant", "admin", "bob", "--for", "1h", check=True)
     database.execute(
-        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
+        "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
     )
     result = cli("doctor", "--format", "json")
     assert findings(result) == {
@@ -122,7 +122,7 @@ def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: s
 
 def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) -> None:
     database.execute(
-        "UPDATE mail_messages SET created_at = :at, next_at = :at, sent_at = NULL",
+        "UPDATE ops_mail_messages SET created_at = :at, next_at = :at, sent_at = NULL",
         at="2026-01-01 00:00:00.000000",
     )
     result = cli("doctor", "--format", "json")
@@ -136,7 +136,7 @@ def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) ->
 
 
 def test_doctor_tells_what_the_mail_server_said(cli: Cli, database: Database, ada: str) -> None:
-    database.execute("UPDATE mail_messages SET error = 'refused', next_at = :at WHERE id = 1",
+    database.execute("UPDATE ops_mail_messages SET error = 'refused', next_at = :at WHERE id = 1",
                      at="2090-01-01 00:00:00.000000")  # fmt: skip
     result = cli("doctor", "--format", "json")
     assert findings(result) == {
@@ -163,7 +163,7 @@ def test_doctor_finds_profiles_that_nobody_compacts(
 ) -> None:
     monkeypatch.setenv("OPSAPP_PROFILING", "on")
     cli("users", "list", check=True)
-    database.execute("UPDATE profile_windows SET starts_at = 1767225600")
+    database.execute("UPDATE ops_profile_windows SET starts_at = 1767225600")
     result = cli("doctor", "--format", "json")
     assert findings(result) == {
         "profiles": (
@@ -198,7 +198,7 @@ def test_doctor_misses_what_mail_and_pages_need_outside_development(
     for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY"):
         file = database.instance / "secrets" / name.lower()
         monkeypatch.setenv(f"{name}_FILE", str(file))
-    database.execute("UPDATE audit_head SET environment = 'staging'")
+    database.execute("UPDATE ops_audit_head SET environment = 'staging'")
     result = findings(cli("doctor", "--format", "json"))
     assert result == {
         "setting OPSAPP_URL": (

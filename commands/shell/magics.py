@@ -50,7 +50,7 @@ class ConsoleMagics(Magics):
         """Run an SQL statement: %sql SELECT …; :name takes a variable of the console."""
         statement = (cell if cell is not None else line).strip().rstrip(";")
         if not statement:
-            say("%sql needs a statement: %sql SELECT id, email FROM users")
+            say("%sql needs a statement: %sql SELECT id, email FROM ops_users")
             return None
         names = parameters.names(statement, self.shell.user_ns)
         return display.sql(statement, **{name: self._variable(name) for name in names})

@@ -22,7 +22,7 @@ class Post(Model):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    author_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    author_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
     title: so.Mapped[str] = so.mapped_column(sa.String(200))
     written_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
 
@@ -54,7 +54,7 @@ class Order(Model):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
     product_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("shop_products.id"), index=True)
     quantity: so.Mapped[int]
     cents: so.Mapped[int]

@@ -18,7 +18,7 @@ def name(length: int) -> sa.types.TypeEngine[str]:
 
 def upgrade() -> None:
     op.create_table(
-        "users",
+        "ops_users",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("email", name(320)),
         sa.Column("username", name(320)),
@@ -43,20 +43,20 @@ def upgrade() -> None:
         sa.Column("updated_at", moment, nullable=False),
         sa.Column("deleted_at", moment),
         sa.Column("erased_as", sa.String(64)),
-        sa.PrimaryKeyConstraint("id", name="pk_users"),
-        sa.UniqueConstraint("email", name="uq_users_email"),
-        sa.UniqueConstraint("username", name="uq_users_username"),
-        sa.UniqueConstraint("fs_uniquifier", name="uq_users_fs_uniquifier"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_users"),
+        sa.UniqueConstraint("email", name="uq_ops_users_email"),
+        sa.UniqueConstraint("username", name="uq_ops_users_username"),
+        sa.UniqueConstraint("fs_uniquifier", name="uq_ops_users_fs_uniquifier"),
         # Ids are never used twice: a new account must not inherit an old one's grants.
         sqlite_autoincrement=True,
     )
     for column in ("created_at", "idle_since"):
         op.create_index(
-            f"ix_users_{column}_id", "users", [column, "id"], **only("deleted_at IS NULL")
+            f"ix_ops_users_{column}_id", "ops_users", [column, "id"], **only("deleted_at IS NULL")
         )
-    op.create_index("ix_users_erased_as", "users", ["erased_as"])
+    op.create_index("ix_ops_users_erased_as", "ops_users", ["erased_as"])
     op.create_table(
-        "roles",
+        "ops_roles",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", name(64), nullable=False),
         sa.Column("description", sa.String(255), nullable=False),
@@ -64,14 +64,14 @@ def upgrade() -> None:
         sa.Column("builtin", sa.Boolean(), nullable=False),
         sa.Column("created_at", moment, nullable=False),
         sa.Column("deleted_at", moment),
-        sa.PrimaryKeyConstraint("id", name="pk_roles"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_roles"),
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "uq_roles_name_live", "roles", ["name"], unique=True, **only("deleted_at IS NULL")
+        "uq_ops_roles_name_live", "ops_roles", ["name"], unique=True, **only("deleted_at IS NULL")
     )
     op.create_table(
-        "grants",
+        "ops_grants",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("role_id", sa.Integer(), nullable=False),
@@ -83,27 +83,27 @@ def upgrade() -> None:
         sa.Column("ended_how", sa.String(16)),
         sa.Column("ended_by", sa.Text()),
         sa.Column("end_reason", sa.Text()),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_grants_user_id"),
-        sa.ForeignKeyConstraint(["role_id"], ["roles.id"], name="fk_grants_role_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_grants"),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_grants_user_id"),
+        sa.ForeignKeyConstraint(["role_id"], ["ops_roles.id"], name="fk_ops_grants_role_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_grants"),
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "uq_grants_open",
-        "grants",
+        "uq_ops_grants_open",
+        "ops_grants",
         ["user_id", "role_id"],
         unique=True,
         **only("ended_at IS NULL"),
     )
-    op.create_index("ix_grants_role_id_user_id", "grants", ["role_id", "user_id"])
+    op.create_index("ix_ops_grants_role_id_user_id", "ops_grants", ["role_id", "user_id"])
     op.create_index(
-        "ix_grants_valid_until",
-        "grants",
+        "ix_ops_grants_valid_until",
+        "ops_grants",
         ["valid_until"],
         **only("ended_at IS NULL AND valid_until IS NOT NULL"),
     )
     op.create_table(
-        "audit_head",
+        "ops_audit_head",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("chain", sa.String(36), nullable=False),
         sa.Column("environment", sa.String(64), nullable=False),
@@ -111,10 +111,10 @@ def upgrade() -> None:
         sa.Column("pepper_id", sa.String(16), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_audit_head"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_audit_head"),
     )
     op.create_table(
-        "audit_events",
+        "ops_audit_events",
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("at", moment, nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
@@ -127,21 +127,23 @@ def upgrade() -> None:
         sa.Column("correlation", sa.String(36), nullable=False),
         sa.Column("previous", sa.String(64), nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("seq", name="pk_audit_events"),
+        sa.PrimaryKeyConstraint("seq", name="pk_ops_audit_events"),
     )
-    op.create_index("ix_audit_events_at", "audit_events", ["at"])
-    op.create_index("ix_audit_events_subject_seq", "audit_events", ["subject", "seq"])
-    op.create_index("ix_audit_events_action_seq", "audit_events", ["action", "seq"])
+    op.create_index("ix_ops_audit_events_at", "ops_audit_events", ["at"])
+    op.create_index("ix_ops_audit_events_subject_seq", "ops_audit_events", ["subject", "seq"])
+    op.create_index("ix_ops_audit_events_action_seq", "ops_audit_events", ["action", "seq"])
     op.create_table(
-        "audit_personal",
+        "ops_audit_personal",
         sa.Column("token", sa.String(32), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("salt", sa.String(32), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_audit_personal_user_id"),
-        sa.PrimaryKeyConstraint("token", name="pk_audit_personal"),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["ops_users.id"], name="fk_ops_audit_personal_user_id"
+        ),
+        sa.PrimaryKeyConstraint("token", name="pk_ops_audit_personal"),
     )
-    op.create_index("ix_audit_personal_user_id", "audit_personal", ["user_id"])
+    op.create_index("ix_ops_audit_personal_user_id", "ops_audit_personal", ["user_id"])
     make_append_only(op.get_bind().dialect.name)
 
 
@@ -154,24 +156,31 @@ def make_append_only(dialect: str) -> None:
     """Refuse accidents in the database itself; its owner can drop a trigger, the chain tells."""
     if dialect == "postgresql":
         op.execute(
-            "CREATE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            "CREATE FUNCTION ops_audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS"
             " $$BEGIN RAISE EXCEPTION 'audit events are append-only'; END$$"
         )
         op.execute(
-            "CREATE TRIGGER audit_events_append_only"
-            " BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_events"
-            " FOR EACH STATEMENT EXECUTE FUNCTION audit_events_refuse()"
+            "CREATE TRIGGER ops_audit_events_append_only"
+            " BEFORE UPDATE OR DELETE OR TRUNCATE ON ops_audit_events"
+            " FOR EACH STATEMENT EXECUTE FUNCTION ops_audit_events_refuse()"
         )
         return
     for verb in ("UPDATE", "DELETE"):
         op.execute(
-            f"CREATE TRIGGER audit_events_no_{verb.lower()} BEFORE {verb} ON audit_events"
+            f"CREATE TRIGGER ops_audit_events_no_{verb.lower()} BEFORE {verb} ON ops_audit_events"
             " BEGIN SELECT RAISE(ABORT, 'audit events are append-only'); END"
         )
 
 
 def downgrade() -> None:
-    for table in ("audit_personal", "audit_events", "audit_head", "grants", "roles", "users"):
+    for table in (
+        "ops_audit_personal",
+        "ops_audit_events",
+        "ops_audit_head",
+        "ops_grants",
+        "ops_roles",
+        "ops_users",
+    ):
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION audit_events_refuse()")
+        op.execute("DROP FUNCTION ops_audit_events_refuse()")

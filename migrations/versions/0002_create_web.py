@@ -12,10 +12,10 @@ moment = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
-    op.add_column("users", sa.Column("tf_last_counter", sa.BigInteger()))
-    op.add_column("users", sa.Column("failed_at", moment))
+    op.add_column("ops_users", sa.Column("tf_last_counter", sa.BigInteger()))
+    op.add_column("ops_users", sa.Column("failed_at", moment))
     op.create_table(
-        "user_sessions",
+        "ops_user_sessions",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("key", sa.String(64), nullable=False),
@@ -26,15 +26,15 @@ def upgrade() -> None:
         sa.Column("ended_at", moment),
         sa.Column("ip", sa.String(64)),
         sa.Column("user_agent", sa.String(200)),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_user_sessions_user_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_user_sessions"),
-        sa.UniqueConstraint("key", name="uq_user_sessions_key"),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_user_sessions_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_user_sessions"),
+        sa.UniqueConstraint("key", name="uq_ops_user_sessions_key"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_user_sessions_user_id_id", "user_sessions", ["user_id", "id"])
-    op.create_index("ix_user_sessions_opened_at", "user_sessions", ["opened_at"])
+    op.create_index("ix_ops_user_sessions_user_id_id", "ops_user_sessions", ["user_id", "id"])
+    op.create_index("ix_ops_user_sessions_opened_at", "ops_user_sessions", ["opened_at"])
     op.create_table(
-        "api_tokens",
+        "ops_api_tokens",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
@@ -46,21 +46,21 @@ def upgrade() -> None:
         sa.Column("valid_until", moment, nullable=False),
         sa.Column("used_at", moment),
         sa.Column("ended_at", moment),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_api_tokens_user_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_api_tokens"),
-        sa.UniqueConstraint("key", name="uq_api_tokens_key"),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_api_tokens_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_api_tokens"),
+        sa.UniqueConstraint("key", name="uq_ops_api_tokens_key"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_api_tokens_user_id", "api_tokens", ["user_id"])
+    op.create_index("ix_ops_api_tokens_user_id", "ops_api_tokens", ["user_id"])
     op.create_index(
-        "uq_api_tokens_open",
-        "api_tokens",
+        "uq_ops_api_tokens_open",
+        "ops_api_tokens",
         ["user_id", "name"],
         unique=True,
         **only("ended_at IS NULL"),
     )
     op.create_table(
-        "logins",
+        "ops_logins",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("at", moment, nullable=False),
         sa.Column("user_id", sa.Integer()),
@@ -69,16 +69,16 @@ def upgrade() -> None:
         sa.Column("ip", sa.String(64)),
         sa.Column("network", sa.String(64)),
         sa.Column("user_agent", sa.String(200)),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_logins_user_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_logins"),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_logins_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_logins"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_logins_at", "logins", ["at"])
-    op.create_index("ix_logins_user_id_id", "logins", ["user_id", "id"])
-    op.create_index("ix_logins_identity_at", "logins", ["identity", "at"])
-    op.create_index("ix_logins_network_at", "logins", ["network", "at"])
+    op.create_index("ix_ops_logins_at", "ops_logins", ["at"])
+    op.create_index("ix_ops_logins_user_id_id", "ops_logins", ["user_id", "id"])
+    op.create_index("ix_ops_logins_identity_at", "ops_logins", ["identity", "at"])
+    op.create_index("ix_ops_logins_network_at", "ops_logins", ["network", "at"])
     op.create_table(
-        "mail_messages",
+        "ops_mail_messages",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("user_id", sa.Integer()),
         sa.Column("kind", sa.String(64), nullable=False),
@@ -90,13 +90,16 @@ def upgrade() -> None:
         sa.Column("next_at", moment),
         sa.Column("sent_at", moment),
         sa.Column("error", sa.String(255)),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_mail_messages_user_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_mail_messages"),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_mail_messages_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_mail_messages"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_mail_messages_user_id", "mail_messages", ["user_id"])
+    op.create_index("ix_ops_mail_messages_user_id", "ops_mail_messages", ["user_id"])
     op.create_index(
-        "ix_mail_messages_next_at", "mail_messages", ["next_at"], **only("next_at IS NOT NULL")
+        "ix_ops_mail_messages_next_at",
+        "ops_mail_messages",
+        ["next_at"],
+        **only("next_at IS NOT NULL"),
     )
 
 
@@ -106,7 +109,7 @@ def only(condition: str) -> dict[str, sa.TextClause]:
 
 
 def downgrade() -> None:
-    for table in ("mail_messages", "logins", "api_tokens", "user_sessions"):
+    for table in ("ops_mail_messages", "ops_logins", "ops_api_tokens", "ops_user_sessions"):
         op.drop_table(table)
     for column in ("failed_at", "tf_last_counter"):
-        op.drop_column("users", column)
+        op.drop_column("ops_users", column)

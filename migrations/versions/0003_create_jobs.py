@@ -18,7 +18,7 @@ def name(length: int) -> sa.types.TypeEngine[str]:
 
 def upgrade() -> None:
     op.create_table(
-        "job_runs",
+        "ops_job_runs",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", name(64), nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
@@ -35,31 +35,31 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("correlation", sa.String(36), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_job_runs"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_job_runs"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_job_runs_name_id", "job_runs", ["name", "id"])
-    op.create_index("ix_job_runs_started_at", "job_runs", ["started_at"])
-    op.create_index("ix_job_runs_open", "job_runs", ["name"], **only("finished_at IS NULL"))
+    op.create_index("ix_ops_job_runs_name_id", "ops_job_runs", ["name", "id"])
+    op.create_index("ix_ops_job_runs_started_at", "ops_job_runs", ["started_at"])
+    op.create_index("ix_ops_job_runs_open", "ops_job_runs", ["name"], **only("finished_at IS NULL"))
     # Several hosts serve one schedule: who writes a slot's row first runs it.
     op.create_index(
-        "uq_job_runs_name_slot",
-        "job_runs",
+        "uq_ops_job_runs_name_slot",
+        "ops_job_runs",
         ["name", "slot"],
         unique=True,
         **only("slot IS NOT NULL"),
     )
     op.create_table(
-        "job_output",
+        "ops_job_output",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
         sa.Column("stream", sa.String(8), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["job_runs.id"], name="fk_job_output_run_id"),
-        sa.PrimaryKeyConstraint("id", name="pk_job_output"),
+        sa.ForeignKeyConstraint(["run_id"], ["ops_job_runs.id"], name="fk_ops_job_output_run_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_job_output"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_job_output_run_id_id", "job_output", ["run_id", "id"])
+    op.create_index("ix_ops_job_output_run_id_id", "ops_job_output", ["run_id", "id"])
 
 
 def only(condition: str) -> dict[str, sa.TextClause]:
@@ -68,5 +68,5 @@ def only(condition: str) -> dict[str, sa.TextClause]:
 
 
 def downgrade() -> None:
-    for table in ("job_output", "job_runs"):
+    for table in ("ops_job_output", "ops_job_runs"):
         op.drop_table(table)

@@ -13,20 +13,20 @@ moment = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.create_table(
-        "profile_series",
+        "ops_profile_series",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("caller", sa.Text(), nullable=False),
         sa.Column("statement", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_profile_series"),
-        sa.UniqueConstraint("digest", name="uq_profile_series_digest"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_profile_series"),
+        sa.UniqueConstraint("digest", name="uq_ops_profile_series_digest"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_profile_series_kind", "profile_series", ["kind"])
+    op.create_index("ix_ops_profile_series_kind", "ops_profile_series", ["kind"])
     op.create_table(
-        "profile_windows",
+        "ops_profile_windows",
         sa.Column("series_id", sa.Integer(), nullable=False),
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("starts_at", sa.BigInteger(), nullable=False),
@@ -39,15 +39,17 @@ def upgrade() -> None:
         sa.Column("query_seconds", sa.Double(), nullable=False),
         sa.Column("bins", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["series_id"], ["profile_series.id"], name="fk_profile_windows_series_id"
+            ["series_id"], ["ops_profile_series.id"], name="fk_ops_profile_windows_series_id"
         ),
         sa.PrimaryKeyConstraint(
-            "series_id", "width", "starts_at", "process", name="pk_profile_windows"
+            "series_id", "width", "starts_at", "process", name="pk_ops_profile_windows"
         ),
     )
-    op.create_index("ix_profile_windows_width_starts_at", "profile_windows", ["width", "starts_at"])
+    op.create_index(
+        "ix_ops_profile_windows_width_starts_at", "ops_profile_windows", ["width", "starts_at"]
+    )
     op.create_table(
-        "profile_traces",
+        "ops_profile_traces",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("name", sa.String(255), nullable=False),
@@ -57,15 +59,15 @@ def upgrade() -> None:
         sa.Column("queries", sa.Integer(), nullable=False),
         sa.Column("query_seconds", sa.Double(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_profile_traces"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_profile_traces"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_profile_traces_at", "profile_traces", ["at"])
+    op.create_index("ix_ops_profile_traces_at", "ops_profile_traces", ["at"])
     op.create_index(
-        "ix_profile_traces_name_kind_seconds", "profile_traces", ["name", "kind", "seconds"]
+        "ix_ops_profile_traces_name_kind_seconds", "ops_profile_traces", ["name", "kind", "seconds"]
     )
     op.create_table(
-        "profile_saves",
+        "ops_profile_saves",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("is_automatic", sa.Boolean(), nullable=False),
@@ -76,12 +78,17 @@ def upgrade() -> None:
         sa.Column("made_at", moment, nullable=False),
         sa.Column("made_by", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_profile_saves"),
-        sa.UniqueConstraint("name", name="uq_profile_saves_name"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_profile_saves"),
+        sa.UniqueConstraint("name", name="uq_ops_profile_saves_name"),
         sqlite_autoincrement=True,
     )
 
 
 def downgrade() -> None:
-    for table in ("profile_saves", "profile_traces", "profile_windows", "profile_series"):
+    for table in (
+        "ops_profile_saves",
+        "ops_profile_traces",
+        "ops_profile_windows",
+        "ops_profile_series",
+    ):
         op.drop_table(table)

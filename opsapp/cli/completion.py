@@ -18,14 +18,14 @@ LIMIT = 50
 SECONDS = 0.2
 
 _QUERIES = {
-    "user": "SELECT email FROM users WHERE email >= :start AND email < :end"
+    "user": "SELECT email FROM ops_users WHERE email >= :start AND email < :end"
     " ORDER BY email LIMIT :limit",
-    "role": "SELECT name FROM roles WHERE deleted_at IS NULL AND name >= :start AND name < :end"
+    "role": "SELECT name FROM ops_roles WHERE deleted_at IS NULL AND name >= :start AND name < :end"
     " ORDER BY name LIMIT :limit",
     "job": "SELECT DISTINCT name FROM"
-    " (SELECT name FROM job_runs ORDER BY id DESC LIMIT 1000) AS newest"
+    " (SELECT name FROM ops_job_runs ORDER BY id DESC LIMIT 1000) AS newest"
     " WHERE name >= :start AND name < :end ORDER BY name LIMIT :limit",
-    "permission": "SELECT permissions FROM roles WHERE deleted_at IS NULL",
+    "permission": "SELECT permissions FROM ops_roles WHERE deleted_at IS NULL",
 }
 
 

@@ -126,7 +126,7 @@ def refuse_other_database(engine: sa.Engine) -> None:
     """
     if engine.dialect.name == "sqlite" or settings.get(SETTING) is None:
         return
-    chain = "SELECT chain FROM audit_head"
+    chain = "SELECT chain FROM ops_audit_head"
     with engine.connect() as ours:
         here = ours.exec_driver_sql(chain).scalar()
     connection = connect(engine)

@@ -95,7 +95,7 @@ def take_gate(connection: sa.Connection) -> None:
 
 _SCHEMAS = sa.text(
     "SELECT relnamespace::regnamespace::text, current_schema() FROM pg_class"
-    " WHERE oid = to_regclass('audit_head')"
+    " WHERE oid = to_regclass('ops_audit_head')"
 )
 
 

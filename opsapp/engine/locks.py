@@ -136,7 +136,7 @@ def number(connection: sa.Connection, name: str) -> int:
 # Two roles may share tables that only one of them would make there.
 _SCHEMA = sa.text(
     "SELECT coalesce((SELECT nspname FROM pg_class c JOIN pg_namespace n"
-    " ON n.oid = c.relnamespace WHERE c.oid = to_regclass('audit_head')), current_schema())"
+    " ON n.oid = c.relnamespace WHERE c.oid = to_regclass('ops_audit_head')), current_schema())"
 )
 
 

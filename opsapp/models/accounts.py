@@ -29,7 +29,7 @@ class User(Model):
     set), because grants, audit and the application's own tables refer to its id.
     """
 
-    __tablename__ = "users"
+    __tablename__ = "ops_users"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -114,7 +114,7 @@ class EveryPermission(frozenset[str]):
 class Role(Model):
     """A named set of permissions. A deleted role stays, for the history of its grants."""
 
-    __tablename__ = "roles"
+    __tablename__ = "ops_roles"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -144,15 +144,15 @@ class Role(Model):
 class Grant(Model):
     """A role given to an account: its start, actor, reason and end."""
 
-    __tablename__ = "grants"
+    __tablename__ = "ops_grants"
     __table_args__ = (
-        sa.Index("ix_grants_role_id_user_id", "role_id", "user_id"),
+        sa.Index("ix_ops_grants_role_id_user_id", "role_id", "user_id"),
         {"sqlite_autoincrement": True},
     )
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"))
-    role_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("roles.id"))
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"))
+    role_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_roles.id"))
     granted_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     granted_by: so.Mapped[str] = so.mapped_column(LongWords)
     reason: so.Mapped[str | None] = so.mapped_column(LongWords)

@@ -19,7 +19,7 @@ class AuditHead(Model):
     writes into the right database.
     """
 
-    __tablename__ = "audit_head"
+    __tablename__ = "ops_audit_head"
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     chain: so.Mapped[str] = so.mapped_column(Words(36))
@@ -40,11 +40,11 @@ class AuditEvent(Model):
     :class:`PersonalValue` resolves until the erasure.
     """
 
-    __tablename__ = "audit_events"
+    __tablename__ = "ops_audit_events"
     __table_args__ = (
-        sa.Index("ix_audit_events_at", "at"),
-        sa.Index("ix_audit_events_subject_seq", "subject", "seq"),
-        sa.Index("ix_audit_events_action_seq", "action", "seq"),
+        sa.Index("ix_ops_audit_events_at", "at"),
+        sa.Index("ix_ops_audit_events_subject_seq", "subject", "seq"),
+        sa.Index("ix_ops_audit_events_action_seq", "action", "seq"),
     )
 
     seq: so.Mapped[int] = so.mapped_column(BigNumber, primary_key=True, autoincrement=False)
@@ -74,9 +74,9 @@ class PersonalValue(Model):
     token without its row reveals nothing.
     """
 
-    __tablename__ = "audit_personal"
+    __tablename__ = "ops_audit_personal"
 
     token: so.Mapped[str] = so.mapped_column(Words(32), primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
     salt: so.Mapped[str] = so.mapped_column(Words(32))
     value: so.Mapped[str] = so.mapped_column(LongWords)

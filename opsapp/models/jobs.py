@@ -16,10 +16,10 @@ RUNNING = "running"
 class JobRun(Model):
     """A run of a job. ``running`` is only true while a process holds the job's lock."""
 
-    __tablename__ = "job_runs"
+    __tablename__ = "ops_job_runs"
     __table_args__ = (
-        sa.Index("ix_job_runs_name_id", "name", "id"),
-        sa.Index("ix_job_runs_started_at", "started_at"),
+        sa.Index("ix_ops_job_runs_name_id", "name", "id"),
+        sa.Index("ix_ops_job_runs_started_at", "started_at"),
         {"sqlite_autoincrement": True},
     )
 
@@ -48,14 +48,14 @@ class JobRun(Model):
 class JobOutput(Model):
     """A piece of a run's output, made safe and without secrets, in order."""
 
-    __tablename__ = "job_output"
+    __tablename__ = "ops_job_output"
     __table_args__ = (
-        sa.Index("ix_job_output_run_id_id", "run_id", "id"),
+        sa.Index("ix_ops_job_output_run_id_id", "run_id", "id"),
         {"sqlite_autoincrement": True},
     )
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    run_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("job_runs.id"))
+    run_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_job_runs.id"))
     stream: so.Mapped[str] = so.mapped_column(Words(8))
     """``stdout`` or ``stderr``."""
     text: so.Mapped[str] = so.mapped_column(LongWords)

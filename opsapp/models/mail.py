@@ -15,11 +15,11 @@ from .types import LongWords, Number, UTCDateTime, Words
 class MailMessage(Model):
     """A message. Its body is encrypted and emptied once sent: links in it can sign in."""
 
-    __tablename__ = "mail_messages"
+    __tablename__ = "ops_mail_messages"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
     kind: so.Mapped[str] = so.mapped_column(Words(64))
     """The template's name, such as ``welcome``."""
     recipient: so.Mapped[str] = so.mapped_column(Words(320))

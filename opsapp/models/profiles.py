@@ -31,7 +31,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 class ProfileSeries(Model):
     """A measured subject: an endpoint, a command, or a statement at a line."""
 
-    __tablename__ = "profile_series"
+    __tablename__ = "ops_profile_series"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
@@ -54,11 +54,11 @@ class ProfileWindow(Model):
     writing twice is harmless. Compacting adds up the rows.
     """
 
-    __tablename__ = "profile_windows"
-    __table_args__ = (sa.Index("ix_profile_windows_width_starts_at", "width", "starts_at"),)
+    __tablename__ = "ops_profile_windows"
+    __table_args__ = (sa.Index("ix_ops_profile_windows_width_starts_at", "width", "starts_at"),)
 
     series_id: so.Mapped[int] = so.mapped_column(
-        sa.ForeignKey("profile_series.id"), primary_key=True
+        sa.ForeignKey("ops_profile_series.id"), primary_key=True
     )
     width: so.Mapped[int] = so.mapped_column(primary_key=True)
     """Seconds."""
@@ -169,9 +169,9 @@ def _is_function(value: Any) -> bool:
 class ProfileTrace(Model):
     """A request or command that was slow, failed, or was profiled on request."""
 
-    __tablename__ = "profile_traces"
+    __tablename__ = "ops_profile_traces"
     __table_args__ = (
-        sa.Index("ix_profile_traces_name_kind_seconds", "name", "kind", "seconds"),
+        sa.Index("ix_ops_profile_traces_name_kind_seconds", "name", "kind", "seconds"),
         {"sqlite_autoincrement": True},
     )
 
@@ -192,7 +192,7 @@ class ProfileTrace(Model):
 class ProfileSave(Model):
     """A measurement, kept for comparison."""
 
-    __tablename__ = "profile_saves"
+    __tablename__ = "ops_profile_saves"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)

@@ -30,14 +30,14 @@ def _is_live(model: type[UserSession | ApiToken], end: Any) -> sa.ColumnElement[
 class UserSession(Model):
     """A browser that signed in. The cookie holds a random key, the row its SHA-256."""
 
-    __tablename__ = "user_sessions"
+    __tablename__ = "ops_user_sessions"
     __table_args__ = (
-        sa.Index("ix_user_sessions_user_id_id", "user_id", "id"),
+        sa.Index("ix_ops_user_sessions_user_id_id", "user_id", "id"),
         {"sqlite_autoincrement": True},
     )
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"))
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"))
     key: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
     uniquifier: so.Mapped[str] = so.mapped_column(Words(64))
     opened_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
@@ -58,11 +58,11 @@ class UserSession(Model):
 class ApiToken(Model):
     """A credential for a program, with a name, a scope and an end."""
 
-    __tablename__ = "api_tokens"
+    __tablename__ = "ops_api_tokens"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("users.id"), index=True)
+    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
     name: so.Mapped[str] = so.mapped_column(Words(64))
     key: so.Mapped[str] = so.mapped_column(Words(64), unique=True)
     """The token's SHA-256; it is random enough to need no slower hash."""
@@ -86,17 +86,17 @@ class ApiToken(Model):
 class Login(Model):
     """An attempt to sign in. Not in the audit, since there are too many to keep."""
 
-    __tablename__ = "logins"
+    __tablename__ = "ops_logins"
     __table_args__ = (
-        sa.Index("ix_logins_user_id_id", "user_id", "id"),
-        sa.Index("ix_logins_identity_at", "identity", "at"),
-        sa.Index("ix_logins_network_at", "network", "at"),
+        sa.Index("ix_ops_logins_user_id_id", "user_id", "id"),
+        sa.Index("ix_ops_logins_identity_at", "identity", "at"),
+        sa.Index("ix_ops_logins_network_at", "network", "at"),
         {"sqlite_autoincrement": True},
     )
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now, index=True)
-    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("users.id"))
+    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("ops_users.id"))
     """None if no account has the typed name."""
     identity: so.Mapped[str] = so.mapped_column(Words(64))
     """A keyed fingerprint of the typed name, since it may be a password."""

@@ -84,7 +84,7 @@ def test_commands_find_the_account_by_each_spelling(
     assert moved["changed"] is False
     cli("users", "delete", SPELLINGS[1], "--yes", check=True)
     assert cli("users", "delete", SPELLINGS[0], "--yes", "-q").exit_code == 0
-    assert database.rows("SELECT email FROM users") == [(None,)]
+    assert database.rows("SELECT email FROM ops_users") == [(None,)]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_pages_and_the_api_find_the_account_by_each_spelling(web: Site, database
         assert web.browser(spelling).is_in
     web.browser().post("/reset", {"email": SPELLINGS[1]})
     assert database.rows(
-        "SELECT recipient FROM mail_messages WHERE kind = 'reset_instructions'"
+        "SELECT recipient FROM ops_mail_messages WHERE kind = 'reset_instructions'"
     ) == [(SPELLINGS[0],)]
 
 
@@ -114,5 +114,5 @@ def test_pages_and_the_api_find_the_account_by_each_spelling(web: Site, database
 def test_failed_logins_of_each_spelling_count_together(web: Site, database: Database) -> None:
     for spelling in SPELLINGS[:3]:
         web.browser().sign_in(spelling, "not the password")
-    rows = database.rows("SELECT DISTINCT identity FROM logins WHERE outcome <> 'success'")
+    rows = database.rows("SELECT DISTINCT identity FROM ops_logins WHERE outcome <> 'success'")
     assert len(rows) == 1

@@ -30,7 +30,7 @@ def tried(cli: Cli, database: Database) -> Database:
         ("2026-01-01 10:00:01.500000", 1, "success", "192.0.2.1", "Firefox"),
     ):
         database.execute(
-            "INSERT INTO logins (at, user_id, identity, outcome, ip, user_agent)"
+            "INSERT INTO ops_logins (at, user_id, identity, outcome, ip, user_agent)"
             " VALUES (:at, :user, 'fingerprint', :outcome, :ip, :agent)",
             at=at, user=user, outcome=outcome, ip=ip, agent=agent,
         )  # fmt: skip
@@ -49,9 +49,9 @@ def sessions(tried: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
         ("ended lately", open_, "2026-01-31 00:00:00.000000"),
     ):
         tried.execute(
-            "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at,"
-            " ended_at) SELECT id, :key, fs_uniquifier, '2020-01-01 00:00:00.000000',"
-            " '2020-01-01 00:00:00.000000', :expires, :ended FROM users",
+            "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at,"
+            " expires_at, ended_at) SELECT id, :key, fs_uniquifier, '2020-01-01 00:00:00.000000',"
+            " '2020-01-01 00:00:00.000000', :expires, :ended FROM ops_users",
             key=key, expires=expires, ended=ended,
         )  # fmt: skip
     return tried
@@ -59,8 +59,8 @@ def sessions(tried: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 def left(database: Database) -> tuple[int, list[str]]:
     """How many log-ins are kept, and the keys of the sessions that are."""
-    keys = database.rows("SELECT key FROM user_sessions ORDER BY id")
-    return database.rows("SELECT count(*) FROM logins")[0][0], [key for (key,) in keys]
+    keys = database.rows("SELECT key FROM ops_user_sessions ORDER BY id")
+    return database.rows("SELECT count(*) FROM ops_logins")[0][0], [key for (key,) in keys]
 
 
 # --- list --------------------------------------------------------------------
@@ -148,7 +148,7 @@ def test_list_never_shows_what_a_stranger_typed(
     result = cli("users", "logins", "list", "--format", "json")
     assert [(one["user"], one["outcome"]) for one in result.json] == [(None, "unknown")]
     assert "hunter2" not in result.stdout
-    assert "hunter2" not in str(database.rows("SELECT * FROM logins"))
+    assert "hunter2" not in str(database.rows("SELECT * FROM ops_logins"))
 
 
 # --- prune -------------------------------------------------------------------
@@ -174,8 +174,8 @@ def test_prune_keeps_what_is_younger(cli: Cli, sessions: Database) -> None:
 
 @SQLITE
 def test_prune_keeps_ninety_days_by_default(cli: Cli, sessions: Database) -> None:
-    sessions.execute("UPDATE logins SET at = '2025-11-03 09:59:59.000000' WHERE id = 2")
-    sessions.execute("UPDATE logins SET at = '2025-11-03 10:00:01.000000' WHERE id = 3")
+    sessions.execute("UPDATE ops_logins SET at = '2025-11-03 09:59:59.000000' WHERE id = 2")
+    sessions.execute("UPDATE ops_logins SET at = '2025-11-03 10:00:01.000000' WHERE id = 3")
     done = cli("users", "logins", "prune", "--yes", "--format", "json")
     assert done.json == {"changed": True, "audit_seq": 4, "logins": 2, "sessions": 2}
 

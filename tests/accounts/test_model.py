@@ -71,8 +71,8 @@ def may_be_refused(*losing: str) -> Iterator[None]:
 def lasting_administrators() -> set[str]:
     """The addresses of who can sign in and administers this for ever."""
     query = (
-        "SELECT u.email FROM grants g"
-        " JOIN roles r ON r.id = g.role_id JOIN users u ON u.id = g.user_id"
+        "SELECT u.email FROM ops_grants g"
+        " JOIN ops_roles r ON r.id = g.role_id JOIN ops_users u ON u.id = g.user_id"
         " WHERE r.name = 'admin' AND r.deleted_at IS NULL"
         " AND g.ended_at IS NULL AND g.valid_until IS NULL"
         " AND u.active AND u.deleted_at IS NULL AND u.password IS NOT NULL"
@@ -299,14 +299,15 @@ def test_change_in_any_order_keeps_every_promise_on_sqlite(database: Database) -
 @pytest.mark.usefixtures("context")
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 def test_change_in_any_order_keeps_every_promise_on_postgresql(database: Database) -> None:
-    head = f"UPDATE audit_head SET seq = 0, hash = '{chain.GENESIS}'"
+    head = f"UPDATE ops_audit_head SET seq = 0, hash = '{chain.GENESIS}'"
 
     def empty() -> None:
         with db.engine.begin() as connection:
             for statement in (
                 "SET LOCAL session_replication_role = replica",  # no trigger fires
-                "TRUNCATE users, roles, grants, audit_events, audit_personal, user_sessions,"
-                " api_tokens, logins, mail_messages RESTART IDENTITY",
+                "TRUNCATE ops_users, ops_roles, ops_grants, ops_audit_events, ops_audit_personal,"
+                " ops_user_sessions, ops_api_tokens, ops_logins, ops_mail_messages"
+                " RESTART IDENTITY",
                 head,
             ):
                 connection.exec_driver_sql(statement)

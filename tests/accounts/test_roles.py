@@ -55,14 +55,14 @@ def test_create_refuses_to_keep_a_role_that_differs(
     cli: Cli, database: Database, support: str, options: list[str], difference: str, command: str
 ) -> None:
     cli("roles", "update", support, "--description", "First line", check=True)
-    before = database.rows("SELECT * FROM roles")
+    before = database.rows("SELECT * FROM ops_roles")
     result = cli("roles", "create", support, *options, "--if-exists", "keep")
     assert (result.exit_code, result.stdout, result.stderr) == (
         3,
         "",
         f"Error: role support exists and {difference}\n  → flask roles {command}\n",
     )
-    assert database.rows("SELECT * FROM roles") == before
+    assert database.rows("SELECT * FROM ops_roles") == before
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_grant_to_many_is_one_change_and_all_or_nothing(
 ) -> None:
     result = cli("roles", "grant", support, "bob", "ada", "nobody")
     assert result.exit_code == 4
-    assert database.rows("SELECT count(*) FROM grants") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_grants") == [(1,)]
     done = cli("roles", "grant", support, "-", "ada", "-q", stdin="bob\nbob@example.com\n")
     assert done.stdout == "2\n1\n"
 
@@ -215,7 +215,7 @@ def test_grant_to_many_is_an_event_for_each_batch(
     emails = [f"many{number}@example.com" for number in range(101)]
     for number, email in enumerate(emails):
         database.execute(
-            "INSERT INTO users (email, active, fs_uniquifier, login_count, failed_logins,"
+            "INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins,"
             " idle_since, created_at, updated_at) VALUES (:email, true, :unique, 0, 0,"
             " '2020-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000',"
             " '2020-01-01 00:00:00.000000')",
@@ -273,9 +273,9 @@ def test_revoke_ends_the_sessions_and_tells_who_and_why(
     cli: Cli, database: Database, support: str
 ) -> None:
     cli("roles", "grant", support, "bob", "--reason", "on call", check=True)
-    before = database.rows("SELECT fs_uniquifier FROM users WHERE id = 2")
+    before = database.rows("SELECT fs_uniquifier FROM ops_users WHERE id = 2")
     cli("roles", "revoke", support, "bob", "--reason", "done", check=True)
-    assert database.rows("SELECT fs_uniquifier FROM users WHERE id = 2") != before
+    assert database.rows("SELECT fs_uniquifier FROM ops_users WHERE id = 2") != before
     row = cli("roles", "history", "bob", "--format", "json").json[0]
     assert (row["state"], row["reason"], row["end_reason"]) == ("revoked", "on call", "done")
     assert "@" in row["ended_by"]

@@ -35,10 +35,11 @@ def opened(cli: Cli, database: Database) -> Database:
         ("6", 2, open_, None, None, None, None),
     ):
         database.execute(
-            "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at,"
-            " ended_at, ip, user_agent) SELECT id, :key, coalesce(:uniquifier, fs_uniquifier),"
-            " '2026-01-01 10:00:00.000000', '2026-01-01 11:00:00.000000', :expires, :ended, :ip,"
-            " :agent FROM users WHERE id = :user",
+            "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at,"
+            " expires_at, ended_at, ip, user_agent) SELECT id, :key,"
+            " coalesce(:uniquifier, fs_uniquifier), '2026-01-01 10:00:00.000000',"
+            " '2026-01-01 11:00:00.000000',"
+            " :expires, :ended, :ip, :agent FROM ops_users WHERE id = :user",
             key=key, user=user, uniquifier=uniquifier, expires=expires, ended=ended, ip=ip,
             agent=agent,
         )  # fmt: skip
@@ -89,7 +90,7 @@ def test_list_as_json_has_no_key(cli: Cli, opened: Database) -> None:
 @SQLITE
 def test_list_leaves_out_who_may_not_sign_in(cli: Cli, opened: Database) -> None:
     # Behind our back: our own verb would end the sessions too.
-    opened.execute("UPDATE users SET active = false WHERE id = 1")
+    opened.execute("UPDATE ops_users SET active = false WHERE id = 1")
     assert open_ids(cli) == [6]
 
 

@@ -86,13 +86,13 @@ def test_token_is_shown_once_and_stored_hashed(cli: Cli, database: Database, gra
     done = cli("users", "tokens", "create", "grace", "ci", "-q")
     token = done.stdout.removesuffix("\n")
     assert TOKEN.fullmatch(token)
-    assert database.rows("SELECT key FROM api_tokens") == [
+    assert database.rows("SELECT key FROM ops_api_tokens") == [
         (hashlib.sha256(token.encode()).hexdigest(),)
     ]
     secret = token.removeprefix("opsapp_")
     with database.connect() as connection:
         tables = sa.inspect(connection).get_table_names()
-    assert {"api_tokens", "audit_events", "mail_messages"} <= set(tables)
+    assert {"ops_api_tokens", "ops_audit_events", "ops_mail_messages"} <= set(tables)
     for table in tables:
         assert secret not in str(database.rows(f"SELECT * FROM {table}")), table
     for file in database.instance.rglob("*"):
@@ -164,7 +164,7 @@ def test_create_refuses_to_keep_a_token_with_another_end(
         f"Error: token ci exists and {difference}\n"
         "  → flask users tokens revoke grace@example.com ci\n",
     )
-    assert len(database.rows("SELECT * FROM api_tokens")) == 1
+    assert len(database.rows("SELECT * FROM ops_api_tokens")) == 1
 
 
 @SQLITE
@@ -204,7 +204,7 @@ def test_create_refuses_what_no_token_may_be(
 ) -> None:
     result = cli("users", "tokens", "create", "grace", "ci", *args)
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {says}\n")
-    assert database.rows("SELECT * FROM api_tokens") == []
+    assert database.rows("SELECT * FROM ops_api_tokens") == []
 
 
 @SQLITE
@@ -268,7 +268,7 @@ def test_create_with_dry_run_makes_and_shows_no_token(
         'user:token:create\tuser:1\t\t{"token": "ci", "permissions": null,'
         ' "valid_until": "2030-04-01T12:00:00Z"}\n'
     )
-    assert database.rows("SELECT * FROM api_tokens") == []
+    assert database.rows("SELECT * FROM ops_api_tokens") == []
 
 
 @SQLITE
@@ -288,9 +288,10 @@ def test_list_tells_which_still_work(
         create(cli, name, "--allow", "users:read", "--allow", "audit:read")
     cli("users", "tokens", "revoke", "grace", "revoked", "--yes", check=True)
     database.execute(
-        "UPDATE api_tokens SET valid_until = '2029-12-31 00:00:00.000000' WHERE name = 'expired'"
+        "UPDATE ops_api_tokens SET valid_until = '2029-12-31 00:00:00.000000'"
+        " WHERE name = 'expired'"
     )
-    database.execute("UPDATE api_tokens SET uniquifier = 'before' WHERE name = 'ended'")
+    database.execute("UPDATE ops_api_tokens SET uniquifier = 'before' WHERE name = 'ended'")
     result = cli("users", "tokens", "list", "--format", "table")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
@@ -333,7 +334,7 @@ def test_name_that_a_terminal_would_obey_is_shown_escaped(
     cli: Cli, database: Database, grace: str, format: str
 ) -> None:
     create(cli, "ci")
-    database.execute("UPDATE api_tokens SET name = :name", name="a\x1b]0;x\x07[b]\u202e")
+    database.execute("UPDATE ops_api_tokens SET name = :name", name="a\x1b]0;x\x07[b]\u202e")
     shown = cli("users", "tokens", "list", "--fields", "name", "--format", format).stdout
     assert shown.split("\n")[1] == "a\\x1b]0;x\\x07[b]\\u202e"
 
@@ -416,7 +417,7 @@ def test_token_works_until_it_is_revoked_or_over(
         assert answers() == [200, 200, 200]
         cli("users", "tokens", "revoke", "grace", "revoked", "--yes", check=True)
         database.execute(
-            "UPDATE api_tokens SET valid_until = '2020-01-01 00:00:00.000000'"
+            "UPDATE ops_api_tokens SET valid_until = '2020-01-01 00:00:00.000000'"
             " WHERE name = 'expired'"
         )
         assert answers() == [401, 401, 200]

@@ -33,7 +33,7 @@ def test_show_tells_grants_and_no_secret(cli: Cli, database: Database, ada: str)
     shown = cli("users", "show", ada, "--format", "json")
     assert shown.json["permissions"] == ["*"]
     assert [grant["role"] for grant in shown.json["grants"]] == ["admin"]
-    secrets = database.rows("SELECT password, fs_uniquifier FROM users")[0]
+    secrets = database.rows("SELECT password, fs_uniquifier FROM ops_users")[0]
     assert not [secret for secret in secrets if secret in shown.stdout]
 
 
@@ -71,7 +71,7 @@ def test_can_answers_no_once_the_grant_is_over(cli: Cli, database: Database, bob
     cli("roles", "grant", "support", "bob", "--for", "1h", check=True)
     assert cli("users", "can", "bob", "users:read").exit_code == 0
     database.execute(
-        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
+        "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
     )
     assert cli("users", "can", "bob", "users:read").exit_code == 6
     assert cli("users", "list", "--role", "support", "--count").stdout == "0\n"
@@ -92,10 +92,10 @@ def test_can_answers_no_for_an_inactive_admin(cli: Cli, ada: str) -> None:
 def test_update_changes_the_address_and_ends_the_sessions(
     cli: Cli, database: Database, bob: str
 ) -> None:
-    before = database.rows("SELECT fs_uniquifier FROM users WHERE id = 2")
+    before = database.rows("SELECT fs_uniquifier FROM ops_users WHERE id = 2")
     changed = cli("users", "update", "bob", "--email", "Robert@example.com")
     assert fields(changed.stdout)["email"] == "robert@example.com"
-    assert database.rows("SELECT fs_uniquifier FROM users WHERE id = 2") != before
+    assert database.rows("SELECT fs_uniquifier FROM ops_users WHERE id = 2") != before
 
 
 def test_update_to_a_taken_address_is_a_conflict(cli: Cli, bob: str) -> None:
@@ -113,7 +113,7 @@ def test_update_of_nothing_is_usage(cli: Cli, bob: str) -> None:
 def test_deactivate_many_is_all_or_nothing(cli: Cli, database: Database, bob: str) -> None:
     result = cli("users", "deactivate", "bob", "nobody")
     assert result.exit_code == 4
-    assert database.rows("SELECT active FROM users WHERE id = 2")[0][0] in (True, 1)
+    assert database.rows("SELECT active FROM ops_users WHERE id = 2")[0][0] in (True, 1)
 
 
 def test_deactivate_reads_users_from_stdin(cli: Cli, bob: str) -> None:
@@ -135,7 +135,7 @@ def test_deactivate_by_filter_of_the_last_admin_changes_nobody(
 ) -> None:
     result = cli("users", "deactivate", "--never-logged-in", "--yes")
     assert result.exit_code == 5
-    assert database.rows("SELECT count(*) FROM users WHERE NOT active") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_users WHERE NOT active") == [(0,)]
 
 
 def test_deactivate_by_filter_of_many_writes_an_event_a_batch(
@@ -147,7 +147,7 @@ def test_deactivate_by_filter_of_many_writes_an_event_a_batch(
     assert done.exit_code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1101
     events = database.rows(
-        "SELECT subject, after FROM audit_events WHERE action = 'user:account:deactivate'"
+        "SELECT subject, after FROM ops_audit_events WHERE action = 'user:account:deactivate'"
     )
     assert [subject for subject, _after in events] == ["users"] * 3
     assert [json.loads(after)["count"] for _subject, after in events] == [500, 500, 101]
@@ -159,7 +159,7 @@ def test_deactivate_by_filter_of_many_writes_an_event_a_batch(
 
 MANY = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
-    " INSERT INTO users (email, active, fs_uniquifier, login_count, failed_logins, idle_since,"
+    " INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins, idle_since,"
     " created_at, updated_at) SELECT 'many' || i || '@example.com', true, 'u' || i, 0, 0,"
     " '2020-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000',"
     " '2020-01-01 00:00:00.000000' FROM n"
@@ -174,7 +174,7 @@ def test_deactivate_names_or_filters_but_not_both(cli: Cli, bob: str) -> None:
 
 
 def test_deactivate_ends_the_sessions(cli: Cli, database: Database, bob: str) -> None:
-    query = "SELECT fs_uniquifier FROM users WHERE id = 2"
+    query = "SELECT fs_uniquifier FROM ops_users WHERE id = 2"
     seen = {database.rows(query)[0][0]}
     cli("users", "deactivate", "bob", check=True)
     seen.add(database.rows(query)[0][0])
@@ -192,13 +192,13 @@ def test_reset_access_takes_off_the_second_factor(cli: Cli, database: Database, 
     token = cli("users", "tokens", "create", "bob", "ci", "-q")
     assert token.stdout.startswith("opsapp_")
     database.execute(
-        "UPDATE users SET tf_primary_method = 'authenticator', tf_totp_secret = 'canary',"
+        "UPDATE ops_users SET tf_primary_method = 'authenticator', tf_totp_secret = 'canary',"
         ' mf_recovery_codes = \'["a","b"]\' WHERE id = 2'
     )
     done = cli("users", "reset-access", "bob", "--yes")
     assert fields(done.stdout)["two_factor"] == "false"
     left = database.rows(
-        "SELECT tf_primary_method, tf_totp_secret, mf_recovery_codes FROM users WHERE id = 2"
+        "SELECT tf_primary_method, tf_totp_secret, mf_recovery_codes FROM ops_users WHERE id = 2"
     )
     assert left == [(None, None, None)]
     event = cli("audit", "list", "--action", "user:access", "--format", "json").json[0]
@@ -212,7 +212,7 @@ def test_reset_access_takes_off_the_second_factor(cli: Cli, database: Database, 
 
 def test_unlock_lifts_the_lock(cli: Cli, database: Database, bob: str) -> None:
     database.execute(
-        "UPDATE users SET failed_logins = 10, locked_until = '2090-01-01 00:00:00.000000'"
+        "UPDATE ops_users SET failed_logins = 10, locked_until = '2090-01-01 00:00:00.000000'"
         " WHERE id = 2"
     )
     assert fields(cli("users", "show", "bob").stdout)["status"] == "locked"
@@ -227,7 +227,7 @@ def test_delete_erases_every_personal_value_and_keeps_the_audit_readable(
 ) -> None:
     cli("users", "update", "bob", "--email", "robert@example.com", check=True)
     cli("users", "delete", "bob", "--yes", "--reason", "left", check=True)
-    for table in ("users", "grants", "audit_events", "audit_personal"):
+    for table in ("ops_users", "ops_grants", "ops_audit_events", "ops_audit_personal"):
         assert "bob" not in str(database.rows(f"SELECT * FROM {table}"))
         assert "robert" not in str(database.rows(f"SELECT * FROM {table}"))
     assert cli("audit", "verify").exit_code == 0
@@ -275,8 +275,8 @@ def test_last_administrator_stays_whatever_is_tried(
     cli: Cli, database: Database, bob: str, args: list[str]
 ) -> None:
     cli("roles", "grant", "admin", "bob", check=True)  # Bob has no password: he does not count.
-    before = database.rows("SELECT seq FROM audit_head")
+    before = database.rows("SELECT seq FROM ops_audit_head")
     assert cli(*args).exit_code == 5
     assert cli(*args, "--dry-run").exit_code == 5
-    assert database.rows("SELECT seq FROM audit_head") == before
+    assert database.rows("SELECT seq FROM ops_audit_head") == before
     assert cli("users", "can", "ada", "users:write").exit_code == 0

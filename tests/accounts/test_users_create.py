@@ -16,7 +16,7 @@ SAME = "Already so: nothing was changed.\n"
 
 
 def hash_of(database: Database, id: int) -> str | None:
-    result: str | None = database.rows("SELECT password FROM users WHERE id = :id", id=id)[0][0]
+    result: str | None = database.rows("SELECT password FROM ops_users WHERE id = :id", id=id)[0][0]
     return result
 
 
@@ -79,7 +79,7 @@ def test_create_admin_updates_an_inactive_account_into_an_admin_who_can_log_in(
     assert made.exit_code == 0
     assert (shown["status"], shown["roles"]) == ("active", "admin")
     assert len(shown["password"]) == 24
-    actions = [row[0] for row in database.rows("SELECT action FROM audit_events ORDER BY seq")]
+    actions = [row[0] for row in database.rows("SELECT action FROM ops_audit_events ORDER BY seq")]
     assert actions[-3:] == ["user:account:activate", "user:password:set", "user:role:grant"]
 
 
@@ -175,7 +175,7 @@ def test_create_refuses_an_unknown_field_before_it_changes_anything(
         "Error: no field bogus; there are changed, audit_seq, id, email, username, status,"
         " roles, password\n"
     )
-    assert database.rows("SELECT count(*) FROM users") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(0,)]
 
 
 def test_create_refuses_a_folder_a_pipe_or_garbage_as_password_file(
@@ -257,7 +257,7 @@ def test_create_keeps_only_what_is_all_that_was_asked(
     cli(*args, check=True)
     cli("roles", "grant", "ending", "b@example.com", "--until", "2090-01-01T00:00Z", check=True)
     if change:
-        database.execute(f"UPDATE users SET {change}")
+        database.execute(f"UPDATE ops_users SET {change}")
 
     kept = cli(*args, *asked, "--if-exists", "keep")
 
@@ -292,10 +292,10 @@ def test_create_admin_does_not_keep_one_that_ends(cli: Cli, ada: str, bob: str) 
 def test_create_admin_confirms_the_account_that_it_updates(
     cli: Cli, database: Database, bob: str
 ) -> None:
-    database.execute("UPDATE users SET confirmed_at = NULL")
+    database.execute("UPDATE ops_users SET confirmed_at = NULL")
     args = ("users", "create-admin", bob, "--generate-password", "--if-exists", "update")
     cli(*args, check=True)
-    assert database.rows("SELECT id FROM users WHERE confirmed_at IS NULL") == [(1,)]
+    assert database.rows("SELECT id FROM ops_users WHERE confirmed_at IS NULL") == [(1,)]
     assert cli(*args).stderr == SAME
 
 
@@ -303,14 +303,14 @@ def test_create_with_a_role_grants_it_in_the_same_change(cli: Cli, database: Dat
     cli("roles", "create", "support", check=True)
     made = cli("users", "create", "ada@example.com", "--no-password", "--role", "support")
     assert fields(made.stdout)["roles"] == "support"
-    result = database.rows("SELECT DISTINCT correlation FROM audit_events WHERE seq >= 4")
+    result = database.rows("SELECT DISTINCT correlation FROM ops_audit_events WHERE seq >= 4")
     assert len(result) == 1
 
 
 def test_create_with_an_unknown_role_creates_nothing(cli: Cli, database: Database) -> None:
     made = cli("users", "create", "ada@example.com", "--no-password", "--role", "suport")
     assert made.exit_code == 4
-    assert database.rows("SELECT count(*) FROM users") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(0,)]
 
 
 @pytest.mark.parametrize(

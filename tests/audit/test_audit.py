@@ -121,7 +121,7 @@ def test_export_carries_what_a_verifier_needs(cli: Cli, database: Database, stor
 
 
 def test_database_refuses_to_change_an_event(database: Database, story: None) -> None:
-    for statement in ("UPDATE audit_events SET reason = 'x'", "DELETE FROM audit_events"):
+    for statement in ("UPDATE ops_audit_events SET reason = 'x'", "DELETE FROM ops_audit_events"):
         with pytest.raises(Exception, match=APPEND_ONLY):
             database.execute(statement)
 
@@ -130,32 +130,32 @@ def test_database_refuses_to_change_an_event(database: Database, story: None) ->
 
 
 def edit(database: Database) -> None:
-    database.execute("UPDATE audit_events SET reason = 'innocent' WHERE seq = 7")
+    database.execute("UPDATE ops_audit_events SET reason = 'innocent' WHERE seq = 7")
 
 
 def edit_the_time(database: Database) -> None:
-    database.execute("UPDATE audit_events SET at = '2020-01-01 00:00:00.000000' WHERE seq = 7")
+    database.execute("UPDATE ops_audit_events SET at = '2020-01-01 00:00:00.000000' WHERE seq = 7")
 
 
 def edit_the_hash(database: Database) -> None:
-    database.execute(f"UPDATE audit_events SET hash = '{'f' * 64}' WHERE seq = 7")
+    database.execute(f"UPDATE ops_audit_events SET hash = '{'f' * 64}' WHERE seq = 7")
 
 
 def delete(database: Database) -> None:
-    database.execute("DELETE FROM audit_events WHERE seq = 7")
+    database.execute("DELETE FROM ops_audit_events WHERE seq = 7")
 
 
 def delete_and_renumber(database: Database) -> None:
-    database.execute("DELETE FROM audit_events WHERE seq = 7")
+    database.execute("DELETE FROM ops_audit_events WHERE seq = 7")
     for seq in (8, 9):
-        database.execute("UPDATE audit_events SET seq = seq - 1 WHERE seq = :seq", seq=seq)
-    database.execute("UPDATE audit_head SET seq = 8")
+        database.execute("UPDATE ops_audit_events SET seq = seq - 1 WHERE seq = :seq", seq=seq)
+    database.execute("UPDATE ops_audit_head SET seq = 8")
 
 
 def swap(database: Database) -> None:
     for source, target in ((7, 70), (8, 7), (70, 8)):
         database.execute(
-            "UPDATE audit_events SET seq = :target WHERE seq = :source",
+            "UPDATE ops_audit_events SET seq = :target WHERE seq = :source",
             source=source,
             target=target,
         )
@@ -163,60 +163,62 @@ def swap(database: Database) -> None:
 
 def insert(database: Database) -> None:
     database.execute(
-        "INSERT INTO audit_events SELECT 10, at, actor, door, action, subject, reason, before,"
-        " after, correlation, hash, hash FROM audit_events WHERE seq = 9"
+        "INSERT INTO ops_audit_events SELECT 10, at, actor, door, action, subject, reason, before,"
+        " after, correlation, hash, hash FROM ops_audit_events WHERE seq = 9"
     )
 
 
 def roll_back_the_head(database: Database) -> None:
-    hash = database.rows("SELECT previous FROM audit_events WHERE seq = 9")[0][0]
-    database.execute("UPDATE audit_head SET seq = 8, hash = :hash", hash=hash)
+    hash = database.rows("SELECT previous FROM ops_audit_events WHERE seq = 9")[0][0]
+    database.execute("UPDATE ops_audit_head SET seq = 8, hash = :hash", hash=hash)
 
 
 def cut(database: Database) -> None:
-    database.execute("DELETE FROM audit_events WHERE seq > 7")
+    database.execute("DELETE FROM ops_audit_events WHERE seq > 7")
 
 
 def move_the_head(database: Database) -> None:
-    database.execute(f"UPDATE audit_head SET hash = '{'0' * 64}'")
+    database.execute(f"UPDATE ops_audit_head SET hash = '{'0' * 64}'")
 
 
 def exchange_a_name(database: Database) -> None:
-    database.execute("UPDATE audit_personal SET value = 'eve@example.com' WHERE value LIKE '%@%'")
+    database.execute(
+        "UPDATE ops_audit_personal SET value = 'eve@example.com' WHERE value LIKE '%@%'"
+    )
 
 
 def take_a_name_away(database: Database) -> None:
-    database.execute("DELETE FROM audit_personal WHERE user_id = 2")
+    database.execute("DELETE FROM ops_audit_personal WHERE user_id = 2")
 
 
 def move_a_name(database: Database) -> None:
-    database.execute("UPDATE audit_personal SET user_id = 1 WHERE user_id = 2")
+    database.execute("UPDATE ops_audit_personal SET user_id = 1 WHERE user_id = 2")
 
 
 def garble_the_time(database: Database) -> None:
     value = "garbage" if database.is_sqlite else "infinity"
-    database.execute(f"UPDATE audit_events SET at = '{value}' WHERE seq = 7")
+    database.execute(f"UPDATE ops_audit_events SET at = '{value}' WHERE seq = 7")
 
 
 def garble_the_json(database: Database) -> None:
     value = "x'ff00'" if database.is_sqlite else "'{'"
-    database.execute(f"UPDATE audit_events SET after = {value}, actor = '[1]' WHERE seq = 7")
+    database.execute(f"UPDATE ops_audit_events SET after = {value}, actor = '[1]' WHERE seq = 7")
 
 
 def remove_the_head(database: Database) -> None:
-    database.execute("DELETE FROM audit_head")
+    database.execute("DELETE FROM ops_audit_head")
 
 
 def double_the_head(database: Database) -> None:
     database.execute(
-        "INSERT INTO audit_head SELECT 2, chain, environment, key_id, pepper_id, seq, hash"
-        " FROM audit_head"
+        "INSERT INTO ops_audit_head SELECT 2, chain, environment, key_id, pepper_id, seq, hash"
+        " FROM ops_audit_head"
     )
 
 
 def edit_the_head(column: str, value: str) -> Callable[[Database], None]:
     def attack(database: Database) -> None:
-        database.execute(f"UPDATE audit_head SET {column} = {value}")
+        database.execute(f"UPDATE ops_audit_head SET {column} = {value}")
 
     attack.__name__ = f"edit_the_heads_{column}"
     return attack
@@ -224,8 +226,8 @@ def edit_the_head(column: str, value: str) -> Callable[[Database], None]:
 
 def add_a_name(database: Database) -> None:
     database.execute(
-        "INSERT INTO audit_personal SELECT 'f' || substr(token, 2), user_id, salt, 'eve@x.com'"
-        " FROM audit_personal WHERE substr(token, 1, 1) <> 'f' LIMIT 1"
+        "INSERT INTO ops_audit_personal SELECT 'f' || substr(token, 2), user_id, salt, 'eve@x.com'"
+        " FROM ops_audit_personal WHERE substr(token, 1, 1) <> 'f' LIMIT 1"
     )
 
 
@@ -300,9 +302,9 @@ def test_verify_names_the_first_bad_event_and_the_kind_of_break(
 def cut_cleanly(database: Database, seq: int) -> None:
     """An older copy: nothing after ``seq``, and a head that agrees."""
     disarm(database)
-    database.execute("DELETE FROM audit_events WHERE seq > :seq", seq=seq)
-    hash = database.rows("SELECT hash FROM audit_events WHERE seq = :seq", seq=seq)[0][0]
-    database.execute("UPDATE audit_head SET seq = :seq, hash = :hash", seq=seq, hash=hash)
+    database.execute("DELETE FROM ops_audit_events WHERE seq > :seq", seq=seq)
+    hash = database.rows("SELECT hash FROM ops_audit_events WHERE seq = :seq", seq=seq)[0][0]
+    database.execute("UPDATE ops_audit_head SET seq = :seq, hash = :hash", seq=seq, hash=hash)
 
 
 @pytest.fixture

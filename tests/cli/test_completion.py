@@ -54,13 +54,15 @@ def test_completion_offers_what_begins_so(
 
 def test_completion_offers_no_name_that_a_terminal_obeys(named: Database) -> None:
     escape = "char(27)" if named.is_sqlite else "chr(27)"
-    named.execute(f"UPDATE roles SET name = 'a' || {escape} WHERE name = 'auditor'")
+    named.execute(f"UPDATE ops_roles SET name = 'a' || {escape} WHERE name = 'auditor'")
     assert complete(named, "roles", "grant", "a") == ["admin"]
 
 
 @pytest.mark.parametrize("stored", ["{garbled", "null", "[1, null]"])
 def test_completion_is_silent_about_garbled_permissions(named: Database, stored: str) -> None:
-    named.execute("UPDATE roles SET permissions = :stored WHERE name = 'support'", stored=stored)
+    named.execute(
+        "UPDATE ops_roles SET permissions = :stored WHERE name = 'support'", stored=stored
+    )
     assert complete(named, "roles", "allow", "support", "users:") == ["users:read", "users:write"]
 
 

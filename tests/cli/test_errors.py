@@ -168,7 +168,7 @@ def test_missing_secret_in_production_is_7(database: Database) -> None:
 def test_unwritable_audit_is_7_and_nothing_is_changed(cli: Cli, database: Database) -> None:
     if database.is_sqlite:
         database.execute(
-            "CREATE TRIGGER stop BEFORE INSERT ON audit_events"
+            "CREATE TRIGGER stop BEFORE INSERT ON ops_audit_events"
             " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
         )
     else:
@@ -177,13 +177,14 @@ def test_unwritable_audit_is_7_and_nothing_is_changed(cli: Cli, database: Databa
             " $$BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END$$"
         )
         database.execute(
-            "CREATE TRIGGER stop BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION stop()"
+            "CREATE TRIGGER stop BEFORE INSERT ON ops_audit_events"
+            " FOR EACH ROW EXECUTE FUNCTION stop()"
         )
     message = "the audit cannot be written, so nothing was changed: the disk is full"
     args = ("roles", "create", "support")
     expect(cli(*args), 7, stderr=f"Error: {message}\n  → flask doctor\n")
     expect_json(cli(*args, "--format", "json"), "not-ready", 7, message, "flask doctor")
-    assert database.rows("SELECT count(*) FROM roles") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_roles") == [(1,)]
 
 
 def to_full_device(database: Database, *args: str) -> Result:
@@ -213,7 +214,7 @@ def test_unwritable_output_is_74_and_says_that_the_work_is_done(database: Databa
     message = message.replace("event 3", "event 4")
     found = to_full_device(database, "roles", "create", "other", "--format", "json")
     expect_json(found, "output-failed", 74, message, None)
-    assert database.rows("SELECT count(*) FROM roles") == [(3,)]
+    assert database.rows("SELECT count(*) FROM ops_roles") == [(3,)]
 
 
 def test_unwritable_output_is_74_and_says_that_nothing_was_changed(database: Database) -> None:
@@ -242,8 +243,8 @@ def test_reader_that_left_is_141_without_a_word(database: Database) -> None:
 def test_statement_that_takes_too_long_is_124(postgres: str, cli: Cli, database: Database) -> None:
     if database.is_sqlite:
         pytest.skip("SQLite has no statement timeout")
-    database.execute("ALTER TABLE roles RENAME TO slow")
-    database.execute("CREATE VIEW roles AS SELECT slow.* FROM slow, pg_sleep(30)")
+    database.execute("ALTER TABLE ops_roles RENAME TO slow")
+    database.execute("CREATE VIEW ops_roles AS SELECT slow.* FROM slow, pg_sleep(30)")
     message = "the database gave up: canceling statement due to statement timeout"
     found = call(database, "roles", "list", OPSAPP_STATEMENT_TIMEOUT="0.2")
     expect(found, 124, stderr=f"Error: {message}\n")

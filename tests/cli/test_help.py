@@ -265,7 +265,7 @@ def _write_files(folder: Path) -> None:
     (folder / "ada.password").write_text(PASSWORD + " again")
     (folder / "ada.password").chmod(0o600)
     (folder / "team.txt").write_text("ada@example.com\n# and nobody else\n")
-    (folder / "report.sql").write_text("SELECT count(*) AS accounts FROM users")
+    (folder / "report.sql").write_text("SELECT count(*) AS accounts FROM ops_users")
     (folder / "report.sh").write_text("true\n")
     (folder / ".config" / "fish" / "completions").mkdir(parents=True)
     (folder / "profiles").mkdir(mode=0o700, exist_ok=True)
@@ -313,7 +313,7 @@ def in_bash(database: Database, line: str, environ: dict[str, str]) -> Result:
 def test_example_works(path: str, line: str, place: Database) -> None:
     words = line
     session = (
-        place.rows("SELECT correlation FROM audit_events WHERE action = 'console:session:open'")
+        place.rows("SELECT correlation FROM ops_audit_events WHERE action = 'console:session:open'")
         if "3f2a91c4" in line
         else [("",)]
     )

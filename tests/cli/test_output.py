@@ -29,8 +29,8 @@ HOSTILE = "x[/]\x1b]8;;http://evil\x07[bold]\u202e\u2028\n\t\x9b31m"
 @pytest.fixture
 def hostile(database: Database, ada: str, cli: Cli) -> Database:
     """Names that came into the database by another way than ours."""
-    database.execute("UPDATE users SET username = :name WHERE id = 1", name=HOSTILE)
-    database.execute("UPDATE roles SET description = :name", name=HOSTILE)
+    database.execute("UPDATE ops_users SET username = :name WHERE id = 1", name=HOSTILE)
+    database.execute("UPDATE ops_roles SET description = :name", name=HOSTILE)
     return database
 
 

@@ -89,7 +89,7 @@ def test_question_that_is_broken_off_changes_nothing(
         ada.send(key)
         ended, shown = ending(ada)
     assert (ended, shown.endswith(says)) == (code, True), shown
-    assert database.rows("SELECT count(*) FROM users") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_deletion_asks_and_heeds_the_answer(
         ended, shown = ending(somebody)
     assert ended == code
     assert ("declined; nothing was changed" in shown) is (code == 5)
-    assert database.rows("SELECT count(*) FROM users WHERE email LIKE 'bob%'") == [(left,)]
+    assert database.rows("SELECT count(*) FROM ops_users WHERE email LIKE 'bob%'") == [(left,)]
 
 
 def test_unknown_account_is_said_before_anybody_is_asked(database: Database) -> None:

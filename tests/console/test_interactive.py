@@ -100,7 +100,7 @@ def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) ->
         assert re.search(r"^password +•••$", said, re.MULTILINE)
         said = person.type("sa.select(User.id, User.email).order_by(User.id)")
         assert said.splitlines()[:3] == ["id  email", "1  ada@example.com", "2  bob@example.com"]
-        said = person.type("%sql SELECT count(*) AS n FROM users")
+        said = person.type("%sql SELECT count(*) AS n FROM ops_users")
         assert said.splitlines()[:2] == ["n", "2"]
         person.type('[U("ada").email for n in range(6)]')
         said = person.type("%queries")
@@ -116,7 +116,7 @@ def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) ->
         kept = "[e['traceback'] for e in get_ipython().history_manager.exceptions.values()]"
         assert "[[]]" in person.type(kept)
         assert person.leave()[0] == 0
-    assert database.rows("SELECT count(*) FROM users WHERE deleted_at IS NOT NULL") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_users WHERE deleted_at IS NOT NULL") == [(0,)]
 
 
 def test_changes_wait_in_memory_and_no_transaction_stays_open(
@@ -127,7 +127,7 @@ def test_changes_wait_in_memory_and_no_transaction_stays_open(
         assert "1 change waits: commit() writes, rollback() forgets." in person.type(
             "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))"
         )
-        person.type("sql('SELECT count(*) FROM mail_messages')")
+        person.type("sql('SELECT count(*) FROM ops_mail_messages')")
         if kind == "postgresql":
             assert database.rows(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -135,11 +135,11 @@ def test_changes_wait_in_memory_and_no_transaction_stays_open(
             ) == [(0,)]
         else:
             run(database, "roles", "create", "meanwhile", check=True)
-        assert "mail_messages  1 inserted" in person.type("commit()")
-        said = person.type("sql(\"UPDATE mail_messages SET subject = 'evil'\")")
-        assert "Rolled back, because no transaction stays open: mail_messages" in said
+        assert "ops_mail_messages  1 inserted" in person.type("commit()")
+        said = person.type("sql(\"UPDATE ops_mail_messages SET subject = 'evil'\")")
+        assert "Rolled back, because no transaction stays open: ops_mail_messages" in said
         person.leave()
-    assert database.rows("SELECT subject FROM mail_messages WHERE kind = 'x'") == [("s",)]
+    assert database.rows("SELECT subject FROM ops_mail_messages WHERE kind = 'x'") == [("s",)]
 
 
 def test_prompt_of_production_is_red_and_reads_only(empty_database: Database) -> None:
@@ -148,10 +148,10 @@ def test_prompt_of_production_is_red_and_reads_only(empty_database: Database) ->
         person.spawned.expect_exact(RED + "opsapp(production:ro)>")
         said = person.type('create_user("carl", "carl@example.com")')
         assert "Refused: this session is read-only" in said
-        said = person.type('sql("DELETE FROM roles")')
+        said = person.type('sql("DELETE FROM ops_roles")')
         assert "→ this session is read-only: flask shell --sandbox, or --write" in said
         assert person.leave()[0] == 0
-    assert empty_database.rows("SELECT count(*) FROM roles") == [(1,)]
+    assert empty_database.rows("SELECT count(*) FROM ops_roles") == [(1,)]
 
 
 def test_writing_to_production_asks_why_and_for_the_name(empty_database: Database) -> None:
@@ -174,7 +174,7 @@ def test_writing_to_production_asks_why_and_for_the_name(empty_database: Databas
         person.type('create_user("carl", "carl@example.com")')
         assert person.leave()[0] == 0
     found = empty_database.rows(
-        "SELECT reason FROM audit_events WHERE action = 'user:account:create'"
+        "SELECT reason FROM ops_audit_events WHERE action = 'user:account:create'"
     )
     assert found == [("ticket 7",)]
 
@@ -219,8 +219,8 @@ def test_sandbox_says_at_the_end_what_it_would_have_changed(database: Database, 
         code, said = person.leave()
     assert code == 0
     assert "Sandbox: nothing was saved. It would have been:" in said
-    assert "\nusers: 1 inserted" in said
-    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+    assert "\nops_users: 1 inserted" in said
+    assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
 
 
 def test_sandbox_survives_ctrl_c(database: Database, ada: str) -> None:
@@ -235,7 +235,7 @@ def test_sandbox_survives_ctrl_c(database: Database, ada: str) -> None:
             assert person.wait().endswith("Interrupted; %tb shows where.")
         assert "carl@example.com" in person.type('U("carl").email')
         assert person.leave()[0] == 0
-    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
 
 
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
@@ -352,13 +352,13 @@ def test_nothing_that_it_leaves_is_for_others_to_read(
 
 def test_hostile_data_does_not_reach_the_terminal(database: Database, cli: Cli, bob: str) -> None:
     escape = "char(27)" if database.is_sqlite else "chr(27)"
-    database.execute(f"UPDATE users SET username = 'x' || {escape} || ']0;evil' WHERE id = 2")
+    database.execute(f"UPDATE ops_users SET username = 'x' || {escape} || ']0;evil' WHERE id = 2")
     with console(database) as person:
         person.wait()
         for code in (
             'U("2")',
             "sa.select(User)",
-            "sql('SELECT username FROM users')",
+            "sql('SELECT username FROM ops_users')",
             'U("2").username',
         ):
             person.spawned.send(code + "\r")
@@ -398,7 +398,7 @@ def test_ctrl_c_cancels_a_statement(mode: str, database: Database, kind: str, ad
         person.spawned.sendintr()
         assert person.wait().endswith("Interrupted; %tb shows where.")
         assert person.type("kept.email") == "'ada@example.com'"
-        assert person.type('sql("SELECT count(*) AS n FROM users")').splitlines() == ["n", "1"]
+        assert person.type('sql("SELECT count(*) AS n FROM ops_users")').splitlines() == ["n", "1"]
 
 
 def test_lost_connection_ends_with_its_input(database: Database, kind: str, ada: str) -> None:
@@ -408,7 +408,7 @@ def test_lost_connection_ends_with_its_input(database: Database, kind: str, ada:
         person.wait()
         lost = person.type('sql("SELECT pg_terminate_backend(pg_backend_pid())")')
         assert lost.startswith("OperationalError: terminating connection")
-        assert person.type('sql("SELECT count(*) AS n FROM users")').splitlines() == ["n", "1"]
+        assert person.type('sql("SELECT count(*) AS n FROM ops_users")').splitlines() == ["n", "1"]
 
 
 def test_what_was_loaded_stays_loaded(database: Database, cli: Cli, bob: str) -> None:

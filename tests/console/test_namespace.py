@@ -164,10 +164,10 @@ def test_changed_account_is_refused_by_naming_its_services(app: Flask, ada: str)
 
 def test_commit_records_the_rows_by_table(app: Flask, ada: str) -> None:
     commit = names(app).names["commit"].value
-    sent(db.text("UPDATE mail_messages SET subject = 'x'"), db.text("DELETE FROM logins"))
-    count = db.session.scalar(db.text("SELECT count(*) FROM mail_messages"))
+    sent(db.text("UPDATE ops_mail_messages SET subject = 'x'"), db.text("DELETE FROM ops_logins"))
+    count = db.session.scalar(db.text("SELECT count(*) FROM ops_mail_messages"))
     assert count == 2
-    assert commit() == {"mail_messages": "2 updated"}
+    assert commit() == {"ops_mail_messages": "2 updated"}
 
 
 def sent(*statements: Any) -> None:
@@ -179,10 +179,10 @@ def test_commit_counts_what_comes_back(app: Flask, ada: str) -> None:
     commit = names(app).names["commit"].value
     changed = sa.update(MailMessage).values(subject="x").returning(MailMessage.id)
     assert len(db.session.execute(changed).all()) == 2
-    assert commit() == {"mail_messages": "2 updated"}
+    assert commit() == {"ops_mail_messages": "2 updated"}
     db.session.execute(changed.where(MailMessage.kind == "none")).all()
     # SQLite says the same of no rows and of rows that nobody fetched.
-    some = {"mail_messages": "1 updated"}
+    some = {"ops_mail_messages": "1 updated"}
     assert commit() == (some if db.engine.dialect.name == "sqlite" else {})
 
 
@@ -199,7 +199,8 @@ def test_commit_leaves_out_no_statement(app: Flask, ada: str) -> None:
 
 def test_commit_after_reading_has_nothing_to_record(app: Flask, ada: str) -> None:
     sent(
-        db.text("SELECT 1 /* UPDATE users */"), db.text("WITH one AS (SELECT 1) SELECT * FROM one")
+        db.text("SELECT 1 /* UPDATE ops_users */"),
+        db.text("WITH one AS (SELECT 1) SELECT * FROM one"),
     )
     assert names(app).names["commit"].value() == {}
 
@@ -211,10 +212,10 @@ def test_commit_records_that_a_function_has_written(app: Flask, ada: str, kind: 
     sent(
         db.text(
             "CREATE FUNCTION wipe() RETURNS integer LANGUAGE sql AS"
-            " 'DELETE FROM mail_messages; SELECT 1'"
+            " 'DELETE FROM ops_mail_messages; SELECT 1'"
         )
     )
     commit()
     sent(db.text("SELECT wipe()"))
     assert commit() == {"others": "1 locked, or written by a function"}
-    assert db.session.scalar(db.text("SELECT count(*) FROM mail_messages")) == 0
+    assert db.session.scalar(db.text("SELECT count(*) FROM ops_mail_messages")) == 0

@@ -44,7 +44,7 @@ def message(subject: str | None = "s") -> MailMessage:
 def subjects() -> list[str]:
     """The subjects in the database."""
     with db.engine.connect() as connection:
-        query = "SELECT subject FROM mail_messages WHERE kind = 'x' ORDER BY id"
+        query = "SELECT subject FROM ops_mail_messages WHERE kind = 'x' ORDER BY id"
         return list(connection.scalars(sa.text(query)))
 
 
@@ -151,15 +151,15 @@ def test_refused_commit_keeps_its_objects(database: Database, ada: str, tmp_path
         database.instance,
         "write",
         [
-            f"{NEW}; sql('UPDATE users SET active = :no', no=False); commit()",
+            f"{NEW}; sql('UPDATE ops_users SET active = :no', no=False); commit()",
             "print('waits', p in db.session.new)",
             "commit()",
         ],
     )
     assert "Refused: that would leave no active administrator" in printed
     assert "waits True" in printed
-    assert database.rows("SELECT subject FROM mail_messages WHERE kind = 'x'") == [("s",)]
-    assert database.rows("SELECT active FROM users") == [(True,)]
+    assert database.rows("SELECT subject FROM ops_mail_messages WHERE kind = 'x'") == [("s",)]
+    assert database.rows("SELECT active FROM ops_users") == [(True,)]
 
 
 def test_lost_connection_keeps_objects_and_says_the_rest(
@@ -181,7 +181,7 @@ def test_lost_connection_keeps_objects_and_says_the_rest(
     assert "OperationalError: terminating connection" in printed
     assert "Rolled back, because no transaction stays open: alembic_version (1 inserted)" in printed
     assert "1 change waits: commit() writes, rollback() forgets." in printed
-    assert database.rows("SELECT subject FROM mail_messages WHERE kind = 'x'") == [("s",)]
+    assert database.rows("SELECT subject FROM ops_mail_messages WHERE kind = 'x'") == [("s",)]
 
 
 def test_read_only_session_does_not_offer_a_commit(database: Database, ada: str) -> None:

@@ -17,12 +17,12 @@ from opsapp.errors import TimedOut
 from tests.support import FLASK, Cli, Database, call
 from tests.support.processes import ended, start, until
 
-EVERYTHING = "SELECT id, email FROM users ORDER BY id"
+EVERYTHING = "SELECT id, email FROM ops_users ORDER BY id"
 
 
 def state(database: Database) -> list[tuple[object, ...]]:
     """What no query may change."""
-    return database.rows("SELECT id, email, username, active FROM users ORDER BY id")
+    return database.rows("SELECT id, email, username, active FROM ops_users ORDER BY id")
 
 
 def test_query_answers_in_every_format(cli: Cli, bob: str) -> None:
@@ -44,7 +44,7 @@ def test_query_answers_in_every_format(cli: Cli, bob: str) -> None:
 def test_query_takes_parameters(cli: Cli, bob: str) -> None:
     found = cli(
         "query",
-        "SELECT id FROM users WHERE email = :email AND id < :most AND '12:30' <> '5%'",
+        "SELECT id FROM ops_users WHERE email = :email AND id < :most AND '12:30' <> '5%'",
         "--param",
         "email=bob@example.com",
         "--param",
@@ -55,7 +55,7 @@ def test_query_takes_parameters(cli: Cli, bob: str) -> None:
 
 def test_query_comes_from_stdin_or_a_file(cli: Cli, database: Database, bob: str) -> None:
     assert cli("query", stdin="SELECT count(*) AS n\nFROM users;\n").stdout == "n\n2\n"
-    assert cli("query", "-", stdin="SELECT count(*) AS n FROM users").stdout == "n\n2\n"
+    assert cli("query", "-", stdin="SELECT count(*) AS n FROM ops_users").stdout == "n\n2\n"
     path = database.instance / "report.sql"
     path.write_text("-- how many\nSELECT count(*) AS n\nFROM users\n")
     assert cli("query", "--file", str(path)).stdout == "n\n2\n"
@@ -70,11 +70,11 @@ def test_query_says_that_there_is_more(cli: Cli, bob: str) -> None:
 
 
 WRITES = [
-    "DELETE FROM users",
-    "/* SELECT */ UPDATE users SET active = false",
-    "WITH gone AS (SELECT 1) DELETE FROM users",
-    "INSERT INTO roles (name) VALUES ('x')",
-    "DROP TABLE users",
+    "DELETE FROM ops_users",
+    "/* SELECT */ UPDATE ops_users SET active = false",
+    "WITH gone AS (SELECT 1) DELETE FROM ops_users",
+    "INSERT INTO ops_roles (name) VALUES ('x')",
+    "DROP TABLE ops_users",
     "CREATE TABLE x (y integer)",
     "PRAGMA user_version = 7",
     "ATTACH 'x.sqlite' AS x",
@@ -98,12 +98,12 @@ def test_query_that_would_write_is_refused(
 @pytest.mark.parametrize(
     "statement",
     [
-        "WITH gone AS (DELETE FROM users RETURNING id) SELECT * FROM gone",
-        "SELECT * INTO copied FROM users",
-        "SELECT nextval('users_id_seq')",
+        "WITH gone AS (DELETE FROM ops_users RETURNING id) SELECT * FROM gone",
+        "SELECT * INTO copied FROM ops_users",
+        "SELECT nextval('ops_users_id_seq')",
         "SELECT set_config('transaction_read_only', 'off', false)",
-        "SELECT * FROM users FOR UPDATE",
-        "EXPLAIN ANALYZE DELETE FROM users",
+        "SELECT * FROM ops_users FOR UPDATE",
+        "EXPLAIN ANALYZE DELETE FROM ops_users",
         "SELECT lo_creat(-1)",
     ],
 )
@@ -120,7 +120,7 @@ def test_query_that_would_write_unseen_is_refused(
 
 @pytest.mark.parametrize(
     "statement",
-    ["SELECT 1; DELETE FROM users", "EXPLAIN SELECT 1; /* x */ delete FROM users"],
+    ["SELECT 1; DELETE FROM ops_users", "EXPLAIN SELECT 1; /* x */ delete FROM ops_users"],
 )
 def test_second_statement_that_would_write_is_refused(
     statement: str, cli: Cli, database: Database, bob: str
@@ -142,8 +142,8 @@ def test_second_statement_is_not_run(cli: Cli, bob: str) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "WITH gone AS (DELETE FROM users RETURNING id) SELECT * FROM gone",
-        "EXPLAIN ANALYZE UPDATE users SET active = false",
+        "WITH gone AS (DELETE FROM ops_users RETURNING id) SELECT * FROM gone",
+        "EXPLAIN ANALYZE UPDATE ops_users SET active = false",
     ],
 )
 def test_change_inside_of_a_statement_is_refused(statement: str, cli: Cli, bob: str) -> None:
@@ -175,20 +175,20 @@ def test_parameter_without_a_value_is_usage(cli: Cli, ada: str) -> None:
 
 
 def test_query_hides_secrets(cli: Cli, ada: str) -> None:
-    found = cli("query", "SELECT email, password, password AS other, fs_uniquifier FROM users")
+    found = cli("query", "SELECT email, password, password AS other, fs_uniquifier FROM ops_users")
     assert found.exit_code == 0
     assert "argon2" not in found.stdout
     assert found.stdout.splitlines()[1].split("\t")[1] == "•••"
     assert found.stdout.splitlines()[1].split("\t")[3] == "•••"
     # Under another name SQLite reads nothing, and PostgreSQL says which column it is.
-    found = cli("query", "SELECT u.fs_uniquifier AS other FROM (SELECT * FROM users) AS u")
+    found = cli("query", "SELECT u.fs_uniquifier AS other FROM (SELECT * FROM ops_users) AS u")
     assert found.stdout in ("other\n\n", "other\n•••\n")
 
 
 def test_query_hides_secrets_in_json(cli: Cli, kind: str, ada: str) -> None:
     if kind == "sqlite":
         pytest.skip("reads no secret column at all")
-    statement = "SELECT to_json(users) AS one, json_build_array(to_json(users)) AS more FROM users"
+    statement = "SELECT to_json(u) AS one, json_build_array(to_json(u)) AS more FROM ops_users u"
     found = cli("query", statement, "--format", "json").json[0]
     assert (found["one"]["email"], found["one"]["password"]) == (ada, "•••")
     assert found["more"][0]["fs_uniquifier"] == "•••"
@@ -277,8 +277,8 @@ def test_values_are_exact_in_json(cli: Cli, kind: str, ada: str) -> None:
     "words",
     [
         ("--tables", "SELECT 1"),
-        ("--schema", "users", "SELECT 1"),
-        ("--tables", "--schema", "users"),
+        ("--schema", "ops_users", "SELECT 1"),
+        ("--tables", "--schema", "ops_users"),
     ],
 )
 def test_one_thing_is_asked_for(cli: Cli, database: Database, words: tuple[str, ...]) -> None:
@@ -289,14 +289,18 @@ def test_one_thing_is_asked_for(cli: Cli, database: Database, words: tuple[str, 
 
 def test_tables_and_columns_are_listed(cli: Cli, ada: str) -> None:
     tables = cli("query", "--tables", "--format", "json").json
-    assert {"name": "roles", "kind": "table", "columns": 7} in tables
+    assert {"name": "ops_roles", "kind": "table", "columns": 7} in tables
     columns = {
-        row["column"]: row for row in cli("query", "--schema", "grants", "--format", "json").json
+        row["column"]: row
+        for row in cli("query", "--schema", "ops_grants", "--format", "json").json
     }
     assert columns["id"]["key"] is True
-    assert columns["user_id"]["refers_to"] == "users.id"
+    assert columns["user_id"]["refers_to"] == "ops_users.id"
     found = cli("query", "--schema", "user")
-    assert (found.exit_code, found.stderr) == (4, "Error: no table user\n  → did you mean users?\n")
+    assert (found.exit_code, found.stderr) == (
+        4,
+        "Error: no table user\n  → did you mean ops_users?\n",
+    )
 
 
 def test_query_reads_by_the_role_for_reading(database: Database, kind: str, ada: str) -> None:

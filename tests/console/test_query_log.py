@@ -24,9 +24,10 @@ def test_report_has_the_time_of_statements_that_are_not_kept(
 
 def test_hint_has_the_advice_of_the_profile() -> None:
     statement = (
-        "SELECT grants.id \nFROM grants \nWHERE %(param_1)s = grants.user_id ORDER BY grants.id"
+        "SELECT ops_grants.id \nFROM ops_grants \nWHERE %(param_1)s = ops_grants.user_id"
+        " ORDER BY ops_grants.id"
     )
     queries = [Query(statement, 1.0)] * 5 + [Query("SELECT 1", 10.0)] * 4
     (hint,) = Report(queries, count=9).hints()
-    assert hint.startswith("5 times, 5.0 ms: SELECT grants.id FROM grants WHERE")
+    assert hint.startswith("5 times, 5.0 ms: SELECT ops_grants.id FROM ops_grants WHERE")
     assert n_plus_one.advice(" ".join(statement.split())) in hint

@@ -41,7 +41,7 @@ AS_TEXT = [
     ("cidr", "10.0.0.0/8"),
     ("macaddr", "08:00:2b:01:02:03"),
     ("point", "(1,2)"),
-    ("regclass", "users"),
+    ("regclass", "ops_users"),
     ("tsvector", "'a' 'b'"),
     ("numeric", "NaN"),
     ("numeric", "-Infinity"),
@@ -158,7 +158,7 @@ def test_colons_of_postgresql_are_left_alone(cli: Cli, ada: str) -> None:
 
 @pytest.mark.parametrize("value", ["9" * 5000, "1e999"])
 def test_number_that_is_too_large_is_refused(value: str, cli: Cli, ada: str) -> None:
-    found = cli("query", "SELECT id FROM users WHERE id = :n", "--param", f"n={value}")
+    found = cli("query", "SELECT id FROM ops_users WHERE id = :n", "--param", f"n={value}")
     assert (found.exit_code, found.stdout) == (2, "")
     assert "number may" in found.stderr
 
@@ -166,7 +166,7 @@ def test_number_that_is_too_large_is_refused(value: str, cli: Cli, ada: str) -> 
 @pytest.mark.parametrize("value", ["9" * 30, '"\\ud800"'])
 def test_value_that_the_database_does_not_take_is_refused(value: str, cli: Cli, ada: str) -> None:
     found = cli(
-        "query", "SELECT id FROM users WHERE CAST(:n AS integer) = 1", "--param", f"n={value}"
+        "query", "SELECT id FROM ops_users WHERE CAST(:n AS integer) = 1", "--param", f"n={value}"
     )
     assert (found.exit_code, found.stdout) == (2, ""), found.stderr
     assert found.stderr.startswith("Error: the database does not understand the statement: ")

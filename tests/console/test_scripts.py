@@ -17,7 +17,7 @@ from tests.support.processes import ended, start, until
 
 MAKE = 'print(create_user("carl", "carl@example.com").username)'
 READ_ONLY = "Error: this session is read-only\n  → flask shell --sandbox, or --write\n"
-COUNT = "SELECT count(*) FROM users WHERE username = 'carl'"
+COUNT = "SELECT count(*) FROM ops_users WHERE username = 'carl'"
 
 
 def last_session(cli: Cli) -> dict[str, object]:
@@ -69,21 +69,21 @@ def test_condition_that_ends_code_says_what_to_do(database: Database, ada: str) 
     assert found.stderr == "Error: no user nobody\n  → flask users list --search TEXT\n"
 
 
-@pytest.mark.parametrize("code", ['sql("UPDATE users SET active = :no", no=False)',
-                                  'sql("DELETE FROM grants")'])  # fmt: skip
+@pytest.mark.parametrize("code", ['sql("UPDATE ops_users SET active = :no", no=False)',
+                                  'sql("DELETE FROM ops_grants")'])  # fmt: skip
 def test_commit_keeps_an_administrator_from_sql(database: Database, ada: str, code: str) -> None:
     found = run(database, "shell", "-c", f"{code}\ncommit()")
     assert found.exit_code == 5
     assert "Error: that would leave no active administrator who can log in" in found.stderr
-    assert database.rows("SELECT active FROM users") == [(True,)]
-    assert database.rows("SELECT count(*) FROM grants") == [(1,)]
+    assert database.rows("SELECT active FROM ops_users") == [(True,)]
+    assert database.rows("SELECT count(*) FROM ops_grants") == [(1,)]
 
 
 def test_commit_without_an_administrator_is_not_refused(database: Database, ada: str) -> None:
-    database.execute("UPDATE users SET active = :no", no=False)
-    code = "sql(\"UPDATE roles SET description = 'x'\")\nprint(commit())"
+    database.execute("UPDATE ops_users SET active = :no", no=False)
+    code = "sql(\"UPDATE ops_roles SET description = 'x'\")\nprint(commit())"
     found = run(database, "shell", "-c", code)
-    assert (found.exit_code, found.stdout) == (0, "{'roles': '1 updated'}\n")
+    assert (found.exit_code, found.stdout) == (0, "{'ops_roles': '1 updated'}\n")
 
 
 def test_code_that_is_no_python_exits_1(database: Database, ada: str) -> None:
@@ -139,8 +139,9 @@ def test_changes_of_services_stay_and_are_of_the_session(
     "code",
     [
         MAKE,
-        "db.session.execute(sa.text(\"UPDATE users SET username = 'carl'\")); db.session.commit()",
-        "with db.engines['bookkeeping'].begin() as c: c.execute(sa.text('DELETE FROM logins'))",
+        "db.session.execute(sa.text(\"UPDATE ops_users SET username = 'carl'\"))\n"
+        "db.session.commit()",
+        "with db.engines['bookkeeping'].begin() as c: c.execute(sa.text('DELETE FROM ops_logins'))",
     ],
     ids=["service", "text", "other bind"],
 )
@@ -157,17 +158,17 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
         "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))\n"
         "print(commit())\n"
     )
-    mail = database.rows("SELECT count(*) FROM mail_messages")
+    mail = database.rows("SELECT count(*) FROM ops_mail_messages")
     found = run(database, "shell", "--sandbox", "-c", script)
     assert (found.exit_code, found.stdout) == (
-        0, "carl\ncarl@example.com\n{'mail_messages': '1 inserted'}\n",
+        0, "carl\ncarl@example.com\n{'ops_mail_messages': '1 inserted'}\n",
     ), found.stderr  # fmt: skip
     said = found.stderr.splitlines()
     assert said[0] == "Sandbox: nothing was saved. It would have been:"
     assert said[2] == "  user:account:update user:2: username=carl → username=karl"
-    assert said[-2:] == ["  mail_messages: 1 inserted", "  users: 1 inserted, 1 updated"]
-    assert database.rows("SELECT count(*) FROM users") == [(1,)]
-    assert database.rows("SELECT count(*) FROM mail_messages") == mail
+    assert said[-2:] == ["  ops_mail_messages: 1 inserted", "  ops_users: 1 inserted, 1 updated"]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_mail_messages") == mail
     actions = [event["action"] for event in cli("audit", "list", "--format", "json").json]
     assert actions[-2:] == ["console:session:open", "console:session:close"]
     assert not list((database.instance / "sandboxes").glob("*"))
@@ -192,7 +193,7 @@ def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     assert ended(process).exit_code == 0
-    assert database.rows("SELECT email FROM users ORDER BY id") == [
+    assert database.rows("SELECT email FROM ops_users ORDER BY id") == [
         ("ada@example.com",),
         ("dora@example.com",),
     ]
@@ -275,7 +276,7 @@ def test_nothing_runs_without_a_transcript(database: Database, ada: str) -> None
 
 
 def test_nothing_runs_without_the_audit(database: Database, ada: str) -> None:
-    database.execute("DELETE FROM audit_head")
+    database.execute("DELETE FROM ops_audit_head")
     found = run(database, "shell", "-c", "print(1)")
     assert (found.exit_code, found.stdout) == (7, "")
 
@@ -441,15 +442,15 @@ def test_error_of_sqlalchemy_shows_the_lines_of_the_program(database: Database, 
     assert found.stderr == (
         "Traceback (most recent call last):\n"
         '  File "<-c>", line 3, in <module>\n'
-        'sqlalchemy.exc.InvalidRequestError: Entity namespace for "users" has no property "x"\n'
+        'sqlalchemy.exc.InvalidRequestError: Entity namespace for "ops_users" has no property "x"\n'
     )
 
 
 def test_service_is_refused_while_changes_wait(database: Database, ada: str) -> None:
-    change = "sql(\"UPDATE mail_messages SET subject = 'x'\")"
+    change = "sql(\"UPDATE ops_mail_messages SET subject = 'x'\")"
     add = "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))"
     insert = f"{add}\nMailMessage.query.count()"
-    for code, words in ((add, "1 change"), (insert, "1 change"), (change, "mail_messages (")):
+    for code, words in ((add, "1 change"), (insert, "1 change"), (change, "ops_mail_messages (")):
         found = run(database, "shell", "-c", f"{code}\n{MAKE}")
         assert found.exit_code == 5, found
         line, hint = found.stderr.splitlines()

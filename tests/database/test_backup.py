@@ -61,7 +61,7 @@ def is_as_before(copy: Path) -> bool:
 
 def backup_events(database: Database) -> list[tuple[str, str]]:
     rows = database.rows(
-        "SELECT action, coalesce(after, before) FROM audit_events"
+        "SELECT action, coalesce(after, before) FROM ops_audit_events"
         " WHERE action LIKE 'database:backup:%' ORDER BY seq"
     )
     return [(action, json.loads(values)["file"]) for action, values in rows]
@@ -74,7 +74,7 @@ def forbid_events(database: Database) -> None:
     """Let every event fail, as a full disk does."""
     if database.is_sqlite:
         database.execute(
-            "CREATE TRIGGER full_disk BEFORE INSERT ON audit_events"
+            "CREATE TRIGGER full_disk BEFORE INSERT ON ops_audit_events"
             " BEGIN SELECT RAISE(ABORT, 'disk full'); END"
         )
         return
@@ -83,7 +83,7 @@ def forbid_events(database: Database) -> None:
         " $$BEGIN RAISE disk_full USING MESSAGE = 'disk full'; END$$"
     )
     database.execute(
-        "CREATE TRIGGER full_disk BEFORE INSERT ON audit_events EXECUTE FUNCTION full_disk()"
+        "CREATE TRIGGER full_disk BEFORE INSERT ON ops_audit_events EXECUTE FUNCTION full_disk()"
     )
 
 
@@ -229,7 +229,7 @@ def damage(file: Path, root: str) -> None:
         raw.write(bytes(size))
 
 
-@pytest.mark.parametrize("root", ["users", "ix_audit_events_at"])
+@pytest.mark.parametrize("root", ["ops_users", "ix_ops_audit_events_at"])
 @pytest.mark.parametrize("target", ["copy", "-"])
 def test_damaged_database_replaces_no_copy(
     cli: Cli, database: Database, sqlite_only: None, copy: Path, root: str, target: str
@@ -392,4 +392,4 @@ def test_whole_postgresql_copy_replaces_the_old_one(
     listing = subprocess.run(
         [shutil.which("pg_restore") or "", "--list", copy], capture_output=True, check=True
     )
-    assert b"TABLE DATA public audit_events" in listing.stdout
+    assert b"TABLE DATA public ops_audit_events" in listing.stdout

@@ -27,55 +27,55 @@ def after_everything() -> Commands:
 
 
 JSON_DAMAGE = (
-    "UPDATE roles SET permissions = '{' WHERE name = 'support'",
-    "UPDATE users SET mf_recovery_codes = '7' WHERE id = 2",
-    "UPDATE api_tokens SET permissions = '[1]'",
-    "UPDATE job_runs SET command = '" + "[" * 100_000 + "'",
-    "INSERT INTO profile_traces (kind, name, at, seconds, queries, query_seconds, detail)"
+    "UPDATE ops_roles SET permissions = '{' WHERE name = 'support'",
+    "UPDATE ops_users SET mf_recovery_codes = '7' WHERE id = 2",
+    "UPDATE ops_api_tokens SET permissions = '[1]'",
+    "UPDATE ops_job_runs SET command = '" + "[" * 100_000 + "'",
+    "INSERT INTO ops_profile_traces (kind, name, at, seconds, queries, query_seconds, detail)"
     " VALUES ('slow', 'GET here', '2026-01-01 00:00:00.000000', 1, 1, 1, '[')",
-    "INSERT INTO profile_saves (name, is_automatic, mode, subject, python, environment, made_at,"
-    " made_by, detail) VALUES ('before', false, 'run', 'x', '3.11.1', 'e',"
+    "INSERT INTO ops_profile_saves (name, is_automatic, mode, subject, python, environment,"
+    " made_at, made_by, detail) VALUES ('before', false, 'run', 'x', '3.11.1', 'e',"
     " '2026-01-01 00:00:00.000000', 'ada', 'null-')",
 )
 MOMENTS = (
-    ("users", "created_at", "id = 2"),
-    ("users", "locked_until", "id = 2"),
-    ("users", "idle_since", "id = 2"),
-    ("roles", "created_at", "name = 'support'"),
-    ("grants", "valid_until", "role_id > 1"),
-    ("grants", "granted_at", "role_id > 1"),
-    ("api_tokens", "used_at", "id = 1"),
-    ("api_tokens", "created_at", "id = 1"),
-    ("job_runs", "started_at", "id = 1"),
-    ("job_runs", "finished_at", "id = 1"),
-    ("mail_messages", "created_at", "id = 1"),
-    ("mail_messages", "sent_at", "id = 1"),
-    ("logins", "at", "id = 1"),
-    ("user_sessions", "seen_at", "id = 1"),
+    ("ops_users", "created_at", "id = 2"),
+    ("ops_users", "locked_until", "id = 2"),
+    ("ops_users", "idle_since", "id = 2"),
+    ("ops_roles", "created_at", "name = 'support'"),
+    ("ops_grants", "valid_until", "role_id > 1"),
+    ("ops_grants", "granted_at", "role_id > 1"),
+    ("ops_api_tokens", "used_at", "id = 1"),
+    ("ops_api_tokens", "created_at", "id = 1"),
+    ("ops_job_runs", "started_at", "id = 1"),
+    ("ops_job_runs", "finished_at", "id = 1"),
+    ("ops_mail_messages", "created_at", "id = 1"),
+    ("ops_mail_messages", "sent_at", "id = 1"),
+    ("ops_logins", "at", "id = 1"),
+    ("ops_user_sessions", "seen_at", "id = 1"),
 )
 SQLITE_DAMAGE = (
-    "UPDATE users SET login_count = 'many', failed_logins = 1e30 WHERE id = 2",
-    "UPDATE users SET username = x'ff00' WHERE id = 2",
-    "UPDATE grants SET reason = CAST(x'61ff' AS TEXT), granted_by = x'00'",
-    "UPDATE job_runs SET seconds = 'long', exit_code = 1e30, peak_bytes = 'x', host = x'ff'",
-    "UPDATE profile_traces SET seconds = 'long', status = 'x', queries = x'00'",
-    "UPDATE api_tokens SET name = CAST(x'ff' AS TEXT)",
-    "UPDATE roles SET description = x'ff' WHERE name = 'auditor'",
-    "UPDATE mail_messages SET subject = x'ff', attempts = 'x'",
-    "UPDATE logins SET ip = x'ff', outcome = x'00'",
-    "UPDATE user_sessions SET user_agent = x'ff'",
+    "UPDATE ops_users SET login_count = 'many', failed_logins = 1e30 WHERE id = 2",
+    "UPDATE ops_users SET username = x'ff00' WHERE id = 2",
+    "UPDATE ops_grants SET reason = CAST(x'61ff' AS TEXT), granted_by = x'00'",
+    "UPDATE ops_job_runs SET seconds = 'long', exit_code = 1e30, peak_bytes = 'x', host = x'ff'",
+    "UPDATE ops_profile_traces SET seconds = 'long', status = 'x', queries = x'00'",
+    "UPDATE ops_api_tokens SET name = CAST(x'ff' AS TEXT)",
+    "UPDATE ops_roles SET description = x'ff' WHERE name = 'auditor'",
+    "UPDATE ops_mail_messages SET subject = x'ff', attempts = 'x'",
+    "UPDATE ops_logins SET ip = x'ff', outcome = x'00'",
+    "UPDATE ops_user_sessions SET user_agent = x'ff'",
 )
 ROWS = (
-    "INSERT INTO mail_messages (user_id, kind, recipient, subject, body, created_at, attempts)"
+    "INSERT INTO ops_mail_messages (user_id, kind, recipient, subject, body, created_at, attempts)"
     " VALUES (2, 'k', 'bob@example.com', 's', 'b', '2026-01-01 00:00:00.000000', 0)",
-    "INSERT INTO logins (at, user_id, identity, outcome)"
+    "INSERT INTO ops_logins (at, user_id, identity, outcome)"
     " VALUES ('2026-01-01 00:00:00.000000', 2, 'x', 'ok')",
-    "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
-    " VALUES (2, 'k', (SELECT fs_uniquifier FROM users WHERE id = 2),"
+    "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
+    " VALUES (2, 'k', (SELECT fs_uniquifier FROM ops_users WHERE id = 2),"
     " '2026-01-01 00:00:00.000000', '2026-01-01 00:00:00.000000', '2099-01-01 00:00:00.000000')",
-    "INSERT INTO audit_events (seq, at, actor, door, action, subject, before, after, correlation,"
-    " previous, hash) VALUES (99, '2026-01-01 00:00:00.000000', '{', 'cli', 'user:role:revoke',"
-    " 'users', '[', '{', 'x', 'x', 'x')",
+    "INSERT INTO ops_audit_events (seq, at, actor, door, action, subject, before, after,"
+    " correlation, previous, hash) VALUES (99, '2026-01-01 00:00:00.000000', '{', 'cli',"
+    " 'user:role:revoke', 'users', '[', '{', 'x', 'x', 'x')",
 )
 FINDING = {"users can bob@example.com users:read"}
 
@@ -154,7 +154,7 @@ def test_doctor_finds_no_damage_where_there_is_none(cli: Cli, ada: str) -> None:
 def test_damaged_role_allows_nothing_and_is_written_anew(
     database: Database, after_everything: Commands
 ) -> None:
-    database.execute("UPDATE roles SET permissions = '{' WHERE name = 'support'")
+    database.execute("UPDATE ops_roles SET permissions = '{' WHERE name = 'support'")
     done = call(database, "users", "can", "bob@example.com", "users:read")
     assert done.exit_code == 6
     done = call(database, "roles", "allow", "support", "users:read", "--format", "json")
@@ -175,7 +175,7 @@ def test_damaged_event_was_edited_whatever_it_says(
 ) -> None:
     call(database, "roles", "create", "x", "--reason", "damaged: a\\xff", check=True)
     disarm(database)
-    database.execute("UPDATE audit_events SET reason = CAST(x'61ff' AS TEXT) WHERE seq = 5")
+    database.execute("UPDATE ops_audit_events SET reason = CAST(x'61ff' AS TEXT) WHERE seq = 5")
     assert call(database, "audit", "list").exit_code == 0
     done = call(database, "audit", "verify", "--format", "json")
     assert (done.exit_code, done.json["break"], done.json["first_bad_seq"]) == (6, "edited", 5)

@@ -29,12 +29,12 @@ def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Databa
         "before": None,
         "environment": "development",
     }
-    events = empty_database.rows("SELECT action, reason FROM audit_events ORDER BY seq")
+    events = empty_database.rows("SELECT action, reason FROM ops_audit_events ORDER BY seq")
     assert events == [
         ("database:schema:upgrade", "first day"),
         ("role:definition:create", "first day"),
     ]
-    assert empty_database.rows("SELECT name, builtin FROM roles")[0][0] == "admin"
+    assert empty_database.rows("SELECT name, builtin FROM ops_roles")[0][0] == "admin"
 
 
 def test_init_dry_run_touches_nothing(empty_database: Database) -> None:
@@ -194,7 +194,7 @@ def test_backup_dry_run_leaves_no_file(cli: Cli, database: Database, tmp_path: P
     done = cli("db", "backup", str(tmp_path / "copy"), "--dry-run")
     assert done.exit_code == 0
     assert not (tmp_path / "copy").exists()
-    assert database.rows("SELECT seq FROM audit_head") == [(2,)]
+    assert database.rows("SELECT seq FROM ops_audit_head") == [(2,)]
 
 
 def test_backup_without_pg_dump_says_what_to_install(database: Database, kind: str) -> None:
@@ -242,7 +242,7 @@ def test_looking_at_an_absent_file_does_not_make_it(
 def test_upgrade_alone_stamps_the_database_and_is_audited(empty_database: Database) -> None:
     done = call(empty_database, "db", "upgrade")
     assert done.exit_code == 0, done.stderr
-    rows = empty_database.rows("SELECT environment, seq FROM audit_head")
+    rows = empty_database.rows("SELECT environment, seq FROM ops_audit_head")
     assert rows == [("development", 1)]
     assert call(empty_database, "audit", "verify").exit_code == 0
 
@@ -272,7 +272,7 @@ def test_backup_runs_while_somebody_writes(
 ) -> None:
     writer = sqlite3.connect(database.instance / "opsapp.sqlite", isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    writer.execute("UPDATE audit_head SET chain = 'open'")
+    writer.execute("UPDATE ops_audit_head SET chain = 'open'")
     try:
         result = call(database, "db", "backup", str(tmp_path / "copy"))
     finally:

@@ -55,13 +55,13 @@ def test_database_that_is_ahead_of_the_code_refuses_changes(database: Database) 
 def test_migration_that_fails_changes_nothing(
     database: Database, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = "users" if verb == "downgrade" else "grants"
+    table = "ops_users" if verb == "downgrade" else "ops_grants"
     if verb == "upgrade":
         call(database, "db", "downgrade", "base", "--yes", check=True)
         database.execute(f"CREATE TABLE {table} (id integer)")
     else:
         # Something of the application's stands on a table that would go.
-        database.execute("DROP TABLE audit_personal")
+        database.execute("DROP TABLE ops_audit_personal")
     args = ["head"] if verb == "upgrade" else ["base", "--yes"]
     before = database.rows("SELECT * FROM alembic_version")
     result = call(database, "db", verb, *args)
@@ -81,7 +81,7 @@ def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
 
 
 def test_schema_of_another_environment_is_left_alone(database: Database) -> None:
-    database.execute("UPDATE audit_head SET environment = 'production'")
+    database.execute("UPDATE ops_audit_head SET environment = 'production'")
     for verb in (["downgrade", "base", "--yes"], ["stamp", "base", "--yes"]):
         result = call(database, "db", *verb)
         assert result.exit_code == 5
@@ -133,10 +133,10 @@ def test_script_makes_what_upgrade_makes(empty_database: Database) -> None:
     script = call(empty_database, "db", "upgrade", "--sql", "--reason", reason, check=True).stdout
     apply(empty_database, script)
     ((action, why, before, after),) = empty_database.rows(
-        'SELECT action, reason, "before", "after" FROM audit_events'
+        'SELECT action, reason, "before", "after" FROM ops_audit_events'
     )
     assert (action, why, before) == ("database:schema:upgrade", reason, '{"revision":null}')
-    ((chain, environment),) = empty_database.rows("SELECT chain, environment FROM audit_head")
+    ((chain, environment),) = empty_database.rows("SELECT chain, environment FROM ops_audit_head")
     assert json.loads(after) == {"revision": HEAD, "chain": chain, "environment": environment}
     done = call(empty_database, "db", "init")
     assert (done.exit_code, done.stderr) == (0, "Done, audit event 2.\n")
@@ -153,7 +153,7 @@ def test_script_for_a_database_that_has_its_audit_is_recorded_by_init(database: 
     apply(database, script)
     done = call(database, "db", "init", "--reason", "change 12")
     assert (done.exit_code, done.stderr) == (0, "Done, audit event 4.\n")
-    last = 'SELECT action, reason, "before", "after" FROM audit_events WHERE seq = 4'
+    last = 'SELECT action, reason, "before", "after" FROM ops_audit_events WHERE seq = 4'
     assert database.rows(last) == [
         (
             "database:schema:notice",

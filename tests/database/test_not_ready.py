@@ -70,7 +70,7 @@ def test_full_disk_is_not_ready(cli: Cli, database: Database, ada: str, sqlite_o
     """The limit of a file's size stands in for the disk: what is there can be read."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     server = sqlite3.connect(database.url.removeprefix("sqlite:///"))
-    server.execute("SELECT * FROM roles").fetchall()  # Open, it keeps what readers share.
+    server.execute("SELECT * FROM ops_roles").fetchall()  # Open, it keeps what readers share.
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
         status = cli("db", "status", "--format", "json")
@@ -97,4 +97,4 @@ def test_try_to_write_leaves_nothing(cli: Cli, database: Database) -> None:
     assert cli("db", "status").exit_code == 0
     names = {row["name"] for row in cli("query", "--tables", "--format", "json").json}
     assert "opsapp_probe" not in names
-    assert database.rows("SELECT seq FROM audit_head") == [(2,)]
+    assert database.rows("SELECT seq FROM ops_audit_head") == [(2,)]

@@ -190,7 +190,7 @@ def test_read_only_session_goes_where_a_session_must_be_read_write(
 ) -> None:
     url = with_words(database.url, target_session_attrs="read-write")
     result = call(
-        database, "query", "SELECT email FROM users", "--format", "csv", OPSAPP_DATABASE_URL=url
+        database, "query", "SELECT email FROM ops_users", "--format", "csv", OPSAPP_DATABASE_URL=url
     )
     assert (result.exit_code, result.stdout) == (0, "email\nada@example.com\n")
     code = "print(User.query.count())"
@@ -215,12 +215,14 @@ def test_installation_lives_in_its_schema_alone(
     for words in (("db", "init"), ("create-admin", "ada", "ada@example.com"), ("db", "upgrade")):
         words = (*words, "--password-stdin") if "create-admin" in words else words
         call(in_schema, *words, stdin=PASSWORD, check=True)
-    schemas = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('users', 'job_runs')"
+    schemas = (
+        "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('ops_users', 'ops_job_runs')"
+    )
     assert empty_database.rows(schemas) == [("app",)]
     assert call(in_schema, "db", "status", "--format", "json").json["ready"] is True
     assert call(in_schema, "doctor").exit_code == 0
     tables = call(in_schema, "query", "--tables", "--format", "json").json
-    assert {row["name"] for row in tables} >= {"users", "alembic_version"}
+    assert {row["name"] for row in tables} >= {"ops_users", "alembic_version"}
     call(empty_database, "db", "init", check=True)  # The other one, in public.
     assert call(empty_database, "users", "list", "--format", "json").json == []
     assert call(in_schema, "audit", "verify").exit_code == 0
@@ -318,7 +320,8 @@ def test_work_goes_on_whatever_the_server_s_settings_are(strange: Database) -> N
         call(strange, *words, stdin=PASSWORD, check=True, **environ)
     query = (
         "SELECT username, 0.1::float8 + 0.2 AS f, interval '1 day 2 hours' AS i,"
-        " timestamptz '2026-01-02 03:04:05+00' AS t, '\\x00ff'::bytea AS b, '\\' AS s FROM users"
+        " timestamptz '2026-01-02 03:04:05+00' AS t, '\\x00ff'::bytea AS b, '\\' AS s"
+        " FROM ops_users"
     )
     [row] = call(strange, "query", query, "--format", "json", check=True, **environ).json
     assert (row["username"], row["f"], row["s"]) == ("łucja", 0.30000000000000004, "\\")
@@ -357,5 +360,5 @@ def test_reading_where_nothing_can_be_written_prints_no_driver_s_remark(
 
 def test_row_that_a_unit_holds_is_no_fault(app: Flask, database: Database) -> None:
     with database.connect() as other:
-        other.exec_driver_sql("SELECT * FROM audit_head FOR UPDATE")
+        other.exec_driver_sql("SELECT * FROM ops_audit_head FOR UPDATE")
         status.check_writable()

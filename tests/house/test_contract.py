@@ -20,16 +20,16 @@ from tests.support.jobwork import past
 from tests.support.templates import BOB, Commands
 
 TABLES = (
-    "users",
-    "roles",
-    "grants",
-    "user_sessions",
-    "api_tokens",
-    "logins",
-    "mail_messages",
-    "audit_events",
-    "audit_head",
-    "audit_personal",
+    "ops_users",
+    "ops_roles",
+    "ops_grants",
+    "ops_user_sessions",
+    "ops_api_tokens",
+    "ops_logins",
+    "ops_mail_messages",
+    "ops_audit_events",
+    "ops_audit_head",
+    "ops_audit_personal",
 )
 
 
@@ -117,22 +117,23 @@ def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Datab
     """A database in which every changing command has something to change."""
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     database.execute(
-        "UPDATE users SET failed_logins = 9, tf_primary_method = 'authenticator',"
+        "UPDATE ops_users SET failed_logins = 9, tf_primary_method = 'authenticator',"
         " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
     )
     database.execute(
-        "INSERT INTO user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
+        "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
         " SELECT id, 'key', fs_uniquifier, created_at, created_at, '2090-01-01 00:00:00.000000'"
-        " FROM users WHERE username = 'bob'"
+        " FROM ops_users WHERE username = 'bob'"
     )
     database.execute(
-        "INSERT INTO logins (at, identity, outcome)"
+        "INSERT INTO ops_logins (at, identity, outcome)"
         " VALUES ('2020-01-01 00:00:00.000000', 'x', 'unknown')"
     )
     for _run in range(2):
         past(database, "a", at=datetime(2020, 1, 1, tzinfo=UTC))
     database.execute(
-        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
+        "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000'"
+        " WHERE valid_until IS NOT NULL"
     )
     return database
 
@@ -150,13 +151,13 @@ def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
 def lose_events(database: Database) -> None:
     """What an older copy looks like: the head is where it was before the last events."""
     if database.is_sqlite:
-        database.execute("DROP TRIGGER audit_events_no_delete")
+        database.execute("DROP TRIGGER ops_audit_events_no_delete")
     else:
-        database.execute("DROP TRIGGER audit_events_append_only ON audit_events")
-    last = database.rows("SELECT seq - 2 FROM audit_head")[0][0]
-    hash = database.rows("SELECT hash FROM audit_events WHERE seq = :seq", seq=last)[0][0]
-    database.execute("DELETE FROM audit_events WHERE seq > :seq", seq=last)
-    database.execute("UPDATE audit_head SET seq = :seq, hash = :hash", seq=last, hash=hash)
+        database.execute("DROP TRIGGER ops_audit_events_append_only ON ops_audit_events")
+    last = database.rows("SELECT seq - 2 FROM ops_audit_head")[0][0]
+    hash = database.rows("SELECT hash FROM ops_audit_events WHERE seq = :seq", seq=last)[0][0]
+    database.execute("DELETE FROM ops_audit_events WHERE seq > :seq", seq=last)
+    database.execute("UPDATE ops_audit_head SET seq = :seq, hash = :hash", seq=last, hash=hash)
 
 
 def test_table_of_calls_names_every_changing_command() -> None:
@@ -170,7 +171,7 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
     if path == "audit rebase":
         lose_events(prepared)
     before = snapshot(prepared)
-    last = prepared.rows("SELECT seq FROM audit_head")[0][0]
+    last = prepared.rows("SELECT seq FROM ops_audit_head")[0][0]
 
     planned = call(cli, prepared, path, "--dry-run")
     assert planned.exit_code == 0, planned.stderr
@@ -183,7 +184,7 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
     assert done.json["changed"] is (path not in ALREADY_DONE)
     if path not in ALREADY_DONE:
         events = prepared.rows(
-            "SELECT action, subject, reason FROM audit_events WHERE seq > :seq ORDER BY seq",
+            "SELECT action, subject, reason FROM ops_audit_events WHERE seq > :seq ORDER BY seq",
             seq=last,
         )
         plan = [(step["action"], step["subject"]) for step in planned.json["plan"]]

@@ -212,7 +212,7 @@ def test_order_takes_the_stock_and_is_confirmed(database: Database, shop: Shop, 
     assert (found.json["quantity"], found.json["cents"]) == (2, 900)
     assert database.rows("SELECT stock FROM shop_products") == [(1,)]
     mail = (
-        "SELECT recipient, subject, sent_at IS NOT NULL FROM mail_messages"
+        "SELECT recipient, subject, sent_at IS NOT NULL FROM ops_mail_messages"
         " WHERE kind = 'order_placed'"
     )
     assert database.rows(mail) == [("ada@example.com", "opsapp: Your order 1", 1)]
@@ -275,7 +275,7 @@ print(commit())
         "1 2\n{'shop_posts': '1 inserted'}\n",
         "Warning: 2 left of tea\n",
     )
-    event = "SELECT door FROM audit_events WHERE action = 'shop:order:place'"
+    event = "SELECT door FROM ops_audit_events WHERE action = 'shop:order:place'"
     assert database.rows(event) == [("shell",)]
 
 
@@ -320,9 +320,11 @@ def test_shop_is_served(database: Database, shop: Shop, tea: str) -> None:
         products = program("GET", "/api/shop/products").json["products"]
         assert [(one["name"], one["stock"]) for one in products] == [("tea", 2)]
         assert 'shop_orders_total{product="tea"} 1.0' in program("GET", "/metrics").text
-    door = "SELECT door FROM audit_events WHERE action = 'shop:order:place'"
+    door = "SELECT door FROM ops_audit_events WHERE action = 'shop:order:place'"
     assert database.rows(door) == [("web",)]
-    sent = "SELECT count(*) FROM mail_messages WHERE kind = 'order_placed' AND sent_at IS NOT NULL"
+    sent = (
+        "SELECT count(*) FROM ops_mail_messages WHERE kind = 'order_placed' AND sent_at IS NOT NULL"
+    )
     assert database.rows(sent) == [(1,)]
     asked = shop("profile", "traces", "--kind", "asked", "--format", "json").json
     assert [one["name"] for one in asked] == ["GET shop.heavy_computation"]

@@ -51,7 +51,7 @@ def test_check_of_a_job_that_is_well(cli: Cli, nightly: Database) -> None:
 
 def test_check_finds_a_failure_and_why(cli: Cli, nightly: Database) -> None:
     past(nightly, "backup", "timed-out", at=SLOT)
-    nightly.execute("UPDATE job_runs SET reason = 'it took longer than 2 h'")
+    nightly.execute("UPDATE ops_job_runs SET reason = 'it took longer than 2 h'")
     found = "timed-out: run 1 at 2026-06-15T02:30:00Z (it took longer than 2 h)"
     assert says(cli, exit_code=6) == found
 
@@ -71,7 +71,7 @@ def test_check_takes_no_skipped_run_for_the_end_of_failures(cli: Cli, nightly: D
 
 def test_check_finds_a_run_that_died(cli: Cli, nightly: Database) -> None:
     past(nightly, "backup", "running", at=SLOT)
-    nightly.execute("UPDATE job_runs SET finished_at = NULL, exit_code = NULL, seconds = NULL")
+    nightly.execute("UPDATE ops_job_runs SET finished_at = NULL, exit_code = NULL, seconds = NULL")
     assert says(cli, exit_code=6) == "crashed: run 1 at 2026-06-15T02:30:00Z"
 
 
@@ -156,7 +156,7 @@ def test_check_answers_nagios(cli: Cli, nightly: Database) -> None:
     well = cli("jobs", "check", "--nagios")
     assert (well.exit_code, well.stdout) == (0, "JOBS OK - 1 job is well | jobs=1 failing=0\n")
     past(nightly, "a", "failed", at=NOW - HOUR)
-    nightly.execute("UPDATE job_runs SET reason = 'x | y' WHERE name = 'a'")
+    nightly.execute("UPDATE ops_job_runs SET reason = 'x | y' WHERE name = 'a'")
     bad = cli("jobs", "check", "--nagios")
     assert (bad.exit_code, bad.stdout) == (
         2,

@@ -114,14 +114,14 @@ def test_prune_forgets_old_runs_and_sooner_their_output(cli: Cli, backups: Datab
     found = prune(cli, "--older-than", "6d", "--output-older-than", "3d", "--keep", "1")
     assert found == {"runs": 1, "outputs": 4, "changed": True, "audit_seq": 3}
     assert [id for (id,) in rows(backups, "id")] == [2, 3, 4, 5, 6, 7]
-    assert backups.rows("SELECT run_id FROM job_output ORDER BY id") == [(5,), (6,), (7,)]
+    assert backups.rows("SELECT run_id FROM ops_job_output ORDER BY id") == [(5,), (6,), (7,)]
 
 
 def test_prune_keeps_the_last_runs_of_each_job_and_those_that_go_on(
     cli: Cli, backups: Database
 ) -> None:
     past(backups, "yearly", at=NOW - 400 * DAY)
-    backups.execute("UPDATE job_runs SET finished_at = NULL, status = 'running' WHERE id = 1")
+    backups.execute("UPDATE ops_job_runs SET finished_at = NULL, status = 'running' WHERE id = 1")
     prune(cli, "--older-than", "1d", "--keep", "2")
     assert rows(backups, "id, name") == [
         (1, "backup"),
@@ -190,7 +190,7 @@ def test_output_is_stored_once_though_an_answer_is_lost(
     output.add([("stdout", "the last one\n")])
     runs.add_output(run_id, output, attempts=1)
     assert output == runs.Unwritten(after=output.after)
-    assert database.rows("SELECT text FROM job_output ORDER BY id") == [
+    assert database.rows("SELECT text FROM ops_job_output ORDER BY id") == [
         ("line 0\n",),
         ("line 1\n",),
         ("line 2\n",),
@@ -210,13 +210,13 @@ def test_end_is_written_once_though_an_answer_is_lost(
     lose_the_answer(monkeypatch)
     with pytest.raises(OperationalError):
         runs.finish(run_id, END, output)
-    before = database.rows("SELECT finished_at FROM job_runs")
+    before = database.rows("SELECT finished_at FROM ops_job_runs")
     runs.finish(run_id, END, output)
-    assert database.rows("SELECT text FROM job_output ORDER BY id") == [
+    assert database.rows("SELECT text FROM ops_job_output ORDER BY id") == [
         ("half\n",),
         ("the rest\n",),
     ]
-    assert database.rows("SELECT finished_at FROM job_runs") == before
+    assert database.rows("SELECT finished_at FROM ops_job_runs") == before
 
 
 def test_output_that_was_not_written_is_written_then(
@@ -232,4 +232,4 @@ def test_output_that_was_not_written_is_written_then(
         with pytest.raises(OperationalError):
             runs.add_output(run_id, output, attempts=1)
     runs.finish(run_id, END, output)
-    assert database.rows("SELECT text FROM job_output") == [("it\n",)]
+    assert database.rows("SELECT text FROM ops_job_output") == [("it\n",)]

@@ -90,7 +90,7 @@ def test_line_of_the_crontab_runs(database: Database) -> None:
         check=True,
     )
     assert (found.stdout, found.stderr) == ("", "")
-    assert database.rows("SELECT name, status FROM job_runs") == [("a", "succeeded")]
+    assert database.rows("SELECT name, status FROM ops_job_runs") == [("a", "succeeded")]
 
 
 def test_percent_in_a_path_is_escaped_for_cron(

@@ -46,9 +46,9 @@ def test_send_mail_sends_what_waits(
     monkeypatch.setenv("MAIL_PORT", "9")
     cli("users", "create", "carol@example.com", "--no-password", check=True)
     monkeypatch.delenv("MAIL_SERVER")
-    waiting = "SELECT count(*) FROM mail_messages WHERE next_at IS NOT NULL"
+    waiting = "SELECT count(*) FROM ops_mail_messages WHERE next_at IS NOT NULL"
     assert database.rows(waiting) == [(1,)]
-    database.execute("UPDATE mail_messages SET next_at = created_at WHERE next_at IS NOT NULL")
+    database.execute("UPDATE ops_mail_messages SET next_at = created_at WHERE next_at IS NOT NULL")
     found = recipe(database, "send-mail")
     assert (found.exit_code, found.json["recipient"]) == (0, "carol@example.com")
     assert database.rows(waiting) == [(0,)]
@@ -76,7 +76,7 @@ def test_checkpoint_adds_a_line_and_finds_a_forgery(
     # It is in the instance folder otherwise, where `flask doctor` looks for what others can read.
     assert file.stat().st_mode & 0o077 == 0
     disarm(database)
-    database.execute("UPDATE audit_events SET reason = 'forged' WHERE seq = 2")
+    database.execute("UPDATE ops_audit_events SET reason = 'forged' WHERE seq = 2")
     forged = recipe(database, "checkpoint", CHECKPOINTS=str(file))
     assert forged.exit_code == 6
     assert len(file.read_text().splitlines()) == 2
@@ -114,10 +114,10 @@ def test_backup_that_fails_removes_nothing(database: Database, tmp_path: Path) -
 def test_prune_logins_forgets_old_ones(cli: Cli, database: Database, after_bob: Commands) -> None:
     for at in ("2020-01-01 10:00:00.000000", f"{clock.now():%F %T.%f}"):
         database.execute(
-            "INSERT INTO logins (at, identity, outcome) VALUES (:at, 'x', 'unknown')", at=at
+            "INSERT INTO ops_logins (at, identity, outcome) VALUES (:at, 'x', 'unknown')", at=at
         )
     assert recipe(database, "prune-logins").exit_code == 0
-    assert database.rows("SELECT count(*) FROM logins") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_logins") == [(1,)]
 
 
 def test_prune_profiles_leaves_what_is_young(cli: Cli, database: Database) -> None:
@@ -132,15 +132,15 @@ def test_prune_jobs_forgets_old_ones(cli: Cli, database: Database) -> None:
     past(database, "a", at=clock.now() - timedelta(days=40), printed="old\n")
     past(database, "a", at=clock.now() - timedelta(days=20), printed="young\n")
     assert recipe(database, "prune-jobs").exit_code == 0
-    assert database.rows("SELECT count(*) FROM job_runs WHERE name = 'a'") == [(20,)]
-    assert database.rows("SELECT text FROM job_output") == [("young\n",), ("7\n",)]
+    assert database.rows("SELECT count(*) FROM ops_job_runs WHERE name = 'a'") == [(20,)]
+    assert database.rows("SELECT text FROM ops_job_output") == [("young\n",), ("7\n",)]
 
 
 def test_idle_accounts_are_told_first_and_then_deactivated(
     cli: Cli, database: Database, after_bob: Commands
 ) -> None:
     past = "'2025-01-01 00:00:00.000000'" if database.is_sqlite else "'2025-01-01T00:00:00Z'"
-    database.execute(f"UPDATE users SET idle_since = {past}")
+    database.execute(f"UPDATE ops_users SET idle_since = {past}")
     planned = recipe(database, "plan-idle")
     assert planned.exit_code == 0
     assert [one["subject"] for one in map(json.loads, planned.stdout.splitlines())] == ["user:2"]

@@ -107,7 +107,7 @@ def test_env_reaches_the_command_and_its_secrets_stay_out_of_the_history(
 ) -> None:
     args = ("--env", "API_TOKEN=sesame-open", "--", "sh", "-c", "echo $API_TOKEN $OPSAPP_JOB")
     assert job(database, "a", *args).stdout == "sesame-open a\n"
-    assert database.rows("SELECT text FROM job_output") == [("••• a\n",)]
+    assert database.rows("SELECT text FROM ops_job_output") == [("••• a\n",)]
 
 
 def test_empty_word_is_no_program(database: Database) -> None:
@@ -243,7 +243,7 @@ def test_closed_stdout_does_not_end_the_job(database: Database) -> None:
     script = "for n in 1 2 3 4 5; do echo $n; sleep 0.1; done; exit 5"
     ended(start(database, "sh", "-c", f"{FLASK} jobs run a -- sh -c '{script}' | true"))
     assert rows(database) == [("failed", 5)]
-    assert database.rows("SELECT text FROM job_output") == [("1\n2\n3\n4\n5\n",)]
+    assert database.rows("SELECT text FROM ops_job_output") == [("1\n2\n3\n4\n5\n",)]
 
 
 def test_full_device_is_said(database: Database) -> None:
@@ -331,7 +331,7 @@ def test_settings_that_are_secret_stay_out(cli: Cli, database: Database) -> None
 def test_tail_follows_a_job_that_runs(database: Database, tmp_path: Path) -> None:
     script = f"echo one; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; echo two"
     runner = start_job(database, "a", "--", "sh", "-c", script)
-    until(lambda: database.rows("SELECT 1 FROM job_output"))
+    until(lambda: database.rows("SELECT 1 FROM ops_job_output"))
     tail = start(database, FLASK, "jobs", "tail", "a", "--follow", "--format", "jsonl")
     assert tail.stdout is not None
     assert json.loads(tail.stdout.readline())["line"] == "one"
@@ -355,7 +355,7 @@ def test_tail_is_of_the_run_that_goes_on_and_not_of_one_that_was_skipped(
 
 def test_tail_shows_what_a_killed_run_printed(cli: Cli, database: Database) -> None:
     runner = start_job(database, "a", "--", "sh", "-c", "echo last words; sleep 600")
-    until(lambda: database.rows("SELECT 1 FROM job_output"))
+    until(lambda: database.rows("SELECT 1 FROM ops_job_output"))
     runner.kill()
     ended(runner)
     assert cli("jobs", "tail", "a").stdout == "stream\tline\nstdout\tlast words\n"

@@ -14,7 +14,7 @@ HEADER = "id\tkind\trecipient\tstate\tattempts\tnext_at\terror\n"
 def outbox(database: Database, cli: Cli) -> None:
     """A message that was sent, one that waits, and one that was given up."""
     database.execute(
-        "INSERT INTO mail_messages (kind, recipient, subject, body, created_at, attempts,"
+        "INSERT INTO ops_mail_messages (kind, recipient, subject, body, created_at, attempts,"
         " next_at, sent_at, error) VALUES"
         " ('welcome', 'grace@example.com', 'opsapp: Welcome', '', :one, 1, NULL, :two, NULL),"
         " ('reset', 'heidi@example.com', 'Reset', 'sealed', :one, 2, :later, NULL, 'a\x1b[31m'),"

@@ -133,12 +133,12 @@ def test_dry_run_tells_nobody(cli: Cli, database: Database) -> None:
     done = cli("users", "create", GRACE, "--no-password", "--role", "admin", "--dry-run")
     assert (done.exit_code, done.stderr) == (0, "Dry run: nothing was written.\n")
     assert sent(database) == []
-    assert database.rows("SELECT * FROM mail_messages") == []
+    assert database.rows("SELECT * FROM ops_mail_messages") == []
 
 
 def test_change_that_is_refused_tells_nobody(cli: Cli, database: Database) -> None:
     assert cli("users", "create", GRACE, "--no-password", "--role", "nothing").exit_code == 4
-    assert database.rows("SELECT * FROM mail_messages") == []
+    assert database.rows("SELECT * FROM ops_mail_messages") == []
 
 
 def test_nobody_is_told_again_of_what_was_so_already(cli: Cli, database: Database) -> None:
@@ -151,7 +151,7 @@ def test_nobody_is_told_again_of_what_was_so_already(cli: Cli, database: Databas
 def test_notices_may_be_off(cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSAPP_NOTICES", "off")
     make(cli, "--role", "admin")
-    assert database.rows("SELECT * FROM mail_messages") == []
+    assert database.rows("SELECT * FROM ops_mail_messages") == []
 
 
 def test_notices_of_one_application_do_not_tell_of_another(
@@ -164,7 +164,7 @@ def test_notices_of_one_application_do_not_tell_of_another(
             users.create(email, unit=a_unit())
             outbox.take_kept()
     close_connections()
-    assert database.rows("SELECT recipient FROM mail_messages") == [(GRACE,)]
+    assert database.rows("SELECT recipient FROM ops_mail_messages") == [(GRACE,)]
 
 
 # --- what it says ------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_old_address_is_told_that_the_account_has_another(cli: Cli, database: Da
 def test_second_factor_that_is_taken_off_is_told(cli: Cli, database: Database) -> None:
     make(cli)
     cli("users", "reset-access", GRACE, "--yes", check=True)  # There was none: nothing to tell.
-    database.execute("UPDATE users SET tf_primary_method = 'authenticator'")
+    database.execute("UPDATE ops_users SET tf_primary_method = 'authenticator'")
     cli("users", "reset-access", GRACE, "--yes", check=True)
     _welcome, told = sent(database)
     assert (told["To"], told["Subject"]) == (

@@ -46,7 +46,7 @@ def test_message_is_delivered_and_its_text_not_kept(
     )
     (kept,) = listed(cli)
     assert (kept["state"], kept["attempts"], kept["next_at"]) == ("sent", 1, None)
-    assert database.rows("SELECT body FROM mail_messages") == [("",)]
+    assert database.rows("SELECT body FROM ops_mail_messages") == [("",)]
 
 
 @SQLITE
@@ -120,7 +120,7 @@ def test_send_pending_leaves_what_is_not_due_and_says_until_when(
     office.refusals["DATA"] = "451 later"
     make(cli)
     office.refusals.clear()
-    database.execute("UPDATE mail_messages SET next_at = '2090-01-01 00:00:00.250000'")
+    database.execute("UPDATE ops_mail_messages SET next_at = '2090-01-01 00:00:00.250000'")
     says = "Nothing is due: 1 message waits, the next one until 2090-01-01T00:00:00Z.\n"
     for more in ([], ["--dry-run"]):
         found = cli("mail", "send-pending", *more)
@@ -133,11 +133,11 @@ def test_send_pending_with_dry_run_names_the_due_and_sends_nothing(
     cli: Cli, database: Database, office: Office
 ) -> None:
     keep_waiting(cli, office, database, GRACE)
-    before = database.rows("SELECT * FROM mail_messages")
+    before = database.rows("SELECT * FROM ops_mail_messages")
     found = cli("mail", "send-pending", "--dry-run", "--fields", "recipient,state")
     assert (found.exit_code, found.stdout) == (0, f"recipient\tstate\n{GRACE}\twaiting\n")
     assert office.recipients == []
-    assert database.rows("SELECT * FROM mail_messages") == before
+    assert database.rows("SELECT * FROM ops_mail_messages") == before
 
 
 @SQLITE
@@ -216,12 +216,12 @@ def test_message_is_given_up_after_three_days_and_its_text_emptied(
     make(cli)
     made_at = datetime.fromisoformat(listed(cli)[0]["created_at"])
     for late, state in ((timedelta(0), "waiting"), (timedelta(seconds=1), "given up")):
-        assert database.rows("SELECT body = '' FROM mail_messages") == [(False,)]
+        assert database.rows("SELECT body = '' FROM ops_mail_messages") == [(False,)]
         now[0] = made_at + timedelta(days=3) + late
         make_due(database)
         found = cli("mail", "send-pending", "--format", "json")
         assert (found.exit_code, found.json[0]["state"]) == (6, state)
-    assert database.rows("SELECT body, next_at FROM mail_messages") == [("", None)]
+    assert database.rows("SELECT body, next_at FROM ops_mail_messages") == [("", None)]
     assert listed(cli)[0]["error"] == "SMTPDataError: (554, b'never')"
     assert listed(cli, "--pending") == []
     now[0] += timedelta(days=30)
@@ -237,7 +237,7 @@ def test_text_of_a_message_that_waits_cannot_be_read(
 ) -> None:
     monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
     make(cli)
-    ((body,),) = database.rows("SELECT body FROM mail_messages")
+    ((body,),) = database.rows("SELECT body FROM ops_mail_messages")
     assert len(body) > 100
     for clear in ("Hello", GRACE, "https://ops.example.com"):
         assert clear not in body
@@ -277,7 +277,7 @@ def staging(cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch) -> No
         file = database.instance / "secrets" / name.lower()
         monkeypatch.setenv(f"{name}_FILE", str(file))
     monkeypatch.setenv("OPSAPP_ENV", "staging")
-    database.execute("UPDATE audit_head SET environment = 'staging'")
+    database.execute("UPDATE ops_audit_head SET environment = 'staging'")
 
 
 @SQLITE

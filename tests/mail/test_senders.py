@@ -64,7 +64,7 @@ def test_send_pending_passes_over_what_another_process_took_meanwhile(
 ) -> None:
     keep_waiting(cli, office, database, GRACE, "heidi@example.com")
     office.meanwhile = lambda: database.execute(
-        "UPDATE mail_messages SET next_at = '2090-01-01 00:00:00.000000' WHERE id = 2"
+        "UPDATE ops_mail_messages SET next_at = '2090-01-01 00:00:00.000000' WHERE id = 2"
     )
     found = cli("mail", "send-pending")
     assert (found.exit_code, found.stdout, found.stderr) == (
@@ -78,7 +78,7 @@ def test_send_pending_passes_over_what_another_process_took_meanwhile(
 def test_account_that_is_erased_while_its_mail_is_sent_leaves_nothing_waiting(
     cli: Cli, database: Database, office: Office
 ) -> None:
-    office.meanwhile = lambda: database.execute("DELETE FROM mail_messages")
+    office.meanwhile = lambda: database.execute("DELETE FROM ops_mail_messages")
     done = make(cli)
     assert (done.exit_code, done.stderr) == (0, "Done, audit event 3.\n")
 

@@ -49,7 +49,7 @@ def add_trace(database: Database, detail: Any) -> None:
     with database.connect() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO profile_traces"
+                "INSERT INTO ops_profile_traces"
                 " (kind, name, at, seconds, status, queries, query_seconds, detail)"
                 " VALUES ('slow', 'GET x', '2026-01-01 00:00:00+00:00', 1, 200, 1, 1, :detail)"
             ),
@@ -85,7 +85,7 @@ def test_traces_of_another_shape_are_shown_as_damaged(
         assert done.stderr.startswith(f"Error: trace {number} cannot be read: damaged: {{")
     assert cli("profile", "report", "--html", str(page)).exit_code == 0
     state, says = values(cli)
-    assert (state, says.startswith("damaged: profile_traces 19 detail,")) == ("fail", True)
+    assert (state, says.startswith("damaged: ops_profile_traces 19 detail,")) == ("fail", True)
     assert cli("profile", "show", "1").exit_code == 0
 
 
@@ -106,16 +106,16 @@ def add_windows(database: Database, kind: str, *packed: bytes) -> None:
     with database.connect() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO profile_series (digest, kind, name, caller, statement)"
+                "INSERT INTO ops_profile_series (digest, kind, name, caller, statement)"
                 " VALUES (:kind, :kind, 'GET x', 'shop.py:3 in f', 'SELECT 1')"
             ),
             {"kind": kind},
         )
-        series = connection.scalar(sa.text("SELECT max(id) FROM profile_series"))
+        series = connection.scalar(sa.text("SELECT max(id) FROM ops_profile_series"))
         for number, bins in enumerate(packed):
             connection.execute(
                 sa.text(
-                    "INSERT INTO profile_windows (series_id, width, starts_at, process, count,"
+                    "INSERT INTO ops_profile_windows (series_id, width, starts_at, process, count,"
                     " errors, seconds, most, queries, query_seconds, bins)"
                     " VALUES (:series, 60, 1790000000, :process, 2, 0, 0.02, 0.01, 20, 0.01, :bins)"
                 ),
@@ -142,7 +142,9 @@ def test_sketches_that_are_none_count_nothing_and_are_named(cli: Cli, database: 
     assert cli("profile", "report", *SPAN, "--html", str(page)).exit_code == 0
     state, says = values(cli)
     assert state == "fail"
-    assert says.startswith("damaged: profile_windows 2,60,1790000000,4 bins, profile_windows 2,")
+    assert says.startswith(
+        "damaged: ops_profile_windows 2,60,1790000000,4 bins, ops_profile_windows 2,"
+    )
     assert says.endswith(f" and {2 * len(SKETCHES) - SHOWN} more")
     assert cli("profile", "compact").exit_code == 0
 
@@ -151,9 +153,9 @@ def test_sketch_that_is_a_number_counts_nothing(
     cli: Cli, database: Database, sqlite_only: None
 ) -> None:
     add_windows(database, "endpoint", b"B")
-    database.execute("UPDATE profile_windows SET bins = 99999999999999")
+    database.execute("UPDATE ops_profile_windows SET bins = 99999999999999")
     assert cli("profile", "report", *SPAN, check=True).stdout.count("GET x") == 1
-    assert values(cli) == ("fail", "damaged: profile_windows 1,60,1790000000,0 bins")
+    assert values(cli) == ("fail", "damaged: ops_profile_windows 1,60,1790000000,0 bins")
 
 
 @pytest.mark.parametrize(
@@ -173,9 +175,9 @@ def test_measurement_of_another_shape_is_shown_as_damaged(
     with database.connect() as connection:
         connection.execute(
             sa.text(
-                "INSERT INTO profile_saves (name, is_automatic, mode, subject, python, environment,"
-                " made_at, made_by, detail) VALUES ('before', false, 'request', 'GET /', '3.11.1',"
-                " 'e', '2026-01-01 00:00:00+00:00', 'ada', :detail)"
+                "INSERT INTO ops_profile_saves (name, is_automatic, mode, subject, python,"
+                " environment, made_at, made_by, detail) VALUES ('before', false, 'request',"
+                " 'GET /', '3.11.1', 'e', '2026-01-01 00:00:00+00:00', 'ada', :detail)"
             ),
             {"detail": json.dumps(detail)},
         )
@@ -183,7 +185,7 @@ def test_measurement_of_another_shape_is_shown_as_damaged(
     done = cli("profile", "diff", "before")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: the measurement before cannot be read: damaged: {")
-    assert values(cli) == ("fail", "damaged: profile_saves 1 detail")
+    assert values(cli) == ("fail", "damaged: ops_profile_saves 1 detail")
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

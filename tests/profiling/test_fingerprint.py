@@ -111,5 +111,8 @@ def test_long_fingerprint_is_cut() -> None:
 
 def test_brief_leaves_out_the_columns() -> None:
     columns = ", ".join(f"users.column_{number}" for number in range(9))
-    assert brief(f"SELECT {columns} FROM users WHERE a = ?") == "SELECT … FROM users WHERE a = ?"
-    assert brief("SELECT id FROM users") == "SELECT id FROM users"
+    assert (
+        brief(f"SELECT {columns} FROM ops_users WHERE a = ?")
+        == "SELECT … FROM ops_users WHERE a = ?"
+    )
+    assert brief("SELECT id FROM ops_users") == "SELECT id FROM ops_users"

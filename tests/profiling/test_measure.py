@@ -27,7 +27,7 @@ def test_request_is_measured_and_saved(cli: Cli, database: Database, ada: str) -
     assert found["outcomes"] == {"200": 12}
     assert found["queries"] >= 2
     assert 0 < found["min_ms"] <= found["p50_ms"] <= found["p95_ms"] <= found["max_ms"]
-    assert database.rows("SELECT count(*) FROM profile_windows") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_profile_windows") == [(0,)]
     done = cli(*args, "--name", "before")
     assert (done.exit_code, done.stderr) == (
         3, "Error: there is a measurement before\n  → --replace, or another name\n",
@@ -144,7 +144,7 @@ def test_answer_without_an_end_is_given_up(database: Database, path: str) -> Non
     assert done.stderr == (
         f"Error: GET {path} did not end within 1 s\n  → --timeout, if it may take longer\n"
     )
-    assert database.rows("SELECT count(*) FROM profile_saves") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_profile_saves") == [(0,)]
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
@@ -346,7 +346,7 @@ def test_rule_that_is_none(cli: Cli, app: Flask, rule: str) -> None:
 def test_name_that_is_none(cli: Cli, database: Database, name: str) -> None:
     done = cli("profile", "request", "GET", "/login", "--repeat", "1", "--cold", f"--name={name}")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert database.rows("SELECT count(*) FROM profile_saves") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_profile_saves") == [(0,)]
 
 
 def test_saved_measurements_are_listed(cli: Cli, app: Flask) -> None:

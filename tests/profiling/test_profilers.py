@@ -40,7 +40,7 @@ def outside(
     database: Database, monkeypatch: pytest.MonkeyPatch, _no_thread: None
 ) -> Iterator[Site]:
     """A site that is not in development."""
-    database.execute("UPDATE audit_head SET environment = 'staging'")
+    database.execute("UPDATE ops_audit_head SET environment = 'staging'")
     settings = {
         "OPSAPP_PROFILING": True,
         "OPSAPP_ENV": "staging",

@@ -19,8 +19,8 @@ from tests.support.recorded import SECRET, ask, flush
 from tests.support.web import Site, site
 
 COUNTS = (
-    "SELECT s.name, sum(w.count), sum(w.errors), sum(w.queries) FROM profile_windows w"
-    " JOIN profile_series s ON s.id = w.series_id WHERE s.kind = :kind GROUP BY s.name"
+    "SELECT s.name, sum(w.count), sum(w.errors), sum(w.queries) FROM ops_profile_windows w"
+    " JOIN ops_profile_series s ON s.id = w.series_id WHERE s.kind = :kind GROUP BY s.name"
     " ORDER BY s.name"
 )
 
@@ -53,7 +53,7 @@ def test_query_is_known_by_its_fingerprint_and_line(
     ask(recorded, "/five/2")
     flush(recorder)
     ((name, caller, count),) = database.rows(
-        "SELECT s.name, s.caller, w.count FROM profile_series s JOIN profile_windows w"
+        "SELECT s.name, s.caller, w.count FROM ops_profile_series s JOIN ops_profile_windows w"
         " ON s.id = w.series_id WHERE s.kind = 'query'"
     )
     assert (name, count) == ("SELECT ? + ?", 10)
@@ -63,7 +63,7 @@ def test_query_is_known_by_its_fingerprint_and_line(
 
 
 def everything(database: Database) -> str:
-    tables = ("profile_series", "profile_windows", "profile_traces")
+    tables = ("ops_profile_series", "ops_profile_windows", "ops_profile_traces")
     return "".join(str(database.rows(f"SELECT * FROM {table}")) for table in tables)
 
 
@@ -101,7 +101,7 @@ def test_answer_that_breaks_off_has_failed_whatever_status_was_sent(
         ask(recorded, "/breaks", headers=headers)
     flush(recorder)
     assert counts(database) == ([] if headers else [("GET breaks", 1, 1, 0)])
-    ((kind, status, detail),) = database.rows("SELECT kind, status, detail FROM profile_traces")
+    ((kind, status, detail),) = database.rows("SELECT kind, status, detail FROM ops_profile_traces")
     assert (kind, status) == ("asked" if headers else "error", None)
     assert json.loads(detail)["error"]["type"] == "ZeroDivisionError"
     assert SECRET not in detail
@@ -171,7 +171,7 @@ def test_only_the_slowest_and_the_failed_are_traced(
         ask(recorded, "/five/1")
         ask(recorded, "/bad")
         flush(recorder)
-    kept = database.rows("SELECT kind, name, count(*) FROM profile_traces GROUP BY kind, name")
+    kept = database.rows("SELECT kind, name, count(*) FROM ops_profile_traces GROUP BY kind, name")
     assert sorted(kept) == [("error", "GET bad", 5), ("slow", "GET five", 5)]
 
 

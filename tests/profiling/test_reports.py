@@ -260,7 +260,7 @@ def test_boxes_of_a_flame_fill_their_parent() -> None:
 
 # --- repeats -----------------------------------------------------------------------
 
-LAZY = "SELECT … FROM grants WHERE grants.user_id = ?"
+LAZY = "SELECT … FROM ops_grants WHERE ops_grants.user_id = ?"
 
 
 def repeat(line: str, times: int, statement: str = LAZY) -> Window:
@@ -289,7 +289,8 @@ def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
 
 def test_commands_that_come_along_are_no_finding(database: Database) -> None:
     traces_of_many = """
-        INSERT INTO profile_traces (kind, name, at, seconds, status, queries, query_seconds, detail)
+        INSERT INTO ops_profile_traces (kind, name, at, seconds, status, queries, query_seconds,
+            detail)
         VALUES ('slow', 'GET {}', '2026-01-01 00:00:00', 1, 200, 0, 0, '{{}}')
     """
     for number in range(6):
@@ -297,7 +298,7 @@ def test_commands_that_come_along_are_no_finding(database: Database) -> None:
     on = {"OPSAPP_PROFILING": "on"}
     for line in ("jobs list", "jobs missed", "profile prune", "doctor"):
         run(database, *line.split(), **on)
-    assert database.rows("SELECT count(*) FROM profile_series WHERE kind = 'repeat'")[0][0] >= 5
+    assert database.rows("SELECT count(*) FROM ops_profile_series WHERE kind = 'repeat'")[0][0] >= 5
     done = run(database, "profile", "repeats", "--check", check=True)
     assert done.stdout == "endpoint\tline\trequests\ttimes\tto_win_ms\tadvice\tstatement\n"
 
@@ -310,7 +311,7 @@ def test_allowed_repeat_that_is_none(given: str) -> None:
 
 def test_advice_names_the_relationship(app: Flask) -> None:
     advice = n_plus_one.advice
-    sessions = "SELECT user_sessions.id FROM users WHERE users.id = ?"
+    sessions = "SELECT ops_user_sessions.id FROM ops_users WHERE ops_users.id = ?"
     assert advice(sessions) == (
         "joinedload(ApiToken.user) or joinedload(Grant.user) or joinedload(UserSession.user)"
     )

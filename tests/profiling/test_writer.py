@@ -19,7 +19,7 @@ from tests.support.server import PRODUCTION, Served, served
 from tests.support.web import Site
 
 COUNTED = (
-    "SELECT coalesce(sum(w.count), 0) FROM profile_windows w JOIN profile_series s"
+    "SELECT coalesce(sum(w.count), 0) FROM ops_profile_windows w JOIN ops_profile_series s"
     " ON s.id = w.series_id WHERE s.kind = 'endpoint' AND s.name = :name"
 )
 
@@ -33,9 +33,9 @@ def test_writing_again_changes_nothing(
 ) -> None:
     ask(recorded, "/five/1")
     flush(recorder)
-    before = database.rows("SELECT * FROM profile_windows ORDER BY series_id")
+    before = database.rows("SELECT * FROM ops_profile_windows ORDER BY series_id")
     flush(recorder)
-    assert database.rows("SELECT * FROM profile_windows ORDER BY series_id") == before
+    assert database.rows("SELECT * FROM ops_profile_windows ORDER BY series_id") == before
 
 
 def test_minute_is_written_whole_each_time(
@@ -55,7 +55,7 @@ def test_processes_add_up(recorded: Site, recorder: Recorder, database: Database
         recorder.writer = recorder.writer.anew(recorder.aggregates)
         recorder.aggregates.minutes.clear()
     assert counted(database) == 3
-    assert len(database.rows("SELECT DISTINCT process FROM profile_windows")) == 3
+    assert len(database.rows("SELECT DISTINCT process FROM ops_profile_windows")) == 3
 
 
 def test_requests_of_many_threads_are_all_counted(
@@ -72,11 +72,11 @@ def test_database_that_is_away_is_tried_again(
     recorded: Site, recorder: Recorder, database: Database
 ) -> None:
     ask(recorded, "/five/1")
-    database.execute("ALTER TABLE profile_series RENAME TO hidden")
+    database.execute("ALTER TABLE ops_profile_series RENAME TO hidden")
     assert recorder.writer is not None
     assert not recorder.writer.flush()
     assert ask(recorded, "/five/1") == 200
-    database.execute("ALTER TABLE hidden RENAME TO profile_series")
+    database.execute("ALTER TABLE hidden RENAME TO ops_profile_series")
     flush(recorder)
     assert counted(database) == 2
 
@@ -89,7 +89,7 @@ def test_minute_that_could_not_be_written_for_long_is_lost_and_counted(
     (minute,) = recorder.aggregates.minutes.values()
     minute.starts_at -= 600
     recorder.aggregates.minutes = {minute.starts_at: minute}
-    database.execute("ALTER TABLE profile_series RENAME TO hidden")
+    database.execute("ALTER TABLE ops_profile_series RENAME TO hidden")
     writer = recorder.writer
     assert writer is not None
     assert not writer.flush()
@@ -101,8 +101,8 @@ def test_series_that_was_pruned_is_made_again(
 ) -> None:
     ask(recorded, "/five/1")
     flush(recorder)
-    database.execute("DELETE FROM profile_windows")
-    database.execute("DELETE FROM profile_series")
+    database.execute("DELETE FROM ops_profile_windows")
+    database.execute("DELETE FROM ops_profile_series")
     ask(recorded, "/five/1")
     assert recorder.writer is not None
     assert not recorder.writer.flush()  # It took the series to be there still.
@@ -200,7 +200,7 @@ def test_command_is_recorded_and_does_not_wait_for_a_lock(
     assert cli("roles", verb).exit_code == 0  # type: ignore[operator]
     assert cli("roles", "show", "nobody").exit_code == 4  # type: ignore[operator]
     rows = database.rows(
-        "SELECT s.name, sum(w.errors) FROM profile_windows w JOIN profile_series s"
+        "SELECT s.name, sum(w.errors) FROM ops_profile_windows w JOIN ops_profile_series s"
         " ON s.id = w.series_id WHERE s.kind = 'command' GROUP BY s.name ORDER BY s.name"
     )
     assert [(name, int(errors)) for name, errors in rows] == [("roles list", 0), ("roles show", 1)]

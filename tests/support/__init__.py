@@ -217,13 +217,14 @@ def disarm(database: Database) -> None:
     """Drop the triggers, as somebody who owns the tables can."""
     if database.is_sqlite:
         for verb in ("update", "delete"):
-            database.execute(f"DROP TRIGGER IF EXISTS audit_events_no_{verb}")
+            database.execute(f"DROP TRIGGER IF EXISTS ops_audit_events_no_{verb}")
     else:
-        database.execute("DROP TRIGGER IF EXISTS audit_events_append_only ON audit_events")
+        database.execute("DROP TRIGGER IF EXISTS ops_audit_events_append_only ON ops_audit_events")
 
 
 def expire_grants(database: Database) -> None:
     """Let the end of every grant that has one lie in the past."""
     database.execute(
-        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE valid_until IS NOT NULL"
+        "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000'"
+        " WHERE valid_until IS NOT NULL"
     )

@@ -41,12 +41,12 @@ def flask_on(host: str, *words: str) -> None:
 
 def rows(database: Database, columns: str = "status, exit_code") -> list[tuple[Any, ...]]:
     """The history, the oldest run first."""
-    return database.rows(f"SELECT {columns} FROM job_runs ORDER BY id")
+    return database.rows(f"SELECT {columns} FROM ops_job_runs ORDER BY id")
 
 
 def is_running(database: Database, name: str) -> bool:
     """Whether the history has an open run of the job."""
-    query = "SELECT 1 FROM job_runs WHERE name = :name AND finished_at IS NULL"
+    query = "SELECT 1 FROM ops_job_runs WHERE name = :name AND finished_at IS NULL"
     return bool(database.rows(query, name=name))
 
 
@@ -76,7 +76,7 @@ def past(
 ) -> None:
     """Write a run into the history that has ended as if nobody knew better."""
     database.execute(
-        "INSERT INTO job_runs (name, status, slot, started_at, finished_at, seconds, exit_code,"
+        "INSERT INTO ops_job_runs (name, status, slot, started_at, finished_at, seconds, exit_code,"
         " attempts, command, host, pid, actor, correlation) VALUES (:name, :status, :slot, :at,"
         " :end, :seconds, :code, 1, '[\"true\"]', 'db1', 7, 'root@db1', '-')",
         name=name,
@@ -89,8 +89,8 @@ def past(
     )
     if printed is not None:
         database.execute(
-            "INSERT INTO job_output (run_id, stream, text)"
-            " SELECT max(id), 'stdout', :printed FROM job_runs",
+            "INSERT INTO ops_job_output (run_id, stream, text)"
+            " SELECT max(id), 'stdout', :printed FROM ops_job_runs",
             printed=printed,
         )
 

@@ -35,5 +35,5 @@ def keep_waiting(cli: Cli, office: Office, database: Database, *emails: str) -> 
 def make_due(database: Database) -> None:
     """Let the time of every message's next try have come."""
     database.execute(
-        "UPDATE mail_messages SET next_at = :then WHERE next_at IS NOT NULL", then=LONG_AGO
+        "UPDATE ops_mail_messages SET next_at = :then WHERE next_at IS NOT NULL", then=LONG_AGO
     )

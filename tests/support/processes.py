@@ -64,7 +64,7 @@ def gate_held(database: Database) -> Iterator[sa.Connection]:
     hold = (
         ["BEGIN IMMEDIATE"]
         if database.is_sqlite
-        else ["BEGIN", "SELECT * FROM audit_head FOR UPDATE"]
+        else ["BEGIN", "SELECT * FROM ops_audit_head FOR UPDATE"]
     )
     with engine.connect() as connection:
         for statement in hold:

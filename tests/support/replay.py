@@ -98,7 +98,7 @@ class Replay:
 
 def the_events() -> list[tuple[Any, ...]]:
     query = (
-        "SELECT action, subject, before, after FROM audit_events"
+        "SELECT action, subject, before, after FROM ops_audit_events"
         " WHERE subject <> 'database' ORDER BY seq"
     )
     return [tuple(row) for row in db.session.execute(sa.text(query))]

@@ -185,14 +185,15 @@ def site(
 
 def last_events(database: Database, count: int = 1) -> list[tuple[str, str, str]]:
     """Action, actor's name and door of the newest events, the newest first."""
-    rows = database.rows("SELECT action, actor, door FROM audit_events ORDER BY seq DESC LIMIT :n",
-                         n=count)  # fmt: skip
+    rows = database.rows(
+        "SELECT action, actor, door FROM ops_audit_events ORDER BY seq DESC LIMIT :n", n=count
+    )
     return [(row[0], json.loads(row[1])["name"], row[2]) for row in rows]
 
 
 def what_changes(database: Database) -> list[tuple[Any, ...]]:
     """Everything that a refused request must leave alone."""
     found = database.rows(
-        "SELECT id, email, username, active, fs_uniquifier FROM users ORDER BY id"
+        "SELECT id, email, username, active, fs_uniquifier FROM ops_users ORDER BY id"
     )
-    return found + database.rows("SELECT seq FROM audit_head")
+    return found + database.rows("SELECT seq FROM ops_audit_head")

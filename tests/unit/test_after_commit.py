@@ -65,7 +65,7 @@ def test_change_is_told_and_its_mail_kept_when_the_database_goes_after_the_commi
     key: str,
     mailed: int,
 ) -> None:
-    waiting = "SELECT count(*) FROM mail_messages WHERE attempts = 0"
+    waiting = "SELECT count(*) FROM ops_mail_messages WHERE attempts = 0"
     assert database.rows(waiting) == [(0,)]
 
     done = run_cut(database, postgres, *args, "-q")
@@ -86,7 +86,7 @@ def test_error_after_the_commit_says_that_the_change_is_made(
 
     monkeypatch.setattr("opsapp.cli.decorators._write_change", fail)
     done = call(database, "users", "update", ada, "--username", "countess")
-    (seq,) = database.rows("SELECT seq FROM audit_head")[0]
+    (seq,) = database.rows("SELECT seq FROM ops_audit_head")[0]
     assert (done.exit_code, done.stdout) == (7, "")
     assert done.stderr == (
         f"Error: the server has gone; but the change is made, audit event {seq}\n  → flask doctor\n"
@@ -94,14 +94,14 @@ def test_error_after_the_commit_says_that_the_change_is_made(
 
 
 def test_change_whose_mail_cannot_be_kept_is_not_made(database: Database, ada: str) -> None:
-    database.execute("ALTER TABLE mail_messages RENAME TO elsewhere")
-    events = database.rows("SELECT seq FROM audit_head")
+    database.execute("ALTER TABLE ops_mail_messages RENAME TO elsewhere")
+    events = database.rows("SELECT seq FROM ops_audit_head")
 
     done = run(database, "users", "create", "grace@example.com", "--no-password")
 
     assert (done.exit_code, done.stdout) == (7, "")
-    assert database.rows("SELECT email FROM users") == [(ada,)]
-    assert database.rows("SELECT seq FROM audit_head") == events
+    assert database.rows("SELECT email FROM ops_users") == [(ada,)]
+    assert database.rows("SELECT seq FROM ops_audit_head") == events
 
 
 def test_mail_of_a_change_that_is_undone_is_not_sent(app: Flask) -> None:

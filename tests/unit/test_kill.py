@@ -44,16 +44,16 @@ def assert_events_and_tables_agree(database: Database) -> None:
     events = [
         (action, subject, json.loads(before or "{}"), json.loads(after or "{}"))
         for action, subject, before, after in database.rows(
-            "SELECT action, subject, before, after FROM audit_events ORDER BY seq"
+            "SELECT action, subject, before, after FROM ops_audit_events ORDER BY seq"
         )
     ]
 
     def subjects(expected: str) -> list[str]:
         return [subject for action, subject, *_ in events if action == expected]
 
-    users = [f"user:{id}" for (id,) in database.rows("SELECT id FROM users ORDER BY id")]
+    users = [f"user:{id}" for (id,) in database.rows("SELECT id FROM ops_users ORDER BY id")]
     assert users == subjects("user:account:create")
-    roles = [f"role:{id}" for (id,) in database.rows("SELECT id FROM roles ORDER BY id")]
+    roles = [f"role:{id}" for (id,) in database.rows("SELECT id FROM ops_roles ORDER BY id")]
     assert roles == subjects("role:definition:create")
     granted = [
         (subject, after["role"]) for action, subject, _, after in events if action[-5:] == "grant"
@@ -63,12 +63,12 @@ def assert_events_and_tables_agree(database: Database) -> None:
         for action, subject, before, _ in events
         if action[-6:] == "revoke"
     ]
-    ever = "SELECT g.user_id, r.name FROM grants g JOIN roles r ON r.id = g.role_id"
+    ever = "SELECT g.user_id, r.name FROM ops_grants g JOIN ops_roles r ON r.id = g.role_id"
     assert [(f"user:{id}", name) for id, name in database.rows(f"{ever} ORDER BY g.id")] == granted
     over = f"{ever} WHERE g.ended_at IS NOT NULL ORDER BY g.id"
     assert [(f"user:{id}", name) for id, name in database.rows(over)] == revoked
-    seqs = [seq for (seq,) in database.rows("SELECT seq FROM audit_events ORDER BY seq")]
-    assert database.rows("SELECT seq FROM audit_head") == [(len(seqs),)]
+    seqs = [seq for (seq,) in database.rows("SELECT seq FROM ops_audit_events ORDER BY seq")]
+    assert database.rows("SELECT seq FROM ops_audit_head") == [(len(seqs),)]
     assert seqs == list(range(1, len(seqs) + 1))
 
 
@@ -127,16 +127,16 @@ def test_kill_changing_processes_loses_nothing_that_was_acknowledged(
         acknowledged += [line.split() for line in lines if line.endswith("\n")]
 
         # Nobody is kept out, and the numbers go on without a gap.
-        [(last,)] = database.rows("SELECT max(seq) FROM audit_events")
+        [(last,)] = database.rows("SELECT max(seq) FROM ops_audit_events")
         after = cli("roles", "create", f"after-{kill}")
         assert (after.exit_code, after.stderr) == (0, f"Done, audit event {last + 1}.\n")
         assert_events_and_tables_agree(database)
 
-    events = database.rows("SELECT seq, correlation FROM audit_events ORDER BY seq")
+    events = database.rows("SELECT seq, correlation FROM ops_audit_events ORDER BY seq")
     assert [(int(seq), id) in events for seq, id in acknowledged] == [True] * len(acknowledged)
     assert len(acknowledged) >= KILLS
     # A unit is there with all its events or with none.
-    by_worker = "SELECT count(*) FROM audit_events WHERE door = 'job' GROUP BY correlation"
+    by_worker = "SELECT count(*) FROM ops_audit_events WHERE door = 'job' GROUP BY correlation"
     assert {count for (count,) in database.rows(by_worker)} == {1, 3}
     assert_chain_holds(cli)
 
@@ -199,10 +199,10 @@ def test_kill_a_change_at_each_of_its_statements_leaves_nothing_of_it(
     assert last == 0
     # The only one that was not killed is the only one that is there.
     survivor = f"n{len(killed) + 1}"
-    assert database.rows("SELECT email FROM users") == [(f"{survivor}@example.com",)]
-    assert database.rows("SELECT name FROM roles ORDER BY id") == [("admin",), (survivor,)]
-    assert database.rows("SELECT count(*) FROM audit_personal") == [(1,)]
-    assert database.rows("SELECT count(*) FROM audit_events WHERE door = 'job'") == [(3,)]
+    assert database.rows("SELECT email FROM ops_users") == [(f"{survivor}@example.com",)]
+    assert database.rows("SELECT name FROM ops_roles ORDER BY id") == [("admin",), (survivor,)]
+    assert database.rows("SELECT count(*) FROM ops_audit_personal") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_audit_events WHERE door = 'job'") == [(3,)]
     assert_chain_holds(cli)
 
 
@@ -211,7 +211,7 @@ def test_kill_a_change_at_each_of_its_statements_leaves_nothing_of_it(
 
 def events_without_chain(database: Database) -> list[tuple[object, ...]]:
     """The events, without the id of the chain that the first one has."""
-    columns = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
+    columns = "SELECT seq, action, subject, before, after FROM ops_audit_events ORDER BY seq"
     rows = [(*row, json.loads(after)) for *row, after in database.rows(columns)]
     assert rows[0][-1].pop("chain")
     return rows
@@ -224,7 +224,7 @@ def assert_init_mends_all(
     again = call(database, "db", "init")
     assert again.exit_code == 0, again
     assert events_without_chain(database) == events_without_chain(sqlite_templates.of())
-    assert database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
+    assert database.rows("SELECT name, builtin FROM ops_roles") == [("admin", True)]
     assert_chain_holds(in_process(database, monkeypatch))
 
 
@@ -294,7 +294,14 @@ def waits(database: Database, process: subprocess.Popen[str]) -> bool:
 
 def everything(database: Database) -> list[object]:
     """The rows of every table that a change writes."""
-    tables = ("users", "roles", "grants", "audit_head", "audit_events", "audit_personal")
+    tables = (
+        "ops_users",
+        "ops_roles",
+        "ops_grants",
+        "ops_audit_head",
+        "ops_audit_events",
+        "ops_audit_personal",
+    )
     return [sorted(database.rows(f"SELECT * FROM {table}"), key=repr) for table in tables]
 
 
@@ -349,7 +356,7 @@ def test_statement_behind_a_locked_table_names_who_holds_it(database: Database) 
     if database.is_sqlite:
         pytest.skip("SQLite locks no tables")
     with gate_held(database) as holder:
-        holder.exec_driver_sql("LOCK TABLE users")
+        holder.exec_driver_sql("LOCK TABLE ops_users")
         holder.exec_driver_sql("SELECT 'hush'")
         result = run(database, "users", "list")
     assert result.exit_code == 75
@@ -364,4 +371,4 @@ def test_change_behind_a_gate_that_opens_in_time_is_made(database: Database) -> 
         gate.exec_driver_sql("ROLLBACK")
         done = ended(command)
     assert (done.exit_code, done.stderr) == (0, "Done, audit event 3.\n")
-    assert database.rows("SELECT email FROM users") == [("q@example.com",)]
+    assert database.rows("SELECT email FROM ops_users") == [("q@example.com",)]

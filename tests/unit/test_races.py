@@ -101,8 +101,8 @@ def watch_administrators() -> None:
     from opsapp.extensions import db
 
     lasting = sa.text(
-        "SELECT count(*) FROM grants g"
-        " JOIN roles r ON r.id = g.role_id JOIN users u ON u.id = g.user_id"
+        "SELECT count(*) FROM ops_grants g"
+        " JOIN ops_roles r ON r.id = g.role_id JOIN ops_users u ON u.id = g.user_id"
         " WHERE r.name = 'admin' AND r.deleted_at IS NULL"
         " AND g.ended_at IS NULL AND g.valid_until IS NULL"
         " AND u.active AND u.deleted_at IS NULL AND u.password IS NOT NULL"
@@ -137,7 +137,7 @@ def append_roles(name: str, count: str) -> None:
 
 
 def database_chain(database: Database) -> str:
-    ((chain,),) = database.rows("SELECT chain FROM audit_head")
+    ((chain,),) = database.rows("SELECT chain FROM ops_audit_head")
     return str(chain)
 
 
@@ -184,9 +184,9 @@ def test_append_from_many_processes_never_fails_and_leaves_no_gap(
     ]
     assert [(result.exit_code, result.stderr) for result in appended] == [(0, "")] * PROCESSES
     expected = {f"racer-{number}-{n}" for number in range(PROCESSES) for n in range(25)}
-    named = [name for (name,) in database.rows("SELECT name FROM roles WHERE name <> 'admin'")]
+    named = [name for (name,) in database.rows("SELECT name FROM ops_roles WHERE name <> 'admin'")]
     assert sorted(named) == sorted(expected)
-    seqs = [seq for (seq,) in database.rows("SELECT seq FROM audit_events ORDER BY seq")]
+    seqs = [seq for (seq,) in database.rows("SELECT seq FROM ops_audit_events ORDER BY seq")]
     assert seqs == list(range(1, 2 + len(expected) + 1))  # two are of `flask db init`
     assert verify()["ok"] is True
 
@@ -199,7 +199,7 @@ def test_init_in_many_processes_makes_the_database_once(
     assert len({result.json["revision"] for result in done}) == 1
     # One migrates, the same or another one seeds; who finds it done says so.
     assert 1 <= sum(result.json["changed"] for result in done) <= 2
-    events = "SELECT seq, action, subject, before, after FROM audit_events ORDER BY seq"
+    events = "SELECT seq, action, subject, before, after FROM ops_audit_events ORDER BY seq"
     alone = sqlite_templates.of()
     raced, made_alone = empty_database.rows(events), alone.rows(events)
     assert [row[:4] for row in raced] == [row[:4] for row in made_alone]
@@ -209,7 +209,7 @@ def test_init_in_many_processes_makes_the_database_once(
     assert database_chain(empty_database) == chain["chain"]
     actions = Counter(action for _seq, action, *_ in empty_database.rows(events))
     assert actions["database:schema:upgrade"] == 1
-    assert empty_database.rows("SELECT name, builtin FROM roles") == [("admin", True)]
+    assert empty_database.rows("SELECT name, builtin FROM ops_roles") == [("admin", True)]
     checked = ended(start(empty_database, FLASK, "audit", "verify", "--format", "json"))
     assert (checked.exit_code, checked.json["ok"], checked.json["events"]) == (0, True, 2)
 
@@ -225,7 +225,7 @@ def test_create_the_same_user_in_many_processes_conflicts_for_all_but_one(
         "Done, audit event 3.\n": 1,
         exists: PROCESSES - 1,
     }
-    assert database.rows("SELECT id, email FROM users") == [(1, "same@x.com")]
+    assert database.rows("SELECT id, email FROM ops_users") == [(1, "same@x.com")]
 
 
 def test_create_the_same_user_in_many_processes_keeps_the_one_that_is_there(
@@ -239,6 +239,6 @@ def test_create_the_same_user_in_many_processes_keeps_the_one_that_is_there(
     assert [result.exit_code for result in done] == [0] * PROCESSES, done
     answers = Counter((result.json["changed"], result.json["id"]) for result in done)
     assert answers == {(True, 1): 1, (False, 1): PROCESSES - 1}
-    assert database.rows("SELECT id, email FROM users") == [(1, "same@x.com")]
-    created = "SELECT subject FROM audit_events WHERE action = 'user:account:create'"
+    assert database.rows("SELECT id, email FROM ops_users") == [(1, "same@x.com")]
+    created = "SELECT subject FROM ops_audit_events WHERE action = 'user:account:create'"
     assert database.rows(created) == [("user:1",)]

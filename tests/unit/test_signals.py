@@ -60,7 +60,7 @@ def heard(database: Database) -> Iterator[list[Heard]]:
 
 
 def last_seq(database: Database) -> int:
-    return int(database.rows("SELECT max(seq) FROM audit_events")[0][0])
+    return int(database.rows("SELECT max(seq) FROM ops_audit_events")[0][0])
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_sign_in_is_announced_once_it_is_complete(
     heard: list[tuple[dict[str, Any], list[tuple[Any, ...]]]] = []
 
     def receive(_app: Flask, **payload: Any) -> None:
-        heard.append((payload, database.rows("SELECT max(id) FROM user_sessions")))
+        heard.append((payload, database.rows("SELECT max(id) FROM ops_user_sessions")))
 
     with site(database, monkeypatch) as web:
         web.make("ada@example.com", role="admin")

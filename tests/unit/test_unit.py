@@ -75,7 +75,7 @@ def test_value_that_looks_like_a_name_s_token_is_none(app: Flask, value: Any) ->
         unit.record("shop:feed:set", "feed:3", after={"kinds": value})
         unit.record("shop:feed:follow", f"user:{user['id']}", after={"kinds": value})
     assert [event["after"] for event in events.events(limit=2)] == [{"kinds": value}] * 2
-    db.session.execute(sa.text("UPDATE audit_personal SET value = 'bob@example.com'"))
+    db.session.execute(sa.text("UPDATE ops_audit_personal SET value = 'bob@example.com'"))
     assert verification.verify()["break"] == "personal"
     db.session.rollback()
     assert verification.verify()["ok"]

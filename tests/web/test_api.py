@@ -120,7 +120,7 @@ def test_create_is_audited_with_its_actor_reason_and_correlation(
     assert made.headers["Location"] == "/api/users/2"
     assert made.json["email"] == "bob@example.com"
     columns = "action, actor, door, reason, correlation"
-    (event,) = database.rows(f"SELECT {columns} FROM audit_events ORDER BY seq DESC LIMIT 1")
+    (event,) = database.rows(f"SELECT {columns} FROM ops_audit_events ORDER BY seq DESC LIMIT 1")
     actor = json.loads(event[1])
     assert (event[0], *event[2:]) == (
         "user:account:create",
@@ -199,7 +199,7 @@ def test_reason_is_kept_as_it_was_sent(api: Program, database: Database, reason:
     sent = {"X-Reason": reason.encode().decode("latin-1")}  # As WSGI hands it over.
     made = api("POST", "/api/users", json={"email": "bob@example.com"}, headers=sent)
     assert made.status_code == 201
-    newest = "SELECT reason FROM audit_events ORDER BY seq DESC LIMIT 1"
+    newest = "SELECT reason FROM ops_audit_events ORDER BY seq DESC LIMIT 1"
     assert database.rows(newest) == [(reason,)]
 
 
@@ -322,14 +322,14 @@ def test_wrong_token_is_401_even_beside_a_session(web: Site, sent: str) -> None:
 
 
 def test_token_past_its_end_is_401(web: Site, api: Program, database: Database) -> None:
-    database.execute("UPDATE api_tokens SET valid_until = '2020-01-01 00:00:00.000000'")
+    database.execute("UPDATE ops_api_tokens SET valid_until = '2020-01-01 00:00:00.000000'")
     assert api("GET", "/api/users").status_code == 401
 
 
 def test_token_is_kept_as_its_hash(api: Program, database: Database) -> None:
-    assert api.token not in str(database.rows("SELECT * FROM api_tokens"))
+    assert api.token not in str(database.rows("SELECT * FROM ops_api_tokens"))
     assert api("GET", "/api/users").status_code == 200
-    assert database.rows("SELECT count(used_at) FROM api_tokens") == [(1,)]
+    assert database.rows("SELECT count(used_at) FROM ops_api_tokens") == [(1,)]
 
 
 def test_browser_changes_only_with_its_csrf_token_and_a_fresh_password(web: Site) -> None:

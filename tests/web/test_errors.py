@@ -163,7 +163,7 @@ def test_unit_is_rolled_back_when_a_view_fails(web: Site, database: Database) ->
     web.app._got_first_request = False
     web.app.add_url_rule("/fail-inside", view_func=fail_inside)
     assert Browser(web.app).client.get("/fail-inside").status_code == 500
-    assert database.rows("SELECT name FROM roles") == [("admin",)]
+    assert database.rows("SELECT name FROM ops_roles") == [("admin",)]
 
 
 # --- around every request ----------------------------------------------------------
@@ -196,7 +196,7 @@ def production(database: Database, monkeypatch: pytest.MonkeyPatch, **more: str)
     folder = Path(database.instance) / "secrets"
     for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY"):
         monkeypatch.setenv(name, (folder / name.lower()).read_text())
-    database.execute("UPDATE audit_head SET environment = 'production'")
+    database.execute("UPDATE ops_audit_head SET environment = 'production'")
     for name, value in {"OPSAPP_ENV": "production", **more}.items():
         monkeypatch.setenv(name, value)
 
@@ -239,7 +239,7 @@ def test_address_of_a_client_behind_a_proxy_is_the_one_that_the_proxy_saw(
 
             form["csrf_token"] = csrf_token(browser.get("/login"))
             browser.client.post("/login", data=form, headers=sent)
-        rows = database.rows("SELECT ip FROM logins ORDER BY id DESC LIMIT 1")
+        rows = database.rows("SELECT ip FROM ops_logins ORDER BY id DESC LIMIT 1")
         assert rows == [(seen,)]
 
 
@@ -334,7 +334,7 @@ def test_ready_says_503_when_the_database_is_behind_and_healthy_all_the_same(
 def test_ready_says_503_when_the_database_is_another_environments(
     web: Site, database: Database
 ) -> None:
-    database.execute("UPDATE audit_head SET environment = 'staging'")
+    database.execute("UPDATE ops_audit_head SET environment = 'staging'")
     answer = Browser(web.app).client.get("/readyz")
     assert (answer.status_code, answer.json["because"]) == (503, "refused")
 
@@ -410,7 +410,7 @@ def test_change_is_answered_though_the_connection_dies(
 ) -> None:
     response = dying.get(f"/api/die/{when}")
     assert (response.status_code, response.json) == (200, {"made": True})
-    assert database.rows("SELECT name FROM roles WHERE name = 'crew'") == [("crew",)]
+    assert database.rows("SELECT name FROM ops_roles WHERE name = 'crew'") == [("crew",)]
     assert dying.get("/readyz").status_code == 200
 
 
@@ -425,5 +425,5 @@ def test_failure_after_a_change_says_that_it_was_made(
     )
     assert response.json["correlation"] == response.headers["X-Request-ID"]
     assert "Retry-After" not in response.headers
-    assert database.rows("SELECT name FROM roles WHERE name = 'crew'") == [("crew",)]
+    assert database.rows("SELECT name FROM ops_roles WHERE name = 'crew'") == [("crew",)]
     assert dying.get("/readyz").status_code == 200

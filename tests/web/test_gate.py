@@ -139,7 +139,7 @@ def test_token_that_ends_while_its_request_waits_grants_nothing(
     answer = sent_meanwhile(office, monkeypatch, lambda: program("PUT", GRANT, json={}), change)
 
     assert (answer.status_code, answer.json["message"]) == (403, ENDED.format("token"))
-    assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(0,)]
 
 
 @pytest.mark.parametrize("change", OF_PERMISSION)
@@ -155,7 +155,7 @@ def test_permission_that_is_lost_while_its_request_waits_grants_nothing(
         403,
         "that needs the permission roles:grant",
     )
-    assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(0,)]
 
 
 @pytest.mark.parametrize("change", [_deactivate, _revoke_role, _set_password])
@@ -169,7 +169,7 @@ def test_measured_request_that_waits_grants_nothing_once_its_account_has_changed
     answer = sent_meanwhile(office, monkeypatch, lambda: client.put(GRANT, json={}), change)
 
     assert (answer.status_code, answer.json["message"]) == (403, ENDED.format("link"))
-    assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(0,)]
 
 
 def test_measured_request_of_a_deactivated_account_is_refused(office: Site) -> None:
@@ -198,7 +198,7 @@ def test_session_that_ends_while_its_request_waits_grants_nothing(
     answer = sent_meanwhile(office, monkeypatch, send, change)
 
     assert (answer.status_code, answer.json["message"]) == (403, ENDED.format("session"))
-    assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(0,)]
+    assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(0,)]
 
 
 def test_request_grants_when_nothing_has_ended(
@@ -209,7 +209,7 @@ def test_request_grants_when_nothing_has_ended(
     answer = sent_meanwhile(office, monkeypatch, send, lambda _unit: None)
 
     assert answer.status_code == 200
-    assert database.rows("SELECT count(*) FROM grants WHERE user_id = 3") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(1,)]
 
 
 # --- what people change on their own accounts --------------------------------
@@ -228,13 +228,13 @@ def test_page_whose_session_ends_while_it_waits_changes_no_password(
     office: Site, database: Database, monkeypatch: pytest.MonkeyPatch, change: Change
 ) -> None:
     send = _changes_password(office.browser("desk@example.com"))
-    (before,) = database.rows("SELECT password FROM users WHERE id = 2")
+    (before,) = database.rows("SELECT password FROM ops_users WHERE id = 2")
 
     answer = sent_before(office, monkeypatch, send, change)
 
     assert answer.status_code == 403
     assert ENDED.format("session") in answer.text
-    assert database.rows("SELECT password FROM users WHERE id = 2") == [before]
+    assert database.rows("SELECT password FROM ops_users WHERE id = 2") == [before]
 
 
 def test_link_whose_account_is_deactivated_while_it_waits_resets_no_password(
@@ -245,7 +245,7 @@ def test_link_whose_account_is_deactivated_while_it_waits_resets_no_password(
     (mailed,) = (body for body in office.mail_to("desk@example.com") if "/reset/" in body)
     path = next(word for word in mailed.split() if "/reset/" in word).split("localhost")[-1]
     form = {"password": NEW, "password_confirm": NEW, "csrf_token": csrf_token(browser.get(path))}
-    (before,) = database.rows("SELECT password FROM users WHERE id = 2")
+    (before,) = database.rows("SELECT password FROM ops_users WHERE id = 2")
 
     answer = sent_before(
         office, monkeypatch, lambda: browser.client.post(path, data=form), _deactivate
@@ -253,7 +253,7 @@ def test_link_whose_account_is_deactivated_while_it_waits_resets_no_password(
 
     assert answer.status_code == 403
     assert ENDED.format("link") in answer.text
-    assert database.rows("SELECT password FROM users WHERE id = 2") == [before]
+    assert database.rows("SELECT password FROM ops_users WHERE id = 2") == [before]
 
 
 def test_own_session_outlives_the_change_that_ends_the_others(office: Site) -> None:

@@ -30,7 +30,7 @@ def token(cli: Cli, ada: str) -> str:
 
 
 def emails(database: Database) -> list[str]:
-    return [email for (email,) in database.rows("SELECT email FROM users ORDER BY id")]
+    return [email for (email,) in database.rows("SELECT email FROM ops_users ORDER BY id")]
 
 
 def test_person_and_program_are_served(database: Database, token: str) -> None:
@@ -145,7 +145,7 @@ def test_request_in_flight_is_answered_before_the_server_ends(
         assert site.process.wait(timeout=PATIENCE) == 0
         assert not site.is_listening
     assert emails(database) == ["ada@example.com", "bob@example.com"]
-    sent = "SELECT count(sent_at) FROM mail_messages WHERE recipient = 'bob@example.com'"
+    sent = "SELECT count(sent_at) FROM ops_mail_messages WHERE recipient = 'bob@example.com'"
     assert database.rows(sent) == [(1,)]
 
 
@@ -193,7 +193,7 @@ def test_production_behind_a_proxy_is_for_https_only(empty_database: Database) -
         elsewhere = site.wire(**forwarded, Host="evil.example.com").test_client()
         assert elsewhere.get("/login").status_code == 400
         assert elsewhere.get("/readyz").status_code == 200  # A load balancer asks by address.
-    assert ("203.0.113.7",) in empty_database.rows("SELECT ip FROM user_sessions")
+    assert ("203.0.113.7",) in empty_database.rows("SELECT ip FROM ops_user_sessions")
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

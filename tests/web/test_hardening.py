@@ -43,7 +43,9 @@ def test_failures_of_nobody_count_while_no_day_lies_between_them(
 ) -> None:
     def age(days: float) -> None:
         at = datetime.now(UTC) - timedelta(days=days)
-        database.execute("UPDATE logins SET at = :at", at=at.strftime("%Y-%m-%d %H:%M:%S.000000"))
+        database.execute(
+            "UPDATE ops_logins SET at = :at", at=at.strftime("%Y-%m-%d %H:%M:%S.000000")
+        )
 
     with web.inside():
         for _time in range(9):
@@ -51,7 +53,7 @@ def test_failures_of_nobody_count_while_no_day_lies_between_them(
         age(2)
         assert logins.count_attempt("nobody@example.com", None, HERE) is None
         assert logins.count_attempt("nobody@example.com", None, HERE) is None
-    counted = database.rows("SELECT count(*) FROM logins")
+    counted = database.rows("SELECT count(*) FROM ops_logins")
     assert counted == [(11,)]
 
 
@@ -90,7 +92,7 @@ def test_mail_that_strangers_can_ask_for_comes_seldom(web: Site, database: Datab
     answers = {browser.post("/reset", {"email": "ada@example.com"}).status_code for _ in range(3)}
     assert (answers, len(web.mail_to("ada@example.com"))) == ({200}, 1)
     past = "2026-01-01 00:00:00.000000"
-    database.execute("UPDATE mail_messages SET created_at = :at", at=past)
+    database.execute("UPDATE ops_mail_messages SET created_at = :at", at=past)
     browser.post("/reset", {"email": "ada@example.com"})
     assert len(web.mail_to("ada@example.com")) == 2
 
@@ -202,5 +204,5 @@ def test_events_of_a_page_carry_the_number_of_its_answer(web: Site, database: Da
     form = {"password": PASSWORD, "new_password": new, "new_password_confirm": new}
     answer = browser.post("/change", form)
     assert last_events(database) == [("user:password:set", "user:1", "web")]
-    newest = "SELECT correlation FROM audit_events ORDER BY seq DESC LIMIT 1"
+    newest = "SELECT correlation FROM ops_audit_events ORDER BY seq DESC LIMIT 1"
     assert database.rows(newest) == [(answer.headers["X-Request-ID"],)]

@@ -58,7 +58,7 @@ def test_address_that_is_none_is_kept_short_and_safe(
     form["csrf_token"] = csrf_token(browser.get("/login"))
     answer = browser.client.post("/login", data=form, environ_base={"REMOTE_ADDR": address})
     assert answer.status_code == 302
-    ((ip,),) = database.rows("SELECT ip FROM logins")
+    ((ip,),) = database.rows("SELECT ip FROM ops_logins")
     assert ip is None or (len(ip) <= 64 and ip.isprintable())
 
 
@@ -116,7 +116,7 @@ def test_link_elsewhere_takes_no_turn(web: Site, database: Database, url: str) -
     form = {"email": "ada@example.com", "password": PASSWORD, "next": url}
     form["csrf_token"] = csrf_token(browser.get("/login"))
     assert browser.client.post("/login", data=form).status_code == 400
-    assert database.rows("SELECT failed_logins FROM users") == [(0,)]
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(0,)]
     del form["next"]
     ours = browser.client.post("/login", query_string={"next": "/api/docs"}, data=form)
     assert ours.headers["Location"] == "/api/docs"

@@ -39,7 +39,7 @@ def test_ten_failures_lock_the_account_even_for_the_right_password(
     assert not browser.is_in
     shown = cli("users", "show", "ada@example.com", "--format", "json").json
     assert (shown["status"], shown["failed_logins"]) == ("locked", 10)
-    outcomes = database.rows("SELECT outcome, count(*) FROM logins GROUP BY outcome ORDER BY 1")
+    outcomes = database.rows("SELECT outcome, count(*) FROM ops_logins GROUP BY outcome ORDER BY 1")
     assert outcomes == [("locked", 1), ("password", 10)]
 
     assert cli("users", "unlock", "ada@example.com").exit_code == 0
@@ -55,9 +55,11 @@ def test_nobody_is_locked_alike(web: Site) -> None:
 def test_lock_ends_by_itself(web: Site, database: Database) -> None:
     browser = web.browser()
     guess(browser, "ada@example.com", 10)
-    database.execute("UPDATE users SET locked_until = '2020-01-01 00:00:00.000000' WHERE id = 1")
+    database.execute(
+        "UPDATE ops_users SET locked_until = '2020-01-01 00:00:00.000000' WHERE id = 1"
+    )
     assert browser.sign_in("ada@example.com").status_code == 302
-    assert database.rows("SELECT failed_logins, locked_until FROM users") == [(0, None)]
+    assert database.rows("SELECT failed_logins, locked_until FROM ops_users") == [(0, None)]
 
 
 def test_success_begins_the_count_anew(web: Site) -> None:
@@ -79,9 +81,9 @@ def test_tenth_try_may_still_be_right(web: Site) -> None:
 def test_failures_of_the_day_before_do_not_count(web: Site, database: Database) -> None:
     browser = web.browser()
     guess(browser, "ada@example.com", 9)
-    database.execute("UPDATE users SET failed_at = '2020-01-01 00:00:00.000000'")
+    database.execute("UPDATE ops_users SET failed_at = '2020-01-01 00:00:00.000000'")
     guess(browser, "ada@example.com", 1)
-    assert database.rows("SELECT failed_logins FROM users") == [(1,)]
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(1,)]
 
 
 def test_address_is_blocked_over_many_accounts(web: Site) -> None:
@@ -124,7 +126,7 @@ def test_password_is_not_guessed_through_the_other_forms(web: Site, database: Da
                 "new_password_confirm": "some other battery",
             },
         )
-    assert database.rows("SELECT failed_logins FROM users") == [(10,)]
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(10,)]
     assert "Too many attempts" in browser.post("/verify", {"password": PASSWORD}).text
 
 
@@ -132,7 +134,7 @@ def test_second_password_check_gives_the_turn_back(web: Site, database: Database
     browser = web.browser("ada@example.com")
     browser.post("/verify", {"password": "wrong"})
     assert browser.post("/verify", {"password": PASSWORD}).status_code == 302
-    assert database.rows("SELECT failed_logins FROM users") == [(0,)]
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(0,)]
 
 
 def test_lock_does_not_touch_who_is_in_already(web: Site) -> None:
@@ -144,19 +146,19 @@ def test_lock_does_not_touch_who_is_in_already(web: Site) -> None:
 def test_unconfirmed_and_inactive_are_told_apart_in_the_record_only(
     web: Site, database: Database
 ) -> None:
-    database.execute("UPDATE users SET confirmed_at = NULL")
+    database.execute("UPDATE ops_users SET confirmed_at = NULL")
     browser = web.browser()
     browser.sign_in("ada@example.com")
     assert not browser.is_in
-    database.execute("UPDATE users SET active = :no, confirmed_at = :at", no=False,
+    database.execute("UPDATE ops_users SET active = :no, confirmed_at = :at", no=False,
                      at="2026-01-01 00:00:00.000000")  # fmt: skip
     browser.sign_in("ada@example.com")
     assert not browser.is_in
-    outcomes = database.rows("SELECT outcome FROM logins ORDER BY id")
+    outcomes = database.rows("SELECT outcome FROM ops_logins ORDER BY id")
     assert outcomes == [("unconfirmed",), ("inactive",)]
 
 
 def test_counting_a_failure_changes_nothing_else(web: Site, database: Database) -> None:
-    before = database.rows("SELECT updated_at, fs_uniquifier, password FROM users")
+    before = database.rows("SELECT updated_at, fs_uniquifier, password FROM ops_users")
     guess(web.browser(), "ada@example.com", 1)
-    assert database.rows("SELECT updated_at, fs_uniquifier, password FROM users") == before
+    assert database.rows("SELECT updated_at, fs_uniquifier, password FROM ops_users") == before

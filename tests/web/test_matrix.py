@@ -109,7 +109,7 @@ def test_other_methods_are_405(crowd: Site) -> None:
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_strangers_get_pages_to_sign_in_and_nothing_else(crowd: Site, database: Database) -> None:
     stranger = Browser(crowd.app)
-    before = database.rows("SELECT seq FROM audit_head")
+    before = database.rows("SELECT seq FROM ops_audit_head")
     for rule in crowd.app.url_map.iter_rules():
         if rule.arguments - {"token"}:
             continue
@@ -120,4 +120,4 @@ def test_strangers_get_pages_to_sign_in_and_nothing_else(crowd: Site, database: 
             assert answer.headers["Location"].startswith("/login"), path
     for method, path in CALLS:
         assert stranger.client.open(path, method=method).status_code == 401, (method, path)
-    assert database.rows("SELECT seq FROM audit_head") == before
+    assert database.rows("SELECT seq FROM ops_audit_head") == before

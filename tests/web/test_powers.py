@@ -45,7 +45,7 @@ def test_nobody_grants_what_they_do_not_hold(office: Site, database: Database) -
         )
         answer = api("POST", "/api/users", json={"email": "x@example.com", "role": role})
         assert answer.status_code == 403
-    assert database.rows("SELECT count(*) FROM users") == [(3,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(3,)]
 
 
 def test_nobody_changes_an_account_that_may_do_more(office: Site, database: Database) -> None:
@@ -82,7 +82,7 @@ def test_permission_that_was_taken_away_is_gone_at_once(office: Site, cli: Cli) 
 def test_grant_past_its_end_gives_nothing(office: Site, database: Database) -> None:
     api = office.token("grantor@example.com")
     database.execute(
-        "UPDATE grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
+        "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
     )
     assert api("GET", "/api/users").status_code == 403
 

@@ -41,12 +41,12 @@ def test_change_of_password_ends_other_sessions_and_keeps_this_one(
 
 def test_weak_new_password_is_refused(web: Site, database: Database) -> None:
     browser = web.browser("ada@example.com")
-    before = database.rows("SELECT password FROM users")
+    before = database.rows("SELECT password FROM ops_users")
     for weak in ("short", "passwordpassword"):
         browser.post(
             "/change", {"password": PASSWORD, "new_password": weak, "new_password_confirm": weak}
         )
-    assert database.rows("SELECT password FROM users") == before
+    assert database.rows("SELECT password FROM ops_users") == before
 
 
 def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) -> None:
@@ -61,7 +61,7 @@ def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
     assert not old.is_in
     assert last_events(database) == [("user:password:set", "user:1", "web")]
-    reason = database.rows("SELECT reason FROM audit_events ORDER BY seq DESC LIMIT 1")
+    reason = database.rows("SELECT reason FROM ops_audit_events ORDER BY seq DESC LIMIT 1")
     assert reason == [("recovered by a link in a mail",)]
     # The lock-out is over: the reader of the mail owns the account.
     assert browser.sign_in("ada@example.com", NEW).status_code == 302
@@ -76,7 +76,7 @@ def test_recovery_says_the_same_of_nobody_and_writes_nothing(web: Site, database
     unknown = browser.post("/reset", {"email": "nobody@example.com"})
     assert known.status_code == unknown.status_code == 200
     assert known.text.replace("ada@", "nobody@").split("csrf")[0] == unknown.text.split("csrf")[0]
-    recipients = database.rows("SELECT recipient FROM mail_messages")
+    recipients = database.rows("SELECT recipient FROM ops_mail_messages")
     assert ("nobody@example.com",) not in recipients
 
 
@@ -118,7 +118,7 @@ def test_registration_waits_for_its_confirmation(open_site: Site, database: Data
     (told,) = told_on(browser.get("/login"))
     assert told.startswith("Thank you. To confirm your email address new@example.com")
     assert last_events(database) == [("user:account:create", "stranger", "web")]
-    assert database.rows("SELECT email, confirmed_at FROM users WHERE id = 2") == [
+    assert database.rows("SELECT email, confirmed_at FROM ops_users WHERE id = 2") == [
         ("new@example.com", None)
     ]
     browser.sign_in("new@example.com", NEW)
@@ -144,4 +144,4 @@ def test_lookalike_address_is_refused(open_site: Site, database: Database) -> No
     for email in ("straße@example.com", "a\u202eb@example.com", "x" * 300 + "@example.com"):
         form = {"email": email, "password": NEW, "password_confirm": NEW}
         assert Browser(open_site.app).post("/register", form).status_code == 200
-    assert database.rows("SELECT count(*) FROM users") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]

@@ -71,16 +71,16 @@ def test_log_in_is_written_down_and_announced(web: Site, database: Database) -> 
     with signals.user_logged_in.connected_to(listen, web.app):
         web.browser("ada@example.com")
     assert [(one["user_id"], one["session_id"]) for one in heard] == [(1, 1)]
-    rows = database.rows("SELECT user_id, outcome, ip FROM logins")
+    rows = database.rows("SELECT user_id, outcome, ip FROM ops_logins")
     assert rows == [(1, "success", "127.0.0.1")]
-    counted = "SELECT login_count, failed_logins, current_login_ip FROM users WHERE id = 1"
+    counted = "SELECT login_count, failed_logins, current_login_ip FROM ops_users WHERE id = 1"
     assert database.rows(counted) == [(1, 0, "127.0.0.1")]
 
 
 def test_log_in_is_not_in_the_audit(web: Site, database: Database) -> None:
-    before = database.rows("SELECT seq FROM audit_head")
+    before = database.rows("SELECT seq FROM ops_audit_head")
     web.browser("ada@example.com")
-    assert database.rows("SELECT seq FROM audit_head") == before
+    assert database.rows("SELECT seq FROM ops_audit_head") == before
 
 
 def test_neither_cookie_nor_name_is_kept_in_clear(web: Site, database: Database) -> None:
@@ -89,7 +89,7 @@ def test_neither_cookie_nor_name_is_kept_in_clear(web: Site, database: Database)
     with browser.client.session_transaction() as session:
         key = session["key"]
     stored = str(
-        database.rows("SELECT * FROM user_sessions") + database.rows("SELECT * FROM logins")
+        database.rows("SELECT * FROM ops_user_sessions") + database.rows("SELECT * FROM ops_logins")
     )
     assert key not in stored
     assert "my-password" not in stored
@@ -161,7 +161,7 @@ def test_sessions_and_tokens_really_end(web: Site, end: Callable[[], None]) -> N
 
 def test_session_ends_by_itself(web: Site, database: Database) -> None:
     browser = web.browser("ada@example.com")
-    database.execute("UPDATE user_sessions SET expires_at = '2020-01-01 00:00:00'")
+    database.execute("UPDATE ops_user_sessions SET expires_at = '2020-01-01 00:00:00'")
     assert not browser.is_in
 
 
@@ -187,7 +187,7 @@ def test_account_page_lists_and_ends_ones_own_sessions(web: Site, database: Data
     assert here.get("/").text.count('id="session-') == 2
     assert here.post("/sessions/2/end", {}, at="/").headers["Location"] == "/"
     assert (here.is_in, there.is_in) == (True, False)
-    events = database.rows("SELECT action, door FROM audit_events ORDER BY seq DESC LIMIT 1")
+    events = database.rows("SELECT action, door FROM ops_audit_events ORDER BY seq DESC LIMIT 1")
     assert events == [("user:sessions:end", "web")]
 
 
@@ -272,11 +272,11 @@ def test_hashed_old_parameters_are_renewed_and_audited(web: Site, database: Data
     with web.inside():
         weak = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1)
         old = weak.hash(get_hmac(PASSWORD))
-    database.execute("UPDATE users SET password = :old WHERE id = 1", old=old)
+    database.execute("UPDATE ops_users SET password = :old WHERE id = 1", old=old)
     browser = web.browser("ada@example.com")
     assert browser.is_in
-    actions = database.rows("SELECT action FROM audit_events ORDER BY seq DESC LIMIT 1")
-    renewed = database.rows("SELECT password FROM users WHERE id = 1")[0][0]
+    actions = database.rows("SELECT action FROM ops_audit_events ORDER BY seq DESC LIMIT 1")
+    renewed = database.rows("SELECT password FROM ops_users WHERE id = 1")[0][0]
     assert actions == [("user:password:rehash",)]
     assert renewed != old
 

@@ -25,7 +25,7 @@ def test_second_factor_is_asked_for_once_it_is_set_up(web: Site, database: Datab
     totp = set_up(browser)
     assert last_events(database) == [("user:factor:set", "user:1", "web")]
     assert (browser.is_in, other.is_in) == (True, False)
-    stored = database.rows("SELECT tf_totp_secret FROM users")[0][0]
+    stored = database.rows("SELECT tf_totp_secret FROM ops_users")[0][0]
     assert totp.base32_key not in stored
 
     fresh = Browser(web.app)
@@ -58,7 +58,7 @@ def test_codes_are_not_guessed(web: Site, database: Database) -> None:
     assert not browser.is_in
     # The right password does not give new turns.
     assert "Too many attempts" in Browser(web.app).sign_in("ada@example.com").text
-    assert database.rows("SELECT failed_logins FROM users") == [(10,)]
+    assert database.rows("SELECT failed_logins FROM ops_users") == [(10,)]
 
 
 def test_recovery_code_works_once_and_is_audited(web: Site, database: Database) -> None:
@@ -67,7 +67,7 @@ def test_recovery_code_works_once_and_is_audited(web: Site, database: Database) 
     codes = re.findall(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}", page.text)
     assert len(set(codes)) == 10
     assert last_events(database) == [("user:codes:set", "user:1", "web")]
-    assert codes[0] not in str(database.rows("SELECT mf_recovery_codes FROM users"))
+    assert codes[0] not in str(database.rows("SELECT mf_recovery_codes FROM ops_users"))
     set_up(browser)
     for worth in (True, False):
         fresh = Browser(web.app)
@@ -186,7 +186,7 @@ def test_pairing_is_finished_where_it_was_begun(web: Site, database: Database) -
     victim = web.browser("bob@example.com")
     form = {"code": code_of(totp), "csrf_token": csrf_token(victim.get("/change"))}
     assert victim.client.post(link[1], data=form).headers["Location"] == "/tf-setup"
-    assert database.rows("SELECT tf_primary_method FROM users") == [(None,), (None,)]
+    assert database.rows("SELECT tf_primary_method FROM ops_users") == [(None,), (None,)]
 
 
 @ON_SQLITE
@@ -201,7 +201,7 @@ def test_pairing_is_finished_with_a_fresh_password_only(web: Site, database: Dat
     form = {"code": code_of(seed_on(page)), "csrf_token": csrf_token(page)}
     answer = browser.client.post(link[1], data=form)
     assert answer.headers["Location"].startswith("/verify")
-    assert database.rows("SELECT tf_primary_method FROM users") == [(None,)]
+    assert database.rows("SELECT tf_primary_method FROM ops_users") == [(None,)]
 
 
 @ON_SQLITE

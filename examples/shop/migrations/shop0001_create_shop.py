@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["product_id"], ["shop_products.id"], name=op.f("fk_shop_orders_product_id")
         ),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_shop_orders_user_id")),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name=op.f("fk_shop_orders_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shop_orders")),
         sqlite_autoincrement=True,
     )
@@ -46,7 +46,9 @@ def upgrade() -> None:
         sa.Column("author_id", sa.Integer(), nullable=False),
         sa.Column("title", sa.String(length=200), nullable=False),
         sa.Column("written_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["author_id"], ["users.id"], name=op.f("fk_shop_posts_author_id")),
+        sa.ForeignKeyConstraint(
+            ["author_id"], ["ops_users.id"], name=op.f("fk_shop_posts_author_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shop_posts")),
         sqlite_autoincrement=True,
     )

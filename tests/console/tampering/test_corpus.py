@@ -78,7 +78,7 @@ def test_evasion_ends_as_its_case_says(
     lines, broken_at = lines_of(database)
     said = [line["text"] for line in lines if "text" in line]
     about = f"{printed}\n{json.dumps(lines, indent=1)}"
-    is_changed = database.rows("SELECT username FROM users WHERE id = 1") == [("evil",)]
+    is_changed = database.rows("SELECT username FROM ops_users WHERE id = 1") == [("evil",)]
     assert case.cells[0].strip() in [text.strip() for text in said] or not lines, about
     if case.verdict == "blocked":
         assert not is_changed, about
