@@ -322,8 +322,8 @@ def _tokens() -> Iterator[Fact]:
         yield f"user:{token.user_id}", f"token {token.name}", value, f"token {token.id}"
 
 
-def _token(key: str | None, scope: Iterable[str] | None, until: object) -> str:
-    return UNTOLD if key == UNTOLD else f"{key} {'*' if scope is None else _listed(scope)} {until}"
+def _token(key: str | None, scope: list[str] | None, until: object) -> str:
+    return UNTOLD if key == UNTOLD else f"{key} {canonical_json(scope)} {until}"
 
 
 def _until(end: object) -> str:
@@ -354,7 +354,7 @@ def _in_words(
     if seq is None:
         return f"{label}: no event gives it"
     if expected is None:
-        return f"{label}: event {seq} ended it"
+        return f"{label}: by event {seq} there is none"
     if fact in SECRET or fact.startswith("token "):
         return f"{label} is not the one of event {seq}"
     shown = text.shortened(actual) if actual else "none"
