@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opsapp.cli import output
-from opsapp.cli.base import OpsGroup, application, approve
+from opsapp.cli.base import OpsCommand, OpsGroup, application, approve
 from opsapp.cli.decorators import (
     CONFIRM,
     REASON,
@@ -40,10 +40,12 @@ class DatabaseGroup(OpsGroup):
             return ours
         from flask_migrate.cli import db
 
-        theirs: click.Command | None = db.commands.get(name)
-        if theirs is not None and name in CHANGING:
+        if name not in db.commands:
+            return None
+        theirs = _adopted(db.commands[name])
+        if name in CHANGING:
             return _careful(theirs)
-        return _placed(theirs) if theirs is not None and name in WRITING else theirs
+        return _placed(theirs) if name in WRITING else theirs
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -78,6 +80,17 @@ def _printing(alembic: Any) -> Any:
     """Let Alembic print where we do; it may have looked for stdout before it was made ready."""
     alembic.stdout = sys.stdout
     return alembic
+
+
+def _adopted(theirs: click.Command) -> OpsCommand:
+    """Flask-Migrate's command as one of ours, which takes no option twice."""
+    return OpsCommand(
+        theirs.name,
+        callback=theirs.callback,
+        params=theirs.params,
+        help=theirs.help,
+        short_help=theirs.short_help,
+    )
 
 
 CHANGING = {

@@ -45,7 +45,9 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 @cli.command("create")
 @click.argument("email")
 @click.option("--username", help="Username, to sign in with instead of the address.")
-@click.option("--role", type=ROLE, help="Also grant this role.")
+@click.option(
+    "--role", "roles", type=ROLE, multiple=True, help="Also grant this role; can be repeated."
+)
 @if_exists_option("If the address is taken: refuse, or keep a matching account.")
 @click.option(
     "--no-password", is_flag=True, help="Set no password: the account cannot sign in yet."
@@ -55,7 +57,7 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 def create_cmd(
     email: str,
     username: str | None,
-    role: str | None,
+    roles: tuple[str, ...],
     if_exists: str,
     no_password: bool,
     source: Source,
@@ -78,7 +80,7 @@ def create_cmd(
         email,
         username=username,
         password=password,
-        role=role,
+        role=roles,
         if_exists=if_exists,
         needs_password=not no_password,
         unit=unit,

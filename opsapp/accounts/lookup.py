@@ -78,6 +78,15 @@ def _names_like(reference: str) -> list[str]:
     return [name for name in db.session.scalars(near) if name]
 
 
+def actor_name(label: str | None) -> str | None:
+    """Return an actor's label with the present address of an account in place of ``user:12``."""
+    reference, space, rest = (label or "").partition(" ")
+    if not reference.startswith("user:"):
+        return label
+    user = find_user(reference.removeprefix("user:"))
+    return f"{user.email}{space}{rest}" if user and user.email else label
+
+
 def find_role(name: str) -> Role | None:
     """Return the role of this name, or None; deleted roles are not found."""
     if not name.isprintable():

@@ -17,7 +17,7 @@ from ..types import Record
 from ..unit import ledger
 from ..unit.work import Unit
 from . import authority, grants
-from .lookup import get_user_ever
+from .lookup import actor_name, get_user_ever
 from .sessions import fingerprint
 
 PREFIX = "opsapp_"
@@ -190,7 +190,7 @@ def record(token: ApiToken) -> Record:
         "state": state(token),
         "permissions": ["*"] if token.permissions is None else damage.listed(token.permissions),
         "created_at": token.created_at,
-        "created_by": token.created_by,
+        "created_by": actor_name(token.created_by),
         "valid_until": token.valid_until,
         "used_at": token.used_at,
     }

@@ -5,7 +5,7 @@ docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
@@ -56,13 +56,14 @@ def create(
     *,
     username: str | None = None,
     password: str | None = None,
-    role: str | None = None,
+    role: str | Sequence[str] | None = None,
     if_exists: str = "error",
     needs_password: bool = False,
     unit: Unit,
 ) -> Record:
-    """Create an account, and grant it a role if one is named.
+    """Create an account, and grant it the roles that are named.
 
+    :param role: one role or several.
     :param password: None makes an account that cannot sign in yet.
     :param if_exists: ``error``, or ``keep`` an account that meets the request; see
         :func:`create_admin` for ``update``.
@@ -77,7 +78,7 @@ def create(
             email,
             username,
             password,
-            role,
+            list(text.each(role or ())),
             if_exists=if_exists,
             needs_password=needs_password,
             unit=unit,
@@ -89,7 +90,7 @@ def _create(
     email: str,
     username: str | None,
     password: str | None,
-    role: str | None,
+    roles: Sequence[str],
     *,
     if_exists: str,
     needs_password: bool = True,
@@ -105,7 +106,7 @@ def _create(
             raise _ChangedMeanwhileError(email)
         if user is None:
             user = _insert(email, username, hashed, unit)
-            if role:
+            for role in roles:
                 grants.give(get_role(role), user, until=None, unit=unit)
         elif if_exists == "error":
             raise Conflict(
@@ -113,8 +114,9 @@ def _create(
                 hint=f"flask users show {user.id}, or --if-exists keep",
             )
         else:
-            hint = "--if-exists update makes it one" if role == ADMIN and needs_password else None
-            _refuse_unlike(user, username, role, needs_password, hint)
+            is_admin = ADMIN in roles and needs_password
+            hint = "--if-exists update makes it one" if is_admin else None
+            _refuse_unlike(user, username, roles, needs_password, hint)
         return user_record(user)
 
 
@@ -138,7 +140,7 @@ def _retry(attempt: Callable[[], Record]) -> Record:
 
 
 def _refuse_unlike(
-    user: User, username: str | None, role: str | None, needs_password: bool, hint: str | None
+    user: User, username: str | None, roles: Sequence[str], needs_password: bool, hint: str | None
 ) -> None:
     """Refuse to keep an account that does not meet the request.
 
@@ -149,8 +151,9 @@ def _refuse_unlike(
     """
     name = user.email
     differences = [*_differences(user, username, needs_password)]
-    if role is not None and (lack := grants.difference_from_lasting(user, get_role(role))):
-        differences.append((lack, f"flask roles grant {role} {name}"))
+    for role in roles:
+        if lack := grants.difference_from_lasting(user, get_role(role)):
+            differences.append((lack, f"flask roles grant {role} {name}"))
     if differences:
         texts = ", ".join(difference for difference, _hint in differences)
         raise Conflict(f"user {name} exists and {texts}", hint=hint or differences[0][1])
@@ -261,7 +264,7 @@ def _make_admin(
 ) -> Record:
     existing = find_user(email)
     if existing is None:
-        return _create(email, username, password, ADMIN, if_exists="update", unit=unit)
+        return _create(email, username, password, [ADMIN], if_exists="update", unit=unit)
     replace = password is not None and (
         existing.password is None
         or (not generated and not passwords.matches(password, existing.password))

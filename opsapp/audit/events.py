@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,21 @@ ERASED = "[erased]"
 WHOLES = ("users", "jobs", "database", "audit")
 """The subjects that are not one thing of many."""
 
+ACTIONS = (
+    *("user:account:create", "user:account:update", "user:account:delete"),
+    *("user:account:activate", "user:account:deactivate", "user:account:unlock"),
+    *("user:password:set", "user:password:rehash", "user:access:reset", "user:email:confirm"),
+    *("user:factor:set", "user:factor:remove", "user:codes:set", "user:codes:use"),
+    *("user:token:create", "user:token:revoke", "user:sessions:end", "user:logins:prune"),
+    *("user:role:grant", "user:role:revoke", "user:role:expire"),
+    *("role:definition:create", "role:definition:update", "role:definition:delete"),
+    *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
+    *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
+    *("database:schema:notice", "database:backup:create", "database:backup:fail"),
+    *("console:session:open", "console:session:close", "console:session:lose"),
+    *("console:changes:commit", "console:query:run"),
+)
+"""The actions of our events, as docs/audit.md has them; an application adds its own."""
 
 # --- reading -----------------------------------------------------------------
 
@@ -34,7 +49,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     actor: str | None = None
-    """A login name, sudo name, host or ``user:ID``, whole."""
+    """An account (id, e-mail, username or ``user:ID``), or a login name, sudo name or host."""
     action: str | None = None
     """``user:role:grant``, or its beginning: ``user:role``, ``user``."""
     subject: str | None = None
@@ -45,7 +60,8 @@ class Filter:
     def criteria(self) -> list[sa.ColumnElement[bool]]:
         """Return the conditions for a query.
 
-        :raises NotFound: the subject is an account or role that never was.
+        :raises NotFound: the subject is an account or role that never was, or no event has
+            this actor or action.
         """
         conditions: list[sa.ColumnElement[bool]] = []
         if self.since:
@@ -53,16 +69,52 @@ class Filter:
         if self.until:
             conditions.append(AuditEvent.at <= self.until)
         if self.actor:
-            part = json.dumps(self.actor)
-            conditions.append(as_text(AuditEvent.actor).contains(part, autoescape=True))
+            conditions.append(_by(self.actor))
         if self.action:
-            begins = AuditEvent.action.startswith(self.action + ":", autoescape=True)
-            conditions.append((AuditEvent.action == self.action) | begins)
+            conditions.append(_of_kind(self.action))
         if self.subject:
             conditions.append(_about(self.subject))
         if self.correlation:
             conditions.append(AuditEvent.correlation == self.correlation)
         return conditions
+
+
+def _by(name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an account, or a user of the operating system, is the actor."""
+    actor = as_text(AuditEvent.actor)
+    is_named: sa.ColumnElement[bool] = actor.contains(json.dumps(name), autoescape=True)
+    user = find_user(name.removeprefix("user:"))
+    if user is not None:
+        return sa.or_(is_named, actor.contains(json.dumps(user.reference), autoescape=True))
+    if not _is_there(is_named):
+        # Only for the error: it reads all the events.
+        names = {n for stored in _distinct(actor) for n in (parsed(stored) or {}).values()}
+        near = unknown_user(name).hint if "@" in name else text.did_you_mean(name, map(str, names))
+        hint = near or "flask audit list --fields actor"
+        raise NotFound(f"no event is by {text.shortened(name)}", hint=hint)
+    return is_named
+
+
+def _of_kind(action: str) -> sa.ColumnElement[bool]:
+    """Return the condition for an action or the beginning of one."""
+    begins = AuditEvent.action.startswith(action + ":", autoescape=True)
+    kind = (AuditEvent.action == action) | begins
+    if not any(f"{known}:".startswith(f"{action}:") for known in ACTIONS) and not _is_there(kind):
+        names = {*ACTIONS, *map(str, _distinct(AuditEvent.action))}
+        parts = {":".join(name.split(":")[:n]) for name in names for n in (1, 2, 3)}
+        raise NotFound(
+            f"no event is a {text.shortened(action)}",
+            hint=text.did_you_mean(action, sorted(parts)) or "flask audit list --fields action",
+        )
+    return kind
+
+
+def _is_there(condition: sa.ColumnElement[bool]) -> bool:
+    return db.session.scalar(sa.select(AuditEvent.seq).where(condition).limit(1)) is not None
+
+
+def _distinct(column: Any) -> Sequence[Any]:
+    return db.session.scalars(sa.select(column).distinct()).all()
 
 
 def _about(subject: str) -> sa.ColumnElement[bool]:
@@ -173,7 +225,7 @@ def _record(row: Any, names: _Names) -> Record:
     return {
         "seq": row.seq,
         "at": _time(row.at),
-        "actor": actor_label(row.actor),
+        "actor": actor_label(row.actor, names.subjects),
         "door": row.door,
         "action": row.action,
         "subject": row.subject,
@@ -192,10 +244,15 @@ def _time(at: Any) -> Any:
         return at  # It was not written by us: verify tells.
 
 
-def actor_label(stored: Any) -> str:
-    """Return one line for an event's actor as stored."""
+def actor_label(stored: Any, names: Mapping[str, str] | None = None) -> str:
+    """Return one line for an event's actor as stored.
+
+    :param names: the present names of accounts by reference, such as ``user:12``.
+    """
     actor = parsed(stored) or {}
     fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
+    if fields.get("kind") == "user":
+        fields["name"] = (names or {}).get(fields.get("name", ""), fields.get("name", ""))
     return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(stored)
 
 
@@ -205,12 +262,14 @@ class _Names:
 
     values: dict[str, str]
     subjects: dict[str, str]
+    """The accounts and roles, and among the accounts the actors, by reference."""
 
     @classmethod
     def of(cls, page: Sequence[Any]) -> _Names:
         named = {token for row in page for token in tokens(row)}
         values = {token: value.value for token, value in personal_values(named).items()}
-        return cls(values, _present_names({row.subject for row in page}))
+        actors = {(parsed(row.actor) or {}).get("name") for row in page}
+        return cls(values, _present_names({row.subject for row in page} | actors))
 
     def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
@@ -221,7 +280,7 @@ class _Names:
         }
 
 
-def _present_names(subjects: set[str]) -> dict[str, str]:
+def _present_names(subjects: set[Any]) -> dict[str, str]:
     """Return the present names of the subjects; an erased account has none."""
     users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
     rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
@@ -230,6 +289,6 @@ def _present_names(subjects: set[str]) -> dict[str, str]:
     return names | {f"role:{id}": name for id, name in found_roles}
 
 
-def _ids(subjects: set[str], kind: str) -> list[int]:
+def _ids(subjects: set[Any], kind: str) -> list[int]:
     parts = [str(subject).removeprefix(kind) for subject in subjects]
     return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 10]

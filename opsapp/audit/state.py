@@ -97,7 +97,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What an event says of one subject, and where that is written down."""
+    """An event, as it is for one subject, and the facts that it changes."""
 
     facts: sqlite3.Connection
     roles: dict[str, str]

@@ -14,7 +14,12 @@ from .options import DURATION, ROLE, SINCE, UNTIL, with_options
 Body = Callable[..., Any]
 
 _ACCOUNTS = (
-    click.Option(["--role"], type=ROLE, help="Accounts that hold this role now."),
+    click.Option(
+        ["--role"],
+        type=ROLE,
+        multiple=True,
+        help="Accounts that hold this role now; repeated, all of them.",
+    ),
     click.Option(["--without-role"], type=ROLE, help="Accounts that do not hold this role now."),
     click.Option(
         ["--status"],
@@ -50,7 +55,9 @@ _EVENTS = (
         metavar="TIME",
         help="Events until this time; a date alone means the end of that day.",
     ),
-    click.Option(["--actor"], metavar="NAME", help="Events by this login name, sudo name or host."),
+    click.Option(
+        ["--actor"], metavar="NAME", help="Events by this USER, login name, sudo name or host."
+    ),
     click.Option(
         ["--action"],
         metavar="ACTION",
@@ -81,7 +88,8 @@ def _filtered(body: Body, service: str, options: tuple[click.Option, ...]) -> Bo
     def filtered(**params: Any) -> Any:
         # Late, so that help and completion do not import the service.
         kind = import_module(service).Filter
-        filter = kind(**{field.name: params.pop(field.name) for field in fields(kind)})
+        chosen = {field.name: params.pop(field.name) for field in fields(kind)}
+        filter = kind(**{name: value for name, value in chosen.items() if value != ()})
         return body(filter=filter, **params)
 
     filtered.__doc__, filtered.__name__ = body.__doc__, body.__name__

@@ -42,7 +42,8 @@ def life(database: Database, after_life: Commands) -> None:
 
 def test_verify_state_holds_after_every_verb(cli: Cli, life: None) -> None:
     cli("roles", "allow", "helpdesk", "audit:read", check=True)
-    cli("roles", "grant", "helpdesk", "bob", "--until", "2999-01-01", check=True)
+    cli("roles", "grant", "helpdesk", "bob", "--until", "2999-01-01", "--replace-end",
+        check=True)  # fmt: skip
     cli("users", "set-password", "ada@example.com", "--password-stdin",
         stdin=PASSWORD * 2, check=True)  # fmt: skip
     cli("users", "reset-access", "bob", "--yes", check=True)
