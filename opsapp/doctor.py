@@ -268,7 +268,7 @@ def _check_audit() -> Finding:
     report = verification.verify(state=True)
     if not report["ok"]:
         return finding("audit", "fail", report["says"], "flask audit verify --state")
-    return finding("audit", "ok", f"{head.seq} events, and the tables are what they say")
+    return finding("audit", "ok", f"{head.seq} events; {report['says']}")
 
 
 def _check_values() -> Finding:

@@ -30,6 +30,8 @@ TABLES = (
     "ops_audit_events",
     "ops_audit_head",
     "ops_audit_personal",
+    "ops_audit_pending",
+    "ops_role_ends",
 )
 
 

@@ -1,14 +1,22 @@
-"""Create accounts, roles, grants and the audit."""
+"""Create accounts, roles, grants, sessions, API tokens and log-ins."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "accounts0001"
 down_revision = None
-branch_labels = None
+branch_labels = ("accounts",)
 depends_on = None
 
 moment = sa.DateTime(timezone=True)
+TABLES = (
+    "ops_users",
+    "ops_roles",
+    "ops_grants",
+    "ops_user_sessions",
+    "ops_api_tokens",
+    "ops_logins",
+)
 
 
 def name(length: int) -> sa.types.TypeEngine[str]:
@@ -16,7 +24,21 @@ def name(length: int) -> sa.types.TypeEngine[str]:
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
+def only(condition: str) -> dict[str, sa.TextClause]:
+    """Return the options of an index over the rows that meet the condition."""
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
 def upgrade() -> None:
+    create_users()
+    create_roles()
+    create_grants()
+    create_sessions()
+    create_tokens()
+    create_logins()
+
+
+def create_users() -> None:
     op.create_table(
         "ops_users",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -35,7 +57,9 @@ def upgrade() -> None:
         sa.Column("tf_totp_secret", sa.String(255)),
         sa.Column("tf_phone_number", sa.String(128)),
         sa.Column("mf_recovery_codes", sa.Text()),
+        sa.Column("tf_last_counter", sa.BigInteger()),
         sa.Column("failed_logins", sa.Integer(), nullable=False),
+        sa.Column("failed_at", moment),
         sa.Column("locked_until", moment),
         sa.Column("sessions_ended_at", moment),
         sa.Column("idle_since", moment, nullable=False),
@@ -51,10 +75,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     for column in ("created_at", "idle_since"):
-        op.create_index(
-            f"ix_ops_users_{column}_id", "ops_users", [column, "id"], **only("deleted_at IS NULL")
-        )
+        index = f"ix_ops_users_{column}_id"
+        op.create_index(index, "ops_users", [column, "id"], **only("deleted_at IS NULL"))
     op.create_index("ix_ops_users_erased_as", "ops_users", ["erased_as"])
+
+
+def create_roles() -> None:
     op.create_table(
         "ops_roles",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -70,6 +96,9 @@ def upgrade() -> None:
     op.create_index(
         "uq_ops_roles_name_live", "ops_roles", ["name"], unique=True, **only("deleted_at IS NULL")
     )
+
+
+def create_grants() -> None:
     op.create_table(
         "ops_grants",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -88,12 +117,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_ops_grants"),
         sqlite_autoincrement=True,
     )
+    is_open = only("ended_at IS NULL")
     op.create_index(
-        "uq_ops_grants_open",
-        "ops_grants",
-        ["user_id", "role_id"],
-        unique=True,
-        **only("ended_at IS NULL"),
+        "uq_ops_grants_open", "ops_grants", ["user_id", "role_id"], unique=True, **is_open
     )
     op.create_index("ix_ops_grants_role_id_user_id", "ops_grants", ["role_id", "user_id"])
     op.create_index(
@@ -102,85 +128,77 @@ def upgrade() -> None:
         ["valid_until"],
         **only("ended_at IS NULL AND valid_until IS NOT NULL"),
     )
+
+
+def create_sessions() -> None:
     op.create_table(
-        "ops_audit_head",
+        "ops_user_sessions",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("chain", sa.String(36), nullable=False),
-        sa.Column("environment", sa.String(64), nullable=False),
-        sa.Column("key_id", sa.String(16), nullable=False),
-        sa.Column("pepper_id", sa.String(16), nullable=False),
-        sa.Column("seq", sa.BigInteger(), nullable=False),
-        sa.Column("hash", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_ops_audit_head"),
-    )
-    op.create_table(
-        "ops_audit_events",
-        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("at", moment, nullable=False),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("door", sa.String(16), nullable=False),
-        sa.Column("action", sa.String(64), nullable=False),
-        sa.Column("subject", sa.String(64), nullable=False),
-        sa.Column("reason", sa.Text()),
-        sa.Column("before", sa.Text()),
-        sa.Column("after", sa.Text()),
-        sa.Column("correlation", sa.String(36), nullable=False),
-        sa.Column("previous", sa.String(64), nullable=False),
-        sa.Column("hash", sa.String(64), nullable=False),
-        sa.PrimaryKeyConstraint("seq", name="pk_ops_audit_events"),
-    )
-    op.create_index("ix_ops_audit_events_at", "ops_audit_events", ["at"])
-    op.create_index("ix_ops_audit_events_subject_seq", "ops_audit_events", ["subject", "seq"])
-    op.create_index("ix_ops_audit_events_action_seq", "ops_audit_events", ["action", "seq"])
-    op.create_table(
-        "ops_audit_personal",
-        sa.Column("token", sa.String(32), nullable=False),
         sa.Column("user_id", sa.Integer(), nullable=False),
-        sa.Column("salt", sa.String(32), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["ops_users.id"], name="fk_ops_audit_personal_user_id"
-        ),
-        sa.PrimaryKeyConstraint("token", name="pk_ops_audit_personal"),
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("uniquifier", sa.String(64), nullable=False),
+        sa.Column("opened_at", moment, nullable=False),
+        sa.Column("seen_at", moment, nullable=False),
+        sa.Column("expires_at", moment, nullable=False),
+        sa.Column("ended_at", moment),
+        sa.Column("ip", sa.String(64)),
+        sa.Column("user_agent", sa.String(200)),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_user_sessions_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_user_sessions"),
+        sa.UniqueConstraint("key", name="uq_ops_user_sessions_key"),
+        sqlite_autoincrement=True,
     )
-    op.create_index("ix_ops_audit_personal_user_id", "ops_audit_personal", ["user_id"])
-    make_append_only(op.get_bind().dialect.name)
+    op.create_index("ix_ops_user_sessions_user_id_id", "ops_user_sessions", ["user_id", "id"])
+    op.create_index("ix_ops_user_sessions_opened_at", "ops_user_sessions", ["opened_at"])
 
 
-def only(condition: str) -> dict[str, sa.TextClause]:
-    """Return the options of an index over the rows that meet the condition."""
-    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+def create_tokens() -> None:
+    op.create_table(
+        "ops_api_tokens",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("key", sa.String(64), nullable=False),
+        sa.Column("uniquifier", sa.String(64), nullable=False),
+        sa.Column("permissions", sa.Text()),
+        sa.Column("created_at", moment, nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("valid_until", moment, nullable=False),
+        sa.Column("used_at", moment),
+        sa.Column("ended_at", moment),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_api_tokens_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_api_tokens"),
+        sa.UniqueConstraint("key", name="uq_ops_api_tokens_key"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_ops_api_tokens_user_id", "ops_api_tokens", ["user_id"])
+    is_open = only("ended_at IS NULL")
+    op.create_index(
+        "uq_ops_api_tokens_open", "ops_api_tokens", ["user_id", "name"], unique=True, **is_open
+    )
 
 
-def make_append_only(dialect: str) -> None:
-    """Refuse accidents in the database itself; its owner can drop a trigger, the chain tells."""
-    if dialect == "postgresql":
-        op.execute(
-            "CREATE FUNCTION ops_audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$BEGIN RAISE EXCEPTION 'audit events are append-only'; END$$"
-        )
-        op.execute(
-            "CREATE TRIGGER ops_audit_events_append_only"
-            " BEFORE UPDATE OR DELETE OR TRUNCATE ON ops_audit_events"
-            " FOR EACH STATEMENT EXECUTE FUNCTION ops_audit_events_refuse()"
-        )
-        return
-    for verb in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER ops_audit_events_no_{verb.lower()} BEFORE {verb} ON ops_audit_events"
-            " BEGIN SELECT RAISE(ABORT, 'audit events are append-only'); END"
-        )
+def create_logins() -> None:
+    op.create_table(
+        "ops_logins",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", moment, nullable=False),
+        sa.Column("user_id", sa.Integer()),
+        sa.Column("identity", sa.String(64), nullable=False),
+        sa.Column("outcome", sa.String(16), nullable=False),
+        sa.Column("ip", sa.String(64)),
+        sa.Column("network", sa.String(64)),
+        sa.Column("user_agent", sa.String(200)),
+        sa.ForeignKeyConstraint(["user_id"], ["ops_users.id"], name="fk_ops_logins_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_logins"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_ops_logins_at", "ops_logins", ["at"])
+    op.create_index("ix_ops_logins_user_id_id", "ops_logins", ["user_id", "id"])
+    op.create_index("ix_ops_logins_identity_at", "ops_logins", ["identity", "at"])
+    op.create_index("ix_ops_logins_network_at", "ops_logins", ["network", "at"])
 
 
 def downgrade() -> None:
-    for table in (
-        "ops_audit_personal",
-        "ops_audit_events",
-        "ops_audit_head",
-        "ops_grants",
-        "ops_roles",
-        "ops_users",
-    ):
+    for table in reversed(TABLES):
         op.drop_table(table)
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION ops_audit_events_refuse()")
