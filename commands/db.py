@@ -13,6 +13,7 @@ from opsapp.cli import output
 from opsapp.cli.base import OpsCommand, OpsGroup, application, approve
 from opsapp.cli.decorators import (
     CONFIRM,
+    DRY_RUN,
     REASON,
     YES,
     answers,
@@ -20,6 +21,7 @@ from opsapp.cli.decorators import (
     findings,
     unit_of_this_command,
 )
+from opsapp.cli.messages import say
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -101,25 +103,54 @@ CHANGING = {
 def _careful(theirs: click.Command) -> click.Command:
     """A command of Flask-Migrate that asks first, and is audited with who and why."""
     command = copy(theirs)
-    command.params = [*theirs.params, REASON]
-    question = CHANGING[theirs.name or ""]
+    verb = theirs.name or ""
+    is_planned = verb != "stamp"
+    question = CHANGING[verb]
+    command.params = [*theirs.params, REASON, *([DRY_RUN] if is_planned else [])]
     if question:
         command.params += [CONFIRM, YES]
 
-    def callback(reason: str | None, **options: Any) -> None:
+    def callback(reason: str | None, dry_run: bool = False, **options: Any) -> None:
         from opsapp.database.environment import target_revision
         from opsapp.database.migration_run import on_behalf_of
 
         for option in ("yes", "confirm"):
             options.pop(option, None)
         options["revision"] = target_revision(options["revision"], is_script=options["sql"])
+        is_planned_now = is_planned and not options["sql"]
+        if is_planned_now and (not _write_plan(verb, options["revision"]) or dry_run):
+            say("Dry run: nothing was written." if dry_run else ALREADY)
+            return
         if question and not options["sql"]:
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
             click.get_current_context().invoke(theirs, **options)
+        if not options["sql"]:
+            _say_event()
 
     command.callback = callback
     return command
+
+
+ALREADY = "Already so: nothing was changed."
+
+
+def _write_plan(verb: str, revision: str) -> bool:
+    """Print the migrations that will run, and what they drop; return whether there are any."""
+    from opsapp.database import plan
+
+    steps = plan.steps(verb, revision)
+    lines = [f"{verb} {step.revision}  {step.summary}" for step in steps]
+    output.write_lines(lines + (plan.losses(steps) if verb == "downgrade" else []))
+    return bool(steps)
+
+
+def _say_event() -> None:
+    """Say which event tells of the change, if the audit is still there."""
+    from opsapp.database import status
+
+    if (seq := status.last_event()) is not None:
+        say(f"Done, audit event {seq}.")
 
 
 def _placed(theirs: click.Command) -> click.Command:

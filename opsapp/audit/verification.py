@@ -183,6 +183,7 @@ def _report(
         holds = "the chain holds; the accounts are the application's own, and are not compared"
     elif state is not None and broken is None:
         differences, broken = _compared(state)
+        holds = "the chain holds, and the tables are what it says"
     seq, kind, message = broken or (None, None, holds)
     return {
         "ok": broken is None,

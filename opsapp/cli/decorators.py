@@ -142,7 +142,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
 
     def decorate(body: Body) -> Body:
         @_format_options
-        @with_options(*((YES, CONFIRM) if destructive else ()), _DRY_RUN, REASON, _QUIET)
+        @with_options(*((YES, CONFIRM) if destructive else ()), DRY_RUN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
             *,
@@ -232,7 +232,7 @@ CONFIRM = click.Option(
 )
 YES = click.Option(["--yes"], is_flag=True, help="Do not ask for confirmation.")
 _QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print only the keys of changed rows.")
-_DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
+DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
 
 
 # --- writing the answer ------------------------------------------------------
