@@ -150,7 +150,9 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
 
     row = roles.deletable(role)
     if row.deleted_at is None:
-        approve(f"Delete the role {row.name}?", severe=True)
+        holders = roles.record(row)["holders"] if revoke else 0
+        loss = f" and revoke it from {holders:,} users" if holders else ""
+        approve(f"Delete the role {row.name}{loss}?", severe=True)
     return roles.delete(role, revoke=revoke, unit=unit)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -193,11 +194,17 @@ if yielding.is_named(os.environ.get("FLASK_APP")):
 def main() -> None:
     """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
-    from .cli.errors import reported
+    from .cli.errors import remember_words, reported
+    from .version import __version__
 
+    remember_words(sys.argv[1:])
     with reported():
+        if sys.argv[1:] == ["--version"]:  # Flask's own says nothing of opsapp.
+            sys.stdout.write(f"opsapp {__version__}\n")
+            return
         _check_env_files()
-    _flask_group().main()
+        # An error of the words before our commands is reported as theirs are.
+        sys.exit(_flask_group().main(standalone_mode=False))
 
 
 def _check_env_files() -> None:

@@ -269,6 +269,30 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
     return signin.deactivate_where(filter.criteria(), unit=unit)
 
 
+@cli.command("offboard")
+@users_argument()
+@click.option(
+    "--receipt", metavar="FILE", help="Write what ended to a new FILE, one JSON object a line."
+)
+@changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
+def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
+    """End all that accounts have: sessions, tokens and roles.
+
+    The accounts are deactivated, and every grant is revoked, in one change. Their history
+    stays; `flask users delete` erases the personal data. Pass - as USER to read the
+    accounts from stdin.
+
+    \b
+    Examples:
+      flask users offboard ada@example.com --reason "left the company" --yes
+      flask users offboard ada@example.com --receipt ada.receipt --yes
+    """
+    from opsapp.accounts import offboarding
+
+    approve(f"End the access of {', '.join(users[:5])}{' …' if users[5:] else ''}?", severe=True)
+    return offboarding.offboard(users, receipt=receipt, unit=unit)
+
+
 @cli.command("set-password")
 @click.argument("user", type=USER)
 @changes("id", "email", "status", "password")

@@ -203,6 +203,8 @@ def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple
         authority.may_change(user, unit)  # A nearer end takes something away.
         before = None if _is_over(present) else _summary(present)
         _end(present, "replaced" if before else "expired", unit)
+        # The open grant must be gone before another takes its place in the index.
+        unit.session.flush()
     new = Grant(
         user=user,
         role=role,
@@ -249,8 +251,6 @@ def _end(grant: Grant, how: str, unit: Unit) -> None:
     grant.ended_how = how
     if how != "expired":
         grant.ended_by, grant.end_reason = unit.actor.label(), unit.reason
-    # The open grant must be gone before another takes its place in the index.
-    unit.session.flush()
 
 
 # --- ending ------------------------------------------------------------------
@@ -322,6 +322,15 @@ def end_all(user: User, *, unit: Unit) -> list[str]:
     grants = _list_open(Grant.user_id == user.id)
     for grant in grants:
         _end(grant, "revoked", unit)
+    return sorted(grant.role.name for grant in grants)
+
+
+def revoke_all(user: User, *, unit: Unit) -> list[str]:
+    """Revoke every open grant of an account that stays, each with its event; return the roles."""
+    authority.require("roles:grant", unit)
+    grants = _list_open(Grant.user_id == user.id)
+    for grant in grants:
+        _revoke(grant, unit)
     return sorted(grant.role.name for grant in grants)
 
 

@@ -8,16 +8,18 @@ that calls a service with ``unit`` and returns its record. ``@works`` takes one 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import FINDINGS
+from ..errors import FINDINGS, Refused
 from ..types import Record
 from . import output
 from .base import application, command_words
+from .confirm import is_interactive
 from .messages import say
 from .options import PERMISSION, with_options
 
@@ -158,6 +160,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             format = output.format_of_answer(format)
             output.check_fields(fields, ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
+            _remark_on_address(reason)
             with application():
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
@@ -172,6 +175,25 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
         return command
 
     return decorate
+
+
+_ADDRESS = re.compile(r"[^\s@<>()]+@[^\s@<>()]+\.\w+")
+
+
+def _remark_on_address(reason: str | None) -> None:
+    """Notice an e-mail address in a reason, which no erasure removes from the audit.
+
+    :raises Refused: the user at the terminal would rather write another reason.
+    """
+    if reason is None or not _ADDRESS.search(reason):
+        return
+    warning = "--reason holds an e-mail address, and the audit keeps reasons for ever."
+    ctx = click.get_current_context()
+    is_decided = ctx.params.get("dry_run") or ctx.params.get("yes")
+    if is_decided or not is_interactive():
+        say(f"Warning: {warning}")
+    elif not click.confirm(f"{warning} Continue?", err=True):
+        raise Refused("declined; nothing was changed")
 
 
 def _remark_on_permissions() -> None:

@@ -143,6 +143,20 @@ def test_rename_to_a_name_that_is_taken_is_a_conflict(cli: Cli, support: str) ->
     assert (result.exit_code, result.stderr) == (3, "Error: role admin exists already\n")
 
 
+def test_delete_says_from_how_many_it_revokes(cli: Cli, support: str) -> None:
+    cli("roles", "grant", support, "ada", "bob", check=True)
+    done = cli("roles", "delete", support, "--revoke")
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert "Delete the role support and revoke it from 2 users?" in done.stderr
+
+
+def test_reason_with_an_address_is_noticed(cli: Cli, support: str) -> None:
+    done = cli("roles", "grant", support, "bob", "--reason", "asked by eve@example.com")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("Warning: --reason holds an e-mail address")
+    assert "Warning" not in cli("roles", "revoke", support, "bob", "--reason", "OPS-1").stderr
+
+
 def test_delete_of_a_role_that_is_held_is_a_conflict(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", check=True)
     result = cli("roles", "delete", support, "--yes")

@@ -84,6 +84,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "users deactivate": {"args": ["--search", "bob", "--yes"]},
     "users delete": {"args": ["bob@example.com", "--yes"]},
     "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
+    "users offboard": {"args": ["bob", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
     "users sessions end": {"args": ["bob", "--yes"]},
     "users set-password": {"args": ["bob", "--password-stdin"]},
