@@ -17,6 +17,7 @@ from ..models.types import database_now
 from ..types import Record
 from ..unit.work import Unit
 from . import authority
+from .effects import note_ended
 from .lookup import actor_name, get_role, get_user, get_user_ever
 
 SHOWN = 5
@@ -289,6 +290,7 @@ def _revoke(grant: Grant, unit: Unit) -> None:
         _expire(grant, unit)
         return
     before = _summary(grant)
+    note_ended(unit, User.id == grant.user_id, of=grant.user.email)
     _end(grant, "revoked", unit)
     grant.user.end_sessions()
     unit.record("user:role:revoke", grant.user.reference, before=before)

@@ -16,6 +16,7 @@ from ..types import Record
 from ..unit.ledger import fingerprint
 from ..unit.work import Unit
 from . import authority, grants, passwords
+from .effects import note_ended
 from .lookup import get_user
 from .records import user_record
 
@@ -54,6 +55,7 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
     """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
+    note_ended(unit, User.id == user.id, of=user.email)
     user.active = active
     user.end_sessions()
     verb = "activate" if active else "deactivate"
@@ -79,6 +81,7 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
             .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
             .order_by(User.id)
         ).all()
+        note_ended(unit, User.active.is_(True), User.deleted_at.is_(None), *criteria)
         now = clock.now()
         for batch in _batches(rows):
             values = {"active": False, "sessions_ended_at": now}

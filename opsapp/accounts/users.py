@@ -20,6 +20,7 @@ from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
 from ..unit.work import Unit
 from . import authority, grants, passwords
+from .effects import note_erased
 from .lookup import find_user, get_role, unknown_user
 from .records import user_record
 from .signin import confirm, set_active, store_password
@@ -189,7 +190,7 @@ def _insert(
         email=email,
         username=username,
         password=hashed,
-        # An account that an operator creates needs no confirmation mail to sign in.
+        # An operator's needs no confirmation mail to sign in.
         confirmed_at=now if confirmed else None,
         created_at=now,
         idle_since=now,
@@ -197,10 +198,8 @@ def _insert(
     unit.session.add(user)
     unit.session.flush()
     after = {"email": email, "username": username, "password": "set" if hashed else None}
-    if hashed:
-        after["fingerprint"] = fingerprint(hashed)
-    if confirmed:
-        after["confirmed"] = "yes"
+    after |= {"fingerprint": fingerprint(hashed)} if hashed else {}
+    after |= {"confirmed": "yes"} if confirmed else {}
     unit.record("user:account:create", user.reference, after=after)
     unit.announce(signals.user_created, user_id=user.id)
     return user
@@ -381,6 +380,7 @@ def _erased(reference: str) -> User | None:
 
 
 def _erase(user: User, unit: Unit) -> None:
+    note_erased(user, unit)
     roles = grants.end_all(user, unit=unit)
     email = user.email or ""
     user.erased_as = chain.fingerprint(audit_key(), email)

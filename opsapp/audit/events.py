@@ -269,7 +269,7 @@ class _Names:
         named = {token for row in page for token in tokens(row)}
         values = {token: value.value for token, value in personal_values(named).items()}
         actors = {(parsed(row.actor) or {}).get("name") for row in page}
-        return cls(values, _present_names({row.subject for row in page} | actors))
+        return cls(values, present_names({row.subject for row in page} | actors))
 
     def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
@@ -280,13 +280,16 @@ class _Names:
         }
 
 
-def _present_names(subjects: set[Any]) -> dict[str, str]:
+def present_names(subjects: set[Any]) -> dict[str, str]:
     """Return the present names of the subjects; an erased account has none."""
-    users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
-    rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
-    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
-    found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
-    return names | {f"role:{id}": name for id, name in found_roles}
+    names: dict[str, str] = {}
+    if users := _ids(subjects, "user:"):
+        rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+        names |= {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
+    if roles := _ids(subjects, "role:"):
+        named = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
+        names |= {f"role:{id}": name for id, name in named}
+    return names
 
 
 def _ids(subjects: set[Any], kind: str) -> list[int]:
