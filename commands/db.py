@@ -22,6 +22,7 @@ from opsapp.cli.decorators import (
     unit_of_this_command,
 )
 from opsapp.cli.messages import say
+from opsapp.cli.options import NEW_FILE
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def status_cmd() -> Record:
 
 
 @cli.command("backup")
-@click.argument("file")
+@click.argument("file", type=NEW_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @changes("file", "bytes", key="file")
 def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import clock, config, redaction, text
+from . import clock, config, operation, redaction, text
 from .audit import verification
 from .damage import Damaged
 from .database import status
@@ -181,6 +182,9 @@ def check_application() -> Iterator[Finding]:
     for check, function in _CHECKS.items():
         yield _tried(check, function)
         db.session.rollback()
+    with suppress(OpsError):  # A schedule that cannot be read is the finding of the jobs.
+        for check, message, advice in operation.findings():
+            yield finding(check, "warn", message, advice)
 
 
 def _tried(check: str, function: Callable[[], Finding]) -> Finding:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from opsapp import clock, doctor
-from tests.support import Cli, Database, Result, call
+from tests.support import SECRETS, Cli, Database, Result, call
+from tests.support.templates import ADA, Templates
 from tests.support.web import site
 
 CHECKS = [
@@ -412,3 +413,25 @@ def test_secret_of_another_database_is_named_everywhere(
     with site(database, monkeypatch) as web:
         answer = web.app.test_client().get("/readyz")
     assert (answer.status_code, answer.json) == (503, {"status": "not ready", "because": error})
+
+
+def test_doctor_in_production_names_what_has_never_run(
+    kind: str, templates: Templates, tmp_path: Path
+) -> None:
+    environ = {"OPSAPP_ENV": "production", **SECRETS}
+    with templates.copy(tmp_path / "instance", ADA, **environ) as database:
+        missing = findings(call(database, "doctor", "--format", "json", **environ))
+        assert {name: missing[name][1] for name in OPERATION} == OPERATION
+        call(database, "db", "backup", str(tmp_path / "copy"), check=True, **environ)
+        later = findings(
+            call(database, "doctor", "--format", "json", OPSAPP_TWO_FACTOR="admins", **environ)
+        )
+        assert later.keys() & OPERATION.keys() == {"schedule", "checkpoint"}
+
+
+OPERATION = {
+    "schedule": "no job has ever run by its schedule",
+    "backup": "no backup was ever made",
+    "checkpoint": "the job checkpoint has never succeeded",
+    "second factor": "no account must use two factors",
+}

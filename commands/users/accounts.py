@@ -11,7 +11,15 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import account_filter
 from opsapp.cli.messages import say
-from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
+from opsapp.cli.options import (
+    ID,
+    NEW_FILE,
+    PERMISSION,
+    ROLE,
+    USER,
+    if_exists_option,
+    users_argument,
+)
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -272,7 +280,10 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
 @cli.command("offboard")
 @users_argument()
 @click.option(
-    "--receipt", metavar="FILE", help="Write what ended to a new FILE, one JSON object a line."
+    "--receipt",
+    type=NEW_FILE,
+    metavar="FILE",
+    help="Write what ended to a new FILE, one JSON object a line.",
 )
 @changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
 def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:

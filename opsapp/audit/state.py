@@ -255,7 +255,7 @@ _EFFECTS: dict[str, Callable[[_Event], None]] = {
     "role:definition:delete": _delete_role,
     "role:permissions:update": _allow,
 }
-"""What each event changes; all others change nothing that is compared."""
+"""The change that each event makes; all others change nothing that is compared."""
 
 
 # --- the tables' side --------------------------------------------------------

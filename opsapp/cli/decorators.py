@@ -21,7 +21,7 @@ from . import output
 from .base import application, command_words
 from .confirm import is_interactive
 from .messages import say
-from .options import PERMISSION, with_options
+from .options import FIELDS, NEW_FILE, PERMISSION, with_options
 
 if TYPE_CHECKING:
     from ..actors import Actor
@@ -75,6 +75,7 @@ def answers(
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
+        command.fields = columns if callable(fields) else fields or columns  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -179,6 +180,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
                     _write_change(result, unit, format, fields, columns)
 
         command.kind = CHANGES  # type: ignore[attr-defined]
+        command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -246,7 +248,9 @@ def name_connection() -> Actor:
 
 def _format_options(command: Body) -> Body:
     for option in (
-        click.option("--fields", metavar="A,B", help="Print only these fields, in this order."),
+        click.option(
+            "--fields", type=FIELDS, metavar="A,B", help="Print only these fields, in this order."
+        ),
         click.option("--format", type=click.Choice(output.FORMATS), help="Output format."),
     ):
         command = option(command)
@@ -262,7 +266,10 @@ CONFIRM = click.Option(
 YES = click.Option(["--yes"], is_flag=True, help="Do not ask for confirmation.")
 _QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print only the keys of changed rows.")
 _PLAN = click.Option(
-    ["--plan"], metavar="FILE", help="With --dry-run: write each change to FILE, as JSON lines."
+    ["--plan"],
+    type=NEW_FILE,
+    metavar="FILE",
+    help="With --dry-run: write each change to FILE, as JSON lines.",
 )
 DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import DURATION, ROLE, SINCE, UNTIL, with_options
+from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
 
 Body = Callable[..., Any]
 
@@ -60,6 +60,7 @@ _EVENTS = (
     ),
     click.Option(
         ["--action"],
+        type=ACTION,
         metavar="ACTION",
         help="Events of this kind, such as user:role:grant or user:role.",
     ),

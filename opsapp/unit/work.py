@@ -75,7 +75,7 @@ class Unit(AbstractContextManager["Unit"]):
         self.adopt = adopt
         self.recorded: list[Recorded] = []
         self.effects: list[str] = []
-        """What a dry run says besides: the ends of sessions, which are no events."""
+        """Sentences for a dry run: ends of sessions and the like, which are no events."""
         self.committed = False
         self.seq: int | None = None
         """The last audit event's number, once it is committed."""
