@@ -21,6 +21,7 @@ from .measure import ROOT, Cost, Program, Row, compile_everything, middle, once,
 FEW, MANY = 100_000, 1_000_000
 EVENTS_A_SECOND = 50_000
 """The target of verifying, in events for each second of CPU."""
+STATE_SECONDS = 60
 GROWTH = 1.1
 """The limit of memory for ten times the events, as a ratio."""
 MB = 1_000_000
@@ -74,6 +75,9 @@ def _verifying(few: Installation, many: Installation, rounds: int) -> list[Row]:
         # None of it is subtracted: the start of the command is in these seconds too.
         program = installation.flask("audit", "verify", "--format", "json")
         cost = middle([once(program) for _ in range(rounds)])
+        compare = installation.flask("audit", "verify", "--state", "--format", "json")
+        compared = middle([once(compare) for _ in range(rounds)])
+        _verified(compared)
         rate = _verified(cost) / cost.cpu
         peaks.append(cost.peak)
         rows += [
@@ -83,6 +87,12 @@ def _verifying(few: Installation, many: Installation, rounds: int) -> list[Row]:
                 f"{rate:,.0f} events/s ({cost.cpu:.1f} s CPU, {cost.wall:.1f} s)",
                 f"≥ {EVENTS_A_SECOND:,}/s",
                 rate >= EVENTS_A_SECOND,
+            ),
+            Row(
+                f"audit verify --state, {count // 10:,} accounts",
+                f"{compared.wall:.1f} s, {compared.peak / MB:.0f} MB",
+                f"≤ {STATE_SECONDS} s",
+                compared.wall <= STATE_SECONDS,
             ),
         ]
     growth = peaks[1] / peaks[0]

@@ -1,20 +1,26 @@
 """The programs that the audit benchmark measures.
 
-``python -m bench.workers append COUNT`` writes events in large batches;
+``python -m bench.workers append COUNT`` writes events in large batches, on COUNT / 10 accounts;
 ``python -m bench.workers units COUNT`` does that many units of one change each.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import uuid4
+
+import sqlalchemy as sa
 
 import opsapp
 from opsapp import clock
 from opsapp.actors import Actor
 from opsapp.errors import OpsError
 from opsapp.extensions import db
-from opsapp.unit.ledger import append, take_gate
+from opsapp.models import Grant, User
+from opsapp.unit.ledger import Recorded, add_names, append, take_gate, without_names
 from opsapp.unit.work import Unit
 
 BATCH = 10_000
@@ -24,27 +30,71 @@ SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")
 
 
 def append_events(count: int) -> None:
-    """Write ``count`` genuine events, such as a day of granting roles makes."""
+    """Write ``count`` genuine events, and the accounts and grants that they make.
+
+    A tenth of them creates an account each; the others grant it admin until another day.
+    """
     app = opsapp.create_app()
     with app.app_context():
-        for start in range(0, count, BATCH):
-            db.session.connection(execution_options={"writing": True})
-            head = take_gate(db.session())
-            rows = [_row(number) for number in range(start, min(start + BATCH, count))]
-            append(db.session.connection(), head, rows)
-            db.session.commit()
+        accounts = count // 10
+        for start in range(0, accounts, BATCH):
+            _write(range(start, min(start + BATCH, accounts)), _create)
+        for start in range(accounts, count, BATCH):
+            _write(range(start, min(start + BATCH, count)), partial(_grant, accounts))
+        last = [(id, _end(number)) for id, number in _last_grants(accounts, count)]
+        connection = db.session.connection(execution_options={"writing": True})
+        rows = [{"user_id": id, "role_id": 1, "valid_until": end} for id, end in last]
+        connection.execute(sa.insert(Grant), [{**row, "granted_by": "somebody"} for row in rows])
+        db.session.commit()
 
 
-def _row(number: int) -> dict[str, object]:
+def _write(numbers: range, change: Callable[[int], Recorded]) -> None:
+    db.session.connection(execution_options={"writing": True})
+    head = take_gate(db.session())
+    connection = db.session.connection()
+    rows, names = [], []
+    for number in numbers:
+        sides, beside = without_names(change(number))
+        names += beside
+        rows.append({**_row(change(number)), **sides})
+    if names:
+        users = [{"id": n + 1, "email": _email(n), "confirmed_at": clock.now()} for n in numbers]
+        connection.execute(sa.insert(User), users)
+    add_names(connection, names)
+    append(connection, head, rows)
+    db.session.commit()
+
+
+def _email(number: int) -> str:
+    return f"user{number + 1}@example.com"
+
+
+def _create(number: int) -> Recorded:
+    after = {"email": _email(number), "username": None, "password": None, "confirmed": "yes"}
+    return Recorded("user:account:create", f"user:{number + 1}", None, after)
+
+
+def _grant(accounts: int, number: int) -> Recorded:
+    after = {"role": "admin", "valid_until": clock.rfc3339(_end(number))}
+    return Recorded("user:role:grant", f"user:{number % accounts + 1}", None, after)
+
+
+def _end(number: int) -> datetime:
+    return datetime(2100, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+
+
+def _last_grants(accounts: int, count: int) -> Iterator[tuple[int, int]]:
+    return ((number % accounts + 1, number) for number in range(count - accounts, count))
+
+
+def _row(change: Recorded) -> dict[str, object]:
     return {
         "at": clock.now(),
         "actor": SOMEBODY.record(),
         "door": "cli",
-        "action": "user:role:grant",
-        "subject": f"user:{number % 1000 + 1}",
+        "action": change.action,
+        "subject": change.subject,
         "reason": "the benchmark",
-        "before": {"roles": []},
-        "after": {"role": "admin", "valid_until": None},
         "correlation": str(uuid4()),
     }
 

@@ -133,22 +133,27 @@ def show_cmd(seq: int) -> Record:
     type=TEXT_FILE,
     help="File with checkpoint lines; - is stdin.",
 )
+@click.option(
+    "--state", is_flag=True, help="Also compare accounts, roles, grants and tokens with it."
+)
 @answers()
-def verify_cmd(checkpoint: str | None) -> Record:
+def verify_cmd(checkpoint: str | None, state: bool) -> Record:
     """Verify the whole chain of events.
 
     Exits 0 if it holds and 6 if not, with the first bad event and the kind of break.
     Only a checkpoint kept elsewhere shows that the newest events were cut off or an
-    older copy was restored.
+    older copy was restored. Only --state shows that a table was edited by SQL: it
+    replays the events and names each row that no event explains.
 
     \b
-    Example:
+    Examples:
+      flask audit verify --state
       flask audit verify --checkpoint /mnt/elsewhere/audit.checkpoints
     """
     from opsapp.audit import verification
 
     checkpoints = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
-    report = verification.verify(checkpoints)
+    report = verification.verify(checkpoints, state=state)
     findings(not report["ok"])
     return report
 

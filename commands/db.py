@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from opsapp.cli import output
-from opsapp.cli.base import OpsGroup, application, approve
+from opsapp.cli.base import OpsCommand, OpsGroup, application, approve
 from opsapp.cli.decorators import (
     CONFIRM,
+    DRY_RUN,
     REASON,
     YES,
     answers,
@@ -20,6 +21,8 @@ from opsapp.cli.decorators import (
     findings,
     unit_of_this_command,
 )
+from opsapp.cli.messages import say
+from opsapp.cli.options import NEW_FILE
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -40,9 +43,10 @@ class DatabaseGroup(OpsGroup):
             return ours
         from flask_migrate.cli import db
 
-        theirs: click.Command | None = db.commands.get(name) if name != MERGE else None
-        adapted = ADAPTED.get(name)
-        return adapted(theirs) if theirs is not None and adapted is not None else theirs
+        if name not in db.commands or name == MERGE:
+            return None
+        theirs = _adopted(db.commands[name])
+        return ADAPTED[name](theirs) if name in ADAPTED else theirs
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -78,6 +82,17 @@ def _printing(alembic: Any) -> Any:
     return alembic
 
 
+def _adopted(theirs: click.Command) -> OpsCommand:
+    """Flask-Migrate's command as one of ours, which takes no option twice."""
+    return OpsCommand(
+        theirs.name,
+        callback=theirs.callback,
+        params=theirs.params,
+        help=theirs.help,
+        short_help=theirs.short_help,
+    )
+
+
 CHANGING = {
     "upgrade": None,
     "downgrade": "Take schema changes back, with the data that they hold?",
@@ -89,25 +104,54 @@ CHANGING = {
 def _careful(theirs: click.Command) -> click.Command:
     """A command of Flask-Migrate that asks first, and is audited with who and why."""
     command = copy(theirs)
-    command.params = [*theirs.params, REASON]
-    question = CHANGING[theirs.name or ""]
+    verb = theirs.name or ""
+    is_planned = verb != "stamp"
+    question = CHANGING[verb]
+    command.params = [*theirs.params, REASON, *([DRY_RUN] if is_planned else [])]
     if question:
         command.params += [CONFIRM, YES]
 
-    def callback(reason: str | None, **options: Any) -> None:
+    def callback(reason: str | None, dry_run: bool = False, **options: Any) -> None:
         from opsapp.database.environment import target_revision
         from opsapp.database.migration_run import on_behalf_of
 
         for option in ("yes", "confirm"):
             options.pop(option, None)
         options["revision"] = target_revision(options["revision"], is_script=options["sql"])
+        is_planned_now = is_planned and not options["sql"]
+        if is_planned_now and (not _write_plan(verb, options["revision"]) or dry_run):
+            say("Dry run: nothing was written." if dry_run else ALREADY)
+            return
         if question and not options["sql"]:
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
             click.get_current_context().invoke(theirs, **options)
+        if not options["sql"]:
+            _say_event()
 
     command.callback = callback
     return command
+
+
+ALREADY = "Already so: nothing was changed."
+
+
+def _write_plan(verb: str, revision: str) -> bool:
+    """Print the migrations that will run, and what they drop; return whether there are any."""
+    from opsapp.database import plan
+
+    steps = plan.steps(verb, revision)
+    lines = [f"{verb} {step.revision}  {step.summary}" for step in steps]
+    output.write_lines(lines + (plan.losses(steps) if verb == "downgrade" else []))
+    return bool(steps)
+
+
+def _say_event() -> None:
+    """Say which event tells of the change, if the audit is still there."""
+    from opsapp.database import status
+
+    if (seq := status.last_event()) is not None:
+        say(f"Done, audit event {seq}.")
 
 
 def _placed(theirs: click.Command) -> click.Command:
@@ -207,7 +251,7 @@ def status_cmd() -> Record:
 
 
 @cli.command("backup")
-@click.argument("file")
+@click.argument("file", type=NEW_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @changes("file", "bytes", key="file")
 def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
 GRANT_SHOWN = ("user", "role", "state", "valid_until", "granted_by", "reason")
+WHO_SHOWN = ("user", "role", "status", "granted_at", "valid_until", "granted_by", "reason")
 HISTORY_SHOWN = (
     *("user", "role", "state", "granted_at", "granted_by", "reason"),
     *("valid_until", "ended_at", "ended_by", "end_reason"),
@@ -149,7 +150,9 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
 
     row = roles.deletable(role)
     if row.deleted_at is None:
-        approve(f"Delete the role {row.name}?", severe=True)
+        holders = roles.record(row)["holders"] if revoke else 0
+        loss = f" and revoke it from {holders:,} users" if holders else ""
+        approve(f"Delete the role {row.name}{loss}?", severe=True)
     return roles.delete(role, revoke=revoke, unit=unit)
 
 
@@ -202,18 +205,21 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     metavar="TIME",
     help="End the grant at this time; a date alone means the end of that day, UTC.",
 )
+@click.option("--replace-end", is_flag=True, help="Change the end of grants that are there.")
 @changes("changed", *GRANT_SHOWN, key="user_id")
 def grant_cmd(
     role: str,
     users: tuple[str, ...],
     for_: timedelta | None,
     until: datetime | None,
+    replace_end: bool,
     unit: Unit,
 ) -> list[Record]:
     """Grant a role to accounts, for good or for a time.
 
-    A grant stops working at its end. Granting the role again with another end replaces
-    the end. Pass - as USER to read the accounts from stdin.
+    A grant stops working at its end. If an account holds the role until another time, or
+    for ever, nothing is granted without --replace-end. Pass - as USER to read the accounts
+    from stdin.
 
     \b
     Examples:
@@ -222,7 +228,7 @@ def grant_cmd(
     """
     from opsapp.accounts import grants
 
-    return grants.grant(role, users, until=ending(for_, until), unit=unit)
+    return grants.grant(role, users, until=ending(for_, until), replace_end=replace_end, unit=unit)
 
 
 @cli.command("revoke")
@@ -276,6 +282,24 @@ def expiring_cmd(within: timedelta) -> list[Record]:
     from opsapp.accounts import grants
 
     return grants.expiring(within=within)
+
+
+@cli.command("who")
+@click.argument("permission", type=PERMISSION)
+@answers(*WHO_SHOWN, fields=("user_id", *WHO_SHOWN))
+def who_cmd(permission: str) -> list[Record]:
+    """List the accounts that have a permission.
+
+    Each with the role that gives it, since when and until when. Inactive accounts can do
+    nothing, and are not listed.
+
+    \b
+    Example:
+      flask roles who users:write
+    """
+    from opsapp.accounts import access
+
+    return access.holders(permission)
 
 
 def _matrix_fields(by_user: bool) -> list[str]:

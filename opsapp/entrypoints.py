@@ -7,6 +7,7 @@ command is imported when the command runs or prints its help.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,11 +187,17 @@ if yielding.is_named(os.environ.get("FLASK_APP")):
 def main() -> None:
     """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
-    from .cli.errors import reported
+    from .cli.errors import remember_words, reported
+    from .version import __version__
 
+    remember_words(sys.argv[1:])
     with reported():
+        if sys.argv[1:] == ["--version"]:  # Flask's own says nothing of opsapp.
+            sys.stdout.write(f"opsapp {__version__}\n")
+            return
         _check_env_files()
-    _flask_group().main()
+        # An error of the words before our commands is reported as theirs are.
+        sys.exit(_flask_group().main(standalone_mode=False))
 
 
 def _check_env_files() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from opsapp import doctor
-from tests.support import Cli, Database, Result, call
+from opsapp import clock, doctor
+from tests.support import SECRETS, Cli, Database, Result, call
+from tests.support.templates import ADA, Templates
 from tests.support.web import site
 
 CHECKS = [
@@ -115,10 +117,33 @@ def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: s
     database.execute(
         "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
     )
-    result = cli("doctor", "--format", "json")
-    assert findings(result) == {
-        "grants": ("warn", "1 past their end and unmarked", "flask roles expire")
-    }
+    found = findings(cli("doctor", "--format", "json"))
+    assert found["grants"] == ("warn", "1 past their end and unmarked", "flask roles expire")
+
+
+def test_doctor_waits_for_the_sweep_of_grants(cli: Cli, database: Database, bob: str) -> None:
+    cli("roles", "grant", "admin", "bob", "--for", "1h", check=True)
+    end = (clock.now() - timedelta(minutes=5)).strftime("%Y-%m-%d %H:%M:%S")
+    database.execute(f"UPDATE ops_grants SET valid_until = '{end}' WHERE user_id = 2")
+    assert "grants" not in findings(cli("doctor", "--format", "json"))
+
+
+def test_doctor_compares_the_tables_with_the_audit(cli: Cli, database: Database, bob: str) -> None:
+    database.execute(
+        "INSERT INTO ops_grants (user_id, role_id, granted_at, granted_by)"
+        " VALUES (2, 1, '2026-01-01 00:00:00.000000', 'ada')"
+    )
+    done = cli("doctor", "--format", "json")
+    assert (done.exit_code, findings(done)) == (
+        6,
+        {
+            "audit": (
+                "fail",
+                "grant 2 (admin to user 2): no event gives it",
+                "flask audit verify --state",
+            )
+        },
+    )
 
 
 def test_doctor_finds_mail_that_waits(cli: Cli, database: Database, ada: str) -> None:
@@ -201,6 +226,7 @@ def test_doctor_misses_what_mail_and_pages_need_outside_development(
         monkeypatch.setenv(f"{name}_FILE", str(file))
     database.execute("UPDATE ops_audit_head SET environment = 'staging'")
     result = findings(cli("doctor", "--format", "json"))
+    assert result.pop("audit")[1] == "the head's environment is not what the chain was begun with"
     assert result == {
         "setting OPSAPP_URL": (
             "warn",
@@ -406,3 +432,25 @@ def test_secret_of_another_database_is_named_everywhere(
     with site(database, monkeypatch) as web:
         answer = web.app.test_client().get("/readyz")
     assert (answer.status_code, answer.json) == (503, {"status": "not ready", "because": error})
+
+
+def test_doctor_in_production_names_what_has_never_run(
+    kind: str, templates: Templates, tmp_path: Path
+) -> None:
+    environ = {"OPSAPP_ENV": "production", **SECRETS}
+    with templates.copy(tmp_path / "instance", ADA, **environ) as database:
+        missing = findings(call(database, "doctor", "--format", "json", **environ))
+        assert {name: missing[name][1] for name in OPERATION} == OPERATION
+        call(database, "db", "backup", str(tmp_path / "copy"), check=True, **environ)
+        later = findings(
+            call(database, "doctor", "--format", "json", OPSAPP_TWO_FACTOR="admins", **environ)
+        )
+        assert later.keys() & OPERATION.keys() == {"schedule", "checkpoint"}
+
+
+OPERATION = {
+    "schedule": "no job has ever run by its schedule",
+    "backup": "no backup was ever made",
+    "checkpoint": "the job checkpoint has never succeeded",
+    "second factor": "no account must use two factors",
+}

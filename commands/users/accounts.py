@@ -11,7 +11,15 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import account_filter
 from opsapp.cli.messages import say
-from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
+from opsapp.cli.options import (
+    ID,
+    NEW_FILE,
+    PERMISSION,
+    ROLE,
+    USER,
+    if_exists_option,
+    users_argument,
+)
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -45,7 +53,9 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 @cli.command("create")
 @click.argument("email")
 @click.option("--username", help="Username, to sign in with instead of the address.")
-@click.option("--role", type=ROLE, help="Also grant this role.")
+@click.option(
+    "--role", "roles", type=ROLE, multiple=True, help="Also grant this role; can be repeated."
+)
 @if_exists_option("If the address is taken: refuse, or keep a matching account.")
 @click.option(
     "--no-password", is_flag=True, help="Set no password: the account cannot sign in yet."
@@ -55,7 +65,7 @@ for group in (sessions.cli, tokens.cli, logins.cli):
 def create_cmd(
     email: str,
     username: str | None,
-    role: str | None,
+    roles: tuple[str, ...],
     if_exists: str,
     no_password: bool,
     source: Source,
@@ -78,7 +88,7 @@ def create_cmd(
         email,
         username=username,
         password=password,
-        role=role,
+        role=roles,
         if_exists=if_exists,
         needs_password=not no_password,
         unit=unit,
@@ -265,6 +275,33 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
         return signin.deactivate(users, unit=unit)
     approve(f"Deactivate the {listing.count_active(filter)} active accounts of this filter?")
     return signin.deactivate_where(filter.criteria(), unit=unit)
+
+
+@cli.command("offboard")
+@users_argument()
+@click.option(
+    "--receipt",
+    type=NEW_FILE,
+    metavar="FILE",
+    help="Write what ended to a new FILE, one JSON object a line.",
+)
+@changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
+def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
+    """End all that accounts have: sessions, tokens and roles.
+
+    The accounts are deactivated, and every grant is revoked, in one change. Their history
+    stays; `flask users delete` erases the personal data. Pass - as USER to read the
+    accounts from stdin.
+
+    \b
+    Examples:
+      flask users offboard ada@example.com --reason "left the company" --yes
+      flask users offboard ada@example.com --receipt ada.receipt --yes
+    """
+    from opsapp.accounts import offboarding
+
+    approve(f"End the access of {', '.join(users[:5])}{' …' if users[5:] else ''}?", severe=True)
+    return offboarding.offboard(users, receipt=receipt, unit=unit)
 
 
 @cli.command("set-password")

@@ -4,6 +4,8 @@
 users               create, change, delete accounts
 signin              activate, deactivate, passwords, second factors, lock-outs
 selfservice         changes that users make to their own accounts
+effects             what else a change does, for dry runs
+offboarding         everything that an account has, ended at once
 passwords           one policy and one hash for every source of a password
 password_policy     the policy itself, as Flask-Security calls it
 roles               sets of permissions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy import orm as so
 
-from .. import permissions
+from .. import clock, permissions, text
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
 from ..types import Record
@@ -29,7 +30,7 @@ def explain(reference: str, permission: str) -> Record:
         "user": user.email,
         "permission": permission,
         "allowed": giving is not None and state == "active",
-        "because": _because(giving, state),
+        "because": _because(giving, state) if giving else _why_not(user, permission),
         "role": None,
         "granted_at": None,
         "granted_by": None,
@@ -53,13 +54,61 @@ def _giving(user: User, permission: str) -> Grant | None:
     return next((g for g in live if permission in g.role.get_permissions()), None)
 
 
-def _because(giving: Grant | None, state: str) -> str:
-    if giving is None:
-        return "no live grant gives it"
+def _because(giving: Grant, state: str) -> str:
     how = "holds every permission" if giving.role.name == ADMIN else "has it"
     if state != "active":
         return f"the role {giving.role.name} {how}, but the account is {state}"
     return f"the role {giving.role.name} {how}"
+
+
+def _why_not(user: User, permission: str) -> str:
+    """Return why no live grant gives a permission, and what would."""
+    names = [role.name for role in _giving_roles(permission)]
+    if names == [ADMIN] and permission not in permissions.DECLARED:
+        known = {name for role in list_roles() for name in role.permissions}
+        near = text.did_you_mean(permission, known | set(permissions.DECLARED))
+        return f"no role but {ADMIN} holds {permission}" + (f": {near}" if near else "")
+    past = db.session.scalars(
+        sa.select(Grant)
+        .join(Grant.role)
+        .where(Grant.user_id == user.id, Role.name.in_(names), Role.deleted_at.is_(None))
+        .order_by(Grant.id.desc())
+    ).first()
+    ending = f"{_ending(grants.record(past))}; " if past else ""
+    return f"no live grant gives it: {ending}{' or '.join(names)} would give it"
+
+
+def _ending(grant: Record) -> str:
+    """Return how a past grant ended: ``support was revoked at … by ada (left the team)``."""
+    by = f" by {grant['ended_by']}" if grant["ended_by"] else ""
+    reason = f" ({grant['end_reason']})" if grant["end_reason"] else ""
+    return f"{grant['role']} was {grant['state']} at {clock.rfc3339(grant['ended_at'])}{by}{reason}"
+
+
+def _giving_roles(permission: str) -> list[Role]:
+    """Return the roles that hold a permission, the admin role last."""
+    roles = [role for role in list_roles() if permission in role.get_permissions()]
+    return sorted(roles, key=lambda role: role.name == ADMIN)
+
+
+def holders(permission: str) -> list[Record]:
+    """Return who can do something now: a row for each account and grant that gives it."""
+    permission = permissions.parse(permission)
+    roles = [role.id for role in _giving_roles(permission)]
+    live = (
+        sa.select(Grant)
+        .join(Grant.user)
+        .options(so.contains_eager(Grant.user), so.joinedload(Grant.role))
+        .where(Grant.role_id.in_(roles), Grant.is_live())
+        .where(User.active.is_(True), User.deleted_at.is_(None))
+        .order_by(User.email, Grant.id)
+    )
+    fields = ("user_id", "user", "role", "granted_at", "valid_until", "granted_by", "reason")
+    rows = [(grant, grants.record(grant)) for grant in db.session.scalars(live)]
+    return [
+        {**{name: row[name] for name in fields}, "status": status(grant.user)}
+        for grant, row in rows
+    ]
 
 
 def role_matrix() -> list[Record]:

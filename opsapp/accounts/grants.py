@@ -10,14 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import clock, signals, text
-from ..errors import Invalid
+from ..errors import Conflict, Invalid
 from ..extensions import db
 from ..models import Grant, Role, User
 from ..models.types import database_now
 from ..types import Record
 from ..unit.work import Unit
 from . import authority
-from .lookup import get_role, get_user, get_user_ever
+from .effects import note_ended
+from .lookup import actor_name, get_role, get_user, get_user_ever
+
+SHOWN = 5
+"""The most accounts that a refusal names."""
 
 # --- reading -----------------------------------------------------------------
 
@@ -77,11 +81,11 @@ def record(grant: Grant) -> Record:
         "role": grant.role.name,
         "state": state,
         "granted_at": grant.granted_at,
-        "granted_by": grant.granted_by,
+        "granted_by": actor_name(grant.granted_by),
         "reason": grant.reason,
         "valid_until": grant.valid_until,
         "ended_at": grant.ended_at or (grant.valid_until if state == "expired" else None),
-        "ended_by": grant.ended_by,
+        "ended_by": actor_name(grant.ended_by),
         "end_reason": grant.end_reason,
     }
 
@@ -132,11 +136,18 @@ def history(
 
 
 def grant(
-    role: str, users: Iterable[str], *, until: datetime | None = None, unit: Unit
+    role: str,
+    users: Iterable[str],
+    *,
+    until: datetime | None = None,
+    replace_end: bool = True,
+    unit: Unit,
 ) -> list[Record]:
     """Give a role to accounts, replacing live grants that have another end.
 
     :param until: when the grants end by themselves; None is for ever.
+    :param replace_end: False refuses to change the end of a live grant.
+    :raises Conflict: an account holds the role until another time; nothing was granted.
     :raises Invalid: ``until`` has passed.
     :raises Refused: the last administrator's grant would get an end.
     """
@@ -144,8 +155,30 @@ def grant(
         check_end(until)
     with unit:
         named = get_role(role)
-        results = [give(named, user, until=until, unit=unit) for user in _accounts(users)]
+        accounts = _accounts(users)
+        if not replace_end:
+            _refuse_other_ends(named, accounts, until)
+        results = [give(named, user, until=until, unit=unit) for user in accounts]
         return [_answer(grant, changed) for grant, changed in results]
+
+
+def _refuse_other_ends(role: Role, accounts: Iterable[User], until: datetime | None) -> None:
+    open_grants = [grant for user in accounts if (grant := _find_open(role, user))]
+    others = [
+        f"{grant.user.email} {_end_in_words(grant)}"
+        for grant in open_grants
+        if grant.valid_until != until and not _is_over(grant)
+    ]
+    if others:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        raise Conflict(
+            f"{role.name} is held until another time: {', '.join(others[:SHOWN])}{more}",
+            hint="--replace-end changes the ends; or leave these users out",
+        )
+
+
+def _end_in_words(grant: Grant) -> str:
+    return f"until {clock.rfc3339(grant.valid_until)}" if grant.valid_until else "for ever"
 
 
 def check_end(until: datetime) -> None:
@@ -180,6 +213,8 @@ def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple
         authority.may_change(user, unit)  # A nearer end takes something away.
         before = None if _is_over(present) else _summary(present)
         _end(present, "replaced" if before else "expired", unit)
+        # The open grant must be gone before another takes its place in the index.
+        unit.session.flush()
     new = Grant(
         user=user,
         role=role,
@@ -202,7 +237,7 @@ def difference_from_lasting(user: User, role: Role) -> str | None:
         return f"does not hold {role.name}"
     if present.valid_until is None:
         return None
-    return f"holds {role.name} until {clock.rfc3339(present.valid_until)} only"
+    return f"holds {role.name} {_end_in_words(present)} only"
 
 
 def _find_open(role: Role, user: User) -> Grant | None:
@@ -226,8 +261,6 @@ def _end(grant: Grant, how: str, unit: Unit) -> None:
     grant.ended_how = how
     if how != "expired":
         grant.ended_by, grant.end_reason = unit.actor.label(), unit.reason
-    # The open grant must be gone before another takes its place in the index.
-    unit.session.flush()
 
 
 # --- ending ------------------------------------------------------------------
@@ -266,6 +299,7 @@ def _revoke(grant: Grant, unit: Unit) -> None:
         _expire(grant, unit)
         return
     before = _summary(grant)
+    note_ended(unit, User.id == grant.user_id, of=grant.user.email)
     _end(grant, "revoked", unit)
     grant.user.end_sessions()
     unit.record("user:role:revoke", grant.user.reference, before=before)
@@ -299,6 +333,15 @@ def end_all(user: User, *, unit: Unit) -> list[str]:
     grants = _list_open(Grant.user_id == user.id)
     for grant in grants:
         _end(grant, "revoked", unit)
+    return sorted(grant.role.name for grant in grants)
+
+
+def revoke_all(user: User, *, unit: Unit) -> list[str]:
+    """Revoke every open grant of an account that stays, each with its event; return the roles."""
+    authority.require("roles:grant", unit)
+    grants = _list_open(Grant.user_id == user.id)
+    for grant in grants:
+        _revoke(grant, unit)
     return sorted(grant.role.name for grant in grants)
 
 

@@ -39,7 +39,8 @@ CHUNK = 500
 class Filter:
     """Conditions on accounts, which must all hold; deleted accounts only by ``status``."""
 
-    role: str | None = None
+    role: str | Sequence[str] | None = None
+    """One role or several: the accounts that hold them all."""
     without_role: str | None = None
     status: str | None = None
     search: str | None = None
@@ -57,8 +58,7 @@ class Filter:
         :raises Invalid: the search text has a hostile character.
         """
         criteria = [_status(self.status)]
-        if self.role:
-            criteria.append(_holds(self.role))
+        criteria += [_holds(role) for role in text.each(self.role or ())]
         if self.without_role:
             criteria.append(~_holds(self.without_role))
         if self.search:

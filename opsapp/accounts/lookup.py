@@ -15,7 +15,9 @@ LARGEST_ID = 2**31 - 1
 """PostgreSQL's integer; no account has a larger id."""
 
 _NEAR = 500
-"""The most names with the same two first letters that are compared for a suggestion."""
+"""The most names with the same beginning that are compared for a suggestion."""
+LONGEST_START = 40
+"""Characters of the longest beginning that is looked for."""
 
 
 def find_user(reference: str) -> User | None:
@@ -63,19 +65,31 @@ def get_user_ever(reference: str) -> User:
 
 def unknown_user(reference: str) -> NotFound:
     """Return the error for a missing account, with the nearest name as its hint."""
-    near = text.did_you_mean(addresses.canonical(reference), _names_like(reference))
-    return NotFound(
-        f"no user {text.shortened(reference)}", hint=near or "flask users list --search TEXT"
-    )
+    hint = _nearest(addresses.canonical(reference)) or "flask users list --search TEXT"
+    return NotFound(f"no user {text.shortened(reference)}", hint=hint)
 
 
-def _names_like(reference: str) -> list[str]:
-    start = addresses.canonical(reference)[:2]
-    if not start or not start.isprintable():
-        return []
-    column = User.email if "@" in reference else User.username
-    near = sa.select(column).where(column >= start, column < start + "\U0010fffd").limit(_NEAR)
-    return [name for name in db.session.scalars(near) if name]
+def _nearest(name: str) -> str | None:
+    """Return the suggestion of the nearest name: of those with the longest common beginning."""
+    if not name.isprintable():
+        return None
+    column = User.email if "@" in name else User.username
+    for length in range(min(len(name), LONGEST_START), 1, -1):
+        start = name[:length]
+        alike = sa.select(column).where(column >= start, column < start + "\U0010fffd")
+        names = db.session.scalars(alike.order_by(column).limit(_NEAR)).all()
+        if near := text.did_you_mean(name, filter(None, names)):
+            return near
+    return None
+
+
+def actor_name(label: str | None) -> str | None:
+    """Return an actor's label with the present address of an account in place of ``user:12``."""
+    reference, space, rest = (label or "").partition(" ")
+    if not reference.startswith("user:"):
+        return label
+    user = find_user(reference.removeprefix("user:"))
+    return f"{user.email}{space}{rest}" if user and user.email else label
 
 
 def find_role(name: str) -> Role | None:

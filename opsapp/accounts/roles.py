@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from .. import clock, damage, permissions, text
 from ..errors import Conflict, Invalid, Refused
 from ..extensions import db
-from ..models import ADMIN, Grant, Role, User
+from ..models import ADMIN, AuditEvent, Grant, Role, User
 from ..types import Record
 from ..unit.work import Unit
 from . import authority, grants
@@ -161,12 +161,7 @@ def update(
         values["description"] = _clean_description(description)
     with unit:
         authority.require("roles:write", unit)
-        # The new name finds a role that was renamed before.
-        role = (
-            find_role(name)
-            or (find_role(values["name"]) if "name" in values else None)
-            or get_role(name)
-        )
+        role = find_role(name) or _find_renamed(name, values.get("name")) or get_role(name)
         before = {key: getattr(role, key) for key in values if getattr(role, key) != values[key]}
         if "name" in before:
             _refuse_builtin(role, "renamed")
@@ -178,6 +173,18 @@ def update(
                 setattr(role, key, value)
             unit.record("role:definition:update", role.reference, before=before, after=after)
         return record(role)
+
+
+def _find_renamed(name: str, new_name: str | None) -> Role | None:
+    """Return the role of the new name, if an event says that it had the old one."""
+    role = find_role(new_name) if new_name else None
+    if role is None:
+        return None
+    renamings = sa.select(AuditEvent.before).where(
+        AuditEvent.subject == role.reference, AuditEvent.action == "role:definition:update"
+    )
+    was = [before.get("name") for before in db.session.scalars(renamings) if before]
+    return role if name in was else None
 
 
 def allow(name: str, names: Iterable[str], *, unit: Unit) -> Record:

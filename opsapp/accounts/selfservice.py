@@ -9,8 +9,12 @@ docs/decisions/web.md#flask-security-writes-through-our-services
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import signals
 from ..errors import Conflict
+from ..models.types import canonical_json
+from ..unit.ledger import fingerprint
 from ..unit.work import Unit
 from . import lockouts, signin
 from .lookup import get_user
@@ -39,7 +43,8 @@ def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit
         user = get_user(str(user_id))
         if user.password == before:
             user.password = hashed
-            unit.record("user:password:rehash", user.reference)
+            after = {"fingerprint": fingerprint(hashed)}
+            unit.record("user:password:rehash", user.reference, after=after)
 
 
 def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:
@@ -57,7 +62,8 @@ def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit
         user.tf_totp_secret = seed or user.tf_totp_secret
         user.end_sessions()
         carry_over(user, unit)
-        unit.record("user:factor:set", user.reference, before=before, after={"two_factor": method})
+        after = {"two_factor": method, "fingerprint": fingerprint(user.tf_totp_secret)}
+        unit.record("user:factor:set", user.reference, before=before, after=after)
         unit.announce(signals.user_updated, user_id=user.id)
         unit.announce(signals.second_factor_changed, user_id=user.id, method=method)
         return True
@@ -88,9 +94,7 @@ def set_recovery_codes(user_id: int, codes: list[str], *, unit: Unit) -> None:
         user = get_user(str(user_id))
         before = {"recovery_codes": len(user.mf_recovery_codes or [])}
         user.mf_recovery_codes = list(codes)
-        unit.record(
-            "user:codes:set", user.reference, before=before, after={"recovery_codes": len(codes)}
-        )
+        unit.record("user:codes:set", user.reference, before=before, after=_codes(codes))
         unit.announce(signals.user_updated, user_id=user.id)
         unit.announce(signals.recovery_codes_set, user_id=user.id)
 
@@ -109,7 +113,9 @@ def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
         codes.remove(code)
         before = {"recovery_codes": len(codes) + 1}
         user.mf_recovery_codes = codes
-        unit.record(
-            "user:codes:use", user.reference, before=before, after={"recovery_codes": len(codes)}
-        )
+        unit.record("user:codes:use", user.reference, before=before, after=_codes(codes))
         unit.announce(signals.recovery_code_used, user_id=user.id, left=len(codes))
+
+
+def _codes(codes: list[str]) -> dict[str, Any]:
+    return {"recovery_codes": len(codes), "fingerprint": fingerprint(canonical_json(codes))}

@@ -13,8 +13,10 @@ from ..extensions import db
 from ..models import ApiToken, User, UserSession
 from ..models.accounts import new_uniquifier
 from ..types import Record
+from ..unit.ledger import fingerprint
 from ..unit.work import Unit
 from . import authority, grants, lockouts, passwords
+from .effects import note_ended
 from .lookup import get_user
 from .records import user_record
 
@@ -53,6 +55,7 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
     """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
+    note_ended(unit, User.id == user.id, of=user.email)
     user.active = active
     user.end_sessions()
     verb = "activate" if active else "deactivate"
@@ -78,6 +81,7 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
             .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
             .order_by(User.id)
         ).all()
+        note_ended(unit, User.active.is_(True), User.deleted_at.is_(None), *criteria)
         now = clock.now()
         for batch in _batches(rows):
             values = {"active": False, "sessions_ended_at": now}
@@ -136,9 +140,8 @@ def store_password(user: User, hashed: str, unit: Unit) -> None:
     had = "set" if user.password else None
     user.password = hashed
     user.end_sessions()
-    unit.record(
-        "user:password:set", user.reference, before={"password": had}, after={"password": "set"}
-    )
+    after = {"password": "set", "fingerprint": fingerprint(hashed)}
+    unit.record("user:password:set", user.reference, before={"password": had}, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
 
 

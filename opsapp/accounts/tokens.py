@@ -14,9 +14,10 @@ from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..types import Record
+from ..unit import ledger
 from ..unit.work import Unit
 from . import authority, grants
-from .lookup import get_user_ever
+from .lookup import actor_name, get_user_ever
 from .sessions import fingerprint
 
 PREFIX = "opsapp_"
@@ -114,7 +115,12 @@ def _insert(
     )
     unit.session.add(token)
     unit.session.flush()
-    after = {"token": name, "permissions": allowed, "valid_until": clock.rfc3339(until)}
+    after = {
+        "token": name,
+        "permissions": allowed,
+        "valid_until": clock.rfc3339(until),
+        "fingerprint": ledger.fingerprint(token.key),
+    }
     unit.record("user:token:create", owner.reference, after=after)
     unit.announce(signals.user_updated, user_id=owner.id)
     return token
@@ -184,7 +190,7 @@ def record(token: ApiToken) -> Record:
         "state": state(token),
         "permissions": ["*"] if token.permissions is None else damage.listed(token.permissions),
         "created_at": token.created_at,
-        "created_by": token.created_by,
+        "created_by": actor_name(token.created_by),
         "valid_until": token.valid_until,
         "used_at": token.used_at,
     }

@@ -5,7 +5,7 @@ docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
@@ -26,9 +26,10 @@ from ..models import (
 )
 from ..types import Record
 from ..unit import chain
-from ..unit.ledger import audit_key
+from ..unit.ledger import audit_key, fingerprint
 from ..unit.work import Unit
 from . import authority, grants, passwords
+from .effects import note_erased
 from .lookup import find_user, get_role, unknown_user
 from .records import user_record
 from .signin import confirm, set_active, store_password
@@ -65,13 +66,14 @@ def create(
     *,
     username: str | None = None,
     password: str | None = None,
-    role: str | None = None,
+    role: str | Sequence[str] | None = None,
     if_exists: str = "error",
     needs_password: bool = False,
     unit: Unit,
 ) -> Record:
-    """Create an account, and grant it a role if one is named.
+    """Create an account, and grant it the roles that are named.
 
+    :param role: one role or several.
     :param password: None makes an account that cannot sign in yet.
     :param if_exists: ``error``, or ``keep`` an account that meets the request; see
         :func:`create_admin` for ``update``.
@@ -86,7 +88,7 @@ def create(
             email,
             username,
             password,
-            role,
+            list(text.each(role or ())),
             if_exists=if_exists,
             needs_password=needs_password,
             unit=unit,
@@ -98,7 +100,7 @@ def _create(
     email: str,
     username: str | None,
     password: str | None,
-    role: str | None,
+    roles: Sequence[str],
     *,
     if_exists: str,
     needs_password: bool = True,
@@ -114,7 +116,7 @@ def _create(
             raise _ChangedMeanwhileError(email)
         if user is None:
             user = _insert(email, username, hashed, unit)
-            if role:
+            for role in roles:
                 grants.give(get_role(role), user, until=None, unit=unit)
         elif if_exists == "error":
             raise Conflict(
@@ -122,8 +124,9 @@ def _create(
                 hint=f"flask users show {user.id}, or --if-exists keep",
             )
         else:
-            hint = "--if-exists update makes it one" if role == ADMIN and needs_password else None
-            _refuse_unlike(user, username, role, needs_password, hint)
+            is_admin = ADMIN in roles and needs_password
+            hint = "--if-exists update makes it one" if is_admin else None
+            _refuse_unlike(user, username, roles, needs_password, hint)
         return user_record(user)
 
 
@@ -147,7 +150,7 @@ def _retry(attempt: Callable[[], Record]) -> Record:
 
 
 def _refuse_unlike(
-    user: User, username: str | None, role: str | None, needs_password: bool, hint: str | None
+    user: User, username: str | None, roles: Sequence[str], needs_password: bool, hint: str | None
 ) -> None:
     """Refuse to keep an account that does not meet the request.
 
@@ -158,8 +161,9 @@ def _refuse_unlike(
     """
     name = user.email
     differences = [*_differences(user, username, needs_password)]
-    if role is not None and (lack := grants.difference_from_lasting(user, get_role(role))):
-        differences.append((lack, f"flask roles grant {role} {name}"))
+    for role in roles:
+        if lack := grants.difference_from_lasting(user, get_role(role)):
+            differences.append((lack, f"flask roles grant {role} {name}"))
     if differences:
         texts = ", ".join(difference for difference, _hint in differences)
         raise Conflict(f"user {name} exists and {texts}", hint=hint or differences[0][1])
@@ -195,18 +199,17 @@ def _insert(
         email=email,
         username=username,
         password=hashed,
-        # An account that an operator creates needs no confirmation mail to sign in.
+        # An operator's needs no confirmation mail to sign in.
         confirmed_at=now if confirmed else None,
         created_at=now,
         idle_since=now,
     )
     unit.session.add(user)
     unit.session.flush()
-    unit.record(
-        "user:account:create",
-        user.reference,
-        after={"email": email, "username": username, "password": "set" if hashed else None},
-    )
+    after = {"email": email, "username": username, "password": "set" if hashed else None}
+    after |= {"fingerprint": fingerprint(hashed)} if hashed else {}
+    after |= {"confirmed": "yes"} if confirmed else {}
+    unit.record("user:account:create", user.reference, after=after)
     unit.announce(signals.user_created, user_id=user.id)
     return user
 
@@ -262,7 +265,7 @@ def _make_admin(
 ) -> Record:
     existing = find_user(email)
     if existing is None:
-        return _create(email, username, password, ADMIN, if_exists="update", unit=unit)
+        return _create(email, username, password, [ADMIN], if_exists="update", unit=unit)
     replace = password is not None and (
         existing.password is None
         or (not generated and not passwords.matches(password, existing.password))
@@ -379,6 +382,7 @@ def _erased(reference: str) -> User | None:
 
 
 def _erase(user: User, unit: Unit) -> None:
+    note_erased(user, unit)
     roles = grants.end_all(user, unit=unit)
     email = user.email or ""
     user.erased_as = chain.fingerprint(audit_key(), email)

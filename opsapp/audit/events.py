@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,21 @@ ERASED = "[erased]"
 WHOLES = ("users", "jobs", "database", "audit")
 """The subjects that are not one thing of many."""
 
+ACTIONS = (
+    *("user:account:create", "user:account:update", "user:account:delete"),
+    *("user:account:activate", "user:account:deactivate", "user:account:unlock"),
+    *("user:password:set", "user:password:rehash", "user:access:reset", "user:email:confirm"),
+    *("user:factor:set", "user:factor:remove", "user:codes:set", "user:codes:use"),
+    *("user:token:create", "user:token:revoke", "user:sessions:end", "user:logins:prune"),
+    *("user:role:grant", "user:role:revoke", "user:role:expire"),
+    *("role:definition:create", "role:definition:update", "role:definition:delete"),
+    *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
+    *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
+    *("database:schema:notice", "database:backup:create", "database:backup:fail"),
+    *("console:session:open", "console:session:close", "console:session:lose"),
+    *("console:changes:commit", "console:query:run"),
+)
+"""The actions of our events, as docs/audit.md has them; an application adds its own."""
 
 # --- reading -----------------------------------------------------------------
 
@@ -37,7 +52,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     actor: str | None = None
-    """A login name, sudo name, host or ``user:ID``, whole."""
+    """An account (id, e-mail, username or ``user:ID``), or a login name, sudo name or host."""
     action: str | None = None
     """``user:role:grant``, or its beginning: ``user:role``, ``user``."""
     subject: str | None = None
@@ -49,7 +64,8 @@ class Filter:
         """Return the conditions for a query.
 
         :param of: the model: events, or those that wait.
-        :raises NotFound: the subject is an account or role that never was.
+        :raises NotFound: the subject is an account or role that never was, or no event has
+            this actor or action.
         """
         conditions: list[Any] = []
         if self.since:
@@ -57,16 +73,75 @@ class Filter:
         if self.until:
             conditions.append(of.at <= self.until)
         if self.actor:
-            part = json.dumps(self.actor)
-            conditions.append(as_text(of.actor).contains(part, autoescape=True))
+            conditions.append(_by(self.actor, of))
         if self.action:
-            begins = of.action.startswith(self.action + ":", autoescape=True)
-            conditions.append((of.action == self.action) | begins)
+            conditions.append(_of_kind(self.action, of))
         if self.subject:
             conditions.append(_about(self.subject, of))
         if self.correlation:
             conditions.append(of.correlation == self.correlation)
         return conditions
+
+
+def _by(name: str, of: type[Any]) -> Any:
+    """Return the condition that an account, or a user of the operating system, is the actor."""
+    reference = _reference(name.removeprefix("user:"))
+    if reference is not None:
+        return sa.or_(_is_named(name, of), _is_named(reference, of))
+    if not any(_is_there(model, _is_named(name, model)) for model in (AuditEvent, PendingEvent)):
+        # Only for the error: it reads all the events.
+        actors = _distinct(as_text(AuditEvent.actor))
+        names = {n for stored in actors for n in (parsed(stored) or {}).values()}
+        is_address = "@" in name and is_built_on(this_app())
+        near = unknown_user(name).hint if is_address else text.did_you_mean(name, map(str, names))
+        hint = near or "flask audit list --fields actor"
+        raise NotFound(f"no event is by {text.shortened(name)}", hint=hint)
+    return _is_named(name, of)
+
+
+def _is_named(name: str, of: type[Any]) -> Any:
+    return as_text(of.actor).contains(json.dumps(name), autoescape=True)
+
+
+def _reference(name: str) -> str | None:
+    """Return the subject of the account of this id, address or name; None if there is none."""
+    attached = attached_to(this_app())
+    if attached is None:
+        user = find_user(name)
+        return None if user is None else user.reference
+    try:
+        return str(attached.directory.subject(name))
+    except NotFound:
+        return None
+
+
+def _of_kind(action: str, of: type[Any]) -> Any:
+    """Return the condition for an action or the beginning of one."""
+    if not any(f"{known}:".startswith(f"{action}:") for known in ACTIONS) and not any(
+        _is_there(model, _begins(action, model)) for model in (AuditEvent, PendingEvent)
+    ):
+        names = {*ACTIONS, *map(str, _distinct(AuditEvent.action))}
+        parts = {":".join(name.split(":")[:n]) for name in names for n in (1, 2, 3)}
+        raise NotFound(
+            f"no event is a {text.shortened(action)}",
+            hint=text.did_you_mean(action, sorted(parts)) or "flask audit list --fields action",
+        )
+    return _begins(action, of)
+
+
+def _begins(action: str, of: type[Any]) -> Any:
+    return (of.action == action) | of.action.startswith(action + ":", autoescape=True)
+
+
+def _is_there(model: type[Any], condition: Any) -> bool:
+    return (
+        db.session.scalar(sa.select(sa.literal(1)).select_from(model).where(condition).limit(1))
+        is not None
+    )
+
+
+def _distinct(column: Any) -> Sequence[Any]:
+    return db.session.scalars(sa.select(column).distinct()).all()
 
 
 def _about(subject: str, of: type[Any]) -> Any:
@@ -145,7 +220,7 @@ def waiting(filter: Filter | None = None, *, limit: int | None = 50) -> list[Rec
     criteria = filter.criteria(PendingEvent) if filter else []
     query = sa.select(PendingEvent).where(PendingEvent.action != pending.KEY, *criteria)
     rows = db.session.scalars(query.order_by(PendingEvent.id.desc()).limit(limit)).all()
-    subjects = _present_names({row.subject for row in rows})
+    subjects = present_names({row.subject for row in rows})
     return [_waiting(row, subjects) for row in reversed(rows)]
 
 
@@ -209,7 +284,7 @@ def _record(row: Any, names: _Names) -> Record:
     return {
         "seq": row.seq,
         "at": _time(row.at),
-        "actor": actor_label(row.actor),
+        "actor": actor_label(row.actor, names.subjects),
         "door": row.door,
         "action": row.action,
         "subject": row.subject,
@@ -228,10 +303,15 @@ def _time(at: Any) -> Any:
         return at  # It was not written by us: verify tells.
 
 
-def actor_label(stored: Any) -> str:
-    """Return one line for an event's actor as stored."""
+def actor_label(stored: Any, names: Mapping[str, str] | None = None) -> str:
+    """Return one line for an event's actor as stored.
+
+    :param names: the present names of accounts by reference, such as ``user:12``.
+    """
     actor = parsed(stored) or {}
     fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
+    if fields.get("kind") == "user":
+        fields["name"] = (names or {}).get(fields.get("name", ""), fields.get("name", ""))
     return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(stored)
 
 
@@ -241,12 +321,14 @@ class _Names:
 
     values: dict[str, str]
     subjects: dict[str, str]
+    """The accounts and roles, and among the accounts the actors, by reference."""
 
     @classmethod
     def of(cls, page: Sequence[Any]) -> _Names:
         named = {token for row in page for token in tokens(row)}
         values = {token: value.value for token, value in personal_values(named).items()}
-        return cls(values, _present_names({row.subject for row in page}))
+        actors = {(parsed(row.actor) or {}).get("name") for row in page}
+        return cls(values, present_names({row.subject for row in page} | actors))
 
     def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
@@ -257,19 +339,21 @@ class _Names:
         }
 
 
-def _present_names(subjects: set[str]) -> dict[str, str]:
+def present_names(subjects: set[Any]) -> dict[str, str]:
     """Return the present names of the subjects; an erased account has none."""
     attached = attached_to(this_app())
     if attached is not None:
-        names: dict[str, str] = attached.directory.names(subjects)
-        return names
-    users, roles = _ids(subjects, "user:"), _ids(subjects, "role:")
-    rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
-    names = {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
-    found_roles = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
-    return names | {f"role:{id}": name for id, name in found_roles}
+        return dict(attached.directory.names(subjects))
+    names: dict[str, str] = {}
+    if users := _ids(subjects, "user:"):
+        rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+        names |= {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
+    if roles := _ids(subjects, "role:"):
+        named = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
+        names |= {f"role:{id}": name for id, name in named}
+    return names
 
 
-def _ids(subjects: set[str], kind: str) -> list[int]:
+def _ids(subjects: set[Any], kind: str) -> list[int]:
     parts = [str(subject).removeprefix(kind) for subject in subjects]
     return [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 10]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,18 +14,21 @@ from sqlalchemy import exc
 from .. import clock, text
 from ..damage import Damaged
 from ..errors import Invalid, NotReady
-from ..extensions import db
+from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
+from ..state import is_built_on
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, refuse_other_key
 from ..unit.pending import DELETE
 from ..unit.work import Unit
 from .events import actor_label
+from .state import State
 from .stored import moment, pages, parsed, personal_values, tokens
 
 FORMAT = "opsapp-audit/1"
 REBASE = "audit:chain:rebase"
+MOST_DIFFERENCES = 100
 
 Break = tuple[int | None, str, str]
 """The first bad event where one can be named, the kind of break, and what it says."""
@@ -135,7 +138,7 @@ class _Walk:
         return None
 
 
-def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
+def verify(checkpoints: Iterable[Checkpoint] = (), *, state: bool = False) -> Record:
     """Read the whole chain and say whether it holds, or where it first breaks and how.
 
     ``ok`` is the answer. ``break`` is None or one of: ``edited``, ``missing``,
@@ -145,6 +148,8 @@ def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
     against a checkpoint ``cut``, ``rewritten`` (another history) or
     ``another-chain``. ``gaps`` are the restores that an operator declared.
 
+    :param state: also compare the tables with what the events say they must be; ``break`` is
+        then ``state`` where they differ, and ``differences`` has the first ones.
     :raises NotReady: the audit key is another one than the chain was begun with.
     """
     checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
@@ -153,7 +158,18 @@ def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
         db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     heads = db.session.scalars(sa.select(AuditHead)).all()
     walk = _Walk(audit_key(), frozenset(checkpoint.seq for checkpoint in checkpoints))
-    named = _walk_all(walk)
+    with closing(State()) as facts:
+        named = _walk_all(walk, facts if state else None)
+        return _report(walk, named, checkpoints, heads, facts if state else None)
+
+
+def _report(
+    walk: _Walk,
+    named: Break | None,
+    checkpoints: list[Checkpoint],
+    heads: Sequence[AuditHead],
+    state: State | None,
+) -> Record:
     if walk.broken and walk.seq == 0:
         for head in heads:
             refuse_other_key(head.key_id)
@@ -163,7 +179,13 @@ def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
         broken = (
             _kept_break(checkpoints, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
         )
-    seq, kind, message = broken or (None, None, "the chain holds")
+    differences, holds = None, "the chain holds"
+    if state is not None and broken is None and not is_built_on(this_app()):
+        holds = "the chain holds; the accounts are the application's own, and are not compared"
+    elif state is not None and broken is None:
+        differences, broken = _compared(state)
+        holds = "the chain holds, and the tables are what it says"
+    seq, kind, message = broken or (None, None, holds)
     return {
         "ok": broken is None,
         "events": walk.seq,
@@ -173,17 +195,33 @@ def verify(checkpoints: Iterable[Checkpoint] = ()) -> Record:
         "says": message,
         "checkpoints": len(checkpoints),
         "gaps": gaps,
+        "differences": differences,
     }
 
 
-def _walk_all(walk: _Walk) -> Break | None:
+def _compared(state: State) -> tuple[list[str], Break | None]:
+    """Return the first differences of the tables from the events, and the break that they are."""
+    shown: list[str] = []
+    count = 0
+    for count, difference in enumerate(state.differences(), start=1):
+        if count <= MOST_DIFFERENCES:
+            shown.append(difference)
+    if not count:
+        return shown, None
+    return shown, (None, "state", shown[0] + (f", and {count - 1} more" if count > 1 else ""))
+
+
+def _walk_all(walk: _Walk, state: State | None) -> Break | None:
     """Walk the whole chain; what is wrong with the names beside it, if anything is."""
     named: Break | None = None
     try:
         with closing(pages()) as chunks:
             for page in chunks:
                 met = walk.over(page)
-                named = named or _names_break(met, walk)
+                names = personal_values({token for row in met for token in tokens(row)})
+                named = named or _names_break(met, walk, names)
+                if state is not None:
+                    state.follow(met, names)
                 if walk.broken:
                     break
     except (exc.DataError, ValueError, OverflowError):
@@ -206,12 +244,13 @@ def _walk_singly(walk: _Walk) -> None:
             walk.broken = (walk.seq + 1, "edited", f"event {walk.seq + 1} cannot be read")
 
 
-def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
+def _names_break(
+    rows: list[Any], walk: _Walk, present: Mapping[str, PersonalValue]
+) -> Break | None:
     """Return the break of a personal value: exchanged, moved to another account or removed."""
     rows_by_token = {token: row for row in rows for token in tokens(row)}
     if not rows_by_token:
         return None
-    present = personal_values(rows_by_token)
     walk.names += len(present)
     erased = _erased(row.subject for token, row in rows_by_token.items() if token not in present)
     for token, row in rows_by_token.items():

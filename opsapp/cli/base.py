@@ -35,6 +35,10 @@ class OpsCommand(click.Command):
 
     context_class = OpsContext
 
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return click's parser, which refuses a second value for one option."""
+        return _each_once(super().make_parser(ctx), ctx)
+
     def invoke(self, ctx: click.Context) -> Any:
         with reported():
             for param in self.params:
@@ -54,11 +58,43 @@ def _refuse_hostile(param: click.Parameter, value: object) -> None:
             text.checked(word, name, longest=sys.maxsize)
 
 
+def _each_once(parser: Any, ctx: click.Context) -> Any:
+    """Let a parser refuse an option that is given twice and holds one value.
+
+    Click would take the last one silently, and half of what the user typed would be ignored.
+    """
+    parse = parser.parse_args
+
+    def parse_once(args: list[str]) -> Any:
+        opts, rest, order = parse(args)
+        for param in () if ctx.resilient_parsing else order:
+            if order.count(param) > 1 and _holds_one(param):
+                raise click.UsageError(f"{param.opts[-1]} is there twice, and takes one value", ctx)
+        return opts, rest, order
+
+    parser.parse_args = parse_once
+    return parser
+
+
+def _holds_one(param: click.Parameter) -> bool:
+    is_switch = isinstance(param, click.Option) and (param.is_flag or param.count)
+    # A switch that is repeated says the same again, unless it has an opposite.
+    return (
+        isinstance(param, click.Option)
+        and not param.multiple
+        and (not is_switch or bool(param.secondary_opts))
+    )
+
+
 class OpsGroup(click.Group):
     """A group whose commands report errors as one line and an exit code."""
 
     command_class = OpsCommand
     context_class = OpsContext
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return click's parser, which refuses a second value for one option."""
+        return _each_once(super().make_parser(ctx), ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
         with reported():

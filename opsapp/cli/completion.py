@@ -25,6 +25,8 @@ _QUERIES = {
     "job": "SELECT DISTINCT name FROM"
     " (SELECT name FROM ops_job_runs ORDER BY id DESC LIMIT 1000) AS newest"
     " WHERE name >= :start AND name < :end ORDER BY name LIMIT :limit",
+    "action": "SELECT DISTINCT action FROM ops_audit_events"
+    " WHERE action >= :start AND action < :end ORDER BY action LIMIT :limit",
     "permission": "SELECT permissions FROM ops_roles WHERE deleted_at IS NULL",
 }
 
@@ -32,7 +34,7 @@ _QUERIES = {
 def names(kind: str, start: str) -> list[str]:
     """Return up to 50 names that begin with ``start``; none if the database is away.
 
-    :param kind: ``user``, ``role``, ``job`` or ``permission``.
+    :param kind: ``user``, ``role``, ``job``, ``action`` or ``permission``.
     """
     start = addresses.canonical(start)
     values = {"start": start, "end": start + "\U0010fffd", "limit": LIMIT}

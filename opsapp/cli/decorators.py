@@ -8,18 +8,20 @@ that calls a service with ``unit`` and returns its record. ``@works`` takes one 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import FINDINGS
+from ..errors import FINDINGS, Invalid, Refused
 from ..types import Record
 from . import output
 from .base import application, command_words
+from .confirm import is_interactive
 from .messages import say
-from .options import PERMISSION, with_options
+from .options import FIELDS, NEW_FILE, PERMISSION, with_options
 
 if TYPE_CHECKING:
     from ..actors import Actor
@@ -30,6 +32,10 @@ Body = Callable[..., Any]
 ANSWERS = "opsapp.answers"
 WORKS = "opsapp.works"
 CHANGES = "opsapp.changes"
+
+PLAN = ("action", "subject", "name", "before", "after")
+"""The fields of a dry run's rows."""
+MOST_EFFECTS = 100
 
 
 def answers(
@@ -70,6 +76,7 @@ def answers(
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
+        command.fields = columns if callable(fields) else fields or columns  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -143,7 +150,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
 
     def decorate(body: Body) -> Body:
         @_format_options
-        @with_options(*((YES, CONFIRM) if destructive else ()), _DRY_RUN, REASON, _QUIET)
+        @with_options(*((YES, CONFIRM) if destructive else ()), DRY_RUN, _PLAN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
             *,
@@ -151,28 +158,52 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             fields: str | None,
             quiet: bool,
             dry_run: bool,
+            plan: str | None,
             reason: str | None,
             yes: bool = False,
             confirm: str | None = None,
             **params: Any,
         ) -> None:
             format = output.format_of_answer(format)
-            output.check_fields(fields, ("changed", "audit_seq", *columns))
+            if plan is not None and not dry_run:
+                raise Invalid("--plan goes with --dry-run")
+            output.check_fields(fields, PLAN if dry_run else ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
+            _remark_on_address(reason)
             with application():
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
                 if dry_run:
-                    _write_plan(unit, format)
+                    _write_plan(unit, format, fields, plan)
                 elif quiet:
                     output.write_lines(_keys(result, key, unit))
                 else:
                     _write_change(result, unit, format, fields, columns)
 
         command.kind = CHANGES  # type: ignore[attr-defined]
+        command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]
         return command
 
     return decorate
+
+
+_ADDRESS = re.compile(r"[^\s@<>()]+@[^\s@<>()]+\.\w+")
+
+
+def _remark_on_address(reason: str | None) -> None:
+    """Notice an e-mail address in a reason, which no erasure removes from the audit.
+
+    :raises Refused: the user at the terminal would rather write another reason.
+    """
+    if reason is None or not _ADDRESS.search(reason):
+        return
+    warning = "--reason holds an e-mail address, and the audit keeps reasons for ever."
+    ctx = click.get_current_context()
+    is_decided = ctx.params.get("dry_run") or ctx.params.get("yes")
+    if is_decided or not is_interactive():
+        say(f"Warning: {warning}")
+    elif not click.confirm(f"{warning} Continue?", err=True):
+        raise Refused("declined; nothing was changed")
 
 
 def _remark_on_permissions() -> None:
@@ -230,7 +261,9 @@ def name_connection() -> Actor:
 
 def _format_options(command: Body) -> Body:
     for option in (
-        click.option("--fields", metavar="A,B", help="Print only these fields, in this order."),
+        click.option(
+            "--fields", type=FIELDS, metavar="A,B", help="Print only these fields, in this order."
+        ),
         click.option("--format", type=click.Choice(output.FORMATS), help="Output format."),
     ):
         command = option(command)
@@ -245,7 +278,13 @@ CONFIRM = click.Option(
 )
 YES = click.Option(["--yes"], is_flag=True, help="Do not ask for confirmation.")
 _QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print only the keys of changed rows.")
-_DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
+_PLAN = click.Option(
+    ["--plan"],
+    type=NEW_FILE,
+    metavar="FILE",
+    help="With --dry-run: write each change to FILE, as JSON lines.",
+)
+DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
 
 
 # --- writing the answer ------------------------------------------------------
@@ -272,17 +311,26 @@ def _write(
         output.write_list(output.select(answer, fields, all_fields), format, columns, header)
 
 
-def _write_plan(unit: Any, format: str) -> None:
-    """Write the audit events that the change would have."""
-    from ..unit.ledger import in_batches
+def _write_plan(unit: Unit, format: str, fields: str | None, file: str | None) -> None:
+    """Write the audit events that the change would have, with the names of their subjects.
 
-    plan = [change.record() for change in in_batches(unit.recorded)]
+    :param file: gets each change as a JSON line; many like ones are one row of the answer.
+    """
+    from .plans import rows_of, write
+
+    if file is not None:
+        write(file, unit.recorded)
+    rows = list(output.select(rows_of(unit.recorded), fields, PLAN))
     if format == "json":
-        record = {"changed": unit.changed, "dry_run": True, "plan": plan}
+        record = {"changed": unit.changed, "dry_run": True, "plan": rows, "effects": unit.effects}
         output.write_record(record, format, ())
     else:
-        output.write_list(plan, format, ("action", "subject", "before", "after"))
-    say("Dry run: nothing was written." if plan else "Dry run: nothing would change.")
+        columns = ("action", "name", "before", "after")
+        header = output.field_names(fields) if fields else PLAN
+        output.write_list(rows, format, () if fields else columns, header)
+        for effect in unit.effects[:MOST_EFFECTS]:
+            say(f"It {effect}.")
+    say("Dry run: nothing was written." if rows else "Dry run: nothing would change.")
 
 
 def _write_change(

@@ -9,12 +9,17 @@ from typing import Any
 
 import click
 
-from .options import DURATION, ROLE, SINCE, UNTIL, with_options
+from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
 
 Body = Callable[..., Any]
 
 _ACCOUNTS = (
-    click.Option(["--role"], type=ROLE, help="Accounts that hold this role now."),
+    click.Option(
+        ["--role"],
+        type=ROLE,
+        multiple=True,
+        help="Accounts that hold this role now; repeated, all of them.",
+    ),
     click.Option(["--without-role"], type=ROLE, help="Accounts that do not hold this role now."),
     click.Option(
         ["--status"],
@@ -50,9 +55,12 @@ _EVENTS = (
         metavar="TIME",
         help="Events until this time; a date alone means the end of that day.",
     ),
-    click.Option(["--actor"], metavar="NAME", help="Events by this login name, sudo name or host."),
+    click.Option(
+        ["--actor"], metavar="NAME", help="Events by this USER, login name, sudo name or host."
+    ),
     click.Option(
         ["--action"],
+        type=ACTION,
         metavar="ACTION",
         help="Events of this kind, such as user:role:grant or user:role.",
     ),
@@ -87,7 +95,8 @@ def filtered(service: str, options: tuple[click.Option, ...]) -> Callable[[Body]
         def command(**params: Any) -> Any:
             # Late, so that help and completion do not import the service.
             kind = import_module(service).Filter
-            filter = kind(**{field.name: params.pop(field.name) for field in fields(kind)})
+            chosen = {field.name: params.pop(field.name) for field in fields(kind)}
+            filter = kind(**{name: value for name, value in chosen.items() if value != ()})
             return body(filter=filter, **params)
 
         command.__doc__, command.__name__ = body.__doc__, body.__name__

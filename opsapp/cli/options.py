@@ -120,6 +120,37 @@ class TextFile(click.ParamType):  # type: ignore[type-arg]
         return [CompletionItem(incomplete, type="file")]
 
 
+class Fields(click.ParamType):  # type: ignore[type-arg]
+    """Fields of the answer, comma separated; the shell completes the last one."""
+
+    name = "fields"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        known = getattr(ctx.command.callback, "fields", ())
+        names = [name for name in known if name.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{name}") for name in names]
+
+
+class NewFile(click.ParamType):  # type: ignore[type-arg]
+    """The name of a file that the command writes."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
 SEQ = click.IntRange(min=0, max=2**63 - 1)
 """The number of an audit event."""
 ID = click.IntRange(min=0, max=2**31 - 1)
@@ -128,6 +159,9 @@ USER = Name("user")
 ROLE = Name("role")
 PERMISSION = Name("permission")
 JOB = Name("job")
+ACTION = Name("action")
+FIELDS = Fields()
+NEW_FILE = NewFile()
 PROGRAM = Program()
 TEXT_FILE = TextFile()
 DURATION = Duration()

@@ -47,6 +47,15 @@ def has_tables() -> bool:
         return False  # There is no SQLite file yet.
 
 
+def last_event() -> int | None:
+    """Return the number of the newest audit event; None where there is no audit."""
+    if not has_tables():
+        return None
+    head = read_head(db.session())
+    db.session.rollback()
+    return head.seq if head else None
+
+
 def revision() -> str | None:
     """Return the revisions of the database, by name; None before the first migration.
 

@@ -47,6 +47,11 @@ def fingerprint(key: bytes, value: str) -> str:
     return _mac(key, "opsapp-erased-v1", value, "")
 
 
+def secret(key: bytes, value: str) -> str:
+    """Return a keyed fingerprint of a stored secret, 32 hexadecimal digits."""
+    return _mac(key, "opsapp-secret-v1", value, "")[:32]
+
+
 def signature(key: bytes, line: str) -> str:
     """Return the signature of a checkpoint line, 64 hexadecimal digits."""
     return _mac(key, "opsapp-checkpoint-v1", line, "")

@@ -116,6 +116,15 @@ def audit_key() -> bytes:
     return str(settings.get("OPSAPP_AUDIT_KEY")).encode()
 
 
+def fingerprint(secret: str | None) -> str | None:
+    """Return a keyed fingerprint of what an event must not hold, 32 hexadecimal digits.
+
+    The event of a password or another secret has it, so a value that was exchanged by SQL is
+    noticed: docs/decisions/audit.md#events-of-secrets-have-a-fingerprint.
+    """
+    return chain.secret(audit_key(), secret) if secret else None
+
+
 @dataclass(slots=True)
 class Head:
     """The end of the chain: where the next event is tied on."""

@@ -74,6 +74,8 @@ class Unit(AbstractContextManager["Unit"]):
         self.correlation = correlation or str(uuid4())
         self.adopt = adopt
         self.recorded: list[Recorded] = []
+        self.effects: list[str] = []
+        """Sentences for a dry run: ends of sessions and the like, which are no events."""
         self.committed = False
         self.seq: int | None = None
         """The last audit event's number, once it is committed."""
@@ -110,6 +112,10 @@ class Unit(AbstractContextManager["Unit"]):
         :raises ValueError: an ``email`` or ``username`` of what is no account.
         """
         self.recorded.append(Recorded(action, subject, before, after))
+
+    def note(self, effect: str) -> None:
+        """Say what else the change does, for a dry run."""
+        self.effects.append(effect)
 
     def settle(self, act: Callable[[bool], None]) -> None:
         """Call ``act`` when the unit ends: with True right after the commit, else with False.
@@ -156,7 +162,7 @@ class Unit(AbstractContextManager["Unit"]):
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
             undo(session)  # Rows that were read before the gate may be out of date.
-        self.recorded, self.committed = [], False
+        self.recorded, self.effects, self.committed = [], [], False
         self._announcements, self._settlements = [], []
         # Services count on it that a query sees what they have just changed.
         self._autoflush, session.autoflush = session.autoflush, True

@@ -126,9 +126,35 @@ def test_rename_keeps_the_grants(cli: Cli, support: str) -> None:
     assert cli("roles", "show", support).exit_code == 4
 
 
+def test_rename_again_changes_nothing(cli: Cli, support: str) -> None:
+    cli("roles", "update", support, "--name", "helpdesk", check=True)
+    done = cli("roles", "update", support, "--name", "helpdesk")
+    assert (done.exit_code, done.stderr) == (0, SAME)
+
+
+def test_rename_of_what_never_was_is_not_found(cli: Cli, support: str) -> None:
+    done = cli("roles", "update", "suport", "--name", "support")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == "Error: no role suport\n  → did you mean support?\n"
+
+
 def test_rename_to_a_name_that_is_taken_is_a_conflict(cli: Cli, support: str) -> None:
     result = cli("roles", "update", support, "--name", "admin")
     assert (result.exit_code, result.stderr) == (3, "Error: role admin exists already\n")
+
+
+def test_delete_says_from_how_many_it_revokes(cli: Cli, support: str) -> None:
+    cli("roles", "grant", support, "ada", "bob", check=True)
+    done = cli("roles", "delete", support, "--revoke")
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert "Delete the role support and revoke it from 2 users?" in done.stderr
+
+
+def test_reason_with_an_address_is_noticed(cli: Cli, support: str) -> None:
+    done = cli("roles", "grant", support, "bob", "--reason", "asked by eve@example.com")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("Warning: --reason holds an e-mail address")
+    assert "Warning" not in cli("roles", "revoke", support, "bob", "--reason", "OPS-1").stderr
 
 
 def test_delete_of_a_role_that_is_held_is_a_conflict(cli: Cli, support: str) -> None:
@@ -238,7 +264,7 @@ def test_grant_to_many_is_an_event_for_each_batch(
 
 def test_grant_with_another_end_replaces_the_grant(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", "--until", "2090-01-01", check=True)
-    cli("roles", "grant", support, "bob", "--until", "2091-01-01", check=True)
+    cli("roles", "grant", support, "bob", "--until", "2091-01-01", "--replace-end", check=True)
     cli("roles", "grant", support, "bob", check=True)
     history = cli("roles", "history", "bob", "--format", "json").json
     assert [(row["state"], row["valid_until"]) for row in history] == [

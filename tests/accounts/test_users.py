@@ -264,7 +264,7 @@ def test_deleted_account_cannot_be_changed(cli: Cli, bob: str) -> None:
     "args",
     [
         ["roles", "revoke", "admin", "ada"],
-        ["roles", "grant", "admin", "ada", "--for", "8h"],
+        ["roles", "grant", "admin", "ada", "--for", "8h", "--replace-end"],
         ["users", "deactivate", "ada"],
         ["users", "delete", "ada", "--yes"],
         ["roles", "update", "admin", "--name", "root"],

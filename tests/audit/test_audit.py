@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
+from opsapp.accounts import roles
+from opsapp.actors import Actor
 from opsapp.audit.verification import Checkpoint
+from opsapp.unit.work import Unit
 from tests.support import Cli, Database, disarm
 from tests.support.templates import BOB, Commands
 
@@ -48,7 +52,6 @@ def events(cli: Cli, *args: str) -> list[int]:
         (["--all", "--limit", "1"], [1, 2, 3, 4, 5, 6, 7, 8, 9]),
         (["--action", "user:role"], [4, 7, 8]),
         (["--action", "user:role:grant"], [4, 7]),
-        (["--action", "user:ro"], []),
         (["--subject", "bob"], [5, 7, 8]),
         (["--subject", "user:2"], [5, 7, 8]),
         (["--subject", "role:support"], [6, 9]),
@@ -56,8 +59,8 @@ def events(cli: Cli, *args: str) -> list[int]:
         (["--subject", "database"], [1]),
         (["--since", "1h", "--action", "role"], [2, 6, 9]),
         (["--until", "2020-01-01"], []),
-        (["--actor", "nobody-of-this-name"], []),
-        (["--actor", "oo"], []),
+        (["--action", "user:factor"], []),
+        (["--action", "role", "--actor", "ada"], []),
     ],
     ids=lambda value: " ".join(map(str, value)),
 )
@@ -65,6 +68,36 @@ def test_list_filters_and_pages(
     cli: Cli, story: None, args: list[str], expected: list[int]
 ) -> None:
     assert events(cli, *args) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--action", "user:rol"], "no event is a user:rol\n  → did you mean user:role?"),
+        (["--action", "x:y:z"], "no event is a x:y:z\n  → flask audit list --fields action"),
+        (["--actor", "bo@example.com"],
+         "no event is by bo@example.com\n  → did you mean bob@example.com?"),
+        (["--actor", "q"], "no event is by q\n  → flask audit list --fields actor"),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)  # fmt: skip
+def test_list_refuses_what_no_event_has(cli: Cli, story: None, args: list[str], says: str) -> None:
+    done = cli("audit", "list", *args)
+    assert (done.exit_code, done.stdout, done.stderr) == (4, "", f"Error: {says}\n")
+
+
+@pytest.mark.parametrize("name", ["ada", "ada@example.com", "1", "user:1"])
+def test_list_finds_an_account_that_acts_by_any_name(
+    app: Flask, cli: Cli, story: None, name: str
+) -> None:
+    ada = Actor(kind="user", name="user:1", token="ci")
+    roles.create("other", unit=Unit(actor=ada, door="api"))
+    assert events(cli, "--actor", name) == [10]
+    event = cli("audit", "show", "10", "--format", "json").json
+    assert (event["actor"], event["actor_detail"]["name"]) == (
+        "ada@example.com (token ci)",
+        "user:1",
+    )
 
 
 def test_list_filters_by_actor_and_correlation(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support import Cli, Database, call
+from tests.support import FLASK, Cli, Database, call
 
 
 def complete(database: Database, *words: str, **environ: str) -> list[str]:
@@ -41,6 +42,10 @@ def named(cli: Cli, database: Database, bob: str) -> Database:
         (["users", "can", "bob", "users:"], ["users:read", "users:write"]),
         (["roles", "deny", "support", "o"], ["orders:refund"]),
         (["users", "dea"], ["deactivate"]),
+        (["users", "list", "--fields", "email,st"], ["email,status"]),
+        (["roles", "grant", "--fields", "aud"], ["audit_seq"]),
+        (["audit", "list", "--action", "user:ro"], ["user:role:grant"]),
+        (["db", "backup", "x"], ["x"]),
         (["users", "list", "--format", "js"], ["json", "jsonl"]),
         (["users", "create-admin", "x", "--generate"], ["--generate-password"]),
     ],
@@ -120,3 +125,34 @@ def test_help_loads_neither_the_app_nor_its_weight(database: Database, args: lis
 
 def test_list_loads_neither_flask_security_nor_alembic(database: Database) -> None:
     assert loaded(database, "users", "list") == {"sqlalchemy"}
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("flask users show ada@ex", ["example.com"]),
+        ("flask users show ada@", ["example.com"]),
+        ("flask users show a", ["ada@example.com"]),
+        ("flask users can bob users:w", ["write"]),
+        ("flask roles deny support ", ["audit:read"]),
+        ("flask audit list --action user:role:", ["grant"]),
+    ],
+)
+def test_bash_completes_words_with_breaks(named: Database, line: str, offered: list[str]) -> None:
+    script = f"""
+        eval "$(flask completion bash)"
+        COMP_LINE={line!r} COMP_POINT={len(line)}
+        _flask_completion flask
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    path = f"{Path(FLASK).parent}:{named.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env={**named.environ, "PATH": path},
+        cwd=named.instance,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[: len(offered)] == offered

@@ -108,7 +108,7 @@ def test_findings_are_6_and_the_answer_is_still_given(cli: Cli, bob: str) -> Non
     found = cli("users", "can", "bob", "users:read", "--format", "json")
     assert found.exit_code == 6
     assert found.json["allowed"] is False
-    assert found.json["because"] == "no live grant gives it"
+    assert found.json["because"] == "no live grant gives it: admin would give it"
     assert found.stderr == ""
 
 

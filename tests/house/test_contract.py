@@ -61,7 +61,7 @@ READING = sorted(path for path, command in commands() if kind(command) == ANSWER
 # What each changing command is called with, after `before` was run. With a password
 # it is always the same one, so that the second run finds it set already.
 CALLS: dict[str, dict[str, Any]] = {
-    "audit rebase": {"args": ["--checkpoint", "{kept}", "--reason", "disk lost", "--yes"]},
+    "audit rebase": {"args": ["--checkpoint", "{kept}", "--yes"]},
     "create-admin": {
         "args": ["carol", "carol@example.com", "--password-stdin", "--if-exists", "update"],
     },
@@ -84,6 +84,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "users deactivate": {"args": ["--search", "bob", "--yes"]},
     "users delete": {"args": ["bob@example.com", "--yes"]},
     "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
+    "users offboard": {"args": ["bob", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
     "users sessions end": {"args": ["bob", "--yes"]},
     "users set-password": {"args": ["bob", "--password-stdin"]},
@@ -175,7 +176,7 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
     before = snapshot(prepared)
     last = prepared.rows("SELECT seq FROM ops_audit_head")[0][0]
 
-    planned = call(cli, prepared, path, "--dry-run")
+    planned = call(cli, prepared, path, "--dry-run", "--reason", "because")
     assert planned.exit_code == 0, planned.stderr
     assert planned.json["dry_run"] is True
     assert planned.json["changed"] is (path not in ALREADY_DONE)

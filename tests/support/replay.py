@@ -75,7 +75,8 @@ class Replay:
 
     def user_password_set(self, subject: str, before: Any, after: Any) -> None:
         had = "set" if self.accounts[subject]["password"] else None
-        assert (before, after) == ({"password": had}, {"password": "set"})
+        assert before == {"password": had}
+        assert after == {"password": "set", "fingerprint": after["fingerprint"]}
         self.accounts[subject]["password"] = True
 
     def user_account_delete(self, subject: str, before: Any, after: Any) -> None:

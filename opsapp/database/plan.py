@@ -1,0 +1,93 @@
+"""Plans of schema changes: the migrations that would run, and the rows that they would drop."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+
+from .. import text
+from ..errors import NotFound, NotReady
+from ..extensions import db
+from .status import present_revisions
+
+_DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)|ALTER TABLE (\w+) DROP COLUMN (\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A migration that would run, up or down."""
+
+    revision: str
+    summary: str
+    """The first line of its docstring."""
+    module: ModuleType
+
+
+def steps(verb: str, revision: str) -> list[Step]:
+    """Return the migrations that ``upgrade`` or ``downgrade`` would run now, in their order.
+
+    :param revision: as Alembic takes it.
+    :raises NotFound: there is no such revision.
+    """
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    # Flask-Migrate reads its own extension, which the command has bound to our folders.
+    config = current_app.extensions["migrate"].migrate.get_config()
+    script = ScriptDirectory.from_config(config)
+    present = tuple(_present())
+    # These two are what Alembic's own commands call.
+    find = script._downgrade_revs if verb == "downgrade" else script._upgrade_revs  # noqa: SLF001
+    try:
+        found: list[Any] = find(revision, present)  # type: ignore[arg-type]
+    except CommandError as error:
+        raise NotFound(text.first_line(error), hint="flask db history") from error
+    return [Step(step.revision.revision, step.revision.doc, step.revision.module) for step in found]
+
+
+def _present() -> Sequence[str]:
+    try:
+        return present_revisions()
+    except NotReady as error:
+        if error.hint == "flask db init":
+            return ()  # There is no SQLite file yet.
+        raise
+    finally:
+        db.session.rollback()
+
+
+def losses(downgrade: list[Step]) -> list[str]:
+    """Return each table and column that the migrations would drop, with the rows it holds."""
+    return [_counted(table, column) for step in downgrade for table, column in _dropped(step)]
+
+
+def _dropped(step: Step) -> Iterator[tuple[str, str | None]]:
+    """Yield the tables and columns that the SQL of a downgrade drops."""
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
+    sql = io.StringIO()
+    # PostgreSQL's SQL names what SQLite's hides in a copy of the table.
+    context = MigrationContext.configure(
+        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": sql}
+    )
+    with Operations.context(context):
+        step.module.downgrade()
+    for table, altered, column in _DROPPED.findall(sql.getvalue()):
+        yield table or altered, column or None
+
+
+def _counted(table: str, column: str | None) -> str:
+    source = sa.table(table, sa.column(column or "*"))
+    counted = sa.func.count(source.c[column]) if column else sa.func.count()
+    count = db.session.scalar(sa.select(counted).select_from(source)) or 0
+    db.session.rollback()
+    what = ("value" if column else "row") + ("" if count == 1 else "s")
+    return f"drops {f'the column {table}.{column}' if column else table}, with {count:,} {what}"

@@ -1,0 +1,60 @@
+"""Checks of what production needs to run by itself: jobs, copies, checkpoints, second factors.
+
+Nothing else notices what was never installed: a job that has never run is not late.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from flask import current_app
+
+from . import config
+from .extensions import db
+from .jobs import health, schedule
+from .models import AuditEvent, JobRun
+
+Finding = tuple[str, str, str]
+"""The check, what it says, and the advice."""
+
+
+def findings() -> Iterator[Finding]:
+    """Yield what is missing; nothing outside of production."""
+    if config.environment() != config.PRODUCTION:
+        return
+    if health.in_use_since(schedule.load()) is None:
+        yield "schedule", "no job has ever run by its schedule", "flask jobs install"
+    if not _has(AuditEvent.seq, AuditEvent.action == "database:backup:create"):
+        yield "backup", "no backup was ever made", "flask db backup FILE, or the job backup"
+    if not _has(JobRun.id, JobRun.name == "checkpoint", JobRun.status == "succeeded"):
+        message = "the job checkpoint has never succeeded"
+        yield "checkpoint", message, "flask jobs run checkpoint; docs/audit.md"
+    if current_app.config.get("OPSAPP_TWO_FACTOR") == "optional":
+        message = "no account must use two factors"
+        yield "second factor", message, "OPSAPP_TWO_FACTOR=admins"
+    if old := _old_pg_dump():
+        yield "pg_dump", old, "install the client of the server's version, or backups fail"
+
+
+def _has(column: Any, *criteria: sa.ColumnElement[bool]) -> bool:
+    return db.session.scalar(sa.select(column).where(*criteria).limit(1)) is not None
+
+
+def _old_pg_dump() -> str | None:
+    """Return that pg_dump is older than the server, or missing; None where all is well."""
+    if db.engine.dialect.name != "postgresql":
+        return None
+    program = shutil.which("pg_dump")
+    if program is None:
+        return "pg_dump is not installed: no backup can be made"
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603  (the program of the PATH, without a word of a user)
+    found = re.search(r"\d+", answer.stdout)
+    server = int(db.session.scalar(sa.text("SHOW server_version_num")) or 0) // 10000
+    if found and int(found[0]) < server:
+        return f"pg_dump {found[0]} is older than the server, {server}"
+    return None

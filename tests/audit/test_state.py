@@ -1,0 +1,133 @@
+"""`flask audit verify --state`: what SQL did to the tables, and no event explains."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import PASSWORD, Cli, Database
+from tests.support.templates import BOB, Commands
+
+LONG_AGO = "2020-01-01 00:00:00.000000"
+
+
+@pytest.fixture
+def after_life() -> Commands:
+    """Every verb that changes what is compared, some of them undone again."""
+    return (
+        *BOB,
+        ("roles", "create", "support", "--allow", "users:read"),
+        ("roles", "create", "old"),
+        ("roles", "update", "support", "--name", "helpdesk"),
+        ("roles", "grant", "helpdesk", "bob", "--until", "2999-12-31"),
+        ("users", "create", "eve@example.com", "--role", "helpdesk", "--no-password"),
+        ("users", "deactivate", "eve@example.com"),
+        ("users", "create", "cyd@example.com", "--role", "helpdesk", "--no-password"),
+        ("users", "update", "cyd@example.com", "--email", "sid@example.com", "--username", "sid"),
+        ("roles", "revoke", "helpdesk", "sid"),
+        ("roles", "delete", "old", "--yes"),
+        ("users", "tokens", "create", "ada@example.com", "ci", "--for", "30d"),
+        ("users", "tokens", "create", "bob", "ci", "--for", "30d"),
+        ("users", "tokens", "create", "bob", "old", "--for", "30d"),
+        ("users", "tokens", "revoke", "bob", "old", "--yes"),
+        ("users", "create", "gone@example.com", "--role", "helpdesk", "--no-password"),
+        ("users", "delete", "gone@example.com", "--yes"),
+    )
+
+
+@pytest.fixture
+def life(database: Database, after_life: Commands) -> None:
+    """Ada (1) is admin; Bob (2) has helpdesk (2) for a time; Eve (3) is inactive; Sid (4) has
+    nothing left; user 5 is deleted."""
+
+
+def test_verify_state_holds_after_every_verb(cli: Cli, life: None) -> None:
+    cli("roles", "allow", "helpdesk", "audit:read", check=True)
+    cli("roles", "grant", "helpdesk", "bob", "--until", "2999-01-01", "--replace-end",
+        check=True)  # fmt: skip
+    cli("users", "set-password", "ada@example.com", "--password-stdin",
+        stdin=PASSWORD * 2, check=True)  # fmt: skip
+    cli("users", "reset-access", "bob", "--yes", check=True)
+    done = cli("audit", "verify", "--state", "--format", "json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    says = "the chain holds, and the tables are what it says"
+    assert (done.json["says"], done.json["differences"]) == (says, [])
+
+
+GRANT = (
+    "INSERT INTO ops_grants (user_id, role_id, granted_at, granted_by)"
+    f" VALUES (2, 1, '{LONG_AGO}', 'ada')"
+)
+USER = (
+    "INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins, idle_since,"
+    " created_at, updated_at) VALUES ('mal@example.com', true, 'm', 0, 0,"
+    f" '{LONG_AGO}', '{LONG_AGO}', '{LONG_AGO}')"
+)
+TOKEN = (
+    "INSERT INTO ops_api_tokens"
+    " (user_id, name, key, uniquifier, created_at, created_by, valid_until)"
+    f" SELECT 1, 'mal', 'k', fs_uniquifier, '{LONG_AGO}', 'ada', '2999-01-01 00:00:00.000000'"
+    " FROM ops_users WHERE id = 1"
+)
+TAMPERING = {
+    GRANT: "grant 6 (admin to user 2): no event gives it",
+    USER: "user 6: no event gives it",
+    TOKEN: "token 4 of user 1: no event gives it",
+    "UPDATE ops_grants SET valid_until = NULL WHERE id = 2": (
+        "grant 2 (helpdesk to user 2): for ever, but event 9 says until 2999-12-31T23:59:59Z"
+    ),
+    "UPDATE ops_grants SET role_id = 1 WHERE id = 2": (
+        "grant 2 (admin to user 2): no event gives it, and 1 more"
+    ),
+    "UPDATE ops_grants SET ended_at = NULL WHERE id = 4": (
+        "grant 4 (helpdesk to user 4): by event 16 there is none"
+    ),
+    "DELETE FROM ops_grants WHERE id = 2": (
+        "helpdesk to user 2: none, but event 9 says until 2999-12-31T23:59:59Z"
+    ),
+    'UPDATE ops_roles SET permissions = \'["users:read","users:write"]\' WHERE id = 2': (
+        "permissions of role 2: users:read, users:write, but event 6 says users:read"
+    ),
+    "UPDATE ops_roles SET deleted_at = NULL WHERE id = 3": (
+        "role 3: live, but event 17 says deleted"
+    ),
+    "UPDATE ops_roles SET name = 'other' WHERE id = 2": (
+        "name of role 2: other, but event 8 says helpdesk"
+    ),
+    "UPDATE ops_users SET active = true WHERE id = 3": "user 3: active, but event 12 says inactive",
+    "UPDATE ops_users SET email = 'mal@example.com' WHERE id = 2": (
+        "e-mail of user 2 is not the one of event 5"
+    ),
+    "UPDATE ops_users SET username = 'mal' WHERE id = 4": (
+        "username of user 4 is not the one of event 15"
+    ),
+    "UPDATE ops_users SET password = '$argon2id$mine' WHERE id = 1": (
+        "password of user 1 is not the one of event 3"
+    ),
+    "UPDATE ops_users SET password = '$argon2id$mine' WHERE id = 2": (
+        "password of user 2: by event 5 there is none"
+    ),
+    "UPDATE ops_users SET tf_primary_method = 'authenticator', tf_totp_secret = 's' WHERE id = 1": (
+        "second factor of user 1: no event gives it, and 1 more"
+    ),
+    "UPDATE ops_users SET active = true WHERE id = 5": "user 5: active, but event 24 says deleted",
+    "UPDATE ops_api_tokens SET key = 'k' WHERE id = 2": (
+        "token 2 of user 2 is not the one of event 19"
+    ),
+    "UPDATE ops_api_tokens SET permissions = '[\"*\"]' WHERE id = 2": (
+        "token 2 of user 2 is not the one of event 19"
+    ),
+    "UPDATE ops_api_tokens SET ended_at = NULL WHERE id = 3": (
+        "token 3 of user 2: by event 21 there is none"
+    ),
+}
+
+
+@pytest.mark.parametrize("sql", TAMPERING)
+def test_verify_state_names_what_no_event_explains(
+    cli: Cli, database: Database, life: None, sql: str
+) -> None:
+    database.execute(sql.replace(":", "\\:"))
+    assert cli("audit", "verify").exit_code == 0
+    done = cli("audit", "verify", "--state", "--format", "json")
+    assert (done.exit_code, done.json["break"]) == (6, "state")
+    assert done.json["says"] == TAMPERING[sql]

@@ -1,0 +1,80 @@
+"""Dry runs that can be reviewed: names, what else ends, and every change in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support import Cli, Database
+from tests.support.templates import BOB, Commands
+
+
+@pytest.fixture
+def after_token() -> Commands:
+    return (
+        *BOB,
+        ("roles", "create", "support"),
+        ("users", "tokens", "create", "bob", "ci"),
+    )
+
+
+@pytest.fixture
+def token(database: Database, after_token: Commands) -> None:
+    """Bob has a token."""
+
+
+def test_dry_run_names_people(cli: Cli, token: None) -> None:
+    done = cli("roles", "grant", "support", "bob", "--dry-run")
+    assert done.stdout.splitlines()[1].startswith("user:role:grant\tbob@example.com\t")
+    done = cli("users", "create", "cyd@example.com", "--no-password", "--dry-run")
+    assert done.stdout.splitlines()[1].startswith("user:account:create\tcyd@example.com\t")
+
+
+def test_dry_run_takes_the_fields_of_its_rows(cli: Cli, token: None) -> None:
+    args = ("roles", "grant", "support", "bob", "--dry-run")
+    assert cli(*args, "--fields", "name,action").stdout == (
+        "name\taction\nbob@example.com\tuser:role:grant\n"
+    )
+    assert cli(*args, "--fields", "valid_until").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "effect"),
+    [
+        (("deactivate", "bob"), "ends 1 token of bob@example.com"),
+        (("deactivate", "--search", "bob", "--yes"), "ends 1 token of 1 account"),
+        (("offboard", "bob"), "ends 1 token of bob@example.com"),
+        (
+            ("delete", "bob"),
+            "erases address, username, password, 1 token, 1 message, 2 names of the audit"
+            " of bob@example.com",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_dry_run_says_what_else_ends(
+    cli: Cli, token: None, args: tuple[str, ...], effect: str
+) -> None:
+    done = cli("users", *args, "--dry-run")
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (0, f"It {effect}.")
+    done = cli("users", *args, "--dry-run", "--format", "json")
+    assert done.json["effects"] == [effect]
+
+
+def test_plan_has_every_change_of_many(cli: Cli, token: None, tmp_path: Path) -> None:
+    users = [f"user{number}@example.com" for number in range(101)]
+    for email in users:
+        cli("users", "create", email, "--no-password", check=True)
+    file = tmp_path / "plan"
+    args = ("users", "deactivate", "--search", "user", "--dry-run")
+    done = cli(*args, "--plan", str(file), "--fields", "name,after", "--format", "json")
+    [row] = done.json["plan"]
+    assert row == {"name": "101 users", "after": {"active": False, "count": 101}}
+    assert [json.loads(line)["name"] for line in file.read_text().splitlines()] == users
+
+
+def test_plan_without_a_dry_run_is_refused(cli: Cli, token: None) -> None:
+    done = cli("users", "deactivate", "bob", "--plan", "plan")
+    assert (done.exit_code, done.stderr) == (2, "Error: --plan goes with --dry-run\n")

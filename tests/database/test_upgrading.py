@@ -1,0 +1,34 @@
+"""`flask db upgrade` and `flask db downgrade`: the plan, and the event."""
+
+from __future__ import annotations
+
+from tests.support import Cli, Database, call
+
+
+def test_upgrade_prints_each_migration_and_its_event(empty_database: Database) -> None:
+    planned = call(empty_database, "db", "upgrade", "--dry-run")
+    assert (planned.exit_code, planned.stderr) == (0, "Dry run: nothing was written.\n")
+    assert planned.stdout.count("upgrade ") == 2
+    assert call(empty_database, "db", "status").exit_code == 7
+    done = call(empty_database, "db", "upgrade")
+    assert (done.exit_code, done.stdout) == (0, planned.stdout)
+    assert done.stderr.endswith("Done, audit event 1.\n")
+    again = call(empty_database, "db", "upgrade")
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert again.stderr == "Already so: nothing was changed.\n"
+
+
+def test_downgrade_prints_what_it_drops(cli: Cli, bob: str) -> None:
+    planned = cli("db", "downgrade", "base", "--dry-run")
+    assert (planned.exit_code, planned.stderr) == (0, "Dry run: nothing was written.\n")
+    assert "drops ops_users, with 2 rows\n" in planned.stdout
+    assert "drops ops_grants, with 1 row\n" in planned.stdout
+    assert cli("users", "list", "--count").stdout == "2\n"
+    done = cli("db", "downgrade", "base", "--yes")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, planned.stdout, "")
+
+
+def test_plan_of_a_revision_that_is_not_there(cli: Cli, bob: str) -> None:
+    done = cli("db", "downgrade", "nowhere", "--dry-run")
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr.endswith("  → flask db history\n")
