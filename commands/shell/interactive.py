@@ -34,10 +34,11 @@ from opsapp.console.lifecycle import Console
 from opsapp.errors import OpsError
 from opsapp.extensions import Model
 
-from . import display, prompts
+from . import formatters, prompts
 from .banner import banner, painted
 from .history import MEMORY, History
 from .magics import ConsoleMagics
+from .sql_magics import SqlMagics
 
 
 class Idle(EOFError):
@@ -205,9 +206,9 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
         prompt_words=prompts.words(name, environment, console.session.mode),
     )
     formatter: Any = shell.display_formatter
-    display.teach(formatter.formatters["text/plain"])
+    formatters.teach(formatter.formatters["text/plain"])
     shell.set_custom_exc((OpsError, SQLAlchemyError, KeyboardInterrupt), _show_condition)
-    shell.register_magics(ConsoleMagics(shell))
+    shell.register_magics(ConsoleMagics(shell), SqlMagics(shell))
     if environment == DEVELOPMENT:
         _reload(shell)
     return shell

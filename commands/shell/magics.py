@@ -1,4 +1,4 @@
-"""The console's own magics."""
+"""The console's magics, beside those for SQL."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import pstats
 import sys
 from typing import Any
 
-import sqlalchemy as sa
-from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from opsapp import text
 from opsapp.cli.messages import say
 from opsapp.cli.tables import drawn
-from opsapp.console.query import parameters
 from opsapp.console.query_log import Report
-from opsapp.errors import NotFound
-from opsapp.extensions import db
 from opsapp.types import Record
 from opsapp.unit.ledger import in_batches
-from opsapp.values import distinct
 
 from . import display
 from .banner import catalogue, painted
@@ -30,7 +25,7 @@ LONGEST = 160
 
 @magics_class
 class ConsoleMagics(Magics):
-    """%names, %sql, %explain, %queries, %%profile, %echo, %dryrun, %who_am_i."""
+    """%names, %queries, %%profile, %echo, %dryrun, %who_am_i."""
 
     shell: Any
 
@@ -44,40 +39,6 @@ class ConsoleMagics(Magics):
         lines = catalogue(self._console)
         word = line.strip().lower()
         print(painted(styled for styled in lines if word in styled.line.lower()).strip("\n"))  # noqa: T201
-
-    @line_cell_magic
-    def sql(self, line: str, cell: str | None = None) -> display.Rows | int | None:
-        """Run an SQL statement: %sql SELECT …; :name takes a variable of the console."""
-        statement = (cell if cell is not None else line).strip().rstrip(";")
-        if not statement:
-            say("%sql needs a statement: %sql SELECT id, email FROM ops_users")
-            return None
-        names = parameters.names(statement, self.shell.user_ns)
-        return display.sql(statement, **{name: self._variable(name) for name in names})
-
-    def _variable(self, name: str) -> Any:
-        if name not in self.shell.user_ns:
-            raise NotFound(f"no variable {name} for :{name}")
-        return self.shell.user_ns[name]
-
-    @line_magic
-    def explain(self, line: str) -> display.Rows | None:
-        """Show the plan of a SELECT: %explain SELECT …, or %explain sa.select(User)."""
-        if not line.strip():
-            say("%explain needs a statement: %explain SELECT …, or %explain sa.select(User)")
-            return None
-        how = "EXPLAIN QUERY PLAN " if db.engine.dialect.name == "sqlite" else "EXPLAIN "
-        result = db.session.execute(sa.text(how + self._statement(line)))
-        names = distinct(list(result.keys()))
-        return display.Rows(dict(zip(names, row, strict=True)) for row in result)
-
-    def _statement(self, line: str) -> str:
-        if text.canonical(line.split()[0]) in ("select", "with", "values", "table"):
-            return line.replace(":", "\\:")
-        statement = self.shell.ev(line)
-        statement = getattr(statement, "statement", statement)
-        compiled = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
-        return str(compiled).replace(":", "\\:")
 
     @line_magic
     def queries(self, line: str) -> None:

@@ -21,7 +21,7 @@ from ..extensions import db
 from ..mail import outbox
 from ..types import Record
 from ..values import readable
-from . import audit_hook, interrupts, readonly, sandbox, sessions, transactions, transcript
+from . import audit_hook, interrupts, masking, readonly, sandbox, sessions, transactions, transcript
 from .change_log import Change, Writes, in_words
 from .modes import Mode
 from .namespace import Catalogue, catalogue
@@ -146,7 +146,7 @@ def _inside(
     application_name.set(f"opsapp shell:{session.mode.tag} {session.actor.label()}")
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:
-        console = _console(session, wall, is_boundary)
+        console = _console(app, session, wall, is_boundary)
         console.names = catalogue(app, session, console.writes, console.pending, more)
         _watch(session)
         try:
@@ -159,10 +159,11 @@ def _inside(
         _leave(lift)
 
 
-def _console(session: Session, wall: str, is_boundary: bool) -> Console:
+def _console(app: Flask, session: Session, wall: str, is_boundary: bool) -> Console:
     engines = list(db.engines.values())
     _take_every_value(engines)
     interrupts.hear(engines)
+    masking.mask(engines, app.import_name)
     pending = Pending(db.session())
     writes = Writes(engines, pending)
     return Console(session, wall, is_boundary, pending, writes, Queries(engines))

@@ -42,6 +42,14 @@ SERVICES = {
 """The services by their names in the console: the module of each, and its line."""
 
 
+class Answer(dict[str, Any]):
+    """A record of a service, which the prompt shows as a table."""
+
+
+class Answers(list[Any]):
+    """Records of a service, which the prompt shows as a table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """One name: its value, a line of help, and its group in the catalogue."""
@@ -143,7 +151,7 @@ def _shortcuts(
 
     def commit() -> dict[str, str]:
         """Commit the changes of ``db.session`` with an audit event; return them by table."""
-        return _commit(session, writes, pending)
+        return Answer(_commit(session, writes, pending))
 
     def rollback() -> int:
         """Undo the uncommitted changes of ``db.session``; return how many objects they were."""
@@ -265,6 +273,17 @@ def _bound(verb: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> ins
     return bound
 
 
+def _answer(answer: Any) -> Any:
+    """Return the answer of a service; a stream as a list, since the user reads it again."""
+    match answer:
+        case dict():
+            return Answer(answer)
+        case list() | Iterator():
+            rows = list(answer)
+            return Answers(rows) if all(isinstance(row, dict) for row in rows) else rows
+    return answer
+
+
 class Verbs:
     """A service whose functions need no ``unit``: each call gets one of the session's own.
 
@@ -292,9 +311,7 @@ class Verbs:
             if _takes_unit(verb):
                 keywords.setdefault("unit", self._make_unit())
             bound = _bound(verb, args, keywords)
-            answer = verb(*bound.args, **bound.kwargs)
-            # A stream becomes a list, since the user looks at it more than once.
-            return list(answer) if isinstance(answer, Iterator) else answer
+            return _answer(verb(*bound.args, **bound.kwargs))
 
         signature = inspect.signature(verb)
         call.__signature__ = signature.replace(  # type: ignore[attr-defined]
