@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import linecache
 import os
 import select
 import signal
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from flask import current_app
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
@@ -45,11 +47,23 @@ class Idle(EOFError):
     """No key was pressed for as long as the setting allows."""
 
 
+class InputCompiler(CachingCompiler):
+    """A compiler whose inputs have their first line as name, as the prompt has no number."""
+
+    def format_code_name(self, name: str) -> tuple[str, str] | None:
+        """Return the words of a traceback for the file ``name``; None for a real file."""
+        if name not in self._filename_map:
+            return None
+        first = linecache.getline(name, 1).strip()
+        return "Input", repr(text.safe(first if len(first) <= 40 else f"{first[:39]}…"))
+
+
 class OpsShell(TerminalInteractiveShell):
     """IPython with every input on record."""
 
     prompts_class = prompts.ModePrompts
     displayhook_class = prompts.BareDisplayHook
+    compiler_class = InputCompiler
     prompt_words = Unicode()
     console: Any = AnyTrait()
     idle_seconds = 0.0
@@ -176,21 +190,30 @@ def _leave(prompt: Application[Any], error: BaseException) -> None:
         prompt.exit(exception=error)
 
 
-def start(console: Console, *, history: bool, idle_seconds: float) -> None:
+def start(
+    console: Console, *, history: bool, idle_seconds: float, show_banner: bool = True
+) -> None:
     """Run the console until the user leaves.
 
     :raises Stopped: a signal ended it.
     """
     environment = current_app.config["OPSAPP_ENV"]
-    name = current_app.config["APP_NAME"]
+    name = _name()
     shell = _shell(console, name, environment, history=history)
     shell.idle_seconds = idle_seconds
-    sys.stderr.write(painted(banner(console, name, environment)) + "\n")
-    sys.stderr.flush()
+    if show_banner:
+        sys.stderr.write(painted(banner(console, name, environment)) + "\n")
+        sys.stderr.flush()
     with _signals(shell):
         shell.mainloop()
     if shell.stopped is not None:
         raise Stopped(shell.stopped)
+
+
+def _name() -> str:
+    """Return the name that ``OPSAPP_NAME`` gives, else that of the application's package."""
+    name = str(current_app.config["APP_NAME"])
+    return name if name != "opsapp" else current_app.import_name.rpartition(".")[2]
 
 
 def _shell(console: Console, name: str, environment: str, *, history: bool) -> OpsShell:

@@ -12,15 +12,15 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from opsapp import text
 from opsapp.cli.messages import say
 from opsapp.cli.tables import drawn
-from opsapp.console.query_log import Report
+from opsapp.config import DEVELOPMENT, environment
+from opsapp.console.query_log import Query, Report
+from opsapp.engine.fingerprint import brief
 from opsapp.types import Record
 from opsapp.unit.ledger import in_batches
 
 from . import display
 from .banner import catalogue, painted
-
-LONGEST = 160
-"""Characters of a statement in ``%queries``."""
+from .prompts import highlighted
 
 
 @magics_class
@@ -42,16 +42,28 @@ class ConsoleMagics(Magics):
 
     @line_magic
     def queries(self, line: str) -> None:
-        """Show the statements of the last input with their times, and repeated ones."""
+        """Show the statements of the last input with their times, and repeated ones.
+
+        -v shows the values of their parameters too, in development.
+        """
         report = self._console.queries.last
-        rows = [
-            {"ms": round(query.milliseconds, 1), "statement": " ".join(query.statement.split())}
-            for query in report.queries
-        ]
-        print(display.table(rows, total=report.count, longest=LONGEST))  # noqa: T201
+        for query in report.queries[: display.ROWS]:
+            statement = highlighted(brief(" ".join(query.statement.split())))
+            print(f"{query.milliseconds:8.1f} ms  {statement}")  # noqa: T201
+            if line.strip() == "-v":
+                print(f"{'':13}{self._values(query)}")  # noqa: T201
+        if report.count > display.ROWS:
+            print(f"({display.ROWS} of {report.count} statements)")  # noqa: T201
         print(_summed(report))  # noqa: T201
         for hint in report.hints():
             print(f"Hint: {text.safe(hint)}")  # noqa: T201
+        self._console.queries.current = report  # So that %queries again shows the same.
+
+    def _values(self, query: Query) -> str:
+        if environment() != DEVELOPMENT:
+            return "(values are shown in development only)"
+        pairs = (f"{name}={value!r}" for name, value in query.values().items())
+        return text.safe(", ".join(pairs)) or "(no values)"
 
     @cell_magic
     def profile(self, line: str, cell: str) -> None:
@@ -107,7 +119,7 @@ class ConsoleMagics(Magics):
 
 
 def _echo(statement: str) -> None:
-    sys.stderr.write(text.safe(" ".join(statement.split())) + "\n")
+    sys.stderr.write(highlighted(" ".join(statement.split())) + "\n")
 
 
 def _summed(report: Report) -> str:

@@ -64,7 +64,10 @@ def _exit_code(console: Console, remains: Remains) -> int:
     """Return the exit code of a program that has ended well, except for a missing commit."""
     if not remains:
         return DONE
-    say(f"Not committed: {remains.uncommitted()}. End the program with commit() or rollback().")
+    say(
+        f"Not committed: {remains.uncommitted()}."
+        f" End the program with {console.session.mode.way_out}."
+    )
     # In a sandbox nothing is kept anyway.
     return DONE if console.session.mode is Mode.SANDBOX else FAILED
 

@@ -39,12 +39,14 @@ if TYPE_CHECKING:
 @click.option("--write", "mode", flag_value="write", help="Committed changes stay.")
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this code and exit.")
 @click.option("--no-history", is_flag=True, help="Do not save a history of the inputs.")
+@click.option("--no-banner", is_flag=True, help="Start with the prompt.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
 @with_options(REASON, CONFIRM)
 def cli(
     mode: str | None,
     code: str | None,
     no_history: bool,
+    no_banner: bool,
     words: tuple[str, ...],
     reason: str | None,
     confirm: str | None,
@@ -66,7 +68,7 @@ def cli(
     program = _program(code, words)
     reason = _approved(session_mode, reason)
     with _own_path(), application():
-        _run(session_mode, program, reason, history=not no_history)
+        _run(session_mode, program, reason, history=not no_history, show_banner=not no_banner)
 
 
 Program = tuple[str, str, tuple[str, ...]]
@@ -168,7 +170,7 @@ def _last_in_path(import_name: str) -> None:
         sys.path.append(here)
 
 
-def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bool) -> None:
+def _run(mode: Mode, program: Program | None, reason: str | None, **how: bool) -> None:
     from flask import current_app
 
     from opsapp.actors import at_terminal
@@ -186,7 +188,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
             ) as console:
                 if mode.value == "sandbox":
                     afterwards.callback(_say_discarded, console)
-                code = _talk(console, program, history=history, idle=idle)
+                code = _talk(console, program, idle, **how)
         except Stopped as stopped:
             stopped.is_reported = True
             say(f"Stopped by {stopped.name}; uncommitted changes are rolled back.")
@@ -201,14 +203,14 @@ def _names() -> dict[str, Any]:
     return {"sql": (sql, 'sql("select …", name=value): the rows, printed as a table')}
 
 
-def _talk(console: Console, program: Program | None, *, history: bool, idle: float) -> int:
+def _talk(console: Console, program: Program | None, idle: float, **how: bool) -> int:
     if program is not None:
         from .scripts import run
 
         return run(console, *program)
     from .interactive import start
 
-    start(console, history=history, idle_seconds=idle)
+    start(console, idle_seconds=idle, **how)
     return DONE
 
 

@@ -178,7 +178,7 @@ def _watch(session: Session) -> None:
 def _wall(mode: Mode) -> tuple[bool, str]:
     """Return whether a boundary keeps the session from writing, and a description of it."""
     if mode is Mode.WRITE:
-        return False, "nothing: what is committed stays"
+        return False, "committed changes stay"
     if mode is Mode.READ_ONLY:
         wall = readonly.wall(db.engine)
         return wall.is_boundary, wall.description

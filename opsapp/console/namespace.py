@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -40,6 +41,10 @@ SERVICES = {
     "audit": ("audit.events", "what was done: events, get"),
 }
 """The services by their names in the console: the module of each, and its line."""
+
+
+_MARKUP = re.compile(r":[\w:]+:`[~.]*([^`]+)`|``?([^`]+)``?")
+"""Roles and literals of reStructuredText in a docstring."""
 
 
 class Answer(dict[str, Any]):
@@ -98,7 +103,7 @@ def catalogue(
     names = Catalogue()
 
     def make_unit() -> Unit:
-        _refuse_uncommitted(writes, pending)
+        _refuse_uncommitted(session, writes, pending)
         return session.unit()
 
     for name, value, line in _basics(app):
@@ -121,7 +126,7 @@ def _basics(app: Flask) -> Iterator[tuple[str, Any, str]]:
     yield "sa", sa, "SQLAlchemy: sa.select(User).where(User.active)"
 
 
-def _refuse_uncommitted(writes: Writes, pending: Pending) -> None:
+def _refuse_uncommitted(session: Session, writes: Writes, pending: Pending) -> None:
     """Refuse a service that would roll back the uncommitted changes of the user.
 
     :raises Refused: there are some.
@@ -131,7 +136,7 @@ def _refuse_uncommitted(writes: Writes, pending: Pending) -> None:
         raise Refused(
             f"a service has a transaction of its own, and there are uncommitted changes:"
             f" {remains.uncommitted()}",
-            hint="commit() or rollback() first",
+            hint=f"{session.mode.way_out} first",
         )
 
 
@@ -202,6 +207,7 @@ def described(value: Any) -> str:
         own = inspect.getdoc(value) if callable(value) or inspect.ismodule(value) else None
         own = own or type(value).__name__
     first = " ".join(str(own).strip().split("\n\n")[0].split())
+    first = _MARKUP.sub(lambda match: match[1] or match[2], first)
     return first.partition(". ")[0].removesuffix(".")
 
 
