@@ -35,6 +35,7 @@ from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console
 from opsapp.errors import OpsError
 from opsapp.extensions import Model
+from opsapp.profiling.record.recording import waiting
 
 from . import formatters, prompts
 from .banner import banner, painted
@@ -159,7 +160,8 @@ class OpsShell(TerminalInteractiveShell):
         def ask_and_notice() -> str:
             try:
                 simply = self.simple_prompt and self.idle_seconds
-                answer = self._ask_simply(ask) if simply else str(ask())
+                with waiting():  # The time of a user is not the time of the command.
+                    answer = self._ask_simply(ask) if simply else str(ask())
             except Idle:
                 self.console.ended = "idle"
                 sys.stderr.write("\n")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import perf_counter, thread_time, time
@@ -32,6 +32,14 @@ log = logging.getLogger(__name__)
 WARM_UP = 3
 """Uncounted requests at first, so that caches are full as on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The body and the headers of a request."""
+
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -106,6 +114,7 @@ def request(
     cold: bool,
     timeout: timedelta,
     mode: str | None = None,
+    content: Content = Content(),
 ) -> Measured:
     """Send a request to the application in this process repeatedly, one at a time.
 
@@ -132,7 +141,11 @@ def request(
         with (
             within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
             client.open(
-                path, method=method, headers=headers, base_url=app.config["OPSAPP_URL"] or None
+                path,
+                method=method,
+                headers={**content.headers, **headers},
+                data=content.body,
+                base_url=app.config["OPSAPP_URL"] or None,
             ) as response,
         ):
             _read_to_its_end(response)
