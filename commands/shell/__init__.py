@@ -7,6 +7,7 @@ magics        %names, %queries, %dryrun, …
 sql_magics    %sql, %explain, %tables, %schema
 display       tables of models, rows and queries
 formatters    values at the prompt
+completions   tables, columns, accounts and roles
 banner        the first lines
 prompts       the prompt
 history       the history of the arrow keys

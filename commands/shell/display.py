@@ -159,6 +159,29 @@ def model_table(thing: Any) -> str:
     return f"{kind}{mark}\n{drawn(cells).rstrip()}"
 
 
+def columns_table(model: Any) -> str:
+    """Return the columns and relations of a model as tables."""
+    mapper = sa.inspect(model)
+    columns = [
+        {
+            "column": attribute.key,
+            "type": str(column.type),
+            "null": "null" if column.nullable else "",
+            "key": "primary" if column.primary_key else "unique" if column.unique else "",
+            "refers to": ", ".join(sorted(key.target_fullname for key in column.foreign_keys)),
+            "secret": "secret" if is_secret_column(column) else "",
+        }
+        for attribute in mapper.column_attrs
+        for column in attribute.columns[:1]
+    ]
+    relations = [
+        {"relation": each.key, "to": each.mapper.class_.__name__, "many": each.uselist or False}
+        for each in mapper.relationships
+    ]
+    head = f"{model.__name__}: table {mapper.local_table.name}"
+    return "\n".join([head, *(drawn(rows).rstrip() for rows in (columns, relations) if rows)])
+
+
 def _as_row(item: Any) -> Record | None:
     """Return an item of a list as a row of a table, if it has columns."""
     if isinstance(item, sa.Row):

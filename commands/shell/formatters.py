@@ -7,10 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from werkzeug.routing import Map
 
 from opsapp.cli.tables import drawn
 from opsapp.console.namespace import Answer, Answers
-from opsapp.extensions import Model
+from opsapp.console.web_client import routes_of
+from opsapp.extensions import Model, this_app
+from opsapp.factory import EXTENSION
 from opsapp.redaction import veiled
 
 from . import display
@@ -30,6 +33,8 @@ def teach(formatter: Any) -> None:
     formatter.for_type(dict, as_veiled)
     formatter.for_type(Answer, _printer(_answer, otherwise=as_veiled))
     formatter.for_type(list, _printer(display.list_table, otherwise=as_list))
+    formatter.for_type(type(Model), _printer(display.columns_table))
+    formatter.for_type(Map, _printer(_routes))
     for kind in (Rows, Answers):
         formatter.for_type(
             kind, _printer(display.table, otherwise=lambda it, *to: as_list(list(it), *to))
@@ -51,6 +56,16 @@ def _printer(
             printer.text(display.named(value))
 
     return show
+
+
+def _routes(_rules: Map) -> str:
+    """Return the routes; without pages the application has few of them."""
+    hint = (
+        ""
+        if this_app().extensions[EXTENSION].has_web
+        else "\nWithout pages and API: flask shell --web has them."
+    )
+    return f"{display.table(routes_of(this_app()))}{hint}"
 
 
 def _answer(record: Answer) -> str | None:

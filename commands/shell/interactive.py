@@ -37,7 +37,7 @@ from opsapp.errors import OpsError
 from opsapp.extensions import Model
 from opsapp.profiling.record.recording import waiting
 
-from . import formatters, prompts
+from . import completions, display, formatters, prompts
 from .banner import banner, painted
 from .history import MEMORY, History
 from .magics import ConsoleMagics
@@ -93,6 +93,14 @@ class OpsShell(TerminalInteractiveShell):
         """Start the console also without a usable history."""
         self.history_manager = History(shell=self, parent=self)
         self.configurables.append(self.history_manager)  # type: ignore[arg-type]
+
+    def _inspect(self, meth: str, oname: str, *where: Any, **how: Any) -> Any:
+        """Show the columns of a model for ``User?``, and anything else as IPython does."""
+        model = self.user_ns.get(oname)
+        if meth == "pinfo" and isinstance(model, type) and issubclass(model, Model):
+            print(display.columns_table(model))  # noqa: T201
+            return None
+        return super()._inspect(meth, oname, *where, **how)
 
     def _record(self, code: str) -> None:
         if self._depth:
@@ -234,6 +242,7 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
     formatters.teach(formatter.formatters["text/plain"])
     shell.set_custom_exc((OpsError, SQLAlchemyError, KeyboardInterrupt), _show_condition)
     shell.register_magics(ConsoleMagics(shell), SqlMagics(shell))
+    completions.teach(shell)
     if environment == DEVELOPMENT:
         _reload(shell)
     return shell

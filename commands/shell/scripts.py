@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
@@ -111,13 +112,15 @@ def _execute(console: Console, code: str, name: str, args: Sequence[str]) -> Non
     is_file = name not in ("-c", "-")
     if is_file:
         module.__file__ = name
-    before = sys.argv, sys.modules["__main__"]
+    before = sys.argv, sys.modules["__main__"], list(sys.path)
     sys.argv, sys.modules["__main__"] = [name, *args], module
+    if is_file:
+        sys.path.insert(0, str(Path(name).resolve().parent))  # As Python does.
     try:
         console.execute(code, name if is_file else f"<{name}>", module.__dict__)
         sys.stdout.flush()
     finally:
-        sys.argv, sys.modules["__main__"] = before
+        sys.argv, sys.modules["__main__"], sys.path[:] = before
 
 
 def _say_traceback(error: Exception) -> None:

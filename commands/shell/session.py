@@ -21,6 +21,8 @@ from opsapp.errors import DONE, Invalid, NotFound, Refused
 from opsapp.text import shortened
 
 if TYPE_CHECKING:
+    from flask import Flask
+
     from opsapp.console.lifecycle import Console
     from opsapp.console.modes import Mode
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 )
 @click.option("--write", "mode", flag_value="write", help="Committed changes stay.")
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this code and exit.")
+@click.option("--web", is_flag=True, help="Load pages and API too: client, url_for, routes.")
 @click.option("--no-history", is_flag=True, help="Do not save a history of the inputs.")
 @click.option("--no-banner", is_flag=True, help="Start with the prompt.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 def cli(
     mode: str | None,
     code: str | None,
+    web: bool,
     no_history: bool,
     no_banner: bool,
     words: tuple[str, ...],
@@ -67,7 +71,7 @@ def cli(
     session_mode = _mode(mode)
     program = _program(code, words)
     reason = _approved(session_mode, reason)
-    with _own_path(), application():
+    with _own_path(), application(web=web):
         _run(session_mode, program, reason, history=not no_history, show_banner=not no_banner)
 
 
@@ -179,7 +183,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, **how: bool) -
 
     _last_in_path(current_app.import_name)
     idle = idle_seconds()
-    actor, names = at_terminal(), _names()
+    actor, names = at_terminal(), _names(this_app())
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
     with ExitStack() as afterwards:
         try:
@@ -197,10 +201,17 @@ def _run(mode: Mode, program: Program | None, reason: str | None, **how: bool) -
         click.get_current_context().exit(code)
 
 
-def _names() -> dict[str, Any]:
+def _names(app: Flask) -> dict[str, Any]:
+    from opsapp.factory import EXTENSION
+
     from .display import sql
 
-    return {"sql": (sql, 'sql("select …", name=value): the rows, printed as a table')}
+    names: dict[str, Any] = {"sql": (sql, 'sql("select …", name=value): all rows')}
+    if app.extensions[EXTENSION].has_web and click.get_current_context().params["web"]:
+        from opsapp.console import web_client
+
+        names |= web_client.names(app)
+    return names
 
 
 def _talk(console: Console, program: Program | None, idle: float, **how: bool) -> int:
