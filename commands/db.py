@@ -23,6 +23,7 @@ from opsapp.cli.decorators import (
 )
 from opsapp.cli.messages import say
 from opsapp.cli.options import NEW_FILE
+from opsapp.errors import Refused
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -166,6 +167,11 @@ def _placed(theirs: click.Command) -> click.Command:
         is_placed = options["version_path"] or options["branch_label"] or options["head"] != "head"
         elsewhere = options["directory"] or g.directory
         place = {} if is_placed or elsewhere else place_of_new_migration()
+        if not (is_placed or elsewhere or place):
+            raise Refused(
+                "the migration would be one of opsapp's own",
+                hint="name your folder in create_app(): opsapp.migrations.add(app, 'shop', FOLDER)",
+            )
         click.get_current_context().invoke(theirs, **{**options, **place})
 
     command.callback = callback

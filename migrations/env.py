@@ -57,6 +57,10 @@ def _connection(changing: bool) -> Iterator[sa.Connection]:
 
 def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
     """Number a new migration: the code reads the newest one from the file names."""
+    is_compared = getattr(context.config.cmd_opts, "autogenerate", False)
+    if is_compared and directives and directives[0].upgrade_ops.is_empty():
+        directives.clear()
+        context.config.print_stdout("No changes in schema detected.")
     for directive in directives:
         label = directive.branch_label or directive.head.partition("@")[0]
         for branch in migrations.folders(this_app()):

@@ -123,7 +123,7 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
     if not folder.exists():
         return
     modes = {path: mode for path in folder.rglob("*") if (mode := _mode(path)) is not None}
-    loose = [path for path, mode in modes.items() if mode & 0o077 and _is_open(path, folder)]
+    loose = [path for path, mode in modes.items() if _is_exposed(path, mode, folder)]
     if loose:
         names = ", ".join(str(path) for path in loose[:3])
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
@@ -131,10 +131,19 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
         yield finding("file modes", "ok", f"{_files(modes)}, none that others can read")
 
 
-def _is_open(path: Path, folder: Path) -> bool:
-    """Return whether others can enter the folders between; libraries make files of 0644."""
-    between = path.relative_to(folder).parents
-    return all((folder / parent).stat().st_mode & 0o077 for parent in between if parent.name)
+_HARMLESS = ("jobs.toml",)
+"""Files of the instance folder that hold no secret."""
+
+
+def _is_exposed(path: Path, mode: int, folder: Path) -> bool:
+    """Return whether other users can read a file; a folder above may keep them out."""
+    above = [parent for parent in path.parents if parent == folder or folder in parent.parents]
+    through = 0o077
+    for parent in above:
+        # The bit to enter a folder counts for reading what is in it.
+        entry = parent.stat().st_mode & 0o011
+        through &= entry * 0o7
+    return path.name not in _HARMLESS and mode & through != 0
 
 
 def _check_secret_files() -> Iterator[Finding]:

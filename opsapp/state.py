@@ -30,3 +30,8 @@ def instance_of(app: Flask) -> Path:
     """Return the folder for our files of an application, which keeps its own beside it."""
     attached = attached_to(app)
     return Path(app.instance_path if attached is None else attached.instance)
+
+
+def has_pages(app: Flask) -> bool:
+    """Return whether the application was made with our pages and API."""
+    return is_built_on(app) and bool(app.extensions[EXTENSION].has_web)

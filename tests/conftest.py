@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 import opsapp
 from opsapp import config
 from opsapp.settings import SETTINGS
+from opsapp.testing import cheap_hashes
 from tests.support import Cli, Database, close_connections, in_process
 from tests.support.postgres import start_postgres
 from tests.support.templates import ADA, BOB, Commands, Templates
@@ -141,16 +142,10 @@ def _no_settings_of_the_developer() -> Iterator[None]:
 _flask_settings = config.flask_settings
 
 
-def _cheap_settings() -> dict[str, object]:
-    cheap = {"argon2__time_cost": 1, "argon2__memory_cost": 64, "argon2__parallelism": 1}
-    return {**_flask_settings(), "SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS": cheap}
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_hashes() -> Iterator[None]:
     """A hash costs nothing in this process; in those that a test starts it is as ever."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "flask_settings", _cheap_settings)
+    with cheap_hashes():
         yield
 
 

@@ -326,6 +326,8 @@ def test_doctor_passes_over_a_file_that_has_just_gone(
 
 def test_doctor_finds_files_that_others_can_read(cli: Cli, database: Database, ada: str) -> None:
     secret = database.instance / "secrets" / "secret_key"
+    for path in (database.instance, secret.parent):
+        path.chmod(0o755)
     secret.chmod(0o644)
     result = cli("doctor", "--format", "json")
     assert findings(result) == {
@@ -350,6 +352,21 @@ def test_doctor_fails_on_the_debugger_outside_development(database: Database) ->
         result = call(database, "doctor", "--format", "json", **environ)
         states = {row["check"]: row["state"] for row in result.json}
         assert states.get("setting FLASK_DEBUG") == state
+
+
+@pytest.mark.parametrize("closed", ["", "metrics"])
+def test_doctor_knows_that_a_closed_folder_keeps_others_out(
+    cli: Cli, database: Database, ada: str, closed: str
+) -> None:
+    for path in (database.instance, database.instance / "metrics"):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+    (database.instance / closed).chmod(0o700)
+    for name in ("jobs.toml", "metrics/.lock", "metrics/counter_1.db"):
+        (database.instance / name).touch(0o644)
+        (database.instance / name).chmod(0o644)
+    rows = cli("doctor", "--format", "json").json
+    assert [row["state"] for row in rows if row["check"] == "file modes"] == ["ok"]
 
 
 def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, approve
 from opsapp.cli.decorators import ANSWERS, YES, answers, findings
 from opsapp.cli.messages import say
-from opsapp.cli.options import DURATION, USER, with_options
+from opsapp.cli.options import DURATION, PROGRAM, USER, with_options
 from opsapp.errors import Invalid
+from opsapp.text import shortened
 from opsapp.types import Record
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -55,6 +57,13 @@ _sample = click.option(
     show_default=True,
     help="Number of repetitions.",
 )
+@click.option("--data", type=PROGRAM, metavar="TEXT", help="Send this body; @FILE sends a file.")
+@click.option(
+    "--json", "document", type=PROGRAM, metavar="JSON", help="Send this JSON; @FILE sends a file."
+)
+@click.option(
+    "--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Send this header, too."
+)
 @click.option("--cold", is_flag=True, help="Count the first repetitions too, without a warm-up.")
 @_timeout
 @_deep
@@ -68,6 +77,9 @@ def request_cmd(
     path: str,
     user: str | None,
     repeat: int,
+    data: str | None,
+    document: str | None,
+    headers: tuple[str, ...],
     cold: bool,
     timeout: timedelta,
     mode: str | None,
@@ -85,6 +97,7 @@ def request_cmd(
     Examples:
       flask profile request GET /api/users --as ada@example.com --repeat 50
       flask profile request GET / --name before --replace --sample
+      flask profile request POST /api/users --as ada --json @user.json --yes
     """
     from opsapp.extensions import this_app
     from opsapp.profiling import measure
@@ -93,6 +106,7 @@ def request_cmd(
     if not path.startswith("/"):
         raise Invalid("a path begins with a slash")
     account = _account(user) if user is not None else None
+    content = _content(data, document, headers)
     if method not in measure.SAFE:
         approve(f"Send {method} {path} for real, {repeat} times?")
     measured = measure.request(
@@ -104,6 +118,7 @@ def request_cmd(
         cold=cold,
         timeout=timeout,
         mode=mode,
+        content=content,
     )
     subject = f"{method} {path.partition('?')[0]}"
     return _saved("request", subject, measured, name, replace)
@@ -121,6 +136,47 @@ def _account(reference: str) -> Any:
     from opsapp.ops.subjects import this_identity
 
     return this_identity().get(db.session(), reference)
+
+
+def _content(data: str | None, document: str | None, headers: tuple[str, ...]) -> Any:
+    """Return the body and the headers of the request.
+
+    :raises Invalid: there are two bodies, the JSON is none, or a header has another form.
+    """
+    import json
+
+    from opsapp.profiling.measure import Content
+
+    if data is not None and document is not None:
+        raise Invalid("--data and --json both have a body; give one")
+    fields = dict(map(_header, headers))
+    if document is not None:
+        body = _body(document)
+        try:
+            json.loads(body)
+        except ValueError as error:
+            raise Invalid(f"--json is no JSON: {error}") from error
+        return Content(body, {"Content-Type": "application/json", **fields})
+    if data is not None:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}  # As curl sends it.
+        return Content(_body(data), {**form, **fields})
+    return Content(headers=fields)
+
+
+def _body(words: str) -> bytes:
+    if not words.startswith("@"):
+        return words.encode()
+    try:
+        return textfiles.read_bytes(words[1:])
+    except (OSError, textfiles.NotText) as error:
+        raise Invalid(f"{shortened(words[1:])} {textfiles.why(error)}") from error
+
+
+def _header(words: str) -> tuple[str, str]:
+    name, colon, value = words.partition(":")
+    if not colon or not name.strip():
+        raise Invalid(f"--header {shortened(words)} is not of the form 'NAME: VALUE'")
+    return name.strip(), value.strip()
 
 
 @click.command("run", cls=OpsCommand)

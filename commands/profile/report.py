@@ -141,12 +141,13 @@ def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Re
 
 
 @cli.command("show")
-@click.argument("id", type=ID)
+@click.argument("trace")
 @answers()
-def show_cmd(id: int) -> Record:
+def show_cmd(trace: str) -> Record:
     """Show a trace: the timeline of a request and its SQL.
 
-    Includes the sampled stacks, and the place of a failure.
+    Includes the sampled stacks, and the place of a failure. TRACE is its id, or the
+    X-Profile-Trace of an answer. People read equal statements in one line.
 
     \b
     Example:
@@ -155,7 +156,8 @@ def show_cmd(id: int) -> Record:
     from opsapp.profiling.reports import traces
     from opsapp.profiling.views import text
 
-    return text.of_trace(traces.detail(traces.get(id)), output.width_of_table())
+    detail = traces.detail(traces.find(trace))
+    return detail if output.is_for_programs() else text.of_trace(detail, output.width_of_table())
 
 
 @cli.command("flame")
@@ -188,10 +190,13 @@ def flame_cmd(id: int, file: str) -> Record:
 @click.option(
     "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
 )
+@click.option("--requests", is_flag=True, help="Leave out commands.")
 @click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
 @answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
-def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) -> list[Record]:
-    """List SQL statements that requests repeat (N+1).
+def repeats_cmd(
+    since: datetime, allow: tuple[str, ...], top: int, requests: bool, check: bool
+) -> list[Record]:
+    """List SQL statements that requests and commands repeat (N+1).
 
     For each: the line that sends it, how often, the time a request would save, and the
     loader option to add. --allow takes a pattern of file and function, and =N times.
@@ -202,7 +207,7 @@ def repeats_cmd(since: datetime, allow: tuple[str, ...], top: int, check: bool) 
     """
     from opsapp.profiling.reports import n_plus_one
 
-    rows = n_plus_one.listing(since=since, allow=allow, top=top)
+    rows = n_plus_one.listing(since=since, allow=allow, top=top, requests=requests)
     findings(check and bool(rows))
     return rows if output.width_of_table() is None else [_brief(row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""Banner: environment, database, mode and every name, shown when the console starts."""
+"""Banner: environment, mode and database, shown when the console starts; and every name."""
 
 from __future__ import annotations
 
@@ -35,20 +35,42 @@ def painted(lines: Iterable[Styled]) -> str:
     )
 
 
-A_GROUP = 24
-"""The number of names of a group in the banner; ``%names`` lists them all."""
+MOST_CLASHES = 2
+"""The number of clashes in the banner; ``%names`` lists them all."""
 
 
 def banner(console: Console, name: str, environment: str) -> list[Styled]:
-    """Return the banner as lines: environment, database and mode before anything else."""
+    """Return at most twelve lines: environment, mode and database before anything else."""
     is_production = environment == "production"
-    where = [
+    return [
         Styled(f"{name} · {environment}", "red" if is_production else "green", bold=True),
-        *_entry_lines("database", safe(shown_url(db.engine.url))),
         *_mode(console),
+        *_entry_lines("database", safe(shown_url(db.engine.url))),
         Styled(f"session   {console.session.id}, every input is recorded"),
+        *_entry_lines("names", f"{_counts(console)}; %names lists them"),
+        *_entry_lines("try", f"{_example(console)}, %sql SELECT …, %queries, %quickref"),
+        *_clashes(console, MOST_CLASHES),
     ]
-    return [*where, *catalogue(console, A_GROUP), *_last(console)]
+
+
+def _counts(console: Console) -> str:
+    """Return how many names there are, by group: ``14 models, 10 services``."""
+    groups = console.names.groups()
+    words = {"Models": "model", "Services": "service", "Shortcuts": "helper"}
+    counts = [_count(len(groups.get(group, ())), word) for group, word in words.items()]
+    others = sum(len(names) for group, names in groups.items() if group.startswith("From "))
+    return ", ".join([*counts, f"{others} of the application"] if others else counts)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _example(console: Console) -> str:
+    """Return a query of a model of the application, if it has one."""
+    models = console.names.groups().get("Models", [])
+    own = [each.name for each in models if not each.value.__module__.startswith("opsapp.")]
+    return f"{[*own, 'User'][0]}.query.first(), U(1)"
 
 
 def _mode(console: Console) -> list[Styled]:
@@ -73,14 +95,13 @@ def _entry_lines(about: str, words: str, colour: str | None = None) -> list[Styl
     return [Styled(f"{about if i == 0 else '':<10}{line}", colour) for i, line in enumerate(lines)]
 
 
-def catalogue(console: Console, at_most: int | None = None) -> list[Styled]:
-    """Return every name with its line, by group."""
+def catalogue(console: Console) -> list[Styled]:
+    """Return every name with its line, by group, and the clashes."""
     lines: list[Styled] = []
     for group, names in console.names.groups().items():
-        lines += [Styled(""), Styled(safe(group), bold=True), *_group(names[:at_most])]
-        if left := len(names) - len(names[:at_most]):
-            lines.append(Styled(f"  … and {left} more: %names"))
-    return lines
+        lines += [Styled(""), Styled(safe(group), bold=True), *_group(names)]
+    clashes = _clashes(console, len(console.names.clashes))
+    return [*lines, Styled(""), *clashes] if clashes else lines
 
 
 def _group(names: list[Name]) -> list[Styled]:
@@ -98,6 +119,9 @@ def _entry(name: Name, wide: int) -> list[str]:
     ]
 
 
-def _last(console: Console) -> list[Styled]:
-    clashes = [Styled(f"Clash: {safe(clash)}.", "yellow") for clash in console.names.clashes]
-    return [Styled(""), *clashes, Styled("%names lists these again, %quickref IPython's own.")]
+def _clashes(console: Console, at_most: int) -> list[Styled]:
+    clashes = console.names.clashes
+    lines = [Styled(f"Clash: {safe(clash)}.", "yellow") for clash in clashes[:at_most]]
+    if more := len(clashes) - len(lines):
+        lines.append(Styled(f"Clashes: {more} more, see %names.", "yellow"))
+    return lines

@@ -1,16 +1,16 @@
-"""Display of values: a model as a small table, a list or a query as a table with a limit."""
+"""Tables of values: a model, a list of them, the rows of a statement; cut to the screen."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import Any, overload
 
 import sqlalchemy as sa
-from sqlalchemy import orm as so
 
 from opsapp.cli.tables import drawn
 from opsapp.console.query import parameters
@@ -24,31 +24,49 @@ ROWS = 30
 """The number of rows on the screen; the value itself has them all."""
 LONGEST = 60
 """The number of characters of a cell on the screen."""
-SQL_ROWS = 1000
 
 
-class Rows(list[Record]):
-    """The rows of ``sql()``: a list of dictionaries that prints as a table."""
+class Rows(Sequence[Record]):
+    """Every row of a statement as a dictionary, which is made when it is read."""
 
-    more = False
-    """True if the statement had more rows than were fetched."""
+    def __init__(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self.names = names
+        self._rows = rows
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> Record | Rows:
+        if isinstance(index, slice):
+            return Rows(self.names, self._rows[index])
+        return dict(zip(self.names, self._rows[index], strict=True))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        names = self.names
+        return (dict(zip(names, row, strict=True)) for row in self._rows)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return table(self, more=self.more)
-
-    __str__ = __repr__
+        return table(self)
 
 
-def sql(statement: str, limit: int = SQL_ROWS, **params: Any) -> Rows | int:
-    """Return the rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
+def sql(statement: str, /, **params: Any) -> Rows | int:
+    """Return all rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
     result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
     if not result.returns_rows:
         return int(result.rowcount)
     names = distinct(list(result.keys()))
-    rows = Rows(dict(zip(names, row, strict=True)) for row in result.fetchmany(limit))
-    rows.more = result.fetchone() is not None
-    result.close()
-    return rows
+    # The driver's own rows: SQLAlchemy would make each of them once more.
+    with closing(result):
+        return Rows(names, result.cursor.fetchall())
 
 
 # --- tables ------------------------------------------------------------------
@@ -66,7 +84,7 @@ def table(
     if not rows:
         return "No rows."
     cells = [
-        {str(name): _cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
+        {str(name): cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
     ]
     names, left_out = _fitting(cells)
     lines = drawn([{name: row.get(name) for name in names} for row in cells])
@@ -77,6 +95,17 @@ def table(
         rest = f"(not shown: {', '.join(map(safe, left_out))})"
         lines += textwrap.fill(rest, shutil.get_terminal_size().columns, break_long_words=False)
     return lines.rstrip("\n")
+
+
+def vertical(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return each row as lines of names and values, whole; the first rows of many."""
+    blocks = [
+        f"Row {number}\n{drawn({name: veiled(name, plain(row[name])) for name in row})}"
+        for number, row in enumerate(rows[:ROWS], start=1)
+    ]
+    if len(rows) > ROWS:
+        blocks.append(f"({ROWS} of {len(rows)} rows)")
+    return "\n".join(blocks).rstrip() or "No rows."
 
 
 def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:
@@ -99,7 +128,7 @@ def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:
     return fitting, [name for name in names if name not in fitting]
 
 
-def _cell(name: str, value: Any, longest: int = LONGEST) -> Any:
+def cell(name: str, value: Any, longest: int = LONGEST) -> Any:
     value = veiled(name, plain(value))
     if isinstance(value, str):
         return value if len(value) <= longest else value[: longest - 1] + "…"
@@ -123,17 +152,38 @@ def model_table(thing: Any) -> str:
     state = sa.inspect(thing)
     mark = " (new)" if state.pending or state.transient else " (changed)" if state.modified else ""
     record = of_model(thing)
-    cells = {name: _cell(name, value) for name, value in record.items() if value is not None}
+    cells = {name: cell(name, value) for name, value in record.items() if value is not None}
     empty = [name for name in record if name not in cells]
     if empty:
         cells["empty"] = ", ".join(empty)
     return f"{kind}{mark}\n{drawn(cells).rstrip()}"
 
 
+def columns_table(model: Any) -> str:
+    """Return the columns and relations of a model as tables."""
+    mapper = sa.inspect(model)
+    columns = [
+        {
+            "column": attribute.key,
+            "type": str(column.type),
+            "null": "null" if column.nullable else "",
+            "key": "primary" if column.primary_key else "unique" if column.unique else "",
+            "refers to": ", ".join(sorted(key.target_fullname for key in column.foreign_keys)),
+            "secret": "secret" if is_secret_column(column) else "",
+        }
+        for attribute in mapper.column_attrs
+        for column in attribute.columns[:1]
+    ]
+    relations = [
+        {"relation": each.key, "to": each.mapper.class_.__name__, "many": each.uselist or False}
+        for each in mapper.relationships
+    ]
+    head = f"{model.__name__}: table {mapper.local_table.name}"
+    return "\n".join([head, *(drawn(rows).rstrip() for rows in (columns, relations) if rows)])
+
+
 def _as_row(item: Any) -> Record | None:
     """Return an item of a list as a row of a table, if it has columns."""
-    if isinstance(item, Mapping):
-        return {str(name): value for name, value in item.items()} if item else None
     if isinstance(item, sa.Row):
         return _of_row(item)
     return of_model(item) if isinstance(item, Model) else None
@@ -158,7 +208,7 @@ def list_table(items: Sequence[Any]) -> str | None:
     records = [row for row in rows if row is not None]
     if len(records) < len(rows):
         return None
-    return table(records, total=len(items), more=getattr(items, "more", False))
+    return table(records, total=len(items))
 
 
 def result_table(result: Iterable[Any]) -> str:
@@ -194,54 +244,3 @@ def text_of(value: str) -> str:
 def named(value: Any) -> str:
     """Return the short form of a value inside of another, ``<User 1>``, without a statement."""
     return safe(repr(value) if isinstance(value, Model) else object.__repr__(value))
-
-
-# --- for IPython -------------------------------------------------------------
-
-
-def teach(formatter: Any) -> None:
-    """Teach IPython's plain-text formatter to show values like this."""
-    as_list, as_dictionary = formatter.for_type(list), formatter.for_type(dict)
-    for kind, draw in _DRAWN.items():
-        formatter.for_type(kind, _printer(draw))
-    formatter.for_type(str, lambda value, printer, _cycle: printer.text(text_of(value)))
-    formatter.for_type(Rows, _printer(str, otherwise=as_list))
-    formatter.for_type(list, _printer(list_table, otherwise=as_list))
-    formatter.for_type(
-        dict,
-        _printer(_dictionary, otherwise=lambda it, *to: as_dictionary(veiled("", it), *to)),
-    )
-
-
-def _printer(
-    draw: Callable[[Any], str | None], otherwise: Callable[..., None] | None = None
-) -> Callable[..., None]:
-    def show(value: Any, printer: Any, cycle: bool) -> None:
-        # Inside of another value a table would tear its lines.
-        is_outermost = len(printer.stack) <= 1
-        drawing = draw(value) if is_outermost and not cycle else None
-        if drawing is not None:
-            printer.text(drawing)
-        elif otherwise is not None:
-            otherwise(value, printer, cycle)
-        else:
-            printer.text(named(value))
-
-    return show
-
-
-def _dictionary(value: dict[Any, Any]) -> str | None:
-    """Return a record of a service as a small table."""
-    if not value or not all(isinstance(name, str) and name.isidentifier() for name in value):
-        return None
-    return drawn({name: _cell(name, item) for name, item in value.items()}).rstrip()
-
-
-_DRAWN: dict[Any, Callable[[Any], str | None]] = {
-    Model: model_table,
-    sa.Select: select_table,
-    sa.CompoundSelect: select_table,
-    so.Query: query_table,
-    sa.Result: result_table,
-    sa.ScalarResult: result_table,
-}

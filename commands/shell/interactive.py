@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import linecache
 import os
 import select
 import signal
@@ -15,6 +16,8 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
+from flask import current_app
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
@@ -32,15 +35,28 @@ from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console
 from opsapp.errors import OpsError
 from opsapp.extensions import Model
+from opsapp.profiling.record.recording import waiting
 
-from . import display, prompts
+from . import completions, display, formatters, prompts
 from .banner import banner, painted
 from .history import MEMORY, History
 from .magics import ConsoleMagics
+from .sql_magics import SqlMagics
 
 
 class Idle(EOFError):
     """No key was pressed for as long as the setting allows."""
+
+
+class InputCompiler(CachingCompiler):
+    """A compiler whose inputs have their first line as name, as the prompt has no number."""
+
+    def format_code_name(self, name: str) -> tuple[str, str] | None:
+        """Return the words of a traceback for the file ``name``; None for a real file."""
+        if name not in self._filename_map:
+            return None
+        first = linecache.getline(name, 1).strip()
+        return "Input", repr(text.safe(first if len(first) <= 40 else f"{first[:39]}…"))
 
 
 class OpsShell(TerminalInteractiveShell):
@@ -48,6 +64,7 @@ class OpsShell(TerminalInteractiveShell):
 
     prompts_class = prompts.ModePrompts
     displayhook_class = prompts.BareDisplayHook
+    compiler_class = InputCompiler
     prompt_words = Unicode()
     console: Any = AnyTrait()
     idle_seconds = 0.0
@@ -76,6 +93,14 @@ class OpsShell(TerminalInteractiveShell):
         """Start the console also without a usable history."""
         self.history_manager = History(shell=self, parent=self)
         self.configurables.append(self.history_manager)  # type: ignore[arg-type]
+
+    def _inspect(self, meth: str, oname: str, *where: Any, **how: Any) -> Any:
+        """Show the columns of a model for ``User?``, and anything else as IPython does."""
+        model = self.user_ns.get(oname)
+        if meth == "pinfo" and isinstance(model, type) and issubclass(model, Model):
+            print(display.columns_table(model))  # noqa: T201
+            return None
+        return super()._inspect(meth, oname, *where, **how)
 
     def _record(self, code: str) -> None:
         if self._depth:
@@ -143,7 +168,8 @@ class OpsShell(TerminalInteractiveShell):
         def ask_and_notice() -> str:
             try:
                 simply = self.simple_prompt and self.idle_seconds
-                answer = self._ask_simply(ask) if simply else str(ask())
+                with waiting():  # The time of a user is not the time of the command.
+                    answer = self._ask_simply(ask) if simply else str(ask())
             except Idle:
                 self.console.ended = "idle"
                 sys.stderr.write("\n")
@@ -174,21 +200,30 @@ def _leave(prompt: Application[Any], error: BaseException) -> None:
         prompt.exit(exception=error)
 
 
-def start(console: Console, *, history: bool, idle_seconds: float) -> None:
+def start(
+    console: Console, *, history: bool, idle_seconds: float, show_banner: bool = True
+) -> None:
     """Run the console until the user leaves.
 
     :raises Stopped: a signal ended it.
     """
     environment = settings.get("OPSAPP_ENV")
-    name = settings.get("OPSAPP_NAME")
+    name = _name()
     shell = _shell(console, name, environment, history=history)
     shell.idle_seconds = idle_seconds
-    sys.stderr.write(painted(banner(console, name, environment)) + "\n")
-    sys.stderr.flush()
+    if show_banner:
+        sys.stderr.write(painted(banner(console, name, environment)) + "\n")
+        sys.stderr.flush()
     with _signals(shell):
         shell.mainloop()
     if shell.stopped is not None:
         raise Stopped(shell.stopped)
+
+
+def _name() -> str:
+    """Return the name that ``OPSAPP_NAME`` gives, else that of the application's package."""
+    name = str(settings.get("OPSAPP_NAME"))
+    return name if name != "opsapp" else current_app.import_name.rpartition(".")[2]
 
 
 def _shell(console: Console, name: str, environment: str, *, history: bool) -> OpsShell:
@@ -204,9 +239,10 @@ def _shell(console: Console, name: str, environment: str, *, history: bool) -> O
         prompt_words=prompts.words(name, environment, console.session.mode),
     )
     formatter: Any = shell.display_formatter
-    display.teach(formatter.formatters["text/plain"])
+    formatters.teach(formatter.formatters["text/plain"])
     shell.set_custom_exc((OpsError, SQLAlchemyError, KeyboardInterrupt), _show_condition)
-    shell.register_magics(ConsoleMagics(shell))
+    shell.register_magics(ConsoleMagics(shell), SqlMagics(shell))
+    completions.teach(shell)
     if environment == DEVELOPMENT:
         _reload(shell)
     return shell

@@ -1,4 +1,4 @@
-"""The console's own magics."""
+"""The console's magics, beside those for SQL."""
 
 from __future__ import annotations
 
@@ -7,30 +7,25 @@ import pstats
 import sys
 from typing import Any
 
-import sqlalchemy as sa
-from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from opsapp import text
 from opsapp.cli.messages import say
 from opsapp.cli.tables import drawn
-from opsapp.console.query import parameters
-from opsapp.console.query_log import Report
-from opsapp.errors import NotFound
-from opsapp.extensions import db
+from opsapp.config import DEVELOPMENT, environment
+from opsapp.console.query_log import Query, Report
+from opsapp.engine.fingerprint import brief
 from opsapp.types import Record
 from opsapp.unit.ledger import in_batches
-from opsapp.values import distinct
 
 from . import display
 from .banner import catalogue, painted
-
-LONGEST = 160
-"""Characters of a statement in ``%queries``."""
+from .prompts import highlighted
 
 
 @magics_class
 class ConsoleMagics(Magics):
-    """%names, %sql, %explain, %queries, %%profile, %echo, %dryrun, %who_am_i."""
+    """%names, %queries, %%profile, %echo, %dryrun, %who_am_i."""
 
     shell: Any
 
@@ -45,52 +40,30 @@ class ConsoleMagics(Magics):
         word = line.strip().lower()
         print(painted(styled for styled in lines if word in styled.line.lower()).strip("\n"))  # noqa: T201
 
-    @line_cell_magic
-    def sql(self, line: str, cell: str | None = None) -> display.Rows | int | None:
-        """Run an SQL statement: %sql SELECT …; :name takes a variable of the console."""
-        statement = (cell if cell is not None else line).strip().rstrip(";")
-        if not statement:
-            say("%sql needs a statement: %sql SELECT id, email FROM ops_users")
-            return None
-        names = parameters.names(statement, self.shell.user_ns)
-        return display.sql(statement, **{name: self._variable(name) for name in names})
-
-    def _variable(self, name: str) -> Any:
-        if name not in self.shell.user_ns:
-            raise NotFound(f"no variable {name} for :{name}")
-        return self.shell.user_ns[name]
-
-    @line_magic
-    def explain(self, line: str) -> display.Rows | None:
-        """Show the plan of a SELECT: %explain SELECT …, or %explain sa.select(User)."""
-        if not line.strip():
-            say("%explain needs a statement: %explain SELECT …, or %explain sa.select(User)")
-            return None
-        how = "EXPLAIN QUERY PLAN " if db.engine.dialect.name == "sqlite" else "EXPLAIN "
-        result = db.session.execute(sa.text(how + self._statement(line)))
-        names = distinct(list(result.keys()))
-        return display.Rows(dict(zip(names, row, strict=True)) for row in result)
-
-    def _statement(self, line: str) -> str:
-        if text.canonical(line.split()[0]) in ("select", "with", "values", "table"):
-            return line.replace(":", "\\:")
-        statement = self.shell.ev(line)
-        statement = getattr(statement, "statement", statement)
-        compiled = statement.compile(db.engine, compile_kwargs={"literal_binds": True})
-        return str(compiled).replace(":", "\\:")
-
     @line_magic
     def queries(self, line: str) -> None:
-        """Show the statements of the last input with their times, and repeated ones."""
+        """Show the statements of the last input with their times, and repeated ones.
+
+        -v shows the values of their parameters too, in development.
+        """
         report = self._console.queries.last
-        rows = [
-            {"ms": round(query.milliseconds, 1), "statement": " ".join(query.statement.split())}
-            for query in report.queries
-        ]
-        print(display.table(rows, total=report.count, longest=LONGEST))  # noqa: T201
+        for query in report.queries[: display.ROWS]:
+            statement = highlighted(brief(" ".join(query.statement.split())))
+            print(f"{query.milliseconds:8.1f} ms  {statement}")  # noqa: T201
+            if line.strip() == "-v":
+                print(f"{'':13}{self._values(query)}")  # noqa: T201
+        if report.count > display.ROWS:
+            print(f"({display.ROWS} of {report.count} statements)")  # noqa: T201
         print(_summed(report))  # noqa: T201
         for hint in report.hints():
             print(f"Hint: {text.safe(hint)}")  # noqa: T201
+        self._console.queries.current = report  # So that %queries again shows the same.
+
+    def _values(self, query: Query) -> str:
+        if environment() != DEVELOPMENT:
+            return "(values are shown in development only)"
+        pairs = (f"{name}={value!r}" for name, value in query.values().items())
+        return text.safe(", ".join(pairs)) or "(no values)"
 
     @cell_magic
     def profile(self, line: str, cell: str) -> None:
@@ -146,7 +119,7 @@ class ConsoleMagics(Magics):
 
 
 def _echo(statement: str) -> None:
-    sys.stderr.write(text.safe(" ".join(statement.split())) + "\n")
+    sys.stderr.write(highlighted(" ".join(statement.split())) + "\n")
 
 
 def _summed(report: Report) -> str:

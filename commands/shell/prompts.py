@@ -1,7 +1,9 @@
-"""The prompt: application, environment and mode."""
+"""The prompt (application, environment and mode), and the colours of SQL."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
@@ -9,6 +11,7 @@ from IPython.terminal.prompts import Prompts
 from pygments.token import Token
 
 from opsapp.console.modes import Mode
+from opsapp.text import safe
 
 COLOURS = {"production": "ansired bold", "development": "ansigreen"}
 """Any other environment is yellow: it may hold real people."""
@@ -53,3 +56,15 @@ def words(name: str, environment: str, mode: Mode) -> str:
 def style(environment: str) -> dict[Any, str]:
     """Return the prompt's colour for prompt_toolkit."""
     return {Token.Prompt: COLOURS.get(environment, "ansiyellow bold")}
+
+
+def highlighted(statement: str) -> str:
+    """Return SQL with colours on a terminal, and without control characters."""
+    statement = safe(statement)
+    if os.environ.get("NO_COLOR") or sys.stdout is None or not sys.stdout.isatty():
+        return statement
+    from pygments import highlight
+    from pygments.formatters import TerminalFormatter
+    from pygments.lexers import SqlLexer
+
+    return str(highlight(statement, SqlLexer(), TerminalFormatter())).rstrip("\n")

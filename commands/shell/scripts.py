@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
@@ -64,7 +65,10 @@ def _exit_code(console: Console, remains: Remains) -> int:
     """Return the exit code of a program that has ended well, except for a missing commit."""
     if not remains:
         return DONE
-    say(f"Not committed: {remains.uncommitted()}. End the program with commit() or rollback().")
+    say(
+        f"Not committed: {remains.uncommitted()}."
+        f" End the program with {console.session.mode.way_out}."
+    )
     # In a sandbox nothing is kept anyway.
     return DONE if console.session.mode is Mode.SANDBOX else FAILED
 
@@ -108,13 +112,15 @@ def _execute(console: Console, code: str, name: str, args: Sequence[str]) -> Non
     is_file = name not in ("-c", "-")
     if is_file:
         module.__file__ = name
-    before = sys.argv, sys.modules["__main__"]
+    before = sys.argv, sys.modules["__main__"], list(sys.path)
     sys.argv, sys.modules["__main__"] = [name, *args], module
+    if is_file:
+        sys.path.insert(0, str(Path(name).resolve().parent))  # As Python does.
     try:
         console.execute(code, name if is_file else f"<{name}>", module.__dict__)
         sys.stdout.flush()
     finally:
-        sys.argv, sys.modules["__main__"] = before
+        sys.argv, sys.modules["__main__"], sys.path[:] = before
 
 
 def _say_traceback(error: Exception) -> None:

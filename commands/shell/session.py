@@ -21,6 +21,8 @@ from opsapp.errors import DONE, Invalid, NotFound, Refused
 from opsapp.text import shortened
 
 if TYPE_CHECKING:
+    from flask import Flask
+
     from opsapp.console.lifecycle import Console
     from opsapp.console.modes import Mode
 
@@ -38,13 +40,17 @@ if TYPE_CHECKING:
 )
 @click.option("--write", "mode", flag_value="write", help="Committed changes stay.")
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this code and exit.")
+@click.option("--web", is_flag=True, help="Load pages and API too: client, url_for, routes.")
 @click.option("--no-history", is_flag=True, help="Do not save a history of the inputs.")
+@click.option("--no-banner", is_flag=True, help="Start with the prompt.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
 @with_options(REASON, CONFIRM)
 def cli(
     mode: str | None,
     code: str | None,
+    web: bool,
     no_history: bool,
+    no_banner: bool,
     words: tuple[str, ...],
     reason: str | None,
     confirm: str | None,
@@ -65,9 +71,9 @@ def cli(
     session_mode = _mode(mode)
     program = _program(code, words)
     reason = _approved(session_mode, reason)
-    with _own_path(), application():
+    with _own_path(), application(web=web):
         remark_on_audit()
-        _run(session_mode, program, reason, history=not no_history)
+        _run(session_mode, program, reason, history=not no_history, show_banner=not no_banner)
 
 
 Program = tuple[str, str, tuple[str, ...]]
@@ -169,7 +175,7 @@ def _last_in_path(import_name: str) -> None:
         sys.path.append(here)
 
 
-def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bool) -> None:
+def _run(mode: Mode, program: Program | None, reason: str | None, **how: bool) -> None:
     from flask import current_app
 
     from opsapp.actors import at_terminal
@@ -178,7 +184,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
 
     _last_in_path(current_app.import_name)
     idle = idle_seconds()
-    actor, names = at_terminal(), _names()
+    actor, names = at_terminal(), _names(this_app())
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
     with ExitStack() as afterwards:
         try:
@@ -187,7 +193,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
             ) as console:
                 if mode.value == "sandbox":
                     afterwards.callback(_say_discarded, console)
-                code = _talk(console, program, history=history, idle=idle)
+                code = _talk(console, program, idle, **how)
         except Stopped as stopped:
             stopped.is_reported = True
             say(f"Stopped by {stopped.name}; uncommitted changes are rolled back.")
@@ -196,20 +202,27 @@ def _run(mode: Mode, program: Program | None, reason: str | None, *, history: bo
         click.get_current_context().exit(code)
 
 
-def _names() -> dict[str, Any]:
+def _names(app: Flask) -> dict[str, Any]:
+    from opsapp.state import has_pages
+
     from .display import sql
 
-    return {"sql": (sql, 'sql("select …", name=value): the rows, printed as a table')}
+    names: dict[str, Any] = {"sql": (sql, 'sql("select …", name=value): all rows')}
+    if has_pages(app) and click.get_current_context().params["web"]:
+        from opsapp.console import web_client
+
+        names |= web_client.names(app)
+    return names
 
 
-def _talk(console: Console, program: Program | None, *, history: bool, idle: float) -> int:
+def _talk(console: Console, program: Program | None, idle: float, **how: bool) -> int:
     if program is not None:
         from .scripts import run
 
         return run(console, *program)
     from .interactive import start
 
-    start(console, history=history, idle_seconds=idle)
+    start(console, idle_seconds=idle, **how)
     return DONE
 
 

@@ -12,8 +12,11 @@ transactions   the end of an input's transactions
 pending        objects that wait for a commit
 change_log     rows that transactions wrote, by table
 query_log      statements of an input, with their times
+masking        secrets in the rows of an input's queries
 interrupts     Ctrl-C during a statement
 tracebacks     the frames of the application
+web_client     requests to the application
+plans          the database's plan of a statement
 query/         `flask query`: parameters, statement, values, schema
 
 The terminal is `commands/shell/`; the reasons are in docs/decisions/console.md.

@@ -22,7 +22,7 @@ from ..mail import outbox
 from ..state import attached_to
 from ..types import Record
 from ..values import readable
-from . import audit_hook, interrupts, readonly, sandbox, sessions, transactions, transcript
+from . import audit_hook, interrupts, masking, readonly, sandbox, sessions, transactions, transcript
 from .change_log import Change, Writes, in_words
 from .modes import Mode
 from .namespace import Catalogue, catalogue
@@ -149,7 +149,7 @@ def _inside(
         attached.begin()  # What is changed past commit() is audited too.
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:
-        console = _console(session, wall, is_boundary)
+        console = _console(app, session, wall, is_boundary)
         console.names = catalogue(app, session, console.writes, console.pending, more)
         _watch(session)
         try:
@@ -162,10 +162,11 @@ def _inside(
         _leave(lift)
 
 
-def _console(session: Session, wall: str, is_boundary: bool) -> Console:
+def _console(app: Flask, session: Session, wall: str, is_boundary: bool) -> Console:
     engines = list(db.engines.values())
     _take_every_value(engines)
     interrupts.hear(engines)
+    masking.mask(engines, app.import_name)
     pending = Pending(db.session())
     writes = Writes(engines, pending)
     return Console(session, wall, is_boundary, pending, writes, Queries(engines))
@@ -180,7 +181,7 @@ def _watch(session: Session) -> None:
 def _wall(mode: Mode) -> tuple[bool, str]:
     """Return whether a boundary keeps the session from writing, and a description of it."""
     if mode is Mode.WRITE:
-        return False, "nothing: what is committed stays"
+        return False, "committed changes stay"
     if mode is Mode.READ_ONLY:
         wall = readonly.wall(db.engine)
         return wall.is_boundary, wall.description

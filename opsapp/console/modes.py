@@ -19,6 +19,11 @@ class Mode(StrEnum):
         """The short form in the prompt."""
         return {"read-only": "ro", "sandbox": "sandbox", "write": "rw"}[self.value]
 
+    @property
+    def way_out(self) -> str:
+        """The calls that end uncommitted changes."""
+        return "rollback()" if self is Mode.READ_ONLY else "commit() or rollback()"
+
 
 def default(environment: str) -> Mode:
     """Return the default mode: production is not written by accident."""

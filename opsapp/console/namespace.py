@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -43,6 +44,18 @@ SERVICES = {
     "audit": ("audit.events", "what was done: events, get"),
 }
 """The services by their names in the console: the module of each, and its line."""
+
+
+_MARKUP = re.compile(r":[\w:]+:`[~.]*([^`]+)`|``?([^`]+)``?")
+"""Roles and literals of reStructuredText in a docstring."""
+
+
+class Answer(dict[str, Any]):
+    """A record of a service, which the prompt shows as a table."""
+
+
+class Answers(list[Any]):
+    """Records of a service, which the prompt shows as a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,7 @@ def catalogue(
     names = Catalogue()
 
     def make_unit() -> Unit:
-        _refuse_uncommitted(writes, pending)
+        _refuse_uncommitted(session, writes, pending)
         return session.unit()
 
     for name, value, line in _basics(app):
@@ -121,7 +134,7 @@ def _basics(app: Flask) -> Iterator[tuple[str, Any, str]]:
     yield "sa", sa, "SQLAlchemy: sa.select(User).where(User.active)"
 
 
-def _refuse_uncommitted(writes: Writes, pending: Pending) -> None:
+def _refuse_uncommitted(session: Session, writes: Writes, pending: Pending) -> None:
     """Refuse a service that would roll back the uncommitted changes of the user.
 
     :raises Refused: there are some.
@@ -131,7 +144,7 @@ def _refuse_uncommitted(writes: Writes, pending: Pending) -> None:
         raise Refused(
             f"a service has a transaction of its own, and there are uncommitted changes:"
             f" {remains.uncommitted()}",
-            hint="commit() or rollback() first",
+            hint=f"{session.mode.way_out} first",
         )
 
 
@@ -170,7 +183,7 @@ def _shortcuts(
 ) -> Iterator[tuple[str, Any, str]]:
     def commit() -> dict[str, str]:
         """Commit the changes of ``db.session`` with an audit event; return them by table."""
-        return _commit(session, writes, pending)
+        return Answer(_commit(session, writes, pending))
 
     def rollback() -> int:
         """Undo the uncommitted changes of ``db.session``; return how many objects they were."""
@@ -233,6 +246,7 @@ def described(value: Any) -> str:
         own = inspect.getdoc(value) if callable(value) or inspect.ismodule(value) else None
         own = own or type(value).__name__
     first = " ".join(str(own).strip().split("\n\n")[0].split())
+    first = _MARKUP.sub(lambda match: match[1] or match[2], first)
     return first.partition(". ")[0].removesuffix(".")
 
 
@@ -304,6 +318,17 @@ def _bound(verb: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> ins
     return bound
 
 
+def _answer(answer: Any) -> Any:
+    """Return the answer of a service; a stream as a list, since the user reads it again."""
+    match answer:
+        case dict():
+            return Answer(answer)
+        case list() | Iterator():
+            rows = list(answer)
+            return Answers(rows) if all(isinstance(row, dict) for row in rows) else rows
+    return answer
+
+
 class Verbs:
     """A service whose functions need no ``unit``: each call gets one of the session's own.
 
@@ -331,9 +356,7 @@ class Verbs:
             if _takes_unit(verb):
                 keywords.setdefault("unit", self._make_unit())
             bound = _bound(verb, args, keywords)
-            answer = verb(*bound.args, **bound.kwargs)
-            # A stream becomes a list, since the user looks at it more than once.
-            return list(answer) if isinstance(answer, Iterator) else answer
+            return _answer(verb(*bound.args, **bound.kwargs))
 
         signature = inspect.signature(verb)
         call.__signature__ = signature.replace(  # type: ignore[attr-defined]

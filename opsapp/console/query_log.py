@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ..engine.fingerprint import brief
 from ..profiling.record.aggregates import REPEATED
 from ..profiling.reports.n_plus_one import advice
+from ..redaction import HIDDEN, is_secret_name, veiled
+from ..types import Record
 
 AT_MOST = 1000
 """The number of statements kept of one input; the others are counted."""
@@ -23,6 +27,28 @@ class Query:
 
     statement: str
     milliseconds: float
+    parameters: Any = ()
+    """The driver's: by name or by position, or a list of them for many rows."""
+    names: Sequence[str] = ()
+    """The names of parameters by position, as far as they are known."""
+
+    def values(self) -> Record:
+        """Return the parameters by name, of the first row; secrets are hidden."""
+        rows = self.parameters if isinstance(self.parameters, list) else [self.parameters]
+        row = rows[0] if rows else ()
+        if not isinstance(row, Mapping):
+            names = [*self.names, *map(str, range(len(self.names) + 1, len(row) + 1))]
+            row = dict(zip(names, row, strict=False))
+        mentions = any(map(is_secret_name, re.findall(r"\w+", self.statement)))
+        return {
+            # SQLAlchemy numbers a parameter that it has made for a column.
+            name: HIDDEN if mentions and name.isdigit() else veiled(_column(name), value)
+            for name, value in row.items()
+        }
+
+
+def _column(parameter: str) -> str:
+    return re.sub(r"_\d+$", "", parameter)
 
 
 @dataclass(slots=True)
@@ -45,7 +71,7 @@ class Report:
 
 
 def _hint(statement: str, times: list[float]) -> str:
-    return f"{len(times)} times, {sum(times):.1f} ms: {statement[:60]}… {advice(statement)}"
+    return f"{len(times)} times, {sum(times):.1f} ms: {brief(statement)} → {advice(statement)}"
 
 
 class Queries:
@@ -69,14 +95,18 @@ class Queries:
     def _before(self, connection: sa.Connection, *_rest: Any) -> None:
         connection.info["opsapp_sent_at"] = time.perf_counter()
 
-    def _after(self, connection: sa.Connection, _cursor: Any, statement: str, *_rest: Any) -> None:
-        self._keep(connection, statement)
+    def _after(self, connection: sa.Connection, _cursor: Any, statement: str, *rest: Any) -> None:
+        parameters, context, _many = rest
+        compiled = getattr(context, "compiled", None)
+        self._keep(connection, statement, parameters, getattr(compiled, "positiontup", None) or ())
 
     def _failed(self, context: sa.engine.ExceptionContext) -> None:
         if context.connection is not None and context.statement:
-            self._keep(context.connection, context.statement)
+            self._keep(context.connection, context.statement, context.parameters or (), ())
 
-    def _keep(self, connection: sa.Connection, statement: str) -> None:
+    def _keep(
+        self, connection: sa.Connection, statement: str, parameters: Any, names: Sequence[str]
+    ) -> None:
         started = connection.info.pop("opsapp_sent_at", None) or time.perf_counter()
         if statement == "BEGIN":
             return  # SQLite's listener sends it, not the user.
@@ -84,6 +114,6 @@ class Queries:
         self.current.count += 1
         self.current.milliseconds += milliseconds
         if self.current.count <= AT_MOST:
-            self.current.queries.append(Query(statement, milliseconds))
+            self.current.queries.append(Query(statement, milliseconds, parameters, names))
         if self.echo is not None:
             self.echo(f"{milliseconds:.1f} ms  {statement}")

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +36,14 @@ Sent = tuple["Recording", float]
 WARM_UP = 3
 """Uncounted requests at first, so that caches are full as on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The body and the headers of a request."""
+
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -110,6 +118,7 @@ def request(
     cold: bool,
     timeout: timedelta,
     mode: str | None = None,
+    content: Content = Content(),
 ) -> Measured:
     """Send a request to the application in this process repeatedly, one at a time.
 
@@ -144,7 +153,8 @@ def request(
             client.open(
                 path,
                 method=method,
-                headers=headers,
+                headers={**content.headers, **headers},
+                data=content.body,
                 base_url=settings.of(app, "OPSAPP_URL") or None,
             ) as response,
         ):

@@ -9,7 +9,8 @@ import pytest
 from flask import Flask
 from IPython.core.formatters import PlainTextFormatter
 
-from opsapp.commands.shell import display
+from opsapp.commands.shell import display, formatters
+from opsapp.console.namespace import Answer, Answers
 from opsapp.extensions import db
 from opsapp.models import User
 
@@ -20,7 +21,7 @@ HASH = "$argon2id$v=19$m=65536,t=3,p=4$PIfQutfa27uXsrb2XmuN0Q$P+OPTZCmRSJ5F4q"
 def show() -> Callable[[Any], str]:
     """The text that the console shows of a value."""
     formatter = PlainTextFormatter()
-    display.teach(formatter)
+    formatters.teach(formatter)
     return lambda value: str(formatter(value))
 
 
@@ -33,13 +34,46 @@ def show() -> Callable[[Any], str]:
         (["\x1b]0;evil"], "['\\x1b]0;evil']"),
         ([HASH], "[•••]"),
         (({"token": "abc", "id": 1},), "({'token': '•••', 'id': 1},)"),
-        ((display.Rows([{"id": 1, "password": "abc"}]),), "([{'id': 1, 'password': '•••'}],)"),
+        ((display.Rows(["id", "password"], [(1, "abc")]),), "([{'id': 1, 'password': '•••'}],)"),
     ],
 )
 def test_show_texts_inside_of_other_values(
     show: Callable[[Any], str], value: Any, shown: str
 ) -> None:
     assert show(value) == shown
+
+
+OWN = {"x": None, "l": [], "t": True, "n": "5", "b": b"abc"}
+
+
+@pytest.mark.parametrize("value", [OWN, [OWN], [OWN, OWN], {}, [], {"a": [1, None]}, [{"x": None}]])
+def test_show_values_of_python_as_python_does(show: Callable[[Any], str], value: Any) -> None:
+    assert eval(show(value)) == value  # noqa: S307  (a literal of this test)
+
+
+def test_show_secrets_of_own_values_hidden(show: Callable[[Any], str]) -> None:
+    assert show([{"password": "abc", "n": 1}]) == "[{'password': '•••', 'n': 1}]"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Answers([OWN]), display.Rows(list(OWN), [tuple(OWN.values())])],
+    ids=["records", "rows"],
+)
+def test_show_records_of_services_and_rows_as_tables(
+    show: Callable[[Any], str], value: Any
+) -> None:
+    assert show(value).splitlines() == ["x  l  t    n  b", "–  –  yes  5  0x616263"]
+
+
+def test_show_a_record_of_a_service_as_lines(show: Callable[[Any], str]) -> None:
+    assert show(Answer(id=1, name="x")).splitlines() == ["id    1", "name  x"]
+
+
+def test_rows_are_dictionaries(show: Callable[[Any], str]) -> None:
+    rows = display.Rows(["id", "n"], [(1, "a"), (2, "b"), (3, "c")])
+    assert rows == [{"id": 1, "n": "a"}, {"id": 2, "n": "b"}, {"id": 3, "n": "c"}]
+    assert (rows[-1]["n"], len(rows), rows[1:][0]["id"]) == ("c", 3, 2)
 
 
 def test_show_models_inside_of_other_values(

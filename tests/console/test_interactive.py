@@ -76,20 +76,45 @@ def console(
         spawned.close(force=True)
 
 
-def test_banner_is_the_catalogue(database: Database, ada: str) -> None:
+def test_banner_says_where_one_is_in_a_few_lines(database: Database, ada: str) -> None:
     with console(database) as person:
-        banner = person.wait()
-        assert banner.startswith("opsapp · development\n")
-        for line in (
-            "mode      write: nothing: what is committed stays",
-            "db   the database: db.session, db.engine",
-            'U            an account: U("ada@example.com"), U("ada"), U(1)',
-            "users     accounts: create, update, delete",
-            "%names lists these again, %quickref IPython's own.",
-        ):
-            assert line in banner.splitlines(), banner
+        lines = person.wait().splitlines()
+        assert lines[:2] == ["opsapp · development", "mode      write: committed changes stay"]
+        assert lines[2].startswith("database  ")
+        assert [line.split()[0] for line in lines[3:]] == ["session", "names", "try"]
+        assert " models, 10 services, " in lines[4]
+        assert len(lines) <= 12
+        said = person.type("%names")
+        assert "db   the database: db.session, db.engine" in said.splitlines()
+        assert ":mod:" not in said
+        assert "``" not in said
         assert person.type("%names a role:").strip() == 'R            a role: R("admin")'
+        said = person.type("def total(n): return n / 0")
+        assert "Input 'total(1)'" in person.type("total(1)")
         assert person.leave()[0] == 0
+    with console(
+        database, "--no-banner", "--read-only", prompt="opsapp(development:ro)>"
+    ) as person:
+        assert person.wait() == ""
+        person.type('user = User(email="x@example.com", username="x"); db.session.add(user)')
+        assert "→ rollback() first" in person.type('users.update("ada", username="ada2")')
+        person.leave()
+
+
+DIARY = """import opsapp
+def create_app():
+    return opsapp.create_app(import_name=__name__)
+"""
+
+
+def test_prompt_has_the_name_of_the_application(
+    database: Database, ada: str, tmp_path: Path
+) -> None:
+    (tmp_path / "diary.py").write_text(DIARY)
+    environ = {"FLASK_APP": "diary", "PYTHONPATH": str(tmp_path)}
+    with console(database, prompt="diary(development:rw)>", **environ) as person:
+        assert person.wait().startswith("diary · development")
+        person.leave()
 
 
 def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) -> None:
@@ -106,6 +131,8 @@ def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) ->
         said = person.type("%queries")
         assert "6 statements" in said
         assert "Hint: 6 times" in said
+        assert "SELECT … FROM ops_users WHERE" in _ANSI.sub("", said)
+        assert "6 statements" in person.type("%queries -v")
         said = person.type('%dryrun users.delete("bob")')
         assert "user:account:delete" in said
         assert "Dry run: nothing was written." in said

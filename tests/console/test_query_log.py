@@ -8,6 +8,7 @@ from flask import Flask
 from opsapp.console import query_log
 from opsapp.console.query_log import Queries, Query, Report
 from opsapp.extensions import db
+from opsapp.models import User
 from opsapp.profiling.reports import n_plus_one
 
 
@@ -20,6 +21,26 @@ def test_report_has_the_time_of_statements_that_are_not_kept(
         db.session.execute(db.text("SELECT 1"))
     assert (report.count, len(report.queries)) == (2, 1)
     assert report.milliseconds > report.queries[0].milliseconds
+
+
+def test_values_of_secrets_are_hidden(app: Flask) -> None:
+    log = Queries([db.engine])
+    text = "SELECT id FROM ops_users WHERE username = :name AND password = :password"
+    db.session.execute(db.text(text), {"name": "ada", "password": "hidden"})
+    db.session.scalar(db.select(User.id).where(User.id == 7, User.password == "hidden"))
+    assert [query.values() for query in log.current.queries] == [
+        {"name": "ada", "password": "•••"},
+        {"id_1": 7, "password_1": "•••"},
+    ]
+
+
+def test_values_without_names_are_hidden_beside_a_secret() -> None:
+    assert Query("SELECT ?", 1.0, (7,)).values() == {"1": 7}
+    assert Query("SELECT ? FROM u WHERE password = ?", 1.0, (7, "x")).values() == {
+        "1": "•••",
+        "2": "•••",
+    }
+    assert Query("INSERT INTO t VALUES (?)", 1.0, [(1,), (2,)]).values() == {"1": 1}
 
 
 def test_hint_has_the_advice_of_the_profile() -> None:

@@ -50,6 +50,13 @@ def test_code_that_fails_exits_1_with_its_traceback(database: Database, cli: Cli
     assert last_session(cli)["ended"] == "error"
 
 
+def test_script_finds_the_modules_beside_it(database: Database, ada: str, tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("word = 'found'")
+    (tmp_path / "report.py").write_text("import sys, beside_it; print(beside_it.word, sys.path[0])")
+    done = run(database, "shell", f"{tmp_path}/report.py")
+    assert (done.stdout, done.stderr) == (f"found {tmp_path}\n", "")
+
+
 def test_single_name_is_one_and_not_its_letters(database: Database, bob: str) -> None:
     code = (
         "roles.create('support', allow='users:read'); roles.allow('support', 'audit:read');"

@@ -177,6 +177,30 @@ def test_migrate_begins_the_branch_of_an_application_that_has_none(
     assert run(database, "db", "check", **here).exit_code == 0
 
 
+def test_migrate_writes_no_file_without_a_difference(
+    database: Database, shop: Shop, checkout: Path
+) -> None:
+    here = {**SHOP, "PYTHONPATH": str(checkout)}
+    before = sorted(checkout.rglob("*.py"))
+    done = run(database, "db", "migrate", "-m", "nothing", **here)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "No changes in schema detected."
+    assert sorted(checkout.rglob("*.py")) == before
+
+
+@pytest.mark.parametrize("verb", ["migrate", "revision"])
+def test_migration_of_opsapp_itself_is_refused(database: Database, verb: str) -> None:
+    before = sorted((ROOT / "migrations").rglob("*.py"))
+    done = run(database, "db", verb, "-m", "x")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        5,
+        "",
+        "Error: the migration would be one of opsapp's own\n"
+        "  → name your folder in create_app(): opsapp.migrations.add(app, 'shop', FOLDER)\n",
+    )
+    assert sorted((ROOT / "migrations").rglob("*.py")) == before
+
+
 # --- commands ----------------------------------------------------------------
 
 

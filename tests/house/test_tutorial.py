@@ -30,13 +30,13 @@ def texts(kind: str) -> list[str]:
 
 
 def test_files_of_the_tutorial_are_those_of_the_shop() -> None:
-    paths = [*SHOP.glob("*.py"), *SHOP.glob("templates/**/*.*")]
+    paths = [*SHOP.glob("*.py"), *SHOP.glob("templates/**/*.*"), *SHOP.glob("tests/*.py")]
     assert {str(path.relative_to(SHOP)): path.read_text() for path in paths} == FILES
 
 
 def test_every_block_is_a_file_or_is_run() -> None:
     others = [block["kind"] for block in BLOCKS if not block["file"]]
-    assert others == ["console", "toml", "console", "console", "pycon", "sh", "console"]
+    assert others == ["console", "toml", "console", "console", "console", "pycon", "sh", "console"]
     assert PAGE.count("```") == 2 * len(BLOCKS)
 
 
@@ -67,11 +67,12 @@ def commands_of(block: str) -> list[str]:
 
 
 def test_tutorial_works_as_written(empty_database: Database, folder: Path) -> None:
-    begin, migrate, use, curl = texts("console")
+    begin, migrate, test, use, curl = texts("console")
     typed(empty_database, folder, commands_of(begin))
     for name, content in FILES.items():
+        (folder / "shop" / name).parent.mkdir(exist_ok=True)
         (folder / "shop" / name).write_text(content)
-    lines = [line for block in (begin, migrate, use) for line in commands_of(block)]
+    lines = [line for block in (begin, migrate, test, use) for line in commands_of(block)]
     typed(empty_database, folder, lines)
     (written,) = folder.glob("shop/migrations/*.py")
     assert written.match("shop0001?????_create_shop.py")

@@ -7,6 +7,7 @@ import math
 import random
 import resource
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,38 @@ def test_request_that_changes_asks_first(cli: Cli, database: Database, ada: str)
         "  → repeat it with --yes\n",
     )
     assert cli(*args, "--yes", "--format", "json").json["outcomes"] == {"422": 1}
+
+
+def test_request_has_a_body_and_headers(
+    cli: Cli, database: Database, ada: str, tmp_path: Path
+) -> None:
+    args = ("profile", "request", "POST", "/api/users", "--as", ada, "--repeat", "1", "--cold")
+    document = '{"email": "eve@example.com", "username": "eve"}'
+    done = cli(*args, "--json", document, "--yes", "--format", "json")
+    assert done.json["outcomes"] == {"201": 1}, done.stderr
+    (tmp_path / "user.json").write_text(document.replace("eve", "mallory"))
+    done = cli(*args, "--json", f"@{tmp_path}/user.json", "--yes", "--format", "json")
+    assert done.json["outcomes"] == {"201": 1}, done.stderr
+    login = ("profile", "request", "POST", "/login", "--repeat", "1", "--yes", "--format", "json")
+    done = cli(*login, "--data", "email=ada", "--header", "Accept: application/json")
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--json", "{"), "--json is no JSON: Expecting property name"),
+        (("--json", "1", "--data", "2"), "--data and --json both have a body; give one"),
+        (("--header", "Accept"), "--header Accept is not of the form 'NAME: VALUE'"),
+        (("--data", "@nothing"), "nothing No such file or directory"),
+    ],
+)
+def test_request_of_another_form_is_refused(
+    cli: Cli, database: Database, args: tuple[str, ...], message: str
+) -> None:
+    done = cli("profile", "request", "POST", "/login", *args)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {message}")
 
 
 def test_request_leaves_a_sample_of_its_stacks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from opsapp import clock
 from opsapp.accounts import tokens
 from opsapp.profiling.record import passes, profilers
 from opsapp.profiling.record.recorder import Recorder
-from tests.support import Database, a_unit
+from tests.support import Cli, Database, a_unit
 from tests.support.recorded import SECRET, add_views, ask, flush
 from tests.support.web import Browser, Site, site
 
@@ -103,7 +104,8 @@ def test_answer_is_the_same(recorded: Site, headers: dict[str, str]) -> None:
         answers = []
         for sent in ({}, headers):
             with recorded.app.test_client().get(path, headers=sent) as response:
-                answers.append((response.status, response.get_data(), set(response.headers.keys())))
+                names = set(response.headers.keys()) - {"Server-Timing", "X-Profile-Trace"}
+                answers.append((response.status, response.get_data(), names))
         if path not in ("/bad", "/nowhere", "/login", "/api/users"):  # They name the request.
             assert answers[0] == answers[1]
         assert (answers[0][0], answers[0][2]) == (answers[1][0], answers[1][2])
@@ -272,3 +274,23 @@ def test_stack_inside_of_a_statement_keeps_what_sent_it() -> None:
         "do_execute\0/srv/default.py\x006",
     ]
     assert profilers._inside(stack) == ("shop.py in feed", "default.py in do_execute")
+
+
+def test_profiled_answer_names_its_times_and_its_trace(
+    cli: Cli, recorded: Site, recorder: Recorder
+) -> None:
+    client = recorded.app.test_client()
+    with client.get("/five/1") as plain:
+        assert not {"Server-Timing", "X-Profile-Trace"} & set(plain.headers.keys())
+    recorder.is_open = True
+    with client.get("/five/1", headers=PROFILE) as answer:
+        answer.get_data()
+    assert re.fullmatch(
+        r'total;dur=[\d.]+, db;dur=[\d.]+;desc="5 statements"', answer.headers["Server-Timing"]
+    )
+    flush(recorder)
+    trace = answer.headers["X-Profile-Trace"]
+    shown = cli("profile", "show", trace, "--format", "json", check=True).json
+    assert (shown["name"], shown["correlation"]) == ("GET five", trace)
+    missing = cli("profile", "show", "0" * 36)
+    assert missing.exit_code == 4

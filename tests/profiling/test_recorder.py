@@ -11,8 +11,9 @@ import pytest
 
 from opsapp.profiling import recorder_of
 from opsapp.profiling.record import aggregates, writer
+from opsapp.profiling.record import recording as recording_module
 from opsapp.profiling.record.recorder import Recorder
-from opsapp.profiling.record.recording import Recording, current
+from opsapp.profiling.record.recording import Recording, current, waiting
 from opsapp.profiling.record.writer import Writer
 from tests.support import Database
 from tests.support.recorded import SECRET, ask, flush
@@ -264,3 +265,16 @@ def test_what_comes_while_it_is_written_is_written_the_next_time() -> None:
         key[1] for key, aggregate in minute.snapshot() if aggregate.count != aggregate.stored
     }
     assert changed == {"GET second", "SELECT 2"}
+
+
+def test_waiting_for_a_user_is_no_time(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 107.0, 108.0])
+    recording = recorder.begin("shell")
+    recording.started, recording.sent = 90.0, [(("SELECT 1", None, 0), 95.0, 0.5)]
+    monkeypatch.setattr(recording_module, "perf_counter", lambda: next(clock))
+    with waiting():
+        pass
+    current.set(None)
+    assert (recording.started, recording.sent[0][1:]) == (97.0, (102.0, 0.5))
+    with waiting():  # Nothing is recorded here.
+        pass

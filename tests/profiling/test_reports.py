@@ -143,6 +143,27 @@ def test_lines_of_a_trace_leave_room_for_the_statement(width: int, bar: str) -> 
     assert (shown["bar"], shown["statement"]) == (bar, "SELECT … FROM a")
 
 
+def test_lines_of_a_trace_group_equal_statements() -> None:
+    rows = [
+        {"at_ms": float(at), "ms": 1.0, "bar": "", "line": line, "statement": "SELECT 1"}
+        for at, line in [*((n, "shop.py:3 in show") for n in range(5)), (9, "a.py:1 in f"),
+                         (10, "a.py:1 in f")]
+    ]  # fmt: skip
+    trace = {"id": 7, "ms": 100.0, "timeline": rows, "stack": ["a.py:1 in f"]}
+    lines = text.of_trace(trace, 140)["timeline"]
+    assert [(row["at_ms"], row["ms"], row["times"]) for row in lines] == [
+        (0.0, 5.0, "×5 N+1"),
+        (9.0, 2.0, "×2"),
+    ]
+    assert text.of_trace(trace, None) == {
+        "id": 7,
+        "ms": 100.0,
+        "timeline 1": f"0.0  5.0  █{'·' * 23}  ×5 N+1  shop.py:3 in show  SELECT 1",
+        "timeline 2": f"9.0  2.0  ··█{'·' * 21}  ×2  a.py:1 in f  SELECT 1",
+        "stack 1": "a.py:1 in f",
+    }
+
+
 def test_trend_of_a_query_is_short() -> None:
     row = {
         "query": "SELECT 1", "caller": "", "count": 1, "few": True, "p50_ms": 1.0, "p95_ms": 1.0,
@@ -182,6 +203,20 @@ def test_trace_is_shown(cli: Cli, month: Flask) -> None:
     assert (row["at_ms"], row["ms"], row["line"]) == (1.0, 2.0, "shop.py:3 in show")
     assert row["bar"] == "█" + "·" * 23
     assert shown["hot"][0] == {"share": 1.0, "self": 1.0, "function": "shop.py in show"}
+
+
+def test_trace_in_a_pipe_has_a_line_for_each_row(cli: Cli, month: Flask) -> None:
+    lines = cli("profile", "show", "1").stdout.splitlines()
+    timeline = f"timeline 1\t1.0  2.0  █{'·' * 23}  shop.py:3 in show  SELECT a FROM b"
+    assert timeline in lines
+    assert "hot 1\t1.0  1.0  shop.py in show" in lines
+
+
+def test_failed_traces_are_among_the_slowest(app: Flask) -> None:
+    store("one", [], [*traces(30, name="GET a"), *traces(30, name="GET b")], limit=30)
+    store("one", [], traces(1, kind="error", name="GET bad", seconds=0.001), limit=5)
+    rows = traces_service.slowest_and_failed(20)
+    assert (len(rows), rows[-1]["name"]) == (20, "GET bad")
 
 
 def test_trace_that_is_not_there(cli: Cli, database: Database) -> None:
@@ -287,6 +322,17 @@ def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
     assert "feed.py" in done.stdout
 
 
+def test_repeats_of_commands_are_left_out(cli: Cli, app: Flask) -> None:
+    window = a_window(
+        "shop import", 1, kind="repeat", caller="shop/feed.py:1 in load", statement=LAZY,
+        queries=9, query_seconds=0.1,
+    )  # fmt: skip
+    store("one", [window, repeat("shop/cart.py:2 in add", 6)], [], limit=5)
+    assert len(cli("profile", "repeats", "--format", "json").json) == 2
+    (row,) = cli("profile", "repeats", "--requests", "--format", "json").json
+    assert row["endpoint"] == "GET people"
+
+
 def test_commands_that_come_along_are_no_finding(database: Database) -> None:
     traces_of_many = """
         INSERT INTO ops_profile_traces (kind, name, at, seconds, status, queries, query_seconds,
@@ -296,7 +342,7 @@ def test_commands_that_come_along_are_no_finding(database: Database) -> None:
     for number in range(6):
         database.execute(traces_of_many.format(number))
     on = {"OPSAPP_PROFILING": "on"}
-    for line in ("jobs list", "jobs missed", "profile prune", "doctor"):
+    for line in ("jobs list", "jobs missed", "profile prune", "doctor", "db check"):
         run(database, *line.split(), **on)
     assert database.rows("SELECT count(*) FROM ops_profile_series WHERE kind = 'repeat'")[0][0] >= 5
     done = run(database, "profile", "repeats", "--check", check=True)

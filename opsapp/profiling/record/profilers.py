@@ -45,6 +45,7 @@ def run(recording: Recording, mode: str, folder: prof_files.Folder, call: Call) 
     profiler = _profiler(mode, folder)
     if not _turn.acquire(blocking=False):
         return call()
+    recording.has_profiler = True
     try:
         return profiler.run(call)
     finally:

@@ -101,6 +101,8 @@ class Recorder:
                 recording.headers = headers
                 # Flask takes the request out of here before the body is sent.
                 recording.name = getattr(environ.get("werkzeug.request"), "endpoint", None) or ""
+                if recording.has_profiler:
+                    headers = [*headers, *_profile_headers(recording)]
                 return start_response(status, headers, *error)
 
             try:
@@ -224,6 +226,16 @@ def _sender(execute: Callable[..., None], callers: Callers) -> Callable[..., Non
                 sent.append((nearest(statement), started, seconds))
 
     return send
+
+
+def _profile_headers(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Yield the headers of a profiled answer: its times up to here, and the name of its trace."""
+    whole = (perf_counter() - recording.started) * 1000
+    database = sum(seconds for _key, _at, seconds in recording.sent) * 1000
+    count = recording.queries or len(recording.sent)
+    yield "Server-Timing", f'total;dur={whole:.1f}, db;dur={database:.1f};desc="{count} statements"'
+    if recording.number is not None:
+        yield "X-Profile-Trace", recording.number
 
 
 class _Body:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import get_ident
 from time import perf_counter
@@ -31,7 +32,9 @@ class Recording:
     samples: list[Sample] | None = None
     next_sample = 0.0
     is_profiled = False
-    """True under a profiler."""
+    """True if a profile was asked for."""
+    has_profiler = False
+    """True if its profile is kept; another request may have the profiler."""
     profile_detail: dict[str, object] | None = None
     """The result of a profile on request."""
     headers: Sequence[tuple[str, str]] = ()
@@ -53,6 +56,22 @@ class Recording:
     def number(self) -> str | None:
         """Return the request's id in the log and the audit."""
         return next((value for name, value in self.headers if name == "X-Request-ID"), None)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Leave the time inside out of the recording of this thread: a user thinks.
+
+    What was recorded before moves on by that time.
+    """
+    begun = perf_counter()
+    try:
+        yield
+    finally:
+        if (recording := current.get()) is not None:
+            seconds = perf_counter() - begun
+            recording.started += seconds
+            recording.sent[:] = [(key, at + seconds, took) for key, at, took in recording.sent]
 
 
 def has_failed(kind: str, status: int | None) -> bool:

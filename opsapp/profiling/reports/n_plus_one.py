@@ -22,8 +22,12 @@ _FROM = re.compile(rf"\bFROM {_TABLE}", re.IGNORECASE)
 _WHERE = re.compile(r"\bWHERE (.*?)(?: ORDER BY | GROUP BY | LIMIT |$)", re.IGNORECASE)
 _COLUMN = re.compile(rf"{_TABLE}\.{_TABLE} (?:=|IN)|= {_TABLE}\.{_TABLE}", re.IGNORECASE)
 
-OURS = f"{__name__.partition('.')[0]}/"
-"""The start of each line of opsapp itself, whose repeats are no finding in an application."""
+_PACKAGE = __name__.partition(".")[0]
+OURS = (f"{_PACKAGE}/", "migrations/env.py:")
+"""The start of each line of opsapp itself, whose repeats are no finding in an application.
+
+Alembic runs ``env.py`` of a checkout; a console in a checkout has its commands in ``commands/``.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ def listing(
     until: datetime | None = None,
     allow: Sequence[str] = (),
     top: int | None = 20,
+    requests: bool = False,
 ) -> list[Record]:
     """Return the repeats of a span, the most expensive first. Times are in milliseconds.
 
@@ -64,14 +69,21 @@ def listing(
     by a single statement. ``advice`` is the loader option to add.
 
     :param allow: intended repeats, beside those of ``OPSAPP_REPEATS_ALLOWED``.
+    :param requests: leave out commands.
     """
     patterns = [*allow, *settings.get("OPSAPP_REPEATS_ALLOWED").split(";")]
     allowed = [Allowed.parse(pattern) for pattern in patterns if pattern.strip()]
     rows = [_row(total) for total in add_up("repeat", since, until or clock.now())]
-    rows = [row for row in rows if not row["line"].startswith(OURS)]
+    rows = [row for row in rows if row["line"] and not row["line"].startswith(OURS)]
+    rows = [row for row in rows if not requests or _is_request(row["endpoint"])]
     rows = [row for row in rows if not any(a.fits(row["line"], row["times"]) for a in allowed)]
     rows.sort(key=lambda row: (-row["total_to_win_ms"], row["line"], row["statement"]))
     return rows[:top]
+
+
+def _is_request(name: str) -> bool:
+    """Return whether a name is an endpoint's, which begins with the method, or a command's."""
+    return name.partition(" ")[0].isupper()
 
 
 def _row(total: Sum) -> Record:

@@ -34,6 +34,30 @@ def listing(
     return [record(trace) for trace in db.session.scalars(query.limit(limit))]
 
 
+def slowest_and_failed(limit: int) -> list[Record]:
+    """Return the slowest traces, and the newest failed ones in up to half of the places."""
+    failed = sa.select(ProfileTrace).where(ProfileTrace.kind == "error")
+    others = sa.select(ProfileTrace).where(ProfileTrace.kind != "error")
+    newest = db.session.scalars(failed.order_by(ProfileTrace.id.desc()).limit(limit // 2)).all()
+    rest = limit - len(newest)
+    slowest = db.session.scalars(others.order_by(ProfileTrace.seconds.desc()).limit(rest)).all()
+    return [record(trace) for trace in sorted([*newest, *slowest], key=lambda it: -it.seconds)]
+
+
+def find(reference: str) -> ProfileTrace:
+    """Return the trace of this id, or of the request of this ``X-Profile-Trace``.
+
+    :raises NotFound: there is none.
+    """
+    if reference.isdecimal() and len(reference) < 18:
+        return get(int(reference))
+    query = sa.select(ProfileTrace).where(ProfileTrace.kind == "asked")
+    for trace in db.session.scalars(query.order_by(ProfileTrace.id.desc())):
+        if trace.detail.get("correlation") == reference:
+            return trace
+    raise _unknown(text.shortened(reference))
+
+
 def get(id: int) -> ProfileTrace:
     """Return the trace of this id.
 
@@ -41,8 +65,12 @@ def get(id: int) -> ProfileTrace:
     """
     trace = db.session.get(ProfileTrace, id)
     if trace is None:
-        raise NotFound(f"there is no trace {id}", hint="flask profile traces")
+        raise _unknown(str(id))
     return trace
+
+
+def _unknown(reference: str) -> NotFound:
+    return NotFound(f"there is no trace {reference}", hint="flask profile traces")
 
 
 def record(trace: ProfileTrace) -> Record:

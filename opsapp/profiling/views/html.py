@@ -51,7 +51,7 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         queries=reports["query"],
         commands=reports["command"],
         repeats=n_plus_one.listing(since=since, until=until, top=TOP),
-        traces=traces.listing(limit=TOP),
+        traces=traces.slowest_and_failed(TOP),
         **_charts(over_time, since, until),
     )
     return _written(file, page)

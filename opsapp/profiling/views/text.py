@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ...engine.fingerprint import brief
 from ...text import sparkline
 from ...types import Record
+from ..record.aggregates import REPEATED
 from ..reports import traces
 
 NARROW = 120
@@ -71,22 +73,46 @@ def _shortened(trend: Sequence[float | None]) -> list[float | None]:
 
 
 def of_trace(trace: Record, width: int | None) -> Record:
-    """Return a trace for a reader: statements without their columns, and bars that fit.
+    """Return a trace for a reader: equal statements in one line, and bars that fit.
 
-    :param width: the columns of the terminal; None for a pipe, where nothing is cut.
+    :param width: the columns of the terminal; None for a pipe, where each row has a field.
     """
-    if width is None:
-        return trace
-    size = SHORT_BAR if width < NARROW else traces.BAR
-    timeline = [
-        {
-            **row,
-            "bar": traces.bar(row["at_ms"], row["ms"], trace["ms"], size),
-            "statement": brief(row["statement"]),
-        }
-        for row in trace["timeline"]
-    ]
-    return {**trace, "timeline": timeline}
+    size = SHORT_BAR if width is not None and width < NARROW else traces.BAR
+    timeline = [_group(rows, trace["ms"], size) for rows in _equal(trace["timeline"])]
+    trace = {**trace, "timeline": timeline}
+    return dict(_fields(trace)) if width is None else trace
+
+
+def _equal(timeline: Sequence[Record]) -> Iterable[list[Record]]:
+    """Return the rows of a timeline by their statement and line, in the order of the first."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for row in timeline:
+        groups.setdefault((row["line"], row["statement"]), []).append(row)
+    return groups.values()
+
+
+def _group(rows: Sequence[Record], whole: float, size: int) -> Record:
+    first, count = rows[0], len(rows)
+    milliseconds = round(sum(row["ms"] for row in rows), 3)
+    return {
+        "at_ms": first["at_ms"],
+        "ms": milliseconds,
+        "bar": traces.bar(first["at_ms"], milliseconds, whole, size),
+        "times": f"×{count} N+1" if count >= REPEATED else f"×{count}" if count > 1 else "",
+        "line": first["line"],
+        "statement": brief(first["statement"]),
+    }
+
+
+def _fields(trace: Record) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a trace, with one for each row of its lists."""
+    for name, value in trace.items():
+        if not isinstance(value, list):
+            yield name, value
+            continue
+        for number, row in enumerate(value, start=1):
+            parts = row.values() if isinstance(row, Mapping) else [row]
+            yield f"{name} {number}", "  ".join(str(part) for part in parts if part != "")
 
 
 def figure(value: float | None) -> str:

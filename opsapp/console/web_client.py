@@ -1,0 +1,84 @@
+"""Web client: requests to the application from the console, signed in as an account."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from time import time
+from typing import Any
+
+from flask import Flask, g, request
+from flask.testing import FlaskClient
+
+from ..accounts.lookup import get_user
+from ..extensions import db
+from ..models import User
+from .namespace import Answers
+
+_ACCOUNT = "opsapp.console.account"
+"""The id of the account that sends a request, in its environment, which no client can set."""
+
+
+class Client(FlaskClient):
+    """Flask's test client, whose requests see nothing of the console's session."""
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        """Send a request in a context of its own, as a server would."""
+        return Context().run(super().open, *args, **options)
+
+    def as_(self, user: str | int | User) -> Client:
+        """Return another client, which is signed in as this account.
+
+        :raises NotFound: there is no such account.
+        """
+        account = user if isinstance(user, User) else get_user(str(user))
+        client = Client(self.application, self.response_wrapper, use_cookies=True)
+        client.environ_base[_ACCOUNT] = str(account.id)
+        return client
+
+
+def names(app: Flask) -> dict[str, Any]:
+    """Return the names of an application with its pages, each with its value and line."""
+    app.config["RATELIMIT_ENABLED"] = False
+    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page with a token was loaded.
+    app.before_request_funcs.setdefault(None, []).insert(0, _sign_in)
+
+    def url_for(endpoint: str, **values: Any) -> str:
+        """Return the URL of an endpoint."""
+        with app.test_request_context(base_url=app.config["OPSAPP_URL"] or None):
+            return app.url_for(endpoint, **values)
+
+    def routes(word: str = "") -> Answers:
+        """Return the routes, or those with this word."""
+        return routes_of(app, word)
+
+    client = Client(app, app.response_class, use_cookies=True)
+    client.environ_base |= {"REMOTE_ADDR": "127.0.0.1", "HTTP_USER_AGENT": "flask shell"}
+    return {
+        "client": (client, 'requests: client.as_("ada@example.com").get("/")'),
+        "url_for": (url_for, 'the URL of an endpoint: url_for("index")'),
+        "routes": (routes, 'the routes: routes(), routes("users")'),
+    }
+
+
+def routes_of(app: Flask, word: str = "") -> Answers:
+    """Return the routes of an application: path, methods and endpoint."""
+    rows = [
+        {
+            "path": rule.rule,
+            "methods": ", ".join(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})),
+            "endpoint": rule.endpoint,
+        }
+        for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+    ]
+    return Answers(row for row in rows if word in row["path"] or word in row["endpoint"])
+
+
+def _sign_in() -> None:
+    """Sign in the account of a request as Flask-Login and Flask-Security leave it."""
+    if (id := request.environ.get(_ACCOUNT)) is None:
+        return
+    from flask_security.utils import set_request_attr
+
+    g._login_user = db.session.get(User, int(id))  # noqa: SLF001
+    set_request_attr("fs_authn_via", "session")
+    set_request_attr("fs_paa", time())
