@@ -25,7 +25,7 @@ HISTORY_SHOWN = ("at", "user", "role", "action", "valid_until", "by", "reason", 
 def cli() -> None:
     """Grant and revoke the application's own roles.
 
-    ROLE is a name. Where the application has two kinds of roles, groups:staff names one.
+    ROLE is a name. If the application has two kinds of roles, groups:staff names one.
     """
 
 

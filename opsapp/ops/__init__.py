@@ -20,6 +20,7 @@ fields          names and other attributes of an account, and those that it need
 grants          roles granted, revoked, swept, and their history
 ends            ends of roles
 administrators  the last administrator, and the role that makes one
+limit           a time limit for its listeners, which run inside of a unit
 listing         lists of accounts and roles
 listeners       ``observe()``, and what an application's models and session call
 observer        writes down what an application's own code changes of its accounts

@@ -7,7 +7,7 @@ Flask-AppBuilder's security manager are asked, then the names of attributes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -155,7 +155,7 @@ class _Discovery:
             last_seen_at=self._attribute("last_seen_at"),
             roles=roles,
             admin=self._admin(roles),
-            find_passwords=self._passwords,
+            find_passwords=self._passwords(),
             end_sessions=self._end_sessions(),
             make=self._make(),
             filled=frozenset({"fs_uniquifier"}) if self._has_datastore else frozenset(),
@@ -264,15 +264,20 @@ class _Discovery:
 
     # --- functions ---------------------------------------------------------------
 
-    def _passwords(self) -> passwords.Passwords | None:
-        setter, checker = (self.parts.get(name) for name in ("set_password", "check_password"))
+    def _passwords(self) -> Callable[[], passwords.Passwords | None]:
+        """Return the function that finds theirs: a trial hashes, so it waits until it is needed."""
+        setter, check = (self.parts.get(name) for name in ("set_password", "check_password"))
         if "set_password" in self.parts:
-            return setter and passwords.by(setter, "Ops(set_password=…)", checker)
+            self.sources["passwords"] = source = "Ops(set_password=…)"
+            return lambda: setter and passwords.by(setter, source, check)
         if self._has_datastore:
-            return passwords.of_flask_security(self.app)
+            self.sources["passwords"] = SECURITY
+            return lambda: passwords.of_flask_security(self.app)
         if self.model is _of_appbuilder(self.app):
-            return passwords.of_appbuilder(self.app)
-        return passwords.of_model(self.model, checker)
+            self.sources["passwords"] = APPBUILDER
+            return lambda: passwords.of_appbuilder(self.app)
+        self.sources["passwords"] = "a method, or a trial"
+        return lambda: passwords.of_model(self.model, check)
 
     @property
     def _has_datastore(self) -> bool:

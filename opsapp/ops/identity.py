@@ -98,7 +98,7 @@ class Identity:
 
     @property
     def is_guessed(self) -> bool:
-        """Whether a part that changes an account was found by the name of an attribute only."""
+        """True if a part that changes an account was found by the name of an attribute only."""
         return any(
             BY_NAME in source and part not in ("created_at", "last_seen_at")
             for part, source in self.sources.items()
@@ -106,7 +106,7 @@ class Identity:
 
     @property
     def is_opaque(self) -> bool:
-        """Whether the key itself is personal data, such as an address."""
+        """True if the key itself is personal data, such as an address."""
         return self.key_type is str
 
     # --- references --------------------------------------------------------------
@@ -271,7 +271,7 @@ class Identity:
 
     @cached_property
     def after_deactivation(self) -> str:
-        """What becomes of the sessions of an account that is deactivated.
+        """The end of the sessions of an account that is deactivated.
 
         ``ended``: a function ends them. ``refused at next request``: the application asks the
         account. ``go on``: it does not.

@@ -115,7 +115,11 @@ def _roles(identity: Identity) -> tuple[str, str, str]:
     promise = "roles are granted and revoked"
     read_only = [rule.read_only for rule in identity.roles if rule.read_only]
     if "roles" in identity.capabilities:
-        return promise, WEAKER if read_only else HOLDS, "; ".join(read_only) or "as it does itself"
+        return (
+            promise,
+            WEAKER if read_only else HOLDS,
+            "; ".join(read_only) or "as the application does it",
+        )
     return promise, OFF, "; ".join(read_only) or missing.hint(identity.model.__name__, "roles")
 
 

@@ -349,7 +349,7 @@ def _model_of(value: Any) -> Model:
 def rule_of(rules: Sequence[Rule], session: so.Session, role: str) -> tuple[Rule, str]:
     """Return the rule of a role's name, and the name without its rule's.
 
-    Where two rules have a role of one name, ``groups:staff`` names one of them.
+    If two rules have a role of one name, ``groups:staff`` names one of them.
 
     :raises NotFound: there is no such role.
     :raises Conflict: two rules have one.

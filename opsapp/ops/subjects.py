@@ -15,7 +15,7 @@ from ..extensions import this_app
 from ..models import PersonalValue
 from ..unit.ledger import Values
 from ..unit.work import Unit
-from . import acceptance
+from . import acceptance, limit
 from .identity import Identity
 
 
@@ -42,11 +42,12 @@ def changing(unit: Unit, *needs: str) -> Iterator[Identity]:
 
     :param needs: the parts of the identity that the change uses.
     :raises Conflict: one of them is missing.
+    :raises TimedOut: a listener of the application held the gate for too long.
     """
     identity = this_identity()
     for part in needs:
         identity.need(part)
-    with unit:
+    with limit.limited(unit.session), unit:
         yield identity
         if unit.changed:
             acceptance.record(identity, unit)

@@ -73,7 +73,7 @@ def test_deactivate_says_what_becomes_of_sessions(security: Theirs) -> None:
     assert (done.exit_code, done.stdout, done.stderr) == (
         0,
         "changed\tid\temail\tstatus\tsessions\ntrue\t2\tbob@example.com\tinactive\tended\n",
-        "Done, audit event 3.\n",
+        "Done, audit event N.\n",
     )
     done = security.call("users", "deactivate", "bob")
     assert (done.exit_code, done.stderr) == (0, "Already so: nothing was changed.\n")
@@ -118,7 +118,7 @@ def test_grant_with_an_end_says_that_it_is_a_sweep(security: Theirs) -> None:
 
 def test_password_from_stdin_opens_the_application(security: Theirs) -> None:
     done = security.call("users", "set-password", "bob", "--password-stdin", stdin=WORD)
-    assert (done.exit_code, done.stderr) == (0, "Done, audit event 3.\n")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event N.\n")
     identity = this_identity()
     assert identity.passwords is not None
     assert identity.passwords.check is not None
@@ -264,7 +264,7 @@ def test_create_and_create_admin(attach_to: Attach) -> None:
         "users", "create-admin", "ada@example.com", "--if-exists", "update", "--password-stdin",
         stdin=WORD,
     )  # fmt: skip
-    assert (done.exit_code, done.stderr) == (0, "Done, audit event 5.\n")
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event N.\n")
     user = theirs.module.User.login("ada@example.com", WORD)
     assert user is not None
     assert user.global_admin
