@@ -155,10 +155,11 @@ def _application(*, observed: bool) -> Iterator[tuple[Any, Any, int]]:
         db.session.add(user)
         db.session.commit()
         user_id = user.id
+        # Both have the same in memory: garbage is collected at the same cost.
+        ours = app.extensions["bench.ours"] = opsapp.create_app()
+        sealer = Sealer(ours, people.has_administrator)
         if observed:
-            observer = observe(app, db.session, people, people.has_administrator)
-            observer.sealer = Sealer(ours := opsapp.create_app(), people.has_administrator)
-            app.extensions["bench.ours"] = ours
+            observe(app, db.session, people, people.has_administrator).sealer = sealer
     yield app, db, user_id
 
 

@@ -124,7 +124,7 @@ def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
     if rows and not dry_run:
         approve("Remove opsapp's tables, with the audit in them?", severe=True)
         removal.drop()
-        say(f"What is left: the folder {_attached().instance}, lines of cron, and opsapp itself.")
+        say(f"Left: the folder {_attached().instance}, lines of cron, and opsapp itself.")
     elif not rows:
         say("There are no tables of opsapp.")
     return rows

@@ -54,8 +54,8 @@ def _values(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 @cli.command("create")
-@click.argument("email")
-@click.option("--username", help="Username of the account.")
+@click.argument("email", required=False)
+@click.option("--username", help="Username of the account; enough if it has no address.")
 @click.option("--role", type=ROLE, help="Also grant this role.")
 @_set_option("Another attribute of the account; can be repeated.")
 @if_exists_option("If the address is taken: refuse, or keep the account.")
@@ -63,7 +63,7 @@ def _values(pairs: tuple[str, ...]) -> dict[str, str]:
 @changes("id", "email", "username", "status", "roles", "password", destructive=True)
 @password_options
 def create_cmd(
-    email: str,
+    email: str | None,
     username: str | None,
     role: str | None,
     pairs: tuple[str, ...],
@@ -85,7 +85,7 @@ def create_cmd(
     if no_password and source.is_named:
         raise Invalid("--no-password goes with no other password option")
     approve_identity()
-    is_needed = not no_password and accounts.needs_password(email, if_exists)
+    is_needed = not no_password and accounts.needs_password(email or username, if_exists)
     password = source.read(accounts.acceptable) if is_needed else None
     account = accounts.create(
         email,
@@ -96,18 +96,18 @@ def create_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**account, **source.shown_once(email, password, unit)}
+    return {**account, **source.shown_once(email or username or "", password, unit)}
 
 
 @cli.command("create-admin")
-@click.argument("email")
-@click.option("--username", help="Username of the account.")
+@click.argument("email", required=False)
+@click.option("--username", help="Username of the account; enough if it has no address.")
 @_set_option("Another attribute of the account; can be repeated.")
 @if_exists_option("If the address is taken; update makes the account an active admin.", "update")
 @changes("id", "email", "username", "status", "roles", "password", destructive=True)
 @password_options
 def create_admin_cmd(
-    email: str,
+    email: str | None,
     username: str | None,
     pairs: tuple[str, ...],
     if_exists: str,
@@ -126,7 +126,7 @@ def create_admin_cmd(
     from opsapp.ops import accounts
 
     approve_identity("admin")
-    is_needed = accounts.needs_password(email, if_exists)
+    is_needed = accounts.needs_password(email or username, if_exists)
     password = source.read(accounts.acceptable) if is_needed else None
     account = accounts.create_admin(
         email,
@@ -136,7 +136,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**account, **source.shown_once(email, password, unit)}
+    return {**account, **source.shown_once(email or username or "", password, unit)}
 
 
 # --- finding -----------------------------------------------------------------

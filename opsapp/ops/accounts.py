@@ -35,8 +35,8 @@ def create(
 
     :param password: None makes an account that cannot sign in yet.
     :param values: other attributes by name; those that the model needs must be there.
-    :param if_exists: ``error``, or ``keep`` the account of this address.
-    :raises Conflict: the address or the name is taken.
+    :param if_exists: ``error``, or ``keep`` an account that is active and holds the role.
+    :raises Conflict: the address or the name is taken, or the account to keep differs.
     :raises Invalid: an attribute is missing, unknown, or not of its type.
     """
     identity = this_identity()
@@ -47,7 +47,23 @@ def create(
             user = _insert(identity, email, username, set_word, values or {}, unit)
             if role:
                 grants.give(identity, role, user, unit)
+        else:
+            _refuse_unlike(identity, user, role, unit)
         return identity.record(user)
+
+
+def _refuse_unlike(identity: Identity, user: Any, role: str | None, unit: Unit) -> None:
+    """Refuse to keep an account that does not meet the request.
+
+    :raises Conflict: says the first difference.
+    """
+    key = plain_key(identity.key.of(user))
+    if identity.status(user) == "inactive":
+        hint = f"flask ops users activate {key}"
+        raise Conflict(f"user {key} exists and is inactive", hint=hint)
+    if role and not grants.is_held(identity, role, user, unit):
+        hint = f"flask ops roles grant {role} {key}"
+        raise Conflict(f"user {key} exists and does not hold {role}", hint=hint)
 
 
 def _prepared(identity: Identity, password: str | None) -> Any:
@@ -84,7 +100,7 @@ def _existing(
         user = identity.find(session, name)
         if user is None:
             continue
-        if if_exists == "keep" and name == email:
+        if if_exists != "error":
             return user
         key = plain_key(identity.key.of(user))
         raise Conflict(f"user {text.safe(name)} exists already", hint=f"flask ops users show {key}")
@@ -144,8 +160,8 @@ def create_admin(
 ) -> Record:
     """Create an account that is active and holds the role of an administrator.
 
-    :param if_exists: ``update`` makes the account of this address one; its password is set
-        only if it has none.
+    :param if_exists: ``error``; ``keep`` an account that is one; ``update`` makes the account
+        of this name one, and sets its password only if it has none.
     :raises Conflict: nothing says who administers, or the address is taken.
     """
     identity = this_identity()
@@ -153,12 +169,12 @@ def create_admin(
     set_word = _prepared(identity, password)
     with changing(unit) as identity:
         role = administrators.role(identity, unit.session)
-        user = identity.find(unit.session, email or username or "")
-        if user is not None and if_exists == "error":
-            raise Conflict(f"user {email or username} exists already", hint="--if-exists update")
+        user = _existing(identity, unit.session, email, username, if_exists)
         if user is None:
             user = _insert(identity, email, username, set_word, values or {}, unit)
-        elif if_exists == "update":
+        elif if_exists == "keep":
+            _refuse_unlike(identity, user, role, unit)
+        else:
             _make_able(identity, user, set_word, unit)
         grants.give(identity, role, user, unit)
         return identity.record(user)
@@ -176,10 +192,13 @@ def has_password(identity: Identity, user: Any) -> bool:
     return identity.password is not None and bool(identity.password.of(user))
 
 
-def needs_password(email: str | None, if_exists: str) -> bool:
-    """Return whether :func:`create` or :func:`create_admin` would use a password."""
+def needs_password(name: str | None, if_exists: str) -> bool:
+    """Return whether :func:`create` or :func:`create_admin` would use a password.
+
+    :param name: the address or the username.
+    """
     identity = this_identity()
-    user = identity.find(db.session(), email) if email else None
+    user = identity.find(db.session(), name) if name else None
     return user is None or (if_exists == "update" and not has_password(identity, user))
 
 

@@ -51,6 +51,13 @@ def give(identity: Identity, role: str, user: Any, unit: Unit) -> Record:
     return _give(identity, rule, name, user, None, unit)
 
 
+def is_held(identity: Identity, role: str, user: Any, unit: Unit) -> bool:
+    """Return whether an account holds a role for ever."""
+    rule, name = rule_of(identity.roles, unit.session, role)
+    end = ends.find(unit.session, identity.subject(user), _label(identity, rule, name))
+    return name in rule.of(user) and end is None
+
+
 def _writable(identity: Identity, unit: Unit, role: str) -> tuple[Rule, str]:
     if not identity.roles:
         identity.need("roles")

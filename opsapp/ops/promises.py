@@ -106,6 +106,8 @@ def _administrator_is_kept(identity: Identity) -> tuple[str, str, str]:
     promise = "the last administrator is kept"
     if identity.admin is None:
         return promise, OFF, missing.hint(identity.model.__name__, "admin")
+    if state.attached_to(this_app()).parts.get("keep_admin") == "refuse":
+        return promise, HOLDS, "through flask ops, and against the application's own code"
     return promise, WEAKER, "through flask ops; the application's own code is not refused"
 
 

@@ -23,7 +23,7 @@ from . import ledger
 BATCH = 1000
 """The most rows that one unit chains: an operator waits for them."""
 DELETE = "user:account:delete"
-KEY = "user:account:key"
+KEY = "key"
 """The action of a row that is no event: its ``after`` is what stands beside the chain for an
 account whose key is personal data."""
 

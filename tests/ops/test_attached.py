@@ -90,7 +90,7 @@ def test_every_application_is_attached_without_a_line(
     assert cli("ops", "audit", "verify").exit_code == 0
     dropped = cli("ops", "drop", "--yes")
     assert dropped.exit_code == 0
-    assert "What is left: the folder " in dropped.stderr
+    assert "Left: the folder " in dropped.stderr
     assert tables(empty_database) == theirs
 
 
@@ -438,3 +438,19 @@ def test_mail_is_sealed_under_the_audit_key(tmp_path: Path) -> None:
 
 def test_face_gives_ops() -> None:
     assert opsapp.Ops is Ops
+
+
+def test_wrong_argument_is_told_and_stops_nothing(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEIR_DATABASE_URL", f"sqlite:///{tmp_path}/theirs.sqlite")
+    monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path))
+    module = import_module("tests.apps.login_app")
+    app = module.create_app()
+    Ops(app, module.db, active="nothing")
+    with app.app_context():
+        module.db.create_all()
+        module.db.engine.dispose()
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "changes of accounts are not audited"
+    ]

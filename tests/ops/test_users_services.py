@@ -219,6 +219,28 @@ def test_administrator_is_created_by_the_rule_of_the_application(
     assert not unit.changed
 
 
+def test_account_to_keep_must_meet_the_request(attach_to: Attach) -> None:
+    theirs = attach_to("security_app", admin=None)
+    ada(theirs)
+    theirs.add(theirs.module.Role(name="support"))
+    keep = {"if_exists": "keep", "unit": a_unit()}
+    assert accounts.create("ada@example.com", role="admin", **keep)["roles"] == ["admin"]
+    with pytest.raises(Conflict, match="user 1 exists and does not hold support") as error:
+        accounts.create("ada@example.com", role="support", **keep)
+    assert error.value.hint == "flask ops roles grant support 1"
+    accounts.set_active("ada", False, unit=a_unit())
+    with pytest.raises(Conflict, match="user 1 exists and is inactive"):
+        accounts.create("ada@example.com", **keep)
+
+
+def test_username_is_enough(attach_to: Attach) -> None:
+    attach_to("login_app", email=None)
+    row = accounts.create(None, username="ada", unit=a_unit())
+    assert (row["email"], row["username"]) == (None, "ada")
+    with pytest.raises(Invalid, match="an account needs a name"):
+        accounts.create(None, unit=a_unit())
+
+
 def test_no_role_makes_an_administrator(attach_to: Attach) -> None:
     attach_to("security_app")
     with pytest.raises(Conflict, match="none makes an administrator"):

@@ -44,7 +44,7 @@ def served(
     with app.app_context():
         db.create_all()
         db.session.remove()
-    flask(empty_database, "ops", "init", "--no-wal")
+    flask(empty_database, "ops", "init")
     Ops(app, db)
     yield app
     with app.app_context():
