@@ -32,7 +32,7 @@ class DatabaseGroup(OpsGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from flask_migrate.cli import db
 
-        return sorted({*super().list_commands(ctx), *db.commands})
+        return sorted({*super().list_commands(ctx), *db.commands} - {MERGE})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         ours = super().get_command(ctx, name)
@@ -40,10 +40,9 @@ class DatabaseGroup(OpsGroup):
             return ours
         from flask_migrate.cli import db
 
-        theirs: click.Command | None = db.commands.get(name)
-        if theirs is not None and name in CHANGING:
-            return _careful(theirs)
-        return _placed(theirs) if theirs is not None and name in WRITING else theirs
+        theirs: click.Command | None = db.commands.get(name) if name != MERGE else None
+        adapted = ADAPTED.get(name)
+        return adapted(theirs) if theirs is not None and adapted is not None else theirs
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -64,13 +63,12 @@ class DatabaseGroup(OpsGroup):
 
 def _bind(ctx: click.Context) -> None:
     """Give Flask-Migrate's command the app and the options that its own group would."""
-    from flask import current_app, g
+    from flask import g
 
-    from opsapp.database.setup import bind_migrations
+    from opsapp.database.environment import bound
 
     ctx.with_resource(application())
-    bind_migrations()
-    current_app.extensions["migrate"].migrate.configure(_printing)
+    ctx.with_resource(bound()).configure(_printing)
     g.directory, g.x_arg = ctx.params["directory"], ctx.params["x_arg"]
 
 
@@ -97,23 +95,19 @@ def _careful(theirs: click.Command) -> click.Command:
         command.params += [CONFIRM, YES]
 
     def callback(reason: str | None, **options: Any) -> None:
+        from opsapp.database.environment import target_revision
         from opsapp.database.migration_run import on_behalf_of
-        from opsapp.database.setup import target_revision
 
         for option in ("yes", "confirm"):
             options.pop(option, None)
-        options["revision"] = target_revision(options["revision"])
-        if question and not options.get("sql"):
+        options["revision"] = target_revision(options["revision"], is_script=options["sql"])
+        if question and not options["sql"]:
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
             click.get_current_context().invoke(theirs, **options)
 
     command.callback = callback
     return command
-
-
-WRITING = ("migrate", "revision")
-"""Flask-Migrate's verbs that write a migration."""
 
 
 def _placed(theirs: click.Command) -> click.Command:
@@ -123,7 +117,7 @@ def _placed(theirs: click.Command) -> click.Command:
     def callback(**options: Any) -> None:
         from flask import g
 
-        from opsapp.database.setup import place_of_new_migration
+        from opsapp.database.environment import place_of_new_migration
 
         is_placed = options["version_path"] or options["branch_label"] or options["head"] != "head"
         elsewhere = options["directory"] or g.directory
@@ -132,6 +126,30 @@ def _placed(theirs: click.Command) -> click.Command:
 
     command.callback = callback
     return command
+
+
+def _shown(theirs: click.Command) -> click.Command:
+    """A command of Flask-Migrate that shows every head, where several branches have one."""
+    command = copy(theirs)
+
+    def callback(revision: str, **options: Any) -> None:
+        from opsapp.database.environment import target_revision
+
+        options["revision"] = target_revision(revision)
+        click.get_current_context().invoke(theirs, **options)
+
+    command.callback = callback
+    return command
+
+
+MERGE = "merge"
+"""A verb of Flask-Migrate that is left out: branches stay apart, and each is one line."""
+ADAPTED = {
+    **dict.fromkeys(CHANGING, _careful),
+    **dict.fromkeys(("migrate", "revision"), _placed),
+    "show": _shown,
+}
+"""Flask-Migrate's verbs that opsapp changes, and how."""
 
 
 @click.group(cls=DatabaseGroup)

@@ -12,15 +12,12 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic import context
-from flask import current_app
 
-from opsapp import config, migrations
+from opsapp import migrations
 from opsapp.database import migration_run
-from opsapp.extensions import this_app
+from opsapp.extensions import db, this_app
 from opsapp.models import indexes as indexes  # they join the metadata that is compared
 from opsapp.models import types
-
-target = current_app.extensions["migrate"].db
 
 
 def _is_changing() -> bool:
@@ -35,12 +32,14 @@ def _is_changing() -> bool:
 def run_offline() -> None:
     """Write the SQL that would run to stdout, and what is written besides: head and event."""
     context.configure(
-        url=target.engine.url.render_as_string(hide_password=False),
-        target_metadata=target.metadata,
+        url=db.engine.url.render_as_string(hide_password=False),
+        target_metadata=db.metadata,
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},  # Else a percent sign would be doubled.
         transactional_ddl=True,
         on_version_apply=migration_run.note_step,
+        version_table=migrations.VERSION_TABLE,
+        starting_rev=context.get_starting_revision_argument(),
     )
     migration_run.begin_script()
     with context.begin_transaction():
@@ -50,7 +49,7 @@ def run_offline() -> None:
 
 @contextmanager
 def _connection(changing: bool) -> Iterator[sa.Connection]:
-    with migration_run.lock() if changing else nullcontext(), target.engine.connect() as connection:
+    with migration_run.lock() if changing else nullcontext(), db.engine.connect() as connection:
         if changing:
             migration_run.prepare(connection)
         yield connection.execution_options(writing=changing)
@@ -58,12 +57,11 @@ def _connection(changing: bool) -> Iterator[sa.Connection]:
 
 def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
     """Number a new migration: the code reads the newest one from the file names."""
-    if directives and current_app.extensions["migrate"].directory == str(
-        config.migrations_folder()
-    ):
-        added = migrations.added(this_app())
-        is_added = added is not None and directives[0].version_path == str(added.folder)
-        directives[0].rev_id = (added if is_added else migrations.ours()).next_revision
+    for directive in directives:
+        label = directive.branch_label or directive.head.partition("@")[0]
+        for branch in migrations.folders(this_app()):
+            if branch.label == label:
+                directive.rev_id = branch.next_revision
 
 
 def _render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
@@ -75,16 +73,17 @@ def _render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
 
 def run_online() -> None:
     changing = _is_changing()
-    settings: dict[str, Any] = dict(current_app.extensions["migrate"].configure_args)
-    settings.setdefault("process_revision_directives", _number)
-    settings.setdefault("render_item", _render)
     with _connection(changing) as connection:
         context.configure(
             connection=connection,
-            target_metadata=target.metadata,
+            target_metadata=db.metadata,
             transactional_ddl=True,
             on_version_apply=migration_run.note_step,
-            **settings,
+            version_table=migrations.VERSION_TABLE,
+            process_revision_directives=_number,
+            render_item=_render,
+            compare_type=True,
+            render_as_batch=True,
         )
         with context.begin_transaction():
             run = context.get_context()
@@ -95,8 +94,8 @@ def run_online() -> None:
             with migration_run.explained() if changing else nullcontext():
                 context.run_migrations()
             if changing:
-                migration_run.check(connection)
                 migration_run.record(connection)
+                migration_run.check(connection)
 
 
 if context.is_offline_mode():

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import NotReady
+from .state import ACCOUNTS, CORE, EXTENSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,6 @@ _lean: ContextVar[bool] = ContextVar("lean", default=False)
 
 
 READ_ONCE = ("SQLALCHEMY_DATABASE_URI", "SQLALCHEMY_BINDS", "SQLALCHEMY_ENGINE_OPTIONS")
-EXTENSION = "opsapp"
-"""The key in ``app.extensions`` of an application that is built on opsapp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class Core:
     database: dict[str, object]
     """Its settings of the database, which Flask-SQLAlchemy reads once."""
     has_web: bool
+    branches: tuple[str, ...] = (CORE, ACCOUNTS)
 
     def check(self, app: Flask) -> None:
         """Return if the settings of the database are still those that it was made with.

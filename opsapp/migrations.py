@@ -1,25 +1,31 @@
-"""The migrations of an application beside ours: a second branch, in a folder of its own.
+"""Branches of migrations: ours, and that of an application, each in a folder of its own.
 
-Both branches have their row in ``alembic_version``, so neither hides how far the
-other is, and a console without the application still knows its own revision.
+Each has its row in ``ops_alembic_version``, so none hides how far another is, and a console
+without the application still knows its own revisions.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy import orm as so
 
 from . import config
+from .state import ACCOUNTS, CORE, EXTENSION
 
-EXTENSION = "opsapp-branch"
+_ADDED = "opsapp-branch"
+VERSION_TABLE = "ops_alembic_version"
+"""Its own, so that an application's Flask-Migrate, with its ``alembic_version``, is left alone."""
 _LABEL = re.compile(r"[a-z]{1,28}")
 REVISION_LENGTH = 32
-"""Characters of the column of ``alembic_version``."""
+"""Characters of the column of the version table."""
+_PRESENT = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(VERSION_TABLE))
 MARK_LENGTH = 5
 _MARKS = "bcdfghjkmnpqrstvwxz"
 """Letters that make no word."""
@@ -27,7 +33,7 @@ _MARKS = "bcdfghjkmnpqrstvwxz"
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A line of migrations: files ``LABELnnnnmark_verb_noun.py``; ours have no label.
+    """A line of migrations: files ``LABELnnnnmark_verb_noun.py``.
 
     The number is the place in the line. The mark is random, so that what two developers
     write at the same place is never taken for one migration; those before it have none.
@@ -95,26 +101,52 @@ def add(app: Flask, label: str, folder: Path) -> Branch:
     """
     if not _LABEL.fullmatch(label):
         raise ValueError(f"{label!r} is no label of small letters")
-    branch = app.extensions[EXTENSION] = Branch(label, folder.resolve())
+    if label in (CORE, ACCOUNTS):
+        raise ValueError(f"{label!r} is a label of opsapp's own")
+    branch = app.extensions[_ADDED] = Branch(label, folder.resolve())
     return branch
 
 
-def ours() -> Branch:
-    """Return the branch that ships with opsapp."""
-    return Branch("", config.migrations_folder() / "versions")
+def shipped(label: str) -> Branch:
+    """Return a branch that ships with opsapp.
+
+    :param label: ``core`` or ``accounts``.
+    """
+    return Branch(label, config.migrations_folder() / label)
 
 
 def added(app: Flask) -> Branch | None:
     """Return the branch of the application; None where it has none."""
-    return app.extensions.get(EXTENSION)
+    return app.extensions.get(_ADDED)
 
 
-def every(app: Flask) -> list[Branch]:
-    """Return ours, then the application's, if it has a migration yet."""
+def ours(app: Flask) -> list[Branch]:
+    """Return the branches of opsapp that the application has.
+
+    ``core``; and ``accounts``, if it is built on opsapp and has no accounts of its own.
+    """
+    return [shipped(label) for label in app.extensions[EXTENSION].branches]
+
+
+def folders(app: Flask) -> list[Branch]:
+    """Return the branches of the application, each behind those that it stands on.
+
+    Its own may have no migration yet.
+    """
     own = added(app)
-    return [ours(), own] if own is not None and own.head else [ours()]
+    return ours(app) if own is None else [*ours(app), own]
+
+
+def branches(app: Flask) -> list[Branch]:
+    """Return the branches of the application that have a migration, in the same order."""
+    return [branch for branch in folders(app) if branch.head]
+
+
+def present(session: so.Session) -> Sequence[str]:
+    """Return every revision that is written in the database."""
+    return session.scalars(_PRESENT).all()
 
 
 def heads(app: Flask) -> list[str]:
     """Return every revision that a database which is ready has."""
-    return [head for branch in every(app) if (head := branch.head)]
+    return [head for branch in folders(app) if (head := branch.head)]

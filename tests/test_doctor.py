@@ -85,7 +85,8 @@ def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("damage", "check", "state", "advice"),
     [
-        ("UPDATE alembic_version SET version_num = '0000'", "migrations", "fail", "flask db init"),
+        ("UPDATE ops_alembic_version SET version_num = 'core0000' WHERE version_num LIKE 'core%'",
+         "migrations", "fail", "flask db init"),
         ("UPDATE ops_audit_head SET environment = 'staging'", "environment", "fail",
          "set OPSAPP_ENV, or connect to the other database"),
         ("UPDATE ops_audit_head SET seq = seq + 1", "audit", "fail", "flask audit verify"),

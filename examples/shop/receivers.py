@@ -37,7 +37,7 @@ def confirm(app: Flask, *, order_id: int, **_extra: Any) -> None:
         name = current_app.config["APP_NAME"]
         body = render_template("shop/order_placed.txt", order=order, app_name=name)
         subject = f"{name}: Your order {order.id}"
-        mail.put(Message("order_placed", order.user.email, subject, body, order.user_id))
+        mail.put(Message("order_placed", order.user.email, subject, body, order.user.reference))
 
 
 def watch_stock(app: Flask, *, order_id: int, **_extra: Any) -> None:

@@ -388,8 +388,10 @@ def _erase(user: User, unit: Unit) -> None:
     user.forget_second_factor()
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
-    for model in (PersonalValue, UserSession, ApiToken, Login, LoginFailures, MailMessage):
+    for model in (UserSession, ApiToken, Login, LoginFailures):
         remove(unit.session, model, model.user_id == user.id)
+    remove(unit.session, PersonalValue, PersonalValue.subject == user.reference)
+    remove(unit.session, MailMessage, MailMessage.about == user.reference)
     # The event names no address, which would survive the erasure in it.
     unit.record("user:account:delete", user.reference, before={"roles": roles}, after={"roles": []})
     unit.announce(signals.user_deleted, user_id=user.id)

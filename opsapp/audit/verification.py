@@ -218,7 +218,7 @@ def _names_break(rows: list[Any], walk: _Walk) -> Break | None:
         if value is None and row.subject not in erased:
             return (row.seq, "personal", f"a name of event {row.seq} was taken away")
         if value is not None and (
-            row.subject != f"user:{value.user_id}"
+            row.subject != value.subject
             or chain.personal_token(walk.key, value.salt, value.value) != token
         ):
             return (row.seq, "personal", f"a name of event {row.seq} is not what was written")
@@ -229,11 +229,11 @@ def _stray_break(walk: _Walk) -> Break | None:
     """Return the break of a personal value without an event, searched if the count is wrong."""
     if db.session.scalar(sa.select(sa.func.count()).select_from(PersonalValue)) == walk.names:
         return None
-    values = sa.select(PersonalValue.token, PersonalValue.user_id).order_by(PersonalValue.token)
-    for token, user_id in db.session.execute(values):
-        with closing(pages([AuditEvent.subject == f"user:{user_id}"])) as chunks:
+    values = sa.select(PersonalValue.token, PersonalValue.subject).order_by(PersonalValue.token)
+    for token, subject in db.session.execute(values):
+        with closing(pages([AuditEvent.subject == subject])) as chunks:
             if not any(token in tokens(row) for page in chunks for row in page):
-                return (None, "personal", f"no event gives a name that is kept of user {user_id}")
+                return (None, "personal", f"no event gives a name that is kept of {subject}")
     return None
 
 

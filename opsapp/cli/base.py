@@ -77,7 +77,8 @@ def application(*, web: bool = False) -> Iterator[None]:
     from flask.cli import NoAppException, ScriptInfo
 
     from ..extensions import db, end_session
-    from ..factory import EXTENSION, without_web
+    from ..factory import without_web
+    from ..state import EXTENSION
 
     started = time.perf_counter()
     ctx = click.get_current_context()

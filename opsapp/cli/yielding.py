@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import OpsError
-from ..factory import EXTENSION, without_web
+from ..factory import without_web
+from ..state import EXTENSION
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -16,9 +16,10 @@ from sqlalchemy import exc
 
 from .. import actors, clock, migrations, text
 from ..engine import conditions, connections, locks
-from ..errors import Busy, NotReady, OpsError, TimedOut
+from ..errors import Busy, Conflict, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app
-from ..models import AuditEvent, AuditHead
+from ..models import PREFIX, AuditEvent, AuditHead, our_tables
+from ..state import CORE, is_built_on
 from ..unit import chain
 from ..unit.ledger import (
     Head,
@@ -55,14 +56,17 @@ def on_behalf_of(unit: Unit) -> Iterator[list[str]]:
 
 
 @contextmanager
-def lock() -> Iterator[None]:
+def lock(*, wal: bool | None = None) -> Iterator[None]:
     """Be the only one who migrates this database, on every host.
 
+    :param wal: whether a SQLite file is put into WAL mode; by default, if it is of an
+        application that is built on opsapp.
     :raises Busy: another process has been migrating for a minute; names it.
     """
     with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
         if db.engine.dialect.name == "sqlite":
-            connections.create_sqlite(connections.sqlite_file(db.engine))
+            wal = is_built_on(this_app()) if wal is None else wal
+            connections.create_sqlite(connections.sqlite_file(db.engine), wal=wal)
         yield
 
 
@@ -87,6 +91,7 @@ def take_gate(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
     refuse_other_schema(connection)
+    refuse_foreign_tables(connection)
     if sa.inspect(connection).has_table(AuditHead.__tablename__):
         head = read_head(connection, lock=True)
         if head is not None:
@@ -116,6 +121,22 @@ def refuse_other_schema(connection: sa.Connection) -> None:
         )
 
 
+def refuse_foreign_tables(connection: sa.Connection) -> None:
+    """Refuse a database with a table that has the name of one of ours, or may get it.
+
+    :raises Conflict: names the first.
+    """
+    inspector = sa.inspect(connection)
+    names = {*inspector.get_table_names(), *inspector.get_view_names()} - {migrations.VERSION_TABLE}
+    reserved = {name for name in names if name.startswith(PREFIX)}
+    ours = our_tables() if AuditHead.__tablename__ in names else set()
+    if foreign := sorted(reserved - ours):
+        raise Conflict(
+            f"the database has a table {text.safe(foreign[0])}, and names in {PREFIX} are opsapp's",
+            hint="rename it; or give opsapp a database of its own, in OPSAPP_DATABASE_URL",
+        )
+
+
 def refuse_unknown(present: Collection[str]) -> None:
     """Refuse a database with a migration that this code does not have, before Alembic misses it.
 
@@ -124,7 +145,7 @@ def refuse_unknown(present: Collection[str]) -> None:
     """
     for revision in present:
         owner = next(
-            (branch for branch in migrations.every(this_app()) if branch.has(revision)), None
+            (branch for branch in migrations.branches(this_app()) if branch.has(revision)), None
         )
         if owner is None:
             raise NotReady(
@@ -156,10 +177,12 @@ def explained() -> Iterator[None]:
 
 
 def check(connection: sa.Connection) -> None:
-    """Refuse to commit a schema change that left a foreign key pointing nowhere.
+    """Refuse to commit a schema change that cannot stay.
 
-    :raises OpsError: one does; SQLite only, PostgreSQL checks by itself.
+    :raises OpsError: a foreign key points nowhere (SQLite only, PostgreSQL checks by itself).
+    :raises Conflict: a table of the application has a name of ours.
     """
+    refuse_foreign_tables(connection)
     if connection.dialect.name == "sqlite":
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
         if broken is not None:
@@ -191,16 +214,32 @@ _run: ContextVar[_Run | None] = ContextVar("run", default=None)
 
 
 def record(connection: sa.Connection) -> None:
-    """Append the audit event of the steps that were run, in their own transaction."""
+    """Append the audit event of the steps that were run, in their own transaction.
+
+    :raises Conflict: some of our tables would be there without the others.
+    """
     run = _run.get()
     _run.set(None)
-    if run is None or not sa.inspect(connection).has_table(AuditHead.__tablename__):
-        return  # Nothing was done, or it removed the audit itself.
+    if run is None:
+        return
+    _refuse_parts(run)
+    if not sa.inspect(connection).has_table(AuditHead.__tablename__):
+        return  # It removed the audit itself.
     head, event = read_head(connection), _event(run)
     if head is None:
         head, stamp = _begin_chain(connection)
         event["after"] |= stamp
     append(connection, head, [event])
+
+
+def _refuse_parts(run: _Run) -> None:
+    """Refuse accounts without the audit, and an audit that names accounts which are gone."""
+    missing = [of.label for of in migrations.ours(this_app()) if of.at(run.after) is None]
+    if missing and run.after:
+        raise Conflict(
+            f"{' '.join(sorted(run.after))} would be left without the tables of {missing[0]}",
+            hint="flask db upgrade, or flask db downgrade base",
+        )
 
 
 def _event(run: _Run) -> dict[str, Any]:
@@ -273,10 +312,13 @@ def record_in(script: Script) -> None:
     """
     run = _run.get()
     _run.set(None)
-    ours = migrations.ours()
-    if run is None or ours.at(run.after) is None:
-        return  # Nothing was done, or it removed the audit itself.
-    if run.verb == "upgrade" and ours.at(run.before) is None:
+    if run is None:
+        return
+    core = migrations.shipped(CORE)
+    before, after = core.at(run.before), core.at(run.after)
+    if before and not after:
+        return  # It removed the audit itself.
+    if run.verb == "upgrade" and after and not before:
         head, stamp = _begin_chain(script)
         event = _event(run)
         event["after"] |= stamp

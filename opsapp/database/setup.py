@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
-from typing import Any
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -12,65 +11,16 @@ from sqlalchemy import exc
 from .. import config, migrations
 from ..accounts import roles
 from ..engine.conditions import explained
+from ..engine.connections import sqlite_file
 from ..extensions import db, this_app
+from ..state import is_built_on
 from ..types import Record
-from ..unit.ledger import other_revision, read_head, refuse_other_owner
+from ..unit.ledger import no_revision, other_revision, read_head, refuse_other_owner
 from ..unit.work import Unit
-from . import migration_run, status
-
-# --- migrating ---------------------------------------------------------------
+from . import environment, migration_run, status
 
 
-def bind_migrations() -> None:
-    """Bind Flask-Migrate to the current app; only its commands need Alembic."""
-    from flask_migrate import Migrate
-
-    if "migrate" not in this_app().extensions:
-        migrate = Migrate(directory=str(config.migrations_folder()))
-        migrate.configure(_with_added_branch)
-        migrate.init_app(this_app(), db)
-
-
-def _with_added_branch(alembic: Any) -> Any:
-    """Let Alembic know the application's folder too; what ``-d`` names stays alone.
-
-    :raises NotReady: the migrations are not one line.
-    """
-    if alembic.get_main_option("script_location") != str(config.migrations_folder()):
-        return alembic
-    status.check_files()
-    added = migrations.added(this_app())
-    if added is not None:
-        # Alembic walks down the first folder first, so it comes up last: it stands on ours.
-        folders = (str(added.folder), str(migrations.ours().folder))
-        alembic.set_main_option("version_locations", os.pathsep.join(folders).replace("%", "%%"))
-    return alembic
-
-
-def place_of_new_migration() -> dict[str, str]:
-    """Return the options that make Flask-Migrate write into the application's folder."""
-    added = migrations.added(this_app())
-    if added is None:
-        return {}
-    if added.head is None:
-        return {"version_path": str(added.folder), "head": "base", "branch_label": added.label}
-    return {"version_path": str(added.folder), "head": f"{added.label}@head"}
-
-
-def target_revision(revision: str) -> str:
-    """Return the revision for Alembic, where an application has a branch beside ours.
-
-    Both heads for ``head``; a step such as ``-1`` is one of the application's, whose
-    tables stand on ours.
-    """
-    added = migrations.added(this_app())
-    if revision == "head":
-        return "heads"
-    is_step = revision[:1] in ("+", "-") and revision[1:].isdigit()
-    return f"{added.label}@{revision}" if is_step and added is not None and added.head else revision
-
-
-def init(*, wait: float = 0, unit: Unit) -> Record:
+def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     """Make this database ready: migrate it to head, stamp the environment, seed the roles.
 
     Running it again changes nothing; running it on several hosts at once, each
@@ -78,6 +28,9 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
     because the schema changes in one transaction.
 
     :param wait: seconds to wait for the database server to come up.
+    :param wal: keep a SQLite file in WAL mode; one of an application that opsapp is attached
+        to is the application's.
+    :raises Conflict: a table that is not ours has the name of one of ours.
     :raises NotReady: it did not come up, or its schema is newer than this code.
     :raises Refused: it is stamped with another environment's name.
     """
@@ -90,16 +43,19 @@ def init(*, wait: float = 0, unit: Unit) -> Record:
         _refuse_newer()
     elif status.has_tables() and status.revision() is None:
         # Asked twice: another process may have made both in between, in one transaction.
-        raise other_revision(None, migrations.ours())
+        raise no_revision()
+    _refuse_foreign_tables()
     pending = before != status.head_revision()
     if unit.dry_run:
         return _planned(before, pending, unit)
     # Of several hosts that find it pending, one migrates; the others find it done.
     migrated = pending and _upgrade(unit)
-    _keep_wal()
+    if wal:
+        _keep_wal()
     with unit:
         migration_run.record_unrecorded(status.present_revisions(), unit=unit)
-        roles.ensure_admin(unit)
+        if is_built_on(this_app()):
+            roles.ensure_admin(unit)
     return {
         "revision": status.head_revision(),
         "before": before,
@@ -132,18 +88,15 @@ def _keep_wal() -> None:
         mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
         db.session.rollback()
         if mode != "wal":
-            with migration_run.lock():  # It sets the mode.
+            with migration_run.lock(wal=True):  # It sets the mode.
                 pass
 
 
 def _upgrade(unit: Unit) -> bool:
     """Migrate to head; whether a step was left to do once it was this process's turn."""
-    import flask_migrate
-
-    bind_migrations()
     db.session.rollback()
     with migration_run.on_behalf_of(unit) as steps:
-        flask_migrate.upgrade(revision="heads")
+        environment.upgrade()
     return bool(steps)
 
 
@@ -167,9 +120,16 @@ def wait_until_reachable(seconds: float) -> None:
             return
 
 
+def _refuse_foreign_tables() -> None:
+    if db.engine.dialect.name == "sqlite" and not Path(sqlite_file(db.engine)).exists():
+        return
+    migration_run.refuse_foreign_tables(db.session.connection())
+    db.session.rollback()
+
+
 def _refuse_newer() -> None:
     present = status.present_revisions()
-    for branch in migrations.every(this_app()):
+    for branch in migrations.branches(this_app()):
         at = branch.at(present)
         if at and branch.number(at) > branch.number(branch.head):
             raise other_revision(at, branch)

@@ -17,6 +17,7 @@ from ..engine.conditions import explained
 from ..errors import Busy, NotReady
 from ..extensions import db, this_app
 from ..models import ADMIN, AuditHead, Grant, Role, User
+from ..state import is_built_on
 from ..types import Record
 from ..unit.ledger import is_ours, read_head, refuse_other_owner, refuse_revisions
 from . import lineage
@@ -27,8 +28,7 @@ def check_files() -> None:
 
     :raises NotReady: they are not; names the files, and says how to mend it.
     """
-    added = migrations.added(this_app())
-    lineage.check([migrations.ours(), *([added] if added is not None else [])])
+    lineage.check(migrations.folders(this_app()))
 
 
 def revision_or_none() -> str | None:
@@ -48,18 +48,18 @@ def has_tables() -> bool:
 
 
 def revision() -> str | None:
-    """Return the database's revision, and the application's; None before the first migration.
+    """Return the revisions of the database, by name; None before the first migration.
 
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     present = present_revisions()
-    revisions = (branch.at(present) for branch in migrations.every(this_app()))
-    return " ".join(at for at in revisions if at) or None
+    revisions = (branch.at(present) for branch in migrations.branches(this_app()))
+    return " ".join(sorted(at for at in revisions if at)) or None
 
 
 def head_revision() -> str:
-    """Return the revision of this code, and the application's, as :func:`revision` says them."""
-    return " ".join(migrations.heads(this_app()))
+    """Return the revisions of this code, and the application's, as :func:`revision` does."""
+    return " ".join(sorted(migrations.heads(this_app())))
 
 
 def present_revisions() -> Sequence[str]:
@@ -68,7 +68,7 @@ def present_revisions() -> Sequence[str]:
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     try:
-        return db.session.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
+        return migrations.present(db.session())
     except exc.DBAPIError as error:
         db.session.rollback()
         condition = explained(error)
@@ -115,7 +115,7 @@ def measured() -> Record:
     stamp = read_head(db.session()) if at == head else None
     writable = at == head and _is_writable()
     return {
-        "ready": stamp is not None and is_ours(stamp) and find_role(ADMIN) is not None and writable,
+        "ready": stamp is not None and is_ours(stamp) and _is_seeded() and writable,
         "database": connections.shown_url(db.engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
@@ -124,12 +124,14 @@ def measured() -> Record:
         "writable": writable,
         "environment": stamp and stamp.environment,
         "size_bytes": _size(),
-        **(
-            _counts()
-            if at == head
-            else {"users": None, "roles": None, "grants": None, "events": None}
-        ),
+        **dict.fromkeys(("users", "roles", "grants", "events")),
+        **(_counts() if at == head else {}),
     }
+
+
+def _is_seeded() -> bool:
+    """Return whether the built-in role is there, where the accounts are opsapp's."""
+    return not is_built_on(this_app()) or find_role(ADMIN) is not None
 
 
 def check_ready() -> None:
@@ -196,13 +198,13 @@ def _size() -> int:
 
 
 def _counts() -> dict[str, int]:
-    def count(query: sa.Select[int]) -> int:
-        return db.session.scalar(query) or 0
-
-    counts = sa.select(sa.func.count())
-    return {
-        "users": count(counts.select_from(User).where(User.deleted_at.is_(None))),
-        "roles": count(counts.select_from(Role).where(Role.deleted_at.is_(None))),
-        "grants": count(counts.select_from(Grant).where(Grant.is_live())),
-        "events": count(sa.select(AuditHead.seq)),
-    }
+    """Return the numbers of what the tables hold; of accounts, where they are opsapp's."""
+    count = sa.select(sa.func.count())
+    queries = {"events": sa.select(AuditHead.seq)}
+    if is_built_on(this_app()):
+        queries |= {
+            "users": count.select_from(User).where(User.deleted_at.is_(None)),
+            "roles": count.select_from(Role).where(Role.deleted_at.is_(None)),
+            "grants": count.select_from(Grant).where(Grant.is_live()),
+        }
+    return {name: db.session.scalar(query) or 0 for name, query in queries.items()}

@@ -190,15 +190,17 @@ def sqlite_file(engine: sa.Engine) -> str:
     return str(engine.url.database)
 
 
-def create_sqlite(path: str) -> None:
-    """Make the database file if it is not there: readable by its owner, in WAL mode.
+def create_sqlite(path: str, *, wal: bool) -> None:
+    """Make the database file if it is not there: readable by its owner.
 
-    WAL is a property of the file, so it is set once, here; call it under a lock.
+    :param wal: put the file into WAL mode. That is a property of the file, so it is set once,
+        here; call it under a lock.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        if wal:
+            with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
     except OSError as error:
         raise NotReady(f"the database file {path} cannot be made: {error.strerror}") from error
     except sqlite3.DatabaseError as error:

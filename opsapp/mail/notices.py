@@ -113,7 +113,7 @@ def _write(
 ) -> None:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
     to = recipient or user.email or ""
-    outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.id))
+    outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.reference))
 
 
 def _app_name() -> str:

@@ -50,7 +50,8 @@ class Message:
     recipient: str
     subject: str
     body: str
-    user_id: int | None = None
+    about: str | None = None
+    """The account whose erasure removes it, such as ``user:12``."""
 
 
 def put(message: Message) -> None:
@@ -83,7 +84,7 @@ def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)
 
 def _row(message: Message) -> MailMessage:
     return MailMessage(
-        user_id=message.user_id,
+        about=message.about,
         kind=message.kind,
         recipient=message.recipient,
         subject=message.subject,
@@ -94,7 +95,7 @@ def _row(message: Message) -> MailMessage:
 def _was_written(session: so.Session, message: Message, since: datetime) -> bool:
     locks.queue_up(session.connection(), f"mail {message.kind} {message.recipient}")
     same = (
-        MailMessage.user_id == message.user_id,
+        MailMessage.about == message.about,
         MailMessage.recipient == message.recipient,
         MailMessage.kind == message.kind,
     )

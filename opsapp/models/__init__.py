@@ -1,27 +1,42 @@
 """The tables.
 
-========  =======================================================
-accounts  users, roles, grants
-sessions  browser sessions, API tokens, log-in attempts
-audit     events, their head, and the personal data beside them
-jobs      runs and their output
-mail      the outbox
-profiles  recorded timings, traces, baselines
-indexes   partial indexes, which only migrations import
-types     column types that tolerate damaged values
-========  =======================================================
+=========  =======================================================
+accounts   users, roles, grants
+sessions   browser sessions, API tokens, log-in attempts
+audit      events, their head, and the personal data beside them
+role_ends  ends of roles in an application's own tables
+jobs       runs and their output
+mail       the outbox
+profiles   recorded timings, traces, baselines
+indexes    partial indexes, which only migrations import
+types      column types that tolerate damaged values
+=========  =======================================================
+
+Accounts and sessions are of an application that is built on opsapp; every other table is of
+each application, and refers to an account by the text ``user:12``.
 
 Decisions: docs/decisions/accounts.md, and those of the other rooms
 """
 
 from ..extensions import Model
 from .accounts import ADMIN, Grant, Role, User
-from .audit import AuditEvent, AuditHead, PersonalValue
+from .audit import AuditEvent, AuditHead, PendingEvent, PersonalValue
 from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
+from .role_ends import RoleEnd
 from .sessions import ApiToken, Login, LoginFailures, UserSession
 from .types import UTCDateTime
+
+PREFIX = "ops_"
+"""The names of our tables begin with it, and no other table's does."""
+
+
+def our_tables() -> set[str]:
+    """Return the names of our tables, among those of an application's models."""
+    ours = (m for m in Model.registry.mappers if m.class_.__module__.startswith(__name__))
+    return {mapper.class_.__tablename__ for mapper in ours}
+
 
 __all__ = [
     "ADMIN",
@@ -35,12 +50,14 @@ __all__ = [
     "LoginFailures",
     "MailMessage",
     "Model",
+    "PendingEvent",
     "PersonalValue",
     "ProfileSave",
     "ProfileSeries",
     "ProfileTrace",
     "ProfileWindow",
     "Role",
+    "RoleEnd",
     "UTCDateTime",
     "User",
     "UserSession",

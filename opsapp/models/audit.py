@@ -1,4 +1,4 @@
-"""The audit: an append-only chain of events, its head, and personal data beside it."""
+"""The audit: an append-only chain of events, its head, and what stands beside it."""
 
 from __future__ import annotations
 
@@ -67,6 +67,29 @@ class AuditEvent(Model):
     hash: so.Mapped[str] = so.mapped_column(Words(64))
 
 
+class PendingEvent(Model):
+    """A change that waits for the next unit, which makes it an event of the chain.
+
+    An application's own code writes it, in the transaction of the change and without the
+    gate: no request waits for an operator.
+    """
+
+    __tablename__ = "ops_audit_pending"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: so.Mapped[int] = so.mapped_column(
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True
+    )
+    at: so.Mapped[datetime] = so.mapped_column(UTCDateTime)
+    actor: so.Mapped[dict[str, str]] = so.mapped_column(JSONMapping)
+    door: so.Mapped[str] = so.mapped_column(Words(16))
+    action: so.Mapped[str] = so.mapped_column(Words(64))
+    subject: so.Mapped[str] = so.mapped_column(Words(64))
+    before: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
+    after: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
+    correlation: so.Mapped[str] = so.mapped_column(Words(36))
+
+
 class PersonalValue(Model):
     """A personal value that an event names by token; its row is removed on erasure.
 
@@ -77,6 +100,7 @@ class PersonalValue(Model):
     __tablename__ = "ops_audit_personal"
 
     token: so.Mapped[str] = so.mapped_column(Words(32), primary_key=True)
-    user_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
+    subject: so.Mapped[str] = so.mapped_column(Words(64), index=True)
+    """The account whose erasure removes it, such as ``user:12``."""
     salt: so.Mapped[str] = so.mapped_column(Words(32))
     value: so.Mapped[str] = so.mapped_column(LongWords)

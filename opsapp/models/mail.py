@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import clock
@@ -19,7 +18,8 @@ class MailMessage(Model):
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
-    user_id: so.Mapped[int | None] = so.mapped_column(sa.ForeignKey("ops_users.id"), index=True)
+    about: so.Mapped[str | None] = so.mapped_column(Words(64), index=True)
+    """The account whose erasure removes it, such as ``user:12``."""
     kind: so.Mapped[str] = so.mapped_column(Words(64))
     """The template's name, such as ``welcome``."""
     recipient: so.Mapped[str] = so.mapped_column(Words(320))

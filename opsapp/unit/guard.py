@@ -18,11 +18,31 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from ..errors import Refused
 from ..extensions import Model
-from ..models import ApiToken, AuditEvent, AuditHead, Grant, PersonalValue, Role, User, UserSession
+from ..models import (
+    ApiToken,
+    AuditEvent,
+    AuditHead,
+    Grant,
+    PersonalValue,
+    Role,
+    RoleEnd,
+    User,
+    UserSession,
+)
 
 GUARDED = frozenset(
     model.__tablename__
-    for model in (User, UserSession, ApiToken, Role, Grant, AuditEvent, AuditHead, PersonalValue)
+    for model in (
+        User,
+        UserSession,
+        ApiToken,
+        Role,
+        RoleEnd,
+        Grant,
+        AuditEvent,
+        AuditHead,
+        PersonalValue,
+    )
 )
 
 _SERVICES = "a service does that: users.update(…), signin.deactivate(…), grants.grant(…)"

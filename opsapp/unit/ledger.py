@@ -18,6 +18,7 @@ from ..errors import NotReady, Refused
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
 from ..models.types import canonical_json
+from ..state import CORE
 from . import chain
 
 PERSONAL = frozenset({"email", "username"})
@@ -144,7 +145,7 @@ def take_gate(session: so.Session, *, lock: bool = True) -> Head:
     head = read_head(session, lock=lock)
     if head is None:
         raise NotReady("the audit has no head: it was removed", hint="flask audit verify")
-    refuse_revisions(session.scalars(sa.text("SELECT version_num FROM alembic_version")).all())
+    refuse_revisions(migrations.present(session))
     refuse_other_owner(head)
     return head
 
@@ -155,7 +156,9 @@ def refuse_revisions(present: Collection[str]) -> None:
     :param present: the revisions of the database: ours, and the application's.
     :raises NotReady: one of them is not this code's.
     """
-    for branch in migrations.every(this_app()):
+    if migrations.shipped(CORE).at(present) is None:
+        raise no_revision()
+    for branch in migrations.branches(this_app()):
         if branch.head not in present:
             raise other_revision(branch.at(present), branch)
 
@@ -165,15 +168,16 @@ def other_revision(present: str | None, of: migrations.Branch) -> NotReady:
 
     :param of: whose tables are meant.
     """
-    if present is None and not of.label:
-        return NotReady(
-            "the database has opsapp's tables and no revision", hint=f"flask db stamp {of.head}"
-        )
-    what = f"the tables of {of.label} are" if of.label else "the database is"
     return NotReady(
-        f"{what} at revision {present or 'none'}, and this code is at {of.head}",
+        f"the tables of {of.label} are at revision {present or 'none'},"
+        f" and this code is at {of.head}",
         hint=_way_to(of, present),
     )
+
+
+def no_revision() -> NotReady:
+    """Return the error for a database with our tables, whose revisions were removed."""
+    return NotReady("the database has opsapp's tables and no revision", hint="flask db stamp heads")
 
 
 def _way_to(of: migrations.Branch, present: str | None) -> str:
@@ -288,8 +292,7 @@ def without_names(change: Recorded) -> tuple[dict[str, Any], list[dict[str, Any]
 def _token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, str]:
     salt = token_hex(16)
     token = chain.personal_token(audit_key(), salt, value)
-    user_id = int(subject.removeprefix("user:"))
-    beside.append({"token": token, "user_id": user_id, "salt": salt, "value": value})
+    beside.append({"token": token, "subject": subject, "salt": salt, "value": value})
     return {"personal": token}
 
 

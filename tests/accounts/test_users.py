@@ -226,8 +226,11 @@ def test_delete_erases_every_personal_value_and_keeps_the_audit_readable(
     cli: Cli, database: Database, bob: str
 ) -> None:
     cli("users", "update", "bob", "--email", "robert@example.com", check=True)
+    assert "bob" in str(database.rows("SELECT * FROM ops_mail_messages"))
     cli("users", "delete", "bob", "--yes", "--reason", "left", check=True)
-    for table in ("ops_users", "ops_grants", "ops_audit_events", "ops_audit_personal"):
+    for table in (
+        "ops_users", "ops_grants", "ops_audit_events", "ops_audit_personal", "ops_mail_messages",
+    ):  # fmt: skip
         assert "bob" not in str(database.rows(f"SELECT * FROM {table}"))
         assert "robert" not in str(database.rows(f"SELECT * FROM {table}"))
     assert cli("audit", "verify").exit_code == 0

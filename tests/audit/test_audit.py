@@ -188,11 +188,11 @@ def exchange_a_name(database: Database) -> None:
 
 
 def take_a_name_away(database: Database) -> None:
-    database.execute("DELETE FROM ops_audit_personal WHERE user_id = 2")
+    database.execute("DELETE FROM ops_audit_personal WHERE subject = 'user:2'")
 
 
 def move_a_name(database: Database) -> None:
-    database.execute("UPDATE ops_audit_personal SET user_id = 1 WHERE user_id = 2")
+    database.execute("UPDATE ops_audit_personal SET subject = 'user:1' WHERE subject = 'user:2'")
 
 
 def garble_the_time(database: Database) -> None:
@@ -226,7 +226,7 @@ def edit_the_head(column: str, value: str) -> Callable[[Database], None]:
 
 def add_a_name(database: Database) -> None:
     database.execute(
-        "INSERT INTO ops_audit_personal SELECT 'f' || substr(token, 2), user_id, salt, 'eve@x.com'"
+        "INSERT INTO ops_audit_personal SELECT 'f' || substr(token, 2), subject, salt, 'eve@x.com'"
         " FROM ops_audit_personal WHERE substr(token, 1, 1) <> 'f' LIMIT 1"
     )
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from opsapp import errors
-from tests.support import FLASK, HEAD, Cli, Database, Result, call, run_afresh
+from tests.support import CORE, FLASK, Cli, Database, Result, call, move_core, run_afresh
 
 
 def expect(result: Result, exit_code: int, *, stdout: str = "", stderr: str = "") -> None:
@@ -127,8 +127,8 @@ def test_uninitialised_database_is_7(empty_database: Database) -> None:
 
 
 def test_database_behind_its_migrations_is_7_for_a_change(cli: Cli, database: Database) -> None:
-    database.execute("UPDATE alembic_version SET version_num = '0000'")
-    message = f"the database is at revision 0000, and this code is at {HEAD}"
+    move_core(database, "core0000")
+    message = f"the tables of core are at revision core0000, and this code is at {CORE}"
     args = ("roles", "create", "support")
     expect(cli(*args), 7, stderr=f"Error: {message}\n  → flask db init\n")
     found = cli(*args, "--format", "json")

@@ -138,8 +138,8 @@ def test_object_that_was_added_and_deleted_is_no_change(input: Input) -> None:
 
 def test_statement_beside_a_waiting_object_is_lost(input: Input) -> None:
     db.session.add(message())
-    db.session.execute(sa.text("INSERT INTO alembic_version VALUES ('x')"))
-    assert input.end() == Remains({"alembic_version": "1 inserted"}, 1)
+    db.session.execute(sa.text("INSERT INTO ops_alembic_version VALUES ('x')"))
+    assert input.end() == Remains({"ops_alembic_version": "1 inserted"}, 1)
 
 
 NEW = "p = MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'); db.session.add(p)"
@@ -173,13 +173,16 @@ def test_lost_connection_keeps_objects_and_says_the_rest(
         "write",
         [
             f"{NEW}; MailMessage.query.count();"
-            " sql('INSERT INTO alembic_version VALUES (:x)', x='x');"
+            " sql('INSERT INTO ops_alembic_version VALUES (:x)', x='x');"
             " sql('SELECT pg_terminate_backend(pg_backend_pid())')",
             "commit()",
         ],
     )
     assert "OperationalError: terminating connection" in printed
-    assert "Rolled back, because no transaction stays open: alembic_version (1 inserted)" in printed
+    assert (
+        "Rolled back, because no transaction stays open: ops_alembic_version (1 inserted)"
+        in printed
+    )
     assert "1 change waits: commit() writes, rollback() forgets." in printed
     assert database.rows("SELECT subject FROM ops_mail_messages WHERE kind = 'x'") == [("s",)]
 
@@ -191,8 +194,8 @@ def test_read_only_session_does_not_offer_a_commit(database: Database, ada: str)
 
 def test_savepoint_that_was_rolled_back_hides_no_other_statement(input: Input) -> None:
     for name in ("first", "second"):
-        db.session.execute(sa.text("INSERT INTO alembic_version VALUES (:name)"), {"name": name})
+        db.session.execute(sa.text(f"INSERT INTO ops_alembic_version VALUES ('{name}')"))
         with db.session.begin_nested() as savepoint:
-            db.session.execute(sa.text("DELETE FROM alembic_version"))
+            db.session.execute(sa.text("DELETE FROM ops_alembic_version"))
             savepoint.rollback()
-    assert input.end() == Remains({"alembic_version": "2 inserted"}, 0)
+    assert input.end() == Remains({"ops_alembic_version": "2 inserted"}, 0)

@@ -200,14 +200,14 @@ def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
 
 
 def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
-    code = "db.session.execute(sa.text(\"INSERT INTO alembic_version VALUES ('x')\"))"
+    code = "db.session.execute(sa.text(\"INSERT INTO ops_alembic_version VALUES ('x')\"))"
     found = run(database, "shell", "-c", code)
     assert found.exit_code == 1
     assert found.stderr == (
-        "Not committed: alembic_version (1 inserted)."
+        "Not committed: ops_alembic_version (1 inserted)."
         " End the program with commit() or rollback().\n"
     )
-    assert database.rows("SELECT count(*) FROM alembic_version") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_alembic_version") == [(1,)]
 
 
 @pytest.mark.parametrize(

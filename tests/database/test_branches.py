@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
 
 from opsapp import migrations
 from opsapp.migrations import Branch
-from tests.support import HEAD
+from opsapp.state import EXTENSION
+from tests.support import ACCOUNTS, CORE
 
 
 @pytest.fixture
@@ -31,24 +33,29 @@ def test_folder_without_migrations_has_no_head(tmp_path: Path) -> None:
 
 
 def test_each_branch_knows_its_own_revisions(folder: Path) -> None:
-    present = ["shop0001", "0003", "shops0009", "8f3a"]
-    assert (migrations.ours().at(present), Branch("shop", folder).at(present)) == (
-        "0003",
-        "shop0001",
-    )
+    present = ["shop0001", "core0003", "shops0009", "8f3a"]
+    assert migrations.shipped("core").at(present) == "core0003"
+    assert Branch("shop", folder).at(present) == "shop0001"
     assert Branch("toys", folder).at(present) is None
 
 
-def test_ours_has_the_numbers(app: Flask) -> None:
-    assert migrations.ours().head == HEAD
-    assert migrations.heads(app) == [HEAD]
+def test_application_built_on_opsapp_has_accounts_and_an_attached_one_has_not(app: Flask) -> None:
+    assert migrations.heads(app) == [CORE, ACCOUNTS]
+    app.extensions[EXTENSION] = SimpleNamespace(branches=("core",))
+    assert migrations.heads(app) == [CORE]
 
 
 def test_application_s_head_stands_behind_ours(app: Flask, folder: Path, tmp_path: Path) -> None:
     migrations.add(app, "shop", folder)
-    assert migrations.heads(app) == [HEAD, "shop0002"]
+    assert migrations.heads(app) == [CORE, ACCOUNTS, "shop0002"]
     migrations.add(app, "toys", tmp_path / "not-there-yet")
-    assert migrations.heads(app) == [HEAD]
+    assert migrations.heads(app) == [CORE, ACCOUNTS]
+
+
+@pytest.mark.parametrize("label", ["core", "accounts"])
+def test_label_of_opsapp_s_own_is_refused(app: Flask, folder: Path, label: str) -> None:
+    with pytest.raises(ValueError, match="is a label of opsapp's own"):
+        migrations.add(app, label, folder)
 
 
 @pytest.mark.parametrize("label", ["", "Shop", "shop1", "my-shop", "s" * 29])

@@ -66,8 +66,8 @@ SQLITE_DAMAGE = (
     "UPDATE ops_user_sessions SET user_agent = x'ff'",
 )
 ROWS = (
-    "INSERT INTO ops_mail_messages (user_id, kind, recipient, subject, body, created_at, attempts)"
-    " VALUES (2, 'k', 'bob@example.com', 's', 'b', '2026-01-01 00:00:00.000000', 0)",
+    "INSERT INTO ops_mail_messages (about, kind, recipient, subject, body, created_at, attempts)"
+    " VALUES ('user:2', 'k', 'bob@example.com', 's', 'b', '2026-01-01 00:00:00.000000', 0)",
     "INSERT INTO ops_logins (at, user_id, identity, outcome)"
     " VALUES ('2026-01-01 00:00:00.000000', 2, 'x', 'ok')",
     "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import FLASK, HEAD, ROOT, Database, call, run
+from opsapp import config, migrations
+from tests.support import ACCOUNTS, CORE, FLASK, HEAD, ROOT, Database, call, move_core, run
 
 
 def test_head_is_the_newest_revision_that_alembic_finds(database: Database) -> None:
-    assert run(database, "db", "heads").stdout == f"{HEAD} (head)\n"
+    assert run(database, "db", "heads").stdout == (
+        f"{ACCOUNTS} (accounts) (head)\n{CORE} (core) (head)\n"
+    )
 
 
 def test_models_equal_the_migrations(database: Database) -> None:
@@ -32,18 +35,18 @@ def test_upgrade_downgrade_and_upgrade_again(database: Database) -> None:
     )  # fmt: skip
     names = "name" if database.is_sqlite else "tablename"
     tables = {row[0] for row in database.rows(f"SELECT {names} FROM {left}")}
-    assert tables - {"sqlite_sequence"} == {"alembic_version"}
+    assert tables - {"sqlite_sequence"} == {"ops_alembic_version"}
     assert call(database, "db", "init").exit_code == 0
     assert call(database, "users", "list", "--count").stdout == "0\n"
     assert call(database, "audit", "verify").exit_code == 0
 
 
 def test_database_that_is_ahead_of_the_code_refuses_changes(database: Database) -> None:
-    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    move_core(database, "core9999")
     result = call(database, "roles", "create", "support")
     assert (result.exit_code, result.stderr) == (
         7,
-        f"Error: the database is at revision 9999, and this code is at {HEAD}\n"
+        f"Error: the tables of core are at revision core9999, and this code is at {CORE}\n"
         "  → deploy the code that the database fits\n",
     )
     for verb in ("init", "current", "upgrade"):
@@ -55,19 +58,20 @@ def test_database_that_is_ahead_of_the_code_refuses_changes(database: Database) 
 def test_migration_that_fails_changes_nothing(
     database: Database, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = "ops_users" if verb == "downgrade" else "ops_grants"
     if verb == "upgrade":
         call(database, "db", "downgrade", "base", "--yes", check=True)
-        database.execute(f"CREATE TABLE {table} (id integer)")
+        # An index has no name in ops_, and two have no room for one name.
+        database.execute("CREATE TABLE t AS SELECT 1 AS id")
+        database.execute("CREATE INDEX ix_ops_logins_at ON t (id)")
     else:
         # Something of the application's stands on a table that would go.
         database.execute("DROP TABLE ops_audit_personal")
     args = ["head"] if verb == "upgrade" else ["base", "--yes"]
-    before = database.rows("SELECT * FROM alembic_version")
+    before = database.rows("SELECT * FROM ops_alembic_version")
     result = call(database, "db", verb, *args)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: the migration failed and nothing was changed: ")
-    assert database.rows("SELECT * FROM alembic_version") == before
+    assert database.rows("SELECT * FROM ops_alembic_version") == before
 
 
 def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
@@ -77,7 +81,8 @@ def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
         "Error: Take schema changes back, with the data that they hold?"
         " There is no terminal to ask on\n  → repeat it with --yes\n",
     )
-    assert run(database, "db", "current").stdout == f"{HEAD} (head)\n"
+    current = run(database, "db", "current").stdout
+    assert sorted(current.splitlines()) == [f"{ACCOUNTS} (head)", f"{CORE} (head)"]
 
 
 def test_schema_of_another_environment_is_left_alone(database: Database) -> None:
@@ -102,12 +107,28 @@ def test_new_migration_gets_the_next_number(database: Database, tmp_path: Path) 
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    following = f"{int(HEAD) + 1:04d}"
-    (written,) = (copy / "migrations" / "versions").glob(f"{following}*")
+    following = migrations.shipped("accounts").following
+    (written,) = (copy / "migrations" / "accounts").glob(f"{following}*")
     assert re.fullmatch(rf"{following}[a-z]{{5}}_add_nothing\.py", written.name)
 
 
 # --- scripts -----------------------------------------------------------------
+
+
+@pytest.fixture
+def next_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migration after those of core, and its revision."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(ROOT / "migrations", copy)
+    monkeypatch.setattr(config, "migrations_folder", lambda: copy)
+    (copy / "core" / "core0002_go_on.py").write_text(
+        "from alembic import op\n"
+        f"revision, down_revision = 'core0002', {CORE!r}\n"
+        "branch_labels = depends_on = None\n"
+        "def upgrade():\n    op.execute('CREATE TABLE t (id integer)')\n"
+        "def downgrade():\n    op.execute('DROP TABLE t')\n"
+    )
+    return "core0002"
 
 
 def apply(database: Database, script: str) -> None:
@@ -146,35 +167,40 @@ def test_script_makes_what_upgrade_makes(empty_database: Database) -> None:
     assert call(empty_database, "db", "check").exit_code == 0
 
 
-def test_script_for_a_database_that_has_its_audit_is_recorded_by_init(database: Database) -> None:
-    call(database, "db", "downgrade", "0003", "--yes", check=True)
-    script = call(database, "db", "upgrade", f"0003:{HEAD}", "--sql", check=True).stdout
+def test_script_for_a_database_that_has_its_audit_is_recorded_by_init(
+    database: Database, next_migration: str
+) -> None:
+    script = call(database, "db", "upgrade", f"{CORE}:{next_migration}", "--sql", check=True).stdout
     assert "-- The next flask db init writes the audit event of this change.\n" in script
     apply(database, script)
     done = call(database, "db", "init", "--reason", "change 12")
-    assert (done.exit_code, done.stderr) == (0, "Done, audit event 4.\n")
-    last = 'SELECT action, reason, "before", "after" FROM ops_audit_events WHERE seq = 4'
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 3.\n")
+    last = 'SELECT action, reason, "before", "after" FROM ops_audit_events WHERE seq = 3'
     assert database.rows(last) == [
         (
             "database:schema:notice",
             "change 12",
-            '{"revision":"0003"}',
             f'{{"revision":"{HEAD}"}}',
+            f'{{"revision":"{ACCOUNTS} {next_migration}"}}',
         )
     ]
     assert call(database, "db", "init").stderr == "Already so: nothing was changed.\n"
     assert call(database, "audit", "verify").exit_code == 0
 
 
-def test_script_that_goes_back_can_be_gone_forward_from(database: Database) -> None:
-    script = call(database, "db", "downgrade", f"{HEAD}:0002", "--sql", check=True).stdout
-    apply(database, script)
+def test_script_that_goes_back_can_be_gone_forward_from(
+    database: Database, next_migration: str
+) -> None:
+    call(database, "db", "init", check=True)
+    script = call(database, "db", "downgrade", f"{next_migration}:{CORE}", "--sql", check=True)
+    apply(database, script.stdout)
     done = call(database, "db", "init", "--format", "json")
-    assert (done.exit_code, done.json["before"], done.json["revision"]) == (0, "0002", HEAD)
+    after = f"{ACCOUNTS} {next_migration}"
+    assert (done.exit_code, done.json["before"], done.json["revision"]) == (0, HEAD, after)
     assert call(database, "audit", "verify").exit_code == 0
 
 
 def test_script_that_takes_everything_back_leaves_nothing(database: Database) -> None:
-    apply(database, call(database, "db", "downgrade", f"{HEAD}:base", "--sql", check=True).stdout)
+    apply(database, call(database, "db", "downgrade", "heads:base", "--sql", check=True).stdout)
     assert call(database, "db", "init").stderr == "Done, audit event 2.\n"
     assert call(database, "audit", "verify").exit_code == 0

@@ -222,7 +222,7 @@ def test_installation_lives_in_its_schema_alone(
     assert call(in_schema, "db", "status", "--format", "json").json["ready"] is True
     assert call(in_schema, "doctor").exit_code == 0
     tables = call(in_schema, "query", "--tables", "--format", "json").json
-    assert {row["name"] for row in tables} >= {"ops_users", "alembic_version"}
+    assert {row["name"] for row in tables} >= {"ops_users", "ops_alembic_version"}
     call(empty_database, "db", "init", check=True)  # The other one, in public.
     assert call(empty_database, "users", "list", "--format", "json").json == []
     assert call(in_schema, "audit", "verify").exit_code == 0

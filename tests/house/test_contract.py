@@ -26,10 +26,13 @@ TABLES = (
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
+    "ops_login_failures",
     "ops_mail_messages",
     "ops_audit_events",
     "ops_audit_head",
     "ops_audit_personal",
+    "ops_audit_pending",
+    "ops_role_ends",
 )
 
 

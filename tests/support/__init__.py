@@ -27,8 +27,9 @@ from opsapp.unit.work import Unit
 from tests.support.forks import flask, forked
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
-HEAD = migrations.ours().head or ""
-"""The newest revision of the database."""
+CORE, ACCOUNTS = (migrations.shipped(label).head or "" for label in ("core", "accounts"))
+HEAD = f"{ACCOUNTS} {CORE}"
+"""The newest revisions of the database, as they are shown."""
 PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
 # Click 8.1 mixes stderr into stdout unless told; later ones keep them apart.
@@ -220,6 +221,14 @@ def disarm(database: Database) -> None:
             database.execute(f"DROP TRIGGER IF EXISTS ops_audit_events_no_{verb}")
     else:
         database.execute("DROP TRIGGER IF EXISTS ops_audit_events_append_only ON ops_audit_events")
+
+
+def move_core(database: Database, revision: str) -> None:
+    """Have the database say that its core is at another revision."""
+    database.execute(
+        "UPDATE ops_alembic_version SET version_num = :revision WHERE version_num LIKE 'core%'",
+        revision=revision,
+    )
 
 
 def expire_grants(database: Database) -> None:

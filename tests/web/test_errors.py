@@ -27,7 +27,7 @@ from opsapp import errors
 from opsapp.accounts import roles
 from opsapp.extensions import db
 from opsapp.web import actor
-from tests.support import Database, run
+from tests.support import Database, move_core, run
 from tests.support.web import Browser, Program, Site, csrf_token, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -383,7 +383,7 @@ def test_ready_says_503_when_the_database_is_behind_and_healthy_all_the_same(
 ) -> None:
     client = Browser(web.app).client
     assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (200, 200)
-    database.execute("UPDATE alembic_version SET version_num = '0001'")
+    move_core(database, "core0000")
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json) == (
         503,

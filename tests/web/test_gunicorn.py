@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.support import PASSWORD, SECRETS, Cli, Database, administer, run
+from tests.support import CORE, PASSWORD, SECRETS, Cli, Database, administer, move_core, run
 from tests.support.processes import PATIENCE, gate_held, until
 from tests.support.server import HALTING, PRODUCTION, Served, ended_server, served, start_server
 from tests.support.web import Browser, Program
@@ -85,10 +85,9 @@ def test_site_is_ready_while_its_database_is(
             site = stack.enter_context(served(database))
             assert readiness(site) == (503, "not-ready")
         assert readiness(site) == (200, None)
-        ((head,),) = database.rows("SELECT version_num FROM alembic_version")
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
+        move_core(database, "core0000")
         assert readiness(site) == (503, "not-ready")
-        database.execute("UPDATE alembic_version SET version_num = :head", head=head)
+        move_core(database, CORE)
         assert readiness(site) == (200, None)
 
 

@@ -199,7 +199,7 @@ def test_message_of_an_account_that_is_erased_while_it_is_sent(
         return None, False
 
     with web.inside():
-        outbox.keep([outbox.Message("test", "bob@example.com", "subject", "body", 2)])
+        outbox.keep([outbox.Message("test", "bob@example.com", "subject", "body", "user:2")])
         (id,) = outbox.take_kept()
         monkeypatch.setattr(outbox, "_deliver", erase)
         assert outbox._send(id) is None

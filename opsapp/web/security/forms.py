@@ -179,8 +179,6 @@ class OutboxMail(MailUtil):
         """Put the message into the outbox; it is sent after the response."""
         user = kwargs.get("user")
         kind = str(template).rsplit("/", 1)[-1]
-        user_id = user.id if user is not None else None
-        message = Message(
-            kind, str(recipient), str(subject), _with_public_links(body or ""), user_id
-        )
+        about = user.reference if user is not None else None
+        message = Message(kind, str(recipient), str(subject), _with_public_links(body or ""), about)
         outbox.keep([message], at_most_every=timedelta(0) if kind in NOTICES else REQUESTED_EVERY)
