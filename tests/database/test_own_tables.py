@@ -24,6 +24,7 @@ from tests.support import ACCOUNTS, CORE, Database, a_unit, call, close_connecti
 
 OF_ACCOUNTS = {
     "ops_users", "ops_roles", "ops_grants", "ops_user_sessions", "ops_api_tokens", "ops_logins",
+    "ops_login_failures",
 }  # fmt: skip
 
 

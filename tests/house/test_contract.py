@@ -26,6 +26,7 @@ TABLES = (
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
+    "ops_login_failures",
     "ops_mail_messages",
     "ops_audit_events",
     "ops_audit_head",
