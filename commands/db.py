@@ -259,10 +259,8 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
     """Copy the database to FILE while it is in use.
 
     SQLite's online backup, or pg_dump's custom format; - is stdout. FILE is readable by its
-    owner only, and appears when it is complete, checked and audited. To restore it while
-    nothing runs: remove the -wal and -shm beside the SQLite file and copy FILE over it, or
-    pg_restore --no-owner -d NAME FILE into an empty database; then flask db init and
-    flask audit verify --checkpoint.
+    owner only, and appears when it is complete, checked and audited. `flask db restore` puts
+    it back; so do cp and pg_restore, followed by `flask db init`.
 
     \b
     Example:
