@@ -150,10 +150,10 @@ def verify_cmd(checkpoint: str | None, state: bool) -> Record:
       flask audit verify --state
       flask audit verify --checkpoint /mnt/elsewhere/audit.checkpoints
     """
-    from opsapp.audit import verification
+    from opsapp.audit import checkpoints, verification
 
-    checkpoints = () if checkpoint is None else verification.checkpoints(checkpoint.splitlines())
-    report = verification.verify(checkpoints, state=state)
+    kept = () if checkpoint is None else checkpoints.checkpoints(checkpoint.splitlines())
+    report = verification.verify(kept, state=state)
     findings(not report["ok"])
     return report
 
@@ -187,9 +187,9 @@ def checkpoint_cmd() -> str:
     Example:
       flask audit checkpoint >> /mnt/elsewhere/audit.checkpoints
     """
-    from opsapp.audit import verification
+    from opsapp.audit import checkpoints
 
-    return verification.checkpoint()
+    return checkpoints.checkpoint()
 
 
 @cli.command("export")
@@ -226,13 +226,13 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
     Example:
       flask audit rebase --checkpoint audit.checkpoints --reason "disk lost" --yes
     """
-    from opsapp.audit import verification
+    from opsapp.audit import checkpoints, verification
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    checkpoints = verification.checkpoints(checkpoint.splitlines())
+    kept = checkpoints.checkpoints(checkpoint.splitlines())
     approve("Declare the events after the last one here as lost?", severe=True)
-    return verification.rebase(checkpoints, unit=unit)
+    return verification.rebase(kept, unit=unit)
 
 
 @cli.command("sessions")

@@ -23,7 +23,7 @@ from opsapp.cli.decorators import (
 )
 from opsapp.cli.messages import say
 from opsapp.cli.options import NEW_FILE
-from opsapp.errors import Refused
+from opsapp.errors import Invalid, Refused
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -264,10 +264,8 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
     """Copy the database to FILE while it is in use.
 
     SQLite's online backup, or pg_dump's custom format; - is stdout. FILE is readable by its
-    owner only, and appears when it is complete, checked and audited. To restore it while
-    nothing runs: remove the -wal and -shm beside the SQLite file and copy FILE over it, or
-    pg_restore --no-owner -d NAME FILE into an empty database; then flask db init and
-    flask audit verify --checkpoint.
+    owner only, and appears when it is complete, checked and audited. `flask db restore` puts
+    it back; so do cp and pg_restore, followed by `flask db init`.
 
     \b
     Example:
@@ -280,3 +278,36 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
     with closing(backups.stream(unit=unit)) as chunks:
         output.write_bytes(chunks)
     return None
+
+
+@cli.command("restore")
+@click.argument("file", type=NEW_FILE)
+@changes("file", "events", "lost", "revision", key="file", destructive=True)
+def restore_cmd(file: str, unit: Unit) -> Record:
+    """Put a copy of `flask db backup` in the place of the database.
+
+    The copy is checked first, and that it was made under these secrets. It is put in place
+    whole or not at all, and migrated to this code. The events after it are declared lost,
+    with the --reason, as `flask audit rebase` does. Stop the web server and cron before.
+
+    \b
+    Example:
+      flask db restore monday.backup --reason "disk lost" --yes
+    """
+    from opsapp.audit import checkpoints, verification
+    from opsapp.database import restoring, setup
+
+    if not unit.reason:
+        raise Invalid("a restore needs a --reason")
+    head = restoring.head_of(file)
+    before = checkpoints.find_present()
+    lost = max(0, before.seq - head.seq) if before else 0
+    record = {"file": file, "events": head.seq, "lost": lost}
+    if unit.dry_run:
+        return {**record, "revision": None}
+    approve(f"Replace the database by {file}, and lose {lost:,} events?", severe=True)
+    restoring.replace(file)
+    ready = setup.init(unit=unit)
+    if before is not None:
+        verification.rebase([before], unit=unit)
+    return {**record, "revision": ready["revision"], "changed": True}

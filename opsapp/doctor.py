@@ -37,7 +37,7 @@ from .unit.ledger import read_head, refuse_other_owner
 
 SLOW_MILLISECONDS = 100
 SKEW_SECONDS = 2
-COMPARED = 200_000
+COMPARED = 100_000
 """The most events with which the tables are compared, which takes some seconds."""
 FREE_BYTES = 200 * 1024 * 1024
 GRANTS_LATE = timedelta(minutes=10)

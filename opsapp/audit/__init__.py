@@ -2,5 +2,7 @@
 
 - ``events``: list, follow, show and export events, with present names
 - ``verification``: verify the chain, against checkpoints too; declare a restore
+- ``state``: the state that the events give, compared with the tables
+- ``checkpoints``: signed lines to keep elsewhere
 - ``stored``: the raw columns that both read, a page at a time
 """

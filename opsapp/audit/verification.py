@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,9 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import clock, text
 from ..damage import Damaged
-from ..errors import Invalid, NotReady
+from ..errors import Invalid
 from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
 from ..state import is_built_on
@@ -22,73 +20,16 @@ from ..unit import chain
 from ..unit.ledger import audit_key, refuse_other_key
 from ..unit.pending import DELETE
 from ..unit.work import Unit
+from .checkpoints import Checkpoint, the_head
 from .events import actor_label
 from .state import State
 from .stored import moment, pages, parsed, personal_values, tokens
 
-FORMAT = "opsapp-audit/1"
 REBASE = "audit:chain:rebase"
 MOST_DIFFERENCES = 100
 
 Break = tuple[int | None, str, str]
 """The first bad event where one can be named, the kind of break, and what it says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The state of the chain at a moment; kept elsewhere, it shows a cut or an older copy."""
-
-    chain: str
-    seq: int
-    hash: str
-    at: str
-
-    def line(self, key: bytes) -> str:
-        """Return the signed line to keep."""
-        return f"{self._body()} {chain.signature(key, self._body())}"
-
-    def _body(self) -> str:
-        return f"{FORMAT} {self.chain} {self.seq} {self.hash} {self.at}"
-
-    @classmethod
-    def parse(cls, line: str, key: bytes) -> Checkpoint:
-        """Return the checkpoint of a line.
-
-        :raises Invalid: it is not one, or its signature is not of this key.
-        """
-        words = line.split()
-        if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
-            raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
-        checkpoint = cls(words[1], int(words[2]), words[3], words[4])
-        if not hmac.compare_digest(chain.signature(key, checkpoint._body()), words[5]):
-            raise Invalid(f"checkpoint {checkpoint.seq}: the signature is not of this audit key")
-        return checkpoint
-
-
-def checkpoint() -> str:
-    """Return the line that says what the chain is now, signed with the audit key."""
-    head = _head()
-    key = audit_key()
-    return Checkpoint(head.chain, head.seq, head.hash, clock.rfc3339(clock.now())).line(key)
-
-
-def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
-    """Return the checkpoints of a file's lines; empty ones are passed over.
-
-    :raises Invalid: a line is not a checkpoint of this key, or there is none.
-    """
-    key = audit_key()
-    points = [Checkpoint.parse(line, key) for line in lines if line.strip()]
-    if not points:
-        raise Invalid("the checkpoint file holds no checkpoint")
-    return points
-
-
-def _head() -> AuditHead:
-    heads = db.session.scalars(sa.select(AuditHead)).all()
-    if len(heads) != 1:
-        raise NotReady(f"the audit has {len(heads)} heads and not one", hint="flask audit verify")
-    return heads[0]
 
 
 @dataclass(slots=True)
@@ -387,7 +328,7 @@ def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
     :raises Invalid: the checkpoint is of another database.
     """
     with unit:
-        head = _head()
+        head = the_head()
         checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
         if any(checkpoint.chain != head.chain for checkpoint in checkpoints):
             raise Invalid("a checkpoint is of another database")

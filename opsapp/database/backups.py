@@ -144,7 +144,7 @@ def _dump(draft: Draft) -> None:
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         raise NotReady("this process ignores SIGCHLD, so it would not know how pg_dump ends")
-    target, environ = _address()
+    target, environ = address()
     words = ["pg_dump", "--format=custom", "--no-password", f"--file={draft.path}"]
     _run([*words, f"--dbname={target}"], environ, draft)
     contents = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
@@ -152,7 +152,7 @@ def _dump(draft: Draft) -> None:
         raise OpsError("the copy cannot be read: pg_restore finds no archive in it")
 
 
-def _address() -> tuple[str, Mapping[str, str]]:
+def address() -> tuple[str, Mapping[str, str]]:
     """Return the address of the database, as libpq reads it, and variables that hold the password.
 
     :raises NotReady: another secret is in the URL, for which there is no variable.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
 
-from tests.support import PASSWORD, Cli, Database
+from opsapp.accounts import selfservice, users
+from opsapp.audit.verification import verify
+from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.templates import BOB, Commands
 
 LONG_AGO = "2020-01-01 00:00:00.000000"
@@ -51,6 +54,30 @@ def test_verify_state_holds_after_every_verb(cli: Cli, life: None) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     says = "the chain holds, and the tables are what it says"
     assert (done.json["says"], done.json["differences"]) == (says, [])
+
+
+def test_verify_state_holds_after_what_users_do_themselves(
+    app: Flask, database: Database, ada: str
+) -> None:
+    me = selfservice
+    me.rehash_password(1, "$argon2id$rehashed", before=stored(database), unit=a_unit())
+    me.set_second_factor(1, "authenticator", "sealed seed", unit=a_unit())
+    me.set_recovery_codes(1, ["sealed one", "sealed two"], unit=a_unit())
+    me.use_recovery_code(1, "sealed one", unit=a_unit())
+    eve = users.register("eve@example.com", username=None, hashed="$argon2id$eve", unit=a_unit())
+    me.confirm(eve.id, unit=a_unit())
+    assert verify(state=True)["differences"] == []
+    database.execute("UPDATE ops_users SET mf_recovery_codes = '[\"mine\"]' WHERE id = 1")
+    assert verify(state=True)["says"] == "recovery codes of user 1 is not the one of event 8"
+    me.set_recovery_codes(1, [], unit=a_unit())
+    database.execute("UPDATE ops_users SET tf_totp_secret = 'mine' WHERE id = 1")
+    assert verify(state=True)["says"] == "two-factor seed of user 1 is not the one of event 6"
+    me.remove_second_factor(1, unit=a_unit())
+    assert verify(state=True)["differences"] == []
+
+
+def stored(database: Database) -> str:
+    return str(database.rows("SELECT password FROM ops_users WHERE id = 1")[0][0])
 
 
 GRANT = (
