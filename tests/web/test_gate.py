@@ -208,7 +208,7 @@ def test_request_grants_when_nothing_has_ended(
 
     answer = sent_meanwhile(office, monkeypatch, send, lambda _unit: None)
 
-    assert answer.status_code == 200
+    assert answer.status_code == 204
     assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(1,)]
 
 
