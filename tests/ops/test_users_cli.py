@@ -270,3 +270,20 @@ def test_create_and_create_admin(attach_to: Attach) -> None:
     assert user.global_admin
     chain = theirs.db.session.execute(sa.text("SELECT * FROM ops_audit_events")).all()
     assert "ada@example.com" not in str(chain)
+
+
+def test_change_by_a_command_is_not_observed_as_well(security: Theirs) -> None:
+    security.runs("tests.apps.with_ops:create_app('security_app')")
+    assert security.call("users", "deactivate", "bob").exit_code == 0
+    assert security.call("roles", "grant", "support", "bob").exit_code == 0
+    assert security.call("audit", "verify", "--fields", "ok").stdout == "field\tvalue\nok\ttrue\n"
+    about = sa.text(
+        "SELECT action, door FROM ops_audit_events"
+        " WHERE subject = 'user:2' AND action != 'user:account:create'"
+    )
+    assert security.db.session.execute(about).all() == [
+        ("user:account:deactivate", "cli"),
+        ("user:role:grant", "cli"),
+    ]
+    waiting = sa.text("SELECT count(*) FROM ops_audit_pending")
+    assert security.db.session.scalar(waiting) == 0
