@@ -47,6 +47,13 @@ The promises of every command, and the exit codes, are in the
 """
 
 
+_OF_OPS = """## On an application with its own users
+
+`flask ops` has these, and `query`, `shell`, `backup`, `jobs`, `mail`, `audit`, `profile`, `doctor`
+and `completion` from above. [attaching.md](attaching.md) begins with ten minutes.
+"""
+
+
 def cli_page() -> str:
     """Return the page of our commands: usage, purpose, example and options of each."""
     parts = [_CLI]
@@ -55,6 +62,12 @@ def cli_page() -> str:
         parts.append(f"## {subject}\n")
         for lazy in listed:
             parts += _sections(lazy.target, str(lazy.name), root)
+    parts.append(_OF_OPS)
+    group = entrypoints.ops.target
+    ops = click.Context(group, info_name="ops", parent=root)
+    for name, lazy in group.commands.items():
+        if lazy.module.startswith("opsapp.commands.ops."):
+            parts += _sections(lazy.target, name, ops)
     return "\n".join(parts)
 
 

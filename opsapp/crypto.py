@@ -1,8 +1,8 @@
 """Encryption of texts, under keys that are derived from the secret that is never changed.
 
 That is the pepper (``SECURITY_PASSWORD_SALT``), since every password hash depends on it; what is
-sealed must outlive other keys' rotation. Where the accounts are an application's own, so is its
-pepper, and the audit's key is the one that stays.
+sealed must outlive other keys' rotation. An application with accounts of its own has its own
+pepper, so there the audit's key is the one that stays.
 """
 
 from __future__ import annotations

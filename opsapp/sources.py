@@ -1,4 +1,4 @@
-"""Where each setting comes from: ``app.config``, the environment, a file, or its default."""
+"""Sources of the settings: ``app.config``, the environment, a file, or its default."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _shown(setting: Setting) -> str | None:
 def _configured(setting: Setting) -> Any:
     """Return what an application that opsapp is attached to has in ``app.config``.
 
-    Where it is built on opsapp, that is made of the other sources.
+    That of an application built on opsapp is made of the other sources.
     """
     if not current_app or attached_to(current_app) is None:
         return None

@@ -146,7 +146,7 @@ def _inside(
     db.session.remove()
     application_name.set(f"opsapp shell:{session.mode.tag} {session.actor.label()}")
     if (attached := attached_to(app)) is not None and attached.has_tables:
-        attached.begin()  # What is changed past commit() is audited too.
+        attached.begin()  # Changes past commit() are audited too.
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:
         console = _console(app, session, wall, is_boundary)

@@ -165,7 +165,7 @@ def check_writable() -> None:
 
     :raises NotReady: the database refuses it, such as a standby or a full disk; says why.
     """
-    db.session.rollback()  # What it has read would keep others from writing, without WAL.
+    db.session.rollback()  # Without WAL, its open read would keep others from writing.
     try:
         with db.engine.connect().execution_options(writing=True, patience=0) as connection:
             _write_nothing(connection)

@@ -18,7 +18,6 @@ PARTS = frozenset(
         *("set_password", "check_password", "end_sessions", "create", "erase"),
         *("created_at", "last_seen_at", "secret", "personal"),
         *("actor", "watch", "observe", "keep_admin", "protect"),
-        *("url_prefix", "allow"),
     }
 )
 """The arguments that say of an application what cannot be read off its models."""
