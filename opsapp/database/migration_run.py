@@ -132,7 +132,9 @@ def refuse_foreign_tables(connection: sa.Connection) -> None:
     if foreign := sorted(reserved - ours):
         raise Conflict(
             f"the database has a table {text.safe(foreign[0])}, and names in {PREFIX} are opsapp's",
-            hint="rename it; or give opsapp a database of its own, in OPSAPP_DATABASE_URL",
+            hint="rename it; or give opsapp a database of its own, in OPSAPP_DATABASE_URL"
+            if is_built_on(this_app())
+            else "rename it",
         )
 
 

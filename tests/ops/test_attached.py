@@ -149,6 +149,7 @@ def test_table_of_theirs_with_our_prefix_is_refused(start: Start, empty_database
     answer = cli("ops", "init", "--no-wal")
     assert answer.exit_code == 3
     assert "Error: the database has a table ops_shifts" in answer.stderr
+    assert answer.stderr.endswith("  → rename it\n")
 
 
 def test_sqlite_file_keeps_its_mode_unless_told(
