@@ -20,6 +20,7 @@ BASH = """\
     breaks="${COMP_WORDBREAKS//[^@:=,]/}"
     done="${word%%"${word##*[$breaks]}"}"
     if [[ -z $breaks ]]; then done=""; fi
+    done="${done%%@}"  # Readline keeps an @ with the word that it begins.
     COMPREPLY=()
     while IFS=',' read -r type value; do
         if [[ $type == 'dir' ]]; then

@@ -284,7 +284,7 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
 @click.argument("file", type=NEW_FILE)
 @changes("file", "events", "lost", "revision", key="file", destructive=True)
 def restore_cmd(file: str, unit: Unit) -> Record:
-    """Put a copy of `flask db backup` in the place of the database.
+    """Put a backup in the place of the database.
 
     The copy is checked first, and that it was made under these secrets. It is put in place
     whole or not at all, and migrated to this code. The events after it are declared lost,
@@ -292,7 +292,7 @@ def restore_cmd(file: str, unit: Unit) -> Record:
 
     \b
     Example:
-      flask db restore monday.backup --reason "disk lost" --yes
+      flask db restore sunday.backup --reason "disk lost" --yes
     """
     from opsapp.audit import checkpoints, verification
     from opsapp.database import restoring, setup

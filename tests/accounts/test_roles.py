@@ -265,7 +265,7 @@ def test_grant_to_many_is_an_event_for_each_batch(
 def test_grant_with_another_end_replaces_the_grant(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", "--until", "2090-01-01", check=True)
     cli("roles", "grant", support, "bob", "--until", "2091-01-01", "--replace-end", check=True)
-    cli("roles", "grant", support, "bob", check=True)
+    cli("roles", "grant", support, "bob", "--replace-end", check=True)
     history = cli("roles", "history", "bob", "--format", "json").json
     assert [(row["state"], row["valid_until"]) for row in history] == [
         ("live", None),
@@ -362,7 +362,7 @@ def test_history_shows_why_a_role_was_given_and_taken(cli: Cli, support: str) ->
 def test_second_lasting_administrator_lets_the_first_go(cli: Cli, bob: str) -> None:
     cli("users", "create-admin", bob, "--if-exists", "update", "--password-stdin",
         stdin=PASSWORD, check=True)  # fmt: skip
-    assert cli("roles", "grant", "admin", "ada", "--for", "8h").exit_code == 0
+    assert cli("roles", "grant", "admin", "ada", "--for", "8h", "--replace-end").exit_code == 0
     assert cli("roles", "revoke", "admin", "ada").exit_code == 0
     assert cli("users", "delete", "ada", "--yes").exit_code == 0
     assert cli("roles", "revoke", "admin", "bob").exit_code == 5

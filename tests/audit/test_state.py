@@ -7,6 +7,7 @@ from flask import Flask
 
 from opsapp.accounts import selfservice, users
 from opsapp.audit.verification import verify
+from opsapp.extensions import db
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.templates import BOB, Commands
 
@@ -52,8 +53,7 @@ def test_verify_state_holds_after_every_verb(cli: Cli, life: None) -> None:
     cli("users", "reset-access", "bob", "--yes", check=True)
     done = cli("audit", "verify", "--state", "--format", "json")
     assert (done.exit_code, done.stderr) == (0, "")
-    says = "the chain holds, and the tables are what it says"
-    assert (done.json["says"], done.json["differences"]) == (says, [])
+    assert (done.json["says"], done.json["differences"]) == (HOLDS, [])
 
 
 def test_verify_state_holds_after_what_users_do_themselves(
@@ -66,14 +66,22 @@ def test_verify_state_holds_after_what_users_do_themselves(
     me.use_recovery_code(1, "sealed one", unit=a_unit())
     eve = users.register("eve@example.com", username=None, hashed="$argon2id$eve", unit=a_unit())
     me.confirm(eve.id, unit=a_unit())
-    assert verify(state=True)["differences"] == []
+    assert says() == HOLDS
     database.execute("UPDATE ops_users SET mf_recovery_codes = '[\"mine\"]' WHERE id = 1")
-    assert verify(state=True)["says"] == "recovery codes of user 1 is not the one of event 8"
+    assert says() == "recovery codes of user 1 is not the one of event 8"
     me.set_recovery_codes(1, [], unit=a_unit())
     database.execute("UPDATE ops_users SET tf_totp_secret = 'mine' WHERE id = 1")
-    assert verify(state=True)["says"] == "two-factor seed of user 1 is not the one of event 6"
+    assert says() == "two-factor seed of user 1 is not the one of event 6"
     me.remove_second_factor(1, unit=a_unit())
-    assert verify(state=True)["differences"] == []
+    assert says() == HOLDS
+
+
+HOLDS = "the chain holds, and the tables are what it says"
+
+
+def says() -> str:
+    db.session.rollback()
+    return str(verify(state=True)["says"])
 
 
 def stored(database: Database) -> str:

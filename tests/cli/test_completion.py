@@ -130,8 +130,8 @@ def test_list_loads_neither_flask_security_nor_alembic(database: Database) -> No
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("flask users show ada@ex", ["example.com"]),
-        ("flask users show ada@", ["example.com"]),
+        ("flask users show ada@ex", ["@example.com"]),
+        ("flask users show ada@", ["@example.com"]),
         ("flask users show a", ["ada@example.com"]),
         ("flask users can bob users:w", ["write"]),
         ("flask roles deny support ", ["audit:read"]),

@@ -285,6 +285,9 @@ def place(
             yield database
         return
     shutil.copytree(prepared, instance)
+    if path == "db restore":
+        call(Database(f"sqlite:///{instance}/opsapp.sqlite", instance),
+             "db", "backup", "sunday.backup", check=True)  # fmt: skip
     yield Database(f"sqlite:///{instance}/opsapp.sqlite", instance)
 
 
