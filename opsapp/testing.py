@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from .unit.work import Unit
 
-URL = "OPSAPP_TEST_DATABASE_URL"
-"""The variable with the PostgreSQL server to make databases on; without it they are SQLite's."""
+OPTION = "--ops-database-url"
 CHEAP = {"argon2__time_cost": 1, "argon2__memory_cost": 64, "argon2__parallelism": 1}
 
 _numbers = itertools.count()
@@ -46,6 +45,12 @@ class Result:
         return json.loads(self.stdout)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option with the server of the databases."""
+    help = "PostgreSQL database next to which ops_app has a database for each test (not SQLite)"
+    parser.getgroup("opsapp").addoption(OPTION, metavar="URL", help=help)
+
+
 # --- fixtures ----------------------------------------------------------------
 
 
@@ -60,13 +65,15 @@ def ops_create_app() -> Callable[[], Flask]:
 
 @pytest.fixture(scope="session")
 def ops_template(
-    ops_create_app: Callable[[], Flask], tmp_path_factory: pytest.TempPathFactory
+    ops_create_app: Callable[[], Flask],
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
 ) -> Iterator[Template]:
     """Yield the database that each test begins with a copy of: ``flask db init`` made it.
 
     Override it to begin with more: run commands with :meth:`Template.run`.
     """
-    template = Template(tmp_path_factory.mktemp("ops") / "instance", os.environ.get(URL))
+    template = Template(tmp_path_factory.mktemp("ops") / "instance", pytestconfig.getoption(OPTION))
     with cheap_hashes():
         template.create()
         try:

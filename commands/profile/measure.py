@@ -97,7 +97,7 @@ def request_cmd(
     Examples:
       flask profile request GET /api/users --as ada@example.com --repeat 50
       flask profile request GET / --name before --replace --sample
-      flask profile request POST /api/users --as ada --json @user.json --yes
+      flask profile request POST /api/users --as ada --json '{"username": "eve"}' --yes
     """
     from opsapp.extensions import this_app
     from opsapp.profiling import measure

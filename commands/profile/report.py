@@ -196,7 +196,7 @@ def flame_cmd(id: int, file: str) -> Record:
 def repeats_cmd(
     since: datetime, allow: tuple[str, ...], top: int, requests: bool, check: bool
 ) -> list[Record]:
-    """List SQL statements that requests and commands repeat (N+1).
+    """List repeated SQL statements of requests and commands.
 
     For each: the line that sends it, how often, the time a request would save, and the
     loader option to add. --allow takes a pattern of file and function, and =N times.

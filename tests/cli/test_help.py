@@ -197,7 +197,6 @@ STANDS_FOR = {
 """What of an example is another word here."""
 
 SAYS = {
-    "flask doctor": 6,
     "flask jobs install --format systemd --check": 6,
 }
 """The exit codes of examples that find something in this database; the others exit 0."""

@@ -62,7 +62,7 @@ class Recording:
 def waiting() -> Iterator[None]:
     """Leave the time inside out of the recording of this thread: a user thinks.
 
-    What was recorded before moves on by that time.
+    The statements before it move on by that time.
     """
     begun = perf_counter()
     try:
