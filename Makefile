@@ -31,6 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --group dev --editable '.[all]'
+	rm -rf opsapp.egg-info  # It would be read before what is installed, also when it is out of date.
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q $(VENV)/lib opsapp commands examples migrations || true
 	touch $@
 

@@ -53,15 +53,20 @@ def list_cmd() -> list[Record]:
     metavar="TIME",
     help="End the grant at this time; a date alone means the end of that day, UTC.",
 )
+@click.option("--replace-end", is_flag=True, help="Change the end of a role that is held.")
 @changes(*GRANT_SHOWN, "ends", key="user_id", destructive=True)
 def grant_cmd(
     role: str,
     users: tuple[str, ...],
     for_: timedelta | None,
     until: datetime | None,
+    replace_end: bool,
     unit: Unit,
 ) -> list[Record]:
     """Grant a role to accounts, for good or for a time.
+
+    If a user holds it until another time or for ever, nothing is granted without
+    --replace-end.
 
     The application knows no ends: `flask ops roles expire`, run by cron every minute or
     five, takes the role away. Code that asks ops.can(user, role) heeds the end itself.
@@ -73,7 +78,7 @@ def grant_cmd(
     from opsapp.ops import grants
 
     approve_identity("roles")
-    return grants.grant(role, users, until=ending(for_, until), unit=unit)
+    return grants.grant(role, users, until=ending(for_, until), replace_end=replace_end, unit=unit)
 
 
 @cli.command("revoke")

@@ -26,13 +26,20 @@ SWEEP = "it ends when flask ops roles expire runs, not by itself"
 
 
 def grant(
-    role: str, users: Iterable[str], *, until: datetime | None = None, unit: Unit
+    role: str,
+    users: Iterable[str],
+    *,
+    until: datetime | None = None,
+    replace_end: bool = False,
+    unit: Unit,
 ) -> list[Record]:
     """Give a role to accounts.
 
     :param until: when a sweep takes it away; None is for ever.
+    :param replace_end: change the end of a role that an account holds already.
     :raises Invalid: ``until`` has passed.
-    :raises Conflict: the roles cannot be written.
+    :raises Conflict: the roles cannot be written, or an account holds the role until
+        another time.
     :raises Refused: the last administrator's role would get an end.
     """
     if until is not None and until <= clock.now():
@@ -42,7 +49,27 @@ def grant(
         if until is not None:
             rule.check_takeable(name)
         named = subjects.accounts(identity, unit.session, users)
+        if not replace_end:
+            for user in named:
+                _refuse_another_end(identity, rule, name, user, until, unit)
         return [_give(identity, rule, name, user, until, unit) for user in named]
+
+
+def _refuse_another_end(
+    identity: Identity, rule: Rule, name: str, user: Any, until: datetime | None, unit: Unit
+) -> None:
+    if name not in rule.of(user):
+        return
+    label = _label(identity, rule, name)
+    end = ends.find(unit.session, identity.subject(user), label)
+    present = end.valid_until if end else None
+    if present != until and (present is None or present > clock.now()):
+        until_then = f"until {clock.rfc3339(present)}" if present else "for ever"
+        who = _answer(identity, user, label, until, changed=False)["user"]
+        raise Conflict(
+            f"{who} holds {label} {until_then}",
+            hint="--replace-end changes the end; or leave this user out",
+        )
 
 
 def give(identity: Identity, role: str, user: Any, unit: Unit) -> Record:

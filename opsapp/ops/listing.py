@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -32,7 +32,8 @@ _QUERIES = frozenset({"dynamic", "write_only"})
 class Filter:
     """Conditions on accounts, which must all hold."""
 
-    role: str | None = None
+    role: str | Sequence[str] | None = None
+    """One role or several: the accounts that hold them all."""
     without_role: str | None = None
     status: str | None = None
     search: str | None = None
@@ -44,9 +45,9 @@ class Filter:
         :raises NotFound: a named role does not exist.
         :raises Conflict: a filter needs a part that the identity does not have.
         """
-        criteria: list[Any] = []
-        if self.role:
-            criteria.append(_holds(identity, session, self.role))
+        criteria: list[Any] = [
+            _holds(identity, session, role) for role in text.each(self.role or ())
+        ]
         if self.without_role:
             criteria.append(sa.not_(_holds(identity, session, self.without_role)))
         if self.status:

@@ -102,13 +102,28 @@ def test_another_end_takes_the_place_of_the_first(attach_to: Attach) -> None:
     bob(theirs)
     soon, later = (clock.now() + timedelta(hours=hours) for hours in (1, 8))
     for until in (soon, later, None):
-        [row] = grants.grant("support", EMAIL, until=until, unit=a_unit())
+        [row] = grants.grant("support", EMAIL, until=until, replace_end=True, unit=a_unit())
         assert (row["changed"], row["valid_until"]) == (True, until)
     before, after = theirs.event("user:role:grant")
     assert before == {"role": "support", "valid_until": clock.rfc3339(later)}
     assert after == {"role": "support", "valid_until": None}
     with pytest.raises(Invalid, match="has passed already"):
         grants.grant("support", EMAIL, until=clock.now(), unit=a_unit())
+
+
+@pytest.mark.parametrize(("first", "then"), [(None, 1), (1, None), (1, 8)])
+def test_another_end_is_not_changed_by_the_way(
+    attach_to: Attach, first: int | None, then: int | None
+) -> None:
+    theirs = attach_to("security_app")
+    bob(theirs)
+    ends_at = {hours: clock.now() + timedelta(hours=hours) for hours in (1, 8)}
+    until = ends_at[first] if first else None
+    grants.grant("support", EMAIL, until=until, unit=a_unit())
+    with pytest.raises(Conflict, match=r"bob@example.com holds support (until|for ever)"):
+        grants.grant("support", EMAIL, until=ends_at[then] if then else None, unit=a_unit())
+    [row] = grants.grant("support", EMAIL, until=until, unit=a_unit())
+    assert row["changed"] is False
 
 
 def test_end_of_an_account_that_is_gone_is_swept(attach_to: Attach) -> None:
@@ -130,7 +145,13 @@ def test_administrator_with_an_end_does_not_count(attach_to: Attach) -> None:
     theirs.db.session.commit()
     grants.grant("admin", EMAIL, unit=a_unit())
     with pytest.raises(Refused, match="no active administrator"):
-        grants.grant("admin", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+        grants.grant(
+            "admin",
+            EMAIL,
+            until=clock.now() + timedelta(hours=1),
+            replace_end=True,
+            unit=a_unit(),
+        )
     assert listing.detail(EMAIL)["ends"] == []
 
 

@@ -87,7 +87,7 @@ def test_last_administrator_stays(security: Theirs) -> None:
     for words in (
         ("users", "deactivate", "ada"),
         ("roles", "revoke", "admin", "ada"),
-        ("roles", "grant", "admin", "ada", "--for", "8h"),
+        ("roles", "grant", "admin", "ada", "--for", "8h", "--replace-end"),
     ):
         done = security.call(*words)
         assert (done.exit_code, done.stdout, done.stderr) == (5, "", says), words
