@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import text
-from ..errors import DONE, Invalid, NotReady
+from ..errors import DONE, Invalid, NotReady, OpsError
 from .confirm import approve as approve  # Applications take it from here.
 from .errors import code_of, current_unit, reported
 from .help import OpsContext, is_in_ops
@@ -141,6 +141,8 @@ def _loaded(ctx: click.Context, *, web: bool) -> Flask:
     :raises NotReady: it cannot be loaded, or has no database that opsapp knows.
     :raises Invalid: it is built on opsapp, and the command is one of ``flask ops``.
     """
+    from traceback import extract_tb
+
     from flask.cli import NoAppException, ScriptInfo
 
     from ..factory import without_web
@@ -158,6 +160,14 @@ def _loaded(ctx: click.Context, *, web: bool) -> Flask:
         # Flask explains the option, but names no application.
         hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
         raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
+    except Exception as error:
+        if _is_explained(error):
+            raise
+        where = extract_tb(error.__traceback__)[-1]
+        raise NotReady(
+            f"the application cannot be loaded: {type(error).__name__}: {text.first_line(error)}",
+            hint=f"{where.filename}, line {where.lineno}; flask routes shows the traceback",
+        ) from error
     if is_built_on(app):
         if is_in_ops(ctx):
             raise Invalid(
@@ -165,6 +175,13 @@ def _loaded(ctx: click.Context, *, web: bool) -> Flask:
             )
         app.extensions[EXTENSION].check(app)
     return app
+
+
+def _is_explained(error: Exception) -> bool:
+    """Return whether an error has its words wherever it comes from."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, OpsError | SQLAlchemyError | click.ClickException)
 
 
 def _attached(app: Flask) -> AbstractContextManager[None]:

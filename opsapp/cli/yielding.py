@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import OpsError
 from ..factory import without_web
 from ..state import is_built_on
 
@@ -41,12 +40,10 @@ def is_named(import_path: str | None) -> bool:
 
 
 def _loaded(info: ScriptInfo) -> Flask | None:
-    from flask.cli import NoAppException
-
     try:
         with without_web():
             return info.load_app()
-    except (NoAppException, OpsError):
+    except Exception:  # noqa: BLE001  (whoever needs it loads it again, and says why it fails)
         return None
 
 

@@ -187,7 +187,12 @@ def _redirected(dialect: sa.Dialect, *_connecting: Any) -> Any:
 
 def sqlite_file(engine: sa.Engine) -> str:
     """Return the path of the SQLite database of ``engine``."""
-    return str(engine.url.database)
+    return _from_root(str(engine.url.database))
+
+
+def _from_root(path: str) -> str:
+    """Return the path with one slash in front: SQLite reads what follows two as a host."""
+    return f"/{path.lstrip('/')}" if path.startswith("//") else path
 
 
 def create_sqlite(path: str, *, wal: bool) -> None:
@@ -225,7 +230,7 @@ def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
     ours = opening.set(True)
     try:
         return sqlite3.connect(
-            f"file:{quote(str(path))}?mode={mode}",
+            f"file:{quote(_from_root(str(path)))}?mode={mode}",
             uri=True,
             timeout=LOCK_SECONDS,
             isolation_level=None,

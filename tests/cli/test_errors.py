@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from opsapp import errors
-from tests.support import CORE, FLASK, Cli, Database, Result, call, move_core, run_afresh
+from tests.support import CORE, FLASK, Cli, Database, Result, call, move_core, run, run_afresh
 
 
 def expect(result: Result, exit_code: int, *, stdout: str = "", stderr: str = "") -> None:
@@ -153,6 +153,22 @@ def test_unnamed_application_is_7_and_its_name_is_said(database: Database) -> No
     assert (found.exit_code, found.stdout) == (7, "")
     assert found.stderr.startswith("Error: the application cannot be loaded: Could not locate")
     assert found.stderr.endswith("\n  → FLASK_APP=opsapp, or the one built on it\n")
+
+
+def test_application_whose_code_fails_is_7_with_the_place(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_app.py").write_text("def create_app():\n    import no_such_module\n")
+    environ = {"FLASK_APP": "broken_app", "PYTHONPATH": str(tmp_path)}
+    for words in (("users", "list"), ("ops", "users", "list")):
+        done = run(database, *words, **environ)
+        assert (done.exit_code, done.stdout, done.stderr) == (
+            7,
+            "",
+            "Error: the application cannot be loaded:"
+            " ModuleNotFoundError: No module named 'no_such_module'\n"
+            f"  → {tmp_path}/broken_app.py, line 2; flask routes shows the traceback\n",
+        )
 
 
 def test_missing_secret_in_production_is_7(database: Database) -> None:

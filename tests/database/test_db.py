@@ -132,6 +132,17 @@ def test_status_hides_the_password(cli: Cli, database: Database, kind: str) -> N
     assert "postgres:***@" in result.stdout
 
 
+@pytest.mark.usefixtures("sqlite_only")
+def test_path_that_begins_with_two_slashes_is_the_same_file(
+    database: Database, tmp_path: Path
+) -> None:
+    url = database.url.replace("sqlite:////", "sqlite://///")
+    assert url != database.url
+    for words in (("db", "status"), ("db", "backup", str(tmp_path / "copy")), ("db", "init")):
+        done = call(database, *words, OPSAPP_DATABASE_URL=url)
+        assert done.exit_code == 0, done.stderr
+
+
 # --- backup ------------------------------------------------------------------
 
 
