@@ -41,11 +41,12 @@ class Directory:
     @staticmethod
     def _accounts(identity: Identity, subjects: Iterable[str]) -> Iterable[Any]:
         words = {word.removeprefix("user:") for word in subjects if word.startswith("user:")}
-        opaque = [word[1:] for word in words if word.startswith("~")]
-        keys: list[Any] = [key for word in words if (key := identity.parse(word)) is not None]
-        if opaque:
-            values = sa.select(PersonalValue.value).where(PersonalValue.token.in_(opaque))
-            keys += db.session.scalars(values).all()
+        if identity.is_opaque:
+            tokens = [word[1:] for word in words if word.startswith("~")]
+            values = sa.select(PersonalValue.value).where(PersonalValue.token.in_(tokens))
+            keys: list[Any] = list(db.session.scalars(values))
+        else:
+            keys = [key for word in words if (key := identity.parse(word)) is not None]
         return db.session.scalars(
             sa.select(identity.model).where(identity.key.column.in_(keys))
         ).all()

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy import orm as so
 
 from .. import redaction, text
@@ -130,13 +131,13 @@ class Identity:
 
         :raises Conflict: two accounts match.
         """
-        key = self.parse(reference)
-        user = None if key is None else session.get(self.model, key)
+        user = self._by_key(session, self.parse(reference))
         if user is not None or not reference.isprintable():
             return user
         names = [part.column for part in (self.email, self.username) if part]
-        exact = [name == reference for name in names]
-        folded = [sa.func.lower(name) == text.canonical(reference) for name in names]
+        # As text: a type of theirs may refuse to take what is no address.
+        exact = [sa.type_coerce(name, sa.String) == reference for name in names]
+        folded = [lowered(name) == text.canonical(reference) for name in names]
         for conditions in filter(None, (exact, folded)):
             rows = session.scalars(sa.select(self.model).where(sa.or_(*conditions)).limit(2)).all()
             if len(rows) > 1:
@@ -146,6 +147,16 @@ class Identity:
             if rows:
                 return rows[0]
         return None
+
+    def _by_key(self, session: so.Session, key: Key | None) -> Any | None:
+        if key is None:
+            return None
+        try:
+            return session.get(self.model, key)
+        except exc.StatementError as error:
+            if isinstance(error, exc.DBAPIError):
+                raise
+            return None  # The type of their column refuses it, so no account has it.
 
     def get(self, session: so.Session, reference: str) -> Any:
         """Return the account of :meth:`find`.
@@ -286,6 +297,12 @@ class Identity:
     def relations(self) -> list[Relation]:
         """The rules whose roles are rows of a table."""
         return [rule for rule in self.roles if isinstance(rule, Relation)]
+
+
+def lowered(name: Any) -> sa.ColumnElement[str]:
+    """Return a column in small letters, as text, whatever type of theirs it has."""
+    condition: sa.ColumnElement[str] = sa.func.lower(name, type_=sa.String())
+    return condition
 
 
 def _is_authenticated(model: Model, active: Switch) -> bool:

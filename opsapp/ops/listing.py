@@ -16,7 +16,7 @@ from ..extensions import db
 from ..types import Record
 from . import ends
 from .attributes import Attribute
-from .identity import Identity
+from .identity import Identity, lowered
 from .roles import rule_of
 from .subjects import this_identity
 
@@ -80,7 +80,7 @@ def _matches(identity: Identity, search: str) -> sa.ColumnElement[bool]:
     names = [name.column for name in (identity.email, identity.username) if name]
     if not names:
         identity.need("email")
-    return sa.or_(*(sa.func.lower(name).contains(part, autoescape=True) for name in names))
+    return sa.or_(*(lowered(name).contains(part, autoescape=True) for name in names))
 
 
 def _is_idle(identity: Identity, length: timedelta) -> sa.ColumnElement[bool]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
+import sqlalchemy as sa
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -14,8 +16,20 @@ db = SQLAlchemy()
 migrate = Migrate()
 
 
+class Address(sa.TypeDecorator[str]):
+    """Refuses what is no address, in queries too."""
+
+    impl = sa.String(255)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Any) -> str | None:
+        if value is not None and "@" not in value:
+            raise ValueError("no address")
+        return value
+
+
 class User(db.Model):  # type: ignore[name-defined]
-    email = db.Column(db.String(255), primary_key=True)
+    email = db.Column(Address, primary_key=True)
     password = db.Column(db.String(255))
     enabled = db.Column(db.Boolean, nullable=False, default=True)
     global_admin = db.Column(db.Boolean, nullable=False, default=False)

@@ -272,6 +272,22 @@ def test_create_and_create_admin(attach_to: Attach) -> None:
     assert "ada@example.com" not in str(chain)
 
 
+def test_type_that_refuses_a_value_is_no_error(attach_to: Attach) -> None:
+    theirs = attach_to("flag_app")
+    theirs.call(
+        *("users", "create", "ada@example.com", "--no-password", "--yes"),
+        *("--set", "domain_name=example.com"),
+    )
+    done = theirs.call("users", "show", "ada")
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (4, "Error: no user ada")
+    assert theirs.call("users", "list", "--search", "AD", "--count").stdout == "1\n"
+    planned = theirs.call("users", "deactivate", "ADA@example.com", "--dry-run", "--yes")
+    assert (planned.exit_code, "user:account:deactivate" in planned.stdout) == (0, True)
+    events = theirs.call("audit", "list", "--fields", "subject_name")
+    assert (events.exit_code, "ada@example.com" in events.stdout) == (0, True)
+    assert theirs.call("audit", "list", "--actor", "bob").exit_code == 4
+
+
 def test_change_by_a_command_is_not_observed_as_well(security: Theirs) -> None:
     security.runs("tests.apps.with_ops:create_app('security_app')")
     assert security.call("users", "deactivate", "bob").exit_code == 0
