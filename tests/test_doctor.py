@@ -339,11 +339,12 @@ def test_doctor_passes_over_open_files_in_a_closed_folder(
     cli: Cli, database: Database, ada: str
 ) -> None:
     folder = database.instance / "metrics"
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o755)
     (folder / "counter_1.db").touch(mode=0o644)
-    assert cli("doctor").exit_code == 0
-    folder.chmod(0o755)
-    assert cli("doctor").exit_code == 6
+    for instance, metrics, code in ((0o755, 0o700, 0), (0o700, 0o755, 0), (0o755, 0o755, 6)):
+        database.instance.chmod(instance)
+        folder.chmod(metrics)
+        assert cli("doctor").exit_code == code
 
 
 def test_doctor_fails_on_the_debugger_outside_development(database: Database) -> None:

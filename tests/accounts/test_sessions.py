@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
+from opsapp import clock
 from tests.support import Cli, Database
 from tests.support.web import Program, site
 
@@ -19,29 +22,31 @@ HEIDIS = f"6\theidi@example.com\t{AT}\t\t\n"
 
 
 @pytest.fixture
-def opened(cli: Cli, database: Database) -> Database:
-    """Two open sessions of Grace (1 and 2), three that are over (3 to 5), and one of Heidi (6)."""
+def opened(cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """Two open sessions of Grace (1 and 2), four that are over (3 to 5, 7), and Heidi's (6)."""
     for email in (GRACE, "heidi@example.com"):
         cli("users", "create", email, "--username", email.split("@")[0], "--no-password",
             check=True)  # fmt: skip
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 1, 1, 12, tzinfo=UTC))
     open_, over = "2090-01-01 00:00:00.000000", "2026-01-01 12:00:00.000000"
-    for key, user, expires, ended, uniquifier, ip, agent in (
+    lately, long_ago = "2026-01-01 11:00:00.000000", "2026-01-01 10:58:00.000000"
+    for key, user, expires, ended, uniquifier, ip, agent, seen in (
         # What a program calls itself is what it likes.
-        ("1", 1, open_, None, None, "192.0.2.1", "a\x1b[31m[b]"),
-        ("2", 1, open_, None, None, None, None),
-        ("3 expired", 1, over, None, None, None, None),
-        ("4 ended", 1, open_, over, None, None, None),
-        ("5 before a new password", 1, open_, None, "old", None, None),
-        ("6", 2, open_, None, None, None, None),
+        ("1", 1, open_, None, None, "192.0.2.1", "a\x1b[31m[b]", lately),
+        ("2", 1, open_, None, None, None, None, lately),
+        ("3 expired", 1, over, None, None, None, None, lately),
+        ("4 ended", 1, open_, over, None, None, None, lately),
+        ("5 before a new password", 1, open_, None, "old", None, None, lately),
+        ("6", 2, open_, None, None, None, None, lately),
+        ("7 idle", 1, open_, None, None, None, None, long_ago),
     ):
         database.execute(
             "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at,"
             " expires_at, ended_at, ip, user_agent) SELECT id, :key,"
             " coalesce(:uniquifier, fs_uniquifier), '2026-01-01 10:00:00.000000',"
-            " '2026-01-01 11:00:00.000000',"
-            " :expires, :ended, :ip, :agent FROM ops_users WHERE id = :user",
+            " :seen, :expires, :ended, :ip, :agent FROM ops_users WHERE id = :user",
             key=key, user=user, uniquifier=uniquifier, expires=expires, ended=ended, ip=ip,
-            agent=agent,
+            agent=agent, seen=seen,
         )  # fmt: skip
     return database
 
@@ -176,7 +181,8 @@ def test_end_with_dry_run_ends_none(cli: Cli, opened: Database) -> None:
     result = cli("users", "sessions", "end", "grace", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
     assert result.stdout == (
-        'action\tsubject\tbefore\tafter\nuser:sessions:end\tuser:1\t{"sessions": [1, 2]}\t\n'
+        "action\tname\tbefore\tafter\n"
+        'user:sessions:end\tgrace@example.com\t{"sessions": [1, 2]}\t\n'
     )
     assert open_ids(cli) == [6, 2, 1]
 

@@ -263,10 +263,11 @@ def test_create_with_dry_run_makes_and_shows_no_token(
 ) -> None:
     result = cli("users", "tokens", "create", "grace", "ci", "--dry-run", *more)
     assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
-    assert result.stdout == (
-        "action\tsubject\tbefore\tafter\n"
-        'user:token:create\tuser:1\t\t{"token": "ci", "permissions": null,'
-        ' "valid_until": "2030-04-01T12:00:00Z"}\n'
+    assert re.fullmatch(
+        "action\tname\tbefore\tafter\n"
+        'user:token:create\tgrace@example.com\t\t{"token": "ci", "permissions": null,'
+        ' "valid_until": "2030-04-01T12:00:00Z", "fingerprint": "[0-9a-f]{32}"}\n',
+        result.stdout,
     )
     assert database.rows("SELECT * FROM ops_api_tokens") == []
 
@@ -378,7 +379,7 @@ def test_revoke_with_dry_run_leaves_it_live(cli: Cli, grace: str) -> None:
     result = cli("users", "tokens", "revoke", "grace", "ci", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
     assert result.stdout == (
-        'action\tsubject\tbefore\tafter\nuser:token:revoke\tuser:1\t{"token": "ci"}\t\n'
+        'action\tname\tbefore\tafter\nuser:token:revoke\tgrace@example.com\t{"token": "ci"}\t\n'
     )
     assert cli("users", "tokens", "list", "--fields", "state").stdout == "state\nlive\n"
 

@@ -280,7 +280,8 @@ def test_create_keeps_what_is_more_than_was_asked(cli: Cli) -> None:
 
 def test_create_admin_does_not_keep_one_that_ends(cli: Cli, ada: str, bob: str) -> None:
     cli("users", "create-admin", bob, "--generate-password", "--if-exists", "update", check=True)
-    cli("roles", "grant", "admin", bob, "--until", "2090-01-01T00:00Z", check=True)
+    cli("roles", "grant", "admin", bob, "--until", "2090-01-01T00:00Z", "--replace-end",
+        check=True)  # fmt: skip
     kept = cli("users", "create-admin", bob, "--generate-password", "--if-exists", "keep")
     assert (kept.exit_code, kept.stderr) == (
         3,

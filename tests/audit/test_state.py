@@ -64,8 +64,10 @@ def test_verify_state_holds_after_what_users_do_themselves(
     me.set_second_factor(1, "authenticator", "sealed seed", unit=a_unit())
     me.set_recovery_codes(1, ["sealed one", "sealed two"], unit=a_unit())
     me.use_recovery_code(1, "sealed one", unit=a_unit())
-    eve = users.register("eve@example.com", username=None, hashed="$argon2id$eve", unit=a_unit())
-    me.confirm(eve.id, unit=a_unit())
+    eve = users.register("eve@example.com", unit=a_unit())
+    assert says() == HOLDS
+    me.recover(eve.id, "$argon2id$eve", unit=a_unit())
+    me.change_password(eve.id, "$argon2id$another", unit=a_unit())
     assert says() == HOLDS
     database.execute("UPDATE ops_users SET mf_recovery_codes = '[\"mine\"]' WHERE id = 1")
     assert says() == "recovery codes of user 1 is not the one of event 8"

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
-from tests.support import Cli, Database
+from opsapp.accounts import users as service
+from opsapp.extensions import db
+from tests.support import Cli, Database, a_unit
 from tests.support.templates import BOB, Commands
 
 
@@ -63,10 +66,11 @@ def test_dry_run_says_what_else_ends(
     assert done.json["effects"] == [effect]
 
 
-def test_plan_has_every_change_of_many(cli: Cli, token: None, tmp_path: Path) -> None:
+def test_plan_has_every_change_of_many(app: Flask, cli: Cli, token: None, tmp_path: Path) -> None:
     users = [f"user{number}@example.com" for number in range(101)]
     for email in users:
-        cli("users", "create", email, "--no-password", check=True)
+        service.create(email, unit=a_unit())
+    db.session.remove()
     file = tmp_path / "plan"
     args = ("users", "deactivate", "--search", "user", "--dry-run")
     done = cli(*args, "--plan", str(file), "--fields", "name,after", "--format", "json")

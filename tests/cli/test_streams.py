@@ -21,7 +21,7 @@ ASCII = {"PYTHONIOENCODING": "ascii:strict"}
 IN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-"""For what no database is asked about."""
+"""For what is the same whatever database answers: each test starts real processes."""
 
 
 def shell(database: Database, line: str, **environ: str) -> tuple[int, bytes, bytes]:
@@ -40,6 +40,7 @@ def shell(database: Database, line: str, **environ: str) -> tuple[int, bytes, by
 # --- encodings ---------------------------------------------------------------
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("environ", [ASCII, IN_C], ids=["ascii", "C"])
 def test_character_that_the_terminal_lacks_is_escaped(
     database: Database, cli: Cli, environ: dict[str, str]
@@ -56,6 +57,7 @@ def test_character_that_the_terminal_lacks_is_escaped(
     assert "password  " in made.stdout
 
 
+@ON_SQLITE
 def test_terminal_of_latin_1_gets_its_own_letters(database: Database, cli: Cli) -> None:
     cli("roles", "create", "zoe", "--description", "zoë – b", check=True)
     code, stdout, _ = shell(database, '"$FLASK" roles list', PYTHONIOENCODING="latin-1")
@@ -63,6 +65,7 @@ def test_terminal_of_latin_1_gets_its_own_letters(database: Database, cli: Cli) 
     assert b"zoe\tzo\xeb \\u2013 b\t" in stdout
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -77,6 +80,7 @@ def test_word_that_is_not_utf_8_is_2(database: Database, ada: str, words: str, s
 # --- closed and full streams -------------------------------------------------
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "words", ["--help", "users --help", "db history", "db heads", "routes", "shell -c 'print(1)'"]
 )
@@ -113,6 +117,7 @@ def test_generated_password_that_was_not_printed_is_lost(
     )
 
 
+@ON_SQLITE
 def test_removed_folder_is_7(database: Database, ada: str) -> None:
     line = 'mkdir gone && cd gone && rmdir ../gone && "$FLASK" users list'
     expected = b"Error: the current folder was removed\n  \xe2\x86\x92 cd into another one\n"
@@ -307,6 +312,7 @@ def test_what_never_ends_is_no_file(tmp_path: Path) -> None:
             textfiles.read(path, pipe=True)
 
 
+@ON_SQLITE
 def test_mark_of_windows_is_no_part_of_a_password(database: Database, ada: str) -> None:
     line = (
         f"printf '\\xef\\xbb\\xbf{PASSWORD}\\r\\n' | \"$FLASK\" users set-password ada"
@@ -366,6 +372,7 @@ def test_schedule_that_no_reader_takes_is_7(
     assert found.stderr.startswith(f"Error: {file} cannot be read: {says}")
 
 
+@ON_SQLITE
 def test_help_is_escaped_where_click_would_write_utf_8(database: Database) -> None:
     found = run_afresh(database, "roles", "grant", "--help", **ASCII)
     assert found.exit_code == 0
