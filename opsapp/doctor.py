@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -24,6 +23,7 @@ from .database import status
 from .engine import conditions, direct
 from .errors import OpsError
 from .extensions import db
+from .files import modes as files
 from .jobs import health
 from .mail import outbox
 from .models import AuditEvent, AuditHead, Grant
@@ -122,52 +122,24 @@ def _check_url() -> Finding:
 def _check_modes(folder: Path) -> Iterator[Finding]:
     if not folder.exists():
         return
-    modes = {path: mode for path in folder.rglob("*") if (mode := _mode(path)) is not None}
-    loose = [path for path, mode in modes.items() if _is_exposed(path, mode, folder)]
+    modes = files.modes(folder)
+    loose = [path for path, mode in modes.items() if files.is_exposed(path, mode, folder)]
     if loose:
         names = ", ".join(str(path) for path in loose[:3])
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
     else:
-        yield finding("file modes", "ok", f"{_files(modes)}, none that others can read")
-
-
-_HARMLESS = ("jobs.toml",)
-"""Files of the instance folder that hold no secret."""
-
-
-def _is_exposed(path: Path, mode: int, folder: Path) -> bool:
-    """Return whether other users can read a file; a folder above may keep them out."""
-    above = [parent for parent in path.parents if parent == folder or folder in parent.parents]
-    through = 0o077
-    for parent in above:
-        # The bit to enter a folder counts for reading what is in it.
-        entry = parent.stat().st_mode & 0o011
-        through &= entry * 0o7
-    return path.name not in _HARMLESS and mode & through != 0
+        yield finding("file modes", "ok", f"{files.in_words(modes)}, none that others can read")
 
 
 def _check_secret_files() -> Iterator[Finding]:
     named = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
     # The group may read them: the deploying user owns them, and the application is in the group.
-    loose = [path for path in named if (_mode(path) or 0) & 0o007]
+    loose = [path for path in named if (files.mode_of(path) or 0) & 0o007]
     if loose:
         names = ", ".join(map(str, loose))
         yield finding("secret files", "warn", f"others can read {names}", f"chmod o= {loose[0]}")
     elif present := [path for path in named if path.exists()]:
-        yield finding("secret files", "ok", f"{_files(present)}, none that others can read")
-
-
-def _files(files: Collection[Path]) -> str:
-    return "1 file" if len(files) == 1 else f"{len(files)} files"
-
-
-def _mode(path: Path) -> int | None:
-    """Return the permissions of a file; None if it is none, or has just gone, as SQLite's do."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return None
-    return stat.S_IMODE(mode) if stat.S_ISREG(mode) else None
+        yield finding("secret files", "ok", f"{files.in_words(present)}, none that others can read")
 
 
 # --- the application ---------------------------------------------------------

@@ -7,6 +7,7 @@ from .errors import NotReady
 EXTRAS = {
     **dict.fromkeys(
         (
+            "apispec",
             "email_validator",
             "flask_login",
             "flask_security",

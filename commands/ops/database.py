@@ -109,7 +109,7 @@ _OF_OUR_ACCOUNTS = ("users", "roles", "grants")
 @with_options(YES, CONFIRM)
 @works("table", "rows")
 def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
-    """Remove opsapp's tables, with the audit and the history in them.
+    """Remove opsapp's tables, with their audit and history.
 
     No table of the application is touched. `flask ops audit export` keeps the events
     before. Files stay: their folder is named afterwards.

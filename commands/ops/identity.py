@@ -13,7 +13,7 @@ from opsapp.types import Record
 @click.option("--promises", is_flag=True, help="List what holds on this application, and how.")
 @answers()
 def cli(promises: bool) -> list[Record]:
-    """Show how opsapp understands the accounts of this application.
+    """Show how opsapp understands the application's accounts.
 
     Each part has its source: an argument of Ops(…), a framework, or only its name.
     A part that is missing has the argument that would add it.

@@ -200,7 +200,7 @@ def show_cmd(user: str) -> Record:
 @click.argument("permission", metavar="ROLE")
 @answers()
 def can_cmd(user: str, permission: str) -> Record:
-    """Check whether an account has a role or a permission, and why.
+    """Check whether an account has a role or permission, and why.
 
     A permission is known where the application keeps it with its roles. Exits 0 for yes
     and 6 for no.
@@ -282,7 +282,7 @@ def deactivate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
 @changes("id", "email", "status", "password", destructive=True)
 @password_options
 def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
-    """Set the password of an account by the application's own function.
+    """Set a password by the application's own function.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
 

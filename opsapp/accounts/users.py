@@ -333,8 +333,7 @@ def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
     if "email" in before:
         # Sessions opened under the old address end with it.
         user.end_sessions()
-        old = before["email"]
-        unit.announce(signals.user_email_changed, user_id=user.id, before=old)
+        unit.announce(signals.user_email_changed, user_id=user.id, before=before["email"])
     unit.record("user:account:update", user.reference, before=before, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
 

@@ -72,11 +72,16 @@ def _with_branches(alembic: Any) -> Any:
 
 
 def place_of_new_migration() -> dict[str, str]:
-    """Return the options that make Flask-Migrate write into the application's folder."""
-    last = migrations.folders(this_app())[-1]
-    if last.head is None:
-        return {"version_path": str(last.folder), "head": "base", "branch_label": last.label}
-    return {"version_path": str(last.folder), "head": f"{last.label}@head"}
+    """Return the options that make Flask-Migrate write into the application's folder.
+
+    Empty where it has none.
+    """
+    own = migrations.added(this_app())
+    if own is None:
+        return {}
+    if own.head is None:
+        return {"version_path": str(own.folder), "head": "base", "branch_label": own.label}
+    return {"version_path": str(own.folder), "head": f"{own.label}@head"}
 
 
 def target_revision(revision: str, *, is_script: bool = False) -> str:

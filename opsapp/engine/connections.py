@@ -227,6 +227,8 @@ def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
     :param mode: ``rw`` or ``ro``; never the mode that makes a file by reading it.
     :raises NotReady: there is no such file, or it cannot be opened.
     """
+    # Asked first: once the opening has failed, another process may have made the file.
+    was_there = path.exists()
     ours = opening.set(True)
     try:
         return sqlite3.connect(
@@ -237,7 +239,7 @@ def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
             check_same_thread=False,
         )
     except sqlite3.OperationalError as error:
-        if not path.exists():
+        if not was_there:
             message = f"there is no database file {path}"
             raise NotReady(message, hint="flask db init") from error
         raise NotReady(f"the database file {path} cannot be opened: {error}") from error

@@ -5,9 +5,13 @@ from __future__ import annotations
 import resource
 import sqlite3
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opsapp.engine.connections import open_sqlite
+from opsapp.errors import NotReady
 from tests.support import Cli, Database, call
 
 
@@ -64,6 +68,25 @@ def test_absent_database_is_7_and_the_way_to_make_it_is_said(
         "  → is its name right? To make it:"
         " createdb --encoding UTF8 --template template0 --owner ROLE NAME"
     )
+
+
+def test_file_that_is_made_meanwhile_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process finds no file while another one makes it; `flask db init` goes on from there."""
+    path, connect = tmp_path / "new.sqlite", sqlite3.connect
+
+    def connect_then_make(*args: Any, **options: Any) -> sqlite3.Connection:
+        try:
+            return connect(*args, **options)
+        finally:
+            path.touch()
+
+    monkeypatch.setattr("opsapp.engine.connections.sqlite3.connect", connect_then_make)
+    with pytest.raises(NotReady) as raised:
+        open_sqlite(path)
+    assert raised.value.message == f"there is no database file {path}"
+    assert raised.value.hint == "flask db init"
 
 
 def test_full_disk_is_not_ready(cli: Cli, database: Database, ada: str, sqlite_only: None) -> None:

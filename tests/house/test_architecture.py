@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import opsapp
@@ -11,6 +13,15 @@ from opsapp import commands
 from tests.support import ROOT
 
 SOURCES = sorted([*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")])
+
+
+@cache
+def module(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(module(path))
 
 
 def test_checkout_shows_the_commands_at_its_top() -> None:
@@ -24,7 +35,7 @@ def test_no_file_is_two_nouns() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    silent = [p.name for p in SOURCES if not ast.get_docstring(ast.parse(p.read_text()))]
+    silent = [p.name for p in SOURCES if not ast.get_docstring(module(p))]
     assert silent == []
 
 
@@ -32,7 +43,7 @@ def test_only_the_clock_asks_for_the_time() -> None:
     asking = {
         path.name
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute) and node.attr in ("now", "utcnow", "today")
         and isinstance(node.value, ast.Name) and node.value.id in ("datetime", "date")
     }  # fmt: skip
@@ -43,7 +54,7 @@ def test_only_the_unit_of_work_commits() -> None:
     committing = {
         path.name
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "commit"

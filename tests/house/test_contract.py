@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from opsapp.accounts import listing, logins
 from opsapp.cli.decorators import ANSWERS, CHANGES, WORKS
+from opsapp.cli.deferred import Lazy
 from opsapp.jobs import runs
 from opsapp.profiling.record import prof_files, recorder
 from opsapp.profiling.reports import totals, traces
@@ -36,14 +38,23 @@ TABLES = (
 )
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command of opsapp with its path; those of Flask-Migrate are not ours."""
-    for entry in entry_points(group="flask.commands"):
-        if entry.value.startswith("opsapp."):
-            yield from _below(entry.name, entry.load().target)
+@cache
+def commands() -> dict[str, click.Command]:
+    """Every command of opsapp by its path; those of Flask-Migrate are not ours.
+
+    `flask ops` shares many with applications that are built on opsapp: they have their path there.
+    """
+    entries = [e for e in entry_points(group="flask.commands") if e.value.startswith("opsapp.")]
+    by_command: dict[click.Command, str] = {}
+    for entry in sorted(entries, key=lambda entry: entry.name == "ops"):
+        for path, command in _below(entry.name, entry.load()):
+            by_command.setdefault(command, path)
+    return {path: command for command, path in by_command.items()}
 
 
 def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, Lazy):
+        command = command.target
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             yield from _below(f"{path} {name}", below)
@@ -55,9 +66,9 @@ def kind(command: click.Command) -> str | None:
     return getattr(command.callback, "kind", None)
 
 
-CHANGING = sorted(path for path, command in commands() if kind(command) == CHANGES)
-WORKING = sorted(path for path, command in commands() if kind(command) == WORKS)
-READING = sorted(path for path, command in commands() if kind(command) == ANSWERS)
+CHANGING = sorted(path for path, command in commands().items() if kind(command) == CHANGES)
+WORKING = sorted(path for path, command in commands().items() if kind(command) == WORKS)
+READING = sorted(path for path, command in commands().items() if kind(command) == ANSWERS)
 
 # What each changing command is called with, after `before` was run. With a password
 # it is always the same one, so that the second run finds it set already.
@@ -97,8 +108,8 @@ CALLS: dict[str, dict[str, Any]] = {
 
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
-# A backup writes a file, and its own test says what a second one does.
-ELSEWHERE = {"db backup"}
+# A backup writes a file and a restore reads one; tests/ops has applications to attach to.
+ELSEWHERE = {"db backup", "db restore", *(path for path in CHANGING if path.startswith("ops "))}
 
 
 @pytest.fixture
@@ -204,14 +215,14 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
 
 @pytest.mark.parametrize("path", CHANGING)
 def test_changing_command_takes_the_options_of_the_contract(path: str) -> None:
-    command = dict(commands())[path]
+    command = commands()[path]
     options = {opt for param in command.params for opt in param.opts}
     assert {"--dry-run", "--reason", "--format", "--fields", "--quiet"} <= options
 
 
 @pytest.mark.parametrize("path", READING)
 def test_reading_command_takes_the_options_of_the_contract(path: str) -> None:
-    command = dict(commands())[path]
+    command = commands()[path]
     options = {opt for param in command.params for opt in param.opts}
     assert {"--format", "--fields"} <= options
     assert "--dry-run" not in options
@@ -219,14 +230,14 @@ def test_reading_command_takes_the_options_of_the_contract(path: str) -> None:
 
 @pytest.mark.parametrize("path", WORKING)
 def test_working_command_takes_the_options_of_the_contract(path: str) -> None:
-    command = dict(commands())[path]
+    command = commands()[path]
     options = {opt for param in command.params for opt in param.opts}
     assert {"--dry-run", "--format", "--fields"} <= options
 
 
-@pytest.mark.parametrize("path", sorted(path for path, _command in commands()))
+@pytest.mark.parametrize("path", sorted(commands()))
 def test_help_has_a_line_and_an_example(path: str) -> None:
-    text = dict(commands())[path].help or ""
+    text = commands()[path].help or ""
     first = text.split("\n")[0]
     assert first.endswith(".")
     assert len(first) < 60
@@ -249,7 +260,7 @@ KNOWN: dict[tuple[str, str], Collection[str]] = {
 
 @pytest.mark.parametrize(("path", "name"), KNOWN)
 def test_option_knows_every_word_of_its_service(path: str, name: str) -> None:
-    command = dict(commands())[path]
+    command = commands()[path]
     [offered] = [param.type for param in command.params if param.name == name]
     assert isinstance(offered, click.Choice)
     assert sorted(offered.choices) == sorted(KNOWN[path, name])
@@ -257,6 +268,6 @@ def test_option_knows_every_word_of_its_service(path: str, name: str) -> None:
 
 def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
     known = (CHANGES, ANSWERS, WORKS)
-    unknown = {path for path, command in commands() if kind(command) not in known}
+    unknown = {path for path, command in commands().items() if kind(command) not in known}
     # What a job prints is its own, a crontab is a format, and a shell answers as Python does.
     assert unknown == {"completion", "jobs install", "jobs run", "jobs serve", "shell"}

@@ -19,14 +19,17 @@ NAMES = {"dotenv": "python-dotenv", "alembic": "flask-migrate", "werkzeug": "fla
          "prompt_toolkit": "ipython", "pygments": "ipython", "traitlets": "ipython",
          "flask_login": "flask-security", "flask_wtf": "flask-security",
          "passlib": "flask-security", "email_validator": "flask-security",
-         "marshmallow": "flask-smorest", "webargs": "flask-smorest"}  # fmt: skip
+         "apispec": "flask-smorest", "marshmallow": "flask-smorest",
+         "webargs": "flask-smorest"}  # fmt: skip
 """Packages whose distribution has another name, or comes with another one."""
+PLUGIN = ROOT / "opsapp" / "testing.py"
+"""The plugin of pytest, which is there when it is imported."""
 
 
 def imported() -> set[str]:
     """The packages that the code imports, beside the standard library's and ours."""
     found = set()
-    for path in [*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")]:
+    for path in {*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")} - {PLUGIN}:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support import FLASK, ROOT
 
-WITHOUT_PLUGINS = (
-    "import sys; from flask.cli import cli; cli._loaded_plugin_commands = True;"
-    " cli.main(sys.argv[1:], prog_name='flask')"
-)
-"""Flask's program where no other package adds commands to it."""
 THEIRS = {
     "login_app": ("translate", "init", "de"),
     "security_app": ("users", "create", "ada@example.com", "--password", "correct horse battery"),
@@ -31,14 +31,54 @@ OPS = "ops Audit, jobs, queries, users: opsapp's commands."
 """The one line that its help has more."""
 
 
+def flask_program(plugins: str) -> None:
+    """Run `flask` for each line of stdin, forked from a process that has imported no opsapp.
+
+    :param plugins: ``without`` lets no other package add commands.
+    """
+    import atexit
+    import json
+    import os
+    import sys
+    import traceback
+    from importlib import import_module
+
+    import flask.cli
+
+    for package in ("alembic.command", "flask_migrate", "flask_security", "flask_sqlalchemy"):
+        import_module(package)
+    flask.cli.cli._loaded_plugin_commands = plugins == "without"
+    for line in sys.stdin:
+        words, streams = json.loads(line)
+        if process := os.fork():
+            sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n")
+            sys.stdout.flush()
+            continue
+        for number, name in enumerate(streams):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o600), number)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.argv = ["flask", *words]
+        code = 1
+        try:
+            flask.cli.main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except BaseException:  # noqa: BLE001  (Python itself would print it)
+            traceback.print_exc()
+        finally:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+
 class Copy:
     """An application in a folder of its own, with or without opsapp beside it."""
 
-    def __init__(self, app: str, folder: Path, program: list[str]) -> None:
-        folder.mkdir()
-        self.program = program
+    def __init__(self, app: str, folder: Path, plugins: str) -> None:
         self.folder = folder
-        self.environ = {
+        folder.mkdir()
+        environ = {
             **os.environ,
             "FLASK_APP": f"tests.apps.{app}:create_app",
             "PYTHONPATH": str(ROOT),
@@ -46,31 +86,48 @@ class Copy:
             "THEIR_DATABASE_URL": f"sqlite:///{folder}/theirs.sqlite",
             "THEIR_MIGRATIONS": str(folder / "migrations"),
         }
+        source = f"import sys\n{inspect.getsource(flask_program)}\nflask_program(sys.argv[1])"
+        self.program = subprocess.Popen(
+            [sys.executable, "-c", source, plugins],
+            env=environ,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def run(self, *words: str, stdin: str = "") -> tuple[int, str, str]:
-        done = subprocess.run(
-            [*self.program, *words],
-            env=self.environ,
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        place = str(self.folder)
-        return done.returncode, done.stdout.replace(place, "…"), done.stderr.replace(place, "…")
+        assert self.program.stdin is not None
+        assert self.program.stdout is not None
+        with tempfile.TemporaryDirectory() as name:
+            streams = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
+            streams[0].write_text(stdin)
+            self.program.stdin.write(json.dumps([words, list(map(str, streams))]) + "\n")
+            self.program.stdin.flush()
+            code = int(self.program.stdout.readline())
+            stdout, stderr = (stream.read_text() for stream in streams[1:])
+        return code, *(text.replace(str(self.folder), "…") for text in (stdout, stderr))
 
 
-@pytest.fixture(params=THEIRS)
-def copies(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Copy, Copy]:
-    """The name of an application, a copy of it without opsapp, and one beside it."""
-    without = Copy(request.param, tmp_path / "without", [sys.executable, "-c", WITHOUT_PLUGINS])
-    return request.param, without, Copy(request.param, tmp_path / "beside", [FLASK])
+Make = Callable[[str, str], Copy]
 
 
-def test_commands_of_the_application_are_as_before(copies: tuple[str, Copy, Copy]) -> None:
-    app, without, beside = copies
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Make a copy of the application of this name, ``without`` opsapp or ``beside`` it."""
+    with ExitStack() as programs:
+
+        def copy(app: str, plugins: str) -> Copy:
+            copy = Copy(app, tmp_path / plugins, plugins)
+            programs.enter_context(copy.program)
+            return copy
+
+        yield copy
+
+
+@pytest.mark.parametrize("app", THEIRS)
+def test_commands_of_the_application_are_as_before(app: str, make: Make) -> None:
+    without, beside = make(app, "without"), make(app, "beside")
     assert without.run("db", "init")[0] == 0
     assert without.run("db", "migrate", "-m", "begin", "--rev-id", "0a1b")[0] == 0
     (without.folder / "migrations").rename(beside.folder / "migrations")
@@ -98,16 +155,16 @@ def _words(run: tuple[int, str, str]) -> list[list[str]]:
     return [line.split() for line in run[1].splitlines()]
 
 
-def test_command_of_ours_is_not_there(tmp_path: Path) -> None:
-    beside = Copy("login_app", tmp_path / "beside", [FLASK])
+def test_command_of_ours_is_not_there(make: Make) -> None:
+    beside = make("login_app", "beside")
     usage = "Usage: flask [OPTIONS] COMMAND [ARGS]...\nTry 'flask --help' for help.\n\n"
     for name in ("users", "audit", "doctor", "query"):
         says = f"Error: No such command '{name}'. Did you mean 'ops {name}'?\n"
         assert beside.run(name, "list") == (2, "", usage + says)
 
 
-def test_no_file_is_left(tmp_path: Path) -> None:
-    beside = Copy("word_app", tmp_path / "beside", [FLASK])
+def test_no_file_is_left(make: Make) -> None:
+    beside = make("word_app", "beside")
     assert beside.run("jobs") == (0, "nothing is planned\n", "")
     assert list(beside.folder.iterdir()) == []
 

@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
@@ -64,7 +65,7 @@ def blocks(page: str) -> Iterator[str]:
 def docstrings() -> Iterator[Text]:
     """Each docstring, those of commands and attributes included."""
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if is_docstring(node):
                 yield from ((place(path), part) for part in blocks(words(node.value)))
 
@@ -72,10 +73,9 @@ def docstrings() -> Iterator[Text]:
 def messages() -> Iterator[Text]:
     """Each other text in the code: messages, hints, help of options."""
     for path in MODULES:
-        tree = ast.parse(path.read_text())
-        others = {node.value for node in ast.walk(tree) if is_docstring(node)}
-        others |= {part for node in ast.walk(tree) for part in parts(node)}
-        for node in ast.walk(tree):
+        others = {node.value for node in nodes(path) if is_docstring(node)}
+        others |= {part for node in nodes(path) for part in parts(node)}
+        for node in nodes(path):
             if isinstance(node, ast.Constant | ast.JoinedStr) and node not in others:
                 text = CODE.sub("`code`", " ".join(words(node).split()))
                 if " " in text:  # A single word is a value, such as ``everybody``.
@@ -98,6 +98,11 @@ def comments() -> Iterator[Text]:
                 lines.append(token.string.lstrip("# "))
                 previous = token.start[0]
         yield place(path), CODE.sub("`code`", " ".join(lines))
+
+
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def is_docstring(node: ast.AST) -> TypeGuard[ast.Expr]:
@@ -129,6 +134,11 @@ TEXTS: dict[str, Callable[[], Iterable[Text]]] = {
 }
 ASSERTED = ["documents", "docstrings", "messages", "comments"]
 """The sets of TEXTS that follow the rules."""
+
+
+@cache
+def texts_of(name: str) -> list[Text]:
+    return list(TEXTS[name]())
 
 
 def nameless(texts: Iterable[Text]) -> list[Text]:
@@ -164,12 +174,12 @@ def refuse(rule: str, breaches: list[Text]) -> None:
 
 @pytest.mark.parametrize("name", ASSERTED)
 def test_texts_name_the_actor(name: str) -> None:
-    refuse("name the user, operator, process or host (rule 1):", nameless(TEXTS[name]()))
+    refuse("name the user, operator, process or host (rule 1):", nameless(texts_of(name)))
 
 
 @pytest.mark.parametrize("name", ASSERTED)
 def test_statements_begin_with_their_noun(name: str) -> None:
-    refuse("begin with the noun, or ask (rule 2):", headless(TEXTS[name]()))
+    refuse("begin with the noun, or ask (rule 2):", headless(texts_of(name)))
 
 
 def test_rules_find_a_breach_and_leave_a_question() -> None:
@@ -186,4 +196,4 @@ def test_failure_names_file_and_sentence() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_each_set_has_texts(name: str) -> None:
-    assert len([text for _file, text in TEXTS[name]() if " " in text]) > 200
+    assert len([text for _file, text in texts_of(name) if " " in text]) > 200
