@@ -32,7 +32,8 @@ def imported() -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(str(node.module).partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"opsapp", "IPython"}
+    # Only pytest imports the fixtures, so where they are imported it is installed.
+    return found - set(sys.stdlib_module_names) - {"opsapp", "IPython", "pytest"}
 
 
 def distributions(requirements: list[str]) -> set[str]:
