@@ -126,7 +126,7 @@ def application(*, web: bool = False) -> Iterator[None]:
             code = code_of(error)
             raise
         finally:
-            _send_mail()
+            _send_mail(app)
             _announce(app, ctx, code, time.perf_counter() - started)
             # An open connection at exit would leave SQLite's WAL file.
             end_session()
@@ -253,8 +253,8 @@ def _listen_to_log(app: Flask) -> None:
             log.addHandler(_Remarks(logging.WARNING))
 
 
-def _send_mail() -> None:
-    """Send the mail that the command wrote, after its answer."""
+def _send_mail(app: Flask) -> None:
+    """Send the mail that the command wrote, after its answer, and that of its requests."""
     if "opsapp.mail.outbox" not in sys.modules:
         return
     from ..mail import outbox
@@ -262,6 +262,7 @@ def _send_mail() -> None:
     ids = outbox.take_kept()
     if ids and (pending := outbox.send(ids)):
         say(f"{outbox.in_words(pending)}: flask mail send-pending.")
+    outbox.wait_for_thread(app)
 
 
 def _announce(app: Flask, ctx: click.Context, code: int, seconds: float) -> None:

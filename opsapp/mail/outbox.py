@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from flask import Flask
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +35,8 @@ RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240))
 GIVEN_UP_AFTER = timedelta(days=3)
 AT_ONCE = 20
 """Messages that their process sends; more wait for ``flask mail send-pending``."""
+MAIL_THREAD = "opsapp-mail"
+"""The extension with the executor that sends the mail of an application's requests."""
 _PURPOSE = "mail"
 
 
@@ -125,6 +128,13 @@ def send(ids: Sequence[int]) -> int:
     records = [_try(id) for id in ids[:AT_ONCE]]
     waiting = [record for record in records if record and record["state"] == "waiting"]
     return len(waiting) + len(ids[AT_ONCE:])
+
+
+def wait_for_thread(app: Flask) -> None:
+    """Return once the mail of the requests to ``app`` in this process was tried."""
+    executor = app.extensions.get(MAIL_THREAD)
+    if executor is not None:
+        executor.submit(int).result()
 
 
 def _try(id: int) -> Record | None:

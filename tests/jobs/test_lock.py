@@ -56,7 +56,7 @@ def test_skip_is_0_with_a_record(database: Database, tmp_path: Path) -> None:
 def test_wait_runs_when_the_other_has_ended(database: Database, tmp_path: Path) -> None:
     runner, _pid = hold(database, tmp_path)
     waiting = start_job(database, "a", "--on-busy", "wait", "--", "echo", "mine")
-    time.sleep(1)
+    until(lambda: is_waiting(waiting.pid, database))
     assert waiting.poll() is None
     let_go(runner)
     assert ended(waiting) == Result(0, "mine\n", "")

@@ -7,6 +7,7 @@ import math
 import random
 import resource
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pytest
 from flask import Flask
 
 from opsapp.extensions import db
+from opsapp.mail import outbox
+from opsapp.models import MailMessage
 from opsapp.profiling.measure import Measured
 from opsapp.profiling.reports import statistics
 from tests.support import FLASK, Cli, Database, fields, run
+from tests.support.forks import PATIENCE
 
 # --- measuring ---------------------------------------------------------------------
 
@@ -66,6 +70,30 @@ def test_request_has_a_body_and_headers(
     login = ("profile", "request", "POST", "/login", "--repeat", "1", "--yes", "--format", "json")
     done = cli(*login, "--data", "email=ada", "--header", "Accept: application/json")
     assert done.exit_code == 0, done.stderr
+
+
+def test_mail_of_a_request_is_sent_before_the_command_ends(
+    cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_waiting, deliver, wait = threading.Event(), outbox._deliver, outbox.wait_for_thread
+
+    def deliver_late(message: MailMessage) -> tuple[str | None, bool]:
+        is_waiting.wait(PATIENCE)
+        return deliver(message)
+
+    def say_and_wait(app: Flask) -> None:
+        is_waiting.set()
+        wait(app)
+
+    monkeypatch.setattr(outbox, "_deliver", deliver_late)
+    monkeypatch.setattr(outbox, "wait_for_thread", say_and_wait)
+    document = '{"email": "eve@example.com", "username": "eve"}'
+    args = ("profile", "request", "POST", "/api/users", "--as", ada, "--repeat", "1", "--cold")
+    cli(*args, "--json", document, "--yes", check=True)
+    sent = (
+        "SELECT recipient FROM ops_mail_messages WHERE sent_at IS NOT NULL AND recipient LIKE :to"
+    )
+    assert database.rows(sent, to="eve%") == [("eve@example.com",)]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Browser:
 def settle(app: Flask) -> None:
     """Wait until the mail of the requests before is sent."""
     if isinstance(app, Flask):  # Else it is a server's, which sends it on its own.
-        app.extensions[setup.MAIL_THREAD].submit(int).result()
+        outbox.wait_for_thread(app)
 
 
 def csrf_token(page: TestResponse) -> str:

@@ -39,7 +39,6 @@ csrf = CSRFProtect()
 HASHES_AT_ONCE = 4
 """Each hash takes 64 MiB and a processor."""
 HASH_SECONDS = 5
-MAIL_THREAD = "opsapp-mail"
 FRESH = timedelta(minutes=15)
 """The time after typing a password in which sensitive changes are allowed."""
 NO_GRACE = timedelta(0)
@@ -111,7 +110,9 @@ def init_app(app: Flask) -> None:
     user_logged_out.connect(end_session, app)
     links.init_app(app)
     security.tf_token_validation_context_processor(pairing_values)
-    app.extensions[MAIL_THREAD] = ThreadPoolExecutor(1, thread_name_prefix=MAIL_THREAD)
+    app.extensions[outbox.MAIL_THREAD] = ThreadPoolExecutor(
+        1, thread_name_prefix=outbox.MAIL_THREAD
+    )
     app.before_request(check_request)
     app.before_request(acquire_hashing)
     app.teardown_request(release_hashing)
@@ -254,7 +255,7 @@ def send_mail_afterwards(response: Response) -> Response:
     """
     if ids := outbox.take_kept():
         app = this_app()
-        executor: Executor = app.extensions[MAIL_THREAD]
+        executor: Executor = app.extensions[outbox.MAIL_THREAD]
         executor.submit(_send, app, ids)
     return response
 
