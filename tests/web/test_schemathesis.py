@@ -1,7 +1,7 @@
 """The API keeps to its document, whatever is sent to it.
 
-``OPSAPP_SCHEMATHESIS_CASES=10000`` sends at least that many cases; how many of which were
-answered how is written to stdout, which ``-s`` shows.
+``OPSAPP_SCHEMATHESIS_CASES=10000`` sends at least that many cases, to each kind of database.
+How many of which were answered how is written to stdout, which ``-s`` shows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import hypothesis
 import pytest
@@ -18,15 +20,18 @@ from flask import Response, request
 from schemathesis import Case, HookContext
 from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.schemas import BaseSchema
+from sqlalchemy.engine import make_url
 
 from opsapp.accounts import roles
 from opsapp.web.api.access import SAFE
-from tests.support import Database, a_unit, close_connections
+from tests.support import Database, a_unit, administer, close_connections
+from tests.support.templates import copy_database
 from tests.support.web import Site, settle
 
-pytestmark = pytest.mark.parametrize("kind", ["sqlite"])
+MANY = os.environ.get("OPSAPP_SCHEMATHESIS_CASES")
+pytestmark = pytest.mark.parametrize("kind", ["sqlite", "postgresql"] if MANY else ["sqlite"])
 
-CASES = int(os.environ.get("OPSAPP_SCHEMATHESIS_CASES", "130"))
+CASES = int(MANY or 130)
 """So many are drawn, beside those that the document's limits ask for and the sequences."""
 OPERATIONS = 13
 STEPS = 6
@@ -91,16 +96,15 @@ DRAWS = 5
 class Accounts:
     """Ada, an administrator, and some others; made again after whatever changed them."""
 
-    def __init__(self, web: Site, database: Database) -> None:
+    put_back: Callable[[], object]
+
+    def __init__(self, web: Site) -> None:
         self.web = web
-        self.file = database.instance / "opsapp.sqlite"
         with web.inside():
             roles.create("support", allow=["users:read"], unit=a_unit())
         for email in EMAILS[:ACCOUNTS]:
             web.make(email, password=None)
         self.token = web.token("ada@example.com").token
-        self._let_go()
-        self.kept = self.file.read_bytes()
         self.changed = False
         web.app.after_request(self.watch)
 
@@ -110,19 +114,41 @@ class Accounts:
 
     def restore(self) -> None:
         if self.changed:
-            self._let_go()
-            self.file.write_bytes(self.kept)
+            self.let_go()
+            self.put_back()
             self.changed = False
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         settle(self.web.app)
-        close_connections()  # With the last of them the file holds everything.
+        close_connections()  # With the last of them SQLite's file holds everything.
+
+
+@contextmanager
+def snapshot(database: Database, server: str | None) -> Iterator[Callable[[], object]]:
+    """How to put the database back as it is now; no connection may be open, then and now."""
+    if server is None:
+        file = database.instance / "opsapp.sqlite"
+        yield partial(file.write_bytes, file.read_bytes())
+        return
+    name = make_url(database.url).database
+    copy_database(server, name, f"{name}_snapshot")
+
+    def put_back() -> None:
+        administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+        copy_database(server, f"{name}_snapshot", str(name))
+
+    yield put_back
+    administer(server, f"DROP DATABASE {name}_snapshot")
 
 
 @pytest.fixture
-def accounts(web: Site, database: Database) -> Accounts:
+def accounts(web: Site, database: Database, request: pytest.FixtureRequest) -> Iterator[Accounts]:
     """Whom the cases are about."""
-    return Accounts(web, database)
+    accounts = Accounts(web)
+    accounts.let_go()
+    server = None if database.is_sqlite else request.getfixturevalue("postgres")
+    with snapshot(database, server) as accounts.put_back:
+        yield accounts
 
 
 @pytest.fixture
