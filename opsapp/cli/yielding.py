@@ -43,7 +43,7 @@ def _loaded(info: ScriptInfo) -> Flask | None:
     try:
         with without_web():
             return info.load_app()
-    except Exception:  # noqa: BLE001  (whoever needs it loads it again, and says why it fails)
+    except Exception:  # noqa: BLE001  (our frame loads it again, and says why it fails)
         return None
 
 
