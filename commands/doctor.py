@@ -10,7 +10,7 @@ import click
 
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import answers, findings
-from opsapp.cli.help import is_in_ops
+from opsapp.cli.help import as_typed, is_in_ops
 from opsapp.errors import OpsError
 
 STATES = ("ok", "warn", "fail")
@@ -35,9 +35,15 @@ def cli(settings: bool) -> list[dict[str, Any]]:
         with application() if is_in_ops(click.get_current_context()) else nullcontext():
             return sources.listing()
     # The worst stand last: at a terminal that is where one looks.
-    rows = sorted(_checks(), key=lambda row: STATES.index(row["state"]))
+    rows = sorted(map(_advised, _checks()), key=lambda row: STATES.index(row["state"]))
     findings(any(row["state"] != "ok" for row in rows))
     return rows
+
+
+def _advised(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the finding with commands as they are typed here."""
+    advice = row["advice"]
+    return {**row, "advice": advice and as_typed(advice, click.get_current_context())}
 
 
 def _checks() -> Iterator[dict[str, Any]]:

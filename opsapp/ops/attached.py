@@ -215,10 +215,11 @@ class Attached:
     def as_command(self) -> Iterator[None]:
         """Have engines of ours in the place of the application's, as long as a command runs.
 
-        :raises NotReady: the database cannot be used by them.
+        :raises NotReady: the database is not there, or cannot be used by them.
         """
         from . import engines
 
+        engines.check_file(self.sessions.engines[None])
         ours = {
             bind: engines.like(engine, self._options(bind))
             for bind, engine in self.sessions.engines.items()

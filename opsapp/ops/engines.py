@@ -7,11 +7,13 @@ and a name in ``pg_stat_activity``, those of the application's models too. A ser
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from ..engine import connections
+from ..errors import NotReady
 from ..libpq import modern_url
 from ..unit import guard
 from .sessions import is_in_memory
@@ -28,6 +30,20 @@ def is_replaceable(engine: sa.Engine) -> bool:
         # An address with parameters is the driver's own, which opens it differently.
         return not is_in_memory(engine) and "uri" not in engine.url.query
     return engine.dialect.name == "postgresql" and engine.driver in _DRIVERS
+
+
+def check_file(engine: sa.Engine) -> None:
+    """Return if the application has made its SQLite file, which is not ours to make.
+
+    :raises NotReady: it has not; names the file.
+    """
+    if engine.dialect.name == "sqlite" and is_replaceable(engine):
+        path = connections.sqlite_file(engine)
+        if not Path(path).exists():
+            raise NotReady(
+                f"there is no database file {path}",
+                hint="the application makes its own, for example by its flask db upgrade",
+            )
 
 
 def like(engine: sa.Engine, options: Mapping[str, Any] | None = None) -> sa.Engine:

@@ -106,6 +106,22 @@ def test_before_init_what_changes_something_is_refused(start: Start) -> None:
         assert answer.stderr.endswith(NO_TABLES), words
 
 
+@pytest.mark.usefixtures("sqlite_only")
+def test_file_that_the_application_has_not_made_is_named(
+    start: Start, empty_database: Database
+) -> None:
+    cli, file = start("login_app"), Path(str(sa.make_url(empty_database.url).database))
+    file.unlink()
+    says = (
+        f"Error: there is no database file {file}\n"
+        "  → the application makes its own, for example by its flask db upgrade\n"
+    )
+    for words in (("init",), ("users", "list"), ("query", "SELECT 1")):
+        answer = cli("ops", *words)
+        assert (answer.exit_code, answer.stdout, answer.stderr) == (7, "", says), words
+    assert not file.exists()
+
+
 def test_status_of_an_application_without_tables(start: Start) -> None:
     answer = start("word_app")("ops", "status", "--format", "json")
     record = json.loads(answer.stdout)
