@@ -28,7 +28,6 @@ from tests.support import (
     Result,
     call,
     close_connections,
-    run,
     run_afresh,
 )
 from tests.support.jobwork import past, schedule_file
@@ -126,9 +125,9 @@ def test_flask_lists_our_commands_by_subject(cli: Cli, database: Database) -> No
 
 
 def test_help_is_plain_unless_somebody_looks(database: Database) -> None:
-    plain = run(database, "roles", "create", "--help").stdout
-    coloured = run(database, "roles", "create", "--help", FORCE_COLOR="1").stdout
-    refused = run(database, "roles", "create", "--help", FORCE_COLOR="1", NO_COLOR="1").stdout
+    plain = call(database, "roles", "create", "--help").stdout
+    coloured = call(database, "roles", "create", "--help", FORCE_COLOR="1").stdout
+    refused = call(database, "roles", "create", "--help", FORCE_COLOR="1", NO_COLOR="1").stdout
     assert "\x1b" not in plain
     assert "\x1b[1mOptions:\x1b[0m\n" in coloured
     assert "\x1b[36m--description\x1b[0m \x1b[33mTEXT\x1b[0m  " in coloured
@@ -193,6 +192,7 @@ STANDS_FOR = {
     "/mnt/elsewhere/": "{folder}/",
     "/srv/report.sh --all": "sh {folder}/report.sh",
     "3f2a91c4": "{session}",
+    "--repeat 10 ": "--repeat 2 ",  # Each is a run of the whole command.
 }
 """What of an example is another word here."""
 

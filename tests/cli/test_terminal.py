@@ -11,8 +11,11 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.support import FLASK, PASSWORD, Cli, Database, Result, run
+from tests.support import FLASK, PASSWORD, Cli, Database, Result, call
 from tests.support.processes import ended, start
+
+ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+"""For questions and answers that come before any statement; each test is a process."""
 
 
 @contextmanager
@@ -49,9 +52,10 @@ def test_password_is_asked_twice_and_not_shown(database: Database) -> None:
     assert code == 0
     assert PASSWORD not in shown
     assert "Done, audit event 4." in shown
-    assert run(database, "doctor").exit_code == 0
+    assert call(database, "doctor").exit_code == 0
 
 
+@ON_SQLITE
 def test_weak_password_is_asked_again(database: Database) -> None:
     with terminal(database, "users", "create-admin", "ada@example.com") as ada:
         for password in ("short", PASSWORD):
@@ -63,6 +67,7 @@ def test_weak_password_is_asked_again(database: Database) -> None:
     assert code == 0, shown
 
 
+@ON_SQLITE
 def test_password_that_differs_is_asked_again(database: Database) -> None:
     with terminal(database, "users", "create-admin", "ada@example.com") as ada:
         for first, second in ((PASSWORD, "something else"), (PASSWORD, PASSWORD)):
@@ -92,6 +97,7 @@ def test_question_that_is_broken_off_changes_nothing(
     assert database.rows("SELECT count(*) FROM ops_users") == [(0,)]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("answer", "code", "left"), [("n", 5, 1), ("", 5, 1), ("y", 0, 0)], ids=["no", "enter", "yes"]
 )
@@ -121,9 +127,9 @@ def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> No
     )
     assert following.stdout is not None
     assert json.loads(following.stdout.readline())["seq"] == 2
-    run(database, "roles", "create", "one", check=True)
+    call(database, "roles", "create", "one", check=True)
     assert json.loads(following.stdout.readline())["subject_name"] == "one"
-    run(database, "roles", "create", "two", check=True)
+    call(database, "roles", "create", "two", check=True)
     assert json.loads(following.stdout.readline())["subject_name"] == "two"
     following.send_signal(signal.SIGINT)
     assert ended(following) == Result(130, "", "Stopped by SIGINT: nothing was changed.\n")
