@@ -15,6 +15,7 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
+from .migration_run import refuse_unknown
 from .status import present_revisions
 
 _DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)|ALTER TABLE (\w+) DROP COLUMN (\w+)")
@@ -35,6 +36,7 @@ def steps(verb: str, revision: str) -> list[Step]:
 
     :param revision: as Alembic takes it.
     :raises NotFound: there is no such revision.
+    :raises NotReady: the database has a migration that this application does not.
     """
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -43,6 +45,7 @@ def steps(verb: str, revision: str) -> list[Step]:
     config = current_app.extensions["migrate"].migrate.get_config()
     script = ScriptDirectory.from_config(config)
     present = tuple(_present())
+    refuse_unknown(present)
     # These two are what Alembic's own commands call.
     find = script._downgrade_revs if verb == "downgrade" else script._upgrade_revs  # noqa: SLF001
     try:
