@@ -54,10 +54,10 @@ def test_query_takes_parameters(cli: Cli, bob: str) -> None:
 
 
 def test_query_comes_from_stdin_or_a_file(cli: Cli, database: Database, bob: str) -> None:
-    assert cli("query", stdin="SELECT count(*) AS n\nFROM users;\n").stdout == "n\n2\n"
+    assert cli("query", stdin="SELECT count(*) AS n\nFROM ops_users;\n").stdout == "n\n2\n"
     assert cli("query", "-", stdin="SELECT count(*) AS n FROM ops_users").stdout == "n\n2\n"
     path = database.instance / "report.sql"
-    path.write_text("-- how many\nSELECT count(*) AS n\nFROM users\n")
+    path.write_text("-- how many\nSELECT count(*) AS n\nFROM ops_users\n")
     assert cli("query", "--file", str(path)).stdout == "n\n2\n"
 
 
