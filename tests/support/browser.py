@@ -136,6 +136,8 @@ class Visitor:
                 if SCREENSHOTS:
                     path = Path(SCREENSHOTS) / f"{name}-{size}-{scheme}.png"
                     self.page.screenshot(path=path, full_page=True)
+        # Chromium paints what it loads in forced colours on black, even after they end.
+        self.page.emulate_media(**COLOURS["light"])
 
     def find_barriers(self) -> list[str]:
         """What axe-core finds on the page."""
