@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import orm as so
 
 import opsapp
 from opsapp import clock
@@ -232,7 +233,8 @@ class Console(RuleBasedStateMachine):
             role.reference: {"name": role.name, "permissions": role.permissions}
             for role in db.session.scalars(living)
         }
-        opened = sa.select(Grant).where(Grant.ended_at.is_(None))
+        both = (so.joinedload(Grant.user), so.joinedload(Grant.role))
+        opened = sa.select(Grant).options(*both).where(Grant.ended_at.is_(None))
         assert told.held == {
             (grant.user.reference, grant.role.reference): self._end(grant)
             for grant in db.session.scalars(opened)
