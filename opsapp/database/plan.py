@@ -15,7 +15,7 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
-from .migration_run import refuse_unknown
+from .migration_run import refuse_foreign_tables, refuse_unknown
 from .status import present_revisions
 
 _DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)|ALTER TABLE (\w+) DROP COLUMN (\w+)")
@@ -36,6 +36,7 @@ def steps(verb: str, revision: str) -> list[Step]:
 
     :param revision: as Alembic takes it.
     :raises NotFound: there is no such revision.
+    :raises Conflict: a table that is not ours has the name of one of ours.
     :raises NotReady: the database has a migration that this application does not.
     """
     from alembic.script import ScriptDirectory
@@ -57,7 +58,9 @@ def steps(verb: str, revision: str) -> list[Step]:
 
 def _present() -> Sequence[str]:
     try:
-        return present_revisions()
+        present = present_revisions()
+        refuse_foreign_tables(db.session.connection())
+        return present
     except NotReady as error:
         if error.hint == "flask db init":
             return ()  # There is no SQLite file yet.
