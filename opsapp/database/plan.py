@@ -60,11 +60,12 @@ def _present() -> Sequence[str]:
     try:
         present = present_revisions()
         refuse_foreign_tables(db.session.connection())
-        return present
     except NotReady as error:
         if error.hint == "flask db init":
             return ()  # There is no SQLite file yet.
         raise
+    else:
+        return present
     finally:
         db.session.rollback()
 
