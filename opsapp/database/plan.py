@@ -15,7 +15,7 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
-from . import migration_run
+from .migration_run import refuse_foreign_tables, refuse_unknown
 from .status import present_revisions
 
 _DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)|ALTER TABLE (\w+) DROP COLUMN (\w+)")
@@ -36,7 +36,8 @@ def steps(verb: str, revision: str) -> list[Step]:
 
     :param revision: as Alembic takes it.
     :raises NotFound: there is no such revision.
-    :raises NotReady: the database has a migration that this application does not have.
+    :raises Conflict: a table that is not ours has the name of one of ours.
+    :raises NotReady: the database has a migration that this application does not.
     """
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -45,7 +46,7 @@ def steps(verb: str, revision: str) -> list[Step]:
     config = current_app.extensions["migrate"].migrate.get_config()
     script = ScriptDirectory.from_config(config)
     present = tuple(_present())
-    migration_run.refuse_unknown(present)
+    refuse_unknown(present)
     # These two are what Alembic's own commands call.
     find = script._downgrade_revs if verb == "downgrade" else script._upgrade_revs  # noqa: SLF001
     try:
@@ -57,11 +58,14 @@ def steps(verb: str, revision: str) -> list[Step]:
 
 def _present() -> Sequence[str]:
     try:
-        return present_revisions()
+        present = present_revisions()
+        refuse_foreign_tables(db.session.connection())
     except NotReady as error:
         if error.hint == "flask db init":
             return ()  # There is no SQLite file yet.
         raise
+    else:
+        return present
     finally:
         db.session.rollback()
 

@@ -39,10 +39,13 @@ def test_each_branch_knows_its_own_revisions(folder: Path) -> None:
     assert Branch("toys", folder).at(present) is None
 
 
-def test_application_built_on_opsapp_has_accounts_and_an_attached_one_has_not(app: Flask) -> None:
+def test_application_built_on_opsapp_has_accounts_and_an_attached_one_has_not(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert migrations.heads(app) == [CORE, ACCOUNTS]
-    app.extensions[EXTENSION] = SimpleNamespace(branches=("core",))
-    assert migrations.heads(app) == [CORE]
+    with monkeypatch.context() as patch:
+        patch.setitem(app.extensions, EXTENSION, SimpleNamespace(branches=("core",)))
+        assert migrations.heads(app) == [CORE]
 
 
 def test_application_s_head_stands_behind_ours(app: Flask, folder: Path, tmp_path: Path) -> None:

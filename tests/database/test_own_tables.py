@@ -44,7 +44,8 @@ def empty(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def attached(empty: Flask, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """An application with accounts of its own, which needs none of ours."""
     monkeypatch.setattr(invariants, "has_administrator", lambda session: False)
-    empty.extensions[EXTENSION] = SimpleNamespace(branches=("core",))
+    parts = {"session": db.session, "engines": db.engines, "has_tables": True}
+    empty.extensions[EXTENSION] = SimpleNamespace(branches=("core",), **parts)
     return empty
 
 
