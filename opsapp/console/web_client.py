@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from ..accounts.lookup import get_user
 from ..extensions import db
+from ..mail import outbox
 from ..models import User
 from .namespace import Answers
 
@@ -23,7 +24,10 @@ class Client(FlaskClient):
 
     def open(self, *args: Any, **options: Any) -> Any:
         """Send a request in a context of its own, as a server would."""
-        return Context().run(super().open, *args, **options)
+        response = Context().run(super().open, *args, **options)
+        # A rollback() in the console would end the transaction in which its mail is sent.
+        outbox.wait_for_thread(self.application)
+        return response
 
     def as_(self, user: str | int | User) -> Client:
         """Return another client, which is signed in as this account.
