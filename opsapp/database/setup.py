@@ -15,7 +15,7 @@ from ..engine.connections import sqlite_file
 from ..extensions import db, this_app
 from ..state import is_built_on
 from ..types import Record
-from ..unit.ledger import no_revision, other_revision, read_head, refuse_other_owner
+from ..unit.ledger import begin_pepper, no_revision, other_revision, read_head, refuse_other_owner
 from ..unit.work import Unit
 from . import environment, migration_run, status
 
@@ -55,6 +55,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     with unit:
         migration_run.record_unrecorded(status.present_revisions(), unit=unit)
         if is_built_on(this_app()):
+            begin_pepper(unit.session)
             roles.ensure_admin(unit)
     return {
         "revision": status.head_revision(),

@@ -222,7 +222,7 @@ def refuse_other_owner(head: Head) -> None:
             hint="flask doctor",
         )
     refuse_other_key(head.key_id)
-    if head.pepper_id != pepper_id():
+    if head.pepper_id not in (pepper_id(), NO_PEPPER):
         raise WrongSecret(
             "SECURITY_PASSWORD_SALT is not the one that this database was begun with",
             hint="flask doctor --settings",
@@ -234,6 +234,12 @@ def pepper_id() -> str:
     if not state.is_built_on(current_app):
         return NO_PEPPER
     return chain.key_id(str(current_app.config["SECURITY_PASSWORD_SALT"]).encode())
+
+
+def begin_pepper(session: so.Session) -> None:
+    """Write the fingerprint of the pepper, once accounts join a chain that began without."""
+    begins = sa.update(AuditHead).where(AuditHead.pepper_id == NO_PEPPER)
+    session.execute(begins.values(pepper_id=pepper_id()))
 
 
 def is_ours(head: Head) -> bool:
