@@ -181,7 +181,7 @@ def _is_explained(error: Exception) -> bool:
     """Return whether an error has its words wherever it comes from."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    return isinstance(error, OpsError | SQLAlchemyError | click.ClickException)
+    return isinstance(error, OpsError | OSError | SQLAlchemyError | click.ClickException)
 
 
 def _attached(app: Flask) -> AbstractContextManager[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import click
 import sqlalchemy as sa
@@ -13,7 +13,14 @@ from flask_sqlalchemy import SQLAlchemy
 from werkzeug.security import check_password_hash, generate_password_hash
 
 db = SQLAlchemy()
-migrate = Migrate()
+
+
+def render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    """Write the type of the addresses as what it is in the database."""
+    return "sa.String(255)" if kind == "type" and isinstance(item, Address) else False
+
+
+migrate = Migrate(render_item=render)
 
 
 class Address(sa.TypeDecorator[str]):
