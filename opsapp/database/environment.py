@@ -75,7 +75,10 @@ def place_of_new_migration() -> dict[str, str]:
     """Return the options that make Flask-Migrate write into the application's folder.
 
     Empty where it has none.
+
+    :raises NotReady: the migrations are not one line.
     """
+    status.check_files()
     own = migrations.added(this_app())
     if own is None:
         return {}

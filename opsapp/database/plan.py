@@ -15,7 +15,7 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
-from .migration_run import refuse_foreign_tables, refuse_unknown
+from .migration_run import refuse_foreign_tables, refuse_other_schema, refuse_unknown
 from .status import present_revisions
 
 _DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)|ALTER TABLE (\w+) DROP COLUMN (\w+)")
@@ -60,6 +60,7 @@ def _present() -> Sequence[str]:
     try:
         present = present_revisions()
         refuse_foreign_tables(db.session.connection())
+        refuse_other_schema(db.session.connection())
     except NotReady as error:
         if error.hint == "flask db init":
             return ()  # There is no SQLite file yet.
@@ -92,6 +93,8 @@ def _dropped(step: Step) -> Iterator[tuple[str, str | None]]:
 
 
 def _counted(table: str, column: str | None) -> str:
+    if not sa.inspect(db.engine).has_table(table):
+        return f"drops {table}, which is not there"
     source = sa.table(table, sa.column(column or "*"))
     counted = sa.func.count(source.c[column]) if column else sa.func.count()
     count = db.session.scalar(sa.select(counted).select_from(source)) or 0

@@ -310,7 +310,7 @@ def test_two_who_migrate_at_once_never_write_the_same_revision(
 ) -> None:
     written, folder = [], migrations / "accounts"
     for _ in "ab":
-        call(database, "db", "revision", "-m", "add", check=True)
+        call(database, "db", "revision", "-m", "add", "--head", "accounts@head", check=True)
         (path,) = folder.glob("accounts0002*.py")
         written.append(path.rename(migrations / path.name))
     names = [path.name for path in written]

@@ -193,7 +193,11 @@ def test_database_is_made_and_saved(locking: Pooled, another: Database) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("jobs", "run", "a", "--", "touch", "it"), ("db", "upgrade"), ("db", "backup", "it")],
+    [
+        ("jobs", "run", "a", "--", "touch", "it"),
+        ("db", "stamp", "heads", "--yes"),
+        ("db", "backup", "it"),
+    ],
 )
 def test_lock_is_refused_that_the_pooler_would_lose(
     shared: Pooled, database: Database, command: tuple[str, ...]

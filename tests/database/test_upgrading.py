@@ -9,7 +9,8 @@ def test_upgrade_prints_each_migration_and_its_event(empty_database: Database) -
     planned = call(empty_database, "db", "upgrade", "--dry-run")
     assert (planned.exit_code, planned.stderr) == (0, "Dry run: nothing was written.\n")
     assert planned.stdout.count("upgrade ") == 2
-    assert call(empty_database, "db", "status").exit_code == 7
+    nowhere = 7 if empty_database.is_sqlite else 6  # There is no file, or no table.
+    assert call(empty_database, "db", "status").exit_code == nowhere
     done = call(empty_database, "db", "upgrade")
     assert (done.exit_code, done.stdout) == (0, planned.stdout)
     assert done.stderr.endswith("Done, audit event 1.\n")
