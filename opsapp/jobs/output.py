@@ -112,7 +112,8 @@ class Pump(threading.Thread):
         if not self.is_alive() or reading is None:
             return not self.is_alive()
         now = time.monotonic()
-        return now - reading > SILENCE or now - since > REST
+        # The last words may wait in the pipe for this thread to be woken.
+        return now - max(reading, since) > SILENCE or now - since > REST
 
     @property
     def is_held_up(self) -> bool:
