@@ -106,6 +106,11 @@ ACTS: list[tuple[str, Act, list[tuple[str, dict[str, Any]]]]] = [
         [UPDATED, ("recovery-codes-set", {"user_id": 1})],
     ),
     (
+        "one code less",
+        lambda unit: selfservice.use_recovery_code(1, "sealed", unit=unit),
+        [("recovery-code-used", {"user_id": 1, "left": 0})],
+    ),
+    (
         "none any more",
         lambda unit: signin.reset_access("1", unit=unit),
         [UPDATED, ("second-factor-changed", {"user_id": 1, "method": None})],
