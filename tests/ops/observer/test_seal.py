@@ -143,7 +143,7 @@ def test_address_as_the_key_is_not_in_the_chain(flagged: Theirs, app: Flask) -> 
     assert flagged.seal()
     stored = flagged.database.rows("SELECT * FROM ops_audit_events WHERE seq > 2")
     assert len(stored) == 3  # The last says that nobody administers.
-    assert "ada" not in str(stored)
+    assert "ada@" not in str(stored)  # A hash may have these letters.
     subjects = {row[2] for row in flagged.database.rows(ACTIONS)} - {"users"}
     assert len(subjects) == 1
     token = subjects.pop().removeprefix("user:~")
