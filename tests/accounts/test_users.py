@@ -159,8 +159,8 @@ def test_deactivate_by_filter_of_many_writes_an_event_a_batch(
 
 MANY = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
-    " INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins, idle_since,"
-    " created_at, updated_at) SELECT 'many' || i || '@example.com', true, 'u' || i, 0, 0,"
+    " INSERT INTO ops_users (email, active, fs_uniquifier, login_count, idle_since,"
+    " created_at, updated_at) SELECT 'many' || i || '@example.com', true, 'u' || i, 0,"
     " '2020-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000',"
     " '2020-01-01 00:00:00.000000' FROM n"
 )
@@ -211,10 +211,7 @@ def test_reset_access_takes_off_the_second_factor(cli: Cli, database: Database, 
 
 
 def test_unlock_lifts_the_lock(cli: Cli, database: Database, bob: str) -> None:
-    database.execute(
-        "UPDATE ops_users SET failed_logins = 10, locked_until = '2090-01-01 00:00:00.000000'"
-        " WHERE id = 2"
-    )
+    database.lock_out("bob")
     assert fields(cli("users", "show", "bob").stdout)["status"] == "locked"
     again = cli("users", "set-password", "bob", "--password-stdin", stdin=PASSWORD)
     assert fields(again.stdout)["status"] == "locked"

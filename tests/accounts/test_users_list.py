@@ -27,9 +27,10 @@ def after_crowd() -> Commands:
 def crowd(database: Database, after_crowd: Commands) -> None:
     """Ada (admin), Bob (support), Carol (inactive), Dan (locked, seen), Eve (deleted)."""
     database.execute(
-        "UPDATE ops_users SET locked_until = '2090-01-01 00:00:00.000000', login_count = 3,"
-        " idle_since = '2020-05-05 00:00:00.000000' WHERE email = 'dan@example.com'"
+        "UPDATE ops_users SET login_count = 3, idle_since = '2020-05-05 00:00:00.000000'"
+        " WHERE email = 'dan@example.com'"
     )
+    database.lock_out("dan@example.com")
 
 
 @pytest.mark.parametrize(

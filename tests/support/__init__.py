@@ -88,6 +88,19 @@ class Database:
         with self.connect() as connection:
             connection.execute(sa.text(statement), values)
 
+    def failed_logins(self) -> int:
+        """Return the number of consecutive failures that are counted, of all names."""
+        return int(self.rows("SELECT coalesce(sum(count), 0) FROM ops_login_failures")[0][0])
+
+    def lock_out(self, name: str) -> None:
+        """Lock the account of this username or address, as ten failures do."""
+        self.execute(
+            "INSERT INTO ops_login_failures (key, user_id, count, failed_at, locked_until)"
+            " SELECT 'locked', id, 10, '2026-01-01 00:00:00.000000', '2090-01-01 00:00:00.000000'"
+            " FROM ops_users WHERE :name IN (username, email)",
+            name=name,
+        )
+
 
 @dataclass(frozen=True)
 class Result:
