@@ -46,10 +46,6 @@ class User(Model):
         active_history=True,  # The web's datastore compares the one that a request saw.
     )
     confirmed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    current_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    last_login_ip: so.Mapped[str | None] = so.mapped_column(Words(64))
-    current_login_ip: so.Mapped[str | None] = so.mapped_column(Words(64))
     login_count: so.Mapped[int] = so.mapped_column(Number, default=0)
     tf_primary_method: so.Mapped[str | None] = so.mapped_column(Words(64))
     tf_totp_secret: so.Mapped[str | None] = so.mapped_column(Words(255))
@@ -57,7 +53,6 @@ class User(Model):
     mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
     tf_last_counter: so.Mapped[int | None] = so.mapped_column(BigNumber)
     """The time step of the last accepted code: each code is valid once."""
-    sessions_ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     idle_since: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     """The time when it was last seen, or else created."""
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
@@ -82,7 +77,6 @@ class User(Model):
     def end_sessions(self) -> None:
         """Make every session and token of this account worthless."""
         self.fs_uniquifier = new_uniquifier()
-        self.sessions_ended_at = clock.now()
 
     def forget_second_factor(self) -> None:
         """Remove two-factor authentication with its seed and recovery codes."""
