@@ -25,7 +25,7 @@ def test_show_refuses_what_no_name_has(cli: Cli, ada: str, reference: str) -> No
 
 
 @pytest.mark.parametrize("reference", ["0", "99", "9" * 30, "9" * 5000, "nobody", "b@x"])
-def test_show_of_nobody_is_not_found(cli: Cli, ada: str, reference: str) -> None:
+def test_show_of_an_unknown_account_is_not_found(cli: Cli, ada: str, reference: str) -> None:
     assert cli("users", "show", reference).exit_code == 4
 
 
@@ -130,7 +130,7 @@ def test_deactivate_by_filter_needs_yes_without_a_terminal(cli: Cli, bob: str) -
     )
 
 
-def test_deactivate_by_filter_of_the_last_admin_changes_nobody(
+def test_deactivate_by_filter_of_the_last_admin_changes_no_account(
     cli: Cli, database: Database, bob: str
 ) -> None:
     result = cli("users", "deactivate", "--never-logged-in", "--yes")
@@ -183,7 +183,7 @@ def test_deactivate_ends_the_sessions(cli: Cli, database: Database, bob: str) ->
     assert len(seen) == 3
 
 
-def test_set_password_of_nobody_asks_for_none(cli: Cli, ada: str) -> None:
+def test_set_password_of_an_unknown_account_asks_for_none(cli: Cli, ada: str) -> None:
     result = cli("users", "set-password", "nobody")
     assert result.exit_code == 4
 

@@ -83,7 +83,7 @@ def test_list_pages_through_deleted_accounts_by_id(cli: Cli, crowd: None) -> Non
     assert [user["id"] for user in result.json] == [5]
 
 
-def test_empty_filter_is_refused_and_not_everybody(cli: Cli, crowd: None) -> None:
+def test_empty_filter_is_refused_and_not_every_account(cli: Cli, crowd: None) -> None:
     for option in ("--search", "--role", "--without-role"):
         # With a filter beside it that chooses people, so that the empty one is what is refused.
         others = [] if option == "--without-role" else ["--without-role", "admin"]
@@ -107,7 +107,7 @@ def test_list_with_an_unknown_role_suggests_one(cli: Cli, crowd: None) -> None:
     assert result.stderr == "Error: no role suport\n  → did you mean support?\n"
 
 
-def test_list_of_nobody_is_a_header_or_an_empty_array(cli: Cli) -> None:
+def test_list_of_no_account_is_a_header_or_an_empty_array(cli: Cli) -> None:
     assert cli("users", "list").stdout == "id\temail\tusername\tstatus\troles\tlast_seen_at\n"
     assert cli("users", "list", "--format", "json").stdout == "[]\n"
     assert cli("users", "list", "--format", "jsonl").stdout == ""

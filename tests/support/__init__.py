@@ -140,7 +140,7 @@ def run_afresh(
     check: bool = False,
     **environ: str,
 ) -> Result:
-    """Run ``flask ARGS`` as whoever types it does: from the start of Python on."""
+    """Run ``flask ARGS`` as an operator who types it does: from the start of Python on."""
     done = subprocess.run(
         [FLASK, *args],
         env={**database.environ, **environ},
@@ -212,7 +212,7 @@ SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")
 
 
 def a_unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
-    """A unit of work by somebody at the command line."""
+    """A unit of work of the command line."""
     return Unit(actor=SOMEBODY, door="cli", reason=reason, dry_run=dry_run)
 
 
@@ -228,7 +228,7 @@ def fields(stdout: str) -> dict[str, str]:
 
 
 def disarm(database: Database) -> None:
-    """Drop the triggers, as somebody who owns the tables can."""
+    """Drop the triggers, as the owner of the tables can."""
     if database.is_sqlite:
         for verb in ("update", "delete"):
             database.execute(f"DROP TRIGGER IF EXISTS ops_audit_events_no_{verb}")

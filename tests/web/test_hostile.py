@@ -17,7 +17,7 @@ ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
     "body",
     ["[" * 100_000, '{"email":' * 20_000, '{"email": ' + "9" * 5000 + "}", "\ud800", "nul\x00"],
 )
-def test_json_that_nobody_writes_is_the_clients_fault(web: Site, body: str) -> None:
+def test_malformed_json_is_the_clients_fault(web: Site, body: str) -> None:
     program = web.token("ada@example.com")
     answer = program(
         "POST",

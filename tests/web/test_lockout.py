@@ -47,7 +47,7 @@ def test_ten_failures_lock_the_account_even_for_the_right_password(
     assert browser.sign_in("ada@example.com").status_code == 302
 
 
-def test_nobody_is_locked_alike(web: Site) -> None:
+def test_unknown_name_is_locked_alike(web: Site) -> None:
     browser = web.browser()
     guess(browser, "nobody@example.com", 10)
     assert TOO_MANY in browser.sign_in("nobody@example.com").text

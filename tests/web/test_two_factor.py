@@ -182,7 +182,7 @@ def test_second_factor_stays_through_deactivation(web: Site) -> None:
 
 
 @ON_SQLITE
-def test_asking_for_a_code_signs_nobody_out(web: Site) -> None:
+def test_asking_for_a_code_ends_no_session(web: Site) -> None:
     browser = web.browser("ada@example.com")
     assert browser.get("/tf-validate").headers["Location"] == "/"
     assert browser.is_in
