@@ -8,13 +8,15 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install lint types contracts test test-lowest test-browser chromium wheel docs bench format clean
+.PHONY: help demo install lint types contracts test test-lowest test-browser chromium faults mutation audit wheel docs bench format clean
 
 help:
 	@echo "make demo          set up SQLite, make an administrator, grant, list, verify"
 	@echo "make test          format, lint, types, import contracts, and every test"
 	@echo "make test-lowest   a part of the tests, on the lowest versions that opsapp runs with"
 	@echo "make test-browser  what people do at the pages, in a real Chromium"
+	@echo "make faults        kills, failing calls, races, outages, hostile input: docs/reliability.md"
+	@echo "make mutation      how many mutants of the unit of work the tests detect"
 	@echo "make wheel         the wheel, in dist/"
 	@echo "make docs          the generated pages: docs/cli.md, docs/settings.md, docs/console.svg"
 	@echo "make bench         the benchmarks of docs/performance.md"
@@ -78,6 +80,15 @@ chromium:
 	@for name in chromium chromium-browser google-chrome; do \
 	  command -v $$name >/dev/null && exit 0; done; \
 	  { echo "There is no Chromium; on Debian: apt-get install chromium" >&2; exit 1; }
+
+# PART is how much of the long form runs: 1 takes hours. The page is written from the counts.
+PART ?= 1
+TALLY := .faults.jsonl
+faults: $(INSTALLED)
+	rm -f $(TALLY)
+	OPSAPP_FAULTS=$(PART) OPSAPP_FAULTS_TALLY=$(abspath $(TALLY)) \
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -o faulthandler_timeout=0 tests/faults
+	$(BIN)/python -m tests.faults.page $(TALLY)
 
 # What the build leaves beside the sources would be found before what is installed.
 wheel: $(INSTALLED)

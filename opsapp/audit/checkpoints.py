@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from ..unit import chain
 from ..unit.ledger import audit_key
 
 FORMAT = "opsapp-audit/1"
+_SEQ = re.compile("[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class Checkpoint:
 
         :raises Invalid: it is not one, or its signature is not of this key.
         """
-        words = line.split()
-        if len(words) != 6 or words[0] != FORMAT or not words[2].isdigit():
+        words = line.split() if line.isascii() else []
+        if len(words) != 6 or words[0] != FORMAT or not _SEQ.fullmatch(words[2]):
             raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
         checkpoint = cls(words[1], int(words[2]), words[3], words[4])
         if not hmac.compare_digest(chain.signature(key, checkpoint._body()), words[5]):

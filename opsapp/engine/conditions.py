@@ -58,6 +58,8 @@ def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
     message = text.safe(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return busy()
+    if name.startswith("SQLITE_PROTOCOL"):
+        return Busy(f"the database file could not be locked: {message}", hint=holders.WAIT)
     if name.startswith("SQLITE_CANTOPEN"):
         return NotReady(f"the database cannot be opened: {message}")
     if message.startswith(("no such table", "no such column")):

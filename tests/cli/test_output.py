@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from opsapp import text
 from opsapp.cli import output, tables
@@ -184,23 +182,6 @@ def test_csv_defuses_formulas_and_nothing_else(cli: Cli, database: Database) -> 
 
 
 # --- the pieces --------------------------------------------------------------
-
-
-@given(st.text())
-def test_safe_leaves_nothing_that_a_terminal_obeys(value: str) -> None:
-    shown = text.safe(value)
-    assert not any(
-        unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in shown
-    )
-    if value.isprintable():
-        assert shown == value
-
-
-@given(st.lists(st.text(), min_size=1, max_size=4))
-def test_tables_leave_nothing_that_a_terminal_obeys(names: list[str]) -> None:
-    rows = [{"name": name, "many": [name, name]} for name in names]
-    for line in tables._laid_out(tables._table(rows, ["name", "many"], 80)).splitlines():
-        assert is_harmless(line)
 
 
 @pytest.mark.parametrize(

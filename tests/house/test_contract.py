@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
@@ -13,11 +11,11 @@ import pytest
 
 from opsapp.accounts import listing, logins
 from opsapp.cli.decorators import ANSWERS, CHANGES, WORKS
-from opsapp.cli.deferred import Lazy
 from opsapp.jobs import runs
 from opsapp.profiling.record import prof_files, recorder
 from opsapp.profiling.reports import totals, traces
 from tests.support import PASSWORD, Cli, Database
+from tests.support.command_tree import commands
 from tests.support.jobwork import past
 from tests.support.templates import BOB, Commands
 
@@ -36,30 +34,6 @@ TABLES = (
     "ops_audit_pending",
     "ops_role_ends",
 )
-
-
-@cache
-def commands() -> dict[str, click.Command]:
-    """Every command of opsapp by its path; those of Flask-Migrate are not ours.
-
-    `flask ops` shares many with applications that are built on opsapp: they have their path there.
-    """
-    entries = [e for e in entry_points(group="flask.commands") if e.value.startswith("opsapp.")]
-    by_command: dict[click.Command, str] = {}
-    for entry in sorted(entries, key=lambda entry: entry.name == "ops"):
-        for path, command in _below(entry.name, entry.load()):
-            by_command.setdefault(command, path)
-    return {path: command for command, path in by_command.items()}
-
-
-def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, Lazy):
-        command = command.target
-    if isinstance(command, click.Group):
-        for name, below in command.commands.items():
-            yield from _below(f"{path} {name}", below)
-    else:
-        yield path, command
 
 
 def kind(command: click.Command) -> str | None:

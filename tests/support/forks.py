@@ -42,10 +42,12 @@ def forked(
     environ: Mapping[str, str],
     folder: Path,
     stdin: str = "",
+    begun: Callable[[int], None] = lambda pid: None,
 ) -> tuple[int, str, str]:
     """Run ``work`` in a process of its own; its exit code, and what it printed on either stream.
 
     :param work: a function that its module's name leads to.
+    :param begun: is called with the id of the process, which may be at work already.
     """
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
@@ -54,6 +56,7 @@ def forked(
             target=_work, args=(work, args, dict(environ), str(folder), list(map(str, streams)))
         )
         process.start()
+        begun(process.pid or 0)
         process.join(PATIENCE)
         try:
             assert process.exitcode is not None, f"{args} never ended"

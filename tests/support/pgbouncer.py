@@ -32,10 +32,11 @@ def pgbouncer(server: str, mode: str, **settings: object) -> Iterator[int]:
     assert PGBOUNCER is not None
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
-    data = str(make_url(server.format("postgres")).query["host"])
+    query = make_url(server.format("postgres")).query
+    data = str(query["host"])
     lines = [
         "[databases]",
-        f"* = host={data} user=postgres",
+        f"* = host={data} port={query.get('port', 5432)} user=postgres",
         "[pgbouncer]",
         "listen_addr = 127.0.0.1",
         f"listen_port = {port}",

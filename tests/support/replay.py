@@ -7,10 +7,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import sqlalchemy as sa
-
-from opsapp.extensions import db
-
 
 class Replay:
     """What there is, if the audit's events are all that one knows."""
@@ -95,11 +91,3 @@ class Replay:
         del self.held[subject, self._role(before["role"])]
 
     user_role_expire = user_role_revoke
-
-
-def the_events() -> list[tuple[Any, ...]]:
-    query = (
-        "SELECT action, subject, before, after FROM ops_audit_events"
-        " WHERE subject <> 'database' ORDER BY seq"
-    )
-    return [tuple(row) for row in db.session.execute(sa.text(query))]

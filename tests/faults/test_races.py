@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from flask import Flask
 
 from opsapp.accounts import users
-from opsapp.audit.verification import verify
+from tests.faults import tally
+from tests.faults.amounts import SEED, times
+from tests.faults.judging import actions, assert_promises_kept
+from tests.faults.reader import reading
 from tests.support import FLASK, PASSWORD, Database, Result, a_unit
 from tests.support.processes import ended, start, start_work
 from tests.support.templates import Templates
 
 PROCESSES = 8
-SEED = 20_260
+ROUNDS = times(60, 1250)
+"""Of each process: in the long form 10,000 transactions in all."""
 
 
 # --- processes ---------------------------------------------------------------
@@ -90,38 +98,6 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
     sys.stdout.write(json.dumps(happened))
 
 
-def watch_administrators() -> None:
-    """Count them again and again until stdin is closed; say the fewest and how often."""
-    import json
-    import select
-
-    import sqlalchemy as sa
-
-    import opsapp
-    from opsapp.extensions import db
-
-    lasting = sa.text(
-        "SELECT count(*) FROM ops_grants g"
-        " JOIN ops_roles r ON r.id = g.role_id JOIN ops_users u ON u.id = g.user_id"
-        " WHERE r.name = 'admin' AND r.deleted_at IS NULL"
-        " AND g.ended_at IS NULL AND g.valid_until IS NULL"
-        " AND u.active AND u.deleted_at IS NULL AND u.password IS NOT NULL"
-    )
-    with opsapp.without_web():
-        app = opsapp.create_app()
-    counts = []
-    with app.app_context(), db.engine.connect() as connection:
-        while True:
-            counts.append(connection.scalar(lasting))
-            connection.rollback()
-            if len(counts) == 1:
-                sys.stdout.write("watching\n")
-                sys.stdout.flush()
-            if select.select([sys.stdin], [], [], 0.001)[0]:
-                break
-    sys.stdout.write(json.dumps({"fewest": min(counts), "samples": len(counts)}))
-
-
 def append_roles(name: str, count: str) -> None:
     import opsapp
     from opsapp.accounts import roles
@@ -141,36 +117,55 @@ def database_chain(database: Database) -> str:
     return str(chain)
 
 
+@contextmanager
+def administrators_watched(database: Database) -> Iterator[list[int]]:
+    """Count the administrators again and again meanwhile, with a reader of no project code."""
+    counts: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set() or not counts:
+            with reading(database.url, database.instance) as reader:
+                counts.append(reader.administrators())
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        watching = pool.submit(watch)
+        try:
+            yield counts
+        finally:
+            over.set()
+        watching.result()
+
+
 # --- races -------------------------------------------------------------------
 
 
 def test_lose_administrators_in_many_processes_always_leaves_one(
-    app: Flask, database: Database
+    app: Flask, database: Database, kind: str
 ) -> None:
     for email in ("ada@example.com", "bob@example.com", "cyd@example.com"):
         users.create_admin(email, password=PASSWORD, unit=a_unit())
-    watcher = start_work(database, watch_administrators)
-    assert watcher.stdout is not None
-    assert watcher.stdout.readline() == "watching\n"
-
-    racers = [
-        start_work(database, move_administrators, SEED + number, 60, PASSWORD)
-        for number in range(PROCESSES)
-    ]
-    raced = [ended(racer) for racer in racers]
-    watched = ended(watcher)
+    with administrators_watched(database) as counts:
+        racers = [
+            start_work(database, move_administrators, SEED + number, ROUNDS, PASSWORD)
+            for number in range(PROCESSES)
+        ]
+        raced = [ended(racer) for racer in racers]
 
     assert [(result.exit_code, result.stderr) for result in raced] == [(0, "")] * PROCESSES
-    assert (watched.exit_code, watched.stderr) == (0, "")
-    assert watched.json["fewest"] >= 1
-    assert watched.json["samples"] > 100
+    assert min(counts) >= 1
+    assert len(counts) > 20
     happened = sum((Counter(result.json) for result in raced), Counter())
-    assert happened.total() == PROCESSES * 60
+    assert happened.total() == PROCESSES * ROUNDS
     # Each verb both took an administrator away and was kept from taking the last one.
     for verb in ("revoke", "deactivate", "delete", "give_an_end", "deactivate_where"):
         assert happened[f"{verb} changed"] > 0, happened
         assert happened[f"{verb} refused"] > 0, happened
-    assert verify()["ok"] is True
+    assert_promises_kept(database)
+    for said, number in happened.items():
+        tally.count("Races", "administrators remove each other", kind, said.split()[1], number)
+    counted = "counted meanwhile, at least one"
+    tally.count("Races", "administrators remove each other", kind, counted, len(counts))
 
 
 def test_append_from_many_processes_never_fails_and_leaves_no_gap(
@@ -188,7 +183,7 @@ def test_append_from_many_processes_never_fails_and_leaves_no_gap(
     assert sorted(named) == sorted(expected)
     seqs = [seq for (seq,) in database.rows("SELECT seq FROM ops_audit_events ORDER BY seq")]
     assert seqs == list(range(1, 2 + len(expected) + 1))  # two are of `flask db init`
-    assert verify()["ok"] is True
+    assert_promises_kept(database)
 
 
 def test_init_in_many_processes_makes_the_database_once(
@@ -242,3 +237,23 @@ def test_create_the_same_user_in_many_processes_keeps_the_one_that_is_there(
     assert database.rows("SELECT id, email FROM ops_users") == [(1, "same@x.com")]
     created = "SELECT subject FROM ops_audit_events WHERE action = 'user:account:create'"
     assert database.rows(created) == [("user:1",)]
+
+
+def test_grant_and_revoke_the_same_role_in_many_processes_takes_turns(
+    database: Database, ada: str, kind: str
+) -> None:
+    begun = len(actions(database))
+    verbs = [("grant", "revoke")[number % 2] for number in range(times(PROCESSES, 100 * PROCESSES))]
+    for turn in range(0, len(verbs), PROCESSES):
+        processes = [
+            start(database, FLASK, "roles", verb, "admin", "ada@example.com")
+            for verb in verbs[turn : turn + PROCESSES]
+        ]
+        codes = [ended(process).exit_code for process in processes]
+        # Ada is the only administrator: to take the role from her is refused.
+        assert codes == [0 if verb == "grant" else 5 for verb in verbs[turn : turn + PROCESSES]]
+    assert actions(database)[begun:] == []
+    assert_promises_kept(database)
+    tally.count(
+        "Races", "grant and revoke admin of the only one", kind, "refused or already so", len(verbs)
+    )

@@ -1,0 +1,116 @@
+"""docs/reliability.md, written from the counts of a long run: python -m tests.faults.page TALLY."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.faults.amounts import SEED
+from tests.faults.servers import programs
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "": "–"}
+
+INTRODUCTION = """\
+# Reliability
+
+The faults that opsapp was subjected to, how often, and the outcome. `make faults` runs the trials of `tests/faults/` at full
+length and writes this page from their counts. `make test` runs a part of them. A trial that breaks a promise fails the
+run, so every count below is of a promise that was kept:
+
+- A change and its audit event are both there or both absent, and so is each part of a transaction.
+- A change that was acknowledged (exit 0) stays.
+- The chain verifies, and the tables are what its events tell. A reader that shares no code with opsapp checks both.
+- An administrator is left.
+- The next command works, without a repair by hand.
+- A command that fails says so in one line, with an exit code of the contract.
+
+*Old state* means that nothing was written, *new state* that all was. *Doubt* is a lost answer to COMMIT: the command exits 1
+and names the command that resolves it. Not tried are a loss of power (a killed process leaves the page cache), network
+file systems, and other databases.
+"""
+
+CHAPTERS = {
+    "Kill at a random moment": "SIGKILL, in a random moment of the command or process.",
+    "Kill at a system call": "SIGKILL at the N-th call that changes or locks a file, or talks to the"
+    " server, for N = 1, 2, … until the command passes.",
+    "Kill at a statement": "SIGKILL before or after the N-th statement.",
+    "Failing system call (EIO)": "The N-th such call fails with EIO.",
+    "Failing system call (ENOSPC)": "The N-th such call fails with ENOSPC, as on a full disk.",
+    "Failing system call (EINTR)": "The N-th such call is interrupted.",
+    "Failing system call (ECONNRESET)": "The N-th attempt to connect or to receive fails.",
+    "Races": "Eight processes at once.",
+    "Outages": "Commands and a process change accounts while the server goes away and comes back.",
+    "Resources": "The command has no room, no memory, no files, or no place to write to.",
+    "Hostile input": "Generated and damaged input: it is read, or refused in one harmless line.",
+    "Tampering": "The owner of the tables edits the audit; `flask audit verify` looks.",
+    "Roles of PostgreSQL": "A role tries what `opsapp/database/roles.sql` denies it.",
+}
+
+
+def written(lines: list[str]) -> str:
+    """Return the page for these lines of a tally."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    waits: dict[str, list[float]] = {}
+    for line in lines:
+        chapter, trial, database, outcome, number = json.loads(line)
+        if chapter == "Waiting":
+            waits.setdefault(database, []).append(number)
+        else:
+            counts[chapter, trial, NAMES.get(database, database), outcome] += number
+    parts = [INTRODUCTION, _versions(), _waits(waits)]
+    parts += [_chapter(name, text, counts) for name, text in CHAPTERS.items()]
+    return "\n".join(part for part in parts if part)
+
+
+def _versions() -> str:
+    postgres = subprocess.run(
+        [programs() / "postgres", "--version"], capture_output=True, text=True, check=True
+    )
+    words = [
+        f"Python {platform.python_version()}",
+        f"SQLite {sqlite3.sqlite_version}",
+        postgres.stdout.strip().replace("postgres (PostgreSQL)", "PostgreSQL"),
+        *(f"{name} {version(name)}" for name in ("SQLAlchemy", "psycopg", "Flask", "opsapp")),
+        f"{platform.system()} {platform.release()}",
+    ]
+    return f"Last run: {datetime.now(UTC):%Y-%m-%d}, seed {SEED}, on {', '.join(words)}.\n"
+
+
+def _waits(waits: dict[str, list[float]]) -> str:
+    parts = [
+        f"{len(seconds):,} on {database} (the slowest took {max(seconds):.1f} s,"
+        f" the median {sorted(seconds)[len(seconds) // 2]:.1f} s)"
+        for database, seconds in sorted(waits.items())
+    ]
+    if not parts:
+        return ""
+    return f"Commands that followed a fault, none of which failed: {', '.join(parts)}.\n"
+
+
+def _chapter(name: str, text: str, counts: Counter[tuple[str, str, str, str]]) -> str:
+    rows = sorted((key[1:], int(number)) for key, number in counts.items() if key[0] == name)
+    if not rows:
+        return ""
+    lines = [
+        f"## {name}",
+        "",
+        text,
+        "",
+        "| trial | database | outcome | times |",
+        "| --- | --- | --- | ---: |",
+    ]
+    for (trial, database, outcome), number in rows:
+        lines.append(f"| {trial} | {database} | {outcome} | {number:,} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(Path(sys.argv[1]).read_text().splitlines()))

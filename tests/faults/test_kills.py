@@ -1,0 +1,250 @@
+"""Processes that are killed: what is committed stays, and only that."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import tally
+from tests.faults.amounts import IS_LONG, dice, times
+from tests.faults.commands import BEGINNING, COMMANDS
+from tests.faults.judging import actions, assert_next_command_works, assert_promises_kept
+from tests.support import FLASK, Cli, Database, Result, call
+from tests.support.processes import ended, start, start_work, until
+from tests.support.templates import Templates
+
+KILLED = -signal.SIGKILL
+
+
+# --- any command, at any moment ----------------------------------------------
+
+
+def test_kill_a_command_at_any_moment_leaves_the_old_or_the_new_state(
+    templates: Templates, tmp_path: Path, kind: str
+) -> None:
+    chance = dice("commands", kind)
+    for number in range(times(4, 120)):
+        command = chance.choice(COMMANDS)
+        with templates.copy(tmp_path / str(number), BEGINNING) as database:
+            before = len(actions(database))
+            process = start(database, FLASK, *command.words)
+            assert process.stdin is not None
+            process.stdin.write(command.stdin)
+            process.stdin.flush()
+            time.sleep(chance.uniform(0, 2))  # Any moment of the command will do.
+            process.kill()
+            result = ended(process)
+            events = tuple(actions(database)[before:])
+            where = f"{command.name}: {result}"
+            assert result.exit_code in (KILLED, 0), where
+            assert events in command.states, where
+            if result.exit_code == 0 or "Done, audit event" in result.stderr:
+                assert events == command.events, where
+            assert_promises_kept(database, where)
+            assert_next_command_works(database, where)
+        tally.count("Kill at a random moment", command.name, kind, command.outcome(events))
+
+
+# --- killed while it changes accounts ----------------------------------------
+
+
+def change_for_ever(name: str) -> None:
+    """Commit units of three events and of one; after each commit say its number and id."""
+    import itertools
+    import sys
+
+    import opsapp
+    from opsapp.accounts import grants, roles, users
+    from opsapp.actors import Actor
+    from opsapp.unit.work import Unit
+
+    def acknowledge(unit: Unit) -> None:
+        sys.stdout.write(f"{unit.seq} {unit.correlation}\n")
+        sys.stdout.flush()
+
+    with opsapp.without_web():
+        app = opsapp.create_app()
+    actor = Actor(kind="os", name="worker")
+    for number in itertools.count():
+        email, role = f"{name}-{number}@example.com", f"{name}-{number}"
+        with app.app_context():
+            unit = Unit(actor=actor, door="job")
+            with unit:
+                users.create(email, unit=unit)
+                roles.create(role, unit=unit)
+                grants.grant(role, [email], unit=unit)
+            acknowledge(unit)
+            unit = Unit(actor=actor, door="job")
+            grants.revoke(role, [email], unit=unit)
+            acknowledge(unit)
+
+
+def test_kill_changing_processes_loses_nothing_that_was_acknowledged(
+    cli: Cli, database: Database, kind: str
+) -> None:
+    chance = dice("changes", kind)
+    acknowledged = []
+    kills = times(10, 100)
+    for kill in range(kills):
+        worker = start_work(database, change_for_ever, f"w{kill}")
+        assert worker.stdout is not None
+        lines = [worker.stdout.readline() for _ in range(chance.randrange(1, 12))]
+        time.sleep(chance.uniform(0, 0.02))  # Any moment of the next change will do.
+        worker.kill()
+        lines += worker.stdout.readlines()
+        assert ended(worker) == Result(KILLED, "", "")
+        acknowledged += [line.split() for line in lines if line.endswith("\n")]
+
+        # No process is kept out, and the numbers go on without a gap.
+        [(last,)] = database.rows("SELECT max(seq) FROM ops_audit_events")
+        after = cli("roles", "create", f"after-{kill}")
+        assert (after.exit_code, after.stderr) == (0, f"Done, audit event {last + 1}.\n")
+        assert_promises_kept(database)
+
+    events = database.rows("SELECT seq, correlation FROM ops_audit_events ORDER BY seq")
+    assert [(int(seq), id) in events for seq, id in acknowledged] == [True] * len(acknowledged)
+    assert len(acknowledged) >= kills
+    # A unit is there with all its events or with none.
+    by_worker = "SELECT count(*) FROM ops_audit_events WHERE door = 'job' GROUP BY correlation"
+    assert {count for (count,) in database.rows(by_worker)} == {1, 3}
+    tally.count("Kill at a random moment", "process that changes accounts", kind, "killed", kills)
+    tally.count(
+        "Kill at a random moment",
+        *("process that changes accounts", kind, "acknowledged changes, all there"),
+        len(acknowledged),
+    )
+
+
+def die_at_each_statement(*_: str) -> None:
+    """Change something in one fork after the other, each killed one statement later."""
+    import os
+    import signal
+    import sys
+
+    import sqlalchemy as sa
+
+    import opsapp
+    from opsapp.accounts import grants, roles, users
+    from opsapp.actors import Actor
+    from opsapp.extensions import db
+    from opsapp.unit.work import Unit
+
+    # The notices are written after the commit, when there is nothing left to undo.
+    with opsapp.without_web():
+        app = opsapp.create_app({"OPSAPP_NOTICES": False})
+
+    def change(name: str, last: int) -> None:
+        passed = 0
+
+        def die(*_: object) -> None:
+            nonlocal passed
+            passed += 1
+            if passed == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with app.app_context():
+            for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
+                sa.event.listen(db.engine, moment, die)
+            with Unit(actor=Actor(kind="os", name="worker"), door="job") as unit:
+                users.create(f"{name}@example.com", unit=unit)
+                roles.create(name, unit=unit)
+                grants.grant(name, [f"{name}@example.com"], unit=unit)
+
+    for last in range(1, 1000):
+        child = os.fork()
+        if child == 0:
+            change(f"n{last}", last)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        ended_as = os.waitstatus_to_exitcode(status)
+        sys.stdout.write(f"{ended_as}\n")
+        if ended_as != -signal.SIGKILL:
+            break
+
+
+def test_kill_a_change_at_each_of_its_statements_leaves_nothing_of_it(
+    database: Database, kind: str
+) -> None:
+    done = ended(start_work(database, die_at_each_statement))
+    assert (done.exit_code, done.stderr) == (0, "")
+    *killed, last = map(int, done.stdout.split())
+    assert len(killed) > 20
+    assert set(killed) == {KILLED}
+    assert last == 0
+    # The only one that was not killed is the only one that is there.
+    survivor = f"n{len(killed) + 1}"
+    assert database.rows("SELECT email FROM ops_users") == [(f"{survivor}@example.com",)]
+    assert database.rows("SELECT name FROM ops_roles ORDER BY id") == [("admin",), (survivor,)]
+    assert database.rows("SELECT count(*) FROM ops_audit_personal") == [(1,)]
+    assert database.rows("SELECT count(*) FROM ops_audit_events WHERE door = 'job'") == [(3,)]
+    assert_promises_kept(database)
+    tally.count("Kill at a statement", "unit of three events", kind, "old state", len(killed))
+
+
+# --- killed while it makes the database --------------------------------------
+
+
+def events_without_chain(database: Database) -> list[tuple[object, ...]]:
+    """The events, without the id of the chain that the first one has."""
+    columns = "SELECT seq, action, subject, before, after FROM ops_audit_events ORDER BY seq"
+    rows = [(*row, json.loads(after)) for *row, after in database.rows(columns)]
+    assert rows[0][-1].pop("chain")
+    return rows
+
+
+def assert_init_mends_all(database: Database, sqlite_templates: Templates) -> None:
+    """Run it again: the database is as if no process had been killed."""
+    again = call(database, "db", "init")
+    assert again.exit_code == 0, again
+    assert events_without_chain(database) == events_without_chain(sqlite_templates.of())
+    assert database.rows("SELECT name, builtin FROM ops_roles") == [("admin", True)]
+    assert_promises_kept(database)
+
+
+def init_until(last: str) -> None:
+    """`flask db init`, killed as it sends its statement of this number."""
+    import itertools
+    import os
+    import signal
+    import sys
+
+    import sqlalchemy as sa
+    from flask.cli import main
+
+    sent = itertools.count(1)
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def die(*_: object) -> None:
+        if next(sent) == int(last):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.argv = ["flask", "db", "init"]
+    main()
+
+
+@pytest.mark.parametrize("statement", range(1, 36) if IS_LONG else [1, 20, 27, 33, 35])
+def test_kill_init_at_a_statement_leaves_nothing_to_mend(
+    empty_database: Database, sqlite_templates: Templates, kind: str, statement: int
+) -> None:
+    init = ended(start_work(empty_database, init_until, statement))
+    assert init == Result(KILLED, "", "")
+    assert_init_mends_all(empty_database, sqlite_templates)
+    tally.count("Kill at a statement", "db init", kind, "made by the next db init")
+
+
+@pytest.mark.parametrize("moment", range(times(2, 30)))
+def test_kill_init_at_any_moment_leaves_nothing_to_mend(
+    empty_database: Database, sqlite_templates: Templates, kind: str, moment: int
+) -> None:
+    init = start(empty_database, FLASK, "db", "init")
+    secrets = empty_database.instance / "secrets"
+    until(lambda: secrets.exists() or init.poll() is not None)
+    time.sleep(dice("init", kind, moment).uniform(0, 0.3))
+    init.kill()
+    assert ended(init).exit_code in (KILLED, 0)  # It may have been quicker.
+    assert_init_mends_all(empty_database, sqlite_templates)
+    tally.count("Kill at a random moment", "db init", kind, "made by the next db init")

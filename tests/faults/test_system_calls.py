@@ -1,0 +1,116 @@
+"""Commands that are killed at their N-th system call, or whose N-th call fails."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults import tally
+from tests.faults.amounts import IS_LONG, dice, step
+from tests.faults.commands import BEGINNING, COMMANDS, Command
+from tests.faults.judging import (
+    actions,
+    assert_copy_is_whole,
+    assert_next_command_works,
+    assert_promises_kept,
+)
+from tests.faults.tracing import ANSWERS, FILES, SOCKETS, Fault, files_of, run_with, why_not
+from tests.support import Result
+from tests.support.templates import Templates
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+KILL = "signal=KILL"
+KILLED = -9
+IN_DOUBT = "it may or may not have happened"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One disturbed command and what it left."""
+
+    number: int
+    came: bool
+    result: Result
+    events: tuple[str, ...]
+
+
+def disturbed(
+    templates: Templates, folder: Path, command: Command, calls: str, does: str, number: int
+) -> Trial:
+    """Run the command with the fault on a database of its own, and judge what it leaves."""
+    instance = folder / "instance"
+    with templates.copy(instance, BEGINNING) as database:
+        before = len(actions(database))
+        fault = Fault(calls, does, number, files_of(database))
+        result, came = run_with(fault, database, *command.words, stdin=command.stdin)
+        where = f"{command.name}, {does} at {calls} number {number}: {result}"
+        assert_promises_kept(database, where)
+        events = tuple(actions(database)[before:])
+        assert events in command.states, where
+        if result.exit_code == 0:
+            assert events == command.events, where
+        assert_copy_is_whole(database)
+        assert_next_command_works(database, where)
+    shutil.rmtree(instance)
+    return Trial(number, came, result, events)
+
+
+def tried(
+    templates: Templates, folder: Path, kind: str, command: Command, does: str
+) -> list[Trial]:
+    """Disturb each call in turn until a run passes undisturbed; a short run leaves some out."""
+    sockets = SOCKETS if does == KILL else ANSWERS
+    calls = FILES if kind == "sqlite" else sockets
+    distance = step(29)
+    number = dice(command.name, kind, does).randrange(1, distance + 1)
+    trials = []
+    while True:
+        trial = disturbed(templates, folder, command, calls, does, number)
+        if not trial.came:
+            assert trial.result.exit_code == 0, trial
+            return trials
+        trials.append(trial)
+        number += distance
+
+
+CHOSEN = COMMANDS if IS_LONG else COMMANDS[1:2]
+
+
+@pytest.mark.parametrize("command", CHOSEN, ids=lambda command: command.name)
+def test_kill_at_a_system_call_leaves_the_old_or_the_new_state(
+    templates: Templates, tmp_path: Path, kind: str, command: Command
+) -> None:
+    for trial in tried(templates, tmp_path, kind, command, KILL):
+        assert trial.result.exit_code == KILLED, trial
+        tally.count("Kill at a system call", command.name, kind, command.outcome(trial.events))
+
+
+@pytest.mark.parametrize("command", CHOSEN, ids=lambda command: command.name)
+@pytest.mark.parametrize("errno", ["EIO", "ENOSPC", "EINTR"])
+def test_failing_system_call_leaves_the_old_or_the_new_state_and_one_line(
+    templates: Templates, tmp_path: Path, kind: str, command: Command, errno: str
+) -> None:
+    if kind == "postgresql":
+        if errno == "ENOSPC":
+            pytest.skip("no socket answers with ENOSPC")
+        errno = errno.replace("EIO", "ECONNRESET")
+    for trial in tried(templates, tmp_path, kind, command, f"error={errno}"):
+        exit_code, stderr = trial.result.exit_code, trial.result.stderr
+        assert exit_code in (0, 1, 7, 74, 75), trial
+        assert "Traceback" not in stderr, trial
+        assert "something unexpected" not in stderr, trial
+        if exit_code:
+            assert re.fullmatch(r"(Error: .+\n(  → .+\n)?)", stderr), trial
+        if exit_code and trial.events == command.events and command.events:
+            assert exit_code == 74 or IN_DOUBT in stderr, trial
+        tally.count(
+            f"Failing system call ({errno})",
+            command.name,
+            kind,
+            f"{command.outcome(trial.events)}, exit {exit_code}",
+        )
