@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install lint types contracts test test-lowest test-browser chromium faults mutation audit wheel docs bench format clean
+.PHONY: help demo install lint types contracts test test-lowest test-browser chromium faults pip-audit wheel docs bench format clean
 
 help:
 	@echo "make demo          set up SQLite, make an administrator, grant, list, verify"
@@ -16,7 +16,7 @@ help:
 	@echo "make test-lowest   a part of the tests, on the lowest versions that opsapp runs with"
 	@echo "make test-browser  what people do at the pages, in a real Chromium"
 	@echo "make faults        kills, failing calls, races, outages, hostile input: docs/reliability.md"
-	@echo "make mutation      how many mutants of the unit of work the tests detect"
+	@echo "make pip-audit     known vulnerabilities of what constraints.txt pins"
 	@echo "make wheel         the wheel, in dist/"
 	@echo "make docs          the generated pages: docs/cli.md, docs/settings.md, docs/console.svg"
 	@echo "make bench         the benchmarks of docs/performance.md"
@@ -88,7 +88,21 @@ faults: $(INSTALLED)
 	rm -f $(TALLY)
 	OPSAPP_FAULTS=$(PART) OPSAPP_FAULTS_TALLY=$(abspath $(TALLY)) \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -o faulthandler_timeout=0 tests/faults
-	$(BIN)/python -m tests.faults.page $(TALLY)
+	OPSAPP_FAULTS=$(PART) $(BIN)/python -m tests.faults.page $(TALLY)
+
+# Its data is in the network: where that cannot be reached, it says so and passes.
+PIP_AUDIT := .venv-pip-audit/bin
+.venv-pip-audit/.installed:
+	$(PYTHON) -m venv .venv-pip-audit
+	$(PIP_AUDIT)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	touch $@
+
+pip-audit: .venv-pip-audit/.installed
+	@$(PIP_AUDIT)/pip-audit --disable-pip --no-deps --progress-spinner off -r constraints.txt \
+	  >.venv-pip-audit/log 2>&1; code=$$?; \
+	if grep -qE "could not be audited|ConnectionError|ServiceError" .venv-pip-audit/log; \
+	then echo "pip-audit is skipped: its data of some packages cannot be reached"; \
+	else cat .venv-pip-audit/log; exit $$code; fi
 
 # What the build leaves beside the sources would be found before what is installed.
 wheel: $(INSTALLED)
@@ -113,4 +127,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-pip-audit build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

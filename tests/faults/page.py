@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.faults.amounts import SEED
+from tests.faults.amounts import PART, SEED
 from tests.faults.servers import programs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
@@ -50,6 +50,7 @@ CHAPTERS = {
     "Outages": "Commands and a process change accounts while the server goes away and comes back.",
     "Resources": "The command has no room, no memory, no files, or no place to write to.",
     "Hostile input": "Generated and damaged input: it is read, or refused in one harmless line.",
+    "Secrets": "Passwords, hashes and keys are looked for in all that leaves the process.",
     "Tampering": "The owner of the tables edits the audit; `flask audit verify` looks.",
     "Roles of PostgreSQL": "A role tries what `opsapp/database/roles.sql` denies it.",
 }
@@ -81,7 +82,8 @@ def _versions() -> str:
         *(f"{name} {version(name)}" for name in ("SQLAlchemy", "psycopg", "Flask", "opsapp")),
         f"{platform.system()} {platform.release()}",
     ]
-    return f"Last run: {datetime.now(UTC):%Y-%m-%d}, seed {SEED}, on {', '.join(words)}.\n"
+    when = f"Last run: {datetime.now(UTC):%Y-%m-%d}, {PART:.0%} of the long form, seed {SEED}"
+    return f"{when}, on {', '.join(words)}.\n"
 
 
 def _waits(waits: dict[str, list[float]]) -> str:
