@@ -17,7 +17,7 @@ from ..models import AuditEvent, AuditHead, PersonalValue
 from ..state import is_built_on
 from ..types import Record
 from ..unit import chain
-from ..unit.ledger import audit_key, refuse_other_key
+from ..unit.ledger import NO_PEPPER, audit_key, pepper_id, refuse_other_key
 from ..unit.pending import DELETE
 from ..unit.work import Unit
 from .checkpoints import Checkpoint, the_head
@@ -270,7 +270,9 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
     if head.hash != walk.hash:
         return (head.seq, "replaced", "the head's hash is not that of the last event")
     stamp = {"id": 1, "key_id": chain.key_id(walk.key), **walk.began}
-    for name in ("id", "key_id", "chain", "environment"):
+    if head.pepper_id != NO_PEPPER:
+        stamp["pepper_id"] = pepper_id()
+    for name in ("id", "key_id", "pepper_id", "chain", "environment"):
         if getattr(head, name) != stamp.get(name, getattr(head, name)):
             return (None, "head", f"the head's {name} is not what the chain was begun with")
     return None
