@@ -13,7 +13,8 @@ GRANT USAGE ON SCHEMA public TO opsapp_writer, opsapp_reader;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO opsapp_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO opsapp_writer;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO opsapp_writer;
+-- pg_dump reads the sequences too.
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO opsapp_writer;
 
 -- The chain grows and never changes; its one head moves.
 REVOKE UPDATE, DELETE ON ops_audit_events FROM opsapp_writer;

@@ -243,9 +243,10 @@ class Unit(AbstractContextManager["Unit"]):
         try:
             self.session.commit()
         except exc.DBAPIError as error:
-            if error.connection_invalidated:
+            if error.connection_invalidated or _is_of_the_disk(error):
+                lost = "connection broke" if error.connection_invalidated else "disk failed"
                 raise OpsError(
-                    "the connection broke during the commit: it may or may not have happened",
+                    f"the {lost} during the commit: it may or may not have happened",
                     hint=f"flask audit list --correlation {self.correlation}",
                 ) from error
             raise
@@ -291,6 +292,11 @@ def bookkeeping(
     own = db.engines[bind].execution_options(writing=True, patience=patience)
     with so.Session(own) as session, session.begin():
         yield session
+
+
+def _is_of_the_disk(error: exc.DBAPIError) -> bool:
+    """Return whether SQLite's file failed: its log may hold the whole commit all the same."""
+    return getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_IOERR")
 
 
 def _unwritable(error: exc.DBAPIError) -> OpsError:

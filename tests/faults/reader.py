@@ -43,6 +43,12 @@ class Reader:
         """Return the rows of a query."""
         return [tuple(row) for row in self._connection.execute(query).fetchall()]
 
+    def renew(self) -> None:
+        """Let the answers from here on be of a later moment."""
+        self._connection.rollback()
+        if isinstance(self._connection, sqlite3.Connection):
+            self._connection.execute("BEGIN")
+
     def has_tables(self) -> bool:
         """Return whether the database was initialised."""
         try:
@@ -92,7 +98,9 @@ class Reader:
     def _differences(self) -> Iterator[str]:
         query = (
             "SELECT action, subject, before, after FROM ops_audit_events"
-            " WHERE subject LIKE 'user%' OR subject LIKE 'role:%' ORDER BY seq"
+            " WHERE (subject LIKE 'user%' OR subject LIKE 'role:%')"
+            " AND action NOT LIKE 'user:token:%' AND action NOT LIKE 'user:sessions:%'"
+            " AND action NOT LIKE 'user:logins:%' ORDER BY seq"
         )
         try:
             told = Replay(self.rows(query))

@@ -124,9 +124,10 @@ def administrators_watched(database: Database) -> Iterator[list[int]]:
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.01) or not counts:
-            with reading(database.url, database.instance) as reader:
+        with reading(database.url, database.instance) as reader:
+            while not over.wait(0.001) or not counts:
                 counts.append(reader.administrators())
+                reader.renew()
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         watching = pool.submit(watch)

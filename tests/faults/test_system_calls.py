@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 KILL = "signal=KILL"
 KILLED = -9
-IN_DOUBT = "it may or may not have happened"
+SAID = ("it may or may not have happened", "but the change is made")
 
 
 @dataclass(frozen=True)
@@ -62,20 +63,18 @@ def disturbed(
 
 def tried(
     templates: Templates, folder: Path, kind: str, command: Command, does: str
-) -> list[Trial]:
-    """Disturb each call in turn until a run passes undisturbed; a short run leaves some out."""
+) -> Iterator[Trial]:
+    """Disturb the N-th call of each kind until a run passes; a short run leaves some out."""
     sockets = SOCKETS if does == KILL else ANSWERS
-    calls = FILES if kind == "sqlite" else sockets
-    distance = step(29)
-    number = dice(command.name, kind, does).randrange(1, distance + 1)
-    trials = []
-    while True:
-        trial = disturbed(templates, folder, command, calls, does, number)
-        if not trial.came:
-            assert trial.result.exit_code == 0, trial
-            return trials
-        trials.append(trial)
-        number += distance
+    calls = (FILES if kind == "sqlite" else sockets).split(",")
+    chance = dice(command.name, kind, does)
+    for call in calls if IS_LONG else chance.sample(calls, 2):
+        distance = step(10)
+        number = chance.randrange(1, distance + 1)
+        while (trial := disturbed(templates, folder, command, call, does, number)).came:
+            yield trial
+            number += distance
+        assert trial.result.exit_code == 0, trial
 
 
 CHOSEN = COMMANDS if IS_LONG else COMMANDS[1:2]
@@ -90,7 +89,10 @@ def test_kill_at_a_system_call_leaves_the_old_or_the_new_state(
         tally.count("Kill at a system call", command.name, kind, command.outcome(trial.events))
 
 
-@pytest.mark.parametrize("command", CHOSEN, ids=lambda command: command.name)
+# A program of the shell that fails has a traceback of its own.
+@pytest.mark.parametrize(
+    "command", [c for c in CHOSEN if c.name != "shell"], ids=lambda command: command.name
+)
 @pytest.mark.parametrize("errno", ["EIO", "ENOSPC", "EINTR"])
 def test_failing_system_call_leaves_the_old_or_the_new_state_and_one_line(
     templates: Templates, tmp_path: Path, kind: str, command: Command, errno: str
@@ -105,9 +107,9 @@ def test_failing_system_call_leaves_the_old_or_the_new_state_and_one_line(
         assert "Traceback" not in stderr, trial
         assert "something unexpected" not in stderr, trial
         if exit_code:
-            assert re.fullmatch(r"(Error: .+\n(  → .+\n)?)", stderr), trial
+            assert re.fullmatch(r"(Done, .+\n)?Error: .+\n(  → .+\n)?", stderr), trial
         if exit_code and trial.events == command.events and command.events:
-            assert exit_code == 74 or IN_DOUBT in stderr, trial
+            assert exit_code == 74 or any(words in stderr for words in SAID), trial
         tally.count(
             f"Failing system call ({errno})",
             command.name,
