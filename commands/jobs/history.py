@@ -86,7 +86,7 @@ def list_cmd() -> list[Record]:
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs with this outcome.")
-@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
+@click.option("--since", type=SINCE, help="Start: a time such as yesterday, or 24h for that long ago.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Runs older than this one.")
 @page_options()
 @answers(*RUN_SHOWN, fields=RUN_FIELDS)

@@ -106,7 +106,7 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
     type=SINCE,
     default="24h",
     show_default=True,
-    help="Start: 2026-12-31, or 24h for that long ago.",
+    help="Start: a time such as yesterday, or 24h for that long ago.",
 )
 @answers("name", "slot", "local", "schedule")
 def missed_cmd(since: datetime) -> list[Record]:
