@@ -39,7 +39,7 @@ from opsapp.types import Record
 )
 @click.option("--tables", is_flag=True, help="List the tables.")
 @click.option("--schema", metavar="TABLE", help="List the columns of a table.")
-@answers()
+@answers(noun="rows")
 @with_options(REASON)
 def cli(
     statement: str | None,

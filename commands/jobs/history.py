@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp import text
+from opsapp import clock, text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page, page_options
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE, older_than_option
 from opsapp.types import Record
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
+SEEN = ("name", "status", "started_at", "next_at", "schedule", "trend", "usual", "seconds")
+"""The columns of a terminal's table."""
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
 JOB_FIELDS = (
     "name", "status", "started_at", "seconds", "usual", "trend", "failures", "run_id", "next_at",
@@ -66,7 +69,7 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 
 
 @cli.command("list")
-@answers(*LISTED, fields=JOB_FIELDS)
+@answers(*LISTED, fields=JOB_FIELDS, noun="jobs", table=SEEN)
 def list_cmd() -> list[Record]:
     """List jobs with their last run and usual duration.
 
@@ -86,10 +89,10 @@ def list_cmd() -> list[Record]:
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs with this outcome.")
-@click.option("--since", type=SINCE, help="Start: a time such as yesterday, or 24h for that long ago.")
+@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Runs older than this one.")
 @page_options()
-@answers(*RUN_SHOWN, fields=RUN_FIELDS)
+@answers(*RUN_SHOWN, fields=RUN_FIELDS, noun="runs")
 def history_cmd(
     name: str | None,
     status: str | None,
@@ -150,7 +153,7 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     """Print the output of the last run of a job.
 
     The run may still be active, on any host. --follow prints its output as it is
-    recorded, once a second, and then that of the next runs.
+    recorded, once a second, and then that of the next runs, and says how each run ended.
 
     \b
     Example:
@@ -162,11 +165,23 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     for line in history.tail(name, lines=lines):
         yield line
         last = max(last, line["piece"])
+    run = history.last_run(name)
     while follow:
-        time.sleep(POLL_SECONDS)
+        # Before the output is read: what a run printed comes before its end.
+        ended = history.ended_since(name, run)
         for line in history.printed_since(name, last):
             yield line
             last = line["piece"]
+        for end in ended:
+            say(f"{name} {end['status']} (run {end['id']}){_details(end)}.")
+            run = end["id"] + 1
+        time.sleep(POLL_SECONDS)
+
+
+def _details(run: Record) -> str:
+    """Return the time that a run took, and the reason of its end."""
+    took = "" if run["seconds"] is None else f" after {clock.shown(run['seconds'])}"
+    return f"{took}: {run['reason']}" if run["reason"] else took
 
 
 @cli.command("prune")

@@ -43,7 +43,13 @@ CRITICAL = 2
     help="Number of failures in a row that are a finding.",
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
-@answers("state", "job", "says", fields=("state", "job", "says", "status", "run_id", "failures"))
+@answers(
+    "state",
+    "job",
+    "says",
+    fields=("state", "job", "says", "status", "run_id", "failures"),
+    noun="jobs",
+)
 def check_cmd(
     name: str | None, max_age: timedelta | None, max_failures: int, nagios: bool
 ) -> list[Record] | str:
@@ -84,7 +90,9 @@ def _plugin(rows: list[Record]) -> str:
     show_default=True,
     help="Number of runs of each job.",
 )
-@answers(*UPCOMING, fields=(*UPCOMING, "command"), app=False)
+@answers(
+    *UPCOMING, fields=(*UPCOMING, "command"), app=False, noun="scheduled jobs", table=UPCOMING[1:]
+)
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """List the next runs, in UTC and in local time.
 
@@ -106,9 +114,9 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
     type=SINCE,
     default="24h",
     show_default=True,
-    help="Start: a time such as yesterday, or 24h for that long ago.",
+    help="Start: a time such as yesterday or 24h.",
 )
-@answers("name", "slot", "local", "schedule")
+@answers("name", "slot", "local", "schedule", noun="missed runs")
 def missed_cmd(since: datetime) -> list[Record]:
     """List scheduled runs that did not happen.
 

@@ -154,7 +154,7 @@ def create_admin_cmd(
 @click.option("--after", type=USER, metavar="ID", help="Start after this id, for the next page.")
 @click.option("--count", is_flag=True, help="Print only the number of accounts.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="users")
 @filtered("opsapp.ops.listing", of_accounts("role", "without_role", "status", "search", "idle_for"))
 def list_cmd(
     filter: Filter,

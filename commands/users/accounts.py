@@ -147,7 +147,7 @@ def create_admin_cmd(
 @click.option("--after", type=ID, metavar="ID", help="Start after this account, for the next page.")
 @click.option("--count", is_flag=True, help="Print only the number of accounts.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="users")
 @account_filter
 def list_cmd(
     filter: Filter,

@@ -47,7 +47,10 @@ _ACCOUNTS = (
 
 _EVENTS = (
     click.Option(
-        ["--since"], type=SINCE, metavar="TIME", help="Events since this time, such as monday; 24h is a day ago."
+        ["--since"],
+        type=SINCE,
+        metavar="TIME",
+        help="Events since this time: monday, 24h.",
     ),
     click.Option(
         ["--until"],

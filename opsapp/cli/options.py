@@ -58,9 +58,10 @@ class When(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, datetime):
             return value
         try:
-            return moments.parsed(value, clock.now(), ahead=self.ahead, end=self.end)
+            moment = moments.parsed(value, clock.now(), ahead=self.ahead, end=self.end)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time such as {moments.FORMS}", param, ctx)
+        return moment.replace(microsecond=0) if self.ahead else moment
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]
@@ -163,7 +164,7 @@ RECORDED_SINCE = click.Option(
     type=SINCE,
     default="24h",
     show_default=True,
-    help="Start: a time such as yesterday, or 24h for that long ago.",
+    help="Start: a time such as yesterday or 24h.",
 )
 RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="End: a time. Default: now.")
 

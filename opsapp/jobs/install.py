@@ -37,7 +37,7 @@ _URLS = (
     "OPSAPP_READONLY_DATABASE_URL",
 )
 """Secrets only if they hold a password."""
-_PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_ACTOR"})
+_PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_PAGER", "OPSAPP_ACTOR"})
 """Settings of the user who types, and not of a job."""
 _SECRET = tuple(
     setting.name for setting in SETTINGS if setting.secret and setting.name not in _URLS
