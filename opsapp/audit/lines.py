@@ -77,7 +77,7 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
     end = after.pop("valid_until", None)
     if end is not None:
         phrase += f" until {_shown(_moment(end), now)}"
-        before = {"until" if key == "valid_until" else key: before[key] for key in before}
+    before = {"until" if key == "valid_until" else key: before[key] for key in before}
     after = {key: value for key, value in after.items() if value != subject}
     changes = [_change(key, before, after, now) for key in {**before, **after}]
     details = f" ({', '.join(filter(None, changes))})" if any(changes) else ""

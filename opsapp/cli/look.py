@@ -32,7 +32,7 @@ class Look:
         :param fields: the fields that the user chose, which make it a table.
         :param all_fields: the fields of a row, to check the names of an empty list.
         """
-        columns = () if fields else self.columns
+        columns = output.field_names(fields) if fields else self.columns
         if isinstance(answer, Mapping):
             record = next(output.select([answer], fields))
             output.put([tables.of_record(record, columns)], pager.write)
@@ -42,7 +42,9 @@ class Look:
         if self.noun and not head:
             say(f"No {self.noun}.")
         elif self.line is None or fields:
-            output.put(tables.of_rows(chain(head, rows), columns or all_fields), pager.write)
+            output.put(
+                tables.of_rows(chain(head, rows), columns if head else all_fields), pager.write
+            )
         else:
             output.put(_lines(chain(head, rows), self.line), pager.write)
 

@@ -1,7 +1,7 @@
 """Tables for a terminal: our layout of lists, and rich's of records.
 
 A table that is too wide for the terminal leaves out empty columns, then breaks lines between
-words, then leaves out columns from the right, and says which. docs/decisions/cli.md has the reasons.
+words, then leaves out columns from the right, and says which.
 """
 
 from __future__ import annotations
