@@ -140,7 +140,7 @@ def test_event_is_a_line_on_a_terminal(database: Database, ada: str, cli: Cli) -
         "granted support to ada@example.com until 2100-01-01 18:00Z — on call",
         "changed the permissions of the role support (permissions +users:write)",
         "revoked support from ada@example.com (until was 2100-01-01 18:00Z)",
-        "There are more: --before 4 shows the next page, --all everything.",
+        "There are more: --before 5 shows the next page, --all everything.",
     ]
     table = on_terminal(database, "audit", "list", "--fields", "seq,action", NO_COLOR="1")
     assert table.splitlines()[0].split() == ["seq", "action"]
@@ -187,6 +187,7 @@ def test_pager_takes_what_is_longer_than_the_screen(database: Database, cli: Cli
     assert shown(9, PAGER="sed s/^/!/", OPSAPP_PAGER="sed s/^/|/") == paged
     assert shown(11, PAGER="sed s/^/|/") == names
     for off in ("cat", "", "/no/such/pager"):
-        assert shown(9, PAGER="sed s/^/|/", OPSAPP_PAGER=off) == names
+        assert shown(9, PAGER=off) == names
+    assert shown(9, PAGER="sed s/^/|/", OPSAPP_PAGER="cat") == names
     assert shown(9, PAGER="head -n 2") == names[:2]
     assert call(database, *roles, PAGER="sed s/^/|/").stdout.split() == names
