@@ -67,6 +67,9 @@ def line(event: Mapping[str, Any], now: datetime) -> tuple[str, str, str]:
 def _deed(event: Mapping[str, Any], now: datetime) -> str:
     before, after = _without(event["before"]), _without(event["after"])
     fields = {**before, **after}
+    if event["action"] in ("user:account:activate", "user:account:deactivate"):
+        after.pop("active", None)
+        before.pop("active", None)
     subject = f"{after.pop('count')} users" if "count" in after else event["subject_name"]
     phrase = PHRASES.get(event["action"], f"{event['action']} {{}}")
     for name in ("role", "token"):

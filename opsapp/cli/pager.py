@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -60,6 +59,8 @@ def _page(words: list[str], pieces: Iterable[str]) -> None:
 
     Ctrl-C is its key, as it is git's: it has the terminal.
     """
+    import subprocess  # Late: it is slow to import.
+
     environ = {"LESS": "FRX", "LV": "-c", **os.environ}
     pager = subprocess.Popen(words, stdin=subprocess.PIPE, env=environ, encoding="utf-8")
     stdin: Any = pager.stdin
