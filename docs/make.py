@@ -295,7 +295,10 @@ PICTURES = {
         (*_PEOPLE, "flask roles grant support grace@example.com --for 8h --reason 'on call'"),
     ),
     "audit": Picture(
-        ("flask audit list --since yesterday --action user", "flask audit verify --fields ok,events,says"),
+        (
+            "flask audit list --since yesterday --action user",
+            "flask audit verify --fields ok,events,says",
+        ),
         (
             *_PEOPLE,
             "flask roles grant support grace@example.com --until tomorrow --reason 'on call'",
