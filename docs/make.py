@@ -41,6 +41,7 @@ def main() -> None:
     (HERE / "api.md").write_text(api_page(), encoding="utf-8")
     for name, terminal in PICTURES.items():
         (HERE / f"{name}.svg").write_text(picture(terminal), encoding="utf-8")
+    (HERE / "flame.svg").write_text(flame(), encoding="utf-8")
     TUTORIAL.write_text(tutorial(TUTORIAL.read_text(encoding="utf-8")), encoding="utf-8")
 
 
@@ -327,6 +328,46 @@ def picture(of: Picture) -> str:
             console.print(Text(f"{chr(10) if number else ''}$ {line}", style="bold"))
             console.print(Text.from_ansi(_run(folder, line, of.columns)))
     return console.export_svg(title="opsapp", unique_id="opsapp")
+
+
+_FLAME = (
+    *_PEOPLE[:2],
+    "flask profile request GET /api/users --as ada --repeat 20 --cold --sample",
+    'flask profile flame "$(flask profile traces --kind asked --fields id | tail -n 1)" -o page',
+)
+_BOX = re.compile(
+    r'class="(?P<kind>\w+)" style="left:(?P<left>[\d.]+)%;width:(?P<width>[\d.]+)%;'
+    r'top:(?P<top>\d+)px"'
+    r'.*? title="(?P<title>[^"]*)">(?P<short>[^<]*)<'
+)
+_COLOURS = {"ours": "#7cc0de", "theirs": "#d9d5c8", "sqla": "#f0bd77"}
+
+
+def flame() -> str:
+    """Return the flame graph of a real request, as SVG, from its page."""
+    with tempfile.TemporaryDirectory() as folder:
+        for line in _FLAME:
+            _run(folder, line, 96)
+        boxes = list(_BOX.finditer(Path(folder, "page").read_text(encoding="utf-8")))
+    height = max(int(box["top"]) for box in boxes) + 21
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 {height}"'
+            ' font-family="sans-serif" font-size="12">',
+            *map(_drawn, boxes),
+            "</svg>\n",
+        ]
+    )
+
+
+def _drawn(box: re.Match[str]) -> str:
+    """Return a box whose name is cut at its edge."""
+    place = f'x="{float(box["left"]) * 10:.1f}" y="{box["top"]}"'
+    return (
+        f'<svg {place} width="{float(box["width"]) * 10:.1f}" height="20"><title>{box["title"]}'
+        f'</title><rect width="100%" height="20" rx="3" fill="{_COLOURS[box["kind"]]}"/>'
+        f'<text x="5" y="14" fill="#1d2530">{box["short"]}</text></svg>'
+    )
 
 
 def _run(folder: str, line: str, columns: int) -> str:

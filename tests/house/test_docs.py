@@ -83,6 +83,13 @@ def test_picture_shows_what_it_is_made_of(name: str) -> None:
     assert any(f"{name}.svg)" in page.read_text() for page in pages)
 
 
+def test_flame_is_of_a_request() -> None:
+    flame = (ROOT / "docs" / "flame.svg").read_text()
+    assert flame.count("<rect ") > 20
+    assert ">wsgi_app</text>" in flame
+    assert "flame.svg)" in (ROOT / "docs" / "profiling.md").read_text()
+
+
 def test_audit_page_names_every_action() -> None:
     written = set()
     for path in ROOT.glob("opsapp/**/*.py"):
