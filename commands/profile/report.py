@@ -81,7 +81,7 @@ def _report_fields(by: str, **_params: Any) -> list[str]:
     "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
 )
 @click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
-@answers(fields=_report_fields, noun="profiles")
+@answers(fields=_report_fields)
 def report_cmd(
     by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
 ) -> Any:
