@@ -42,9 +42,9 @@ class Look:
         if self.noun and not head:
             say(f"No {self.noun}.")
         elif self.line is None or fields:
-            output.put(
-                tables.of_rows(chain(head, rows), columns if head else all_fields), pager.write
-            )
+            names = columns if head else all_fields
+            if head or names:
+                output.put(tables.of_rows(chain(head, rows), names), pager.write)
         else:
             output.put(_lines(chain(head, rows), self.line), pager.write)
 

@@ -1,7 +1,7 @@
 """Tables for a terminal: our layout of lists, and rich's of records.
 
 A table that is too wide for the terminal leaves out empty columns, then breaks lines between
-words, then leaves out columns from the right, and says which.
+words, then leaves out the columns for which the room is not enough, and says which.
 """
 
 from __future__ import annotations
@@ -205,12 +205,13 @@ def _fitting(columns: Sequence[_Column], room: int) -> list[_Column]:
         fitting.remove(column)
         if _breadth(column.width for column in fitting) <= room:
             return fitting
+    chosen: list[_Column] = []
     for column in fitting:
         column.measure(room)
-    while len(fitting) > ALWAYS and _breadth(column.least for column in fitting) > room:
-        fitting.pop()
-    _shrink(fitting, room)
-    return fitting
+        if len(chosen) < ALWAYS or _breadth(c.least for c in [*chosen, column]) <= room:
+            chosen.append(column)
+    _shrink(chosen, room)
+    return chosen
 
 
 def _breadth(widths: Iterable[int]) -> int:

@@ -98,6 +98,17 @@ def test_narrow_terminal_breaks_no_address(database: Database, ada: str, cli: Cl
     )
 
 
+def test_long_name_hides_its_own_column_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"id": 1, "email": "ada@example.com", "username": "x" * 60, "status": "deleted"}
+    assert "".join(tables.of_rows([row], list(row))).splitlines() == [
+        "id  email            status",
+        " 1  ada@example.com  deleted",
+        "(1 column hidden: username; --format json, or a wider terminal)",
+    ]
+
+
 @ON_SQLITE
 def test_no_and_error_have_a_colour(database: Database, ada: str, cli: Cli) -> None:
     cli("users", "create", "bob@example.com", "--no-password", check=True)
