@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page, page_options
 from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE, older_than_option
+from opsapp.cli.streams import if_coloured
 from opsapp.types import Record
 
 from .run import run_cmd
@@ -138,6 +139,10 @@ def show_cmd(id: int, lines: int) -> Record:
     return history.detail(id, lines=lines)
 
 
+def _line(row: Mapping[str, Any]) -> str:
+    return if_coloured(text.safe(row["line"]), "yellow" if row["stream"] == "stderr" else "")
+
+
 @cli.command("tail")
 @click.argument("name", type=JOB)
 @click.option(
@@ -148,12 +153,20 @@ def show_cmd(id: int, lines: int) -> Record:
     help="Number of lines to begin with.",
 )
 @click.option("--follow", is_flag=True, help="Print new output until Ctrl-C.")
-@answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
+@answers(
+    "stream",
+    "line",
+    fields=("run_id", "stream", "line", "piece"),
+    live="follow",
+    noun="output",
+    line=_line,
+)
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     """Print the output of the last run of a job.
 
     The run may still be active, on any host. --follow prints its output as it is
     recorded, once a second, and then that of the next runs, and says how each run ended.
+    A terminal has the lines as they are, with those of stderr in another colour.
 
     \b
     Example:
