@@ -62,7 +62,7 @@ def answers(
     :param web: load the pages and the API too, for commands that send requests.
     :param noun: the rows' name, for the remark on an empty list at a terminal.
     :param table: the fields of a terminal's table, where they are others than ``columns``.
-    :param line: returns a row as a terminal shows it, in place of a table.
+    :param line: returns a row as a terminal shows it, in place of a table; or None for a table.
     """
 
     all_fields = fields or columns

@@ -11,8 +11,8 @@ from . import output, pager, tables
 from .messages import say
 
 Record = Mapping[str, Any]
-Line = Callable[[Record], str]
-"""A function that returns a row in one line."""
+Line = Callable[[Record], str | None]
+"""A function that returns a row as a line; None for rows that a table shows better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,10 @@ class Look:
             return
         rows = iter(output.select(answer, fields, all_fields))
         head = list(islice(rows, 1))
+        has_lines = self.line is not None and not fields and head and self.line(head[0])
         if self.noun and not head:
             say(f"No {self.noun}.")
-        elif self.line is None or fields:
+        elif self.line is None or not has_lines:
             names = columns if head else all_fields
             if head or names:
                 output.put(tables.of_rows(chain(head, rows), names), pager.write)
