@@ -234,7 +234,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _length(text: str) -> int:
-    if text.isascii():
+    if text.isascii() or text == EMPTY:
         return len(text)
     from rich.cells import cell_len
 
