@@ -53,7 +53,7 @@ PHRASES = {
     "console:changes:commit": "committed changes in {}",
     "console:query:run": "ran a query in {}",
 }
-"""What an action does to its subject, in words; other actions are shown as they are."""
+"""The words for each action and its subject; other actions are shown as they are."""
 _LEFT_OUT = frozenset({"ids", "digest", "fingerprint", "statement", "chain"})
 """Digests, which `flask audit show` has."""
 
