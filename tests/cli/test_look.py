@@ -165,7 +165,7 @@ def test_finding_is_a_line_with_its_advice_below(database: Database, ada: str) -
     finding = "warn  setting names: OPSAPP_FORMATT is no setting\n"
     assert finding + "      → did you mean OPSAPP_FORMAT?\n" in shown
     assert "ok    setting OPSAPP_ENV: development\n" in shown
-    settings = on_terminal(database, "doctor", "--settings", columns=60, NO_COLOR="1")
+    settings = on_terminal(database, "doctor", "--settings", columns=300, NO_COLOR="1")
     assert settings.split()[:4] == ["name", "value", "source", "default"]
 
 
