@@ -47,7 +47,7 @@ def on_terminal(name: str, value: Any, now: datetime, *, whole: bool = False) ->
     if type(value) is str:
         return safe(value)
     if isinstance(value, datetime) and not isinstance(value, Damaged):
-        distance = moments.relative(value, now)
+        distance = moments.relative(value.astimezone(UTC), now)  # An application's may be naive.
         return f"{human(value)} ({distance})" if whole else distance
     if isinstance(value, int) and (name == "bytes" or name.endswith("_bytes")):
         size = in_mib(value)

@@ -87,6 +87,11 @@ def test_terminal_has_distances_and_mebibytes(
     assert cells.on_terminal(name, value, now, whole=True) == whole
 
 
+def test_naive_time_of_an_application_has_a_distance() -> None:
+    naive = datetime(2026, 11, 29, 12, tzinfo=UTC).astimezone().replace(tzinfo=None)
+    assert cells.on_terminal("at", naive, datetime(2026, 11, 29, 13, tzinfo=UTC)) == "1 h ago"
+
+
 def test_narrow_terminal_breaks_no_address(database: Database, ada: str, cli: Cli) -> None:
     cli("users", "create", LONG, "--no-password", check=True)
     assert on_terminal(database, "users", "list", columns=60, NO_COLOR="1") == (
