@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import clock
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import (
     answers,
@@ -21,6 +22,7 @@ from opsapp.cli.decorators import (
 )
 from opsapp.cli.filters import event_filter
 from opsapp.cli.options import SEQ, TEXT_FILE
+from opsapp.cli.streams import if_coloured
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
@@ -52,23 +54,31 @@ def cli() -> None:
     """
 
 
+def _line(event: Mapping[str, Any]) -> str:
+    from opsapp.audit import lines
+
+    when, words, reason = lines.line(event, clock.now())
+    return f"{if_coloured(when, 'dim')}  {words}{if_coloured(reason, 'dim')}"
+
+
 @cli.command("list")
 @click.option("--before", type=SEQ, metavar="SEQ", help="Events older than this one.")
 @click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
 @page_options()
-@answers(*SHOWN, fields=EVENT, live="follow")
+@answers(*SHOWN, fields=EVENT, live="follow", noun="events", line=_line)
 @event_filter
 def list_cmd(
     filter: Filter, before: int | None, follow: bool, limit: int | None
 ) -> Iterable[Record]:
     """List the newest events, in order of time.
 
-    Like a log, it ends with what happened last. The filters may be combined. Changes by an
-    application's own code have no number until they are chained.
+    Like a log, it ends with what happened last: a line for each event on a terminal, with
+    times in UTC. The filters may be combined. Changes by an application's own code have no
+    number until they are chained.
 
     \b
     Examples:
-      flask audit list --since 24h --action user:role
+      flask audit list --since monday --action user:role
       flask audit list --subject ada@example.com
     """
     from opsapp.audit import events
@@ -193,7 +203,7 @@ def checkpoint_cmd() -> str:
 
 
 @cli.command("export")
-@answers(fields=EXPORTED)
+@answers(fields=EXPORTED, noun="events")
 @event_filter
 def export_cmd(filter: Filter) -> Iterator[Record]:
     """Print events in their hashed form, oldest first.
@@ -237,7 +247,7 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
 
 @cli.command("sessions")
 @page_options()
-@answers(*SESSION[:-2], "reason", fields=SESSION)
+@answers(*SESSION[:-2], "reason", fields=SESSION, noun="sessions")
 def sessions_cmd(limit: int | None) -> list[Record]:
     """List the sessions of flask shell and flask query.
 

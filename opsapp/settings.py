@@ -245,6 +245,11 @@ SETTINGS = (
         in_words="table or plain",
     ),
     Setting(
+        "OPSAPP_PAGER",
+        "The pager of long answers on a terminal, as PAGER, which it goes before; cat is none.",
+        in_words="PAGER, else less",
+    ),
+    Setting(
         "OPSAPP_ACTOR",
         "The person behind a shared account; added to the audit.",
         read=partial(checked, field="OPSAPP_ACTOR", longest=128),

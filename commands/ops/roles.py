@@ -30,7 +30,7 @@ def cli() -> None:
 
 
 @cli.command("list")
-@answers("name", "kind", "holders", "read_only")
+@answers("name", "kind", "holders", "read_only", noun="roles")
 def list_cmd() -> list[Record]:
     """List roles with the number of accounts that hold each.
 
@@ -111,7 +111,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Only grants of this role.")
-@answers(*HISTORY_SHOWN)
+@answers(*HISTORY_SHOWN, noun="grants")
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List past and present grants that the audit has.
 

@@ -197,6 +197,24 @@ def printed_since(name: str, piece: int) -> Iterator[Record]:
     return _lines([JobOutput.run_id.in_(_printing(name).limit(RECENT)), JobOutput.id > piece])
 
 
+def last_run(name: str) -> int:
+    """Return the id of the last run that may have output, or 0."""
+    return db.session.scalar(_printing(name).limit(1)) or 0
+
+
+def ended_since(name: str, run_id: int) -> list[Record]:
+    """Return the runs of a job from this one on that have ended, up to the first open one.
+
+    It reads them in a transaction of its own.
+    """
+    db.session.rollback()
+    query = sa.select(JobRun).where(
+        JobRun.name == name, JobRun.id >= run_id, JobRun.status != "skipped"
+    )
+    runs = settled(db.session.scalars(query.order_by(JobRun.id)).all())
+    return [record(run) for run in takewhile(lambda run: run.status != RUNNING, runs)]
+
+
 def _printing(name: str) -> sa.Select[int]:
     """Return the query of a job's runs that may have output, the newest first.
 
