@@ -348,7 +348,8 @@ def _write_change(
     else:
         _write(result, format, fields, columns)
     if unit.seq is not None:
-        say(f"Done, audit event {unit.seq}.")
+        intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
+        say(f"Done, audit event {unit.seq}{intended}.")
     elif not outcome["changed"]:
         say("Already so: nothing was changed.")
 

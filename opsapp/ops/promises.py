@@ -76,7 +76,7 @@ def promises() -> list[Record]:
 
 
 def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
-    yield "changes through flask ops are audited", HOLDS, "in the transaction of the change"
+    yield _audited()
     yield _observed()
     yield _administrator_is_kept(identity)
     yield _roles(identity)
@@ -95,11 +95,25 @@ def _if_there(identity: Identity, part: str) -> tuple[str, str]:
     return OFF, missing.hint(identity.model.__name__, part)
 
 
+def _audited() -> tuple[str, str, str]:
+    promise = "changes through flask ops are audited"
+    if not _is_apart():
+        return promise, HOLDS, "in the transaction of the change"
+    return promise, WEAKER, "intended before it and done after it; a crash leaves it unsettled"
+
+
+def _is_apart() -> bool:
+    return state.attached_to(this_app()).own is not None
+
+
 def _observed() -> tuple[str, str, str]:
     promise = "changes by the application's own code are audited"
-    if state.attached_to(this_app()).is_in_code:
-        return promise, WEAKER, "observed, not refused; SQL as text and other programs are not seen"
-    return promise, OFF, "Ops(app, db) in the application's code"
+    if not state.attached_to(this_app()).is_in_code:
+        return promise, OFF, "Ops(app, db) in the application's code"
+    because = "observed, not refused; SQL as text and other programs are not seen"
+    if _is_apart():
+        because += "; written a second after the commit, which a crash prevents"
+    return promise, WEAKER, because
 
 
 def _administrator_is_kept(identity: Identity) -> tuple[str, str, str]:
@@ -107,6 +121,8 @@ def _administrator_is_kept(identity: Identity) -> tuple[str, str, str]:
     if identity.admin is None:
         return promise, OFF, missing.hint(identity.model.__name__, "admin")
     if state.attached_to(this_app()).parts.get("keep_admin") == "refuse":
+        if _is_apart():
+            return promise, WEAKER, "a page and a command may each take one of the last two"
         return promise, HOLDS, "through flask ops, and against the application's own code"
     return promise, WEAKER, "through flask ops; the application's own code is not refused"
 
