@@ -179,6 +179,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
                     output.write_lines(_keys(result, key, unit))
                 else:
                     _write_change(result, unit, format, fields, columns)
+            _exit_with_findings()
 
         command.kind = CHANGES  # type: ignore[attr-defined]
         command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]

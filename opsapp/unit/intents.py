@@ -9,11 +9,12 @@ See docs/decisions/ops.md#intended-then-done.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from sqlalchemy.exc import DBAPIError
 
 from .. import state
 from ..engine import locks
@@ -65,8 +66,13 @@ def gate() -> Iterator[None]:
 
     :raises Busy: another process is inside of one.
     """
-    with locks.exclusive(db.our_engine, "gate", wait=LOCK_SECONDS):
+    stack = ExitStack()
+    stack.enter_context(locks.exclusive(db.our_engine, "gate", wait=LOCK_SECONDS))
+    try:
         yield
+    finally:
+        with suppress(DBAPIError):  # A server that is gone has let go.
+            stack.close()
 
 
 def intended(change: Recorded, before: str | None, after: str | None) -> Recorded:
