@@ -24,9 +24,8 @@ from .text import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_JOBS = ROOT / "opsapp" / "jobs" / "jobs.toml"
-"""The schedule that ships."""
 SHIPPED_JOBS_ATTACHED = SHIPPED_JOBS.with_name("attached.toml")
-"""The one for an application that opsapp is attached to."""
+"""The schedules that ship; the second for an application that opsapp is attached to."""
 DATABASE = "OPSAPP_DATABASE_URL"
 DEVELOPMENT = "development"
 PRODUCTION = "production"
@@ -103,10 +102,9 @@ def get(name: str, environ: Environ | None = None) -> Any:
 
 def config_key(setting: Setting) -> str:
     """Return the name of a setting in ``app.config`` of the current application."""
-    # An application that opsapp is attached to keeps its own database under the other name.
-    if setting.name == DATABASE and state.attached_to(current_app) is not None:
-        return DATABASE
-    return setting.key or setting.name
+    # Under the other name an application that opsapp is attached to keeps its own database.
+    is_theirs = setting.name == DATABASE and state.attached_to(current_app) is not None
+    return setting.name if is_theirs else setting.key or setting.name
 
 
 def of(app: Flask, name: str) -> Any:
@@ -141,7 +139,7 @@ def _in_instance(name: str, environ: Environ | None) -> Path:
 
 
 def _database_url(environ: Environ | None) -> str | None:
-    if environ is None and has_app_context() and state.attached_to(current_app) is not None:
+    if environ is None and has_app_context() and state.attached_to(current_app):
         return None  # Our tables are in the application's database.
     url = (os.environ if environ is None else environ).get("DATABASE_URL")
     file = _in_instance("opsapp.sqlite", environ)
@@ -201,11 +199,10 @@ SETTINGS = (
     Setting(
         DATABASE,
         "The database: sqlite:///FILE or postgresql://USER@HOST/NAME."
-        " DATABASE_URL is read if it is not set. Where opsapp is attached, a database of its"
-        " own for its tables.",
+        " DATABASE_URL is read if it is not set. Attached, opsapp has its tables alone there.",
         _database_url,
         modern_url,
-        "opsapp.sqlite in the instance folder; the application's database where opsapp is attached",
+        "opsapp.sqlite in the instance folder; an attached application's own",
         secret=True,
         key="SQLALCHEMY_DATABASE_URI",
     ),

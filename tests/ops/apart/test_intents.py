@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from opsapp.engine import locks
 from tests.ops.apart.conftest import Apart, on
 from tests.support import administer
 
@@ -169,7 +171,7 @@ def test_audit_that_goes_away_after_the_commit_is_told(apart: Apart) -> None:
 
 
 @on(("mariadb", "sqlite"))
-def test_commands_take_turns(apart: Apart) -> None:
+def test_dry_run_and_deletion_leave_what_they_should(apart: Apart) -> None:
     apart.run("roles", "grant", "roles:admin", "ada", "--yes", check=True)
     plan = apart.run("users", "deactivate", "ada", "--dry-run", "--format", "json")
     assert json.loads(plan.stdout)["plan"][0]["action"] == "user:account:deactivate"
@@ -179,3 +181,14 @@ def test_commands_take_turns(apart: Apart) -> None:
     kept = apart.ours.rows("SELECT value FROM ops_audit_personal WHERE subject = 'user:1'")
     assert kept == []
     assert json.loads(apart.run("audit", "verify", "--format", "json").stdout)["ok"]
+
+
+@on(("sqlite", "sqlite"), ("sqlite", "postgresql"))
+def test_commands_take_turns(apart: Apart) -> None:
+    engine = sa.create_engine(apart.ours.url.replace("postgresql:", "postgresql+psycopg:"))
+    with locks.exclusive(engine, "gate", wait=0):
+        waited = apart.run("users", "deactivate", "ada")
+    engine.dispose()
+    assert (waited.exit_code, waited.stdout) == (75, "")
+    assert waited.stderr.startswith("Error: the lock gate is held by ")
+    assert apart.events == []

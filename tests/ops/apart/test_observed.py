@@ -87,8 +87,10 @@ def test_failed_flush_inside_of_a_savepoint_leaves_nothing(served: Flask, apart:
 
 @on(("mariadb", "sqlite"))
 def test_audit_that_is_away_breaks_nothing_and_is_told_later(served: Flask, apart: Apart) -> None:
+    assert sealer(served).work()
     file = apart.ours.instance / "opsapp.sqlite"
     away = file.rename(file.with_suffix(".away"))
+    ours_of.our_engine.dispose()
     db.session.get(User, 1).username = "grace"
     db.session.commit()
     assert not sealer(served).work()
