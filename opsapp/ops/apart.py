@@ -74,7 +74,8 @@ def _place(url: sa.URL) -> tuple[Any, ...]:
         return ("sqlite", str(Path(str(url.database)).resolve()))
     if url.get_backend_name() == "postgresql":
         url = sa.make_url(modern_url(url.set(drivername="postgresql").render_as_string(False)))
-    return (url.get_backend_name(), url.host or "localhost", url.port, url.database)
+    host = url.host or url.query.get("host") or "localhost"
+    return (url.get_backend_name(), host, url.port, url.database)
 
 
 class Apart:

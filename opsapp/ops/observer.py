@@ -19,6 +19,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, text
+from ..engine.connections import SANDBOX
 from ..models import PendingEvent
 from ..types import Record
 from ..unit import pending
@@ -189,7 +190,8 @@ class Observer:
         Where they are in another database, the sealer looks.
         """
         if self._is_apart:
-            return True
+            # What a sandbox commits is not kept, and a thread knows nothing of it.
+            return not connection.get_execution_options().get(SANDBOX)
         until = self._absent_until.get(connection.dialect)
         if until == 0:
             return True

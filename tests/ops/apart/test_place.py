@@ -81,3 +81,13 @@ def test_url_of_the_applications_own_database_is_no_second_one(
     promises = run(apart.ours, "ops", "identity", "--promises", "--format", "json", **environ)
     first = json.loads(promises.stdout)[0]
     assert (first["state"], first["because"]) == ("holds", "in the transaction of the change")
+
+
+@on(("sqlite", "sqlite"))
+def test_sandbox_of_two_files_leaves_nothing(apart: Apart) -> None:
+    code = "U(1).username = 'grace'; commit()"
+    done = apart.run("shell", "--sandbox", "-c", code)
+    assert done.exit_code == 0, done.stderr
+    assert apart.rows("SELECT username FROM ab_user WHERE id = 1") == [("ada",)]
+    actions = [action for _seq, action, _subject in apart.events]
+    assert actions == ["console:session:open", "console:session:close"]
