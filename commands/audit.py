@@ -190,15 +190,15 @@ def seal_cmd(dry_run: bool) -> Record:
 def settle_cmd(seq: int | None, outcome: str | None, unit: Unit) -> list[Record]:
     """Close changes that were intended and have no end.
 
-    Where the audit has a database of its own, a process that is killed leaves a change of
+    If the audit has a database of its own, a process that is killed leaves a change of
     which it is not known if it was made. The accounts are compared with the intent: a change
     that was made gets its event. Exits 6 if comparing does not tell, because the account was
     changed again; `flask audit show SEQ` shows the intent.
 
     \b
     Examples:
-      flask ops audit settle --dry-run
-      flask ops audit settle 12 --as done --reason "the role is held"
+      flask audit settle --dry-run
+      flask audit settle 12 --as done --reason "the role is held"
     """
     from opsapp.ops import settling
 

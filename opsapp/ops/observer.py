@@ -187,10 +187,10 @@ class Observer:
     def is_ready(self, connection: sa.Connection) -> bool:
         """Return whether ``flask ops init`` has made our tables; a no is looked at again later.
 
-        Where they are in another database, the sealer looks.
+        The sealer looks if they are in another database.
         """
         if self._is_apart:
-            # What a sandbox commits is not kept, and a thread knows nothing of it.
+            # A commit inside of a sandbox is not kept, and a thread knows nothing of sandboxes.
             return not connection.get_execution_options().get(SANDBOX)
         until = self._absent_until.get(connection.dialect)
         if until == 0:

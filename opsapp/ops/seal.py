@@ -99,7 +99,7 @@ class Sealer:
     def take(self, rows: list[pending.Row]) -> None:
         """Take changes that are committed and in no table, to write them in the thread.
 
-        What is more than :data:`MOST_TAKEN` is counted as missing: memory has an end.
+        Those beyond :data:`MOST_TAKEN` are counted as missing: memory has an end.
         """
         with self._lock:
             if self._pid not in (0, os.getpid()):

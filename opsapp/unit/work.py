@@ -4,8 +4,8 @@ The order never differs: take the gate (lock the audit's head row, as the first
 statement) → change → check the invariants → append the audit events, those that wait
 first → write the mail → commit → send the signals. One unit at a time is inside, so each
 check still holds at the commit. An event and its change are one transaction, so
-neither exists without the other. Where an application's accounts are in another database
-than the audit, there are three: see ``intents``. A dry run ends with a rollback.
+neither exists without the other. There are three transactions if an application's accounts
+are in another database than the audit: see ``intents``. A dry run ends with a rollback.
 A console's sandbox never commits: it does not lock the gate, writes no event and
 announces nothing.
 """
@@ -312,7 +312,7 @@ class Unit(AbstractContextManager["Unit"]):
         assert self._accounts is not None  # noqa: S101  (the caller has seen to it)
         changes = ledger.in_batches(self.recorded)
         marks = self._accounts.marks(self.session, changes)
-        undo(self.ours)  # What services wrote there follows from the events, once they are.
+        undo(self.ours)  # Rows that services wrote there follow from the events, once they are.
         with undisturbed():
             beside = Beside(self, self._accounts)
             self.intent = self.seq = beside.intend(changes, marks)
