@@ -88,6 +88,7 @@ def list_cmd(
 
 def _waiting(filter: Filter, limit: int | None) -> list[Record]:
     from opsapp.audit import events
+    from opsapp.unit import intents
 
     rows = events.waiting(filter, limit=limit)
     if rows:
@@ -95,7 +96,7 @@ def _waiting(filter: Filter, limit: int | None) -> list[Record]:
         command = "flask audit" if group is None else group.command_path
         say_afterwards(f"Those without a number wait to be chained: {command} seal")
     if seqs := events.unfinished():
-        say_afterwards(f"The outcome of {len(seqs)} intents is unknown: flask ops audit settle")
+        say_afterwards(f"Intents of unknown outcome: {len(seqs)}; to close them: {intents.HINT}")
     return rows
 
 

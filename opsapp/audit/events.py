@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -269,11 +270,16 @@ def _outcome(row: Any) -> Record:
         return {}
     if row.seq in intents.unfinished(db.ours(), correlation=row.correlation):
         return {"outcome": f"unknown: compare and close it by {intents.HINT} {row.seq}"}
-    failed = _is_there(
-        AuditEvent,
-        sa.and_(AuditEvent.action == intents.FAIL, AuditEvent.correlation == row.correlation),
-    )
-    return {"outcome": "failed" if failed else "done"}
+    # Other changes of the same shell session may have failed.
+    failures = pages([AuditEvent.action == intents.FAIL, AuditEvent.correlation == row.correlation])
+    with closing(failures) as chunks:
+        failed = [
+            seq
+            for page in chunks
+            for end in page
+            for seq in (parsed(end.after) or {}).get("intents", ())
+        ]
+    return {"outcome": "failed" if row.seq in failed else "done"}
 
 
 def export(filter: Filter | None = None) -> Iterator[Record]:

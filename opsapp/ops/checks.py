@@ -25,7 +25,7 @@ def _unfinished(attached: Attached) -> Verdict:
     seqs = intents.unfinished(db.ours()) if attached.has_tables else []
     if not seqs:
         return "ok", "each change that was intended is done or failed", None
-    message = f"{len(seqs)} changes are intended, and their outcome is unknown: event {seqs[0]}"
+    message = f"intents of unknown outcome: {len(seqs)}, the first is event {seqs[0]}"
     return "fail", message, intents.HINT
 
 

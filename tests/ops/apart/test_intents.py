@@ -16,7 +16,7 @@ GRANT = ("roles", "grant", "roles:admin", "ada", "--for", "8h", "--yes", "--fiel
 INTENT, EVENT = "intent:user:role:grant", "user:role:grant"
 ADA = "user:1"
 ACCEPT = ("intent:identity:accounts:accept", "identity:accounts:accept")
-UNKNOWN = "The outcome of 2 intents is unknown: flask ops audit settle\n"
+UNKNOWN = "Intents of unknown outcome: 2; to close them: flask ops audit settle\n"
 
 
 def settled(outcome: str, stdout: str) -> None:
@@ -66,7 +66,7 @@ def test_kill_around_the_commit_is_settled_by_comparing(
     assert finding(apart) == {
         "check": "unfinished changes",
         "state": "fail",
-        "says": "2 changes are intended, and their outcome is unknown: event 2",
+        "says": "intents of unknown outcome: 2, the first is event 2",
         "advice": "flask ops audit settle",
     }
     assert apart.run("audit", "list").stderr == UNKNOWN
