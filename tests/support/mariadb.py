@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import sqlalchemy as sa
 
@@ -16,7 +17,12 @@ MISSING = "there is no mariadbd: apt-get install mariadb-server"
 
 def is_installed() -> bool:
     """Return whether a server can be started."""
-    return shutil.which("mariadbd") is not None and shutil.which("mariadb-install-db") is not None
+    return _program("mariadbd") is not None and _program("mariadb-install-db") is not None
+
+
+def _program(name: str) -> str | None:
+    # Debian has servers where the PATH of a user does not lead.
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 @contextmanager
@@ -27,27 +33,38 @@ def started(folder: Path) -> Iterator[str]:
     common = ["--no-defaults", f"--datadir={data}", *who]
     passwordless = "--auth-root-authentication-method=normal"
     subprocess.run(
-        ["mariadb-install-db", *common, passwordless, "--skip-test-db"],
+        [str(_program("mariadb-install-db")), *common, passwordless, "--skip-test-db"],
         check=True,
         capture_output=True,
     )
     with subprocess.Popen(
-        ["mariadbd", *common, f"--socket={socket}", "--skip-networking", f"--pid-file={data}/pid"],
+        [
+            str(_program("mariadbd")),
+            *common,
+            f"--socket={socket}",
+            "--skip-networking",
+            f"--pid-file={data}/pid",
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     ) as server:
+        assert server.stderr is not None
+        # A pipe that is full would stop the server.
+        rest = Thread(target=server.stderr.read, daemon=True)
         try:
-            assert server.stderr is not None
             for line in server.stderr:
                 if "ready for connections" in line:
                     break
             else:
                 raise AssertionError("mariadbd did not start")
+            rest.start()
             yield f"mysql+pymysql://root@localhost/{{}}?unix_socket={socket}"
         finally:
             server.terminate()
-            server.communicate()
+            server.wait()
+            if rest.is_alive():
+                rest.join()
 
 
 def administer(server: str, statement: str) -> None:
