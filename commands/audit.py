@@ -98,12 +98,15 @@ def list_cmd(
 
 def _waiting(filter: Filter, limit: int | None) -> list[Record]:
     from opsapp.audit import events
+    from opsapp.unit import intents
 
     rows = events.waiting(filter, limit=limit)
     if rows:
         group = click.get_current_context().parent
         command = "flask audit" if group is None else group.command_path
         say_afterwards(f"Those without a number wait to be chained: {command} seal")
+    if seqs := events.unfinished():
+        say_afterwards(f"Intents of unknown outcome: {len(seqs)}; to close them: {intents.HINT}")
     return rows
 
 
@@ -184,6 +187,37 @@ def seal_cmd(dry_run: bool) -> Record:
     from opsapp.ops import seal
 
     return {"sealed": seal.waiting() if dry_run else seal.seal()}
+
+
+@cli.command("settle")
+@click.argument("seq", type=SEQ, required=False)
+@click.option(
+    "--as",
+    "outcome",
+    type=click.Choice(["done", "failed"]),
+    help="The outcome, where comparing does not tell.",
+)
+@changes("intent", "at", "action", "subject", "outcome", key="intent")
+def settle_cmd(seq: int | None, outcome: str | None, unit: Unit) -> list[Record]:
+    """Close changes that were intended and have no end.
+
+    If the audit has a database of its own, a process that is killed leaves a change of
+    which it is not known if it was made. The accounts are compared with the intent: a change
+    that was made gets its event. Exits 6 if comparing does not tell, because the account was
+    changed again; `flask audit show SEQ` shows the intent.
+
+    \b
+    Examples:
+      flask audit settle --dry-run
+      flask audit settle 12 --as done --reason "the role is held"
+    """
+    from opsapp.ops import settling
+
+    if outcome is not None and seq is None:
+        raise Invalid("--as needs the number of an intent")
+    rows = settling.settle(seq, outcome=outcome, unit=unit)
+    findings(any(row["outcome"] == settling.UNKNOWN for row in rows))
+    return rows
 
 
 @cli.command("checkpoint")

@@ -103,8 +103,9 @@ def expire_cmd(unit: Unit) -> list[Record]:
     Example:
       flask ops roles expire
     """
-    from opsapp.ops import grants
+    from opsapp.ops import grants, settling
 
+    settling.settle_certain(unit)
     return grants.expire(unit=unit)
 
 

@@ -190,6 +190,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
                     output.write_lines(_keys(result, key, unit))
                 else:
                     _write_change(result, unit, format, fields, columns)
+            _exit_with_findings()
 
         command.kind = CHANGES  # type: ignore[attr-defined]
         command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]
@@ -359,7 +360,8 @@ def _write_change(
     else:
         _write(result, format, fields, columns)
     if unit.seq is not None:
-        say(f"Done, audit event {unit.seq}.")
+        intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
+        say(f"Done, audit event {unit.seq}{intended}.")
     elif not outcome["changed"]:
         say("Already so: nothing was changed.")
 
