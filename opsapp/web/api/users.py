@@ -16,7 +16,7 @@ from ...types import Record
 from .access import answer_to_reader, needs, unit
 from .blueprint import UNREAD, WHY, Blueprint
 from .paging import next_page
-from .schemas import UserChanges, NewUser, UserAnswer, UserPage, UsersQuery, WholeUser
+from .schemas import NewUser, UserAnswer, UserChanges, UserPage, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
 
