@@ -300,7 +300,7 @@ def _folder() -> Folder:
 @cli.command("metrics")
 @answers(*METRIC[:3], fields=METRIC)
 def metrics_cmd() -> list[Record]:
-    """Print the application's own metrics on this host.
+    """Print the metrics of requests, jobs and the application on this host.
 
     They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
     permission profile:read.
@@ -310,9 +310,10 @@ def metrics_cmd() -> list[Record]:
       flask profile metrics --format jsonl
     """
     from opsapp.extensions import this_app
+    from opsapp.jobs.metrics import Runs
     from opsapp.profiling import metrics
 
-    return metrics.rows(this_app())
+    return metrics.rows(this_app(), Runs())
 
 
 for command in measure.COMMANDS:
