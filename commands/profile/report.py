@@ -19,6 +19,7 @@ from opsapp.cli.options import (
     older_than_option,
     with_options,
 )
+from opsapp.errors import Invalid
 from opsapp.types import Record
 
 from . import measure
@@ -54,21 +55,16 @@ def cli() -> None:
 # --- reports and traces ------------------------------------------------------
 
 
-def _report_fields(by: str, **_params: Any) -> list[str]:
+def _report_fields(by: str | None, endpoint: str | None, **_params: Any) -> list[str]:
     """Return the fields of an empty report for programs; people read a remark."""
     from opsapp.profiling.reports import totals
 
-    return totals.fields(by) if output.is_for_programs() else []
+    return totals.fields(_by(by, endpoint)) if output.is_for_programs() else []
 
 
 @cli.command("report")
-@click.option(
-    "--by",
-    type=click.Choice(BY),
-    default="endpoint",
-    show_default=True,
-    help="One row for each of these.",
-)
+@click.option("--by", type=click.Choice(BY), help="One row for each of these. Default: endpoint.")
+@click.option("--endpoint", metavar="NAME", help="The queries of this endpoint or command only.")
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @click.option(
     "--sort",
@@ -83,7 +79,13 @@ def _report_fields(by: str, **_params: Any) -> list[str]:
 @click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
 @answers(fields=_report_fields)
 def report_cmd(
-    by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
+    by: str | None,
+    endpoint: str | None,
+    since: datetime,
+    until: datetime | None,
+    sort: str,
+    top: int,
+    html: str | None,
 ) -> Any:
     """Report times by endpoint, query or command.
 
@@ -94,6 +96,7 @@ def report_cmd(
     \b
     Examples:
       flask profile report --since 24h --sort p95 --top 20
+      flask profile report --endpoint "GET users.Users" --by query
       flask profile report --since 7d --html report.html
     """
     from opsapp.profiling.reports import totals
@@ -102,8 +105,16 @@ def report_cmd(
         from opsapp.profiling.views import html as pages
 
         return pages.write_report(html, since=since, until=until)
-    rows = totals.report(by, since=since, until=until, sort=sort, top=top)
+    by = _by(by, endpoint)
+    rows = totals.report(by, since=since, until=until, sort=sort, top=top, endpoint=endpoint)
     return _shown(rows, by)
+
+
+def _by(by: str | None, endpoint: str | None) -> str:
+    """Return the kind of the rows, which are queries for a single endpoint."""
+    if endpoint is not None and by not in (None, "query"):
+        raise Invalid(f"--endpoint lists queries, and --by is {by}")
+    return "query" if endpoint is not None else by or "endpoint"
 
 
 def _shown(rows: list[Record], by: str) -> list[Record]:
@@ -158,6 +169,24 @@ def show_cmd(trace: str) -> Record:
 
     detail = traces.detail(traces.find(trace))
     return detail if output.is_for_programs() else text.of_trace(detail, output.width_of_table())
+
+
+@cli.command("explain")
+@click.argument("trace")
+@answers()
+def explain_cmd(trace: str) -> Record:
+    """Show the plan of the slowest statement of a trace.
+
+    That is the one that took most of its time, with all repetitions. Values are never
+    recorded, so the plan is the one for any values. TRACE is as for `flask profile show`.
+
+    \b
+    Example:
+      flask profile explain 12
+    """
+    from opsapp.profiling.reports import traces
+
+    return traces.explained(traces.find(trace))
 
 
 @cli.command("flame")

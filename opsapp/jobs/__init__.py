@@ -12,6 +12,7 @@
 - ``recording``: the recording of output while the command runs
 - ``runs``: the history, written
 - ``history``: the history, read
+- ``metrics``: the runs by outcome, for Prometheus
 - ``health``: findings, and slots at which no run began
 - ``alerts``: mail and pings
 - ``alert_targets``: the addresses and URLs of alerts
