@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, overload
 
+import click
 import sqlalchemy as sa
 
+from opsapp.cli import tables
 from opsapp.cli.tables import drawn
 from opsapp.console.query import parameters
 from opsapp.extensions import Model, db
@@ -97,15 +100,40 @@ def table(
     return lines.rstrip("\n")
 
 
-def vertical(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return each row as lines of names and values, whole; the first rows of many."""
-    blocks = [
-        f"Row {number}\n{drawn({name: veiled(name, plain(row[name])) for name in row})}"
-        for number, row in enumerate(rows[:ROWS], start=1)
-    ]
-    if len(rows) > ROWS:
-        blocks.append(f"({ROWS} of {len(rows)} rows)")
-    return "\n".join(blocks).rstrip() or "No rows."
+def vertical(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield each row as lines of names and values, whole."""
+    for number, row in enumerate(rows, start=1):
+        yield f"Row {number}\n{drawn(_veiled(row))}"
+
+
+def whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield tables of every row, with every column."""
+    return tables.whole(map(_veiled, rows))
+
+
+def _veiled(row: Mapping[str, Any]) -> Record:
+    return {name: veiled(name, plain(row[name])) for name in row}
+
+
+def page(parts: Iterable[str]) -> None:
+    """Print text, by a pager where it is longer or wider than the terminal."""
+    with _less():
+        click.echo_via_pager(iter(parts))
+
+
+_LESS = {"LESS": "-FRSX", "LESSSECURE": "1"}
+"""``less`` ends where the text fits, scrolls to the side of wide lines, and starts no program."""
+
+
+@contextmanager
+def _less() -> Iterator[None]:
+    own = {name: value for name, value in _LESS.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
 
 
 def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:

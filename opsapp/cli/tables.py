@@ -62,6 +62,13 @@ def drawn(answer: Record | Sequence[Record]) -> str:
     return _fitting(answer, list(answer[0]) if answer else [])
 
 
+def whole(rows: Iterable[Record]) -> Iterator[str]:
+    """Yield tables of up to :data:`CHUNK` rows with every column, however wide they are."""
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield _laid_out(_table(chunk, list(chunk[0]), WIDEST), WIDEST)
+
+
 def of_record(record: Record, columns: Sequence[str] = ()) -> str:
     """Return a record as a table with a line for each of the ``columns`` that it has."""
     return _laid_out(_record_table(record, columns))
@@ -216,15 +223,18 @@ def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
-def _laid_out(renderable: Any) -> str:
-    """Return ``renderable`` as text, as wide as the terminal; in a pipe, as wide as its content."""
-    console = _console()
+def _laid_out(renderable: Any, room: int | None = None) -> str:
+    """Return ``renderable`` as text, as wide as the terminal; in a pipe, as wide as its content.
+
+    :param room: the width in place of the terminal's.
+    """
+    console = _console(room)
     with console.capture() as captured:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def _console() -> Any:
+def _console(room: int | None = None) -> Any:
     from rich.console import Console
 
     on_terminal = is_terminal()
@@ -233,7 +243,7 @@ def _console() -> Any:
         force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
         # rich's own no_color would leave bold text.
         color_system=None if os.environ.get("NO_COLOR") else "auto",
-        width=_columns() if on_terminal else WIDEST,
+        width=room or (_columns() if on_terminal else WIDEST),
         height=100,
         markup=False,
         emoji=False,
