@@ -13,7 +13,7 @@ import click
 
 from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, application
-from opsapp.cli.confirm import approve, is_interactive
+from opsapp.cli.confirm import approve, ask, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON, remark_on_audit
 from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
@@ -132,7 +132,7 @@ def approved(mode: Mode, reason: str | None) -> str | None:
     if not reason:
         if not is_interactive():
             raise Refused("writing to production needs a reason", hint="repeat it with --reason")
-        reason = str(click.prompt("Why do you write to production?", err=True))
+        reason = ask("Why do you write to production?")
     approve("Commits are kept.", severe=True)
     return reason
 
