@@ -65,7 +65,7 @@ def sql(statement: str, /, **params: Any) -> Rows | int:
     """Return all rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
     result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
     if not result.returns_rows:
-        return int(result.rowcount)
+        return max(0, int(result.rowcount))  # A driver says -1 of what changes no rows.
     names = distinct(list(result.keys()))
     # The driver's own rows: SQLAlchemy would make each of them once more.
     with closing(result):

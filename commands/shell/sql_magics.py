@@ -22,7 +22,7 @@ from opsapp.text import safe
 
 from . import display
 
-_OPTION = re.compile(r"\s*(?:(-x)|(--all|-a)|-o\s+(\S+))(?=\s)")
+_OPTION = re.compile(r"\s*(?:(-x)|(--all|-a)|-o\s+(\S+))(?=\s|$)")
 FORMATS = ("csv", "json", "jsonl")
 """The endings of the files that ``%sql -o`` writes."""
 

@@ -104,6 +104,22 @@ def test_all_rows_and_columns_are_printed_on_demand(database: Database, ada: str
     assert "No rows." in lines
 
 
+def test_statement_without_rows_says_how_many_it_changed(database: Database, ada: str) -> None:
+    printed = play(
+        database.environ,
+        database.instance,
+        "sandbox",
+        [
+            "print(sql('CREATE TABLE a_table (a integer)'))",
+            "print(sql('CREATE TABLE b (a integer)'), sql('INSERT INTO b VALUES (1), (2)'))",
+            *("%sql -x", "%sql --all", "%sql -o rows.csv", "%sql"),
+        ],
+    )
+    assert "\n0\n" in f"\n{printed}"
+    assert "\n0 2\n" in printed
+    assert printed.count("%sql needs a statement: %sql SELECT id, email FROM ops_users\n") == 4
+
+
 def test_tables_and_columns_are_listed(database: Database, ada: str) -> None:
     printed = play(
         database.environ, database.instance, "read-only", ["%tables grant", "%schema ops_grants"]
