@@ -329,9 +329,9 @@ def _folder() -> Folder:
 @cli.command("metrics")
 @answers(*METRIC[:3], fields=METRIC)
 def metrics_cmd() -> list[Record]:
-    """Print the metrics of requests, jobs and the application on this host.
+    """Print the metrics of this host.
 
-    They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
+    Requests, jobs and the application's own. They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
     permission profile:read.
 
     \b
