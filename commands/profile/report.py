@@ -312,8 +312,8 @@ def _folder() -> Folder:
 def metrics_cmd() -> list[Record]:
     """Print the metrics of this host.
 
-    Requests, jobs and the application's own. They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
-    permission profile:read.
+    Requests, jobs and the application's own. They are those of /metrics, which is off
+    unless OPSAPP_METRICS is on, and needs the permission profile:read.
 
     \b
     Example:
