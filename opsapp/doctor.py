@@ -17,6 +17,7 @@ from flask.helpers import get_debug_flag
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock, config, operation, sources, text
+from .accounts import breached
 from .audit import verification
 from .damage import Damaged
 from .database import status
@@ -74,6 +75,8 @@ def check_settings() -> Iterator[Finding]:
             yield _check_secret(setting)
     if attached is None:
         yield _tried("setting OPSAPP_URL", _check_url)
+        if file := get("OPSAPP_BREACHED_PASSWORDS"):
+            yield _tried("breached", lambda: finding("breached", "ok", breached.check(file)))
     yield from _check_modes(config.instance_folder())
     yield from _check_secret_files()
 
@@ -319,9 +322,8 @@ def _check_mail() -> Finding:
         message = f"MAIL_SERVER is not set; {outbox.in_words(count)}"
         return finding("mail", state, message, "set MAIL_SERVER, then flask mail send-pending")
     if failed := outbox.last_failure():
-        return finding(
-            "mail", "warn", f"{outbox.in_words(count)}; the server: {failed}", "check MAIL_*"
-        )
+        message = f"{outbox.in_words(count)}; the server: {failed}"
+        return finding("mail", "warn", message, "check MAIL_*")
     if since is not None and clock.now() - since > MAIL_LATE:
         message = f"{outbox.in_words(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", message, "flask mail send-pending every few minutes")
@@ -348,9 +350,8 @@ def _check_profiles() -> Finding:
 
 
 def _check_disk() -> Finding:
-    folder = instance_of(current_app)
-    while not folder.exists():
-        folder = folder.parent
+    instance = instance_of(current_app)
+    folder = next(each for each in (instance, *instance.parents) if each.exists())
     free = shutil.disk_usage(folder).free
     message = f"{free // 1024**2:,} MiB free at {folder}"
     if free < FREE_BYTES:

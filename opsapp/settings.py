@@ -294,6 +294,12 @@ SETTINGS = (
         parsers.choice("optional", "admins", "everybody"),
     ),
     Setting(
+        "OPSAPP_BREACHED_PASSWORDS",
+        "A sorted file of the SHA-1 hashes of stolen passwords, as haveibeenpwned-downloader"
+        " writes it; a new password that is in it is refused.",
+        read=parsers.file,
+    ),
+    Setting(
         "OPSAPP_SESSION_HOURS",
         "After so many hours a browser has to sign in again.",
         "12",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from opsapp.cli.base import OpsCommand
-from opsapp.cli.confirm import approve, is_interactive
+from opsapp.cli.confirm import agrees, approve, is_interactive
 from opsapp.cli.decorators import CONFIRM, YES, answers, changes, findings, works
 from opsapp.cli.messages import say
 from opsapp.cli.options import WAIT, with_options
@@ -52,7 +52,7 @@ def _wants_wal() -> bool:
     if not is_interactive():
         say("The SQLite file is not in WAL mode, so readers and writers wait: --wal changes that.")
         return False
-    return click.confirm("Put the SQLite file into WAL mode?", err=True)
+    return agrees("Put the SQLite file into WAL mode?")
 
 
 def _say_what_drops_tables() -> None:

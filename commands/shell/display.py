@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import sqlalchemy as sa
 
+from opsapp.cli import pager, tables
 from opsapp.cli.tables import drawn
 from opsapp.console.query import parameters
 from opsapp.extensions import Model, db
@@ -59,7 +60,7 @@ def sql(statement: str, /, **params: Any) -> Rows | int:
     """Return all rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
     result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
     if not result.returns_rows:
-        return int(result.rowcount)
+        return max(0, int(result.rowcount))  # A driver says -1 of what changes no rows.
     names = distinct(list(result.keys()))
     # The driver's own rows: SQLAlchemy would make each of them once more.
     with closing(result):
@@ -91,15 +92,24 @@ def table(
     return lines.rstrip("\n")
 
 
-def vertical(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return each row as lines of names and values, whole; the first rows of many."""
-    blocks = [
-        f"Row {number}\n{drawn({name: veiled(name, plain(row[name])) for name in row})}"
-        for number, row in enumerate(rows[:ROWS], start=1)
-    ]
-    if len(rows) > ROWS:
-        blocks.append(f"({ROWS} of {len(rows)} rows)")
-    return "\n".join(blocks).rstrip() or "No rows."
+def vertical(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield each row as lines of names and values, whole."""
+    for number, row in enumerate(rows, start=1):
+        yield f"Row {number}\n{drawn(_veiled(row))}"
+
+
+def whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield tables of every row, with every column."""
+    return tables.whole(map(_veiled, rows))
+
+
+def _veiled(row: Mapping[str, Any]) -> Record:
+    return {name: veiled(name, plain(row[name])) for name in row}
+
+
+def page(parts: Iterable[str]) -> None:
+    """Print text, by the pager where it is longer or wider than the terminal."""
+    pager.write(parts, is_wide=True)
 
 
 def cell(name: str, value: Any, longest: int = LONGEST) -> Any:

@@ -210,11 +210,14 @@ def _attached(app: Flask) -> AbstractContextManager[None]:
 
 
 def _record(app: Flask, words: str) -> Callable[[int], None]:
-    """Record the command for `flask profile`; return the function that ends the recording."""
+    """Record the command for `flask profile`; return the function that ends the recording.
+
+    A kernel is not a command: it waits for its user most of the time.
+    """
     from ..profiling import recorder_of
 
     recorder = recorder_of(app)
-    if recorder is None:
+    if recorder is None or not words:
         return lambda _code: None
     recording = recorder.begin(words)
     return lambda code: recorder.end(recording, code)

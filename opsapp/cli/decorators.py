@@ -19,7 +19,7 @@ from ..errors import FINDINGS, Invalid, Refused
 from ..types import Record
 from . import output
 from .base import application, command_words
-from .confirm import is_interactive
+from .confirm import agrees, is_interactive
 from .look import Line, Look
 from .messages import say
 from .options import FIELDS, NEW_FILE, PERMISSION, default_option, with_options
@@ -214,7 +214,7 @@ def _remark_on_address(reason: str | None) -> None:
     is_decided = ctx.params.get("dry_run") or ctx.params.get("yes")
     if is_decided or not is_interactive():
         say(f"Warning: {warning}")
-    elif not click.confirm(f"{warning} Continue?", err=True):
+    elif not agrees(f"{warning} Continue?"):
         raise Refused("declined; nothing was changed")
 
 

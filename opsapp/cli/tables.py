@@ -85,6 +85,13 @@ def drawn(answer: Record | Sequence[Record]) -> str:
     return table.drawn() + (_note(table.hidden) if table.hidden else "")
 
 
+def whole(rows: Iterable[Record]) -> Iterator[str]:
+    """Yield tables of up to :data:`CHUNK` rows with every column, however wide they are."""
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield _Table.of(chunk, list(chunk[0]), _exact, WIDEST).drawn()
+
+
 def of_record(record: Record, columns: Sequence[str] = ()) -> str:
     """Return a record as a table with a line for each of the ``columns`` that it has."""
     console = _console()
@@ -132,7 +139,7 @@ class _Column:
         is_number = bool(values) and all(map(_is_number, values))
         is_fixed = all(_is_number(value) or isinstance(value, datetime) for value in values)
         column = cls(safe(name), shown, is_number, is_fixed, 0)
-        column.width = max(map(_length, (column.name, *shown)))
+        column.width = max(map(length, (column.name, *shown)))
         return column
 
     @property
@@ -143,15 +150,15 @@ class _Column:
         """Find the width without breaking a word."""
         cells = (self.name, *self.cells)
         words = cells if self.is_fixed else {word for cell in cells for word in cell.split()}
-        self.least = min(max(map(_length, words), default=1), LONGEST_WORD, room)
+        self.least = min(max(map(length, words), default=1), LONGEST_WORD, room)
 
     def wide_rows(self) -> set[int]:
         """Return the rows whose cell needs more than one line."""
-        return {n for n, text in enumerate(self.cells) if _length(text) > self.width}
+        return {n for n, text in enumerate(self.cells) if length(text) > self.width}
 
     def padded(self, text: str, paint: Paint, style: str | None = None) -> str:
         """Return a text in the width of the column, and in colour."""
-        space = " " * (self.width - _length(text))
+        space = " " * (self.width - length(text))
         cell = paint(text, style_of(self.name, text) if style is None else style)
         return space + cell if self.is_number else cell + space
 
@@ -233,7 +240,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _length(text: str) -> int:
+def length(text: str) -> int:
+    """Return the width of a text, in characters of the terminal."""
     if text.isascii() or text == EMPTY:
         return len(text)
     from rich.cells import cell_len
@@ -243,13 +251,13 @@ def _length(text: str) -> int:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Return the lines of a text, broken between words and inside words wider than ``width``."""
-    if _length(text) <= width:
+    if length(text) <= width:
         return [text]
     from rich.cells import chop_cells
 
     lines: list[str] = []
     for word in text.split(" "):
-        if lines and _length(lines[-1]) + 1 + _length(word) <= width:
+        if lines and length(lines[-1]) + 1 + length(word) <= width:
             lines[-1] += f" {word}"
         else:
             lines += chop_cells(word, width) or [""]

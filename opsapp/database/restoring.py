@@ -49,12 +49,12 @@ def replace(file: str) -> None:
             _replace_sqlite(file)
         else:
             _run_pg_restore(
+                file,
                 "--clean",
                 "--if-exists",
                 "--no-owner",
                 "--single-transaction",
                 "--exit-on-error",
-                file,
                 into=True,
             )
     for engine in db.engines.values():
@@ -96,7 +96,7 @@ def _replace_sqlite(file: str) -> None:
 
 def _row_of_dump(file: str) -> Mapping[str, object]:
     """Return the head's row of a dump, from the statement that would copy it."""
-    script = _run_pg_restore("--data-only", f"--table={_TABLE}", "--file=-", file)
+    script = _run_pg_restore(file, "--data-only", f"--table={_TABLE}", "--file=-")
     copied = re.search(
         rf"^COPY \S*{_TABLE} \((.+?)\) FROM stdin;\n(.*?)^\\\.$", script, re.M | re.S
     )
@@ -109,14 +109,17 @@ def _row_of_dump(file: str) -> Mapping[str, object]:
     )
 
 
-def _run_pg_restore(*words: str, into: bool = False) -> str:
-    """Run pg_restore, and return its output.
+def _run_pg_restore(file: str, *words: str, into: bool = False) -> str:
+    """Run pg_restore over a dump, and return its output.
 
+    :param into: put the dump into the database; else it is only read.
     :raises NotReady: it is not installed.
-    :raises OpsError: it failed; says why.
+    :raises Invalid: the file cannot be read as a dump.
+    :raises OpsError: the database did not take it; says why.
     """
     target, environ = backups.address()
-    argv = ["pg_restore", "--no-password", *([f"--dbname={target}"] if into else []), *words]
+    options = ["--no-password", *([f"--dbname={target}"] if into else []), *words]
+    argv = ["pg_restore", *options, file]
     try:
         done = subprocess.run(  # noqa: S603  (the file is an argument; no shell reads it)
             argv, env=environ, capture_output=True, text=True, errors="replace", check=False
@@ -126,6 +129,8 @@ def _run_pg_restore(*words: str, into: bool = False) -> str:
         raise NotReady("pg_restore is not on the PATH", hint=hint) from error
     if done.returncode:
         reason = text.shortened((done.stderr.partition("error: ")[2] or done.stderr).strip(), 200)
+        if not into:
+            raise Invalid(f"{file} is no copy of this database: {reason}")
         raise OpsError(f"pg_restore failed and nothing was changed: {reason}")
     return done.stdout
 

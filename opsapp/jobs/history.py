@@ -97,6 +97,18 @@ def recent(name: str, limit: int = RECENT) -> list[JobRun]:
     return settled(db.ours.scalars(newest).all())
 
 
+def outcomes() -> list[tuple[str, str, int, datetime]]:
+    """Return how many runs of each job have each status, and when the newest of them began."""
+    is_open = JobRun.finished_at.is_(None)
+    columns = JobRun.name, JobRun.status, sa.func.count(), sa.func.max(JobRun.started_at)
+    ended = sa.select(*columns).where(~is_open).group_by(JobRun.name, JobRun.status)
+    totals = {(row[0], row[1]): (row[2], row[3]) for row in db.session.execute(ended)}
+    for run in settled(db.session.scalars(sa.select(JobRun).where(is_open)).all()):
+        count, began = totals.get((run.name, run.status), (0, run.started_at))
+        totals[run.name, run.status] = (count + 1, max(began, run.started_at))
+    return [(*key, *value) for key, value in sorted(totals.items())]
+
+
 def settled(runs: Sequence[JobRun]) -> list[JobRun]:
     """Return the runs, with ``crashed`` for those that are open and whose lock is free."""
     is_open = [run for run in runs if run.finished_at is None]

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
     from . import metrics as metrics
     from .decorator import profile_endpoint as profile_endpoint
-    from .record.recorder import Recorder
+    from .record.recorder import Count, Recorder
 
 __all__ = ["metrics", "profile_endpoint"]
 
 __getattr__ = exports(__name__, decorator=["profile_endpoint"], metrics=[])
 
 EXTENSION = "opsapp-profiling"
+COUNT = "opsapp-profiling-count"
 
 
 def init_app(app: Flask) -> None:
@@ -57,12 +58,18 @@ def listen(app: Flask) -> Recorder:
 
     recorder = Recorder(app)
     recorder.writer = Writer(app, recorder.aggregates)
+    recorder.count = app.extensions.get(COUNT)
     with app.app_context():
         for bind in (None, BOOKKEEPING):
             recorder.listen(db.engines[bind])
     got_request_exception.connect(recorder.note_error, app)
     app.extensions[EXTENSION] = recorder
     return recorder
+
+
+def count_requests(app: Flask, count: Count) -> None:
+    """Let the recorder of an application, once it is there, call ``count`` for each request."""
+    app.extensions[COUNT] = count
 
 
 def recorder_of(app: Flask) -> Recorder | None:

@@ -42,11 +42,20 @@ def test_restore_asks_first_and_needs_a_reason(cli: Cli, copy: str) -> None:
     assert cli("roles", "show", "later").exit_code == 0
 
 
-def test_restore_refuses_what_is_no_copy(cli: Cli, copy: str, tmp_path: Path) -> None:
-    (tmp_path / "noise").write_bytes(b"noise" * 100)
-    done = cli("db", "restore", str(tmp_path / "noise"), *WHY, "--yes")
-    assert (done.exit_code, done.stdout) != (0, "")
-    assert "nothing was changed" in done.stderr or "is no copy" in done.stderr
+def test_restore_refuses_what_is_no_copy(
+    cli: Cli, database: Database, copy: str, tmp_path: Path
+) -> None:
+    noise = tmp_path / "noise"
+    noise.write_bytes(b"noise" * 100)
+    done = cli("db", "restore", str(noise), *WHY, "--yes")
+    reason = (
+        "file is not a database"
+        if database.is_sqlite
+        else "input file does not appear to be a valid archive"
+    )
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: {noise} is no copy of this database: {reason}")
+    assert done.stderr.count("\n") == 1
     assert cli("roles", "show", "later").exit_code == 0
 
 

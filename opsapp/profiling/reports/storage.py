@@ -26,7 +26,7 @@ from ...unit.work import bookkeeping
 from .. import ddsketch
 
 Series = tuple[str, str, str, str]
-"""Kind, name, calling line, and the statement of a repeat."""
+"""Kind, name, calling line, and the statement of a repeat or the endpoint of a query."""
 Trace = dict[str, Any]
 Own = Callable[[], AbstractContextManager[so.Session]]
 

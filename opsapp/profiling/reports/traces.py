@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ... import text
 from ...damage import Damaged
+from ...engine import plans
 from ...errors import Invalid, NotFound
 from ...extensions import db
 from ...models import ProfileTrace
@@ -114,6 +115,32 @@ def detail(trace: ProfileTrace) -> Record:
         "hot": _hot(trace.detail.get("samples", ())),
         "stack": list(error.get("stack", ())),
         "functions": trace.detail.get("functions", []),
+    }
+
+
+def explained(trace: ProfileTrace) -> Record:
+    """Return the plan of the statement that took most of a trace, all its repetitions together.
+
+    ``plan`` has a line for each step. The values of the statement were not recorded.
+
+    :raises NotFound: it has no statement that has a plan.
+    :raises Invalid: the statement cannot be planned without its values.
+    """
+    times: dict[tuple[str, str], list[float]] = {}
+    for _at, seconds, statement, line in trace.detail.get("sent", ()):
+        if plans.has_plan(statement):
+            times.setdefault((statement, line), []).append(seconds)
+    if not times:
+        raise NotFound(f"trace {trace.id} has no statement with a plan")
+    (statement, line), seconds = max(times.items(), key=lambda item: sum(item[1]))
+    return {
+        "id": trace.id,
+        "name": trace.name,
+        "line": line,
+        "times": len(seconds),
+        "ms": round(sum(seconds) * 1000, 3),
+        "statement": statement,
+        "plan": plans.of_fingerprint(db.session(), statement),
     }
 
 

@@ -25,6 +25,12 @@ from ..x_profile import profile
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SCHEMES = ("token", "session")
+SIGNED_IN: list[dict[str, list[str]]] = [{scheme: []} for scheme in SCHEMES]
+"""How a view that needs no permission is called, for the OpenAPI document.
+
+Generators of clients read it at the view, and not where the document says it of all.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ def _document(view: Any, permission: str) -> None:
     # A copy: functools.wraps shares the dictionary with the function below.
     view._apidoc = deepcopy(getattr(view, "_apidoc", {}))
     manual = view._apidoc.setdefault("manual_doc", {})
-    manual["security"] = [{scheme: [permission]} for scheme in ("token", "session")]
+    manual["security"] = [{scheme: [permission]} for scheme in SCHEMES]
 
 
 def unit() -> Unit:
