@@ -44,6 +44,7 @@ def answers(
     app: bool = True,
     live: str | None = None,
     web: bool = False,
+    to_file: Sequence[str] = (),
 ) -> Callable[[Body], Body]:
     """Make a command that reads; its function returns rows, one record, or a line.
 
@@ -55,14 +56,18 @@ def answers(
     :param live: the flag that makes rows arrive until the command is stopped. They are
         printed one by one, in plain instead of a table.
     :param web: load the pages and the API too, for commands that send requests.
+    :param to_file: the formats of a command whose answer goes into a file. Its function takes
+        ``format`` and ``fields``, which may be None, and writes the answer itself.
     """
 
     all_fields = fields or columns
 
     def decorate(body: Body) -> Body:
-        @_format_options
+        @_format_options(to_file or output.FORMATS)
         @functools.wraps(body)
         def command(*, format: str | None, fields: str | None, **params: Any) -> None:
+            if to_file:
+                params |= {"format": format, "fields": fields}
             format = output.format_of_answer(format)
             if live and params[live]:
                 format = output.live_format(format)
@@ -72,7 +77,8 @@ def answers(
                 remark_on_audit()
                 answer = body(**params)
                 header = all_fields(**params) if callable(all_fields) else all_fields
-                _write(answer, format, fields, columns, header)
+                if not to_file:
+                    _write(answer, format, fields, columns, header)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
@@ -149,7 +155,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
     """
 
     def decorate(body: Body) -> Body:
-        @_format_options
+        @_format_options(output.FORMATS)
         @with_options(*((YES, CONFIRM) if destructive else ()), DRY_RUN, _PLAN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
@@ -179,6 +185,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
                     output.write_lines(_keys(result, key, unit))
                 else:
                     _write_change(result, unit, format, fields, columns)
+            _exit_with_findings()
 
         command.kind = CHANGES  # type: ignore[attr-defined]
         command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]
@@ -259,15 +266,21 @@ def name_connection() -> Actor:
     return actor
 
 
-def _format_options(command: Body) -> Body:
-    for option in (
-        click.option(
-            "--fields", type=FIELDS, metavar="A,B", help="Print only these fields, in this order."
-        ),
-        click.option("--format", type=click.Choice(output.FORMATS), help="Output format."),
-    ):
-        command = option(command)
-    return command
+def _format_options(formats: Sequence[str]) -> Callable[[Body], Body]:
+    def decorate(command: Body) -> Body:
+        for option in (
+            click.option(
+                "--fields",
+                type=FIELDS,
+                metavar="A,B",
+                help="Print only these fields, in this order.",
+            ),
+            click.option("--format", type=click.Choice(formats), help="Output format."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 REASON = click.Option(["--reason"], metavar="TEXT", help="Reason to keep in the audit.")
@@ -350,7 +363,7 @@ def _write_change(
     if unit.seq is not None:
         say(f"Done, audit event {unit.seq}.")
     elif not outcome["changed"]:
-        say("Already so: nothing was changed.")
+        say(click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO))
 
 
 def _has_changed(result: Any, unit: Any) -> bool:
@@ -363,6 +376,14 @@ def _keys(result: Any, key: str, unit: Any) -> list[str]:
     if isinstance(result, Mapping):
         return [str(result[key])] if _has_changed(result, unit) else []
     return [str(row[key]) for row in result or () if row["changed"]]
+
+
+ALREADY_SO = "Already so: nothing was changed."
+
+
+def say_if_unchanged(remark: str) -> None:
+    """Print ``remark`` in place of :data:`ALREADY_SO`, if the command changes nothing."""
+    click.get_current_context().meta["opsapp.unchanged"] = remark
 
 
 def findings(has_findings: bool, *, exit_code: int = FINDINGS) -> None:

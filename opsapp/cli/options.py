@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -57,7 +57,7 @@ class When(click.ParamType):  # type: ignore[type-arg]
             return value
         try:
             back = duration(value) if self.ago else None
-            return clock.now() - back if back else self._moment(value)
+            return clock.now() - back if back else clock.moment(value, end=self.end)
         except (ValueError, OverflowError):
             example = " or 24h" if self.ago else ""
             self.fail(
@@ -65,12 +65,6 @@ class When(click.ParamType):  # type: ignore[type-arg]
                 param,
                 ctx,
             )
-
-    def _moment(self, value: str) -> datetime:
-        moment = datetime.fromisoformat(value)
-        if len(value) <= 10 and self.end:
-            moment = datetime.combine(moment.date(), time(23, 59, 59))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]

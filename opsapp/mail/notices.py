@@ -32,15 +32,23 @@ def connect(app: Flask) -> None:
             signals.before_commit(signal).connect(receiver, app)
 
 
-def welcome(app: Flask, *, user_id: int, **_extra: Any) -> None:
-    """Welcome a new account; a registered one gets its confirmation link instead."""
+def welcome(app: Flask, *, user_id: int, invited: bool | None = None, **_extra: Any) -> None:
+    """Welcome a new account; a registered one gets its confirmation link instead.
+
+    :param invited: of an account from an import, whether the user is to be told.
+    """
+    if invited is False:
+        return
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
-        send_welcome_mail(user)
+        send_welcome_mail(user, at_once=not invited)
 
 
-def send_welcome_mail(user: User) -> None:
-    """Tell a user of the new account, with the links to sign in or choose a password."""
+def send_welcome_mail(user: User, *, at_once: bool = True) -> None:
+    """Tell a user of the new account, with the links to sign in or choose a password.
+
+    :param at_once: False leaves the mail to ``flask mail send-pending``, for many users.
+    """
     url = _url()
     _write(
         user,
@@ -48,6 +56,7 @@ def send_welcome_mail(user: User) -> None:
         "Welcome",
         url=url,
         reset_url=f"{url}/reset" if url else None,
+        at_once=at_once,
         has_password=user.password is not None,
     )
 
@@ -109,11 +118,13 @@ def _write(
     subject: str,
     *,
     recipient: str | None = None,
+    at_once: bool = True,
     **context: Any,
 ) -> None:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
     to = recipient or user.email or ""
-    outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.reference))
+    message = Message(kind, to, f"{_app_name()}: {subject}", body, user.reference)
+    outbox.put(message, at_once=at_once)
 
 
 def _app_name() -> str:

@@ -56,15 +56,18 @@ class Message:
     """The account whose erasure removes it, such as ``user:12``."""
 
 
-def put(message: Message) -> None:
+def put(message: Message, *, at_once: bool = True) -> None:
     """Write a message into the outbox, in the transaction of the open unit of work.
 
     It is for receivers of :func:`opsapp.signals.before_commit`: the message is committed
     with the change. The door then sends the messages of :func:`take_kept`.
+
+    :param at_once: False leaves it to ``flask mail send-pending``.
     """
     row = _row(message)
     db.session.add(row)
-    _kept.set((*_kept.get(), row))
+    if at_once:
+        _kept.set((*_kept.get(), row))
 
 
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:

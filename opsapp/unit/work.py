@@ -78,7 +78,7 @@ class Unit(AbstractContextManager["Unit"]):
         """Sentences for a dry run: ends of sessions and the like, which are no events."""
         self.committed = False
         self.seq: int | None = None
-        """The last audit event's number, once it is committed."""
+        """The last audit event's number, once it is committed; kept while the next is open."""
         self._depth = 0
         self._autoflush = True
         self._is_trial = False
