@@ -59,7 +59,7 @@ MOST_PROBLEMS = 20
     type=PROGRAM,
     multiple=True,
     metavar="THEIRS=OURS",
-    help="Take a column of the file for one of ours; an empty OURS leaves it out.",
+    help="Take a column of the file for one of ours; an empty OURS leaves it out, '*=' all others.",
 )
 @click.option("--hash-passwords", is_flag=True, help="The passwords are plain: hash them.")
 @click.option("--invite", is_flag=True, help="Write each new user a mail with the link to begin.")

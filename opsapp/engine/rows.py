@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,19 +46,58 @@ def reserve_ids(connection: sa.Connection, model: type[Model], count: int) -> Se
 
 
 def insert_many(
-    connection: sa.Connection, model: type[Model], rows: Sequence[Mapping[str, Any]]
+    connection: sa.Connection,
+    model: type[Model],
+    names: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    **same: Any,
 ) -> None:
-    """Insert rows that all have the same columns; on PostgreSQL by COPY."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(sa.insert(model), rows)
-        return
-    names = list(rows[0])
+    """Insert rows with every column that has no default in the database; on PostgreSQL by COPY.
+
+    It goes around the guard, so only a service inside of its unit calls it.
+
+    :param names: the columns of the rows, which have a value for each.
+    :param same: the columns that have one value in all the rows.
+    """
     quote = connection.dialect.identifier_preparer.quote
-    columns = ", ".join(map(quote, names))
+    table, columns = quote(model.__tablename__), ", ".join(map(quote, (*names, *same)))
+    if connection.dialect.name == "sqlite":
+        places = ", ".join("?" for _name in (*names, *same))
+        statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608  (our names)
+        connection.exec_driver_sql(statement, _converted(connection, model, names, rows, same))
+        return
+    rest = tuple(same.values())
     driver: Any = connection.connection.driver_connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {quote(model.__tablename__)} ({columns}) FROM STDIN") as copy,
-    ):
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
         for row in rows:
-            copy.write_row(list(row.values()))
+            copy.write_row((*row, *rest))
+
+
+def _converted(
+    connection: sa.Connection,
+    model: type[Model],
+    names: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    same: Mapping[str, Any],
+) -> list[tuple[Any, ...]]:
+    """Return the rows as the driver takes them.
+
+    SQLAlchemy would convert each time of each row, which takes longer than to insert it.
+    """
+    table = model.metadata.tables[model.__tablename__]
+    writers = {}
+    for name in (*names, *same):
+        process = (
+            table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+        )
+        if process is not None:
+            writers[name] = lru_cache(1000)(process)
+    rest = tuple(writers[name](value) if name in writers else value for name, value in same.items())
+    places = [(place, writers[name]) for place, name in enumerate(names) if name in writers]
+    converted = []
+    for row in rows:
+        values = list(row)
+        for place, write in places:
+            values[place] = write(values[place])
+        converted.append((*values, *rest))
+    return converted

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
-from ... import text
 from ...errors import Invalid
 
 FORMATS = ("csv", "jsonl")
@@ -37,9 +36,7 @@ def format_of(file: str, option: str | None) -> str:
         return name
     if file == STDIO or not name:
         return "csv"
-    raise Invalid(
-        f"{text.shortened(file)} is named neither .csv nor .jsonl", hint="name the format"
-    )
+    raise Invalid(f"{file} is named neither .csv nor .jsonl", hint="rename it, or name the format")
 
 
 def compression_of(file: str, beginning: bytes = b"") -> str:

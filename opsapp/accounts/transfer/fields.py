@@ -18,6 +18,8 @@ _SHORT = {"t": "true", "f": "false", "y": "yes", "n": "no"}
 """How PostgreSQL and others write a truth value."""
 _END = re.compile(r"\s+until\s+")
 
+_UNDECODED = re.compile("[\udc80-\udcff]")
+
 Role = tuple[str, datetime | None]
 """The name of a role, and the end of the grant."""
 
@@ -84,7 +86,7 @@ def parse(record: Record, *, hash_passwords: bool) -> Row | Reject:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise Invalid("is no text")
-    if any("\udc80" <= character <= "\udcff" for character in value):
+    if not value.isascii() and _UNDECODED.search(value):
         raise Invalid("has bytes of another encoding: --encoding NAME")
     return value
 

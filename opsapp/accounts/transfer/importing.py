@@ -27,7 +27,7 @@ from .fields import Reject, Row, parse
 from .records import Columns, Record, records_of
 from .sources import Source, checked_encoding
 
-BATCH = 2000
+BATCH = 5000
 """Rows of a unit of work; other units wait for so long."""
 BATCH_TO_HASH = 200
 """The same where each row takes a tenth of a second before the gate."""
@@ -214,8 +214,11 @@ class _Run:
                     writing.write(verdict, place, subject=subject, invite=invite, unit=unit)
                     self._planned += unit.recorded if unit.dry_run else []
         except _BadRowsError as error:
-            self._reject(error.rejects)
-            return _stopped(self._source, error.rejects, batch)
+            first, *others = sorted(error.rejects, key=_number)
+            self._reject(others)
+            if self._keep is not None:
+                self._keep(first)
+            return _stopped(self._source, first, len(others), batch)
         if unit.committed:
             position.seq, position.row = unit.seq, batch[-1].number
             self._has_changed = True
@@ -255,7 +258,7 @@ class _Run:
 
     def _reject(self, bad: list[Reject]) -> None:
         self._counts["rejected"] += len(bad)
-        for reject in sorted(bad, key=lambda reject: reject.record.number):
+        for reject in sorted(bad, key=_number):
             self._report.problem(reject)
             if self._keep is not None:
                 self._keep(reject)
@@ -269,9 +272,12 @@ class _BadRowsError(Exception):
         self.rejects = rejects
 
 
-def _stopped(source: Source, bad: list[Reject], batch: list[Record]) -> OpsError:
-    first = min(bad, key=lambda reject: reject.record.number)
-    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+def _number(reject: Reject) -> int:
+    return reject.record.number
+
+
+def _stopped(source: Source, first: Reject, others: int, batch: list[Record]) -> OpsError:
+    more = f", and {others} more" if others else ""
     before = batch[0].number - 1
     where = f"{before:,} rows before are imported" if before else "no row is imported"
     return first.kind(

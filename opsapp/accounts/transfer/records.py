@@ -20,6 +20,7 @@ REASONS = ("rejected_line", "rejected_column", "rejected_because")
 """The columns that a file of rejects has beside those of its source."""
 _INFORMATIVE = frozenset({"id", "two_factor", "created_at", "last_seen_at", *REASONS})
 """Columns of exports and rejects that an import reads over."""
+ALL_OTHERS = "*"
 _DELIMITERS = ",;\t"
 _QUOTED = re.compile(r"'+[=+\-@\t\r]")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -57,13 +58,14 @@ def unquoted(cell: str) -> str:
 class Columns:
     """The columns of a file, and which of ours each one is.
 
-    :param mapping: ours by theirs; an empty one leaves the column out.
+    :param mapping: ours by theirs; an empty one leaves the column out, and :data:`ALL_OTHERS`
+        every one that is not ours.
     :raises Invalid: one of them is not ours.
     """
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
         for theirs, ours in mapping.items():
-            if ours and ours not in COLUMNS:
+            if ours and (ours not in COLUMNS or theirs == ALL_OTHERS):
                 near = text.did_you_mean(ours, COLUMNS)
                 names = ", ".join(COLUMNS)
                 raise Invalid(
@@ -84,6 +86,8 @@ class Columns:
             return None
         if name in COLUMNS:
             return name
+        if ALL_OTHERS in self._mapping:
+            return None
         raise KeyError(name)
 
     def of_header(self, header: Sequence[str]) -> list[str | None]:
@@ -103,7 +107,7 @@ class Columns:
             names = ", ".join(text.shortened(name) or "an empty name" for name in unknown)
             raise Invalid(f"no such column: {names}", hint=" ".join(map(_suggested, unknown)))
         for name in self._mapping:
-            if name not in map(str.strip, header):
+            if name != ALL_OTHERS and name not in map(str.strip, header):
                 raise Invalid(f"--map {text.shortened(name)}: the file has no such column")
         for name in COLUMNS:
             if targets.count(name) > 1:

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePath
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ... import text, textfiles
 from ...errors import Conflict, Invalid
@@ -91,6 +91,7 @@ class Source(AbstractContextManager["Source"]):
         number = 0
         with self._explained():
             stream = codecs.decompressed(self._raw, self.compression)
+            self._refuse_other_encoding(stream)
             lines = io.TextIOWrapper(
                 stream,
                 encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding,
@@ -106,6 +107,12 @@ class Source(AbstractContextManager["Source"]):
                     yield line
             finally:
                 lines.detach()
+
+    def _refuse_other_encoding(self, stream: Any) -> None:
+        other = textfiles.other_encoding(stream.peek(4)[:4])
+        if other and self.encoding == "utf-8":
+            hint = f"--encoding {other.lower()}"
+            raise Invalid(f"{self.name} is {other} and not UTF-8", hint=hint)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -137,7 +144,7 @@ def _opened(file: str) -> BinaryIO:
         raw = os.fdopen(textfiles.opened(file, pipe=True), "rb")
     except (OSError, textfiles.NotText) as error:
         joint = ":" if isinstance(error, OSError) else ""
-        raise Invalid(f"{text.shortened(file)}{joint} {textfiles.why(error)}") from error
+        raise Invalid(f"{file}{joint} {textfiles.why(error)}") from error
     if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return raw
     with raw:

@@ -86,29 +86,21 @@ def _create(verdict: Verdict, unit: Unit) -> Sequence[int]:
     now = clock.now()
     ids = reserve_ids(connection, User, len(verdict.creates))
     secrets = os.urandom(16 * len(ids)).hex()
-    constants = {
-        "login_count": 0,
-        "failed_logins": 0,
-        "idle_since": now,
-        "created_at": now,
-        "updated_at": now,
-    }
     rows = [
-        {
-            "id": id,
-            "email": row.email,
-            "username": row.username,
-            "password": row.password,
-            "active": row.active is not False,
-            "fs_uniquifier": secrets[32 * index : 32 * index + 32],
-            "confirmed_at": None if row.confirmed is False else now,
-            **constants,
-        }
+        (
+            *(id, row.email, row.username, row.password, row.active is not False),
+            secrets[32 * index : 32 * index + 32],
+            None if row.confirmed is False else now,
+        )
         for index, (id, row) in enumerate(zip(ids, verdict.creates, strict=True))
     ]
-    insert_many(connection, User, rows)
+    times = {"idle_since": now, "created_at": now, "updated_at": now}
+    insert_many(connection, User, _COLUMNS, rows, login_count=0, failed_logins=0, **times)
     _grant(verdict, ids, unit)
     return ids
+
+
+_COLUMNS = ("id", "email", "username", "password", "active", "fs_uniquifier", "confirmed_at")
 
 
 def _grant(verdict: Verdict, ids: Sequence[int], unit: Unit) -> None:
@@ -118,13 +110,20 @@ def _grant(verdict: Verdict, ids: Sequence[int], unit: Unit) -> None:
     authority.require("roles:grant", unit)
     for name, end in gifts:
         authority.may_give(verdict.roles[name], end, unit)
-    new = {"granted_at": clock.now(), "granted_by": unit.actor.label(), "reason": unit.reason}
     rows = [
-        {"user_id": id, "role_id": verdict.roles[name].id, "valid_until": end, **new}
+        (id, verdict.roles[name].id, end)
         for id, row in zip(ids, verdict.creates, strict=True)
         for name, end in row.roles
     ]
-    insert_many(unit.session.connection(), Grant, rows)
+    insert_many(
+        unit.session.connection(),
+        Grant,
+        ("user_id", "role_id", "valid_until"),
+        rows,
+        granted_at=clock.now(),
+        granted_by=unit.actor.label(),
+        reason=unit.reason,
+    )
 
 
 def _update(user_id: int, row: Row, verdict: Verdict, unit: Unit) -> None:
