@@ -52,7 +52,7 @@ def test_import_hashes_plain_passwords_by_the_policy_before_the_gate(
     done = cli(*args)
     assert (done.exit_code, done.stderr) == (
         6,
-        "Line 3, column password: Password must be at least 12 characters.\nDone, audit event 3.\n",
+        "Line 3, column password: Password must be at least 12 characters\nDone, audit event 4.\n",
     )
     stored = dict(database.rows("SELECT email, password FROM ops_users"))
     assert passwords.matches(PASSWORD, stored["a@example.com"])
