@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,23 @@ def remove(
         sa.delete(model).where(*criteria), execution_options={"synchronize_session": False}
     )
     return int(result.rowcount)
+
+
+def among(
+    connection: sa.Connection, column: Any, values: Sequence[str] | Sequence[int]
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a column has one of these values, which are one parameter.
+
+    A parameter for each of thousands has limits, and takes longer to pass than to look up.
+    """
+    condition: sa.ColumnElement[bool]
+    if connection.dialect.name == "sqlite":
+        each = sa.func.json_each(json.dumps(values)).table_valued("value")
+        condition = column.in_(sa.select(each.c.value))
+        return condition
+    kind = sa.Integer() if isinstance(values[0], int) else sa.Text()
+    condition = column == sa.any_(sa.literal(values, sa.ARRAY(kind)))
+    return condition
 
 
 def reserve_ids(connection: sa.Connection, model: type[Model], count: int) -> Sequence[int]:

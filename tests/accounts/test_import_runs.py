@@ -47,6 +47,7 @@ def test_import_hashes_plain_passwords_by_the_policy_before_the_gate(
         f"email,password\na@example.com,{PASSWORD}\nb@example.com,hunter2\n"
         f"c@example.com,{PASSWORD * 2}\n"
     )
+    monkeypatch.setattr(progress, "LOG_SECONDS", 3600)
     monkeypatch.setattr(hashing, "hash_all", _without_gate(database, hashing.hash_all))
     args = ("users", "import", str(people), "--hash-passwords", "--on-error", "skip")
     done = cli(*args)

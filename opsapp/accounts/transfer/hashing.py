@@ -10,6 +10,7 @@ from functools import partial
 import sqlalchemy as sa
 from flask import Flask
 
+from ...engine.rows import among
 from ...errors import Invalid
 from ...extensions import db, this_app
 from ...models import User
@@ -44,10 +45,9 @@ def hash_all(rows: Sequence[Row]) -> dict[int, str]:
 
 
 def _stored(emails: list[str]) -> dict[str, str]:
-    query = sa.select(User.email, User.password).where(
-        User.email.in_(emails), User.password.is_not(None)
-    )
-    rows = db.session.execute(query).all()
+    connection = db.session.connection()
+    query = sa.select(User.email, User.password).where(among(connection, User.email, emails))
+    rows = connection.execute(query).all()
     db.session.rollback()  # PostgreSQL ends a transaction that is idle during the hashing.
     return {email: hash for email, hash in rows if email and hash}
 

@@ -13,15 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ... import clock
+from ...engine.rows import among
 from ...errors import Conflict, NotFound
 from ...extensions import db
 from ...models import Grant, User
 from ...models import Role as RoleModel
 from ..lookup import get_role
 from .fields import Reject, Row
-
-CHUNK = 500
-"""Values of one query; old versions of SQLite take 999."""
 
 
 @dataclass(slots=True)
@@ -46,9 +44,12 @@ def judge(rows: Sequence[Row], on_conflict: str) -> Verdict:
     """
     roles, missing = _roles({name for row in rows for name, _end in row.roles})
     verdict = Verdict(roles=roles)
-    accounts = {row.email: row for row in _select(_ACCOUNTS, [row.email for row in rows])}
+    emails = [row.email for row in rows]
+    accounts = {row.email: row for row in _select(_ACCOUNTS, User.email, emails)}
     names = [row.username for row in rows if row.username]
-    owners: dict[str, int] = {row.username: row.id for row in _select(_OWNERS, names)}
+    owners: dict[str, int] = {
+        row.username: row.id for row in _select(_OWNERS, User.username, names)
+    }
     held = _held([accounts[row.email].id for row in rows if row.roles and row.email in accounts])
     for row in rows:
         account = accounts.get(row.email)
@@ -95,24 +96,24 @@ _NOT_HELD = object()
 
 _ACCOUNTS = sa.select(
     User.id, User.email, User.username, User.active, User.confirmed_at, User.password
-).where(User.email.in_(sa.bindparam("values", expanding=True)))
-_OWNERS = sa.select(User.id, User.username).where(
-    User.username.in_(sa.bindparam("values", expanding=True))
 )
-_HELD = sa.select(Grant.user_id, Grant.role_id, Grant.valid_until).where(
-    Grant.ended_at.is_(None), Grant.user_id.in_(sa.bindparam("values", expanding=True))
-)
+_OWNERS = sa.select(User.id, User.username)
+_HELD = sa.select(Grant.user_id, Grant.role_id, Grant.valid_until).where(Grant.ended_at.is_(None))
 
 
-def _select(query: sa.Select[*tuple[Any, ...]], values: Sequence[Any]) -> Iterator[Any]:
-    for start in range(0, len(values), CHUNK):
-        yield from db.session.execute(query, {"values": values[start : start + CHUNK]})
+def _select(
+    query: sa.Select[*tuple[Any, ...]], column: Any, values: Sequence[Any]
+) -> Sequence[Any]:
+    if not values:
+        return []
+    connection = db.session.connection()
+    return connection.execute(query.where(among(connection, column, values))).all()
 
 
 def _held(user_ids: Sequence[int]) -> dict[tuple[int, int], datetime | None]:
     """Return the ends of the live grants by account and role."""
     now = clock.now()
-    grants = _select(_HELD, user_ids)
+    grants = _select(_HELD, Grant.user_id, user_ids)
     return {(user_id, role_id): end for user_id, role_id, end in grants if end is None or end > now}
 
 

@@ -22,6 +22,8 @@ _INFORMATIVE = frozenset({"id", "two_factor", "created_at", "last_seen_at", *REA
 """Columns of exports and rejects that an import reads over."""
 ALL_OTHERS = "*"
 _DELIMITERS = ",;\t"
+FORMULAS = frozenset("'=+-@\t\r")
+"""The first characters of cells that :func:`quoted` looks at."""
 _QUOTED = re.compile(r"'+[=+\-@\t\r]")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
