@@ -90,7 +90,9 @@ def flask_security(database: str, file: str) -> None:
         security = app.extensions["security"]
         for row in csv.DictReader(lines):
             email = security.mail_util.validate(row["email"])
-            security.datastore.create_user(email=email, password="not a hash")  # noqa: S106
+            # As the quick start does, which looks for the account first.
+            if not security.datastore.find_user(email=email):
+                security.datastore.create_user(email=email, password="not a hash")  # noqa: S106
         db.session.commit()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 from opsapp.accounts.listing import Filter
 from opsapp.accounts.transfer.exporting import FIELDS, export_file
 from opsapp.accounts.transfer.importing import Options, import_file
-from opsapp.accounts.transfer.records import quoted, unquoted
 from tests.accounts.test_import_runs import SILENT
 from tests.support import Cli, Database, a_unit
 from tests.support.templates import BOB, Commands
@@ -102,12 +102,6 @@ def test_export_refuses_and_leaves_the_file_as_it_was(cli: Cli, file: Path) -> N
 # --- properties --------------------------------------------------------------
 
 
-@given(st.text(alphabet="'=+-@\t\ra"))
-def test_quote_of_a_formula_is_taken_off_again(cell: str) -> None:
-    assert not quoted(cell).startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert unquoted(quoted(cell)) == cell
-
-
 LOCAL = st.text(alphabet="abé'=+-!#%{}|~.ß中", min_size=1, max_size=12)
 USERNAME = st.text(alphabet="abcé_.-9中ﬀ", min_size=1, max_size=8)
 ROLE = st.sampled_from(["support", "admin until 2999-12-31", "support until 2999-01-01T10:00:00Z"])
@@ -133,6 +127,9 @@ def test_import_of_an_export_changes_nothing(
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_file(str(source), Options(on_error="skip"), report=SILENT, unit=a_unit())
     count = export_file(Filter(), str(target), progress=lambda count: None)
+    if name == "p.csv":
+        cells = [cell for row in csv.reader(target.open(newline="")) for cell in row]
+        assert [cell for cell in cells if cell[:1] in tuple("=+-@\t\r")] == []
     before = snapshot(database)
     unit = a_unit()
     answer = import_file(str(target), Options(on_conflict="update"), report=SILENT, unit=unit)

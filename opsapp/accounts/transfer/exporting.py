@@ -16,7 +16,7 @@ from ...extensions import db
 from ...models import Grant, Role, User
 from ..listing import Filter
 from . import codecs
-from .records import FORMULAS, quoted
+from .records import FORMULAS
 from .streams import encoded, written
 
 CHUNK = 2000
@@ -113,7 +113,6 @@ _COLUMNS: dict[str, Any] = {
     "username": sa.type_coerce(User.username, _TEXT),
     "active": User.active,
     "confirmed": User.confirmed_at.is_not(None),
-    "roles": sa.null(),
     "two_factor": User.tf_primary_method.is_not(None),
     "created_at": User.created_at,
     "last_seen_at": sa.case((User.login_count > 0, User.idle_since)),
@@ -125,14 +124,18 @@ _TIMES = ("created_at", "last_seen_at")
 
 def _column(name: str, format: str) -> Any:
     """Return a column as the file has it, so that Python has little to do for each row."""
-    column = _COLUMNS[name]
-    return (
-        sa.case((column, "true"), else_="false") if format == "csv" and name in _TRUTHS else column
-    )
+    # The roles take the place of the id to which they belong.
+    column = User.id if name == "roles" else _COLUMNS[name]
+    if format == "csv" and name in _TRUTHS:
+        return sa.case((column, "true"), else_="false")
+    if format == "csv" and name in _NAMES:
+        first = sa.func.substr(sa.func.ltrim(column, "'"), 1, 1)
+        return sa.case((first.in_(FORMULAS), sa.literal("'") + column), else_=column)
+    return column
 
 
 def _rows(accounts: Filter, format: str, fields: Sequence[str]) -> Iterator[Sequence[Any]]:
-    """Yield the fields of each account, in the order of the ids."""
+    """Return the fields of each account, in the order of the ids."""
     if accounts.status == "deleted":
         raise Invalid("a deleted account has nothing to export")
     session = db.session()
@@ -141,22 +144,30 @@ def _rows(accounts: Filter, format: str, fields: Sequence[str]) -> Iterator[Sequ
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     criteria = accounts.criteria()
     columns = [_column(name, format).label(f"field_{i}") for i, name in enumerate(fields)]
-    # The id is last, where csv's writer does not have it.
-    users = _streamed(sa.select(*columns, User.id).where(*criteria).order_by(User.id))
-    gifts = _Gifts(criteria) if "roles" in fields else None
-    names = [i for i, name in enumerate(fields) if name in _NAMES and format == "csv"]
+    rows: Iterator[Any] = _streamed(sa.select(*columns).where(*criteria).order_by(User.id))
     times = [i for i, name in enumerate(fields) if name in _TIMES]
-    for row in users:
-        *values, id = row
-        for place in names:
-            # A look at one character, since few cells are formulas.
-            if values[place] and values[place][0] in FORMULAS:
-                values[place] = quoted(values[place])
-        for place in times:
+    if times:
+        rows = _with_times(rows, times)
+    if "roles" in fields:
+        rows = _with_roles(rows, fields.index("roles"), _Gifts(criteria), format)
+    return rows
+
+
+def _with_times(rows: Iterator[Any], places: Sequence[int]) -> Iterator[list[Any]]:
+    for row in rows:
+        values = list(row)
+        for place in places:
             values[place] = clock.rfc3339(values[place]) if values[place] else None
-        if gifts is not None:
-            roles = gifts.of(id)
-            values[fields.index("roles")] = ", ".join(roles) if format == "csv" else roles
+        yield values
+
+
+def _with_roles(
+    rows: Iterator[Any], place: int, gifts: _Gifts, format: str
+) -> Iterator[list[Any]]:
+    for row in rows:
+        values = list(row)
+        roles = gifts.of(values[place])
+        values[place] = roles if format != "csv" else ", ".join(roles) if roles else None
         yield values
 
 
@@ -175,7 +186,7 @@ class _Gifts:
 
     def of(self, user_id: int) -> list[str]:
         """Return the roles of an account, with their ends; the accounts come in order."""
-        roles = []
+        roles: list[str] = []
         while self._next is not None and self._next[0] <= user_id:
             owner, name, end = self._next
             if owner == user_id:
