@@ -16,7 +16,7 @@ from uuid import uuid4
 
 _COLUMNS = (
     "email", "username", "active", "fs_uniquifier", "confirmed_at", "login_count",
-    "failed_logins", "idle_since", "created_at", "updated_at",
+    "idle_since", "created_at", "updated_at",
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def _rows(file: str) -> Iterator[tuple[object, ...]]:
     with open(file, newline="") as lines:  # noqa: PTH123  (as a script would)
         for row in csv.DictReader(lines):
             email, username = row["email"].strip().lower(), row["username"] or None
-            yield email, username, True, uuid4().hex, now, 0, 0, now, now, now
+            yield email, username, True, uuid4().hex, now, 0, now, now, now
 
 
 def executemany(url: str, file: str) -> None:

@@ -6,6 +6,7 @@ Reasons: docs/decisions/mail.md#a-notice-is-in-the-transaction-of-its-change
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from flask import Flask, current_app, render_template
@@ -41,14 +42,13 @@ def welcome(app: Flask, *, user_id: int, invited: bool | None = None, **_extra: 
         return
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
-        send_welcome_mail(user, at_once=not invited)
+        # An import may write thousands, which its command does not send.
+        with outbox.later() if invited else nullcontext():
+            send_welcome_mail(user)
 
 
-def send_welcome_mail(user: User, *, at_once: bool = True) -> None:
-    """Tell a user of the new account, with the links to sign in or choose a password.
-
-    :param at_once: False leaves the mail to ``flask mail send-pending``, for many users.
-    """
+def send_welcome_mail(user: User) -> None:
+    """Tell a user of the new account, with the links to sign in or choose a password."""
     url = _url()
     _write(
         user,
@@ -56,7 +56,6 @@ def send_welcome_mail(user: User, *, at_once: bool = True) -> None:
         "Welcome",
         url=url,
         reset_url=f"{url}/reset" if url else None,
-        at_once=at_once,
         has_password=user.password is not None,
     )
 
@@ -118,13 +117,11 @@ def _write(
     subject: str,
     *,
     recipient: str | None = None,
-    at_once: bool = True,
     **context: Any,
 ) -> None:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
     to = recipient or user.email or ""
-    message = Message(kind, to, f"{_app_name()}: {subject}", body, user.reference)
-    outbox.put(message, at_once=at_once)
+    outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.reference))
 
 
 def _app_name() -> str:

@@ -9,7 +9,8 @@ Reasons: docs/decisions/mail.md#mail-goes-through-the-outbox
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ MAIL_THREAD = "opsapp-mail"
 _PURPOSE = "mail"
 
 
+_is_later: ContextVar[bool] = ContextVar("is_later", default=False)
 _kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
 
 
@@ -56,18 +58,26 @@ class Message:
     """The account whose erasure removes it, such as ``user:12``."""
 
 
-def put(message: Message, *, at_once: bool = True) -> None:
+def put(message: Message) -> None:
     """Write a message into the outbox, in the transaction of the open unit of work.
 
     It is for receivers of :func:`opsapp.signals.before_commit`: the message is committed
     with the change. The door then sends the messages of :func:`take_kept`.
-
-    :param at_once: False leaves it to ``flask mail send-pending``.
     """
     row = _row(message)
     db.session.add(row)
-    if at_once:
+    if not _is_later.get():
         _kept.set((*_kept.get(), row))
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """Leave the messages that are put inside to ``flask mail send-pending``."""
+    token = _is_later.set(True)
+    try:
+        yield
+    finally:
+        _is_later.reset(token)
 
 
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:

@@ -181,7 +181,7 @@ def test_killed_import_takes_a_file_that_was_changed_as_another(
     cli: Cli, database: Database, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "BATCH", 1)
-    people.write_text("email,username\na@example.com,a\nnobody,\n")
+    people.write_text("email,username\na@example.com,a\nplain,\n")
     assert cli("users", "import", str(people)).exit_code == 2
     people.write_text("email,username\na@example.com,b\nb@example.com,\n")
     changed = cli("users", "import", str(people))

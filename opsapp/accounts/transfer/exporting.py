@@ -125,7 +125,7 @@ _TIMES = ("created_at", "last_seen_at")
 def _column(name: str, format: str) -> Any:
     """Return a column as the file has it, so that Python has little to do for each row."""
     # The roles take the place of the id to which they belong.
-    column = User.id if name == "roles" else _COLUMNS[name]
+    column: Any = User.id if name == "roles" else _COLUMNS[name]
     if format == "csv" and name in _TRUTHS:
         return sa.case((column, "true"), else_="false")
     if format == "csv" and name in _NAMES:
@@ -161,9 +161,7 @@ def _with_times(rows: Iterator[Any], places: Sequence[int]) -> Iterator[list[Any
         yield values
 
 
-def _with_roles(
-    rows: Iterator[Any], place: int, gifts: _Gifts, format: str
-) -> Iterator[list[Any]]:
+def _with_roles(rows: Iterator[Any], place: int, gifts: _Gifts, format: str) -> Iterator[list[Any]]:
     for row in rows:
         values = list(row)
         roles = gifts.of(values[place])

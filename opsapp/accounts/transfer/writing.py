@@ -95,7 +95,7 @@ def _create(verdict: Verdict, unit: Unit) -> Sequence[int]:
         for index, (id, row) in enumerate(zip(ids, verdict.creates, strict=True))
     ]
     times = {"idle_since": now, "created_at": now, "updated_at": now}
-    insert_many(connection, User, _COLUMNS, rows, login_count=0, failed_logins=0, **times)
+    insert_many(connection, User, _COLUMNS, rows, login_count=0, **times)
     _grant(verdict, ids, unit)
     return ids
 
