@@ -22,8 +22,9 @@ _INFORMATIVE = frozenset({"id", "two_factor", "created_at", "last_seen_at", *REA
 """Columns of exports and rejects that an import reads over."""
 ALL_OTHERS = "*"
 _DELIMITERS = ",;\t"
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""The first characters of cells that a spreadsheet would run as a formula."""
+FIRST_OF_QUOTED = frozenset("'=+-@\t\r")
+"""The first characters of the cells that :func:`quoted` changes."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _QUOTED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -42,11 +43,16 @@ class Record:
     """The column and the reason of a row that cannot be told apart."""
 
 
-def unquoted(cell: str) -> str:
-    """Return the cell without the quote that keeps a spreadsheet from running it.
+def quoted(cell: str) -> str:
+    """Return the cell with a quote before it, if a spreadsheet would run it as a formula.
 
-    An export puts one before :data:`FORMULAS`, also behind quotes, so this gives back the value.
+    One that begins with quotes and then as a formula gets one more, for :func:`unquoted`.
     """
+    return "'" + cell if _FORMULA.match(cell) else cell
+
+
+def unquoted(cell: str) -> str:
+    """Return the cell without the quote that keeps a spreadsheet from running it."""
     return cell[1:] if _QUOTED.match(cell) else cell
 
 
