@@ -28,6 +28,8 @@ def rfc3339(moment: datetime) -> str:
 def moment(value: str, *, end: bool = False) -> datetime:
     """Return the time that ``2026-12-31`` or ``2026-12-31T18:00Z`` says; without a zone, UTC.
 
+    Files have such times only: a weekday would mean another day when a file is read again.
+
     :param end: a date alone is the end of that day, and not its start.
     :raises ValueError: it says none.
     """

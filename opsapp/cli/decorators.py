@@ -20,8 +20,10 @@ from ..types import Record
 from . import output
 from .base import application, command_words
 from .confirm import is_interactive
+from .look import Line, Look
 from .messages import say
 from .options import FIELDS, NEW_FILE, PERMISSION, default_option, with_options
+from .tables import is_terminal
 
 if TYPE_CHECKING:
     from ..actors import Actor
@@ -45,6 +47,9 @@ def answers(
     live: str | None = None,
     web: bool = False,
     to_file: Sequence[str] = (),
+    noun: str = "",
+    table: Sequence[str] = (),
+    line: Line | None = None,
 ) -> Callable[[Body], Body]:
     """Make a command that reads; its function returns rows, one record, or a line.
 
@@ -58,9 +63,13 @@ def answers(
     :param web: load the pages and the API too, for commands that send requests.
     :param to_file: the formats of a command whose answer goes into a file. Its function takes
         ``format`` and ``fields``, which may be None, and writes the answer itself.
+    :param noun: the rows' name, for the remark on an empty list at a terminal.
+    :param table: the fields of a terminal's table, where they are others than ``columns``.
+    :param line: returns a row as a terminal shows it, in place of a table; or None for a table.
     """
 
     all_fields = fields or columns
+    look = Look(table or columns, noun, line)
 
     def decorate(body: Body) -> Body:
         @_format_options(to_file or output.FORMATS)
@@ -69,15 +78,24 @@ def answers(
             if to_file:
                 params |= {"format": format, "fields": fields}
             format = output.format_of_answer(format)
-            if live and params[live]:
+            is_seen = format == "table" and is_terminal()
+            is_live = bool(live and params[live])
+            if is_live:
                 format = output.live_format(format)
+                is_seen = is_seen and fields is None
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
                 remark_on_audit()
                 answer = body(**params)
                 header = all_fields(**params) if callable(all_fields) else all_fields
-                if not to_file:
+                if to_file:
+                    pass  # It is in the file already.
+                elif is_seen and is_live and line:
+                    look.follow(answer, line)
+                elif is_seen and not is_live and not isinstance(answer, int | str):
+                    look.show(answer, fields, header)
+                else:
                     _write(answer, format, fields, columns, header)
             _exit_with_findings()
 
@@ -304,7 +322,7 @@ def _write(
     columns: tuple[str, ...],
     all_fields: Sequence[str] = (),
 ) -> None:
-    """Write an answer.
+    """Write an answer, with times in full.
 
     :param all_fields: all fields of a row, for lists that may be empty; none if rows differ.
     """
@@ -355,7 +373,8 @@ def _write_change(
     else:
         _write(result, format, fields, columns)
     if unit.seq is not None:
-        say(f"Done, audit event {unit.seq}.")
+        intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
+        say(f"Done, audit event {unit.seq}{intended}.")
     elif not outcome["changed"]:
         say(click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO))
 
