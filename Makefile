@@ -96,6 +96,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.jobs
 	$(BIN)/python -m bench.profiling
 	$(BIN)/python -m bench.attached
+	$(BIN)/python -m bench.transfer
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

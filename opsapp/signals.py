@@ -26,7 +26,11 @@ log = logging.getLogger(__name__)
 _signals = Namespace()
 _before_commit = Namespace()
 
-user_created = _signals.signal("user-created", doc="An account was created. ``user_id``.")
+user_created = _signals.signal(
+    "user-created",
+    doc="An account was created. ``user_id``, and from an import ``invited`` (whether the user is"
+    " to be told).",
+)
 user_updated = _signals.signal(
     "user-updated",
     doc="E-mail, username, password, active state or means of sign-in changed. ``user_id``.",

@@ -61,7 +61,7 @@ def checked(value: str, field: str, *, longest: int) -> str:
     """
     if len(value) > longest:
         raise Invalid(f"{field} is {len(value):,} characters long; {longest} are allowed")
-    for position, character in enumerate(value, start=1):
+    for position, character in enumerate("" if value.isprintable() else value, start=1):
         if _is_hostile(character):
             why = _REASONS.get(unicodedata.category(character), _OBEYED)
             point = f"U+{ord(character):04X} at position {position}"

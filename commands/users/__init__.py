@@ -2,6 +2,7 @@
 
 ========  ===========================
 accounts  `flask users`
+files     `flask users import`, `flask users export`
 sessions  `flask users sessions`
 tokens    `flask users tokens`
 logins    `flask users logins`

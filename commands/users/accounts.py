@@ -24,7 +24,7 @@ from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from . import logins, sessions, tokens
+from . import files, logins, sessions, tokens
 
 if TYPE_CHECKING:
     from opsapp.accounts.listing import Filter
@@ -44,8 +44,8 @@ def cli() -> None:
     """
 
 
-for group in (sessions.cli, tokens.cli, logins.cli):
-    cli.add_command(group)
+for command in (sessions.cli, tokens.cli, logins.cli, files.import_cmd, files.export_cmd):
+    cli.add_command(command)
 
 # --- creating ----------------------------------------------------------------
 

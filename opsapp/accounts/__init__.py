@@ -20,6 +20,7 @@ lockouts            counters of failures, and the locks that follow
 lookup              accounts and roles by id, address or name
 listing             filtered and paged lists of accounts
 records             the public form of an account
+transfer            accounts by the file: import and export
 ==================  =========================================================
 
 Writing functions take a ``unit`` (actor, reason, door), and enter it when they need

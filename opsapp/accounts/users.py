@@ -5,6 +5,7 @@ docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ from .records import user_record
 from .signin import confirm, set_active, store_password
 
 LONGEST_USERNAME = 64
+_NOT_IN_NAMES = re.compile(r"[^\w.-]")
 ATTEMPTS = 5
 
 
@@ -47,10 +49,9 @@ def clean_username(value: str) -> str:
     value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
     if len(value) > LONGEST_USERNAME:  # NFKC may turn one character into eighteen.
         raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
-    for position, character in enumerate(value, start=1):
-        if not (character.isalnum() or character in "._-"):
-            problem = f"username has {character!r} at position {position}"
-            raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")
+    if other := _NOT_IN_NAMES.search(value):
+        problem = f"username has {other[0]!r} at position {other.start() + 1}"
+        raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")
     if value.startswith("-"):
         raise Invalid("username begins with '-', which would be an option")
     if value.isdigit():

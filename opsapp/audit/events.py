@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from .. import text
 from ..accounts.lookup import find_user, unknown_user
+from ..accounts.transfer.writing import IMPORT
 from ..actors import Actor
 from ..errors import NotFound
 from ..extensions import db, this_app
@@ -24,11 +25,13 @@ from ..unit import intents, pending
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
 ERASED = "[erased]"
+_OF_COMMANDS = ("session", "import")
+"""The subjects that are no thing, but the work of a command."""
 WHOLES = ("users", "jobs", "database", "audit")
 """The subjects that are not one thing of many."""
 
 ACTIONS = (
-    *("user:account:create", "user:account:update", "user:account:delete"),
+    *("user:account:create", "user:account:update", "user:account:delete", IMPORT),
     *("user:account:activate", "user:account:deactivate", "user:account:unlock"),
     *("user:password:set", "user:password:rehash", "user:access:reset", "user:email:confirm"),
     *("user:factor:set", "user:factor:remove", "user:codes:set", "user:codes:use"),
@@ -150,7 +153,7 @@ def _about(subject: str, of: type[Any]) -> Any:
     kind, _, name = subject.partition(":")
     if kind == "role" and name and is_built_on(this_app()):
         return of.subject.in_(_roles_called(name))
-    if subject in WHOLES or (kind == "session" and name):
+    if subject in WHOLES or (kind in _OF_COMMANDS and name):
         return of.subject == subject
     reference = name if kind == "user" and name else subject
     attached = attached_to(this_app())
@@ -185,7 +188,7 @@ def _in_a_batch(user_id: int, of: type[Any]) -> sa.ColumnElement[bool]:
         readable = sa.case((sa.func.json_valid(after) == 1, after), else_="{}")
         each = sa.func.json_each(readable, "$.ids").table_valued("value")
         named = sa.select(sa.literal(1)).select_from(each).where(each.c.value == user_id).exists()
-    return sa.and_(of.subject == "users", named)
+    return sa.and_(sa.or_(of.subject == "users", of.action == IMPORT), named)
 
 
 def events(
@@ -317,9 +320,20 @@ def _record(row: Any, names: _Names) -> Record:
         "subject_name": names.subjects.get(row.subject, row.subject),
         "reason": row.reason,
         "before": names.resolve(parsed(row.before)),
-        "after": names.resolve(parsed(row.after)),
+        "after": names.resolve(_readable(row)),
         "correlation": row.correlation,
     }
+
+
+def _readable(row: Any) -> dict[str, Any] | None:
+    """Return the values after an event, without fingerprints: :func:`export` has those."""
+    after = parsed(row.after)
+    if row.action != IMPORT or after is None:
+        return after
+    return {name: value for name, value in after.items() if name not in _FINGERPRINTS}
+
+
+_FINGERPRINTS = frozenset({"emails", "usernames", "passwords"})
 
 
 def _time(at: Any) -> Any:

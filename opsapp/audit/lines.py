@@ -8,10 +8,12 @@ from typing import Any
 
 from .. import moments
 from ..text import safe
+from ..unit.intents import PREFIX
 
 PHRASES = {
     "user:account:create": "created {}",
     "user:account:update": "changed {}",
+    "user:account:import": "imported accounts",
     "user:account:delete": "erased {}",
     "user:account:activate": "activated {}",
     "user:account:deactivate": "deactivated {}",
@@ -37,6 +39,8 @@ PHRASES = {
     "role:permissions:update": "changed the permissions of the role {}",
     "job:history:prune": "removed old runs of jobs",
     "audit:chain:rebase": "declared a restored database",
+    "audit:intent:fail": "failed to make an intended change",
+    "audit:intent:settle": "settled an intended change",
     "audit:observer:gap": "missed changes by the application's own code",
     "audit:pending:damaged": "noticed an edited change that waited",
     "identity:accounts:accept": "accepted how accounts are read",
@@ -69,6 +73,9 @@ def line(event: Mapping[str, Any], now: datetime) -> tuple[str, str, str]:
 
 
 def _deed(event: Mapping[str, Any], now: datetime) -> str:
+    if event["action"].startswith(PREFIX):
+        change = {**event, "action": event["action"].removeprefix(PREFIX)}
+        return f"intended: {_deed(change, now)}"
     before, after = _without(event["before"]), _without(event["after"])
     fields = {**before, **after}
     if event["action"] in ("user:account:activate", "user:account:deactivate"):

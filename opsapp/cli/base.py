@@ -281,5 +281,5 @@ def _announce(app: Flask, ctx: click.Context, code: int, seconds: float) -> None
         command=command_words(ctx),
         exit_code=code,
         seconds=seconds,
-        changed=unit is not None and unit.committed,
+        changed=unit is not None and unit.seq is not None,
     )

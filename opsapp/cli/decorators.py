@@ -46,6 +46,7 @@ def answers(
     app: bool = True,
     live: str | None = None,
     web: bool = False,
+    to_file: Sequence[str] = (),
     noun: str = "",
     table: Sequence[str] = (),
     line: Line | None = None,
@@ -60,6 +61,8 @@ def answers(
     :param live: the flag that makes rows arrive until the command is stopped. They are
         printed one by one, in plain instead of a table.
     :param web: load the pages and the API too, for commands that send requests.
+    :param to_file: the formats of a command whose answer goes into a file. Its function takes
+        ``format`` and ``fields``, which may be None, and writes the answer itself.
     :param noun: the rows' name, for the remark on an empty list at a terminal.
     :param table: the fields of a terminal's table, where they are others than ``columns``.
     :param line: returns a row as a terminal shows it, in place of a table; or None for a table.
@@ -69,9 +72,11 @@ def answers(
     look = Look(table or columns, noun, line)
 
     def decorate(body: Body) -> Body:
-        @_format_options
+        @_format_options(to_file or output.FORMATS)
         @functools.wraps(body)
         def command(*, format: str | None, fields: str | None, **params: Any) -> None:
+            if to_file:
+                params |= {"format": format, "fields": fields}
             format = output.format_of_answer(format)
             is_seen = format == "table" and is_terminal()
             is_live = bool(live and params[live])
@@ -84,7 +89,9 @@ def answers(
                 remark_on_audit()
                 answer = body(**params)
                 header = all_fields(**params) if callable(all_fields) else all_fields
-                if is_seen and is_live and line:
+                if to_file:
+                    pass  # It is in the file already.
+                elif is_seen and is_live and line:
                     look.follow(answer, line)
                 elif is_seen and not is_live and not isinstance(answer, int | str):
                     look.show(answer, fields, header)
@@ -160,7 +167,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
     """
 
     def decorate(body: Body) -> Body:
-        @_format_options
+        @_format_options(output.FORMATS)
         @with_options(*((YES, CONFIRM) if destructive else ()), DRY_RUN, _PLAN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
@@ -271,15 +278,21 @@ def name_connection() -> Actor:
     return actor
 
 
-def _format_options(command: Body) -> Body:
-    for option in (
-        click.option(
-            "--fields", type=FIELDS, metavar="A,B", help="Print only these fields, in this order."
-        ),
-        click.option("--format", type=click.Choice(output.FORMATS), help="Output format."),
-    ):
-        command = option(command)
-    return command
+def _format_options(formats: Sequence[str]) -> Callable[[Body], Body]:
+    def decorate(command: Body) -> Body:
+        for option in (
+            click.option(
+                "--fields",
+                type=FIELDS,
+                metavar="A,B",
+                help="Print only these fields, in this order.",
+            ),
+            click.option("--format", type=click.Choice(formats), help="Output format."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 REASON = click.Option(["--reason"], metavar="TEXT", help="Reason to keep in the audit.")
@@ -363,7 +376,7 @@ def _write_change(
         intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
         say(f"Done, audit event {unit.seq}{intended}.")
     elif not outcome["changed"]:
-        say("Already so: nothing was changed.")
+        say(click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO))
 
 
 def _has_changed(result: Any, unit: Any) -> bool:
@@ -376,6 +389,14 @@ def _keys(result: Any, key: str, unit: Any) -> list[str]:
     if isinstance(result, Mapping):
         return [str(result[key])] if _has_changed(result, unit) else []
     return [str(row[key]) for row in result or () if row["changed"]]
+
+
+ALREADY_SO = "Already so: nothing was changed."
+
+
+def say_if_unchanged(remark: str) -> None:
+    """Print ``remark`` in place of :data:`ALREADY_SO`, if the command changes nothing."""
+    click.get_current_context().meta["opsapp.unchanged"] = remark
 
 
 def findings(has_findings: bool, *, exit_code: int = FINDINGS) -> None:

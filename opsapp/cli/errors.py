@@ -59,7 +59,7 @@ def reported() -> Iterator[None]:
         exit_with(_from_click(error))
     except BrokenPipeError:
         streams.leave_stdout()
-        if (unit := current_unit()) is not None and unit.committed:
+        if (unit := current_unit()) is not None and unit.seq is not None:
             print_error(f"The answer was not read, but {state_of_work()}.")
             if hint := hint_if_lost():
                 print_error(f"  → {text.safe(hint)}")
@@ -87,7 +87,7 @@ def _flushed() -> Iterator[None]:
 def state_of_work() -> str:
     """Return in words whether the running command has changed anything."""
     unit = current_unit()
-    if unit is None or not unit.committed:
+    if unit is None or unit.seq is None:
         return "nothing was changed"
     return f"the change is made, audit event {unit.seq}"
 
@@ -186,7 +186,7 @@ def exit_with(error: OpsError) -> NoReturn:
 def _add_state_of_work(error: OpsError) -> None:
     """Add to an error after the commit that the change is made."""
     unit = current_unit()
-    if unit is not None and unit.committed and state_of_work() not in error.message:
+    if unit is not None and unit.seq is not None and state_of_work() not in error.message:
         error.message += f"; but {state_of_work()}"
 
 

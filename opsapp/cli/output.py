@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -161,6 +161,22 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     with _report_loss():
         for chunk in chunks:
             _put_bytes(chunk)
+
+
+@contextmanager
+def written_as_bytes() -> Iterator[BinaryIO]:
+    """Give stdout to write bytes into.
+
+    :raises OutputFailed: stdout is closed, or cannot take them.
+    """
+    with _report_loss():
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Unwritten(error) from error
 
 
 def _put_bytes(chunk: bytes) -> None:

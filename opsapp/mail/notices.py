@@ -6,6 +6,7 @@ Reasons: docs/decisions/mail.md#a-notice-is-in-the-transaction-of-its-change
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from flask import Flask, current_app, render_template
@@ -32,11 +33,18 @@ def connect(app: Flask) -> None:
             signals.before_commit(signal).connect(receiver, app)
 
 
-def welcome(app: Flask, *, user_id: int, **_extra: Any) -> None:
-    """Welcome a new account; a registered one gets its confirmation link instead."""
+def welcome(app: Flask, *, user_id: int, invited: bool | None = None, **_extra: Any) -> None:
+    """Welcome a new account; a registered one gets its confirmation link instead.
+
+    :param invited: of an account from an import, whether the user is to be told.
+    """
+    if invited is False:
+        return
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
-        send_welcome_mail(user)
+        # An import may write thousands, which its command does not send.
+        with outbox.later() if invited else nullcontext():
+            send_welcome_mail(user)
 
 
 def send_welcome_mail(user: User) -> None:

@@ -9,7 +9,8 @@ Reasons: docs/decisions/mail.md#mail-goes-through-the-outbox
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ MAIL_THREAD = "opsapp-mail"
 _PURPOSE = "mail"
 
 
+_is_later: ContextVar[bool] = ContextVar("is_later", default=False)
 _kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
 
 
@@ -64,7 +66,18 @@ def put(message: Message) -> None:
     """
     row = _row(message)
     db.ours.add(row)
-    _kept.set((*_kept.get(), row))
+    if not _is_later.get():
+        _kept.set((*_kept.get(), row))
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """Leave the messages that are put inside to ``flask mail send-pending``."""
+    token = _is_later.set(True)
+    try:
+        yield
+    finally:
+        _is_later.reset(token)
 
 
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:

@@ -80,7 +80,7 @@ class Unit(AbstractContextManager["Unit"]):
         """Sentences for a dry run: ends of sessions and the like, which are no events."""
         self.committed = False
         self.seq: int | None = None
-        """The last audit event's number, once it is committed."""
+        """The last audit event's number, once it is committed; kept while the next is open."""
         self.intent: int | None = None
         """The number of its intent, where the audit is in another database than the change."""
         self._depth = 0

@@ -95,6 +95,7 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "users deactivate": {"args": ["--search", "bob", "--yes"]},
     "users delete": {"args": ["bob@example.com", "--yes"]},
+    "users import": {"args": ["{people}"]},
     "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
     "users offboard": {"args": ["bob", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
@@ -105,6 +106,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "users unlock": {"args": ["bob"]},
     "users update": {"args": ["idle@example.com", "--username", "idler"]},
 }
+
+FILES = {"kept": "kept", "people": "people.csv"}
 
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
@@ -137,6 +140,7 @@ def after_preparation() -> Commands:
 def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
     """A database in which every changing command has something to change."""
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
+    (database.instance / "people.csv").write_text("email,roles\neve@example.com,support\n")
     database.execute(
         "UPDATE ops_users SET tf_primary_method = 'authenticator' WHERE username = 'bob'"
     )
@@ -165,7 +169,8 @@ def snapshot(database: Database) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
-    args = [arg.format(kept=database.instance / "kept") for arg in CALLS[path]["args"]]
+    files = {name: database.instance / file for name, file in FILES.items()}
+    args = [arg.format(**files) for arg in CALLS[path]["args"]]
     return cli(*path.split(), *args, *more, "--format", "json", stdin=PASSWORD + "\n")
 
 
@@ -258,6 +263,7 @@ KNOWN: dict[tuple[str, str], Collection[str]] = {
     ("profile request", "method"): recorder.METHODS,
     ("profile top", "sort"): prof_files.SORTS,
     ("profile traces", "kind"): traces.KINDS,
+    ("users export", "status"): listing.STATUSES,
     ("users list", "sort"): listing.SORTS,
     ("users list", "status"): listing.STATUSES,
     ("users logins list", "outcome"): logins.OUTCOMES,
