@@ -13,7 +13,7 @@ from ..unit.intents import PREFIX
 PHRASES = {
     "user:account:create": "created {}",
     "user:account:update": "changed {}",
-    "user:account:import": "imported accounts",
+    "user:account:import": "imported rows {first} to {last} of {name}",
     "user:account:delete": "erased {}",
     "user:account:activate": "activated {}",
     "user:account:deactivate": "deactivated {}",
@@ -58,8 +58,12 @@ PHRASES = {
     "console:query:run": "ran a query in {}",
 }
 """The words for each action and its subject; other actions are shown as they are."""
+_IN_PHRASES = ("role", "token", "first", "last", "name")
+"""The values of an event that its words name."""
 _LEFT_OUT = frozenset({"ids", "digest", "fingerprint", "statement", "chain"})
 """Digests, which `flask audit show` has."""
+_OF_IMPORTS = ("file", "done")
+"""The digest of the file, and whether its end was reached."""
 
 
 def line(event: Mapping[str, Any], now: datetime) -> tuple[str, str, str]:
@@ -81,9 +85,11 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
     if event["action"] in ("user:account:activate", "user:account:deactivate"):
         after.pop("active", None)
         before.pop("active", None)
+    if event["action"] == "user:account:import":
+        after = {key: after[key] for key in after if key not in _OF_IMPORTS and after[key] != 0}
     subject = f"{after.pop('count')} users" if "count" in after else event["subject_name"]
     phrase = PHRASES.get(event["action"], f"{event['action']} {{}}")
-    for name in ("role", "token"):
+    for name in _IN_PHRASES:
         if f"{{{name}}}" in phrase:
             phrase = phrase.replace(f"{{{name}}}", _shown(fields.get(name), now).replace("{", "{{"))
             before.pop(name, None)
