@@ -29,6 +29,8 @@ bulk            those of a statement that changes accounts without loading them
 acting          who changes them
 keeping         what is refused, where an application asks for it
 seal            chains what waits
+requests        its requests, recorded
+pages           health, metrics and profiles under an address of the application
 ==============  ============================================================
 
 Decisions: docs/decisions/ops.md

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .attached import attach
@@ -36,6 +37,9 @@ class Ops:
     :param db: its Flask-SQLAlchemy; by default the one that is bound to ``app``.
     :param session: instead of ``db``, its ``scoped_session``.
     :param engine: with ``session``, the engine that it is bound to.
+    :param url_prefix: serve health, metrics and profiles there, such as ``/ops``.
+    :param allow: with ``url_prefix``; returns True if the present request may see them, and
+        may be profiled by ``X-Profile``.
     :raises TypeError: an argument is unknown, or there is no database.
     """
 
@@ -46,13 +50,19 @@ class Ops:
         *,
         session: so.scoped_session[Any] | None = None,
         engine: sa.Engine | None = None,
+        url_prefix: str | None = None,
+        allow: Callable[[], object] | None = None,
         **parts: Any,
     ) -> None:
         if unknown := sorted(parts.keys() - PARTS):
             raise TypeError(f"Ops() has no argument {unknown[0]!r}")
+        if (url_prefix is None) is not (allow is None):
+            raise TypeError("Ops(url_prefix=…) needs allow=…, and it needs url_prefix=…")
         self.db = db
         self.session = session
         self.engine = engine
+        self.url_prefix = url_prefix
+        self.allow = allow
         self.parts = parts
         if app is not None:
             self.init_app(app)
@@ -65,6 +75,10 @@ class Ops:
         """
         attached = attach(app, self._sessions(app, db), self.parts)
         attached.follow()
+        if self.url_prefix is not None and self.allow is not None:
+            from . import pages
+
+            pages.serve(app, self.url_prefix, self.allow)
 
     def _sessions(self, app: Flask, db: Any) -> Sessions:
         if self.session is not None:
