@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .attached import attach
@@ -40,6 +41,8 @@ class Ops:
     :param url_prefix: serve health, metrics and profiles there, such as ``/ops``.
     :param allow: with ``url_prefix``; returns True if the present request may see them, and
         may be profiled by ``X-Profile``.
+    :param commands: names beside the application's own commands, by those of ``flask ops``:
+        ``{"users": "accounts"}`` makes ``flask accounts``.
     :raises TypeError: an argument is unknown, or there is no database.
     """
 
@@ -52,6 +55,7 @@ class Ops:
         engine: sa.Engine | None = None,
         url_prefix: str | None = None,
         allow: Callable[[], object] | None = None,
+        commands: Mapping[str, str] | None = None,
         **parts: Any,
     ) -> None:
         if unknown := sorted(parts.keys() - PARTS):
@@ -63,6 +67,7 @@ class Ops:
         self.engine = engine
         self.url_prefix = url_prefix
         self.allow = allow
+        self.commands = commands or {}
         self.parts = parts
         if app is not None:
             self.init_app(app)
@@ -75,6 +80,9 @@ class Ops:
         """
         attached = attach(app, self._sessions(app, db), self.parts)
         attached.follow()
+        if self.commands:
+            # By its name, as an entry point's: commands are above this room.
+            import_module("opsapp.cli.yielding").add_names(app, self.commands)
         if self.url_prefix is not None and self.allow is not None:
             from . import pages
 
