@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from flask import Flask
     from sqlalchemy import orm as so
 
+    from ..unit.work import Unit
+
 PARTS = frozenset(
     {
         *("user", "email", "username", "active", "password", "roles", "admin"),
@@ -97,6 +99,25 @@ class Ops:
         if sessions is None:
             raise TypeError("Ops() needs a database: Ops(app, db), or session=… and engine=…")
         return sessions
+
+    def unit(self, *, reason: str | None = None, dry_run: bool = False) -> Unit:
+        """Return a unit of work for changes by the application's own code.
+
+        >>> with ops.unit(reason="asked by mail"):
+        ...     user.active = False
+
+        It takes the gate, as a command does, and commits at its end. Changes of accounts inside
+        are its events; ``unit.record()`` adds others. Enter it before the first change.
+
+        :param reason: kept in the audit.
+        :param dry_run: roll back at the end.
+        :raises Busy: another change has held the gate for five seconds; when it is entered.
+        :raises Refused: no administrator would be left; at its end.
+        :raises NotReady: ``flask ops init`` was not run.
+        """
+        from . import units
+
+        return units.unit(reason=reason, dry_run=dry_run)
 
     def can(self, user: Any, role: str) -> bool:
         """Return whether an account may act by a role, in a request or another context.

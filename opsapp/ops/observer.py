@@ -24,7 +24,7 @@ from ..types import Record
 from ..unit import pending
 from .acting import acting
 from .changes import Accounts, Change, HasAdministrator, Watch
-from .keeping import Keeper, is_ours, savepoint
+from .keeping import Keeper, is_ours, savepoint, unit_of
 from .seal import Sealer
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,8 @@ class Observer:
         touched = self.watch.touched(state)
         if not touched or is_ours(connection):
             return
-        self.keeper.before_update(user, touched)
+        if unit_of(connection) is None:
+            self.keeper.before_update(user, touched)
         state.info[MARK] = (self, touched, {})
         if missing := self.watch.unloaded(state, touched):
             with self.harmless(connection):
@@ -94,7 +95,7 @@ class Observer:
 
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused."""
-        if not is_ours(connection):
+        if not is_ours(connection) and unit_of(connection) is None:
             self.keeper.before_insert(user)
 
     def after_insert(self, connection: sa.Connection, user: Any) -> None:
@@ -151,7 +152,13 @@ class Observer:
         session: so.Session | None,
         make: Callable[[], list[pending.Row]],
     ) -> None:
-        """Write rows in the application's transaction; the sealer hears of it at the commit."""
+        """Write rows in the application's transaction; the sealer hears of it at the commit.
+
+        In a unit of the application's own code they are events of the unit.
+        """
+        if (unit := unit_of(connection)) is not None:
+            unit.take(make())
+            return
         with self.harmless(connection):
             if self.is_ready(connection) and (rows := make()):
                 with savepoint(connection):

@@ -13,6 +13,7 @@ from .. import state, text
 from ..errors import Conflict, NotReady
 from ..extensions import this_app
 from ..models import PersonalValue
+from ..types import Record
 from ..unit.ledger import Values
 from ..unit.work import Unit
 from . import acceptance, limit
@@ -72,9 +73,14 @@ def record(
     after: Values | None = None,
 ) -> None:
     """Record a change of an account, and keep beside the chain whom an opaque subject names."""
-    row = identity.named(user)
-    if row is not None:
-        known = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
-        if unit.session.scalar(known) is None:
-            unit.session.execute(sa.insert(PersonalValue), row)
+    if (row := identity.named(user)) is not None:
+        name(unit, row)
     unit.record(action, identity.subject(user), before=before, after=after)
+
+
+def name(unit: Unit, row: Record) -> None:
+    """Keep beside the chain what an opaque subject stands for, once."""
+    known = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
+    connection = unit.session.connection()  # The session itself may be in a flush.
+    if connection.scalar(known) is None:
+        connection.execute(sa.insert(PersonalValue), row)
