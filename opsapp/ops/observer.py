@@ -24,7 +24,7 @@ from ..types import Record
 from ..unit import pending
 from .acting import acting
 from .changes import Accounts, Change, HasAdministrator, Watch
-from .keeping import Keeper, is_ours, savepoint, unit_of
+from .keeping import SAVEPOINT, Keeper, is_ours, savepoint, unit_of
 from .seal import Sealer
 
 log = logging.getLogger(__name__)
@@ -161,8 +161,9 @@ class Observer:
             return
         with self.harmless(connection):
             if self.is_ready(connection) and (rows := make()):
-                with savepoint(connection):
-                    pending.add(connection, rows)
+                if not pending.add_in_savepoint(connection, rows, SAVEPOINT):
+                    with savepoint(connection):
+                        pending.add(connection, rows)
                 if session is not None:
                     mark = session.info.setdefault(MARK, [self, False])
                     mark[1] |= any(self.watch.is_lasting(row) for row in rows)
