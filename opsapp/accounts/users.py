@@ -389,7 +389,6 @@ def _erase(user: User, unit: Unit) -> None:
     user.active = False
     user.end_sessions()
     user.forget_second_factor()
-    user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
     for model in (UserSession, ApiToken, Login, LoginFailures):
         remove(unit.session, model, model.user_id == user.id)

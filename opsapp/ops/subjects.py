@@ -80,7 +80,7 @@ def record(
 
 def name(unit: Unit, row: Record) -> None:
     """Keep beside the chain what an opaque subject stands for, once."""
-    known = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
+    token = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
     connection = unit.session.connection()  # The session itself may be in a flush.
-    if connection.scalar(known) is None:
+    if connection.scalar(token) is None:
         connection.execute(sa.insert(PersonalValue), row)
