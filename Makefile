@@ -99,6 +99,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.jobs
 	$(BIN)/python -m bench.profiling
 	$(BIN)/python -m bench.attached
+	$(BIN)/python -m bench.attaching
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -26,10 +26,10 @@ def cli() -> None:
 @click.argument("revision", default="head")
 @changes("before", "revision", "steps", key="revision")
 def upgrade_cmd(revision: str, unit: Unit) -> Record:
-    """Run the application's `flask db upgrade`, alone and audited.
+    """Run the application's own migrations, alone and audited.
 
-    Of several hosts one migrates, and the others wait and find it done. It runs with the
-    application's own engine; what it prints goes to stderr.
+    Runs its `flask db upgrade`. Of several hosts one migrates, and the others wait. It has the
+    application's own engine, and what it prints goes to stderr.
 
     \b
     Example:

@@ -110,7 +110,7 @@ class Unaudited(Unit):
     def _close(self) -> None:
         self.session.flush()
         if not self.dry_run:
-            self.session.commit()
+            self._commit()
 
 
 def _wait_in_turn(connection: sa.Connection) -> None:
