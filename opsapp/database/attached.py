@@ -37,7 +37,7 @@ def upgrade(revision: str, *, app_path: str | None, unit: Unit) -> Record:
     :raises OpsError: a migration failed; its output is on stderr.
     """
     _append(unit)
-    with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
+    with locks.exclusive(db.our_engine, LOCK, wait=LOCK_SECONDS):
         before, steps = _present(), _pending(revision)
         if unit.dry_run or not steps:
             after = steps[-1]["revision"] if steps else before

@@ -6,14 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import state, text
 from ..errors import Conflict, NotReady
 from ..extensions import this_app
-from ..models import PersonalValue
-from ..types import Record
 from ..unit.ledger import Values
 from ..unit.work import Unit
 from . import acceptance, limit
@@ -73,14 +70,7 @@ def record(
     after: Values | None = None,
 ) -> None:
     """Record a change of an account, and keep beside the chain whom an opaque subject names."""
-    if (row := identity.named(user)) is not None:
-        name(unit, row)
+    row = identity.named(user)
+    if row is not None:
+        unit.name(row)
     unit.record(action, identity.subject(user), before=before, after=after)
-
-
-def name(unit: Unit, row: Record) -> None:
-    """Keep beside the chain what an opaque subject stands for, once."""
-    token = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
-    connection = unit.session.connection()  # The session itself may be in a flush.
-    if connection.scalar(token) is None:
-        connection.execute(sa.insert(PersonalValue), row)

@@ -18,10 +18,10 @@ from ..actors import Actor
 from ..engine.conditions import LOCK_SECONDS, explained
 from ..engine.rows import remove
 from ..errors import NotReady
+from ..extensions import db
 from ..models import AuditHead, PersonalValue, RoleEnd
 from ..unit import ledger, pending
 from ..unit.work import Unit
-from . import subjects
 from .acting import acting
 from .changes import SET
 from .keeping import UNIT
@@ -68,18 +68,19 @@ class OwnUnit(Unit):
     def _writing_connection(self) -> sa.Connection:
         options = {"writing": True, UNIT: self}
         connection = self.session.connection(execution_options=options)
-        _wait_in_turn(connection)
+        if not db.is_all_ours:  # Else the gate is in a database of ours, and taken already.
+            _wait_in_turn(connection)
         return connection
 
     def take(self, rows: Iterable[pending.Row]) -> None:
         """Record what the observer saw, which would wait otherwise."""
         for row in rows:
             if row["action"] == pending.KEY:
-                subjects.name(self, row["after"])
+                self.name(row["after"])
                 continue
             if row["action"] == pending.DELETE:
                 for model in (PersonalValue, RoleEnd):
-                    remove(self.session, model, model.subject == row["subject"])
+                    remove(self.ours, model, model.subject == row["subject"])
             sides = {side: self._shown(row[side]) for side in ledger.SIDES}
             self.record(row["action"], row["subject"], **sides)
 
