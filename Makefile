@@ -54,7 +54,8 @@ test: lint types contracts
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The part has all that differs between versions: commands, output, migrations, accounts, the audit.
-# rich before 14.3 makes some columns a space wider, so these two tests of exact widths fail there.
+# rich before 14.3 makes some columns a space wider, so two tests of exact widths fail there. click
+# before 8.2 leaves the context of --help open, which the next test of the process would meet.
 LOWEST := .venv-lowest/bin
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
 	test -x $(LOWEST)/python || $(PYTHON) -m venv .venv-lowest
@@ -67,8 +68,10 @@ test-lowest: .venv-lowest/.installed
 	$(LOWEST)/python -m pytest -n $(WORKERS) --dist worksteal -k "(sqlite or not postgresql) and not another_encoding" \
 	  tests/accounts/test_users_list.py tests/accounts/test_roles.py tests/audit \
 	  tests/cli/test_output.py tests/database/test_db.py tests/jobs/test_run.py \
+	  tests/ops/test_attached.py tests/ops/observer \
 	  --deselect 'tests/cli/test_output.py::test_table_is_never_cut[62]' \
-	  --deselect 'tests/cli/test_output.py::test_terminal_gets_a_table_and_a_pipe_gets_tabs[sqlite]'
+	  --deselect 'tests/cli/test_output.py::test_terminal_gets_a_table_and_a_pipe_gets_tabs[sqlite]' \
+	  --deselect 'tests/ops/test_attached.py::test_application_built_on_opsapp_has_the_commands_without_ops[sqlite]'
 
 # Where there is no browser, `make test` skips these tests; here that is an error.
 test-browser: chromium $(INSTALLED)
@@ -97,6 +100,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.profiling
 	$(BIN)/python -m bench.attached
 	$(BIN)/python -m bench.transfer
+	$(BIN)/python -m bench.attaching
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -15,6 +15,8 @@ PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
 
 OPS = "ops"
 """The group that has our commands on an application that is not built on opsapp."""
+IN_OPS = "opsapp.in_ops"
+"""The key in a context's ``meta`` for a command of that group with a name of its own."""
 _OF_OPS = re.compile(
     r"(?<![\w/-])flask (?:db (?=init|status|backup)"
     r"|(?=(?:users|roles|audit|jobs|mail|profile|query|shell|doctor|completion)\b))"
@@ -62,7 +64,9 @@ def as_typed(text: str, ctx: click.Context | None) -> str:
 
 
 def is_in_ops(ctx: click.Context) -> bool:
-    """Return whether the command is one of ``flask ops``."""
+    """Return whether the command is one of ``flask ops``, by whatever name."""
+    if ctx.meta.get(IN_OPS):
+        return True
     while ctx.parent is not None:
         if ctx.info_name == OPS and ctx.parent.parent is None:
             return True

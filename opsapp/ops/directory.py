@@ -47,6 +47,8 @@ class Directory:
             keys: list[Any] = list(db.ours.scalars(values))
         else:
             keys = [key for word in words if (key := identity.parse(word)) is not None]
+        if not keys:
+            return []  # The table may lack a column, until the application's migrations ran.
         return db.session.scalars(
             sa.select(identity.model).where(identity.key.column.in_(keys))
         ).all()

@@ -25,7 +25,7 @@ from ..types import Record
 from ..unit import pending
 from .acting import acting
 from .changes import Accounts, Change, HasAdministrator, Watch
-from .keeping import Keeper, is_ours, savepoint
+from .keeping import SAVEPOINT, Keeper, is_ours, savepoint, unit_of
 from .seal import Sealer
 from .uncommitted import Uncommitted
 
@@ -76,7 +76,8 @@ class Observer:
         touched = self.watch.touched(state)
         if not touched or is_ours(connection):
             return
-        self.keeper.before_update(user, touched)
+        if unit_of(connection) is None:
+            self.keeper.before_update(user, touched)
         state.info[MARK] = (self, touched, {})
         if missing := self.watch.unloaded(state, touched):
             with self.harmless(connection):
@@ -100,7 +101,7 @@ class Observer:
 
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused."""
-        if not is_ours(connection):
+        if not is_ours(connection) and unit_of(connection) is None:
             self.keeper.before_insert(user)
 
     def after_insert(self, connection: sa.Connection, user: Any) -> None:
@@ -157,15 +158,22 @@ class Observer:
         session: so.Session | None,
         make: Callable[[], list[pending.Row]],
     ) -> None:
-        """Write rows in the application's transaction; the sealer hears of it at the commit."""
+        """Write rows in the application's transaction; the sealer hears of it at the commit.
+
+        In a unit of the application's own code they are events of the unit.
+        """
+        if (unit := unit_of(connection)) is not None:
+            unit.take(make())
+            return
         with self.harmless(connection):
             if self.is_ready(connection) and (rows := make()):
                 look = any(self.watch.is_lasting(row) for row in rows)
                 if self._is_apart:
                     Uncommitted.of(session, self.sealer).add(session, rows, look=look)
                     return
-                with savepoint(connection):
-                    pending.add(connection, rows)
+                if not pending.add_in_savepoint(connection, rows, SAVEPOINT):
+                    with savepoint(connection):
+                        pending.add(connection, rows)
                 if session is not None:
                     mark = session.info.setdefault(MARK, [self, False])
                     mark[1] |= look

@@ -18,9 +18,10 @@ from uuid import uuid4
 from flask import current_app
 from sqlalchemy import orm as so
 
-from .. import clock, text
+from .. import clock, settings, text
 from ..actors import at_terminal
 from ..engine.connections import BOOKKEEPING
+from ..errors import NotReady
 from ..extensions import db
 from ..profiling import metrics
 from ..state import attached_to
@@ -113,7 +114,7 @@ class Sealer:
         with self._lock:
             self._gaps.append(reason)
         app = self._app()
-        if app is not None and app.config.get("OPSAPP_METRICS"):
+        if app is not None and _has_metrics(app):
             errors.inc()
         self.notify()
 
@@ -246,8 +247,15 @@ lag = metrics.gauge(
 )
 
 
+def _has_metrics(app: Flask) -> bool:
+    try:
+        return bool(settings.of(app, "OPSAPP_METRICS"))
+    except NotReady:  # A setting that cannot be read must not break a request.
+        return False
+
+
 def _measure(app: Flask) -> None:
-    if app.config.get("OPSAPP_METRICS"):
+    if _has_metrics(app):
         with so.Session(db.engines[BOOKKEEPING]) as session:
             count, since = pending.waiting(session)
         queue.set(count)

@@ -13,7 +13,8 @@ The reasons are in docs/decisions/profiling.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..lazy import exports
 
@@ -30,6 +31,8 @@ __getattr__ = exports(__name__, decorator=["profile_endpoint"], metrics=[])
 
 EXTENSION = "opsapp-profiling"
 COUNT = "opsapp-profiling-count"
+HEADER = "HTTP_X_PROFILE"
+"""The name in WSGI of the header that asks for a profile; requests without it pay nothing."""
 
 
 def init_app(app: Flask) -> None:
@@ -70,6 +73,19 @@ def listen(app: Flask) -> Recorder:
 def count_requests(app: Flask, count: Count) -> None:
     """Let the recorder of an application, once it is there, call ``count`` for each request."""
     app.extensions[COUNT] = count
+
+
+def on_request(app: Flask, mode: str, view: Callable[[], Any]) -> Any:
+    """Call the view of the present request, under a profiler if the application is recorded.
+
+    :param mode: the value of ``X-Profile``, from a client that may have its requests profiled.
+    """
+    from .record.recording import current
+
+    recorder, recording = recorder_of(app), current.get()
+    if recorder is None or recording is None:
+        return view()
+    return recorder.profile(recording, mode, view)
 
 
 def recorder_of(app: Flask) -> Recorder | None:
