@@ -6,15 +6,18 @@ Decisions: docs/decisions/accounts.md
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp.cli.base import OpsGroup, approve
-from opsapp.cli.decorators import answers, changes
+from opsapp.cli import output
+from opsapp.cli.base import OpsGroup, application, approve
+from opsapp.cli.decorators import answers, changes, findings
+from opsapp.cli.filters import account_filter, is_by_filter
 from opsapp.cli.options import (
     DURATION,
     ENDING,
+    NAMED_TEXT,
     PERMISSION,
     ROLE,
     USER,
@@ -25,7 +28,10 @@ from opsapp.cli.options import (
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
+from . import reviews
+
 if TYPE_CHECKING:
+    from opsapp.accounts.listing import Filter
     from opsapp.unit.work import Unit
 
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
@@ -51,6 +57,8 @@ def cli() -> None:
     The built-in role admin holds every permission.
     """
 
+
+cli.add_command(reviews.cli)
 
 # --- roles -------------------------------------------------------------------
 
@@ -196,8 +204,8 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 
 
 @cli.command("grant")
-@click.argument("role", type=ROLE)
-@users_argument()
+@click.argument("named", metavar="ROLE", type=ROLE)
+@users_argument(required=False)
 @click.option("--for", "for_", type=DURATION, metavar="8h", help="End the grant after this time.")
 @click.option(
     "--until",
@@ -206,10 +214,12 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
     help="End the grant at this time; a date alone means the end of that day, UTC.",
 )
 @click.option("--replace-end", is_flag=True, help="Change the end of grants that are there.")
-@changes("changed", *GRANT_SHOWN, key="user_id")
+@changes("changed", *GRANT_SHOWN, key="user_id", destructive=True)
+@account_filter
 def grant_cmd(
-    role: str,
+    named: str,
     users: tuple[str, ...],
+    filter: Filter,
     for_: timedelta | None,
     until: datetime | None,
     replace_end: bool,
@@ -218,35 +228,101 @@ def grant_cmd(
     """Grant a role to accounts, for good or for a time.
 
     A grant stops working at its end. If an account holds the role until another time, or
-    for ever, nothing is granted without --replace-end. Pass - as USER to read the accounts
-    from stdin.
+    for ever, nothing is granted without --replace-end. Name the accounts, or choose them by
+    filters. Pass - as USER to read the accounts from stdin.
 
     \b
     Examples:
       flask roles grant support ada@example.com --for 8h --reason "on call"
       cat team.txt | flask roles grant support - --until 2030-12-31
+      flask roles grant reader --status active --without-role reader --yes
     """
     from opsapp.accounts import grants
 
-    return grants.grant(role, users, until=ending(for_, until), replace_end=replace_end, unit=unit)
+    end = ending(for_, until)
+    if is_by_filter(users, filter, f"Grant {named} to {{}}", grants.lacks(named, end)):
+        criteria = filter.criteria()
+        return grants.grant_where(named, criteria, until=end, replace_end=replace_end, unit=unit)
+    return grants.grant(named, users, until=end, replace_end=replace_end, unit=unit)
 
 
 @cli.command("revoke")
-@click.argument("role", type=ROLE)
-@users_argument()
-@changes("changed", "user", "role", "state", key="user_id")
-def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
+@click.argument("named", metavar="ROLE", type=ROLE)
+@users_argument(required=False)
+@changes("changed", "user", "role", "state", key="user_id", destructive=True)
+@account_filter
+def revoke_cmd(named: str, users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
     """Revoke a role from accounts, and end their sessions.
 
-    The last administrator cannot lose the role admin.
+    The last administrator cannot lose the role admin. Name the accounts, or choose them by
+    filters. Pass - as USER to read the accounts from stdin.
 
     \b
-    Example:
+    Examples:
       flask roles revoke support ada@example.com --reason "moved on"
+      flask roles revoke support --idle-for 90d --yes
     """
     from opsapp.accounts import grants
 
-    return grants.revoke(role, users, unit=unit)
+    if is_by_filter(users, filter, f"Revoke {named} from {{}}", grants.holds(named)):
+        return grants.revoke_where(named, filter.criteria(), unit=unit)
+    return grants.revoke(named, users, unit=unit)
+
+
+# --- access as code ----------------------------------------------------------
+
+
+@cli.command("export")
+@click.option("--grants", "with_grants", is_flag=True, help="Also the grants of now.")
+def export_cmd(with_grants: bool) -> None:
+    """Print the roles as a TOML file, for `flask roles apply`.
+
+    In one order, so that two databases can be compared and a repository shows what changed.
+
+    \b
+    Example:
+      flask roles export --grants > roles.toml
+    """
+    with application():
+        from opsapp.accounts import role_plan
+
+        output.write_lines(role_plan.export(with_grants=with_grants).splitlines())
+
+
+@cli.command("apply")
+@click.argument("file", type=NAMED_TEXT)
+@click.option(
+    "--prune", is_flag=True, help="Also delete the roles and revoke the grants that FILE lacks."
+)
+@click.option("--check", is_flag=True, help="Change nothing; exit 6 if the database has drifted.")
+@changes("changed", "action", "role", "user", "before", "after", key="role", destructive=True)
+def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> Any:
+    """Make roles and grants like those of a TOML file.
+
+    Prints what changes, and asks. All of it is one change. Roles and grants that FILE does
+    not name stay, unless --prune; the grants of a role without a [grants.ROLE] table always
+    stay. FILE may be - for stdin.
+
+    \b
+    Examples:
+      flask roles apply roles.toml --prune --yes --reason "#123"
+      flask roles apply roles.toml --prune --check
+    """
+    from opsapp.accounts import role_plan
+
+    name, words = file
+    unit.dry_run = unit.dry_run or check
+    plan = role_plan.plan(words, name=name, prune=prune)
+    difference = plan.difference
+    output.write_difference(difference)
+    findings(check and bool(difference))
+    if difference and not unit.dry_run:
+        approve(f"Make these {len(plan.changes):,} changes?", severe=True)
+    rows = role_plan.apply(words, name=name, prune=prune, shown=plan, unit=unit)
+    return rows if output.is_for_programs() else None
+
+
+# --- grants in time ----------------------------------------------------------
 
 
 @cli.command("expire")

@@ -34,6 +34,7 @@ ACTIONS = (
     *("user:token:create", "user:token:revoke", "user:sessions:end", "user:logins:prune"),
     *("user:role:grant", "user:role:revoke", "user:role:expire"),
     *("role:definition:create", "role:definition:update", "role:definition:delete"),
+    *("review:access:start", "review:access:finish", "user:review:decide"),
     *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
     *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
     *("database:schema:notice", "database:backup:create", "database:backup:fail"),

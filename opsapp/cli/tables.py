@@ -67,6 +67,16 @@ def of_record(record: Record, columns: Sequence[str] = ()) -> str:
     return _laid_out(_record_table(record, columns))
 
 
+def of_difference(lines: Sequence[str]) -> str:
+    """Return lines that begin with ``+`` or ``-``, in green and red."""
+    from rich.text import Text
+
+    colours = {"+": "green", "-": "red"}
+    return _laid_out(
+        Text("\n").join(Text(safe(line), style=colours.get(line[:1], "bold")) for line in lines)
+    )
+
+
 def human(value: Any) -> str:
     """Return ``value`` as people read it in a table."""
     match value:
