@@ -15,7 +15,7 @@ from ..models import (
 )
 from ..unit.ledger import EVENT_EACH
 from ..unit.work import Unit
-from .bulk import Account, chunks
+from .bulk import Account, among, chunks
 
 
 def note_ended(unit: Unit, users: Sequence[Account]) -> None:
@@ -37,11 +37,11 @@ def groups(unit: Unit, users: Sequence[Account]) -> Iterator[tuple[Sequence[int]
         yield [user.id for user in users], f"{len(users):,} accounts"
         return
     for user in users:
-        yield [user.id], user.email
+        yield [user.id], user.email or f"user:{user.id}"
 
 
 def _live(model: type[UserSession | ApiToken], ids: Sequence[int]) -> sa.Select[int]:
-    return sa.select(model.id).join(model.user).where(model.is_live(), User.id.in_(ids))
+    return sa.select(model.id).join(model.user).where(model.is_live(), among(User.id, ids))
 
 
 def counted(noun: str, *queries: sa.Select[Any]) -> str | None:

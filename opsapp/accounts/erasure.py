@@ -39,10 +39,10 @@ def erase(users: Sequence[Account], unit: Unit) -> None:
         key = audit_key()
         marks = [{"id": u.id, "erased_as": chain.fingerprint(key, u.email or "")} for u in users]
         unit.session.execute(sa.update(User), marks)
-    bulk.update(ids, unit, **dict.fromkeys(_PERSONAL), **_gone(), **bulk.new_sessions())
+    bulk.update(User, ids, unit, **dict.fromkeys(_PERSONAL), **_gone(), **bulk.new_sessions())
     for column, keys, _noun in ERASED:
         for chunk in bulk.chunks(ids):
-            remove(unit.session, column.class_, column.in_(keys(chunk)))
+            remove(unit.session, column.class_, bulk.among(column, keys(chunk)))
     for id in ids:
         # The event names no address, which would survive the erasure in it.
         before, after = {"roles": roles[id]}, {"roles": list[str]()}
@@ -67,7 +67,10 @@ def note_erased(unit: Unit, users: Sequence[Account]) -> None:
         counts = [
             counted(
                 noun,
-                *(sa.select(column).where(column.in_(keys(chunk))) for chunk in chunks(ids)),
+                *(
+                    sa.select(column).where(bulk.among(column, keys(chunk)))
+                    for chunk in chunks(ids)
+                ),
             )
             for column, keys, noun in ERASED
         ]

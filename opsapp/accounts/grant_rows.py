@@ -5,9 +5,9 @@ docs/decisions/accounts.md#many-accounts-change-by-statements
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -54,10 +54,24 @@ def give(
     end([row for row in others if row.user_id not in replaced], "expired", unit)
     end([row for row in others if row.user_id in replaced], "replaced", unit)
     kept = present.keys() - {row.user_id for row in others}
-    new = _insert(role, [user.id for user in users if user.id not in kept], until, unit)
+    granted_at = clock.now()
+    new = _insert(role, [user for user in users if user.id not in kept], until, granted_at, unit)
     _record_given(role, new, until, replaced, unit)
-    ids = {user.id: new.get(user.id) or present[user.id].id for user in users}
-    return answers(list(ids.values()), set(new.values()))
+    as_new = {
+        "role": role.name,
+        "state": "live",
+        "granted_at": granted_at,
+        "granted_by": actor_name(unit.actor.label()),
+        "reason": unit.reason,
+        "valid_until": until,
+        **dict.fromkeys(("ended_at", "ended_by", "end_reason")),
+    }
+    return [
+        {"changed": True, "id": new[id], "user_id": id, "user": email, **as_new}
+        if id in new
+        else {"changed": False, **_record(present[id])}
+        for id, email in users
+    ]
 
 
 def _refuse_other_ends(role: Role, others: Sequence[Any]) -> None:
@@ -75,24 +89,28 @@ def end_in_words(grant: Any) -> str:
 
 
 def _insert(
-    role: Role, user_ids: Sequence[int], until: datetime | None, unit: Unit
+    role: Role,
+    users: Sequence[Account],
+    until: datetime | None,
+    granted_at: datetime,
+    unit: Unit,
 ) -> dict[int, int]:
     """Write a grant for each account; return the grants' ids by those of the accounts."""
     columns = {
         Grant.user_id: User.id,
         Grant.role_id: sa.literal(role.id),
-        Grant.granted_at: sa.literal(clock.now(), UTCDateTime),
+        Grant.granted_at: sa.literal(granted_at, UTCDateTime),
         Grant.granted_by: sa.literal(unit.actor.label(), sa.Text),
         Grant.reason: sa.literal(unit.reason, sa.Text),
         Grant.valid_until: sa.literal(until, UTCDateTime),
     }
     new: dict[int, int] = {}
-    for ids in bulk.chunks(user_ids):
-        rows = sa.select(*columns.values()).where(User.id.in_(ids)).order_by(User.id)
+    for chunk in bulk.chunks([user.id for user in users]):
+        rows = sa.select(*columns.values()).where(bulk.among(User.id, chunk)).order_by(User.id)
         insert = sa.insert(Grant).from_select(list(columns), rows)
         for user_id, id in unit.session.execute(insert.returning(Grant.user_id, Grant.id)):
             new[user_id] = id
-    return {id: new[id] for id in user_ids}
+    return {user.id: new[user.id] for user in users}
 
 
 def _record_given(
@@ -116,37 +134,39 @@ def take(rows: Sequence[Any], *, unit: Unit) -> list[Record]:
     """End these open grants, each with its event; the sessions of their accounts end too."""
     over = [row for row in rows if is_over(row)]
     live = [row for row in rows if not is_over(row)]
-    note_ended(unit, [_Holder(row.user_id, row.email) for row in live])
-    expire_rows(over, unit)
-    end(live, "revoked", unit)
-    bulk.update(list({row.user_id for row in live}), unit, **bulk.new_sessions())
+    note_ended(unit, [Account(row.user_id, row.email) for row in live])
+    answers = {row["id"]: row for row in expire_rows(over, unit)}
+    ended = end(live, "revoked", unit)
+    bulk.update(User, list({row.user_id for row in live}), unit, **bulk.new_sessions())
     for row in live:
         bulk.record("user:role:revoke", [row.user_id], unit, before=_summary(row))
+        answers[row.id] = {"changed": True, **_record(row), **ended}
     payloads = [{"user_id": row.user_id, "role": row.role, "grant_id": row.id} for row in live]
     bulk.announce(signals.role_revoked, payloads, unit)
-    ids = [row.id for row in rows]
-    return answers(ids, set(ids))
+    return [answers[row.id] for row in rows]
 
 
-class _Holder(NamedTuple):
-    id: int
-    email: str | None
-
-
-def end(rows: Sequence[Any], how: str, unit: Unit) -> None:
-    end: dict[str, Any] = {"ended_at": Grant.valid_until}
-    if how != "expired":
-        by, why = unit.actor.label(), unit.reason
-        end = {"ended_at": clock.now(), "ended_by": by, "end_reason": why}
-    for chunk in bulk.chunks([row.id for row in rows]):
-        update = sa.update(Grant).where(Grant.id.in_(chunk))
-        unit.session.execute(update.values(ended_how=how, **end))
-
-
-def expire_rows(rows: Sequence[Any], unit: Unit) -> None:
+def expire_rows(rows: Sequence[Any], unit: Unit) -> list[Record]:
+    """Mark these grants as ended at their end."""
     end(rows, "expired", unit)
     for row in rows:
         bulk.record("user:role:expire", [row.user_id], unit, before=_summary(row))
+    return [
+        {"changed": True, **_record(row), "state": "expired", "ended_at": row.valid_until}
+        for row in rows
+    ]
+
+
+def end(rows: Sequence[Any], how: str, unit: Unit) -> Record:
+    """Mark these grants as ended; return what their records have of it, unless by their end."""
+    ids = [row.id for row in rows]
+    if how == "expired":
+        bulk.update(Grant, ids, unit, ended_how=how, ended_at=Grant.valid_until)
+        return {}
+    by, now = unit.actor.label(), clock.now()
+    values = {"ended_at": now, "ended_by": by, "end_reason": unit.reason}
+    bulk.update(Grant, ids, unit, ended_how=how, **values)
+    return {**values, "ended_by": actor_name(by), "state": how}
 
 
 # --- rows --------------------------------------------------------------------
@@ -164,27 +184,16 @@ def _summary(grant: Any) -> dict[str, Any]:
     }
 
 
-def answers(ids: Sequence[int], changed: Set[int]) -> list[Record]:
-    """Return these grants as records, in this order, with whether they were changed."""
-    rows = {}
-    for chunk in bulk.chunks(ids):
-        for row in db.session.execute(_WHOLE.where(Grant.id.in_(chunk))):
-            user = row.email or f"user:{row.user_id}"
-            rows[row.id] = {"changed": row.id in changed, **described(row, user, row.role)}
-    return [rows[id] for id in ids]
+def _record(row: Any) -> Record:
+    return described(row, row.email or f"user:{row.user_id}", row.role)
 
 
 _OPEN = (
-    sa.select(Grant.id, Grant.user_id, Grant.valid_until, User.email, Role.name.label("role"))
+    sa.select(*Grant.__table__.columns, User.email, Role.name.label("role"))
     .join(User, User.id == Grant.user_id)
     .join(Role, Role.id == Grant.role_id)
     .where(Grant.ended_at.is_(None))
     .order_by(Grant.id)
-)
-_WHOLE = (
-    sa.select(*Grant.__table__.columns, User.email, Role.name.label("role"))
-    .join(User, User.id == Grant.user_id)
-    .join(Role, Role.id == Grant.role_id)
 )
 
 
@@ -194,9 +203,10 @@ def list_open(*criteria: sa.ColumnElement[bool]) -> Sequence[Any]:
 
 
 def list_open_of(users: Sequence[Account], *criteria: sa.ColumnElement[bool]) -> list[Any]:
-    ids = [user.id for user in users]
     return [
-        row for chunk in bulk.chunks(ids) for row in list_open(Grant.user_id.in_(chunk), *criteria)
+        row
+        for chunk in bulk.chunks([user.id for user in users])
+        for row in list_open(bulk.among(Grant.user_id, chunk), *criteria)
     ]
 
 

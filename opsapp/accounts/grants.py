@@ -18,7 +18,6 @@ from ..unit.work import Unit
 from . import authority, bulk
 from .bulk import Account
 from .grant_rows import (
-    answers,
     described,
     end,
     end_in_words,
@@ -148,7 +147,7 @@ def grant(
     if until is not None:
         check_end(until)
     with unit:
-        accounts = get_users(text.each(users))
+        accounts = bulk.of(get_users(text.each(users)))
         return give(get_role(role), accounts, until=until, replace_end=replace_end, unit=unit)
 
 
@@ -203,7 +202,7 @@ def check_end(until: datetime) -> None:
 
 def difference_from_lasting(user: User, role: Role) -> str | None:
     """Return in words why the account does not hold this role for ever, or None."""
-    present = next(iter(list_open_of([user], Grant.role_id == role.id)), None)
+    present = next(iter(list_open(Grant.user_id == user.id, Grant.role_id == role.id)), None)
     if present is None or is_over(present):
         return f"does not hold {role.name}"
     if present.valid_until is None:
@@ -223,7 +222,7 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
     """
     with unit:
         authority.require("roles:grant", unit)
-        named, accounts = get_role(role), get_users(text.each(users))
+        named, accounts = get_role(role), bulk.of(get_users(text.each(users)))
         authority.may_change_all([user.id for user in accounts], unit)
         rows = {row.user_id: row for row in list_open_of(accounts, Grant.role_id == named.id)}
         held = [rows[user.id] for user in accounts if user.id in rows]
@@ -258,10 +257,7 @@ def revoke_where(
 def expire(*, unit: Unit) -> list[Record]:
     """Mark the grants whose end has passed as ended; since then they gave nothing anyway."""
     with unit:
-        over = list_open(Grant.valid_until <= database_now())
-        expire_rows(over, unit)
-        ids = [row.id for row in over]
-        return answers(ids, set(ids))
+        return expire_rows(list_open(Grant.valid_until <= database_now()), unit)
 
 
 def end_all(users: Sequence[Account], *, unit: Unit) -> dict[int, list[str]]:
@@ -277,7 +273,7 @@ def end_all(users: Sequence[Account], *, unit: Unit) -> dict[int, list[str]]:
 def revoke_all(user: User, *, unit: Unit) -> list[str]:
     """Revoke every open grant of an account that stays, each with its event; return the roles."""
     authority.require("roles:grant", unit)
-    return sorted(row["role"] for row in take(list_open_of([user]), unit=unit))
+    return sorted(row["role"] for row in take(list_open(Grant.user_id == user.id), unit=unit))
 
 
 def end_all_of_role(role: Role, *, unit: Unit) -> None:

@@ -238,8 +238,7 @@ def _decide(review: AccessReview, decision: str, rows: Sequence[Any], unit: Unit
         "decided_by": unit.actor.label(),
         "decision_reason": unit.reason,
     }
-    for chunk in bulk.chunks([row.id for row in rows]):
-        unit.session.execute(sa.update(ReviewItem).where(ReviewItem.id.in_(chunk)).values(**values))
+    bulk.update(ReviewItem, [row.id for row in rows], unit, **values)
     for row in rows:
         about = {"review": review.id, "role": row.role}
         before, after = {**about, "decision": row.decision}, {**about, "decision": decision}

@@ -51,7 +51,7 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
     """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
-    note_ended(unit, [user])
+    note_ended(unit, bulk.of([user]))
     user.active = active
     user.end_sessions()
     verb = "activate" if active else "deactivate"
@@ -76,7 +76,7 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
         ids = [user.id for user in users]
         authority.may_change_all(ids, unit)
         note_ended(unit, users)
-        bulk.update(ids, unit, active=False, **bulk.new_sessions())
+        bulk.update(User, ids, unit, active=False, **bulk.new_sessions())
         before, after = {"active": True}, {"active": False}
         bulk.record("user:account:deactivate", ids, unit, before=before, after=after)
         bulk.announce(signals.user_deactivated, [{"user_id": id} for id in ids], unit)

@@ -107,7 +107,7 @@ def _create(
         if user is None:
             user = _insert(email, username, hashed, unit)
             for role in roles:
-                grant_rows.give(get_role(role), [user], until=None, unit=unit)
+                grant_rows.give(get_role(role), bulk.of([user]), until=None, unit=unit)
         elif if_exists == "error":
             raise Conflict(
                 f"user {email} exists already, with id {user.id}",
@@ -272,7 +272,7 @@ def _make_admin(
             store_password(user, hashed, unit)
         if username:
             _rename(user, {"username": username}, unit)
-        grant_rows.give(get_role(ADMIN), [user], until=None, unit=unit)
+        grant_rows.give(get_role(ADMIN), bulk.of([user]), until=None, unit=unit)
         return user_record(user)
 
 
@@ -345,8 +345,9 @@ def delete(references: str | Iterable[str], *, unit: Unit) -> list[Record]:
         authority.require("users:write", unit)
         users = deletable(text.each(references))
         gone = {user.id for user in users if user.deleted_at is not None}
-        erase([user for user in users if user.id not in gone], unit)
-        return [_erased_record(user.id, changed=user.id not in gone) for user in users]
+        rows = bulk.of(users)
+        erase([user for user in rows if user.id not in gone], unit)
+        return [_erased_record(user.id, changed=user.id not in gone) for user in rows]
 
 
 def delete_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
