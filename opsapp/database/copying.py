@@ -253,13 +253,15 @@ def _copied(table: sa.Table, source: sa.Connection, connection: sa.Connection) -
     """
     write = _copy_in if connection.dialect.name == "postgresql" else _insert
     digest = _Digest()
+    driver = connection.dialect.loaded_dbapi  # COPY is its own, whose errors nothing wraps.
+    unfit = (exc.DataError, exc.IntegrityError, driver.DataError, driver.IntegrityError)
     try:
         for rows in _batches(table, source):
             for row in rows:
                 _refuse_damage(table, row)
                 digest.add(row)
             write(table, rows, connection)
-    except (exc.DBAPIError, ValueError, TypeError) as error:
+    except (*unfit, ValueError, TypeError) as error:
         reason = text.first_line(getattr(error, "orig", None) or error)
         raise Conflict(f"a row of {table.name} cannot be copied: {reason}") from error
     return digest.rows, str(digest)

@@ -25,6 +25,8 @@ TABLES = (
     "ops_users",
     "ops_roles",
     "ops_grants",
+    "ops_access_reviews",
+    "ops_access_review_items",
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
@@ -80,6 +82,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "db init": {"args": []},
     "init-db": {"args": []},
     "jobs prune": {"args": ["--keep", "1", "--yes"]},
+    "roles apply": {"args": ["{roles}", "--prune", "--yes"]},
+    "roles review decide": {"args": ["1", "revoke", "bob"]},
+    "roles review finish": {"args": ["1", "--yes"]},
+    "roles review start": {"args": ["--role", "held", "--due", "2090-12-31"]},
     "roles allow": {"args": ["support", "users:read"]},
     "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
     "roles delete": {"args": ["support", "--yes"]},
@@ -108,8 +114,13 @@ CALLS: dict[str, dict[str, Any]] = {
 
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
-# A backup writes a file and a restore reads one; tests/ops has applications to attach to.
-ELSEWHERE = {"db backup", "db restore", *(path for path in CHANGING if path.startswith("ops "))}
+# These write a file, read one or need a second database; tests/ops has applications to attach to.
+ELSEWHERE = {
+    "db backup",
+    "db copy",
+    "db restore",
+    *(path for path in CHANGING if path.startswith("ops ")),
+}
 
 
 @pytest.fixture
@@ -124,6 +135,7 @@ def after_preparation() -> Commands:
         ("users", "create", "idle@example.com", "--no-password"),
         ("users", "deactivate", "idle@example.com"),
         ("users", "tokens", "create", "bob", "held"),
+        ("roles", "review", "start", "--due", "2090-12-31"),
     )
 
 
@@ -131,6 +143,7 @@ def after_preparation() -> Commands:
 def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
     """A database in which every changing command has something to change."""
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
+    (database.instance / "roles.toml").write_text("[roles.support]\n[grants.held]\n")
     database.execute(
         "UPDATE ops_users SET failed_logins = 9, tf_primary_method = 'authenticator',"
         " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
@@ -159,7 +172,8 @@ def snapshot(database: Database) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
-    args = [arg.format(kept=database.instance / "kept") for arg in CALLS[path]["args"]]
+    files = {"kept": database.instance / "kept", "roles": database.instance / "roles.toml"}
+    args = [arg.format(**files) for arg in CALLS[path]["args"]]
     return cli(*path.split(), *args, *more, "--format", "json", stdin=PASSWORD + "\n")
 
 
