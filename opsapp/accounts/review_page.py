@@ -11,6 +11,9 @@ from ..types import Record
 from ..unit.ledger import read_head
 from . import reviews
 
+WIDTHS = (15, 7.5, 8.5, 14, 7.5, 7.5, 7, 7.5, 8.5, 11, 6)
+"""Percent of the table, of each column."""
+
 
 def write(file: str, id: int) -> Record:
     """Write the page of a review, readable by its owner only; return its file and size.
@@ -30,6 +33,7 @@ def write(file: str, id: int) -> Record:
         environment=settings.get("OPSAPP_ENV"),
         review=reviews.record(reviews.get(id)),
         items=reviews.items(id),
+        widths=WIDTHS,
         made_at=_at(clock.now()),
         seq=head.seq if head else 0,
         hash=head.hash if head else "",

@@ -91,16 +91,31 @@ def _escaped(character: str) -> str:
 
 def difference(before: str, after: str) -> list[str]:
     """Return the lines that differ, with ``-`` and ``+``, below the header of their table."""
-    old, new = before.splitlines(), after.splitlines()
+    old, new = _tables(before), _tables(after)
     lines: list[str] = []
-    header: str | None = None
-    for line in list(difflib.unified_diff(old, new, n=len(old), lineterm=""))[3:]:
-        if line[1:].startswith("["):
-            header = line
-        elif line[0] in "-+" and line[1:]:
-            lines += [header, line] if header else [line]
-            header = None
+    for header in sorted(old.keys() | new.keys(), key=_place):
+        sign = "+" if header not in old else "-" if header not in new else " "
+        pairs = difflib.unified_diff(old.get(header, []), new.get(header, []), n=0, lineterm="")
+        changed = [line for line in list(pairs)[2:] if not line.startswith("@@")]
+        lines += [sign + header, *changed] if changed or sign != " " else []
     return lines
+
+
+def _tables(words: str) -> dict[str, list[str]]:
+    """Return the lines of each table by its header."""
+    tables: dict[str, list[str]] = {"": []}
+    for line in filter(None, words.splitlines()):
+        if line.startswith("["):
+            tables[line] = []
+        else:
+            tables[next(reversed(tables))].append(line)
+    return tables
+
+
+def _place(header: str) -> tuple[str, bool]:
+    """Return the order of the tables: by role, its grants behind its definition."""
+    kind, _, name = header.partition(".")
+    return name, kind == "[grants"
 
 
 # --- reading -------------------------------------------------------------------
