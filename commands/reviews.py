@@ -11,7 +11,7 @@ from opsapp import clock
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.messages import say
-from opsapp.cli.options import DURATION, ENDING, ID, NEW_FILE, ROLE, ending, users_argument
+from opsapp.cli.options import ID, NEW_FILE, ROLE, end_options, ending, users_argument
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
@@ -42,11 +42,10 @@ def cli() -> None:
 
 @cli.command("start")
 @click.option("--role", "roles", type=ROLE, multiple=True, help="Only this role; can be repeated.")
-@click.option("--within", type=DURATION, metavar="14d", help="Time to decide. Default: 14d.")
-@click.option("--due", type=ENDING, metavar="TIME", help="End of the review.")
+@end_options("the review", "; without it, after 14 days")
 @changes(*REVIEW)
 def start_cmd(
-    roles: tuple[str, ...], within: timedelta | None, due: datetime | None, unit: Unit
+    roles: tuple[str, ...], for_: timedelta | None, until: datetime | None, unit: Unit
 ) -> Record:
     """Start a review of the live grants.
 
@@ -54,11 +53,11 @@ def start_cmd(
 
     \b
     Example:
-      flask roles review start --role admin --role support --due 2030-06-30
+      flask roles review start --role admin --role support --until 2030-06-30
     """
     from opsapp.accounts import reviews
 
-    return reviews.start(roles, due=ending(within, due) or clock.now() + DUE, unit=unit)
+    return reviews.start(roles, due=ending(for_, until) or clock.now() + DUE, unit=unit)
 
 
 @cli.command("list")

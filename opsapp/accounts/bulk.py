@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from blinker import NamedSignal
 
-from .. import clock
 from ..extensions import Model, db
 from ..models import User
 from ..models.types import random_word
@@ -73,7 +72,7 @@ def update(model: type[Model], ids: Sequence[int], unit: Unit, **values: Any) ->
 
 def new_sessions() -> dict[str, Any]:
     """Return the columns that make every session and token of an account worthless."""
-    return {"fs_uniquifier": random_word(), "sessions_ended_at": clock.now()}
+    return {"fs_uniquifier": random_word()}
 
 
 def record(

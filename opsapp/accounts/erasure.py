@@ -55,8 +55,8 @@ def _gone() -> dict[str, Any]:
 
 
 _PERSONAL = (
-    *("email", "username", "password", "last_login_ip", "current_login_ip"),
-    *("tf_primary_method", "tf_totp_secret", "tf_phone_number", "mf_recovery_codes"),
+    *("email", "username", "password", "tf_primary_method", "tf_totp_secret", "tf_phone_number"),
+    "mf_recovery_codes",
 )
 """The columns of an account that an erasure empties."""
 

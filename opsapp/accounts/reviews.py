@@ -20,6 +20,7 @@ from ..types import Record
 from ..unit.work import Unit
 from . import authority, bulk
 from .grant_rows import list_open, take
+from .grants import check_end
 from .lookup import actor_name, get_role, get_users
 
 KEEP, REVOKE = "keep", "revoke"
@@ -123,8 +124,7 @@ def start(roles: Iterable[str] = (), *, due: datetime, unit: Unit) -> Record:
 
     :raises Invalid: ``due`` has passed, or no account holds one of these roles.
     """
-    if due <= clock.now():
-        raise Invalid(f"due {clock.rfc3339(due)} has passed already")
+    check_end(due)
     with unit:
         authority.require("roles:grant", unit)
         named = {role.name: role.id for role in map(get_role, text.each(roles))}

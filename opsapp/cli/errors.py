@@ -114,7 +114,7 @@ def remember_words(args: Sequence[str]) -> None:
 def _wants_json() -> bool:
     """Return true if errors are printed as JSON. The option may not have been parsed yet."""
     args = _words.get()
-    format = os.environ.get("OPSAPP_FORMAT", "")
+    format = ""
     for word, following in zip(args, [*args[1:], ""], strict=False):
         if word == "--":
             break  # The rest belongs to another program.
@@ -122,6 +122,10 @@ def _wants_json() -> bool:
             format = following
         elif word.startswith("--format="):
             format = word.removeprefix("--format=")
+    from ..settings import get
+
+    with suppress(OpsError):  # The command reports that the setting is wrong.
+        format = format or get("OPSAPP_FORMAT")
     return format in ("json", "jsonl")
 
 

@@ -20,7 +20,7 @@ def after_review() -> Commands:
         ("roles", "create", "other"),
         ("roles", "grant", "support", "ada", "bob", "--reason", "on call"),
         ("roles", "grant", "other", "bob"),
-        (*REVIEW, "start", "--role", "support", "--due", "2090-06-30", "--reason", "Q2"),
+        (*REVIEW, "start", "--role", "support", "--until", "2090-06-30", "--reason", "Q2"),
     )
 
 
@@ -48,7 +48,7 @@ def test_start_lists_the_grants_of_now(cli: Cli, review: str) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (("start", "--due", "2020-01-01"), 2, "due 2020-01-01T23:59:59Z has passed already"),
+        (("start", "--until", "2020-01-01"), 2, "until 2020-01-01T23:59:59Z has passed already"),
         (("start", "--role", "suport"), 4, "no role suport\n  → did you mean support?"),
         (("show", "9"), 4, "no review 9\n  → flask roles review list"),
         (("decide", "1", "keep"), 2, "name the users, or decide what is left by --undecided"),

@@ -85,7 +85,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "roles apply": {"args": ["{roles}", "--prune", "--yes"]},
     "roles review decide": {"args": ["1", "revoke", "bob"]},
     "roles review finish": {"args": ["1", "--yes"]},
-    "roles review start": {"args": ["--role", "held", "--due", "2090-12-31"]},
+    "roles review start": {"args": ["--role", "held", "--until", "2090-12-31"]},
     "roles allow": {"args": ["support", "users:read"]},
     "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
     "roles delete": {"args": ["support", "--yes"]},
@@ -135,7 +135,7 @@ def after_preparation() -> Commands:
         ("users", "create", "idle@example.com", "--no-password"),
         ("users", "deactivate", "idle@example.com"),
         ("users", "tokens", "create", "bob", "held"),
-        ("roles", "review", "start", "--due", "2090-12-31"),
+        ("roles", "review", "start", "--until", "2090-12-31"),
     )
 
 
@@ -145,9 +145,9 @@ def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Datab
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     (database.instance / "roles.toml").write_text("[roles.support]\n[grants.held]\n")
     database.execute(
-        "UPDATE ops_users SET failed_logins = 9, tf_primary_method = 'authenticator',"
-        " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
+        "UPDATE ops_users SET tf_primary_method = 'authenticator' WHERE username = 'bob'"
     )
+    database.lock_out("bob")
     database.execute(
         "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
         " SELECT id, 'key', fs_uniquifier, created_at, created_at, '2090-01-01 00:00:00.000000'"
