@@ -115,7 +115,7 @@ def _tables(words: str) -> dict[str, list[str]]:
 def _place(header: str) -> tuple[str, bool]:
     """Return the order of the tables: by role, its grants behind its definition."""
     kind, _, name = header.partition(".")
-    return name, kind == "[grants"
+    return name.strip('"]'), kind == "[grants"
 
 
 # --- reading -------------------------------------------------------------------

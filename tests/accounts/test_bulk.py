@@ -74,7 +74,8 @@ def test_delete_by_a_filter_erases_each_and_is_one_change(
         f"Error: Erase the personal data of {MANY} accounts for good? There is no terminal"
     )
     planned = cli("users", "delete", *ALL, "--dry-run")
-    assert f"It erases address, username, password of {MANY} accounts.\n" in planned.stderr
+    erased = f"address, username, password, {MANY} messages, {MANY} names of the audit"
+    assert f"It erases {erased} of {MANY} accounts.\n" in planned.stderr
     done = cli("users", "delete", *ALL, "--yes", "--format", "json").json
     assert len(done["results"]) == MANY
     assert actions(cli, done["audit_seq"] - 1) == [("user:account:delete", "users")]
@@ -108,7 +109,7 @@ def test_list_of_stdin_is_looked_up_at_once_and_all_or_nothing(
     listed = "\n".join([*many, "bob", "1", "no-such-user"])
     done = cli("roles", "grant", "reader", "-", stdin=listed)
     assert (done.exit_code, done.stdout) == (4, "")
-    assert done.stderr.startswith("Error: no user no-such-user\n")
+    assert "Error: no user no-such-user\n" in done.stderr
     listed = "\n".join([many[1], "BOB", many[0], "2", "1"])
     done = cli("roles", "grant", "reader", "-", "--format", "json", stdin=listed).json
     assert [row["user"] for row in done["results"]] == [

@@ -6,17 +6,15 @@ Decisions: docs/decisions/accounts.md
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from opsapp.cli import output
-from opsapp.cli.base import OpsGroup, application, approve
-from opsapp.cli.decorators import answers, changes, findings
+from opsapp.cli.base import OpsGroup, approve
+from opsapp.cli.decorators import answers, changes
 from opsapp.cli.filters import account_filter, is_by_filter
 from opsapp.cli.options import (
     DURATION,
-    NAMED_TEXT,
     PERMISSION,
     ROLE,
     USER,
@@ -29,7 +27,7 @@ from opsapp.cli.options import (
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from . import reviews
+from . import files, reviews
 
 if TYPE_CHECKING:
     from opsapp.accounts.listing import Filter
@@ -59,7 +57,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(reviews.cli)
+for command in (files.export_cmd, files.apply_cmd, reviews.cli):
+    cli.add_command(command)
 
 # --- roles -------------------------------------------------------------------
 
@@ -262,62 +261,6 @@ def revoke_cmd(named: str, users: tuple[str, ...], filter: Filter, unit: Unit) -
     if is_by_filter(users, filter, f"Revoke {named} from {{}}", grants.holds(named)):
         return grants.revoke_where(named, filter.criteria(), unit=unit)
     return grants.revoke(named, users, unit=unit)
-
-
-# --- access as code ----------------------------------------------------------
-
-
-@cli.command("export")
-@click.option("--grants", "with_grants", is_flag=True, help="Also the grants of now.")
-def export_cmd(with_grants: bool) -> None:
-    """Print the roles as a TOML file, for `flask roles apply`.
-
-    In one order, so that two databases can be compared and a repository shows what changed.
-
-    \b
-    Example:
-      flask roles export --grants > roles.toml
-    """
-    with application():
-        from opsapp.accounts import role_plan
-
-        output.write_lines(role_plan.export(with_grants=with_grants).splitlines())
-
-
-@cli.command("apply")
-@click.argument("file", type=NAMED_TEXT)
-@click.option(
-    "--prune", is_flag=True, help="Also delete the roles and revoke the grants that FILE lacks."
-)
-@click.option("--check", is_flag=True, help="Change nothing; exit 6 if the database has drifted.")
-@changes("changed", "action", "role", "user", "before", "after", key="role", destructive=True)
-def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> Any:
-    """Make roles and grants like those of a TOML file.
-
-    Prints what changes, and asks. All of it is one change. Roles and grants that FILE does
-    not name stay, unless --prune; the grants of a role without a [grants.ROLE] table always
-    stay. FILE may be - for stdin.
-
-    \b
-    Examples:
-      flask roles apply roles.toml --prune --yes --reason "#123"
-      flask roles apply roles.toml --prune --check
-    """
-    from opsapp.accounts import role_plan
-
-    name, words = file
-    unit.dry_run = unit.dry_run or check
-    plan = role_plan.plan(words, name=name, prune=prune)
-    difference = plan.difference
-    output.write_difference(difference)
-    findings(check and bool(difference))
-    if difference and not unit.dry_run:
-        approve(f"Make these {len(plan.changes):,} changes?", severe=True)
-    rows = role_plan.apply(words, name=name, prune=prune, shown=plan, unit=unit)
-    return rows if output.is_for_programs() else None
-
-
-# --- grants in time ----------------------------------------------------------
 
 
 @cli.command("expire")
