@@ -175,7 +175,8 @@ def lacks(role: str, until: datetime | None = None) -> sa.ColumnElement[bool]:
 
     :raises NotFound: there is no such role.
     """
-    return User.id.not_in(_holders(role).where(Grant.valid_until.is_not_distinct_from(until)))
+    same = (Grant.user_id == User.id, Grant.valid_until.is_not_distinct_from(until))
+    return ~_holders(role).where(*same).exists()
 
 
 def holds(role: str) -> sa.ColumnElement[bool]:

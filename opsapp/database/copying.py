@@ -23,15 +23,25 @@ from ..engine import connections
 from ..errors import Conflict, Invalid, NotReady, OpsError
 from ..extensions import db
 from ..libpq import modern_url
-from ..models import AuditEvent, AuditHead, Role
+from ..models import (
+    AuditEvent,
+    AuditHead,
+    ProfileSeries,
+    ProfileTrace,
+    ProfileWindow,
+    Role,
+)
 from ..types import Record
 from ..unit.ledger import read_head, refuse_other_owner
 from ..unit.work import Unit
 from .migration_run import STATEMENT_TIMEOUT
 
 CHUNK = 1000
-FIRST = {AuditHead.__tablename__, AuditEvent.__tablename__, Role.__tablename__}
-"""The tables that ``flask db init`` writes to."""
+FIRST = {
+    model.__tablename__
+    for model in (AuditHead, AuditEvent, Role, ProfileSeries, ProfileWindow, ProfileTrace)
+}
+"""The tables that ``flask db init`` writes to, whose command may be profiled."""
 FIRST_ACTIONS = ("database:schema:", "role:definition:create")
 
 
