@@ -38,11 +38,12 @@ def cli() -> None:
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only log-ins with this outcome.")
-@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
+@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
 @page_options()
 @answers(
     "at", "user", "outcome", "ip", "user_agent",
     fields=("id", "at", "user_id", "user", "outcome", "ip", "user_agent"),
+    noun="log-ins",
 )  # fmt: skip
 def list_cmd(
     user: str | None, outcome: str | None, since: datetime | None, limit: int | None

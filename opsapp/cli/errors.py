@@ -6,6 +6,7 @@ help and completion stay quick.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -154,8 +155,14 @@ def _show(error: click.ClickException) -> NoReturn:
     if type(error).__name__ != "NoArgsIsHelpError":  # Click has it since 8.2.
         error.message = brief(text.safe(error.message))  # type: ignore[misc]
     with suppress(OSError):  # A closed stderr must not hide the exit code.
-        error.show(file=sys.stderr)
+        shown = io.StringIO()
+        error.show(file=shown)
+        print_error(shown.getvalue().rstrip("\n").replace("Error:", _error(), 1))
     raise SystemExit(error.exit_code)
+
+
+def _error() -> str:
+    return streams.if_coloured("Error:", "red", sys.stderr)
 
 
 def exit_with(error: OpsError) -> NoReturn:
@@ -166,7 +173,7 @@ def exit_with(error: OpsError) -> NoReturn:
     if _wants_json():
         print_error(json.dumps(error.record()))
     else:
-        print_error(f"Error: {text.safe(error.message)}")
+        print_error(f"{_error()} {text.safe(error.message)}")
         if error.hint:
             print_error(f"  → {text.safe(error.hint)}")
     if _debugging() and error.__cause__ is not None:

@@ -355,7 +355,7 @@ def delete(reference: str, *, unit: Unit) -> Record:
         identity.need("erase")(user)
         fields.flush(identity, unit.session)
         for model in (PersonalValue, RoleEnd):
-            remove(unit.session, model, model.subject == subject)
+            remove(unit.ours, model, model.subject == subject)
         unit.record("user:account:delete", subject, before={"roles": account["roles"]})
         unit.announce(signals.user_deleted, user_id=account["id"])
         return {"id": account["id"], "status": "deleted"}

@@ -114,8 +114,10 @@ CALLS: dict[str, dict[str, Any]] = {
 
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
-# These write a file, read one or need a second database; tests/ops has applications to attach to.
+# These write a file, read one or need a second database; tests/ops has applications to attach
+# to, and among them those that leave something to settle.
 ELSEWHERE = {
+    "audit settle",
     "db backup",
     "db copy",
     "db restore",
