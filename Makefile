@@ -93,6 +93,7 @@ docs: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.million
+	$(BIN)/python -m bench.bulk
 	$(BIN)/python -m bench.audit
 	$(BIN)/python -m bench.web
 	$(BIN)/python -m bench.shell

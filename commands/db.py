@@ -208,8 +208,8 @@ ADAPTED = {
 def cli(directory: str | None, x_arg: tuple[str, ...]) -> None:
     """Set up, migrate, inspect and back up the database.
 
-    init, status and backup are opsapp's; the other verbs are Flask-Migrate's. All that
-    change the schema run alone, in one transaction, and are audited.
+    init, status, backup, restore and copy are opsapp's; the other verbs are Flask-Migrate's.
+    All that change the schema run alone, in one transaction, and are audited.
     """
 
 
@@ -305,3 +305,36 @@ def restore_cmd(file: str, unit: Unit) -> Record:
     if before is not None:
         verification.rebase([before], unit=unit)
     return {**record, "revision": ready["revision"], "changed": True}
+
+
+@cli.command("copy")
+@click.option("--to", "url", required=True, metavar="URL", help="Database to copy into.")
+@changes("table", "rows", "digest", key="table", destructive=True)
+def copy_cmd(url: str, unit: Unit) -> list[Record]:
+    """Copy the whole database into another one.
+
+    From SQLite to PostgreSQL, for example. The target is empty, as `flask db init` leaves it,
+    and has the same revision and secrets. Every table is compared at the end, and the audit
+    verified there; if anything differs, nothing is copied. Stop the web server and cron before.
+
+    \b
+    Example:
+      flask db copy --to postgresql://ops@db/ops --reason "outgrew the file" --yes
+    """
+    from opsapp.audit import verification
+    from opsapp.database import copying
+
+    target = copying.engine_to(url)
+    try:
+        if tables := copying.left_behind():
+            say(f"No model of the application has {', '.join(tables)}: left behind.")
+        approve(f"Copy the whole database into {copying.shown(target)}?", severe=True)
+        rows = copying.copy(target, unit=unit)
+        if not unit.dry_run:
+            with copying.connected_to(target):
+                report = verification.verify(state=True)
+            say(f"The copy: {report['says']}.")
+            findings(not report["ok"])
+        return rows
+    finally:
+        target.dispose()

@@ -91,7 +91,7 @@ users = _ours("users", "users.accounts", "Manage accounts, sessions, tokens and 
 profile = _ours(
     "profile", "profile.report", "Report and profile slow requests, commands and queries."
 )
-roles = _ours("roles", "roles", "Manage roles and their grants.")
+roles = _ours("roles", "roles.definitions", "Manage roles and their grants.")
 audit = _ours("audit", "audit", "Read and verify the audit log.")
 db = _ours("db", "db", "Set up, migrate, inspect and back up the database.")
 jobs = _ours("jobs", "jobs.history", "Run cron jobs one at a time, with a history.")

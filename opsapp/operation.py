@@ -1,6 +1,7 @@
-"""Checks of what production needs to run by itself: jobs, copies, checkpoints, second factors.
+"""Checks of what was forgotten: overdue reviews, and what production needs to run by itself.
 
-Nothing else notices what was never installed: a job that has never run is not late.
+That is jobs, copies, checkpoints and second factors. Nothing else notices what was never
+installed: a job that has never run is not late.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from typing import Any
 import sqlalchemy as sa
 from flask import current_app
 
-from . import config
-from .extensions import db
+from . import clock, config
+from .accounts import reviews
+from .extensions import db, this_app
 from .jobs import health, schedule
-from .models import AuditEvent, JobRun
+from .models import AccessReview, AuditEvent, JobRun
+from .state import is_built_on
 
 Finding = tuple[str, str, str]
 """The check, what it says, and the advice."""
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what is missing; nothing outside of production."""
+    """Yield overdue reviews; and in production, what is missing."""
+    if is_built_on(this_app()):
+        yield from _overdue_reviews()
     if config.environment() != config.PRODUCTION:
         return
     if health.in_use_since(schedule.load()) is None:
@@ -39,6 +44,16 @@ def findings() -> Iterator[Finding]:
         yield "second factor", message, "OPSAPP_TWO_FACTOR=admins"
     if old := _old_pg_dump():
         yield "pg_dump", old, "install the client of the server's version, or backups fail"
+
+
+def _overdue_reviews() -> Iterator[Finding]:
+    if not sa.inspect(db.engine).has_table(AccessReview.__tablename__):
+        return  # The check of the migrations tells.
+    for review in reviews.overdue():
+        record = reviews.record(review)
+        message = f"{record['undecided']} of {record['grants']} grants of review {review.id}"
+        message += f" are undecided, and it was due {clock.rfc3339(review.due_at)}"
+        yield "reviews", message, f"flask roles review show {review.id} --undecided"
 
 
 def _has(column: Any, *criteria: sa.ColumnElement[bool]) -> bool:

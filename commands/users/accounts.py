@@ -9,7 +9,7 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
-from opsapp.cli.filters import ORDER, account_filter
+from opsapp.cli.filters import ORDER, account_filter, is_by_filter
 from opsapp.cli.messages import say
 from opsapp.cli.options import (
     ID,
@@ -260,14 +260,11 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
       flask users deactivate ada@example.com
       flask users deactivate --idle-for 90d --without-role admin --yes
     """
-    from opsapp.accounts import listing, signin
+    from opsapp.accounts import signin
 
-    if bool(users) == (filter != listing.Filter()):
-        raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
-    if users:
-        return signin.deactivate(users, unit=unit)
-    approve(f"Deactivate the {listing.count_active(filter)} active accounts of this filter?")
-    return signin.deactivate_where(filter.criteria(), unit=unit)
+    if is_by_filter(users, filter, "Deactivate {}", signin.is_active()):
+        return signin.deactivate_where(filter.criteria(), unit=unit)
+    return signin.deactivate(users, unit=unit)
 
 
 @cli.command("offboard")
@@ -358,22 +355,30 @@ def unlock_cmd(user: str, unit: Unit) -> Record:
 
 
 @cli.command("delete")
-@click.argument("user", type=USER)
-@changes("id", "status", destructive=True)
-def delete_cmd(user: str, unit: Unit) -> Record:
-    """Erase the personal data of an account for good.
+@users_argument(required=False)
+@changes("changed", "id", "status", destructive=True)
+@account_filter
+def delete_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
+    """Erase the personal data of accounts for good.
 
-    The id, the history of its grants and the audit stay, without a name.
+    The ids, the history of their grants and the audit stay, without a name. Name the
+    accounts, or choose them by filters. Pass - as USER to read the accounts from stdin.
 
     \b
-    Example:
+    Examples:
       flask users delete ada@example.com --reason "left the company" --yes
+      flask users delete --status inactive --idle-for 1095d --yes
     """
-    from opsapp.accounts import users
+    from opsapp.accounts import users as service
 
-    row = users.deletable(user)
-    if row.deleted_at is None:
-        approve(f"Erase the personal data of {row.email} (id {row.id}) for good?", severe=True)
-    else:
-        say(f"User {row.id} was deleted before.")
-    return users.delete(user, unit=unit)
+    erase = "Erase the personal data of {} for good"
+    if is_by_filter(users, filter, erase, severe=True):
+        return service.delete_where(filter.criteria(), unit=unit)
+    rows = service.deletable(users)
+    for row in rows:
+        if row.deleted_at is not None:
+            say(f"User {row.id} was deleted before.")
+    if left := [f"{row.email} (id {row.id})" for row in rows if row.deleted_at is None]:
+        names = f"{', '.join(left[:5])}{f' and {len(left) - 5:,} more' if left[5:] else ''}"
+        approve(f"{erase.format(names)}?", severe=True)
+    return service.delete(users, unit=unit)

@@ -103,18 +103,10 @@ def _holds(role: str) -> sa.ColumnElement[bool]:
     return User.id.in_(holders)
 
 
-def count(accounts: Filter) -> int:
-    """Return the number of accounts that meet the filter."""
-    return _count(*accounts.criteria())
-
-
-def count_active(accounts: Filter) -> int:
-    """Return the number of active accounts that meet the filter."""
-    return _count(User.active.is_(True), User.deleted_at.is_(None), *accounts.criteria())
-
-
-def _count(*criteria: sa.ColumnElement[bool]) -> int:
-    return db.session.scalar(sa.select(sa.func.count(User.id)).where(*criteria)) or 0
+def count(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> int:
+    """Return the number of accounts that meet the filter and every other criterion."""
+    matching = sa.select(sa.func.count(User.id)).where(*accounts.criteria(), *criteria)
+    return db.session.scalar(matching) or 0
 
 
 def users(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -11,18 +10,13 @@ from .. import clock, signals, text
 from ..errors import Busy
 from ..extensions import db
 from ..models import ApiToken, User, UserSession
-from ..models.accounts import new_uniquifier
 from ..types import Record
 from ..unit.ledger import fingerprint
 from ..unit.work import Unit
-from . import authority, grants, lockouts, passwords
+from . import authority, bulk, grants, lockouts, passwords
 from .effects import note_ended
-from .lookup import get_user
+from .lookup import get_user, get_users
 from .records import user_record
-
-BATCH = 500
-
-T = TypeVar("T")
 
 
 def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
@@ -42,7 +36,9 @@ def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
 
 def _set_active(references: Iterable[str], active: bool, unit: Unit) -> list[Record]:
     """Change the accounts in the order named, each once, or none if one is unknown."""
-    users = dict.fromkeys(authority.changeable(name, unit) for name in text.each(references))
+    authority.require("users:write", unit)
+    users = get_users(text.each(references))
+    authority.may_change_all([user.id for user in users], unit)
     changes = {user: set_active(user, active, unit) for user in users}
     roles = grants.role_names_of([user.id for user in users])
     return [
@@ -55,7 +51,7 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
     """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
-    note_ended(unit, User.id == user.id, of=user.email)
+    note_ended(unit, bulk.of([user]))
     user.active = active
     user.end_sessions()
     verb = "activate" if active else "deactivate"
@@ -76,33 +72,23 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
     """
     with unit:
         authority.require("users:write", unit)
-        rows = unit.session.execute(
-            sa.select(User.id, User.email)
-            .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
-            .order_by(User.id)
-        ).all()
-        note_ended(unit, User.active.is_(True), User.deleted_at.is_(None), *criteria)
-        for batch in _batches(rows):
-            ended = [
-                {"id": id, "active": False, "fs_uniquifier": new_uniquifier()}
-                for id, _email in batch
-            ]
-            unit.session.execute(sa.update(User), ended)
-        for id, _email in rows:
-            unit.record(
-                "user:account:deactivate",
-                f"user:{id}",
-                before={"active": True},
-                after={"active": False},
-            )
-            unit.announce(signals.user_deactivated, user_id=id)
+        users = bulk.accounts(is_active(), *criteria)
+        ids = [user.id for user in users]
+        authority.may_change_all(ids, unit)
+        note_ended(unit, users)
+        bulk.update(User, ids, unit, active=False, **bulk.new_sessions())
+        before, after = {"active": True}, {"active": False}
+        bulk.record("user:account:deactivate", ids, unit, before=before, after=after)
+        bulk.announce(signals.user_deactivated, [{"user_id": id} for id in ids], unit)
         return [
-            {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in rows
+            {"changed": True, "id": user.id, "email": user.email, "status": "inactive"}
+            for user in users
         ]
 
 
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+def is_active() -> sa.ColumnElement[bool]:
+    """Return the condition that an account is active."""
+    return User.active.is_(True)
 
 
 def confirm(user: User, unit: Unit) -> bool:

@@ -6,32 +6,22 @@ docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
 
 from .. import addresses, clock, signals, text
-from ..engine.rows import remove
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
-from ..models import (
-    ADMIN,
-    ApiToken,
-    Login,
-    LoginFailures,
-    MailMessage,
-    PersonalValue,
-    User,
-    UserSession,
-)
+from ..models import ADMIN, User
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
 from ..unit.work import Unit
-from . import authority, grants, passwords
-from .effects import note_erased
-from .lookup import find_user, get_role, unknown_user
+from . import authority, bulk, grant_rows, grants, passwords
+from .erasure import erase
+from .lookup import find_user, find_users, get_role, unknown_user
 from .records import user_record
 from .signin import confirm, set_active, store_password
 
@@ -118,7 +108,7 @@ def _create(
         if user is None:
             user = _insert(email, username, hashed, unit)
             for role in roles:
-                grants.give(get_role(role), user, until=None, unit=unit)
+                grant_rows.give(get_role(role), bulk.of([user]), until=None, unit=unit)
         elif if_exists == "error":
             raise Conflict(
                 f"user {email} exists already, with id {user.id}",
@@ -283,7 +273,7 @@ def _make_admin(
             store_password(user, hashed, unit)
         if username:
             _rename(user, {"username": username}, unit)
-        grants.give(get_role(ADMIN), user, until=None, unit=unit)
+        grant_rows.give(get_role(ADMIN), bulk.of([user]), until=None, unit=unit)
         return user_record(user)
 
 
@@ -342,10 +332,10 @@ def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
 # --- deleting ----------------------------------------------------------------
 
 
-def delete(reference: str, *, unit: Unit) -> Record:
-    """Erase the account's personal data, here and beside the audit, and end its grants.
+def delete(references: str | Iterable[str], *, unit: Unit) -> list[Record]:
+    """Erase the accounts' personal data, here and beside the audit, and end their grants.
 
-    The row, its id and the history of its grants stay; the audit then shows ``user:12``
+    The rows, their ids and the history of their grants stay; the audit then shows ``user:12``
     instead of a name. A keyed fingerprint recognizes a second deletion by the same
     address, which changes nothing.
 
@@ -354,22 +344,41 @@ def delete(reference: str, *, unit: Unit) -> Record:
     """
     with unit:
         authority.require("users:write", unit)
-        user = deletable(reference)
-        authority.may_change(user, unit)
-        if user.deleted_at is None:
-            _erase(user, unit)
-        return user_record(user)
+        users = deletable(text.each(references))
+        gone = {user.id for user in users if user.deleted_at is not None}
+        rows = bulk.of(users)
+        erase([user for user in rows if user.id not in gone], unit)
+        return [_erased_record(user.id, changed=user.id not in gone) for user in rows]
 
 
-def deletable(reference: str) -> User:
-    """Return the account to delete, or the one that was deleted under this address.
+def delete_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
+    """Erase every account that meets the criteria, as :func:`delete` does.
+
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        authority.require("users:write", unit)
+        users = bulk.accounts(*criteria)
+        erase(users, unit)
+        return [_erased_record(user.id, changed=True) for user in users]
+
+
+def _erased_record(id: int, *, changed: bool) -> Record:
+    return {"changed": changed, "id": id, "status": "deleted"}
+
+
+def deletable(references: Iterable[str]) -> list[User]:
+    """Return the accounts to delete, or those that were deleted under these addresses.
 
     :raises NotFound: there never was such an account.
     """
-    user = find_user(reference) or _erased(reference)
-    if user is None:
-        raise unknown_user(reference)
-    return user
+    users: dict[User, None] = {}
+    for reference, present in find_users(references).items():
+        user = present or _erased(reference)
+        if user is None:
+            raise unknown_user(reference)
+        users[user] = None
+    return list(users)
 
 
 def _erased(reference: str) -> User | None:
@@ -379,22 +388,3 @@ def _erased(reference: str) -> User | None:
     return db.session.scalar(
         sa.select(User).where(User.erased_as == fingerprint).order_by(User.id.desc()).limit(1)
     )
-
-
-def _erase(user: User, unit: Unit) -> None:
-    note_erased(user, unit)
-    roles = grants.end_all(user, unit=unit)
-    email = user.email or ""
-    user.erased_as = chain.fingerprint(audit_key(), email)
-    user.email = user.username = user.password = None
-    user.active = False
-    user.end_sessions()
-    user.forget_second_factor()
-    user.deleted_at = clock.now()
-    for model in (UserSession, ApiToken, Login, LoginFailures):
-        remove(unit.session, model, model.user_id == user.id)
-    remove(unit.session, PersonalValue, PersonalValue.subject == user.reference)
-    remove(unit.session, MailMessage, MailMessage.about == user.reference)
-    # The event names no address, which would survive the erasure in it.
-    unit.record("user:account:delete", user.reference, before={"roles": roles}, after={"roles": []})
-    unit.announce(signals.user_deleted, user_id=user.id)

@@ -191,7 +191,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             with application():
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
-                if dry_run:
+                if unit.dry_run:
                     _write_plan(unit, format, fields, plan)
                 elif quiet:
                     output.write_lines(_keys(result, key, unit))
@@ -349,10 +349,11 @@ def _write_plan(unit: Unit, format: str, fields: str | None, file: str | None) -
     if format == "json":
         record = {"changed": unit.changed, "dry_run": True, "plan": rows, "effects": unit.effects}
         output.write_record(record, format, ())
-    else:
+    elif not click.get_current_context().meta.get("opsapp.plan"):
         columns = ("action", "name", "before", "after")
         header = output.field_names(fields) if fields else PLAN
         output.write_list(rows, format, () if fields else columns, header)
+    if format != "json":
         for effect in unit.effects[:MOST_EFFECTS]:
             say(f"It {effect}.")
     say("Dry run: nothing was written." if rows else "Dry run: nothing would change.")

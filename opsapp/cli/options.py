@@ -105,6 +105,14 @@ class TextFile(click.ParamType):  # type: ignore[type-arg]
         return [CompletionItem(incomplete, type="file")]
 
 
+class NamedText(TextFile):
+    """The same; the command gets the file's name for its errors, and the text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = "stdin" if value == "-" else str(value)
+        return name, super().convert(value, param, ctx)
+
+
 class Fields(click.ParamType):  # type: ignore[type-arg]
     """Fields of the answer, comma separated; the shell completes the last one."""
 
@@ -143,6 +151,7 @@ FIELDS = Fields()
 NEW_FILE = NewFile()
 PROGRAM = Program()
 TEXT_FILE = TextFile()
+NAMED_TEXT = NamedText()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)

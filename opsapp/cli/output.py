@@ -150,6 +150,17 @@ def write_lines(lines: Iterable[str]) -> None:
     put(line + "\n" for line in lines)
 
 
+def write_difference(lines: Sequence[str]) -> None:
+    """Write the lines of a plan that begin with ``+`` or ``-``, which then stand for its rows.
+
+    Programs get the rows, and ``-q`` the keys.
+    """
+    ctx = click.get_current_context()
+    if not is_for_programs() and not ctx.params.get("quiet"):
+        ctx.meta["opsapp.plan"] = True
+        put([tables.of_difference(lines)] if lines else [])
+
+
 def write_bytes(chunks: Iterable[bytes]) -> None:
     """Write bytes as they are: a copy of the database.
 

@@ -100,6 +100,12 @@ def of_record(record: Record, columns: Sequence[str] = ()) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
+def of_difference(lines: Sequence[str]) -> str:
+    """Return lines that begin with ``+`` or ``-``, in green and red."""
+    paint, colours = _painter(), {"+": "green", "-": "red"}
+    return "".join(f"{paint(safe(line), colours.get(line[:1], 'bold'))}\n" for line in lines)
+
+
 def _cell(*, whole: bool) -> Cell:
     return partial(on_terminal, now=clock.now(), whole=whole) if is_terminal() else _exact
 

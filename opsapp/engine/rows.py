@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from ..extensions import Model
+from ..extensions import Model, db
 
 
 def remove(
@@ -34,20 +34,16 @@ def remove(
     return int(result.rowcount)
 
 
-def among(
-    connection: sa.Connection, column: Any, values: Sequence[str] | Sequence[int]
-) -> sa.ColumnElement[bool]:
+def among(column: Any, values: Sequence[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that a column has one of these values, which are one parameter.
 
     A parameter for each of thousands has limits, and takes longer to pass than to look up.
     """
-    condition: sa.ColumnElement[bool]
-    if connection.dialect.name == "sqlite":
-        each = sa.func.json_each(json.dumps(values)).table_valued("value")
-        condition = column.in_(sa.select(each.c.value))
-        return condition
-    kind = sa.Integer() if isinstance(values[0], int) else sa.Text()
-    condition = column == sa.any_(sa.literal(values, sa.ARRAY(kind)))
+    if db.engine.dialect.name == "postgresql":
+        kind = sa.Integer if isinstance(column.type, sa.Integer) else sa.Text
+        return sa.type_coerce(column, kind) == sa.any_(sa.literal(list(values), sa.ARRAY(kind)))
+    each = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    condition: sa.ColumnElement[bool] = column.in_(sa.select(each.c.value))
     return condition
 
 

@@ -60,8 +60,12 @@ def send_welcome_mail(user: User) -> None:
     )
 
 
-def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_extra: Any) -> None:
-    """Tell a user of a role that was granted."""
+def tell_of_role(
+    app: Flask, *, user_id: int, grant_id: int, actor: Actor, many: bool = False, **_extra: Any
+) -> None:
+    """Tell a user of a role that was granted; not thousands at once of one command."""
+    if many:
+        return
     user = db.session.get_one(User, user_id)
     grant = db.session.get_one(Grant, grant_id)
     if user.email:

@@ -233,3 +233,20 @@ def _server_now(element: database_now, compiler: Any, **options: Any) -> str:
 @compiles(database_now, "sqlite")
 def _sqlite_now(element: database_now, compiler: Any, **options: Any) -> str:
     return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+
+class random_word(FunctionElement[str]):
+    """Thirty-two random hexadecimal digits, made by the database: another for each row."""
+
+    type = sa.String()
+    inherit_cache = True
+
+
+@compiles(random_word)
+def _server_word(element: random_word, compiler: Any, **options: Any) -> str:
+    return "replace(CAST(gen_random_uuid() AS text), '-', '')"
+
+
+@compiles(random_word, "sqlite")
+def _sqlite_word(element: random_word, compiler: Any, **options: Any) -> str:
+    return "lower(hex(randomblob(16)))"

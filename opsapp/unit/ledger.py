@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from secrets import token_hex
@@ -66,17 +66,23 @@ class Recorded:
         }
 
 
-def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
+def in_batches(changes: Sequence[Recorded]) -> list[Recorded]:
     """Return the changes, where many accounts in a row changed alike as one for each batch of them.
 
     A batch's ``after`` has their ``ids``, the ``count`` and a SHA-256 ``digest``
     of the ids, comma separated.
     """
+    keys: dict[tuple[str, int, int], str] = {}
+
+    def key(change: Recorded) -> str:
+        # Those of one command have the same objects, and writing them down costs most.
+        sides = (change.action, id(change.before), id(change.after))
+        if sides not in keys:
+            keys[sides] = canonical_json([change.action, change.before, change.after])
+        return keys[sides]
+
     # Only neighbours are merged: the order of different changes is part of what happened.
-    runs = groupby(
-        changes, key=lambda change: canonical_json([change.action, change.before, change.after])
-    )
-    return [merged for _key, run in runs for merged in _merged(list(run))]
+    return [merged for _key, run in groupby(changes, key=key) for merged in _merged(list(run))]
 
 
 def _merged(group: list[Recorded]) -> list[Recorded]:

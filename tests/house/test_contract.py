@@ -25,6 +25,8 @@ TABLES = (
     "ops_users",
     "ops_roles",
     "ops_grants",
+    "ops_access_reviews",
+    "ops_access_review_items",
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
@@ -80,6 +82,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "db init": {"args": []},
     "init-db": {"args": []},
     "jobs prune": {"args": ["--keep", "1", "--yes"]},
+    "roles apply": {"args": ["{roles}", "--prune", "--yes"]},
+    "roles review decide": {"args": ["1", "revoke", "bob"]},
+    "roles review finish": {"args": ["1", "--yes"]},
+    "roles review start": {"args": ["--role", "held", "--until", "2090-12-31"]},
     "roles allow": {"args": ["support", "users:read"]},
     "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
     "roles delete": {"args": ["support", "--yes"]},
@@ -107,15 +113,16 @@ CALLS: dict[str, dict[str, Any]] = {
     "users update": {"args": ["idle@example.com", "--username", "idler"]},
 }
 
-FILES = {"kept": "kept", "people": "people.csv"}
+FILES = {"kept": "kept", "people": "people.csv", "roles": "roles.toml"}
 
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
-# A backup writes a file and a restore reads one; tests/ops has applications to attach to, and
-# among them those that leave something to settle.
+# These write a file, read one or need a second database; tests/ops has applications to attach
+# to, and among them those that leave something to settle.
 ELSEWHERE = {
     "audit settle",
     "db backup",
+    "db copy",
     "db restore",
     *(path for path in CHANGING if path.startswith("ops ")),
 }
@@ -133,6 +140,7 @@ def after_preparation() -> Commands:
         ("users", "create", "idle@example.com", "--no-password"),
         ("users", "deactivate", "idle@example.com"),
         ("users", "tokens", "create", "bob", "held"),
+        ("roles", "review", "start", "--until", "2090-12-31"),
     )
 
 
@@ -141,6 +149,7 @@ def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Datab
     """A database in which every changing command has something to change."""
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     (database.instance / "people.csv").write_text("email,roles\neve@example.com,support\n")
+    (database.instance / "roles.toml").write_text("[roles.support]\n[grants.held]\n")
     database.execute(
         "UPDATE ops_users SET tf_primary_method = 'authenticator' WHERE username = 'bob'"
     )

@@ -46,7 +46,7 @@ def hash_all(rows: Sequence[Row]) -> dict[int, str]:
 
 def _stored(emails: list[str]) -> dict[str, str]:
     connection = db.session.connection()
-    query = sa.select(User.email, User.password).where(among(connection, User.email, emails))
+    query = sa.select(User.email, User.password).where(among(User.email, emails))
     rows = connection.execute(query).all()
     db.session.rollback()  # PostgreSQL ends a transaction that is idle during the hashing.
     return {email: hash for email, hash in rows if email and hash}

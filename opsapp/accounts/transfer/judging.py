@@ -107,7 +107,7 @@ def _select(
     if not values:
         return []
     connection = db.session.connection()
-    return connection.execute(query.where(among(connection, column, values))).all()
+    return connection.execute(query.where(among(column, values))).all()
 
 
 def _held(user_ids: Sequence[int]) -> dict[tuple[int, int], datetime | None]:

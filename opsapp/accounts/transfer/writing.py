@@ -22,7 +22,8 @@ from ...models import AuditEvent, Grant, User
 from ...unit import chain
 from ...unit.ledger import audit_key
 from ...unit.work import Unit
-from .. import authority, grants, signin, users
+from .. import authority, bulk, signin, users
+from ..grant_rows import give
 from .fields import Row
 from .judging import Verdict
 
@@ -138,7 +139,7 @@ def _update(user_id: int, row: Row, verdict: Verdict, unit: Unit) -> None:
     if row.password is not None and row.password != user.password:
         signin.store_password(user, row.password, unit)
     for name, end in row.roles:
-        grants.give(verdict.roles[name], user, until=end, unit=unit)
+        give(verdict.roles[name], bulk.of([user]), until=end, replace_end=True, unit=unit)
 
 
 def _facts(rows: Sequence[Row], ids: Sequence[int]) -> dict[str, Any]:

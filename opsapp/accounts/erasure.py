@@ -1,0 +1,95 @@
+"""Erasure: the personal data of accounts removed, wherever it stands.
+
+docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from .. import clock, signals
+from ..engine.rows import among, remove
+from ..models import (
+    ApiToken,
+    Login,
+    LoginFailures,
+    MailMessage,
+    PersonalValue,
+    User,
+    UserSession,
+)
+from ..unit import chain
+from ..unit.ledger import audit_key
+from ..unit.work import Unit
+from . import authority, bulk, grants
+from .bulk import Account, chunks
+from .effects import counted, groups
+
+
+def erase(users: Sequence[Account], unit: Unit) -> None:
+    """Erase these accounts, with their sessions, tokens, log-ins, mail and grants."""
+    ids = [user.id for user in users]
+    authority.may_change_all(ids, unit)
+    note_erased(unit, users)
+    roles = grants.end_all(users, unit=unit)
+    if users:
+        key = audit_key()
+        marks = [{"id": u.id, "erased_as": chain.fingerprint(key, u.email or "")} for u in users]
+        unit.session.execute(sa.update(User), marks)
+    bulk.update(User, ids, unit, **dict.fromkeys(_PERSONAL), **_gone(), **bulk.new_sessions())
+    for column, keys, _noun in ERASED:
+        for chunk in bulk.chunks(ids):
+            remove(unit.session, column.class_, among(column, keys(chunk)))
+    for id in ids:
+        # The event names no address, which would survive the erasure in it.
+        before, after = {"roles": roles[id]}, {"roles": list[str]()}
+        bulk.record("user:account:delete", [id], unit, before=before, after=after)
+    bulk.announce(signals.user_deleted, [{"user_id": id} for id in ids], unit)
+
+
+def _gone() -> dict[str, Any]:
+    return {"active": False, "deleted_at": clock.now()}
+
+
+_PERSONAL = (
+    *("email", "username", "password", "tf_primary_method", "tf_totp_secret", "tf_phone_number"),
+    "mf_recovery_codes",
+)
+"""The columns of an account that an erasure empties."""
+
+
+def note_erased(unit: Unit, users: Sequence[Account]) -> None:
+    """Note what the erasure of accounts removes; only a dry run counts it."""
+    for ids, whose in groups(unit, users):
+        counts = [
+            counted(
+                noun,
+                *(sa.select(column).where(among(column, keys(chunk))) for chunk in chunks(ids)),
+            )
+            for column, keys, noun in ERASED
+        ]
+        erased = ", ".join(["address, username, password", *filter(None, counts)])
+        unit.note(f"erases {erased} of {whose}")
+
+
+def _same(ids: Sequence[int]) -> Sequence[int]:
+    return ids
+
+
+def references(ids: Sequence[int]) -> list[str]:
+    """Return the names of these accounts in the audit."""
+    return [f"user:{id}" for id in ids]
+
+
+ERASED: tuple[tuple[Any, Callable[[Sequence[int]], Sequence[Any]], str], ...] = (
+    (UserSession.user_id, _same, "session"),
+    (ApiToken.user_id, _same, "token"),
+    (Login.user_id, _same, "log-in"),
+    (LoginFailures.user_id, _same, ""),
+    (MailMessage.about, references, "message"),
+    (PersonalValue.subject, references, "name of the audit"),
+)
+"""The rows that an erasure removes: the column that names the account, how, and their noun."""
