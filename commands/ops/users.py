@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import filtered, of_accounts
-from opsapp.cli.options import ROLE, USER, if_exists_option, users_argument
+from opsapp.cli.options import ROLE, USER, if_exists_option, receipt_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -275,6 +276,29 @@ def deactivate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
 
     approve_identity("active")
     return accounts.set_active(users, False, unit=unit)
+
+
+@cli.command("offboard")
+@users_argument()
+@receipt_option("what ended")
+@changes(
+    *("changed", "id", "email", "status", "roles", "sessions", "remaining"), destructive=True
+)
+def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
+    """Deactivate accounts and take all their roles away.
+
+    The answer says what becomes of their sessions, as deactivate does, and which roles
+    remain because the application does not let them go.
+
+    \b
+    Example:
+      flask ops users offboard ada@example.com --receipt ada.json --yes
+    """
+    from opsapp.ops import offboarding
+
+    approve_identity("active")
+    approve(f"End the access of {text.listed(users)}?", severe=True)
+    return offboarding.offboard(users, receipt=receipt, unit=unit)
 
 
 @cli.command("set-password")

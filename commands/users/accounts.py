@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import account_filter
 from opsapp.cli.messages import say
 from opsapp.cli.options import (
     ID,
-    NEW_FILE,
     PERMISSION,
     ROLE,
     USER,
     if_exists_option,
+    receipt_option,
     users_argument,
 )
 from opsapp.cli.passwords import Source, password_options
@@ -279,28 +280,24 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
 
 @cli.command("offboard")
 @users_argument()
-@click.option(
-    "--receipt",
-    type=NEW_FILE,
-    metavar="FILE",
-    help="Write what ended to a new FILE, one JSON object a line.",
-)
+@receipt_option("what ended")
 @changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
 def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
     """End all that accounts have: sessions, tokens and roles.
 
     The accounts are deactivated, and every grant is revoked, in one change. Their history
     stays; `flask users delete` erases the personal data. Pass - as USER to read the
-    accounts from stdin.
+    accounts from stdin. A receipt is JSON, and its checkpoint is one for
+    `flask audit verify`.
 
     \b
     Examples:
       flask users offboard ada@example.com --reason "left the company" --yes
-      flask users offboard ada@example.com --receipt ada.receipt --yes
+      flask users offboard ada@example.com --receipt ada.json --yes
     """
     from opsapp.accounts import offboarding
 
-    approve(f"End the access of {', '.join(users[:5])}{' …' if users[5:] else ''}?", severe=True)
+    approve(f"End the access of {text.listed(users)}?", severe=True)
     return offboarding.offboard(users, receipt=receipt, unit=unit)
 
 

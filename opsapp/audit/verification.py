@@ -17,10 +17,11 @@ from ..models import AuditEvent, AuditHead, PersonalValue
 from ..state import is_built_on
 from ..types import Record
 from ..unit import chain
+from ..unit.chain import Checkpoint
 from ..unit.ledger import audit_key, refuse_other_key
 from ..unit.pending import DELETE
 from ..unit.work import Unit
-from .checkpoints import Checkpoint, the_head
+from .checkpoints import the_head
 from .events import actor_label
 from .state import State
 from .stored import moment, pages, parsed, personal_values, tokens

@@ -248,6 +248,16 @@ def older_than_option(default: str) -> Callable[[Any], Any]:
     )
 
 
+def receipt_option(content: str) -> Callable[[Any], Any]:
+    """Add ``--receipt FILE`` of a change whose evidence is kept outside of the database."""
+    return click.option(
+        "--receipt",
+        type=NEW_FILE,
+        metavar="FILE",
+        help=f"Write {content}, the numbers of the audit events and a checkpoint to a new FILE.",
+    )
+
+
 def with_options(*options: click.Option) -> Callable[[Body], Body]:
     """Add options that several commands share."""
 

@@ -279,10 +279,11 @@ def set_active(references: Iterable[str], active: bool, *, unit: Unit) -> list[R
     """
     with changing(unit, "active") as identity:
         users = subjects.accounts(identity, unit.session, references)
-        return [_switched(identity, user, active, unit) for user in users]
+        return [switched(identity, user, active, unit) for user in users]
 
 
-def _switched(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
+def switched(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
+    """Activate or deactivate an account inside of a unit that is entered."""
     changed = _switch(identity, user, active, unit)
     sessions = identity.after_deactivation if changed and not active else None
     return {"changed": changed, **identity.record(user), "sessions": sessions}

@@ -79,6 +79,8 @@ class Unit(AbstractContextManager["Unit"]):
         self.committed = False
         self.seq: int | None = None
         """The last audit event's number, once it is committed."""
+        self.events = range(0)
+        """The numbers of its audit events, once they are written."""
         self._depth = 0
         self._autoflush = True
         self._is_trial = False
@@ -87,6 +89,7 @@ class Unit(AbstractContextManager["Unit"]):
         self._had_administrator: bool | None = False
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
+        self._witnesses: list[Callable[[ledger.Head], None]] = []
 
     @property
     def changed(self) -> bool:
@@ -123,6 +126,13 @@ class Unit(AbstractContextManager["Unit"]):
         So a file, which no rollback removes, is there if and only if its event is.
         """
         self._settlements.append(act)
+
+    def attest(self, act: Callable[[ledger.Head], None]) -> None:
+        """Call ``act`` with the end of the chain, once the events are written, before the commit.
+
+        An error in it undoes the change. A dry run, and a unit without a change, do not call it.
+        """
+        self._witnesses.append(act)
 
     def announce(self, signal: NamedSignal, **payload: Any) -> None:
         """Send ``signal`` once the change is committed."""
@@ -163,7 +173,8 @@ class Unit(AbstractContextManager["Unit"]):
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
             undo(session)  # Rows that were read before the gate may be out of date.
         self.recorded, self.effects, self.committed = [], [], False
-        self._announcements, self._settlements = [], []
+        self._announcements, self._settlements, self._witnesses = [], [], []
+        self.events = range(0)
         # Services count on it that a query sees what they have just changed.
         self._autoflush, session.autoflush = session.autoflush, True
         try:
@@ -199,6 +210,9 @@ class Unit(AbstractContextManager["Unit"]):
             if self._head is not None:
                 self._append(self._head)
             if not self.dry_run:
+                if self._head is not None:
+                    for act in self._witnesses:
+                        act(self._head)
                 self._prepare()
                 with undisturbed():
                     self._commit()
@@ -210,7 +224,9 @@ class Unit(AbstractContextManager["Unit"]):
         try:
             # Before our own: they were committed, or our change would still wait for their locks.
             pending.seal(connection, head)
+            last = head.seq
             ledger.append(connection, head, [self._row(change) for change in changes])
+            self.events = range(last + 1, head.seq + 1)
         except exc.DBAPIError as error:
             raise _unwritable(error) from error
 

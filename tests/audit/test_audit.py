@@ -11,7 +11,7 @@ from flask import Flask
 
 from opsapp.accounts import roles
 from opsapp.actors import Actor
-from opsapp.audit.checkpoints import Checkpoint
+from opsapp.unit.chain import Checkpoint
 from opsapp.unit.work import Unit
 from tests.support import Cli, Database, disarm
 from tests.support.templates import BOB, Commands

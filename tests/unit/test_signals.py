@@ -118,7 +118,7 @@ ACTS: list[tuple[str, Act, list[tuple[str, dict[str, Any]]]]] = [
     (
         "another end of a grant",
         lambda unit: grants.grant(
-            "support", ["1"], until=datetime(2090, 1, 1, tzinfo=UTC), unit=unit
+            "support", ["1"], until=datetime(2090, 1, 1, tzinfo=UTC), replace_end=True, unit=unit
         ),
         [("role-granted", {"user_id": 1, "role": "support", "grant_id": 2})],
     ),
