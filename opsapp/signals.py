@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from blinker import NamedSignal, Namespace
 from sqlalchemy.exc import SQLAlchemyError
 
+from .errors import OpsError
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -47,6 +49,10 @@ recovery_codes_set = _signals.signal(
 recovery_code_used = _signals.signal(
     "recovery-code-used",
     doc="A user signed in with a recovery code. ``user_id``, ``left`` (codes).",
+)
+reset_requested = _signals.signal(
+    "reset-requested",
+    doc="An operator had a link to set a new password mailed. ``user_id``.",
 )
 user_deactivated = _signals.signal(
     "user-deactivated",
@@ -103,11 +109,12 @@ def before_commit(signal: NamedSignal) -> NamedSignal:
 
 
 def prepare(signal: NamedSignal, app: Flask, **payload: Any) -> None:
-    """Send the twin of ``signal``; an error of the database undoes the change.
+    """Send the twin of ``signal``; an error of the database or of ours undoes the change.
 
     :raises SQLAlchemyError: a receiver could not write.
+    :raises OpsError: a receiver refused.
     """
-    _send(before_commit(signal), app, payload, fatal=(SQLAlchemyError,))
+    _send(before_commit(signal), app, payload, fatal=(SQLAlchemyError, OpsError))
 
 
 def announce(signal: NamedSignal, app: Flask, **payload: Any) -> None:

@@ -281,9 +281,7 @@ def deactivate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
 @cli.command("offboard")
 @users_argument()
 @receipt_option("what ended")
-@changes(
-    *("changed", "id", "email", "status", "roles", "sessions", "remaining"), destructive=True
-)
+@changes(*("changed", "id", "email", "status", "roles", "sessions", "remaining"), destructive=True)
 def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
     """Deactivate accounts and take all their roles away.
 

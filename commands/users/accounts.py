@@ -303,9 +303,12 @@ def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> lis
 
 @cli.command("set-password")
 @click.argument("user", type=USER)
+@click.option(
+    "--must-change", is_flag=True, help="The user must choose another one at the next log-in."
+)
 @changes("id", "email", "status", "password")
 @password_options
-def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
+def set_password_cmd(user: str, must_change: bool, source: Source, unit: Unit) -> Record:
     """Set the password of an account, and end its sessions.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
@@ -314,15 +317,33 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
     \b
     Example:
-      flask users set-password ada@example.com --password-file ada.password
+      flask users set-password ada@example.com --generate-password --must-change
     """
     from opsapp.accounts import signin
     from opsapp.accounts.lookup import get_user
 
     get_user(user)  # Report an unknown user before the operator types a password twice.
     password = source.read()
-    record = signin.set_password(user, password, unit=unit)
+    record = signin.set_password(user, password, must_change=must_change, unit=unit)
     return {**record, **source.shown_once(record["email"], password, unit)}
+
+
+@cli.command("send-reset")
+@users_argument()
+@changes("changed", "id", "email", web=True)
+def send_reset_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
+    """Mail users a link to set a new password.
+
+    The link works for an hour. Until it is used, the present password and the sessions
+    stay; `flask users reset-access` ends those. A second mail within five minutes is left out.
+
+    \b
+    Example:
+      flask users send-reset ada@example.com
+    """
+    from opsapp.accounts import signin
+
+    return signin.send_reset(users, unit=unit)
 
 
 @cli.command("reset-access")

@@ -14,6 +14,7 @@ from ..models import AuditHead
 from ..unit.chain import Checkpoint
 from ..unit.ledger import audit_key
 
+
 def checkpoint() -> str:
     """Return the line that says what the chain is now, signed with the audit key."""
     return present().line(audit_key())

@@ -139,13 +139,16 @@ def say_afterwards(remark: str) -> None:
     click.get_current_context().call_on_close(lambda: say(remark))
 
 
-def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:
+def changes(
+    *columns: str, key: str = "id", destructive: bool = False, web: bool = False
+) -> Callable[[Body], Body]:
     """Make a command that changes data; its function returns a record, or rows with ``changed``.
 
     :param columns: the fields in table and plain.
     :param key: the field of each changed row that ``-q`` prints.
     :param destructive: add ``--yes`` and ``--confirm``; the function calls
         :func:`~.confirm.approve`.
+    :param web: load the pages and the API too, for links to them.
     """
 
     def decorate(body: Body) -> Body:
@@ -170,7 +173,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             output.check_fields(fields, PLAN if dry_run else ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
             _remark_on_address(reason)
-            with application():
+            with application(web=web):
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
                 if dry_run:

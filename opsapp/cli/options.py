@@ -100,6 +100,23 @@ class Program(click.ParamType):  # type: ignore[type-arg]
         return str(value)
 
 
+class Choices(click.Choice):  # type: ignore[type-arg]
+    """Words of a list, comma separated; the shell completes the last one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        convert = super().convert
+        return tuple(convert(word, param, ctx) for word in value.split(","))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        items = super().shell_complete(ctx, param, last)
+        return [CompletionItem(f"{before}{comma}{item.value}") for item in items]
+
+
 class TextFile(click.ParamType):  # type: ignore[type-arg]
     """A file, or - for stdin, whose text the command gets."""
 

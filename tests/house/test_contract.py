@@ -98,6 +98,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
     "users offboard": {"args": ["bob", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
+    "users send-reset": {"args": ["bob"]},
     "users sessions end": {"args": ["bob", "--yes"]},
     "users set-password": {"args": ["bob", "--password-stdin"]},
     "users tokens create": {"args": ["bob", "ci", "--if-exists", "keep"]},
@@ -128,8 +129,11 @@ def after_preparation() -> Commands:
 
 
 @pytest.fixture
-def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
+def prepared(
+    cli: Cli, database: Database, after_preparation: Commands, monkeypatch: pytest.MonkeyPatch
+) -> Database:
     """A database in which every changing command has something to change."""
+    monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     database.execute(
         "UPDATE ops_users SET failed_logins = 9, tf_primary_method = 'authenticator',"
