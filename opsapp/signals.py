@@ -16,9 +16,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from blinker import NamedSignal, Namespace
-from sqlalchemy.exc import SQLAlchemyError
-
-from .errors import OpsError
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -108,13 +105,14 @@ def before_commit(signal: NamedSignal) -> NamedSignal:
     return _before_commit.signal(signal.name)
 
 
-def prepare(signal: NamedSignal, app: Flask, **payload: Any) -> None:
-    """Send the twin of ``signal``; an error of the database or of ours undoes the change.
+def prepare(
+    signal: NamedSignal, app: Flask, fatal: tuple[type[Exception], ...], **payload: Any
+) -> None:
+    """Send the twin of ``signal``.
 
-    :raises SQLAlchemyError: a receiver could not write.
-    :raises OpsError: a receiver refused.
+    :param fatal: the errors of a receiver that undo the change: they are raised.
     """
-    _send(before_commit(signal), app, payload, fatal=(SQLAlchemyError, OpsError))
+    _send(before_commit(signal), app, payload, fatal=fatal)
 
 
 def announce(signal: NamedSignal, app: Flask, **payload: Any) -> None:

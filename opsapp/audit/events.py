@@ -38,6 +38,7 @@ ACTIONS = (
     *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
     *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
     *("database:schema:notice", "database:backup:create", "database:backup:fail"),
+    "database:backup:restore",
     *("console:session:open", "console:session:close", "console:session:lose"),
     *("console:changes:commit", "console:query:run"),
 )

@@ -332,8 +332,9 @@ def _write_plan(unit: Unit, format: str, fields: str | None, file: str | None) -
         header = output.field_names(fields) if fields else PLAN
         output.write_list(rows, format, () if fields else columns, header)
         for effect in unit.effects[:MOST_EFFECTS]:
-            say(f"It {effect}.")
-    say("Dry run: nothing was written." if rows else "Dry run: nothing would change.")
+            say(f"It {effect}.", in_json=False)
+    end = "Dry run: nothing was written." if rows else "Dry run: nothing would change."
+    say(end, in_json=False)
 
 
 def _write_change(
@@ -351,9 +352,9 @@ def _write_change(
     else:
         _write(result, format, fields, columns)
     if unit.seq is not None:
-        say(f"Done, audit event {unit.seq}.")
+        say(f"Done, audit event {unit.seq}.", in_json=False)
     elif not outcome["changed"]:
-        say("Already so: nothing was changed.")
+        say("Already so: nothing was changed.", in_json=False)
 
 
 def _has_changed(result: Any, unit: Any) -> bool:

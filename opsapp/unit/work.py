@@ -32,6 +32,8 @@ from ..extensions import db, this_app, undo
 from . import invariants, ledger, pending
 from .ledger import Recorded, Values
 
+FATAL = (exc.SQLAlchemyError, OpsError)
+"""The errors by which a receiver before the commit undoes the change."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -245,11 +247,15 @@ class Unit(AbstractContextManager["Unit"]):
         }
 
     def _prepare(self) -> None:
-        """Let what must not be lost, such as mail, be written in this transaction."""
+        """Let what must not be lost, such as mail, be written in this transaction.
+
+        :raises SQLAlchemyError: a receiver could not write.
+        :raises OpsError: a receiver refused.
+        """
         if not self._is_trial:
             app = this_app()
             for signal, payload in self._announcements:
-                signals.prepare(signal, app, **self._sent, **payload)
+                signals.prepare(signal, app, FATAL, **self._sent, **payload)
 
     @property
     def _sent(self) -> dict[str, Any]:
