@@ -1,4 +1,4 @@
-"""Signals: announcements after the commit; only ``shell_names`` asks for an answer.
+"""Signals: announcements after the commit; ``shell_names`` and ``personal_data`` ask for an answer.
 
 :func:`before_commit` gives a signal's twin for what must not be lost, such as mail.
 
@@ -88,6 +88,11 @@ command_finished = _signals.signal(
     "command-finished",
     doc="A command of ours that loaded the application has ended. ``command`` (its words),"
     " ``exit_code``, ``seconds``, ``changed`` (whether it committed a change).",
+)
+personal_data = _signals.signal(
+    "personal-data",
+    doc="`flask users personal-data` gathers what is held about an account. ``user_id``. Return a"
+    " dictionary that JSON can hold. Sent without actor.",
 )
 shell_names = _signals.signal(
     "shell-names",

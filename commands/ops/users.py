@@ -326,8 +326,9 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
 @cli.command("delete")
 @click.argument("user", type=USER)
+@receipt_option("what was erased, without a personal datum,")
 @changes("id", "status", destructive=True)
-def delete_cmd(user: str, unit: Unit) -> Record:
+def delete_cmd(user: str, receipt: str | None, unit: Unit) -> Record:
     """Delete an account by the application's own function.
 
     Its personal values beside the audit go with it. Ops(erase=…) names the function.
@@ -343,4 +344,4 @@ def delete_cmd(user: str, unit: Unit) -> Record:
     approve_identity("erase")
     account = this_identity().record(this_identity().get(db.session(), user))
     approve(f"Delete the account {account['email'] or account['id']} for good?", severe=True)
-    return accounts.delete(user, unit=unit)
+    return accounts.delete(user, receipt=receipt, unit=unit)

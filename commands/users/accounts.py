@@ -14,6 +14,7 @@ from opsapp.cli.filters import account_filter
 from opsapp.cli.messages import say
 from opsapp.cli.options import (
     ID,
+    NEW_FILE,
     PERMISSION,
     ROLE,
     USER,
@@ -382,13 +383,37 @@ def unlock_cmd(user: str, unit: Unit) -> Record:
     return signin.unlock(user, unit=unit)
 
 
+@cli.command("personal-data")
+@click.argument("user", type=USER)
+@click.argument("file", type=NEW_FILE)
+@changes(
+    *("id", "email", "file", "grants", "sessions", "tokens", "logins", "mail", "audit", "acts")
+)
+def personal_data_cmd(user: str, file: str, unit: Unit) -> Record:
+    """Write all that is held about an account to a file.
+
+    It answers a request for access under the GDPR (Article 15): JSON that only you can read,
+    with the account, grants, sessions, log-ins, mail and events, and what the application
+    adds. Secrets and the names of other people are left out.
+
+    \b
+    Example:
+      flask users personal-data ada@example.com ada.json --reason "her request of Monday"
+    """
+    from opsapp import personal_data
+
+    return personal_data.export(user, file, unit=unit)
+
+
 @cli.command("delete")
 @click.argument("user", type=USER)
+@receipt_option("what was erased, without a personal datum,")
 @changes("id", "status", destructive=True)
-def delete_cmd(user: str, unit: Unit) -> Record:
+def delete_cmd(user: str, receipt: str | None, unit: Unit) -> Record:
     """Erase the personal data of an account for good.
 
-    The id, the history of its grants and the audit stay, without a name.
+    The id, the history of its grants and the audit stay, without a name. A receipt is
+    evidence of the erasure (GDPR, Article 17); it has the id and no name.
 
     \b
     Example:
@@ -401,4 +426,4 @@ def delete_cmd(user: str, unit: Unit) -> Record:
         approve(f"Erase the personal data of {row.email} (id {row.id}) for good?", severe=True)
     else:
         say(f"User {row.id} was deleted before.")
-    return users.delete(user, unit=unit)
+    return users.delete(user, receipt=receipt, unit=unit)

@@ -8,6 +8,7 @@ effects             what else a change does, for dry runs
 offboarding         everything that an account has, ended at once
 passwords           one policy and one hash for every source of a password
 password_policy     the policy itself, as Flask-Security calls it
+usernames           their canonical form
 roles               sets of permissions
 grants              roles given to accounts, and their history
 authority           permission checks, made inside of the gate

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from .. import addresses, clock, signals, text
 from ..engine.rows import remove
-from ..errors import Busy, Conflict, Invalid
+from ..errors import Busy, Conflict
 from ..extensions import db
 from ..models import (
     ADMIN,
@@ -27,36 +27,15 @@ from ..models import (
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
+from ..unit.receipts import Receipt
 from ..unit.work import Unit
-from . import authority, grants, passwords
+from . import authority, grants, passwords, usernames
 from .effects import note_erased
 from .lookup import find_user, get_role, unknown_user
 from .records import user_record
 from .signin import confirm, set_active, store_password
 
-LONGEST_USERNAME = 64
 ATTEMPTS = 5
-
-
-def clean_username(value: str) -> str:
-    """Return ``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
-
-    :raises Invalid: it has another character, has digits only, as an id, or begins with a
-        dash, as an option.
-    """
-    value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
-    if len(value) > LONGEST_USERNAME:  # NFKC may turn one character into eighteen.
-        raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
-    for position, character in enumerate(value, start=1):
-        if not (character.isalnum() or character in "._-"):
-            problem = f"username has {character!r} at position {position}"
-            raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")
-    if value.startswith("-"):
-        raise Invalid("username begins with '-', which would be an option")
-    if value.isdigit():
-        raise Invalid("username has digits only, which would be an id")
-    return value
-
 
 # --- creating ----------------------------------------------------------------
 
@@ -82,7 +61,7 @@ def create(
     :raises Busy: other processes keep changing the account.
     """
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
+    username = usernames.clean(username) if username else None
     return _retry(
         lambda: _create(
             email,
@@ -246,7 +225,7 @@ def create_admin(
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
+    username = usernames.clean(username) if username else None
     if if_exists != "update":
         return create(
             email,
@@ -309,7 +288,7 @@ def update(
     if email is not None:
         values["email"] = addresses.clean(email)
     if username is not None:
-        values["username"] = clean_username(username) if username else None
+        values["username"] = usernames.clean(username) if username else None
     with unit:
         user = authority.changeable(reference, unit)
         if new := values.get("email"):
@@ -341,22 +320,24 @@ def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
 # --- deleting ----------------------------------------------------------------
 
 
-def delete(reference: str, *, unit: Unit) -> Record:
+def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
     """Erase the account's personal data, here and beside the audit, and end its grants.
 
     The row, its id and the history of its grants stay; the audit then shows ``user:12``
     instead of a name. A keyed fingerprint recognizes a second deletion by the same
     address, which changes nothing.
 
+    :param receipt: a new file, which has what was erased, and no personal datum.
+    :raises Conflict: the file exists.
     :raises NotFound: there never was such an account.
     :raises Refused: no administrator would be left.
     """
-    with unit:
+    with Receipt(receipt) as evidence, unit:
         authority.require("users:write", unit)
         user = deletable(reference)
         authority.may_change(user, unit)
         if user.deleted_at is None:
-            _erase(user, unit)
+            evidence.write({"subject": user.reference, "erased": _erase(user, unit)}, unit)
         return user_record(user)
 
 
@@ -380,7 +361,8 @@ def _erased(reference: str) -> User | None:
     )
 
 
-def _erase(user: User, unit: Unit) -> None:
+def _erase(user: User, unit: Unit) -> dict[str, int]:
+    """Erase the personal data; return how many rows of each table are gone."""
     note_erased(user, unit)
     roles = grants.end_all(user, unit=unit)
     email = user.email or ""
@@ -391,10 +373,15 @@ def _erase(user: User, unit: Unit) -> None:
     user.forget_second_factor()
     user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
-    for model in (UserSession, ApiToken, Login, LoginFailures):
-        remove(unit.session, model, model.user_id == user.id)
-    remove(unit.session, PersonalValue, PersonalValue.subject == user.reference)
-    remove(unit.session, MailMessage, MailMessage.about == user.reference)
+    erased = {
+        "sessions": remove(unit.session, UserSession, UserSession.user_id == user.id),
+        "tokens": remove(unit.session, ApiToken, ApiToken.user_id == user.id),
+        "logins": remove(unit.session, Login, Login.user_id == user.id),
+        "lockouts": remove(unit.session, LoginFailures, LoginFailures.user_id == user.id),
+        "audit_names": remove(unit.session, PersonalValue, PersonalValue.subject == user.reference),
+        "mail": remove(unit.session, MailMessage, MailMessage.about == user.reference),
+    }
     # The event names no address, which would survive the erasure in it.
     unit.record("user:account:delete", user.reference, before={"roles": roles}, after={"roles": []})
     unit.announce(signals.user_deleted, user_id=user.id)
+    return erased

@@ -29,7 +29,7 @@ WHOLES = ("users", "jobs", "database", "audit")
 ACTIONS = (
     *("user:account:create", "user:account:update", "user:account:delete"),
     *("user:account:activate", "user:account:deactivate", "user:account:unlock"),
-    *("user:password:set", "user:password:rehash", "user:reset:send"),
+    *("user:password:set", "user:password:rehash", "user:reset:send", "user:data:export"),
     *("user:access:reset", "user:email:confirm"),
     *("user:factor:set", "user:factor:remove", "user:codes:set", "user:codes:use"),
     *("user:token:create", "user:token:revoke", "user:sessions:end", "user:logins:prune"),

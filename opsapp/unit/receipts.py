@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -66,5 +67,9 @@ def _fill(draft: Draft, record: Record, unit: Unit, head: Head) -> None:
         "events": list(unit.events),
         "checkpoint": head.checkpoint(),
     }
-    draft.path.write_text(json.dumps(whole, indent=2, default=str) + "\n", encoding="utf-8")
+    draft.path.write_text(json.dumps(whole, indent=2, default=_plain) + "\n", encoding="utf-8")
     draft.write_to_disk()
+
+
+def _plain(value: object) -> str:
+    return clock.rfc3339(value) if isinstance(value, datetime) else str(value)

@@ -110,7 +110,13 @@ CALLS: dict[str, dict[str, Any]] = {
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
 # A backup writes a file and a restore reads one; tests/ops has applications to attach to.
-ELSEWHERE = {"db backup", "db restore", *(path for path in CHANGING if path.startswith("ops "))}
+# An export writes a new file, so a second run is another one.
+ELSEWHERE = {
+    "db backup",
+    "db restore",
+    "users personal-data",
+    *(path for path in CHANGING if path.startswith("ops ")),
+}
 
 
 @pytest.fixture

@@ -193,6 +193,8 @@ def test_documentation_of_each_signal_names_its_fields() -> None:
     fields = {name: set(payload) for _what, _act, sent in ACTS for name, payload in sent}
     fields["all-announced"] = set()
     fields["shell-names"] = set()  # It asks instead of announcing.
+    fields["reset-requested"] = {"user_id"}  # Only an application with pages has links.
+    fields["personal-data"] = {"user_id"}  # So does it.
     fields["user-logged-in"] = {"user_id", "session_id"}
     fields["command-finished"] = {"command", "exit_code", "seconds", "changed"}
     fields["job-started"] = {"name", "run_id"}
