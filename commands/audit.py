@@ -70,6 +70,7 @@ def list_cmd(
     Examples:
       flask audit list --since 24h --action user:role
       flask audit list --subject ada@example.com
+      flask audit list --reason "on call" --since 7d
     """
     from opsapp.audit import events
 

@@ -1,6 +1,6 @@
 """Personal data: everything that is held about an account, as a file for its owner.
 
-docs/decisions/accounts.md#a-user-gets-all-that-is-held-and-no-one-elses
+docs/decisions/accounts.md#a-user-gets-all-that-is-held
 """
 
 from __future__ import annotations

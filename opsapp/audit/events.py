@@ -61,6 +61,8 @@ class Filter:
     """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``session:ID``,
     a thing of the application's (``order:12``), or one of :data:`WHOLES`."""
     correlation: str | None = None
+    reason: str | None = None
+    """Part of the reason, in small or capital letters."""
 
     def criteria(self, of: type[Any] = AuditEvent) -> list[sa.ColumnElement[bool]]:
         """Return the conditions for a query.
@@ -82,7 +84,15 @@ class Filter:
             conditions.append(_about(self.subject, of))
         if self.correlation:
             conditions.append(of.correlation == self.correlation)
+        if self.reason:
+            conditions.append(_because(self.reason, of))
         return conditions
+
+
+def _because(part: str, of: type[Any]) -> Any:
+    """Return the condition that a reason holds this text; changes that wait have none."""
+    part = text.checked(part, "reason", longest=500)
+    return of.reason.icontains(part, autoescape=True) if of is AuditEvent else sa.false()
 
 
 def _by(name: str, of: type[Any]) -> Any:

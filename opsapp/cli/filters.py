@@ -75,6 +75,7 @@ _EVENTS = (
         metavar="SUBJECT",
         help="Events about a USER, role:NAME, database or NOUN:ID.",
     ),
+    click.Option(["--reason"], metavar="TEXT", help="Events whose reason has this text."),
     click.Option(["--correlation"], metavar="ID", help="Events of one command or request."),
 )
 

@@ -112,6 +112,13 @@ def test_list_filters_by_actor_and_correlation(
     assert events(cli, "--correlation", result["correlation"]) == [10]
 
 
+def test_list_filters_by_a_part_of_the_reason(cli: Cli, story: None) -> None:
+    cli("roles", "create", "other", "--reason", "On call 100 %", check=True)
+    assert events(cli, "--reason", "on CALL") == [10]
+    assert events(cli, "--reason", "100 %", "--since", "1h") == [10]
+    assert events(cli, "--reason", "100_%") == []
+
+
 def test_list_says_how_to_see_the_page_before(cli: Cli, story: None) -> None:
     result = cli("audit", "list", "--limit", "2", "--fields", "seq")
     assert result.stdout == "seq\n8\n9\n"
