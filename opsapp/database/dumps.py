@@ -145,7 +145,7 @@ def _reading(*words: str) -> Iterator[IO[bytes]]:
 
 
 class _Program:
-    """A program of PostgreSQL. What it remarks goes to a file: a full pipe would stop it."""
+    """A program of PostgreSQL. Its remarks go to a file: a full pipe would stop it."""
 
     def __init__(self, words: Sequence[str], environ: Mapping[str, str], *, stdin: int) -> None:
         self._remarks = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the program)
