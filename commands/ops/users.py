@@ -326,7 +326,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
 @cli.command("delete")
 @click.argument("user", type=USER)
-@receipt_option("what was erased, without a personal datum,")
+@receipt_option("what was erased")
 @changes("id", "status", destructive=True)
 def delete_cmd(user: str, receipt: str | None, unit: Unit) -> Record:
     """Delete an account by the application's own function.

@@ -1,11 +1,12 @@
 """`flask users`: a module for each subject.
 
-========  ===========================
+========  =====================================
 accounts  `flask users`
+leaving   its offboard, personal-data and delete
 sessions  `flask users sessions`
 tokens    `flask users tokens`
 logins    `flask users logins`
-========  ===========================
+========  =====================================
 
 Decisions: docs/decisions/accounts.md
 """

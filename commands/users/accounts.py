@@ -7,26 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import account_filter
-from opsapp.cli.messages import say
 from opsapp.cli.options import (
     ID,
-    NEW_FILE,
     PERMISSION,
     ROLE,
     USER,
     if_exists_option,
-    receipt_option,
     users_argument,
 )
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from . import logins, sessions, tokens
+from . import leaving, logins, sessions, tokens
 
 if TYPE_CHECKING:
     from opsapp.accounts.listing import Filter
@@ -46,8 +42,8 @@ def cli() -> None:
     """
 
 
-for group in (sessions.cli, tokens.cli, logins.cli):
-    cli.add_command(group)
+for command in (sessions.cli, tokens.cli, logins.cli, *leaving.COMMANDS):
+    cli.add_command(command)
 
 # --- creating ----------------------------------------------------------------
 
@@ -279,29 +275,6 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
     return signin.deactivate_where(filter.criteria(), unit=unit)
 
 
-@cli.command("offboard")
-@users_argument()
-@receipt_option("what ended")
-@changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
-def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
-    """End all that accounts have: sessions, tokens and roles.
-
-    The accounts are deactivated, and every grant is revoked, in one change. Their history
-    stays; `flask users delete` erases the personal data. Pass - as USER to read the
-    accounts from stdin. A receipt is JSON, and its checkpoint is one for
-    `flask audit verify`.
-
-    \b
-    Examples:
-      flask users offboard ada@example.com --reason "left the company" --yes
-      flask users offboard ada@example.com --receipt ada.json --yes
-    """
-    from opsapp.accounts import offboarding
-
-    approve(f"End the access of {text.listed(users)}?", severe=True)
-    return offboarding.offboard(users, receipt=receipt, unit=unit)
-
-
 @cli.command("set-password")
 @click.argument("user", type=USER)
 @click.option(
@@ -381,49 +354,3 @@ def unlock_cmd(user: str, unit: Unit) -> Record:
     from opsapp.accounts import signin
 
     return signin.unlock(user, unit=unit)
-
-
-@cli.command("personal-data")
-@click.argument("user", type=USER)
-@click.argument("file", type=NEW_FILE)
-@changes(
-    *("id", "email", "file", "grants", "sessions", "tokens", "logins", "mail", "audit", "acts")
-)
-def personal_data_cmd(user: str, file: str, unit: Unit) -> Record:
-    """Write all that is held about an account to a file.
-
-    It answers a request for access under the GDPR (Article 15): JSON that only you can read,
-    with the account, grants, sessions, log-ins, mail and events, and what the application
-    adds. Secrets and the names of other people are left out.
-
-    \b
-    Example:
-      flask users personal-data ada@example.com ada.json --reason "her request of Monday"
-    """
-    from opsapp import personal_data
-
-    return personal_data.export(user, file, unit=unit)
-
-
-@cli.command("delete")
-@click.argument("user", type=USER)
-@receipt_option("what was erased, without a personal datum,")
-@changes("id", "status", destructive=True)
-def delete_cmd(user: str, receipt: str | None, unit: Unit) -> Record:
-    """Erase the personal data of an account for good.
-
-    The id, the history of its grants and the audit stay, without a name. A receipt is
-    evidence of the erasure (GDPR, Article 17); it has the id and no name.
-
-    \b
-    Example:
-      flask users delete ada@example.com --reason "left the company" --yes
-    """
-    from opsapp.accounts import users
-
-    row = users.deletable(user)
-    if row.deleted_at is None:
-        approve(f"Erase the personal data of {row.email} (id {row.id}) for good?", severe=True)
-    else:
-        say(f"User {row.id} was deleted before.")
-    return users.delete(user, receipt=receipt, unit=unit)

@@ -271,7 +271,7 @@ def receipt_option(content: str) -> Callable[[Any], Any]:
         "--receipt",
         type=NEW_FILE,
         metavar="FILE",
-        help=f"Write {content}, the numbers of the audit events and a checkpoint to a new FILE.",
+        help=f"Write {content}, with the audit events and a checkpoint, to a new FILE.",
     )
 
 

@@ -86,4 +86,6 @@ def test_offboard_keeps_an_administrator(cli: Cli, work: None) -> None:
 def test_offboard_asks_first(cli: Cli, work: None) -> None:
     done = cli("users", "offboard", "bob")
     assert (done.exit_code, done.stdout) == (5, "")
-    assert done.stderr.startswith("Error: End the access of bob?")
+    assert done.stderr.startswith("Error: End the access of bob@example.com?")
+    unknown = cli("users", "offboard", "bob", "nosuch")
+    assert (unknown.exit_code, unknown.stdout) == (4, "")
