@@ -58,7 +58,7 @@ def list_cmd(user: str | None, follow: bool, **criteria: Any) -> Iterable[Record
     \b
     Examples:
       flask users logins list --outcome locked,blocked --since 24h
-      flask users logins list --address 203.0.113.7 --follow
+      flask users logins list --address 203.0.113.7
     """
     from opsapp.accounts import logins
 
