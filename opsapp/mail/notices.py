@@ -88,10 +88,11 @@ def tell_administrators(
         User.id != user_id,
     )
     for other in db.session.scalars(others.order_by(User.id)):
+        # The subject stays when the new administrator is erased, so it names no one.
         _write(
             other,
             "admin_granted",
-            f"{user.email} is an administrator now",
+            "There is a new administrator",
             administrator=user.email,
             granted_by=_who(actor),
         )

@@ -124,7 +124,7 @@ def test_other_administrators_hear_of_a_new_one(cli: Cli, leak: Database) -> Non
     cli("roles", "grant", "admin", "bob", check=True)
     mails = sent(leak)[before:]
     assert [mail["To"] for mail in mails] == ["bob@example.com", "ada@example.com"]
-    assert mails[1]["Subject"] == "opsapp: bob@example.com is an administrator now"
+    assert mails[1]["Subject"] == "opsapp: There is a new administrator"
     assert "An operator made bob@example.com an administrator of opsapp." in body(mails[1])
 
 
