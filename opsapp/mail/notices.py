@@ -88,7 +88,7 @@ def tell_administrators(
         User.id != user_id,
     )
     for other in db.session.scalars(others.order_by(User.id)):
-        # The subject stays when the new administrator is erased, so it names no one.
+        # The subject stays when the new administrator is erased, so it has no name.
         _write(
             other,
             "admin_granted",
