@@ -121,7 +121,7 @@ def add_accounts(installation: Installation, count: int) -> None:
     Of a hundred accounts two are deleted, five inactive, and a third never
     signed in; one of a thousand is locked.
     """
-    from opsapp.models import Grant, Role, User
+    from opsapp.models import Grant, LoginFailures, Role, User
 
     with installation.connect() as connection:
         dialect = connection.dialect.name
@@ -137,14 +137,20 @@ def add_accounts(installation: Installation, count: int) -> None:
             User.active: n % 20 != 19,
             User.fs_uniquifier: "unique" + sa.cast(shuffled, sa.Text),
             User.login_count: n % 3,
-            User.failed_logins: sa.literal(0),
-            User.locked_until: _unless(n % 1000 != 7, _moment(dialect, sa.literal(86_400))),
             User.idle_since: _moment(dialect, -(n * 104_729 % PRIME) * (YEARS // PRIME)),
             User.created_at: created,
             User.updated_at: created,
             User.deleted_at: _unless(~deleted, _moment(dialect, sa.literal(0))),
         }
         _insert(connection, User, columns, number)
+        locks: dict[Any, Any] = {
+            LoginFailures.key: sa.cast(n, sa.Text),
+            LoginFailures.user_id: n,
+            LoginFailures.count: sa.literal(10),
+            LoginFailures.failed_at: _moment(dialect, sa.literal(0)),
+            LoginFailures.locked_until: _moment(dialect, sa.literal(86_400)),
+        }
+        _insert(connection, LoginFailures, locks, number, n % 1000 == 7)
         for role, each in HOLDERS.items():
             role_id = _role(connection, Role, role)
             granted: dict[Any, Any] = {

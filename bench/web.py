@@ -201,7 +201,7 @@ def _in_turns(a: Site, b: Site, rounds: int, pages: int) -> Pair:
 METER = "/-/cpu"
 """The path at which a worker answers its seconds of CPU."""
 
-SHOWN = "id email username active locked_until tf_primary_method created_at idle_since login_count"
+SHOWN = "id email username active tf_primary_method created_at idle_since login_count"
 """The columns that the answer is made of."""
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
@@ -258,10 +258,15 @@ def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:
     db = SQLAlchemy(app)
     with app.app_context():
         db.reflect()
-    users, grants, roles = (
-        db.metadata.tables[name] for name in ("ops_users", "ops_grants", "ops_roles")
+    users, grants, roles, failures = (
+        db.metadata.tables[name]
+        for name in ("ops_users", "ops_grants", "ops_roles", "ops_login_failures")
     )
-    columns = [users.c[name] for name in SHOWN.split()]
+    locked = sa.select(sa.func.max(failures.c.locked_until)).where(failures.c.user_id == users.c.id)
+    columns = [
+        *(users.c[name] for name in SHOWN.split()),
+        locked.scalar_subquery().label("locked_until"),
+    ]
 
     def find(limit: int) -> list[dict[str, Any]]:
         page = sa.select(*columns).where(users.c.deleted_at.is_(None))

@@ -153,8 +153,8 @@ def verify_cmd(checkpoint: str | None, state: bool) -> Record:
     """
     from opsapp.audit import checkpoints, verification
 
-    kept = () if checkpoint is None else checkpoints.checkpoints(checkpoint.splitlines())
-    report = verification.verify(kept, state=state)
+    points = () if checkpoint is None else checkpoints.checkpoints(checkpoint.splitlines())
+    report = verification.verify(points, state=state)
     findings(not report["ok"])
     return report
 
@@ -231,9 +231,9 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    kept = checkpoints.checkpoints(checkpoint.splitlines())
+    points = checkpoints.checkpoints(checkpoint.splitlines())
     approve("Declare the events after the last one here as lost?", severe=True)
-    return verification.rebase(kept, unit=unit)
+    return verification.rebase(points, unit=unit)
 
 
 @cli.command("sessions")

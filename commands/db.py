@@ -22,7 +22,7 @@ from opsapp.cli.decorators import (
     unit_of_this_command,
 )
 from opsapp.cli.messages import say
-from opsapp.cli.options import NEW_FILE
+from opsapp.cli.options import NEW_FILE, WAIT, with_options
 from opsapp.errors import Invalid, Refused
 from opsapp.types import Record
 
@@ -214,13 +214,7 @@ def cli(directory: str | None, x_arg: tuple[str, ...]) -> None:
 
 
 @cli.command("init")
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=0,
-    metavar="SECONDS",
-    help="Wait this long for the database server to start.",
-)
+@with_options(WAIT)
 @changes("before", "revision", "environment", key="revision")
 def init_cmd(wait: float, unit: Unit) -> Record:
     """Prepare the database: migrate, stamp, seed.

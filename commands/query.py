@@ -13,7 +13,15 @@ import click
 from opsapp.cli.base import OpsCommand
 from opsapp.cli.confirm import is_interactive
 from opsapp.cli.decorators import REASON, answers, page_options, say_afterwards
-from opsapp.cli.options import DURATION, PROGRAM, TEXT_FILE, checked_utf8, stdin_text, with_options
+from opsapp.cli.options import (
+    DURATION,
+    PROGRAM,
+    TEXT_FILE,
+    checked_utf8,
+    default_option,
+    stdin_text,
+    with_options,
+)
 from opsapp.errors import Invalid
 from opsapp.text import shortened
 from opsapp.types import Record
@@ -30,13 +38,7 @@ from opsapp.types import Record
     help="The value of :NAME: a number, true, false, null, or else text. Repeat for more.",
 )
 @page_options(100)
-@click.option(
-    "--timeout",
-    type=DURATION,
-    default="30s",
-    show_default=True,
-    help="Time limit of the statement.",
-)
+@default_option("--timeout", DURATION, "30s", "Time limit of the statement.")
 @click.option("--tables", is_flag=True, help="List the tables.")
 @click.option("--schema", metavar="TABLE", help="List the columns of a table.")
 @answers()

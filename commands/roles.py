@@ -14,10 +14,11 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.options import (
     DURATION,
-    ENDING,
     PERMISSION,
     ROLE,
     USER,
+    default_option,
+    end_options,
     ending,
     if_exists_option,
     users_argument,
@@ -198,13 +199,7 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 @cli.command("grant")
 @click.argument("role", type=ROLE)
 @users_argument()
-@click.option("--for", "for_", type=DURATION, metavar="8h", help="End the grant after this time.")
-@click.option(
-    "--until",
-    type=ENDING,
-    metavar="TIME",
-    help="End the grant at this time; a date alone means the end of that day, UTC.",
-)
+@end_options("the grant")
 @click.option("--replace-end", is_flag=True, help="Change the end of grants that are there.")
 @changes("changed", *GRANT_SHOWN, key="user_id")
 def grant_cmd(
@@ -266,9 +261,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 
 
 @cli.command("expiring")
-@click.option(
-    "--within", type=DURATION, default="14d", show_default=True, help="How far to look ahead."
-)
+@default_option("--within", DURATION, "14d", "How far to look ahead.")
 @answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS)
 def expiring_cmd(within: timedelta) -> list[Record]:
     """List the grants that end soon, soonest first.

@@ -15,6 +15,7 @@ import click
 
 from .cli import streams, yielding
 from .cli.deferred import Lazy as Lazy  # Applications take it from here.
+from .cli.deferred import Subjects, write_subjects
 from .errors import OpsError
 
 
@@ -106,7 +107,7 @@ create_admin = _ours(
 
 ops = Attaching("ops", "opsapp.commands.ops", "Audit, jobs, queries, users: opsapp's commands.")
 
-SUBJECTS: dict[str, tuple[Lazy, ...]] = {
+SUBJECTS: Subjects = {
     "Users and roles": (users, roles, create_admin),
     "Database": (db, init_db, query, shell),
     "Background work": (jobs, mail),
@@ -126,20 +127,10 @@ def list_by_subject(group: click.Group) -> None:
     def format_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if yielding.is_ours(ctx):
             streams.prepare()  # Help has no frame that would do it.
-            _write_subjects(formatter)
+            write_subjects(SUBJECTS, formatter)
         type(group).format_epilog(group, ctx, formatter)
 
     group.format_epilog = format_epilog  # type: ignore[method-assign]
-
-
-def _write_subjects(formatter: click.HelpFormatter) -> None:
-    listed = [command for commands in SUBJECTS.values() for command in commands]
-    width = max(len(command.name or "") for command in listed)
-    for subject, commands in SUBJECTS.items():
-        with formatter.section(subject):
-            formatter.write_dl(
-                [(f"{command.name:{width}}", command.help or "") for command in commands]
-            )
 
 
 def keep_in_place(group: click.Group) -> None:

@@ -66,8 +66,8 @@ def _old_pg_dump() -> str | None:
     if program is None:
         return "pg_dump is not installed: no backup can be made"
     answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603  (the program of the PATH, without a word of a user)
-    found = re.search(r"\d+", answer.stdout)
+    number = re.search(r"\d+", answer.stdout)
     server = int(db.session.scalar(sa.text("SHOW server_version_num")) or 0) // 10000
-    if found and int(found[0]) < server:
-        return f"pg_dump {found[0]} is older than the server, {server}"
+    if number and int(number[0]) < server:
+        return f"pg_dump {number[0]} is older than the server, {server}"
     return None

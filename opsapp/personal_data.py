@@ -29,11 +29,6 @@ OTHERS = frozenset(
     {"actor", "granted_by", "ended_by", "created_by", "correlation", "ids", "digest"}
 )
 """Fields that speak of other people, or of the machinery."""
-COLUMNS = (
-    *("last_login_at", "last_login_ip", "current_login_at", "current_login_ip"),
-    *("sessions_ended_at", "failed_at", "tf_phone_number"),
-)
-"""Columns of an account that no command shows."""
 
 
 def export(reference: str, file: str, *, unit: Unit) -> Record:
@@ -58,9 +53,10 @@ def export(reference: str, file: str, *, unit: Unit) -> Record:
 
 
 def _held(user: User) -> Record:
-    account = {**detail(str(user.id)), **{name: getattr(user, name) for name in COLUMNS}}
-    account["recovery_codes"] = len(user.mf_recovery_codes or ())
+    account = detail(str(user.id))
     del account["grants"]
+    account["phone_number"] = user.tf_phone_number
+    account["recovery_codes"] = len(user.mf_recovery_codes or ())
     return {
         "account": account,
         "grants": _own(grants.of_user(user.id)),

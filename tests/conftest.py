@@ -88,7 +88,7 @@ def templates(kind: str, request: pytest.FixtureRequest) -> Templates:
 
 @pytest.fixture
 def empty_database(templates: Templates, tmp_path: Path) -> Iterator[Database]:
-    """A database that nobody has initialised."""
+    """A database that is not initialised yet."""
     with templates.empty(tmp_path / "instance") as database:
         yield database
 

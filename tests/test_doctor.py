@@ -185,7 +185,7 @@ def test_doctor_finds_a_file_out_of_wal_mode(cli: Cli, database: Database, ada: 
     assert findings(cli("doctor", "--format", "json")) == {}
 
 
-def test_doctor_finds_profiles_that_nobody_compacts(
+def test_doctor_finds_profiles_that_no_job_compacts(
     cli: Cli, database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPSAPP_PROFILING", "on")
@@ -386,7 +386,7 @@ def test_doctor_without_secrets_in_production_names_each(database: Database) -> 
     missing = [check for check in findings(result) if check.startswith("setting")]
     assert sorted(missing) == sorted(CHECKS[2:6])
     assert findings(result)["application"][0] == "fail"
-    # The worst stand where somebody at a terminal looks.
+    # The worst stand last, where an operator at a terminal looks.
     states = [row["state"] for row in result.json]
     assert states == sorted(states, key=["ok", "warn", "fail"].index)
 

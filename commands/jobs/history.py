@@ -13,7 +13,7 @@ import click
 from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page, page_options
-from opsapp.cli.options import DURATION, JOB, SINCE, older_than_option
+from opsapp.cli.options import DURATION, JOB, SINCE, default_option, older_than_option
 from opsapp.types import Record
 
 from .run import run_cmd
@@ -113,13 +113,7 @@ def history_cmd(
 
 @cli.command("show")
 @click.argument("id", type=RUN_ID)
-@click.option(
-    "--lines",
-    type=click.IntRange(min=0, max=100_000),
-    default=200,
-    show_default=True,
-    help="Number of last lines of output.",
-)
+@default_option("--lines", click.IntRange(0, 100_000), 200, "Number of last lines of output.")
 @answers()
 def show_cmd(id: int, lines: int) -> Record:
     """Show a run: its outcome, output and changes.
@@ -137,13 +131,7 @@ def show_cmd(id: int, lines: int) -> Record:
 
 @cli.command("tail")
 @click.argument("name", type=JOB)
-@click.option(
-    "--lines",
-    type=click.IntRange(min=0, max=100_000),
-    default=50,
-    show_default=True,
-    help="Number of lines to begin with.",
-)
+@default_option("--lines", click.IntRange(0, 100_000), 50, "Number of lines to begin with.")
 @click.option("--follow", is_flag=True, help="Print new output until Ctrl-C.")
 @answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
@@ -171,20 +159,8 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
 
 @cli.command("prune")
 @older_than_option("365d")
-@click.option(
-    "--output-older-than",
-    type=DURATION,
-    default="30d",
-    show_default=True,
-    help="Keep the output of younger runs.",
-)
-@click.option(
-    "--keep",
-    type=click.IntRange(min=1, max=1_000_000),
-    default=20,
-    show_default=True,
-    help="Keep this number of runs of each job.",
-)
+@default_option("--output-older-than", DURATION, "30d", "Keep the output of younger runs.")
+@default_option("--keep", click.IntRange(1, 1_000_000), 20, "Keep this number of runs of each job.")
 @changes("runs", "outputs", key="runs", destructive=True)
 def prune_cmd(older_than: timedelta, output_older_than: timedelta, keep: int, unit: Unit) -> Record:
     """Delete old runs, and their output sooner.

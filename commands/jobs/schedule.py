@@ -17,7 +17,7 @@ from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import answers, findings
 from opsapp.cli.help import OPS, is_in_ops
 from opsapp.cli.messages import say
-from opsapp.cli.options import DURATION, JOB, SINCE
+from opsapp.cli.options import DURATION, JOB, SINCE, default_option
 from opsapp.errors import FINDINGS
 from opsapp.types import Record
 
@@ -35,12 +35,8 @@ CRITICAL = 2
 @click.command("check", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
 @click.option("--max-age", type=DURATION, metavar="25h", help="Maximum age of the last success.")
-@click.option(
-    "--max-failures",
-    type=click.IntRange(min=1, max=1000),
-    default=1,
-    show_default=True,
-    help="Number of failures in a row that are a finding.",
+@default_option(
+    "--max-failures", click.IntRange(1, 1000), 1, "Number of failures in a row that are a finding."
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
 @answers("state", "job", "says", fields=("state", "job", "says", "status", "run_id", "failures"))
@@ -77,13 +73,7 @@ def _plugin(rows: list[Record]) -> str:
 
 @click.command("schedule", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
-@click.option(
-    "--count",
-    type=click.IntRange(min=1, max=1000),
-    default=1,
-    show_default=True,
-    help="Number of runs of each job.",
-)
+@default_option("--count", click.IntRange(1, 1000), 1, "Number of runs of each job.")
 @answers(*UPCOMING, fields=(*UPCOMING, "command"), app=False)
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """List the next runs, in UTC and in local time.
@@ -101,13 +91,7 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
 
 
 @click.command("missed", cls=OpsCommand)
-@click.option(
-    "--since",
-    type=SINCE,
-    default="24h",
-    show_default=True,
-    help="Start: 2026-12-31, or 24h for that long ago.",
-)
+@default_option("--since", SINCE, "24h", "Start: 2026-12-31, or 24h for that long ago.")
 @answers("name", "slot", "local", "schedule")
 def missed_cmd(since: datetime) -> list[Record]:
     """List scheduled runs that did not happen.
@@ -241,13 +225,7 @@ def _print_difference(lines: list[str]) -> None:
 
 
 @click.command("serve", cls=OpsCommand)
-@click.option(
-    "--grace",
-    type=DURATION,
-    default="5s",
-    show_default=True,
-    help="Time for runs to end after SIGTERM.",
-)
+@default_option("--grace", DURATION, "5s", "Time for runs to end after SIGTERM.")
 def serve_cmd(grace: timedelta) -> None:
     """Run scheduled jobs in the foreground, for containers.
 

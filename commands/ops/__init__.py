@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from opsapp.cli.base import OpsGroup
-from opsapp.cli.deferred import Lazy
+from opsapp.cli.deferred import Lazy, Subjects, write_subjects
 
 
 def _command(name: str, module: str, help: str, attribute: str = "cli") -> Lazy:
     return Lazy(name, f"opsapp.commands.{module}", help, attribute=attribute)
 
 
-SUBJECTS: dict[str, tuple[Lazy, ...]] = {
+SUBJECTS: Subjects = {
     "Users and roles": (
         _command("identity", "ops.identity", "Show how opsapp understands the accounts."),
         _command("users", "ops.users", "Manage the application's accounts."),
@@ -44,12 +44,7 @@ class BySubject(OpsGroup):
     """A group whose help lists its commands by subject."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = max(map(len, self.commands))
-        for subject, listed in SUBJECTS.items():
-            with formatter.section(subject):
-                formatter.write_dl(
-                    [(f"{command.name:{width}}", command.help or "") for command in listed]
-                )
+        write_subjects(SUBJECTS, formatter)
 
 
 @click.group(

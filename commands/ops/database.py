@@ -10,7 +10,7 @@ from opsapp.cli.base import OpsCommand
 from opsapp.cli.confirm import approve, is_interactive
 from opsapp.cli.decorators import CONFIRM, YES, answers, changes, findings, works
 from opsapp.cli.messages import say
-from opsapp.cli.options import with_options
+from opsapp.cli.options import WAIT, with_options
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("init", cls=OpsCommand)
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=0,
-    metavar="SECONDS",
-    help="Wait this long for the database server to start.",
-)
+@with_options(WAIT)
 @click.option(
     "--wal/--no-wal",
     default=None,

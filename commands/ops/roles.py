@@ -9,7 +9,7 @@ import click
 
 from opsapp.cli.base import OpsGroup
 from opsapp.cli.decorators import answers, changes
-from opsapp.cli.options import DURATION, ENDING, ROLE, USER, ending, users_argument
+from opsapp.cli.options import ROLE, USER, end_options, ending, users_argument
 from opsapp.types import Record
 
 from .asking import approve_identity
@@ -46,13 +46,7 @@ def list_cmd() -> list[Record]:
 @cli.command("grant")
 @click.argument("role", type=ROLE)
 @users_argument()
-@click.option("--for", "for_", type=DURATION, metavar="8h", help="End the grant after this time.")
-@click.option(
-    "--until",
-    type=ENDING,
-    metavar="TIME",
-    help="End the grant at this time; a date alone means the end of that day, UTC.",
-)
+@end_options("the grant")
 @click.option("--replace-end", is_flag=True, help="Change the end of a role that is held.")
 @changes(*GRANT_SHOWN, "ends", key="user_id", destructive=True)
 def grant_cmd(

@@ -11,7 +11,7 @@ import click
 from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
-from opsapp.cli.filters import filtered, of_accounts
+from opsapp.cli.filters import ORDER, attached_filter
 from opsapp.cli.options import ROLE, USER, if_exists_option, receipt_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
@@ -144,19 +144,11 @@ def create_admin_cmd(
 
 
 @cli.command("list")
-@click.option(
-    "--sort",
-    type=click.Choice(["id", "email", "created", "seen"]),
-    default="id",
-    show_default=True,
-    help="Sort order.",
-)
-@click.option("--descending", is_flag=True, help="Largest or newest first.")
+@ORDER
 @click.option("--after", type=USER, metavar="ID", help="Start after this id, for the next page.")
-@click.option("--count", is_flag=True, help="Print only the number of accounts.")
 @page_options()
 @answers(*SHOWN, fields=FIELDS)
-@filtered("opsapp.ops.listing", of_accounts("role", "without_role", "status", "search", "idle_for"))
+@attached_filter
 def list_cmd(
     filter: Filter,
     sort: str,

@@ -11,7 +11,7 @@ from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, approve
 from opsapp.cli.decorators import ANSWERS, YES, answers, findings
 from opsapp.cli.messages import say
-from opsapp.cli.options import DURATION, PROGRAM, USER, with_options
+from opsapp.cli.options import DURATION, PROGRAM, USER, default_option, with_options
 from opsapp.errors import Invalid
 from opsapp.text import shortened
 from opsapp.types import Record
@@ -25,24 +25,28 @@ SAVED = (
     "name", "mode", "subject", "made_at", "made_by", "python", "environment",
 )  # fmt: skip
 
-_name = click.option("--name", help="Name of the measurement. Default: a generated one.")
-_replace = click.option("--replace", is_flag=True, help="Replace the measurement of this name.")
-_deep = click.option(
-    "--deep",
-    "mode",
-    flag_value="1",
-    default=None,
-    help="Profile one more repetition, call by call.",
-)
-_timeout = click.option(
-    "--timeout",
-    type=DURATION,
-    default="1m",
-    show_default=True,
-    help="Time limit of each repetition.",
-)
-_sample = click.option(
-    "--sample", "mode", flag_value="sample", help="Sample the stacks of one more repetition."
+_measuring = with_options(
+    click.Option(
+        ["--timeout"],
+        type=DURATION,
+        default="1m",
+        show_default=True,
+        help="Time limit of each repetition.",
+    ),
+    click.Option(
+        ["--deep", "mode"],
+        flag_value="1",
+        default=None,
+        help="Profile one more repetition, call by call.",
+    ),
+    click.Option(
+        ["--sample", "mode"],
+        flag_value="sample",
+        help="Sample the stacks of one more repetition.",
+    ),
+    click.Option(["--name"], help="Name of the measurement. Default: a generated one."),
+    click.Option(["--replace"], is_flag=True, help="Replace the measurement of this name."),
+    YES,
 )
 
 
@@ -50,13 +54,7 @@ _sample = click.option(
 @click.argument("method", type=click.Choice(METHODS, case_sensitive=False))
 @click.argument("path")
 @click.option("--as", "user", type=USER, metavar="USER", help="Send the request as this account.")
-@click.option(
-    "--repeat",
-    type=click.IntRange(1, 10_000),
-    default=20,
-    show_default=True,
-    help="Number of repetitions.",
-)
+@default_option("--repeat", click.IntRange(1, 10_000), 20, "Number of repetitions.")
 @click.option("--data", type=PROGRAM, metavar="TEXT", help="Send this body; @FILE sends a file.")
 @click.option(
     "--json", "document", type=PROGRAM, metavar="JSON", help="Send this JSON; @FILE sends a file."
@@ -65,12 +63,7 @@ _sample = click.option(
     "--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Send this header, too."
 )
 @click.option("--cold", is_flag=True, help="Count the first repetitions too, without a warm-up.")
-@_timeout
-@_deep
-@_sample
-@_name
-@_replace
-@with_options(YES)
+@_measuring
 @answers(*FIGURES, web=True)
 def request_cmd(
     method: str,
@@ -186,12 +179,7 @@ def _header(words: str) -> tuple[str, str]:
     type=click.IntRange(1, 1000),
     help="Number of repetitions. Default: 5 for reading commands, else 1.",
 )
-@_timeout
-@_deep
-@_sample
-@_name
-@_replace
-@with_options(YES)
+@_measuring
 @answers(*FIGURES, "peak_mib")
 def run_cmd(
     words: tuple[str, ...],

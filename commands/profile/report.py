@@ -16,6 +16,7 @@ from opsapp.cli.options import (
     ID,
     RECORDED_SINCE,
     RECORDED_UNTIL,
+    default_option,
     older_than_option,
     with_options,
 )
@@ -62,24 +63,10 @@ def _report_fields(by: str, **_params: Any) -> list[str]:
 
 
 @cli.command("report")
-@click.option(
-    "--by",
-    type=click.Choice(BY),
-    default="endpoint",
-    show_default=True,
-    help="One row for each of these.",
-)
+@default_option("--by", click.Choice(BY), "endpoint", "One row for each of these.")
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
-@click.option(
-    "--sort",
-    type=click.Choice(SORTS),
-    default="total",
-    show_default=True,
-    help="Sort by this, largest first.",
-)
-@click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
-)
+@default_option("--sort", click.Choice(SORTS), "total", "Sort by this, largest first.")
+@default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
 @click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
 @answers(fields=_report_fields)
 def report_cmd(
@@ -187,9 +174,7 @@ def flame_cmd(id: int, file: str) -> Record:
     metavar="'FILE in FUNCTION=N'",
     help="Allowed repeats, in addition to OPSAPP_REPEATS_ALLOWED.",
 )
-@click.option(
-    "--top", type=click.IntRange(min=1), default=20, show_default=True, help="Number of rows."
-)
+@default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
 @click.option("--requests", is_flag=True, help="Leave out commands.")
 @click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
 @answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
@@ -260,19 +245,9 @@ def files_cmd() -> list[Record]:
 
 @cli.command("top")
 @click.argument("file")
-@click.option(
-    "--count",
-    type=click.IntRange(1, 1000),
-    default=30,
-    show_default=True,
-    help="Number of functions.",
-)
-@click.option(
-    "--sort",
-    type=click.Choice(["self", "total", "calls"]),
-    default="self",
-    show_default=True,
-    help="Sort by this, largest first.",
+@default_option("--count", click.IntRange(1, 1000), 30, "Number of functions.")
+@default_option(
+    "--sort", click.Choice(["self", "total", "calls"]), "self", "Sort by this, largest first."
 )
 @answers("calls", "self_ms", "total_ms", "function")
 def top_cmd(file: str, count: int, sort: str) -> list[Record]:
@@ -340,12 +315,8 @@ def compact_cmd(dry_run: bool) -> list[Record]:
 
 @cli.command("prune")
 @older_than_option("400d")
-@click.option(
-    "--traces",
-    type=click.IntRange(min=0, max=1_000_000),
-    default=5,
-    show_default=True,
-    help="Number of traces to keep of each endpoint.",
+@default_option(
+    "--traces", click.IntRange(0, 1_000_000), 5, "Number of traces to keep of each endpoint."
 )
 @works("what", "removed")
 def prune_cmd(older_than: timedelta, traces: int, dry_run: bool) -> list[Record]:

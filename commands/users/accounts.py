@@ -9,7 +9,7 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
-from opsapp.cli.filters import account_filter
+from opsapp.cli.filters import ORDER, account_filter
 from opsapp.cli.options import (
     ID,
     PERMISSION,
@@ -134,16 +134,8 @@ def create_admin_cmd(
 
 
 @cli.command("list")
-@click.option(
-    "--sort",
-    type=click.Choice(["id", "email", "created", "seen"]),
-    default="id",
-    show_default=True,
-    help="Sort order; accounts never seen sort by creation.",
-)
-@click.option("--descending", is_flag=True, help="Largest or newest first.")
+@ORDER
 @click.option("--after", type=ID, metavar="ID", help="Start after this account, for the next page.")
-@click.option("--count", is_flag=True, help="Print only the number of accounts.")
 @page_options()
 @answers(*SHOWN, fields=FIELDS)
 @account_filter
@@ -158,7 +150,8 @@ def list_cmd(
     """List accounts.
 
     Fifty at a time unless --limit or --all changes that. The next page starts after
-    the id of the last account. All filters must hold.
+    the id of the last account. All filters must hold. By --sort seen, accounts that
+    were never seen stand where they were created.
 
     \b
     Example:

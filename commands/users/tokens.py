@@ -9,7 +9,7 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
-from opsapp.cli.options import DURATION, ENDING, PERMISSION, USER, ending, if_exists_option
+from opsapp.cli.options import PERMISSION, USER, end_options, ending, if_exists_option
 from opsapp.cli.output import say_if_lost
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -41,8 +41,7 @@ def cli() -> None:
     type=PERMISSION,
     help="Permission of the token; can be repeated. Default: all of USER.",
 )
-@click.option("--for", "for_", type=DURATION, help=f"Lifetime of the token; default {DAYS}d.")
-@click.option("--until", type=ENDING, help="End of the token.")
+@end_options("the token", default=f"; default {DAYS}d")
 @if_exists_option("If USER has a token of this name: refuse, or keep a matching token.")
 @changes("id", "user", "name", "permissions", "valid_until", "token", key="token")
 def create_cmd(

@@ -65,8 +65,8 @@ def _why_not(user: User, permission: str) -> str:
     """Return why no live grant gives a permission, and what would."""
     names = [role.name for role in _giving_roles(permission)]
     if names == [ADMIN] and permission not in permissions.DECLARED:
-        known = {name for role in list_roles() for name in role.permissions}
-        near = text.did_you_mean(permission, known | set(permissions.DECLARED))
+        from_roles = {name for role in list_roles() for name in role.permissions}
+        near = text.did_you_mean(permission, from_roles | set(permissions.DECLARED))
         return f"no role but {ADMIN} holds {permission}" + (f": {near}" if near else "")
     past = db.session.scalars(
         sa.select(Grant)

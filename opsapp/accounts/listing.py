@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from .. import addresses, clock, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
-from ..models import ApiToken, Grant, User
-from ..types import Record
+from ..models import ApiToken, Grant, LoginFailures, User
+from ..types import AccountFilter, Record
 from . import grants
 from .lookup import get_role
 from .records import user_record
@@ -36,15 +36,9 @@ CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
+class Filter(AccountFilter):
     """Conditions on accounts, which must all hold; deleted accounts only by ``status``."""
 
-    role: str | Sequence[str] | None = None
-    """One role or several: the accounts that hold them all."""
-    without_role: str | None = None
-    status: str | None = None
-    search: str | None = None
-    idle_for: timedelta | None = None
     never_logged_in: bool = False
     without_second_factor: bool = False
     """Accounts that have a password and no second factor."""
@@ -96,7 +90,10 @@ def _status(status: str | None) -> sa.ColumnElement[bool]:
     alive = User.deleted_at.is_(None)
     if status is None:
         return alive
-    locked = sa.func.coalesce(User.locked_until > clock.now(), sa.false())
+    locks = sa.select(LoginFailures.user_id).where(
+        LoginFailures.locked_until > clock.now(), LoginFailures.user_id.is_not(None)
+    )
+    locked = User.id.in_(locks)  # Asked once, and not for each account.
     match status:
         case "active":
             return sa.and_(alive, User.active.is_(True), ~locked)

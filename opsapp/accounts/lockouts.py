@@ -82,7 +82,7 @@ def _count(
     key = chain.fingerprint(audit_key(), typed)
     locks.queue_up(session.connection(), f"log-in {key}")
     if user_id is not None:  # Before its counters, as an operator who unlocks it does.
-        session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
+        _lock(session, user_id)
     row = session.get(LoginFailures, key)
     if row is None:
         row = LoginFailures(key=key, user_id=user_id, browser=browser, count=0, failed_at=now)
@@ -94,25 +94,7 @@ def _count(
     lock = locked_for(row.count)
     row.failed_at, row.locked_until = now, now + lock if lock else None
     row.user_id = user_id  # An account may have taken or lost this name.
-    if user_id is not None:
-        session.flush()
-        _show(session, user_id)
     return None
-
-
-def _show(session: so.Session, user_id: int) -> None:
-    """Store in the account what operators see of its counters."""
-    rows = LoginFailures.user_id == user_id
-    count, failed_at, locked_until = session.execute(
-        sa.select(
-            sa.func.coalesce(sa.func.sum(LoginFailures.count), 0),
-            sa.func.max(LoginFailures.failed_at),
-            sa.func.max(LoginFailures.locked_until),
-        ).where(rows)
-    ).one()
-    logins.update_quietly(
-        session, user_id, failed_logins=count, failed_at=failed_at, locked_until=locked_until
-    )
 
 
 def reset(user_id: int, browser: str | None = None) -> None:
@@ -123,14 +105,18 @@ def reset(user_id: int, browser: str | None = None) -> None:
 
 def reset_in(session: so.Session, user_id: int, browser: str | None) -> None:
     """Reset these counters, in a transaction that is open."""
-    session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())
+    _lock(session, user_id)
     own = (LoginFailures.user_id == user_id, LoginFailures.browser == browser)
-    if remove(session, LoginFailures, *own):
-        _show(session, user_id)
+    remove(session, LoginFailures, *own)
 
 
 def forget(user: User, unit: Unit) -> None:
     """Lift every lock-out of an account, and reset its counters."""
-    user.forget_failed_logins()
-    unit.session.flush()
+    _lock(unit.session, user.id)
     remove(unit.session, LoginFailures, LoginFailures.user_id == user.id)
+    unit.session.expire(user, ["failed_logins", "locked_until"])
+
+
+def _lock(session: so.Session, user_id: int) -> None:
+    """Lock an account, whose counters would otherwise be locked in any order."""
+    session.execute(sa.select(User.id).where(User.id == user_id).with_for_update())

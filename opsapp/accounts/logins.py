@@ -78,17 +78,12 @@ def failed(outcome: str, identity: str, user_id: int | None, client: Client) -> 
 
 def add_success(session: so.Session, user: User, client: Client) -> None:
     """Store a log-in, in the transaction that opens its session."""
-    now = clock.now()
     add(session, "success", user.email or "", user.id, client)
     update_quietly(
         session,
         user.id,
-        last_login_at=User.current_login_at,
-        last_login_ip=User.current_login_ip,
-        current_login_at=now,
-        current_login_ip=client.ip,
         login_count=User.login_count + 1,
-        idle_since=now,
+        idle_since=clock.now(),
     )
 
 

@@ -86,13 +86,12 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
             .order_by(User.id)
         ).all()
         note_ended(unit, User.active.is_(True), User.deleted_at.is_(None), *criteria)
-        now = clock.now()
         for batch in _batches(rows):
-            values = {"active": False, "sessions_ended_at": now}
-            unit.session.execute(
-                sa.update(User),
-                [{"id": id, "fs_uniquifier": new_uniquifier(), **values} for id, _email in batch],
-            )
+            ended = [
+                {"id": id, "active": False, "fs_uniquifier": new_uniquifier()}
+                for id, _email in batch
+            ]
+            unit.session.execute(sa.update(User), ended)
         for id, _email in rows:
             unit.record(
                 "user:account:deactivate",

@@ -371,7 +371,6 @@ def _erase(user: User, unit: Unit) -> dict[str, int]:
     user.active = False
     user.end_sessions()
     user.forget_second_factor()
-    user.last_login_ip = user.current_login_ip = None
     user.deleted_at = clock.now()
     erased = {
         "sessions": remove(unit.session, UserSession, UserSession.user_id == user.id),

@@ -129,7 +129,7 @@ def _reference(name: str) -> str | None:
 
 def _of_kind(action: str, of: type[Any]) -> Any:
     """Return the condition for an action or the beginning of one."""
-    if not any(f"{known}:".startswith(f"{action}:") for known in ACTIONS) and not any(
+    if not any(f"{name}:".startswith(f"{action}:") for name in ACTIONS) and not any(
         _is_there(model, _begins(action, model)) for model in (AuditEvent, PendingEvent)
     ):
         names = {*ACTIONS, *map(str, _distinct(AuditEvent.action))}

@@ -357,5 +357,5 @@ def _in_words(
         return f"{label}: by event {seq} there is none"
     if fact in SECRET or fact.startswith("token "):
         return f"{label} is not the one of event {seq}"
-    shown = text.shortened(actual) if actual else "none"
-    return f"{label}: {shown}, but event {seq} says {text.shortened(expected)}"
+    digest = text.shortened(actual) if actual else "none"
+    return f"{label}: {digest}, but event {seq} says {text.shortened(expected)}"

@@ -144,14 +144,18 @@ def _report(
 
 def _compared(state: State) -> tuple[list[str], Break | None]:
     """Return the first differences of the tables from the events, and the break that they are."""
-    shown: list[str] = []
+    differences: list[str] = []
     count = 0
     for count, difference in enumerate(state.differences(), start=1):
         if count <= MOST_DIFFERENCES:
-            shown.append(difference)
+            differences.append(difference)
     if not count:
-        return shown, None
-    return shown, (None, "state", shown[0] + (f", and {count - 1} more" if count > 1 else ""))
+        return differences, None
+    return differences, (
+        None,
+        "state",
+        differences[0] + (f", and {count - 1} more" if count > 1 else ""),
+    )
 
 
 class _Event(NamedTuple):

@@ -21,7 +21,7 @@ from . import output
 from .base import application, command_words
 from .confirm import is_interactive
 from .messages import say
-from .options import FIELDS, NEW_FILE, PERMISSION, with_options
+from .options import FIELDS, NEW_FILE, PERMISSION, default_option, with_options
 
 if TYPE_CHECKING:
     from ..actors import Actor
@@ -102,13 +102,7 @@ def page_options(limit: int = 50) -> Callable[[Body], Body]:
     """Add ``--limit`` and ``--all``; the function takes ``limit``, or None for all rows."""
 
     def decorate(command: Body) -> Body:
-        @click.option(
-            "--limit",
-            type=click.IntRange(min=1, max=1_000_000),
-            default=limit,
-            show_default=True,
-            help="Maximum number of rows.",
-        )
+        @default_option("--limit", click.IntRange(1, 1_000_000), limit, "Maximum number of rows.")
         @click.option("--all", "everything", is_flag=True, help="All rows, streamed.")
         @functools.wraps(command)
         def paged(*, limit: int, everything: bool, **params: Any) -> None:

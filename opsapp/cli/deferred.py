@@ -18,6 +18,20 @@ def _skip_collecting() -> None:
     atexit.register(gc.freeze)
 
 
+Subjects = dict[str, "tuple[Lazy, ...]"]
+"""Commands by subject, in the order of help."""
+
+
+def write_subjects(subjects: Subjects, formatter: click.HelpFormatter) -> None:
+    """Write the commands with their lines, in columns that agree over the subjects."""
+    width = max(len(command.name or "") for commands in subjects.values() for command in commands)
+    for subject, commands in subjects.items():
+        with formatter.section(subject):
+            formatter.write_dl(
+                [(f"{command.name:{width}}", command.help or "") for command in commands]
+            )
+
+
 class Lazy(click.Command):
     """A command or group that is imported when it runs or prints its help."""
 

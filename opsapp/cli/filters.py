@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..types import AccountFilter
 from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
 
 Body = Callable[..., Any]
@@ -51,6 +52,23 @@ _ACCOUNTS = (
     ),
 )
 
+_ACTIVITY = click.Option(
+    ["--status"], type=click.Choice(["active", "inactive"]), help="Accounts in this state."
+)
+
+ORDER = with_options(
+    click.Option(
+        ["--sort"],
+        type=click.Choice(["id", "email", "created", "seen"]),
+        default="id",
+        show_default=True,
+        help="Sort order.",
+    ),
+    click.Option(["--descending"], is_flag=True, help="Largest or newest first."),
+    click.Option(["--count"], is_flag=True, help="Print only the number of accounts."),
+)
+"""The options of a list of accounts that no condition has."""
+
 _EVENTS = (
     click.Option(
         ["--since"], type=SINCE, metavar="TIME", help="Events since this time; 24h is a day ago."
@@ -82,20 +100,22 @@ _EVENTS = (
 
 def account_filter(body: Body) -> Body:
     """Add the options that select accounts; the function takes ``filter``, their Filter."""
-    return filtered("opsapp.accounts.listing", _ACCOUNTS)(body)
+    return _filtered("opsapp.accounts.listing", _ACCOUNTS)(body)
+
+
+def attached_filter(body: Body) -> Body:
+    """Add those that select accounts of an application with a model of its own."""
+    names = {field.name for field in fields(AccountFilter)} - {"status"}
+    options = [option for option in _ACCOUNTS if option.name in names]
+    return _filtered("opsapp.ops.listing", (_ACTIVITY, *options))(body)
 
 
 def event_filter(body: Body) -> Body:
     """Add the options that select events; the function takes ``filter``, their Filter."""
-    return filtered("opsapp.audit.events", _EVENTS)(body)
+    return _filtered("opsapp.audit.events", _EVENTS)(body)
 
 
-def of_accounts(*names: str) -> tuple[click.Option, ...]:
-    """Return the options that select accounts, by the names of their conditions."""
-    return tuple(option for option in _ACCOUNTS if option.name in names)
-
-
-def filtered(service: str, options: tuple[click.Option, ...]) -> Callable[[Body], Body]:
+def _filtered(service: str, options: tuple[click.Option, ...]) -> Callable[[Body], Body]:
     """Add the options of a service's ``Filter``, which the function takes as ``filter``."""
 
     def decorate(body: Body) -> Body:

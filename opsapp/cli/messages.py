@@ -8,7 +8,6 @@ docs/decisions/cli.md#stderr-is-one-object-for-programs
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from contextvars import ContextVar
 import click
 
 from .. import text
-from ..errors import brief
+from ..errors import OpsError, brief
 from .help import as_typed
 
 _KEPT = "opsapp.remarks"
@@ -81,7 +80,7 @@ def remember_words(args: Sequence[str]) -> None:
 def wanted_format() -> str:
     """Return the format of the command line or the environment. It may not be parsed yet."""
     args = _words.get()
-    format = os.environ.get("OPSAPP_FORMAT", "")
+    format = ""
     for word, following in zip(args, [*args[1:], ""], strict=False):
         if word == "--":
             break  # The rest belongs to another program.
@@ -89,6 +88,10 @@ def wanted_format() -> str:
             format = following
         elif word.startswith("--format="):
             format = word.removeprefix("--format=")
+    from ..settings import get
+
+    with suppress(OpsError):  # The command reports that the setting is wrong.
+        format = format or get("OPSAPP_FORMAT") or ""
     return format
 
 

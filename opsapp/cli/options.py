@@ -79,9 +79,6 @@ class Name(click.ParamType):  # type: ignore[type-arg]
     def __init__(self, kind: str) -> None:
         self.name = kind
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value)
-
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
@@ -95,9 +92,6 @@ class Program(click.ParamType):  # type: ignore[type-arg]
 
     name = "text"
     takes_anything = True
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value)
 
 
 class Choices(click.Choice):  # type: ignore[type-arg]
@@ -142,15 +136,12 @@ class Fields(click.ParamType):  # type: ignore[type-arg]
 
     name = "fields"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value)
-
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",")
-        known = getattr(ctx.command.callback, "fields", ())
-        names = [name for name in known if name.startswith(last)]
+        fields = getattr(ctx.command.callback, "fields", ())
+        names = [name for name in fields if name.startswith(last)]
         return [CompletionItem(f"{before}{comma}{name}") for name in names]
 
 
@@ -158,9 +149,6 @@ class NewFile(click.ParamType):  # type: ignore[type-arg]
     """The name of a file that the command writes."""
 
     name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -184,13 +172,19 @@ TEXT_FILE = TextFile()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)
-ENDING = When(end=True, ago=False)
 RECORDED_SINCE = click.Option(
     ["--since"],
     type=SINCE,
     default="24h",
     show_default=True,
     help="Start: a time, or 24h for that long ago.",
+)
+WAIT = click.Option(
+    ["--wait"],
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="Wait this long for the database server to start.",
 )
 RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="End: a time. Default: now.")
 
@@ -243,26 +237,19 @@ def checked_utf8(words: str, what: str) -> str:
         raise Invalid(f"{what} is not UTF-8 at byte {error.start + 1}") from error
 
 
+def default_option(name: str, type: Any, default: Any, help: str) -> Callable[[Body], Body]:
+    """Add an option that has a default, which help shows."""
+    return click.option(name, type=type, default=default, show_default=True, help=help)
+
+
 def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
     """Add ``--if-exists error|keep``, with ``more`` choices."""
-    return click.option(
-        "--if-exists",
-        type=click.Choice(["error", "keep", *more]),
-        default="error",
-        show_default=True,
-        help=help,
-    )
+    return default_option("--if-exists", click.Choice(["error", "keep", *more]), "error", help)
 
 
 def older_than_option(default: str) -> Callable[[Any], Any]:
     """Add ``--older-than`` of commands that delete old rows."""
-    return click.option(
-        "--older-than",
-        type=DURATION,
-        default=default,
-        show_default=True,
-        help="Delete rows older than this.",
-    )
+    return default_option("--older-than", DURATION, default, "Delete rows older than this.")
 
 
 def receipt_option(content: str) -> Callable[[Any], Any]:
@@ -285,6 +272,28 @@ def with_options(*options: click.Option) -> Callable[[Body], Body]:
         return command
 
     return decorate
+
+
+def end_options(subject: str, default: str = "") -> Callable[[Body], Body]:
+    """Add ``--for`` and ``--until``, of which :func:`ending` makes one end.
+
+    :param subject: what ends, for the help.
+    :param default: what holds without them, for the help.
+    """
+    return with_options(
+        click.Option(
+            ["--for", "for_"],
+            type=DURATION,
+            metavar="8h",
+            help=f"End {subject} after this time{default}.",
+        ),
+        click.Option(
+            ["--until"],
+            type=When(end=True, ago=False),
+            metavar="TIME",
+            help=f"End {subject} at this time; a date alone means the end of that day, UTC.",
+        ),
+    )
 
 
 def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:

@@ -50,10 +50,12 @@ def steps(verb: str, revision: str) -> list[Step]:
     # These two are what Alembic's own commands call.
     find = script._downgrade_revs if verb == "downgrade" else script._upgrade_revs  # noqa: SLF001
     try:
-        found: list[Any] = find(revision, present)  # type: ignore[arg-type]
+        revisions: list[Any] = find(revision, present)  # type: ignore[arg-type]
     except CommandError as error:
         raise NotFound(text.first_line(error), hint="flask db history") from error
-    return [Step(step.revision.revision, step.revision.doc, step.revision.module) for step in found]
+    return [
+        Step(step.revision.revision, step.revision.doc, step.revision.module) for step in revisions
+    ]
 
 
 def _present() -> Sequence[str]:

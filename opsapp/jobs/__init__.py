@@ -8,13 +8,11 @@
 - ``lock``: the lock of a job, held for hours
 - ``process``: one attempt of a command
 - ``guardian``: the end of a command whose runner was killed
-- ``output``: the output of a command, kept and redacted
-- ``recording``: the recording of output while the command runs
+- ``output``: the output of a command, redacted, and recorded while it runs
 - ``runs``: the history, written
 - ``history``: the history, read
 - ``health``: findings, and slots at which no run began
 - ``alerts``: mail and pings
-- ``alert_targets``: the addresses and URLs of alerts
 - ``install``: lines for cron, and a unit for systemd
 - ``scheduler``: `flask jobs serve`
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from .. import clock, settings
 from ..addresses import is_url
 from ..extensions import db
 from ..models import JobRun
-from . import alert_targets, history
+from . import history
 from .runs import FAILED, STATUSES, End
 from .schedule import Options
 
@@ -75,7 +77,7 @@ class Alerts:
         _await(self._ping(exit_code, text))
 
     def _ping(self, event: str, text: str) -> list[threading.Thread]:
-        urls = [alert_targets.ping_url(url, self._job, event, self._run) for url in self._urls]
+        urls = [ping_url(url, self._job, event, self._run) for url in self._urls]
         # Threads, because a name lookup has no time-out.
         pinging = [threading.Thread(target=_ping, args=(url, text), daemon=True) for url in urls]
         for thread in pinging:
@@ -152,7 +154,7 @@ def _ping(target: str, text: str) -> None:
         def redirect_request(self, *_args: object) -> None:
             return None
 
-    url, header = alert_targets.without_credentials(target)
+    url, header = without_credentials(target)
     request = Request(url, text.encode(), header)  # noqa: S310  (checked where the setting is read)
     try:
         with build_opener(NoRedirects).open(request, timeout=PING_SECONDS) as answer:
@@ -168,3 +170,29 @@ def _why(error: Exception) -> str:
         return f"HTTP {code}"
     cause = getattr(error, "reason", error)
     return getattr(cause, "strerror", None) or type(cause).__name__
+
+
+# --- URLs ----------------------------------------------------------------------
+
+
+def ping_url(target: str, job: str, event: str, run: str) -> str:
+    """Return the URL that reports ``event``, as healthchecks expects it.
+
+    ``{job}`` in it becomes the job's name, so one setting serves many checks.
+
+    :param event: ``start``, or an exit code.
+    :param run: the run's id, which start and end share.
+    """
+    parts = urlsplit(target.replace("{job}", quote(job, safe="")))
+    query = f"{parts.query}&rid={run}" if parts.query else f"rid={run}"
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{event}", query=query))
+
+
+def without_credentials(url: str) -> tuple[str, dict[str, str]]:
+    """Return the URL without its name and password, and the header that has them."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return url, {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    header = {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), header

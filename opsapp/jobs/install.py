@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from .. import textfiles
 from ..engine.connections import is_without_secret
 from ..errors import Invalid, NotReady
+from ..libpq import modern_url
 from ..settings import IN_FILES, SETTINGS
 from .schedule import Job
 
@@ -30,12 +31,7 @@ GRACE = 5
 """Seconds that the unit's active runs have to end."""
 CARRIED = ("FLASK_APP", "OPSAPP_ENV", "OPSAPP_INSTANCE", "OPSAPP_JOBS", "OPSAPP_URL")
 """The settings that identify the installation: printed even if ``.env`` has them."""
-_URLS = (
-    "OPSAPP_DATABASE_URL",
-    "DATABASE_URL",
-    "OPSAPP_DIRECT_DATABASE_URL",
-    "OPSAPP_READONLY_DATABASE_URL",
-)
+_URLS = (*(setting.name for setting in SETTINGS if setting.read is modern_url), "DATABASE_URL")
 """Secrets only if they hold a password."""
 _PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_ACTOR"})
 """Settings of the user who types, and not of a job."""

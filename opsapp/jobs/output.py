@@ -10,9 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from .. import text
+from ..errors import OpsError
+from ..extensions import this_app
 from ..redaction import redacted
-from .runs import OUTPUT_BYTES
+from .runs import OUTPUT_BYTES, Unwritten
 
 CHUNK = 64 * 1024
 IN_MEMORY = 1024 * 1024
@@ -24,7 +28,11 @@ SILENCE = 1.0
 REST = 2.0
 """Seconds after which it is complete, although a process goes on printing."""
 
+RECORD_SECONDS = 1.0
+"""Seconds between two recordings of output."""
+
 Sink = Callable[[bytes], None]
+Pieces = list[tuple[str, str]]
 
 
 class Tail:
@@ -119,6 +127,41 @@ class Pump(threading.Thread):
     def is_held_up(self) -> bool:
         """True while the sink has not taken the last chunk."""
         return self.is_alive() and self._reading_since is None
+
+
+class Recorder(threading.Thread):
+    """A thread that records the output of a run: `tail` can follow it, and it survives a crash.
+
+    :param take: returns the output since the last call, by stream.
+    :param write: records it.
+    """
+
+    def __init__(self, take: Callable[[], Pieces], write: Callable[[Unwritten], None]) -> None:
+        super().__init__(daemon=True)
+        self._take = take
+        self._write = write
+        self._app = this_app()
+        self._ending = threading.Event()
+        self._unwritten = Unwritten()
+
+    def run(self) -> None:
+        while not self._ending.wait(RECORD_SECONDS):
+            self._unwritten.add(self._take())
+            if self._unwritten.pieces:
+                self._flush()
+
+    def _flush(self) -> None:
+        try:
+            with self._app.app_context():
+                self._write(self._unwritten)
+        except (SQLAlchemyError, OpsError):
+            return  # The database is away; the output is recorded next time, or at the end.
+
+    def stop(self) -> Unwritten:
+        """Stop the thread, and return the output that may be unwritten."""
+        self._ending.set()
+        self.join()
+        return self._unwritten
 
 
 class Spool:

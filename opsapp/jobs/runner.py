@@ -30,9 +30,8 @@ from ..text import first_line
 from . import lock, process, runs, schedule
 from .invocation import Invocation, secrets_in
 from .lock import JobLock
-from .output import Sink, Tail
+from .output import Pieces, Recorder, Sink, Tail
 from .process import Attempt, Ended, Events, Replaced, Signalled
-from .recording import Pieces, Recorder
 from .runs import End, Unwritten
 
 if TYPE_CHECKING:

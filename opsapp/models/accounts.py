@@ -50,10 +50,6 @@ class User(Model):
         active_history=True,  # The web's datastore compares the one that a request saw.
     )
     confirmed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    current_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    last_login_ip: so.Mapped[str | None] = so.mapped_column(Words(64))
-    current_login_ip: so.Mapped[str | None] = so.mapped_column(Words(64))
     login_count: so.Mapped[int] = so.mapped_column(Number, default=0)
     tf_primary_method: so.Mapped[str | None] = so.mapped_column(Words(64))
     tf_totp_secret: so.Mapped[str | None] = so.mapped_column(Words(255))
@@ -61,11 +57,6 @@ class User(Model):
     mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
     tf_last_counter: so.Mapped[int | None] = so.mapped_column(BigNumber)
     """The time step of the last accepted code: each code is valid once."""
-    failed_logins: so.Mapped[int] = so.mapped_column(Number, default=0)
-    failed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    """The time of the last failure."""
-    locked_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    sessions_ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     idle_since: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     """The time when it was last seen, or else created."""
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
@@ -79,6 +70,10 @@ class User(Model):
     if TYPE_CHECKING:
         roles: so.Mapped[list[Role]]
         """The roles of the live grants; read-only. Defined below :class:`Grant`."""
+        failed_logins: so.Mapped[int]
+        """Consecutive failures of all its names. Defined below :class:`.LoginFailures`."""
+        locked_until: so.Mapped[datetime | None]
+        """The end of its last lock-out."""
 
     def __init__(self, **columns: Any) -> None:
         super().__init__(**columns)
@@ -86,17 +81,11 @@ class User(Model):
     def end_sessions(self) -> None:
         """Make every session and token of this account worthless."""
         self.fs_uniquifier = new_uniquifier()
-        self.sessions_ended_at = clock.now()
 
     def forget_second_factor(self) -> None:
         """Remove two-factor authentication with its seed and recovery codes."""
         self.tf_primary_method = self.tf_totp_secret = self.tf_phone_number = None
         self.mf_recovery_codes = None
-
-    def forget_failed_logins(self) -> None:
-        """Lift a lock-out, and reset the counter of failures."""
-        self.failed_logins = 0
-        self.failed_at = self.locked_until = None
 
     @property
     def reference(self) -> str:

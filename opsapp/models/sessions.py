@@ -121,3 +121,14 @@ class LoginFailures(Model):
     count: so.Mapped[int] = so.mapped_column(Number, default=0)
     failed_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, index=True)
     locked_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
+
+
+def _of_user(counted: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    rows = sa.select(counted).where(LoginFailures.user_id == User.id)
+    return rows.correlate_except(LoginFailures).scalar_subquery()
+
+
+User.failed_logins = so.column_property(
+    _of_user(sa.func.coalesce(sa.func.sum(LoginFailures.count), 0)), deferred=True
+)
+User.locked_until = so.column_property(_of_user(sa.func.max(LoginFailures.locked_until)))

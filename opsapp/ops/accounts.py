@@ -71,10 +71,9 @@ def _prepared(identity: Identity, password: str | None) -> Any:
     """Do the slow part of setting a password before the gate, where others would wait for it."""
     if password is None:
         return None
-    identity.need("passwords")
-    assert identity.passwords is not None  # noqa: S101  (`need` has seen to it)
-    identity.passwords.accepts(password)
-    return identity.passwords.prepare(password)
+    passwords = identity.need("passwords")
+    passwords.accepts(password)
+    return passwords.prepare(password)
 
 
 def acceptable(password: str) -> str:
@@ -83,10 +82,7 @@ def acceptable(password: str) -> str:
     :raises Conflict: no function sets a password.
     :raises Invalid: the policy refuses it.
     """
-    identity = this_identity()
-    identity.need("passwords")
-    assert identity.passwords is not None  # noqa: S101  (`need` has seen to it)
-    identity.passwords.accepts(password)
+    this_identity().need("passwords").accepts(password)
     return password
 
 
@@ -230,8 +226,7 @@ def update(
 
 
 def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) -> None:
-    identity.need(part)
-    attribute, value = getattr(identity, part), fields.clean(part, value)
+    attribute, value = identity.need(part), fields.clean(part, value)
     before = attribute.of(user)
     if before == value:
         return
@@ -360,8 +355,7 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
     with Receipt(receipt) as evidence, changing(unit, "erase") as identity:
         user = identity.get(unit.session, reference)
         subject, account = identity.subject(user), identity.record(user)
-        assert identity.erase is not None  # noqa: S101  (`need` has seen to it)
-        identity.erase(user)
+        identity.need("erase")(user)
         fields.flush(identity, unit.session)
         erased = {
             "audit_names": remove(unit.session, PersonalValue, PersonalValue.subject == subject),

@@ -59,7 +59,6 @@ class Attached:
         self.is_in_code = is_in_code
         self._begun_with = 0
         self._is_observed = False
-        self.is_command = False
         """True while a command of ours runs in this process."""
 
     @property
@@ -226,13 +225,11 @@ class Attached:
             if engines.is_replaceable(engine)
         }
         self._forget()
-        self.is_command = True
         try:
             with self.sessions.bound_to(ours):
                 self._record()
                 yield
         finally:
-            self.is_command = False
             self._forget()
 
     def is_recordable(self) -> bool:

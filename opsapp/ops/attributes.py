@@ -116,6 +116,6 @@ def attribute(model: Model, value: Any, argument: str) -> Attribute:
     owner = getattr(value, "class_", None) or getattr(value, "parent", None)
     is_other = isinstance(owner, type) and not issubclass(model, owner)
     if not isinstance(name, str) or name not in attribute_names(model) or is_other:
-        shown = value if isinstance(value, str) else f"{value}"
-        raise Invalid(f"{argument}={shown} is no column of {model.__name__}")
+        word = value if isinstance(value, str) else f"{value}"
+        raise Invalid(f"{argument}={word} is no column of {model.__name__}")
     return Attribute(model, name)

@@ -53,7 +53,6 @@ class _Bulk:
     """One statement, before and after it is executed."""
 
     def __init__(self, observer: Observer, state: so.ORMExecuteState) -> None:
-        self._observer = observer
         self._watch = watch = observer.watch
         self._state = state
         self._statement: Any = state.statement

@@ -82,7 +82,7 @@ class Watch:
         keys = frozenset(map(self._key, accounts.watched)) | self.protected
         columns = frozenset(self.mapper.column_attrs.keys())
         self.columns = keys & columns
-        self.told = self.columns | (self.personal & columns)
+        self.new_columns = self.columns | (self.personal & columns)
         """The columns that the event of a new account tells."""
         self.relations = keys & frozenset(self.mapper.relationships.keys())
         self.keys = self.columns | self.relations
@@ -131,7 +131,9 @@ class Watch:
     def created(self, user: Any) -> Iterator[Change]:
         """Yield the events of a new account."""
         state: so.InstanceState[Any] = sa.inspect(user)
-        values = {key: state.dict[key] for key in self.told if state.dict.get(key) is not None}
+        values = {
+            key: state.dict[key] for key in self.new_columns if state.dict.get(key) is not None
+        }
         yield Change(CREATE, None, self.shown(values))
         yield from self._grants(state, self.relations)
 
@@ -161,8 +163,8 @@ class Watch:
 
     def gone(self, values: Mapping[str, Any]) -> Change:
         """Return the event of a deleted account, which keeps no personal value."""
-        kept = (self.columns - self.personal - self.secret) & values.keys()
-        return Change(DELETE, self.shown({key: values[key] for key in kept}), None)
+        keys = (self.columns - self.personal - self.secret) & values.keys()
+        return Change(DELETE, self.shown({key: values[key] for key in keys}), None)
 
     def change(self, keys: Iterable[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
         """Return the event of an account whose columns have other values now."""

@@ -55,8 +55,8 @@ def like(engine: sa.Engine, options: Mapping[str, Any] | None = None) -> sa.Engi
     """
     theirs = dict(options or {})
     url = connections.checked_url(_url(engine, theirs.get("connect_args") or {}), SETTING)
-    kept = {name: theirs[name] for name in _KEPT if name in theirs}
-    ours = sa.create_engine(url, **connections.options(url), **kept)
+    arguments = {name: theirs[name] for name in _KEPT if name in theirs}
+    ours = sa.create_engine(url, **connections.options(url), **arguments)
     connections.prepare(ours)
     guard.protect(ours)
     return ours

@@ -89,13 +89,14 @@ class Identity:
             name for name, part in parts.items() if part is not None and part != [] and part != ()
         )
 
-    def need(self, part: str) -> None:
-        """Return if the part is there.
+    def need(self, part: str) -> Any:
+        """Return the part.
 
         :raises Conflict: it is missing; the hint is the argument of ``Ops`` that would add it.
         """
         if part not in self.capabilities:
             raise missing.error(self.model.__name__, part)
+        return getattr(self, part)
 
     @property
     def is_guessed(self) -> bool:

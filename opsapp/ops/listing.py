@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -13,13 +13,14 @@ from sqlalchemy import orm as so
 from .. import clock, text
 from ..errors import Invalid
 from ..extensions import db
-from ..types import Record
+from ..types import AccountFilter, Record
 from . import ends
 from .attributes import Attribute
 from .identity import Identity, lowered
 from .roles import rule_of
 from .subjects import this_identity
 
+STATUSES = ("active", "inactive")
 SORTS = {"id": "key", "email": "email", "created": "created_at", "seen": "last_seen_at"}
 """The sort orders, and the part of the identity that each needs."""
 CHUNK = 500
@@ -29,21 +30,15 @@ _QUERIES = frozenset({"dynamic", "write_only"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Conditions on accounts, which must all hold."""
-
-    role: str | Sequence[str] | None = None
-    """One role or several: the accounts that hold them all."""
-    without_role: str | None = None
-    status: str | None = None
-    search: str | None = None
-    idle_for: timedelta | None = None
+class Filter(AccountFilter):
+    """Conditions on the accounts of an application."""
 
     def criteria(self, identity: Identity, session: so.Session) -> list[Any]:
         """Return the conditions for a query.
 
         :raises NotFound: a named role does not exist.
         :raises Conflict: a filter needs a part that the identity does not have.
+        :raises Invalid: no account of an application has this status.
         """
         criteria: list[Any] = [
             _holds(identity, session, role) for role in text.each(self.role or ())
@@ -55,7 +50,6 @@ class Filter:
         if self.search:
             criteria.append(_matches(identity, self.search))
         if self.idle_for is not None:
-            identity.need("last_seen_at")
             criteria.append(_is_idle(identity, self.idle_for))
         return criteria
 
@@ -66,13 +60,10 @@ def _holds(identity: Identity, session: so.Session, role: str) -> sa.ColumnEleme
 
 
 def _has_status(identity: Identity, status: str) -> sa.ColumnElement[bool]:
-    identity.need("active")
-    assert identity.active is not None  # noqa: S101  (`need` has seen to it)
-    column = identity.active.column
-    condition: sa.ColumnElement[bool] = (
-        column.is_(True) if status == "active" else column.is_not(True)
-    )
-    return condition
+    if status not in STATUSES:
+        raise Invalid(f"status {text.shortened(status)} is none of {', '.join(STATUSES)}")
+    column: sa.ColumnElement[bool] = identity.need("active").column
+    return column.is_(True) if status == "active" else column.is_not(True)
 
 
 def _matches(identity: Identity, search: str) -> sa.ColumnElement[bool]:
@@ -85,9 +76,8 @@ def _matches(identity: Identity, search: str) -> sa.ColumnElement[bool]:
 
 def _is_idle(identity: Identity, length: timedelta) -> sa.ColumnElement[bool]:
     """Return the condition that an account was not seen since, or was never and is that old."""
-    assert identity.last_seen_at is not None  # noqa: S101  (`need` has seen to it)
-    seen = _before(identity.last_seen_at, length)
-    never = identity.last_seen_at.column.is_(None)
+    last_seen_at = identity.need("last_seen_at")
+    seen, never = _before(last_seen_at, length), last_seen_at.column.is_(None)
     if identity.created_at is not None:
         never = sa.and_(never, _before(identity.created_at, length))
     return sa.or_(seen, never)
@@ -140,9 +130,8 @@ def _follows(identity: Identity, sort: str, descending: bool, after: str) -> Any
 
 
 def _order(identity: Identity, sort: str, descending: bool) -> list[Any]:
-    if sort != "id":
-        identity.need(SORTS[sort])
-    keys = [getattr(identity, SORTS[sort]).column, identity.key.column]
+    part = identity.key if sort == "id" else identity.need(SORTS[sort])
+    keys = [part.column, identity.key.column]
     return [key.desc() if descending else key for key in keys]
 
 

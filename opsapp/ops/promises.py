@@ -77,83 +77,65 @@ def promises() -> list[Record]:
 
 def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
     yield "changes through flask ops are audited", HOLDS, "in the transaction of the change"
-    yield _observed()
-    yield _administrator_is_kept(identity)
-    yield _roles(identity)
-    yield _ends(identity)
-    yield _deactivation(identity)
-    yield _passwords(identity)
-    yield _addresses(identity)
+    yield "changes by the application's own code are audited", *_observed()
+    yield "the last administrator is kept", *_administrator_is_kept(identity)
+    yield "roles are granted and revoked", *_roles(identity)
+    yield "a role with an end stops at its end", *_ends(identity)
+    yield "deactivating ends sessions", *_deactivation(identity)
+    passwords = identity.passwords.source if identity.passwords else None
+    yield (
+        "passwords are set by the application's own hash",
+        *_if_there(identity, "passwords", because=passwords),
+    )
+    names = ", ".join(sorted(identity.personal)) or "no attribute"
+    yield "the audit can forget names", HOLDS, f"{names}: kept beside the chain as tokens"
     yield "idle accounts are listed", *_if_there(identity, "last_seen_at")
-    yield _deletion(identity)
+    because = "by the application's function, and beside the chain"
+    yield "an account that is deleted is forgotten", *_if_there(identity, "erase", because=because)
     yield "lock-outs, sessions and tokens are managed", OFF, "they are the application's own"
 
 
-def _if_there(identity: Identity, part: str) -> tuple[str, str]:
+def _if_there(
+    identity: Identity, part: str, how: str = HOLDS, because: str | None = None
+) -> tuple[str, str]:
+    """Return how far the promise of a part holds and why, or what would add the part."""
     if part in identity.capabilities:
-        return HOLDS, str(getattr(identity, part))
+        return how, because or str(getattr(identity, part))
     return OFF, missing.hint(identity.model.__name__, part)
 
 
-def _observed() -> tuple[str, str, str]:
-    promise = "changes by the application's own code are audited"
+def _observed() -> tuple[str, str]:
     if state.attached_to(this_app()).is_in_code:
-        return promise, WEAKER, "observed, not refused; SQL as text and other programs are not seen"
-    return promise, OFF, "Ops(app, db) in the application's code"
+        return WEAKER, "observed, not refused; SQL as text and other programs are not seen"
+    return OFF, "Ops(app, db) in the application's code"
 
 
-def _administrator_is_kept(identity: Identity) -> tuple[str, str, str]:
-    promise = "the last administrator is kept"
-    if identity.admin is None:
-        return promise, OFF, missing.hint(identity.model.__name__, "admin")
+def _administrator_is_kept(identity: Identity) -> tuple[str, str]:
     if state.attached_to(this_app()).parts.get("keep_admin") == "refuse":
-        return promise, HOLDS, "through flask ops, and against the application's own code"
-    return promise, WEAKER, "through flask ops; the application's own code is not refused"
+        how, because = HOLDS, "through flask ops, and against the application's own code"
+    else:
+        how, because = WEAKER, "through flask ops; the application's own code is not refused"
+    return _if_there(identity, "admin", how, because)
 
 
-def _roles(identity: Identity) -> tuple[str, str, str]:
-    promise = "roles are granted and revoked"
-    read_only = [rule.read_only for rule in identity.roles if rule.read_only]
-    if "roles" in identity.capabilities:
-        return (
-            promise,
-            WEAKER if read_only else HOLDS,
-            "; ".join(read_only) or "as the application does it",
-        )
-    return promise, OFF, "; ".join(read_only) or missing.hint(identity.model.__name__, "roles")
+def _roles(identity: Identity) -> tuple[str, str]:
+    read_only = "; ".join(rule.read_only for rule in identity.roles if rule.read_only)
+    if read_only and "roles" not in identity.capabilities:
+        return OFF, read_only
+    how = WEAKER if read_only else HOLDS
+    return _if_there(identity, "roles", how, read_only or "as the application does it")
 
 
-def _ends(identity: Identity) -> tuple[str, str, str]:
-    promise = "a role with an end stops at its end"
+def _ends(identity: Identity) -> tuple[str, str]:
     if "roles" not in identity.capabilities:
-        return promise, OFF, "no role can be granted"
-    return promise, WEAKER, "when flask ops roles expire runs; ops.can() heeds the end itself"
+        return OFF, "no role can be granted"
+    return WEAKER, "when flask ops roles expire runs; ops.can() heeds the end itself"
 
 
-def _deactivation(identity: Identity) -> tuple[str, str, str]:
-    promise = "deactivating ends sessions"
-    if identity.active is None:
-        return promise, OFF, missing.hint(identity.model.__name__, "active")
+def _deactivation(identity: Identity) -> tuple[str, str]:
     after = identity.after_deactivation
     if after == "go on":
-        return promise, OFF, "sessions go on: is_authenticated does not follow the column"
-    return promise, HOLDS if after == "ended" else WEAKER, f"sessions are {after}"
-
-
-def _passwords(identity: Identity) -> tuple[str, str, str]:
-    promise = "passwords are set by the application's own hash"
-    if identity.passwords is None:
-        return promise, OFF, missing.hint(identity.model.__name__, "passwords")
-    return promise, HOLDS, identity.passwords.source
-
-
-def _deletion(identity: Identity) -> tuple[str, str, str]:
-    promise = "an account that is deleted is forgotten"
-    if identity.erase is None:
-        return promise, OFF, missing.hint(identity.model.__name__, "erase")
-    return promise, HOLDS, "by the application's function, and beside the chain"
-
-
-def _addresses(identity: Identity) -> tuple[str, str, str]:
-    names = ", ".join(sorted(identity.personal)) or "no attribute"
-    return "the audit can forget names", HOLDS, f"{names}: kept beside the chain as tokens"
+        how, because = OFF, "sessions go on: is_authenticated does not follow the column"
+    else:
+        how, because = HOLDS if after == "ended" else WEAKER, f"sessions are {after}"
+    return _if_there(identity, "active", how, because)

@@ -364,7 +364,7 @@ def rule_of(rules: Sequence[Rule], session: so.Session, role: str) -> tuple[Rule
         ways = " or ".join(f"{rule.attribute.name}:{role}" for rule in holders)
         raise Conflict(f"two kinds of roles have one of the name {role}", hint=f"name it {ways}")
     if not holders:
-        known = [name for some in names.values() for name in some]
-        near = text.did_you_mean(role, known)
+        every_name = [name for some in names.values() for name in some]
+        near = text.did_you_mean(role, every_name)
         raise NotFound(f"no role {text.shortened(role)}", hint=near or "flask ops roles list")
     return holders[0], role

@@ -74,7 +74,7 @@ def record(
     """Record a change of an account, and keep beside the chain whom an opaque subject names."""
     row = identity.named(user)
     if row is not None:
-        known = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
-        if unit.session.scalar(known) is None:
+        token = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
+        if unit.session.scalar(token) is None:
             unit.session.execute(sa.insert(PersonalValue), row)
     unit.record(action, identity.subject(user), before=before, after=after)

@@ -5,7 +5,6 @@
 - :mod:`.views`: a report or trace as lines of a terminal, or as a page
 - :mod:`.ddsketch`: the sketch that percentiles come from
 - :mod:`.measure`: measures a request or command now, many times
-- :mod:`.limits`: interrupts a measurement that takes too long
 - :mod:`.metrics`: the application's own metrics, for Prometheus
 - :mod:`.decorator`: ``@profile_endpoint``, which logs the duration of a view
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from .. import settings, text
+from .. import clock, settings, text
 from ..errors import OpsError, TimedOut
 from ..types import Record
-from .limits import within
 from .record.handover import MODE, TO_PARENT
 from .record.recording import Recording, has_failed
 
@@ -36,6 +37,8 @@ Sent = tuple["Recording", float]
 WARM_UP = 3
 """Uncounted requests at first, so that caches are full as on a server."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+AGAIN_SECONDS = 1.0
+"""Seconds until the next interruption: code may swallow one, in a destructor for example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,3 +265,40 @@ def _run_once(
     measured.outcomes.append(child.returncode)
     unit = 1 if sys.platform == "darwin" else 1024
     measured.peak = max(measured.peak, usage.ru_maxrss * unit)
+
+
+# --- the time limit ------------------------------------------------------------
+
+
+class _Late(BaseException):
+    """The end of the time. No Exception, so that a view does not handle it as an error."""
+
+
+@contextmanager
+def within(seconds: float, subject: str) -> Iterator[None]:
+    """Interrupt the block after these seconds; for the main thread only.
+
+    :param subject: the name of the measurement, for the message.
+    :raises TimedOut: the block did not end in time.
+    """
+    is_over = False
+
+    def interrupt(*_signal: object) -> None:
+        if not is_over:
+            raise _Late
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+    try:
+        try:
+            yield
+        finally:
+            is_over = True
+    except _Late:
+        raise TimedOut(
+            f"{subject} did not end within {clock.shown(seconds)}",
+            hint="--timeout, if it may take longer",
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -57,7 +57,7 @@ several = st.lists(emails, min_size=1, max_size=2)
 
 @contextmanager
 def may_be_refused(*losing: str) -> Iterator[None]:
-    """Let a service say no; that nobody would be left only where it is so.
+    """Let a service say no; that no administrator would be left only where it is so.
 
     :param losing: the accounts that the step takes something away from.
     """

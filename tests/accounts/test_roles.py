@@ -241,8 +241,8 @@ def test_grant_to_many_is_an_event_for_each_batch(
     emails = [f"many{number}@example.com" for number in range(101)]
     for number, email in enumerate(emails):
         database.execute(
-            "INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins,"
-            " idle_since, created_at, updated_at) VALUES (:email, true, :unique, 0, 0,"
+            "INSERT INTO ops_users (email, active, fs_uniquifier, login_count,"
+            " idle_since, created_at, updated_at) VALUES (:email, true, :unique, 0,"
             " '2020-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000',"
             " '2020-01-01 00:00:00.000000')",
             email=email,

@@ -100,13 +100,13 @@ def test_list_leaves_out_who_may_not_sign_in(cli: Cli, opened: Database) -> None
 
 
 @SQLITE
-def test_list_of_nobody_is_not_found(cli: Cli) -> None:
+def test_list_of_an_unknown_account_is_not_found(cli: Cli) -> None:
     result = cli("users", "sessions", "list", "nobody")
     assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
 
 
 @SQLITE
-def test_list_when_nobody_is_signed_in(cli: Cli) -> None:
+def test_list_without_sessions(cli: Cli) -> None:
     assert cli("users", "sessions", "list").stdout == HEADER
     assert cli("users", "sessions", "list", "--format", "json").stdout == "[]\n"
 
@@ -171,7 +171,7 @@ def test_end_refuses_what_is_no_id(cli: Cli, opened: Database, id: str) -> None:
 
 
 @SQLITE
-def test_end_for_nobody_is_not_found(cli: Cli) -> None:
+def test_end_for_an_unknown_account_is_not_found(cli: Cli) -> None:
     result = cli("users", "sessions", "end", "nobody", "--yes")
     assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
 

@@ -237,7 +237,9 @@ def test_create_refuses_a_hostile_name(cli: Cli, grace: str, name: str, says: st
 @pytest.mark.parametrize(
     "words", [("create", "nobody", "ci"), ("list", "nobody"), ("revoke", "nobody", "ci", "--yes")]
 )
-def test_token_of_nobody_is_not_found(cli: Cli, grace: str, words: tuple[str, ...]) -> None:
+def test_token_of_an_unknown_account_is_not_found(
+    cli: Cli, grace: str, words: tuple[str, ...]
+) -> None:
     result = cli("users", "tokens", *words)
     assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
 

@@ -25,7 +25,7 @@ def test_show_refuses_what_no_name_has(cli: Cli, ada: str, reference: str) -> No
 
 
 @pytest.mark.parametrize("reference", ["0", "99", "9" * 30, "9" * 5000, "nobody", "b@x"])
-def test_show_of_nobody_is_not_found(cli: Cli, ada: str, reference: str) -> None:
+def test_show_of_an_unknown_account_is_not_found(cli: Cli, ada: str, reference: str) -> None:
     assert cli("users", "show", reference).exit_code == 4
 
 
@@ -130,7 +130,7 @@ def test_deactivate_by_filter_needs_yes_without_a_terminal(cli: Cli, bob: str) -
     )
 
 
-def test_deactivate_by_filter_of_the_last_admin_changes_nobody(
+def test_deactivate_by_filter_of_the_last_admin_changes_no_account(
     cli: Cli, database: Database, bob: str
 ) -> None:
     result = cli("users", "deactivate", "--never-logged-in", "--yes")
@@ -159,8 +159,8 @@ def test_deactivate_by_filter_of_many_writes_an_event_a_batch(
 
 MANY = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
-    " INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins, idle_since,"
-    " created_at, updated_at) SELECT 'many' || i || '@example.com', true, 'u' || i, 0, 0,"
+    " INSERT INTO ops_users (email, active, fs_uniquifier, login_count, idle_since,"
+    " created_at, updated_at) SELECT 'many' || i || '@example.com', true, 'u' || i, 0,"
     " '2020-01-01 00:00:00.000000', '2020-01-01 00:00:00.000000',"
     " '2020-01-01 00:00:00.000000' FROM n"
 )
@@ -183,7 +183,7 @@ def test_deactivate_ends_the_sessions(cli: Cli, database: Database, bob: str) ->
     assert len(seen) == 3
 
 
-def test_set_password_of_nobody_asks_for_none(cli: Cli, ada: str) -> None:
+def test_set_password_of_an_unknown_account_asks_for_none(cli: Cli, ada: str) -> None:
     result = cli("users", "set-password", "nobody")
     assert result.exit_code == 4
 
@@ -211,10 +211,7 @@ def test_reset_access_takes_off_the_second_factor(cli: Cli, database: Database, 
 
 
 def test_unlock_lifts_the_lock(cli: Cli, database: Database, bob: str) -> None:
-    database.execute(
-        "UPDATE ops_users SET failed_logins = 10, locked_until = '2090-01-01 00:00:00.000000'"
-        " WHERE id = 2"
-    )
+    database.lock_out("bob")
     assert fields(cli("users", "show", "bob").stdout)["status"] == "locked"
     again = cli("users", "set-password", "bob", "--password-stdin", stdin=PASSWORD)
     assert fields(again.stdout)["status"] == "locked"

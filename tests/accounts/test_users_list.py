@@ -27,9 +27,10 @@ def after_crowd() -> Commands:
 def crowd(database: Database, after_crowd: Commands) -> None:
     """Ada (admin), Bob (support), Carol (inactive), Dan (locked, seen), Eve (deleted)."""
     database.execute(
-        "UPDATE ops_users SET locked_until = '2090-01-01 00:00:00.000000', login_count = 3,"
-        " idle_since = '2020-05-05 00:00:00.000000' WHERE email = 'dan@example.com'"
+        "UPDATE ops_users SET login_count = 3, idle_since = '2020-05-05 00:00:00.000000'"
+        " WHERE email = 'dan@example.com'"
     )
+    database.lock_out("dan@example.com")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_list_pages_through_deleted_accounts_by_id(cli: Cli, crowd: None) -> Non
     assert [user["id"] for user in result.json] == [5]
 
 
-def test_empty_filter_is_refused_and_not_everybody(cli: Cli, crowd: None) -> None:
+def test_empty_filter_is_refused_and_not_every_account(cli: Cli, crowd: None) -> None:
     for option in ("--search", "--role", "--without-role"):
         # With a filter beside it that chooses people, so that the empty one is what is refused.
         others = [] if option == "--without-role" else ["--without-role", "admin"]
@@ -106,7 +107,7 @@ def test_list_with_an_unknown_role_suggests_one(cli: Cli, crowd: None) -> None:
     assert result.stderr == "Error: no role suport\n  → did you mean support?\n"
 
 
-def test_list_of_nobody_is_a_header_or_an_empty_array(cli: Cli) -> None:
+def test_list_of_no_account_is_a_header_or_an_empty_array(cli: Cli) -> None:
     assert cli("users", "list").stdout == "id\temail\tusername\tstatus\troles\tlast_seen_at\n"
     assert cli("users", "list", "--format", "json").stdout == "[]\n"
     assert cli("users", "list", "--format", "jsonl").stdout == ""

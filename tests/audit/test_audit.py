@@ -127,7 +127,7 @@ def test_list_says_how_to_see_the_page_before(cli: Cli, story: None) -> None:
 
 
 @pytest.mark.parametrize("subject", ["nobody", "role:nothing", "user:99"])
-def test_list_about_nobody_is_not_found(cli: Cli, story: None, subject: str) -> None:
+def test_list_about_an_unknown_account_is_not_found(cli: Cli, story: None, subject: str) -> None:
     assert cli("audit", "list", "--subject", subject).exit_code == 4
 
 

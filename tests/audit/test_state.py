@@ -95,8 +95,8 @@ GRANT = (
     f" VALUES (2, 1, '{LONG_AGO}', 'ada')"
 )
 USER = (
-    "INSERT INTO ops_users (email, active, fs_uniquifier, login_count, failed_logins, idle_since,"
-    " created_at, updated_at) VALUES ('mal@example.com', true, 'm', 0, 0,"
+    "INSERT INTO ops_users (email, active, fs_uniquifier, login_count, idle_since,"
+    " created_at, updated_at) VALUES ('mal@example.com', true, 'm', 0,"
     f" '{LONG_AGO}', '{LONG_AGO}', '{LONG_AGO}')"
 )
 TOKEN = (

@@ -95,7 +95,7 @@ def test_refused_by_a_guard_is_5(cli: Cli, ada: str) -> None:
     expect_json(cli(*args, "--format", "json"), "refused", 5, message, hint)
 
 
-def test_refused_without_anybody_to_ask_is_5(cli: Cli, bob: str) -> None:
+def test_refused_without_a_terminal_to_ask_on_is_5(cli: Cli, bob: str) -> None:
     message = (
         "Erase the personal data of bob@example.com (id 2) for good? There is no terminal to ask on"
     )

@@ -124,7 +124,7 @@ def test_flask_lists_our_commands_by_subject(cli: Cli, database: Database) -> No
     }
 
 
-def test_help_is_plain_unless_somebody_looks(database: Database) -> None:
+def test_help_is_plain_without_a_terminal(database: Database) -> None:
     plain = call(database, "roles", "create", "--help").stdout
     coloured = call(database, "roles", "create", "--help", FORCE_COLOR="1").stdout
     refused = call(database, "roles", "create", "--help", FORCE_COLOR="1", NO_COLOR="1").stdout

@@ -110,7 +110,7 @@ def test_narrow_terminal_gets_one_row_below_the_other(database: Database, cli: C
     shown = on_terminal(database, "audit", "list", columns=60, NO_COLOR="1")
     assert "action        role:definition:create\n" in shown
     assert "subject_name  support\n" in shown
-    assert "\nreason" not in shown  # Nobody gave one, and nothing has to line up with it.
+    assert "\nreason" not in shown  # There is none, and nothing has to line up with it.
     wide = on_terminal(database, "audit", "list", columns=200, NO_COLOR="1")
     assert wide.splitlines()[0].split() == [
         "seq", "at", "actor", "action", "subject_name", "before", "after", "reason"

@@ -96,7 +96,7 @@ def test_stdout_that_cannot_be_written_is_74_in_one_line(
         assert ended == (74, b"", b"Error: " + says + b"\n")
 
 
-def test_token_that_nobody_saw_is_said_to_be_lost(database: Database, ada: str) -> None:
+def test_token_that_was_not_printed_is_reported_as_lost(database: Database, ada: str) -> None:
     code, _, stderr = shell(database, '"$FLASK" users tokens create ada ci >/dev/full')
     assert code == 74
     assert stderr.decode().splitlines()[1] == (

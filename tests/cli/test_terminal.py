@@ -1,4 +1,4 @@
-"""With somebody at the terminal: questions, hidden passwords, Ctrl-C, Ctrl-D, and following."""
+"""With an operator at the terminal: questions, hidden passwords, Ctrl-C, Ctrl-D, and following."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 
 @contextmanager
 def terminal(database: Database, *args: str) -> Iterator[Any]:
-    """``flask ARGS`` with somebody at its terminal."""
+    """``flask ARGS`` with an operator at its terminal."""
     spawned = pexpect.spawn(
         FLASK,
         list(args),
@@ -113,7 +113,7 @@ def test_deletion_asks_and_heeds_the_answer(
     assert database.rows("SELECT count(*) FROM ops_users WHERE email LIKE 'bob%'") == [(left,)]
 
 
-def test_unknown_account_is_said_before_anybody_is_asked(database: Database) -> None:
+def test_unknown_account_is_reported_before_a_question(database: Database) -> None:
     with terminal(database, "users", "delete", "nobody") as somebody:
         assert ending(somebody) == (
             4,

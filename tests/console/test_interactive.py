@@ -1,4 +1,4 @@
-"""`flask shell` with somebody at a real terminal: prompts, colours, modes, keys, what is left."""
+"""`flask shell` at a real terminal: prompts, colours, modes, keys, what is left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRODUCTION = {"OPSAPP_ENV": "production", "OPSAPP_URL": "https://ops.example.com
 
 
 class Person:
-    """Somebody at the console."""
+    """An operator at the console."""
 
     def __init__(self, spawned: Any, prompt: str) -> None:
         self.spawned = spawned
@@ -59,7 +59,7 @@ def shown(printed: str) -> str:
 def console(
     database: Database, *args: str, prompt: str = "opsapp(development:rw)>", **environ: str
 ) -> Iterator[Person]:
-    """``flask shell ARGS`` with somebody at its terminal, once it has asked."""
+    """``flask shell ARGS`` with an operator at its terminal, once it has asked."""
     spawned = pexpect.spawn(
         FLASK,
         ["shell", *args],
@@ -139,7 +139,7 @@ def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) ->
         assert "U(" not in person.type("x = 1")
         said = person.type('U("nobody")')
         assert "NotFound: no user nobody\n→ flask users list --search TEXT" in said
-        # Colouring a traceback that nobody sees would keep the person waiting.
+        # Colouring a traceback that is not shown would keep the person waiting.
         kept = "[e['traceback'] for e in get_ipython().history_manager.exceptions.values()]"
         assert "[[]]" in person.type(kept)
         assert person.leave()[0] == 0

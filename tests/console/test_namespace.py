@@ -181,7 +181,7 @@ def test_commit_counts_what_comes_back(app: Flask, ada: str) -> None:
     assert len(db.session.execute(changed).all()) == 2
     assert commit() == {"ops_mail_messages": "2 updated"}
     db.session.execute(changed.where(MailMessage.kind == "none")).all()
-    # SQLite says the same of no rows and of rows that nobody fetched.
+    # SQLite says the same of no rows and of rows that were not fetched.
     some = {"ops_mail_messages": "1 updated"}
     assert commit() == (some if db.engine.dialect.name == "sqlite" else {})
 

@@ -346,7 +346,7 @@ def in_production(database: Database) -> None:
     run(database, "db", "init", check=True, **PRODUCTION)
 
 
-def test_production_is_read_only_unless_somebody_says_why(empty_database: Database) -> None:
+def test_production_is_read_only_without_a_reason(empty_database: Database) -> None:
     in_production(empty_database)
     found = run(empty_database, "shell", "-c", MAKE, **PRODUCTION)
     assert (found.exit_code, found.stderr) == (5, READ_ONLY)

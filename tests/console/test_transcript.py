@@ -1,4 +1,4 @@
-"""A transcript: each line tied to the one before, and no line into a file that somebody touched."""
+"""A transcript: each line tied to the one before, and no line into a file that was changed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_another_key_makes_another_chain(transcript: Transcript) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["removed", "added to", "emptied", "exchanged"])
-def test_nothing_is_written_into_a_file_that_somebody_touched(
+def test_nothing_is_written_into_a_file_that_was_changed(
     transcript: Transcript, trouble: str
 ) -> None:
     path = path_of(ID)

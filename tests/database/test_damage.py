@@ -39,7 +39,7 @@ JSON_DAMAGE = (
 )
 MOMENTS = (
     ("ops_users", "created_at", "id = 2"),
-    ("ops_users", "locked_until", "id = 2"),
+    ("ops_login_failures", "locked_until", "user_id = 2"),
     ("ops_users", "idle_since", "id = 2"),
     ("ops_roles", "created_at", "name = 'support'"),
     ("ops_grants", "valid_until", "role_id > 1"),
@@ -54,7 +54,8 @@ MOMENTS = (
     ("ops_user_sessions", "seen_at", "id = 1"),
 )
 SQLITE_DAMAGE = (
-    "UPDATE ops_users SET login_count = 'many', failed_logins = 1e30 WHERE id = 2",
+    "UPDATE ops_users SET login_count = 'many' WHERE id = 2",
+    "UPDATE ops_login_failures SET count = 1e30",
     "UPDATE ops_users SET username = x'ff00' WHERE id = 2",
     "UPDATE ops_grants SET reason = CAST(x'61ff' AS TEXT), granted_by = x'00'",
     "UPDATE ops_job_runs SET seconds = 'long', exit_code = 1e30, peak_bytes = 'x', host = x'ff'",
@@ -66,6 +67,8 @@ SQLITE_DAMAGE = (
     "UPDATE ops_user_sessions SET user_agent = x'ff'",
 )
 ROWS = (
+    "INSERT INTO ops_login_failures (key, user_id, count, failed_at)"
+    " VALUES ('k', 2, 1, '2026-01-01 00:00:00.000000')",
     "INSERT INTO ops_mail_messages (about, kind, recipient, subject, body, created_at, attempts)"
     " VALUES ('user:2', 'k', 'bob@example.com', 's', 'b', '2026-01-01 00:00:00.000000', 0)",
     "INSERT INTO ops_logins (at, user_id, identity, outcome)"

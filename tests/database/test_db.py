@@ -279,7 +279,7 @@ def test_migration_leaves_the_loggers_of_others_alone(app: object) -> None:
     assert before.disabled is False
 
 
-def test_backup_runs_while_somebody_writes(
+def test_backup_runs_while_another_process_writes(
     database: Database, sqlite_only: None, tmp_path: Path
 ) -> None:
     writer = sqlite3.connect(database.instance / "opsapp.sqlite", isolation_level=None)

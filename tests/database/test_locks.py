@@ -43,9 +43,7 @@ def neighbour(kind: str, request: pytest.FixtureRequest) -> Iterator[psycopg.Con
     administer(server, "DROP DATABASE neighbour WITH (FORCE)")
 
 
-def test_lock_of_another_database_is_nobody_s_here(
-    neighbour: psycopg.Connection, app: Flask
-) -> None:
+def test_lock_of_another_database_is_free_here(neighbour: psycopg.Connection, app: Flask) -> None:
     with db.engine.connect() as connection:
         number = locks.number(connection, "migrate")
         neighbour.execute("SELECT pg_advisory_lock(%s)", [number])

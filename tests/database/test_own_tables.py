@@ -30,7 +30,7 @@ OF_ACCOUNTS = {
 
 @pytest.fixture
 def empty(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
-    """An application on a database that nobody has initialised."""
+    """An application on a database that is not initialised yet."""
     for name, value in empty_database.environ.items():
         if name.startswith("OPSAPP_"):
             monkeypatch.setenv(name, value)

@@ -84,7 +84,7 @@ def engine_of(database: Database) -> sa.Engine:
 
 @pytest.fixture
 def another(postgresql_templates: Templates, tmp_path: Path) -> Iterator[Database]:
-    """A second database of the server, which nobody has initialised."""
+    """A second database of the server, which is not initialised yet."""
     with postgresql_templates.empty(tmp_path / "another") as database:
         yield database
 

@@ -142,9 +142,9 @@ def prepared(
     monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     database.execute(
-        "UPDATE ops_users SET failed_logins = 9, tf_primary_method = 'authenticator',"
-        " locked_until = '2090-01-01 00:00:00.000000' WHERE username = 'bob'"
+        "UPDATE ops_users SET tf_primary_method = 'authenticator' WHERE username = 'bob'"
     )
+    database.lock_out("bob")
     database.execute(
         "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at)"
         " SELECT id, 'key', fs_uniquifier, created_at, created_at, '2090-01-01 00:00:00.000000'"

@@ -21,6 +21,7 @@ GENERATED = {"api.md", "cli.md", "settings.md"}
 """Pages that `docs/make.py` writes from the code."""
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MODULES = sorted([*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")])
+TESTS = sorted(ROOT.glob("tests/**/*.py"))
 PRONOUNS = re.compile(r"\b(?:some|no|any|every)body\b|\bwho(?:m)?ever\b", re.I)
 QUESTION_WORD = re.compile(r"(?:What|Who|Where|Whether)\b(?!'s)")
 CODE = re.compile(r"``?[^`]+``?")
@@ -62,9 +63,9 @@ def blocks(page: str) -> Iterator[str]:
 # --- code ----------------------------------------------------------------------
 
 
-def docstrings() -> Iterator[Text]:
+def docstrings(paths: Iterable[Path] = MODULES) -> Iterator[Text]:
     """Each docstring, those of commands and attributes included."""
-    for path in MODULES:
+    for path in paths:
         for node in nodes(path):
             if is_docstring(node):
                 yield from ((place(path), part) for part in blocks(words(node.value)))
@@ -86,9 +87,9 @@ VALUES = re.compile(r"\bor everybody\b(?=\.)")
 """The last value of a setting, in the list of its values."""
 
 
-def comments() -> Iterator[Text]:
+def comments(paths: Iterable[Path] = MODULES) -> Iterator[Text]:
     """Each comment; lines below each other are one."""
-    for path in MODULES:
+    for path in paths:
         previous, lines = 0, list[str]()
         for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
             if token.type == tokenize.COMMENT:
@@ -98,6 +99,14 @@ def comments() -> Iterator[Text]:
                 lines.append(token.string.lstrip("# "))
                 previous = token.start[0]
         yield place(path), CODE.sub("`code`", " ".join(lines))
+
+
+def names_of_tests() -> Iterator[Text]:
+    """The name of each test, as words."""
+    for path in TESTS:
+        for node in nodes(path):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield place(path), node.name.replace("_", " ")
 
 
 @cache
@@ -175,6 +184,11 @@ def refuse(rule: str, breaches: list[Text]) -> None:
 @pytest.mark.parametrize("name", ASSERTED)
 def test_texts_name_the_actor(name: str) -> None:
     refuse("name the user, operator, process or host (rule 1):", nameless(texts_of(name)))
+
+
+def test_tests_name_the_actor() -> None:
+    texts = [*names_of_tests(), *docstrings(TESTS), *comments(TESTS)]
+    refuse("name the user, operator, process or host (rule 1):", nameless(texts))
 
 
 @pytest.mark.parametrize("name", ASSERTED)

@@ -1,6 +1,6 @@
 """The shop: an application on opsapp has the whole console, and its own on top.
 
-It runs in processes of its own, since its tables join the metadata of whoever imports it.
+It runs in processes of its own, since its tables join the metadata of the process that imports it.
 """
 
 from __future__ import annotations

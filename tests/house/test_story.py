@@ -55,13 +55,13 @@ def test_first_day(empty_database: Database, tmp_path: Path) -> None:
     assert [user["email"] for user in listed] == team
     assert len(flask("roles", "matrix", "--users").splitlines()) == 7
 
-    # Noon: somebody tries to lock everybody out, with every tool there is.
+    # Noon: an attacker tries to lock every account out, with every tool there is.
     flask("roles", "revoke", "admin", "ada@example.com", exit_code=5)
     flask("users", "deactivate", "ada@example.com", exit_code=5)
     flask("users", "delete", "ada@example.com", "--yes", exit_code=5)
     flask("users", "deactivate", "--never-logged-in", "--yes", exit_code=5)
 
-    # Somebody leaves. What they did stays readable; who they were does not.
+    # A colleague leaves. Their changes stay readable; their name does not.
     before = json.loads(flask("users", "show", "user1@example.com", "--format", "json"))
     flask("users", "delete", "user1@example.com", "--yes", "--reason", "left")
     flask("users", "delete", "user1@example.com", "--yes")

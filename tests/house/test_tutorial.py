@@ -42,7 +42,7 @@ def test_every_block_is_a_file_or_is_run() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty one, in which somebody begins; the page puts the instance folder into it."""
+    """An empty one, in which a reader begins; the page puts the instance folder into it."""
     return tmp_path
 
 

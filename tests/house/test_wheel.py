@@ -1,4 +1,4 @@
-"""The wheel, as somebody who has no checkout: built, installed, and run from any folder."""
+"""The wheel, for users without a checkout: built, installed, and run from any folder."""
 
 from __future__ import annotations
 

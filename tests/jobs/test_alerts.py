@@ -13,7 +13,7 @@ import pytest
 
 from opsapp import settings
 from opsapp.errors import NotReady
-from opsapp.jobs import alert_targets, alerts
+from opsapp.jobs import alerts
 from opsapp.jobs.runs import End
 from opsapp.jobs.schedule import Options
 from tests.support import FLASK, Cli, Database
@@ -108,7 +108,7 @@ def test_refused_ping_fails_no_job(database: Database, pings: Pings, status: int
     assert rows(database) == [("succeeded", 0)]
 
 
-def test_ping_to_nobody_fails_no_job(database: Database) -> None:
+def test_ping_without_a_server_fails_no_job(database: Database) -> None:
     url = "http://user:hunter22@127.0.0.1:9/secret-uuid"
     found = job(database, "a", "--", "true", OPSAPP_JOBS_NOTIFY=url)
     warning = "Warning: the ping to 127.0.0.1:9 failed: Connection refused\n"
@@ -234,14 +234,14 @@ def test_wrong_number_of_failures_is_refused(value: str) -> None:
 
 def test_urls_of_pings() -> None:
     url = "https://hc.example.com/{job}/?x=1"
-    found = alert_targets.ping_url(url, "a/b", "start", "run-1")
+    found = alerts.ping_url(url, "a/b", "start", "run-1")
     assert found == "https://hc.example.com/a%2Fb/start?x=1&rid=run-1"
 
 
 def test_credentials_of_a_url_become_a_header() -> None:
-    found = alert_targets.without_credentials("https://ada:p%40ss@hc.example.com:8443/x?y=1")
+    found = alerts.without_credentials("https://ada:p%40ss@hc.example.com:8443/x?y=1")
     assert found == ("https://hc.example.com:8443/x?y=1", {"Authorization": "Basic YWRhOnBAc3M="})
-    assert alert_targets.without_credentials("https://hc.example.com/x") == (
+    assert alerts.without_credentials("https://hc.example.com/x") == (
         "https://hc.example.com/x",
         {},
     )

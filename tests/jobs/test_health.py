@@ -109,7 +109,7 @@ def test_check_knows_the_age_that_the_schedule_allows(cli: Cli, database: Databa
     assert says(cli, exit_code=6) == "no success in 3 h 0 min"
 
 
-def test_check_of_the_shipped_schedule_that_nobody_uses(cli: Cli, database: Database) -> None:
+def test_check_of_the_shipped_schedule_that_is_not_used(cli: Cli, database: Database) -> None:
     found = cli("jobs", "check", "--format", "json")
     assert found.exit_code == 0
     assert {row["says"] for row in found.json} == {"has not run yet"}
@@ -122,7 +122,7 @@ def shipped(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     return database
 
 
-def test_check_asks_nothing_of_what_ships_because_somebody_tried_a_job_of_it(
+def test_check_asks_nothing_of_what_ships_because_a_job_of_it_was_tried(
     cli: Cli, shipped: Database
 ) -> None:
     past(shipped, "checkpoint", at=NOW - 30 * MINUTE)

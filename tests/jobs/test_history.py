@@ -83,7 +83,7 @@ def test_history_is_filtered(cli: Cli, backups: Database) -> None:
     assert since == "name\tid\nother\t8\nbackup\t7\nbackup\t6\n"
 
 
-def test_history_of_nobody_is_empty(cli: Cli, backups: Database) -> None:
+def test_history_of_an_unknown_job_is_empty(cli: Cli, backups: Database) -> None:
     assert cli("jobs", "history", "nobody", "--format", "json").json == []
 
 

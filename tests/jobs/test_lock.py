@@ -1,4 +1,4 @@
-"""One run of a name at a time: on every host, whoever is killed, whatever is restarted."""
+"""One run of a name at a time: on every host, whichever process is killed or restarted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_skip_is_0_with_a_record(database: Database, tmp_path: Path) -> None:
     found = job(database, "a", "--on-busy", "skip", "--quiet", "--", "true")
     assert found == Result(0, "", "")
     assert rows(database) == [("running", None), ("skipped", 0)]
-    # Whoever asks wants to know of the one that goes on.
+    # The question is about the run that goes on.
     listed = call(database, "jobs", "list", "--format", "json").json
     assert [one["status"] for one in listed if one["name"] == "a"] == ["running"]
     let_go(runner)
@@ -156,7 +156,7 @@ def test_two_hosts_never_run_at_once(database: Database, tmp_path: Path) -> None
     assert {host for (host,) in rows(database, "host")} == {"db1", "db2"}
 
 
-def test_lock_that_somebody_removed_is_taken_again(
+def test_lock_that_was_removed_is_taken_again(
     database: Database, sqlite_only: None, tmp_path: Path
 ) -> None:
     script = f"echo $$ > {tmp_path}/pid; until [ -e {tmp_path}/go ]; do sleep 0.05; done"
@@ -274,7 +274,7 @@ def test_job_outlives_a_restart_of_the_database(
     pid = pid_in(tmp_path / "pid")
     server.stop()
     server.start()
-    # Whoever comes right now finds the lock free, and must not take it.
+    # A process that comes right now finds the lock free, and must not take it.
     assert job(database, "a", "--", "true").exit_code == 75
     assert is_alive(pid)
     (tmp_path / "go").touch()

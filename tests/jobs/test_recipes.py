@@ -82,7 +82,7 @@ def test_checkpoint_adds_a_line_and_finds_a_forgery(
     assert len(file.read_text().splitlines()) == 2
 
 
-def test_backup_keeps_the_last_copies_and_nobody_elses_files(
+def test_backup_keeps_the_last_copies_and_no_other_files(
     database: Database, tmp_path: Path, postgres: str
 ) -> None:
     folder = tmp_path / "backups"

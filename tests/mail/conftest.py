@@ -32,7 +32,7 @@ def app(cli: Cli, office: Office) -> Iterator[Flask]:
 
 @contextmanager
 def nobody_listening() -> Iterator[int]:
-    """A port that refuses connections: it is bound, so nobody else takes it meanwhile."""
+    """A port that refuses connections: it is bound, so no other process takes it meanwhile."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]

@@ -80,7 +80,7 @@ def encrypted(
         yield office
 
 
-def test_server_whose_certificate_nobody_trusts_gets_nothing(cli: Cli, encrypted: Office) -> None:
+def test_server_with_an_untrusted_certificate_gets_nothing(cli: Cli, encrypted: Office) -> None:
     done = make(cli)
     assert (done.exit_code, done.stderr) == (0, WAITS)
     assert encrypted.recipients == []

@@ -129,19 +129,19 @@ def test_receiver_that_fails_is_a_line_on_stderr_and_its_traceback_in_the_error_
     assert "RuntimeError: not today" in line
 
 
-def test_dry_run_tells_nobody(cli: Cli, database: Database) -> None:
+def test_dry_run_sends_no_notice(cli: Cli, database: Database) -> None:
     done = cli("users", "create", GRACE, "--no-password", "--role", "admin", "--dry-run")
     assert (done.exit_code, done.stderr) == (0, "Dry run: nothing was written.\n")
     assert sent(database) == []
     assert database.rows("SELECT * FROM ops_mail_messages") == []
 
 
-def test_change_that_is_refused_tells_nobody(cli: Cli, database: Database) -> None:
+def test_change_that_is_refused_sends_no_notice(cli: Cli, database: Database) -> None:
     assert cli("users", "create", GRACE, "--no-password", "--role", "nothing").exit_code == 4
     assert database.rows("SELECT * FROM ops_mail_messages") == []
 
 
-def test_nobody_is_told_again_of_what_was_so_already(cli: Cli, database: Database) -> None:
+def test_change_of_nothing_sends_no_notice(cli: Cli, database: Database) -> None:
     make(cli, "--role", "admin")
     cli("users", "create", GRACE, "--no-password", "--if-exists", "keep", check=True)
     cli("roles", "grant", "admin", GRACE, check=True)

@@ -1,4 +1,4 @@
-"""The outbox: nothing is lost, nothing is undone, nobody gets a message twice for nothing."""
+"""The outbox: nothing is lost, nothing is undone, and no message is sent twice for nothing."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_server_that_is_down_fails_no_request(
 def test_database_that_is_busy_when_the_mail_is_sent_undoes_nothing(
     cli: Cli, database: Database, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "LOCK_SECONDS", 0)  # Nobody lets go while the command waits.
+    monkeypatch.setattr(connections, "LOCK_SECONDS", 0)  # The lock stays while the command waits.
     with closing(
         sqlite3.connect(
             database.instance / "opsapp.sqlite", isolation_level=None, check_same_thread=False

@@ -50,6 +50,12 @@ def test_list_and_show(security: Theirs) -> None:
         "2\tbob@example.com\tbob\tactive\t\t\n",
     )
     assert security.call("users", "list", "--role", "admin", "--count").stdout == "1\n"
+    done = security.call("users", "list", "--status", "locked")
+    assert (done.exit_code, done.stdout, done.stderr.splitlines()[-1]) == (
+        2,
+        "",
+        "Error: Invalid value for '--status': 'locked' is not one of 'active', 'inactive'.",
+    )
     shown = security.call("users", "show", "bob", "--format", "json").json
     assert (shown["id"], shown["has_password"], shown["subject"]) == (2, False, "user:2")
     done = security.call("users", "show", "carol")

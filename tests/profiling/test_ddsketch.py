@@ -1,4 +1,4 @@
-"""The sketch: within its bound of an exact oracle, and the same whoever adds it up."""
+"""The sketch: within its bound of an exact oracle, and the same in any order of addition."""
 
 from __future__ import annotations
 

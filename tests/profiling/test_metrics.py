@@ -1,4 +1,4 @@
-"""Metrics: of all workers together, for whoever may see them, and not by default."""
+"""Metrics: of all workers together, for accounts that may see them, and not by default."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def count_once(instance: Path) -> str:
 
 def test_next_server_begins_anew(tmp_path: Path) -> None:
     assert "shop_orders_total 1.0" in count_once(tmp_path)
-    # Nobody of the server before is alive.
+    # No process of the server before is alive.
     assert "shop_orders_total 1.0" in count_once(tmp_path)
 
 

@@ -72,7 +72,7 @@ def test_what_is_not_ones_own_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_user_is_refused(tmp_path: Path) -> None:
     theirs = a_profile(tmp_path / "theirs.prof")
     os.chown(theirs, 12345, 12345)
     assert refused(theirs).message.endswith("belongs to another user")

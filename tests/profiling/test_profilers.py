@@ -52,7 +52,7 @@ def outside(
         yield made
 
 
-def test_anybody_may_in_development(recorded: Site, recorder: Recorder) -> None:
+def test_every_caller_may_in_development(recorded: Site, recorder: Recorder) -> None:
     assert ask(recorded, "/busy", headers=PROFILE) == 200
     ((file),) = files(recorded)
     (recording,) = asked(recorder)

@@ -1,4 +1,4 @@
-"""The recorder: it counts everything, keeps nothing that people send, and is noticed by nobody."""
+"""The recorder: it counts everything, keeps nothing that people send, and changes no answer."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_killed_worker_loses_no_more_than_was_not_written(database: Database) ->
     assert counted(database, "GET security.login") == 25
 
 
-def test_requests_do_not_wait_for_a_database_that_somebody_holds(
+def test_requests_do_not_wait_for_a_locked_database(
     recorded: Site, recorder: Recorder, database: Database
 ) -> None:
     writer = Writer(recorded.app, recorder.aggregates, seconds=0.001)

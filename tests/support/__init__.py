@@ -88,6 +88,19 @@ class Database:
         with self.connect() as connection:
             connection.execute(sa.text(statement), values)
 
+    def failed_logins(self) -> int:
+        """Return the number of consecutive failures that are counted, of all names."""
+        return int(self.rows("SELECT coalesce(sum(count), 0) FROM ops_login_failures")[0][0])
+
+    def lock_out(self, name: str) -> None:
+        """Lock the account of this username or address, as ten failures do."""
+        self.execute(
+            "INSERT INTO ops_login_failures (key, user_id, count, failed_at, locked_until)"
+            " SELECT 'locked', id, 10, '2026-01-01 00:00:00.000000', '2090-01-01 00:00:00.000000'"
+            " FROM ops_users WHERE :name IN (username, email)",
+            name=name,
+        )
+
 
 @dataclass(frozen=True)
 class Result:
@@ -127,7 +140,7 @@ def run_afresh(
     check: bool = False,
     **environ: str,
 ) -> Result:
-    """Run ``flask ARGS`` as whoever types it does: from the start of Python on."""
+    """Run ``flask ARGS`` as an operator who types it does: from the start of Python on."""
     done = subprocess.run(
         [FLASK, *args],
         env={**database.environ, **environ},
@@ -199,7 +212,7 @@ SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")
 
 
 def a_unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
-    """A unit of work by somebody at the command line."""
+    """A unit of work of the command line."""
     return Unit(actor=SOMEBODY, door="cli", reason=reason, dry_run=dry_run)
 
 
@@ -215,7 +228,7 @@ def fields(stdout: str) -> dict[str, str]:
 
 
 def disarm(database: Database) -> None:
-    """Drop the triggers, as somebody who owns the tables can."""
+    """Drop the triggers, as the owner of the tables can."""
     if database.is_sqlite:
         for verb in ("update", "delete"):
             database.execute(f"DROP TRIGGER IF EXISTS ops_audit_events_no_{verb}")

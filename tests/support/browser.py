@@ -46,7 +46,7 @@ HARMLESS = {
 
 
 class Mailbox:
-    """What arrived at the SMTP server, for everybody."""
+    """What arrived at the SMTP server, for all recipients."""
 
     def __init__(self) -> None:
         self._arrived: queue.Queue[EmailMessage] = queue.Queue()
@@ -70,7 +70,7 @@ class Mailbox:
 
 @dataclass
 class Visitor:
-    """Somebody at a real browser, who writes down whatever it complains about."""
+    """A real browser, with the log of its complaints."""
 
     page: Page
     url: str

@@ -74,7 +74,7 @@ def past(
     slot: datetime | None = None,
     printed: str | None = None,
 ) -> None:
-    """Write a run into the history that has ended as if nobody knew better."""
+    """Write a run into the history that has ended without a trace of its process."""
     database.execute(
         "INSERT INTO ops_job_runs (name, status, slot, started_at, finished_at, seconds, exit_code,"
         " attempts, command, host, pid, actor, correlation) VALUES (:name, :status, :slot, :at,"

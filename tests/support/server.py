@@ -34,7 +34,7 @@ def start_server(
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start to serve the site of this database; the process, and where it will be."""
     program, *options = shlex.split(line)
-    # The socket comes from here, so nobody else can take its port meanwhile.
+    # The socket comes from here, so no other process can take its port meanwhile.
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         _log(database).open("w") as output,
@@ -144,7 +144,7 @@ def served(database: Database, line: str = UNLIMITED, **settings: str) -> Iterat
     site = Served(url, database, {"OPSAPP_URL": url, **settings}, process)
     with process:
         try:
-            # Nobody else has its socket, so this waits until it is up, or fails if it goes down.
+            # No other process has its socket, so this waits until it is up or has failed.
             assert site.wire().test_client().get("/healthz").status_code == 200
             yield site
         except BaseException as error:

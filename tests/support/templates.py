@@ -61,7 +61,7 @@ class Templates:
 
     @contextmanager
     def empty(self, instance: Path) -> Iterator[Database]:
-        """A database that nobody has initialised."""
+        """A database that is not initialised yet."""
         with self._dropped_in_the_end(self._empty(instance)) as database:
             yield database
 

@@ -28,7 +28,7 @@ NO_LIMITS = {"RATELIMIT_ENABLED": False}
 
 
 class Browser:
-    """Somebody with a browser: it keeps cookies and sends the form's hidden token."""
+    """A user's browser: it keeps cookies and sends the form's hidden token."""
 
     def __init__(self, app: Flask) -> None:
         self.client: FlaskClient = app.test_client()
@@ -145,7 +145,7 @@ class Site:
         return Program(self.app, made["token"])
 
     def browser(self, name: str | None = None) -> Browser:
-        """A browser, signed in as somebody if named."""
+        """A browser, signed in as the named account."""
         browser = Browser(self.app)
         if name:
             answer = browser.sign_in(name)
@@ -177,7 +177,7 @@ def site(
     for name, value in database.environ.items():
         if name.startswith("OPSAPP_"):
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(setup, "ALIKE_SECONDS", 0)  # Nobody measures here.
+    monkeypatch.setattr(setup, "ALIKE_SECONDS", 0)  # No test measures the time.
     app = opsapp.create_app({**NO_LIMITS, **(settings or {})})
     try:
         yield Site(app)

@@ -22,7 +22,7 @@ def create_app() -> Flask:
 def create_halting_app() -> Flask:
     """Before it commits a change it tells the pipe ``HALTED`` its process, and goes no further.
 
-    It goes on as ever while nobody has the pipe open.
+    It goes on as ever while no process has the pipe open.
     """
 
     @sa.event.listens_for(db.session, "before_commit")

@@ -126,7 +126,7 @@ def test_kill_changing_processes_loses_nothing_that_was_acknowledged(
         assert ended(worker) == Result(KILLED, "", "")
         acknowledged += [line.split() for line in lines if line.endswith("\n")]
 
-        # Nobody is kept out, and the numbers go on without a gap.
+        # No process is kept out, and the numbers go on without a gap.
         [(last,)] = database.rows("SELECT max(seq) FROM ops_audit_events")
         after = cli("roles", "create", f"after-{kill}")
         assert (after.exit_code, after.stderr) == (0, f"Done, audit event {last + 1}.\n")
@@ -220,7 +220,7 @@ def events_without_chain(database: Database) -> list[tuple[object, ...]]:
 def assert_init_mends_all(
     database: Database, sqlite_templates: Templates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run it again: the database is as if nobody had been killed."""
+    """Run it again: the database is as if no process had been killed."""
     again = call(database, "db", "init")
     assert again.exit_code == 0, again
     assert events_without_chain(database) == events_without_chain(sqlite_templates.of())

@@ -1,4 +1,4 @@
-"""Many processes at once: the last administrator stays, no change is lost, nobody fails."""
+"""Many processes at once: the last administrator stays, no change is lost, no process fails."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ def test_command_is_announced_by_its_own_words_however_flask_was_started(
 
 
 @SQLITE
-def test_command_whose_question_nobody_answers_is_announced_as_it_ends(
+def test_command_whose_question_is_not_answered_is_announced_as_it_ends(
     cli: Cli, heard: list[Heard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("users", "create", GRACE, "--no-password", check=True)

@@ -1,4 +1,4 @@
-"""The unit of work: the only way in, all or nothing, and nobody told before the commit."""
+"""The unit of work: the only way in, all or nothing, and nothing announced before the commit."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_what_settles_is_told_once_that_nothing_was_committed(app: Flask) -> Non
     assert outcomes == [False, False]
 
 
-def test_receiver_that_raises_harms_nobody(
+def test_receiver_that_raises_stops_no_other(
     app: Flask, announced: list[tuple[str, dict[str, Any]]], caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_sender: Flask, **payload: Any) -> None:

@@ -88,7 +88,7 @@ def test_show_says_when_nothing_has_changed(api: Program) -> None:
     assert (first.status_code, again.status_code) == (200, 304)
 
 
-def test_nobody_is_not_found(api: Program) -> None:
+def test_unknown_account_is_not_found(api: Program) -> None:
     for id in ("7", "0", "99999999999999999999"):
         assert api("GET", f"/api/users/{id}").status_code == 404
 

@@ -146,7 +146,7 @@ def test_hostile_paths_are_not_found(web: Site, path: str) -> None:
 
 @pytest.mark.parametrize("header", ["X-Request-ID", "X-Forwarded-For", "User-Agent", "Cookie"])
 @pytest.mark.parametrize("value", ["a\x1b[31m", "x" * 5000, "\xff\xfe", "<script>", ""])
-def test_hostile_headers_harm_nobody(web: Site, header: str, value: str) -> None:
+def test_hostile_headers_do_no_harm(web: Site, header: str, value: str) -> None:
     answer = Browser(web.app).client.get("/login", headers={header: value})
     assert answer.status_code == 200
     assert value == "" or value not in answer.headers["X-Request-ID"]
@@ -345,7 +345,7 @@ def test_addresses_count_together_however_a_proxy_spells_them(
     assert database.rows("SELECT DISTINCT network FROM ops_logins") == [(network,)]
 
 
-def test_made_up_tokens_are_limited_together_and_keep_nobody_else_out(
+def test_made_up_tokens_are_limited_together_and_keep_no_other_out(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:

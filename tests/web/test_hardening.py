@@ -29,7 +29,7 @@ HERE = Client("192.0.2.1", "test")
 # --- who is there and who is not ----------------------------------------------------
 
 
-def test_nobody_is_locked_like_somebody_when_many_ask_at_once(web: Site) -> None:
+def test_unknown_name_is_locked_like_a_known_one_when_many_ask_at_once(web: Site) -> None:
     def take(_number: int) -> bool:
         with web.inside():
             return lockouts.count_attempt("nobody@example.com", None, HERE) is None
@@ -38,7 +38,7 @@ def test_nobody_is_locked_like_somebody_when_many_ask_at_once(web: Site) -> None
         assert sum(pool.map(take, range(30))) == 10
 
 
-def test_failures_of_nobody_count_while_no_day_lies_between_them(
+def test_failures_of_an_unknown_name_count_while_no_day_lies_between_them(
     web: Site, database: Database
 ) -> None:
     def age(days: float) -> None:

@@ -34,7 +34,7 @@ def office(web: Site) -> Site:
     return web
 
 
-def test_nobody_grants_what_they_do_not_hold(office: Site, database: Database) -> None:
+def test_account_grants_only_roles_that_it_holds(office: Site, database: Database) -> None:
     api = office.token("grantor@example.com")
     assert api("PUT", "/api/users/3/roles/reader", json={}).status_code == 200
     for role in ("auditor", "admin"):
@@ -48,7 +48,7 @@ def test_nobody_grants_what_they_do_not_hold(office: Site, database: Database) -
     assert database.rows("SELECT count(*) FROM ops_users") == [(3,)]
 
 
-def test_nobody_changes_an_account_that_may_do_more(office: Site, database: Database) -> None:
+def test_no_account_changes_one_that_may_do_more(office: Site, database: Database) -> None:
     api = office.token("grantor@example.com")
     before = what_changes(database)
     anything = {"If-Match": "*"}
@@ -127,7 +127,7 @@ def test_end_of_a_grant_is_not_drawn_nearer_for_who_may_do_more(desk: Site) -> N
 
 
 @ON_SQLITE
-def test_nobody_gets_in_as_an_account_that_may_do_more(office: Site) -> None:
+def test_no_account_gets_in_as_one_that_may_do_more(office: Site) -> None:
     def unit() -> Unit:
         return Unit(actor=SOMEBODY, door="api", powers=Powers(2))
 
@@ -169,7 +169,7 @@ def test_no_token_moves_its_own_account_to_another_address(web: Site) -> None:
 
 @ON_SQLITE
 @pytest.mark.parametrize("allow", [None, ["users:write", "roles:grant"]])
-def test_who_may_do_it_for_an_hour_moves_nobody_who_may_for_ever(
+def test_account_that_may_for_an_hour_changes_none_that_may_for_ever(
     desk: Site, allow: list[str] | None
 ) -> None:
     with desk.inside():

@@ -71,7 +71,9 @@ def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) 
     assert browser.get(path).headers["Location"] == "/reset"
 
 
-def test_recovery_says_the_same_of_nobody_and_writes_nothing(web: Site, database: Database) -> None:
+def test_recovery_says_the_same_of_an_unknown_account_and_writes_nothing(
+    web: Site, database: Database
+) -> None:
     browser = web.browser()
     known = browser.post("/reset", {"email": "ada@example.com"})
     unknown = browser.post("/reset", {"email": "nobody@example.com"})
@@ -100,7 +102,7 @@ def test_account_without_password_gets_one_by_the_welcome_mail(web: Site) -> Non
 # --- registration ------------------------------------------------------------
 
 
-def test_nobody_registers_by_default(web: Site) -> None:
+def test_registration_is_off_by_default(web: Site) -> None:
     assert web.browser().get("/register").status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""Sealing: changes that wait become events, by whoever holds the gate next."""
+"""Sealing: changes that wait become events, by the next holder of the gate."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_address_as_the_key_is_not_in_the_chain(flagged: Theirs, app: Flask) -> 
     flagged.session.commit()
     assert flagged.seal()
     stored = flagged.database.rows("SELECT * FROM ops_audit_events WHERE seq > 2")
-    assert len(stored) == 3  # The last says that nobody administers.
+    assert len(stored) == 3  # The last says that no administrator is left.
     assert "ada@" not in str(stored)  # A hash may have these letters.
     subjects = {row[2] for row in flagged.database.rows(ACTIONS)} - {"users"}
     assert len(subjects) == 1
