@@ -55,8 +55,9 @@ def tea(shop: Shop) -> str:
 
 def test_one_init_brings_both_to_head(empty_database: Database) -> None:
     first = run(empty_database, "db", "init", "--format", "json", **SHOP)
-    assert (first.exit_code, first.stderr) == (0, "Done, audit event 2.\n")
-    assert (first.json["before"], first.json["revision"]) == (None, BOTH)
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert (first.json["before"], first.json["audit_seq"]) == (None, 2)
+    assert first.json["revision"] == BOTH
     again = run(empty_database, "db", "init", "--format", "json", **SHOP)
     assert (again.exit_code, again.json["changed"], again.json["before"]) == (0, False, BOTH)
     found = run(empty_database, "db", "check", **SHOP)
