@@ -11,7 +11,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.support import FLASK, PASSWORD, Cli, Database, Result, call
+from tests.support import FLASK, PASSWORD, Cli, Database, call
 from tests.support.processes import ended, start
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
