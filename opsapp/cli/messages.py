@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 
 import click
 
@@ -20,7 +19,8 @@ from ..errors import OpsError, brief
 from .help import as_typed
 
 _KEPT = "opsapp.remarks"
-_words: ContextVar[Sequence[str]] = ContextVar("words", default=())
+_words: list[str] = []
+"""Of the process, since its threads remark too."""
 
 
 def say(message: str, *, in_json: bool = True) -> None:
@@ -74,12 +74,12 @@ def print_error(message: str) -> None:
 
 def remember_words(args: Sequence[str]) -> None:
     """Remember the arguments of the command line, which click consumes as it parses them."""
-    _words.set(tuple(args))
+    _words[:] = args
 
 
 def wanted_format() -> str:
     """Return the format of the command line or the environment. It may not be parsed yet."""
-    args = _words.get()
+    args = _words
     format = ""
     for word, following in zip(args, [*args[1:], ""], strict=False):
         if word == "--":

@@ -175,7 +175,7 @@ def test_create_keeps_a_token_with_the_named_end_or_any(
     args = ("users", "tokens", "create", "grace", "ci")
     cli(*args, "--until", "2030-06-30", check=True)
     result = cli(*args, *options, "--if-exists", "keep", "--format", "json")
-    assert (result.exit_code, result.stderr) == (0, SAME)
+    assert (result.exit_code, result.stderr) == (0, "")
     assert result.json["valid_until"] == "2030-06-30T23:59:59Z"
 
 
