@@ -16,7 +16,7 @@ help:
 	@echo "make test-lowest   a part of the tests, on the lowest versions that opsapp runs with"
 	@echo "make test-browser  what people do at the pages, in a real Chromium"
 	@echo "make wheel         the wheel, in dist/"
-	@echo "make docs          the generated pages: docs/cli.md, docs/settings.md, docs/console.svg"
+	@echo "make docs          the generated pages: docs/cli.md, docs/settings.md, docs/api.md, the pictures"
 	@echo "make bench         the benchmarks of docs/performance.md"
 	@echo "make format        format the code"
 	@echo "make clean         remove the virtual environment and what was generated"

@@ -57,7 +57,7 @@ def cli() -> None:
 
 
 @cli.command("list")
-@answers(*ROLE_SHOWN, fields=ROLE_FIELDS)
+@answers(*ROLE_SHOWN, fields=ROLE_FIELDS, noun="roles")
 def list_cmd() -> list[Record]:
     """List roles with the number of accounts that hold each.
 
@@ -262,7 +262,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 
 @cli.command("expiring")
 @default_option("--within", DURATION, "14d", "How far to look ahead.")
-@answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS)
+@answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS, noun="grants")
 def expiring_cmd(within: timedelta) -> list[Record]:
     """List the grants that end soon, soonest first.
 
@@ -279,7 +279,7 @@ def expiring_cmd(within: timedelta) -> list[Record]:
 
 @cli.command("who")
 @click.argument("permission", type=PERMISSION)
-@answers(*WHO_SHOWN, fields=("user_id", *WHO_SHOWN))
+@answers(*WHO_SHOWN, fields=("user_id", *WHO_SHOWN), noun="users")
 def who_cmd(permission: str) -> list[Record]:
     """List the accounts that have a permission.
 
@@ -305,7 +305,7 @@ def _matrix_fields(by_user: bool) -> list[str]:
 @click.option(
     "--users", "by_user", is_flag=True, help="Accounts and roles instead of roles and permissions."
 )
-@answers(fields=_matrix_fields)
+@answers(fields=_matrix_fields, noun="users")
 def matrix_cmd(by_user: bool) -> list[Record]:
     """Show a table of roles and permissions.
 
@@ -323,7 +323,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Only grants of this role.")
-@answers(*HISTORY_SHOWN, fields=GRANT_FIELDS)
+@answers(*HISTORY_SHOWN, fields=GRANT_FIELDS, noun="grants")
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List past and present grants.
 

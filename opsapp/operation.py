@@ -55,19 +55,19 @@ def _never_scheduled() -> Iterator[Finding]:
 
 
 def _has(column: Any, *criteria: sa.ColumnElement[bool]) -> bool:
-    return db.session.scalar(sa.select(column).where(*criteria).limit(1)) is not None
+    return db.ours.scalar(sa.select(column).where(*criteria).limit(1)) is not None
 
 
 def _old_pg_dump() -> str | None:
     """Return that pg_dump is older than the server, or missing; None where all is well."""
-    if db.engine.dialect.name != "postgresql":
+    if db.our_engine.dialect.name != "postgresql":
         return None
     program = shutil.which("pg_dump")
     if program is None:
         return "pg_dump is not installed: no backup can be made"
     answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603  (the program of the PATH, without a word of a user)
     number = re.search(r"\d+", answer.stdout)
-    server = int(db.session.scalar(sa.text("SHOW server_version_num")) or 0) // 10000
+    server = int(db.ours.scalar(sa.text("SHOW server_version_num")) or 0) // 10000
     if number and int(number[0]) < server:
         return f"pg_dump {number[0]} is older than the server, {server}"
     return None

@@ -39,8 +39,11 @@ def init(wait: float, wal: bool | None, unit: Unit) -> Record:
     """
     from opsapp.database import setup
 
+    _attached().check_place()
     _say_what_drops_tables()
-    if wal is None:
+    if wal is None and _attached().own is not None:
+        wal = True  # The file is opsapp's alone.
+    elif wal is None:
         wal = not unit.dry_run and _attached().journal_mode not in (None, "wal") and _wants_wal()
     return setup.init(wait=wait, wal=wal, unit=unit)
 
@@ -56,6 +59,8 @@ def _say_what_drops_tables() -> None:
     from opsapp.ops import autogenerate
 
     attached = _attached()
+    if attached.own is not None:
+        return  # They are not in the database that it migrates.
     if obstacle := autogenerate.obstacle(attached.app, is_in_code=attached.is_in_code):
         say(
             f"Warning: flask db migrate would drop opsapp's tables: {obstacle}."

@@ -147,7 +147,7 @@ def create_admin_cmd(
 @ORDER
 @click.option("--after", type=USER, metavar="ID", help="Start after this id, for the next page.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="users")
 @attached_filter
 def list_cmd(
     filter: Filter,

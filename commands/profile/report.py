@@ -112,7 +112,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
     "--kind", type=click.Choice(["slow", "error", "asked"]), help="Only traces of this kind."
 )
 @page_options()
-@answers(*TRACE, fields=(*TRACE, "file"))
+@answers(*TRACE, fields=(*TRACE, "file"), noun="traces")
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
     """List traces of requests and commands, slowest first.
 
@@ -177,7 +177,7 @@ def flame_cmd(id: int, file: str) -> Record:
 @default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
 @click.option("--requests", is_flag=True, help="Leave out commands.")
 @click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
-@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
+@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT, noun="repeated statements")
 def repeats_cmd(
     since: datetime, allow: tuple[str, ...], top: int, requests: bool, check: bool
 ) -> list[Record]:
@@ -230,7 +230,7 @@ def token_cmd(for_: timedelta) -> Record:
 
 
 @cli.command("files")
-@answers("file", "bytes")
+@answers("file", "bytes", noun="files")
 def files_cmd() -> list[Record]:
     """List the .prof files of this host, newest first.
 
@@ -273,7 +273,7 @@ def _folder() -> Folder:
 
 
 @cli.command("metrics")
-@answers(*METRIC[:3], fields=METRIC)
+@answers(*METRIC[:3], fields=METRIC, noun="metrics")
 def metrics_cmd() -> list[Record]:
     """Print the application's own metrics on this host.
 

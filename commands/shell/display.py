@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -86,14 +83,11 @@ def table(
     cells = [
         {str(name): cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
     ]
-    names, left_out = _fitting(cells)
+    names = list(dict.fromkeys(name for row in cells for name in row))
     lines = drawn([{name: row.get(name) for name in names} for row in cells])
     if more or total > len(cells):
         count = f"more than {total}" if more else str(total)
         lines += f"({len(cells)} of {count} rows)\n"
-    if left_out:
-        rest = f"(not shown: {', '.join(map(safe, left_out))})"
-        lines += textwrap.fill(rest, shutil.get_terminal_size().columns, break_long_words=False)
     return lines.rstrip("\n")
 
 
@@ -106,26 +100,6 @@ def vertical(rows: Sequence[Mapping[str, Any]]) -> str:
     if len(rows) > ROWS:
         blocks.append(f"({ROWS} of {len(rows)} rows)")
     return "\n".join(blocks).rstrip() or "No rows."
-
-
-def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Return the columns that fit the screen, and the others.
-
-    Empty ones are left out first. Without a terminal all of them fit.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if sys.stdout is None or not sys.stdout.isatty():
-        return names, []
-    used = [name for name in names if any(row.get(name) not in (None, "") for row in rows)]
-    room = shutil.get_terminal_size().columns
-    fitting: list[str] = []
-    for name in used or names:
-        wide = max(len(name), *(len(str(row.get(name))) for row in rows))
-        if room < min(wide, LONGEST) and fitting:
-            break
-        fitting.append(name)
-        room -= wide + 2
-    return fitting, [name for name in names if name not in fitting]
 
 
 def cell(name: str, value: Any, longest: int = LONGEST) -> Any:

@@ -228,7 +228,7 @@ def _talk(console: Console, program: Program | None, idle: float, **how: bool) -
 
 def _say_discarded(console: Console) -> None:
     """List the changes that the sandbox has discarded, on stderr."""
-    from opsapp.cli.tables import human
+    from opsapp.cli.cells import human
 
     changes, rows = console.would_have()
     if not changes and not rows:

@@ -137,7 +137,7 @@ def create_admin_cmd(
 @ORDER
 @click.option("--after", type=ID, metavar="ID", help="Start after this account, for the next page.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="users")
 @account_filter
 def list_cmd(
     filter: Filter,

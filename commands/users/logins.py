@@ -42,13 +42,14 @@ def cli() -> None:
 @click.argument("user", type=USER, required=False)
 @click.option("--outcome", type=Choices(OUTCOMES), default=(), help="Only these outcomes: A,B.")
 @click.option("--address", metavar="IP", help="Only log-ins from this address or IPv6 /64.")
-@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
+@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
 @click.option("--follow", is_flag=True, help="Print new log-ins until Ctrl-C.")
 @page_options()
 @answers(
     "at", "user", "outcome", "ip", "user_agent",
     fields=("id", "at", "user_id", "user", "outcome", "ip", "user_agent"),
     live="follow",
+    noun="log-ins",
 )  # fmt: skip
 def list_cmd(user: str | None, follow: bool, **criteria: Any) -> Iterable[Record]:
     """List the newest log-ins, including failed ones.

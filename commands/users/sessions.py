@@ -31,7 +31,7 @@ def cli() -> None:
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="sessions")
 def list_cmd(user: str | None) -> list[Record]:
     """List the open sessions of one account or of all.
 

@@ -82,7 +82,17 @@ def create_cmd(
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
+@answers(
+    "id",
+    "user",
+    "name",
+    "state",
+    "permissions",
+    "valid_until",
+    "used_at",
+    fields=FIELDS,
+    noun="tokens",
+)
 def list_cmd(user: str | None) -> list[Record]:
     """List the API tokens of one account or of all.
 

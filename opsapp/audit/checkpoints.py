@@ -36,7 +36,7 @@ def find_present() -> Checkpoint | None:
     except (NotReady, exc.DBAPIError):
         return None
     finally:
-        db.session.remove()
+        db.ours.remove()
 
 
 def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
@@ -56,7 +56,7 @@ def the_head() -> AuditHead:
 
     :raises NotReady: there is not one.
     """
-    heads = db.session.scalars(sa.select(AuditHead)).all()
+    heads = db.ours.scalars(sa.select(AuditHead)).all()
     if len(heads) != 1:
         raise NotReady(f"the audit has {len(heads)} heads and not one", hint="flask audit verify")
     return heads[0]

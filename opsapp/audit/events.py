@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from ..models import AuditEvent, PendingEvent, Role, User
 from ..models.types import canonical_json
 from ..state import attached_to, is_built_on
 from ..types import Record
-from ..unit import pending
+from ..unit import intents, pending
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
 ERASED = "[erased]"
@@ -41,6 +42,7 @@ ACTIONS = (
     "database:backup:restore",
     *("console:session:open", "console:session:close", "console:session:lose"),
     *("console:changes:commit", "console:query:run"),
+    *("audit:intent:fail", "audit:intent:settle"),
 )
 """The actions of our events, as docs/audit.md has them; an application adds its own."""
 
@@ -147,13 +149,13 @@ def _begins(action: str, of: type[Any]) -> Any:
 
 def _is_there(model: type[Any], condition: Any) -> bool:
     return (
-        db.session.scalar(sa.select(sa.literal(1)).select_from(model).where(condition).limit(1))
+        db.ours.scalar(sa.select(sa.literal(1)).select_from(model).where(condition).limit(1))
         is not None
     )
 
 
 def _distinct(column: Any) -> Sequence[Any]:
-    return db.session.scalars(sa.select(column).distinct()).all()
+    return db.ours.scalars(sa.select(column).distinct()).all()
 
 
 def _about(subject: str, of: type[Any]) -> Any:
@@ -179,7 +181,7 @@ def _roles_called(name: str) -> list[str]:
     """Return every role that has or had this name, or the one with this id."""
     if name.isdigit():
         return [f"role:{name}"]
-    ids = db.session.scalars(sa.select(Role.id).where(Role.name == name)).all()
+    ids = db.ours.scalars(sa.select(Role.id).where(Role.name == name)).all()
     if not ids:
         raise NotFound(f"no role {text.shortened(name)}", hint="flask roles list")
     return [f"role:{id}" for id in ids]
@@ -188,7 +190,7 @@ def _roles_called(name: str) -> list[str]:
 def _in_a_batch(user_id: int, of: type[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that a batch's event names this account among its ids."""
     after = as_text(of.after)
-    if db.engine.dialect.name == "postgresql":
+    if db.our_engine.dialect.name == "postgresql":
         # As text: of what is no JSON, the server would make an error of the whole list.
         named: Any = after.regexp_match(rf'"ids":\[([0-9]+,)*{int(user_id)}[],]')
     else:
@@ -220,7 +222,7 @@ def events(
 
 def since(seq: int, filter: Filter) -> Iterator[Record]:
     """Yield the events of the filter after number ``seq``, as committed now."""
-    db.session.rollback()
+    db.ours.rollback()
     return told([AuditEvent.seq > seq, *filter.criteria()])
 
 
@@ -231,7 +233,7 @@ def waiting(filter: Filter | None = None, *, limit: int | None = 50) -> list[Rec
     """
     criteria = filter.criteria(PendingEvent) if filter else []
     query = sa.select(PendingEvent).where(PendingEvent.action != pending.KEY, *criteria)
-    rows = db.session.scalars(query.order_by(PendingEvent.id.desc()).limit(limit)).all()
+    rows = db.ours.scalars(query.order_by(PendingEvent.id.desc()).limit(limit)).all()
     subjects = present_names({row.subject for row in rows})
     return [_waiting(row, subjects) for row in reversed(rows)]
 
@@ -252,6 +254,11 @@ def _waiting(row: PendingEvent, subjects: dict[str, str]) -> Record:
     }
 
 
+def unfinished() -> list[int]:
+    """Return the numbers of the intents whose outcome is unknown."""
+    return [] if intents.accounts() is None else intents.unfinished(db.ours())
+
+
 def get(seq: int) -> Record:
     """Return one event with all its fields.
 
@@ -264,8 +271,27 @@ def get(seq: int) -> Record:
             "actor_detail": parsed(page[0].actor),
             "previous": page[0].previous,
             "hash": page[0].hash,
+            **_outcome(page[0]),
         }
     raise NotFound(f"no audit event {seq}", hint="flask audit list")
+
+
+def _outcome(row: Any) -> Record:
+    """Return the outcome of an intent; nothing for another event."""
+    if not row.action.startswith(intents.PREFIX):
+        return {}
+    if row.seq in intents.unfinished(db.ours(), correlation=row.correlation):
+        return {"outcome": f"unknown: compare and close it by {intents.HINT} {row.seq}"}
+    # Other changes of the same shell session may have failed.
+    failures = pages([AuditEvent.action == intents.FAIL, AuditEvent.correlation == row.correlation])
+    with closing(failures) as chunks:
+        failed = [
+            seq
+            for page in chunks
+            for end in page
+            for seq in (parsed(end.after) or {}).get("intents", ())
+        ]
+    return {"outcome": "failed" if row.seq in failed else "done"}
 
 
 def export(filter: Filter | None = None) -> Iterator[Record]:
@@ -358,10 +384,10 @@ def present_names(subjects: set[Any]) -> dict[str, str]:
         return dict(attached.directory.names(subjects))
     names: dict[str, str] = {}
     if users := _ids(subjects, "user:"):
-        rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+        rows = db.ours.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
         names |= {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
     if roles := _ids(subjects, "role:"):
-        named = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
+        named = db.ours.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
         names |= {f"role:{id}": name for id, name in named}
     return names
 

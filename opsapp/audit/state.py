@@ -262,7 +262,7 @@ _EFFECTS: dict[str, Callable[[_Event], None]] = {
 
 
 def _rows(query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
-    return iter(db.session.execute(query, execution_options={"yield_per": CHUNK}))
+    return iter(db.ours.execute(query, execution_options={"yield_per": CHUNK}))
 
 
 def _roles() -> Iterator[Fact]:

@@ -20,8 +20,10 @@ from ..types import Record
 from . import output
 from .base import application, command_words
 from .confirm import is_interactive
+from .look import Line, Look
 from .messages import say
 from .options import FIELDS, NEW_FILE, PERMISSION, default_option, with_options
+from .tables import is_terminal
 
 if TYPE_CHECKING:
     from ..actors import Actor
@@ -44,6 +46,9 @@ def answers(
     app: bool = True,
     live: str | None = None,
     web: bool = False,
+    noun: str = "",
+    table: Sequence[str] = (),
+    line: Line | None = None,
 ) -> Callable[[Body], Body]:
     """Make a command that reads; its function returns rows, one record, or a line.
 
@@ -55,24 +60,36 @@ def answers(
     :param live: the flag that makes rows arrive until the command is stopped. They are
         printed one by one, in plain instead of a table.
     :param web: load the pages and the API too, for commands that send requests.
+    :param noun: the rows' name, for the remark on an empty list at a terminal.
+    :param table: the fields of a terminal's table, where they are others than ``columns``.
+    :param line: returns a row as a terminal shows it, in place of a table; or None for a table.
     """
 
     all_fields = fields or columns
+    look = Look(table or columns, noun, line)
 
     def decorate(body: Body) -> Body:
         @_format_options
         @functools.wraps(body)
         def command(*, format: str | None, fields: str | None, **params: Any) -> None:
             format = output.format_of_answer(format)
-            if live and params[live]:
+            is_seen = format == "table" and is_terminal()
+            is_live = bool(live and params[live])
+            if is_live:
                 format = output.live_format(format)
+                is_seen = is_seen and fields is None
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
                 remark_on_audit()
                 answer = body(**params)
                 header = all_fields(**params) if callable(all_fields) else all_fields
-                _write(answer, format, fields, columns, header)
+                if is_seen and is_live and line:
+                    look.follow(answer, line)
+                elif is_seen and not is_live and not isinstance(answer, int | str):
+                    look.show(answer, fields, header)
+                else:
+                    _write(answer, format, fields, columns, header)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
@@ -176,6 +193,7 @@ def changes(
                     output.write_lines(_keys(result, key, unit))
                 else:
                     _write_change(result, unit, format, fields, columns)
+            _exit_with_findings()
 
         command.kind = CHANGES  # type: ignore[attr-defined]
         command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]
@@ -294,7 +312,7 @@ def _write(
     columns: tuple[str, ...],
     all_fields: Sequence[str] = (),
 ) -> None:
-    """Write an answer.
+    """Write an answer, with times in full.
 
     :param all_fields: all fields of a row, for lists that may be empty; none if rows differ.
     """
@@ -346,7 +364,8 @@ def _write_change(
     else:
         _write(result, format, fields, columns)
     if unit.seq is not None:
-        say(f"Done, audit event {unit.seq}.", in_json=False)
+        intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
+        say(f"Done, audit event {unit.seq}{intended}.", in_json=False)
     elif not outcome["changed"]:
         say("Already so: nothing was changed.", in_json=False)
 

@@ -6,6 +6,7 @@ help and completion stay quick.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -135,8 +136,14 @@ def _show(error: click.ClickException) -> NoReturn:
     if type(error).__name__ != "NoArgsIsHelpError":  # Click has it since 8.2.
         error.message = brief(text.safe(error.message))  # type: ignore[misc]
     with suppress(OSError):  # A closed stderr must not hide the exit code.
-        error.show(file=sys.stderr)
+        shown = io.StringIO()
+        error.show(file=shown)
+        print_error(shown.getvalue().rstrip("\n").replace("Error:", _error(), 1))
     raise SystemExit(error.exit_code)
+
+
+def _error() -> str:
+    return streams.if_coloured("Error:", "red", sys.stderr)
 
 
 def exit_with(error: OpsError) -> NoReturn:
@@ -155,7 +162,7 @@ def exit_with(error: OpsError) -> NoReturn:
 def _print(code: str, exit_code: int, message: str, hint: str | None = None) -> None:
     """Print how the command ended: a line or two, or one JSON object with the remarks."""
     if not is_for_programs(wanted_format()):
-        start = "" if code in _NO_ERRORS else "Error: "
+        start = "" if code in _NO_ERRORS else f"{_error()} "
         if code == "stopped" and sys.stderr.isatty():
             start = "\n"  # After the ^C of the terminal.
         print_error(f"{start}{text.safe(message)}")

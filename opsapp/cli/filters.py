@@ -71,7 +71,10 @@ ORDER = with_options(
 
 _EVENTS = (
     click.Option(
-        ["--since"], type=SINCE, metavar="TIME", help="Events since this time; 24h is a day ago."
+        ["--since"],
+        type=SINCE,
+        metavar="TIME",
+        help="Events since this time: monday, 24h.",
     ),
     click.Option(
         ["--until"],

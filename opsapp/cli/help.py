@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
 import click
 
-from .streams import printable
+from .streams import printable, wants_colour
 
 PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
 """The program's name in help texts and hints, where a user of `opsapp` reads another one."""
@@ -51,13 +50,6 @@ class OpsContext(click.Context):
         # Otherwise click removes the colours where there is no terminal.
         self.color = formatter.is_coloured
         return formatter
-
-
-def wants_colour() -> bool:
-    """Return true for colours: NO_COLOR, then FORCE_COLOR, then the terminal decide."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout is not None and sys.stdout.isatty())
 
 
 def as_typed(text: str, ctx: click.Context | None) -> str:

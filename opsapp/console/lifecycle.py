@@ -205,7 +205,7 @@ def _take_every_value(engines: list[sa.Engine]) -> None:
             from .query.loaders import load_whole
 
             event.listen(engine, "checkout", lambda driver, *_rest: load_whole(driver))
-        else:
+        elif engine.dialect.name == "sqlite":
             event.listen(engine, "checkout", _take_every_text)
 
 

@@ -234,7 +234,7 @@ def _begun(id: str) -> Record:
     if not id or not all(character in "0123456789abcdef-" for character in id):
         raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
     begins = AuditEvent.subject.startswith(f"session:{id}", autoescape=True)
-    seqs = db.session.scalars(
+    seqs = db.ours.scalars(
         sa.select(AuditEvent.seq).where(begins, AuditEvent.action.in_([OPEN, QUERY])).limit(2)
     ).all()
     if not seqs:

@@ -63,7 +63,7 @@ def put(message: Message) -> None:
     with the change. The door then sends the messages of :func:`take_kept`.
     """
     row = _row(message)
-    db.session.add(row)
+    db.ours.add(row)
     _kept.set((*_kept.get(), row))
 
 
@@ -157,11 +157,11 @@ def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
     if not is_configured():
         raise NotReady("MAIL_SERVER is not set, so mail waits", hint="flask doctor --settings")
     due = sa.select(MailMessage).where(MailMessage.next_at <= clock.now())
-    messages = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
+    messages = db.ours.scalars(due.order_by(MailMessage.id).limit(limit)).all()
     if dry_run:
         return [record(message) for message in messages]
     ids = [message.id for message in messages]
-    db.session.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
+    db.ours.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
     return [sent for id in ids if (sent := _send(id)) is not None]
 
 
@@ -268,7 +268,7 @@ def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
     query = sa.select(MailMessage).order_by(MailMessage.id.desc()).limit(limit)
     if pending:
         query = query.where(MailMessage.next_at.is_not(None))
-    return [record(message) for message in db.session.scalars(query)]
+    return [record(message) for message in db.ours.scalars(query)]
 
 
 def waiting() -> tuple[int, datetime | None, datetime | None]:
@@ -276,7 +276,7 @@ def waiting() -> tuple[int, datetime | None, datetime | None]:
     numbers = sa.select(
         sa.func.count(), sa.func.min(MailMessage.created_at), sa.func.min(MailMessage.next_at)
     )
-    row = db.session.execute(numbers.where(MailMessage.next_at.is_not(None))).one()
+    row = db.ours.execute(numbers.where(MailMessage.next_at.is_not(None))).one()
     return row[0], row[1], row[2]
 
 
@@ -289,4 +289,4 @@ def last_failure() -> str | None:
     """Return the server's error to the newest message that waits for another try."""
     refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
     newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
-    return db.session.scalar(newest.limit(1))
+    return db.ours.scalar(newest.limit(1))

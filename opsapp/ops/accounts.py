@@ -358,8 +358,8 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
         identity.need("erase")(user)
         fields.flush(identity, unit.session)
         erased = {
-            "audit_names": remove(unit.session, PersonalValue, PersonalValue.subject == subject),
-            "ends_of_roles": remove(unit.session, RoleEnd, RoleEnd.subject == subject),
+            "audit_names": remove(unit.ours, PersonalValue, PersonalValue.subject == subject),
+            "ends_of_roles": remove(unit.ours, RoleEnd, RoleEnd.subject == subject),
         }
         evidence.write({"subject": subject, "erased": erased}, unit)
         unit.record("user:account:delete", subject, before={"roles": account["roles"]})

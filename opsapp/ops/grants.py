@@ -239,7 +239,7 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
     if user is not None:
         subject = identity.subject(identity.get(session, user))
         query = query.where(AuditEvent.subject == subject)
-    events = session.scalars(query.order_by(AuditEvent.seq.desc()))
+    events = db.ours.scalars(query.order_by(AuditEvent.seq.desc()))
     rows = [_past(event) for event in events]
     names = Directory(identity).names({row["user"] for row in rows})
     return [

@@ -27,10 +27,20 @@ class Keeper:
     """The rules of one application.
 
     :param refuse: whether a change that leaves no administrator is refused.
+    :param has_gate: False where the gate is in another database, so that a page and a command
+        may race.
     """
 
-    def __init__(self, watch: Watch, has_administrator: HasAdministrator, *, refuse: bool) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        has_administrator: HasAdministrator,
+        *,
+        refuse: bool,
+        has_gate: bool = True,
+    ) -> None:
         self._watch = watch
+        self._has_gate = has_gate
         self._has_administrator = has_administrator
         self.refuses = refuse
 
@@ -91,7 +101,8 @@ class Keeper:
             return
         transaction, _had_one = session.info.get(_MARK, (None, None))
         if transaction is not session.get_transaction():
-            _take_gate(connection)
+            if self._has_gate:
+                _take_gate(connection)
             had_one = bool(self._has_administrator(session))
             session.info[_MARK] = (session.get_transaction(), had_one)
 

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
+from sqlalchemy.exc import DBAPIError
 
 from .. import clock, config, migrations, settings, state, text
-from ..errors import NotReady, Refused
+from ..engine.conditions import explained
+from ..errors import Busy, NotReady, OpsError, Refused, TimedOut
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
 from ..models.types import canonical_json
@@ -304,6 +306,33 @@ def append(connection: Executes, head: Head, rows: list[dict[str, Any]]) -> None
     connection.execute(sa.update(AuditHead).values(seq=head.seq, hash=head.hash))
 
 
+def rows(
+    connection: sa.Connection, changes: Iterable[Recorded], columns: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the events of changes for :func:`append`, and write the names beside them.
+
+    :param columns: the columns that all of them have.
+    """
+    events = []
+    for change in changes:
+        sides, beside = without_names(change)
+        add_names(connection, beside)
+        events.append({**columns, "action": change.action, "subject": change.subject, **sides})
+    return events
+
+
+def unwritable(error: DBAPIError) -> OpsError:
+    """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
+    condition = explained(error)
+    if isinstance(condition, Busy | TimedOut):
+        return condition
+    return NotReady(
+        "the audit cannot be written, so nothing was changed:"
+        f" {text.first_line(error.orig or error)}",
+        hint="flask doctor",
+    )
+
+
 SIDES = ("before", "after")
 
 
@@ -329,6 +358,18 @@ def token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, s
     token = chain.personal_token(audit_key(), salt, value)
     beside.append({"token": token, "subject": subject, "salt": salt, "value": value})
     return {"personal": token}
+
+
+def add_key(connection: sa.Connection, row: Values) -> None:
+    """Write what an opaque subject stands for, unless it is there: a subject has one key."""
+    if not has_name(connection, row["token"]):
+        connection.execute(sa.insert(PersonalValue), row)
+
+
+def has_name(connection: sa.Connection, token: str) -> bool:
+    """Return whether the value that a token stands for is kept."""
+    present = sa.select(PersonalValue.token).where(PersonalValue.token == token)
+    return connection.execute(present).first() is not None
 
 
 def add_names(connection: sa.Connection, beside: list[dict[str, Any]]) -> None:

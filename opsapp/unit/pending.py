@@ -120,7 +120,7 @@ def seal(connection: sa.Connection, head: ledger.Head, *, limit: int = BATCH) ->
     erased: list[str] = []
     for row in rows:
         if row.action == KEY:
-            if row.after not in beside and not _is_kept(connection, row.after["token"]):
+            if row.after not in beside and not ledger.has_name(connection, row.after["token"]):
                 beside.append(row.after)
             continue
         events.append(_event(row, beside))
@@ -163,11 +163,6 @@ def _tokenized(subject: str, side: Row | None, beside: list[Row]) -> Row | None:
         name: ledger.token(subject, value[_PERSONAL], beside) if _is_mark(value) else value
         for name, value in side.items()
     }
-
-
-def _is_kept(connection: sa.Connection, token: str) -> bool:
-    present = sa.select(PersonalValue.token).where(PersonalValue.token == token)
-    return connection.execute(present).first() is not None
 
 
 def _erase(connection: sa.Connection, subjects: Sequence[str]) -> None:

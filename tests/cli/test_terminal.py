@@ -24,7 +24,7 @@ def terminal(database: Database, *args: str) -> Iterator[Any]:
     spawned = pexpect.spawn(
         FLASK,
         list(args),
-        env=database.environ,  # type: ignore[arg-type]
+        env={**database.environ, "NO_COLOR": "1"},  # type: ignore[arg-type]
         cwd=str(database.instance),
         timeout=60,
         encoding="utf-8",

@@ -247,7 +247,7 @@ def shown_names() -> set[str] | None:
 
     SQLite may take another name in double quotes for a string.
     """
-    if db.engine.dialect.name != "sqlite":
+    if db.engine.dialect.name == "postgresql":
         return None
     tables = db.metadata.tables.values()
     return {name for table in tables for name in (table.name, *table.columns.keys())}

@@ -139,7 +139,7 @@ def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
     named = sa.select(
         ProfileSeries.id, ProfileSeries.name, ProfileSeries.caller, ProfileSeries.statement
     ).where(ProfileSeries.kind == kind)
-    sums = {row[0]: Sum(*row[1:]) for row in db.session.execute(named)}
+    sums = {row[0]: Sum(*row[1:]) for row in db.ours.execute(named)}
     for series, slot, *figures in span.figures(kind, _COLUMNS.series_id, span.slot()):
         # A series that is missing began after the names were read.
         if (total := sums.get(series)) is not None:
@@ -221,6 +221,6 @@ _MIDDLE = _COLUMNS.starts_at + _COLUMNS.width // 2
 
 
 def _some_at_a_time(query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
-    connection = db.session.connection().execution_options(yield_per=1000)
+    connection = db.ours.connection().execution_options(yield_per=1000)
     with connection.execute(query) as rows:
         yield from rows

@@ -31,16 +31,16 @@ def listing(
         query = query.where(ProfileTrace.name == name)
     if kind is not None:
         query = query.where(ProfileTrace.kind == kind)
-    return [record(trace) for trace in db.session.scalars(query.limit(limit))]
+    return [record(trace) for trace in db.ours.scalars(query.limit(limit))]
 
 
 def slowest_and_failed(limit: int) -> list[Record]:
     """Return the slowest traces, and the newest failed ones in up to half of the places."""
     failed = sa.select(ProfileTrace).where(ProfileTrace.kind == "error")
     others = sa.select(ProfileTrace).where(ProfileTrace.kind != "error")
-    newest = db.session.scalars(failed.order_by(ProfileTrace.id.desc()).limit(limit // 2)).all()
+    newest = db.ours.scalars(failed.order_by(ProfileTrace.id.desc()).limit(limit // 2)).all()
     rest = limit - len(newest)
-    slowest = db.session.scalars(others.order_by(ProfileTrace.seconds.desc()).limit(rest)).all()
+    slowest = db.ours.scalars(others.order_by(ProfileTrace.seconds.desc()).limit(rest)).all()
     return [record(trace) for trace in sorted([*newest, *slowest], key=lambda it: -it.seconds)]
 
 
@@ -52,7 +52,7 @@ def find(reference: str) -> ProfileTrace:
     if reference.isdecimal() and len(reference) < 18:
         return get(int(reference))
     query = sa.select(ProfileTrace).where(ProfileTrace.kind == "asked")
-    for trace in db.session.scalars(query.order_by(ProfileTrace.id.desc())):
+    for trace in db.ours.scalars(query.order_by(ProfileTrace.id.desc())):
         if trace.detail.get("correlation") == reference:
             return trace
     raise _unknown(text.shortened(reference))
@@ -63,7 +63,7 @@ def get(id: int) -> ProfileTrace:
 
     :raises NotFound: there is none.
     """
-    trace = db.session.get(ProfileTrace, id)
+    trace = db.ours.get(ProfileTrace, id)
     if trace is None:
         raise _unknown(str(id))
     return trace
