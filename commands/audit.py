@@ -80,6 +80,7 @@ def list_cmd(
     Examples:
       flask audit list --since monday --action user:role
       flask audit list --subject ada@example.com
+      flask audit list --reason "on call" --since 7d
     """
     from opsapp.audit import events
 

@@ -276,35 +276,30 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
 
 @cli.command("restore")
 @click.argument("file", type=NEW_FILE)
-@changes("file", "events", "lost", "revision", key="file", destructive=True)
+@changes("file", "events", "lost", "until", "revision", key="file", destructive=True)
 def restore_cmd(file: str, unit: Unit) -> Record:
     """Put a backup in the place of the database.
 
-    The copy is checked first, and that it was made under these secrets. It is put in place
-    whole or not at all, and migrated to this code. The events after it are declared lost,
-    with the --reason, as `flask audit rebase` does. Stop the web server and cron before.
+    The copy is checked first: its integrity, its chain of events, its revision, and that it was
+    made under these secrets. It is put in place whole or not at all, and migrated to this code.
+    The events after it are declared lost, with the --reason, as `flask audit rebase` does.
+    While another process uses the database, nothing is changed (exit 75).
 
     \b
-    Example:
+    Examples:
+      flask db restore sunday.backup --reason "disk lost" --dry-run
       flask db restore sunday.backup --reason "disk lost" --yes
     """
-    from opsapp.audit import checkpoints, verification
-    from opsapp.database import restoring, setup
+    from opsapp import recovery
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    head = restoring.head_of(file)
-    before = checkpoints.find_present()
-    lost = max(0, before.seq - head.seq) if before else 0
-    record = {"file": file, "events": head.seq, "lost": lost}
-    if unit.dry_run:
-        return {**record, "revision": None}
-    approve(f"Replace the database by {file}, and lose {lost:,} events?", severe=True)
-    restoring.replace(file)
-    ready = setup.init(unit=unit)
-    if before is not None:
-        verification.rebase([before], unit=unit)
-    return {**record, "revision": ready["revision"], "changed": True}
+    plan = recovery.plan(file)
+    if not unit.dry_run:
+        for effect in plan.effects():
+            say(f"It {effect}.")
+    approve(f"Replace the database by {file}?", severe=True)
+    return recovery.restore(plan, unit=unit)
 
 
 @cli.command("copy")

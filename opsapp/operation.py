@@ -32,8 +32,7 @@ def findings() -> Iterator[Finding]:
         yield from _overdue_reviews()
     if config.environment() != config.PRODUCTION:
         return
-    if health.in_use_since(schedule.load()) is None:
-        yield "schedule", "no job has ever run by its schedule", "flask jobs install"
+    yield from _never_scheduled()
     if not _has(AuditEvent.seq, AuditEvent.action == "database:backup:create"):
         yield "backup", "no backup was ever made", "flask db backup FILE, or the job backup"
     if not _has(JobRun.id, JobRun.name == "checkpoint", JobRun.status == "succeeded"):
@@ -43,7 +42,21 @@ def findings() -> Iterator[Finding]:
         message = "no account must use two factors"
         yield "second factor", message, "OPSAPP_TWO_FACTOR=admins"
     if old := _old_pg_dump():
-        yield "pg_dump", old, "install the client of the server's version, or backups fail"
+        yield PG_DUMP, old, "install the client of the server's version, or backups fail"
+
+
+PG_DUMP = "pg_dump"
+"""The check of a program, which says something of this host alone."""
+
+
+def _never_scheduled() -> Iterator[Finding]:
+    jobs = schedule.load()
+    if health.in_use_since(jobs) is not None:
+        return  # From then on, a job that has not run is late, which the check of jobs says.
+    names = [job.name for job in jobs.values() if job.is_scheduled]
+    never = [name for name in names if not _has(JobRun.id, JobRun.name == name)]
+    ran = f"; never at all: {', '.join(never)}" if never else ""
+    yield "schedule", f"no job has ever run by its schedule{ran}", "flask jobs install"
 
 
 def _overdue_reviews() -> Iterator[Finding]:

@@ -110,3 +110,9 @@ def sparkline(points: Sequence[float | None], *, gap: str = " ") -> str:
 
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def listed(words: Sequence[str], shown: int = 5) -> str:
+    """Return the first of these words with commas: ``ada, bob and 3 more``."""
+    more = f" and {len(words) - shown:,} more" if len(words) > shown else ""
+    return ", ".join(words[:shown]) + more

@@ -10,10 +10,8 @@ import click
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import ORDER, account_filter, is_by_filter
-from opsapp.cli.messages import say
 from opsapp.cli.options import (
     ID,
-    NEW_FILE,
     PERMISSION,
     ROLE,
     USER,
@@ -24,7 +22,7 @@ from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from . import files, logins, sessions, tokens
+from . import files, leaving, logins, sessions, tokens
 
 if TYPE_CHECKING:
     from opsapp.accounts.listing import Filter
@@ -44,7 +42,11 @@ def cli() -> None:
     """
 
 
-for command in (sessions.cli, tokens.cli, logins.cli, files.import_cmd, files.export_cmd):
+for command in (
+    *(sessions.cli, tokens.cli, logins.cli),
+    *(files.import_cmd, files.export_cmd),
+    *leaving.COMMANDS,
+):
     cli.add_command(command)
 
 # --- creating ----------------------------------------------------------------
@@ -267,38 +269,14 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
     return signin.deactivate(users, unit=unit)
 
 
-@cli.command("offboard")
-@users_argument()
-@click.option(
-    "--receipt",
-    type=NEW_FILE,
-    metavar="FILE",
-    help="Write what ended to a new FILE, one JSON object a line.",
-)
-@changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
-def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
-    """End all that accounts have: sessions, tokens and roles.
-
-    The accounts are deactivated, and every grant is revoked, in one change. Their history
-    stays; `flask users delete` erases the personal data. Pass - as USER to read the
-    accounts from stdin.
-
-    \b
-    Examples:
-      flask users offboard ada@example.com --reason "left the company" --yes
-      flask users offboard ada@example.com --receipt ada.receipt --yes
-    """
-    from opsapp.accounts import offboarding
-
-    approve(f"End the access of {', '.join(users[:5])}{' …' if users[5:] else ''}?", severe=True)
-    return offboarding.offboard(users, receipt=receipt, unit=unit)
-
-
 @cli.command("set-password")
 @click.argument("user", type=USER)
+@click.option(
+    "--must-change", is_flag=True, help="The user must choose another one at the next log-in."
+)
 @changes("id", "email", "status", "password")
 @password_options
-def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
+def set_password_cmd(user: str, must_change: bool, source: Source, unit: Unit) -> Record:
     """Set the password of an account, and end its sessions.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
@@ -307,15 +285,33 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
     \b
     Example:
-      flask users set-password ada@example.com --password-file ada.password
+      flask users set-password ada@example.com --generate-password --must-change
     """
     from opsapp.accounts import signin
     from opsapp.accounts.lookup import get_user
 
     get_user(user)  # Report an unknown user before the operator types a password twice.
     password = source.read()
-    record = signin.set_password(user, password, unit=unit)
+    record = signin.set_password(user, password, must_change=must_change, unit=unit)
     return {**record, **source.shown_once(record["email"], password, unit)}
+
+
+@cli.command("send-reset")
+@users_argument()
+@changes("changed", "id", "email", web=True)
+def send_reset_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
+    """Mail users a link to set a new password.
+
+    The link works for an hour. Until it is used, the present password and the sessions
+    stay; `flask users reset-access` ends those. A second mail within five minutes is left out.
+
+    \b
+    Example:
+      flask users send-reset ada@example.com
+    """
+    from opsapp.accounts import signin
+
+    return signin.send_reset(users, unit=unit)
 
 
 @cli.command("reset-access")
@@ -352,33 +348,3 @@ def unlock_cmd(user: str, unit: Unit) -> Record:
     from opsapp.accounts import signin
 
     return signin.unlock(user, unit=unit)
-
-
-@cli.command("delete")
-@users_argument(required=False)
-@changes("changed", "id", "status", destructive=True)
-@account_filter
-def delete_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
-    """Erase the personal data of accounts for good.
-
-    The ids, the history of their grants and the audit stay, without a name. Name the
-    accounts, or choose them by filters. Pass - as USER to read the accounts from stdin.
-
-    \b
-    Examples:
-      flask users delete ada@example.com --reason "left the company" --yes
-      flask users delete --status inactive --idle-for 1095d --yes
-    """
-    from opsapp.accounts import users as service
-
-    erase = "Erase the personal data of {} for good"
-    if is_by_filter(users, filter, erase, severe=True):
-        return service.delete_where(filter.criteria(), unit=unit)
-    rows = service.deletable(users)
-    for row in rows:
-        if row.deleted_at is not None:
-            say(f"User {row.id} was deleted before.")
-    if left := [f"{row.email} (id {row.id})" for row in rows if row.deleted_at is None]:
-        names = f"{', '.join(left[:5])}{f' and {len(left) - 5:,} more' if left[5:] else ''}"
-        approve(f"{erase.format(names)}?", severe=True)
-    return service.delete(users, unit=unit)

@@ -50,6 +50,7 @@ def create_users() -> None:
         sa.Column("email", name(320)),
         sa.Column("username", name(320)),
         sa.Column("password", sa.String(255)),
+        sa.Column("must_change_password", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("fs_uniquifier", sa.String(64), nullable=False),
         sa.Column("confirmed_at", moment),

@@ -10,6 +10,7 @@ offboarding         everything that an account has, ended at once
 passwords           one policy and one hash for every source of a password
 password_policy     the policy itself, as Flask-Security calls it
 breached            stolen passwords, in a file of hashes
+usernames           their canonical form
 roles               sets of permissions
 role_file           roles and grants as a file
 role_plan           what makes the database like such a file

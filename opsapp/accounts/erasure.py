@@ -29,8 +29,11 @@ from .bulk import Account, chunks
 from .effects import counted, groups
 
 
-def erase(users: Sequence[Account], unit: Unit) -> None:
-    """Erase these accounts, with their sessions, tokens, log-ins, mail and grants."""
+def erase(users: Sequence[Account], unit: Unit) -> dict[str, int]:
+    """Erase these accounts, with their sessions, tokens, log-ins, mail and grants.
+
+    :returns: how many rows of each kind are gone.
+    """
     ids = [user.id for user in users]
     authority.may_change_all(ids, unit)
     note_erased(unit, users)
@@ -40,14 +43,18 @@ def erase(users: Sequence[Account], unit: Unit) -> None:
         marks = [{"id": u.id, "erased_as": chain.fingerprint(key, u.email or "")} for u in users]
         unit.session.execute(sa.update(User), marks)
     bulk.update(User, ids, unit, **dict.fromkeys(_PERSONAL), **_gone(), **bulk.new_sessions())
-    for column, keys, _noun in ERASED:
-        for chunk in bulk.chunks(ids):
-            remove(unit.session, column.class_, among(column, keys(chunk)))
+    erased = {
+        name: sum(
+            remove(unit.session, column.class_, among(column, keys(chunk))) for chunk in chunks(ids)
+        )
+        for name, (column, keys, _noun) in ERASED.items()
+    }
     for id in ids:
         # The event names no address, which would survive the erasure in it.
         before, after = {"roles": roles[id]}, {"roles": list[str]()}
         bulk.record("user:account:delete", [id], unit, before=before, after=after)
     bulk.announce(signals.user_deleted, [{"user_id": id} for id in ids], unit)
+    return erased
 
 
 def _gone() -> dict[str, Any]:
@@ -69,7 +76,7 @@ def note_erased(unit: Unit, users: Sequence[Account]) -> None:
                 noun,
                 *(sa.select(column).where(among(column, keys(chunk))) for chunk in chunks(ids)),
             )
-            for column, keys, noun in ERASED
+            for column, keys, noun in ERASED.values()
         ]
         erased = ", ".join(["address, username, password", *filter(None, counts)])
         unit.note(f"erases {erased} of {whose}")
@@ -84,12 +91,12 @@ def references(ids: Sequence[int]) -> list[str]:
     return [f"user:{id}" for id in ids]
 
 
-ERASED: tuple[tuple[Any, Callable[[Sequence[int]], Sequence[Any]], str], ...] = (
-    (UserSession.user_id, _same, "session"),
-    (ApiToken.user_id, _same, "token"),
-    (Login.user_id, _same, "log-in"),
-    (LoginFailures.user_id, _same, ""),
-    (MailMessage.about, references, "message"),
-    (PersonalValue.subject, references, "name of the audit"),
-)
+ERASED: dict[str, tuple[Any, Callable[[Sequence[int]], Sequence[Any]], str]] = {
+    "sessions": (UserSession.user_id, _same, "session"),
+    "tokens": (ApiToken.user_id, _same, "token"),
+    "logins": (Login.user_id, _same, "log-in"),
+    "lockouts": (LoginFailures.user_id, _same, ""),
+    "mail": (MailMessage.about, references, "message"),
+    "audit_names": (PersonalValue.subject, references, "name of the audit"),
+}
 """The rows that an erasure removes: the column that names the account, how, and their noun."""

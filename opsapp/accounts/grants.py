@@ -61,7 +61,10 @@ def role_names_of(user_ids: Sequence[int]) -> dict[int, list[str]]:
 
 def of_user(user_id: int) -> list[Record]:
     """Return every grant that an account ever had, the newest first, without its name."""
-    fields = ("role", "state", "granted_at", "granted_by", "valid_until", "reason")
+    fields = (
+        *("role", "state", "granted_at", "granted_by", "valid_until", "reason"),
+        *("ended_at", "ended_by", "end_reason"),
+    )
     return _records(_every().where(Grant.user_id == user_id), fields)
 
 
@@ -133,13 +136,13 @@ def grant(
     users: Iterable[str],
     *,
     until: datetime | None = None,
-    replace_end: bool = True,
+    replace_end: bool = False,
     unit: Unit,
 ) -> list[Record]:
-    """Give a role to accounts, replacing live grants that have another end.
+    """Give a role to accounts.
 
     :param until: when the grants end by themselves; None is for ever.
-    :param replace_end: False refuses to change the end of a live grant.
+    :param replace_end: change the end of a grant that an account holds already.
     :raises Conflict: an account holds the role until another time; nothing was granted.
     :raises Invalid: ``until`` has passed.
     :raises Refused: the last administrator's grant would get an end.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
 
 from .. import clock, signals, text
-from ..errors import Busy
+from ..errors import Busy, Conflict
 from ..extensions import db
-from ..models import ApiToken, User, UserSession
+from ..models import ApiToken, MailMessage, User, UserSession
 from ..types import Record
 from ..unit.ledger import fingerprint
 from ..unit.work import Unit
@@ -17,6 +18,10 @@ from . import authority, bulk, grants, lockouts, passwords
 from .effects import note_ended
 from .lookup import get_user, get_users
 from .records import user_record
+
+RESET = "reset_instructions"
+"""The kind of the mail with a link to set a new password."""
+RESET_EVERY = timedelta(minutes=5)
 
 
 def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
@@ -102,9 +107,10 @@ def confirm(user: User, unit: Unit) -> bool:
     return True
 
 
-def set_password(reference: str, password: str, *, unit: Unit) -> Record:
+def set_password(reference: str, password: str, *, must_change: bool = False, unit: Unit) -> Record:
     """Set the account's password and end its sessions; the same password changes nothing.
 
+    :param must_change: the pages let the user do nothing before choosing another one.
     :raises Invalid: the policy refuses it.
     :raises Busy: another process has replaced the same password meanwhile.
     """
@@ -115,19 +121,53 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
         user = authority.changeable(str(user.id), unit)
         if not hashed and user.password != before:
             raise Busy("another process set the password meanwhile", hint="try again")
-        if hashed:
-            store_password(user, hashed, unit)
+        if hashed or (must_change and not user.must_change_password):
+            store_password(user, hashed or str(before), unit, must_change=must_change)
         return user_record(user)
 
 
-def store_password(user: User, hashed: str, unit: Unit) -> None:
+def store_password(user: User, hashed: str, unit: Unit, *, must_change: bool = False) -> None:
     """Store a password's argon2 hash, and end the account's sessions."""
     had = "set" if user.password else None
-    user.password = hashed
+    note_ended(unit, bulk.of([user]))
+    user.password, user.must_change_password = hashed, must_change
     user.end_sessions()
     after = {"password": "set", "fingerprint": fingerprint(hashed)}
+    after |= {"must_change": "yes"} if must_change else {}
     unit.record("user:password:set", user.reference, before={"password": had}, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
+
+
+def send_reset(references: Iterable[str], *, unit: Unit) -> list[Record]:
+    """Mail accounts a link to set a new password; not again within :data:`RESET_EVERY`.
+
+    The present password and the sessions stay until the link is used.
+
+    :raises Conflict: an account is not active; nothing is sent.
+    """
+    with unit:
+        users = dict.fromkeys(authority.changeable(name, unit) for name in text.each(references))
+        for user in users:
+            if not user.active:
+                hint = f"flask users activate {user.email}"
+                raise Conflict(f"user {user.email} is not active", hint=hint)
+        return [
+            {"changed": _send_reset(user, unit), "id": user.id, "email": user.email}
+            for user in users
+        ]
+
+
+def _send_reset(user: User, unit: Unit) -> bool:
+    lately = sa.select(MailMessage.id).where(
+        MailMessage.about == user.reference,
+        MailMessage.kind == RESET,
+        MailMessage.created_at > clock.now() - RESET_EVERY,
+    )
+    if db.session.scalar(lately.limit(1)) is not None:
+        return False
+    unit.record("user:reset:send", user.reference)
+    unit.announce(signals.reset_requested, user_id=user.id)
+    return True
 
 
 def reset_access(reference: str, *, unit: Unit) -> Record:

@@ -5,49 +5,29 @@ docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
 
 from .. import addresses, clock, signals, text
-from ..errors import Busy, Conflict, Invalid
+from ..errors import Busy, Conflict
 from ..extensions import db
 from ..models import ADMIN, User
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
+from ..unit.receipts import Receipt
 from ..unit.work import Unit
-from . import authority, bulk, grant_rows, grants, passwords
+from . import authority, bulk, grant_rows, grants, passwords, usernames
+from .bulk import Account
 from .erasure import erase
+from .erasure import references as names_of
 from .lookup import find_user, find_users, get_role, unknown_user
 from .records import user_record
 from .signin import confirm, set_active, store_password
 
-LONGEST_USERNAME = 64
-_NOT_IN_NAMES = re.compile(r"[^\w.-]")
 ATTEMPTS = 5
-
-
-def clean_username(value: str) -> str:
-    """Return ``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
-
-    :raises Invalid: it has another character, has digits only, as an id, or begins with a
-        dash, as an option.
-    """
-    value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
-    if len(value) > LONGEST_USERNAME:  # NFKC may turn one character into eighteen.
-        raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
-    if other := _NOT_IN_NAMES.search(value):
-        problem = f"username has {other[0]!r} at position {other.start() + 1}"
-        raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")
-    if value.startswith("-"):
-        raise Invalid("username begins with '-', which would be an option")
-    if value.isdigit():
-        raise Invalid("username has digits only, which would be an id")
-    return value
-
 
 # --- creating ----------------------------------------------------------------
 
@@ -73,7 +53,7 @@ def create(
     :raises Busy: other processes keep changing the account.
     """
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
+    username = usernames.clean(username) if username else None
     return _retry(
         lambda: _create(
             email,
@@ -237,7 +217,7 @@ def create_admin(
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
+    username = usernames.clean(username) if username else None
     if if_exists != "update":
         return create(
             email,
@@ -300,7 +280,7 @@ def update(
     if email is not None:
         values["email"] = addresses.clean(email)
     if username is not None:
-        values["username"] = clean_username(username) if username else None
+        values["username"] = usernames.clean(username) if username else None
     with unit:
         user = authority.changeable(reference, unit)
         if new := values.get("email"):
@@ -332,35 +312,47 @@ def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
 # --- deleting ----------------------------------------------------------------
 
 
-def delete(references: str | Iterable[str], *, unit: Unit) -> list[Record]:
+def delete(
+    references: str | Iterable[str], *, receipt: str | None = None, unit: Unit
+) -> list[Record]:
     """Erase the accounts' personal data, here and beside the audit, and end their grants.
 
     The rows, their ids and the history of their grants stay; the audit then shows ``user:12``
     instead of a name. A keyed fingerprint recognizes a second deletion by the same
     address, which changes nothing.
 
+    :param receipt: a new file, which has what was erased, and no personal datum.
+    :raises Conflict: the file exists.
     :raises NotFound: there never was such an account.
     :raises Refused: no administrator would be left.
     """
-    with unit:
+    with Receipt(receipt) as evidence, unit:
         authority.require("users:write", unit)
         users = deletable(text.each(references))
         gone = {user.id for user in users if user.deleted_at is not None}
         rows = bulk.of(users)
-        erase([user for user in rows if user.id not in gone], unit)
+        _erase([user for user in rows if user.id not in gone], evidence, unit)
         return [_erased_record(user.id, changed=user.id not in gone) for user in rows]
 
 
-def delete_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) -> list[Record]:
+def delete_where(
+    criteria: Sequence[sa.ColumnElement[bool]], *, receipt: str | None = None, unit: Unit
+) -> list[Record]:
     """Erase every account that meets the criteria, as :func:`delete` does.
 
     :raises Refused: no administrator would be left.
     """
-    with unit:
+    with Receipt(receipt) as evidence, unit:
         authority.require("users:write", unit)
         users = bulk.accounts(*criteria)
-        erase(users, unit)
+        _erase(users, evidence, unit)
         return [_erased_record(user.id, changed=True) for user in users]
+
+
+def _erase(users: Sequence[Account], receipt: Receipt, unit: Unit) -> None:
+    if users:
+        erased = erase(users, unit)
+        receipt.write({"subjects": names_of([user.id for user in users]), "erased": erased}, unit)
 
 
 def _erased_record(id: int, *, changed: bool) -> Record:

@@ -33,7 +33,8 @@ WHOLES = ("users", "jobs", "database", "audit")
 ACTIONS = (
     *("user:account:create", "user:account:update", "user:account:delete", IMPORT),
     *("user:account:activate", "user:account:deactivate", "user:account:unlock"),
-    *("user:password:set", "user:password:rehash", "user:access:reset", "user:email:confirm"),
+    *("user:password:set", "user:password:rehash", "user:reset:send", "user:data:export"),
+    *("user:access:reset", "user:email:confirm"),
     *("user:factor:set", "user:factor:remove", "user:codes:set", "user:codes:use"),
     *("user:token:create", "user:token:revoke", "user:sessions:end", "user:logins:prune"),
     *("user:role:grant", "user:role:revoke", "user:role:expire"),
@@ -42,7 +43,7 @@ ACTIONS = (
     *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
     *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
     *("database:schema:notice", "database:backup:create", "database:backup:fail"),
-    "database:copy:create",
+    *("database:copy:create", "database:backup:restore"),
     *("console:session:open", "console:session:close", "console:session:lose"),
     *("console:changes:commit", "console:query:run"),
     *("audit:intent:fail", "audit:intent:settle"),
@@ -66,6 +67,8 @@ class Filter:
     """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``session:ID``,
     a thing of the application's (``order:12``), or one of :data:`WHOLES`."""
     correlation: str | None = None
+    reason: str | None = None
+    """Part of the reason, in small or capital letters."""
 
     def criteria(self, of: type[Any] = AuditEvent) -> list[sa.ColumnElement[bool]]:
         """Return the conditions for a query.
@@ -87,7 +90,15 @@ class Filter:
             conditions.append(_about(self.subject, of))
         if self.correlation:
             conditions.append(of.correlation == self.correlation)
+        if self.reason:
+            conditions.append(_because(self.reason, of))
         return conditions
+
+
+def _because(part: str, of: type[Any]) -> Any:
+    """Return the condition that a reason holds this text; changes that wait have none."""
+    part = text.checked(part, "reason", longest=500)
+    return of.reason.icontains(part, autoescape=True) if of is AuditEvent else sa.false()
 
 
 def _by(name: str, of: type[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from ..clock import rfc3339
 from ..damage import Damaged
 from ..errors import Invalid
 from ..extensions import db, this_app
@@ -17,10 +19,11 @@ from ..models import AuditEvent, AuditHead, PersonalValue
 from ..state import is_built_on
 from ..types import Record
 from ..unit import chain, intents
-from ..unit.ledger import audit_key, refuse_other_key
+from ..unit.chain import Checkpoint
+from ..unit.ledger import Head, audit_key, refuse_other_key
 from ..unit.pending import DELETE
 from ..unit.work import Unit
-from .checkpoints import Checkpoint, the_head
+from .checkpoints import the_head
 from .events import actor_label
 from .state import State
 from .stored import moment, pages, parsed, personal_values, tokens
@@ -156,6 +159,33 @@ def _compared(state: State) -> tuple[list[str], Break | None]:
         "state",
         differences[0] + (f", and {count - 1} more" if count > 1 else ""),
     )
+
+
+_Event = namedtuple(
+    "_Event",
+    "seq at actor door action subject reason before after correlation previous hash",
+)
+"""An event of a file, as :func:`.stored.pages` has those of the database."""
+
+
+def follow(events: Iterable[Record], head: Head, file: str) -> str:
+    """Follow the chain of a file to its head; return the time of its last event.
+
+    :param events: by column, in order, as stored.
+    :raises Invalid: the chain is broken, or the head is not its end.
+    """
+    walk, last = _Walk(audit_key(), frozenset()), ""
+    for event in events:
+        row = _Event(**{**{name: event[name] for name in _Event._fields}, "seq": int(event["seq"])})
+        if not walk.over([row]):
+            break
+        last = rfc3339(moment(row.at))
+    message = walk.broken[2] if walk.broken else None
+    if message is None and (walk.seq, walk.hash) != (head.seq, head.hash):
+        message = f"the head says {head.seq} events, {walk.seq} are there"
+    if message is not None:
+        raise Invalid(f"the audit of {file} does not hold: {message}")
+    return last
 
 
 def _walk_all(walk: _Walk, state: State | None) -> Break | None:

@@ -116,6 +116,7 @@ def application(*, web: bool = False) -> Iterator[None]:
     ctx = click.get_current_context()
     app = _loaded(ctx, web=web)
     reset_signals()  # The application may have ignored some as well.
+    _Remarks.ctx = ctx
     _listen_to_log(app)
     with app.app_context(), _attached(app):
         code, recorded = 1, _record(app, command_words(ctx))
@@ -235,12 +236,16 @@ def command_words(ctx: click.Context) -> str:
 class _Remarks(logging.Handler):
     """A handler that prints each log message as a line; tracebacks go to the error log."""
 
+    ctx: click.Context | None = None
+    """The context of the running command, which its other threads do not have."""
+
     def emit(self, record: logging.LogRecord) -> None:
         from .error_log import write
 
         error = record.exc_info[1] if record.exc_info else None
         number = f" (error {write(error)[0]})" if isinstance(error, Exception) else ""
-        say(f"Warning: {record.getMessage()}{number}")
+        with self.ctx.scope(cleanup=False) if self.ctx else nullcontext():
+            say(f"Warning: {record.getMessage()}{number}")
 
 
 def _listen_to_log(app: Flask) -> None:

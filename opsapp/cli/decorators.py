@@ -157,13 +157,16 @@ def say_afterwards(remark: str) -> None:
     click.get_current_context().call_on_close(lambda: say(remark))
 
 
-def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:
+def changes(
+    *columns: str, key: str = "id", destructive: bool = False, web: bool = False
+) -> Callable[[Body], Body]:
     """Make a command that changes data; its function returns a record, or rows with ``changed``.
 
     :param columns: the fields in table and plain.
     :param key: the field of each changed row that ``-q`` prints.
     :param destructive: add ``--yes`` and ``--confirm``; the function calls
         :func:`~.confirm.approve`.
+    :param web: load the pages and the API too, for links to them.
     """
 
     def decorate(body: Body) -> Body:
@@ -188,7 +191,7 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             output.check_fields(fields, PLAN if dry_run else ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
             _remark_on_address(reason)
-            with application():
+            with application(web=web):
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
                 if unit.dry_run:
@@ -355,8 +358,9 @@ def _write_plan(unit: Unit, format: str, fields: str | None, file: str | None) -
         output.write_list(rows, format, () if fields else columns, header)
     if format != "json":
         for effect in unit.effects[:MOST_EFFECTS]:
-            say(f"It {effect}.")
-    say("Dry run: nothing was written." if rows else "Dry run: nothing would change.")
+            say(f"It {effect}.", in_json=False)
+    end = "Dry run: nothing was written." if rows else "Dry run: nothing would change."
+    say(end, in_json=False)
 
 
 def _write_change(
@@ -375,9 +379,10 @@ def _write_change(
         _write(result, format, fields, columns)
     if unit.seq is not None:
         intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
-        say(f"Done, audit event {unit.seq}{intended}.")
+        say(f"Done, audit event {unit.seq}{intended}.", in_json=False)
     elif not outcome["changed"]:
-        say(click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO))
+        unchanged = click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO)
+        say(unchanged, in_json=False)
 
 
 def _has_changed(result: Any, unit: Any) -> bool:

@@ -35,6 +35,12 @@ _ACCOUNTS = (
     ),
     click.Option(["--never-logged-in"], is_flag=True, help="Accounts that have never signed in."),
     click.Option(
+        ["--without-second-factor"], is_flag=True, help="Accounts that sign in by password only."
+    ),
+    click.Option(
+        ["--service"], is_flag=True, help="Accounts with a live API token and no password."
+    ),
+    click.Option(
         ["--created-since"], type=SINCE, metavar="TIME", help="Created at or after this time."
     ),
     click.Option(
@@ -92,6 +98,7 @@ _EVENTS = (
         metavar="SUBJECT",
         help="Events about a USER, role:NAME, database or NOUN:ID.",
     ),
+    click.Option(["--reason"], metavar="TEXT", help="Events whose reason has this text."),
     click.Option(["--correlation"], metavar="ID", help="Events of one command or request."),
 )
 

@@ -85,6 +85,23 @@ class Program(click.ParamType):  # type: ignore[type-arg]
     takes_anything = True
 
 
+class Choices(click.Choice):  # type: ignore[type-arg]
+    """Words of a list, comma separated; the shell completes the last one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        convert = super().convert
+        return tuple(convert(word, param, ctx) for word in value.split(","))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        items = super().shell_complete(ctx, param, last)
+        return [CompletionItem(f"{before}{comma}{item.value}") for item in items]
+
+
 class TextFile(click.ParamType):  # type: ignore[type-arg]
     """A file, or - for stdin, whose text the command gets."""
 
@@ -233,6 +250,16 @@ def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
 def older_than_option(default: str) -> Callable[[Any], Any]:
     """Add ``--older-than`` of commands that delete old rows."""
     return default_option("--older-than", DURATION, default, "Delete rows older than this.")
+
+
+def receipt_option(content: str) -> Callable[[Any], Any]:
+    """Add ``--receipt FILE`` of a change whose evidence is kept outside of the database."""
+    return click.option(
+        "--receipt",
+        type=NEW_FILE,
+        metavar="FILE",
+        help=f"Write {content}, with the audit events and a checkpoint, to a new FILE.",
+    )
 
 
 def with_options(*options: click.Option) -> Callable[[Body], Body]:

@@ -265,14 +265,14 @@ def _begin_chain(connection: sa.Connection | Script) -> tuple[Head, dict[str, st
     """
     head = Head(
         environment=config.environment(),
+        chain=str(uuid4()),
         key_id=chain.key_id(audit_key()),
         pepper_id=pepper_id(),
         seq=0,
         hash=chain.GENESIS,
     )
-    stamp = {"chain": str(uuid4()), "environment": head.environment}
-    connection.execute(sa.insert(AuditHead).values(id=1, chain=stamp["chain"], **asdict(head)))
-    return head, stamp
+    connection.execute(sa.insert(AuditHead).values(id=1, **asdict(head)))
+    return head, {"chain": head.chain, "environment": head.environment}
 
 
 # --- as a script -------------------------------------------------------------

@@ -14,7 +14,7 @@ from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
-from .. import config, migrations, settings, state, text
+from .. import clock, config, migrations, settings, state, text
 from ..engine.conditions import explained
 from ..errors import Busy, NotReady, OpsError, Refused, TimedOut
 from ..extensions import this_app
@@ -138,10 +138,16 @@ class Head:
     """The end of the chain: where the next event is tied on."""
 
     environment: str
+    chain: str
     key_id: str
     pepper_id: str
     seq: int
     hash: str
+
+    def checkpoint(self) -> str:
+        """Return the signed line that says what the chain is now."""
+        at = clock.rfc3339(clock.now())
+        return chain.Checkpoint(self.chain, self.seq, self.hash, at).line(audit_key())
 
 
 def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> Head | None:

@@ -33,6 +33,8 @@ from . import intents, invariants, ledger, pending
 from .beside import Beside
 from .ledger import Recorded, Values
 
+FATAL = (exc.SQLAlchemyError, OpsError)
+"""The errors by which a receiver before the commit undoes the change."""
 _WRITING = {"writing": True}
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -81,6 +83,8 @@ class Unit(AbstractContextManager["Unit"]):
         self.committed = False
         self.seq: int | None = None
         """The last audit event's number, once it is committed; kept while the next is open."""
+        self.events = range(0)
+        """The numbers of its audit events, once they are written."""
         self.intent: int | None = None
         """The number of its intent, where the audit is in another database than the change."""
         self._depth = 0
@@ -98,6 +102,7 @@ class Unit(AbstractContextManager["Unit"]):
         """The rows of :meth:`name`."""
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
+        self._witnesses: list[Callable[[ledger.Head], None]] = []
 
     @property
     def changed(self) -> bool:
@@ -155,6 +160,13 @@ class Unit(AbstractContextManager["Unit"]):
         """
         self._settlements.append(act)
 
+    def attest(self, act: Callable[[ledger.Head], None]) -> None:
+        """Call ``act`` with the end of the chain, once the events are written, before the commit.
+
+        An error in it undoes the change. A dry run, and a unit without a change, do not call it.
+        """
+        self._witnesses.append(act)
+
     def announce(self, signal: NamedSignal, **payload: Any) -> None:
         """Send ``signal`` once the change is committed."""
         self._announcements.append((signal, payload))
@@ -199,7 +211,8 @@ class Unit(AbstractContextManager["Unit"]):
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
             self._undo()  # Rows that were read before the gate may be out of date.
         self.recorded, self.effects, self.committed = [], [], False
-        self._announcements, self._settlements = [], []
+        self._announcements, self._settlements, self._witnesses = [], [], []
+        self.events = range(0)
         self._rows_of_others, self.keys = [], []
         self._accounts = intents.accounts()
         # Services count on it that a query sees what they have just changed.
@@ -247,10 +260,16 @@ class Unit(AbstractContextManager["Unit"]):
             if self._head is not None:
                 self._append(self._head)
             if not self.dry_run:
+                if self._head is not None:
+                    self._attest(self._head)
                 self._prepare()
                 with undisturbed():
                     self._commit()
                     self._settle(not self._is_trial)
+
+    def _attest(self, head: ledger.Head) -> None:
+        for act in self._witnesses:
+            act(head)
 
     def _append(self, head: ledger.Head) -> None:
         connection = self.ours.connection()
@@ -259,7 +278,9 @@ class Unit(AbstractContextManager["Unit"]):
             # Before our own: they were committed, or our change would still wait for their locks.
             pending.seal(connection, head)
             rows = ledger.rows(connection, changes, self.columns)
+            last = head.seq + len(self._rows_of_others)
             ledger.append(connection, head, [*self._rows_of_others, *rows])
+            self.events = range(last + 1, head.seq + 1)
         except exc.DBAPIError as error:
             raise ledger.unwritable(error) from error
 
@@ -275,11 +296,15 @@ class Unit(AbstractContextManager["Unit"]):
         }
 
     def _prepare(self) -> None:
-        """Let what must not be lost, such as mail, be written in this transaction."""
+        """Let what must not be lost, such as mail, be written in this transaction.
+
+        :raises SQLAlchemyError: a receiver could not write.
+        :raises OpsError: a receiver refused.
+        """
         if not self._is_trial:
             app = this_app()
             for signal, payload in self._announcements:
-                signals.prepare(signal, app, **self._sent, **payload)
+                signals.prepare(signal, app, FATAL, **self._sent, **payload)
 
     @property
     def _sent(self) -> dict[str, Any]:
@@ -319,8 +344,11 @@ class Unit(AbstractContextManager["Unit"]):
             with beside.ended():
                 self.session.commit()
             self.committed = True
-            self._settle(True)
             self.seq = beside.finish(changes, self._prepare)
+            self.events = range(self.seq - len(changes) + 1, self.seq + 1)
+            if self._witnesses and (head := ledger.read_head(self.ours)) is not None:
+                self._attest(head)
+            self._settle(True)
 
     def _settle(self, committed: bool) -> None:
         while self._settlements:

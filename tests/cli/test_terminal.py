@@ -11,7 +11,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.support import FLASK, PASSWORD, Cli, Database, Result, call
+from tests.support import FLASK, PASSWORD, Cli, Database, call
 from tests.support.processes import ended, start
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -132,7 +132,9 @@ def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> No
     call(database, "roles", "create", "two", check=True)
     assert json.loads(following.stdout.readline())["subject_name"] == "two"
     following.send_signal(signal.SIGINT)
-    assert ended(following) == Result(130, "", "Stopped by SIGINT: nothing was changed.\n")
+    stopped = ended(following)
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert json.loads(stopped.stderr)["message"] == "Stopped by SIGINT: nothing was changed."
 
 
 def test_follow_has_no_end_for_an_array(cli: Cli) -> None:

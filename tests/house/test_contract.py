@@ -105,6 +105,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
     "users offboard": {"args": ["bob", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
+    "users send-reset": {"args": ["bob"]},
     "users sessions end": {"args": ["bob", "--yes"]},
     "users set-password": {"args": ["bob", "--password-stdin"]},
     "users tokens create": {"args": ["bob", "ci", "--if-exists", "keep"]},
@@ -117,13 +118,14 @@ FILES = {"kept": "kept", "people": "people.csv", "roles": "roles.toml"}
 
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
-# These write a file, read one or need a second database; tests/ops has applications to attach
-# to, and among them those that leave something to settle.
+# These write a new file each time, read one or need a second database; tests/ops has applications
+# to attach to, and among them those that leave something to settle.
 ELSEWHERE = {
     "audit settle",
     "db backup",
     "db copy",
     "db restore",
+    "users personal-data",
     *(path for path in CHANGING if path.startswith("ops ")),
 }
 
@@ -145,8 +147,11 @@ def after_preparation() -> Commands:
 
 
 @pytest.fixture
-def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
+def prepared(
+    cli: Cli, database: Database, after_preparation: Commands, monkeypatch: pytest.MonkeyPatch
+) -> Database:
     """A database in which every changing command has something to change."""
+    monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     (database.instance / "people.csv").write_text("email,roles\neve@example.com,support\n")
     (database.instance / "roles.toml").write_text("[roles.support]\n[grants.held]\n")

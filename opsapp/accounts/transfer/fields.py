@@ -9,8 +9,7 @@ from typing import Any
 
 from ... import addresses, clock, parsers, text
 from ...errors import Invalid, OpsError
-from .. import grants
-from ..users import clean_username
+from .. import grants, usernames
 from . import hashes
 from .records import Record
 
@@ -69,7 +68,7 @@ def parse(record: Record, *, hash_passwords: bool) -> Row | Reject:
         if len(values) == 1:
             return row
         if name := values.get(column := "username"):
-            row.username = clean_username(_text(name))
+            row.username = usernames.clean(_text(name))
         row.active = _truth(values.get(column := "active"))
         row.confirmed = _truth(values.get(column := "confirmed"))
         if password := values.get(column := "password"):

@@ -79,6 +79,8 @@ def _by_session() -> Caller:
     user = signed_in_user()
     if user.check_tf_required_setup() and user.tf_primary_method is None:  # type: ignore[attr-defined]
         abort(403, "Set up two factors first.")
+    if user.must_change_password:
+        abort(403, "Choose a new password first, at /change.")
     if request.method not in SAFE:
         # Browsers send the cookie from every site, but only our pages know this token.
         csrf.protect()

@@ -70,7 +70,7 @@ class OneRole(MethodView):
         No caller can grant a permission that it does not hold.
         """
         until = body.get("valid_until")
-        row = grants.grant(role, [str(id)], until=until, unit=unit())[0]
+        row = grants.grant(role, [str(id)], until=until, replace_end=True, unit=unit())[0]
         return answer_to_reader("roles:read", lambda: jsonify(row))
 
     @needs("roles:grant")
