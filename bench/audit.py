@@ -16,7 +16,19 @@ from dataclasses import replace
 from time import perf_counter
 
 from .installation import Installation, postgresql, postgresql_server, sqlite, workspace
-from .measure import ROOT, Cost, Program, Row, compile_everything, middle, once, say, show
+from .measure import (
+    ROOT,
+    Cost,
+    Program,
+    Row,
+    at_most,
+    compile_everything,
+    middle,
+    once,
+    pairs,
+    say,
+    show,
+)
 
 FEW, MANY = 100_000, 1_000_000
 EVENTS_A_SECOND = 50_000
@@ -40,6 +52,7 @@ def main() -> int:
     with _installations(options.postgresql) as (few, many, racing):
         rows = [
             *_verifying(few, many, options.rounds),
+            *_listing(few, many, options.rounds),
             *_writing(racing, options.processes, options.units),
         ]
     return show(f"The audit on {database}", rows)
@@ -98,6 +111,18 @@ def _verifying(few: Installation, many: Installation, rounds: int) -> list[Row]:
     growth = peaks[1] / peaks[0]
     figure = f"{growth:.2f} ({peaks[1] / MB:.0f} : {peaks[0] / MB:.0f} MB)"
     rows.append(Row("its memory, 1,000,000 : 100,000", figure, f"≤ {GROWTH}", growth <= GROWTH))
+    return rows
+
+
+def _listing(few: Installation, many: Installation, rounds: int) -> list[Row]:
+    """Compare pages of the large audit with the first one of the small."""
+    rows = []
+    baseline = few.flask("audit", "list")
+    for args in ("", f"--before {MANY // 2}", "--action user:account:create", "--subject 5"):
+        say(f"audit list {args} …")
+        pair = pairs(many.flask("audit", "list", *args.split()), baseline, rounds)
+        detail = f" ({pair.a.cpu * 1000:.0f} ms CPU)"
+        rows.append(at_most(f"audit list {args}", pair.cpu, GROWTH, detail))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The console beside plain IPython and the driver: its start, a large result, an input.
+"""The console beside plain IPython and the driver: ``python -m bench.shell [--postgresql]``.
 
 Each console is started at a terminal of its own with 500 models, in turns, and is ready
 when it asks. The target: not later than 1.3 times plain IPython plus what the application
@@ -8,17 +8,19 @@ fetchall(). An input takes at most 2 ms more than in plain IPython, with 10,000 
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from .installation import postgresql_server, workspace
 from .measure import FLASK, Program, Row, compile_everything, environ, once, say, show
 
 ROUNDS = 9
@@ -98,8 +100,9 @@ with opsapp.without_web():
 with app.app_context(), alive(this_app(), at_terminal(), Mode("write"), reason=None,
                               by="terminal", idle_seconds=0, more={}) as console:
     if not db.session.scalar(db.select(db.func.count()).select_from(MailMessage)):
-        db.session.add_all([MailMessage(kind="x", recipient="a@b.c", subject="s", body="b")
-                            for _ in range(10000)])
+        db.session.rollback()  # The server ends a transaction that is idle for long.
+        row = {"kind": "x", "recipient": "a@b.c", "subject": "s", "body": "b"}
+        db.session.execute(db.insert(MailMessage), [row] * 10000)
         db.session.commit()
     loaded = MailMessage.query.all()
     assert len(loaded) == 10000
@@ -142,9 +145,16 @@ def ready(console: Console, env: Mapping[str, str], cwd: Path) -> tuple[float, f
 
 def main() -> int:
     """Measure in turns, and print the table."""
+    parser = argparse.ArgumentParser(prog="bench.shell", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="starts of each program")
+    parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL, not SQLite")
+    options = parser.parse_args()
     compile_everything()
-    with tempfile.TemporaryDirectory() as folder:
-        here = Path(folder)
+    with workspace() as here, ExitStack() as stack:
+        url = {}
+        if options.postgresql:
+            server = stack.enter_context(postgresql_server(here))
+            url = {"OPSAPP_DATABASE_URL": server.format("postgres")}
         (here / "things.py").write_text(APPLICATION)
         env = environ(
             OPSAPP_INSTANCE=str(here / "instance"),
@@ -153,6 +163,7 @@ def main() -> int:
             PROMPT_TOOLKIT_NO_CPR="1",
             IPYTHONDIR=str(here / "ipython"),
             PYTHONPATH=str(here),
+            **url,
         )
         once(Program(argv=[FLASK, "db", "init"], env=env, cwd=here))
         ipython = Console(
@@ -160,16 +171,21 @@ def main() -> int:
         )
         shell = Console([FLASK, "shell"], b"(development:")
         alone = Program(argv=[sys.executable, "-c", ALONE], env=env, cwd=here)
-        return _compare(ipython, shell, alone, env, here)
+        return _compare(ipython, shell, alone, env, here, options.rounds)
 
 
 def _compare(
-    ipython: Console, shell: Console, alone: Program, env: Mapping[str, str], here: Path
+    ipython: Console,
+    shell: Console,
+    alone: Program,
+    env: Mapping[str, str],
+    here: Path,
+    rounds: int,
 ) -> int:
     ready(ipython, env, here), ready(shell, env, here), once(alone)  # to warm up
     plain, ours, app = [], [], []
-    for number in range(ROUNDS):
-        say(f"round {number + 1} of {ROUNDS}")
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
         plain.append(ready(ipython, env, here)[0])
         app.append(once(alone).wall)
         ours.append(ready(shell, env, here)[0])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import clock
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import (
     answers,
@@ -21,6 +22,7 @@ from opsapp.cli.decorators import (
 )
 from opsapp.cli.filters import event_filter
 from opsapp.cli.options import SEQ, TEXT_FILE
+from opsapp.cli.streams import if_coloured
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
@@ -52,24 +54,33 @@ def cli() -> None:
     """
 
 
+def _line(event: Mapping[str, Any]) -> str:
+    from opsapp.audit import lines
+
+    when, words, reason = lines.line(event, clock.now())
+    return f"{if_coloured(when, 'dim')}  {words}{if_coloured(reason, 'dim')}"
+
+
 @cli.command("list")
 @click.option("--before", type=SEQ, metavar="SEQ", help="Events older than this one.")
 @click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
 @page_options()
-@answers(*SHOWN, fields=EVENT, live="follow")
+@answers(*SHOWN, fields=EVENT, live="follow", noun="events", line=_line)
 @event_filter
 def list_cmd(
     filter: Filter, before: int | None, follow: bool, limit: int | None
 ) -> Iterable[Record]:
     """List the newest events, in order of time.
 
-    Like a log, it ends with what happened last. The filters may be combined. Changes by an
-    application's own code have no number until they are chained.
+    Like a log, it ends with what happened last: a line for each event on a terminal, with
+    times in UTC. The filters may be combined. Changes by an application's own code have no
+    number until they are chained.
 
     \b
     Examples:
-      flask audit list --since 24h --action user:role
+      flask audit list --since monday --action user:role
       flask audit list --subject ada@example.com
+      flask audit list --reason "on call" --since 7d
     """
     from opsapp.audit import events
 
@@ -88,12 +99,15 @@ def list_cmd(
 
 def _waiting(filter: Filter, limit: int | None) -> list[Record]:
     from opsapp.audit import events
+    from opsapp.unit import intents
 
     rows = events.waiting(filter, limit=limit)
     if rows:
         group = click.get_current_context().parent
         command = "flask audit" if group is None else group.command_path
         say_afterwards(f"Those without a number wait to be chained: {command} seal")
+    if seqs := events.unfinished():
+        say_afterwards(f"Intents of unknown outcome: {len(seqs)}; to close them: {intents.HINT}")
     return rows
 
 
@@ -176,6 +190,37 @@ def seal_cmd(dry_run: bool) -> Record:
     return {"sealed": seal.waiting() if dry_run else seal.seal()}
 
 
+@cli.command("settle")
+@click.argument("seq", type=SEQ, required=False)
+@click.option(
+    "--as",
+    "outcome",
+    type=click.Choice(["done", "failed"]),
+    help="The outcome, where comparing does not tell.",
+)
+@changes("intent", "at", "action", "subject", "outcome", key="intent")
+def settle_cmd(seq: int | None, outcome: str | None, unit: Unit) -> list[Record]:
+    """Close changes that were intended and have no end.
+
+    If the audit has a database of its own, a process that is killed leaves a change of
+    which it is not known if it was made. The accounts are compared with the intent: a change
+    that was made gets its event. Exits 6 if comparing does not tell, because the account was
+    changed again; `flask audit show SEQ` shows the intent.
+
+    \b
+    Examples:
+      flask audit settle --dry-run
+      flask audit settle 12 --as done --reason "the role is held"
+    """
+    from opsapp.ops import settling
+
+    if outcome is not None and seq is None:
+        raise Invalid("--as needs the number of an intent")
+    rows = settling.settle(seq, outcome=outcome, unit=unit)
+    findings(any(row["outcome"] == settling.UNKNOWN for row in rows))
+    return rows
+
+
 @cli.command("checkpoint")
 @answers()
 def checkpoint_cmd() -> str:
@@ -193,7 +238,7 @@ def checkpoint_cmd() -> str:
 
 
 @cli.command("export")
-@answers(fields=EXPORTED)
+@answers(fields=EXPORTED, noun="events")
 @event_filter
 def export_cmd(filter: Filter) -> Iterator[Record]:
     """Print events in their hashed form, oldest first.
@@ -237,7 +282,7 @@ def rebase_cmd(checkpoint: str, unit: Unit) -> Record:
 
 @cli.command("sessions")
 @page_options()
-@answers(*SESSION[:-2], "reason", fields=SESSION)
+@answers(*SESSION[:-2], "reason", fields=SESSION, noun="sessions")
 def sessions_cmd(limit: int | None) -> list[Record]:
     """List the sessions of flask shell and flask query.
 

@@ -208,8 +208,8 @@ ADAPTED = {
 def cli(directory: str | None, x_arg: tuple[str, ...]) -> None:
     """Set up, migrate, inspect and back up the database.
 
-    init, status and backup are opsapp's; the other verbs are Flask-Migrate's. All that
-    change the schema run alone, in one transaction, and are audited.
+    init, status, backup, restore and copy are opsapp's; the other verbs are Flask-Migrate's.
+    All that change the schema run alone, in one transaction, and are audited.
     """
 
 
@@ -276,32 +276,60 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
 
 @cli.command("restore")
 @click.argument("file", type=NEW_FILE)
-@changes("file", "events", "lost", "revision", key="file", destructive=True)
+@changes("file", "events", "lost", "until", "revision", key="file", destructive=True)
 def restore_cmd(file: str, unit: Unit) -> Record:
     """Put a backup in the place of the database.
 
-    The copy is checked first, and that it was made under these secrets. It is put in place
-    whole or not at all, and migrated to this code. The events after it are declared lost,
-    with the --reason, as `flask audit rebase` does. Stop the web server and cron before.
+    The copy is checked first: its integrity, its chain of events, its revision, and that it was
+    made under these secrets. It is put in place whole or not at all, and migrated to this code.
+    The events after it are declared lost, with the --reason, as `flask audit rebase` does.
+    While another process uses the database, nothing is changed (exit 75).
 
     \b
-    Example:
+    Examples:
+      flask db restore sunday.backup --reason "disk lost" --dry-run
       flask db restore sunday.backup --reason "disk lost" --yes
     """
-    from opsapp.audit import checkpoints, verification
-    from opsapp.database import restoring, setup
+    from opsapp import recovery
 
     if not unit.reason:
         raise Invalid("a restore needs a --reason")
-    head = restoring.head_of(file)
-    before = checkpoints.find_present()
-    lost = max(0, before.seq - head.seq) if before else 0
-    record = {"file": file, "events": head.seq, "lost": lost}
-    if unit.dry_run:
-        return {**record, "revision": None}
-    approve(f"Replace the database by {file}, and lose {lost:,} events?", severe=True)
-    restoring.replace(file)
-    ready = setup.init(unit=unit)
-    if before is not None:
-        verification.rebase([before], unit=unit)
-    return {**record, "revision": ready["revision"], "changed": True}
+    plan = recovery.plan(file)
+    if not unit.dry_run:
+        for effect in plan.effects():
+            say(f"It {effect}.")
+    approve(f"Replace the database by {file}?", severe=True)
+    return recovery.restore(plan, unit=unit)
+
+
+@cli.command("copy")
+@click.option("--to", "url", required=True, metavar="URL", help="Database to copy into.")
+@changes("table", "rows", "digest", key="table", destructive=True)
+def copy_cmd(url: str, unit: Unit) -> list[Record]:
+    """Copy the whole database into another one.
+
+    From SQLite to PostgreSQL, for example. The target is empty, as `flask db init` leaves it,
+    and has the same revision and secrets. Every table is compared at the end, and the audit
+    verified there; if anything differs, nothing is copied. Stop the web server and cron before.
+
+    \b
+    Example:
+      flask db copy --to postgresql://ops@db/ops --reason "outgrew the file" --yes
+    """
+    from opsapp.audit import verification
+    from opsapp.database import copying
+
+    target = copying.engine_to(url)
+    try:
+        if tables := copying.left_behind():
+            say(f"No model of the application has {', '.join(tables)}: left behind.")
+        approve(f"Copy the whole database into {copying.shown(target)}?", severe=True)
+        rows = copying.copy(target, unit=unit)
+        if not unit.dry_run:
+            with copying.connected_to(target):
+                report = verification.verify(state=True)
+            say(f"The copy: {report['says']}.")
+            findings(not report["ok"])
+        return rows
+    finally:
+        target.dispose()

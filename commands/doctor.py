@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import click
 
+from opsapp import text
 from opsapp.cli.base import OpsCommand, application
+from opsapp.cli.cells import style_of
 from opsapp.cli.decorators import answers, findings
 from opsapp.cli.help import as_typed, is_in_ops
+from opsapp.cli.streams import if_coloured
 from opsapp.errors import OpsError
 
 STATES = ("ok", "warn", "fail")
 
 
+def _line(row: Mapping[str, Any]) -> str | None:
+    """Return a finding with its advice below it; settings are a table."""
+    if "advice" not in row:
+        return None
+    state = if_coloured(f"{row['state']:<4}", style_of("state", row["state"]))
+    advice = f"\n      → {text.safe(row['advice'])}" if row["advice"] else ""
+    return f"{state}  {text.safe(row['check'])}: {text.safe(row['says'])}{advice}"
+
+
 @click.command("doctor", cls=OpsCommand)
 @click.option("--settings", is_flag=True, help="List the settings and their values.")
-@answers(app=False)
+@answers(app=False, line=_line)
 def cli(settings: bool) -> list[dict[str, Any]]:
     """Check the installation for problems.
 

@@ -11,6 +11,7 @@ from opsapp.cli.decorators import answers, findings, page_options, works
 from opsapp.cli.messages import say
 
 SHOWN = ("id", "kind", "recipient", "state", "attempts", "next_at", "error")
+SEEN = ("id", "created_at", "recipient", "subject", "state", "error")
 FIELDS = (
     "id", "kind", "recipient", "subject", "state", "created_at", "attempts", "next_at", "sent_at",
     "error",
@@ -29,7 +30,7 @@ def cli() -> None:
 @cli.command("list")
 @click.option("--pending", is_flag=True, help="Only messages that are not sent yet.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="messages", table=SEEN)
 def list_cmd(pending: bool, limit: int | None) -> list[dict[str, Any]]:
     """List the newest messages, without their text.
 

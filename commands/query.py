@@ -41,7 +41,7 @@ from opsapp.types import Record
 @default_option("--timeout", DURATION, "30s", "Time limit of the statement.")
 @click.option("--tables", is_flag=True, help="List the tables.")
 @click.option("--schema", metavar="TABLE", help="List the columns of a table.")
-@answers()
+@answers(noun="rows")
 @with_options(REASON)
 def cli(
     statement: str | None,

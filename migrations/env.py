@@ -32,7 +32,7 @@ def _is_changing() -> bool:
 def run_offline() -> None:
     """Write the SQL that would run to stdout, and what is written besides: head and event."""
     context.configure(
-        url=db.engine.url.render_as_string(hide_password=False),
+        url=db.our_engine.url.render_as_string(hide_password=False),
         target_metadata=db.metadata,
         literal_binds=True,
         dialect_opts={"paramstyle": "named"},  # Else a percent sign would be doubled.
@@ -49,7 +49,7 @@ def run_offline() -> None:
 
 @contextmanager
 def _connection(changing: bool) -> Iterator[sa.Connection]:
-    with migration_run.lock() if changing else nullcontext(), db.engine.connect() as connection:
+    with migration_run.lock() if changing else nullcontext(), db.our_engine.connect() as connection:
         if changing:
             migration_run.prepare(connection)
         yield connection.execution_options(writing=changing)

@@ -11,4 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Ops", "__version__", "create_app", "has_web", "without_web"]
 
-__getattr__ = exports(__name__, **{"ops.extension": ["Ops"]})
+__getattr__ = exports(
+    __name__,
+    **{
+        "ops.extension": ["Ops"],
+        # %load_ext opsapp, in a Jupyter kernel.
+        "commands.shell.kernel": ["load_ipython_extension", "unload_ipython_extension"],
+    },
+)

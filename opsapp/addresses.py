@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from . import text
 from .errors import Invalid
 
 LONGEST = 254
+_PLAIN = re.compile(
+    r"[a-z0-9]+(?:[._+-][a-z0-9]+)*@((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,})"
+)
+"""Addresses without anything that has to be looked at closely, once they are in small letters."""
 _TARGET = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}")
 _ENCODED_LABEL = re.compile(r"(?<![^.@])xn--[a-z0-9-]+")
 
@@ -46,6 +51,28 @@ def clean(value: str, field: str = "e-mail") -> str:
     :param field: what the person calls it; the error names it.
     :raises Invalid: it is not an address, or has hostile characters.
     """
+    if len(value) <= _LONGEST_NAME and value.isascii():
+        # Of a million addresses nearly all are like this, and the library takes 40 µs for each.
+        plain = _PLAIN.fullmatch(value.lower())
+        if plain and _is_plain_domain(plain[1]):
+            return plain[0]
+    return _closely_cleaned(value, field)
+
+
+_LONGEST_NAME = 64
+"""Characters before the ``@``."""
+
+
+@lru_cache(4096)
+def _is_plain_domain(domain: str) -> bool:
+    """Return whether an address of this domain is valid, and canonical in small letters."""
+    try:
+        return _closely_cleaned(f"x@{domain}", "e-mail") == f"x@{domain}"
+    except Invalid:
+        return False
+
+
+def _closely_cleaned(value: str, field: str) -> str:
     from email_validator import EmailNotValidError, validate_email
 
     value = text.checked(value, field, longest=LONGEST)

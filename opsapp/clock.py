@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 UNITS = {
     "s": timedelta(seconds=1),
@@ -23,6 +23,20 @@ def now() -> datetime:
 def rfc3339(moment: datetime) -> str:
     """Return ``2026-12-31T23:59:59Z``, with microseconds only where there are some."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment(value: str, *, end: bool = False) -> datetime:
+    """Return the time that ``2026-12-31`` or ``2026-12-31T18:00Z`` says; without a zone, UTC.
+
+    Files have such times only: a weekday would mean another day when a file is read again.
+
+    :param end: a date alone is the end of that day, and not its start.
+    :raises ValueError: it says none.
+    """
+    moment = datetime.fromisoformat(value)
+    if len(value) <= 10 and end:
+        moment = datetime.combine(moment.date(), time(23, 59, 59))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def duration(value: str) -> timedelta | None:

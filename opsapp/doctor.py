@@ -17,6 +17,7 @@ from flask.helpers import get_debug_flag
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import clock, config, operation, sources, text
+from .accounts import breached
 from .audit import verification
 from .damage import Damaged
 from .database import status
@@ -74,6 +75,8 @@ def check_settings() -> Iterator[Finding]:
             yield _check_secret(setting)
     if attached is None:
         yield _tried("setting OPSAPP_URL", _check_url)
+        if file := get("OPSAPP_BREACHED_PASSWORDS"):
+            yield _tried("breached", lambda: finding("breached", "ok", breached.check(file)))
     yield from _check_modes(config.instance_folder())
     yield from _check_secret_files()
 
@@ -153,7 +156,8 @@ def check_application() -> Iterator[Finding]:
         return  # The others would only say so again.
     for check, function in _checks().items():
         yield _tried(check, function)
-        db.session.rollback()
+        for session in dict.fromkeys((db.session, db.ours)):
+            session.rollback()
     with suppress(OpsError):  # A schedule that cannot be read is the finding of the jobs.
         for check, message, advice in operation.findings():
             yield finding(check, "warn", message, advice)
@@ -217,7 +221,7 @@ def _check_migrations() -> Finding:
 
 
 def _check_environment() -> Finding:
-    stamped = db.session.scalar(sa.select(AuditHead.environment))
+    stamped = db.ours.scalar(sa.select(AuditHead.environment))
     named = config.environment()
     if stamped == named:
         return finding("environment", "ok", named)
@@ -248,24 +252,24 @@ def _check_grants() -> Finding:
     # The sweep marks them every five minutes; until then there is nothing to do.
     late = clock.now() - GRANTS_LATE
     over = (Grant.ended_at.is_(None), Grant.valid_until <= late)
-    count = db.session.scalar(sa.select(sa.func.count()).select_from(Grant).where(*over))
+    count = db.ours.scalar(sa.select(sa.func.count()).select_from(Grant).where(*over))
     if not count:
         return finding("grants", "ok", "none is past its end and unmarked")
     return finding("grants", "warn", f"{count} past their end and unmarked", "flask roles expire")
 
 
 def _check_audit() -> Finding:
-    head = read_head(db.session())
+    head = read_head(db.ours())
     if head is None:
         return finding("audit", "fail", "the audit has no head", "flask audit verify")
     refuse_other_owner(head)
-    last = db.session.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
+    last = db.ours.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
     if last != head.seq:
         message = f"the head says {head.seq} events, the last one is {last}"
         return finding("audit", "fail", message, "flask audit verify")
     if not verification.is_genuine(head.seq, head.hash):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
-    count, since = pending.waiting(db.session())
+    count, since = pending.waiting(db.ours())
     if since is not None and clock.now() - since > SEALING_LATE:
         message = f"{count} changes wait to be chained, the oldest since {clock.rfc3339(since)}"
         return finding("audit", "warn", message, "flask audit seal")
@@ -279,7 +283,7 @@ def _check_audit() -> Finding:
 
 
 def _check_values() -> Finding:
-    present = set(sa.inspect(db.engine).get_table_names())
+    present = set(sa.inspect(db.our_engine).get_table_names())
     tables = [table for table in db.metadata.sorted_tables if table.name in present]
     damaged = [value for table in tables for value in _damaged(table)]
     if not damaged:
@@ -296,7 +300,7 @@ def _damaged(table: sa.Table) -> Iterator[str]:
     if not columns or not keys:
         return
     newest = sa.select(*keys, *columns).order_by(*(key.desc() for key in keys)).limit(SCANNED)
-    for row in db.session.execute(newest, execution_options={"yield_per": 100}):
+    for row in db.ours.execute(newest, execution_options={"yield_per": 100}):
         key = ",".join(str(value) for value in row[: len(keys)])
         for column, value in zip(columns, row[len(keys) :], strict=True):
             if isinstance(value, Damaged):
@@ -304,7 +308,7 @@ def _damaged(table: sa.Table) -> Iterator[str]:
 
 
 def _check_clock() -> Finding:
-    time = db.session.scalar(sa.select(database_now()))
+    time = db.ours.scalar(sa.select(database_now()))
     skew = abs((clock.now() - time).total_seconds()) if time else 0.0
     if skew <= SKEW_SECONDS:
         return finding("clock", "ok", f"{skew:.1f} s from the database's")
@@ -318,9 +322,8 @@ def _check_mail() -> Finding:
         message = f"MAIL_SERVER is not set; {outbox.in_words(count)}"
         return finding("mail", state, message, "set MAIL_SERVER, then flask mail send-pending")
     if failed := outbox.last_failure():
-        return finding(
-            "mail", "warn", f"{outbox.in_words(count)}; the server: {failed}", "check MAIL_*"
-        )
+        message = f"{outbox.in_words(count)}; the server: {failed}"
+        return finding("mail", "warn", message, "check MAIL_*")
     if since is not None and clock.now() - since > MAIL_LATE:
         message = f"{outbox.in_words(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", message, "flask mail send-pending every few minutes")
@@ -347,9 +350,8 @@ def _check_profiles() -> Finding:
 
 
 def _check_disk() -> Finding:
-    folder = instance_of(current_app)
-    while not folder.exists():
-        folder = folder.parent
+    instance = instance_of(current_app)
+    folder = next(each for each in (instance, *instance.parents) if each.exists())
     free = shutil.disk_usage(folder).free
     message = f"{free // 1024**2:,} MiB free at {folder}"
     if free < FREE_BYTES:
@@ -358,8 +360,8 @@ def _check_disk() -> Finding:
 
 
 def _check_durability() -> Finding:
-    if db.engine.dialect.name == "sqlite":
-        mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
+    if db.our_engine.dialect.name == "sqlite":
+        mode = db.ours.scalar(sa.text("PRAGMA journal_mode"))
         if mode == "wal":
             return finding("durability", "ok", "WAL, synchronous=FULL")
         message = f"journal_mode is {mode}, not wal: pages and commands block each other"
@@ -367,7 +369,7 @@ def _check_durability() -> Finding:
             return finding("durability", "warn", message, "flask ops init --wal")
         return finding("durability", "fail", message, "flask db init")
     names = ("fsync", "synchronous_commit", "full_page_writes")
-    off = [n for n in names if db.session.scalar(sa.text(f"SHOW {n}")) == "off"]
+    off = [n for n in names if db.ours.scalar(sa.text(f"SHOW {n}")) == "off"]
     if off:
         message = f"the server has {', '.join(off)} off: a crash loses what was acknowledged"
         return finding("durability", "fail", message, "turn them on in postgresql.conf")
@@ -375,9 +377,9 @@ def _check_durability() -> Finding:
 
 
 def _check_locks() -> Finding:
-    if db.engine.dialect.name == "sqlite":
+    if db.our_engine.dialect.name == "sqlite":
         return finding("locks", "ok", "files beside the database")
-    direct.connect(db.engine).close()
+    direct.connect(db.our_engine).close()
     return finding("locks", "ok", "jobs and migrations have sessions of their own")
 
 

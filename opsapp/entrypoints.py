@@ -91,7 +91,7 @@ users = _ours("users", "users.accounts", "Manage accounts, sessions, tokens and 
 profile = _ours(
     "profile", "profile.report", "Report and profile slow requests, commands and queries."
 )
-roles = _ours("roles", "roles", "Manage roles and their grants.")
+roles = _ours("roles", "roles.definitions", "Manage roles and their grants.")
 audit = _ours("audit", "audit", "Read and verify the audit log.")
 db = _ours("db", "db", "Set up, migrate, inspect and back up the database.")
 jobs = _ours("jobs", "jobs.history", "Run cron jobs one at a time, with a history.")
@@ -147,6 +147,33 @@ def keep_in_place(group: click.Group) -> None:
     group.add_command = add_command  # type: ignore[method-assign, assignment]
 
 
+def report_unknown_names() -> None:
+    """Let `flask nosuch --format json` print one JSON object, as our own groups do.
+
+    Flask's group imports us while it looks the name up. Then it asks the context for another
+    spelling of a name that is not there.
+    """
+    root = click.get_current_context(silent=True)
+    if root is None:
+        return
+    from .cli import messages
+
+    messages.remember_words(sys.argv[1:])
+    if not messages.is_for_programs(messages.wanted_format()):
+        return
+
+    def other_spelling(word: str) -> str:
+        # Contexts of commands inherit it, for the names of their options.
+        if click.get_current_context() is root:
+            from .cli.errors import exit_with
+            from .errors import Invalid
+
+            exit_with(Invalid(f"No such command {word!r}."))
+        return word
+
+    root.token_normalize_func = other_spelling
+
+
 def report_errors(command: click.Command) -> None:
     """Let a command of Flask report our errors as our commands do."""
 
@@ -171,6 +198,7 @@ list_by_subject(_flask_group())
 for name in ("run", "routes"):
     report_errors(_flask_group().commands[name])
 keep_in_place(_flask_group())
+report_unknown_names()
 if yielding.is_named(os.environ.get("FLASK_APP")):
     streams.prepare()  # Here, so that it holds for Flask's own commands as well.
 
@@ -178,7 +206,8 @@ if yielding.is_named(os.environ.get("FLASK_APP")):
 def main() -> None:
     """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
-    from .cli.errors import remember_words, reported
+    from .cli.errors import reported
+    from .cli.messages import remember_words
     from .version import __version__
 
     remember_words(sys.argv[1:])

@@ -50,6 +50,29 @@ class Database(SQLAlchemy):
         attached = _attached()
         return super().engines if attached is None else attached.engines
 
+    @property
+    def ours(self) -> so.scoped_session[so.Session]:
+        """The session for the tables of opsapp: another one where they have a database alone."""
+        attached = _attached()
+        return self._session if attached is None else attached.ours
+
+    @property
+    def is_all_ours(self) -> bool:
+        """True if the database of :attr:`ours` is not one that an application made."""
+        attached = _attached()
+        return attached is None or attached.own is not None
+
+    def beside(self, session: so.Session) -> so.Session:
+        """Return the session for the tables of opsapp that goes with one of the application's."""
+        attached = _attached()
+        return session if attached is None or attached.own is None else attached.ours()
+
+    @property
+    def our_engine(self) -> sa.Engine:
+        """The engine of the database that has the tables of opsapp."""
+        attached = _attached()
+        return self.engine if attached is None else attached.our_engine
+
     def _teardown_session(self, exc: BaseException | None) -> None:
         end_session()
 
@@ -77,10 +100,11 @@ def undo(session: so.Session) -> None:
 
 
 def end_session() -> None:
-    """End the session of this context, and undo what it has not committed."""
-    if db.session.registry.has():
-        undo(db.session())
-    db.session.remove()
+    """End the sessions of this context, and undo what they have not committed."""
+    for session in dict.fromkeys((db.session, db.ours)):
+        if session.registry.has():
+            undo(session())
+        session.remove()
 
 
 def this_app() -> Flask:

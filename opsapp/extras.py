@@ -8,6 +8,7 @@ EXTRAS = {
     **dict.fromkeys(
         (
             "apispec",
+            "argon2",
             "email_validator",
             "flask_login",
             "flask_security",
@@ -27,6 +28,7 @@ EXTRAS = {
     **dict.fromkeys(("prometheus_client", "pyinstrument"), "profile"),
     "psycopg": "postgresql",
     "redis": "redis",
+    "backports": "zstd",
 }
 """The extras of pyproject.toml, by the packages that opsapp imports of them."""
 

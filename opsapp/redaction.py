@@ -38,7 +38,7 @@ def is_secret_name(name: str) -> bool:
 
 def is_secret_column(column: Any) -> bool:
     """Return whether a mapped column holds a secret: its ``info`` decides, else its name."""
-    declared = column.info.get("secret")
+    declared = getattr(column, "info", {}).get("secret")  # An expression has no info.
     return is_secret_name(column.name) if declared is None else bool(declared)
 
 

@@ -24,9 +24,9 @@ from .text import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_JOBS = ROOT / "opsapp" / "jobs" / "jobs.toml"
-"""The schedule that ships."""
 SHIPPED_JOBS_ATTACHED = SHIPPED_JOBS.with_name("attached.toml")
-"""The one for an application that opsapp is attached to."""
+"""The schedules that ship; the second for an application that opsapp is attached to."""
+DATABASE = "OPSAPP_DATABASE_URL"
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 
@@ -86,7 +86,7 @@ def get(name: str, environ: Environ | None = None) -> Any:
     """
     setting = _BY_NAME[name]
     if environ is None and has_app_context():
-        key = setting.key or name
+        key = config_key(setting)
         if key in current_app.config:
             value = current_app.config[key]
             return setting.parsed(str(value)) if isinstance(value, str | int) else value
@@ -98,6 +98,13 @@ def get(name: str, environ: Environ | None = None) -> Any:
     if callable(setting.default):
         return setting.default(environ)
     return None if setting.default is None else setting.parsed(setting.default)
+
+
+def config_key(setting: Setting) -> str:
+    """Return the name of a setting in ``app.config`` of the current application."""
+    # Under the other name an application that opsapp is attached to keeps its own database.
+    is_theirs = setting.name == DATABASE and state.attached_to(current_app) is not None
+    return setting.name if is_theirs else setting.key or setting.name
 
 
 def of(app: Flask, name: str) -> Any:
@@ -131,7 +138,9 @@ def _in_instance(name: str, environ: Environ | None) -> Path:
     return Path(get("OPSAPP_INSTANCE", environ)) / name
 
 
-def _database_url(environ: Environ | None) -> str:
+def _database_url(environ: Environ | None) -> str | None:
+    if environ is None and has_app_context() and state.attached_to(current_app):
+        return None  # Our tables are in the application's database.
     url = (os.environ if environ is None else environ).get("DATABASE_URL")
     file = _in_instance("opsapp.sqlite", environ)
     return modern_url(url) if url else f"sqlite:///{quote(str(file))}"
@@ -188,12 +197,12 @@ SETTINGS = (
         DEVELOPMENT,
     ),
     Setting(
-        "OPSAPP_DATABASE_URL",
+        DATABASE,
         "The database: sqlite:///FILE or postgresql://USER@HOST/NAME."
-        " DATABASE_URL is read if it is not set.",
+        " DATABASE_URL is read if it is not set. Attached, opsapp has its tables alone there.",
         _database_url,
         modern_url,
-        "opsapp.sqlite in the instance folder",
+        "opsapp.sqlite in the instance folder; an attached application's own",
         secret=True,
         key="SQLALCHEMY_DATABASE_URI",
     ),
@@ -245,6 +254,11 @@ SETTINGS = (
         in_words="table or plain",
     ),
     Setting(
+        "OPSAPP_PAGER",
+        "The pager of long answers on a terminal, as PAGER, which it goes before; cat is none.",
+        in_words="PAGER, else less",
+    ),
+    Setting(
         "OPSAPP_ACTOR",
         "The person behind a shared account; added to the audit.",
         read=partial(checked, field="OPSAPP_ACTOR", longest=128),
@@ -278,6 +292,12 @@ SETTINGS = (
         " accounts, roles or grants), or `everybody` (all).",
         "optional",
         parsers.choice("optional", "admins", "everybody"),
+    ),
+    Setting(
+        "OPSAPP_BREACHED_PASSWORDS",
+        "A sorted file of the SHA-1 hashes of stolen passwords, as haveibeenpwned-downloader"
+        " writes it; a new password that is in it is refused.",
+        read=parsers.file,
     ),
     Setting(
         "OPSAPP_SESSION_HOURS",

@@ -1,4 +1,4 @@
-"""Signals: announcements after the commit; only ``shell_names`` asks for an answer.
+"""Signals: announcements after the commit; ``shell_names`` and ``personal_data`` ask for an answer.
 
 :func:`before_commit` gives a signal's twin for what must not be lost, such as mail.
 
@@ -16,7 +16,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from blinker import NamedSignal, Namespace
-from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -26,7 +25,11 @@ log = logging.getLogger(__name__)
 _signals = Namespace()
 _before_commit = Namespace()
 
-user_created = _signals.signal("user-created", doc="An account was created. ``user_id``.")
+user_created = _signals.signal(
+    "user-created",
+    doc="An account was created. ``user_id``, and from an import ``invited`` (whether the user is"
+    " to be told).",
+)
 user_updated = _signals.signal(
     "user-updated",
     doc="E-mail, username, password, active state or means of sign-in changed. ``user_id``.",
@@ -47,6 +50,10 @@ recovery_codes_set = _signals.signal(
 recovery_code_used = _signals.signal(
     "recovery-code-used",
     doc="A user signed in with a recovery code. ``user_id``, ``left`` (codes).",
+)
+reset_requested = _signals.signal(
+    "reset-requested",
+    doc="An operator had a link to set a new password mailed. ``user_id``.",
 )
 user_deactivated = _signals.signal(
     "user-deactivated",
@@ -86,6 +93,11 @@ command_finished = _signals.signal(
     doc="A command of ours that loaded the application has ended. ``command`` (its words),"
     " ``exit_code``, ``seconds``, ``changed`` (whether it committed a change).",
 )
+personal_data = _signals.signal(
+    "personal-data",
+    doc="`flask users personal-data` gathers what is held about an account. ``user_id``. Return a"
+    " dictionary that JSON can hold. Sent without actor.",
+)
 shell_names = _signals.signal(
     "shell-names",
     doc="`flask shell` gathers its names. Return a dictionary: a name's value, or a pair of the"
@@ -102,12 +114,14 @@ def before_commit(signal: NamedSignal) -> NamedSignal:
     return _before_commit.signal(signal.name)
 
 
-def prepare(signal: NamedSignal, app: Flask, **payload: Any) -> None:
-    """Send the twin of ``signal``; an error of the database undoes the change.
+def prepare(
+    signal: NamedSignal, app: Flask, fatal: tuple[type[Exception], ...], **payload: Any
+) -> None:
+    """Send the twin of ``signal``.
 
-    :raises SQLAlchemyError: a receiver could not write.
+    :param fatal: the errors of a receiver that undo the change: they are raised.
     """
-    _send(before_commit(signal), app, payload, fatal=(SQLAlchemyError,))
+    _send(before_commit(signal), app, payload, fatal=fatal)
 
 
 def announce(signal: NamedSignal, app: Flask, **payload: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app
 
 from . import redaction
-from .settings import SETTINGS, Setting
+from .settings import SETTINGS, Setting, config_key
 from .state import attached_to
 
 
@@ -48,4 +48,4 @@ def _configured(setting: Setting) -> Any:
     """
     if not current_app or attached_to(current_app) is None:
         return None
-    return current_app.config.get(setting.key or setting.name)
+    return current_app.config.get(config_key(setting))

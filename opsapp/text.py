@@ -61,7 +61,7 @@ def checked(value: str, field: str, *, longest: int) -> str:
     """
     if len(value) > longest:
         raise Invalid(f"{field} is {len(value):,} characters long; {longest} are allowed")
-    for position, character in enumerate(value, start=1):
+    for position, character in enumerate("" if value.isprintable() else value, start=1):
         if _is_hostile(character):
             why = _REASONS.get(unicodedata.category(character), _OBEYED)
             point = f"U+{ord(character):04X} at position {position}"
@@ -110,3 +110,9 @@ def sparkline(points: Sequence[float | None], *, gap: str = " ") -> str:
 
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def listed(words: Sequence[str], shown: int = 5) -> str:
+    """Return the first of these words with commas: ``ada, bob and 3 more``."""
+    more = f" and {len(words) - shown:,} more" if len(words) > shown else ""
+    return ", ".join(words[:shown]) + more

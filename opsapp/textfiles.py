@@ -114,15 +114,19 @@ def decoded(data: bytes) -> str:
 
     :raises NotText: they are another encoding's; says which, or which line is not UTF-8.
     """
-    for name, marks in _OTHERS.items():
-        if data.startswith(marks):
-            raise NotText(f"is {name} and not UTF-8")
+    if other := other_encoding(data):
+        raise NotText(f"is {other} and not UTF-8")
     try:
         text = data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise NotUtf8(f"is not UTF-8 in line {line}") from error
     return text.replace("\r\n", "\n")
+
+
+def other_encoding(beginning: bytes) -> str | None:
+    """Return the encoding that the first bytes of a text name, unless it is UTF-8."""
+    return next((name for name, marks in _OTHERS.items() if beginning.startswith(marks)), None)
 
 
 def why(error: OSError | NotText) -> str:

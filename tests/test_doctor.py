@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from opsapp import clock, doctor
 from tests.support import SECRETS, Cli, Database, Result, call
+from tests.support.jobwork import past
 from tests.support.templates import ADA, Templates
 from tests.support.web import site
 
@@ -453,21 +454,35 @@ def test_secret_of_another_database_is_named_everywhere(
 
 
 def test_doctor_in_production_names_what_has_never_run(
-    kind: str, templates: Templates, tmp_path: Path
+    kind: str, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environ = {"OPSAPP_ENV": "production", **SECRETS}
+    environ = {"OPSAPP_ENV": "production", "OPSAPP_URL": "https://localhost", **SECRETS}
     with templates.copy(tmp_path / "instance", ADA, **environ) as database:
         missing = findings(call(database, "doctor", "--format", "json", **environ))
         assert {name: missing[name][1] for name in OPERATION} == OPERATION
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        with site(database, monkeypatch) as web:
+            client = web.app.test_client()
+            assert client.get("/readyz").status_code == 200
+            strict = client.get("/readyz?strict")
+            assert (strict.status_code, strict.json) == (
+                503,
+                {"status": "not ready", "because": "operation", "missing": [*OPERATION]},
+            )
         call(database, "db", "backup", str(tmp_path / "copy"), check=True, **environ)
+        past(database, "checkpoint", at=datetime(2026, 1, 1, tzinfo=UTC))
         later = findings(
             call(database, "doctor", "--format", "json", OPSAPP_TWO_FACTOR="admins", **environ)
         )
-        assert later.keys() & OPERATION.keys() == {"schedule", "checkpoint"}
+        assert later.keys() & OPERATION.keys() == {"schedule"}
+        never = OPERATION["schedule"].replace("checkpoint, ", "")
+        assert later["schedule"][1] == never
 
 
 OPERATION = {
-    "schedule": "no job has ever run by its schedule",
+    "schedule": "no job has ever run by its schedule; never at all: send-mail, expire-grants,"
+    " checkpoint, backup, prune-profiles, prune-logins, prune-jobs, plan-idle",
     "backup": "no backup was ever made",
     "checkpoint": "the job checkpoint has never succeeded",
     "second factor": "no account must use two factors",

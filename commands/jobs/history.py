@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp import text
+from opsapp import clock, text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page, page_options
+from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE, default_option, older_than_option
+from opsapp.cli.streams import if_coloured
 from opsapp.types import Record
 
 from .run import run_cmd
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 STATUSES = ("running", "succeeded", "failed", "timed-out", "skipped", "terminated", "crashed")
 LISTED = ("name", "status", "started_at", "seconds", "usual", "trend")
+SEEN = ("name", "status", "started_at", "next_at", "schedule", "trend", "usual", "seconds")
+"""The columns of a terminal's table."""
 RUN_SHOWN = ("id", "name", "status", "started_at", "seconds", "exit_code", "host", "reason")
 JOB_FIELDS = (
     "name", "status", "started_at", "seconds", "usual", "trend", "failures", "run_id", "next_at",
@@ -66,7 +70,7 @@ for command in (run_cmd, check_cmd, schedule_cmd, missed_cmd, install_cmd, serve
 
 
 @cli.command("list")
-@answers(*LISTED, fields=JOB_FIELDS)
+@answers(*LISTED, fields=JOB_FIELDS, noun="jobs", table=SEEN)
 def list_cmd() -> list[Record]:
     """List jobs with their last run and usual duration.
 
@@ -86,10 +90,10 @@ def list_cmd() -> list[Record]:
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs with this outcome.")
-@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
+@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Runs older than this one.")
 @page_options()
-@answers(*RUN_SHOWN, fields=RUN_FIELDS)
+@answers(*RUN_SHOWN, fields=RUN_FIELDS, noun="runs")
 def history_cmd(
     name: str | None,
     status: str | None,
@@ -129,16 +133,28 @@ def show_cmd(id: int, lines: int) -> Record:
     return history.detail(id, lines=lines)
 
 
+def _line(row: Mapping[str, Any]) -> str:
+    return if_coloured(text.safe(row["line"]), "yellow" if row["stream"] == "stderr" else "")
+
+
 @cli.command("tail")
 @click.argument("name", type=JOB)
 @default_option("--lines", click.IntRange(0, 100_000), 50, "Number of lines to begin with.")
 @click.option("--follow", is_flag=True, help="Print new output until Ctrl-C.")
-@answers("stream", "line", fields=("run_id", "stream", "line", "piece"), live="follow")
+@answers(
+    "stream",
+    "line",
+    fields=("run_id", "stream", "line", "piece"),
+    live="follow",
+    noun="output",
+    line=_line,
+)
 def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     """Print the output of the last run of a job.
 
     The run may still be active, on any host. --follow prints its output as it is
-    recorded, once a second, and then that of the next runs.
+    recorded, once a second, and then that of the next runs, and says how each run ended.
+    A terminal has the lines as they are, with those of stderr in another colour.
 
     \b
     Example:
@@ -150,11 +166,23 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     for line in history.tail(name, lines=lines):
         yield line
         last = max(last, line["piece"])
+    run = history.last_run(name)
     while follow:
-        time.sleep(POLL_SECONDS)
+        # Before the output is read: what a run printed comes before its end.
+        ended = history.ended_since(name, run)
         for line in history.printed_since(name, last):
             yield line
             last = line["piece"]
+        for end in ended:
+            say(f"{name} {end['status']} (run {end['id']}){_details(end)}.")
+            run = end["id"] + 1
+        time.sleep(POLL_SECONDS)
+
+
+def _details(run: Record) -> str:
+    """Return the time that a run took, and the reason of its end."""
+    took = "" if run["seconds"] is None else f" after {clock.shown(run['seconds'])}"
+    return f"{took}: {run['reason']}" if run["reason"] else took
 
 
 @cli.command("prune")

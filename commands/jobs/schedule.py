@@ -39,7 +39,13 @@ CRITICAL = 2
     "--max-failures", click.IntRange(1, 1000), 1, "Number of failures in a row that are a finding."
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
-@answers("state", "job", "says", fields=("state", "job", "says", "status", "run_id", "failures"))
+@answers(
+    "state",
+    "job",
+    "says",
+    fields=("state", "job", "says", "status", "run_id", "failures"),
+    noun="jobs",
+)
 def check_cmd(
     name: str | None, max_age: timedelta | None, max_failures: int, nagios: bool
 ) -> list[Record] | str:
@@ -74,7 +80,9 @@ def _plugin(rows: list[Record]) -> str:
 @click.command("schedule", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
 @default_option("--count", click.IntRange(1, 1000), 1, "Number of runs of each job.")
-@answers(*UPCOMING, fields=(*UPCOMING, "command"), app=False)
+@answers(
+    *UPCOMING, fields=(*UPCOMING, "command"), app=False, noun="scheduled jobs", table=UPCOMING[1:]
+)
 def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """List the next runs, in UTC and in local time.
 
@@ -91,8 +99,8 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
 
 
 @click.command("missed", cls=OpsCommand)
-@default_option("--since", SINCE, "24h", "Start: 2026-12-31, or 24h for that long ago.")
-@answers("name", "slot", "local", "schedule")
+@default_option("--since", SINCE, "24h", "Start: a time such as yesterday or 24h.")
+@answers("name", "slot", "local", "schedule", noun="missed runs")
 def missed_cmd(since: datetime) -> list[Record]:
     """List scheduled runs that did not happen.
 

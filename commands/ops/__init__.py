@@ -22,6 +22,7 @@ SUBJECTS: Subjects = {
         _command("init", "ops.database", "Make opsapp's tables, or bring them up to date.", "init"),
         _command("status", "ops.database", "Show how far this application is attached.", "status"),
         _command("drop", "ops.database", "Remove opsapp's tables.", "drop"),
+        _command("db", "ops.migrations", "Run the application's own migrations, audited."),
         _command("backup", "db", "Copy the database to a file while it is in use.", "backup_cmd"),
         _command("query", "query", "Run a read-only SQL statement."),
         _command("shell", "shell.session", "Start a Python shell with the application."),

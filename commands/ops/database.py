@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from opsapp.cli.base import OpsCommand
-from opsapp.cli.confirm import approve, is_interactive
+from opsapp.cli.confirm import agrees, approve, is_interactive
 from opsapp.cli.decorators import CONFIRM, YES, answers, changes, findings, works
 from opsapp.cli.messages import say
 from opsapp.cli.options import WAIT, with_options
@@ -39,8 +39,11 @@ def init(wait: float, wal: bool | None, unit: Unit) -> Record:
     """
     from opsapp.database import setup
 
+    _attached().check_place()
     _say_what_drops_tables()
-    if wal is None:
+    if wal is None and _attached().own is not None:
+        wal = True  # The file is opsapp's alone.
+    elif wal is None:
         wal = not unit.dry_run and _attached().journal_mode not in (None, "wal") and _wants_wal()
     return setup.init(wait=wait, wal=wal, unit=unit)
 
@@ -49,13 +52,15 @@ def _wants_wal() -> bool:
     if not is_interactive():
         say("The SQLite file is not in WAL mode, so readers and writers wait: --wal changes that.")
         return False
-    return click.confirm("Put the SQLite file into WAL mode?", err=True)
+    return agrees("Put the SQLite file into WAL mode?")
 
 
 def _say_what_drops_tables() -> None:
     from opsapp.ops import autogenerate
 
     attached = _attached()
+    if attached.own is not None:
+        return  # They are not in the database that it migrates.
     if obstacle := autogenerate.obstacle(attached.app, is_in_code=attached.is_in_code):
         say(
             f"Warning: flask db migrate would drop opsapp's tables: {obstacle}."

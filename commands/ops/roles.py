@@ -30,7 +30,7 @@ def cli() -> None:
 
 
 @cli.command("list")
-@answers("name", "kind", "holders", "read_only")
+@answers("name", "kind", "holders", "read_only", noun="roles")
 def list_cmd() -> list[Record]:
     """List roles with the number of accounts that hold each.
 
@@ -103,15 +103,16 @@ def expire_cmd(unit: Unit) -> list[Record]:
     Example:
       flask ops roles expire
     """
-    from opsapp.ops import grants
+    from opsapp.ops import grants, settling
 
+    settling.settle_certain(unit)
     return grants.expire(unit=unit)
 
 
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Only grants of this role.")
-@answers(*HISTORY_SHOWN)
+@answers(*HISTORY_SHOWN, noun="grants")
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List past and present grants that the audit has.
 

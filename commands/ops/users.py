@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import ORDER, attached_filter
-from opsapp.cli.options import ROLE, USER, if_exists_option, users_argument
+from opsapp.cli.options import ROLE, USER, if_exists_option, receipt_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -146,7 +147,7 @@ def create_admin_cmd(
 @ORDER
 @click.option("--after", type=USER, metavar="ID", help="Start after this id, for the next page.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="users")
 @attached_filter
 def list_cmd(
     filter: Filter,
@@ -269,6 +270,27 @@ def deactivate_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
     return accounts.set_active(users, False, unit=unit)
 
 
+@cli.command("offboard")
+@users_argument()
+@receipt_option("what ended")
+@changes(*("changed", "id", "email", "status", "roles", "sessions", "remaining"), destructive=True)
+def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
+    """Deactivate accounts and take all their roles away.
+
+    The answer says what becomes of their sessions, as deactivate does, and which roles
+    remain because the application does not let them go.
+
+    \b
+    Example:
+      flask ops users offboard ada@example.com --receipt ada.json --yes
+    """
+    from opsapp.ops import offboarding
+
+    approve_identity("active")
+    approve(f"End the access of {text.listed(users)}?", severe=True)
+    return offboarding.offboard(users, receipt=receipt, unit=unit)
+
+
 @cli.command("set-password")
 @click.argument("user", type=USER)
 @changes("id", "email", "status", "password", destructive=True)
@@ -296,8 +318,9 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
 @cli.command("delete")
 @click.argument("user", type=USER)
+@receipt_option("what was erased")
 @changes("id", "status", destructive=True)
-def delete_cmd(user: str, unit: Unit) -> Record:
+def delete_cmd(user: str, receipt: str | None, unit: Unit) -> Record:
     """Delete an account by the application's own function.
 
     Its personal values beside the audit go with it. Ops(erase=…) names the function.
@@ -313,4 +336,4 @@ def delete_cmd(user: str, unit: Unit) -> Record:
     approve_identity("erase")
     account = this_identity().record(this_identity().get(db.session(), user))
     approve(f"Delete the account {account['email'] or account['id']} for good?", severe=True)
-    return accounts.delete(user, unit=unit)
+    return accounts.delete(user, receipt=receipt, unit=unit)

@@ -261,7 +261,7 @@ def _subject(words: tuple[str, ...]) -> str:
 
 
 @click.command("saved", cls=OpsCommand)
-@answers(*SAVED[:-1], fields=SAVED)
+@answers(*SAVED[:-1], fields=SAVED, noun="saved measurements")
 def saved_cmd() -> list[Record]:
     """List saved measurements.
 

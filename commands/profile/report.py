@@ -20,6 +20,7 @@ from opsapp.cli.options import (
     older_than_option,
     with_options,
 )
+from opsapp.errors import Invalid
 from opsapp.types import Record
 
 from . import measure
@@ -55,22 +56,29 @@ def cli() -> None:
 # --- reports and traces ------------------------------------------------------
 
 
-def _report_fields(by: str, **_params: Any) -> list[str]:
+def _report_fields(by: str | None, endpoint: str | None, **_params: Any) -> list[str]:
     """Return the fields of an empty report for programs; people read a remark."""
     from opsapp.profiling.reports import totals
 
-    return totals.fields(by) if output.is_for_programs() else []
+    return totals.fields(_by(by, endpoint)) if output.is_for_programs() else []
 
 
 @cli.command("report")
-@default_option("--by", click.Choice(BY), "endpoint", "One row for each of these.")
+@click.option("--by", type=click.Choice(BY), help="One row for each of these. Default: endpoint.")
+@click.option("--endpoint", metavar="NAME", help="The queries of this endpoint or command only.")
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @default_option("--sort", click.Choice(SORTS), "total", "Sort by this, largest first.")
 @default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
 @click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
 @answers(fields=_report_fields)
 def report_cmd(
-    by: str, since: datetime, until: datetime | None, sort: str, top: int, html: str | None
+    by: str | None,
+    endpoint: str | None,
+    since: datetime,
+    until: datetime | None,
+    sort: str,
+    top: int,
+    html: str | None,
 ) -> Any:
     """Report times by endpoint, query or command.
 
@@ -81,6 +89,7 @@ def report_cmd(
     \b
     Examples:
       flask profile report --since 24h --sort p95 --top 20
+      flask profile report --endpoint "GET users.Users" --by query
       flask profile report --since 7d --html report.html
     """
     from opsapp.profiling.reports import totals
@@ -89,8 +98,16 @@ def report_cmd(
         from opsapp.profiling.views import html as pages
 
         return pages.write_report(html, since=since, until=until)
-    rows = totals.report(by, since=since, until=until, sort=sort, top=top)
+    by = _by(by, endpoint)
+    rows = totals.report(by, since=since, until=until, sort=sort, top=top, endpoint=endpoint)
     return _shown(rows, by)
+
+
+def _by(by: str | None, endpoint: str | None) -> str:
+    """Return the kind of the rows, which are queries for a single endpoint."""
+    if endpoint is not None and by not in (None, "query"):
+        raise Invalid(f"--endpoint lists queries, and --by is {by}")
+    return "query" if endpoint is not None else by or "endpoint"
 
 
 def _shown(rows: list[Record], by: str) -> list[Record]:
@@ -112,7 +129,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
     "--kind", type=click.Choice(["slow", "error", "asked"]), help="Only traces of this kind."
 )
 @page_options()
-@answers(*TRACE, fields=(*TRACE, "file"))
+@answers(*TRACE, fields=(*TRACE, "file"), noun="traces")
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
     """List traces of requests and commands, slowest first.
 
@@ -147,6 +164,24 @@ def show_cmd(trace: str) -> Record:
     return detail if output.is_for_programs() else text.of_trace(detail, output.width_of_table())
 
 
+@cli.command("explain")
+@click.argument("trace")
+@answers()
+def explain_cmd(trace: str) -> Record:
+    """Show the plan of the slowest statement of a trace.
+
+    That is the one that took most of its time, with all repetitions. Values are never
+    recorded, so the plan is the one for any values. TRACE is as for `flask profile show`.
+
+    \b
+    Example:
+      flask profile explain 12
+    """
+    from opsapp.profiling.reports import traces
+
+    return traces.explained(traces.find(trace))
+
+
 @cli.command("flame")
 @click.argument("id", type=ID)
 @click.option("-o", "--output", "file", required=True, metavar="FILE", help="HTML file to write.")
@@ -177,7 +212,7 @@ def flame_cmd(id: int, file: str) -> Record:
 @default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
 @click.option("--requests", is_flag=True, help="Leave out commands.")
 @click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
-@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT)
+@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT, noun="repeated statements")
 def repeats_cmd(
     since: datetime, allow: tuple[str, ...], top: int, requests: bool, check: bool
 ) -> list[Record]:
@@ -230,7 +265,7 @@ def token_cmd(for_: timedelta) -> Record:
 
 
 @cli.command("files")
-@answers("file", "bytes")
+@answers("file", "bytes", noun="files")
 def files_cmd() -> list[Record]:
     """List the .prof files of this host, newest first.
 
@@ -273,21 +308,22 @@ def _folder() -> Folder:
 
 
 @cli.command("metrics")
-@answers(*METRIC[:3], fields=METRIC)
+@answers(*METRIC[:3], fields=METRIC, noun="metrics")
 def metrics_cmd() -> list[Record]:
-    """Print the application's own metrics on this host.
+    """Print the metrics of this host.
 
-    They are those of /metrics, which is off unless OPSAPP_METRICS is on, and needs the
-    permission profile:read.
+    Requests, jobs and the application's own. They are those of /metrics, which is off
+    unless OPSAPP_METRICS is on, and needs the permission profile:read.
 
     \b
     Example:
       flask profile metrics --format jsonl
     """
     from opsapp.extensions import this_app
+    from opsapp.jobs.metrics import Runs
     from opsapp.profiling import metrics
 
-    return metrics.rows(this_app())
+    return metrics.rows(this_app(), Runs())
 
 
 for command in measure.COMMANDS:

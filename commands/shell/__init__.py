@@ -1,7 +1,11 @@
 """`flask shell` at a terminal.
 
 session       the command: mode, program, reason
-interactive   IPython with every input on record
+recorded      a shell of IPython with every input on record
+interactive   that shell at a terminal
+kernel        that shell in a Jupyter kernel: %load_ext opsapp
+plain         Python's own console
+conditions    errors as lines
 scripts       `-c`, a file, or a pipe
 magics        %names, %queries, %dryrun, …
 sql_magics    %sql, %explain, %tables, %schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -16,12 +17,18 @@ _NAMES = {
 }
 
 
-def teach(shell: Any) -> None:
-    """Let the shell complete these."""
+Complete = Callable[[Any, Any], list[str]]
+
+
+def teach(shell: Any, inside: Callable[[Complete], Complete] = lambda complete: complete) -> None:
+    """Let the shell complete these.
+
+    :param inside: makes a function that completes inside of the session's context.
+    """
     for magic in ("%sql", "%explain", "%schema", "%tables"):
         shell.set_hook("complete_command", _in_sql, str_key=magic)
     for pattern, complete in _PATTERNS.items():
-        shell.set_hook("complete_command", complete, re_key=pattern)
+        shell.set_hook("complete_command", inside(complete), re_key=pattern)
 
 
 def _in_sql(_shell: Any, event: Any) -> list[str]:

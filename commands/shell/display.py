@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
@@ -12,6 +9,7 @@ from typing import Any, overload
 
 import sqlalchemy as sa
 
+from opsapp.cli import pager, tables
 from opsapp.cli.tables import drawn
 from opsapp.console.query import parameters
 from opsapp.extensions import Model, db
@@ -62,7 +60,7 @@ def sql(statement: str, /, **params: Any) -> Rows | int:
     """Return all rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
     result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
     if not result.returns_rows:
-        return int(result.rowcount)
+        return max(0, int(result.rowcount))  # A driver says -1 of what changes no rows.
     names = distinct(list(result.keys()))
     # The driver's own rows: SQLAlchemy would make each of them once more.
     with closing(result):
@@ -86,46 +84,32 @@ def table(
     cells = [
         {str(name): cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
     ]
-    names, left_out = _fitting(cells)
+    names = list(dict.fromkeys(name for row in cells for name in row))
     lines = drawn([{name: row.get(name) for name in names} for row in cells])
     if more or total > len(cells):
         count = f"more than {total}" if more else str(total)
         lines += f"({len(cells)} of {count} rows)\n"
-    if left_out:
-        rest = f"(not shown: {', '.join(map(safe, left_out))})"
-        lines += textwrap.fill(rest, shutil.get_terminal_size().columns, break_long_words=False)
     return lines.rstrip("\n")
 
 
-def vertical(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return each row as lines of names and values, whole; the first rows of many."""
-    blocks = [
-        f"Row {number}\n{drawn({name: veiled(name, plain(row[name])) for name in row})}"
-        for number, row in enumerate(rows[:ROWS], start=1)
-    ]
-    if len(rows) > ROWS:
-        blocks.append(f"({ROWS} of {len(rows)} rows)")
-    return "\n".join(blocks).rstrip() or "No rows."
+def vertical(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield each row as lines of names and values, whole."""
+    for number, row in enumerate(rows, start=1):
+        yield f"Row {number}\n{drawn(_veiled(row))}"
 
 
-def _fitting(rows: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """Return the columns that fit the screen, and the others.
+def whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield tables of every row, with every column."""
+    return tables.whole(map(_veiled, rows))
 
-    Empty ones are left out first. Without a terminal all of them fit.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if sys.stdout is None or not sys.stdout.isatty():
-        return names, []
-    used = [name for name in names if any(row.get(name) not in (None, "") for row in rows)]
-    room = shutil.get_terminal_size().columns
-    fitting: list[str] = []
-    for name in used or names:
-        wide = max(len(name), *(len(str(row.get(name))) for row in rows))
-        if room < min(wide, LONGEST) and fitting:
-            break
-        fitting.append(name)
-        room -= wide + 2
-    return fitting, [name for name in names if name not in fitting]
+
+def _veiled(row: Mapping[str, Any]) -> Record:
+    return {name: veiled(name, plain(row[name])) for name in row}
+
+
+def page(parts: Iterable[str]) -> None:
+    """Print text, by the pager where it is longer or wider than the terminal."""
+    pager.write(parts, is_wide=True)
 
 
 def cell(name: str, value: Any, longest: int = LONGEST) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from IPython.core.history import HistoryManager
+from traitlets import Int
 
 from opsapp import text
 from opsapp.cli.messages import say
@@ -23,6 +24,8 @@ PATIENCE = 1
 
 class History(HistoryManager):
     """IPython's history; when its file fails it goes on in memory, and says so once."""
+
+    most = Int(10_000, help="Inputs to keep.").tag(config=True)
 
     def __init__(self, shell: Any, **traits: Any) -> None:
         self.connection_options = {"check_same_thread": False, "timeout": PATIENCE}
@@ -41,6 +44,8 @@ class History(HistoryManager):
         """Begin the history of this session."""
         try:
             super().new_session(conn)
+            if self.hist_file != MEMORY:
+                _forget(self.db, self.most)
         except sqlite3.Error as error:
             self._go_on_in_memory(error)
 
@@ -79,6 +84,17 @@ class History(HistoryManager):
             f"Warning: {self.hist_file} cannot be used ({why}); the history ends with this session."
         )
         self.hist_file = MEMORY
+
+
+def _forget(connection: sqlite3.Connection, most: int) -> None:
+    """Remove all but the newest inputs, and the sessions that have none of them."""
+    with connection:
+        newest = "SELECT rowid FROM history ORDER BY session DESC, line DESC LIMIT ?"
+        connection.execute(f"DELETE FROM history WHERE rowid NOT IN ({newest})", (most,))  # noqa: S608  (our own words)
+        connection.execute(
+            "DELETE FROM sessions WHERE end IS NOT NULL"
+            " AND session NOT IN (SELECT session FROM history)"
+        )
 
 
 def _check(path: Path) -> None:

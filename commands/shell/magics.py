@@ -38,7 +38,8 @@ class ConsoleMagics(Magics):
         """List every name of the console. %names WORD lists those with this word."""
         lines = catalogue(self._console)
         word = line.strip().lower()
-        print(painted(styled for styled in lines if word in styled.line.lower()).strip("\n"))  # noqa: T201
+        text = painted(styled for styled in lines if word in styled.line.lower()).strip("\n")
+        display.page([f"{text}\n"])
 
     @line_magic
     def queries(self, line: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 
 from opsapp import textfiles
 from opsapp.cli.base import OpsCommand, application
-from opsapp.cli.confirm import approve, is_interactive
+from opsapp.cli.confirm import approve, ask, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON, remark_on_audit
 from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--write", "mode", flag_value="write", help="Committed changes stay.")
 @click.option("-c", "code", metavar="CODE", type=PROGRAM, help="Run this code and exit.")
 @click.option("--web", is_flag=True, help="Load pages and API too: client, url_for, routes.")
+@click.option("--plain", is_flag=True, help="Use Python's console, as Flask's own shell does.")
 @click.option("--no-history", is_flag=True, help="Do not save a history of the inputs.")
 @click.option("--no-banner", is_flag=True, help="Start with the prompt.")
 @click.argument("words", metavar="[FILE] [ARGS]...", nargs=-1, type=PROGRAM)
@@ -49,6 +51,7 @@ def cli(
     mode: str | None,
     code: str | None,
     web: bool,
+    plain: bool,
     no_history: bool,
     no_banner: bool,
     words: tuple[str, ...],
@@ -68,19 +71,21 @@ def cli(
       flask shell --sandbox
       flask shell -c 'print(U("ada@example.com").id)'
     """
-    session_mode = _mode(mode)
+    session_mode = mode_of(mode)
     program = _program(code, words)
-    reason = _approved(session_mode, reason)
+    reason = approved(session_mode, reason)
     with _own_path(), application(web=web):
         remark_on_audit()
-        _run(session_mode, program, reason, history=not no_history, show_banner=not no_banner)
+        talk = _plain if plain else partial(_ipython, not no_history, not no_banner)
+        _run(session_mode, program, reason, talk)
 
 
 Program = tuple[str, str, tuple[str, ...]]
 """Code, its name, and its arguments."""
 
 
-def _mode(name: str | None) -> Mode:
+def mode_of(name: str | None) -> Mode:
+    """Return the mode of this name, else the default of the environment."""
     from opsapp.config import environment
     from opsapp.console.modes import Mode, default
 
@@ -114,7 +119,7 @@ def _text_of(name: str) -> str:
         raise Invalid(f"{shortened(name)} cannot be read: {error}") from error
 
 
-def _approved(mode: Mode, reason: str | None) -> str | None:
+def approved(mode: Mode, reason: str | None) -> str | None:
     """Return the reason, once the user has agreed to write to production.
 
     :raises Refused: the user has not, or there is no reason.
@@ -127,7 +132,7 @@ def _approved(mode: Mode, reason: str | None) -> str | None:
     if not reason:
         if not is_interactive():
             raise Refused("writing to production needs a reason", hint="repeat it with --reason")
-        reason = str(click.prompt("Why do you write to production?", err=True))
+        reason = ask("Why do you write to production?")
     approve("Commits are kept.", severe=True)
     return reason
 
@@ -175,31 +180,45 @@ def _last_in_path(import_name: str) -> None:
         sys.path.append(here)
 
 
-def _run(mode: Mode, program: Program | None, reason: str | None, **how: bool) -> None:
-    from flask import current_app
+Talk = Callable[["Console", float], None]
+"""A dialogue with a user, who may be idle for so many seconds."""
 
-    from opsapp.actors import at_terminal
-    from opsapp.console.lifecycle import alive
-    from opsapp.extensions import this_app
+
+def _run(mode: Mode, program: Program | None, reason: str | None, talk: Talk) -> None:
+    from flask import current_app
 
     _last_in_path(current_app.import_name)
     idle = idle_seconds()
-    actor, names = at_terminal(), _names(this_app())
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
     with ExitStack() as afterwards:
         try:
-            with alive(
-                this_app(), actor, mode, reason=reason, by=by, idle_seconds=idle, more=names
-            ) as console:
-                if mode.value == "sandbox":
-                    afterwards.callback(_say_discarded, console)
-                code = _talk(console, program, idle, **how)
+            with opened(mode, reason, by=by, afterwards=afterwards) as console:
+                code = _program_or(talk, console, program, idle)
         except Stopped as stopped:
             stopped.is_reported = True
             say(f"Stopped by {stopped.name}; uncommitted changes are rolled back.")
             raise
     if code:
         click.get_current_context().exit(code)
+
+
+@contextmanager
+def opened(mode: Mode, reason: str | None, *, by: str, afterwards: ExitStack) -> Iterator[Console]:
+    """Open a session of the application, and close it at the end.
+
+    :param afterwards: gets the remarks for after the end.
+    """
+    from opsapp.actors import at_terminal
+    from opsapp.console.lifecycle import alive
+    from opsapp.extensions import this_app
+
+    app, idle = this_app(), idle_seconds()
+    with alive(
+        app, at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=_names(app)
+    ) as console:
+        if mode.value == "sandbox":
+            afterwards.callback(_say_discarded, console)
+        yield console
 
 
 def _names(app: Flask) -> dict[str, Any]:
@@ -215,20 +234,30 @@ def _names(app: Flask) -> dict[str, Any]:
     return names
 
 
-def _talk(console: Console, program: Program | None, idle: float, **how: bool) -> int:
-    if program is not None:
-        from .scripts import run
+def _program_or(talk: Talk, console: Console, program: Program | None, idle: float) -> int:
+    if program is None:
+        talk(console, idle)
+        return DONE
+    from .scripts import run
 
-        return run(console, *program)
+    return run(console, *program)
+
+
+def _ipython(history: bool, show_banner: bool, console: Console, idle: float) -> None:
     from .interactive import start
 
-    start(console, idle_seconds=idle, **how)
-    return DONE
+    start(console, idle_seconds=idle, history=history, show_banner=show_banner)
+
+
+def _plain(console: Console, idle: float) -> None:
+    from .plain import start
+
+    start(console, idle_seconds=idle)
 
 
 def _say_discarded(console: Console) -> None:
     """List the changes that the sandbox has discarded, on stderr."""
-    from opsapp.cli.tables import human
+    from opsapp.cli.cells import human
 
     changes, rows = console.would_have()
     if not changes and not rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -22,7 +22,7 @@ from opsapp.text import safe
 
 from . import display
 
-_OPTION = re.compile(r"\s*(?:(-x)|-o\s+(\S+))(?=\s)")
+_OPTION = re.compile(r"\s*(?:(-x)|(--all|-a)|-o\s+(\S+))(?=\s|$)")
 FORMATS = ("csv", "json", "jsonl")
 """The endings of the files that ``%sql -o`` writes."""
 
@@ -37,20 +37,21 @@ class SqlMagics(Magics):
     def sql(self, line: str, cell: str | None = None) -> display.Rows | int | None:
         """Run an SQL statement: %sql SELECT …; :name takes a variable of the console.
 
-        -x prints a row as lines, and -o FILE.csv (.json, .jsonl) writes all rows to a file.
+        -x prints each row as lines, --all every row and column, both by a pager if they
+        are long. -o FILE.csv (.json, .jsonl) writes all rows to a file.
         """
-        vertical, file, statement = _options(f"{line}\n{cell}" if cell is not None else line)
-        statement = statement.strip().rstrip(";")
+        show, file, words = _options(f"{line}\n{cell}" if cell is not None else line)
+        statement = words.strip().rstrip(";")
         if not statement:
             say("%sql needs a statement: %sql SELECT id, email FROM ops_users")
             return None
         answer = display.sql(statement, **self._values(statement))
-        if isinstance(answer, int) or not (vertical or file):
+        if isinstance(answer, int) or not (show or file):
             return answer
         if file:
             _write(answer, file)
-        if vertical:
-            print(display.vertical(answer))  # noqa: T201
+        if show:
+            display.page(show(answer) if answer else ["No rows.\n"])
         return None
 
     def _values(self, statement: str) -> dict[str, Any]:
@@ -74,8 +75,8 @@ class SqlMagics(Magics):
         if not words:
             say("%explain needs a statement: %explain SELECT …, or %explain sa.select(User)")
             return
-        for step in plans.plan(*self._statement(words), analyze=analyze):
-            print(safe(step))  # noqa: T201
+        steps = plans.plan(*self._statement(words), analyze=analyze)
+        display.page(f"{safe(step)}\n" for step in steps)
 
     def _statement(self, words: str) -> tuple[str, Mapping[str, Any]]:
         called = re.match(r"(\w+)\(", words)
@@ -91,23 +92,28 @@ class SqlMagics(Magics):
         """List the tables and views with the number of their columns."""
         word = line.strip().lower()
         rows = [row for row in schema.tables() if word in row["name"].lower()]
-        print(drawn(rows).rstrip() if rows else "No tables.")  # noqa: T201
+        display.page([drawn(rows) if rows else "No tables.\n"])
 
     @line_magic
     def schema(self, line: str) -> None:
         """List the columns of a table: %schema ops_users."""
         if not line.strip():
             raise Invalid("%schema needs a table", hint="%tables lists them")
-        print(drawn(schema.columns(line.strip())).rstrip())  # noqa: T201
+        display.page([drawn(schema.columns(line.strip()))])
 
 
-def _options(words: str) -> tuple[bool, str | None, str]:
-    """Return whether the rows are printed as lines, the file to write, and the statement."""
-    vertical, file = False, None
+Show = Callable[[display.Rows], Iterator[str]]
+
+
+def _options(words: str) -> tuple[Show | None, str | None, str]:
+    """Return how the rows are printed, the file to write, and the statement."""
+    show: Show | None = None
+    file = None
     while option := _OPTION.match(words):
-        vertical, file = vertical or option[1] is not None, option[2] or file
+        show = display.vertical if option[1] else display.whole if option[2] else show
+        file = option[3] or file
         words = words[option.end() :]
-    return vertical, file, words
+    return show, file, words
 
 
 def _without_analyze(words: str) -> tuple[bool, str]:

@@ -9,11 +9,9 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
-from opsapp.cli.filters import ORDER, account_filter
-from opsapp.cli.messages import say
+from opsapp.cli.filters import ORDER, account_filter, is_by_filter
 from opsapp.cli.options import (
     ID,
-    NEW_FILE,
     PERMISSION,
     ROLE,
     USER,
@@ -24,7 +22,7 @@ from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from . import logins, sessions, tokens
+from . import files, leaving, logins, sessions, tokens
 
 if TYPE_CHECKING:
     from opsapp.accounts.listing import Filter
@@ -44,8 +42,12 @@ def cli() -> None:
     """
 
 
-for group in (sessions.cli, tokens.cli, logins.cli):
-    cli.add_command(group)
+for command in (
+    *(sessions.cli, tokens.cli, logins.cli),
+    *(files.import_cmd, files.export_cmd),
+    *leaving.COMMANDS,
+):
+    cli.add_command(command)
 
 # --- creating ----------------------------------------------------------------
 
@@ -139,7 +141,7 @@ def create_admin_cmd(
 @ORDER
 @click.option("--after", type=ID, metavar="ID", help="Start after this account, for the next page.")
 @page_options()
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="users")
 @account_filter
 def list_cmd(
     filter: Filter,
@@ -260,48 +262,21 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
       flask users deactivate ada@example.com
       flask users deactivate --idle-for 90d --without-role admin --yes
     """
-    from opsapp.accounts import listing, signin
+    from opsapp.accounts import signin
 
-    if bool(users) == (filter != listing.Filter()):
-        raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
-    if users:
-        return signin.deactivate(users, unit=unit)
-    approve(f"Deactivate the {listing.count_active(filter)} active accounts of this filter?")
-    return signin.deactivate_where(filter.criteria(), unit=unit)
-
-
-@cli.command("offboard")
-@users_argument()
-@click.option(
-    "--receipt",
-    type=NEW_FILE,
-    metavar="FILE",
-    help="Write what ended to a new FILE, one JSON object a line.",
-)
-@changes(*("changed", "id", "email", "status", "roles", "sessions", "tokens"), destructive=True)
-def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> list[Record]:
-    """End all that accounts have: sessions, tokens and roles.
-
-    The accounts are deactivated, and every grant is revoked, in one change. Their history
-    stays; `flask users delete` erases the personal data. Pass - as USER to read the
-    accounts from stdin.
-
-    \b
-    Examples:
-      flask users offboard ada@example.com --reason "left the company" --yes
-      flask users offboard ada@example.com --receipt ada.receipt --yes
-    """
-    from opsapp.accounts import offboarding
-
-    approve(f"End the access of {', '.join(users[:5])}{' …' if users[5:] else ''}?", severe=True)
-    return offboarding.offboard(users, receipt=receipt, unit=unit)
+    if is_by_filter(users, filter, "Deactivate {}", signin.is_active()):
+        return signin.deactivate_where(filter.criteria(), unit=unit)
+    return signin.deactivate(users, unit=unit)
 
 
 @cli.command("set-password")
 @click.argument("user", type=USER)
+@click.option(
+    "--must-change", is_flag=True, help="The user must choose another one at the next log-in."
+)
 @changes("id", "email", "status", "password")
 @password_options
-def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
+def set_password_cmd(user: str, must_change: bool, source: Source, unit: Unit) -> Record:
     """Set the password of an account, and end its sessions.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
@@ -310,15 +285,33 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 
     \b
     Example:
-      flask users set-password ada@example.com --password-file ada.password
+      flask users set-password ada@example.com --generate-password --must-change
     """
     from opsapp.accounts import signin
     from opsapp.accounts.lookup import get_user
 
     get_user(user)  # Report an unknown user before the operator types a password twice.
     password = source.read()
-    record = signin.set_password(user, password, unit=unit)
+    record = signin.set_password(user, password, must_change=must_change, unit=unit)
     return {**record, **source.shown_once(record["email"], password, unit)}
+
+
+@cli.command("send-reset")
+@users_argument()
+@changes("changed", "id", "email", web=True)
+def send_reset_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
+    """Mail users a link to set a new password.
+
+    The link works for an hour. Until it is used, the present password and the sessions
+    stay; `flask users reset-access` ends those. A second mail within five minutes is left out.
+
+    \b
+    Example:
+      flask users send-reset ada@example.com
+    """
+    from opsapp.accounts import signin
+
+    return signin.send_reset(users, unit=unit)
 
 
 @cli.command("reset-access")
@@ -355,25 +348,3 @@ def unlock_cmd(user: str, unit: Unit) -> Record:
     from opsapp.accounts import signin
 
     return signin.unlock(user, unit=unit)
-
-
-@cli.command("delete")
-@click.argument("user", type=USER)
-@changes("id", "status", destructive=True)
-def delete_cmd(user: str, unit: Unit) -> Record:
-    """Erase the personal data of an account for good.
-
-    The id, the history of its grants and the audit stay, without a name.
-
-    \b
-    Example:
-      flask users delete ada@example.com --reason "left the company" --yes
-    """
-    from opsapp.accounts import users
-
-    row = users.deletable(user)
-    if row.deleted_at is None:
-        approve(f"Erase the personal data of {row.email} (id {row.id}) for good?", severe=True)
-    else:
-        say(f"User {row.id} was deleted before.")
-    return users.delete(user, unit=unit)

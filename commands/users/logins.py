@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page_options
-from opsapp.cli.options import SINCE, USER, older_than_option
+from opsapp.cli.options import SINCE, USER, Choices, older_than_option
 from opsapp.types import Record
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
 
+POLL_SECONDS = 1.0
 OUTCOMES = (
     "success",
     "password",
@@ -37,27 +40,32 @@ def cli() -> None:
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only log-ins with this outcome.")
-@click.option("--since", type=SINCE, help="Start: 2026-12-31, or 24h for that long ago.")
+@click.option("--outcome", type=Choices(OUTCOMES), default=(), help="Only these outcomes: A,B.")
+@click.option("--address", metavar="IP", help="Only log-ins from this address or IPv6 /64.")
+@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
+@click.option("--follow", is_flag=True, help="Print new log-ins until Ctrl-C.")
 @page_options()
 @answers(
     "at", "user", "outcome", "ip", "user_agent",
     fields=("id", "at", "user_id", "user", "outcome", "ip", "user_agent"),
+    live="follow",
+    noun="log-ins",
 )  # fmt: skip
-def list_cmd(
-    user: str | None, outcome: str | None, since: datetime | None, limit: int | None
-) -> list[Record]:
+def list_cmd(user: str | None, follow: bool, **criteria: Any) -> Iterable[Record]:
     """List the newest log-ins, including failed ones.
 
     Names without an account are not kept: a mistyped field may hold a password.
 
     \b
-    Example:
-      flask users logins list --outcome locked --since 24h
+    Examples:
+      flask users logins list --outcome locked,blocked --since 24h
+      flask users logins list --address 203.0.113.7
     """
     from opsapp.accounts import logins
 
-    return logins.listing(user, outcome=outcome, since=since, limit=limit)
+    if follow:
+        return logins.followed(user=user, poll=lambda: time.sleep(POLL_SECONDS), **criteria)
+    return logins.listing(user, **criteria)
 
 
 @cli.command("prune")

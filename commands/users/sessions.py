@@ -9,6 +9,7 @@ import click
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.options import ID, USER
+from opsapp.errors import Invalid
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def cli() -> None:
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@answers(*SHOWN, fields=FIELDS)
+@answers(*SHOWN, fields=FIELDS, noun="sessions")
 def list_cmd(user: str | None) -> list[Record]:
     """List the open sessions of one account or of all.
 
@@ -47,20 +48,27 @@ def list_cmd(user: str | None) -> list[Record]:
 
 
 @cli.command("end")
-@click.argument("user", type=USER)
+@click.argument("user", type=USER, required=False)
 @click.argument("ids", metavar="[ID…]", type=ID, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="The sessions of all accounts.")
 @changes("changed", *SHOWN, destructive=True)
-def end_cmd(user: str, ids: tuple[int, ...], unit: Unit) -> list[Record]:
+def end_cmd(user: str | None, ids: tuple[int, ...], everything: bool, unit: Unit) -> list[Record]:
     """End all sessions of an account, or the given ones.
 
-    API tokens stay; `flask users reset-access` ends those as well.
+    API tokens stay; `flask users tokens revoke` ends those.
 
     \b
-    Example:
+    Examples:
       flask users sessions end ada@example.com --yes
+      flask users sessions end --all --reason "stolen backup" --yes
     """
     from opsapp.accounts import sessions
 
+    if everything == (user is not None):
+        raise Invalid("name the user, or choose --all")
+    if user is None:
+        approve("End every session of every account?", severe=True)
+        return sessions.end_all(unit=unit)
     subject = f"the session {', '.join(map(str, ids))}" if ids else "every session"
     approve(f"End {subject} of {user}?")
     return sessions.end(user, ids, unit=unit)

@@ -11,6 +11,7 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.options import PERMISSION, USER, end_options, ending, if_exists_option
 from opsapp.cli.output import say_if_lost
+from opsapp.errors import Invalid
 from opsapp.types import Record
 
 if TYPE_CHECKING:
@@ -81,7 +82,17 @@ def create_cmd(
 
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
-@answers("id", "user", "name", "state", "permissions", "valid_until", "used_at", fields=FIELDS)
+@answers(
+    "id",
+    "user",
+    "name",
+    "state",
+    "permissions",
+    "valid_until",
+    "used_at",
+    fields=FIELDS,
+    noun="tokens",
+)
 def list_cmd(user: str | None) -> list[Record]:
     """List the API tokens of one account or of all.
 
@@ -97,19 +108,30 @@ def list_cmd(user: str | None) -> list[Record]:
 
 
 @cli.command("revoke")
-@click.argument("user", type=USER)
-@click.argument("name")
+@click.argument("user", type=USER, required=False)
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every token of USER, or of all accounts.")
 @changes("id", "user", "name", "state", destructive=True)
-def revoke_cmd(user: str, name: str, unit: Unit) -> Record:
+def revoke_cmd(
+    user: str | None, name: str | None, everything: bool, unit: Unit
+) -> Record | list[Record]:
     """Revoke an API token at once.
 
     Requests with it are refused from now on. Its row stays, marked as ended.
 
     \b
-    Example:
+    Examples:
       flask users tokens revoke ada@example.com ci --yes
+      flask users tokens revoke --all --reason "leaked" --yes
     """
     from opsapp.accounts import tokens
 
+    if everything == (name is not None):
+        raise Invalid("name the user and the token, or choose --all")
+    if everything:
+        approve(f"Revoke every token of {user or 'every account'}?", severe=user is None)
+        return tokens.revoke_all(user, unit=unit)
+    assert user is not None  # noqa: S101  (the name comes after it)
+    assert name is not None  # noqa: S101
     approve(f"Revoke the token {name} of {user}?")
     return tokens.revoke(user, name, unit=unit)

@@ -1,10 +1,11 @@
-"""Receivers of ``order_placed``: a confirmation, a check of the stock, a metric."""
+"""Receivers: a confirmation, a check of the stock, a metric, and the data of a user."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask, current_app, render_template
 
 from opsapp import mail, signals
@@ -28,6 +29,7 @@ def connect(app: Flask) -> None:
     signals.before_commit(order_placed).connect(confirm, app)
     for receiver in (watch_stock, count):
         order_placed.connect(receiver, app)
+    signals.personal_data.connect(orders, app)
 
 
 def confirm(app: Flask, *, order_id: int, **_extra: Any) -> None:
@@ -50,3 +52,13 @@ def watch_stock(app: Flask, *, order_id: int, **_extra: Any) -> None:
 def count(app: Flask, *, order_id: int, **_extra: Any) -> None:
     """Count the order for Prometheus."""
     placed.labels(db.session.get_one(Order, order_id).product.name).inc()
+
+
+def orders(app: Flask, *, user_id: int, **_extra: Any) -> dict[str, Any]:
+    """Return the orders of a user, for `flask users personal-data`."""
+    query = sa.select(Order).where(Order.user_id == user_id).order_by(Order.id)
+    rows = [
+        {"id": order.id, "product": order.product.name, "placed_at": order.placed_at}
+        for order in db.session.scalars(query)
+    ]
+    return {"orders": rows}

@@ -1,4 +1,4 @@
-"""Create accounts, roles, grants, sessions, API tokens and log-ins."""
+"""Create accounts, roles, grants, reviews, sessions, API tokens and log-ins."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,8 @@ TABLES = (
     "ops_users",
     "ops_roles",
     "ops_grants",
+    "ops_access_reviews",
+    "ops_access_review_items",
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
@@ -34,6 +36,7 @@ def upgrade() -> None:
     create_users()
     create_roles()
     create_grants()
+    create_reviews()
     create_sessions()
     create_tokens()
     create_logins()
@@ -47,6 +50,7 @@ def create_users() -> None:
         sa.Column("email", name(320)),
         sa.Column("username", name(320)),
         sa.Column("password", sa.String(255)),
+        sa.Column("must_change_password", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("fs_uniquifier", sa.String(64), nullable=False),
         sa.Column("confirmed_at", moment),
@@ -122,6 +126,47 @@ def create_grants() -> None:
         ["valid_until"],
         **only("ended_at IS NULL AND valid_until IS NOT NULL"),
     )
+
+
+def create_reviews() -> None:
+    op.create_table(
+        "ops_access_reviews",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("started_at", moment, nullable=False),
+        sa.Column("started_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text()),
+        sa.Column("due_at", moment, nullable=False),
+        sa.Column("finished_at", moment),
+        sa.Column("finished_by", sa.Text()),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_access_reviews"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "ops_access_review_items",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("review_id", sa.Integer(), nullable=False),
+        sa.Column("grant_id", sa.Integer(), nullable=False),
+        sa.Column("last_seen_at", moment),
+        sa.Column("decision", sa.String(16)),
+        sa.Column("decided_at", moment),
+        sa.Column("decided_by", sa.Text()),
+        sa.Column("decision_reason", sa.Text()),
+        sa.ForeignKeyConstraint(
+            ["review_id"],
+            ["ops_access_reviews.id"],
+            name="fk_ops_access_review_items_review_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["grant_id"], ["ops_grants.id"], name="fk_ops_access_review_items_grant_id"
+        ),
+        sa.PrimaryKeyConstraint("id", name="pk_ops_access_review_items"),
+        sa.UniqueConstraint(
+            "review_id", "grant_id", name="uq_ops_access_review_items_review_id_grant_id"
+        ),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_ops_access_review_items_grant_id", "ops_access_review_items", ["grant_id"])
 
 
 def create_sessions() -> None:

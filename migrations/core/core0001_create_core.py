@@ -79,6 +79,7 @@ def create_chain() -> None:
     op.create_index("ix_ops_audit_events_at", "ops_audit_events", ["at"])
     op.create_index("ix_ops_audit_events_subject_seq", "ops_audit_events", ["subject", "seq"])
     op.create_index("ix_ops_audit_events_action_seq", "ops_audit_events", ["action", "seq"])
+    op.create_index("ix_ops_audit_events_correlation", "ops_audit_events", ["correlation"])
 
 
 def create_beside_the_chain() -> None:

@@ -5,11 +5,20 @@ users               create, change, delete accounts
 signin              activate, deactivate, passwords, second factors, lock-outs
 selfservice         changes that users make to their own accounts
 effects             what else a change does, for dry runs
+erasure             the personal data of accounts, removed
 offboarding         everything that an account has, ended at once
 passwords           one policy and one hash for every source of a password
 password_policy     the policy itself, as Flask-Security calls it
+breached            stolen passwords, in a file of hashes
+usernames           their canonical form
 roles               sets of permissions
+role_file           roles and grants as a file
+role_plan           what makes the database like such a file
 grants              roles given to accounts, and their history
+grant_rows          the same as rows, given and taken by statements
+bulk                statements over many accounts at once
+reviews             grants that are kept or refused, and their end
+review_page         a review as a page to print
 authority           permission checks, made inside of the gate
 access              explanations and matrices: who may do what, and why
 sessions            browser sessions
@@ -19,6 +28,7 @@ lockouts            counters of failures, and the locks that follow
 lookup              accounts and roles by id, address or name
 listing             filtered and paged lists of accounts
 records             the public form of an account
+transfer            accounts by the file: import and export
 ==================  =========================================================
 
 Writing functions take a ``unit`` (actor, reason, door), and enter it when they need

@@ -130,6 +130,16 @@ def may_change(user: User, unit: Unit) -> None:
         raise Refused(f"user {user.id} holds {', '.join(missing)}, which {_who(unit)} not")
 
 
+def may_change_all(ids: Iterable[int], unit: Unit) -> None:
+    """Check that the unit's account may do as much as each of these accounts.
+
+    :raises Refused: names the permissions that it lacks.
+    """
+    if unit.powers is not None:
+        for id in ids:
+            may_change(db.session.get_one(User, id), unit)
+
+
 def changeable(reference: str, unit: Unit) -> User:
     """Return an account that the unit's account may change.
 

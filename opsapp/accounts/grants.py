@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, signals, text
-from ..errors import Conflict, Invalid
+from .. import clock, text
+from ..errors import Invalid
 from ..extensions import db
 from ..models import Grant, Role, User
 from ..models.types import database_now
 from ..types import Record
 from ..unit.work import Unit
-from . import authority
-from .effects import note_ended
-from .lookup import actor_name, get_role, get_user, get_user_ever
-
-SHOWN = 5
-"""The most accounts that a refusal names."""
+from . import authority, bulk
+from .bulk import Account
+from .grant_rows import (
+    described,
+    end,
+    end_in_words,
+    expire_rows,
+    give,
+    is_over,
+    list_open,
+    list_open_of,
+    take,
+)
+from .lookup import get_role, get_user_ever, get_users
 
 # --- reading -----------------------------------------------------------------
 
@@ -54,7 +61,10 @@ def role_names_of(user_ids: Sequence[int]) -> dict[int, list[str]]:
 
 def of_user(user_id: int) -> list[Record]:
     """Return every grant that an account ever had, the newest first, without its name."""
-    fields = ("role", "state", "granted_at", "granted_by", "valid_until", "reason")
+    fields = (
+        *("role", "state", "granted_at", "granted_by", "valid_until", "reason"),
+        *("ended_at", "ended_by", "end_reason"),
+    )
     return _records(_every().where(Grant.user_id == user_id), fields)
 
 
@@ -73,21 +83,7 @@ def _every() -> sa.Select[Grant]:
 
 def record(grant: Grant) -> Record:
     """Return the public form of a grant; its state is live, expired, revoked or replaced."""
-    state = grant.ended_how or ("expired" if _is_over(grant) else "live")
-    return {
-        "id": grant.id,
-        "user_id": grant.user_id,
-        "user": grant.user.email or grant.user.reference,
-        "role": grant.role.name,
-        "state": state,
-        "granted_at": grant.granted_at,
-        "granted_by": actor_name(grant.granted_by),
-        "reason": grant.reason,
-        "valid_until": grant.valid_until,
-        "ended_at": grant.ended_at or (grant.valid_until if state == "expired" else None),
-        "ended_by": actor_name(grant.ended_by),
-        "end_reason": grant.end_reason,
-    }
+    return described(grant, grant.user.email or grant.user.reference, grant.role.name)
 
 
 def expiring(*, within: timedelta) -> list[Record]:
@@ -140,13 +136,13 @@ def grant(
     users: Iterable[str],
     *,
     until: datetime | None = None,
-    replace_end: bool = True,
+    replace_end: bool = False,
     unit: Unit,
 ) -> list[Record]:
-    """Give a role to accounts, replacing live grants that have another end.
+    """Give a role to accounts.
 
     :param until: when the grants end by themselves; None is for ever.
-    :param replace_end: False refuses to change the end of a live grant.
+    :param replace_end: change the end of a grant that an account holds already.
     :raises Conflict: an account holds the role until another time; nothing was granted.
     :raises Invalid: ``until`` has passed.
     :raises Refused: the last administrator's grant would get an end.
@@ -154,31 +150,49 @@ def grant(
     if until is not None:
         check_end(until)
     with unit:
-        named = get_role(role)
-        accounts = _accounts(users)
-        if not replace_end:
-            _refuse_other_ends(named, accounts, until)
-        results = [give(named, user, until=until, unit=unit) for user in accounts]
-        return [_answer(grant, changed) for grant, changed in results]
+        accounts = bulk.of(get_users(text.each(users)))
+        return give(get_role(role), accounts, until=until, replace_end=replace_end, unit=unit)
 
 
-def _refuse_other_ends(role: Role, accounts: Iterable[User], until: datetime | None) -> None:
-    open_grants = [grant for user in accounts if (grant := _find_open(role, user))]
-    others = [
-        f"{grant.user.email} {_end_in_words(grant)}"
-        for grant in open_grants
-        if grant.valid_until != until and not _is_over(grant)
-    ]
-    if others:
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        raise Conflict(
-            f"{role.name} is held until another time: {', '.join(others[:SHOWN])}{more}",
-            hint="--replace-end changes the ends; or leave these users out",
-        )
+def grant_where(
+    role: str,
+    criteria: Sequence[sa.ColumnElement[bool]],
+    *,
+    until: datetime | None = None,
+    replace_end: bool = True,
+    unit: Unit,
+) -> list[Record]:
+    """Give a role to every account that meets the criteria and :func:`lacks` it; as :func:`grant`.
+
+    :returns: the accounts that hold it now and did not before.
+    """
+    if until is not None:
+        check_end(until)
+    with unit:
+        users = bulk.accounts(lacks(role, until), *criteria)
+        return give(get_role(role), users, until=until, replace_end=replace_end, unit=unit)
 
 
-def _end_in_words(grant: Grant) -> str:
-    return f"until {clock.rfc3339(grant.valid_until)}" if grant.valid_until else "for ever"
+def lacks(role: str, until: datetime | None = None) -> sa.ColumnElement[bool]:
+    """Return the condition that an account does not hold a role until then; None is for ever.
+
+    :raises NotFound: there is no such role.
+    """
+    same = (Grant.user_id == User.id, Grant.valid_until.is_not_distinct_from(until))
+    return ~_holders(role).where(*same).exists()
+
+
+def holds(role: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an account holds a role, or did until the end of the grant.
+
+    :raises NotFound: there is no such role.
+    """
+    return User.id.in_(_holders(role))
+
+
+def _holders(role: str) -> sa.Select[int]:
+    open_grant = (Grant.role_id == get_role(role).id, Grant.ended_at.is_(None))
+    return sa.select(Grant.user_id).where(*open_grant)
 
 
 def check_end(until: datetime) -> None:
@@ -190,77 +204,14 @@ def check_end(until: datetime) -> None:
         raise Invalid(f"until {clock.rfc3339(until)} has passed already")
 
 
-def _accounts(users: Iterable[str]) -> list[User]:
-    return list(dict.fromkeys(get_user(reference) for reference in text.each(users)))
-
-
-def _answer(grant: Grant, changed: bool) -> Record:
-    return {"changed": changed, **record(grant)}
-
-
-def give(role: Role, user: User, *, until: datetime | None, unit: Unit) -> tuple[Grant, bool]:
-    """Return the live grant of ``role`` to ``user`` until then, and whether it is new.
-
-    :raises Refused: the role holds more than the unit's account, or for longer.
-    """
-    authority.require("roles:grant", unit)
-    authority.may_give(role, until, unit)
-    present = _find_open(role, user)
-    before = None
-    if present is not None:
-        if present.valid_until == until:
-            return present, False
-        authority.may_change(user, unit)  # A nearer end takes something away.
-        before = None if _is_over(present) else _summary(present)
-        _end(present, "replaced" if before else "expired", unit)
-        # The open grant must be gone before another takes its place in the index.
-        unit.session.flush()
-    new = Grant(
-        user=user,
-        role=role,
-        granted_at=clock.now(),
-        granted_by=unit.actor.label(),
-        reason=unit.reason,
-        valid_until=until,
-    )
-    unit.session.add(new)
-    unit.session.flush()
-    unit.record("user:role:grant", user.reference, before=before, after=_summary(new))
-    unit.announce(signals.role_granted, user_id=user.id, role=role.name, grant_id=new.id)
-    return new, True
-
-
 def difference_from_lasting(user: User, role: Role) -> str | None:
     """Return in words why the account does not hold this role for ever, or None."""
-    present = _find_open(role, user)
-    if present is None or _is_over(present):
+    present = next(iter(list_open(Grant.user_id == user.id, Grant.role_id == role.id)), None)
+    if present is None or is_over(present):
         return f"does not hold {role.name}"
     if present.valid_until is None:
         return None
-    return f"holds {role.name} {_end_in_words(present)} only"
-
-
-def _find_open(role: Role, user: User) -> Grant | None:
-    """Return the grant that is not marked as ended; it may be past its end."""
-    return db.session.scalar(
-        _every().where(Grant.user_id == user.id, Grant.role_id == role.id, Grant.ended_at.is_(None))
-    )
-
-
-def _is_over(grant: Grant) -> bool:
-    return grant.valid_until is not None and grant.valid_until <= clock.now()
-
-
-def _summary(grant: Grant) -> dict[str, Any]:
-    until = clock.rfc3339(grant.valid_until) if grant.valid_until else None
-    return {"role": grant.role.name, "valid_until": until}
-
-
-def _end(grant: Grant, how: str, unit: Unit) -> None:
-    grant.ended_at = grant.valid_until if how == "expired" else clock.now()
-    grant.ended_how = how
-    if how != "expired":
-        grant.ended_by, grant.end_reason = unit.actor.label(), unit.reason
+    return f"holds {role.name} {end_in_words(present)} only"
 
 
 # --- ending ------------------------------------------------------------------
@@ -275,81 +226,60 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
     """
     with unit:
         authority.require("roles:grant", unit)
-        named = get_role(role)
-        return [_revoke_from(user, named, unit) for user in _accounts(users)]
+        named, accounts = get_role(role), bulk.of(get_users(text.each(users)))
+        authority.may_change_all([user.id for user in accounts], unit)
+        rows = {row.user_id: row for row in list_open_of(accounts, Grant.role_id == named.id)}
+        held = [rows[user.id] for user in accounts if user.id in rows]
+        answers = {row["user_id"]: row for row in take(held, unit=unit)}
+        return [answers.get(user.id) or _not_held(user, named) for user in accounts]
 
 
-def _revoke_from(user: User, role: Role, unit: Unit) -> Record:
-    authority.may_change(user, unit)
-    present = _find_open(role, user)
-    if present is None:
-        return {
-            "changed": False,
-            "user_id": user.id,
-            "user": user.email,
-            "role": role.name,
-            "state": "not held",
-        }
-    _revoke(present, unit)
-    return _answer(present, True)
+def _not_held(user: Account, role: Role) -> Record:
+    return {
+        "changed": False,
+        "user_id": user.id,
+        "user": user.email,
+        "role": role.name,
+        "state": "not held",
+    }
 
 
-def _revoke(grant: Grant, unit: Unit) -> None:
-    if _is_over(grant):
-        _expire(grant, unit)
-        return
-    before = _summary(grant)
-    note_ended(unit, User.id == grant.user_id, of=grant.user.email)
-    _end(grant, "revoked", unit)
-    grant.user.end_sessions()
-    unit.record("user:role:revoke", grant.user.reference, before=before)
-    unit.announce(
-        signals.role_revoked, user_id=grant.user_id, role=grant.role.name, grant_id=grant.id
-    )
+def revoke_where(
+    role: str, criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit
+) -> list[Record]:
+    """Take a role away from every account that meets the criteria and :func:`holds` it.
 
-
-def _expire(grant: Grant, unit: Unit) -> None:
-    before = _summary(grant)
-    _end(grant, "expired", unit)
-    unit.record("user:role:expire", grant.user.reference, before=before)
+    :raises Refused: no administrator would be left.
+    """
+    with unit:
+        authority.require("roles:grant", unit)
+        users = bulk.accounts(holds(role), *criteria)
+        authority.may_change_all([user.id for user in users], unit)
+        return take(list_open_of(users, Grant.role_id == get_role(role).id), unit=unit)
 
 
 def expire(*, unit: Unit) -> list[Record]:
     """Mark the grants whose end has passed as ended; since then they gave nothing anyway."""
     with unit:
-        over = unit.session.scalars(
-            _every()
-            .where(Grant.ended_at.is_(None), Grant.valid_until <= database_now())
-            .order_by(None)
-            .order_by(Grant.id)
-        ).all()
-        for grant in over:
-            _expire(grant, unit)
-        return [_answer(grant, True) for grant in over]
+        return expire_rows(list_open(Grant.valid_until <= database_now()), unit)
 
 
-def end_all(user: User, *, unit: Unit) -> list[str]:
-    """End every open grant of an account that is being deleted; return the roles."""
-    grants = _list_open(Grant.user_id == user.id)
-    for grant in grants:
-        _end(grant, "revoked", unit)
-    return sorted(grant.role.name for grant in grants)
+def end_all(users: Sequence[Account], *, unit: Unit) -> dict[int, list[str]]:
+    """End every open grant of accounts that are being deleted; return the roles of each."""
+    rows = list_open_of(users)
+    end(rows, "revoked", unit)
+    roles: dict[int, list[str]] = {user.id: [] for user in users}
+    for row in rows:
+        roles[row.user_id].append(row.role)
+    return {id: sorted(names) for id, names in roles.items()}
 
 
 def revoke_all(user: User, *, unit: Unit) -> list[str]:
     """Revoke every open grant of an account that stays, each with its event; return the roles."""
     authority.require("roles:grant", unit)
-    grants = _list_open(Grant.user_id == user.id)
-    for grant in grants:
-        _revoke(grant, unit)
-    return sorted(grant.role.name for grant in grants)
+    return sorted(row["role"] for row in take(list_open(Grant.user_id == user.id), unit=unit))
 
 
 def end_all_of_role(role: Role, *, unit: Unit) -> None:
     """End every open grant of a role that is being deleted."""
-    for grant in _list_open(Grant.role_id == role.id):
-        _revoke(grant, unit)
-
-
-def _list_open(criterion: sa.ColumnElement[bool]) -> Sequence[Grant]:
-    return db.session.scalars(_every().where(criterion, Grant.ended_at.is_(None))).all()
+    take(list_open(Grant.role_id == role.id), unit=unit)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from .. import addresses, clock, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
-from ..models import Grant, LoginFailures, User
+from ..models import ApiToken, Grant, LoginFailures, User
 from ..types import AccountFilter, Record
 from . import grants
 from .lookup import get_role
@@ -40,6 +40,10 @@ class Filter(AccountFilter):
     """Conditions on accounts, which must all hold; deleted accounts only by ``status``."""
 
     never_logged_in: bool = False
+    without_second_factor: bool = False
+    """Accounts that have a password and no second factor."""
+    service: bool = False
+    """Accounts of programs: a live API token, and no password."""
     created_since: datetime | None = None
     created_until: datetime | None = None
     seen_since: datetime | None = None
@@ -65,6 +69,11 @@ class Filter(AccountFilter):
             criteria.append(User.idle_since <= clock.now() - self.idle_for)
         if self.never_logged_in:
             criteria.append(User.login_count == 0)
+        if self.without_second_factor:
+            criteria += [User.password.is_not(None), User.tf_primary_method.is_(None)]
+        if self.service:
+            live = sa.select(ApiToken.id).where(ApiToken.user_id == User.id, ApiToken.is_live())
+            criteria += [User.password.is_(None), live.correlate(User).exists()]
         if self.seen_since or self.seen_until:
             criteria.append(User.login_count > 0)
         bounds = (
@@ -103,18 +112,10 @@ def _holds(role: str) -> sa.ColumnElement[bool]:
     return User.id.in_(holders)
 
 
-def count(accounts: Filter) -> int:
-    """Return the number of accounts that meet the filter."""
-    return _count(*accounts.criteria())
-
-
-def count_active(accounts: Filter) -> int:
-    """Return the number of active accounts that meet the filter."""
-    return _count(User.active.is_(True), User.deleted_at.is_(None), *accounts.criteria())
-
-
-def _count(*criteria: sa.ColumnElement[bool]) -> int:
-    return db.session.scalar(sa.select(sa.func.count(User.id)).where(*criteria)) or 0
+def count(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> int:
+    """Return the number of accounts that meet the filter and every other criterion."""
+    matching = sa.select(sa.func.count(User.id)).where(*accounts.criteria(), *criteria)
+    return db.session.scalar(matching) or 0
 
 
 def users(

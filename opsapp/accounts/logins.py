@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -132,24 +133,31 @@ def use_code(user_id: int, counter: int) -> bool:
 def listing(
     user: str | None = None,
     *,
-    outcome: str | None = None,
+    outcome: str | Iterable[str] = (),
+    address: str | None = None,
     since: datetime | None = None,
+    after: int | None = None,
     limit: int | None = 50,
 ) -> list[Record]:
     """Return the newest attempts, of an account or of all.
 
-    :raises Invalid: there is no such outcome.
+    :param outcome: one of :data:`OUTCOMES` or several; none is all.
+    :param address: an IP address; of IPv6 also its /64, which is counted together.
+    :param after: only attempts with a larger id.
+    :raises Invalid: there is no such outcome, or that is no address.
     :raises NotFound: there never was such an account.
     """
-    if outcome is not None and outcome not in OUTCOMES:
-        raise Invalid(f"outcome {text.shortened(outcome)} is none of {', '.join(OUTCOMES)}")
     query = sa.select(Login, User.email).outerjoin(User, User.id == Login.user_id)
     if user is not None:
         query = query.where(Login.user_id == get_user_ever(user).id)
-    if outcome is not None:
-        query = query.where(Login.outcome == outcome)
+    if outcomes := [_checked_outcome(name) for name in text.each(outcome)]:
+        query = query.where(Login.outcome.in_(outcomes))
+    if address is not None:
+        query = query.where(_from(address))
     if since is not None:
         query = query.where(Login.at >= since)
+    if after is not None:
+        query = query.where(Login.id > after)
     rows = db.session.execute(query.order_by(Login.id.desc()).limit(limit))
     return [
         {
@@ -163,6 +171,42 @@ def listing(
         }
         for login, email in rows
     ]
+
+
+def _checked_outcome(name: str) -> str:
+    if name not in OUTCOMES:
+        raise Invalid(f"outcome {text.shortened(name)} is none of {', '.join(OUTCOMES)}")
+    return name
+
+
+def _from(address: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt comes from this address or network.
+
+    :raises Invalid: it is neither.
+    """
+    try:
+        network = ip_network(address, strict=False)
+    except ValueError as error:
+        raise Invalid(f"{text.shortened(address)} is no IP address") from error
+    if network.num_addresses == 1:
+        return Login.ip == str(network.network_address)
+    return Login.network == str(network)
+
+
+def followed(*, poll: Callable[[], None], **criteria: Any) -> Iterator[Record]:
+    """Yield the newest attempts, the oldest of them first, and then those that come, for ever.
+
+    :param poll: waits for a moment, between two looks.
+    :param criteria: those of :func:`listing`.
+    """
+    last = max((row["id"] for row in listing(limit=1)), default=0)
+    rows = listing(**criteria)
+    while True:
+        yield from reversed(rows)
+        last = max([last, *(row["id"] for row in rows)])
+        poll()
+        db.session.rollback()  # It would see what was there when it began.
+        rows = listing(**{**criteria, "after": last, "limit": None})
 
 
 def prune(*, older_than: timedelta, unit: Unit) -> Record:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -16,6 +16,8 @@ LARGEST_ID = 2**31 - 1
 
 _NEAR = 500
 """The most names with the same beginning that are compared for a suggestion."""
+_AT_ONCE = 1000
+"""The references that one statement looks for."""
 LONGEST_START = 40
 """Characters of the longest beginning that is looked for."""
 
@@ -61,6 +63,53 @@ def get_user_ever(reference: str) -> User:
     if user is None:
         raise unknown_user(reference)
     return user
+
+
+def get_users(references: Iterable[str]) -> list[User]:
+    """Return the accounts of these references in their order, each once.
+
+    A few statements find very many.
+
+    :raises NotFound: the first that there is none of, or that is deleted.
+    """
+    users: dict[User, None] = {}
+    for reference, user in find_users(references).items():
+        if user is None or user.deleted_at:
+            raise unknown_user(reference)
+        users[user] = None
+    return list(users)
+
+
+def find_users(references: Iterable[str]) -> dict[str, User | None]:
+    """Return the account of each reference, as :func:`find_user` does, in their order."""
+    names = list(dict.fromkeys(references))
+    users: dict[str, User | None] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        users |= _find_each(names[start : start + _AT_ONCE])
+    return users
+
+
+def _find_each(references: Sequence[str]) -> dict[str, User | None]:
+    if len(references) == 1:
+        return {references[0]: find_user(references[0])}
+    ids, names = _split(references)
+    canonical = list(names.values())
+    query = sa.select(User).where(
+        User.id.in_(ids.values()) | User.email.in_(canonical) | User.username.in_(canonical)
+    )
+    users: dict[int | str | None, User] = {}
+    for user in db.session.scalars(query):
+        users |= {user.id: user, user.email: user, user.username: user}
+    users.pop(None, None)  # A deleted account has no address.
+    return {name: users.get(ids.get(name, names.get(name))) for name in references}
+
+
+def _split(references: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the references that are ids, and those that are names in canonical form."""
+    digits = [name for name in references if name.isascii() and name.isdigit()]
+    ids = {name: int(name) for name in digits if _is_id(name)}
+    others = set(references).difference(digits)
+    return ids, {name: addresses.canonical(name) for name in others if name.isprintable()}
 
 
 def unknown_user(reference: str) -> NotFound:

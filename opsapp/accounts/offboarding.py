@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from .. import clock, text
-from ..errors import Conflict
-from ..files.drafts import Draft
+from .. import text
 from ..models import User
-from ..models.types import canonical_json
 from ..types import Record
+from ..unit.receipts import Receipt, authorship
 from ..unit.work import Unit
 from . import authority, grants, sessions, tokens
 from .records import status
@@ -22,40 +19,16 @@ def offboard(references: Iterable[str], *, receipt: str | None = None, unit: Uni
 
     Their rows, addresses and history stay, for the audit; ``users.delete`` erases them.
 
-    :param receipt: a new file, which has the answer as JSON lines once it is committed.
+    :param receipt: a new file, which has what ended once it is committed.
     :returns: for each account, what ended.
     :raises Conflict: the file exists.
     :raises Refused: no administrator would be left.
     """
-    if receipt is not None and Path(receipt).exists():
-        raise Conflict(f"{receipt} exists already", hint="name a new file")
-    draft = Draft(receipt) if receipt is not None else None
-    try:
-        with unit:
-            users = dict.fromkeys(
-                authority.changeable(name, unit) for name in text.each(references)
-            )
-            rows = [_offboard(user, unit) for user in users]
-            if draft is not None:
-                _write(draft, rows, unit)
-            return rows
-    finally:
-        if draft is not None:
-            draft.discard()
-
-
-def _write(draft: Draft, rows: Iterable[Record], unit: Unit) -> None:
-    """Write the receipt, which appears when the unit is committed."""
-    by = {
-        "at": clock.rfc3339(clock.now()),
-        "actor": unit.actor.label(),
-        "reason": unit.reason,
-        "correlation": unit.correlation,
-    }
-    lines = [canonical_json({**row, **by}) + "\n" for row in rows]
-    draft.path.write_text("".join(lines), encoding="utf-8")
-    draft.write_to_disk()
-    unit.settle(lambda committed: draft.settle(placed=committed))
+    with Receipt(receipt) as evidence, unit:
+        users = dict.fromkeys(authority.changeable(name, unit) for name in text.each(references))
+        rows = [_offboard(user, unit) for user in users]
+        evidence.write({"accounts": rows, **authorship(unit)}, unit)
+        return rows
 
 
 def _offboard(user: User, unit: Unit) -> Record:

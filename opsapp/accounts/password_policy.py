@@ -1,4 +1,4 @@
-"""The password policy: Flask-Security's, made safe against long passwords."""
+"""The password policy: Flask-Security's, safe against long passwords; and a list of stolen ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from flask import current_app
 from flask_security.password_util import PasswordUtil
 from flask_security.utils import password_length_validator
+
+from .. import settings
+from . import breached
 
 LONGEST = 128
 """The most characters of a password, as in Flask-Security."""
@@ -37,9 +40,16 @@ class Policy(PasswordUtil):
         if self._repeats_name(normal):
             return ["The application's name is no password, however often repeated."], normal
         problems = password_length_validator(normal)
+        if not problems and self._is_breached(normal):
+            return ["This password is in a list of stolen passwords."], normal
         if not problems:
             problems, _ = super().validate(normal[:LONGEST_JUDGED], is_register, **kwargs)
         return problems, normal
+
+    @staticmethod
+    def _is_breached(password: str) -> bool:
+        file = settings.get("OPSAPP_BREACHED_PASSWORDS")
+        return file is not None and breached.contains(file, password)
 
     @staticmethod
     def _repeats_name(password: str) -> bool:

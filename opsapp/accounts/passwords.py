@@ -50,6 +50,11 @@ def _normal(password: str) -> str:
     return normal
 
 
+def start() -> None:
+    """Start Flask-Security, before several threads hash at once."""
+    _flask_security()
+
+
 def matches(password: str, stored: str | None) -> bool:
     """Return whether ``stored`` is a hash of ``password``."""
     from flask_security.utils import verify_password

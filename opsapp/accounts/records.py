@@ -43,6 +43,7 @@ def detail(reference: str) -> Record:
     return {
         **user_record(user),
         "has_password": user.password is not None,
+        "must_change_password": user.must_change_password,
         "confirmed_at": user.confirmed_at,
         "login_count": user.login_count,
         "failed_logins": user.failed_logins,

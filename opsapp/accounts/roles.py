@@ -84,7 +84,11 @@ def clean_name(value: str) -> str:
     return value
 
 
-def _clean_description(value: str) -> str:
+def clean_description(value: str) -> str:
+    """Return the purpose of a role; it may be empty.
+
+    :raises Invalid: it is too long, or has a hostile character.
+    """
     return text.checked(value, "description", longest=LONGEST_DESCRIPTION) if value else ""
 
 
@@ -102,7 +106,7 @@ def create(
     :raises Conflict: there is a role of this name, or the one to keep differs.
     """
     name = clean_name(name)
-    description = _clean_description(description)
+    description = clean_description(description)
     allowed = sorted({permissions.parse(permission) for permission in text.each(allow)})
     with unit:
         authority.require("roles:write", unit)
@@ -158,7 +162,7 @@ def update(
     if new_name is not None:
         values["name"] = clean_name(new_name)
     if description is not None:
-        values["description"] = _clean_description(description)
+        values["description"] = clean_description(description)
     with unit:
         authority.require("roles:write", unit)
         role = find_role(name) or _find_renamed(name, values.get("name")) or get_role(name)
@@ -195,6 +199,13 @@ def allow(name: str, names: Iterable[str], *, unit: Unit) -> Record:
 def deny(name: str, names: Iterable[str], *, unit: Unit) -> Record:
     """Take permissions away from a role."""
     return _edit(name, set.difference, names, unit)
+
+
+def set_permissions(name: str, names: Iterable[str], *, unit: Unit) -> Record:
+    """Let a role hold these permissions and no others."""
+    with unit:
+        present = set(get_role(name).permissions)
+        return _edit(name, set.symmetric_difference, present ^ set(names), unit)
 
 
 def _edit(name: str, combine: Any, names: Iterable[str], unit: Unit) -> Record:

@@ -164,6 +164,25 @@ def end(user: str, ids: Collection[int] = (), *, unit: Unit) -> list[Record]:
         return [{"changed": True, **record(session), "ended_at": now} for session in sessions]
 
 
+def end_all(*, unit: Unit) -> list[Record]:
+    """End every open session of every account; API tokens stay.
+
+    :raises Refused: an account may do more than the unit's account.
+    """
+    with unit:
+        authority.require("users:write", unit)
+        sessions = _list_live(None)
+        now = clock.now()
+        for session in sessions:
+            session.ended_at = now
+        for owner in dict.fromkeys(session.user for session in sessions):
+            authority.may_change(owner, unit)
+            # Alike for each account, so that many are one event of the audit.
+            unit.record("user:sessions:end", owner.reference, before={"sessions": "all"})
+            unit.announce(signals.user_updated, user_id=owner.id)
+        return [{"changed": True, **record(session), "ended_at": now} for session in sessions]
+
+
 def end_others(user_id: int, current: int | None, *, unit: Unit) -> int:
     """End every open session of an account but this one; return how many there were."""
     others = [row.id for row in _list_live(user_id) if row.id != current]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
 
 from .. import clock, signals, text
-from ..errors import Busy
+from ..errors import Busy, Conflict
 from ..extensions import db
-from ..models import ApiToken, User, UserSession
-from ..models.accounts import new_uniquifier
+from ..models import ApiToken, MailMessage, User, UserSession
 from ..types import Record
 from ..unit.ledger import fingerprint
 from ..unit.work import Unit
-from . import authority, grants, lockouts, passwords
+from . import authority, bulk, grants, lockouts, passwords
 from .effects import note_ended
-from .lookup import get_user
+from .lookup import get_user, get_users
 from .records import user_record
 
-BATCH = 500
-
-T = TypeVar("T")
+RESET = "reset_instructions"
+"""The kind of the mail with a link to set a new password."""
+RESET_EVERY = timedelta(minutes=5)
 
 
 def activate(references: Iterable[str], *, unit: Unit) -> list[Record]:
@@ -42,7 +41,9 @@ def deactivate(references: Iterable[str], *, unit: Unit) -> list[Record]:
 
 def _set_active(references: Iterable[str], active: bool, unit: Unit) -> list[Record]:
     """Change the accounts in the order named, each once, or none if one is unknown."""
-    users = dict.fromkeys(authority.changeable(name, unit) for name in text.each(references))
+    authority.require("users:write", unit)
+    users = get_users(text.each(references))
+    authority.may_change_all([user.id for user in users], unit)
     changes = {user: set_active(user, active, unit) for user in users}
     roles = grants.role_names_of([user.id for user in users])
     return [
@@ -55,7 +56,7 @@ def set_active(user: User, active: bool, unit: Unit) -> bool:
     """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
-    note_ended(unit, User.id == user.id, of=user.email)
+    note_ended(unit, bulk.of([user]))
     user.active = active
     user.end_sessions()
     verb = "activate" if active else "deactivate"
@@ -76,33 +77,23 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
     """
     with unit:
         authority.require("users:write", unit)
-        rows = unit.session.execute(
-            sa.select(User.id, User.email)
-            .where(User.active.is_(True), User.deleted_at.is_(None), *criteria)
-            .order_by(User.id)
-        ).all()
-        note_ended(unit, User.active.is_(True), User.deleted_at.is_(None), *criteria)
-        for batch in _batches(rows):
-            ended = [
-                {"id": id, "active": False, "fs_uniquifier": new_uniquifier()}
-                for id, _email in batch
-            ]
-            unit.session.execute(sa.update(User), ended)
-        for id, _email in rows:
-            unit.record(
-                "user:account:deactivate",
-                f"user:{id}",
-                before={"active": True},
-                after={"active": False},
-            )
-            unit.announce(signals.user_deactivated, user_id=id)
+        users = bulk.accounts(is_active(), *criteria)
+        ids = [user.id for user in users]
+        authority.may_change_all(ids, unit)
+        note_ended(unit, users)
+        bulk.update(User, ids, unit, active=False, **bulk.new_sessions())
+        before, after = {"active": True}, {"active": False}
+        bulk.record("user:account:deactivate", ids, unit, before=before, after=after)
+        bulk.announce(signals.user_deactivated, [{"user_id": id} for id in ids], unit)
         return [
-            {"changed": True, "id": id, "email": email, "status": "inactive"} for id, email in rows
+            {"changed": True, "id": user.id, "email": user.email, "status": "inactive"}
+            for user in users
         ]
 
 
-def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+def is_active() -> sa.ColumnElement[bool]:
+    """Return the condition that an account is active."""
+    return User.active.is_(True)
 
 
 def confirm(user: User, unit: Unit) -> bool:
@@ -116,9 +107,10 @@ def confirm(user: User, unit: Unit) -> bool:
     return True
 
 
-def set_password(reference: str, password: str, *, unit: Unit) -> Record:
+def set_password(reference: str, password: str, *, must_change: bool = False, unit: Unit) -> Record:
     """Set the account's password and end its sessions; the same password changes nothing.
 
+    :param must_change: the pages let the user do nothing before choosing another one.
     :raises Invalid: the policy refuses it.
     :raises Busy: another process has replaced the same password meanwhile.
     """
@@ -129,19 +121,53 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
         user = authority.changeable(str(user.id), unit)
         if not hashed and user.password != before:
             raise Busy("another process set the password meanwhile", hint="try again")
-        if hashed:
-            store_password(user, hashed, unit)
+        if hashed or (must_change and not user.must_change_password):
+            store_password(user, hashed or str(before), unit, must_change=must_change)
         return user_record(user)
 
 
-def store_password(user: User, hashed: str, unit: Unit) -> None:
+def store_password(user: User, hashed: str, unit: Unit, *, must_change: bool = False) -> None:
     """Store a password's argon2 hash, and end the account's sessions."""
     had = "set" if user.password else None
-    user.password = hashed
+    note_ended(unit, bulk.of([user]))
+    user.password, user.must_change_password = hashed, must_change
     user.end_sessions()
     after = {"password": "set", "fingerprint": fingerprint(hashed)}
+    after |= {"must_change": "yes"} if must_change else {}
     unit.record("user:password:set", user.reference, before={"password": had}, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
+
+
+def send_reset(references: Iterable[str], *, unit: Unit) -> list[Record]:
+    """Mail accounts a link to set a new password; not again within :data:`RESET_EVERY`.
+
+    The present password and the sessions stay until the link is used.
+
+    :raises Conflict: an account is not active; nothing is sent.
+    """
+    with unit:
+        users = dict.fromkeys(authority.changeable(name, unit) for name in text.each(references))
+        for user in users:
+            if not user.active:
+                hint = f"flask users activate {user.email}"
+                raise Conflict(f"user {user.email} is not active", hint=hint)
+        return [
+            {"changed": _send_reset(user, unit), "id": user.id, "email": user.email}
+            for user in users
+        ]
+
+
+def _send_reset(user: User, unit: Unit) -> bool:
+    lately = sa.select(MailMessage.id).where(
+        MailMessage.about == user.reference,
+        MailMessage.kind == RESET,
+        MailMessage.created_at > clock.now() - RESET_EVERY,
+    )
+    if db.session.scalar(lately.limit(1)) is not None:
+        return False
+    unit.record("user:reset:send", user.reference)
+    unit.announce(signals.reset_requested, user_id=user.id)
+    return True
 
 
 def reset_access(reference: str, *, unit: Unit) -> Record:

@@ -134,6 +134,28 @@ def _named(owner: User, name: str) -> list[ApiToken]:
     return list(db.session.scalars(query))
 
 
+def revoke_all(user: str | None = None, *, unit: Unit) -> list[Record]:
+    """End every live token of an account, or of all.
+
+    :raises NotFound: there is no such account.
+    :raises Refused: an account may do more than the unit's account.
+    """
+    with unit:
+        authority.require("users:write", unit)
+        query = _every().join(ApiToken.user).where(ApiToken.is_live())
+        if user is not None:
+            query = query.where(ApiToken.user_id == authority.changeable(user, unit).id)
+        live = unit.session.scalars(query.order_by(None).order_by(ApiToken.name, ApiToken.id)).all()
+        for token in live:
+            authority.may_change(token.user, unit)
+            token.ended_at = clock.now()
+            # In the order of names: tokens that are called alike are one event.
+            unit.record("user:token:revoke", token.user.reference, before={"token": token.name})
+        for owner in dict.fromkeys(token.user for token in live):
+            unit.announce(signals.user_updated, user_id=owner.id)
+        return [{"changed": True, **record(token)} for token in live]
+
+
 def _find_open(owner: User, name: str) -> ApiToken | None:
     return next((token for token in _named(owner, name) if state(token) == "live"), None)
 
@@ -180,6 +202,10 @@ def state(token: ApiToken) -> str:
     return "live" if owner.active and token.uniquifier == owner.fs_uniquifier else "ended"
 
 
+def _every() -> sa.Select[ApiToken]:
+    return sa.select(ApiToken).options(so.joinedload(ApiToken.user)).order_by(ApiToken.id.desc())
+
+
 def record(token: ApiToken) -> Record:
     """Return the public form of a token, without its secret."""
     return {
@@ -201,7 +227,7 @@ def listing(user: str | None = None) -> list[Record]:
 
     :raises NotFound: there never was such an account.
     """
-    query = sa.select(ApiToken).options(so.joinedload(ApiToken.user)).order_by(ApiToken.id.desc())
+    query = _every()
     if user is not None:
         query = query.where(ApiToken.user_id == get_user_ever(user).id)
     return [record(token) for token in db.session.scalars(query)]

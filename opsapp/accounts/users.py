@@ -5,58 +5,29 @@ docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import sqlalchemy as sa
 
 from .. import addresses, clock, signals, text
-from ..engine.rows import remove
-from ..errors import Busy, Conflict, Invalid
+from ..errors import Busy, Conflict
 from ..extensions import db
-from ..models import (
-    ADMIN,
-    ApiToken,
-    Login,
-    LoginFailures,
-    MailMessage,
-    PersonalValue,
-    User,
-    UserSession,
-)
+from ..models import ADMIN, User
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
+from ..unit.receipts import Receipt
 from ..unit.work import Unit
-from . import authority, grants, passwords
-from .effects import note_erased
-from .lookup import find_user, get_role, unknown_user
+from . import authority, bulk, grant_rows, grants, passwords, usernames
+from .bulk import Account
+from .erasure import erase
+from .erasure import references as names_of
+from .lookup import find_user, find_users, get_role, unknown_user
 from .records import user_record
 from .signin import confirm, set_active, store_password
 
-LONGEST_USERNAME = 64
 ATTEMPTS = 5
-
-
-def clean_username(value: str) -> str:
-    """Return ``value`` as the canonical username: letters, digits, ``.``, ``_`` and ``-``.
-
-    :raises Invalid: it has another character, has digits only, as an id, or begins with a
-        dash, as an option.
-    """
-    value = text.canonical(text.checked(value, "username", longest=LONGEST_USERNAME))
-    if len(value) > LONGEST_USERNAME:  # NFKC may turn one character into eighteen.
-        raise Invalid(f"username is longer than {LONGEST_USERNAME} once it is normal")
-    for position, character in enumerate(value, start=1):
-        if not (character.isalnum() or character in "._-"):
-            problem = f"username has {character!r} at position {position}"
-            raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")
-    if value.startswith("-"):
-        raise Invalid("username begins with '-', which would be an option")
-    if value.isdigit():
-        raise Invalid("username has digits only, which would be an id")
-    return value
-
 
 # --- creating ----------------------------------------------------------------
 
@@ -82,7 +53,7 @@ def create(
     :raises Busy: other processes keep changing the account.
     """
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
+    username = usernames.clean(username) if username else None
     return _retry(
         lambda: _create(
             email,
@@ -117,7 +88,7 @@ def _create(
         if user is None:
             user = _insert(email, username, hashed, unit)
             for role in roles:
-                grants.give(get_role(role), user, until=None, unit=unit)
+                grant_rows.give(get_role(role), bulk.of([user]), until=None, unit=unit)
         elif if_exists == "error":
             raise Conflict(
                 f"user {email} exists already, with id {user.id}",
@@ -246,7 +217,7 @@ def create_admin(
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
     email = addresses.clean(email)
-    username = clean_username(username) if username else None
+    username = usernames.clean(username) if username else None
     if if_exists != "update":
         return create(
             email,
@@ -282,7 +253,7 @@ def _make_admin(
             store_password(user, hashed, unit)
         if username:
             _rename(user, {"username": username}, unit)
-        grants.give(get_role(ADMIN), user, until=None, unit=unit)
+        grant_rows.give(get_role(ADMIN), bulk.of([user]), until=None, unit=unit)
         return user_record(user)
 
 
@@ -309,7 +280,7 @@ def update(
     if email is not None:
         values["email"] = addresses.clean(email)
     if username is not None:
-        values["username"] = clean_username(username) if username else None
+        values["username"] = usernames.clean(username) if username else None
     with unit:
         user = authority.changeable(reference, unit)
         if new := values.get("email"):
@@ -341,34 +312,65 @@ def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
 # --- deleting ----------------------------------------------------------------
 
 
-def delete(reference: str, *, unit: Unit) -> Record:
-    """Erase the account's personal data, here and beside the audit, and end its grants.
+def delete(
+    references: str | Iterable[str], *, receipt: str | None = None, unit: Unit
+) -> list[Record]:
+    """Erase the accounts' personal data, here and beside the audit, and end their grants.
 
-    The row, its id and the history of its grants stay; the audit then shows ``user:12``
+    The rows, their ids and the history of their grants stay; the audit then shows ``user:12``
     instead of a name. A keyed fingerprint recognizes a second deletion by the same
     address, which changes nothing.
 
+    :param receipt: a new file, which has what was erased, and no personal datum.
+    :raises Conflict: the file exists.
     :raises NotFound: there never was such an account.
     :raises Refused: no administrator would be left.
     """
-    with unit:
+    with Receipt(receipt) as evidence, unit:
         authority.require("users:write", unit)
-        user = deletable(reference)
-        authority.may_change(user, unit)
-        if user.deleted_at is None:
-            _erase(user, unit)
-        return user_record(user)
+        users = deletable(text.each(references))
+        gone = {user.id for user in users if user.deleted_at is not None}
+        rows = bulk.of(users)
+        _erase([user for user in rows if user.id not in gone], evidence, unit)
+        return [_erased_record(user.id, changed=user.id not in gone) for user in rows]
 
 
-def deletable(reference: str) -> User:
-    """Return the account to delete, or the one that was deleted under this address.
+def delete_where(
+    criteria: Sequence[sa.ColumnElement[bool]], *, receipt: str | None = None, unit: Unit
+) -> list[Record]:
+    """Erase every account that meets the criteria, as :func:`delete` does.
+
+    :raises Refused: no administrator would be left.
+    """
+    with Receipt(receipt) as evidence, unit:
+        authority.require("users:write", unit)
+        users = bulk.accounts(*criteria)
+        _erase(users, evidence, unit)
+        return [_erased_record(user.id, changed=True) for user in users]
+
+
+def _erase(users: Sequence[Account], receipt: Receipt, unit: Unit) -> None:
+    if users:
+        erased = erase(users, unit)
+        receipt.write({"subjects": names_of([user.id for user in users]), "erased": erased}, unit)
+
+
+def _erased_record(id: int, *, changed: bool) -> Record:
+    return {"changed": changed, "id": id, "status": "deleted"}
+
+
+def deletable(references: Iterable[str]) -> list[User]:
+    """Return the accounts to delete, or those that were deleted under these addresses.
 
     :raises NotFound: there never was such an account.
     """
-    user = find_user(reference) or _erased(reference)
-    if user is None:
-        raise unknown_user(reference)
-    return user
+    users: dict[User, None] = {}
+    for reference, present in find_users(references).items():
+        user = present or _erased(reference)
+        if user is None:
+            raise unknown_user(reference)
+        users[user] = None
+    return list(users)
 
 
 def _erased(reference: str) -> User | None:
@@ -378,22 +380,3 @@ def _erased(reference: str) -> User | None:
     return db.session.scalar(
         sa.select(User).where(User.erased_as == fingerprint).order_by(User.id.desc()).limit(1)
     )
-
-
-def _erase(user: User, unit: Unit) -> None:
-    note_erased(user, unit)
-    roles = grants.end_all(user, unit=unit)
-    email = user.email or ""
-    user.erased_as = chain.fingerprint(audit_key(), email)
-    user.email = user.username = user.password = None
-    user.active = False
-    user.end_sessions()
-    user.forget_second_factor()
-    user.deleted_at = clock.now()
-    for model in (UserSession, ApiToken, Login, LoginFailures):
-        remove(unit.session, model, model.user_id == user.id)
-    remove(unit.session, PersonalValue, PersonalValue.subject == user.reference)
-    remove(unit.session, MailMessage, MailMessage.about == user.reference)
-    # The event names no address, which would survive the erasure in it.
-    unit.record("user:account:delete", user.reference, before={"roles": roles}, after={"roles": []})
-    unit.announce(signals.user_deleted, user_id=user.id)

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-import hmac
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import clock, text
+from .. import clock
 from ..errors import Invalid, NotReady
 from ..extensions import db
 from ..models import AuditHead
-from ..unit import chain
+from ..unit.chain import Checkpoint
 from ..unit.ledger import audit_key
-
-FORMAT = "opsapp-audit/1"
-_SEQ = re.compile("[0-9]{1,19}")
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The state of the chain at a moment; kept elsewhere, it shows a cut or an older copy."""
-
-    chain: str
-    seq: int
-    hash: str
-    at: str
-
-    def line(self, key: bytes) -> str:
-        """Return the signed line to keep."""
-        return f"{self._body()} {chain.signature(key, self._body())}"
-
-    def _body(self) -> str:
-        return f"{FORMAT} {self.chain} {self.seq} {self.hash} {self.at}"
-
-    @classmethod
-    def parse(cls, line: str, key: bytes) -> Checkpoint:
-        """Return the checkpoint of a line.
-
-        :raises Invalid: it is not one, or its signature is not of this key.
-        """
-        words = line.split() if line.isascii() else []
-        if len(words) != 6 or words[0] != FORMAT or not _SEQ.fullmatch(words[2]):
-            raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
-        checkpoint = cls(words[1], int(words[2]), words[3], words[4])
-        if not hmac.compare_digest(chain.signature(key, checkpoint._body()), words[5]):
-            raise Invalid(f"checkpoint {checkpoint.seq}: the signature is not of this audit key")
-        return checkpoint
 
 
 def checkpoint() -> str:
@@ -73,7 +36,7 @@ def find_present() -> Checkpoint | None:
     except (NotReady, exc.DBAPIError):
         return None
     finally:
-        db.session.remove()
+        db.ours.remove()
 
 
 def checkpoints(lines: Iterable[str]) -> list[Checkpoint]:
@@ -93,7 +56,7 @@ def the_head() -> AuditHead:
 
     :raises NotReady: there is not one.
     """
-    heads = db.session.scalars(sa.select(AuditHead)).all()
+    heads = db.ours.scalars(sa.select(AuditHead)).all()
     if len(heads) != 1:
         raise NotReady(f"the audit has {len(heads)} heads and not one", hint="flask audit verify")
     return heads[0]

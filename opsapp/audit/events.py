@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 
 from .. import text
 from ..accounts.lookup import find_user, unknown_user
+from ..accounts.transfer.writing import IMPORT
 from ..actors import Actor
 from ..errors import NotFound
 from ..extensions import db, this_app
@@ -19,26 +21,32 @@ from ..models import AuditEvent, PendingEvent, Role, User
 from ..models.types import canonical_json
 from ..state import attached_to, is_built_on
 from ..types import Record
-from ..unit import pending
+from ..unit import intents, pending
 from .stored import as_text, is_token, moment, pages, parsed, personal_values, tokens
 
 ERASED = "[erased]"
+_OF_COMMANDS = ("session", "import")
+"""The subjects that are no thing, but the work of a command."""
 WHOLES = ("users", "jobs", "database", "audit")
 """The subjects that are not one thing of many."""
 
 ACTIONS = (
-    *("user:account:create", "user:account:update", "user:account:delete"),
+    *("user:account:create", "user:account:update", "user:account:delete", IMPORT),
     *("user:account:activate", "user:account:deactivate", "user:account:unlock"),
-    *("user:password:set", "user:password:rehash", "user:access:reset", "user:email:confirm"),
+    *("user:password:set", "user:password:rehash", "user:reset:send", "user:data:export"),
+    *("user:access:reset", "user:email:confirm"),
     *("user:factor:set", "user:factor:remove", "user:codes:set", "user:codes:use"),
     *("user:token:create", "user:token:revoke", "user:sessions:end", "user:logins:prune"),
     *("user:role:grant", "user:role:revoke", "user:role:expire"),
     *("role:definition:create", "role:definition:update", "role:definition:delete"),
+    *("review:access:start", "review:access:finish", "user:review:decide"),
     *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
     *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
     *("database:schema:notice", "database:backup:create", "database:backup:fail"),
+    *("database:copy:create", "database:backup:restore"),
     *("console:session:open", "console:session:close", "console:session:lose"),
     *("console:changes:commit", "console:query:run"),
+    *("audit:intent:fail", "audit:intent:settle"),
 )
 """The actions of our events, as docs/audit.md has them; an application adds its own."""
 
@@ -59,6 +67,8 @@ class Filter:
     """An account (id, e-mail, username), ``user:12``, ``role:NAME``, ``role:3``, ``session:ID``,
     a thing of the application's (``order:12``), or one of :data:`WHOLES`."""
     correlation: str | None = None
+    reason: str | None = None
+    """Part of the reason, in small or capital letters."""
 
     def criteria(self, of: type[Any] = AuditEvent) -> list[sa.ColumnElement[bool]]:
         """Return the conditions for a query.
@@ -80,7 +90,15 @@ class Filter:
             conditions.append(_about(self.subject, of))
         if self.correlation:
             conditions.append(of.correlation == self.correlation)
+        if self.reason:
+            conditions.append(_because(self.reason, of))
         return conditions
+
+
+def _because(part: str, of: type[Any]) -> Any:
+    """Return the condition that a reason holds this text; changes that wait have none."""
+    part = text.checked(part, "reason", longest=500)
+    return of.reason.icontains(part, autoescape=True) if of is AuditEvent else sa.false()
 
 
 def _by(name: str, of: type[Any]) -> Any:
@@ -130,25 +148,27 @@ def _of_kind(action: str, of: type[Any]) -> Any:
 
 
 def _begins(action: str, of: type[Any]) -> Any:
+    if action.count(":") == 2:  # A whole action: the index gives a page of it in constant time.
+        return of.action == action
     return (of.action == action) | of.action.startswith(action + ":", autoescape=True)
 
 
 def _is_there(model: type[Any], condition: Any) -> bool:
     return (
-        db.session.scalar(sa.select(sa.literal(1)).select_from(model).where(condition).limit(1))
+        db.ours.scalar(sa.select(sa.literal(1)).select_from(model).where(condition).limit(1))
         is not None
     )
 
 
 def _distinct(column: Any) -> Sequence[Any]:
-    return db.session.scalars(sa.select(column).distinct()).all()
+    return db.ours.scalars(sa.select(column).distinct()).all()
 
 
 def _about(subject: str, of: type[Any]) -> Any:
     kind, _, name = subject.partition(":")
     if kind == "role" and name and is_built_on(this_app()):
         return of.subject.in_(_roles_called(name))
-    if subject in WHOLES or (kind == "session" and name):
+    if subject in WHOLES or (kind in _OF_COMMANDS and name):
         return of.subject == subject
     reference = name if kind == "user" and name else subject
     attached = attached_to(this_app())
@@ -167,7 +187,7 @@ def _roles_called(name: str) -> list[str]:
     """Return every role that has or had this name, or the one with this id."""
     if name.isdigit():
         return [f"role:{name}"]
-    ids = db.session.scalars(sa.select(Role.id).where(Role.name == name)).all()
+    ids = db.ours.scalars(sa.select(Role.id).where(Role.name == name)).all()
     if not ids:
         raise NotFound(f"no role {text.shortened(name)}", hint="flask roles list")
     return [f"role:{id}" for id in ids]
@@ -176,14 +196,14 @@ def _roles_called(name: str) -> list[str]:
 def _in_a_batch(user_id: int, of: type[Any]) -> sa.ColumnElement[bool]:
     """Return the condition that a batch's event names this account among its ids."""
     after = as_text(of.after)
-    if db.engine.dialect.name == "postgresql":
+    if db.our_engine.dialect.name == "postgresql":
         # As text: of what is no JSON, the server would make an error of the whole list.
         named: Any = after.regexp_match(rf'"ids":\[([0-9]+,)*{int(user_id)}[],]')
     else:
         readable = sa.case((sa.func.json_valid(after) == 1, after), else_="{}")
         each = sa.func.json_each(readable, "$.ids").table_valued("value")
         named = sa.select(sa.literal(1)).select_from(each).where(each.c.value == user_id).exists()
-    return sa.and_(of.subject == "users", named)
+    return sa.and_(sa.or_(of.subject == "users", of.action == IMPORT), named)
 
 
 def events(
@@ -208,7 +228,7 @@ def events(
 
 def since(seq: int, filter: Filter) -> Iterator[Record]:
     """Yield the events of the filter after number ``seq``, as committed now."""
-    db.session.rollback()
+    db.ours.rollback()
     return told([AuditEvent.seq > seq, *filter.criteria()])
 
 
@@ -219,7 +239,7 @@ def waiting(filter: Filter | None = None, *, limit: int | None = 50) -> list[Rec
     """
     criteria = filter.criteria(PendingEvent) if filter else []
     query = sa.select(PendingEvent).where(PendingEvent.action != pending.KEY, *criteria)
-    rows = db.session.scalars(query.order_by(PendingEvent.id.desc()).limit(limit)).all()
+    rows = db.ours.scalars(query.order_by(PendingEvent.id.desc()).limit(limit)).all()
     subjects = present_names({row.subject for row in rows})
     return [_waiting(row, subjects) for row in reversed(rows)]
 
@@ -240,6 +260,11 @@ def _waiting(row: PendingEvent, subjects: dict[str, str]) -> Record:
     }
 
 
+def unfinished() -> list[int]:
+    """Return the numbers of the intents whose outcome is unknown."""
+    return [] if intents.accounts() is None else intents.unfinished(db.ours())
+
+
 def get(seq: int) -> Record:
     """Return one event with all its fields.
 
@@ -252,8 +277,27 @@ def get(seq: int) -> Record:
             "actor_detail": parsed(page[0].actor),
             "previous": page[0].previous,
             "hash": page[0].hash,
+            **_outcome(page[0]),
         }
     raise NotFound(f"no audit event {seq}", hint="flask audit list")
+
+
+def _outcome(row: Any) -> Record:
+    """Return the outcome of an intent; nothing for another event."""
+    if not row.action.startswith(intents.PREFIX):
+        return {}
+    if row.seq in intents.unfinished(db.ours(), correlation=row.correlation):
+        return {"outcome": f"unknown: compare and close it by {intents.HINT} {row.seq}"}
+    # Other changes of the same shell session may have failed.
+    failures = pages([AuditEvent.action == intents.FAIL, AuditEvent.correlation == row.correlation])
+    with closing(failures) as chunks:
+        failed = [
+            seq
+            for page in chunks
+            for end in page
+            for seq in (parsed(end.after) or {}).get("intents", ())
+        ]
+    return {"outcome": "failed" if row.seq in failed else "done"}
 
 
 def export(filter: Filter | None = None) -> Iterator[Record]:
@@ -291,9 +335,20 @@ def _record(row: Any, names: _Names) -> Record:
         "subject_name": names.subjects.get(row.subject, row.subject),
         "reason": row.reason,
         "before": names.resolve(parsed(row.before)),
-        "after": names.resolve(parsed(row.after)),
+        "after": names.resolve(_readable(row)),
         "correlation": row.correlation,
     }
+
+
+def _readable(row: Any) -> dict[str, Any] | None:
+    """Return the values after an event, without fingerprints: :func:`export` has those."""
+    after = parsed(row.after)
+    if row.action != IMPORT or after is None:
+        return after
+    return {name: value for name, value in after.items() if name not in _FINGERPRINTS}
+
+
+_FINGERPRINTS = frozenset({"emails", "usernames", "passwords"})
 
 
 def _time(at: Any) -> Any:
@@ -346,10 +401,10 @@ def present_names(subjects: set[Any]) -> dict[str, str]:
         return dict(attached.directory.names(subjects))
     names: dict[str, str] = {}
     if users := _ids(subjects, "user:"):
-        rows = db.session.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+        rows = db.ours.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
         names |= {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
     if roles := _ids(subjects, "role:"):
-        named = db.session.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
+        named = db.ours.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
         names |= {f"role:{id}": name for id, name in named}
     return names
 

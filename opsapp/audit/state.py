@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import clock, text
+from ..accounts.transfer.writing import IMPORT
 from ..extensions import db
 from ..models import ApiToken, Grant, PersonalValue, Role, User
 from ..models.types import canonical_json
@@ -74,7 +75,8 @@ class State:
             effect = _EFFECTS.get(row.action)
             if effect is not None:
                 before, after = parsed(row.before) or {}, parsed(row.after) or {}
-                subjects = [f"user:{id}" for id in after.get("ids", ())] or [row.subject]
+                ids = () if row.action == IMPORT else after.get("ids", ())
+                subjects = [f"user:{id}" for id in ids] or [row.subject]
                 for subject in subjects:
                     effect(_Event(self._facts, self._roles, row.seq, subject, before, after, names))
 
@@ -110,6 +112,10 @@ class _Event:
     def set(self, fact: str, value: str | None) -> None:
         self.facts.execute(_SET, (self.subject, fact, value, self.seq))
 
+    def set_many(self, facts: Iterable[tuple[str, str, str | None]]) -> None:
+        """Set facts of several subjects."""
+        self.facts.executemany(_SET, ((*fact, self.seq) for fact in facts))
+
     def end(self, facts: str) -> None:
         """End the facts whose names match, as a shell's pattern does."""
         self.facts.execute(_END, (self.seq, self.subject, facts))
@@ -134,6 +140,29 @@ def _create_account(event: _Event) -> None:
     event.set("username", event.name("username"))
     event.set("password", event.secret(present=event.after.get("password") == "set"))
     event.set("confirmed", event.after.get("confirmed", UNTOLD))
+
+
+def _import_accounts(event: _Event) -> None:
+    """Take over the facts of a batch: lists in the order of its ids."""
+    ids = event.after.get("ids", [])
+    nothing = [None] * len(ids)
+    inactive, unconfirmed = (set(event.after.get(name, ())) for name in _EXCEPTIONS)
+    columns = (
+        ("status", ["inactive" if id in inactive else "active" for id in ids]),
+        ("e-mail", event.after.get("emails", nothing)),
+        ("username", event.after.get("usernames", nothing)),
+        ("password", event.after.get("passwords", nothing)),
+        ("confirmed", [None if id in unconfirmed else "yes" for id in ids]),
+    )
+    for fact, values in columns:
+        rows = zip(ids, values, strict=True)
+        event.set_many((f"user:{id}", fact, value) for id, value in rows)
+    for gift in event.after.get("roles", ()):
+        role, end = event.role(gift), _until(gift.get("valid_until"))
+        event.set_many((f"user:{id}", role, end) for id in gift["holders"])
+
+
+_EXCEPTIONS = ("inactive", "unconfirmed")
 
 
 def _update_account(event: _Event) -> None:
@@ -233,6 +262,7 @@ def _delete_role(event: _Event) -> None:
 
 _EFFECTS: dict[str, Callable[[_Event], None]] = {
     "user:account:create": _create_account,
+    IMPORT: _import_accounts,
     "user:account:update": _update_account,
     "user:account:delete": _delete_account,
     "user:account:activate": _set_active,
@@ -262,7 +292,7 @@ _EFFECTS: dict[str, Callable[[_Event], None]] = {
 
 
 def _rows(query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
-    return iter(db.session.execute(query, execution_options={"yield_per": CHUNK}))
+    return iter(db.ours.execute(query, execution_options={"yield_per": CHUNK}))
 
 
 def _roles() -> Iterator[Fact]:

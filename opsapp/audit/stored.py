@@ -44,7 +44,7 @@ def pages(criteria: Sequence[sa.ColumnElement[bool]] = ()) -> Generator[Any, Non
         AuditEvent.hash,
     )
     query = sa.select(*columns).where(*criteria).order_by(AuditEvent.seq)
-    with db.session.execute(query, execution_options={"yield_per": CHUNK}) as result:
+    with db.ours.execute(query, execution_options={"yield_per": CHUNK}) as result:
         yield from result.partitions()
 
 
@@ -87,4 +87,4 @@ def is_token(value: Any) -> bool:
 def personal_values(tokens: Iterable[str]) -> dict[str, PersonalValue]:
     """Return the rows behind the tokens that are not erased."""
     stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(tokens)))
-    return {row.token: row for row in db.session.scalars(stored)}
+    return {row.token: row for row in db.ours.scalars(stored)}

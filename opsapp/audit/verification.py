@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,17 +11,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from ..clock import rfc3339
 from ..damage import Damaged
 from ..errors import Invalid
 from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
 from ..state import is_built_on
 from ..types import Record
-from ..unit import chain
-from ..unit.ledger import NO_PEPPER, audit_key, pepper_id, refuse_other_key
+from ..unit import chain, intents
+from ..unit.chain import Checkpoint
+from ..unit.ledger import NO_PEPPER, Head, audit_key, pepper_id, refuse_other_key
 from ..unit.pending import DELETE
 from ..unit.work import Unit
-from .checkpoints import Checkpoint, the_head
+from .checkpoints import the_head
 from .events import actor_label
 from .state import State
 from .stored import moment, pages, parsed, personal_values, tokens
@@ -94,10 +97,10 @@ def verify(checkpoints: Iterable[Checkpoint] = (), *, state: bool = False) -> Re
     :raises NotReady: the audit key is another one than the chain was begun with.
     """
     checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
-    if db.engine.dialect.name == "postgresql" and not db.session().in_transaction():
+    if db.our_engine.dialect.name == "postgresql" and not db.ours().in_transaction():
         # The head and the events are read one after the other, and others write meanwhile.
-        db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    heads = db.session.scalars(sa.select(AuditHead)).all()
+        db.ours.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    heads = db.ours.scalars(sa.select(AuditHead)).all()
     walk = _Walk(audit_key(), frozenset(checkpoint.seq for checkpoint in checkpoints))
     with closing(State()) as facts:
         named = _walk_all(walk, facts if state else None)
@@ -126,6 +129,8 @@ def _report(
     elif state is not None and broken is None:
         differences, broken = _compared(state)
         holds = "the chain holds, and the tables are what it says"
+    if broken is None and (unfinished := intents.unfinished(db.ours())):
+        holds += f"; intended without an end: {', '.join(map(str, unfinished[:MOST_DIFFERENCES]))}"
     seq, kind, message = broken or (None, None, holds)
     return {
         "ok": broken is None,
@@ -156,6 +161,33 @@ def _compared(state: State) -> tuple[list[str], Break | None]:
     )
 
 
+_Event = namedtuple(
+    "_Event",
+    "seq at actor door action subject reason before after correlation previous hash",
+)
+"""An event of a file, as :func:`.stored.pages` has those of the database."""
+
+
+def follow(events: Iterable[Record], head: Head, file: str) -> str:
+    """Follow the chain of a file to its head; return the time of its last event.
+
+    :param events: by column, in order, as stored.
+    :raises Invalid: the chain is broken, or the head is not its end.
+    """
+    walk, last = _Walk(audit_key(), frozenset()), ""
+    for event in events:
+        row = _Event(**{**{name: event[name] for name in _Event._fields}, "seq": int(event["seq"])})
+        if not walk.over([row]):
+            break
+        last = rfc3339(moment(row.at))
+    message = walk.broken[2] if walk.broken else None
+    if message is None and (walk.seq, walk.hash) != (head.seq, head.hash):
+        message = f"the head says {head.seq} events, {walk.seq} are there"
+    if message is not None:
+        raise Invalid(f"the audit of {file} does not hold: {message}")
+    return last
+
+
 def _walk_all(walk: _Walk, state: State | None) -> Break | None:
     """Walk the whole chain; what is wrong with the names beside it, if anything is."""
     named: Break | None = None
@@ -177,7 +209,7 @@ def _walk_all(walk: _Walk, state: State | None) -> Break | None:
 
 def _walk_singly(walk: _Walk) -> None:
     while not walk.broken:
-        db.session.rollback()
+        db.ours.rollback()
         try:
             with closing(pages([AuditEvent.seq == walk.seq + 1])) as chunks:
                 page = next(chunks, None)
@@ -213,15 +245,15 @@ def _names_break(
 def _stray_break(walk: _Walk) -> Break | None:
     """Return the break of a personal value without an event, searched if the count is wrong."""
     keys = 0
-    for row in db.session.scalars(sa.select(PersonalValue).where(_is_key())):
+    for row in db.ours.scalars(sa.select(PersonalValue).where(_is_key())):
         if chain.personal_token(walk.key, row.salt, row.value) != row.token:
             return (None, "personal", f"the key of {row.subject} is not what was written")
         keys += 1
     count = sa.select(sa.func.count()).select_from(PersonalValue)
-    if db.session.scalar(count) == walk.names + keys:
+    if db.ours.scalar(count) == walk.names + keys:
         return None
     values = sa.select(PersonalValue.token, PersonalValue.subject).where(~_is_key())
-    for token, subject in db.session.execute(values.order_by(PersonalValue.token)):
+    for token, subject in db.ours.execute(values.order_by(PersonalValue.token)):
         with closing(pages([AuditEvent.subject == subject])) as chunks:
             if not any(token in tokens(row) for page in chunks for row in page):
                 return (None, "personal", f"no event gives a name that is kept of {subject}")
@@ -359,5 +391,5 @@ def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
 def _is_met(checkpoint: Checkpoint) -> bool:
     if checkpoint.seq == 0:
         return checkpoint.hash == chain.GENESIS
-    hash = db.session.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == checkpoint.seq))
+    hash = db.ours.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == checkpoint.seq))
     return hash == checkpoint.hash

@@ -7,7 +7,10 @@ filters       the options that select accounts or events
 passwords     the sources of a password
 confirm       the question before a destructive change
 output        the five formats
-tables        tables for a terminal
+look          answers at a terminal: tables or lines, empty lists
+tables        the layout of tables
+cells         values as people read them
+pager         the pager of a terminal
 messages      remarks on stderr
 errors        error reporting: one line on stderr and an exit code
 stopping      signals that end a command

@@ -116,6 +116,7 @@ def application(*, web: bool = False) -> Iterator[None]:
     ctx = click.get_current_context()
     app = _loaded(ctx, web=web)
     reset_signals()  # The application may have ignored some as well.
+    _Remarks.ctx = ctx
     _listen_to_log(app)
     with app.app_context(), _attached(app):
         code, recorded = 1, _record(app, command_words(ctx))
@@ -210,11 +211,14 @@ def _attached(app: Flask) -> AbstractContextManager[None]:
 
 
 def _record(app: Flask, words: str) -> Callable[[int], None]:
-    """Record the command for `flask profile`; return the function that ends the recording."""
+    """Record the command for `flask profile`; return the function that ends the recording.
+
+    A kernel is not a command: it waits for its user most of the time.
+    """
     from ..profiling import recorder_of
 
     recorder = recorder_of(app)
-    if recorder is None:
+    if recorder is None or not words:
         return lambda _code: None
     recording = recorder.begin(words)
     return lambda code: recorder.end(recording, code)
@@ -232,12 +236,16 @@ def command_words(ctx: click.Context) -> str:
 class _Remarks(logging.Handler):
     """A handler that prints each log message as a line; tracebacks go to the error log."""
 
+    ctx: click.Context | None = None
+    """The context of the running command, which its other threads do not have."""
+
     def emit(self, record: logging.LogRecord) -> None:
         from .error_log import write
 
         error = record.exc_info[1] if record.exc_info else None
         number = f" (error {write(error)[0]})" if isinstance(error, Exception) else ""
-        say(f"Warning: {record.getMessage()}{number}")
+        with self.ctx.scope(cleanup=False) if self.ctx else nullcontext():
+            say(f"Warning: {record.getMessage()}{number}")
 
 
 def _listen_to_log(app: Flask) -> None:
@@ -278,5 +286,5 @@ def _announce(app: Flask, ctx: click.Context, code: int, seconds: float) -> None
         command=command_words(ctx),
         exit_code=code,
         seconds=seconds,
-        changed=unit is not None and unit.committed,
+        changed=unit is not None and unit.seq is not None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -14,6 +15,22 @@ from .streams import printable
 def is_interactive() -> bool:
     """Return true if stdin is a terminal, so that a question can be answered."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask(words: str, **options: Any) -> str:
+    """Return the answer of the user; the time to type it is not the time of the command."""
+    from ..profiling.record.recording import waiting
+
+    with waiting():
+        return str(click.prompt(words, err=True, **options))
+
+
+def agrees(question: str) -> bool:
+    """Return whether the user says yes; the time to think is not the time of the command."""
+    from ..profiling.record.recording import waiting
+
+    with waiting():
+        return click.confirm(question, err=True)
 
 
 def approve(question: str, *, severe: bool = False) -> None:
@@ -35,7 +52,7 @@ def approve(question: str, *, severe: bool = False) -> None:
         return None
     if not is_interactive():
         raise Refused(f"{question} There is no terminal to ask on", hint="repeat it with --yes")
-    if not click.confirm(printable(text.safe(question), sys.stderr), err=True):
+    if not agrees(printable(text.safe(question), sys.stderr)):
         raise Refused("declined; nothing was changed")
     return None
 
@@ -45,6 +62,6 @@ def _approve_by_name(question: str, name: str, answer: str | None) -> None:
         if not is_interactive():
             raise Refused(f"{question} This is {name}", hint=f"repeat it with --confirm {name}")
         words = f"{text.safe(question)} Type {text.safe(name)} to go on"
-        answer = click.prompt(printable(words, sys.stderr), err=True)
+        answer = ask(printable(words, sys.stderr))
     if answer != name:
         raise Refused(f"{text.shortened(answer)} is not {name}; nothing was changed")

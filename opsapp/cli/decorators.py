@@ -19,9 +19,11 @@ from ..errors import FINDINGS, Invalid, Refused
 from ..types import Record
 from . import output
 from .base import application, command_words
-from .confirm import is_interactive
+from .confirm import agrees, is_interactive
+from .look import Line, Look
 from .messages import say
 from .options import FIELDS, NEW_FILE, PERMISSION, default_option, with_options
+from .tables import is_terminal
 
 if TYPE_CHECKING:
     from ..actors import Actor
@@ -44,6 +46,10 @@ def answers(
     app: bool = True,
     live: str | None = None,
     web: bool = False,
+    to_file: Sequence[str] = (),
+    noun: str = "",
+    table: Sequence[str] = (),
+    line: Line | None = None,
 ) -> Callable[[Body], Body]:
     """Make a command that reads; its function returns rows, one record, or a line.
 
@@ -55,24 +61,42 @@ def answers(
     :param live: the flag that makes rows arrive until the command is stopped. They are
         printed one by one, in plain instead of a table.
     :param web: load the pages and the API too, for commands that send requests.
+    :param to_file: the formats of a command whose answer goes into a file. Its function takes
+        ``format`` and ``fields``, which may be None, and writes the answer itself.
+    :param noun: the rows' name, for the remark on an empty list at a terminal.
+    :param table: the fields of a terminal's table, where they are others than ``columns``.
+    :param line: returns a row as a terminal shows it, in place of a table; or None for a table.
     """
 
     all_fields = fields or columns
+    look = Look(table or columns, noun, line)
 
     def decorate(body: Body) -> Body:
-        @_format_options
+        @_format_options(to_file or output.FORMATS)
         @functools.wraps(body)
         def command(*, format: str | None, fields: str | None, **params: Any) -> None:
+            if to_file:
+                params |= {"format": format, "fields": fields}
             format = output.format_of_answer(format)
-            if live and params[live]:
+            is_seen = format == "table" and is_terminal()
+            is_live = bool(live and params[live])
+            if is_live:
                 format = output.live_format(format)
+                is_seen = is_seen and fields is None
             name_connection()
             with application(web=web) if app else nullcontext():
                 _remark_on_permissions()
                 remark_on_audit()
                 answer = body(**params)
                 header = all_fields(**params) if callable(all_fields) else all_fields
-                _write(answer, format, fields, columns, header)
+                if to_file:
+                    pass  # It is in the file already.
+                elif is_seen and is_live and line:
+                    look.follow(answer, line)
+                elif is_seen and not is_live and not isinstance(answer, int | str):
+                    look.show(answer, fields, header)
+                else:
+                    _write(answer, format, fields, columns, header)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
@@ -133,17 +157,20 @@ def say_afterwards(remark: str) -> None:
     click.get_current_context().call_on_close(lambda: say(remark))
 
 
-def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callable[[Body], Body]:
+def changes(
+    *columns: str, key: str = "id", destructive: bool = False, web: bool = False
+) -> Callable[[Body], Body]:
     """Make a command that changes data; its function returns a record, or rows with ``changed``.
 
     :param columns: the fields in table and plain.
     :param key: the field of each changed row that ``-q`` prints.
     :param destructive: add ``--yes`` and ``--confirm``; the function calls
         :func:`~.confirm.approve`.
+    :param web: load the pages and the API too, for links to them.
     """
 
     def decorate(body: Body) -> Body:
-        @_format_options
+        @_format_options(output.FORMATS)
         @with_options(*((YES, CONFIRM) if destructive else ()), DRY_RUN, _PLAN, REASON, _QUIET)
         @functools.wraps(body)
         def command(
@@ -164,15 +191,16 @@ def changes(*columns: str, key: str = "id", destructive: bool = False) -> Callab
             output.check_fields(fields, PLAN if dry_run else ("changed", "audit_seq", *columns))
             unit = unit_of_this_command(reason, dry_run=dry_run)
             _remark_on_address(reason)
-            with application():
+            with application(web=web):
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
-                if dry_run:
+                if unit.dry_run:
                     _write_plan(unit, format, fields, plan)
                 elif quiet:
                     output.write_lines(_keys(result, key, unit))
                 else:
                     _write_change(result, unit, format, fields, columns)
+            _exit_with_findings()
 
         command.kind = CHANGES  # type: ignore[attr-defined]
         command.fields = ("changed", "audit_seq", *columns)  # type: ignore[attr-defined]
@@ -196,7 +224,7 @@ def _remark_on_address(reason: str | None) -> None:
     is_decided = ctx.params.get("dry_run") or ctx.params.get("yes")
     if is_decided or not is_interactive():
         say(f"Warning: {warning}")
-    elif not click.confirm(f"{warning} Continue?", err=True):
+    elif not agrees(f"{warning} Continue?"):
         raise Refused("declined; nothing was changed")
 
 
@@ -253,15 +281,21 @@ def name_connection() -> Actor:
     return actor
 
 
-def _format_options(command: Body) -> Body:
-    for option in (
-        click.option(
-            "--fields", type=FIELDS, metavar="A,B", help="Print only these fields, in this order."
-        ),
-        click.option("--format", type=click.Choice(output.FORMATS), help="Output format."),
-    ):
-        command = option(command)
-    return command
+def _format_options(formats: Sequence[str]) -> Callable[[Body], Body]:
+    def decorate(command: Body) -> Body:
+        for option in (
+            click.option(
+                "--fields",
+                type=FIELDS,
+                metavar="A,B",
+                help="Print only these fields, in this order.",
+            ),
+            click.option("--format", type=click.Choice(formats), help="Output format."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 REASON = click.Option(["--reason"], metavar="TEXT", help="Reason to keep in the audit.")
@@ -291,7 +325,7 @@ def _write(
     columns: tuple[str, ...],
     all_fields: Sequence[str] = (),
 ) -> None:
-    """Write an answer.
+    """Write an answer, with times in full.
 
     :param all_fields: all fields of a row, for lists that may be empty; none if rows differ.
     """
@@ -318,13 +352,15 @@ def _write_plan(unit: Unit, format: str, fields: str | None, file: str | None) -
     if format == "json":
         record = {"changed": unit.changed, "dry_run": True, "plan": rows, "effects": unit.effects}
         output.write_record(record, format, ())
-    else:
+    elif not click.get_current_context().meta.get("opsapp.plan"):
         columns = ("action", "name", "before", "after")
         header = output.field_names(fields) if fields else PLAN
         output.write_list(rows, format, () if fields else columns, header)
+    if format != "json":
         for effect in unit.effects[:MOST_EFFECTS]:
-            say(f"It {effect}.")
-    say("Dry run: nothing was written." if rows else "Dry run: nothing would change.")
+            say(f"It {effect}.", in_json=False)
+    end = "Dry run: nothing was written." if rows else "Dry run: nothing would change."
+    say(end, in_json=False)
 
 
 def _write_change(
@@ -342,9 +378,11 @@ def _write_change(
     else:
         _write(result, format, fields, columns)
     if unit.seq is not None:
-        say(f"Done, audit event {unit.seq}.")
+        intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
+        say(f"Done, audit event {unit.seq}{intended}.", in_json=False)
     elif not outcome["changed"]:
-        say("Already so: nothing was changed.")
+        unchanged = click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO)
+        say(unchanged, in_json=False)
 
 
 def _has_changed(result: Any, unit: Any) -> bool:
@@ -357,6 +395,14 @@ def _keys(result: Any, key: str, unit: Any) -> list[str]:
     if isinstance(result, Mapping):
         return [str(result[key])] if _has_changed(result, unit) else []
     return [str(row[key]) for row in result or () if row["changed"]]
+
+
+ALREADY_SO = "Already so: nothing was changed."
+
+
+def say_if_unchanged(remark: str) -> None:
+    """Print ``remark`` in place of :data:`ALREADY_SO`, if the command changes nothing."""
+    click.get_current_context().meta["opsapp.unchanged"] = remark
 
 
 def findings(has_findings: bool, *, exit_code: int = FINDINGS) -> None:

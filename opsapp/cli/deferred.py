@@ -55,7 +55,8 @@ class Lazy(click.Command):
     ) -> click.Context:
         # Click invokes the command of the context: the imported one.
         _skip_collecting()
-        from .errors import remember_words, reported
+        from .errors import reported
+        from .messages import remember_words
 
         remember_words(args)
         with reported():

@@ -6,22 +6,23 @@ help and completion stay quick.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from .. import extras, text
 from ..errors import NotReady, OpsError, OutputFailed, Refused, brief
+from ..types import Record
 from . import streams
 from .help import as_typed
-from .messages import print_error
+from .messages import is_for_programs, print_error, take_kept, wanted_format
 from .stopping import Stopped, handle_signals
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def reported() -> Iterator[None]:
     except Stopped as stopped:
         if not stopped.is_reported:
             stopped.is_reported = True  # The group of the command reports as well.
-            start = "\n" if sys.stderr.isatty() else ""
-            print_error(f"{start}Stopped by {stopped.name}: {state_of_work()}.")
+            _print("stopped", stopped.number, f"Stopped by {stopped.name}: {state_of_work()}.")
         raise
     except click.exceptions.Exit:
         raise
@@ -53,16 +53,19 @@ def reported() -> Iterator[None]:
     except OpsError as error:
         exit_with(error)
     except click.ClickException as error:
-        if not _wants_json():
+        if not is_for_programs(wanted_format()):
             _show(error)
         exit_with(_from_click(error))
     except BrokenPipeError:
         streams.leave_stdout()
-        if (unit := current_unit()) is not None and unit.committed:
-            print_error(f"The answer was not read, but {state_of_work()}.")
-            if hint := hint_if_lost():
-                print_error(f"  → {text.safe(hint)}")
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        if (unit := current_unit()) is not None and unit.seq is not None:
+            _print(
+                "not-read",
+                _UNREAD,
+                f"The answer was not read, but {state_of_work()}.",
+                hint_if_lost(),
+            )
+        raise SystemExit(_UNREAD) from None
     except OSError as error:
         exit_with(_from_system(error))
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
@@ -83,10 +86,15 @@ def _flushed() -> Iterator[None]:
     sys.stdout.flush()
 
 
+_UNREAD = 128 + signal.SIGPIPE
+_NO_ERRORS = ("stopped", "not-read")
+"""The codes of an end that the user or another program chose."""
+
+
 def state_of_work() -> str:
     """Return in words whether the running command has changed anything."""
     unit = current_unit()
-    if unit is None or not unit.committed:
+    if unit is None or unit.seq is None:
         return "nothing was changed"
     return f"the change is made, audit event {unit.seq}"
 
@@ -101,32 +109,6 @@ def current_unit() -> Unit | None:
     """Return the unit of work of the running command, if it changes something."""
     ctx = click.get_current_context(silent=True)
     return None if ctx is None else ctx.find_root().meta.get("opsapp.unit")
-
-
-_words: ContextVar[Sequence[str]] = ContextVar("words", default=())
-
-
-def remember_words(args: Sequence[str]) -> None:
-    """Remember the arguments of the command line, which click consumes as it parses them."""
-    _words.set(tuple(args))
-
-
-def _wants_json() -> bool:
-    """Return true if errors are printed as JSON. The option may not have been parsed yet."""
-    args = _words.get()
-    format = ""
-    for word, following in zip(args, [*args[1:], ""], strict=False):
-        if word == "--":
-            break  # The rest belongs to another program.
-        if word == "--format":
-            format = following
-        elif word.startswith("--format="):
-            format = word.removeprefix("--format=")
-    from ..settings import get
-
-    with suppress(OpsError):  # The command reports that the setting is wrong.
-        format = format or get("OPSAPP_FORMAT")
-    return format in ("json", "jsonl")
 
 
 def _from_click(error: click.ClickException) -> OpsError:
@@ -154,8 +136,14 @@ def _show(error: click.ClickException) -> NoReturn:
     if type(error).__name__ != "NoArgsIsHelpError":  # Click has it since 8.2.
         error.message = brief(text.safe(error.message))  # type: ignore[misc]
     with suppress(OSError):  # A closed stderr must not hide the exit code.
-        error.show(file=sys.stderr)
+        shown = io.StringIO()
+        error.show(file=shown)
+        print_error(shown.getvalue().rstrip("\n").replace("Error:", _error(), 1))
     raise SystemExit(error.exit_code)
+
+
+def _error() -> str:
+    return streams.if_coloured("Error:", "red", sys.stderr)
 
 
 def exit_with(error: OpsError) -> NoReturn:
@@ -163,12 +151,7 @@ def exit_with(error: OpsError) -> NoReturn:
     if error.hint and ctx is not None:
         error.hint = as_typed(error.hint, ctx)
     _add_state_of_work(error)
-    if _wants_json():
-        print_error(json.dumps(error.record()))
-    else:
-        print_error(f"Error: {text.safe(error.message)}")
-        if error.hint:
-            print_error(f"  → {text.safe(error.hint)}")
+    _print(error.code, error.exit_code, error.message, error.hint)
     if _debugging() and error.__cause__ is not None:
         import traceback
 
@@ -176,10 +159,27 @@ def exit_with(error: OpsError) -> NoReturn:
     raise SystemExit(error.exit_code)
 
 
+def _print(code: str, exit_code: int, message: str, hint: str | None = None) -> None:
+    """Print how the command ended: a line or two, or one JSON object with the remarks."""
+    if not is_for_programs(wanted_format()):
+        start = "" if code in _NO_ERRORS else f"{_error()} "
+        if code == "stopped" and sys.stderr.isatty():
+            start = "\n"  # After the ^C of the terminal.
+        print_error(f"{start}{text.safe(message)}")
+        if hint:
+            print_error(f"  → {text.safe(hint)}")
+        return
+    record: Record = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and (remarks := take_kept(ctx.find_root())):
+        record["remarks"] = remarks
+    print_error(json.dumps(record))
+
+
 def _add_state_of_work(error: OpsError) -> None:
     """Add to an error after the commit that the change is made."""
     unit = current_unit()
-    if unit is not None and unit.committed and state_of_work() not in error.message:
+    if unit is not None and unit.seq is not None and state_of_work() not in error.message:
         error.message += f"; but {state_of_work()}"
 
 
@@ -216,7 +216,7 @@ def code_of(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
     if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE
+        return _UNREAD
     if isinstance(error, click.Abort):
         return Refused.exit_code
     if isinstance(error, OSError):

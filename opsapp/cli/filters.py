@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from ..errors import Invalid
 from ..types import AccountFilter
+from .confirm import approve
 from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
 
 Body = Callable[..., Any]
@@ -32,6 +34,12 @@ _ACCOUNTS = (
         ["--idle-for"], type=DURATION, metavar="90d", help="Accounts not seen for this long."
     ),
     click.Option(["--never-logged-in"], is_flag=True, help="Accounts that have never signed in."),
+    click.Option(
+        ["--without-second-factor"], is_flag=True, help="Accounts that sign in by password only."
+    ),
+    click.Option(
+        ["--service"], is_flag=True, help="Accounts with a live API token and no password."
+    ),
     click.Option(
         ["--created-since"], type=SINCE, metavar="TIME", help="Created at or after this time."
     ),
@@ -65,7 +73,10 @@ ORDER = with_options(
 
 _EVENTS = (
     click.Option(
-        ["--since"], type=SINCE, metavar="TIME", help="Events since this time; 24h is a day ago."
+        ["--since"],
+        type=SINCE,
+        metavar="TIME",
+        help="Events since this time: monday, 24h.",
     ),
     click.Option(
         ["--until"],
@@ -87,6 +98,7 @@ _EVENTS = (
         metavar="SUBJECT",
         help="Events about a USER, role:NAME, database or NOUN:ID.",
     ),
+    click.Option(["--reason"], metavar="TEXT", help="Events whose reason has this text."),
     click.Option(["--correlation"], metavar="ID", help="Events of one command or request."),
 )
 
@@ -101,6 +113,28 @@ def attached_filter(body: Body) -> Body:
     names = {field.name for field in fields(AccountFilter)} - {"status"}
     options = [option for option in _ACCOUNTS if option.name in names]
     return _filtered("opsapp.ops.listing", (_ACTIVITY, *options))(body)
+
+
+def is_by_filter(
+    users: tuple[str, ...], filter: Any, change: str, *criteria: Any, severe: bool = False
+) -> bool:
+    """Return whether accounts are chosen by a filter, after asking; else they are named.
+
+    :param change: what would be done to how many, such as ``Deactivate {}``.
+    :param criteria: the further conditions on the accounts that would change.
+    :raises Invalid: accounts are named and filtered, or neither.
+    :raises Refused: the operator declined.
+    """
+    from ..accounts import listing
+
+    if bool(users) == (filter != listing.Filter()):
+        raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
+    if users:
+        return False
+    if count := listing.count(filter, *criteria):
+        accounts = f"{count:,} account{'' if count == 1 else 's'}"
+        approve(f"{change.format(accounts)}?", severe=severe)
+    return True
 
 
 def event_filter(body: Body) -> Body:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 
 import click
 
-from .streams import printable
+from .streams import printable, wants_colour
 
 PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
 """The program's name in help texts and hints, where a user of `opsapp` reads another one."""
@@ -16,6 +15,8 @@ PROGRAM = re.compile(r"(?<![\w/-])flask (?=[a-z])")
 
 OPS = "ops"
 """The group that has our commands on an application that is not built on opsapp."""
+IN_OPS = "opsapp.in_ops"
+"""The key in a context's ``meta`` for a command of that group with a name of its own."""
 _OF_OPS = re.compile(
     r"(?<![\w/-])flask (?:db (?=init|status|backup)"
     r"|(?=(?:users|roles|audit|jobs|mail|profile|query|shell|doctor|completion)\b))"
@@ -53,13 +54,6 @@ class OpsContext(click.Context):
         return formatter
 
 
-def wants_colour() -> bool:
-    """Return true for colours: NO_COLOR, then FORCE_COLOR, then the terminal decide."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or (sys.stdout is not None and sys.stdout.isatty())
-
-
 def as_typed(text: str, ctx: click.Context | None) -> str:
     """Return ``text`` with its commands as the user types them: ``opsapp …`` or ``flask ops …``."""
     if ctx is None:
@@ -70,7 +64,9 @@ def as_typed(text: str, ctx: click.Context | None) -> str:
 
 
 def is_in_ops(ctx: click.Context) -> bool:
-    """Return whether the command is one of ``flask ops``."""
+    """Return whether the command is one of ``flask ops``, by whatever name."""
+    if ctx.meta.get(IN_OPS):
+        return True
     while ctx.parent is not None:
         if ctx.info_name == OPS and ctx.parent.parent is None:
             return True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from .. import clock, textfiles
+from .. import clock, moments, textfiles
 from ..clock import duration
 from ..errors import Invalid
 
@@ -38,17 +38,19 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
 
 
 class When(click.ParamType):  # type: ignore[type-arg]
-    """A point in time: ``2026-12-31``, ``2026-12-31T18:00Z``, or ``24h`` for that long ago.
+    """A point in time: ``2026-12-31T18:00Z``, ``friday``, ``18:00`` or ``2h``.
 
-    Times without a zone are UTC. A date alone is the start of that day, or with ``end``
-    the end of it.
+    Times without a zone are UTC.
+
+    :param end: a day without a time of day is its end, else its start.
+    :param ahead: ``friday``, ``18:00`` and ``2h`` are the next ones, else the last ones.
     """
 
     name = "time"
 
-    def __init__(self, *, end: bool = False, ago: bool = True) -> None:
+    def __init__(self, *, end: bool = False, ahead: bool = False) -> None:
         self.end = end
-        self.ago = ago
+        self.ahead = ahead
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -56,21 +58,10 @@ class When(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, datetime):
             return value
         try:
-            back = duration(value) if self.ago else None
-            return clock.now() - back if back else self._moment(value)
+            moment = moments.parsed(value, clock.now(), ahead=self.ahead, end=self.end)
         except (ValueError, OverflowError):
-            example = " or 24h" if self.ago else ""
-            self.fail(
-                f"{value!r} is not a time such as 2026-12-31, 2026-12-31T18:00Z{example}",
-                param,
-                ctx,
-            )
-
-    def _moment(self, value: str) -> datetime:
-        moment = datetime.fromisoformat(value)
-        if len(value) <= 10 and self.end:
-            moment = datetime.combine(moment.date(), time(23, 59, 59))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+            self.fail(f"{value!r} is not a time such as {moments.FORMS}", param, ctx)
+        return moment.replace(microsecond=0) if self.ahead else moment
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]
@@ -94,6 +85,23 @@ class Program(click.ParamType):  # type: ignore[type-arg]
     takes_anything = True
 
 
+class Choices(click.Choice):  # type: ignore[type-arg]
+    """Words of a list, comma separated; the shell completes the last one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        convert = super().convert
+        return tuple(convert(word, param, ctx) for word in value.split(","))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        items = super().shell_complete(ctx, param, last)
+        return [CompletionItem(f"{before}{comma}{item.value}") for item in items]
+
+
 class TextFile(click.ParamType):  # type: ignore[type-arg]
     """A file, or - for stdin, whose text the command gets."""
 
@@ -112,6 +120,14 @@ class TextFile(click.ParamType):  # type: ignore[type-arg]
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type="file")]
+
+
+class NamedText(TextFile):
+    """The same; the command gets the file's name for its errors, and the text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = "stdin" if value == "-" else str(value)
+        return name, super().convert(value, param, ctx)
 
 
 class Fields(click.ParamType):  # type: ignore[type-arg]
@@ -152,6 +168,7 @@ FIELDS = Fields()
 NEW_FILE = NewFile()
 PROGRAM = Program()
 TEXT_FILE = TextFile()
+NAMED_TEXT = NamedText()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)
@@ -160,7 +177,7 @@ RECORDED_SINCE = click.Option(
     type=SINCE,
     default="24h",
     show_default=True,
-    help="Start: a time, or 24h for that long ago.",
+    help="Start: a time such as yesterday or 24h.",
 )
 WAIT = click.Option(
     ["--wait"],
@@ -235,6 +252,16 @@ def older_than_option(default: str) -> Callable[[Any], Any]:
     return default_option("--older-than", DURATION, default, "Delete rows older than this.")
 
 
+def receipt_option(content: str) -> Callable[[Any], Any]:
+    """Add ``--receipt FILE`` of a change whose evidence is kept outside of the database."""
+    return click.option(
+        "--receipt",
+        type=NEW_FILE,
+        metavar="FILE",
+        help=f"Write {content}, with the audit events and a checkpoint, to a new FILE.",
+    )
+
+
 def with_options(*options: click.Option) -> Callable[[Body], Body]:
     """Add options that several commands share."""
 
@@ -262,7 +289,7 @@ def end_options(subject: str, default: str = "") -> Callable[[Body], Body]:
         ),
         click.Option(
             ["--until"],
-            type=When(end=True, ago=False),
+            type=When(end=True, ahead=True),
             metavar="TIME",
             help=f"End {subject} at this time; a date alone means the end of that day, UTC.",
         ),

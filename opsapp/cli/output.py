@@ -7,10 +7,10 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -107,45 +107,58 @@ def write_list(
 ) -> None:
     """Write a list; ``columns`` are the fields in table and plain, other formats have all.
 
+    A table has times in full.
+
     :param header: the fields of an empty list.
     """
     match format:
         case "json":
-            _put(_json_array(rows))
+            put(_json_array(rows))
         case "jsonl":
-            _put(_json(row) + "\n" for row in rows)
+            put(_json(row) + "\n" for row in rows)
         case "csv":
-            _put(_csv_lines(rows, header))
+            put(_csv_lines(rows, header))
         case "plain":
-            _put(_plain_lines(rows, columns or header))
+            put(_plain_lines(rows, columns or header))
         case _:
-            _put(tables.of_rows(rows, columns))
+            put(tables.of_rows(rows, columns, whole=True))
 
 
 def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
     """Write a record: a line for each field, or an object."""
     match format:
         case "json":
-            _put([json.dumps(_typed(record), indent=2) + "\n"])
+            put([json.dumps(_typed(record), indent=2) + "\n"])
         case "jsonl":
-            _put([_json(record) + "\n"])
+            put([_json(record) + "\n"])
         case "csv":
-            _put(_csv_lines([record]))
+            put(_csv_lines([record]))
         case "plain":
             items = tables.only(record, columns).items()
-            _put(_plain_lines(({"field": name, "value": value} for name, value in items), ()))
+            put(_plain_lines(({"field": name, "value": value} for name, value in items), ()))
         case _:
-            _put([tables.of_record(record, columns)])
+            put([tables.of_record(record, columns)])
 
 
 def write_scalar(value: int | str, format: str) -> None:
     """Write a number or a line."""
-    _put([(_json(value) if format in ("json", "jsonl") else _cell(value)) + "\n"])
+    put([(_json(value) if format in ("json", "jsonl") else _cell(value)) + "\n"])
 
 
 def write_lines(lines: Iterable[str]) -> None:
     """Write lines as they are: keys for ``-q``, a checkpoint, a completion script."""
-    _put(line + "\n" for line in lines)
+    put(line + "\n" for line in lines)
+
+
+def write_difference(lines: Sequence[str]) -> None:
+    """Write the lines of a plan that begin with ``+`` or ``-``, which then stand for its rows.
+
+    Programs get the rows, and ``-q`` the keys.
+    """
+    ctx = click.get_current_context()
+    if not is_for_programs() and not ctx.params.get("quiet"):
+        ctx.meta["opsapp.plan"] = True
+        put([tables.of_difference(lines)] if lines else [])
 
 
 def write_bytes(chunks: Iterable[bytes]) -> None:
@@ -161,6 +174,22 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
             _put_bytes(chunk)
 
 
+@contextmanager
+def written_as_bytes() -> Iterator[BinaryIO]:
+    """Give stdout to write bytes into.
+
+    :raises OutputFailed: stdout is closed, or cannot take them.
+    """
+    with _report_loss():
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Unwritten(error) from error
+
+
 def _put_bytes(chunk: bytes) -> None:
     try:
         sys.stdout.buffer.write(chunk)
@@ -171,14 +200,14 @@ def _put_bytes(chunk: bytes) -> None:
         raise Unwritten(error) from error
 
 
-def _put(pieces: Iterable[str]) -> None:
+def put(pieces: Iterable[str], write: Callable[[Iterable[str]], None] | None = None) -> None:
     """Write and flush.
 
+    :param write: writes the pieces; default to stdout.
     :raises OutputFailed: the disk is full or the device failed.
     """
     with _report_loss():
-        for piece in pieces:
-            sys.stdout.write(piece)
+        (write or sys.stdout.writelines)(pieces)
         sys.stdout.flush()
 
 

@@ -14,7 +14,7 @@ import click
 
 from .. import text, textfiles
 from ..errors import Invalid, Refused
-from .confirm import is_interactive
+from .confirm import ask, is_interactive
 from .messages import say
 from .output import field_names, say_if_lost
 
@@ -142,7 +142,7 @@ def _our_check() -> Callable[[str], str]:
 
 def _ask() -> str:
     try:
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+        return ask("Password", hide_input=True, confirmation_prompt=True)
     except UnicodeDecodeError as error:
         raise Invalid(
             f"the password is not {error.encoding}, as this terminal says it is"

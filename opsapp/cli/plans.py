@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..audit.events import present_names
 from ..files.drafts import writing
 from ..types import Record
-from ..unit.ledger import Recorded, in_batches
+from ..unit.ledger import Recorded, Values, in_batches
 
 CHUNK = 500
 
@@ -16,15 +16,12 @@ CHUNK = 500
 def rows_of(changes: Sequence[Recorded]) -> Iterator[Record]:
     """Yield a row for each event; many accounts that change alike are one, without their ids."""
     for row in _named(in_batches(changes)):
-        if row["subject"] != "users":
+        after = row["after"] or {}
+        if "digest" not in after:
             yield row
             continue
-        after = {key: value for key, value in (row["after"] or {}).items() if key not in _IDS}
-        yield {
-            **row,
-            "name": f"{(row['after'] or {}).get('count', 'several')} users",
-            "after": after,
-        }
+        rest = {key: value for key, value in after.items() if key not in _IDS}
+        yield {**row, "name": f"{after['count']} users", "after": rest}
 
 
 _IDS = ("ids", "digest")
@@ -53,5 +50,12 @@ def _named(changes: Sequence[Recorded]) -> Iterator[Record]:
                 "subject": record["subject"],
                 "name": name,
                 "before": record["before"],
-                "after": record["after"],
+                "after": _without_fingerprint(record["after"]),
             }
+
+
+def _without_fingerprint(side: Values | None) -> Record | None:
+    """Return the values without the fingerprint of a secret that is not going to be stored."""
+    if side is None:
+        return None
+    return {key: value for key, value in side.items() if key != "fingerprint"}

@@ -22,7 +22,8 @@ class Stopped(SystemExit):
     """A signal that ends the command: raised as an exception, so that everything is undone."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
+        self.number = 128 + number
+        super().__init__(self.number)
         self.name = signal.Signals(number).name
         self.is_reported = False
 

@@ -118,3 +118,30 @@ def printable(words: str, stream: TextIO) -> str:
     """
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return words.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def wants_colour(stream: TextIO | None = None) -> bool:
+    """Return true for colours: NO_COLOR, then FORCE_COLOR, then the terminal decide.
+
+    :param stream: default stdout.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    stream = stream or sys.stdout
+    is_able = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    return bool(os.environ.get("FORCE_COLOR")) or is_able
+
+
+def if_coloured(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return ``text`` in a style where the stream, by default stdout, has colours."""
+    return painted(text, style) if wants_colour(stream) else text
+
+
+def painted(text: str, style: str) -> str:
+    """Return ``text`` in a colour, ``bold`` or ``dim``; as it is without a style."""
+    match style:
+        case "":
+            return text
+        case "bold" | "dim":
+            return click.style(text, **{style: True})
+    return click.style(text, fg=style)

@@ -1,33 +1,45 @@
-"""Tables for a terminal, laid out by rich."""
+"""Tables for a terminal: our layout of lists, and rich's of records.
+
+A table that is too wide for the terminal leaves out empty columns, then breaks lines between
+words, then leaves out the columns for which the room is not enough, and says which.
+"""
 
 from __future__ import annotations
 
 import io
-import json
-import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from ..damage import Damaged
+from .. import clock
 from ..text import safe
-from ..values import Array, Document
+from .cells import EMPTY, human, on_terminal, style_of
+from .streams import painted, wants_colour
 
 NARROWEST = 20
 WIDEST = 10_000
 """Most characters of a line, whatever ``COLUMNS`` says."""
 GAP = 2
 """Spaces between two columns of a table."""
-FEW = 20
-"""Items of a list that a table shows; other formats have all."""
+LONGEST_WORD = 64
+"""Letters of the longest word that is never broken, as an address."""
+ALWAYS = 2
+"""Columns that a table always has: the first ones name the thing."""
 CHUNK = 1000
 """Rows of a table; a longer list is several tables."""
+HINT = "--format json, or a wider terminal"
+_SPACE = " " * GAP
 
 Record = Mapping[str, Any]
+Cell = Callable[[str, Any], str]
+"""A function that returns a field's value as people read it."""
+Paint = Callable[[str, str], str]
+"""A function that returns a text in a style."""
 
 
 def is_terminal() -> bool:
@@ -36,214 +48,283 @@ def is_terminal() -> bool:
 
 
 def width() -> int:
-    """Return the characters of a line."""
-    return int(_console().width)
+    """Return the characters of a line: as wide as its content where there is no terminal."""
+    if not is_terminal():
+        return WIDEST
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
 
 
-def of_rows(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
-    """Yield tables of up to :data:`CHUNK` rows.
+def of_rows(
+    rows: Iterable[Record], columns: Sequence[str], *, whole: bool = False
+) -> Iterator[str]:
+    """Yield tables of up to :data:`CHUNK` rows, and at the end the columns that did not fit.
 
     :param columns: the fields to show, in this order; empty means every field.
+    :param whole: times are in full, with their distance.
     """
     iterator = iter(rows)
     chunk = list(islice(iterator, CHUNK))
+    hidden: dict[str, None] = {}
+    cell = _cell(whole=whole)
     while True:
-        names = columns or (list(chunk[0]) if chunk else [])
-        yield _fitting(chunk, names)
+        table = _Table.of(chunk, columns or (list(chunk[0]) if chunk else []), cell, width())
+        hidden |= dict.fromkeys(table.hidden)
+        yield table.drawn()
         chunk = list(islice(iterator, CHUNK))
         if not chunk:
-            return
+            break
+    if hidden:
+        yield _note(list(hidden), HINT)
 
 
 def drawn(answer: Record | Sequence[Record]) -> str:
-    """Return a record or rows as a table that fits the terminal."""
+    """Return a record or rows as a table that fits the terminal, with times in full."""
     if isinstance(answer, Mapping):
         return of_record(answer)
-    return _fitting(answer, list(answer[0]) if answer else [])
+    table = _Table.of(answer, list(answer[0]) if answer else [], _exact, width())
+    return table.drawn() + (_note(table.hidden) if table.hidden else "")
+
+
+def whole(rows: Iterable[Record]) -> Iterator[str]:
+    """Yield tables of up to :data:`CHUNK` rows with every column, however wide they are."""
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield _Table.of(chunk, list(chunk[0]), _exact, WIDEST).drawn()
 
 
 def of_record(record: Record, columns: Sequence[str] = ()) -> str:
     """Return a record as a table with a line for each of the ``columns`` that it has."""
-    return _laid_out(_record_table(record, columns))
+    console = _console()
+    with console.capture() as captured:
+        console.print(_record_table(record, columns))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
 
-def human(value: Any) -> str:
-    """Return ``value`` as people read it in a table."""
-    match value:
-        case None:
-            return "–"
-        case Damaged():
-            return safe(value)
-        case bool():
-            return "yes" if value else "no"
-        case datetime():
-            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-        case Array() | Document():
-            return safe(json.dumps(value))
-        case list() | tuple() if len(value) > FEW:
-            return f"{', '.join(human(item) for item in value[:FEW])}, … ({len(value)})"
-        case list() | tuple():
-            return ", ".join(human(item) for item in value) or "–"
-        case Mapping():
-            return ", ".join(f"{safe(key)}={human(item)}" for key, item in value.items()) or "–"
-    return safe(value)
+def of_difference(lines: Sequence[str]) -> str:
+    """Return lines that begin with ``+`` or ``-``, in green and red."""
+    paint, colours = _painter(), {"+": "green", "-": "red"}
+    return "".join(f"{paint(safe(line), colours.get(line[:1], 'bold'))}\n" for line in lines)
 
 
-def _fitting(rows: Sequence[Record], columns: Sequence[str]) -> str:
-    """Return the rows as a table, or as a record each where the terminal is too narrow.
-
-    Records leave out empty fields.
-    """
-    measured = [_measured(name, rows) for name in columns]
-    if sum(column.least + GAP for column in measured) - GAP <= width() or not is_terminal():
-        return _laid_out(_table(rows, columns, width()))
-    records = ({name: row[name] for name in columns if row[name] is not None} for row in rows)
-    return "\n".join(_laid_out(_record_table(record, ())) for record in records)
+def _cell(*, whole: bool) -> Cell:
+    return partial(on_terminal, now=clock.now(), whole=whole) if is_terminal() else _exact
 
 
-@dataclass(frozen=True, slots=True)
+def _exact(_name: str, value: Any) -> str:
+    return human(value)
+
+
+def _note(hidden: Sequence[str], hint: str = "") -> str:
+    """Return the remark on columns that a table leaves out."""
+    count = "1 column" if len(hidden) == 1 else f"{len(hidden)} columns"
+    words = f"({count} hidden: {', '.join(map(safe, hidden))}{f'; {hint}' if hint else ''})"
+    paint = _painter()
+    return "".join(f"{paint(line, 'dim')}\n" for line in _wrapped(words, width()))
+
+
+# --- lists -------------------------------------------------------------------
+
+
+@dataclass(slots=True)
 class _Column:
-    """The width of a column, in characters."""
+    """A column of a table: its header and cells, and its width in characters."""
 
-    whole: int
-    least: int
-    """Width without breaking a word. Numbers and times are never broken."""
+    name: str
+    cells: list[str]
     is_number: bool
+    is_fixed: bool
+    """Numbers and times are never broken."""
+    width: int
+    least: int = 0
+    """Width without breaking a word."""
+
+    @classmethod
+    def of(cls, name: str, values: list[Any], cell: Cell) -> _Column:
+        shown = [cell(name, value) for value in values]
+        values = [value for value in values if value is not None]
+        is_number = bool(values) and all(map(_is_number, values))
+        is_fixed = all(_is_number(value) or isinstance(value, datetime) for value in values)
+        column = cls(safe(name), shown, is_number, is_fixed, 0)
+        column.width = max(map(length, (column.name, *shown)))
+        return column
+
+    @property
+    def is_empty(self) -> bool:
+        return all(cell in (EMPTY, "") for cell in self.cells)
+
+    def measure(self, room: int) -> None:
+        """Find the width without breaking a word."""
+        cells = (self.name, *self.cells)
+        words = cells if self.is_fixed else {word for cell in cells for word in cell.split()}
+        self.least = min(max(map(length, words), default=1), LONGEST_WORD, room)
+
+    def wide_rows(self) -> set[int]:
+        """Return the rows whose cell needs more than one line."""
+        return {n for n, text in enumerate(self.cells) if length(text) > self.width}
+
+    def padded(self, text: str, paint: Paint, style: str | None = None) -> str:
+        """Return a text in the width of the column, and in colour."""
+        space = " " * (self.width - length(text))
+        cell = paint(text, style_of(self.name, text) if style is None else style)
+        return space + cell if self.is_number else cell + space
 
 
-def _measured(name: str, rows: Sequence[Record]) -> _Column:
-    from rich.cells import cell_len
+@dataclass(slots=True)
+class _Table:
+    """The columns that fit, and the names of those that do not."""
 
-    values = [row[name] for row in rows if row[name] is not None]
-    is_number = bool(values) and all(map(_is_number, values))
-    is_fixed = all(_is_number(value) or isinstance(value, datetime) for value in values)
-    cells = [safe(name), *map(human, values)]
-    pieces = cells if is_fixed else [word for cell in cells for word in cell.split()]
-    return _Column(
-        max(map(cell_len, cells)), max(map(cell_len, pieces), default=1), is_number=is_number
-    )
+    columns: list[_Column]
+    hidden: list[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[Record], names: Sequence[str], cell: Cell, room: int) -> _Table:
+        columns = [_Column.of(name, [row[name] for row in rows], cell) for name in names]
+        fitting = _fitting(columns, room)
+        return cls(fitting, [column.name for column in columns if column not in fitting])
+
+    def drawn(self) -> str:
+        """Return the header and the rows, a line or more each."""
+        paint = _painter()
+        names = [column.name for column in self.columns]
+        lines = self._lines(names, paint, "bold")
+        wide = set().union(*(column.wide_rows() for column in self.columns))
+        texts = zip(*(column.cells for column in self.columns), strict=True)
+        padded = zip(
+            *([column.padded(text, paint) for text in column.cells] for column in self.columns),
+            strict=True,
+        )
+        for number, (row, whole) in enumerate(zip(texts, padded, strict=True)):
+            lines += self._lines(row, paint) if number in wide else [_SPACE.join(whole).rstrip()]
+        return "\n".join(lines) + "\n"
+
+    def _lines(self, row: Sequence[str], paint: Paint, style: str | None = None) -> list[str]:
+        """Return the lines of a row whose cells may need several."""
+        wrapped = [_wrapped(text, c.width) for c, text in zip(self.columns, row, strict=True)]
+        return [
+            _SPACE.join(
+                column.padded(lines[n] if n < len(lines) else "", paint, style)
+                for column, lines in zip(self.columns, wrapped, strict=True)
+            ).rstrip()
+            for n in range(max(map(len, wrapped), default=1))
+        ]
 
 
-def _widths(columns: Sequence[_Column], room: int) -> list[int]:
-    """Return widths of the columns that fit ``room``; the widest columns shrink first.
+def _fitting(columns: Sequence[_Column], room: int) -> list[_Column]:
+    """Return the columns that fit ``room``, with their widths; the widest shrink first."""
+    fitting = list(columns)
+    if _breadth(column.width for column in fitting) <= room:
+        return fitting
+    for column in [column for column in columns[: ALWAYS - 1 : -1] if column.is_empty]:
+        fitting.remove(column)
+        if _breadth(column.width for column in fitting) <= room:
+            return fitting
+    chosen: list[_Column] = []
+    for column in fitting:
+        column.measure(room)
+        if len(chosen) < ALWAYS or _breadth(c.least for c in [*chosen, column]) <= room:
+            chosen.append(column)
+    _shrink(chosen, room)
+    return chosen
 
-    rich's own widths sometimes exceed the terminal, and the table is cut off.
-    """
-    room = max(room - GAP * (len(columns) - 1), len(columns))
-    widths = [min(column.whole, room) for column in columns]
-    for floors in ([column.least for column in columns], [1] * len(columns)):
-        while sum(widths) > room:
-            spare = [i for i, width in enumerate(widths) if width > floors[i]]
+
+def _breadth(widths: Iterable[int]) -> int:
+    return sum(width + GAP for width in widths) - GAP
+
+
+def _shrink(columns: Sequence[_Column], room: int) -> None:
+    for column in columns:
+        column.width = min(column.width, room)
+    for floor in ([column.least for column in columns], [1] * len(columns)):
+        while _breadth(column.width for column in columns) > room:
+            spare = [c for c, least in zip(columns, floor, strict=True) if c.width > least]
             if not spare:
                 break
-            widths[max(spare, key=widths.__getitem__)] -= 1
-    return widths
-
-
-def _table(rows: Sequence[Record], columns: Sequence[str], room: int) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    measured = [_measured(name, rows) for name in columns]
-    for name, column, width in zip(columns, measured, _widths(measured, room), strict=True):
-        table.add_column(
-            Text(safe(name)),
-            justify="right" if column.is_number else "left",
-            overflow="fold",
-            width=width,
-        )
-    for row in rows:
-        table.add_row(*(_text(row[name]) for name in columns))
-    return table
+            max(spare, key=lambda column: column.width).width -= 1
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_STYLES = {
-    "active": "green",
-    "live": "green",
-    "ok": "green",
-    "succeeded": "green",
-    "skipped": "yellow",
-    "inactive": "yellow",
-    "locked": "yellow",
-    "warn": "yellow",
-    "expired": "yellow",
-    "deleted": "red",
-    "revoked": "red",
-    "fail": "red",
-    "failed": "red",
-    "timed-out": "red",
-    "terminated": "red",
-    "crashed": "red",
-}
-"""Colours of words. They add no meaning, since pipes have none."""
+def length(text: str) -> int:
+    """Return the width of a text, in characters of the terminal."""
+    if text.isascii() or text == EMPTY:
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
-def _text(value: Any) -> Any:
-    from rich.text import Text
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, broken between words and inside words wider than ``width``."""
+    if length(text) <= width:
+        return [text]
+    from rich.cells import chop_cells
 
-    style = "dim" if value is None else _STYLES.get(value, "") if isinstance(value, str) else ""
-    return Text(human(value), style=style)
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and length(lines[-1]) + 1 + length(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines += chop_cells(word, width) or [""]
+    return lines
+
+
+def _painter() -> Paint:
+    """Return a function that colours a text, or leaves it."""
+    return painted if wants_colour() else lambda text, _style: text
+
+
+# --- records -----------------------------------------------------------------
 
 
 def _record_table(record: Record, columns: Sequence[str]) -> Any:
     from rich.console import Group
-    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    cell = _cell(whole=True)
     below: list[Any] = []
     for name, value in only(record, columns).items():
         if _is_rows(value):
-            below += [
-                Text(""),
-                Text(safe(name), style="bold"),
-                Padding(_table(value, list(value[0]), width() - 2), (0, 0, 0, 2)),
-            ]
+            below += [Text(f"\n{safe(name)}", style="bold"), _nested(value)]
         else:
-            table.add_row(Text(safe(name)), _text(value))
+            shown = cell(name, value)
+            table.add_row(Text(safe(name)), Text(shown, style=style_of(name, shown)))
     return Group(table, *below)
+
+
+def _nested(rows: Sequence[Record]) -> Any:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    table = _Table.of(rows, list(rows[0]), _cell(whole=False), width() - GAP)
+    note = _note(table.hidden, HINT) if table.hidden else ""
+    return Padding(Text.from_ansi((table.drawn() + note).rstrip()), (0, 0, 0, GAP))
 
 
 def _is_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
-def _laid_out(renderable: Any) -> str:
-    """Return ``renderable`` as text, as wide as the terminal; in a pipe, as wide as its content."""
-    console = _console()
-    with console.capture() as captured:
-        console.print(renderable)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
-
-
 def _console() -> Any:
     from rich.console import Console
 
-    on_terminal = is_terminal()
+    is_coloured = wants_colour()
     return Console(
         file=io.StringIO(),
-        force_terminal=on_terminal or bool(os.environ.get("FORCE_COLOR")),
+        force_terminal=is_coloured,
         # rich's own no_color would leave bold text.
-        color_system=None if os.environ.get("NO_COLOR") else "auto",
-        width=_columns() if on_terminal else WIDEST,
+        color_system="auto" if is_coloured else None,
+        width=width(),
         height=100,
         markup=False,
         emoji=False,
         highlight=False,
     )
-
-
-def _columns() -> int:
-    """Return the columns of the terminal, or of ``COLUMNS``, within sensible bounds."""
-    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
 
 
 def only(record: Record, columns: Sequence[str]) -> Record:

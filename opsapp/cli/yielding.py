@@ -6,13 +6,16 @@ and the application's own of the same name. So each of ours asks whose applicati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..factory import without_web
 from ..state import is_built_on
+from .deferred import Lazy
+from .help import IN_OPS
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -48,12 +51,16 @@ def _loaded(info: ScriptInfo) -> Flask | None:
 
 
 def command_of(ctx: click.Context, name: str) -> click.Command | None:
-    """Return the command that ``flask NAME`` would be without opsapp.
+    """Return the command that ``flask NAME`` would be without opsapp, or that ``Ops`` names so.
 
     :param ctx: the context of the group that lists ours.
     """
     from flask.cli import ScriptInfo, routes_command, run_command, shell_command
 
+    app = _loaded(ctx.ensure_object(ScriptInfo))
+    named = None if app is None else app.cli.commands.get(name)
+    if isinstance(named, Named):
+        return named
     for entry in metadata.entry_points(group="flask.commands", name=name):
         if not entry.value.startswith("opsapp."):
             plugin: click.Command = entry.load()
@@ -61,8 +68,54 @@ def command_of(ctx: click.Context, name: str) -> click.Command | None:
     for command in (run_command, shell_command, routes_command):
         if command.name == name:
             return command
-    app = _loaded(ctx.ensure_object(ScriptInfo))
     return None if app is None else app.cli.get_command(ctx, name)
+
+
+# --- names that an application gives to ours ---------------------------------
+
+
+class Named(Lazy):
+    """A command of ``flask ops`` under a name of its own."""
+
+    def __init__(self, name: str, ours: str) -> None:
+        # By its module's name, as in an entry point: commands are above this package.
+        super().__init__(name, "opsapp.commands.ops", f"The same as flask ops {ours}.")
+        self.ours = ours
+
+    @property
+    def target(self) -> click.Command:
+        """Import the command.
+
+        :raises UsageError: ``flask ops`` has none of that name.
+        """
+        group: Any = super().target
+        command = group.commands.get(self.ours)
+        if command is None:
+            raise click.UsageError(
+                f"Ops(commands=…) names {self.ours!r}, and flask ops has no such command"
+            )
+        target: click.Command = command.target
+        return target
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if parent is not None:
+            parent.meta[IN_OPS] = True
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+def add_names(app: Flask, commands: Mapping[str, str]) -> None:
+    """Give commands of ``flask ops`` names beside the application's own commands.
+
+    :param commands: the names, by our commands.
+    """
+    for ours, name in commands.items():
+        app.cli.add_command(Named(name, ours))
 
 
 def in_ops(name: str) -> str:

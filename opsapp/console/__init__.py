@@ -15,6 +15,7 @@ query_log      statements of an input, with their times
 masking        secrets in the rows of an input's queries
 interrupts     Ctrl-C during a statement
 tracebacks     the frames of the application
+preferences    console.toml
 web_client     requests to the application
 plans          the database's plan of a statement
 query/         `flask query`: parameters, statement, values, schema

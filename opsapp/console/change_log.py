@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Writes:
         self.committed: Counter[Change] = Counter()
         self._pending = pending
         self._open: WeakKeyDictionary[sa.Connection, list[Written]] = WeakKeyDictionary()
+        self._threads: WeakKeyDictionary[sa.Connection, int] = WeakKeyDictionary()
         self._marks: WeakKeyDictionary[sa.Connection, list[int]] = WeakKeyDictionary()
         for engine in engines:
             event.listen(engine, "begin", self._begin)
@@ -62,12 +64,17 @@ class Writes:
             event.listen(engine, "after_cursor_execute", self._executed)
 
     def open(self) -> list[sa.Connection]:
-        """Return the connections that are in a transaction."""
-        return list(self._open)
+        """Return the connections that are in a transaction, without those of other threads.
+
+        The thread that sends mail or writes profiles is in the middle of its own. That of
+        a thread that has ended is left to no other.
+        """
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        return [each for each in list(self._open) if self._threads.get(each) not in others]
 
     def has_flushed(self) -> bool:
         """Return whether an open transaction has rows of a flush."""
-        return any(each.is_flush for written in self._open.values() for each in written)
+        return any(each.is_flush for connection in self.open() for each in self._open[connection])
 
     def uncommitted(self, *, flushed: bool = True) -> Counter[Change]:
         """Return the changes of the open transactions.
@@ -75,7 +82,8 @@ class Writes:
         :param flushed: include the rows of flushed objects.
         """
         total: Counter[Change] = Counter()
-        for connection, written in self._open.items():
+        for connection in self.open():
+            written = self._open[connection]
             total += _summed([each for each in written if flushed or not each.is_flush])
             if not written and _has_written_unseen(connection):
                 total[UNSEEN] += 1
@@ -83,6 +91,7 @@ class Writes:
 
     def _begin(self, connection: sa.Connection) -> None:
         self._open[connection] = []
+        self._threads[connection] = threading.get_ident()
 
     def _commit(self, connection: sa.Connection) -> None:
         self.committed += _summed(self._open.pop(connection, []))

@@ -78,9 +78,15 @@ class Console:
         self.session.transcript.write("input", code, nested=True)
         audit_hook.announce(nested=True)
 
-    def execute(self, code: str, filename: str, names: dict[str, Any]) -> None:
-        """Run a program that is on record."""
-        exec(compile(code, filename, "exec"), names)  # noqa: S102  (the user asked for it)
+    def execute(
+        self, code: str, filename: str, names: dict[str, Any], symbol: str = "exec", flags: int = 0
+    ) -> None:
+        """Run code that is on record.
+
+        :param symbol: ``exec`` for a program; ``single`` for an input, whose value is shown.
+        :param flags: those of the ``__future__`` that earlier inputs imported.
+        """
+        exec(compile(code, filename, symbol, flags, dont_inherit=True), names)  # noqa: S102  (the user asked for it)
 
     def after(self) -> Remains:
         """End the transactions of an input and send its mail; return its uncommitted changes."""
@@ -112,7 +118,7 @@ def alive(
 ) -> Iterator[Console]:
     """Open a session, and close it at the end.
 
-    :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
+    :param by: ``terminal``, ``code``, ``file``, ``stdin`` or ``kernel``.
     :param more: names that the door adds, each with its value and its line.
     :raises NotReady: the audit, the transcript or the database is not available.
     """
@@ -205,7 +211,7 @@ def _take_every_value(engines: list[sa.Engine]) -> None:
             from .query.loaders import load_whole
 
             event.listen(engine, "checkout", lambda driver, *_rest: load_whole(driver))
-        else:
+        elif engine.dialect.name == "sqlite":
             event.listen(engine, "checkout", _take_every_text)
 
 

@@ -17,7 +17,7 @@ from flask import Flask
 from .. import clock, signals, state
 from ..errors import Refused
 from ..extensions import Model, db
-from ..models import Role, User, accounts
+from ..models import Role, User, accounts, reviews
 from ..models import sessions as browser_sessions
 from ..unit.work import Unit
 from . import transactions
@@ -231,7 +231,7 @@ def _models(app: Flask) -> Iterator[tuple[str, type]]:
         yield name, model
 
 
-_OF_ACCOUNTS = frozenset({accounts.__name__, browser_sessions.__name__})
+_OF_ACCOUNTS = frozenset({accounts.__name__, browser_sessions.__name__, reviews.__name__})
 
 
 def _place(model: type) -> tuple[str, str]:

@@ -10,12 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..engine.connections import SANDBOX
+from ..engine.plans import VERBS, tree
 from ..extensions import db
 from .query import parameters
 from .query.statement import first_word
-
-VERBS = frozenset({"select", "with", "values", "table", "insert", "update", "delete", "merge"})
-"""The first words of the statements that have a plan."""
 
 
 def is_statement(text: str) -> bool:
@@ -33,7 +31,7 @@ def plan(statement: str, values: Mapping[str, Any], *, analyze: bool = False) ->
     if db.engine.dialect.name != "sqlite":
         return _of_server(clause, values, analyze=analyze)
     result = db.session.execute(sa.text(f"EXPLAIN QUERY PLAN {clause}"), values)
-    lines = _tree([(row.id, row.parent, row.detail) for row in result])
+    lines = tree((row.id, row.parent, row.detail) for row in result)
     return [*lines, _run(clause, values)] if analyze else lines
 
 
@@ -42,16 +40,6 @@ def _of_server(clause: str, values: Mapping[str, Any], *, analyze: bool) -> list
         return list(db.session.scalars(sa.text(f"EXPLAIN {clause}"), values))
     with _undone() as connection:
         return list(connection.scalars(sa.text(f"EXPLAIN (ANALYZE, BUFFERS) {clause}"), values))
-
-
-def _tree(steps: list[tuple[int, int, str]]) -> list[str]:
-    """Return the steps of SQLite, indented by their parents."""
-    depths = {0: -1}
-    lines = []
-    for id, parent, detail in steps:
-        depths[id] = depth = depths[parent] + 1
-        lines.append(f"{'   ' * (depth - 1)}└─ {detail}" if depth else detail)
-    return lines
 
 
 def _run(clause: str, values: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ from ..engine.connections import (
     sqlite_file,
 )
 from ..errors import NotReady, Refused
+from ..extensions import db
 
 SETTING = "OPSAPP_READONLY_DATABASE_URL"
 OPCODES = 100_000
@@ -126,6 +127,8 @@ def refuse_other_database(engine: sa.Engine) -> None:
     """
     if engine.dialect.name == "sqlite" or settings.get(SETTING) is None:
         return
+    if db.our_engine.url != engine.url:
+        return  # The chain is elsewhere, and nothing else tells databases apart.
     chain = "SELECT chain FROM ops_audit_head"
     with engine.connect() as ours:
         here = ours.exec_driver_sql(chain).scalar()
@@ -181,8 +184,8 @@ def server_url(engine: sa.Engine) -> URL:
     :raises NotReady: the setting is not a PostgreSQL URL.
     """
     named = settings.get(SETTING)
-    if named is None:
-        return engine.url
+    if named is None or engine.url != db.engine.url:
+        return engine.url  # That of opsapp's own database is not the application's.
     url = checked_url(named)
     if url.get_backend_name() != "postgresql":
         raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")

@@ -23,7 +23,7 @@ from sqlalchemy.pool import StaticPool
 
 from .. import config, text
 from ..engine.connections import SANDBOX, open_sqlite, redirect, sqlite_file
-from ..errors import NotReady
+from ..errors import NotReady, Refused
 from ..extensions import db
 from . import transcript
 
@@ -37,11 +37,18 @@ def enter(session: str, *, idle_seconds: float) -> Callable[[], None]:
     :param session: the id of the console's session.
     :param idle_seconds: the time that the session may be idle; 0 is no limit.
     :raises NotReady: there is no room for a copy.
+    :raises Refused: opsapp's tables are in a database of their own, and one is a server's.
     """
     engines = list(db.engines.values())
+    kinds = {engine.dialect.name for engine in engines}
+    is_sqlite = kinds == {"sqlite"}
+    if not is_sqlite and (kinds != {"postgresql"} or db.our_engine is not db.engine):
+        raise Refused(
+            "a sandbox is one PostgreSQL database, or copies of SQLite files",
+            hint="flask shell --read-only, or --write",
+        )
     for engine in engines:
         engine.dispose()
-    is_sqlite = db.engine.dialect.name == "sqlite"
     leave = _copy(engines, session) if is_sqlite else _hold(engines, idle_seconds)
     for engine in engines:
         engine.update_execution_options(**{SANDBOX: True})

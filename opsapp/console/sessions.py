@@ -71,7 +71,7 @@ def open_session(
     Sessions of this host that were killed are recorded first. Without tables of ours, on an
     attached application, one that does not write is kept in its transcript only.
 
-    :param by: ``terminal``, ``code``, ``file`` or ``stdin``.
+    :param by: ``terminal``, ``code``, ``file``, ``stdin`` or ``kernel``.
     :param wall: the description of what keeps it from writing.
     :param audit_hook: whether the audit hook watches it; the event says if not.
     :raises NotReady: the audit or the transcript cannot be written.
@@ -234,7 +234,7 @@ def _begun(id: str) -> Record:
     if not id or not all(character in "0123456789abcdef-" for character in id):
         raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
     begins = AuditEvent.subject.startswith(f"session:{id}", autoescape=True)
-    seqs = db.session.scalars(
+    seqs = db.ours.scalars(
         sa.select(AuditEvent.seq).where(begins, AuditEvent.action.in_([OPEN, QUERY])).limit(2)
     ).all()
     if not seqs:

@@ -56,7 +56,8 @@ def settle(writes: Writes, pending: Pending) -> Remains:
     """End every transaction that an input left open; return its uncommitted changes.
 
     Loaded values stay loaded. Objects that were added, changed or deleted wait in
-    memory, also when a query has flushed them or their connection was lost.
+    memory, also when a query has flushed them or their connection was lost. Other
+    threads, such as the one that sends mail, end their transactions themselves.
     """
     session = db.session()
     lost = writes.uncommitted(flushed=False)

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from .. import text
 from ..engine import direct
 from ..engine.connections import keywords, options
-from ..errors import NotReady, OpsError
+from ..errors import NotReady, OpsError, Refused
 from ..extensions import db
 from ..files.drafts import Draft, explained
 from ..types import Record
@@ -76,10 +76,17 @@ def stream(*, unit: Unit) -> Generator[bytes, None, None]:
 
 
 def _filled(draft: Draft, file: str) -> int:
-    """Put a copy of the database into the draft, checked and on the disk; its bytes."""
+    """Put a copy of the database into the draft, checked and on the disk; its bytes.
+
+    :raises Refused: it is neither SQLite nor PostgreSQL.
+    """
+    kind = db.engine.dialect.name
+    if kind not in ("sqlite", "postgresql"):
+        draft.discard()
+        raise Refused(f"opsapp cannot copy a {kind} database", hint="use its own program")
     try:
         with explained(file):
-            _copy_sqlite(draft) if db.engine.dialect.name == "sqlite" else _dump(draft)
+            _copy_sqlite(draft) if kind == "sqlite" else _dump(draft)
             return draft.write_to_disk()
     except BaseException:
         draft.discard()

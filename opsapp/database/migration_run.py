@@ -59,13 +59,13 @@ def lock(*, wal: bool | None = None) -> Iterator[None]:
     """Be the only one who migrates this database, on every host.
 
     :param wal: whether a SQLite file is put into WAL mode; by default, if it is of an
-        application that is built on opsapp.
+        application that is built on opsapp, or ours alone.
     :raises Busy: another process has been migrating for a minute; names it.
     """
-    with locks.exclusive(db.engine, LOCK, wait=LOCK_SECONDS):
-        if db.engine.dialect.name == "sqlite":
-            wal = is_built_on(this_app()) if wal is None else wal
-            connections.create_sqlite(connections.sqlite_file(db.engine), wal=wal)
+    with locks.exclusive(db.our_engine, LOCK, wait=LOCK_SECONDS):
+        if db.our_engine.dialect.name == "sqlite":
+            wal = db.is_all_ours if wal is None else wal
+            connections.create_sqlite(connections.sqlite_file(db.our_engine), wal=wal)
         yield
 
 
@@ -265,14 +265,14 @@ def _begin_chain(connection: sa.Connection | Script) -> tuple[Head, dict[str, st
     """
     head = Head(
         environment=config.environment(),
+        chain=str(uuid4()),
         key_id=chain.key_id(audit_key()),
         pepper_id=pepper_id(),
         seq=0,
         hash=chain.GENESIS,
     )
-    stamp = {"chain": str(uuid4()), "environment": head.environment}
-    connection.execute(sa.insert(AuditHead).values(id=1, chain=stamp["chain"], **asdict(head)))
-    return head, stamp
+    connection.execute(sa.insert(AuditHead).values(id=1, **asdict(head)))
+    return head, {"chain": head.chain, "environment": head.environment}
 
 
 # --- as a script -------------------------------------------------------------
@@ -335,7 +335,7 @@ def record_unrecorded(present: Collection[str], *, unit: Unit) -> None:
     """
     is_of_schema = AuditEvent.action.startswith("database:schema:")
     states = sa.select(AuditEvent.after).where(is_of_schema)
-    last = unit.session.scalar(states.order_by(AuditEvent.seq.desc()).limit(1)) or {}
+    last = unit.ours.scalar(states.order_by(AuditEvent.seq.desc()).limit(1)) or {}
     at = {"revision": " ".join(sorted(present)) or None}
     if last.get("revision") != at["revision"]:
         before = {"revision": last.get("revision")}

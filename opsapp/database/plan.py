@@ -61,8 +61,8 @@ def steps(verb: str, revision: str) -> list[Step]:
 def _present() -> Sequence[str]:
     try:
         present = present_revisions()
-        refuse_foreign_tables(db.session.connection())
-        refuse_other_schema(db.session.connection())
+        refuse_foreign_tables(db.ours.connection())
+        refuse_other_schema(db.ours.connection())
     except NotReady as error:
         if error.hint == "flask db init":
             return ()  # There is no SQLite file yet.
@@ -70,7 +70,7 @@ def _present() -> Sequence[str]:
     else:
         return present
     finally:
-        db.session.rollback()
+        db.ours.rollback()
 
 
 def losses(downgrade: list[Step]) -> list[str]:
@@ -95,11 +95,11 @@ def _dropped(step: Step) -> Iterator[tuple[str, str | None]]:
 
 
 def _counted(table: str, column: str | None) -> str:
-    if not sa.inspect(db.engine).has_table(table):
+    if not sa.inspect(db.our_engine).has_table(table):
         return f"drops {table}, which is not there"
     source = sa.table(table, sa.column(column or "*"))
     counted = sa.func.count(source.c[column]) if column else sa.func.count()
-    count = db.session.scalar(sa.select(counted).select_from(source)) or 0
-    db.session.rollback()
+    count = db.ours.scalar(sa.select(counted).select_from(source)) or 0
+    db.ours.rollback()
     what = ("value" if column else "row") + ("" if count == 1 else "s")
     return f"drops {f'the column {table}.{column}' if column else table}, with {count:,} {what}"

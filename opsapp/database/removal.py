@@ -13,7 +13,7 @@ from . import migration_run
 
 def tables() -> list[Record]:
     """Return our tables that are in the database, each with the number of its rows."""
-    with db.engine.connect() as connection:
+    with db.our_engine.connect() as connection:
         return [
             {"table": table.name, "rows": connection.scalar(_count(table))}
             for table in _present(connection)
@@ -25,7 +25,7 @@ def drop() -> None:
 
     :raises Busy: another process is migrating.
     """
-    with migration_run.lock(), db.engine.connect() as connection:
+    with migration_run.lock(), db.our_engine.connect() as connection:
         writing = connection.execution_options(writing=True)
         with writing.begin():
             for table in reversed(_present(writing)):

@@ -2,135 +2,183 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
-import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from .. import text
+import sqlalchemy as sa
+
+from .. import migrations, text
 from ..engine import connections
-from ..errors import Busy, Invalid, NotReady, OpsError
-from ..extensions import db
-from ..models import AuditHead
-from ..unit.ledger import Head, refuse_other_owner
-from . import backups, migration_run
+from ..errors import Busy, Invalid, OpsError
+from ..extensions import db, this_app
+from ..models import AuditEvent, AuditHead
+from ..types import Record
+from ..unit.ledger import Head, other_revision, refuse_other_owner
+from . import dumps, migration_run
 
-_TABLE = AuditHead.__tablename__
+PATIENCE = 5.0
+"""Seconds to wait for other processes that use the database."""
 
 
-def head_of(file: str) -> Head:
-    """Return the end of a copy's chain, after a check that the copy is whole and ours.
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A checked copy of this database."""
 
-    :raises Invalid: the file is no copy of this kind of database.
+    file: str
+    head: Head
+    """The end of its chain."""
+    revisions: tuple[str, ...]
+    tables: frozenset[str]
+
+    @property
+    def size(self) -> int:
+        """The bytes of the file."""
+        return Path(self.file).stat().st_size
+
+    def events(self) -> Iterator[Record]:
+        """Yield the events of its audit in order, as they are stored."""
+        return _rows(self.file, AuditEvent.__tablename__, ordered_by="seq")
+
+
+def examine(file: str) -> Copy:
+    """Return a copy, after a check that it is whole, ours and not newer than this code.
+
+    :raises Invalid: the file is no copy of this kind of database, or is damaged.
     :raises WrongSecret: a secret is not the one that the copy was made under.
     :raises Refused: it is of another environment.
+    :raises NotReady: this code does not know its revision.
     """
-    is_sqlite = db.engine.dialect.name == "sqlite"
-    row = _row_of_sqlite(file) if is_sqlite else _row_of_dump(file)
-    head = Head(**{field.name: row[field.name] for field in fields(Head)})  # type: ignore[arg-type]
+    if not Path(file).is_file():
+        raise Invalid(f"{file} is no file")
+    tables = _sqlite_tables(file) if _is_sqlite() else dumps.tables(file)
+    for table in (AuditHead.__tablename__, AuditEvent.__tablename__, migrations.VERSION_TABLE):
+        if table not in tables:
+            raise Invalid(f"{file} is no copy of this database: it has no {table}")
+    heads = list(_rows(file, AuditHead.__tablename__))
+    if len(heads) != 1:
+        raise Invalid(f"{file} has {len(heads)} heads of the audit and not one")
+    head = Head(**{field.name: heads[0][field.name] for field in fields(Head)})
     head.seq = int(head.seq)
     refuse_other_owner(head)
-    return head
+    revisions = tuple(row["version_num"] for row in _rows(file, migrations.VERSION_TABLE))
+    _refuse_unknown(revisions)
+    return Copy(file, head, revisions, frozenset(tables))
 
 
-def replace(file: str) -> None:
+def later_tables(copy: Copy) -> list[str]:
+    """Return the tables of the database that were made after the copy, which go with it.
+
+    Empty for a database that cannot be read.
+    """
+    try:
+        return sorted({*sa.inspect(db.engine).get_table_names()} - copy.tables)
+    except (sa.exc.SQLAlchemyError, OpsError):
+        return []
+
+
+def replace(copy: Copy) -> None:
     """Put the copy in the place of the database, in one transaction.
 
-    :raises Busy: another process holds the database.
+    :raises Busy: another process uses the database, or holds its gate.
     :raises OpsError: it failed, and nothing was changed.
     """
+    later = later_tables(copy)
     db.session.remove()
     with migration_run.lock():
-        if db.engine.dialect.name == "sqlite":
-            _replace_sqlite(file)
+        if _is_sqlite():
+            _replace_sqlite(copy.file)
         else:
-            _run_pg_restore(
-                "--clean",
-                "--if-exists",
-                "--no-owner",
-                "--single-transaction",
-                "--exit-on-error",
-                file,
-                into=True,
-            )
+            dumps.replace(copy.file, later, patience=PATIENCE)
     for engine in db.engines.values():
         engine.dispose()
+
+
+def _is_sqlite() -> bool:
+    return db.engine.dialect.name == "sqlite"
+
+
+def _rows(file: str, table: str, ordered_by: str | None = None) -> Iterator[Record]:
+    read = _sqlite_rows if _is_sqlite() else dumps.rows
+    return read(file, table, ordered_by)
+
+
+def _refuse_unknown(revisions: tuple[str, ...]) -> None:
+    """Refuse a copy that this code could not migrate afterwards.
+
+    :raises NotReady: it is newer, or at a migration that the application lacks.
+    """
+    for branch in migrations.branches(this_app()):
+        at = branch.at(revisions)
+        if at and at not in branch.revisions:
+            raise other_revision(at, branch)
 
 
 # --- sqlite ------------------------------------------------------------------
 
 
-def _row_of_sqlite(file: str) -> Mapping[str, object]:
+def _opened(file: str) -> Any:
     address = f"file:{quote(str(Path(file).resolve()))}?mode=ro&immutable=1"
+    copy = sqlite3.connect(address, uri=True)
+    copy.row_factory = sqlite3.Row
+    return closing(copy)
+
+
+def _sqlite_tables(file: str) -> set[str]:
     try:
-        with closing(sqlite3.connect(address, uri=True)) as copy:
-            copy.row_factory = sqlite3.Row
+        with _opened(file) as copy:
             [remark] = copy.execute("PRAGMA integrity_check(1)").fetchone()
             if remark != "ok":
                 raise Invalid(f"{file} is damaged: {text.shortened(remark)}")
-            rows = copy.execute(f"SELECT * FROM {_TABLE}").fetchall()  # noqa: S608  (our own name)
+            names = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     except sqlite3.Error as error:
         raise Invalid(f"{file} is no copy of this database: {text.safe(error)}") from error
-    return _only(file, [dict(row) for row in rows])
+    return {name for (name,) in names}
+
+
+def _sqlite_rows(file: str, table: str, ordered_by: str | None) -> Iterator[Record]:
+    order = f" ORDER BY {ordered_by}" if ordered_by else ""
+    with _opened(file) as copy:
+        for row in copy.execute(f"SELECT * FROM {table}{order}"):  # noqa: S608  (our own names)
+            yield dict(row)
 
 
 def _replace_sqlite(file: str) -> None:
+    place = connections.sqlite_file(db.engine)
     try:
-        with (
-            closing(sqlite3.connect(f"file:{quote(file)}?mode=ro", uri=True)) as copy,
-            closing(sqlite3.connect(connections.sqlite_file(db.engine), timeout=5)) as place,
-        ):
-            copy.backup(place)
+        with _opened(file) as copy, closing(sqlite3.connect(place, timeout=PATIENCE)) as database:
+            database.execute("BEGIN IMMEDIATE")  # The gate: a unit of work would hold it.
+            database.rollback()
+            copy.backup(database, progress=_Patience())
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
-            raise Busy("another process uses the database", hint="stop the web server") from error
+            raise _in_use() from error
         raise OpsError(f"the restore failed and nothing was changed: {error}") from error
+    except sqlite3.DatabaseError as error:
+        hint = f"mv {place} {place}.damaged, and again"
+        raise OpsError(f"{place} is damaged and cannot be written: {error}", hint=hint) from error
 
 
-# --- postgresql --------------------------------------------------------------
+class _Patience:
+    """Ends a copying that waits for another process, which SQLite would do for ever."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + PATIENCE
+
+    def __call__(self, status: int, _remaining: int, _total: int) -> None:
+        if status not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            self._until = time.monotonic() + PATIENCE
+        elif time.monotonic() > self._until:
+            raise _in_use()
 
 
-def _row_of_dump(file: str) -> Mapping[str, object]:
-    """Return the head's row of a dump, from the statement that would copy it."""
-    script = _run_pg_restore("--data-only", f"--table={_TABLE}", "--file=-", file)
-    copied = re.search(
-        rf"^COPY \S*{_TABLE} \((.+?)\) FROM stdin;\n(.*?)^\\\.$", script, re.M | re.S
+def _in_use() -> Busy:
+    return Busy(
+        "another process uses the database; nothing was changed",
+        hint="stop the web server and cron, and again",
     )
-    if copied is None:
-        raise Invalid(f"{file} is no copy of this database: it has no audit")
-    names = copied[1].split(", ")
-    return _only(
-        file,
-        [dict(zip(names, line.split("\t"), strict=True)) for line in copied[2].splitlines()],
-    )
-
-
-def _run_pg_restore(*words: str, into: bool = False) -> str:
-    """Run pg_restore, and return its output.
-
-    :raises NotReady: it is not installed.
-    :raises OpsError: it failed; says why.
-    """
-    target, environ = backups.address()
-    argv = ["pg_restore", "--no-password", *([f"--dbname={target}"] if into else []), *words]
-    try:
-        done = subprocess.run(  # noqa: S603  (the file is an argument; no shell reads it)
-            argv, env=environ, capture_output=True, text=True, errors="replace", check=False
-        )
-    except FileNotFoundError as error:
-        hint = "install the PostgreSQL client programs"
-        raise NotReady("pg_restore is not on the PATH", hint=hint) from error
-    if done.returncode:
-        reason = text.shortened((done.stderr.partition("error: ")[2] or done.stderr).strip(), 200)
-        raise OpsError(f"pg_restore failed and nothing was changed: {reason}")
-    return done.stdout
-
-
-def _only(file: str, rows: list[dict[str, object]]) -> Mapping[str, object]:
-    if len(rows) != 1:
-        raise Invalid(f"{file} has {len(rows)} heads of the audit and not one")
-    return rows[0]

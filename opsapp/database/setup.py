@@ -38,7 +38,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     wait_until_reachable(wait)
     before = status.revision_or_none()
     if before is not None:
-        migration_run.refuse_other_schema(db.session.connection())
+        migration_run.refuse_other_schema(db.ours.connection())
         _refuse_other_owner()
         _refuse_newer()
     elif status.has_tables() and status.revision() is None:
@@ -55,7 +55,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     with unit:
         migration_run.record_unrecorded(status.present_revisions(), unit=unit)
         if is_built_on(this_app()):
-            begin_pepper(unit.session)
+            begin_pepper(unit.ours)
             roles.ensure_admin(unit)
     return {
         "revision": status.head_revision(),
@@ -85,9 +85,9 @@ def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
 
 def _keep_wal() -> None:
     """Put an SQLite file back into WAL mode, if it was restored from a copy in another one."""
-    if db.engine.dialect.name == "sqlite":
-        mode = db.session.scalar(sa.text("PRAGMA journal_mode"))
-        db.session.rollback()
+    if db.our_engine.dialect.name == "sqlite":
+        mode = db.ours.scalar(sa.text("PRAGMA journal_mode"))
+        db.ours.rollback()
         if mode != "wal":
             with migration_run.lock(wal=True):  # It sets the mode.
                 pass
@@ -95,7 +95,7 @@ def _keep_wal() -> None:
 
 def _upgrade(unit: Unit) -> bool:
     """Migrate to head; whether a step was left to do once it was this process's turn."""
-    db.session.rollback()
+    db.ours.rollback()
     with migration_run.on_behalf_of(unit) as steps:
         environment.upgrade()
     return bool(steps)
@@ -106,12 +106,12 @@ def wait_until_reachable(seconds: float) -> None:
 
     :raises NotReady: it has not within ``seconds``; says why.
     """
-    if db.engine.dialect.name == "sqlite":
+    if db.our_engine.dialect.name == "sqlite":
         return  # A file is there, or is made.
     deadline = time.monotonic() + seconds
     while True:
         try:
-            with db.engine.connect() as connection:
+            with db.our_engine.connect() as connection:
                 connection.execute(sa.select(1))
         except exc.OperationalError as error:
             if time.monotonic() >= deadline:
@@ -122,10 +122,10 @@ def wait_until_reachable(seconds: float) -> None:
 
 
 def _refuse_foreign_tables() -> None:
-    if db.engine.dialect.name == "sqlite" and not Path(sqlite_file(db.engine)).exists():
+    if db.our_engine.dialect.name == "sqlite" and not Path(sqlite_file(db.our_engine)).exists():
         return
-    migration_run.refuse_foreign_tables(db.session.connection())
-    db.session.rollback()
+    migration_run.refuse_foreign_tables(db.ours.connection())
+    db.ours.rollback()
 
 
 def _refuse_newer() -> None:
@@ -137,7 +137,7 @@ def _refuse_newer() -> None:
 
 
 def _refuse_other_owner() -> None:
-    head = read_head(db.session())
-    db.session.rollback()
+    head = read_head(db.ours())
+    db.ours.rollback()
     if head is not None:
         refuse_other_owner(head)

@@ -42,7 +42,7 @@ def revision_or_none() -> str | None:
 
 def has_tables() -> bool:
     try:
-        return sa.inspect(db.engine).has_table(AuditHead.__tablename__)
+        return sa.inspect(db.our_engine).has_table(AuditHead.__tablename__)
     except NotReady:
         return False  # There is no SQLite file yet.
 
@@ -51,8 +51,8 @@ def last_event() -> int | None:
     """Return the number of the newest audit event; None where there is no audit."""
     if not has_tables():
         return None
-    head = read_head(db.session())
-    db.session.rollback()
+    head = read_head(db.ours())
+    db.ours.rollback()
     return head.seq if head else None
 
 
@@ -77,9 +77,9 @@ def present_revisions() -> Sequence[str]:
     :raises NotReady: there is no SQLite file, or the server cannot be reached.
     """
     try:
-        return migrations.present(db.session())
+        return migrations.present(db.ours())
     except exc.DBAPIError as error:
-        db.session.rollback()
+        db.ours.rollback()
         condition = explained(error)
         if condition is not None and condition.hint == "flask db init":
             return ()  # There is no such table.
@@ -118,14 +118,14 @@ def measured() -> Record:
     """
     started = time.perf_counter()
     at = revision()
-    db.session.execute(sa.select(1))
+    db.ours.execute(sa.select(1))
     latency = time.perf_counter() - started
     head = head_revision()
-    stamp = read_head(db.session()) if at == head else None
+    stamp = read_head(db.ours()) if at == head else None
     writable = at == head and _is_writable()
     return {
         "ready": stamp is not None and is_ours(stamp) and _is_seeded() and writable,
-        "database": connections.shown_url(db.engine.url),
+        "database": connections.shown_url(db.our_engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
         "head": head,
@@ -150,9 +150,9 @@ def check_ready() -> None:
     """
     try:
         check_revision()
-        head = read_head(db.session())
+        head = read_head(db.ours())
     except exc.SQLAlchemyError as error:
-        db.session.rollback()
+        db.ours.rollback()
         raise explained(error) or error from error
     if head is None:
         raise NotReady("the audit has no head", hint="flask db init")
@@ -165,9 +165,9 @@ def check_writable() -> None:
 
     :raises NotReady: the database refuses it, such as a standby or a full disk; says why.
     """
-    db.session.rollback()  # Without WAL, its open read would keep others from writing.
+    db.ours.rollback()  # Without WAL, its open read would keep others from writing.
     try:
-        with db.engine.connect().execution_options(writing=True, patience=0) as connection:
+        with db.our_engine.connect().execution_options(writing=True, patience=0) as connection:
             _write_nothing(connection)
     except exc.DBAPIError as error:
         raise explained(error) or error from error
@@ -202,10 +202,10 @@ def _write_nothing(connection: sa.Connection) -> None:
 
 
 def _size() -> int:
-    if db.engine.dialect.name == "sqlite":
-        path = connections.sqlite_file(db.engine)
+    if db.our_engine.dialect.name == "sqlite":
+        path = connections.sqlite_file(db.our_engine)
         return sum(p.stat().st_size for p in (Path(path), Path(f"{path}-wal")) if p.exists())
-    return db.session.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
+    return db.ours.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
 
 
 def _counts() -> dict[str, int]:
@@ -218,4 +218,4 @@ def _counts() -> dict[str, int]:
             "roles": count.select_from(Role).where(Role.deleted_at.is_(None)),
             "grants": count.select_from(Grant).where(Grant.is_live()),
         }
-    return {name: db.session.scalar(query) or 0 for name, query in queries.items()}
+    return {name: db.ours.scalar(query) or 0 for name, query in queries.items()}

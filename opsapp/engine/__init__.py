@@ -5,5 +5,6 @@
 - ``conditions``: errors of the database as errors of opsapp
 - ``locks``, ``holders``: locks that end with their process, and the processes that hold them
 - ``fingerprint``: SQL without its literals
+- ``plans``: the plan of a statement without its values
 - ``rows``: rows removed in bulk
 """

@@ -48,6 +48,8 @@ def explained(error: Exception) -> OpsError | None:
         return _explained_sqlite(cause)
     if hasattr(cause, "sqlstate"):
         return _explained_postgresql(cause)
+    if isinstance(error, DBAPIError) and (condition := _explained_mysql(cause)) is not None:
+        return condition
     if isinstance(error, PoolTimeout):
         return Busy("every connection of this process to the database is in use")
     return None
@@ -70,6 +72,24 @@ def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
         return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return NotReady(f"the database file is damaged: {message}", hint="restore a backup")
+    return None
+
+
+_MYSQL_BUSY = frozenset({1205, 1213})  # lock wait timeout, deadlock
+_MYSQL_READ_ONLY = frozenset({1142, 1290, 1792, 1836})  # no privilege, read-only
+_MYSQL_AWAY = frozenset({1040, 1044, 1045, 1049, 2002, 2003, 2005, 2006, 2013, 2055})
+
+
+def _explained_mysql(error: Any) -> OpsError | None:
+    """Return the condition of a driver's error of MySQL or MariaDB, which begins with a number."""
+    number, *words = error.args or (None,)
+    message = text.first_line(words[0]) if words else ""
+    if number in _MYSQL_BUSY:
+        return Busy(f"another session holds a lock: {message}", hint=holders.WAIT)
+    if number in _MYSQL_READ_ONLY:
+        return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
+    if number in _MYSQL_AWAY:
+        return NotReady(f"the database cannot be reached: {message}", hint="flask doctor")
     return None
 
 

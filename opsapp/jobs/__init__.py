@@ -11,6 +11,7 @@
 - ``output``: the output of a command, redacted, and recorded while it runs
 - ``runs``: the history, written
 - ``history``: the history, read
+- ``metrics``: the runs by outcome, for Prometheus
 - ``health``: findings, and slots at which no run began
 - ``alerts``: mail and pings
 - ``install``: lines for cron, and a unit for systemd

@@ -87,14 +87,14 @@ class Alerts:
     # --- mail ---
 
     def _tell_crash(self, run_id: int) -> None:
-        db.session.rollback()
+        db.ours.rollback()
         before = [run for run in self._recent() if run.id < run_id]
         failures = history.failures(before)
         if failures and self._is_time(failures):
             self._mail("job-crashed", f"{self._job} crashed", before[0], failures)
 
     def _tell_end(self, run_id: int) -> None:
-        db.session.rollback()
+        db.ours.rollback()
         runs = [run for run in self._recent() if run.id <= run_id]
         run, before = runs[0], history.failures(runs[1:])
         if run.status in FAILED and self._is_time(history.failures(runs)):

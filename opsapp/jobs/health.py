@@ -96,12 +96,12 @@ def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
 
 def _first_slot(name: str) -> datetime | None:
     served = (JobRun.name == name, JobRun.slot.is_not(None))
-    return db.session.scalar(sa.select(JobRun.slot).where(*served).order_by(JobRun.slot).limit(1))
+    return db.ours.scalar(sa.select(JobRun.slot).where(*served).order_by(JobRun.slot).limit(1))
 
 
 def _first_run(name: str) -> datetime | None:
     first = sa.select(JobRun.started_at).where(JobRun.name == name).order_by(JobRun.id).limit(1)
-    return db.session.scalar(first)
+    return db.ours.scalar(first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _too_old(name: str, age: timedelta, now: datetime) -> Iterator[str]:
     success = sa.select(sa.func.max(JobRun.started_at)).where(
         JobRun.name == name, JobRun.status == "succeeded", JobRun.started_at > now - age
     )
-    if db.session.scalar(success) is None:
+    if db.ours.scalar(success) is None:
         yield f"no success in {clock.shown(age.total_seconds())}"
 
 
@@ -163,7 +163,7 @@ def _has_begun(name: str, slot: datetime) -> bool:
     since = sa.select(JobRun.id).where(
         JobRun.name == name, (JobRun.started_at >= slot) | (JobRun.slot == slot)
     )
-    return db.session.scalar(since.limit(1)) is not None
+    return db.ours.scalar(since.limit(1)) is not None
 
 
 def _well(last: JobRun | None, usual: float | None) -> str:
@@ -230,7 +230,7 @@ class _Begun:
         query = sa.select(JobRun.started_at, JobRun.slot).where(
             JobRun.name == name, (JobRun.started_at >= after) | (JobRun.slot >= after)
         )
-        rows = db.session.execute(query).all()
+        rows = db.ours.execute(query).all()
         self._slots = {slot for _started, slot in rows if slot is not None}
         self._times = iter(sorted(started for started, slot in rows if slot is None))
         self._next = next(self._times, None)

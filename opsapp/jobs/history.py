@@ -71,13 +71,13 @@ def history(
         size = PAGE if limit is None else min(limit, PAGE)
         criteria = [*filter.criteria(), *([JobRun.id < before] if before is not None else [])]
         query = sa.select(JobRun).where(*criteria).order_by(JobRun.id.desc()).limit(size)
-        page = settled(db.session.scalars(query).all())
+        page = settled(db.ours.scalars(query).all())
         matches = [run for run in page if filter.status in (None, run.status)]
         yield from map(record, matches)
         if len(page) < size:
             return
         before, limit = page[-1].id, None if limit is None else limit - len(matches)
-        db.session.expunge_all()
+        db.ours.expunge_all()
 
 
 def get(run_id: int) -> JobRun:
@@ -85,7 +85,7 @@ def get(run_id: int) -> JobRun:
 
     :raises NotFound: there is none.
     """
-    run = db.session.get(JobRun, run_id)
+    run = db.ours.get(JobRun, run_id)
     if run is None:
         raise NotFound(f"no run {run_id}", hint="flask jobs history")
     return run
@@ -94,14 +94,26 @@ def get(run_id: int) -> JobRun:
 def recent(name: str, limit: int = RECENT) -> list[JobRun]:
     """Return a job's newest runs, the newest first, with settled statuses."""
     newest = sa.select(JobRun).where(JobRun.name == name).order_by(JobRun.id.desc()).limit(limit)
-    return settled(db.session.scalars(newest).all())
+    return settled(db.ours.scalars(newest).all())
+
+
+def outcomes() -> list[tuple[str, str, int, datetime]]:
+    """Return how many runs of each job have each status, and when the newest of them began."""
+    is_open = JobRun.finished_at.is_(None)
+    columns = JobRun.name, JobRun.status, sa.func.count(), sa.func.max(JobRun.started_at)
+    ended = sa.select(*columns).where(~is_open).group_by(JobRun.name, JobRun.status)
+    totals = {(row[0], row[1]): (row[2], row[3]) for row in db.session.execute(ended)}
+    for run in settled(db.session.scalars(sa.select(JobRun).where(is_open)).all()):
+        count, began = totals.get((run.name, run.status), (0, run.started_at))
+        totals[run.name, run.status] = (count + 1, max(began, run.started_at))
+    return [(*key, *value) for key, value in sorted(totals.items())]
 
 
 def settled(runs: Sequence[JobRun]) -> list[JobRun]:
     """Return the runs, with ``crashed`` for those that are open and whose lock is free."""
     is_open = [run for run in runs if run.finished_at is None]
     if is_open:
-        locked = lock.locked_names(db.engine, {lock_name(run.name) for run in is_open})
+        locked = lock.locked_names(db.our_engine, {lock_name(run.name) for run in is_open})
         suspects = [run for run in is_open if lock_name(run.name) not in locked]
         suspects += _outlived([run for run in is_open if run not in suspects])
         _mark_crashed(suspects)
@@ -118,9 +130,9 @@ def _outlived(runs: Sequence[JobRun]) -> list[JobRun]:
 
 def _mark_crashed(suspects: Sequence[JobRun]) -> None:
     """Set ``crashed`` on the runs that have not ended since they were read."""
-    db.session.rollback()
+    db.ours.rollback()
     for run in suspects:
-        db.session.refresh(run)
+        db.ours.refresh(run)
         if run.finished_at is None:
             so.attributes.set_committed_value(run, "status", "crashed")
 
@@ -164,7 +176,7 @@ def _events(run: JobRun) -> list[Record]:
         AuditEvent.at >= run.started_at - timedelta(seconds=1),
         AuditEvent.at <= (run.finished_at or clock.now()) + timedelta(seconds=1),
     )
-    rows = db.session.execute(caused.order_by(AuditEvent.seq).limit(EVENTS))
+    rows = db.ours.execute(caused.order_by(AuditEvent.seq).limit(EVENTS))
     return [{"seq": seq, "action": action, "subject": subject} for seq, action, subject in rows]
 
 
@@ -178,7 +190,7 @@ def tail(name: str, *, lines: int) -> list[Record]:
 
     :raises NotFound: it has never run.
     """
-    run_id = db.session.scalar(_printing(name).limit(1))
+    run_id = db.ours.scalar(_printing(name).limit(1))
     if run_id is None:
         raise NotFound(f"{text.shortened(name)} has never run", hint="flask jobs list")
     printed = list(output(run_id))
@@ -188,13 +200,31 @@ def tail(name: str, *, lines: int) -> list[Record]:
 def last_piece(name: str) -> int:
     """Return the number of a job's last piece of output."""
     last = sa.select(sa.func.max(JobOutput.id)).join(JobRun).where(JobRun.name == name)
-    return db.session.scalar(last) or 0
+    return db.ours.scalar(last) or 0
 
 
 def printed_since(name: str, piece: int) -> Iterator[Record]:
     """Yield the lines of a job after this piece, in a transaction of their own."""
-    db.session.rollback()
+    db.ours.rollback()
     return _lines([JobOutput.run_id.in_(_printing(name).limit(RECENT)), JobOutput.id > piece])
+
+
+def last_run(name: str) -> int:
+    """Return the id of the last run that may have output, or 0."""
+    return db.session.scalar(_printing(name).limit(1)) or 0
+
+
+def ended_since(name: str, run_id: int) -> list[Record]:
+    """Return the runs of a job from this one on that have ended, up to the first open one.
+
+    It reads them in a transaction of its own.
+    """
+    db.session.rollback()
+    query = sa.select(JobRun).where(
+        JobRun.name == name, JobRun.id >= run_id, JobRun.status != "skipped"
+    )
+    runs = settled(db.session.scalars(query.order_by(JobRun.id)).all())
+    return [record(run) for run in takewhile(lambda run: run.status != RUNNING, runs)]
 
 
 def _printing(name: str) -> sa.Select[int]:
@@ -208,7 +238,7 @@ def _printing(name: str) -> sa.Select[int]:
 
 def _lines(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
     pieces = sa.select(JobOutput.id, JobOutput.run_id, JobOutput.stream, JobOutput.text)
-    for id, run_id, stream, printed in db.session.execute(
+    for id, run_id, stream, printed in db.ours.execute(
         pieces.where(*criteria).order_by(JobOutput.id)
     ):
         for line in printed.removesuffix("\n").split("\n"):

@@ -33,7 +33,7 @@ CARRIED = ("FLASK_APP", "OPSAPP_ENV", "OPSAPP_INSTANCE", "OPSAPP_JOBS", "OPSAPP_
 """The settings that identify the installation: printed even if ``.env`` has them."""
 _URLS = (*(setting.name for setting in SETTINGS if setting.read is modern_url), "DATABASE_URL")
 """Secrets only if they hold a password."""
-_PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_ACTOR"})
+_PERSONAL = frozenset({"OPSAPP_FORMAT", "OPSAPP_PAGER", "OPSAPP_ACTOR"})
 """Settings of the user who types, and not of a job."""
 _SECRET = tuple(
     setting.name for setting in SETTINGS if setting.secret and setting.name not in _URLS

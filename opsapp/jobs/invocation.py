@@ -110,4 +110,4 @@ def secrets_in(variables: Mapping[str, str]) -> tuple[str, ...]:
     """Return the secrets to redact: our settings, and variables with telling names."""
     settings = this_app().config
     values = [settings.get(setting.name) for setting in SETTINGS if setting.secret]
-    return secret_values(variables, [*values, db.engine.url.password])
+    return secret_values(variables, [*values, db.engine.url.password, db.our_engine.url.password])

@@ -108,7 +108,7 @@ def _take(invocation: Invocation) -> JobLock | JobRun:
     wait = schedule.seconds(on_busy.wait) if on_busy.word == "wait" else 0
     # The pauses grow: a crowd that asks often would keep the winner from writing its row.
     for _turn in lock.turns(NAMELESS, lock.CROWD_TURN):
-        job_lock = lock.take(db.engine, runs.lock_name(name), wait=wait)
+        job_lock = lock.take(db.our_engine, runs.lock_name(name), wait=wait)
         if job_lock is not None and not _is_just_back(job_lock):
             return job_lock
         run = lock.patiently(partial(runs.open_run, name))

@@ -226,9 +226,9 @@ def _trim(session: so.Session, run_id: int, stream: str) -> None:
 
 def let_go() -> None:
     """Close the pooled connections: a job may take hours, and its lock has a connection."""
-    if db.engine.dialect.name != "sqlite":
+    if db.our_engine.dialect.name != "sqlite":
         db.engines[BOOKKEEPING].dispose()
-        db.engine.dispose()
+        db.our_engine.dispose()
 
 
 def is_replaced(run_id: int) -> sa.Select[bool]:
@@ -245,7 +245,7 @@ def open_run(name: str) -> JobRun | None:
     query = sa.select(JobRun).where(*is_open).order_by(JobRun.id.desc()).limit(1)
     # A session of its own: no transaction may stay open while a job runs.
     try:
-        with db.engine.connect() as connection, so.Session(connection) as session:
+        with db.our_engine.connect() as connection, so.Session(connection) as session:
             return session.scalar(query)
     finally:
         let_go()  # Waiting processes must leave a connection for the active one.
@@ -264,7 +264,7 @@ def names() -> list[str]:
         sa.select(sa.func.min(JobRun.name)).where(JobRun.name > first.c.name).scalar_subquery()
     )
     every = first.union_all(sa.select(following).where(first.c.name.is_not(None)))
-    rows = db.session.scalars(sa.select(every.c.name).where(every.c.name.is_not(None)))
+    rows = db.ours.scalars(sa.select(every.c.name).where(every.c.name.is_not(None)))
     return [str(name) for name in rows]
 
 
@@ -277,7 +277,7 @@ def prune(*, older_than: timedelta, output_older_than: timedelta, keep: int, uni
     with unit:
         counts = {"runs": 0, "outputs": 0}
         old_output = sa.select(JobRun.id).where(_ended_before(now - output_older_than))
-        counts["outputs"] = remove(unit.session, JobOutput, JobOutput.run_id.in_(old_output))
+        counts["outputs"] = remove(unit.ours, JobOutput, JobOutput.run_id.in_(old_output))
         for name in names():
             counts["runs"] += _prune(unit, name, _ended_before(now - older_than), keep)
         if any(counts.values()):
@@ -291,9 +291,9 @@ def _ended_before(moment: datetime) -> sa.ColumnElement[bool]:
 
 def _prune(unit: Unit, name: str, old: sa.ColumnElement[bool], keep: int) -> int:
     ids = sa.select(JobRun.id).where(JobRun.name == name).order_by(JobRun.id.desc())
-    oldest_kept = unit.session.scalar(ids.offset(keep - 1).limit(1))
+    oldest_kept = unit.ours.scalar(ids.offset(keep - 1).limit(1))
     if oldest_kept is None:
         return 0
     removed = (JobRun.name == name, JobRun.id < oldest_kept, old)
-    remove(unit.session, JobOutput, JobOutput.run_id.in_(sa.select(JobRun.id).where(*removed)))
-    return remove(unit.session, JobRun, *removed)
+    remove(unit.ours, JobOutput, JobOutput.run_id.in_(sa.select(JobRun.id).where(*removed)))
+    return remove(unit.ours, JobRun, *removed)

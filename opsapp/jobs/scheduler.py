@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 from .. import clock, text
 from ..errors import NotReady
+from ..profiling.record.recording import waiting
 from . import schedule
 from .process import Events, Signalled, passing_on
 from .schedule import Job
@@ -113,7 +114,8 @@ class Server:
         waits = [(slot - clock.now()).total_seconds() for slot in following]
         waits += [moment - time.monotonic() for moment, *_rest in self._again]
         try:
-            return self._events.get(timeout=max(0.0, min([LOOK, *waits])))
+            with waiting():  # Else `flask profile` would show hours of nothing.
+                return self._events.get(timeout=max(0.0, min([LOOK, *waits])))
         except Empty:
             return None
 

@@ -6,24 +6,32 @@ Reasons: docs/decisions/mail.md#a-notice-is-in-the-transaction-of-its-change
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask, current_app, render_template
 
 from .. import signals
 from ..actors import Actor
+from ..errors import NotReady
 from ..extensions import db
-from ..models import Grant, User
+from ..models import ADMIN, Grant, Role, User
 from . import outbox
 from .outbox import Message
 
 
 def connect(app: Flask) -> None:
-    """Connect the notices of this application, unless ``OPSAPP_NOTICES`` is off."""
+    """Connect the notices of this application, unless ``OPSAPP_NOTICES`` is off.
+
+    Mail that an operator asked for is no notice, and is always sent.
+    """
+    signals.before_commit(signals.reset_requested).connect(send_reset, app)
     if app.config["OPSAPP_NOTICES"]:
         for signal, receiver in (
             (signals.user_created, welcome),
             (signals.role_granted, tell_of_role),
+            (signals.role_granted, tell_administrators),
             (signals.user_email_changed, tell_of_address),
             (signals.second_factor_changed, tell_of_factor),
             (signals.recovery_codes_set, tell_of_codes),
@@ -32,11 +40,18 @@ def connect(app: Flask) -> None:
             signals.before_commit(signal).connect(receiver, app)
 
 
-def welcome(app: Flask, *, user_id: int, **_extra: Any) -> None:
-    """Welcome a new account; a registered one gets its confirmation link instead."""
+def welcome(app: Flask, *, user_id: int, invited: bool | None = None, **_extra: Any) -> None:
+    """Welcome a new account; a registered one gets its confirmation link instead.
+
+    :param invited: of an account from an import, whether the user is to be told.
+    """
+    if invited is False:
+        return
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
-        send_welcome_mail(user)
+        # An import may write thousands, which its command does not send.
+        with outbox.later() if invited else nullcontext():
+            send_welcome_mail(user)
 
 
 def send_welcome_mail(user: User) -> None:
@@ -52,8 +67,12 @@ def send_welcome_mail(user: User) -> None:
     )
 
 
-def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_extra: Any) -> None:
-    """Tell a user of a role that was granted."""
+def tell_of_role(
+    app: Flask, *, user_id: int, grant_id: int, actor: Actor, many: bool = False, **_extra: Any
+) -> None:
+    """Tell a user of a role that was granted; not thousands at once of one command."""
+    if many:
+        return
     user = db.session.get_one(User, user_id)
     grant = db.session.get_one(Grant, grant_id)
     if user.email:
@@ -65,6 +84,52 @@ def tell_of_role(app: Flask, *, user_id: int, grant_id: int, actor: Actor, **_ex
             valid_until=grant.valid_until,
             granted_by=_who(actor),
         )
+
+
+def tell_administrators(
+    app: Flask, *, user_id: int, role: str, actor: Actor, **_extra: Any
+) -> None:
+    """Tell every other administrator of a new one, or of another end of one."""
+    if role != ADMIN:
+        return
+    user = db.session.get_one(User, user_id)
+    others = sa.select(User).where(
+        User.roles.any(Role.name == ADMIN),
+        User.active.is_(True),
+        User.email.is_not(None),
+        User.id != user_id,
+    )
+    for other in db.session.scalars(others.order_by(User.id)):
+        # The subject stays when the new administrator is erased, so it has no name.
+        _write(
+            other,
+            "admin_granted",
+            "There is a new administrator",
+            administrator=user.email,
+            granted_by=_who(actor),
+        )
+
+
+def send_reset(app: Flask, *, user_id: int, **_extra: Any) -> None:
+    """Write a link to set a new password.
+
+    :raises NotReady: no link can be made without ``OPSAPP_URL`` and the pages.
+    """
+    from flask_security.recoverable import generate_reset_link
+
+    url = _url()
+    if url is None:
+        hint = "OPSAPP_URL=https://ops.example.com"
+        raise NotReady("OPSAPP_URL is not set, so mail has no links", hint=hint)
+    if "security.reset_password" not in app.view_functions:
+        hint = "flask users send-reset USER"
+        raise NotReady("this process has no pages to link to", hint=hint)
+    user = db.session.get_one(User, user_id)
+    with app.test_request_context(base_url=url):
+        link, _token = generate_reset_link(user)  # type: ignore[no-untyped-call]
+    subject = f"{_app_name()}: Set a new password"
+    body = render_template("mail/reset_sent.txt", user=user, app_name=_app_name(), link=link)
+    outbox.put(Message("reset_instructions", user.email or "", subject, body, user.reference))
 
 
 def _who(actor: Actor) -> str:

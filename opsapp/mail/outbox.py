@@ -9,7 +9,8 @@ Reasons: docs/decisions/mail.md#mail-goes-through-the-outbox
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ MAIL_THREAD = "opsapp-mail"
 _PURPOSE = "mail"
 
 
+_is_later: ContextVar[bool] = ContextVar("is_later", default=False)
 _kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
 
 
@@ -63,8 +65,19 @@ def put(message: Message) -> None:
     with the change. The door then sends the messages of :func:`take_kept`.
     """
     row = _row(message)
-    db.session.add(row)
-    _kept.set((*_kept.get(), row))
+    db.ours.add(row)
+    if not _is_later.get():
+        _kept.set((*_kept.get(), row))
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """Leave the messages that are put inside to ``flask mail send-pending``."""
+    token = _is_later.set(True)
+    try:
+        yield
+    finally:
+        _is_later.reset(token)
 
 
 def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
@@ -157,11 +170,11 @@ def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
     if not is_configured():
         raise NotReady("MAIL_SERVER is not set, so mail waits", hint="flask doctor --settings")
     due = sa.select(MailMessage).where(MailMessage.next_at <= clock.now())
-    messages = db.session.scalars(due.order_by(MailMessage.id).limit(limit)).all()
+    messages = db.ours.scalars(due.order_by(MailMessage.id).limit(limit)).all()
     if dry_run:
         return [record(message) for message in messages]
     ids = [message.id for message in messages]
-    db.session.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
+    db.ours.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
     return [sent for id in ids if (sent := _send(id)) is not None]
 
 
@@ -268,7 +281,7 @@ def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
     query = sa.select(MailMessage).order_by(MailMessage.id.desc()).limit(limit)
     if pending:
         query = query.where(MailMessage.next_at.is_not(None))
-    return [record(message) for message in db.session.scalars(query)]
+    return [record(message) for message in db.ours.scalars(query)]
 
 
 def waiting() -> tuple[int, datetime | None, datetime | None]:
@@ -276,7 +289,7 @@ def waiting() -> tuple[int, datetime | None, datetime | None]:
     numbers = sa.select(
         sa.func.count(), sa.func.min(MailMessage.created_at), sa.func.min(MailMessage.next_at)
     )
-    row = db.session.execute(numbers.where(MailMessage.next_at.is_not(None))).one()
+    row = db.ours.execute(numbers.where(MailMessage.next_at.is_not(None))).one()
     return row[0], row[1], row[2]
 
 
@@ -289,4 +302,4 @@ def last_failure() -> str | None:
     """Return the server's error to the newest message that waits for another try."""
     refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
     newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
-    return db.session.scalar(newest.limit(1))
+    return db.ours.scalar(newest.limit(1))

@@ -4,6 +4,7 @@
 accounts   users, roles, grants
 sessions   browser sessions, API tokens, log-in attempts
 audit      events, their head, and the personal data beside them
+reviews    access reviews: the grants of a moment, and the decision on each
 role_ends  ends of roles in an application's own tables
 jobs       runs and their output
 mail       the outbox
@@ -12,8 +13,8 @@ indexes    partial indexes, which only migrations import
 types      column types that tolerate damaged values
 =========  =======================================================
 
-Accounts and sessions are of an application that is built on opsapp; every other table is of
-each application, and refers to an account by the text ``user:12``.
+Accounts, reviews and sessions are of an application that is built on opsapp; every other table
+is of each application, and refers to an account by the text ``user:12``.
 
 Decisions: docs/decisions/accounts.md, and those of the other rooms
 """
@@ -24,6 +25,7 @@ from .audit import AuditEvent, AuditHead, PendingEvent, PersonalValue
 from .jobs import JobOutput, JobRun
 from .mail import MailMessage
 from .profiles import ProfileSave, ProfileSeries, ProfileTrace, ProfileWindow
+from .reviews import AccessReview, ReviewItem
 from .role_ends import RoleEnd
 from .sessions import ApiToken, Login, LoginFailures, UserSession
 from .types import UTCDateTime
@@ -40,6 +42,7 @@ def our_tables() -> set[str]:
 
 __all__ = [
     "ADMIN",
+    "AccessReview",
     "ApiToken",
     "AuditEvent",
     "AuditHead",
@@ -56,6 +59,7 @@ __all__ = [
     "ProfileSeries",
     "ProfileTrace",
     "ProfileWindow",
+    "ReviewItem",
     "Role",
     "RoleEnd",
     "UTCDateTime",

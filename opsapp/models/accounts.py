@@ -38,6 +38,10 @@ class User(Model):
     username: so.Mapped[str | None] = so.mapped_column(_identity, unique=True)
     password: so.Mapped[str | None] = so.mapped_column(Words(255))
     """The argon2 hash; None refuses every password."""
+    must_change_password: so.Mapped[bool] = so.mapped_column(
+        default=False, server_default=sa.false()
+    )
+    """The pages let the user do nothing else before."""
     active: so.Mapped[bool] = so.mapped_column(default=True)
     fs_uniquifier: so.Mapped[str] = so.mapped_column(
         Words(64),

@@ -61,7 +61,7 @@ class AuditEvent(Model):
     reason: so.Mapped[str | None] = so.mapped_column(LongWords)
     before: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
     after: so.Mapped[dict[str, Any] | None] = so.mapped_column(JSONMapping)
-    correlation: so.Mapped[str] = so.mapped_column(Words(36))
+    correlation: so.Mapped[str] = so.mapped_column(Words(36), index=True)
     """The id of the command or request."""
     previous: so.Mapped[str] = so.mapped_column(Words(64))
     hash: so.Mapped[str] = so.mapped_column(Words(64))

@@ -44,7 +44,7 @@ class ProfileSeries(Model):
     caller: so.Mapped[str] = so.mapped_column(LongWords, default="")
     """The line of the application that sends the query, such as ``shop/orders.py:12 in total``."""
     statement: so.Mapped[str] = so.mapped_column(LongWords, default="")
-    """The fingerprint of a repeat, whose ``name`` is the endpoint."""
+    """The fingerprint of a repeat, whose ``name`` is the endpoint; of a query, the endpoint."""
 
 
 class ProfileWindow(Model):

@@ -27,8 +27,11 @@ observer        writes down what an application's own code changes of its accoun
 changes         the events that the history of an account gives
 bulk            those of a statement that changes accounts without loading them
 acting          who changes them
+units           changes of its own code through our gate
 keeping         what is refused, where an application asks for it
 seal            chains what waits
+requests        its requests, recorded
+pages           health, metrics and profiles under an address of the application
 ==============  ============================================================
 
 Decisions: docs/decisions/ops.md

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
+from ..extensions import db
 from ..models import AuditEvent
 from ..types import Record
 from ..unit.work import Unit
@@ -42,4 +43,4 @@ def record(identity: Identity, unit: Unit) -> None:
 
 def _last(session: so.Session) -> Record | None:
     query = sa.select(AuditEvent.after).where(AuditEvent.action == ACTION)
-    return session.scalar(query.order_by(AuditEvent.seq.desc()).limit(1))
+    return db.beside(session).scalar(query.order_by(AuditEvent.seq.desc()).limit(1))

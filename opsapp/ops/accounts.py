@@ -13,6 +13,7 @@ from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..models import PersonalValue, RoleEnd
 from ..types import Record
+from ..unit.receipts import Receipt
 from ..unit.work import Unit
 from . import administrators, fields, grants, subjects
 from .identity import Identity, plain_key
@@ -274,10 +275,11 @@ def set_active(references: Iterable[str], active: bool, *, unit: Unit) -> list[R
     """
     with changing(unit, "active") as identity:
         users = subjects.accounts(identity, unit.session, references)
-        return [_switched(identity, user, active, unit) for user in users]
+        return [switched(identity, user, active, unit) for user in users]
 
 
-def _switched(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
+def switched(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
+    """Activate or deactivate an account inside of a unit that is entered."""
     changed = _switch(identity, user, active, unit)
     sessions = identity.after_deactivation if changed and not active else None
     return {"changed": changed, **identity.record(user), "sessions": sessions}
@@ -343,19 +345,23 @@ def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
 # --- deleting ----------------------------------------------------------------
 
 
-def delete(reference: str, *, unit: Unit) -> Record:
+def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
     """Delete an account by the application's function, and forget it beside the chain.
 
+    :param receipt: a new file, which names the account as the audit does.
     :raises Conflict: no function deletes an account.
     :raises Refused: no administrator would be left.
     """
-    with changing(unit, "erase") as identity:
+    with Receipt(receipt) as evidence, changing(unit, "erase") as identity:
         user = identity.get(unit.session, reference)
         subject, account = identity.subject(user), identity.record(user)
         identity.need("erase")(user)
         fields.flush(identity, unit.session)
-        for model in (PersonalValue, RoleEnd):
-            remove(unit.session, model, model.subject == subject)
+        erased = {
+            "audit_names": remove(unit.ours, PersonalValue, PersonalValue.subject == subject),
+            "ends_of_roles": remove(unit.ours, RoleEnd, RoleEnd.subject == subject),
+        }
+        evidence.write({"subject": subject, "erased": erased}, unit)
         unit.record("user:account:delete", subject, before={"roles": account["roles"]})
         unit.announce(signals.user_deleted, user_id=account["id"])
         return {"id": account["id"], "status": "deleted"}

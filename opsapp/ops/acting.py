@@ -18,7 +18,7 @@ from .changes import Accounts
 WEB, CODE = "web", "code"
 
 
-def acting(accounts: Accounts, actor: Callable[[], Any] | None) -> Record:
+def acting(accounts: Accounts | None, actor: Callable[[], Any] | None) -> Record:
     """Return the columns of an event that say who changed an account.
 
     :param actor: returns the account of a request, or a name. It must not query: it is
@@ -34,8 +34,8 @@ def acting(accounts: Accounts, actor: Callable[[], Any] | None) -> Record:
     return {"actor": _process(), "door": CODE, "correlation": _correlation()}
 
 
-def _account(accounts: Accounts, user: Any) -> Actor:
-    if isinstance(user, accounts.model):
+def _account(accounts: Accounts | None, user: Any) -> Actor:
+    if accounts is not None and isinstance(user, accounts.model):
         # Its key is known without a query, be it expired.
         key = sa.inspect(user).identity or (None,)
         return Actor(kind="user", name=accounts.subject_of(key[0]), host=_host())

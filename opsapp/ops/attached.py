@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import orm as so
 
     from .administrators import Administration
+    from .apart import Apart
     from .directory import Directory
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,43 @@ class Attached:
         """The application's engines, and the one for what is ours alone."""
         from ..engine.connections import BOOKKEEPING
 
-        return {**self.sessions.engines, BOOKKEEPING: self._bookkeeping}
+        return {**self.sessions.engines, BOOKKEEPING: self.own or self._bookkeeping}
+
+    @property
+    def ours(self) -> so.scoped_session[Any]:
+        """The session for our tables."""
+        return self.session if self.own is None else self._ours
+
+    @property
+    def our_engine(self) -> sa.Engine:
+        """The engine of the database that has our tables."""
+        return self.own or self.sessions.engines[None]
+
+    @cached_property
+    def own(self) -> sa.Engine | None:
+        """The engine of a database for our tables alone; None where the application's has them.
+
+        :raises NotReady: opsapp cannot use its URL.
+        """
+        from .apart import find_engine
+
+        return None if self.is_in_tests else find_engine(self.app, self.sessions.engines[None])
+
+    @cached_property
+    def _ours(self) -> so.scoped_session[Any]:
+        from flask.globals import app_ctx
+        from sqlalchemy import orm as so
+
+        make = so.sessionmaker(self.own, expire_on_commit=False)
+        return so.scoped_session(make, lambda: id(app_ctx._get_current_object()))  # type: ignore[attr-defined]  # noqa: SLF001  (Flask documents this name)
+
+    @cached_property
+    def apart(self) -> Apart | None:
+        """Its accounts, as a unit asks for them; None where our tables are in its database."""
+        from .apart import Apart
+
+        engines = list(self.sessions.engines.values())
+        return None if self.own is None else Apart(self.identity, engines)
 
     @cached_property
     def _bookkeeping(self) -> sa.Engine:
@@ -107,9 +144,18 @@ class Attached:
         from ..models import AuditHead
 
         try:
-            return sa.inspect(self.engines[None]).has_table(AuditHead.__tablename__)
+            return sa.inspect(self.our_engine).has_table(AuditHead.__tablename__)
         except NotReady:
             return False  # There is no SQLite file yet.
+
+    def check_place(self) -> None:
+        """Return if our tables can be where they are to be.
+
+        :raises NotReady: it is a database of another kind than SQLite and PostgreSQL.
+        """
+        from .apart import refuse_kind
+
+        refuse_kind(self.our_engine)
 
     def look_again(self) -> bool:
         """Return whether ``flask ops init`` was run meanwhile, as in a server that goes on."""
@@ -118,10 +164,10 @@ class Attached:
 
     @property
     def journal_mode(self) -> str | None:
-        """The mode of a SQLite file; only in ``wal`` do readers and a writer not wait."""
+        """The mode of a SQLite file with our tables; only in ``wal`` readers and writers go on."""
         import sqlalchemy as sa
 
-        engine = self.engines[None]
+        engine = self.our_engine
         if engine.dialect.name != "sqlite":
             return None
         with engine.connect() as connection:
@@ -166,8 +212,13 @@ class Attached:
 
         autogenerate.hook(self.app)
         self.app.wsgi_app = Door(self.app, self.is_recordable, self.app.wsgi_app)  # type: ignore[method-assign]
+        self.app.teardown_appcontext(self._end)
         # Flask-Migrate may come later, and the models do.
         appcontext_pushed.connect(_begin, self.app)
+
+    def _end(self, _error: BaseException | None) -> None:
+        if (ours := self.__dict__.get("_ours")) is not None:
+            ours.remove()
 
     def begin(self) -> None:
         """Do what waits for the application to be complete: its first context is pushed."""
@@ -189,7 +240,7 @@ class Attached:
         from .listeners import observe
 
         try:
-            identity = self.identity
+            identity, is_apart = self.identity, self.own is not None
         except OpsError as error:
             log.warning("changes of accounts are not audited: %s", error.message)
             return
@@ -206,6 +257,7 @@ class Attached:
             strict=self.parts.get("observe") == "strict",
             keep_admin=self.parts.get("keep_admin", "warn"),
             protect=self.parts.get("protect", ()),
+            is_apart=is_apart,
         )
 
     # --- a command -----------------------------------------------------------
@@ -236,8 +288,12 @@ class Attached:
         """Return whether timings have a place to be written to, as of now."""
         if self.is_in_tests:
             return False
-        self.__dict__.pop("has_tables", None)
-        return self.has_tables
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            return self.look_again()
+        except DBAPIError:
+            return False  # A database of our own is away, which is nothing to a request.
 
     def _record(self) -> None:
         """Record the statements of a command for ``flask ops profile``."""
@@ -253,9 +309,13 @@ class Attached:
 
     def _forget(self) -> None:
         """Forget what was looked up through other engines."""
-        self.__dict__.pop("has_tables", None)
-        if (own := self.__dict__.pop("_bookkeeping", None)) is not None:
-            own.dispose()
+        if (apart := self.__dict__.pop("apart", None)) is not None:
+            apart.leave()
+        for name in ("has_tables", "_ours"):
+            self.__dict__.pop(name, None)
+        for name in ("_bookkeeping", "own"):
+            if (engine := self.__dict__.pop(name, None)) is not None:
+                engine.dispose()
 
     def _options(self, bind: str | None = None) -> Mapping[str, Any]:
         """Return the options of ``create_engine`` that the application has set."""

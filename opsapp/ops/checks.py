@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..extensions import db
+from ..unit import intents
 from . import autogenerate, ends
 from .attached import Attached
 
@@ -18,7 +19,19 @@ def _tables(attached: Attached) -> Verdict:
     return "fail", "opsapp's tables are not there: nothing is audited", "flask ops init"
 
 
+def _unfinished(attached: Attached) -> Verdict:
+    if attached.own is None:
+        return "ok", "a change and its event are one transaction", None
+    seqs = intents.unfinished(db.ours()) if attached.has_tables else []
+    if not seqs:
+        return "ok", "each change that was intended is done or failed", None
+    message = f"intents of unknown outcome: {len(seqs)}, the first is event {seqs[0]}"
+    return "fail", message, intents.HINT
+
+
 def _autogenerate(attached: Attached) -> Verdict:
+    if attached.own is not None:
+        return "ok", "opsapp's tables are in a database of their own", None
     obstacle = autogenerate.obstacle(attached.app, is_in_code=attached.is_in_code)
     if obstacle is None:
         return "ok", "flask db migrate leaves opsapp's tables alone", None
@@ -27,7 +40,7 @@ def _autogenerate(attached: Attached) -> Verdict:
 
 
 def _ends(attached: Attached) -> Verdict:
-    late = ends.over(db.session(), by=ends.LATE) if attached.has_tables else ()
+    late = ends.over(db.ours(), by=ends.LATE) if attached.has_tables else ()
     if not late:
         return "ok", "no role is held past its end", None
     message = f"{len(late)} roles are held past their end: flask ops roles expire has not run"
@@ -46,6 +59,7 @@ def _deactivation(attached: Attached) -> Verdict:
 
 CHECKS: dict[str, Callable[[Attached], Verdict]] = {
     "tables": _tables,
+    "unfinished changes": _unfinished,
     "autogenerate": _autogenerate,
     "ends of roles": _ends,
     "deactivation": _deactivation,

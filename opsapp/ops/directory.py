@@ -44,9 +44,11 @@ class Directory:
         if identity.is_opaque:
             tokens = [word[1:] for word in words if word.startswith("~")]
             values = sa.select(PersonalValue.value).where(PersonalValue.token.in_(tokens))
-            keys: list[Any] = list(db.session.scalars(values))
+            keys: list[Any] = list(db.ours.scalars(values))
         else:
             keys = [key for word in words if (key := identity.parse(word)) is not None]
+        if not keys:
+            return []  # The table may lack a column, until the application's migrations ran.
         return db.session.scalars(
             sa.select(identity.model).where(identity.key.column.in_(keys))
         ).all()

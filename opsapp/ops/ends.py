@@ -14,6 +14,7 @@ from sqlalchemy import orm as so
 
 from .. import clock
 from ..engine.rows import remove
+from ..extensions import db
 from ..models import RoleEnd
 from ..models.types import database_now
 from ..types import Record
@@ -28,7 +29,7 @@ LATE = timedelta(minutes=15)
 def find(session: so.Session, subject: str, role: str) -> RoleEnd | None:
     """Return the end of a role that an account holds, or None."""
     query = sa.select(RoleEnd).where(RoleEnd.subject == subject, RoleEnd.role == role)
-    return session.scalar(query)
+    return db.beside(session).scalar(query)
 
 
 def of(session: so.Session, subject: str) -> list[Record]:
@@ -41,25 +42,29 @@ def of(session: so.Session, subject: str) -> list[Record]:
             "granted_by": end.granted_by,
             "reason": end.reason,
         }
-        for end in session.scalars(query)
+        for end in db.beside(session).scalars(query)
     ]
 
 
 def write(unit: Unit, subject: str, role: str, until: datetime | None) -> None:
     """Give a role an end in place of the one that it had; None is for ever."""
-    remove(unit.session, RoleEnd, RoleEnd.subject == subject, RoleEnd.role == role)
+    put(unit.ours, subject, role, until, by=unit.actor.label(), reason=unit.reason)
+
+
+def put(
+    session: so.Session,
+    subject: str,
+    role: str,
+    until: datetime | None,
+    *,
+    by: str = "",
+    reason: str | None = None,
+) -> None:
+    """Do so for an event, which tells who granted the role, and why."""
+    remove(session, RoleEnd, RoleEnd.subject == subject, RoleEnd.role == role)
     if until is not None:
-        unit.session.execute(
-            sa.insert(RoleEnd),
-            {
-                "subject": subject,
-                "role": role,
-                "valid_until": until,
-                "granted_by": unit.actor.label(),
-                "reason": unit.reason,
-                "created_at": clock.now(),
-            },
-        )
+        row = {"subject": subject, "role": role, "valid_until": until, "created_at": clock.now()}
+        session.execute(sa.insert(RoleEnd), {**row, "granted_by": by, "reason": reason})
 
 
 def over(session: so.Session, by: timedelta = timedelta()) -> Sequence[RoleEnd]:
@@ -69,7 +74,7 @@ def over(session: so.Session, by: timedelta = timedelta()) -> Sequence[RoleEnd]:
     """
     past = database_now() if not by else sa.literal(clock.now() - by, RoleEnd.valid_until.type)
     query = sa.select(RoleEnd).where(RoleEnd.valid_until <= past)
-    return session.scalars(query.order_by(RoleEnd.valid_until, RoleEnd.id)).all()
+    return db.beside(session).scalars(query.order_by(RoleEnd.valid_until, RoleEnd.id)).all()
 
 
 def is_over(session: so.Session, subject: str, role: str) -> bool:
@@ -77,12 +82,12 @@ def is_over(session: so.Session, subject: str, role: str) -> bool:
     ended = sa.select(RoleEnd.id).where(
         RoleEnd.subject == subject, RoleEnd.role == role, RoleEnd.valid_until <= database_now()
     )
-    return session.scalar(ended) is not None
+    return db.beside(session).scalar(ended) is not None
 
 
 def ending_administrators(identity: Identity, session: so.Session) -> list[Key]:
     """Return the keys of the accounts whose role of an administrator has an end."""
-    rows = session.execute(sa.select(RoleEnd.subject, RoleEnd.role))
+    rows = db.beside(session).execute(sa.select(RoleEnd.subject, RoleEnd.role))
     keys = [
         identity.key_of(session, subject)
         for subject, role in rows.all()

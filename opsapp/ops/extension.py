@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .attached import attach
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from flask import Flask
     from sqlalchemy import orm as so
+
+    from ..unit.work import Unit
 
 PARTS = frozenset(
     {
@@ -36,6 +40,11 @@ class Ops:
     :param db: its Flask-SQLAlchemy; by default the one that is bound to ``app``.
     :param session: instead of ``db``, its ``scoped_session``.
     :param engine: with ``session``, the engine that it is bound to.
+    :param url_prefix: serve health, metrics and profiles there, such as ``/ops``.
+    :param allow: with ``url_prefix``; returns True if the present request may see them, and
+        may be profiled by ``X-Profile``.
+    :param commands: names beside the application's own commands, by those of ``flask ops``:
+        ``{"users": "accounts"}`` makes ``flask accounts``.
     :raises TypeError: an argument is unknown, or there is no database.
     """
 
@@ -46,13 +55,21 @@ class Ops:
         *,
         session: so.scoped_session[Any] | None = None,
         engine: sa.Engine | None = None,
+        url_prefix: str | None = None,
+        allow: Callable[[], object] | None = None,
+        commands: Mapping[str, str] | None = None,
         **parts: Any,
     ) -> None:
         if unknown := sorted(parts.keys() - PARTS):
             raise TypeError(f"Ops() has no argument {unknown[0]!r}")
+        if (url_prefix is None) is not (allow is None):
+            raise TypeError("Ops(url_prefix=…) needs allow=…, and it needs url_prefix=…")
         self.db = db
         self.session = session
         self.engine = engine
+        self.url_prefix = url_prefix
+        self.allow = allow
+        self.commands = commands or {}
         self.parts = parts
         if app is not None:
             self.init_app(app)
@@ -65,6 +82,13 @@ class Ops:
         """
         attached = attach(app, self._sessions(app, db), self.parts)
         attached.follow()
+        if self.commands:
+            # By its name, as an entry point's: commands are above this room.
+            import_module("opsapp.cli.yielding").add_names(app, self.commands)
+        if self.url_prefix is not None and self.allow is not None:
+            from . import pages
+
+            pages.serve(app, self.url_prefix, self.allow)
 
     def _sessions(self, app: Flask, db: Any) -> Sessions:
         if self.session is not None:
@@ -75,6 +99,25 @@ class Ops:
         if sessions is None:
             raise TypeError("Ops() needs a database: Ops(app, db), or session=… and engine=…")
         return sessions
+
+    def unit(self, *, reason: str | None = None, dry_run: bool = False) -> Unit:
+        """Return a unit of work for changes by the application's own code.
+
+        >>> with ops.unit(reason="asked by mail"):
+        ...     user.active = False
+
+        It takes the gate, as a command does, and commits at its end. Changes of accounts inside
+        are its events; ``unit.record()`` adds others. Enter it before the first change.
+
+        :param reason: kept in the audit.
+        :param dry_run: roll back at the end.
+        :raises Busy: another change has held the gate for five seconds; when it is entered.
+        :raises Refused: no administrator would be left; at its end.
+        :raises NotReady: ``flask ops init`` was not run.
+        """
+        from . import units
+
+        return units.unit(reason=reason, dry_run=dry_run)
 
     def can(self, user: Any, role: str) -> bool:
         """Return whether an account may act by a role, in a request or another context.

@@ -185,6 +185,24 @@ def _record_taken(
     unit.announce(signals.role_revoked, user_id=_id(identity, user), role=label, grant_id=None)
 
 
+def take_all(identity: Identity, user: Any, unit: Unit) -> list[str]:
+    """Take every role away from an account, but those that it must have; return those taken."""
+    return [
+        _label(identity, rule, name)
+        for rule in identity.roles
+        for name in rule.of(user)
+        if _is_takeable(rule, name) and _take(identity, rule, name, user, REVOKE, unit)["changed"]
+    ]
+
+
+def _is_takeable(rule: Rule, name: str) -> bool:
+    try:
+        rule.check_takeable(name)
+    except Conflict:
+        return False
+    return rule.read_only is None
+
+
 def expire(*, unit: Unit) -> list[Record]:
     """Take away the roles whose end has passed."""
     with changing(unit) as identity:
@@ -221,7 +239,7 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
     if user is not None:
         subject = identity.subject(identity.get(session, user))
         query = query.where(AuditEvent.subject == subject)
-    events = session.scalars(query.order_by(AuditEvent.seq.desc()))
+    events = db.ours.scalars(query.order_by(AuditEvent.seq.desc()))
     rows = [_past(event) for event in events]
     names = Directory(identity).names({row["user"] for row in rows})
     return [

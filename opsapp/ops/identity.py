@@ -20,6 +20,7 @@ from sqlalchemy import orm as so
 
 from .. import redaction, text
 from ..errors import Conflict, NotFound
+from ..extensions import db
 from ..models import PersonalValue
 from ..types import Record
 from ..unit import chain
@@ -204,9 +205,9 @@ class Identity:
         """Return the key of a subject; None if it is no account's, or was erased."""
         word = subject.removeprefix("user:")
         if word.startswith("~"):
-            return session.scalar(
-                sa.select(PersonalValue.value).where(PersonalValue.token == word[1:])
-            )
+            query = sa.select(PersonalValue.value).where(PersonalValue.token == word[1:])
+            key: str | None = db.beside(session).scalar(query)
+            return key
         return self.parse(word)
 
     # --- reading -----------------------------------------------------------------

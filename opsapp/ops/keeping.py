@@ -20,6 +20,8 @@ from ..unit import ledger
 from .changes import AS_LOADED, HasAdministrator, Watch
 
 SAVEPOINT = "opsapp_observer"
+UNIT = "opsapp_unit"
+"""The option of a connection that is a unit's of the application's own code."""
 _MARK = "opsapp.keeper"
 
 
@@ -27,10 +29,20 @@ class Keeper:
     """The rules of one application.
 
     :param refuse: whether a change that leaves no administrator is refused.
+    :param has_gate: False where the gate is in another database, so that a page and a command
+        may race.
     """
 
-    def __init__(self, watch: Watch, has_administrator: HasAdministrator, *, refuse: bool) -> None:
+    def __init__(
+        self,
+        watch: Watch,
+        has_administrator: HasAdministrator,
+        *,
+        refuse: bool,
+        has_gate: bool = True,
+    ) -> None:
         self._watch = watch
+        self._has_gate = has_gate
         self._has_administrator = has_administrator
         self.refuses = refuse
 
@@ -60,7 +72,7 @@ class Keeper:
         )
         if may_lose:
             connection = session.connection(bind_arguments={"mapper": watch.mapper})
-            if not is_ours(connection):
+            if not is_ours(connection) and unit_of(connection) is None:
                 self.before_loss(connection, session)
 
     def before_bulk(
@@ -70,6 +82,8 @@ class Keeper:
 
         :raises Refused: it sets one.
         """
+        if unit_of(connection) is not None:
+            return
         self.refuse_protected(self._watch.protected.intersection(keys))
         if may_lose:
             self.before_loss(connection, session)
@@ -91,7 +105,8 @@ class Keeper:
             return
         transaction, _had_one = session.info.get(_MARK, (None, None))
         if transaction is not session.get_transaction():
-            _take_gate(connection)
+            if self._has_gate:
+                _take_gate(connection)
             had_one = bool(self._has_administrator(session))
             session.info[_MARK] = (session.get_transaction(), had_one)
 
@@ -112,7 +127,13 @@ class Keeper:
 
 def is_ours(connection: sa.Connection) -> bool:
     """Return whether the connection is a unit's, which writes events of its own."""
-    return bool(connection.get_execution_options().get("writing"))
+    options = connection.get_execution_options()
+    return bool(options.get("writing")) and UNIT not in options
+
+
+def unit_of(connection: sa.Connection) -> Any:
+    """Return the unit of the application's own code that has the connection, or None."""
+    return connection.get_execution_options().get(UNIT)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ def observe(
     strict: bool = False,
     keep_admin: str = "warn",
     protect: Collection[Any] = (),
+    is_apart: bool = False,
 ) -> Observer:
     """Observe from now on what the application's code changes of its accounts.
 
@@ -42,6 +43,7 @@ def observe(
     :param keep_admin: ``warn``: a change that leaves no administrator is followed by an event;
         ``refuse``: it is refused.
     :param protect: attributes that only a unit may change: names, or ``User.global_admin``.
+    :param is_apart: whether our tables are in another database than the accounts.
     """
     observer = Observer(
         accounts,
@@ -51,6 +53,7 @@ def observe(
         strict=strict,
         protected=[name if isinstance(name, str) else name.key for name in protect],
         refuse=keep_admin == "refuse",
+        is_apart=is_apart,
     )
     app.extensions[MARK] = observer
     _homeless[accounts.model] = observer

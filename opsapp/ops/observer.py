@@ -19,13 +19,15 @@ from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, text
+from ..engine.connections import SANDBOX
 from ..models import PendingEvent
 from ..types import Record
 from ..unit import pending
 from .acting import acting
 from .changes import Accounts, Change, HasAdministrator, Watch
-from .keeping import Keeper, is_ours, savepoint
+from .keeping import SAVEPOINT, Keeper, is_ours, savepoint, unit_of
 from .seal import Sealer
+from .uncommitted import Uncommitted
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class Observer:
     :param strict: let an error here fail the flush of the application.
     :param protected: the attributes that only a unit may change.
     :param refuse: whether a change that leaves no administrator is refused.
+    :param is_apart: whether our tables are in another database, which no transaction of the
+        application spans: a change is written after its commit.
     """
 
     def __init__(
@@ -53,11 +57,13 @@ class Observer:
         strict: bool = False,
         protected: Collection[str] = (),
         refuse: bool = False,
+        is_apart: bool = False,
     ) -> None:
         self.accounts = accounts
         self.sealer = sealer
         self.watch = Watch(accounts, protected)
-        self.keeper = Keeper(self.watch, has_administrator, refuse=refuse)
+        self.keeper = Keeper(self.watch, has_administrator, refuse=refuse, has_gate=not is_apart)
+        self._is_apart = is_apart
         self._actor = actor
         self._strict = strict
         self._absent_until: WeakKeyDictionary[sa.Dialect, float] = WeakKeyDictionary()
@@ -70,7 +76,8 @@ class Observer:
         touched = self.watch.touched(state)
         if not touched or is_ours(connection):
             return
-        self.keeper.before_update(user, touched)
+        if unit_of(connection) is None:
+            self.keeper.before_update(user, touched)
         state.info[MARK] = (self, touched, {})
         if missing := self.watch.unloaded(state, touched):
             with self.harmless(connection):
@@ -94,7 +101,7 @@ class Observer:
 
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused."""
-        if not is_ours(connection):
+        if not is_ours(connection) and unit_of(connection) is None:
             self.keeper.before_insert(user)
 
     def after_insert(self, connection: sa.Connection, user: Any) -> None:
@@ -151,14 +158,25 @@ class Observer:
         session: so.Session | None,
         make: Callable[[], list[pending.Row]],
     ) -> None:
-        """Write rows in the application's transaction; the sealer hears of it at the commit."""
+        """Write rows in the application's transaction; the sealer hears of it at the commit.
+
+        In a unit of the application's own code they are events of the unit.
+        """
+        if (unit := unit_of(connection)) is not None:
+            unit.take(make())
+            return
         with self.harmless(connection):
             if self.is_ready(connection) and (rows := make()):
-                with savepoint(connection):
-                    pending.add(connection, rows)
+                look = any(self.watch.is_lasting(row) for row in rows)
+                if self._is_apart:
+                    Uncommitted.of(session, self.sealer).add(session, rows, look=look)
+                    return
+                if not pending.add_in_savepoint(connection, rows, SAVEPOINT):
+                    with savepoint(connection):
+                        pending.add(connection, rows)
                 if session is not None:
                     mark = session.info.setdefault(MARK, [self, False])
-                    mark[1] |= any(self.watch.is_lasting(row) for row in rows)
+                    mark[1] |= look
 
     @contextmanager
     def harmless(self, connection: sa.Connection) -> Iterator[None]:
@@ -175,7 +193,13 @@ class Observer:
             self.sealer.note_gap(reason)
 
     def is_ready(self, connection: sa.Connection) -> bool:
-        """Return whether ``flask ops init`` has made our tables; a no is looked at again later."""
+        """Return whether ``flask ops init`` has made our tables; a no is looked at again later.
+
+        The sealer looks if they are in another database.
+        """
+        if self._is_apart:
+            # A commit inside of a sandbox is not kept, and a thread knows nothing of sandboxes.
+            return not connection.get_execution_options().get(SANDBOX)
         until = self._absent_until.get(connection.dialect)
         if until == 0:
             return True

@@ -76,7 +76,7 @@ def promises() -> list[Record]:
 
 
 def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
-    yield "changes through flask ops are audited", HOLDS, "in the transaction of the change"
+    yield "changes through flask ops are audited", *_audited()
     yield "changes by the application's own code are audited", *_observed()
     yield "the last administrator is kept", *_administrator_is_kept(identity)
     yield "roles are granted and revoked", *_roles(identity)
@@ -104,14 +104,30 @@ def _if_there(
     return OFF, missing.hint(identity.model.__name__, part)
 
 
+def _is_apart() -> bool:
+    return state.attached_to(this_app()).own is not None
+
+
+def _audited() -> tuple[str, str]:
+    if _is_apart():
+        return WEAKER, "intended before it and done after it; a crash leaves it unsettled"
+    return HOLDS, "in the transaction of the change"
+
+
 def _observed() -> tuple[str, str]:
-    if state.attached_to(this_app()).is_in_code:
-        return WEAKER, "observed, not refused; SQL as text and other programs are not seen"
-    return OFF, "Ops(app, db) in the application's code"
+    if not state.attached_to(this_app()).is_in_code:
+        return OFF, "Ops(app, db) in the application's code"
+    because = "observed, not refused; SQL as text and other programs are not seen"
+    if _is_apart():
+        because += "; written a second after the commit, which a crash prevents"
+    return WEAKER, because
 
 
 def _administrator_is_kept(identity: Identity) -> tuple[str, str]:
-    if state.attached_to(this_app()).parts.get("keep_admin") == "refuse":
+    is_kept = state.attached_to(this_app()).parts.get("keep_admin") == "refuse"
+    if is_kept and _is_apart():
+        how, because = WEAKER, "a page and a command may each take one of the last two"
+    elif is_kept:
         how, because = HOLDS, "through flask ops, and against the application's own code"
     else:
         how, because = WEAKER, "through flask ops; the application's own code is not refused"

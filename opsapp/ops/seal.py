@@ -15,13 +15,16 @@ import weakref
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from flask import current_app
 from sqlalchemy import orm as so
 
-from .. import clock, text
+from .. import clock, settings, text
 from ..actors import at_terminal
 from ..engine.connections import BOOKKEEPING
+from ..errors import NotReady
 from ..extensions import db
 from ..profiling import metrics
+from ..state import attached_to
 from ..types import Record
 from ..unit import ledger, pending
 from ..unit.work import bookkeeping
@@ -37,6 +40,8 @@ PAUSE_SECONDS = 1.0
 """Seconds for which commits gather before they are chained."""
 PATIENCE = 0.05
 """Seconds that the thread waits for a lock: none of an operator's."""
+MOST_TAKEN = 10_000
+"""Changes that the thread keeps in memory, as long as a database of our own is away."""
 GAP, NOBODY = "audit:observer:gap", "user:admin:missing"
 
 
@@ -59,7 +64,7 @@ def _seal_batch(patience: float | None) -> int:
 
 def waiting() -> int:
     """Return how many changes wait."""
-    count, _since = pending.waiting(db.session())
+    count, _since = pending.waiting(db.ours())
     return count
 
 
@@ -77,6 +82,8 @@ class Sealer:
         self._pid = 0
         self._must_look = False
         self._gaps: list[str] = []
+        self._taken: list[pending.Row] = []
+        """Committed changes that are in no table yet: docs/decisions/observer.md."""
         self._is_down = False
         self._is_kept = True
 
@@ -90,12 +97,24 @@ class Sealer:
         if self._pid != os.getpid():
             self._start()
 
+    def take(self, rows: list[pending.Row]) -> None:
+        """Take changes that are committed and in no table, to write them in the thread.
+
+        Those beyond :data:`MOST_TAKEN` are counted as missing: memory has an end.
+        """
+        with self._lock:
+            if self._pid not in (0, os.getpid()):
+                self._taken = []  # They are the parent's, which writes them.
+            room = max(0, MOST_TAKEN - len(self._taken))
+            self._taken += rows[:room]
+            self._gaps += ["more changes wait than fit"] * len(rows[room:])
+
     def note_gap(self, reason: str) -> None:
         """Count a change that could not be written; the next seal makes an event of it."""
         with self._lock:
             self._gaps.append(reason)
         app = self._app()
-        if app is not None and app.config.get("OPSAPP_METRICS"):
+        if app is not None and _has_metrics(app):
             errors.inc()
         self.notify()
 
@@ -123,8 +142,8 @@ class Sealer:
 
     def finish(self) -> None:
         """Chain what the thread has not come to; at the end of the process."""
-        if self._due.is_set() and self._pid == os.getpid():
-            self.work()
+        if self._due.is_set() and self._pid == os.getpid() and not self.work() and self._taken:
+            log.error("%d changes of accounts are not in the audit", len(self._taken))
 
     def work(self) -> bool:
         """Look, write gaps, chain; tell whether all of it was done. It never raises."""
@@ -134,6 +153,8 @@ class Sealer:
         try:
             with app.app_context():
                 try:
+                    if not self._has_place():
+                        return True
                     self._write_own()
                     seal(patience=PATIENCE)
                 finally:
@@ -147,20 +168,32 @@ class Sealer:
         self._is_down = False
         return True
 
+    def _has_place(self) -> bool:
+        """Return whether there are tables of ours; before `flask ops init` nothing is audited."""
+        if ledger.is_kept() or attached_to(current_app).look_again():
+            return True
+        with self._lock:
+            self._taken, self._gaps = [], []
+        return False
+
     # --- events of its own ---------------------------------------------------------
 
     def _write_own(self) -> None:
         """Write what is to be said of the observer itself, to be chained as the rest."""
         with self._lock:
             gaps, self._gaps = self._gaps, []
+            taken, self._taken = self._taken, []
             must_look, self._must_look = self._must_look, False
         try:
-            if gaps or must_look:
+            if taken or gaps or must_look:
                 with bookkeeping(patience=PATIENCE) as session:
+                    if taken:
+                        pending.add(session.connection(), taken)
                     self._add_own(session, gaps, must_look)
         except BaseException:
             with self._lock:
                 self._gaps = gaps + self._gaps
+                self._taken = taken + self._taken
                 self._must_look |= must_look
             raise
 
@@ -177,7 +210,10 @@ class Sealer:
             pending.add(session.connection(), rows)
 
     def _is_administered(self, session: so.Session) -> bool:
-        return self._has_administrator(session) is not False
+        if db.ours is db.session:
+            return self._has_administrator(session) is not False
+        with db.session.session_factory() as theirs:
+            return self._has_administrator(theirs) is not False
 
 
 def _own(action: str, subject: str, after: Record) -> pending.Row:
@@ -211,8 +247,15 @@ lag = metrics.gauge(
 )
 
 
+def _has_metrics(app: Flask) -> bool:
+    try:
+        return bool(settings.of(app, "OPSAPP_METRICS"))
+    except NotReady:  # A setting that cannot be read must not break a request.
+        return False
+
+
 def _measure(app: Flask) -> None:
-    if app.config.get("OPSAPP_METRICS"):
+    if _has_metrics(app):
         with so.Session(db.engines[BOOKKEEPING]) as session:
             count, since = pending.waiting(session)
         queue.set(count)

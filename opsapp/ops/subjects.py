@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import state, text
 from ..errors import Conflict, NotReady
 from ..extensions import this_app
-from ..models import PersonalValue
 from ..unit.ledger import Values
 from ..unit.work import Unit
 from . import acceptance, limit
@@ -74,7 +72,5 @@ def record(
     """Record a change of an account, and keep beside the chain whom an opaque subject names."""
     row = identity.named(user)
     if row is not None:
-        token = sa.select(PersonalValue.token).where(PersonalValue.token == row["token"])
-        if unit.session.scalar(token) is None:
-            unit.session.execute(sa.insert(PersonalValue), row)
+        unit.name(row)
     unit.record(action, identity.subject(user), before=before, after=after)

@@ -13,7 +13,8 @@ The reasons are in docs/decisions/profiling.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..lazy import exports
 
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 
     from . import metrics as metrics
     from .decorator import profile_endpoint as profile_endpoint
-    from .record.recorder import Recorder
+    from .record.recorder import Count, Recorder
 
 __all__ = ["metrics", "profile_endpoint"]
 
 __getattr__ = exports(__name__, decorator=["profile_endpoint"], metrics=[])
 
 EXTENSION = "opsapp-profiling"
+COUNT = "opsapp-profiling-count"
+HEADER = "HTTP_X_PROFILE"
+"""The name in WSGI of the header that asks for a profile; requests without it pay nothing."""
 
 
 def init_app(app: Flask) -> None:
@@ -57,12 +61,31 @@ def listen(app: Flask) -> Recorder:
 
     recorder = Recorder(app)
     recorder.writer = Writer(app, recorder.aggregates)
+    recorder.count = app.extensions.get(COUNT)
     with app.app_context():
         for bind in (None, BOOKKEEPING):
             recorder.listen(db.engines[bind])
     got_request_exception.connect(recorder.note_error, app)
     app.extensions[EXTENSION] = recorder
     return recorder
+
+
+def count_requests(app: Flask, count: Count) -> None:
+    """Let the recorder of an application, once it is there, call ``count`` for each request."""
+    app.extensions[COUNT] = count
+
+
+def on_request(app: Flask, mode: str, view: Callable[[], Any]) -> Any:
+    """Call the view of the present request, under a profiler if the application is recorded.
+
+    :param mode: the value of ``X-Profile``, from a client that may have its requests profiled.
+    """
+    from .record.recording import current
+
+    recorder, recording = recorder_of(app), current.get()
+    if recorder is None or recording is None:
+        return view()
+    return recorder.profile(recording, mode, view)
 
 
 def recorder_of(app: Flask) -> Recorder | None:

@@ -24,6 +24,7 @@ from ..state import instance_of
 
 if TYPE_CHECKING:
     from flask import Flask
+    from prometheus_client.registry import Collector
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that prometheus-client reads."""
@@ -151,8 +152,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def text(app: Flask) -> bytes:
-    """Return all metrics in Prometheus' format."""
+def text(app: Flask, *collectors: Collector) -> bytes:
+    """Return all metrics in Prometheus' format.
+
+    :param collectors: sources that no process counts, such as tables of the database.
+    """
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -165,14 +169,16 @@ def text(app: Flask) -> bytes:
             path.unlink(missing_ok=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(place))  # type: ignore[no-untyped-call]
+    for collector in collectors:
+        registry.register(collector)
     return generate_latest(registry)
 
 
-def rows(app: Flask) -> list[dict[str, Any]]:
+def rows(app: Flask, *collectors: Collector) -> list[dict[str, Any]]:
     """Return a row for each sample of each metric."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    families = text_string_to_metric_families(text(app).decode())
+    families = text_string_to_metric_families(text(app, *collectors).decode())
     return [
         {
             "metric": sample.name,

@@ -11,15 +11,54 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
+from dataclasses import dataclass
 from datetime import datetime
 
+from .. import text
 from ..clock import rfc3339
+from ..errors import Invalid
 
 GENESIS = "0" * 64
 """The predecessor that the first event names."""
 
 Columns = tuple[int, datetime, str, str, str, str, str | None, str | None, str | None, str]
 """seq, at, actor, door, action, subject, reason, before, after, correlation: as stored."""
+
+
+CHECKPOINT = "opsapp-audit/1"
+_SEQ = re.compile("[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of the chain at a moment; kept elsewhere, it shows a cut or an older copy."""
+
+    chain: str
+    seq: int
+    hash: str
+    at: str
+
+    def line(self, key: bytes) -> str:
+        """Return the signed line to keep."""
+        return f"{self._body()} {signature(key, self._body())}"
+
+    def _body(self) -> str:
+        return f"{CHECKPOINT} {self.chain} {self.seq} {self.hash} {self.at}"
+
+    @classmethod
+    def parse(cls, line: str, key: bytes) -> Checkpoint:
+        """Return the checkpoint of a line.
+
+        :raises Invalid: it is not one, or its signature is not of this key.
+        """
+        words = line.split() if line.isascii() else []
+        if len(words) != 6 or words[0] != CHECKPOINT or not _SEQ.fullmatch(words[2]):
+            raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
+        checkpoint = cls(words[1], int(words[2]), words[3], words[4])
+        if not hmac.compare_digest(signature(key, checkpoint._body()), words[5]):
+            raise Invalid(f"checkpoint {checkpoint.seq}: the signature is not of this audit key")
+        return checkpoint
 
 
 def link(key: bytes, previous: str, columns: Columns) -> str:

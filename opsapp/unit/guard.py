@@ -19,11 +19,13 @@ from sqlalchemy.sql.dml import UpdateBase
 from ..errors import Refused
 from ..extensions import Model
 from ..models import (
+    AccessReview,
     ApiToken,
     AuditEvent,
     AuditHead,
     Grant,
     PersonalValue,
+    ReviewItem,
     Role,
     RoleEnd,
     User,
@@ -38,6 +40,8 @@ GUARDED = frozenset(
         ApiToken,
         Role,
         RoleEnd,
+        AccessReview,
+        ReviewItem,
         Grant,
         AuditEvent,
         AuditHead,

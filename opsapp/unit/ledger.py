@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from secrets import token_hex
@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy import orm as so
+from sqlalchemy.exc import DBAPIError
 
-from .. import config, migrations, settings, state, text
-from ..errors import NotReady, Refused
+from .. import clock, config, migrations, settings, state, text
+from ..engine.conditions import explained
+from ..errors import Busy, NotReady, OpsError, Refused, TimedOut
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
 from ..models.types import canonical_json
@@ -64,17 +66,23 @@ class Recorded:
         }
 
 
-def in_batches(changes: Iterable[Recorded]) -> list[Recorded]:
+def in_batches(changes: Sequence[Recorded]) -> list[Recorded]:
     """Return the changes, where many accounts in a row changed alike as one for each batch of them.
 
     A batch's ``after`` has their ``ids``, the ``count`` and a SHA-256 ``digest``
     of the ids, comma separated.
     """
+    keys: dict[tuple[str, int, int], str] = {}
+
+    def key(change: Recorded) -> str:
+        # Those of one command have the same objects, and writing them down costs most.
+        sides = (change.action, id(change.before), id(change.after))
+        if sides not in keys:
+            keys[sides] = canonical_json([change.action, change.before, change.after])
+        return keys[sides]
+
     # Only neighbours are merged: the order of different changes is part of what happened.
-    runs = groupby(
-        changes, key=lambda change: canonical_json([change.action, change.before, change.after])
-    )
-    return [merged for _key, run in runs for merged in _merged(list(run))]
+    return [merged for _key, run in groupby(changes, key=key) for merged in _merged(list(run))]
 
 
 def _merged(group: list[Recorded]) -> list[Recorded]:
@@ -130,10 +138,16 @@ class Head:
     """The end of the chain: where the next event is tied on."""
 
     environment: str
+    chain: str
     key_id: str
     pepper_id: str
     seq: int
     hash: str
+
+    def checkpoint(self) -> str:
+        """Return the signed line that says what the chain is now."""
+        at = clock.rfc3339(clock.now())
+        return chain.Checkpoint(self.chain, self.seq, self.hash, at).line(audit_key())
 
 
 def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> Head | None:
@@ -298,6 +312,33 @@ def append(connection: Executes, head: Head, rows: list[dict[str, Any]]) -> None
     connection.execute(sa.update(AuditHead).values(seq=head.seq, hash=head.hash))
 
 
+def rows(
+    connection: sa.Connection, changes: Iterable[Recorded], columns: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the events of changes for :func:`append`, and write the names beside them.
+
+    :param columns: the columns that all of them have.
+    """
+    events = []
+    for change in changes:
+        sides, beside = without_names(change)
+        add_names(connection, beside)
+        events.append({**columns, "action": change.action, "subject": change.subject, **sides})
+    return events
+
+
+def unwritable(error: DBAPIError) -> OpsError:
+    """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
+    condition = explained(error)
+    if isinstance(condition, Busy | TimedOut):
+        return condition
+    return NotReady(
+        "the audit cannot be written, so nothing was changed:"
+        f" {text.first_line(error.orig or error)}",
+        hint="flask doctor",
+    )
+
+
 SIDES = ("before", "after")
 
 
@@ -323,6 +364,18 @@ def token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, s
     token = chain.personal_token(audit_key(), salt, value)
     beside.append({"token": token, "subject": subject, "salt": salt, "value": value})
     return {"personal": token}
+
+
+def add_key(connection: sa.Connection, row: Values) -> None:
+    """Write what an opaque subject stands for, unless it is there: a subject has one key."""
+    if not has_name(connection, row["token"]):
+        connection.execute(sa.insert(PersonalValue), row)
+
+
+def has_name(connection: sa.Connection, token: str) -> bool:
+    """Return whether the value that a token stands for is kept."""
+    present = sa.select(PersonalValue.token).where(PersonalValue.token == token)
+    return connection.execute(present).first() is not None
 
 
 def add_names(connection: sa.Connection, beside: list[dict[str, Any]]) -> None:

@@ -4,7 +4,8 @@ The order never differs: take the gate (lock the audit's head row, as the first
 statement) → change → check the invariants → append the audit events, those that wait
 first → write the mail → commit → send the signals. One unit at a time is inside, so each
 check still holds at the commit. An event and its change are one transaction, so
-neither exists without the other. A dry run is the same with a rollback at the end.
+neither exists without the other. There are three transactions if an application's accounts
+are in another database than the audit: see ``intents``. A dry run ends with a rollback.
 A console's sandbox never commits: it does not lock the gate, writes no event and
 announces nothing.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -25,13 +26,16 @@ from sqlalchemy import orm as so
 
 from .. import clock, signals, text
 from ..actors import Actor, Powers, Standing
-from ..engine.conditions import explained
 from ..engine.connections import BOOKKEEPING, SANDBOX
-from ..errors import Busy, NotReady, OpsError, TimedOut
+from ..errors import OpsError
 from ..extensions import db, this_app, undo
-from . import invariants, ledger, pending
+from . import intents, invariants, ledger, pending
+from .beside import Beside
 from .ledger import Recorded, Values
 
+FATAL = (exc.SQLAlchemyError, OpsError)
+"""The errors by which a receiver before the commit undoes the change."""
+_WRITING = {"writing": True}
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -78,15 +82,27 @@ class Unit(AbstractContextManager["Unit"]):
         """Sentences for a dry run: ends of sessions and the like, which are no events."""
         self.committed = False
         self.seq: int | None = None
-        """The last audit event's number, once it is committed."""
+        """The last audit event's number, once it is committed; kept while the next is open."""
+        self.events = range(0)
+        """The numbers of its audit events, once they are written."""
+        self.intent: int | None = None
+        """The number of its intent, where the audit is in another database than the change."""
         self._depth = 0
         self._autoflush = True
         self._is_trial = False
         self._head: ledger.Head | None = None
         """The end of the chain while the unit is open; a trial appends nothing to it."""
         self._had_administrator: bool | None = False
+        self._accounts: intents.Accounts | None = None
+        """The accounts of an application, where they are in another database than the audit."""
+        self._written_before = 0
+        self._gate = ExitStack()
+        self._rows_of_others: list[dict[str, Any]] = []
+        self.keys: list[Values] = []
+        """The rows of :meth:`name`."""
         self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
         self._settlements: list[Callable[[bool], None]] = []
+        self._witnesses: list[Callable[[ledger.Head], None]] = []
 
     @property
     def changed(self) -> bool:
@@ -97,6 +113,11 @@ class Unit(AbstractContextManager["Unit"]):
     def session(self) -> so.Session:
         """The database session that the unit's services use."""
         return db.session()
+
+    @property
+    def ours(self) -> so.Session:
+        """The session for the tables of opsapp; the same one, if the database is."""
+        return db.ours()
 
     def record(
         self,
@@ -113,6 +134,21 @@ class Unit(AbstractContextManager["Unit"]):
         """
         self.recorded.append(Recorded(action, subject, before, after))
 
+    def chain(self, row: dict[str, Any]) -> None:
+        """Have an event of another actor chained, before the unit's own.
+
+        :param row: every column but seq, previous and hash.
+        """
+        self._rows_of_others.append(row)
+
+    def name(self, row: Values) -> None:
+        """Keep beside the chain what an opaque subject stands for.
+
+        :param row: the columns of a personal value, whose token is in the subject.
+        """
+        ledger.add_key(self.ours.connection(), row)
+        self.keys.append(row)
+
     def note(self, effect: str) -> None:
         """Say what else the change does, for a dry run."""
         self.effects.append(effect)
@@ -123,6 +159,13 @@ class Unit(AbstractContextManager["Unit"]):
         So a file, which no rollback removes, is there if and only if its event is.
         """
         self._settlements.append(act)
+
+    def attest(self, act: Callable[[ledger.Head], None]) -> None:
+        """Call ``act`` with the end of the chain, once the events are written, before the commit.
+
+        An error in it undoes the change. A dry run, and a unit without a change, do not call it.
+        """
+        self._witnesses.append(act)
 
     def announce(self, signal: NamedSignal, **payload: Any) -> None:
         """Send ``signal`` once the change is committed."""
@@ -149,33 +192,48 @@ class Unit(AbstractContextManager["Unit"]):
         finally:
             # After a commit this ends nothing; after anything else it undoes all.
             try:
-                undo(self.session)
+                self._undo()
                 self.session.autoflush = self._autoflush
             finally:
                 self._settle(False)
         if self.committed and not self._is_trial:
             self._send()
 
+    def _undo(self) -> None:
+        with self._gate:
+            for session in dict.fromkeys((self.session, self.ours)):
+                undo(session)
+
     def _open(self) -> None:
         session = self.session
         if not self.adopt:
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
-            undo(session)  # Rows that were read before the gate may be out of date.
+            self._undo()  # Rows that were read before the gate may be out of date.
         self.recorded, self.effects, self.committed = [], [], False
-        self._announcements, self._settlements = [], []
+        self._announcements, self._settlements, self._witnesses = [], [], []
+        self.events = range(0)
+        self._rows_of_others, self.keys = [], []
+        self._accounts = intents.accounts()
         # Services count on it that a query sees what they have just changed.
         self._autoflush, session.autoflush = session.autoflush, True
         try:
-            connection = self._writing_connection()
-            self._is_trial = bool(connection.get_execution_options().get(SANDBOX))
-            head = ledger.take_gate(session, lock=not self._is_trial)
+            self._is_trial = bool(db.our_engine.get_execution_options().get(SANDBOX))
+            if self._accounts is None:
+                self._writing_connection()
+            elif not self._is_trial:
+                self._gate.enter_context(intents.gate())
+                self.ours.connection(execution_options=_WRITING)
+            head = ledger.take_gate(self.ours, lock=not self._is_trial)
             self._head = None if self._is_trial else head
+            if self._accounts is not None:
+                self._written_before = self._accounts.writes
+                self._writing_connection()
             if self.standing is not None:
                 invariants.still_stands(session, self.standing)
             self._had_administrator = self._has_administrator_before()
         except BaseException:
-            undo(session)
+            self._undo()
             session.autoflush = self._autoflush
             raise
 
@@ -183,12 +241,12 @@ class Unit(AbstractContextManager["Unit"]):
         if not self.adopt or self._is_trial:
             return invariants.has_administrator(self.session)
         # Adopted changes are in this transaction already; another one sees the state before.
-        with so.Session(db.engine) as other:
+        with db.session.session_factory() as other:
             return invariants.has_administrator(other)
 
     def _writing_connection(self) -> sa.Connection:
         if not self.adopt:
-            return self.session.connection(execution_options={"writing": True})
+            return self.session.connection(execution_options=_WRITING)
         self.session.flush()
         return self.session.connection().execution_options(writing=True)
 
@@ -196,44 +254,57 @@ class Unit(AbstractContextManager["Unit"]):
         self.session.flush()
         if self.recorded:
             invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
+            if self._is_in_two_databases:
+                self._commit_in_two()
+                return
             if self._head is not None:
                 self._append(self._head)
             if not self.dry_run:
+                if self._head is not None:
+                    self._attest(self._head)
                 self._prepare()
                 with undisturbed():
                     self._commit()
                     self._settle(not self._is_trial)
 
+    def _attest(self, head: ledger.Head) -> None:
+        for act in self._witnesses:
+            act(head)
+
     def _append(self, head: ledger.Head) -> None:
-        connection = self.session.connection()
+        connection = self.ours.connection()
         changes = ledger.in_batches(self.recorded)
         try:
             # Before our own: they were committed, or our change would still wait for their locks.
             pending.seal(connection, head)
-            ledger.append(connection, head, [self._row(change) for change in changes])
+            rows = ledger.rows(connection, changes, self.columns)
+            last = head.seq + len(self._rows_of_others)
+            ledger.append(connection, head, [*self._rows_of_others, *rows])
+            self.events = range(last + 1, head.seq + 1)
         except exc.DBAPIError as error:
-            raise _unwritable(error) from error
+            raise ledger.unwritable(error) from error
 
-    def _row(self, change: Recorded) -> dict[str, Any]:
-        sides, beside = ledger.without_names(change)
-        ledger.add_names(self.session.connection(), beside)
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns that every event of the unit has."""
         return {
             "at": clock.now(),
             "actor": self.actor.record(),
             "door": self.door,
-            "action": change.action,
-            "subject": change.subject,
             "reason": self.reason,
             "correlation": self.correlation,
-            **sides,
         }
 
     def _prepare(self) -> None:
-        """Let what must not be lost, such as mail, be written in this transaction."""
+        """Let what must not be lost, such as mail, be written in this transaction.
+
+        :raises SQLAlchemyError: a receiver could not write.
+        :raises OpsError: a receiver refused.
+        """
         if not self._is_trial:
             app = this_app()
             for signal, payload in self._announcements:
-                signals.prepare(signal, app, **self._sent, **payload)
+                signals.prepare(signal, app, FATAL, **self._sent, **payload)
 
     @property
     def _sent(self) -> dict[str, Any]:
@@ -241,7 +312,8 @@ class Unit(AbstractContextManager["Unit"]):
 
     def _commit(self) -> None:
         try:
-            self.session.commit()
+            for session in dict.fromkeys((self.ours, self.session)):
+                session.commit()
         except exc.DBAPIError as error:
             if error.connection_invalidated or _is_of_the_disk(error):
                 lost = "connection broke" if error.connection_invalidated else "disk failed"
@@ -252,6 +324,32 @@ class Unit(AbstractContextManager["Unit"]):
             raise
         self.committed = True
         self.seq = self._head.seq if self._head else None
+
+    # --- two databases -----------------------------------------------------------
+
+    @property
+    def _is_in_two_databases(self) -> bool:
+        """True if the change, and not only its event, is to be committed, elsewhere."""
+        if self._accounts is None or self._is_trial or self.dry_run:
+            return False
+        return self.adopt or self._accounts.writes != self._written_before
+
+    def _commit_in_two(self) -> None:
+        assert self._accounts is not None  # noqa: S101  (the caller has seen to it)
+        changes = ledger.in_batches(self.recorded)
+        marks = self._accounts.marks(self.session, changes)
+        undo(self.ours)  # Rows that services wrote there follow from the events, once they are.
+        with undisturbed():
+            beside = Beside(self, self._accounts)
+            self.intent = self.seq = beside.intend(changes, marks)
+            with beside.ended():
+                self.session.commit()
+            self.committed = True
+            self.seq = beside.finish(changes, self._prepare)
+            self.events = range(self.seq - len(changes) + 1, self.seq + 1)
+            if self._witnesses and (head := ledger.read_head(self.ours)) is not None:
+                self._attest(head)
+            self._settle(True)
 
     def _settle(self, committed: bool) -> None:
         while self._settlements:
@@ -289,7 +387,8 @@ def bookkeeping(
     :param bind: the engine; None is that of requests, for who is done with it.
     :param patience: seconds to wait for others that write; None is the usual time.
     """
-    own = db.engines[bind].execution_options(writing=True, patience=patience)
+    engine = db.our_engine if bind is None else db.engines[bind]
+    own = engine.execution_options(writing=True, patience=patience)
     with so.Session(own) as session, session.begin():
         yield session
 
@@ -297,15 +396,3 @@ def bookkeeping(
 def _is_of_the_disk(error: exc.DBAPIError) -> bool:
     """Return whether SQLite's file failed: its log may hold the whole commit all the same."""
     return getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_IOERR")
-
-
-def _unwritable(error: exc.DBAPIError) -> OpsError:
-    """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
-    condition = explained(error)
-    if isinstance(condition, Busy | TimedOut):
-        return condition
-    return NotReady(
-        "the audit cannot be written, so nothing was changed:"
-        f" {text.first_line(error.orig or error)}",
-        hint="flask doctor",
-    )

@@ -11,11 +11,8 @@ from flask_login import current_user
 from ..accounts import authority
 from ..actors import Powers
 from ..extensions import this_app
-from ..profiling import recorder_of
-from ..profiling.record.recording import current
+from ..profiling import HEADER, on_request
 
-HEADER = "HTTP_X_PROFILE"
-"""The header's name in WSGI, where a look costs nothing to requests without it."""
 PERMISSION = "profile:run"
 
 
@@ -37,9 +34,6 @@ def init_app(app: Flask) -> None:
 def profile(view: Callable[[], Any], powers: Powers) -> Any:
     """Call the view, under a profiler if the header is set and the account may."""
     mode = request.environ.get(HEADER)
-    if mode is None:
+    if mode is None or PERMISSION not in authority.held_by(powers):
         return view()
-    recorder, recording = recorder_of(this_app()), current.get()
-    if recorder is None or recording is None or PERMISSION not in authority.held_by(powers):
-        return view()
-    return recorder.profile(recording, mode, view)
+    return on_request(this_app(), mode, view)

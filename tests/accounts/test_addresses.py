@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opsapp import addresses
 from opsapp.errors import Invalid
@@ -116,3 +118,26 @@ def test_failed_logins_of_each_spelling_count_together(web: Site, database: Data
         web.browser().sign_in(spelling, "not the password")
     rows = database.rows("SELECT DISTINCT identity FROM ops_logins WHERE outcome <> 'success'")
     assert len(rows) == 1
+
+
+PIECES = st.text(alphabet="aZ09._+-é", max_size=6)
+
+
+@given(
+    local=PIECES,
+    domain=st.lists(st.text(alphabet="aZ0-xn", max_size=5), min_size=1, max_size=3),
+    ending=st.sampled_from(["", "com", "test", "local", "arpa", "x1", "c", "xn--p1ai", "EXAMPLE"]),
+    longer=st.sampled_from([0, 60, 64, 200]),
+)
+def test_pattern_of_plain_addresses_decides_as_the_library_does(
+    local: str, domain: list[str], ending: str, longer: int
+) -> None:
+    address = f"{local}{'a' * longer}@{'.'.join([*domain, ending])}"
+    assert _decided(addresses.clean, address) == _decided(addresses._closely_cleaned, address)
+
+
+def _decided(clean: Callable[[str, str], str], address: str) -> str:
+    try:
+        return clean(address, "e-mail")
+    except Invalid as error:
+        return error.message

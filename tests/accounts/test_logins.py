@@ -203,8 +203,7 @@ def test_prune_with_dry_run_forgets_nothing(cli: Cli, sessions: Database) -> Non
     result = cli("users", "logins", "prune", "--older-than", "32d", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
     assert result.stdout == (
-        "action\tname\tbefore\tafter\n"
-        'user:logins:prune\tseveral users\t\t{"logins": 1, "sessions": 2}\n'
+        'action\tname\tbefore\tafter\nuser:logins:prune\tusers\t\t{"logins": 1, "sessions": 2}\n'
     )
     assert left(sessions) == before
 

@@ -169,7 +169,7 @@ class Console(RuleBasedStateMachine):
     def grant(self, role: str, chosen: list[str], hours: int | None) -> None:
         end = clock.now() + timedelta(hours=hours) if hours else None
         with may_be_refused(*chosen if end else ()):
-            grants.grant(role, chosen, until=end, unit=a_unit())
+            grants.grant(role, chosen, until=end, replace_end=True, unit=a_unit())
             assert {open_grants(role)[email] for email in chosen} == {end}
 
     @rule(role=role_names, chosen=several)

@@ -175,7 +175,7 @@ def test_create_keeps_a_token_with_the_named_end_or_any(
     args = ("users", "tokens", "create", "grace", "ci")
     cli(*args, "--until", "2030-06-30", check=True)
     result = cli(*args, *options, "--if-exists", "keep", "--format", "json")
-    assert (result.exit_code, result.stderr) == (0, SAME)
+    assert (result.exit_code, result.stderr) == (0, "")
     assert result.json["valid_until"] == "2030-06-30T23:59:59Z"
 
 
@@ -265,11 +265,10 @@ def test_create_with_dry_run_makes_and_shows_no_token(
 ) -> None:
     result = cli("users", "tokens", "create", "grace", "ci", "--dry-run", *more)
     assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")
-    assert re.fullmatch(
+    assert result.stdout == (
         "action\tname\tbefore\tafter\n"
         'user:token:create\tgrace@example.com\t\t{"token": "ci", "permissions": null,'
-        ' "valid_until": "2030-04-01T12:00:00Z", "fingerprint": "[0-9a-f]{32}"}\n',
-        result.stdout,
+        ' "valid_until": "2030-04-01T12:00:00Z"}\n'
     )
     assert database.rows("SELECT * FROM ops_api_tokens") == []
 

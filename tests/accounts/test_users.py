@@ -125,8 +125,7 @@ def test_deactivate_by_filter_needs_yes_without_a_terminal(cli: Cli, bob: str) -
     result = cli("users", "deactivate", "--search", "bob")
     assert (result.exit_code, result.stdout) == (5, "")
     assert result.stderr == (
-        "Error: Deactivate the 1 active accounts of this filter? There is no terminal to ask on\n"
-        "  → repeat it with --yes\n"
+        "Error: Deactivate 1 account? There is no terminal to ask on\n  → repeat it with --yes\n"
     )
 
 

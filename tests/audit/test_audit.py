@@ -11,7 +11,7 @@ from flask import Flask
 
 from opsapp.accounts import roles
 from opsapp.actors import Actor
-from opsapp.audit.checkpoints import Checkpoint
+from opsapp.unit.chain import Checkpoint
 from opsapp.unit.work import Unit
 from tests.support import Cli, Database, disarm
 from tests.support.templates import BOB, Commands
@@ -110,6 +110,13 @@ def test_list_filters_by_actor_and_correlation(
     assert result["actor_detail"]["behind"] == "carol"
     assert "for carol" in result["actor"]
     assert events(cli, "--correlation", result["correlation"]) == [10]
+
+
+def test_list_filters_by_a_part_of_the_reason(cli: Cli, story: None) -> None:
+    cli("roles", "create", "other", "--reason", "Night shift 100 %", check=True)
+    assert events(cli, "--reason", "night SHIFT") == [10]
+    assert events(cli, "--reason", "100 %", "--since", "1h") == [10]
+    assert events(cli, "--reason", "100_%") == []
 
 
 def test_list_says_how_to_see_the_page_before(cli: Cli, story: None) -> None:

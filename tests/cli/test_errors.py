@@ -408,3 +408,31 @@ def test_group_without_a_command_shows_its_help(database: Database) -> None:
     found = call(database, "users")
     assert found.exit_code == 2
     assert "Manage accounts, sessions, tokens and passwords." in found.stdout + found.stderr
+
+
+# --- remarks -----------------------------------------------------------------
+
+
+def test_stderr_of_json_is_one_object_or_nothing(cli: Cli, database: Database) -> None:
+    made = cli("roles", "create", "support", "--format", "json")
+    assert (made.exit_code, made.stderr) == (0, "")
+    again = cli("roles", "create", "support", "--if-exists", "keep", "--format", "json")
+    assert (again.exit_code, again.json["changed"], again.stderr) == (0, False, "")
+    dry = cli("roles", "create", "other", "--dry-run", "--format", "json")
+    assert (dry.json["dry_run"], dry.stderr) == (True, "")
+    remark = "No code asks for roles:raed: did you mean roles:read?"
+    done = cli("roles", "allow", "support", "roles:raed", "--format", "json")
+    assert (done.exit_code, json.loads(done.stderr)) == (0, {"remarks": [remark]})
+    failed = cli("roles", "allow", "nosuch", "roles:raed", "--format", "json")
+    error = json.loads(failed.stderr)
+    assert (error["code"], error["exit_code"], error["remarks"]) == ("not-found", 4, [remark])
+    rows = cli("roles", "list", "--format", "jsonl", "--dry-run")
+    assert json.loads(rows.stderr)["code"] == "invalid"
+
+
+def test_name_that_flask_does_not_know_is_one_json_object(database: Database) -> None:
+    done = run_afresh(database, "nosuch", "--format", "json")
+    expect_json(done, "invalid", 2, "No such command 'nosuch'.", None)
+    plain = run_afresh(database, "nosuch")
+    assert (plain.exit_code, plain.stdout) == (2, "")
+    assert plain.stderr.startswith("Usage: ")

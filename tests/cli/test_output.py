@@ -5,12 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import re
-import select
-import subprocess
-import time
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +13,9 @@ from typing import Any
 import pytest
 
 from opsapp import text
-from opsapp.cli import output, tables
-from tests.support import FLASK, Cli, Database, call
+from opsapp.cli import cells, output
+from tests.support import Cli, Database, call
+from tests.support.terminals import on_terminal
 
 HOSTILE = "x[/]\x1b]8;;http://evil\x07[bold]\u202e\u2028\n\t\x9b31m"
 
@@ -30,35 +26,6 @@ def hostile(database: Database, ada: str, cli: Cli) -> Database:
     database.execute("UPDATE ops_users SET username = :name WHERE id = 1", name=HOSTILE)
     database.execute("UPDATE ops_roles SET description = :name", name=HOSTILE)
     return database
-
-
-def on_terminal(database: Database, *args: str, columns: int = 100, **environ: str) -> str:
-    """What a terminal of this width receives."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [FLASK, *args],
-        env={**database.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **environ},
-        cwd=database.instance,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    received = b""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if not select.select([leader], [], [], 1)[0]:
-            continue
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # the other side is closed
-            break
-        if not part:
-            break
-        received += part
-    process.wait(timeout=10)
-    os.close(leader)
-    return received.decode().replace("\r\n", "\n")
 
 
 ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -101,18 +68,6 @@ def test_terminal_gets_a_table_and_a_pipe_gets_tabs(database: Database, ada: str
     assert call(database, "roles", "list").stdout == (
         "name\tdescription\tpermissions\tholders\nadmin\tHolds every permission.\t*\t1\n"
     )
-
-
-def test_narrow_terminal_gets_one_row_below_the_other(database: Database, cli: Cli) -> None:
-    cli("roles", "create", "support", "--description", "First line", check=True)
-    shown = on_terminal(database, "audit", "list", columns=60, NO_COLOR="1")
-    assert "action        role:definition:create\n" in shown
-    assert "subject_name  support\n" in shown
-    assert "\nreason" not in shown  # There is none, and nothing has to line up with it.
-    wide = on_terminal(database, "audit", "list", columns=200, NO_COLOR="1")
-    assert wide.splitlines()[0].split() == [
-        "seq", "at", "actor", "action", "subject_name", "before", "after", "reason"
-    ]  # fmt: skip
 
 
 def test_table_in_a_pipe_is_never_cut(database: Database, cli: Cli) -> None:
@@ -199,32 +154,7 @@ def test_csv_defuses_formulas_and_nothing_else(cli: Cli, database: Database) -> 
 )
 def test_cell_has_two_faces(value: Any, cell: str, human: str) -> None:
     assert output._cell(value) == cell
-    assert tables.human(value) == human
-
-
-def test_long_tables_are_laid_out_in_pieces(capsys: pytest.CaptureFixture[str]) -> None:
-    output.write_list(({"n": n} for n in range(tables.CHUNK + 1)), "table", ["n"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == tables.CHUNK + 1 + 2
-    assert lines[-1].strip() == str(tables.CHUNK)
-
-
-@pytest.mark.parametrize("width", range(40, 110))
-def test_table_is_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    monkeypatch.setattr(tables, "is_terminal", lambda: True)
-    monkeypatch.setenv("COLUMNS", str(width))
-    row = {
-        "at": datetime(2026, 11, 24, 2, 55, tzinfo=UTC),
-        "local": "2026-11-24 02:55 +00:00 UTC",
-        "in": "14 min 22 s",
-        "name": "expire-grants",
-        "schedule": "*/5 1 2 3 4",
-    }
-    words = {
-        word for line in tables._fitting([row], list(row)).splitlines() for word in line.split()
-    }
-    shown = " ".join(str(value) for value in row.values() if isinstance(value, str))
-    assert {*shown.split(), "02:55:00Z"} - words == set()
+    assert cells.human(value) == human
 
 
 def test_error_is_told_by_its_first_line_or_its_kind() -> None:

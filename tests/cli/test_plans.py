@@ -47,7 +47,7 @@ def test_dry_run_takes_the_fields_of_its_rows(cli: Cli, token: None) -> None:
     ("args", "effect"),
     [
         (("deactivate", "bob"), "ends 1 token of bob@example.com"),
-        (("deactivate", "--search", "bob", "--yes"), "ends 1 token of 1 account"),
+        (("deactivate", "--search", "bob", "--yes"), "ends 1 token of bob@example.com"),
         (("offboard", "bob"), "ends 1 token of bob@example.com"),
         (
             ("delete", "bob"),

@@ -11,7 +11,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.support import FLASK, PASSWORD, Cli, Database, Result, call
+from tests.support import FLASK, PASSWORD, Cli, Database, call
 from tests.support.processes import ended, start
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -24,7 +24,7 @@ def terminal(database: Database, *args: str) -> Iterator[Any]:
     spawned = pexpect.spawn(
         FLASK,
         list(args),
-        env=database.environ,  # type: ignore[arg-type]
+        env={**database.environ, "NO_COLOR": "1"},  # type: ignore[arg-type]
         cwd=str(database.instance),
         timeout=60,
         encoding="utf-8",
@@ -132,7 +132,9 @@ def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> No
     call(database, "roles", "create", "two", check=True)
     assert json.loads(following.stdout.readline())["subject_name"] == "two"
     following.send_signal(signal.SIGINT)
-    assert ended(following) == Result(130, "", "Stopped by SIGINT: nothing was changed.\n")
+    stopped = ended(following)
+    assert (stopped.exit_code, stopped.stdout) == (130, "")
+    assert json.loads(stopped.stderr)["message"] == "Stopped by SIGINT: nothing was changed."
 
 
 def test_follow_has_no_end_for_an_array(cli: Cli) -> None:

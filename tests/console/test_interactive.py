@@ -18,6 +18,7 @@ from tests.support.processes import PATIENCE, until
 
 RED = "\x1b[0;31;1m"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]|[\r\x07]")
+TERMINAL = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"}
 PRODUCTION = {"OPSAPP_ENV": "production", "OPSAPP_URL": "https://ops.example.com", **SECRETS}
 
 
@@ -63,7 +64,7 @@ def console(
     spawned = pexpect.spawn(
         FLASK,
         ["shell", *args],
-        env={**database.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **environ},  # type: ignore[arg-type]
+        env={**database.environ, **TERMINAL, **environ},  # type: ignore[arg-type]
         cwd=str(database.instance),
         timeout=PATIENCE,
         encoding="utf-8",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +20,7 @@ from opsapp.extensions import db
 from opsapp.models import MailMessage
 from tests.support import Database
 from tests.support.console_play import play
+from tests.support.processes import PATIENCE
 
 
 class Input:
@@ -199,3 +202,43 @@ def test_savepoint_that_was_rolled_back_hides_no_other_statement(input: Input) -
             db.session.execute(sa.text("DELETE FROM ops_alembic_version"))
             savepoint.rollback()
     assert input.end() == Remains({"ops_alembic_version": "2 inserted"}, 0)
+
+
+def test_transaction_of_another_thread_is_its_own(input: Input, app: Flask) -> None:
+    begun, settled = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with app.app_context():
+            db.session.add(message("theirs"))
+            db.session.flush()
+            begun.set()
+            assert settled.wait(PATIENCE)
+            db.session.commit()
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        assert begun.wait(PATIENCE)
+        count()
+        assert input.writes.uncommitted() == {}
+        assert input.end() == Remains({}, 0)
+        assert not input.writes.open()
+        settled.set()
+        done.result(PATIENCE)
+    assert subjects() == ["theirs"]
+
+
+def test_transaction_of_a_thread_that_has_ended_is_rolled_back(input: Input) -> None:
+    engine = db.engine
+
+    def insert() -> sa.Connection:
+        connection = engine.connect()
+        row = {"kind": "x", "recipient": "a@b.c", "subject": "s", "body": "b"}
+        connection.execute(sa.insert(MailMessage).values(row))
+        return connection
+
+    with ThreadPoolExecutor(1) as pool:
+        connection = pool.submit(insert).result(PATIENCE)
+    assert input.end() == Remains({"ops_mail_messages": "1 inserted"}, 0)
+    assert not connection.in_transaction()
+    connection.close()
+    assert subjects() == []

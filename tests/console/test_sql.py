@@ -87,6 +87,39 @@ def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path
     assert "Row 1\nid     1\nemail  ada@example.com" in printed
 
 
+def test_all_rows_and_columns_are_printed_on_demand(database: Database, ada: str) -> None:
+    columns = ", ".join(f"'{'wide' * 20}{n}' AS c{n}" for n in range(20))
+    printed = play(
+        database.environ,
+        database.instance,
+        "read-only",
+        [f"%sql --all {MANY} SELECT x, {columns} FROM n", "%sql --all SELECT 1 AS x WHERE 1 = 2"],
+    )
+    lines = printed.splitlines()
+    heads = [line.split() for line in lines if line.split()[:1] == ["x"]]
+    assert heads == 3 * [["x", *(f"c{n}" for n in range(20))]]  # In tables of a thousand rows.
+    rows = [line.split() for line in lines if "wide" in line]
+    assert [row[0] for row in rows] == [str(n) for n in range(1, 2501)]
+    assert {tuple(row[1:]) for row in rows} == {tuple(f"{'wide' * 20}{n}" for n in range(20))}
+    assert "No rows." in lines
+
+
+def test_statement_without_rows_says_how_many_it_changed(database: Database, ada: str) -> None:
+    printed = play(
+        database.environ,
+        database.instance,
+        "sandbox",
+        [
+            "print(sql('CREATE TABLE a_table (a integer)'))",
+            "print(sql('CREATE TABLE b (a integer)'), sql('INSERT INTO b VALUES (1), (2)'))",
+            *("%sql -x", "%sql --all", "%sql -o rows.csv", "%sql"),
+        ],
+    )
+    assert "\n0\n" in f"\n{printed}"
+    assert "\n0 2\n" in printed
+    assert printed.count("%sql needs a statement: %sql SELECT id, email FROM ops_users\n") == 4
+
+
 def test_tables_and_columns_are_listed(database: Database, ada: str) -> None:
     printed = play(
         database.environ, database.instance, "read-only", ["%tables grant", "%schema ops_grants"]

@@ -20,8 +20,7 @@ from tests.support import ACCOUNTS, CORE, FLASK, HEAD, Cli, Database, administer
 
 def test_init_makes_an_empty_database_ready_and_audits_it(empty_database: Database) -> None:
     done = call(empty_database, "db", "init", "--format", "json", "--reason", "first day")
-    assert done.exit_code == 0, done.stderr
-    assert done.stderr == "Done, audit event 2.\n"
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.json == {
         "changed": True,
         "audit_seq": 2,

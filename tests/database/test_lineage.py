@@ -301,7 +301,7 @@ def test_doctor_and_readiness_refuse_them_too(
     assert done.exit_code == 6
     checks = {row["check"]: row for row in json.loads(done.stdout)}
     assert (checks["migrations"]["state"], checks["migrations"]["says"]) == ("fail", message)
-    assert checks["database"]["state"] == "ok"
+    assert checks["database"]["state"] != "fail"
     assert checks["audit"]["state"] == "ok"
 
 
@@ -309,12 +309,13 @@ def test_two_who_migrate_at_once_never_write_the_same_revision(
     database: Database, migrations: Path
 ) -> None:
     written, folder = [], migrations / "accounts"
+    shipped = {*folder.glob("*.py")}
     for _ in "ab":
         call(database, "db", "revision", "-m", "add", "--head", "accounts@head", check=True)
-        (path,) = folder.glob("accounts0002*.py")
+        (path,) = {*folder.glob("*.py")} - shipped
         written.append(path.rename(migrations / path.name))
     names = [path.name for path in written]
-    assert re.fullmatch(r"accounts0002[a-z]{5}_add\.py", names[0])
+    assert re.fullmatch(r"accounts\d{4}[a-z]{5}_add\.py", names[0])
     assert names[0] != names[1]
     written[0].rename(folder / names[0])
     call(database, "db", "init", check=True)

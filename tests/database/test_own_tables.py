@@ -24,7 +24,7 @@ from tests.support import ACCOUNTS, CORE, Database, a_unit, call, close_connecti
 
 OF_ACCOUNTS = {
     "ops_users", "ops_roles", "ops_grants", "ops_user_sessions", "ops_api_tokens", "ops_logins",
-    "ops_login_failures",
+    "ops_login_failures", "ops_access_reviews", "ops_access_review_items",
 }  # fmt: skip
 
 

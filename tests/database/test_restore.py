@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
+import sqlalchemy as sa
 
+from opsapp.database import dumps, restoring
+from opsapp.errors import OpsError
 from tests.support import Cli, Database, call
+from tests.support.processes import gate_held
 
 WHY = ("--reason", "disk lost")
 
@@ -36,18 +45,127 @@ def test_restore_brings_the_copy_back_and_declares_the_gap(cli: Cli, copy: str) 
 
 def test_restore_asks_first_and_needs_a_reason(cli: Cli, copy: str) -> None:
     assert cli("db", "restore", copy, "--yes").exit_code == 2
-    assert cli("db", "restore", copy, *WHY).exit_code == 5
-    planned = cli("db", "restore", copy, *WHY, "--dry-run")
-    assert planned.exit_code == 0
+    asked = cli("db", "restore", copy, *WHY)
+    assert (asked.exit_code, asked.stdout) == (5, "")
+    assert f"Error: Replace the database by {copy}?" in asked.stderr
     assert cli("roles", "show", "later").exit_code == 0
 
 
-def test_restore_refuses_what_is_no_copy(cli: Cli, copy: str, tmp_path: Path) -> None:
-    (tmp_path / "noise").write_bytes(b"noise" * 100)
+def test_restore_as_a_dry_run_shows_the_plan(cli: Cli, copy: str, database: Database) -> None:
+    database.execute("CREATE TABLE made_later (id integer)")
+    planned = cli("db", "restore", copy, *WHY, "--dry-run", "--format", "json")
+    assert (planned.exit_code, planned.stderr) == (0, "")
+    [row] = planned.json["plan"]
+    assert (row["action"], row["before"], row["after"]["lost"]) == (
+        "database:backup:restore",
+        {"events": 7},
+        2,
+    )
+    restores, *effects = planned.json["effects"]
+    assert restores.startswith("restores 5 events until 20")
+    assert effects == [
+        "loses 2 events, 6 to 7",
+        "drops the tables that were made after the copy: made_later",
+    ]
+    assert cli("roles", "show", "later").exit_code == 0
+
+
+def test_restore_takes_later_tables_along_and_is_an_event(
+    cli: Cli, copy: str, database: Database
+) -> None:
+    database.execute("CREATE TABLE made_later (id integer)")
+    cli("db", "restore", copy, *WHY, "--yes", check=True)
+    again = cli("db", "restore", copy, *WHY, "--yes")
+    assert again.exit_code == 0, again.stderr
+    [event] = cli("audit", "list", "--action", "database:backup:restore", "--format", "json").json
+    assert (event["reason"], event["before"]) == ("disk lost", {"events": 7})
+    with pytest.raises(sa.exc.DBAPIError):
+        database.rows("SELECT * FROM made_later")
+
+
+@pytest.mark.parametrize("noise", [b"noise" * 100, b""])
+def test_restore_refuses_what_is_no_copy(cli: Cli, copy: str, tmp_path: Path, noise: bytes) -> None:
+    (tmp_path / "noise").write_bytes(noise)
     done = cli("db", "restore", str(tmp_path / "noise"), *WHY, "--yes")
-    assert (done.exit_code, done.stdout) != (0, "")
-    assert "nothing was changed" in done.stderr or "is no copy" in done.stderr
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "is no copy of this database" in done.stderr
+    assert cli("db", "restore", str(tmp_path / "nothing"), *WHY, "--yes").exit_code == 2
     assert cli("roles", "show", "later").exit_code == 0
+
+
+def test_restore_refuses_a_copy_that_is_cut(cli: Cli, copy: str) -> None:
+    whole = Path(copy).read_bytes()
+    Path(copy).write_bytes(whole[: len(whole) // 2])
+    done = cli("db", "restore", copy, *WHY, "--yes")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert cli("roles", "show", "later").exit_code == 0
+
+
+def test_restore_refuses_an_audit_that_was_edited(
+    cli: Cli, database: Database, tmp_path: Path
+) -> None:
+    if database.is_sqlite:
+        database.execute("DROP TRIGGER ops_audit_events_no_update")
+    else:
+        database.execute("DROP TRIGGER ops_audit_events_append_only ON ops_audit_events")
+    database.execute("UPDATE ops_audit_events SET reason = 'tab\t, line\n and \\' WHERE seq = 2")
+    file = str(tmp_path / "copy")
+    cli("db", "backup", file, check=True)
+    done = cli("db", "restore", file, *WHY, "--yes")
+    error = f"Error: the audit of {file} does not hold: event 2 is not what was written\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", error)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_restore_refuses_a_copy_of_newer_code(cli: Cli, copy: str) -> None:
+    with closing(sqlite3.connect(copy)) as newer:
+        newer.execute(
+            "UPDATE ops_alembic_version SET version_num = 'core9999' WHERE version_num LIKE 'core%'"
+        )
+        newer.commit()
+    done = cli("db", "restore", copy, *WHY, "--yes")
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert done.stderr.startswith("Error: the tables of core are at revision core9999")
+    assert cli("roles", "show", "later").exit_code == 0
+
+
+def test_restore_waits_for_no_one_who_holds_the_gate(
+    cli: Cli, copy: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "PATIENCE", 0.1)
+    with gate_held(database):
+        done = cli("db", "restore", copy, *WHY, "--yes")
+    assert (done.exit_code, done.stdout) == (75, "")
+    assert done.stderr.endswith(
+        "Error: another process uses the database; nothing was changed\n"
+        "  → stop the web server and cron, and again\n"
+    )
+    assert cli("roles", "show", "later").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_restore_that_ends_in_the_middle_changes_nothing(
+    cli: Cli, copy: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it were killed: the rest of the copy, and its last word, never come.
+
+    SQLite copies in one transaction of its own.
+    """
+    reading = dumps._reading
+
+    @contextmanager
+    def cut(*words: str) -> Iterator[IO[bytes]]:
+        with reading(*words) as script:
+            half = script.read()
+            yield io.BytesIO(half[: len(half) // 2]) if "--clean" in words else io.BytesIO(half)
+            if "--clean" in words:
+                raise OpsError("killed")
+
+    monkeypatch.setattr(dumps, "_reading", cut)
+    done = cli("db", "restore", copy, *WHY, "--yes")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert cli("roles", "show", "later").exit_code == 0
+    assert cli("audit", "verify", "--state").exit_code == 0
 
 
 def test_restore_refuses_the_copy_of_another_secret(

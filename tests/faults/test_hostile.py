@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opsapp import addresses, clock, libpq, parsers, text
-from opsapp.audit.checkpoints import Checkpoint
 from opsapp.cli import output, tables
 from opsapp.console import transcript
 from opsapp.engine.connections import checked_url
 from opsapp.errors import OpsError
 from opsapp.jobs import fields, schedule
 from opsapp.profiling.record import prof_files
+from opsapp.unit.chain import Checkpoint
 from tests.faults import tally
 from tests.faults.amounts import IS_LONG, dice, times
 from tests.support import Cli, command_tree
@@ -80,7 +80,9 @@ def test_every_format_leaves_nothing_that_a_terminal_obeys(names: list[str]) -> 
     rows = [{"name": name, "many": [name, name], "more": {name: name}} for name in names]
     columns = ["name", "many", "more"]
     drawn = [
-        tables._laid_out(tables._table(rows, columns, 80)),
+        "".join(tables.of_rows(rows, columns)),
+        tables.drawn(rows),
+        "".join(tables.whole(rows)),
         "".join(output._plain_lines(rows, columns)),
         "".join(output._json_array(rows)),
     ]

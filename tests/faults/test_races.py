@@ -69,7 +69,7 @@ def move_administrators(seed: str, rounds: str, password: str) -> None:
 
     def give_an_end(email: str, unit: Unit) -> None:
         until = clock.now() + timedelta(hours=1)
-        grants.grant(ADMIN, [email], until=until, unit=unit)
+        grants.grant(ADMIN, [email], until=until, replace_end=True, unit=unit)
 
     def deactivate_where(email: str, unit: Unit) -> None:
         references = addresses if chance.random() < 0.3 else [email]

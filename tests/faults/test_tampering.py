@@ -15,6 +15,7 @@ from opsapp.audit import checkpoints
 from opsapp.audit.verification import verify
 from opsapp.errors import NotReady
 from opsapp.extensions import db
+from opsapp.unit.chain import Checkpoint
 from tests.faults import tally
 from tests.faults.amounts import dice, times
 from tests.support import PASSWORD, Database, a_unit, disarm
@@ -127,7 +128,7 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def is_found(lines: list[checkpoints.Checkpoint]) -> bool:
+def is_found(lines: list[Checkpoint]) -> bool:
     try:
         return not verify(lines)["ok"]
     except NotReady:

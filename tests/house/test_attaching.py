@@ -18,7 +18,7 @@ COMMAND = re.compile(r"^\$ (?P<line>.*)\n(?P<answer>(?:(?!\$ ).*\n)*)", re.M)
 
 def test_every_block_is_typed_or_is_the_application() -> None:
     kinds = [kind for kind, _text in BLOCKS]
-    assert sorted(set(kinds)) == ["console", "py", "python"]
+    assert sorted(set(kinds)) == ["console", "py", "python", "text"]  # the last is an excerpt
     assert PAGE.count("```") == 2 * len(BLOCKS)
 
 

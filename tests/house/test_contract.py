@@ -23,6 +23,8 @@ TABLES = (
     "ops_users",
     "ops_roles",
     "ops_grants",
+    "ops_access_reviews",
+    "ops_access_review_items",
     "ops_user_sessions",
     "ops_api_tokens",
     "ops_logins",
@@ -54,6 +56,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "db init": {"args": []},
     "init-db": {"args": []},
     "jobs prune": {"args": ["--keep", "1", "--yes"]},
+    "roles apply": {"args": ["{roles}", "--prune", "--yes"]},
+    "roles review decide": {"args": ["1", "revoke", "bob"]},
+    "roles review finish": {"args": ["1", "--yes"]},
+    "roles review start": {"args": ["--role", "held", "--until", "2090-12-31"]},
     "roles allow": {"args": ["support", "users:read"]},
     "roles create": {"args": ["auditors", "--allow", "audit:read", "--if-exists", "keep"]},
     "roles delete": {"args": ["support", "--yes"]},
@@ -69,9 +75,11 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "users deactivate": {"args": ["--search", "bob", "--yes"]},
     "users delete": {"args": ["bob@example.com", "--yes"]},
+    "users import": {"args": ["{people}"]},
     "users logins prune": {"args": ["--older-than", "30d", "--yes"]},
     "users offboard": {"args": ["bob", "--yes"]},
     "users reset-access": {"args": ["bob", "--yes"]},
+    "users send-reset": {"args": ["bob"]},
     "users sessions end": {"args": ["bob", "--yes"]},
     "users set-password": {"args": ["bob", "--password-stdin"]},
     "users tokens create": {"args": ["bob", "ci", "--if-exists", "keep"]},
@@ -80,10 +88,20 @@ CALLS: dict[str, dict[str, Any]] = {
     "users update": {"args": ["idle@example.com", "--username", "idler"]},
 }
 
+FILES = {"kept": "kept", "people": "people.csv", "roles": "roles.toml"}
+
 # These change nothing in a database that is made ready; other tests see them change it.
 ALREADY_DONE = {"db init", "init-db"}
-# A backup writes a file and a restore reads one; tests/ops has applications to attach to.
-ELSEWHERE = {"db backup", "db restore", *(path for path in CHANGING if path.startswith("ops "))}
+# These write a new file each time, read one or need a second database; tests/ops has applications
+# to attach to, and among them those that leave something to settle.
+ELSEWHERE = {
+    "audit settle",
+    "db backup",
+    "db copy",
+    "db restore",
+    "users personal-data",
+    *(path for path in CHANGING if path.startswith("ops ")),
+}
 
 
 @pytest.fixture
@@ -98,13 +116,19 @@ def after_preparation() -> Commands:
         ("users", "create", "idle@example.com", "--no-password"),
         ("users", "deactivate", "idle@example.com"),
         ("users", "tokens", "create", "bob", "held"),
+        ("roles", "review", "start", "--until", "2090-12-31"),
     )
 
 
 @pytest.fixture
-def prepared(cli: Cli, database: Database, after_preparation: Commands) -> Database:
+def prepared(
+    cli: Cli, database: Database, after_preparation: Commands, monkeypatch: pytest.MonkeyPatch
+) -> Database:
     """A database in which every changing command has something to change."""
+    monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
+    (database.instance / "people.csv").write_text("email,roles\neve@example.com,support\n")
+    (database.instance / "roles.toml").write_text("[roles.support]\n[grants.held]\n")
     database.execute(
         "UPDATE ops_users SET tf_primary_method = 'authenticator' WHERE username = 'bob'"
     )
@@ -133,7 +157,8 @@ def snapshot(database: Database) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
-    args = [arg.format(kept=database.instance / "kept") for arg in CALLS[path]["args"]]
+    files = {name: database.instance / file for name, file in FILES.items()}
+    args = [arg.format(**files) for arg in CALLS[path]["args"]]
     return cli(*path.split(), *args, *more, "--format", "json", stdin=PASSWORD + "\n")
 
 
@@ -226,6 +251,7 @@ KNOWN: dict[tuple[str, str], Collection[str]] = {
     ("profile request", "method"): recorder.METHODS,
     ("profile top", "sort"): prof_files.SORTS,
     ("profile traces", "kind"): traces.KINDS,
+    ("users export", "status"): listing.STATUSES,
     ("users list", "sort"): listing.SORTS,
     ("users list", "status"): listing.STATUSES,
     ("users logins list", "outcome"): logins.OUTCOMES,

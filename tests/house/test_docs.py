@@ -73,11 +73,21 @@ def test_every_environment_variable_that_is_read_is_a_setting() -> None:
     assert len(named) > 10
 
 
-def test_picture_shows_what_it_is_made_of() -> None:
-    picture = (ROOT / "docs" / "console.svg").read_text()
+@pytest.mark.parametrize("name", generated().PICTURES)
+def test_picture_shows_what_it_is_made_of(name: str) -> None:
+    picture = (ROOT / "docs" / f"{name}.svg").read_text()
     shown = re.sub(r"<[^>]+>", "", picture).replace("&#160;", " ").replace("&#x27;", "'")
-    assert [line for line in generated().SHOWN if f"$ {line}" not in shown] == []
+    assert [line for line in generated().PICTURES[name].shown if f"$ {line}" not in shown] == []
     assert "Traceback" not in shown
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    assert any(f"{name}.svg)" in page.read_text() for page in pages)
+
+
+def test_flame_is_of_a_request() -> None:
+    flame = (ROOT / "docs" / "flame.svg").read_text()
+    assert flame.count("<rect ") > 20
+    assert ">wsgi_app</text>" in flame
+    assert "flame.svg)" in (ROOT / "docs" / "profiling.md").read_text()
 
 
 def test_audit_page_names_every_action() -> None:

@@ -20,7 +20,7 @@ NAMES = {"dotenv": "python-dotenv", "alembic": "flask-migrate", "werkzeug": "fla
          "flask_login": "flask-security", "flask_wtf": "flask-security",
          "passlib": "flask-security", "email_validator": "flask-security",
          "apispec": "flask-smorest", "marshmallow": "flask-smorest",
-         "webargs": "flask-smorest"}  # fmt: skip
+         "argon2": "flask-security", "webargs": "flask-smorest"}  # fmt: skip
 """Packages whose distribution has another name, or comes with another one."""
 PLUGIN = ROOT / "opsapp" / "testing.py"
 """The plugin of pytest, which is there when it is imported."""

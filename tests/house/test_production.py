@@ -68,7 +68,7 @@ def test_severe_change_asks_to_type_the_name_on_a_terminal(
     terminal = pexpect.spawn(
         FLASK,
         ["users", "delete", "bob@example.com"],
-        env={**database.environ, **ENVIRON},  # type: ignore[arg-type]
+        env={**database.environ, **ENVIRON, "NO_COLOR": "1"},  # type: ignore[arg-type]
         cwd=str(database.instance),
         timeout=60,
         encoding="utf-8",

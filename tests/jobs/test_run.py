@@ -338,6 +338,8 @@ def test_tail_follows_a_job_that_runs(database: Database, tmp_path: Path) -> Non
     (tmp_path / "go").touch()
     assert json.loads(tail.stdout.readline())["line"] == "two"
     assert ended(runner).exit_code == 0
+    assert tail.stderr is not None
+    assert re.fullmatch(r"a succeeded \(run 1\) after \d.* s\.\n", tail.stderr.readline())
     tail.send_signal(signal.SIGINT)
     assert ended(tail).exit_code == 130
 

@@ -59,7 +59,7 @@ def test_sender_may_be_set(cli: Cli, office: Office, monkeypatch: pytest.MonkeyP
 def test_server_that_is_down_undoes_nothing_and_loses_nothing(
     cli: Cli, database: Database, away: None, request: pytest.FixtureRequest
 ) -> None:
-    done = make(cli, GRACE, "--format", "json")
+    done = make(cli)
     assert (done.exit_code, done.stderr) == (0, f"Done, audit event 3.\n{WAITS}")
     assert cli("users", "show", GRACE).exit_code == 0
     (waiting,) = listed(cli, "--pending")

@@ -23,6 +23,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "users create-admin": ("carol@example.com", "--password-stdin", "--if-exists", "update"),
     "users deactivate": ("bob",),
     "users delete": ("bob", "--yes"),
+    "users offboard": ("bob", "--yes"),
     "users set-password": ("bob", "--password-stdin"),
     "users update": ("3", "--username", "idler"),
 }

@@ -214,7 +214,7 @@ def test_answer_that_breaks_off_is_counted_as_failed(database: Database) -> None
     done = measured(database, *args)
     assert done.returncode == 0
     assert json.loads(done.stdout)["outcomes"] == {"broken off": 3}
-    assert done.stderr.splitlines()[-1] == "3 of 3 failed."
+    assert json.loads(done.stderr)["remarks"][-1] == "3 of 3 failed."
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
@@ -299,7 +299,7 @@ def test_change_is_found_and_ends_with_findings(cli: Cli, app: Flask) -> None:
     assert by_metric["p95"]["change"] == pytest.approx(0.3, abs=0.01)
     assert by_metric["p95"]["low"] <= 0.3 <= by_metric["p95"]["high"]
     assert [m for m, row in by_metric.items() if row["failed"]] == ["p95"]
-    assert done.stderr == "before → after: 2 no change, 5 worse\n"
+    assert json.loads(done.stderr) == {"remarks": ["before → after: 2 no change, 5 worse"]}
     assert cli("profile", "diff", "after", "before", "--fail-on", "p95>+10%").exit_code == 0
     assert cli("profile", "diff", "before", "after", "--fail-on", "p95>+40%").exit_code == 0
 
@@ -309,7 +309,7 @@ def test_noise_is_no_change(cli: Cli, app: Flask) -> None:
     saved("after", 10.3)
     done = cli("profile", "diff", "before", "--fail-on", "p50>+1%", "--format", "json")
     assert (done.exit_code, done.json) == (0, [])
-    assert done.stderr == "before → after: 7 no change\n"
+    assert json.loads(done.stderr) == {"remarks": ["before → after: 7 no change"]}
 
 
 def drifting(chance: random.Random, count: int, alike: float) -> list[float]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from opsapp.errors import NotReady
 from opsapp.profiling import metrics
 from tests.support import Cli, Database, run
+from tests.support.jobwork import job
 from tests.support.server import Served, served
 
 WORKERS = (
@@ -62,6 +64,62 @@ def test_workers_are_added_up_for_who_may_see_them(
         printed = run(database, "profile", "metrics", "--format", "json", check=True).json
         (orders,) = [row for row in printed if row["metric"] == "shop_orders_total"]
         assert (orders["labels"], orders["value"]) == ({"country": "de"}, 60.0)
+
+
+BOUNDS = [
+    *("0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25", "0.5"),
+    *("0.75", "1.0", "2.5", "5.0", "7.5", "10.0", "+Inf"),
+]
+"""The buckets of prometheus-flask-exporter, which are those of prometheus-client."""
+
+
+def labelled(metric: str, **labels: str) -> str:
+    pairs = ",".join(f'{name}="{labels[name]}"' for name in sorted(labels))
+    return f"{metric}{{{pairs}}}"
+
+
+def test_requests_and_jobs_fit_the_dashboards_of_the_exporter(
+    cli: Cli, database: Database, ada: str
+) -> None:
+    token = cli("users", "tokens", "create", ada, "t", "-q", check=True).stdout.strip()
+    for command in ("true", "true", "false"):
+        job(database, "nightly", "--", command)
+    with served(database, WORKERS, OPSAPP_PROFILING="on", **ON) as site:
+        for path in ("/order", "/order", "/refused", "/nowhere"):
+            site.wire().test_client().get(path)
+        scrape(site, token)
+        assert run(database, "profile", "request", "GET", "/healthz", **ON).exit_code == 0
+        _status, found = scrape(site, token)
+    duration = "flask_http_request_duration_seconds"
+    ordered = {"method": "GET", "endpoint": "order", "status": "200"}
+    for bound in BOUNDS:
+        assert labelled(f"{duration}_bucket", **ordered, le=bound) in found
+    counts = {name: value for name, value in found.items() if f"{duration}_count" in name}
+    missing = {"method": "GET", "endpoint": "(no such page)", "status": "404"}
+    failed = {"method": "GET", "endpoint": "refused", "status": "500"}
+    health = {"method": "GET", "endpoint": "health.healthz", "status": "200"}
+    assert counts == {
+        labelled(f"{duration}_count", **ordered): 2,
+        labelled(f"{duration}_count", **missing): 1,
+        labelled(f"{duration}_count", **failed): 1,
+        labelled(f"{duration}_count", **health): 1,  # As the server was awaited.
+    }
+    by_status = {"200": 3, "404": 1, "500": 1}
+    for status, count in by_status.items():
+        total = labelled("flask_http_request_total", method="GET", status=status)
+        assert found[total] == count
+    excepted = {name: it for name, it in found.items() if "request_exceptions_total" in name}
+    assert excepted == {
+        labelled("flask_http_request_exceptions_total", method="GET", status="500"): 1
+    }
+    runs = {name: value for name, value in found.items() if name.startswith("opsapp_job_runs")}
+    assert runs == {
+        labelled("opsapp_job_runs", job="nightly", outcome="succeeded"): 2,
+        labelled("opsapp_job_runs", job="nightly", outcome="failed"): 1,
+    }
+    newest = labelled("opsapp_job_last_run_timestamp_seconds", job="nightly", outcome="failed")
+    [(began,)] = database.rows("SELECT max(started_at) FROM ops_job_runs")
+    assert found[newest] == datetime.fromisoformat(str(began)).replace(tzinfo=UTC).timestamp()
 
 
 def test_they_are_off_unless_asked_for(database: Database) -> None:

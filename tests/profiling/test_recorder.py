@@ -7,8 +7,10 @@ import os
 import time
 from typing import Any
 
+import click
 import pytest
 
+from opsapp.cli import confirm
 from opsapp.profiling import recorder_of
 from opsapp.profiling.record import aggregates, writer
 from opsapp.profiling.record import recording as recording_module
@@ -161,7 +163,7 @@ def test_names_beyond_the_bound_are_counted_together(
         "GET five": 1,
         "(other)": 3,
     }
-    assert [key[0] for key in minute.statements][-1] == "(other)"
+    assert [key[:2] for key in minute.statements][-1] == ("(other)", "(other)")
     assert len(minute.statements) == 2
 
 
@@ -278,3 +280,17 @@ def test_waiting_for_a_user_is_no_time(recorder: Recorder, monkeypatch: pytest.M
     assert (recording.started, recording.sent[0][1:]) == (97.0, (102.0, 0.5))
     with waiting():  # Nothing is recorded here.
         pass
+
+
+@pytest.mark.parametrize("question", ["prompt", "confirm"])
+def test_answer_to_a_question_is_no_time(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    moments = [100.0]
+    monkeypatch.setattr(recording_module, "perf_counter", lambda: moments[0])
+    monkeypatch.setattr(click, question, lambda *_words, **_how: moments.append(moments.pop() + 7))
+    recording = recorder.begin("users delete")
+    recording.started = 90.0
+    confirm.ask("Password") if question == "prompt" else confirm.agrees("Delete?")
+    current.set(None)
+    assert recording.started == 97.0

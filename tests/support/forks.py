@@ -28,7 +28,7 @@ _server.set_forkserver_preload(
         "opsapp.profiling.record.recorder",
         "opsapp.web.security.setup",
         "opsapp.web.api.users",
-        "opsapp.commands.roles",
+        "opsapp.commands.roles.definitions",
         "opsapp.commands.users.accounts",
         "opsapp.commands.jobs.run",
         "opsapp.commands.shell.interactive",

@@ -42,6 +42,7 @@ def create_counting_app() -> Flask:
     took = metrics.histogram("shop_took", "Seconds.", buckets=[0.1, 1])
     metrics.counter("shop_quiet", "What never happens.")
     app = create_app()
+    app.log_exception = lambda _about: None  # type: ignore[method-assign]  (it is meant to fail)
 
     @app.get("/order")
     def order() -> str:
@@ -49,5 +50,9 @@ def create_counting_app() -> Flask:
         queue.set(3)
         took.observe(0.05)
         return str(os.getpid())
+
+    @app.get("/refused")
+    def refused() -> str:
+        raise ZeroDivisionError
 
     return app

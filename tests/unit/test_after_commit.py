@@ -50,7 +50,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(
     ("args", "key", "mailed"),
     [
-        (("users", "create", "grace@example.com", "--no-password", "--role", "admin"), "3", 2),
+        (("users", "create", "grace@example.com", "--no-password", "--role", "admin"), "3", 3),
         (("users", "update", "ada@example.com", "--email", "ada@example.org"), "1", 1),
         (("users", "deactivate", "bob@example.com"), "2", 0),
         (("users", "delete", "bob@example.com", "--yes"), "2", 0),

@@ -118,7 +118,7 @@ ACTS: list[tuple[str, Act, list[tuple[str, dict[str, Any]]]]] = [
     (
         "another end of a grant",
         lambda unit: grants.grant(
-            "support", ["1"], until=datetime(2090, 1, 1, tzinfo=UTC), unit=unit
+            "support", ["1"], until=datetime(2090, 1, 1, tzinfo=UTC), replace_end=True, unit=unit
         ),
         [("role-granted", {"user_id": 1, "role": "support", "grant_id": 2})],
     ),
@@ -193,6 +193,8 @@ def test_documentation_of_each_signal_names_its_fields() -> None:
     fields = {name: set(payload) for _what, _act, sent in ACTS for name, payload in sent}
     fields["all-announced"] = set()
     fields["shell-names"] = set()  # It asks instead of announcing.
+    fields["reset-requested"] = {"user_id"}  # Only an application with pages has links.
+    fields["personal-data"] = {"user_id"}  # So does it.
     fields["user-logged-in"] = {"user_id", "session_id"}
     fields["command-finished"] = {"command", "exit_code", "seconds", "changed"}
     fields["job-started"] = {"name", "run_id"}

@@ -7,14 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from email.message import EmailMessage
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.support import PASSWORD, Database
+from tests.support import PASSWORD, ROOT, Database
 from tests.support.browser import CHROMIUM, Mailbox, Visitor, visit
 from tests.support.post import smtp_server
 from tests.support.server import Served, served
+from tests.support.templates import ADA, Templates
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium; on Debian: apt-get install chromium"
@@ -211,6 +213,36 @@ def test_every_page_fits_its_window(
     ada.press("use-recovery-code")
     ada.page.wait_for_selector("form[name=recovery]")
     ada.looks_at("mf-recovery")
+
+
+SHOP = {"FLASK_APP": "examples.shop", "PYTHONPATH": f"{ROOT}", "OPSAPP_NAME": "The shop"}
+SERVING_SHOP = "gunicorn --workers 1 --threads 4 --no-control-socket 'examples.shop:create_app()'"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_pages_of_an_application_have_the_navigation(
+    templates: Templates, tmp_path: Path, chromium: Browser
+) -> None:
+    stock = ("shop", "stock", "tea", "3", "--cents", "450")
+    with (
+        templates.copy(tmp_path / "shop", (*ADA, stock), **SHOP) as database,
+        served(database, SERVING_SHOP, **SHOP) as site,
+        visit(chromium, site.url) as ada,
+    ):
+        ada.sign_in("ada@example.com")
+        ada.is_at("/")
+        links = ada.page.get_by_role("navigation").get_by_role("link")
+        assert links.all_inner_texts() == ["Orders"]
+        ada.looks_at("shop-account")
+        links.get_by_text("Orders").click()
+        ada.is_at("/orders")
+        current = ada.page.get_by_role("navigation").locator("[aria-current=page]")
+        expect(current).to_have_text("Orders")
+        ada.looks_at("shop-orders")
+        ada.page.get_by_role("button", name="Order").click()
+        ada.page.wait_for_selector("[role=status]")
+        ada.looks_at("shop-orders-placed")
+        assert ada.trouble == []
 
 
 INJECTED = {

@@ -27,7 +27,7 @@ from opsapp import errors
 from opsapp.accounts import roles
 from opsapp.extensions import db
 from opsapp.web import actor
-from tests.support import Database, move_core, run
+from tests.support import PASSWORD, Database, move_core, run
 from tests.support.web import Browser, Program, Site, csrf_token, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -239,16 +239,24 @@ def test_production_does_not_serve_with_a_debugger(
 def test_production_answers_to_its_own_name_with_secure_cookies(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    production(database, monkeypatch, OPSAPP_URL="https://ops.example.com")
+    url = "https://ops.example.com"
+    production(database, monkeypatch, OPSAPP_URL=url)
     with site(database, monkeypatch) as made:
+        made.make("ada@example.com")
         client = Browser(made.app).client
-        page = client.get("/login", base_url="https://ops.example.com")
+        page = client.get("/login", base_url=url)
         assert page.status_code == 200
-        cookie = page.headers["Set-Cookie"]
-        assert "Secure" in cookie
-        assert "HttpOnly" in cookie
-        assert "SameSite=Lax" in cookie
         assert page.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+        form = {"email": "ada@example.com", "password": PASSWORD, "csrf_token": csrf_token(page)}
+        inside = client.post("/login", data=form, base_url=url, headers={"Referer": f"{url}/login"})
+        assert inside.status_code == 302
+        cookies = [cookie.split("; ") for cookie in inside.headers.getlist("Set-Cookie")]
+        names = {name.partition("=")[0] for name, *_attributes in cookies}
+        assert names == {"__Host-opsapp_session", "__Host-opsapp_browser"}
+        for _name, *attributes in cookies:
+            # Without Path=/ or with a Domain, a browser refuses a cookie of that prefix.
+            assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= {*attributes}
+            assert not [each for each in attributes if each.startswith("Domain=")]
         assert client.get("/login", base_url="https://evil.example").status_code == 400
 
 
@@ -261,7 +269,6 @@ def test_address_of_a_client_behind_a_proxy_is_the_one_that_the_proxy_saw(
         with site(database, monkeypatch) as made:
             browser = Browser(made.app)
             form = {"email": "nobody@example.com", "password": "x"}
-            from tests.support.web import csrf_token
 
             form["csrf_token"] = csrf_token(browser.get("/login"))
             browser.client.post("/login", data=form, headers=sent)

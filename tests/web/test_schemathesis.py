@@ -6,6 +6,7 @@ How many of which were answered how is written to stdout, which ``-s`` shows.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections import Counter
@@ -169,6 +170,8 @@ def document(web: Site, accounts: Accounts) -> BaseSchema:
 @pytest.fixture
 def answers(web: Site, document: BaseSchema) -> Iterator[Counter[tuple[str, int]]]:
     """How many cases of which operation were answered with which status."""
+    if MANY:
+        faulthandler.cancel_dump_traceback_later()  # They take longer than a test may hang.
     counted: Counter[tuple[str, int]] = Counter()
 
     @document.hook

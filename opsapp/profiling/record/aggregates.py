@@ -23,8 +23,9 @@ KEPT = 5
 """The most traces of each kind of an endpoint."""
 
 Key = tuple[str, str, Place | None, int, str]
-"""Kind, name (or statement), function, instruction, and the statement of a repeat."""
-Repeat = tuple[str, str, Place | None, int]
+"""Kind, name (or statement), function, instruction, and the statement of a repeat, or the
+endpoint of a statement."""
+OfEndpoint = tuple[str, str, Place | None, int]
 """Name, statement, function and instruction."""
 
 
@@ -77,8 +78,8 @@ class Minute:
     def __init__(self, starts_at: int) -> None:
         self.starts_at = starts_at
         self.names: dict[tuple[str, str], Aggregate] = {}
-        self.statements: dict[Statement, Aggregate] = {}
-        self.repeats: dict[Repeat, Aggregate] = {}
+        self.statements: dict[OfEndpoint, Aggregate] = {}
+        self.repeats: dict[OfEndpoint, Aggregate] = {}
 
     def aggregate_of(self, name: tuple[str, str]) -> Aggregate:
         """Return the aggregate of an endpoint or command, or of all others beyond the limit."""
@@ -86,10 +87,10 @@ class Minute:
             name = (name[0], OTHER)
         return self.names.setdefault(name, Aggregate())
 
-    def statement_of(self, key: Statement) -> Aggregate:
+    def statement_of(self, key: OfEndpoint) -> Aggregate:
         """Return the aggregate of a statement at a line, or of all others beyond the limit."""
         if len(self.statements) >= MOST_STATEMENTS:
-            key = (OTHER, None, 0)
+            key = (OTHER, OTHER, None, 0)
         return self.statements.setdefault(key, Aggregate())
 
     def snapshot(self) -> list[tuple[Key, Aggregate]]:
@@ -99,8 +100,8 @@ class Minute:
         copies: list[tuple[Key, Aggregate]] = []
         for (kind, name), aggregate in self.names.items():
             copies.append(((kind, name, None, 0, ""), aggregate.copy()))
-        for (statement, place, at), aggregate in self.statements.items():
-            copies.append((("query", statement, place, at, ""), aggregate.copy()))
+        for (name, statement, place, at), aggregate in self.statements.items():
+            copies.append((("query", statement, place, at, name), aggregate.copy()))
         for (name, statement, place, at), aggregate in self.repeats.items():
             copies.append((("repeat", name, place, at, statement), aggregate.copy()))
         return copies
@@ -175,16 +176,17 @@ class Aggregates:
     def _add_statements(self, minute: Minute, sent: list[Sent], name: str) -> float:
         """Count each statement and each repeat, and return the seconds of all together."""
         times: dict[Statement, list[float]] = {}
-        for key, _at, seconds in sent:
+        for statement, _at, seconds in sent:
             # setdefault() would create a list for each statement.
-            durations = times.get(key)
+            durations = times.get(statement)
             if durations is None:
-                times[key] = [seconds]
+                times[statement] = [seconds]
             else:
                 durations.append(seconds)
         statements = minute.statements
         whole = 0.0
-        for key, durations in times.items():
+        for statement, durations in times.items():
+            key = (name, *statement)
             aggregate = statements.get(key) or minute.statement_of(key)
             together = sum(durations)
             whole += together
@@ -192,10 +194,10 @@ class Aggregates:
             if len(aggregate.aside) >= ASIDE:
                 aggregate.fold()
             if len(durations) >= REPEATED:
-                self._add_repeat(minute, (name, *key), len(durations), together)
+                self._add_repeat(minute, key, len(durations), together)
         return whole
 
-    def _add_repeat(self, minute: Minute, key: Repeat, count: int, seconds: float) -> None:
+    def _add_repeat(self, minute: Minute, key: OfEndpoint, count: int, seconds: float) -> None:
         aggregate = minute.repeats.get(key)
         if aggregate is None:
             if len(minute.repeats) >= MOST_NAMES:

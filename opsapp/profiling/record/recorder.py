@@ -42,6 +42,8 @@ hurried = partial(bookkeeping, bind=None, patience=PATIENCE)
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+Count = Callable[[str, str, int | None, float, bool], None]
+"""Takes method, endpoint, status, seconds, and whether an exception ended the request."""
 
 
 class Recorder:
@@ -57,6 +59,8 @@ class Recorder:
         """True if each client may have its requests profiled."""
         self.last: Recording | None = None
         """The recording that ended last, in a process that measures."""
+        self.count: Count | None = None
+        """Counts each request for Prometheus; see :func:`opsapp.web.metrics.count`."""
         self.is_around = False
         """True if requests go through it."""
         self._stretch: profilers.Stretch | None = None
@@ -74,13 +78,13 @@ class Recorder:
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Record apart from the traffic: only the profiles on request are written later."""
-        aggregates, writer = self.aggregates, self.writer
-        self.aggregates, self.writer = Aggregates(), None
+        aggregates, writer, count = self.aggregates, self.writer, self.count
+        self.aggregates, self.writer, self.count = Aggregates(), None, None
         try:
             yield
         finally:
             profiles = self.aggregates.profiles()
-            self.aggregates, self.writer = aggregates, writer
+            self.aggregates, self.writer, self.count = aggregates, writer, count
             with aggregates.lock:
                 aggregates.traces.update(profiles)
 
@@ -149,8 +153,12 @@ class Recorder:
         method = environ.get("REQUEST_METHOD", "")
         # A client may invent methods; these are no names of ours.
         method = method if method in METHODS else "OTHER"
-        recording.name = f"{method} {recording.name or NOWHERE}"
+        endpoint = recording.name or NOWHERE
+        recording.name = f"{method} {endpoint}"
         self.aggregates.add(recording, time())
+        if self.count is not None:
+            failed = recording.error is not None
+            self.count(method, endpoint, recording.status, recording.seconds, failed)
         writer = self.writer
         if writer is None:
             self.last = recording

@@ -188,7 +188,7 @@ class Writer:
     def _series(self, key: Key) -> profiles.Series:
         kind, name, place, number, statement = key
         if kind == "query":
-            return kind, self._fingerprint(name), _line(place, number), ""
+            return kind, self._fingerprint(name), _line(place, number), statement
         if kind == "repeat":
             return kind, name, _line(place, number), self._fingerprint(statement)
         return kind, name, "", ""

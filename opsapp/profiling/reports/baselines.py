@@ -99,7 +99,7 @@ def record(saved: ProfileSave) -> Record:
 def listing() -> list[Record]:
     """Return the saved measurements, the newest first."""
     newest = sa.select(ProfileSave).order_by(ProfileSave.id.desc())
-    return [record(saved) for saved in db.session.scalars(newest)]
+    return [record(saved) for saved in db.ours.scalars(newest)]
 
 
 def get(name: str) -> ProfileSave:
@@ -108,7 +108,7 @@ def get(name: str) -> ProfileSave:
     :raises NotFound: there is none.
     :raises OpsError: it is damaged.
     """
-    measurement = db.session.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
+    measurement = db.ours.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
     if measurement is None:
         message = f"there is no saved measurement {text.shortened(name)}"
         raise NotFound(message, hint="flask profile saved")
@@ -126,7 +126,7 @@ def newest_like(base: ProfileSave) -> ProfileSave:
     """
     alike = (ProfileSave.mode == base.mode, ProfileSave.subject == base.subject)
     query = sa.select(ProfileSave).where(*alike, ProfileSave.id > base.id)
-    newest = db.session.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
+    newest = db.ours.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
     if newest is None:
         raise NotFound(f"nothing like {base.name} was saved after it")
     return get(newest.name)

@@ -53,14 +53,14 @@ def compact(*, dry_run: bool = False) -> list[Record]:
     """
     if dry_run:
         return [_planned(step) for step in STEPS]
-    with locks.exclusive(db.engine, "profiles", wait=LOCK_SECONDS):
+    with locks.exclusive(db.our_engine, "profiles", wait=LOCK_SECONDS):
         return [_compacted(step) for step in STEPS]
 
 
 def oldest_minute() -> datetime | None:
     """Return the start of the oldest window of a minute; compacting leaves none for long."""
     oldest = sa.select(sa.func.min(ProfileWindow.starts_at)).where(ProfileWindow.width == MINUTE)
-    starts_at = db.session.scalar(oldest)
+    starts_at = db.ours.scalar(oldest)
     return None if starts_at is None else datetime.fromtimestamp(starts_at, UTC)
 
 
@@ -73,18 +73,18 @@ def _due(step: Step) -> tuple[sa.ColumnElement[bool], ...]:
 
 def _planned(step: Step) -> Record:
     due = sa.select(sa.func.count()).select_from(ProfileWindow).where(*_due(step))
-    return {"step": step.name, "windows": db.session.scalar(due), "became": None}
+    return {"step": step.name, "windows": db.ours.scalar(due), "became": None}
 
 
 def _compacted(step: Step) -> Record:
     read = written = 0
-    while (first := db.session.scalar(_first(step))) is not None:
-        db.session.rollback()
+    while (first := db.ours.scalar(_first(step))) is not None:
+        db.ours.rollback()
         slot = first // step.into * step.into
         with bookkeeping() as session:
             count, sums = _add_up(session, step, slot)
         read, written = read + count, written + sums
-    db.session.rollback()
+    db.ours.rollback()
     return {"step": step.name, "windows": read, "became": written}
 
 

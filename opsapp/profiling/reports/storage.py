@@ -26,7 +26,7 @@ from ...unit.work import bookkeeping
 from .. import ddsketch
 
 Series = tuple[str, str, str, str]
-"""Kind, name, calling line, and the statement of a repeat."""
+"""Kind, name, calling line, and the statement of a repeat or the endpoint of a query."""
 Trace = dict[str, Any]
 Own = Callable[[], AbstractContextManager[so.Session]]
 
@@ -247,7 +247,7 @@ def shown_names() -> set[str] | None:
 
     SQLite may take another name in double quotes for a string.
     """
-    if db.engine.dialect.name != "sqlite":
+    if db.engine.dialect.name == "postgresql":
         return None
     tables = db.metadata.tables.values()
     return {name for table in tables for name in (table.name, *table.columns.keys())}

@@ -57,6 +57,7 @@ def report(
     until: datetime | None = None,
     sort: str = "total",
     top: int | None = 20,
+    endpoint: str | None = None,
 ) -> list[Record]:
     """Return the total of each series, the largest first. Times are in milliseconds.
 
@@ -64,6 +65,7 @@ def report(
     percentile, as a share of it. ``few`` marks rows with too few samples for p95 and p99.
     ``trend`` has the mean of each of 24 slots, or None for an empty slot.
 
+    :param endpoint: only the queries of this endpoint or command.
     :raises Invalid: the kind or the sort order is unknown.
     """
     if by not in KINDS:
@@ -73,7 +75,7 @@ def report(
     key = SORTS[sort]
     if by == "query" and key in NOT_OF_QUERIES:
         raise Invalid(f"a query has no {sort} to sort by")
-    sums = add_up(by, since, until or clock.now())
+    sums = add_up(by, since, until or clock.now(), endpoint=endpoint)
     seconds = sum(series.seconds for series in sums)
     rows = [_row(by, series, seconds) for series in sums]
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
@@ -133,22 +135,43 @@ def _trend(series: Sum) -> list[float | None]:
 # A window written between the two queries is in the second only, until the next report.
 
 
-def add_up(kind: str, since: datetime, until: datetime) -> list[Sum]:
-    """Return the total of each series of a kind; the memory depends on the series only."""
+def add_up(
+    kind: str, since: datetime, until: datetime, *, endpoint: str | None = None
+) -> list[Sum]:
+    """Return the total of each series of a kind; the memory depends on the series only.
+
+    A query is one series, whichever endpoints send it.
+
+    :param endpoint: only the queries of this endpoint or command.
+    """
     span = Span.of(since, until)
-    named = sa.select(
-        ProfileSeries.id, ProfileSeries.name, ProfileSeries.caller, ProfileSeries.statement
-    ).where(ProfileSeries.kind == kind)
-    sums = {row[0]: Sum(*row[1:]) for row in db.session.execute(named)}
+    sums = _sums(kind, endpoint)
     for series, slot, *figures in span.figures(kind, _COLUMNS.series_id, span.slot()):
         # A series that is missing began after the names were read.
         if (total := sums.get(series)) is not None:
             total.add_figures(*figures)
-            total.slots[slot] = (figures[0], figures[2])
+            count, seconds = total.slots.get(slot, (0, 0.0))
+            total.slots[slot] = (count + figures[0], seconds + figures[2])
     for series, packed in span.sketches(kind, _COLUMNS.series_id):
         if (total := sums.get(series)) is not None:
             ddsketch.unpack_into(total.bins, packed)
-    return [total for total in sums.values() if total.count]
+    return [total for total in {id(total): total for total in sums.values()}.values()
+            if total.count]  # fmt: skip
+
+
+def _sums(kind: str, endpoint: str | None) -> dict[int, Sum]:
+    """Return an empty total for each series by its id; those of one query share theirs."""
+    named = sa.select(
+        ProfileSeries.id, ProfileSeries.name, ProfileSeries.caller, ProfileSeries.statement
+    ).where(ProfileSeries.kind == kind)
+    if endpoint is not None:
+        named = named.where(ProfileSeries.statement == endpoint)
+    totals: dict[tuple[str, str, str], Sum] = {}
+    sums: dict[int, Sum] = {}
+    for id, name, caller, statement in db.ours.execute(named):
+        key = (name, caller, "" if kind == "query" else statement)
+        sums[id] = totals.setdefault(key, Sum(*key))
+    return sums
 
 
 def over_time(since: datetime, until: datetime) -> list[Total]:
@@ -221,6 +244,6 @@ _MIDDLE = _COLUMNS.starts_at + _COLUMNS.width // 2
 
 
 def _some_at_a_time(query: sa.Select[Any]) -> Iterator[Sequence[Any]]:
-    connection = db.session.connection().execution_options(yield_per=1000)
+    connection = db.ours.connection().execution_options(yield_per=1000)
     with connection.execute(query) as rows:
         yield from rows

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ... import text
 from ...damage import Damaged
+from ...engine import plans
 from ...errors import Invalid, NotFound
 from ...extensions import db
 from ...models import ProfileTrace
@@ -31,16 +32,16 @@ def listing(
         query = query.where(ProfileTrace.name == name)
     if kind is not None:
         query = query.where(ProfileTrace.kind == kind)
-    return [record(trace) for trace in db.session.scalars(query.limit(limit))]
+    return [record(trace) for trace in db.ours.scalars(query.limit(limit))]
 
 
 def slowest_and_failed(limit: int) -> list[Record]:
     """Return the slowest traces, and the newest failed ones in up to half of the places."""
     failed = sa.select(ProfileTrace).where(ProfileTrace.kind == "error")
     others = sa.select(ProfileTrace).where(ProfileTrace.kind != "error")
-    newest = db.session.scalars(failed.order_by(ProfileTrace.id.desc()).limit(limit // 2)).all()
+    newest = db.ours.scalars(failed.order_by(ProfileTrace.id.desc()).limit(limit // 2)).all()
     rest = limit - len(newest)
-    slowest = db.session.scalars(others.order_by(ProfileTrace.seconds.desc()).limit(rest)).all()
+    slowest = db.ours.scalars(others.order_by(ProfileTrace.seconds.desc()).limit(rest)).all()
     return [record(trace) for trace in sorted([*newest, *slowest], key=lambda it: -it.seconds)]
 
 
@@ -52,7 +53,7 @@ def find(reference: str) -> ProfileTrace:
     if reference.isdecimal() and len(reference) < 18:
         return get(int(reference))
     query = sa.select(ProfileTrace).where(ProfileTrace.kind == "asked")
-    for trace in db.session.scalars(query.order_by(ProfileTrace.id.desc())):
+    for trace in db.ours.scalars(query.order_by(ProfileTrace.id.desc())):
         if trace.detail.get("correlation") == reference:
             return trace
     raise _unknown(text.shortened(reference))
@@ -63,7 +64,7 @@ def get(id: int) -> ProfileTrace:
 
     :raises NotFound: there is none.
     """
-    trace = db.session.get(ProfileTrace, id)
+    trace = db.ours.get(ProfileTrace, id)
     if trace is None:
         raise _unknown(str(id))
     return trace
@@ -114,6 +115,32 @@ def detail(trace: ProfileTrace) -> Record:
         "hot": _hot(trace.detail.get("samples", ())),
         "stack": list(error.get("stack", ())),
         "functions": trace.detail.get("functions", []),
+    }
+
+
+def explained(trace: ProfileTrace) -> Record:
+    """Return the plan of the statement that took most of a trace, all its repetitions together.
+
+    ``plan`` has a line for each step. The values of the statement were not recorded.
+
+    :raises NotFound: it has no statement that has a plan.
+    :raises Invalid: the statement cannot be planned without its values.
+    """
+    times: dict[tuple[str, str], list[float]] = {}
+    for _at, seconds, statement, line in trace.detail.get("sent", ()):
+        if plans.has_plan(statement):
+            times.setdefault((statement, line), []).append(seconds)
+    if not times:
+        raise NotFound(f"trace {trace.id} has no statement with a plan")
+    (statement, line), seconds = max(times.items(), key=lambda item: sum(item[1]))
+    return {
+        "id": trace.id,
+        "name": trace.name,
+        "line": line,
+        "times": len(seconds),
+        "ms": round(sum(seconds) * 1000, 3),
+        "statement": statement,
+        "plan": plans.of_fingerprint(db.session(), statement),
     }
 
 

@@ -37,13 +37,22 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
 
     :raises Refused: the name is that of a folder or a device.
     """
+    return _written(file, report(since, until))
+
+
+def report(since: datetime, until: datetime | None = None, *, is_served: bool = False) -> str:
+    """Return the report of a span as a page.
+
+    :param is_served: link each trace to ``profile/ID``, which a server has beside the page.
+    """
     until = until or clock.now()
     reports = {
         kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS
     }
     over_time = totals.over_time(since, until)
-    page = _rendered(
+    return _rendered(
         "report.html",
+        is_served=is_served,
         since=_shown(since),
         until=_shown(until),
         tiles=list(_tiles(over_time)),
@@ -54,7 +63,6 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
         traces=traces.slowest_and_failed(TOP),
         **_charts(over_time, since, until),
     )
-    return _written(file, page)
 
 
 def _shown(moment: datetime) -> str:
@@ -146,6 +154,15 @@ def write_flame(id: int, file: str) -> Record:
     :raises OpsError: the trace is damaged.
     :raises Refused: the name is that of a folder or a device.
     """
+    return _written(file, flame(id))
+
+
+def flame(id: int) -> str:
+    """Return the stacks of a trace as a page.
+
+    :raises NotFound: there is no such trace, or it has no stacks.
+    :raises OpsError: the trace is damaged.
+    """
     trace = traces.get(id)
     if isinstance(trace.detail, Damaged):
         raise OpsError(f"trace {id} cannot be read: {trace.detail}")
@@ -155,15 +172,14 @@ def write_flame(id: int, file: str) -> Record:
             f"no stack was seen in trace {id}: it was too quick",
             hint="have one profiled with X-Profile: sample, or flask profile request --sample",
         )
-    flame = boxes(samples)
-    page = _rendered(
+    drawn = boxes(samples)
+    return _rendered(
         "flame.html",
         trace=traces.detail(trace),
-        boxes=flame,
-        depth=max((box["depth"] for box in flame), default=0),
+        boxes=drawn,
+        depth=max((box["depth"] for box in drawn), default=0),
         seen=sum(seconds for seconds, _stack in samples) * 1000,
     )
-    return _written(file, page)
 
 
 def boxes(samples: Sequence[Sample]) -> list[Record]:

@@ -12,11 +12,12 @@ from ..record.aggregates import REPEATED
 from ..reports import traces
 
 NARROW = 120
-"""The width of a terminal below which a report omits some columns."""
+"""The width of a terminal below which a report is arranged for what fits."""
 LONGEST_NAME = 30
 SHORT_TREND = 8
 SHORT_BAR = 10
-_LEFT_OUT = ("err %", "p50", "p99", "line")
+_LAST = ("err %", "p50", "p99", "line")
+"""The columns that a narrow terminal leaves out first: those on the right."""
 _FIGURES = ("p50", "p95", "p99", "max")
 
 
@@ -55,7 +56,7 @@ def _line(row: Record, by: str, width: int | None) -> Record:
     # Statements need the width.
     is_short = is_narrow or (by == "query" and width is not None)
     line["trend"] = sparkline(_shortened(row["trend"]) if is_short else row["trend"])
-    return {k: v for k, v in line.items() if not is_narrow or k not in _LEFT_OUT}
+    return dict(sorted(line.items(), key=lambda item: is_narrow and item[0] in _LAST))
 
 
 def _name(name: str, is_narrow: bool) -> str:

@@ -28,6 +28,7 @@ from ... import __version__
 from ...clock import rfc3339
 from ..security.setup import csrf
 from . import grants, me, roles, users
+from .access import SIGNED_IN
 from .schemas import Problem
 
 DESCRIPTION = """\
@@ -94,7 +95,7 @@ def init_app(app: Flask) -> None:
                     "session": {"type": "apiKey", "in": "cookie", "name": cookie},
                 }
             },
-            "security": [{"token": []}, {"session": []}],
+            "security": SIGNED_IN,
         },
     )
     for module in (users, roles, grants, me):

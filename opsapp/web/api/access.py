@@ -25,6 +25,12 @@ from ..x_profile import profile
 
 View = TypeVar("View", bound=Callable[..., Any])
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SCHEMES = ("token", "session")
+SIGNED_IN: list[dict[str, list[str]]] = [{scheme: []} for scheme in SCHEMES]
+"""How a view that needs no permission is called, for the OpenAPI document.
+
+Generators of clients read it at the view, and not where the document says it of all.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,8 @@ def _by_session() -> Caller:
     user = signed_in_user()
     if user.check_tf_required_setup() and user.tf_primary_method is None:  # type: ignore[attr-defined]
         abort(403, "Set up two factors first.")
+    if user.must_change_password:
+        abort(403, "Choose a new password first, at /change.")
     if request.method not in SAFE:
         # Browsers send the cookie from every site, but only our pages know this token.
         csrf.protect()
@@ -120,7 +128,7 @@ def _document(view: Any, permission: str) -> None:
     # A copy: functools.wraps shares the dictionary with the function below.
     view._apidoc = deepcopy(getattr(view, "_apidoc", {}))
     manual = view._apidoc.setdefault("manual_doc", {})
-    manual["security"] = [{scheme: [permission]} for scheme in ("token", "session")]
+    manual["security"] = [{scheme: [permission]} for scheme in SCHEMES]
 
 
 def unit() -> Unit:

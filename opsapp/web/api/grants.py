@@ -12,7 +12,7 @@ from ...types import Record
 from .access import answer_to_reader, needs, unit
 from .blueprint import UNREAD, WHY, Blueprint
 from .paging import next_page
-from .schemas import GrantAnswer, GrantsAnswer, GrantsQuery, HeldRoles, NewGrant
+from .schemas import GrantAnswer, GrantPage, GrantsQuery, HeldRoles, NewGrant
 
 blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="Roles of accounts.")
 
@@ -23,7 +23,7 @@ class Grants(MethodView):
 
     @needs("roles:read")
     @blueprint.arguments(GrantsQuery, location="query")
-    @blueprint.response(200, GrantsAnswer)
+    @blueprint.response(200, GrantPage)
     @blueprint.operation("list_user_grants")
     def get(self, query: Record, id: int) -> Response:
         """List the grants of an account, past and present, the newest first.
@@ -70,7 +70,7 @@ class OneRole(MethodView):
         No caller can grant a permission that it does not hold.
         """
         until = body.get("valid_until")
-        row = grants.grant(role, [str(id)], until=until, unit=unit())[0]
+        row = grants.grant(role, [str(id)], until=until, replace_end=True, unit=unit())[0]
         return answer_to_reader("roles:read", lambda: jsonify(row))
 
     @needs("roles:grant")

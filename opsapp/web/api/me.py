@@ -8,7 +8,7 @@ from flask_wtf.csrf import generate_csrf
 
 from ...accounts import authority
 from ...accounts.records import user_record
-from .access import caller
+from .access import SIGNED_IN, caller
 from .blueprint import Blueprint
 from .schemas import MeAnswer
 
@@ -20,7 +20,7 @@ class Me(MethodView):
     """The caller."""
 
     @blueprint.response(200, MeAnswer)
-    @blueprint.operation("get_me")
+    @blueprint.operation("get_me", security=SIGNED_IN)
     def get(self) -> Response:
         """Show who you are to the API.
 

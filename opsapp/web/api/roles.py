@@ -11,7 +11,7 @@ from ...types import Record
 from .access import needs
 from .blueprint import Blueprint
 from .paging import next_page
-from .schemas import RoleAnswer, RolesAnswer, RolesQuery
+from .schemas import RoleAnswer, RolePage, RolesQuery
 
 blueprint = Blueprint("roles", __name__, url_prefix="/api/roles", description="Roles.")
 
@@ -22,7 +22,7 @@ class Roles(MethodView):
 
     @needs("roles:read")
     @blueprint.arguments(RolesQuery, location="query")
-    @blueprint.response(200, RolesAnswer)
+    @blueprint.response(200, RolePage)
     @blueprint.operation("list_roles")
     def get(self, query: Record) -> Response:
         """List the roles by name.

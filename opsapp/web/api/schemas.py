@@ -109,7 +109,7 @@ class PageQuery(ma.Schema):
     )
 
 
-class UsersAnswer(Page):
+class UserPage(Page):
     """A page of accounts."""
 
     users = fields.List(fields.Nested(UserAnswer), required=True)
@@ -142,7 +142,7 @@ class NewUser(ma.Schema):
     role = _text(64, "Grant this role as well.")
 
 
-class ChangedUser(ma.Schema):
+class UserChanges(ma.Schema):
     """Changes of an account; fields that are left out stay."""
 
     email = _email("The address; sessions opened under the old one end.")
@@ -150,7 +150,7 @@ class ChangedUser(ma.Schema):
     active = YesOrNo(metadata={"description": "false ends its sessions at once."})
 
 
-class WholeUser(ChangedUser):
+class WholeUser(UserChanges):
     """All of an account that can be changed."""
 
     email = _email("The address.", required=True)
@@ -170,7 +170,7 @@ class RoleAnswer(ma.Schema):
     created_at = fields.DateTime(required=True)
 
 
-class RolesAnswer(Page):
+class RolePage(Page):
     """A page of roles."""
 
     roles = fields.List(fields.Nested(RoleAnswer), required=True)
@@ -203,7 +203,7 @@ class GrantAnswer(ma.Schema):
     changed = fields.Boolean(metadata={"description": "True if this request changed anything."})
 
 
-class GrantsAnswer(Page):
+class GrantPage(Page):
     """A page of grants, the newest first."""
 
     grants = fields.List(fields.Nested(GrantAnswer), required=True)

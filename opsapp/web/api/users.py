@@ -16,7 +16,7 @@ from ...types import Record
 from .access import answer_to_reader, needs, unit
 from .blueprint import UNREAD, WHY, Blueprint
 from .paging import next_page
-from .schemas import ChangedUser, NewUser, UserAnswer, UsersAnswer, UsersQuery, WholeUser
+from .schemas import NewUser, UserAnswer, UserChanges, UserPage, UsersQuery, WholeUser
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
 
@@ -62,7 +62,7 @@ class Users(MethodView):
 
     @needs("users:read")
     @blueprint.arguments(UsersQuery, location="query")
-    @blueprint.response(200, UsersAnswer)
+    @blueprint.response(200, UserPage)
     @blueprint.operation("list_users")
     def get(self, query: Record) -> Response:
         """List accounts.
@@ -117,7 +117,7 @@ class OneUser(MethodView):
         return _change(id, body)
 
     @needs("users:write")
-    @blueprint.arguments(ChangedUser)
+    @blueprint.arguments(UserChanges)
     @blueprint.response(200, UserAnswer, headers=VERSION)
     @blueprint.operation("update_user", **CHANGES_A_VERSION)
     def patch(self, body: Record, id: int) -> Response:

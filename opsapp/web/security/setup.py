@@ -9,7 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, Response, abort, g, redirect, request, session, url_for
+from flask import Flask, Response, abort, flash, g, redirect, request, session, url_for
 from flask_login import current_user, user_logged_out
 from flask_security import Security, user_authenticated
 from flask_security.utils import (
@@ -114,6 +114,7 @@ def init_app(app: Flask) -> None:
         1, thread_name_prefix=outbox.MAIL_THREAD
     )
     app.before_request(check_request)
+    app.before_request(require_new_password)
     app.before_request(acquire_hashing)
     app.teardown_request(release_hashing)
     app.after_request(pad_response_time)
@@ -199,6 +200,27 @@ def check_request() -> Any:
                     url_for("security.verify", next=url_for("security.two_factor_setup"))
                 )
     return None
+
+
+def require_new_password() -> Any:
+    """Let a user whom an operator gave a password choose another one before all else."""
+    # The API answers for itself, with a status that programs understand.
+    is_free = request.endpoint in WITHOUT_NEW_PASSWORD or request.path.startswith("/api/")
+    if is_free or "key" not in session:
+        return None
+    if not current_user.is_authenticated or not current_user.must_change_password:
+        return None
+    flash("Choose a new password first.", "info")
+    return redirect(url_for("security.change_password"))
+
+
+WITHOUT_NEW_PASSWORD = frozenset(
+    {
+        *("security.change_password", "security.logout", "security.verify"),
+        *("static", "health.healthz", "health.readyz", None),
+    }
+)
+"""The endpoints that a user needs before there is a new password."""
 
 
 def _is_local(url: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from opsapp import Ops
@@ -100,3 +101,26 @@ def test_in_tests_of_theirs_nothing_listens(
         db.session.commit()
         assert "opsapp.observer" not in app.extensions
         db.engine.dispose()
+
+
+def test_test_of_theirs_beside_an_observed_application_changes_nothing(
+    served: Flask, empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THEIR_DATABASE_URL", f"sqlite:///{tmp_path}/test.sqlite")
+    apps = [relation_app.create_app() for _ in range(2)]
+    for app in apps:
+        Ops(app, db, keep_admin="refuse", protect=["active"], observe="strict")
+        app.config["TESTING"] = True
+        with app.app_context():
+            db.create_all()
+            db.session.add(User(username="test", active=True))
+            db.session.execute(sa.update(User).values(active=False))
+            db.session.commit()
+            assert not [name for name in sa.inspect(db.engine).get_table_names() if "ops_" in name]
+            db.drop_all()
+            db.engine.dispose()
+    with served.app_context():
+        db.session.add(User(username="ada", active=True))
+        db.session.commit()
+    waiting = "SELECT action, subject FROM ops_audit_pending"
+    assert empty_database.rows(waiting) == [("user:account:create", "user:1")]

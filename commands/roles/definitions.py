@@ -12,6 +12,7 @@ import click
 
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
+from opsapp.cli.filters import account_filter, is_by_filter
 from opsapp.cli.options import (
     DURATION,
     PERMISSION,
@@ -26,7 +27,10 @@ from opsapp.cli.options import (
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
+from . import files, reviews
+
 if TYPE_CHECKING:
+    from opsapp.accounts.listing import Filter
     from opsapp.unit.work import Unit
 
 ROLE_SHOWN = ("name", "description", "permissions", "holders")
@@ -53,11 +57,14 @@ def cli() -> None:
     """
 
 
+for command in (files.export_cmd, files.apply_cmd, reviews.cli):
+    cli.add_command(command)
+
 # --- roles -------------------------------------------------------------------
 
 
 @cli.command("list")
-@answers(*ROLE_SHOWN, fields=ROLE_FIELDS)
+@answers(*ROLE_SHOWN, fields=ROLE_FIELDS, noun="roles")
 def list_cmd() -> list[Record]:
     """List roles with the number of accounts that hold each.
 
@@ -197,14 +204,16 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 
 
 @cli.command("grant")
-@click.argument("role", type=ROLE)
-@users_argument()
+@click.argument("named", metavar="ROLE", type=ROLE)
+@users_argument(required=False)
 @end_options("the grant")
 @click.option("--replace-end", is_flag=True, help="Change the end of grants that are there.")
-@changes("changed", *GRANT_SHOWN, key="user_id")
+@changes("changed", *GRANT_SHOWN, key="user_id", destructive=True)
+@account_filter
 def grant_cmd(
-    role: str,
+    named: str,
     users: tuple[str, ...],
+    filter: Filter,
     for_: timedelta | None,
     until: datetime | None,
     replace_end: bool,
@@ -213,35 +222,45 @@ def grant_cmd(
     """Grant a role to accounts, for good or for a time.
 
     A grant stops working at its end. If an account holds the role until another time, or
-    for ever, nothing is granted without --replace-end. Pass - as USER to read the accounts
-    from stdin.
+    for ever, nothing is granted without --replace-end. Name the accounts, or choose them by
+    filters. Pass - as USER to read the accounts from stdin.
 
     \b
     Examples:
       flask roles grant support ada@example.com --for 8h --reason "on call"
       cat team.txt | flask roles grant support - --until 2030-12-31
+      flask roles grant reader --status active --without-role reader --yes
     """
     from opsapp.accounts import grants
 
-    return grants.grant(role, users, until=ending(for_, until), replace_end=replace_end, unit=unit)
+    end = ending(for_, until)
+    if is_by_filter(users, filter, f"Grant {named} to {{}}", grants.lacks(named, end)):
+        criteria = filter.criteria()
+        return grants.grant_where(named, criteria, until=end, replace_end=replace_end, unit=unit)
+    return grants.grant(named, users, until=end, replace_end=replace_end, unit=unit)
 
 
 @cli.command("revoke")
-@click.argument("role", type=ROLE)
-@users_argument()
-@changes("changed", "user", "role", "state", key="user_id")
-def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
+@click.argument("named", metavar="ROLE", type=ROLE)
+@users_argument(required=False)
+@changes("changed", "user", "role", "state", key="user_id", destructive=True)
+@account_filter
+def revoke_cmd(named: str, users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
     """Revoke a role from accounts, and end their sessions.
 
-    The last administrator cannot lose the role admin.
+    The last administrator cannot lose the role admin. Name the accounts, or choose them by
+    filters. Pass - as USER to read the accounts from stdin.
 
     \b
-    Example:
+    Examples:
       flask roles revoke support ada@example.com --reason "moved on"
+      flask roles revoke support --idle-for 90d --yes
     """
     from opsapp.accounts import grants
 
-    return grants.revoke(role, users, unit=unit)
+    if is_by_filter(users, filter, f"Revoke {named} from {{}}", grants.holds(named)):
+        return grants.revoke_where(named, filter.criteria(), unit=unit)
+    return grants.revoke(named, users, unit=unit)
 
 
 @cli.command("expire")
@@ -262,7 +281,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 
 @cli.command("expiring")
 @default_option("--within", DURATION, "14d", "How far to look ahead.")
-@answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS)
+@answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS, noun="grants")
 def expiring_cmd(within: timedelta) -> list[Record]:
     """List the grants that end soon, soonest first.
 
@@ -279,7 +298,7 @@ def expiring_cmd(within: timedelta) -> list[Record]:
 
 @cli.command("who")
 @click.argument("permission", type=PERMISSION)
-@answers(*WHO_SHOWN, fields=("user_id", *WHO_SHOWN))
+@answers(*WHO_SHOWN, fields=("user_id", *WHO_SHOWN), noun="users")
 def who_cmd(permission: str) -> list[Record]:
     """List the accounts that have a permission.
 
@@ -305,7 +324,7 @@ def _matrix_fields(by_user: bool) -> list[str]:
 @click.option(
     "--users", "by_user", is_flag=True, help="Accounts and roles instead of roles and permissions."
 )
-@answers(fields=_matrix_fields)
+@answers(fields=_matrix_fields, noun="users")
 def matrix_cmd(by_user: bool) -> list[Record]:
     """Show a table of roles and permissions.
 
@@ -323,7 +342,7 @@ def matrix_cmd(by_user: bool) -> list[Record]:
 @cli.command("history")
 @click.argument("user", type=USER, required=False)
 @click.option("--role", type=ROLE, help="Only grants of this role.")
-@answers(*HISTORY_SHOWN, fields=GRANT_FIELDS)
+@answers(*HISTORY_SHOWN, fields=GRANT_FIELDS, noun="grants")
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
     """List past and present grants.
 

@@ -1,0 +1,293 @@
+"""An import: rows of a file in batches, each of which is a unit of work.
+
+A batch is applied whole or not at all, and its audit event names the file and the last row.
+So an import that was killed goes on behind that row when it is run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from flask import current_app
+
+from ... import settings
+from ...errors import NotReady, OpsError
+from ...extensions import db
+from ...types import Record as Answer
+from ...unit.ledger import Recorded
+from ...unit.work import Unit
+from . import hashing, judging, rejects, writing
+from .fields import Reject, Row, parse
+from .records import Columns, Record, records_of
+from .sources import Source, checked_encoding
+
+BATCH = 5000
+"""Rows of a unit of work; other units wait for so long."""
+BATCH_TO_HASH = 200
+"""The same where each row takes a tenth of a second before the gate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The way in which rows become accounts."""
+
+    format: str | None = None
+    encoding: str = "utf-8"
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    """Our columns by those of the file; an empty one leaves a column out."""
+    on_conflict: str = "fail"
+    """``fail``, ``skip`` or ``update`` an account that is there and differs."""
+    on_error: str = "stop"
+    """``stop`` at a batch with a bad row, or ``skip`` such rows."""
+    hash_passwords: bool = False
+    invite: bool = False
+    again: bool = False
+    """Import a file anew that was imported to its end."""
+    check: bool = False
+    """Only look for bad rows."""
+    rejects: str | None = None
+    """The file for the rows that are not imported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The functions that hear of an import while it runs."""
+
+    problem: Callable[[Reject], None]
+    progress: Callable[[int, float], None]
+    """Gets the rows that were read, and how much of the file they are, from 0 to 1."""
+    resumed: Callable[[int], None]
+    """Gets the row behind which the import goes on."""
+
+
+def import_file(file: str, options: Options, *, report: Report, unit: Unit) -> Answer:
+    """Import the accounts of a file; return the number of rows by what became of them.
+
+    :param file: its name; ``-`` is stdin.
+    :raises Invalid: the file cannot be read; or a row is bad, and ``on_error`` is ``stop``.
+    :raises Conflict: an account differs from its row, and ``on_conflict`` is ``fail``.
+    :raises Busy: another process is importing the same file.
+    """
+    columns = Columns(options.mapping)
+    if options.invite:
+        _refuse_without_mail()
+    encoding = checked_encoding(options.encoding)
+    with ExitStack() as stack:
+        source = stack.enter_context(Source(file, format=options.format, encoding=encoding))
+        header, records = records_of(source, columns)
+        seen = stack.enter_context(closing(judging.Seen()))
+        keep = None
+        if options.rejects is not None:
+            keep = stack.enter_context(rejects.writing(options.rejects, source, header))
+        run = _Run(source, options, report, unit, seen, keep)
+        error = run.over(records)
+    # Raised behind the files, which are in their place now.
+    if error is not None:
+        raise error
+    return run.answer()
+
+
+def _refuse_without_mail() -> None:
+    if not current_app.config["OPSAPP_NOTICES"]:
+        raise NotReady("--invite writes mail, and OPSAPP_NOTICES is off")
+    if not settings.get("OPSAPP_URL"):
+        raise NotReady("--invite needs OPSAPP_URL, with which the links of the mail begin")
+
+
+class _Run:
+    """An import under way."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: Options,
+        report: Report,
+        unit: Unit,
+        seen: judging.Seen,
+        keep: rejects.Writer | None,
+    ) -> None:
+        self._source, self._options, self._report, self._unit = source, options, report, unit
+        self._seen, self._keep = seen, keep
+        self._counts = dict.fromkeys(
+            ("rows", "created", "updated", "unchanged", "skipped", "rejected"), 0
+        )
+        self._planned: list[Recorded] = []
+        self._has_changed = False
+        self._position = writing.Position("")
+        self._resumed: int | None = None
+
+    def over(self, records: Iterable[Record]) -> OpsError | None:
+        """Import the records; return the error of a bad row at which it stopped."""
+        if not self._options.check:
+            self._find_position()
+        for batch, is_last in self._batches(records):
+            self._counts["rows"] += len(batch)
+            if stopped := self._take(batch, is_last):
+                return stopped
+            self._report.progress(self._counts["rows"], self._source.fraction())
+        if self._unit.dry_run:
+            self._unit.recorded = self._planned
+        return None
+
+    def answer(self) -> Answer:
+        """Return the answer of the command."""
+        changed = self._has_changed and not self._unit.dry_run
+        return {"changed": changed, **self._counts, "resumed_after": self._resumed}
+
+    def _find_position(self) -> None:
+        subject = f"import:{_identity(self._source, self._options)[:32]}"
+        position = writing.read_position(self._unit, subject)
+        db.session.rollback()
+        if position.done and self._options.again:
+            position.row, position.done = 0, False
+        self._position = position
+        if position.row:
+            self._resumed = position.row
+            if not position.done:
+                self._report.resumed(position.row)
+
+    def _batches(self, records: Iterable[Record]) -> Iterator[tuple[list[Record], bool]]:
+        """Yield the rows in batches, and whether each is the last; one ends at the position."""
+        size = BATCH_TO_HASH if self._options.hash_passwords else BATCH
+        rows, number = iter(records), 0
+        first = list(islice(rows, 1))
+        while first:
+            before = self._position.row - number
+            batch = [*first, *islice(rows, (min(size, before) if before > 0 else size) - 1)]
+            number += len(batch)
+            first = list(islice(rows, 1))
+            yield batch, not first
+
+    def _take(self, batch: list[Record], is_last: bool) -> OpsError | None:
+        parsed = [parse(r, hash_passwords=self._options.hash_passwords) for r in batch]
+        rows = [row for row in parsed if isinstance(row, Row)]
+        bad = [reject for reject in parsed if isinstance(reject, Reject)]
+        rows, repeated = self._seen.take(rows)
+        bad += repeated
+        if batch[-1].number <= self._position.row:
+            self._pass_over(rows, bad)
+            return None
+        if not self._options.check and not (bad and self._stops):
+            reasons = hashing.hash_all(rows)
+            bad += [Reject(rows[i].record, "password", why) for i, why in reasons.items()]
+            rows = [row for i, row in enumerate(rows) if i not in reasons]
+        if self._options.check:
+            verdict = self._looked_at(rows, bad)
+            self._count(verdict)
+            return None
+        return self._apply(rows, bad, batch, is_last)
+
+    @property
+    def _stops(self) -> bool:
+        return self._options.on_error == "stop"
+
+    def _pass_over(self, rows: list[Row], bad: list[Reject]) -> None:
+        """Report the bad rows of a batch that was applied before; nothing else of it is done."""
+        if not self._stops:
+            self._looked_at(rows, bad)
+
+    def _looked_at(self, rows: list[Row], bad: list[Reject]) -> judging.Verdict:
+        verdict = judging.judge(rows, self._options.on_conflict)
+        db.session.rollback()
+        self._reject([*bad, *verdict.rejects])
+        return verdict
+
+    def _apply(
+        self, rows: list[Row], bad: list[Reject], batch: list[Record], is_last: bool
+    ) -> OpsError | None:
+        unit, position = self._unit, self._position
+        try:
+            with unit:
+                writing.refuse_other_process(unit, position)
+                self._source.refuse_change()
+                verdict, bad = self._judged(rows, bad)
+                changes = bool(verdict.creates or verdict.updates)
+                if changes or (is_last and position.seq is not None):
+                    place = self._place(batch, is_last, len(bad), verdict)
+                    subject, invite = position.subject, self._options.invite
+                    writing.write(verdict, place, subject=subject, invite=invite, unit=unit)
+                    self._planned += unit.recorded if unit.dry_run else []
+        except _BadRowsError as error:
+            first, *others = sorted(error.rejects, key=_number)
+            self._reject(others)
+            if self._keep is not None:
+                self._keep(first)
+            return _stopped(self._source, first, len(others), batch)
+        if unit.committed:
+            position.seq, position.row = unit.seq, batch[-1].number
+            self._has_changed = True
+        self._count(verdict)
+        self._reject(bad)
+        return None
+
+    def _judged(self, rows: list[Row], bad: list[Reject]) -> tuple[judging.Verdict, list[Reject]]:
+        """Return the consequence of the rows, and all the bad ones.
+
+        :raises _BadRowsError: there are some, and the import stops at them.
+        """
+        verdict = judging.judge(rows, self._options.on_conflict)
+        bad = [*bad, *verdict.rejects]
+        if bad and self._stops:
+            raise _BadRowsError(bad)
+        return verdict, bad
+
+    def _place(
+        self, batch: list[Record], is_last: bool, rejected: int, verdict: judging.Verdict
+    ) -> dict[str, Any]:
+        return {
+            "file": self._source.digest,
+            "name": self._source.name,
+            "first": batch[0].number,
+            "last": batch[-1].number,
+            "done": is_last,
+            "unchanged": verdict.unchanged + verdict.skipped,
+            "rejected": rejected,
+        }
+
+    def _count(self, verdict: judging.Verdict) -> None:
+        self._counts["created"] += len(verdict.creates)
+        self._counts["updated"] += len(verdict.updates)
+        self._counts["unchanged"] += verdict.unchanged
+        self._counts["skipped"] += verdict.skipped
+
+    def _reject(self, bad: list[Reject]) -> None:
+        self._counts["rejected"] += len(bad)
+        for reject in sorted(bad, key=_number):
+            self._report.problem(reject)
+            if self._keep is not None:
+                self._keep(reject)
+
+
+class _BadRowsError(Exception):
+    """Bad rows of a batch, for which its unit is undone."""
+
+    def __init__(self, rejects: list[Reject]) -> None:
+        super().__init__()
+        self.rejects = rejects
+
+
+def _number(reject: Reject) -> int:
+    return reject.record.number
+
+
+def _stopped(source: Source, first: Reject, others: int, batch: list[Record]) -> OpsError:
+    more = f", and {others} more" if others else ""
+    before = batch[0].number - 1
+    where = f"{before:,} rows before are imported" if before else "no row is imported"
+    return first.kind(
+        f"{source.name} {first}{more}; {where}",
+        hint="--check finds every bad row; --on-error skip leaves them out",
+    )
+
+
+def _identity(source: Source, options: Options) -> str:
+    """Return the digest of a file and of all that decides what its rows say."""
+    meaning = [source.digest, source.format, source.encoding, options.on_conflict]
+    words = json.dumps([*meaning, dict(options.mapping)], sort_keys=True)
+    return hashlib.sha256(words.encode(errors="surrogateescape")).hexdigest()

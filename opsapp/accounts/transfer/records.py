@@ -1,0 +1,209 @@
+"""Rows of csv and jsonl files, with the names of our columns in place of theirs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain
+from typing import Any
+
+from ... import text
+from ...errors import Invalid
+from .sources import Source
+
+COLUMNS = ("email", "username", "active", "confirmed", "password", "roles", "until")
+REASONS = ("rejected_line", "rejected_column", "rejected_because")
+"""The columns that a file of rejects has beside those of its source."""
+_INFORMATIVE = frozenset({"id", "two_factor", "created_at", "last_seen_at", *REASONS})
+"""Columns of exports and rejects that an import reads over."""
+ALL_OTHERS = "*"
+_DELIMITERS = ",;\t"
+FIRST_OF_QUOTED = frozenset("'=+-@\t\r")
+"""The first characters of the cells that :func:`quoted` changes."""
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_QUOTED = re.compile(r"'+[=+\-@\t\r]")
+
+
+@dataclass(slots=True)
+class Record:
+    """A row as it is in its file."""
+
+    number: int
+    """From 1, without the header and empty lines."""
+    line: int
+    original: Any
+    """The cells, or the object, under the names of the file."""
+    values: dict[str, Any]
+    """The values that are there, by our columns."""
+    problem: tuple[str, str] | None = None
+    """The column and the reason of a row that cannot be told apart."""
+
+
+def quoted(cell: str) -> str:
+    """Return the cell with a quote before it, if a spreadsheet would run it as a formula.
+
+    One that begins with quotes and then as a formula gets one more, for :func:`unquoted`.
+    """
+    return "'" + cell if _FORMULA.match(cell) else cell
+
+
+def unquoted(cell: str) -> str:
+    """Return the cell without the quote that keeps a spreadsheet from running it."""
+    return cell[1:] if _QUOTED.match(cell) else cell
+
+
+class Columns:
+    """The columns of a file, and which of ours each one is.
+
+    :param mapping: ours by theirs; an empty one leaves the column out, and :data:`ALL_OTHERS`
+        every one that is not ours.
+    :raises Invalid: one of them is not ours.
+    """
+
+    def __init__(self, mapping: Mapping[str, str]) -> None:
+        for theirs, ours in mapping.items():
+            if ours and (ours not in COLUMNS or theirs == ALL_OTHERS):
+                near = text.did_you_mean(ours, COLUMNS)
+                names = ", ".join(COLUMNS)
+                raise Invalid(
+                    f"--map {theirs}={text.shortened(ours)}: columns are {names}", hint=near
+                )
+        self._mapping = dict(mapping)
+
+    def target(self, name: str) -> str | None:
+        """Return our column; None for one that is left out.
+
+        :raises KeyError: it is none of ours.
+        """
+        name = name.strip()
+        if name in self._mapping:
+            return self._mapping[name] or None
+        name = name.lower()
+        if name in _INFORMATIVE:
+            return None
+        if name in COLUMNS:
+            return name
+        if ALL_OTHERS in self._mapping:
+            return None
+        raise KeyError(name)
+
+    def of_header(self, header: Sequence[str]) -> list[str | None]:
+        """Return our column for each name of a header.
+
+        :raises Invalid: a name is unknown, and which one is nearest; or e-mail is missing, or
+            there twice.
+        """
+        targets: list[str | None] = []
+        unknown = []
+        for name in header:
+            try:
+                targets.append(self.target(name))
+            except KeyError:
+                unknown.append(name.strip())
+        if unknown:
+            names = ", ".join(text.shortened(name) or "an empty name" for name in unknown)
+            raise Invalid(f"no such column: {names}", hint=" ".join(map(_suggested, unknown)))
+        for name in self._mapping:
+            if name != ALL_OTHERS and name not in map(str.strip, header):
+                raise Invalid(f"--map {text.shortened(name)}: the file has no such column")
+        for name in COLUMNS:
+            if targets.count(name) > 1:
+                raise Invalid(f"two columns are {name}", hint="--map 'NAME=' leaves one out")
+        if "email" not in targets:
+            raise Invalid("no column is email", hint="--map 'NAME=email'")
+        return targets
+
+
+def _suggested(name: str) -> str:
+    near = get_close_matches(name.lower(), COLUMNS, n=1)
+    return f"--map '{text.shortened(name)}={near[0] if near else ''}'"
+
+
+def records_of(source: Source, columns: Columns) -> tuple[list[str], Iterator[Record]]:
+    """Return the header of a source, which jsonl has not, and its rows.
+
+    :raises Invalid: it is empty, or its header is not understood. The rows raise it where they
+        can no longer be told apart.
+    """
+    if source.format == "jsonl":
+        return [], _json_records(source, columns)
+    lines = source.lines()
+    first = next(lines, None)
+    if first is None:
+        raise Invalid(f"{source.name} is empty", hint=f"its first line names columns: {_HEADER}")
+    delimiter = max(_DELIMITERS, key=first.count)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader)
+    except csv.Error as error:
+        raise Invalid(f"{source.name} line 1: {error}") from error
+    return header, _csv_records(source, reader, header, columns.of_header(header))
+
+
+_HEADER = ",".join(COLUMNS[:3])
+
+
+def _csv_records(
+    source: Source, reader: Any, header: list[str], targets: list[str | None]
+) -> Iterator[Record]:
+    number, line, width = 0, reader.line_num, len(header)
+    # A password may begin as a formula, and no export has one.
+    named = [(i, name, name != "password") for i, name in enumerate(targets) if name]
+    try:
+        for cells in reader:
+            line, start = reader.line_num, line + 1
+            if not cells:
+                continue
+            number += 1
+            if len(cells) == width:
+                values = {
+                    name: unquoted(cell) if may_be_quoted and cell[0] == "'" else cell
+                    for i, name, may_be_quoted in named
+                    if (cell := cells[i])
+                }
+                yield Record(number, start, cells, values)
+            else:
+                problem = ("", f"has {len(cells)} cells, and the header has {width}")
+                yield Record(number, start, cells, {}, problem)
+    except csv.Error as error:
+        words = f"{source.name} line {line + 1}: {error}"
+        raise Invalid(
+            words, hint="the rows after it cannot be told apart: mend the file"
+        ) from error
+
+
+def _json_records(source: Source, columns: Columns) -> Iterator[Record]:
+    number = 0
+    for line, words in enumerate(source.lines(), start=1):
+        if not words.strip():
+            continue
+        number += 1
+        try:
+            original = json.loads(words)
+        except (ValueError, RecursionError) as error:
+            problem = ("", f"is no JSON: {text.first_line(error)}")
+            yield Record(number, line, words.rstrip("\r\n"), {}, problem)
+            continue
+        if isinstance(original, dict):
+            yield _of_object(number, line, original, columns)
+        else:
+            yield Record(number, line, words.rstrip("\r\n"), {}, ("", "is no JSON object"))
+
+
+def _of_object(number: int, line: int, original: dict[str, Any], columns: Columns) -> Record:
+    values: dict[str, Any] = {}
+    for name, value in original.items():
+        try:
+            target = columns.target(name)
+        except KeyError:
+            problem = (text.shortened(name), f"is no column of ours: {_suggested(name)}")
+            return Record(number, line, original, {}, problem)
+        if target in values:
+            return Record(number, line, original, {}, (target or "", "is there twice"))
+        if target is not None and value is not None:
+            values[target] = value
+    return Record(number, line, original, values)

@@ -1,0 +1,163 @@
+"""Files to import: opened safely, decompressed, decoded, and read in bounded lines."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from ... import text, textfiles
+from ...errors import Conflict, Invalid
+from . import codecs
+
+LONGEST_LINE = 2**20
+"""Characters of a line. A longer one is no row, and must not fill the memory."""
+
+
+class Source(AbstractContextManager["Source"]):
+    """A file of rows.
+
+    Stdin and pipes are copied into a temporary file without a name first, so each source has
+    a digest before its first row is imported.
+
+    :param file: its name, or ``-`` for stdin.
+    :param format: ``csv`` or ``jsonl``; None tells it by the name.
+    :raises Invalid: it cannot be read, or the encoding is unknown.
+    """
+
+    def __init__(self, file: str, *, format: str | None = None, encoding: str = "utf-8") -> None:
+        self.format = codecs.format_of(file, format)
+        self.encoding = encoding
+        self.name = "stdin" if file == codecs.STDIO else PurePath(file).name
+        self._raw = _opened(file)
+        self._reading = self._lines()
+        try:
+            self.compression = codecs.compression_of(file, self._raw.read(4))
+            self._broken = codecs.errors_of(self.compression)
+            self._raw.seek(0)
+            self._stamp = self._state()
+            digest = hashlib.file_digest(self._raw, "sha256")  # type: ignore[arg-type]
+            self.digest = digest.hexdigest()
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reading.close()  # It stands on the file.
+        self._raw.close()
+
+    def fraction(self) -> float:
+        """Return how much of the file was read, from 0 to 1."""
+        return min(1.0, self._raw.tell() / max(1, self._stamp[0]))
+
+    def refuse_change(self) -> None:
+        """Check that the file is the one that its digest is of.
+
+        :raises Conflict: it was written to.
+        """
+        if self._state() != self._stamp:
+            hint = "run it again when the file is complete"
+            raise Conflict(f"{self.name} was changed while it was read", hint=hint)
+
+    def _state(self) -> tuple[int, int]:
+        status = os.fstat(self._raw.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    def lines(self) -> Iterator[str]:
+        """Return the lines, which are read once."""
+        return self._reading
+
+    def _lines(self) -> Generator[str, None, None]:
+        """Yield the lines with their ends. Bytes that the encoding lacks are lone surrogates.
+
+        :raises Invalid: a line is too long, or the content is of another encoding or no
+            archive.
+        """
+        self._raw.seek(0)
+        number = 0
+        with self._explained():
+            stream = codecs.decompressed(self._raw, self.compression)
+            self._refuse_other_encoding(stream)
+            lines = io.TextIOWrapper(
+                stream,
+                encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding,
+                errors="surrogateescape",
+                newline="" if self.format == "csv" else "\n",
+            )
+            try:
+                while line := lines.readline(LONGEST_LINE + 1):
+                    if len(line) > LONGEST_LINE:
+                        limit = f"{LONGEST_LINE:,} characters"
+                        raise Invalid(f"{self.name} line {number + 1} is longer than {limit}")
+                    number += 1
+                    yield line
+            finally:
+                lines.detach()
+
+    def _refuse_other_encoding(self, stream: Any) -> None:
+        other = textfiles.other_encoding(stream.peek(4)[:4])
+        if other and self.encoding == "utf-8":
+            hint = f"--encoding {other.lower()}"
+            raise Invalid(f"{self.name} is {other} and not UTF-8", hint=hint)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except EOFError as error:
+            raise Invalid(f"{self.name} is cut off") from error
+        except self._broken as error:
+            raise Invalid(f"{self.name} is no {self.compression} file: {error}") from error
+        except UnicodeError as error:
+            raise Invalid(f"{self.name} is not {self.encoding}: {error}") from error
+
+
+def checked_encoding(name: str) -> str:
+    """Return the name of a text encoding as Python writes it.
+
+    :raises Invalid: there is none of this name.
+    """
+    try:
+        return io.TextIOWrapper(io.BytesIO(), encoding=name).encoding.lower().replace("_", "-")
+    except (LookupError, ValueError) as error:
+        raise Invalid(f"--encoding {text.shortened(name)} is unknown") from error
+
+
+def _opened(file: str) -> BinaryIO:
+    if file == codecs.STDIO:
+        return _spooled(sys.stdin.buffer)
+    try:
+        raw = os.fdopen(textfiles.opened(file, pipe=True), "rb")
+    except (OSError, textfiles.NotText) as error:
+        joint = ":" if isinstance(error, OSError) else ""
+        raise Invalid(f"{file}{joint} {textfiles.why(error)}") from error
+    if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+        return raw
+    with raw:
+        return _spooled(raw)
+
+
+def _spooled(stream: BinaryIO) -> BinaryIO:
+    """Return a temporary file with the content of a stream; it has no name to be read by."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115  (the source closes it)
+    try:
+        shutil.copyfileobj(stream, spool, 2**20)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool

@@ -1,0 +1,124 @@
+"""Units of an application's own code: changes with a reason, through the gate and into the chain.
+
+``with ops.unit(reason="…")`` is the door that commands have, for a request: changes of accounts
+inside of it are events of the unit, instead of rows that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.exc import DBAPIError
+
+from .. import state
+from ..actors import Actor
+from ..engine.conditions import LOCK_SECONDS, explained
+from ..engine.rows import remove
+from ..errors import NotReady
+from ..extensions import db
+from ..models import AuditHead, PersonalValue, RoleEnd
+from ..unit import ledger, pending
+from ..unit.work import Unit
+from .acting import acting
+from .changes import SET
+from .keeping import UNIT
+
+if TYPE_CHECKING:
+    from .attached import Attached
+    from .identity import Identity
+
+
+def unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
+    """Return a unit by the account of this request, or by the process's user.
+
+    In the application's tests it only commits.
+
+    :raises NotReady: ``flask ops init`` was not run.
+    """
+    attached: Attached = state.attached_to(current_app)
+    identity: Identity | None = attached.identity
+    who: dict[str, Any] = acting(identity, attached.parts.get("actor"))
+    who = {**who, "actor": Actor(**who["actor"]), "reason": reason, "dry_run": dry_run}
+    if attached.is_in_tests:
+        return Unaudited(**who)
+    if not (attached.has_tables or attached.look_again()):
+        raise NotReady("the change cannot be audited", hint="flask ops init")
+    return OwnUnit(identity, **who)
+
+
+class OwnUnit(Unit):
+    """A unit on the session and the engine of an application.
+
+    :param identity: its accounts; None where no model of them is known.
+    """
+
+    def __init__(self, identity: Identity | None, **who: Any) -> None:
+        super().__init__(**who)
+        self._identity = identity
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except DBAPIError as error:
+            raise explained(error) or error from error
+
+    def _writing_connection(self) -> sa.Connection:
+        options = {"writing": True, UNIT: self}
+        connection = self.session.connection(execution_options=options)
+        if not db.is_all_ours:  # Else the gate is in a database of ours, and taken already.
+            _wait_in_turn(connection)
+        return connection
+
+    def take(self, rows: Iterable[pending.Row]) -> None:
+        """Record what the observer saw, which would wait otherwise."""
+        for row in rows:
+            if row["action"] == pending.KEY:
+                self.name(row["after"])
+                continue
+            if row["action"] == pending.DELETE:
+                for model in (PersonalValue, RoleEnd):
+                    remove(self.ours, model, model.subject == row["subject"])
+            sides = {side: self._shown(row[side]) for side in ledger.SIDES}
+            self.record(row["action"], row["subject"], **sides)
+
+    def _shown(self, side: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """Return a side with the names that are kept beside the chain; others are hidden."""
+        if side is None or self._identity is None:
+            return None
+        names = {
+            part.name: name
+            for name in sorted(ledger.PERSONAL)
+            if (part := getattr(self._identity, name)) is not None
+        }
+        readable = pending.unmarked(side) or {}
+        return {
+            names.get(name, name): readable[name]
+            if name in names or value == readable[name]
+            else SET
+            for name, value in side.items()
+        }
+
+
+class Unaudited(Unit):
+    """A unit in the application's tests: its changes are committed, and that is all."""
+
+    def _open(self) -> None:
+        self._autoflush = self.session.autoflush
+
+    def _close(self) -> None:
+        self.session.flush()
+        if not self.dry_run:
+            self._commit()
+
+
+def _wait_in_turn(connection: sa.Connection) -> None:
+    """Wait for other units as ours do, on an engine that does not see to it by itself."""
+    if connection.dialect.name == "sqlite":
+        # The driver begins a transaction with the first statement that writes.
+        connection.execute(sa.update(AuditHead).values(seq=AuditHead.seq))
+    else:
+        set_timeout = sa.text("SELECT set_config('lock_timeout', :value, true)")
+        connection.execute(set_timeout, {"value": f"{LOCK_SECONDS}s"})

@@ -1,0 +1,104 @@
+"""Recovery: a copy examined, put in the place of the database, and the gap declared.
+
+docs/decisions/database.md#a-restore-is-one-transaction
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import text
+from .audit import checkpoints, verification
+from .database import restoring, setup, status
+from .database.restoring import Copy
+from .errors import OpsError
+from .types import Record
+from .unit.chain import Checkpoint
+from .unit.ledger import audit_key
+from .unit.work import Unit
+
+RESTORE = "database:backup:restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The effects of a restore."""
+
+    copy: Copy
+    present: Checkpoint | None
+    """The chain as it is now; None if the database is damaged, empty or gone."""
+    until: str
+    """The time of the copy's last event."""
+
+    @property
+    def lost(self) -> int | None:
+        """The number of events that are not in the copy; None if it is not known."""
+        return max(0, self.present.seq - self.copy.head.seq) if self.present else None
+
+    def effects(self) -> Iterator[str]:
+        """Yield each effect in words that go on from "It": ``loses 2 events``."""
+        head, at = self.copy.head.seq, " ".join(sorted(self.copy.revisions))
+        yield f"restores {head:,} events until {self.until}, at the revision {at}"
+        if self.present is None:
+            yield "replaces a database without an audit that can be read"
+        elif self.lost:
+            yield f"loses {self.lost:,} events, {head + 1:,} to {self.present.seq:,}"
+        if later := restoring.later_tables(self.copy):
+            yield f"drops the tables that were made after the copy: {text.listed(later)}"
+        if at != status.head_revision():
+            yield f"migrates it to {status.head_revision()}"
+
+    def record(self, unit: Unit) -> None:
+        """Record the event of the restore."""
+        before = {"events": self.present.seq if self.present else None}
+        after = {"file": self.copy.file, "events": self.copy.head.seq, "lost": self.lost}
+        unit.record(RESTORE, "database", before=before, after=after)
+
+
+def plan(file: str) -> Plan:
+    """Examine a copy: whole, ours, not newer than this code, of these secrets, its chain unbroken.
+
+    :raises Invalid: it is no copy of this kind of database, or damaged, or its audit was edited.
+    :raises WrongSecret: a secret is not the one that the copy was made under.
+    :raises Refused: it is of another environment.
+    :raises NotReady: this code does not know its revision.
+    """
+    copy = restoring.examine(file)
+    until = verification.follow(copy.events(), copy.head, file)
+    return Plan(copy, checkpoints.find_present(), until)
+
+
+def restore(plan: Plan, *, unit: Unit) -> Record:
+    """Put the copy in the place of the database, migrate it, and declare what is lost.
+
+    :raises Busy: another process uses the database, or holds its gate.
+    :raises OpsError: it failed; says whether the copy is in place.
+    """
+    if unit.dry_run:
+        plan.record(unit)
+        for effect in plan.effects():
+            unit.note(effect)
+        return {}
+    restoring.replace(plan.copy)
+    try:
+        ready = setup.init(unit=unit)
+        with unit:
+            if plan.present is not None:
+                verification.rebase([plan.present], unit=unit)
+            plan.record(unit)
+    except OpsError as error:
+        error.message = f"the copy is in place, and is not ready: {error.message}"
+        if plan.present is not None:
+            line = plan.present.line(audit_key())
+            error.hint = f"flask db init; then flask audit rebase with the checkpoint {line}"
+        raise
+    copy = plan.copy
+    return {
+        "file": copy.file,
+        "events": copy.head.seq,
+        "lost": plan.lost,
+        "until": plan.until,
+        "revision": ready["revision"],
+        "changed": True,
+    }

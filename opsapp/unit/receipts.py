@@ -1,0 +1,75 @@
+"""Receipts: files that say what a change did, and where the audit has it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from .. import clock
+from ..errors import Conflict
+from ..files.drafts import Draft
+from ..types import Record
+from .ledger import Head
+from .work import Unit
+
+
+class Receipt:
+    """A new file of JSON, which is there if and only if its change is committed.
+
+    To the record of the change it adds ``at``, ``events`` (the numbers of the audit events) and
+    ``checkpoint`` (the chain's end), a line that ``flask audit verify --checkpoint`` accepts.
+    Enter it around the unit.
+
+    :param file: the name that the user gave; None writes nothing.
+    :raises Conflict: the file exists.
+    """
+
+    def __init__(self, file: str | None) -> None:
+        if file is not None and Path(file).exists():
+            raise Conflict(f"{file} exists already", hint="name a new file")
+        self._draft = None if file is None else Draft(file)
+
+    def __enter__(self) -> Receipt:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._draft is not None:
+            self._draft.discard()
+
+    def write(self, record: Record, unit: Unit) -> None:
+        """Write the record when the events of the unit are written."""
+        draft = self._draft
+        if draft is not None:
+            unit.attest(lambda head: _fill(draft, record, unit, head))
+            unit.settle(lambda committed: draft.settle(placed=committed))
+
+
+def authorship(unit: Unit) -> Record:
+    """Return by whom and why a change is made, for receipts that may name people."""
+    return {
+        "actor": unit.actor.label(),
+        "reason": unit.reason,
+        "correlation": unit.correlation,
+    }
+
+
+def _fill(draft: Draft, record: Record, unit: Unit, head: Head) -> None:
+    whole = {
+        **record,
+        "at": clock.rfc3339(clock.now()),
+        "events": list(unit.events),
+        "checkpoint": head.checkpoint(),
+    }
+    draft.path.write_text(json.dumps(whole, indent=2, default=_plain) + "\n", encoding="utf-8")
+    draft.write_to_disk()
+
+
+def _plain(value: object) -> str:
+    return clock.rfc3339(value) if isinstance(value, datetime) else str(value)

@@ -1,0 +1,174 @@
+"""`flask users import`: files of every format and compression, and those that are none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opsapp.accounts.transfer import sources
+from tests.support import Cli, Database
+
+
+@pytest.fixture
+def people(database: Database, bob: str) -> Path:
+    """The path of a file to import; Ada (1) and Bob (2) are there."""
+    return database.instance.parent / "people.csv"
+
+
+def emails_and_names(database: Database) -> list[tuple[Any, ...]]:
+    """The accounts that were imported."""
+    return database.rows("SELECT email, username FROM ops_users WHERE id > 2 ORDER BY id")
+
+
+ROWS = [("cyd@example.com", "cyd"), ("müller@example.com", "mü")]
+LINES = "email,username\n" + "".join(f"{email},{name}\n" for email, name in ROWS)
+OBJECTS = "".join(json.dumps({"email": email, "username": name}) + "\n" for email, name in ROWS)
+
+
+def _zstd(content: bytes) -> bytes:
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    compressed: bytes = import_module(name).compress(content)
+    return compressed
+
+
+READABLE: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
+    "jsonl": ("p.jsonl", OBJECTS.encode(), ()),
+    "jsonl of Windows": ("p.jsonl", b"\xef\xbb\xbf" + OBJECTS.replace("\n", "\r\n").encode(), ()),
+    "gzip": ("p.csv.gz", gzip.compress(LINES.encode()), ()),
+    "two zstd frames": ("p.csv.zst", _zstd(LINES[:40].encode()) + _zstd(LINES[40:].encode()), ()),
+    "tabs": ("p.txt", LINES.replace(",", "\t").encode(), ("--input-format", "csv")),
+    "latin-1": ("p.csv", LINES.encode("latin-1"), ("--encoding", "latin-1")),
+    "utf-16": ("p.csv", LINES.encode("utf-16"), ("--encoding", "UTF-16")),
+    "stdin": ("-", LINES.encode(), ()),
+    "gzip on stdin": ("-", gzip.compress(OBJECTS.encode()), ("--input-format", "jsonl")),
+    "columns of others": (
+        "p.csv",
+        LINES.replace("email,", " E-Mail ,").replace("username", "a=b").encode(),
+        ("--map", "E-Mail=email", "--map", "a=b=username", "--map", "*="),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("case", READABLE)
+def test_import_reads(case: str, cli: Cli, database: Database, people: Path) -> None:
+    name, content, options = READABLE[case]
+    file = str(people.with_name(name)) if name != "-" else name
+    if name != "-":
+        Path(file).write_bytes(content)
+    done = cli("users", "import", file, *options, stdin=content if name == "-" else None)
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event 6.\n")
+    assert emails_and_names(database) == ROWS
+
+
+# --- files that are none -----------------------------------------------------
+
+NO_FILE: dict[str, tuple[str, bytes, tuple[str, ...], str]] = {
+    "empty": (
+        "p.csv", b"", (),
+        "p.csv is empty\n  → its first line names columns: email,username,active\n",
+    ),
+    "unknown columns": (
+        "p.csv", b"E-Mail,usrname,Shoe size\n", (),
+        "no such column: E-Mail, usrname, Shoe size\n"
+        "  → --map 'E-Mail=email' --map 'usrname=username' --map 'Shoe size='\n",
+    ),
+    "no address": ("p.csv", b"username\n", (), "no column is email\n  → --map 'NAME=email'\n"),
+    "twice": (
+        "p.csv", b"email,Email\n", (),
+        "two columns are email\n  → --map 'NAME=' leaves one out\n",
+    ),
+    "map of nothing": (
+        "p.csv", b"email\n", ("--map", "Mail=email"),
+        "--map Mail: the file has no such column\n",
+    ),
+    "map to nothing": (
+        "p.csv", b"email\n", ("--map", "a=emial"),
+        "--map a=emial: columns are email, username, active, confirmed, password, roles, until\n"
+        "  → did you mean email?\n",
+    ),
+    "map": (
+        "p.csv", b"email\n", ("--map", "a"),
+        "--map a is not of the form THEIRS=OURS, each once\n",
+    ),
+    "open quote": (
+        "p.csv", b'email\n"a@example.com\nb@example.com\n', (),
+        "p.csv line 2: unexpected end of data\n"
+        "  → the rows after it cannot be told apart: mend the file\n",
+    ),
+    "long line": (
+        "p.csv", b"email\n" + b"x" * 200, (),
+        "p.csv line 2 is longer than 99 characters\n",
+    ),
+    "cut gzip": ("p.csv.gz", gzip.compress(LINES.encode())[:-9], (), "p.csv.gz is cut off\n"),
+    "cut zstd": ("p.csv.zst", _zstd(LINES.encode())[:-3], (), "p.csv.zst is cut off\n"),
+    "no gzip": (
+        "p.csv.gz", LINES.encode(), (),
+        "p.csv.gz is no .gz file: Not a gzipped file (b'em')\n",
+    ),
+    "no encoding": ("p.csv", b"email\n", ("--encoding", "utf-9"), "--encoding utf-9 is unknown\n"),
+    "no text encoding": ("p.csv", b"email\n", ("--encoding", "hex"), "--encoding hex is unknown\n"),
+    "no utf-16": (
+        "p.csv", b"email", ("--encoding", "utf-16"),
+        "p.csv is not utf-16: UTF-16 stream does not start with BOM\n",
+    ),
+    "utf-16 unsaid": (
+        "p.csv", "email\n".encode("utf-16"), (),
+        "p.csv is UTF-16 and not UTF-8\n  → --encoding utf-16\n",
+    ),
+    "format": (
+        "p.txt", b"email\n", (),
+        "p.txt is named neither .csv nor .jsonl\n  → rename it, or name the format\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("case", NO_FILE)
+def test_import_refuses(case: str, cli: Cli, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LONGEST_LINE", 99)
+    name, content, options, error = NO_FILE[case]
+    file = people.with_name(name)
+    file.write_bytes(content)
+    done = cli("users", "import", str(file), *options)
+    error = error.replace("p.txt is", f"{file} is")
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"Error: {error}")
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_import_refuses_folders_and_takes_a_header_alone(cli: Cli, people: Path) -> None:
+    done = cli("users", "import", str(people.parent), "--input-format", "csv")
+    assert (done.exit_code, done.stderr) == (
+        2, f"Error: {people.parent} is not a regular file\n",
+    )  # fmt: skip
+    missing = cli("users", "import", str(people))
+    assert missing.exit_code == 2
+    assert missing.stderr == f"Error: {people}: No such file or directory\n"
+    people.write_text("email,username\n")
+    alone = cli("users", "import", str(people), "--format", "json")
+    assert (alone.exit_code, alone.json["rows"]) == (0, 0)
+    assert alone.stderr == "The file has no rows: nothing was changed.\n"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_import_without_the_extra_says_what_to_type(
+    cli: Cli, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.version_info >= (3, 14):
+        pytest.skip("Python 3.14 has zstd itself")
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    people.with_suffix(".csv.zst").write_bytes(_zstd_before)
+    done = cli("users", "import", str(people.with_suffix(".csv.zst")))
+    assert (done.exit_code, done.stderr) == (
+        7,
+        "Error: this needs backports, which is not installed\n  → pip install 'opsapp[zstd]'\n",
+    )
+
+
+_zstd_before = _zstd(LINES.encode())
