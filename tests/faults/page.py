@@ -82,7 +82,7 @@ def _versions() -> str:
         *(f"{name} {version(name)}" for name in ("SQLAlchemy", "psycopg", "Flask", "opsapp")),
         f"{platform.system()} {platform.release()}",
     ]
-    part = f"{PART:.0%} of the long form" if IS_LONG else "the part that `make test` runs"
+    part = f"{PART:.0%} of the long form" if IS_LONG else "a short run, not the long form"
     when = f"Last run: {datetime.now(UTC):%Y-%m-%d}, {part}, seed {SEED}"
     return f"{when}, on {', '.join(words)}.\n"
 

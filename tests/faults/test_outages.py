@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import tally
-from tests.faults.amounts import times
+from tests.faults.amounts import IS_LONG, times
 from tests.faults.judging import assert_promises_kept
 from tests.faults.servers import Server, server, standby
 from tests.support import Database, run
@@ -185,7 +185,10 @@ def end_sessions(server: Server) -> None:
     )
 
 
-@pytest.mark.parametrize("outage", [crash_and_start, restart, end_sessions])
+OUTAGES = (crash_and_start, restart, end_sessions)
+
+
+@pytest.mark.parametrize("outage", OUTAGES if IS_LONG else OUTAGES[:1])
 def test_server_that_comes_back_has_all_that_was_acknowledged(
     primary: Server, tmp_path: Path, outage: Callable[[Server], None]
 ) -> None:
