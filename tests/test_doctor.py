@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from opsapp import clock, doctor
+from opsapp import clock
+from opsapp.doctor import server
 from tests.support import SECRETS, Cli, Database, Result, call
 from tests.support.jobwork import past
 from tests.support.templates import ADA, Templates
@@ -46,7 +47,7 @@ CHECKS = [
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no finding."""
-    monkeypatch.setattr(doctor, "SLOW_MILLISECONDS", 60_000)
+    monkeypatch.setattr(server, "SLOW_MILLISECONDS", 60_000)
 
 
 def findings(result: Result) -> dict[str, tuple[str, str, str | None]]:
@@ -67,7 +68,7 @@ def test_doctor_finds_a_good_installation_well(cli: Cli, ada: str) -> None:
 
 
 def test_doctor_finds_a_slow_database(cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "SLOW_MILLISECONDS", -1)
+    monkeypatch.setattr(server, "SLOW_MILLISECONDS", -1)
     state, message, advice = findings(cli("doctor", "--format", "json"))["database"]
     assert (state, advice) == ("warn", "look for a slow network or a busy server")
     assert message.endswith(" ms")
