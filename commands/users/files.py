@@ -9,10 +9,11 @@ import click
 
 from opsapp.cli import output
 from opsapp.cli.base import OpsCommand
-from opsapp.cli.decorators import ALREADY_SO, answers, changes, findings, say_if_unchanged
+from opsapp.cli.decorators import answers, changes, findings
 from opsapp.cli.filters import account_filter
 from opsapp.cli.messages import say
 from opsapp.cli.options import NEW_FILE, PROGRAM
+from opsapp.cli.outcome import ALREADY_SO, say_if_unchanged
 from opsapp.cli.progress import Progress
 from opsapp.errors import Invalid
 from opsapp.types import Record

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from .. import text
 from ..clock import rfc3339
 from ..damage import Damaged
 from ..errors import Invalid
@@ -130,7 +131,9 @@ def _report(
         differences, broken = _compared(state)
         holds = "the chain holds, and the tables are what it says"
     if broken is None and (unfinished := intents.unfinished(db.ours())):
-        holds += f"; intended without an end: {', '.join(map(str, unfinished[:MOST_DIFFERENCES]))}"
+        holds += (
+            f"; intended without an end: {text.listed([*map(str, unfinished)], MOST_DIFFERENCES)}"
+        )
     seq, kind, message = broken or (None, None, holds)
     return {
         "ok": broken is None,

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from opsapp import clock
 from opsapp.audit import lines
-from opsapp.audit.events import ACTIONS
+from opsapp.audit.filters import ACTIONS
 from opsapp.cli import cells, output, tables
 from tests.support import ROOT, Cli, Database, call
 from tests.support.terminals import on_terminal

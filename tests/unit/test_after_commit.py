@@ -84,7 +84,7 @@ def test_error_after_the_commit_says_that_the_change_is_made(
     def fail(*_args: object, **_options: object) -> None:
         raise NotReady("the server has gone", hint="flask doctor")
 
-    monkeypatch.setattr("opsapp.cli.decorators._write_change", fail)
+    monkeypatch.setattr("opsapp.cli.outcome.write_change", fail)
     done = call(database, "users", "update", ada, "--username", "countess")
     (seq,) = database.rows("SELECT seq FROM ops_audit_head")[0]
     assert (done.exit_code, done.stdout) == (7, "")
