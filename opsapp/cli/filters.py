@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..errors import Invalid
+from ..errors import Busy, Invalid
 from ..types import AccountFilter
 from .confirm import approve
 from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
@@ -124,6 +124,7 @@ def is_by_filter(
     :param criteria: the further conditions on the accounts that would change.
     :raises Invalid: accounts are named and filtered, or neither.
     :raises Refused: the operator declined.
+    :raises Busy: there were others when the operator answered.
     """
     from ..accounts import listing
 
@@ -134,6 +135,9 @@ def is_by_filter(
     if count := listing.count(filter, *criteria):
         accounts = f"{count:,} account{'' if count == 1 else 's'}"
         approve(f"{change.format(accounts)}?", severe=severe)
+        # A question may stand for minutes, in which users sign up.
+        if listing.count(filter, *criteria) != count:
+            raise Busy("the accounts changed while the question was shown", hint="try again")
     return True
 
 

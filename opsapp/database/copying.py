@@ -293,7 +293,7 @@ def _batches(table: sa.Table, connection: sa.Connection) -> Iterator[Sequence[An
 
 def _with_nulls(row: Any, places: Sequence[int]) -> list[Any]:
     """Return a row whose JSON columns tell NULL from the null of JSON; both are None in Python."""
-    (*values,) = row[: len(row) - len(places)]
+    values: list[Any] = list(row[: len(row) - len(places)])
     for place, is_absent in zip(places, row[len(values) :], strict=True):
         if values[place] is None:
             values[place] = sa.null() if is_absent else sa.JSON.NULL
