@@ -127,6 +127,7 @@ def is_by_filter(
     :raises Busy: there were others when the operator answered.
     """
     from ..accounts import listing
+    from ..extensions import end_session
 
     if bool(users) == (filter != listing.Filter()):
         raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
@@ -134,6 +135,7 @@ def is_by_filter(
         return False
     if count := listing.count(filter, *criteria):
         accounts = f"{count:,} account{'' if count == 1 else 's'}"
+        end_session()  # No transaction waits for the answer, and the next count is a new one.
         approve(f"{change.format(accounts)}?", severe=severe)
         # A question may stand for minutes, in which users sign up.
         if listing.count(filter, *criteria) != count:
