@@ -392,5 +392,9 @@ def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
 def _is_met(checkpoint: Checkpoint) -> bool:
     if checkpoint.seq == 0:
         return checkpoint.hash == chain.GENESIS
-    hash = db.ours.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == checkpoint.seq))
-    return hash == checkpoint.hash
+    return hash_of(checkpoint.seq) == checkpoint.hash
+
+
+def hash_of(seq: int) -> str | None:
+    """Return the hash of an event; None if there is none of this number."""
+    return db.ours.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == seq))

@@ -153,6 +153,9 @@ def test_apply_never_takes_the_last_administrator(cli: Cli, file: Path) -> None:
         ('[roles.x]\ndescription = "a\\u202eb"\n', 2,
          "stdin line 2: description has the character U+202E at position 2,"
          " which a terminal would obey and not show"),
+        ('[grants.support]\n"bob" = 9999-12-31T23:59:59-14:00\n', 2,
+         'stdin line 2: bob: the end is "for ever" or a time such as 2030-12-31T18:00:00Z'),
+        (f"a = {'[' * 5000}\n", 2, "stdin: brackets are nested too deeply"),
         ("[roles.x\n", 2,
          "stdin: Expected ']' at the end of a table declaration (at line 1, column 9)"),
     ],
