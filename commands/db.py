@@ -293,12 +293,12 @@ def restore_cmd(file: str, unit: Unit) -> Record:
     from opsapp import recovery
 
     if not unit.reason:
-        raise Invalid("a restore needs a --reason")
+        raise Invalid("a restore needs --reason")
     plan = recovery.plan(file)
     if not unit.dry_run:
         for effect in plan.effects():
             say(f"It {effect}.")
-    approve(f"Replace the database by {file}?", severe=True)
+    approve(f"Replace the database with {file}?", severe=True)
     return recovery.restore(plan, unit=unit)
 
 

@@ -94,6 +94,8 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
         shown = _Problems(progress, most=None if check else MOST_PROBLEMS)
         answer = import_file(file, options, report=_report(progress, shown), unit=unit)
     shown.say_rest(options.rejects)
+    if answer["rejected"] and options.rejects:
+        say(f"Correct the rows in {options.rejects}, and import that file.")
     say_if_unchanged(_unchanged(answer, check))
     findings(answer["rejected"] > 0)
     return answer

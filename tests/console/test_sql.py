@@ -76,8 +76,10 @@ def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path
             f"%sql -o {folder}/rows.xls SELECT id, email FROM ops_users",
             f"%sql -o {database.instance}/mail/rows.csv SELECT 1 AS one",
             "%sql -x SELECT id, email FROM ops_users",
+            "%sql --al SELECT id, email FROM ops_users",
         ],
     )
+    assert "Invalid: no such option: --al\n  → %sql has -x, --all and -o FILE\n" in printed
     assert (folder / "rows.csv").read_text() == "id,email,password\n1,ada@example.com,•••\n"
     assert json.loads((folder / "rows.json").read_text()) == [{"id": 1, "email": "ada@example.com"}]
     assert f"1 rows are in {folder}/rows.csv." in printed
@@ -87,14 +89,22 @@ def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path
     assert "Row 1\nid     1\nemail  ada@example.com" in printed
 
 
-def test_all_rows_and_columns_are_printed_on_demand(database: Database, ada: str) -> None:
+def test_all_rows_and_columns_are_printed_on_demand(
+    database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opsapp.cli.tables.is_terminal", lambda: True)
     columns = ", ".join(f"'{'wide' * 20}{n}' AS c{n}" for n in range(20))
     printed = play(
         database.environ,
         database.instance,
         "read-only",
-        [f"%sql --all {MANY} SELECT x, {columns} FROM n", "%sql --all SELECT 1 AS x WHERE 1 = 2"],
+        [
+            f"%sql --all {MANY} SELECT x, {columns} FROM n",
+            "%sql --all SELECT 1 AS x WHERE 1 = 2",
+            f"%sql SELECT 0 AS first, {columns}",
+        ],
     )
+    assert "c19; %sql -x or %sql --all prints them)" in " ".join(printed.split())
     lines = printed.splitlines()
     heads = [line.split() for line in lines if line.split()[:1] == ["x"]]
     assert heads == 3 * [["x", *(f"c{n}" for n in range(20))]]  # In tables of a thousand rows.
