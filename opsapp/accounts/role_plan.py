@@ -213,7 +213,7 @@ def _give(plan: Plan, unit: Unit) -> None:
             if user not in before or before[user] != until:
                 by_end.setdefault(until, []).append(user)
         for until, users in by_end.items():
-            grants.grant(name, users, until=until, unit=unit)
+            grants.grant(name, users, until=until, replace_end=True, unit=unit)
 
 
 def _compared(

@@ -126,7 +126,8 @@ def test_list_may_be_narrowed(cli: Cli, tried: Database, args: list[str], shown:
          " of 'success', 'password', 'unknown', 'code', 'inactive', 'unconfirmed', 'locked',"
          " 'blocked'.\n"),
         (["--since", "2026-13-01"], 2, "Error: Invalid value for '--since': '2026-13-01' is not a"
-         " time such as 2026-12-31, 2026-12-31T18:00Z or 24h\n"),
+         " time such as 2026-12-31, 2026-12-31T18:00Z, 18:00, friday, 'monday 9:00', yesterday"
+         " or 2h\n"),
         (["--limit", "0"], 2, "Error: Invalid value for '--limit': 0 is not in the range"
          " 1<=x<=1000000.\n"),
     ],
