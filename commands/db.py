@@ -293,7 +293,7 @@ def restore_cmd(file: str, unit: Unit) -> Record:
     from opsapp import recovery
 
     if not unit.reason:
-        raise Invalid("a restore needs --reason")
+        raise Invalid("a restore needs a --reason")
     plan = recovery.plan(file)
     if not unit.dry_run:
         for effect in plan.effects():

@@ -84,7 +84,7 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
     \b
     Examples:
       flask users import people.csv --check
-      flask users import people.csv --map 'E-Mail=email' --rejects rejects.csv
+      flask users import staff.csv --map 'E-Mail=email' --rejects rejects.csv
     """
     from opsapp.accounts.transfer.importing import Options, import_file
 

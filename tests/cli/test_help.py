@@ -182,6 +182,9 @@ def test_permission_that_no_code_asks_for_is_kept_and_remarked_on(
 CANNOT_END = {
     "flask jobs serve --grace 20s": "it serves until somebody stops it; tests/jobs/test_serve.py",
     "flask jobs tail backup --follow": "it follows until Ctrl-C; tests/jobs/test_history.py",
+    'flask db copy --to postgresql://ops@db/ops --reason "outgrew the file" --yes': (
+        "it needs a server; tests/database/test_copy.py"
+    ),
 }
 """The examples that are not run, and why."""
 
@@ -192,12 +195,15 @@ STANDS_FOR = {
     "/mnt/elsewhere/": "{folder}/",
     "/srv/report.sh --all": "sh {folder}/report.sh",
     "3f2a91c4": "{session}",
+    "bob@example.com": "root@example.com",
     "--repeat 10 ": "--repeat 2 ",  # Each is a run of the whole command.
 }
 """What of an example is another word here."""
 
 SAYS = {
     "flask jobs install --format systemd --check": 6,
+    # No change waits for its end where there is one database.
+    'flask audit settle 12 --as done --reason "the role is held"': 4,
     "flask users send-reset ada@example.com": 7,  # OPSAPP_URL is not set.
 }
 """The exit codes of examples that find something in this database; the others exit 0."""
@@ -210,6 +216,7 @@ PREPARED: Commands = (
     *ROOT_ADMIN,
     ("roles", "create", "support", "--allow", "users:read"),
     ("roles", "grant", "support", "root"),
+    ("roles", "review", "start", "--role", "support", "--until", "2030-06-30"),
     ("users", "tokens", "create", "ada", "ci"),
     ("shell", "-c", "pass"),
 )
@@ -230,9 +237,11 @@ def prepared(sqlite_templates: Templates, tmp_path_factory: pytest.TempPathFacto
         for name in ("before", "after"):
             words = ("profile", "request", "GET", "/login", "--repeat", "20", "--name", name)
             call(database, *words, check=True)
-        (instance / "audit.checkpoints").write_text(
-            call(database, "audit", "checkpoint", check=True).stdout
-        )
+        for file, words in (
+            ("audit.checkpoints", ("audit", "checkpoint")),
+            ("roles.toml", ("roles", "export")),
+        ):
+            (instance / file).write_text(call(database, *words, check=True).stdout)
     # A schedule that is changed tomorrow has missed nothing yet.
     shipped = settings.SHIPPED_JOBS.read_text()
     schedule_file(database, shipped, changed=clock.now() + timedelta(days=1))
@@ -253,7 +262,7 @@ def _record() -> None:
         "queries": 1,
         "query_seconds": 0.002,
         "detail": {
-            "sent": [[0.001, 0.002, "SELECT a FROM b", "shop.py:3 in show"]],
+            "sent": [[0.001, 0.002, "SELECT email FROM ops_users", "shop.py:3 in show"]],
             "samples": [[0.05, ["flask/app.py in Flask.wsgi_app", "shop.py in show"]]],
             "error": None,
         },
@@ -265,6 +274,8 @@ def _write_files(folder: Path) -> None:
     (folder / "ada.password").write_text(PASSWORD + " again")
     (folder / "ada.password").chmod(0o600)
     (folder / "team.txt").write_text("ada@example.com\n# and nobody else\n")
+    (folder / "people.csv").write_text("email\ncyd@example.com\n")
+    (folder / "staff.csv").write_text("E-Mail\ncyd@example.com\n")
     (folder / "report.sql").write_text("SELECT count(*) AS accounts FROM ops_users")
     (folder / "report.sh").write_text("true\n")
     (folder / ".config" / "fish" / "completions").mkdir(parents=True)

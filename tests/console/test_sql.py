@@ -89,22 +89,14 @@ def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path
     assert "Row 1\nid     1\nemail  ada@example.com" in printed
 
 
-def test_all_rows_and_columns_are_printed_on_demand(
-    database: Database, ada: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("opsapp.cli.tables.is_terminal", lambda: True)
+def test_all_rows_and_columns_are_printed_on_demand(database: Database, ada: str) -> None:
     columns = ", ".join(f"'{'wide' * 20}{n}' AS c{n}" for n in range(20))
     printed = play(
         database.environ,
         database.instance,
         "read-only",
-        [
-            f"%sql --all {MANY} SELECT x, {columns} FROM n",
-            "%sql --all SELECT 1 AS x WHERE 1 = 2",
-            f"%sql SELECT 0 AS first, {columns}",
-        ],
+        [f"%sql --all {MANY} SELECT x, {columns} FROM n", "%sql --all SELECT 1 AS x WHERE 1 = 2"],
     )
-    assert "c19; %sql -x or %sql --all prints them)" in " ".join(printed.split())
     lines = printed.splitlines()
     heads = [line.split() for line in lines if line.split()[:1] == ["x"]]
     assert heads == 3 * [["x", *(f"c{n}" for n in range(20))]]  # In tables of a thousand rows.
@@ -140,7 +132,7 @@ def test_tables_and_columns_are_listed(database: Database, ada: str) -> None:
 
 READ = (
     "with db.engine.connect() as c: rows = c.execute({}).mappings().all()\n"
-    "print([{{k: v for k, v in r.items() if 'pass' in k or k == 'p'}} for r in rows])"
+    "print([{{k: v for k, v in r.items() if k in ('password', 'p')}} for r in rows])"
 )
 
 
