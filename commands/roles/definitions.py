@@ -229,7 +229,7 @@ def grant_cmd(
     Examples:
       flask roles grant support ada@example.com --for 8h --reason "on call"
       cat team.txt | flask roles grant support - --until 2030-12-31
-      flask roles grant reader --status active --without-role reader --yes
+      flask roles grant support --status active --without-role support --yes
     """
     from opsapp.accounts import grants
 

@@ -118,7 +118,7 @@ def decide_cmd(
     \b
     Examples:
       flask roles review decide 1 revoke bob@example.com --role support --reason "moved on"
-      flask roles review decide 1 keep --undecided --role reader
+      flask roles review decide 1 keep --undecided --role support
     """
     from opsapp.accounts import reviews
 

@@ -152,7 +152,7 @@ def test_check_reports_every_bad_row_and_writes_nothing(
     people.write_text(bad_file())
     done = cli("users", "import", str(people), "--check", "--format", "json")
     assert done.exit_code == 6
-    assert json.loads(done.stderr) == {"remarks": [*bad_lines(), CHECKED.format(len(BAD)).strip()]}
+    assert json.loads(done.stderr)["remarks"] == bad_lines()
     assert counts(done.json) == (22, 1, 0, 1, 0, 20)
     assert done.json["changed"] is False
     assert database.rows("SELECT count(*) FROM ops_users") == [(2,)]

@@ -152,7 +152,7 @@ def test_import_refuses_folders_and_takes_a_header_alone(cli: Cli, people: Path)
     assert missing.stderr == f"Error: {people}: No such file or directory\n"
     people.write_text("email,username\n")
     alone = cli("users", "import", str(people), "--fields", "rows")
-    assert (alone.exit_code, alone.stdout) == (0, "rows\t0\n")
+    assert (alone.exit_code, alone.stdout) == (0, "field\tvalue\nrows\t0\n")
     assert alone.stderr == "The file has no rows: nothing was changed.\n"
 
 

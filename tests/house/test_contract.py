@@ -154,7 +154,7 @@ def prepared(
     monkeypatch.setenv("OPSAPP_URL", "https://ops.example.com")
     (database.instance / "kept").write_text(cli("audit", "checkpoint", check=True).stdout)
     (database.instance / "people.csv").write_text("email,roles\neve@example.com,support\n")
-    (database.instance / "roles.toml").write_text("[roles.support]\n[grants.held]\n")
+    (database.instance / "roles.toml").write_text("[roles.support]\n[roles.held]\n[grants.held]\n")
     database.execute(
         "UPDATE ops_users SET tf_primary_method = 'authenticator' WHERE username = 'bob'"
     )
@@ -295,5 +295,7 @@ def test_option_knows_every_word_of_its_service(path: str, name: str) -> None:
 def test_every_command_is_ours_or_says_nothing_of_itself() -> None:
     known = (CHANGES, ANSWERS, WORKS)
     unknown = {path for path, command in commands().items() if kind(command) not in known}
-    # What a job prints is its own, a crontab is a format, and a shell answers as Python does.
-    assert unknown == {"completion", "jobs install", "jobs run", "jobs serve", "shell"}
+    # What a job prints is its own, a crontab and TOML are formats, and a shell answers as Python.
+    assert unknown == {
+        *("completion", "jobs install", "jobs run", "jobs serve", "roles export", "shell"),
+    }
