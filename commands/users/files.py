@@ -164,7 +164,7 @@ def export_cmd(file: str, format: str | None, fields: str | None, filter: Filter
 
     \b
     Examples:
-      flask users export people.csv
+      flask users export users.csv
       flask users export support.jsonl.gz --role support
     """
     from opsapp.accounts.transfer import exporting
