@@ -95,6 +95,8 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
         shown = _Problems(progress, most=None if check else MOST_PROBLEMS)
         answer = import_file(file, options, report=_report(progress, shown), unit=unit)
     shown.say_rest(options.rejects)
+    if answer["rejected"] and options.rejects:
+        say(f"Correct the rows in {options.rejects}, and import that file.")
     say_if_unchanged(_unchanged(answer, check))
     findings(answer["rejected"] > 0)
     return answer
@@ -163,7 +165,7 @@ def export_cmd(file: str, format: str | None, fields: str | None, filter: Filter
 
     \b
     Examples:
-      flask users export people.csv
+      flask users export users.csv
       flask users export support.jsonl.gz --role support
     """
     from opsapp.accounts.transfer import exporting

@@ -47,7 +47,7 @@ def test_restore_asks_first_and_needs_a_reason(cli: Cli, copy: str) -> None:
     assert cli("db", "restore", copy, "--yes").exit_code == 2
     asked = cli("db", "restore", copy, *WHY)
     assert (asked.exit_code, asked.stdout) == (5, "")
-    assert f"Error: Replace the database by {copy}?" in asked.stderr
+    assert f"Error: Replace the database with {copy}?" in asked.stderr
     assert cli("roles", "show", "later").exit_code == 0
 
 
