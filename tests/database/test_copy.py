@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def test_copy_to_postgresql_and_back_loses_nothing(
 
     done = copy(source, target, "--yes", "--reason", "outgrew the file", "--format", "json")
     assert done.exit_code == 0, done.stderr
-    assert done.stderr.startswith("The copy: the chain holds, and the tables are what it says.\n")
+    remark = "The copy: the chain holds, and the tables are what it says."
+    assert json.loads(done.stderr) == {"remarks": [remark]}
     assert {row["table"]: row["rows"] for row in done.json["results"]} == before
     assert count(target) == before
     event = call(source, "audit", "show", str(done.json["audit_seq"]), "--format", "json").json
