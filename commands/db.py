@@ -298,7 +298,7 @@ def restore_cmd(file: str, unit: Unit) -> Record:
     if not unit.dry_run:
         for effect in plan.effects():
             say(f"It {effect}.")
-    approve(f"Replace the database by {file}?", severe=True)
+    approve(f"Replace the database with {file}?", severe=True)
     return recovery.restore(plan, unit=unit)
 
 

@@ -327,6 +327,7 @@ def picture(of: Picture) -> str:
         for number, line in enumerate(of.shown):
             console.print(Text(f"{chr(10) if number else ''}$ {line}", style="bold"))
             console.print(Text.from_ansi(_run(folder, line, of.columns)))
+        console.print()  # The frame cuts the feet of the last line.
     return console.export_svg(title="opsapp", unique_id="opsapp")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from . import secret_files
 from .errors import NotReady
-from .settings import DEVELOPMENT as DEVELOPMENT
-from .settings import PRODUCTION as PRODUCTION
+from .setting import DEVELOPMENT as DEVELOPMENT
+from .setting import PRODUCTION as PRODUCTION
 from .settings import ROOT as ROOT
 from .settings import SECRETS, get
 

@@ -203,6 +203,19 @@ if yielding.is_named(os.environ.get("FLASK_APP")):
     streams.prepare()  # Here, so that it holds for Flask's own commands as well.
 
 
+HELP = """Manage an application: its users, roles, database, jobs and audit.
+
+\b
+Start here:
+  opsapp db init
+  opsapp users create-admin ada@example.com
+  opsapp doctor
+
+`opsapp GROUP COMMAND --help` explains each command with an example. opsapp is short for
+`flask --app opsapp`; --app names another application.
+"""
+
+
 def main() -> None:
     """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
@@ -217,7 +230,9 @@ def main() -> None:
             return
         _check_env_files()
         # An error of the words before our commands is reported as theirs are.
-        sys.exit(_flask_group().main(standalone_mode=False))
+        group = _flask_group()
+        group.help = HELP  # Flask's asks for --app.
+        sys.exit(group.main(standalone_mode=False))
 
 
 def _check_env_files() -> None:

@@ -37,7 +37,7 @@ class Database(SQLAlchemy):
     @property  # type: ignore[override]
     def session(self) -> so.scoped_session[so.Session]:
         """The session of this context."""
-        attached = _attached()
+        attached = this_attached()
         return self._session if attached is None else attached.session
 
     @session.setter
@@ -47,30 +47,30 @@ class Database(SQLAlchemy):
     @property
     def engines(self) -> Mapping[str | None, sa.Engine]:
         """The engines by their binds; None is that of requests."""
-        attached = _attached()
+        attached = this_attached()
         return super().engines if attached is None else attached.engines
 
     @property
     def ours(self) -> so.scoped_session[so.Session]:
         """The session for the tables of opsapp: another one where they have a database alone."""
-        attached = _attached()
+        attached = this_attached()
         return self._session if attached is None else attached.ours
 
     @property
     def is_all_ours(self) -> bool:
         """True if the database of :attr:`ours` is not one that an application made."""
-        attached = _attached()
+        attached = this_attached()
         return attached is None or attached.own is not None
 
     def beside(self, session: so.Session) -> so.Session:
         """Return the session for the tables of opsapp that goes with one of the application's."""
-        attached = _attached()
+        attached = this_attached()
         return session if attached is None or attached.own is None else attached.ours()
 
     @property
     def our_engine(self) -> sa.Engine:
         """The engine of the database that has the tables of opsapp."""
-        attached = _attached()
+        attached = this_attached()
         return self.engine if attached is None else attached.our_engine
 
     def _teardown_session(self, exc: BaseException | None) -> None:
@@ -86,7 +86,7 @@ else:
     Model = db.Model
 
 
-def _attached() -> Any:
+def this_attached() -> Any:
     """Return the ``Attached`` of this context, which has another's session and engines."""
     return state.attached_to(current_app) if current_app else None
 

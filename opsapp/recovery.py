@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import sqlalchemy as sa
+from sqlalchemy import exc
+
 from . import text
 from .audit import checkpoints, verification
+from .audit.verification import hash_of
 from .database import restoring, setup, status
 from .database.restoring import Copy
 from .errors import OpsError
+from .extensions import db
+from .models import AuditEvent
 from .types import Record
 from .unit.chain import Checkpoint
 from .unit.ledger import audit_key
@@ -30,11 +36,13 @@ class Plan:
     """The chain as it is now; None if the database is damaged, empty or gone."""
     until: str
     """The time of the copy's last event."""
+    shared: int
+    """The last event that the copy and the database have both."""
 
     @property
     def lost(self) -> int | None:
         """The number of events that are not in the copy; None if it is not known."""
-        return max(0, self.present.seq - self.copy.head.seq) if self.present else None
+        return self.present.seq - self.shared if self.present else None
 
     def effects(self) -> Iterator[str]:
         """Yield each effect in words that go on from "It": ``loses 2 events``."""
@@ -43,7 +51,7 @@ class Plan:
         if self.present is None:
             yield "replaces a database without an audit that can be read"
         elif self.lost:
-            yield f"loses {self.lost:,} events, {head + 1:,} to {self.present.seq:,}"
+            yield f"loses {self.lost:,} events, {self.shared + 1:,} to {self.present.seq:,}"
         if later := restoring.later_tables(self.copy):
             yield f"drops the tables that were made after the copy: {text.listed(later)}"
         if at != status.head_revision():
@@ -66,7 +74,34 @@ def plan(file: str) -> Plan:
     """
     copy = restoring.examine(file)
     until = verification.follow(copy.events(), copy.head, file)
-    return Plan(copy, checkpoints.find_present(), until)
+    present = checkpoints.find_present()
+    return Plan(copy, present, until, _shared(copy, present) if present else 0)
+
+
+def _shared(copy: Copy, present: Checkpoint) -> int:
+    """Return the number of the last event that the copy and the database have both.
+
+    After a restore the numbers go on with other events, so a copy from before it may have
+    more events and still lack the newest.
+    """
+    try:
+        is_beginning = hash_of(copy.head.seq) == copy.head.hash
+        return copy.head.seq if is_beginning else _compared(copy)
+    except exc.DBAPIError:  # Damaged: the numbers are all that is known.
+        return min(copy.head.seq, present.seq)
+    finally:
+        db.ours.remove()
+
+
+def _compared(copy: Copy) -> int:
+    query = sa.select(AuditEvent.seq, AuditEvent.hash).order_by(AuditEvent.seq)
+    last = 0
+    with db.ours.execute(query, execution_options={"yield_per": 1000}) as present:
+        for event, row in zip(copy.events(), present, strict=False):
+            if (int(event["seq"]), event["hash"]) != (row.seq, row.hash):
+                break
+            last = row.seq
+    return last
 
 
 def restore(plan: Plan, *, unit: Unit) -> Record:

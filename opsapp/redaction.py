@@ -18,7 +18,7 @@ SHORTEST = 6
 """The least characters of a secret value; a shorter one also occurs in harmless words."""
 
 _SECRET_NAME = re.compile(
-    r"passw|passphrase|secret|credential|uniquifier|recovery_codes"
+    r"(?<!must_change_)passw|passphrase|secret|credential|uniquifier|recovery_codes"
     r"|(?:api|private|access)_?key|token(?:_hash)?$|_pwd$|^key$|(?:^|_)salt$",
     re.IGNORECASE,
 )

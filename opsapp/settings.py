@@ -1,81 +1,29 @@
 """Settings: each one declared once, with its meaning, its default, its parser and its secrecy.
 
-:func:`get` reads them: a value that the application put into ``app.config`` goes before the
-environment, and that before the default.
+:func:`get` reads them.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from flask import Flask, current_app, has_app_context
+from flask import Flask, has_app_context
 
-from . import addresses, parsers, secret_files, state
+from . import addresses, parsers, secret_files
 from .errors import NotReady
 from .libpq import modern_url
 from .parsers import switch
+from .setting import DATABASE as DATABASE
+from .setting import DEVELOPMENT, PRODUCTION, Environ, Setting, Values
 from .text import checked
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED_JOBS = ROOT / "opsapp" / "jobs" / "jobs.toml"
 SHIPPED_JOBS_ATTACHED = SHIPPED_JOBS.with_name("attached.toml")
 """The schedules that ship; the second for an application that opsapp is attached to."""
-DATABASE = "OPSAPP_DATABASE_URL"
-DEVELOPMENT = "development"
-PRODUCTION = "production"
-
-Environ = Mapping[str, str]
-Default = str | None | Callable[[Environ | None], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One environment variable.
-
-    :param default: its text, or a function that returns the value for an environment.
-    :param read: parses the text, and raises ValueError with the end of the message.
-    :param in_words: the default for readers of the documentation, where it is not the text.
-    """
-
-    name: str
-    meaning: str
-    default: Default = None
-    read: Callable[[str], Any] = str
-    in_words: str = ""
-    secret: bool = False
-    in_file: bool = False
-    """``NAME_FILE`` may name a file that holds it."""
-    key: str = ""
-    """Its name in ``app.config``, where that is another one."""
-
-    @property
-    def shown_default(self) -> str:
-        """The default as the documentation says it."""
-        return self.in_words or str(self.default or "none")
-
-    def parsed(self, value: str) -> Any:
-        """Return the value of this text.
-
-        :raises NotReady: it is not of the setting's form.
-        """
-        try:
-            return self.read(value)
-        except ValueError as error:
-            colon = ":" if self.secret else ""  # A secret is not repeated.
-            raise NotReady(f"{self.name}{colon} {error}") from error
-
-    def text(self, environ: Environ) -> str | None:
-        """Return the text of the environment, or of the file that it names."""
-        value = environ.get(self.name)
-        if not value and self.in_file and (file := environ.get(f"{self.name}_FILE")):
-            value = secret_files.read(self.name, file)
-        return value or None
 
 
 def get(name: str, environ: Environ | None = None) -> Any:
@@ -84,27 +32,7 @@ def get(name: str, environ: Environ | None = None) -> Any:
     :param environ: read instead of ``app.config`` and the process's environment.
     :raises NotReady: it is not of its form, or is missing and needed.
     """
-    setting = _BY_NAME[name]
-    if environ is None and has_app_context():
-        key = config_key(setting)
-        if key in current_app.config:
-            value = current_app.config[key]
-            return setting.parsed(str(value)) if isinstance(value, str | int) else value
-    text = setting.text(os.environ if environ is None else environ)
-    if text is not None:
-        if name in SECRETS and get("OPSAPP_ENV", environ) != DEVELOPMENT:
-            secret_files.refuse_weak(name, text)
-        return setting.parsed(text)
-    if callable(setting.default):
-        return setting.default(environ)
-    return None if setting.default is None else setting.parsed(setting.default)
-
-
-def config_key(setting: Setting) -> str:
-    """Return the name of a setting in ``app.config`` of the current application."""
-    # Under the other name an application that opsapp is attached to keeps its own database.
-    is_theirs = setting.name == DATABASE and state.attached_to(current_app) is not None
-    return setting.name if is_theirs else setting.key or setting.name
+    return Values(_BY_NAME, environ)[name]
 
 
 def of(app: Flask, name: str) -> Any:
@@ -118,11 +46,9 @@ def of(app: Flask, name: str) -> Any:
 # --- defaults that depend on other settings ----------------------------------
 
 
-def _instance_folder(environ: Environ | None) -> Path:
-    if environ is None and has_app_context():
-        attached = state.attached_to(current_app)
-        if attached is not None:
-            return Path(attached.instance)
+def _instance_folder(values: Values) -> Path:
+    if values.attached is not None:
+        return Path(values.attached.instance)
     if (ROOT / ".flaskenv").exists():
         return ROOT / "instance"
     from platformdirs import user_state_path
@@ -134,45 +60,42 @@ def _instance_folder(environ: Environ | None) -> Path:
         raise NotReady("this user has no home folder", hint=hint) from error
 
 
-def _in_instance(name: str, environ: Environ | None) -> Path:
-    return Path(get("OPSAPP_INSTANCE", environ)) / name
+def _in_instance(name: str, values: Values) -> Path:
+    return Path(values["OPSAPP_INSTANCE"]) / name
 
 
-def _database_url(environ: Environ | None) -> str | None:
-    if environ is None and has_app_context() and state.attached_to(current_app):
+def _database_url(values: Values) -> str | None:
+    if values.attached is not None:
         return None  # Our tables are in the application's database.
-    url = (os.environ if environ is None else environ).get("DATABASE_URL")
-    file = _in_instance("opsapp.sqlite", environ)
+    url = values.environ.get("DATABASE_URL")
+    file = _in_instance("opsapp.sqlite", values)
     return modern_url(url) if url else f"sqlite:///{quote(str(file))}"
 
 
-def _idle_minutes(environ: Environ | None) -> float:
-    return 10 if get("OPSAPP_ENV", environ) == PRODUCTION else 30
+def _idle_minutes(values: Values) -> float:
+    return 10 if values["OPSAPP_ENV"] == PRODUCTION else 30
 
 
-def _schedule(environ: Environ | None) -> Path:
-    own = _in_instance("jobs.toml", environ)
+def _schedule(values: Values) -> Path:
+    own = _in_instance("jobs.toml", values)
     if own.exists():
         return own
-    is_attached = environ is None and has_app_context() and state.attached_to(current_app)
-    return SHIPPED_JOBS_ATTACHED if is_attached else SHIPPED_JOBS
+    return SHIPPED_JOBS if values.attached is None else SHIPPED_JOBS_ATTACHED
 
 
-def _app_name(environ: Environ | None) -> str:
-    attached = environ is None and has_app_context() and state.attached_to(current_app)
-    return str(attached.app.name) if attached else "opsapp"
+def _app_name(values: Values) -> str:
+    return "opsapp" if values.attached is None else str(values.attached.app.name)
 
 
-def _sender(environ: Environ | None) -> str:
-    url = get("OPSAPP_URL", environ)
-    return f"no-reply@{urlsplit(url or '').hostname or 'localhost'}"
+def _sender(values: Values) -> str:
+    return f"no-reply@{urlsplit(values['OPSAPP_URL'] or '').hostname or 'localhost'}"
 
 
-def _generated(name: str, environ: Environ | None) -> str:
-    env = get("OPSAPP_ENV", environ)
+def _generated(name: str, values: Values) -> str:
+    env = values["OPSAPP_ENV"]
     if env != DEVELOPMENT:
         raise NotReady(f"{name} is not set, and OPSAPP_ENV is {env}", hint=secret_files.NEW)
-    return secret_files.generated(_in_instance("secrets", environ) / name.lower())
+    return secret_files.generated(_in_instance("secrets", values) / name.lower())
 
 
 # --- the settings ------------------------------------------------------------
@@ -185,6 +108,7 @@ def _secret(name: str, meaning: str) -> Setting:
         partial(_generated, name),
         in_words="generated in development",
         secret=True,
+        strong=True,
         in_file=True,
     )
 
@@ -397,7 +321,7 @@ SETTINGS = (
 )
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
-SECRETS = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+SECRETS = tuple(setting.name for setting in SETTINGS if setting.strong)
 """The secrets that every installation needs, strong and different from each other."""
 IN_FILES = tuple(f"{setting.name}_FILE" for setting in SETTINGS if setting.in_file)
 """The names that may name a secret's file."""

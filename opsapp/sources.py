@@ -8,8 +8,9 @@ from typing import Any
 from flask import current_app
 
 from . import redaction
-from .settings import SETTINGS, Setting, config_key
-from .state import attached_to
+from .extensions import this_attached
+from .setting import Setting
+from .settings import SETTINGS
 
 
 def listing() -> list[dict[str, Any]]:
@@ -46,6 +47,6 @@ def _configured(setting: Setting) -> Any:
 
     That of an application built on opsapp is made of the other sources.
     """
-    if not current_app or attached_to(current_app) is None:
+    if this_attached() is None:
         return None
-    return current_app.config.get(config_key(setting))
+    return current_app.config.get(setting.config_key())

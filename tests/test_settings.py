@@ -9,6 +9,7 @@ from flask import Flask
 
 from opsapp import settings
 from opsapp.errors import Invalid, NotReady
+from opsapp.setting import Setting
 from opsapp.settings import SECRETS, SETTINGS
 
 
@@ -35,7 +36,7 @@ def test_value_of_the_application_has_the_form_of_the_setting() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=[setting.name for setting in SETTINGS])
-def test_default_of_each_setting_is_of_its_form(setting: settings.Setting, tmp_path: Path) -> None:
+def test_default_of_each_setting_is_of_its_form(setting: Setting, tmp_path: Path) -> None:
     environ = {"OPSAPP_INSTANCE": str(tmp_path)}
     value = settings.get(setting.name, environ)
     if value is not None and setting.name != "OPSAPP_JOBS_NOTIFY":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export", cls=OpsCommand)
-@click.option("--grants", "with_grants", is_flag=True, help="Also the grants of now.")
+@click.option("--grants", "with_grants", is_flag=True, help="Include the live grants.")
 def export_cmd(with_grants: bool) -> None:
     """Print the roles as a TOML file, for `flask roles apply`.
 
@@ -37,7 +37,7 @@ def export_cmd(with_grants: bool) -> None:
 @click.option(
     "--prune", is_flag=True, help="Also delete the roles and revoke the grants that FILE lacks."
 )
-@click.option("--check", is_flag=True, help="Change nothing; exit 6 if the database has drifted.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 6 if the database differs.")
 @changes("changed", "action", "role", "user", "before", "after", key="role", destructive=True)
 def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> Any:
     """Make roles and grants like those of a TOML file.
@@ -60,6 +60,7 @@ def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> An
     output.write_difference(difference)
     findings(check and bool(difference))
     if difference and not unit.dry_run:
-        approve(f"Make these {len(plan.changes):,} changes?", severe=True)
+        count = len(plan.changes)
+        approve(f"Make {count:,} {'change' if count == 1 else 'changes'}?", severe=True)
     rows = role_plan.apply(words, name=name, prune=prune, shown=plan, unit=unit)
     return rows if output.is_for_programs() else None

@@ -23,7 +23,7 @@ REVIEW_FIELDS = (
     "id", "state", "roles", "grants", "undecided", "keep", "revoke", "started_at", "started_by",
     "due_at", "finished_at", "finished_by", "reason",
 )  # fmt: skip
-ITEM = ("user", "role", "granted_at", "granted_by", "reason", "last_seen_at", "decision")
+ITEM = ("user", "role", "decision", "granted_at", "granted_by", "last_seen_at", "reason")
 ITEM_FIELDS = (
     "user_id", "user", "role", "granted_at", "granted_by", "reason", "valid_until", "last_seen_at",
     "decision", "decided_at", "decided_by", "decision_reason", "state", "ended_at",
@@ -61,7 +61,7 @@ def start_cmd(
 
 
 @cli.command("list")
-@answers(*REVIEW, fields=REVIEW_FIELDS)
+@answers(*REVIEW, fields=REVIEW_FIELDS, noun="reviews")
 def list_cmd() -> list[Record]:
     """List the reviews, the newest first.
 
@@ -79,7 +79,7 @@ def list_cmd() -> list[Record]:
 @cli.command("show")
 @click.argument("review", type=ID)
 @click.option("--undecided", is_flag=True, help="Only grants that are not decided yet.")
-@answers(*ITEM, fields=ITEM_FIELDS)
+@answers(*ITEM, fields=ITEM_FIELDS, noun="grants")
 def show_cmd(review: int, undecided: bool) -> list[Record]:
     """List the grants of a review.
 
@@ -100,7 +100,7 @@ def show_cmd(review: int, undecided: bool) -> list[Record]:
 @click.argument("decision", type=click.Choice(["keep", "revoke"]))
 @users_argument(required=False)
 @click.option("--role", type=ROLE, help="Only grants of this role.")
-@click.option("--undecided", is_flag=True, help="All that is undecided, instead of USER.")
+@click.option("--undecided", is_flag=True, help="Every grant that is undecided, instead of USER.")
 @changes("changed", "user", "role", "decision", key="user_id")
 def decide_cmd(
     review: int,

@@ -22,6 +22,7 @@ ROWS = 30
 """The number of rows on the screen; the value itself has them all."""
 LONGEST = 60
 """The number of characters of a cell on the screen."""
+ALL_COLUMNS = "%sql -x or %sql --all prints them"
 
 
 class Rows(Sequence[Record]):
@@ -85,7 +86,8 @@ def table(
         {str(name): cell(str(name), row[name], longest) for name in row} for row in rows[:ROWS]
     ]
     names = list(dict.fromkeys(name for row in cells for name in row))
-    lines = drawn([{name: row.get(name) for name in names} for row in cells])
+    hint = ALL_COLUMNS if isinstance(rows, Rows) else ""
+    lines = drawn([{name: row.get(name) for name in names} for row in cells], hint=hint)
     if more or total > len(cells):
         count = f"more than {total}" if more else str(total)
         lines += f"({len(cells)} of {count} rows)\n"

@@ -113,6 +113,8 @@ def _options(words: str) -> tuple[Show | None, str | None, str]:
         show = display.vertical if option[1] else display.whole if option[2] else show
         file = option[3] or file
         words = words[option.end() :]
+    if unknown := re.match(r"[ \t]*(--?[a-z]\S*)", words):  # SQL reads --al as a comment.
+        raise Invalid(f"no such option: {unknown[1]}", hint="%sql has -x, --all and -o FILE")
     return show, file, words
 
 

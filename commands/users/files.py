@@ -9,10 +9,11 @@ import click
 
 from opsapp.cli import output
 from opsapp.cli.base import OpsCommand
-from opsapp.cli.decorators import ALREADY_SO, answers, changes, findings, say_if_unchanged
+from opsapp.cli.decorators import answers, changes, findings
 from opsapp.cli.filters import account_filter
 from opsapp.cli.messages import say
 from opsapp.cli.options import NEW_FILE, PROGRAM
+from opsapp.cli.outcome import ALREADY_SO, say_if_unchanged
 from opsapp.cli.progress import Progress
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -94,6 +95,8 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
         shown = _Problems(progress, most=None if check else MOST_PROBLEMS)
         answer = import_file(file, options, report=_report(progress, shown), unit=unit)
     shown.say_rest(options.rejects)
+    if answer["rejected"] and options.rejects:
+        say(f"Correct the rows in {options.rejects}, and import that file.")
     say_if_unchanged(_unchanged(answer, check))
     findings(answer["rejected"] > 0)
     return answer
@@ -162,7 +165,7 @@ def export_cmd(file: str, format: str | None, fields: str | None, filter: Filter
 
     \b
     Examples:
-      flask users export people.csv
+      flask users export users.csv
       flask users export support.jsonl.gz --role support
     """
     from opsapp.accounts.transfer import exporting

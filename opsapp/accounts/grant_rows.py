@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import clock, signals
+from .. import clock, signals, text
 from ..engine.rows import among
 from ..errors import Conflict
 from ..extensions import db
@@ -23,9 +23,6 @@ from . import authority, bulk
 from .bulk import Account
 from .effects import note_ended
 from .lookup import actor_name
-
-SHOWN = 5
-"""The most accounts that a refusal names."""
 
 # --- giving ------------------------------------------------------------------
 
@@ -77,10 +74,9 @@ def give(
 
 def _refuse_other_ends(role: Role, others: Sequence[Any]) -> None:
     if others:
-        names = ", ".join(f"{row.email} {end_in_words(row)}" for row in others[:SHOWN])
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        holders = text.listed([f"{row.email} {end_in_words(row)}" for row in others])
         raise Conflict(
-            f"{role.name} is held until another time: {names}{more}",
+            f"{role.name} is held until another time: {holders}",
             hint="--replace-end changes the ends; or leave these users out",
         )
 

@@ -131,6 +131,8 @@ def parsed(words: str, *, name: str) -> Access:
         content = tomllib.loads(words)
     except tomllib.TOMLDecodeError as error:
         raise Invalid(f"{name}: {text.shortened(str(error), 200)}") from error
+    except RecursionError as error:
+        raise Invalid(f"{name}: brackets are nested too deeply") from error
     source = _Source(name, words)
     source.check(content, ("roles", "grants"))
     return Access(
@@ -180,10 +182,13 @@ def _read_end(source: _Source, role: str, user: str, end: Any) -> datetime | Non
     if end == FOR_EVER:
         return None
     with source.at("grants", role, user):
-        if not isinstance(end, datetime):
-            name = text.shortened(user)
-            raise Invalid(f'{name}: the end is "{FOR_EVER}" or a time such as 2030-12-31T18:00:00Z')
-    return (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
+        try:
+            if isinstance(end, datetime):
+                return (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
+        except OverflowError:  # Its distance puts it before the year 1, or after 9999.
+            pass
+        name = text.shortened(user)
+        raise Invalid(f'{name}: the end is "{FOR_EVER}" or a time such as 2030-12-31T18:00:00Z')
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class _Asked:
                 if permission not in known:
                     near = text.did_you_mean(permission, sorted(known))
                     hint = near or f"flask roles allow {role} {permission}, if it is meant"
-                    error = NotFound(f"no code asks for {permission}", hint=hint)
+                    error = NotFound(f"no permission {permission}", hint=hint)
                     raise self._error(error, "roles", role, "permissions", permission)
 
     def check_roles(self, named: Iterable[str], roles: Collection[str]) -> None:

@@ -36,8 +36,8 @@ PHRASES = {
     "user:role:revoke": "revoked {role} from {}",
     "user:role:expire": "marked {role} of {} as expired",
     "user:review:decide": "reviewed {role} of {}",
-    "review:access:start": "started the access review {}",
-    "review:access:finish": "finished the access review {}",
+    "review:access:start": "started {}",
+    "review:access:finish": "finished {}",
     "role:definition:create": "created the role {}",
     "role:definition:update": "changed the role {}",
     "role:definition:delete": "deleted the role {}",
@@ -93,7 +93,9 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
         after.pop("active", None)
         before.pop("active", None)
     if event["action"] == "user:account:import":
-        after = {key: after[key] for key in after if key not in _OF_IMPORTS and after[key] != 0}
+        after = {
+            key: _counted(after[key]) for key in after if key not in _OF_IMPORTS and after[key] != 0
+        }
     subject = f"{after.pop('count')} users" if "count" in after else event["subject_name"]
     phrase = PHRASES.get(event["action"], f"{event['action']} {{}}")
     for name in _IN_PHRASES:
@@ -109,6 +111,18 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
     changes = [_change(key, before, after, now) for key in {**before, **after}]
     details = f" ({', '.join(filter(None, changes))})" if any(changes) else ""
     return phrase.replace("{}", str(subject)) + details
+
+
+def _counted(value: Any) -> Any:
+    """Return numbers in place of the ids of an import, which are up to 5,000 in a batch."""
+    match value:
+        case [int(), *_]:
+            return len(value)
+        case [*parts]:
+            return [_counted(part) for part in parts]
+        case {"role": role, "holders": [*users]}:
+            return f"{role}={len(users)}"
+    return value
 
 
 def _without(side: Any) -> dict[str, Any]:

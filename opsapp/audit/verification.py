@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from .. import text
 from ..clock import rfc3339
 from ..damage import Damaged
 from ..errors import Invalid
@@ -130,7 +131,9 @@ def _report(
         differences, broken = _compared(state)
         holds = "the chain holds, and the tables are what it says"
     if broken is None and (unfinished := intents.unfinished(db.ours())):
-        holds += f"; intended without an end: {', '.join(map(str, unfinished[:MOST_DIFFERENCES]))}"
+        holds += (
+            f"; intended without an end: {text.listed([*map(str, unfinished)], MOST_DIFFERENCES)}"
+        )
     seq, kind, message = broken or (None, None, holds)
     return {
         "ok": broken is None,
@@ -391,5 +394,9 @@ def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
 def _is_met(checkpoint: Checkpoint) -> bool:
     if checkpoint.seq == 0:
         return checkpoint.hash == chain.GENESIS
-    hash = db.ours.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == checkpoint.seq))
-    return hash == checkpoint.hash
+    return hash_of(checkpoint.seq) == checkpoint.hash
+
+
+def hash_of(seq: int) -> str | None:
+    """Return the hash of an event; None if there is none of this number."""
+    return db.ours.scalar(sa.select(AuditEvent.hash).where(AuditEvent.seq == seq))

@@ -6,6 +6,7 @@ options       parameter types and options that several commands share
 filters       the options that select accounts or events
 passwords     the sources of a password
 confirm       the question before a destructive change
+outcome       answers, plans and changes, written
 output        the five formats
 look          answers at a terminal: tables or lines, empty lists
 tables        the layout of tables

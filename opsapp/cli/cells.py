@@ -50,14 +50,14 @@ def on_terminal(name: str, value: Any, now: datetime, *, whole: bool = False) ->
         distance = moments.relative(value.astimezone(UTC), now)  # An application's may be naive.
         return f"{human(value)} ({distance})" if whole else distance
     if isinstance(value, int) and (name == "bytes" or name.endswith("_bytes")):
-        size = in_mib(value)
+        size = _size(value)
         return f"{size} ({value:,} bytes)" if whole else size
     return human(value)
 
 
-def in_mib(size: int) -> str:
-    """Return a number of bytes as ``0.1 MiB``."""
-    return f"{size / 2**20:,.1f} MiB"
+def _size(size: int) -> str:
+    """Return a number of bytes as ``2.5 MiB``, and a small one as ``0.5 KiB``."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
 
 
 _STYLES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import click
 
 from ..errors import FINDINGS, Invalid, Refused
 from ..types import Record
-from . import output
+from . import outcome, output
 from .base import application, command_words
 from .confirm import agrees, is_interactive
 from .look import Line, Look
@@ -34,10 +34,6 @@ Body = Callable[..., Any]
 ANSWERS = "opsapp.answers"
 WORKS = "opsapp.works"
 CHANGES = "opsapp.changes"
-
-PLAN = ("action", "subject", "name", "before", "after")
-"""The fields of a dry run's rows."""
-MOST_EFFECTS = 100
 
 
 def answers(
@@ -96,7 +92,7 @@ def answers(
                 elif is_seen and not is_live and not isinstance(answer, int | str):
                     look.show(answer, fields, header)
                 else:
-                    _write(answer, format, fields, columns, header)
+                    outcome.write(answer, format, fields, columns, header)
             _exit_with_findings()
 
         command.kind = ANSWERS  # type: ignore[attr-defined]
@@ -188,18 +184,20 @@ def changes(
             format = output.format_of_answer(format)
             if plan is not None and not dry_run:
                 raise Invalid("--plan goes with --dry-run")
-            output.check_fields(fields, PLAN if dry_run else ("changed", "audit_seq", *columns))
+            output.check_fields(
+                fields, outcome.PLAN if dry_run else ("changed", "audit_seq", *columns)
+            )
             unit = unit_of_this_command(reason, dry_run=dry_run)
             _remark_on_address(reason)
             with application(web=web):
                 _remark_on_permissions()
                 result = body(unit=unit, **params)
                 if unit.dry_run:
-                    _write_plan(unit, format, fields, plan)
+                    outcome.write_plan(unit, format, fields, plan)
                 elif quiet:
-                    output.write_lines(_keys(result, key, unit))
+                    output.write_lines(outcome.keys(result, key, unit))
                 else:
-                    _write_change(result, unit, format, fields, columns)
+                    outcome.write_change(result, unit, format, fields, columns)
             _exit_with_findings()
 
         command.kind = CHANGES  # type: ignore[attr-defined]
@@ -313,96 +311,6 @@ _PLAN = click.Option(
     help="With --dry-run: write each change to FILE, as JSON lines.",
 )
 DRY_RUN = click.Option(["--dry-run"], is_flag=True, help="Print the change without writing it.")
-
-
-# --- writing the answer ------------------------------------------------------
-
-
-def _write(
-    answer: Any,
-    format: str,
-    fields: str | None,
-    columns: tuple[str, ...],
-    all_fields: Sequence[str] = (),
-) -> None:
-    """Write an answer, with times in full.
-
-    :param all_fields: all fields of a row, for lists that may be empty; none if rows differ.
-    """
-    columns = () if fields else columns
-    if isinstance(answer, int | str):
-        output.write_scalar(answer, format)
-    elif isinstance(answer, Mapping):
-        output.write_record(next(output.select([answer], fields)), format, columns)
-    else:
-        header = output.field_names(fields) if fields else all_fields
-        output.write_list(output.select(answer, fields, all_fields), format, columns, header)
-
-
-def _write_plan(unit: Unit, format: str, fields: str | None, file: str | None) -> None:
-    """Write the audit events that the change would have, with the names of their subjects.
-
-    :param file: gets each change as a JSON line; many like ones are one row of the answer.
-    """
-    from .plans import rows_of, write
-
-    if file is not None:
-        write(file, unit.recorded)
-    rows = list(output.select(rows_of(unit.recorded), fields, PLAN))
-    if format == "json":
-        record = {"changed": unit.changed, "dry_run": True, "plan": rows, "effects": unit.effects}
-        output.write_record(record, format, ())
-    elif not click.get_current_context().meta.get("opsapp.plan"):
-        columns = ("action", "name", "before", "after")
-        header = output.field_names(fields) if fields else PLAN
-        output.write_list(rows, format, () if fields else columns, header)
-    if format != "json":
-        for effect in unit.effects[:MOST_EFFECTS]:
-            say(f"It {effect}.", in_json=False)
-    end = "Dry run: nothing was written." if rows else "Dry run: nothing would change."
-    say(end, in_json=False)
-
-
-def _write_change(
-    result: Any, unit: Any, format: str, fields: str | None, columns: tuple[str, ...]
-) -> None:
-    outcome = {"changed": _has_changed(result, unit), "audit_seq": unit.seq}
-    if result is None:
-        pass  # The answer is on stdout already.
-    elif isinstance(result, Mapping):
-        columns = ("changed", *columns) if columns else ()
-        _write({**outcome, **result}, format, fields, columns)
-    elif format == "json":
-        rows = list(output.select(result, fields))
-        output.write_record({**outcome, "results": rows}, format, ())
-    else:
-        _write(result, format, fields, columns)
-    if unit.seq is not None:
-        intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
-        say(f"Done, audit event {unit.seq}{intended}.", in_json=False)
-    elif not outcome["changed"]:
-        unchanged = click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO)
-        say(unchanged, in_json=False)
-
-
-def _has_changed(result: Any, unit: Any) -> bool:
-    """Return ``changed`` of the record, or else of the unit: a migration commits by itself."""
-    changed = result.get("changed") if isinstance(result, Mapping) else None
-    return bool(unit.changed if changed is None else changed)
-
-
-def _keys(result: Any, key: str, unit: Any) -> list[str]:
-    if isinstance(result, Mapping):
-        return [str(result[key])] if _has_changed(result, unit) else []
-    return [str(row[key]) for row in result or () if row["changed"]]
-
-
-ALREADY_SO = "Already so: nothing was changed."
-
-
-def say_if_unchanged(remark: str) -> None:
-    """Print ``remark`` in place of :data:`ALREADY_SO`, if the command changes nothing."""
-    click.get_current_context().meta["opsapp.unchanged"] = remark
 
 
 def findings(has_findings: bool, *, exit_code: int = FINDINGS) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..errors import Invalid
+from ..errors import Busy, Invalid
 from ..types import AccountFilter
 from .confirm import approve
 from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
@@ -124,8 +124,10 @@ def is_by_filter(
     :param criteria: the further conditions on the accounts that would change.
     :raises Invalid: accounts are named and filtered, or neither.
     :raises Refused: the operator declined.
+    :raises Busy: there were others when the operator answered.
     """
     from ..accounts import listing
+    from ..extensions import end_session
 
     if bool(users) == (filter != listing.Filter()):
         raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
@@ -133,7 +135,11 @@ def is_by_filter(
         return False
     if count := listing.count(filter, *criteria):
         accounts = f"{count:,} account{'' if count == 1 else 's'}"
+        end_session()  # No transaction waits for the answer, and the next count is a new one.
         approve(f"{change.format(accounts)}?", severe=severe)
+        # A question may stand for minutes, in which users sign up.
+        if listing.count(filter, *criteria) != count:
+            raise Busy("the accounts changed while the question was shown", hint="try again")
     return True
 
 

@@ -195,7 +195,12 @@ def users_argument(required: bool = True) -> Callable[[Any], Any]:
     Empty lines and lines that begin with ``#`` are skipped.
     """
     return click.argument(
-        "users", metavar="USER…", type=USER, nargs=-1, required=required, callback=_with_stdin
+        "users",
+        metavar="USER…" if required else "[USER…]",
+        type=USER,
+        nargs=-1,
+        required=required,
+        callback=_with_stdin,
     )
 
 
@@ -258,7 +263,8 @@ def receipt_option(content: str) -> Callable[[Any], Any]:
         "--receipt",
         type=NEW_FILE,
         metavar="FILE",
-        help=f"Write {content}, with the audit events and a checkpoint, to a new FILE.",
+        help=f"Write {content}, with the audit events and a checkpoint, to a new FILE; "
+        "nothing is written if nothing changes.",
     )
 
 

@@ -77,12 +77,15 @@ def of_rows(
         yield _note(list(hidden), HINT)
 
 
-def drawn(answer: Record | Sequence[Record]) -> str:
-    """Return a record or rows as a table that fits the terminal, with times in full."""
+def drawn(answer: Record | Sequence[Record], *, hint: str = "") -> str:
+    """Return a record or rows as a table that fits the terminal, with times in full.
+
+    :param hint: how to see the columns that do not fit.
+    """
     if isinstance(answer, Mapping):
         return of_record(answer)
     table = _Table.of(answer, list(answer[0]) if answer else [], _exact, width())
-    return table.drawn() + (_note(table.hidden) if table.hidden else "")
+    return table.drawn() + (_note(table.hidden, hint) if table.hidden else "")
 
 
 def whole(rows: Iterable[Record]) -> Iterator[str]:

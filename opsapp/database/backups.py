@@ -97,7 +97,8 @@ def _take_back(file: str, unit: Unit) -> None:
     """Have the audit say that a copy, whose event is committed, did not get its place."""
     with Unit(actor=unit.actor, door=unit.door, correlation=unit.correlation) as after:
         after.record("database:backup:fail", "database", before={"file": file})
-    unit.committed = False  # Its event no longer stands, so the error must not name it.
+    # Its event no longer stands, so the error must not name it.
+    unit.committed, unit.seq = False, None
 
 
 # --- sqlite ------------------------------------------------------------------

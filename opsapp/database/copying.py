@@ -282,9 +282,22 @@ def _columns(table: sa.Table) -> list[sa.Column[Any]]:
 
 
 def _batches(table: sa.Table, connection: sa.Connection) -> Iterator[Sequence[Any]]:
-    query = sa.select(*_columns(table)).order_by(*table.primary_key.columns)
+    columns = _columns(table)
+    places = [n for n, column in enumerate(columns) if isinstance(column.type, sa.JSON)]
+    absent = [columns[place].is_(sa.null()) for place in places]
+    query = sa.select(*columns, *absent).order_by(*table.primary_key.columns)
     with connection.execute(query, execution_options={"yield_per": CHUNK}) as result:
-        yield from result.partitions()
+        for rows in result.partitions():
+            yield [_with_nulls(row, places) for row in rows] if places else rows
+
+
+def _with_nulls(row: Any, places: Sequence[int]) -> list[Any]:
+    """Return a row whose JSON columns tell NULL from the null of JSON; both are None in Python."""
+    values: list[Any] = list(row[: len(row) - len(places)])
+    for place, is_absent in zip(places, row[len(values) :], strict=True):
+        if values[place] is None:
+            values[place] = sa.null() if is_absent else sa.JSON.NULL
+    return values
 
 
 def _refuse_damage(table: sa.Table, row: Any) -> None:
@@ -338,6 +351,8 @@ def _plain(value: Any) -> Any:
             return str(value.normalize())
         case bytes() | memoryview():
             return bytes(value).hex()
+        case sa.sql.elements.Null():
+            return {"is": "NULL"}  # Not None, which is the null of JSON.
         case Mapping():
             return {str(key): _plain(item) for key, item in value.items()}
     return value

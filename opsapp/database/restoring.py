@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -56,6 +57,8 @@ def examine(file: str) -> Copy:
     """
     if not Path(file).is_file():
         raise Invalid(f"{file} is no file")
+    if _is_sqlite():
+        _refuse_incomplete(file)
     tables = _sqlite_tables(file) if _is_sqlite() else dumps.tables(file)
     for table in (AuditHead.__tablename__, AuditEvent.__tablename__, migrations.VERSION_TABLE):
         if table not in tables:
@@ -127,6 +130,22 @@ def _opened(file: str) -> Any:
     copy = sqlite3.connect(address, uri=True)
     copy.row_factory = sqlite3.Row
     return closing(copy)
+
+
+def _refuse_incomplete(file: str) -> None:
+    """Refuse the database itself, and a copy whose last changes are in a file beside it.
+
+    A copy is read without such files, so these changes would be lost and not be missed.
+    """
+    place = Path(connections.sqlite_file(db.engine))
+    if place.exists() and place.samefile(file):
+        raise Invalid(f"{file} is the database itself, and no copy of it")
+    path = Path(file).resolve()
+    for end in ("-wal", "-journal"):
+        beside = path.with_name(path.name + end)
+        if beside.exists() and beside.stat().st_size:
+            hint = f"sqlite3 {shlex.quote(file)} 'PRAGMA journal_mode=DELETE', and again"
+            raise Invalid(f"{file} is incomplete without {beside.name}", hint=hint)
 
 
 def _sqlite_tables(file: str) -> set[str]:

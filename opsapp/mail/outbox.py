@@ -42,7 +42,7 @@ _PURPOSE = "mail"
 
 
 _is_later: ContextVar[bool] = ContextVar("is_later", default=False)
-_kept: ContextVar[tuple[MailMessage, ...]] = ContextVar("kept", default=())
+_kept: ContextVar[list[MailMessage] | None] = ContextVar("kept", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,14 @@ def put(message: Message) -> None:
     row = _row(message)
     db.ours.add(row)
     if not _is_later.get():
-        _kept.set((*_kept.get(), row))
+        _keep([row])
+
+
+def _keep(rows: Iterable[MailMessage]) -> None:
+    kept = _kept.get()
+    if kept is None:
+        _kept.set(kept := [])
+    kept.extend(rows)
 
 
 @contextmanager
@@ -94,7 +101,7 @@ def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)
             ]
         rows = [_row(message) for message in messages]
         session.add_all(rows)
-    _kept.set((*_kept.get(), *rows))
+    _keep(rows)
 
 
 def _row(message: Message) -> MailMessage:
@@ -128,8 +135,8 @@ def take_kept() -> tuple[int, ...]:
 
     A message whose transaction was rolled back has no identity any more.
     """
-    rows = _kept.get()
-    _kept.set(())
+    rows = _kept.get() or ()
+    _kept.set(None)
     identities = (sa.inspect(row).identity for row in rows)
     return tuple(identity[0] for identity in identities if identity)
 

@@ -64,7 +64,3 @@ CHECKS: dict[str, Callable[[Attached], Verdict]] = {
     "ends of roles": _ends,
     "deactivation": _deactivation,
 }
-BEFORE_TABLES = frozenset({"clock", "disk", "durability", "locks"})
-"""Doctor's other checks that make sense before ``flask ops init``."""
-OF_OUR_ACCOUNTS = frozenset({"grants"})
-"""Doctor's checks of accounts that are ours."""

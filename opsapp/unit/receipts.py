@@ -9,7 +9,7 @@ from types import TracebackType
 
 from .. import clock
 from ..errors import Conflict
-from ..files.drafts import Draft
+from ..files.drafts import Draft, explained
 from ..types import Record
 from .ledger import Head
 from .work import Unit
@@ -29,6 +29,7 @@ class Receipt:
     def __init__(self, file: str | None) -> None:
         if file is not None and Path(file).exists():
             raise Conflict(f"{file} exists already", hint="name a new file")
+        self._file = file or ""
         self._draft = None if file is None else Draft(file)
 
     def __enter__(self) -> Receipt:
@@ -44,11 +45,30 @@ class Receipt:
             self._draft.discard()
 
     def write(self, record: Record, unit: Unit) -> None:
-        """Write the record when the events of the unit are written."""
+        """Write the record when the events of the unit are written.
+
+        Leaving the unit raises an OpsError if the file cannot be written.
+        """
         draft = self._draft
         if draft is not None:
-            unit.attest(lambda head: _fill(draft, record, unit, head))
-            unit.settle(lambda committed: draft.settle(placed=committed))
+            unit.attest(lambda head: self._fill(draft, record, unit, head))
+            unit.settle(lambda committed: self._settle(draft, committed))
+
+    def _fill(self, draft: Draft, record: Record, unit: Unit, head: Head) -> None:
+        whole = {
+            **record,
+            "at": clock.rfc3339(clock.now()),
+            "events": list(unit.events),
+            "checkpoint": head.checkpoint(),
+        }
+        words = json.dumps(whole, indent=2, default=_plain) + "\n"
+        with explained(self._file):
+            draft.path.write_text(words, encoding="utf-8")
+            draft.write_to_disk()
+
+    def _settle(self, draft: Draft, committed: bool) -> None:
+        with explained(self._file):
+            draft.settle(placed=committed)
 
 
 def authorship(unit: Unit) -> Record:
@@ -58,17 +78,6 @@ def authorship(unit: Unit) -> Record:
         "reason": unit.reason,
         "correlation": unit.correlation,
     }
-
-
-def _fill(draft: Draft, record: Record, unit: Unit, head: Head) -> None:
-    whole = {
-        **record,
-        "at": clock.rfc3339(clock.now()),
-        "events": list(unit.events),
-        "checkpoint": head.checkpoint(),
-    }
-    draft.path.write_text(json.dumps(whole, indent=2, default=_plain) + "\n", encoding="utf-8")
-    draft.write_to_disk()
 
 
 def _plain(value: object) -> str:

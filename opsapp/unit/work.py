@@ -196,8 +196,9 @@ class Unit(AbstractContextManager["Unit"]):
                 self.session.autoflush = self._autoflush
             finally:
                 self._settle(False)
-        if self.committed and not self._is_trial:
-            self._send()
+                # An error after the commit, such as a full disk's, undoes nothing.
+                if self.committed and not self._is_trial:
+                    self._send()
 
     def _undo(self) -> None:
         with self._gate:
@@ -341,10 +342,10 @@ class Unit(AbstractContextManager["Unit"]):
         undo(self.ours)  # Rows that services wrote there follow from the events, once they are.
         with undisturbed():
             beside = Beside(self, self._accounts)
-            self.intent = self.seq = beside.intend(changes, marks)
+            self.intent = beside.intend(changes, marks)
             with beside.ended():
                 self.session.commit()
-            self.committed = True
+            self.committed, self.seq = True, self.intent
             self.seq = beside.finish(changes, self._prepare)
             self.events = range(self.seq - len(changes) + 1, self.seq + 1)
             if self._witnesses and (head := ledger.read_head(self.ours)) is not None:

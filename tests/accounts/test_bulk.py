@@ -6,10 +6,11 @@ import pytest
 from flask import Flask
 
 from opsapp.accounts import grants, users
+from opsapp.cli import filters
 from opsapp.extensions import db
 from opsapp.models import User
 from opsapp.unit.ledger import EVENT_EACH
-from tests.support import Cli, Database, a_unit
+from tests.support import Cli, Database, a_unit, run
 from tests.support.templates import BOB, Commands
 
 MANY = EVENT_EACH + 20
@@ -134,3 +135,19 @@ def test_accounts_of_a_session_are_as_the_statement_left_them(app: Flask) -> Non
         grants.revoke("admin", ["cyd@example.com"], unit=unit)
         users.delete("cyd@example.com", unit=unit)
         assert (user.email, user.active, user.fs_uniquifier == before) == (None, False, False)
+
+
+def test_accounts_that_come_while_the_question_stands_are_not_changed(
+    cli: Cli, database: Database, after_role: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_question: str, *, severe: bool) -> None:
+        done = run(database, "users", "create", "late@example.com", "--no-password")
+        assert done.exit_code == 0
+
+    monkeypatch.setattr(filters, "approve", answer)
+    refused = cli("users", "delete", "--never-logged-in")
+    assert (refused.exit_code, refused.stdout) == (75, "")
+    assert refused.stderr == (
+        "Error: the accounts changed while the question was shown\n  → try again\n"
+    )
+    assert database.rows("SELECT count(*) FROM ops_users WHERE deleted_at IS NOT NULL") == [(0,)]

@@ -17,7 +17,7 @@ from opsapp.accounts.listing import Filter
 from opsapp.accounts.transfer.exporting import FIELDS, export_file
 from opsapp.accounts.transfer.importing import Options, import_file
 from tests.accounts.test_import_runs import SILENT
-from tests.support import Cli, Database, a_unit
+from tests.support import Cli, Database, a_unit, disarm
 from tests.support.templates import BOB, Commands
 
 
@@ -97,6 +97,28 @@ def test_export_refuses_and_leaves_the_file_as_it_was(cli: Cli, file: Path) -> N
         expected = (exit_code, "", f"Error: {error.format(file=file)}\n")
         assert (done.exit_code, done.stdout, done.stderr) == expected
     assert (file.read_text(), sorted(file.parent.glob(".*"))) == ("before", [])
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_export_writes_damaged_values_as_they_are(
+    cli: Cli, database: Database, file: Path, format: str
+) -> None:
+    disarm(database)
+    for damage in ("active = 7", "email = x'ff00'", "created_at = 'never'"):
+        database.execute(f"UPDATE ops_users SET {damage} WHERE id = 1")
+    fields = "id,email,active,created_at"
+    done = cli("users", "export", "-", "--format", format, "--fields", fields)
+    assert (done.exit_code, done.stderr) == (0, "")
+    rows = (
+        list(csv.DictReader(done.stdout.splitlines()))
+        if format == "csv"
+        else [json.loads(line) for line in done.stdout.splitlines()]
+    )
+    first = {name: str(value).lower() for name, value in rows[0].items()}
+    assert first == {
+        "id": "1", "email": "b'\\xff\\x00'", "active": "true", "created_at": "damaged: never",
+    }  # fmt: skip
 
 
 # --- properties --------------------------------------------------------------

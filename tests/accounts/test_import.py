@@ -168,7 +168,8 @@ def test_import_skips_bad_rows_and_takes_their_file_once_it_is_corrected(
     done = cli(*args)
     assert done.exit_code == 6
     more = f"18 more bad rows; {rejects} has them."
-    assert done.stderr.splitlines() == [*bad_lines()[:2], more, "Done, audit event 8."]
+    then = f"Correct the rows in {rejects}, and import that file."
+    assert done.stderr.splitlines() == [*bad_lines()[:2], more, then, "Done, audit event 8."]
     assert [row[0] for row in accounts(database)] == ["good@example.com"]
     assert rejects.stat().st_mode & 0o777 == 0o600
     kept = rejects.read_bytes()
@@ -205,6 +206,7 @@ def test_import_keeps_bad_objects_as_they_were(cli: Cli, people: Path) -> None:
         " unicode string",
         "Line 5, column email: has the character U+D800 at position 1, which is no character",
         "Line 6, column roles: is no text",
+        f"Correct the rows in {rejects}, and import that file.",
         "Done, audit event 8.",
     ]
     kept = [json.loads(line) for line in gzip.decompress(rejects.read_bytes()).splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import sys
@@ -154,6 +155,54 @@ def test_import_refuses_folders_and_takes_a_header_alone(cli: Cli, people: Path)
     alone = cli("users", "import", str(people), "--fields", "rows")
     assert (alone.exit_code, alone.stdout) == (0, "field\tvalue\nrows\t0\n")
     assert alone.stderr == "The file has no rows: nothing was changed.\n"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_rejects_never_replace_the_file_to_import(cli: Cli, people: Path) -> None:
+    people.write_text("email,username\ncyd@example.com,1\ndan@example.com,dan\n")
+    before, link = people.read_bytes(), people.with_name("link.csv")
+    link.symlink_to(people)
+    for name in (people, link):
+        done = cli("users", "import", str(people), "--rejects", str(name))
+        error = f"Error: --rejects {name} is the file to import\n  → name another file\n"
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", error)
+        assert people.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_rejects_run_as_no_formula_and_are_imported_as_before(cli: Cli, people: Path) -> None:
+    rejects = people.with_name("rejects.csv")
+    people.write_text(
+        "email,username,password,=note\n"
+        "@x,,=Secret words of a cell,-1\n"
+        "'=a@example.com,=b,,\n"
+        "+c@example.com,1,,'=d\n"
+    )
+    options = ("--on-error", "skip", "--hash-passwords", "--map", "=note=")
+    args = ("users", "import", str(people), *options, "--rejects", str(rejects))
+    assert cli(*args).exit_code == 6
+    header, *rows = csv.reader(rejects.read_text().splitlines())
+    assert header[3] == "'=note"
+    assert [row[:4] for row in rows] == [
+        ["'@x", "", "=Secret words of a cell", "'-1"],
+        ["'=a@example.com", "'=b", "", ""],
+        ["'+c@example.com", "1", "", "'=d"],
+    ]
+    assert rows[0][-1].startswith("'@x: ")
+    rejects.write_text(f"{','.join(header)}\n'=a@example.com,,=Secret words of a cell,,,,\n")
+    mended = cli("users", "import", str(rejects), "--hash-passwords", "--map", "'=note=")
+    assert mended.exit_code == 0, mended.stderr
+    assert cli("users", "show", "=a@example.com").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_import_refuses_an_object_with_a_name_twice(cli: Cli, people: Path) -> None:
+    file = people.with_suffix(".jsonl")
+    file.write_text('{"email": "cyd@example.com", "email": "dan@example.com"}\n')
+    done = cli("users", "import", str(file), "--check")
+    assert (done.exit_code, done.stderr) == (
+        6, "Line 1: is no JSON: a name is there twice\nChecked 1 rows: nothing was written.\n",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])

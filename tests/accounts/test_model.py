@@ -317,7 +317,7 @@ def test_change_in_any_order_keeps_every_promise_on_postgresql(database: Databas
                 "SET LOCAL session_replication_role = replica",  # no trigger fires
                 "TRUNCATE ops_users, ops_roles, ops_grants, ops_audit_events, ops_audit_personal,"
                 " ops_user_sessions, ops_api_tokens, ops_logins, ops_login_failures,"
-                " ops_mail_messages RESTART IDENTITY",
+                " ops_mail_messages, ops_access_reviews, ops_access_review_items RESTART IDENTITY",
                 head,
             ):
                 connection.exec_driver_sql(statement)

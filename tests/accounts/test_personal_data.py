@@ -112,7 +112,7 @@ def test_receipt_of_an_erasure_names_no_one(cli: Cli, year: Database, tmp_path: 
     written = file.read_text()
     assert "bob" not in written.lower()
     receipt = json.loads(written)
-    assert receipt["subject"] == "user:2"
+    assert receipt["subjects"] == ["user:2"]
     assert receipt["events"] == [done.json["audit_seq"]]
     assert receipt["erased"] == {
         "sessions": 1, "tokens": 1, "logins": 1, "lockouts": 0, "audit_names": 2, "mail": 2,

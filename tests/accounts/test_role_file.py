@@ -88,7 +88,7 @@ def test_apply_shows_the_difference_and_is_one_change(
     refused = cli(*args)
     assert (refused.exit_code, refused.stdout) == (5, said)
     assert refused.stderr == (
-        "Error: Make these 3 changes? There is no terminal to ask on\n  → repeat it with --yes\n"
+        "Error: Make 3 changes? There is no terminal to ask on\n  → repeat it with --yes\n"
     )
     assert cli("roles", "show", "support", "--format", "json").json["description"] == ""
     done = cli(*args, "--yes", "--reason", "#123")
@@ -130,7 +130,7 @@ def test_apply_never_takes_the_last_administrator(cli: Cli, file: Path) -> None:
     ("words", "code", "says"),
     [
         ('[roles.support]\n# none\npermissions = [\n  "users:read",\n  "users:raed",\n]\n', 4,
-         "stdin line 5: no code asks for users:raed\n  → did you mean users:read?"),
+         "stdin line 5: no permission users:raed\n  → did you mean users:read?"),
         ('[roles.x]\npermissions = ["a b"]\n', 2,
          "stdin line 2: permission a b is not of the form noun:verb, such as users:read"),
         ('[roles.x]\n[grants.support]\n"bobb@example.com" = "for ever"\n', 4,
@@ -153,6 +153,9 @@ def test_apply_never_takes_the_last_administrator(cli: Cli, file: Path) -> None:
         ('[roles.x]\ndescription = "a\\u202eb"\n', 2,
          "stdin line 2: description has the character U+202E at position 2,"
          " which a terminal would obey and not show"),
+        ('[grants.support]\n"bob" = 9999-12-31T23:59:59-14:00\n', 2,
+         'stdin line 2: bob: the end is "for ever" or a time such as 2030-12-31T18:00:00Z'),
+        (f"a = {'[' * 5000}\n", 2, "stdin: brackets are nested too deeply"),
         ("[roles.x\n", 2,
          "stdin: Expected ']' at the end of a table declaration (at line 1, column 9)"),
     ],

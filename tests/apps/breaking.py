@@ -7,6 +7,7 @@ happens there is a function of this module.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 
@@ -54,6 +55,11 @@ def hide_ours(_session: so.Session) -> None:
         server.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
         )
+
+
+def remove_folder(_session: so.Session) -> None:
+    """Remove the folder of a receipt."""
+    shutil.rmtree(os.environ["RECEIPTS"])
 
 
 def create_app() -> Flask:

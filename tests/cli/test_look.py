@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from opsapp import clock
 from opsapp.audit import lines
-from opsapp.audit.events import ACTIONS
+from opsapp.audit.filters import ACTIONS
 from opsapp.cli import cells, output, tables
 from tests.support import ROOT, Cli, Database, call
 from tests.support.terminals import on_terminal
@@ -74,6 +74,7 @@ def test_long_table_is_written_in_pieces(capsys: pytest.CaptureFixture[str]) -> 
         ("at", timedelta(days=-3), "3 d ago", "2026-11-26 12:00:00Z (3 d ago)"),
         ("valid_until", timedelta(hours=5), "in 5 h", "2026-11-29 17:00:00Z (in 5 h)"),
         ("peak_bytes", 3 * 2**20, "3.0 MiB", "3.0 MiB (3,145,728 bytes)"),
+        ("bytes", 512, "0.5 KiB", "0.5 KiB (512 bytes)"),
         ("holders", 3, "3", "3"),
         ("enabled", False, "no", "no"),
     ],
@@ -172,6 +173,18 @@ def test_finding_is_a_line_with_its_advice_below(database: Database, ada: str) -
     assert "ok    setting OPSAPP_ENV: development\n" in shown
     settings = on_terminal(database, "doctor", "--settings", columns=300, NO_COLOR="1")
     assert settings.split()[:4] == ["name", "value", "source", "default"]
+
+
+def test_event_of_an_import_has_numbers_in_place_of_ids() -> None:
+    roles = [{"role": "support", "valid_until": None, "holders": [7, 8, 9]}]
+    event = {
+        "seq": 1, "at": clock.now(), "actor": "ada", "action": "user:account:import",
+        "reason": None, "subject_name": "import:1", "before": None,
+        "after": {"first": 1, "last": 4, "name": "a.csv", "rejected": 0, "ids": [7, 8, 9],
+                  "inactive": [7, 9], "roles": roles},
+    }  # fmt: skip
+    words = "ada imported rows 1 to 4 of a.csv (inactive: 2, roles: support=3)"
+    assert lines.line(event, clock.now())[1] == words
 
 
 def test_every_action_has_its_words() -> None:

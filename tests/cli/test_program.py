@@ -28,6 +28,17 @@ def test_version_is_that_of_opsapp(
     assert capsys.readouterr().out == f"opsapp {__version__}\n"
 
 
+def test_help_says_how_to_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entrypoints._flask_group(), "help", None)
+    assert run(monkeypatch, "--help") == 0
+    usage, _, help = capsys.readouterr().out.partition("\n\n")
+    assert usage == "Usage: opsapp [OPTIONS] COMMAND [ARGS]..."
+    assert help.startswith("  Manage an application: its users, roles, database, jobs and audit.\n")
+    assert "\n    opsapp db init\n" in help
+
+
 def test_command_that_is_not_there_is_one_json_object(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

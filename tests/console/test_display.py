@@ -95,3 +95,13 @@ def test_wrap_the_columns_that_have_no_room_between_words(
         "(2 columns hidden: first_of_them,",
         "second_of_them)",
     ]
+
+
+def test_columns_that_do_not_fit_are_named_with_the_way_to_see_them(
+    show: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opsapp.cli.tables.width", lambda: 20)
+    names = ["first", "second", "third"]
+    shown = show(display.Rows(names, [("wide" * 5, "wide" * 5, "wide" * 5)]))
+    assert " ".join(shown.split()).endswith("%sql -x or %sql --all prints them)")
+    assert "%sql" not in show([dict.fromkeys(names, "wide" * 5)])

@@ -154,7 +154,8 @@ def test_remark_stands_below_the_answer(database: Database, bob: str) -> None:
     words = (FLASK, "query", EVERYTHING, "--limit", "1", "--format", "json")
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     found = subprocess.run(words, env=database.environ, text=True, check=True, **both)  # type: ignore[call-overload]
-    assert found.stdout.endswith("}\n]\nThere are more than 1: --limit N or --all shows them.\n")
+    remark = "There are more than 1: --limit N or --all shows them."
+    assert found.stdout.endswith(f'}}\n]\n{{"remarks": ["{remark}"]}}\n')
 
 
 @pytest.mark.parametrize("statement", ["", "  ;", "SELCT 1", "hunter2", "SELECT * FROM nothing"])

@@ -76,8 +76,10 @@ def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path
             f"%sql -o {folder}/rows.xls SELECT id, email FROM ops_users",
             f"%sql -o {database.instance}/mail/rows.csv SELECT 1 AS one",
             "%sql -x SELECT id, email FROM ops_users",
+            "%sql --al SELECT id, email FROM ops_users",
         ],
     )
+    assert "Invalid: no such option: --al\n  → %sql has -x, --all and -o FILE\n" in printed
     assert (folder / "rows.csv").read_text() == "id,email,password\n1,ada@example.com,•••\n"
     assert json.loads((folder / "rows.json").read_text()) == [{"id": 1, "email": "ada@example.com"}]
     assert f"1 rows are in {folder}/rows.csv." in printed
@@ -130,7 +132,7 @@ def test_tables_and_columns_are_listed(database: Database, ada: str) -> None:
 
 READ = (
     "with db.engine.connect() as c: rows = c.execute({}).mappings().all()\n"
-    "print([{{k: v for k, v in r.items() if 'pass' in k or k == 'p'}} for r in rows])"
+    "print([{{k: v for k, v in r.items() if k in ('password', 'p')}} for r in rows])"
 )
 
 

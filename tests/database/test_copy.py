@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from opsapp.extensions import db
 from opsapp.models import our_tables
 from tests.support import Database, Result, call, disarm
 from tests.support.templates import BOB, Commands, Templates
@@ -67,7 +70,8 @@ def test_copy_to_postgresql_and_back_loses_nothing(
 
     done = copy(source, target, "--yes", "--reason", "outgrew the file", "--format", "json")
     assert done.exit_code == 0, done.stderr
-    assert done.stderr.startswith("The copy: the chain holds, and the tables are what it says.\n")
+    remark = "The copy: the chain holds, and the tables are what it says."
+    assert json.loads(done.stderr) == {"remarks": [remark]}
     assert {row["table"]: row["rows"] for row in done.json["results"]} == before
     assert count(target) == before
     event = call(source, "audit", "show", str(done.json["audit_seq"]), "--format", "json").json
@@ -145,3 +149,29 @@ def test_copy_of_what_the_target_cannot_hold_copies_nothing(
     assert done.stderr.startswith(says)
     assert count(target) == before
     assert call(target, "audit", "verify", "--state").exit_code == 0
+
+
+@pytest.fixture
+def notes() -> Iterator[None]:
+    """A model of the application whose column tells NULL from the null of JSON."""
+    columns = sa.Column("id", sa.Integer, primary_key=True), sa.Column("body", sa.JSON)
+    table = sa.Table("notes", db.metadata, *columns)
+    yield
+    db.metadata.remove(table)
+
+
+def test_copy_keeps_null_and_the_null_of_json_apart(
+    source: Database, target: Database, notes: None, tmp_path: Path
+) -> None:
+    back = Database(f"sqlite:///{tmp_path}/back.sqlite", source.instance)
+    call(back, "db", "init", check=True)
+    for database in (source, target, back):
+        database.execute("CREATE TABLE notes (id integer PRIMARY KEY, body json)")
+    bodies = [(1, None), (2, "null"), (3, '"NULL"'), (4, '{"a": null}')]
+    for id, body in bodies:
+        value = "NULL" if body is None else f"'{body}'"
+        source.execute(f"INSERT INTO notes (id, body) VALUES ({id}, {value})")
+    for origin, place in ((source, target), (target, back)):
+        done = copy(origin, place, "--yes")
+        assert done.exit_code == 0, done.stderr
+        assert place.rows("SELECT id, CAST(body AS text) FROM notes ORDER BY id") == bodies

@@ -47,7 +47,7 @@ def test_restore_asks_first_and_needs_a_reason(cli: Cli, copy: str) -> None:
     assert cli("db", "restore", copy, "--yes").exit_code == 2
     asked = cli("db", "restore", copy, *WHY)
     assert (asked.exit_code, asked.stdout) == (5, "")
-    assert f"Error: Replace the database by {copy}?" in asked.stderr
+    assert f"Error: Replace the database with {copy}?" in asked.stderr
     assert cli("roles", "show", "later").exit_code == 0
 
 
@@ -175,3 +175,39 @@ def test_restore_refuses_the_copy_of_another_secret(
     done = call(database, "db", "restore", copy, *WHY, "--yes", **other)
     assert (done.exit_code, done.stdout) == (7, "")
     assert done.stderr.startswith("Error: OPSAPP_AUDIT_KEY is not the key")
+
+
+def test_restore_counts_the_events_of_another_history_as_lost(cli: Cli, copy: str) -> None:
+    later = f"{copy}-later"
+    cli("db", "backup", later, check=True)  # Events 6 to 8, of which the copy has none.
+    cli("db", "restore", copy, *WHY, "--yes", check=True)
+    planned = cli("db", "restore", later, *WHY, "--dry-run", "--format", "json")
+    assert (planned.exit_code, planned.stderr) == (0, "")
+    assert planned.json["effects"][1] == "loses 2 events, 6 to 7"
+    assert planned.json["plan"][0]["after"]["lost"] == 2
+    again = cli("db", "restore", later, *WHY, "--yes", "--format", "json")
+    assert (again.exit_code, again.json["lost"]) == (0, 2)
+    assert cli("roles", "show", "later").exit_code == 0
+    assert cli("audit", "verify", "--state").exit_code == 0
+
+
+def test_restore_refuses_files_whose_last_changes_are_beside_them(
+    cli: Cli, copy: str, database: Database
+) -> None:
+    if not database.is_sqlite:
+        return
+    own = database.url.removeprefix("sqlite:///")
+    link = f"{copy}-link"
+    Path(link).symlink_to(own)
+    for name in (own, link):
+        done = cli("db", "restore", name, *WHY, "--yes")
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr == f"Error: {name} is the database itself, and no copy of it\n"
+    Path(f"{copy}-wal").write_bytes(b"pages")
+    done = cli("db", "restore", copy, *WHY, "--yes")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"Error: {copy} is incomplete without copy-wal\n"
+        f"  → sqlite3 {copy} 'PRAGMA journal_mode=DELETE', and again\n"
+    )
+    assert cli("roles", "show", "later").exit_code == 0

@@ -15,12 +15,12 @@ from opsapp.entrypoints import SUBJECTS, ops
 from tests.support import ROOT
 
 PACKAGES = [m.name for m in iter_modules(opsapp.__path__) if m.ispkg and m.name != "_shipped"]
-ROOMS = {"accounts", "audit", "console", "database", "jobs", "mail", "ops", "profiling"}
+ROOMS = {"accounts", "audit", "console", "database", "doctor", "jobs", "mail", "ops", "profiling"}
 DOORS_AND_FLOORS = {"cli", "commands", "engine", "files", "models", "unit", "web"}
 
 
 @pytest.mark.parametrize(
-    "package", ["accounts", "cli", "mail", "models", "ops", "profiling", "unit", "web"]
+    "package", ["accounts", "cli", "doctor", "mail", "models", "ops", "profiling", "unit", "web"]
 )
 def test_public_names_are_there_and_say_what_they_are(package: str) -> None:
     module = import_module(f"opsapp.{package}")

@@ -99,7 +99,8 @@ def test_upgrade_that_fails_says_how_far_it_came(
     failed = flask("ops", "db", "upgrade")
     assert (failed.exit_code, failed.stdout) == (1, "")
     assert failed.stderr.endswith(
-        "Error: flask db upgrade of the application ended with 1, at two\n  → its output is above\n"
+        "Error: flask db upgrade of the application ended with 1, at two; but the change is made,"
+        " audit event 2\n  → its output is above\n"
     )
     events = flask("ops", "audit", "list", "--format", "json").json
     assert [(event["action"], event["after"]) for event in events][1:] == [

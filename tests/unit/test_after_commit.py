@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from flask import Flask
 
+from opsapp import signals
 from opsapp.accounts import users
 from opsapp.errors import NotReady, Refused
 from opsapp.mail import outbox
@@ -84,7 +85,7 @@ def test_error_after_the_commit_says_that_the_change_is_made(
     def fail(*_args: object, **_options: object) -> None:
         raise NotReady("the server has gone", hint="flask doctor")
 
-    monkeypatch.setattr("opsapp.cli.decorators._write_change", fail)
+    monkeypatch.setattr("opsapp.cli.outcome.write_change", fail)
     done = call(database, "users", "update", ada, "--username", "countess")
     (seq,) = database.rows("SELECT seq FROM ops_audit_head")[0]
     assert (done.exit_code, done.stdout) == (7, "")
@@ -114,4 +115,42 @@ def test_mail_of_a_change_that_is_undone_is_not_sent(app: Flask) -> None:
 
     with pytest.raises(Refused):
         undo()
+    assert outbox.take_kept() == ()
+
+
+def test_change_is_told_though_an_error_follows_the_commit(app: Flask) -> None:
+    told: list[int] = []
+
+    def hear(_app: Flask, *, user_id: int, **_extra: object) -> None:
+        told.append(user_id)
+
+    def fail(committed: bool) -> None:
+        assert committed
+        raise OSError("the disk is full")
+
+    def change() -> None:
+        with unit:
+            users.create("grace@example.com", unit=unit)
+            unit.settle(fail)
+
+    unit = a_unit()
+    with (
+        signals.user_created.connected_to(hear, app),
+        pytest.raises(OSError, match="the disk is full"),
+    ):
+        change()
+    assert (unit.committed, len(told)) == (True, 1)
+
+
+def test_messages_to_send_are_kept_in_constant_time(app: Flask) -> None:
+    outbox.take_kept()
+    messages = [outbox.Message("test", "grace@example.com", "subject", "body")] * 3
+    with a_unit() as unit:
+        users.create("grace@example.com", unit=unit)
+        outbox.put(messages[0])
+        kept = outbox._kept.get()
+        outbox.put(messages[1])
+        assert outbox._kept.get() is kept  # A copy for each would be quadratic.
+    outbox.keep(messages[2:])
+    assert len(outbox.take_kept()) == 4  # The welcome, too.
     assert outbox.take_kept() == ()

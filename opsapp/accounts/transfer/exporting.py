@@ -85,7 +85,9 @@ def _write(
         writer.writerow(fields)
         writer.writerows(counted)
     else:
-        lines.writelines(json.dumps(dict(zip(fields, row, strict=True))) + "\n" for row in counted)
+        objects = (dict(zip(fields, row, strict=True)) for row in counted)
+        # Bytes in the place of a name are damage, and no reason to stop.
+        lines.writelines(json.dumps(each, default=str) + "\n" for each in objects)
     return counted.count
 
 
@@ -162,7 +164,7 @@ def _formatted(
             if name and name[0] in FIRST_OF_QUOTED:
                 values[place] = quoted(name)
         for place in truths:
-            values[place] = words[values[place]]
+            values[place] = words[bool(values[place])]
         for place in times:
             values[place] = values[place] and clock.rfc3339(values[place])
         yield values

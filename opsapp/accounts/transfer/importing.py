@@ -84,7 +84,7 @@ def import_file(file: str, options: Options, *, report: Report, unit: Unit) -> A
         seen = stack.enter_context(closing(judging.Seen()))
         keep = None
         if options.rejects is not None:
-            keep = stack.enter_context(rejects.writing(options.rejects, source, header))
+            keep = stack.enter_context(rejects.writing(options.rejects, source, header, columns))
         run = _Run(source, options, report, unit, seen, keep)
         error = run.over(records)
     # Raised behind the files, which are in their place now.

@@ -16,6 +16,7 @@ from ...errors import Invalid
 from .sources import Source
 
 COLUMNS = ("email", "username", "active", "confirmed", "password", "roles", "until")
+PASSWORD = "password"  # noqa: S105  (the name of a column)
 REASONS = ("rejected_line", "rejected_column", "rejected_because")
 """The columns that a file of rejects has beside those of its source."""
 _INFORMATIVE = frozenset({"id", "two_factor", "created_at", "last_seen_at", *REASONS})
@@ -152,7 +153,7 @@ def _csv_records(
 ) -> Iterator[Record]:
     number, line, width = 0, reader.line_num, len(header)
     # A password may begin as a formula, and no export has one.
-    named = [(i, name, name != "password") for i, name in enumerate(targets) if name]
+    named = [(i, name, name != PASSWORD) for i, name in enumerate(targets) if name]
     try:
         for cells in reader:
             line, start = reader.line_num, line + 1
@@ -183,7 +184,7 @@ def _json_records(source: Source, columns: Columns) -> Iterator[Record]:
             continue
         number += 1
         try:
-            original = json.loads(words)
+            original = json.loads(words, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
             problem = ("", f"is no JSON: {text.first_line(error)}")
             yield Record(number, line, words.rstrip("\r\n"), {}, problem)
@@ -192,6 +193,17 @@ def _json_records(source: Source, columns: Columns) -> Iterator[Record]:
             yield _of_object(number, line, original, columns)
         else:
             yield Record(number, line, words.rstrip("\r\n"), {}, ("", "is no JSON object"))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; of two values of one name it would silently have the last.
+
+    :raises ValueError: a name is there twice.
+    """
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name is there twice")
+    return values
 
 
 def _of_object(number: int, line: int, original: dict[str, Any], columns: Columns) -> Record:

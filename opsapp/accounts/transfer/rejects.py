@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ...errors import Invalid
 from .fields import Reject
-from .records import REASONS
+from .records import PASSWORD, REASONS, Columns, quoted
 from .sources import Source
 from .streams import written
 
@@ -17,27 +18,42 @@ Writer = Callable[[Reject], None]
 
 
 @contextmanager
-def writing(file: str, source: Source, header: Sequence[str]) -> Iterator[Writer]:
+def writing(file: str, source: Source, header: Sequence[str], columns: Columns) -> Iterator[Writer]:
     """Give a function that writes a reject, in the format of the source and under its names.
 
     The file appears when the body is done, readable by its owner alone, and replaces the last
     one. It has passwords if its source has them.
+
+    :raises Invalid: it is the source, whose other rows would be gone.
     """
+    if source.is_at(file):
+        raise Invalid(f"--rejects {file} is the file to import", hint="name another file")
     with written(file, encoding=source.encoding) as lines:
         if source.format == "jsonl":
             yield lambda reject: _write_json(lines, reject)
             return
-        names = [name for name in header if name not in REASONS]
         places = [index for index, name in enumerate(header) if name not in REASONS]
         rows = csv.writer(lines, lineterminator="\r\n")
-        rows.writerow([*names, *REASONS])
+        rows.writerow([*map(_inert, (header[place] for place in places)), *REASONS])
+        targets = columns.of_header(header)
 
         def write(reject: Reject) -> None:
             cells = reject.record.original
-            own = [cells[place] if place < len(cells) else "" for place in places]
-            rows.writerow([*own, *_reasons(reject).values()])
+            own = [
+                # A password is imported as it is, and would be another one.
+                cells[place] if targets[place] == PASSWORD else _inert(cells[place])
+                for place in places
+                if place < len(cells)
+            ]
+            missing = [""] * (len(places) - len(own))
+            rows.writerow([*own, *missing, *map(_inert, map(str, _reasons(reject).values()))])
 
         yield write
+
+
+def _inert(cell: str) -> str:
+    """Return a cell that no spreadsheet runs, and that an import reads as before."""
+    return cell if cell.startswith("'") else quoted(cell)
 
 
 def _write_json(lines: Any, reject: Reject) -> None:

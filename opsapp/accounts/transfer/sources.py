@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -38,6 +38,7 @@ class Source(AbstractContextManager["Source"]):
         self.format = codecs.format_of(file, format)
         self.encoding = encoding
         self.name = "stdin" if file == codecs.STDIO else PurePath(file).name
+        self._place = "/dev/stdin" if file == codecs.STDIO else file
         self._raw = _opened(file)
         self._reading = self._lines()
         try:
@@ -59,6 +60,13 @@ class Source(AbstractContextManager["Source"]):
     ) -> None:
         self._reading.close()  # It stands on the file.
         self._raw.close()
+
+    def is_at(self, file: str) -> bool:
+        """Return whether a name leads to this file, which to write there would destroy."""
+        try:
+            return Path(self._place).samefile(file)
+        except OSError:
+            return False
 
     def fraction(self) -> float:
         """Return how much of the file was read, from 0 to 1."""

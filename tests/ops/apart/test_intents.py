@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +134,8 @@ def test_account_changed_since_is_for_the_operator(apart: Apart) -> None:
 def test_failing_commit_is_failed(apart: Apart) -> None:
     failed = apart.run(*GRANT, BREAK="before_commit:fail")
     assert (failed.exit_code, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("Error: something unexpected happened (error ")
+    assert "the change is made" not in failed.stderr
     [(after,)] = apart.ours.rows(
         "SELECT CAST(after AS text) FROM ops_audit_events WHERE action = 'audit:intent:fail'"
     )
@@ -168,6 +171,24 @@ def test_audit_that_goes_away_after_the_commit_is_told(apart: Apart) -> None:
         administer(postgres, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     settled("done", apart.run("audit", "settle", "--format", "json", check=True).stdout)
     assert (apart.roles, apart.ends) == ([(1,), (2,)], [(ADA, "roles:admin")])
+
+
+@on()
+def test_receipt_that_cannot_be_written_leaves_the_change_and_its_event(
+    apart: Apart, tmp_path: Path
+) -> None:
+    file = tmp_path / "receipts" / "ada"
+    file.parent.mkdir()
+    environ = {"BREAK": "after_commit:remove_folder", "RECEIPTS": str(file.parent)}
+    lost = apart.run("users", "offboard", "ada", "--yes", "--receipt", str(file), **environ)
+    seq, action, _subject = apart.events[-1]
+    assert not action.startswith("intent:")
+    assert (lost.exit_code, lost.stdout) == (1, "")
+    assert lost.stderr == (
+        f"Error: {file} cannot be written: No such file or directory;"
+        f" but the change is made, audit event {seq}\n"
+    )
+    assert finding(apart)["state"] == "ok"
 
 
 @on(("mariadb", "sqlite"))

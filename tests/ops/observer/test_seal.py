@@ -198,7 +198,8 @@ def test_list_shows_what_waits_at_its_end(database: Database, app: Flask, cli: C
         "user:9",
     )
     assert last["before"] == {"email": "eve@x.org"}
-    assert done.stderr == "Those without a number wait to be chained: flask audit seal\n"
+    remark = "Those without a number wait to be chained: flask audit seal"
+    assert json.loads(done.stderr) == {"remarks": [remark]}
 
 
 def test_list_says_nothing_of_it_where_nothing_waits(database: Database, cli: Cli) -> None:

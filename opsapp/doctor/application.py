@@ -1,0 +1,46 @@
+"""The checks of an application and its database, in the order in which they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from .. import operation
+from ..errors import OpsError
+from ..extensions import db, this_attached
+from ..ops import checks
+from . import own, server
+from .findings import Check, Finding, finding, tried
+
+
+def check_application() -> Iterator[Finding]:
+    """Yield every check that needs the database; one that cannot be made is a failure itself."""
+    reachable = tried("database", server.check_database)
+    yield reachable
+    if reachable["state"] == "fail":
+        return  # The others would only say so again.
+    for check, function in _checks().items():
+        yield tried(check, function)
+        for session in dict.fromkeys((db.session, db.ours)):
+            session.rollback()
+    with suppress(OpsError):  # A schedule that cannot be read is the finding of the jobs.
+        for check, message, advice in operation.findings():
+            yield finding(check, "warn", message, advice)
+
+
+def _checks() -> dict[str, Check]:
+    attached = this_attached()
+    if attached is None:
+        return {**own.CHECKS, **server.CHECKS}
+    names = own.CHECKS.keys() - own.OF_ACCOUNTS if attached.has_tables else ()
+    return {
+        **{name: partial(_of_attached, attached, name) for name in checks.CHECKS},
+        **{name: check for name, check in own.CHECKS.items() if name in names},
+        **server.CHECKS,
+    }
+
+
+def _of_attached(attached: Any, name: str) -> Finding:
+    return finding(name, *checks.CHECKS[name](attached))
