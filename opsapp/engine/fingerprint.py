@@ -79,9 +79,29 @@ def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:
     return "?"
 
 
-_SELECTED = re.compile(r"^(SELECT (?:DISTINCT )?).{40,}?( FROM )")
+_SELECT = re.compile(r"SELECT (?:DISTINCT )?")
+_FROM_OR_PARENTHESIS = re.compile(r" FROM |[()]")
+FEW_COLUMNS = 40
+"""The length of a column list that is not left out."""
 
 
 def brief(fingerprint: str) -> str:
     """Return a fingerprint without the columns that it selects, which are many and say little."""
-    return _SELECTED.sub(r"\1…\2", fingerprint)
+    select = _SELECT.match(fingerprint)
+    end = len(fingerprint) - len(after_columns(fingerprint))
+    if select is None or end - select.end() < FEW_COLUMNS:
+        return fingerprint
+    return f"{select[0]}…{fingerprint[end:]}"
+
+
+def after_columns(fingerprint: str) -> str:
+    """Return a SELECT from its own FROM on, not that of a query among its columns."""
+    depth = 0
+    for match in _FROM_OR_PARENTHESIS.finditer(fingerprint):
+        if match[0] == "(":
+            depth += 1
+        elif match[0] == ")":
+            depth -= 1
+        elif depth == 0:
+            return fingerprint[match.start() :]
+    return fingerprint

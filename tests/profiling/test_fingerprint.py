@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsapp.engine.fingerprint import LONGEST, brief, fingerprint
+from opsapp.engine.fingerprint import LONGEST, after_columns, brief, fingerprint
 
 SECRET = "hunter2"
 
@@ -116,3 +116,14 @@ def test_brief_leaves_out_the_columns() -> None:
         == "SELECT … FROM ops_users WHERE a = ?"
     )
     assert brief("SELECT id FROM ops_users") == "SELECT id FROM ops_users"
+
+
+def test_columns_that_are_left_out_end_at_the_own_from() -> None:
+    columns = (
+        "users.id, (SELECT max(a.at) FROM a WHERE a.user_id = users.id) AS newest, coalesce(x)"
+    )
+    whole = f"SELECT {columns} FROM users WHERE users.id = ?"
+    assert brief(whole) == "SELECT … FROM users WHERE users.id = ?"
+    assert after_columns(whole) == " FROM users WHERE users.id = ?"
+    for other in ("SELECT a FROM b", "UPDATE a SET b = ?", "SELECT (SELECT a FROM b", "SELECT 1"):
+        assert brief(other) == other

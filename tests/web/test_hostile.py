@@ -6,6 +6,7 @@ import pytest
 from flask_security.password_util import PasswordUtil
 
 from opsapp.accounts import users
+from opsapp.errors import Invalid
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.web import Browser, Site, csrf_token
 
@@ -43,9 +44,9 @@ def test_hostile_search_is_422(web: Site, text: str) -> None:
 
 
 def test_name_that_grows_when_it_is_made_normal_is_refused(web: Site) -> None:
-    with web.inside(), pytest.raises(users.Invalid, match="longer than 64"):
+    with web.inside(), pytest.raises(Invalid, match="longer than 64"):
         users.create("x@example.com", username="\ufdfa" * 20 + "x", unit=a_unit())
-    with web.inside(), pytest.raises(users.Invalid, match="longer than 64"):
+    with web.inside(), pytest.raises(Invalid, match="longer than 64"):
         users.create("x@example.com", username="ß" * 64, unit=a_unit())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import orm as so
 
 from ... import clock, settings
+from ...engine.fingerprint import after_columns
 from ...errors import Invalid
 from ...extensions import Model
 from ...types import Record
@@ -107,18 +108,19 @@ def _row(total: Sum) -> Record:
 
 def advice(fingerprint: str) -> str:
     """Return the loader option that would load all rows at once, or other advice."""
-    match = _FROM.search(fingerprint)
+    clauses = after_columns(fingerprint)
+    match = _FROM.search(clauses)
     if not fingerprint.upper().startswith(("SELECT", "WITH")):
         return "send it once, with all the rows (executemany)"
-    options = [] if match is None else list(_options(match[1], _columns(fingerprint)))
+    options = [] if match is None else list(_options(match[1], _columns(clauses)))
     if not options:
         return "ask once with IN (…), before the loop"
     return " or ".join(options[:3])
 
 
-def _columns(fingerprint: str) -> set[tuple[str, str]]:
+def _columns(clauses: str) -> set[tuple[str, str]]:
     """Return the columns in the WHERE clause, as (table, column)."""
-    where = _WHERE.search(fingerprint)
+    where = _WHERE.search(clauses)
     matches = _COLUMN.findall(where[1]) if where else []
     return {(a or c, b or d) for a, b, c, d in matches}
 
