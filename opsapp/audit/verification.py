@@ -131,9 +131,8 @@ def _report(
         differences, broken = _compared(state)
         holds = "the chain holds, and the tables are what it says"
     if broken is None and (unfinished := intents.unfinished(db.ours())):
-        holds += (
-            f"; intended without an end: {text.listed([*map(str, unfinished)], MOST_DIFFERENCES)}"
-        )
+        numbers = text.listed([*map(str, unfinished)], MOST_DIFFERENCES)
+        holds += f"; intended without an end: {numbers}"
     seq, kind, message = broken or (None, None, holds)
     return {
         "ok": broken is None,
@@ -157,11 +156,8 @@ def _compared(state: State) -> tuple[list[str], Break | None]:
             differences.append(difference)
     if not count:
         return differences, None
-    return differences, (
-        None,
-        "state",
-        differences[0] + (f", and {count - 1} more" if count > 1 else ""),
-    )
+    more = f", and {count - 1} more" if count > 1 else ""
+    return differences, (None, "state", differences[0] + more)
 
 
 _Event = namedtuple(

@@ -395,5 +395,6 @@ def bookkeeping(
 
 
 def _is_of_the_disk(error: exc.DBAPIError) -> bool:
-    """Return whether SQLite's file failed: its log may hold the whole commit all the same."""
-    return getattr(error.orig, "sqlite_errorname", "").startswith("SQLITE_IOERR")
+    """Return whether SQLite's file failed behind the frames: its log may hold the commit."""
+    name: str = getattr(error.orig, "sqlite_errorname", "")
+    return name.startswith("SQLITE_IOERR") and name != "SQLITE_IOERR_WRITE"
