@@ -8,9 +8,16 @@ from flask_security.password_util import PasswordUtil
 from opsapp.accounts import users
 from opsapp.errors import Invalid
 from tests.support import PASSWORD, Cli, Database, a_unit
-from tests.support.web import Browser, Site, csrf_token
+from tests.support.web import Browser, Site, csrf_token, what_changes
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+ERRORS = WRONG, SHORT, DIFFER, SAME, MISSING = (
+    "This is not the password.",
+    "A password has at least 12 characters.",
+    "The two passwords differ.",
+    "This is the password that you have.",
+    "Enter the password.",
+)
 
 
 @ON_SQLITE
@@ -100,11 +107,26 @@ def test_name_of_the_application_is_no_password(web: Site, cli: Cli, password: s
 
 
 @ON_SQLITE
-def test_change_names_all_errors_at_once(web: Site) -> None:
-    form = {"password": "wrong", "new_password": "short", "new_password_confirm": "other"}
-    page = web.browser("ada@example.com").post("/change", form)
-    assert "A password has at least 12 characters." in page.text
-    assert "The two passwords differ." in page.text
+@pytest.mark.parametrize(
+    ("form", "errors"),
+    [
+        (("wrong", "short", "other"), [WRONG, SHORT, DIFFER]),
+        (("wrong", "short", "short"), [WRONG, SHORT]),
+        (("wrong", "some other battery", "other"), [WRONG, DIFFER]),
+        ((PASSWORD, "short", "other"), [SHORT, DIFFER]),
+        ((PASSWORD, PASSWORD, "other"), [SAME, DIFFER]),
+        (("", "short", ""), [MISSING, SHORT, MISSING]),
+        (("wrong", "", ""), [WRONG, MISSING, MISSING]),
+    ],
+)
+def test_change_names_all_errors_at_once(
+    web: Site, database: Database, form: tuple[str, ...], errors: list[str]
+) -> None:
+    before = what_changes(database)
+    fields = ("password", "new_password", "new_password_confirm")
+    page = web.browser("ada@example.com").post("/change", dict(zip(fields, form, strict=True)))
+    assert [page.text.count(error) for error in ERRORS] == [errors.count(error) for error in ERRORS]
+    assert what_changes(database) == before
 
 
 @ON_SQLITE
