@@ -85,6 +85,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     from .engine import connections
     from .extensions import db
     from .mail import notices
+    from .settings import parsed
     from .unit import guard
 
     app = Flask(
@@ -95,7 +96,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
         static_folder="web/static",
     )
     app.config.from_mapping(config.flask_settings())
-    app.config.from_mapping(settings or {})
+    app.config.from_mapping(parsed(settings or {}))
     url = connections.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
     options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", connections.options(url))
     binds = app.config.get("SQLALCHEMY_BINDS") or {}

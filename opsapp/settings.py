@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,20 @@ def of(app: Flask, name: str) -> Any:
         return get(name)
     with app.app_context():
         return get(name)
+
+
+def parsed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a configuration, with the texts of settings as the environment's are.
+
+    :raises NotReady: a text is not of its setting's form.
+    """
+    declared = {setting.key or setting.name: setting for setting in SETTINGS}
+    return {
+        key: declared[key].parsed(value)
+        if key in declared and value and isinstance(value, str)
+        else value
+        for key, value in config.items()
+    }
 
 
 # --- defaults that depend on other settings ----------------------------------

@@ -78,3 +78,13 @@ def test_secret_is_needed_and_strong_outside_development(name: str, tmp_path: Pa
     with pytest.raises(NotReady, match=f"{name} is 5 bytes long; 32 are needed"):
         settings.get(name, {**environ, f"{name}_FILE": str(file)})
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_texts_for_create_app_are_read_as_those_of_the_environment() -> None:
+    texts = {"OPSAPP_REGISTRATION": "off", "OPSAPP_SESSION_HOURS": "3", "OTHER": "off"}
+    assert settings.parsed({**texts, "OPSAPP_METRICS": True, "OPSAPP_URL": ""}) == {
+        "OPSAPP_REGISTRATION": False, "OPSAPP_SESSION_HOURS": 3, "OTHER": "off",
+        "OPSAPP_METRICS": True, "OPSAPP_URL": "",
+    }  # fmt: skip
+    with pytest.raises(NotReady, match="OPSAPP_SESSION_HOURS"):
+        settings.parsed({"OPSAPP_SESSION_HOURS": "abc"})

@@ -159,6 +159,7 @@ def columns_table(model: Any) -> str:
         }
         for attribute in mapper.column_attrs
         for column in attribute.columns[:1]
+        if isinstance(column, sa.Column)
     ]
     relations = [
         {"relation": each.key, "to": each.mapper.class_.__name__, "many": each.uselist or False}

@@ -12,11 +12,15 @@ from ..errors import Invalid, NotReady
 from ..extensions import db
 from ..models import AuditHead
 from ..unit.chain import Checkpoint
-from ..unit.ledger import audit_key
+from ..unit.ledger import audit_key, refuse_other_key
 
 
 def checkpoint() -> str:
-    """Return the line that says what the chain is now, signed with the audit key."""
+    """Return the line that says what the chain is now, signed with the audit key.
+
+    :raises WrongSecret: the chain was begun with another key.
+    """
+    refuse_other_key(the_head().key_id)
     return present().line(audit_key())
 
 

@@ -21,7 +21,7 @@ from ..state import is_built_on
 from ..types import Record
 from ..unit import chain, intents
 from ..unit.chain import Checkpoint
-from ..unit.ledger import NO_PEPPER, Head, audit_key, pepper_id, refuse_other_key
+from ..unit.ledger import Head, audit_key, refuse_other_key, refuse_other_pepper
 from ..unit.pending import DELETE
 from ..unit.work import Unit
 from .checkpoints import the_head
@@ -95,7 +95,7 @@ def verify(checkpoints: Iterable[Checkpoint] = (), *, state: bool = False) -> Re
 
     :param state: also compare the tables with what the events say they must be; ``break`` is
         then ``state`` where they differ, and ``differences`` has the first ones.
-    :raises NotReady: the audit key is another one than the chain was begun with.
+    :raises NotReady: the audit key or the salt is another one than the chain was begun with.
     """
     checkpoints = sorted(checkpoints, key=lambda checkpoint: checkpoint.seq)
     if db.our_engine.dialect.name == "postgresql" and not db.ours().in_transaction():
@@ -301,11 +301,10 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
     if head.hash != walk.hash:
         return (head.seq, "replaced", "the head's hash is not that of the last event")
     stamp = {"id": 1, "key_id": chain.key_id(walk.key), **walk.began}
-    if head.pepper_id != NO_PEPPER:
-        stamp["pepper_id"] = pepper_id()
-    for name in ("id", "key_id", "pepper_id", "chain", "environment"):
+    for name in ("id", "key_id", "chain", "environment"):
         if getattr(head, name) != stamp.get(name, getattr(head, name)):
             return (None, "head", f"the head's {name} is not what the chain was begun with")
+    refuse_other_pepper(head.pepper_id)
     return None
 
 

@@ -236,7 +236,15 @@ def refuse_other_owner(head: Head) -> None:
             hint="flask doctor",
         )
     refuse_other_key(head.key_id)
-    if head.pepper_id not in (pepper_id(), NO_PEPPER):
+    refuse_other_pepper(head.pepper_id)
+
+
+def refuse_other_pepper(stored: str) -> None:
+    """Refuse accounts whose passwords were hashed with another ``SECURITY_PASSWORD_SALT``.
+
+    :raises WrongSecret: it is another one.
+    """
+    if stored not in (pepper_id(), NO_PEPPER):
         raise WrongSecret(
             "SECURITY_PASSWORD_SALT is not the one that this database was begun with",
             hint="flask doctor --settings",

@@ -315,7 +315,6 @@ def test_change_without_one_head_is_not_ready(
         (edit_the_head("chain", "'00000000-0000-0000-0000-000000000000'"), None, "head"),
         (edit_the_head("environment", "'production'"), None, "head"),
         (edit_the_head("key_id", "'0123456789abcdef'"), None, "head"),
-        (edit_the_head("pepper_id", "'0123456789abcdef'"), None, "head"),
         (add_a_name, None, "personal"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

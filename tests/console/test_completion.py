@@ -41,11 +41,14 @@ def test_names_are_completed(database: Database, bob: str, mode: str) -> None:
 
 
 def test_model_shows_its_columns(database: Database, ada: str) -> None:
-    printed = play(database.environ, database.instance, "write", ["Grant?", "Grant", "app.url_map"])
+    printed = play(
+        database.environ, database.instance, "write", ["Grant?", "Grant", "app.url_map", "User"]
+    )
     first, second, routes = (
         printed.split("Grant: table ops_grants\n")[1:][0],
         *(printed.split("Grant: table ops_grants\n")[2].split("Without pages", 1)),
     )
     assert first.strip() == second[: len(first.strip())].strip()
     assert "ops_users.id" in first
+    assert "User: table ops_users\n" in printed
     assert "Without pages and API: flask shell --web has them." in printed, routes

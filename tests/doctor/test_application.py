@@ -246,7 +246,10 @@ def test_secret_of_another_database_is_named_everywhere(
 ) -> None:
     monkeypatch.setenv(name, "another-secret-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE")
     error = f"{name} {message}"
-    for words in (("roles", "create", "other"), ("db", "init")):
+    refusing = [("roles", "create", "other"), ("db", "init"), ("audit", "verify", "--state")]
+    if name == "OPSAPP_AUDIT_KEY":
+        refusing.append(("audit", "checkpoint"))
+    for words in refusing:
         result = cli(*words)
         expected = f"Error: {error}\n  → flask doctor --settings\n"
         assert (result.exit_code, result.stdout, result.stderr) == (7, "", expected)
