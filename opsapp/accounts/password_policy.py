@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from flask import current_app
@@ -14,7 +15,7 @@ from . import breached
 LONGEST = 128
 """The most characters of a password, as in Flask-Security."""
 LEAST_BESIDE_NAME = 8
-"""The least characters of a password beside the application's name."""
+"""The least letters and digits of a password beside the application's name."""
 LONGEST_JUDGED = 72
 """The first characters, which zxcvbn rates; it refuses to read more."""
 
@@ -53,6 +54,11 @@ class Policy(PasswordUtil):
 
     @staticmethod
     def _repeats_name(password: str) -> bool:
-        name, typed = str(current_app.config["APP_NAME"]).casefold(), password.casefold()
-        rest = typed.replace(name, "").replace("".join(name.split()), "")
-        return rest != typed and len(rest) < LEAST_BESIDE_NAME
+        name, typed = _letters(str(current_app.config["APP_NAME"])), _letters(password)
+        return bool(name) and name in typed and len(typed.replace(name, "")) < LEAST_BESIDE_NAME
+
+
+def _letters(value: str) -> str:
+    """Return the letters and digits alone: case, accents and separators do not matter."""
+    apart = unicodedata.normalize("NFKD", value.casefold())
+    return "".join(character for character in apart if character.isalnum())

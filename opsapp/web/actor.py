@@ -12,7 +12,7 @@ from flask_login import current_user
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
-from ..accounts import sessions
+from ..accounts import sessions, tokens
 from ..accounts.logins import Client
 from ..actors import Actor, Powers, Standing
 from ..errors import OpsError
@@ -53,6 +53,15 @@ def bearer_token() -> str | None:
     """Return the token of the request; None for another scheme, or no token."""
     kind, _space, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() or None if kind.lower() == "bearer" else None
+
+
+def live_token() -> ApiToken | None:
+    """Return the live token of this request, which is looked up once; None if it has none."""
+    if "token" not in g:
+        secret = bearer_token()
+        g.token = tokens.find_live(secret) if secret else None
+    token: ApiToken | None = g.token
+    return token
 
 
 def signed_in_user() -> User:

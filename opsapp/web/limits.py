@@ -1,11 +1,10 @@
-"""Rate limits, counted before any lookup or hash.
+"""Rate limits, counted before any hash.
 
 docs/decisions/web.md#rate-limits-use-the-limits-package
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
@@ -17,7 +16,8 @@ from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from werkzeug.exceptions import TooManyRequests
 
-from .actor import bearer_token, checks_password, client
+from ..accounts import sessions
+from .actor import checks_password, client, live_token
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +65,16 @@ def count_failure() -> None:
 
 
 def _caller() -> str:
-    """Return a key for the store: the fingerprint of the token or session, or the address.
+    """Return a key for the store: the fingerprint of the live token or session, or the address.
 
-    The token as it is looked up, so that each has one key, however the header spells it.
+    A made-up token counts as its address, so that it gets no limit of its own. A session's
+    key comes from a signed cookie, and is not looked up.
     """
-    credential = bearer_token() if "Authorization" in request.headers else session.get("key")
-    if not credential:
-        return client().network
-    return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).hexdigest()
+    if "Authorization" in request.headers:
+        token = live_token()
+        return token.key if token else client().network
+    key = session.get("key")
+    return sessions.fingerprint(key) if key else client().network
 
 
 def _count(rules: list[RateLimitItem], scope: str, key: str) -> None:

@@ -28,7 +28,7 @@ from opsapp.accounts import roles
 from opsapp.extensions import db
 from opsapp.web import actor
 from tests.support import PASSWORD, Database, move_core, run
-from tests.support.web import Browser, Program, Site, csrf_token, site
+from tests.support.web import Browser, Site, csrf_token, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 FIELDS = {"error", "message", "status_code", "correlation"}
@@ -294,95 +294,6 @@ def test_templates_know_the_application(web: Site) -> None:
     with web.app.test_request_context("/"):
         names = "{{ app_name }} {{ version }} {{ environment }} {{ current_user.is_authenticated }}"
         assert render_template_string(names) == "opsapp 0.1.0 development False"
-
-
-def test_sign_in_and_api_are_limited(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
-        browser = Browser(made.app)
-        statuses = [browser.sign_in(f"u{n}@example.com", "x").status_code for n in range(21)]
-        assert statuses == [200] * 20 + [429]
-        late = browser.sign_in("u@example.com", "x")
-        seconds = int(late.headers["Retry-After"])
-        assert seconds <= 60
-        assert f"20 per 1 minute are allowed. Try again in {seconds} second" in late.text
-        assert browser.get("/login").status_code == 200
-        made.make("ada@example.com")
-        program = made.token("ada@example.com")
-        first = program("GET", "/api/me")
-        assert (first.status_code, first.headers["X-RateLimit-Remaining"]) == (200, "599")
-        # They count as well, and ask the database for nothing.
-        calls = [program("GET", "/api/nowhere").status_code for _time in range(599)]
-        assert calls == [404] * 599
-        assert program("GET", "/api/me").status_code == 429
-
-
-@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("form", ["Bearer {}", "bearer  {}", "BEARER {} ", "Bearer \xa0{}\t"])
-def test_token_has_one_limit_however_it_is_spelled(
-    database: Database, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
-    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
-        made.make("ada@example.com", role="admin")
-        program = made.token("ada@example.com")
-        program("GET", "/api/me")
-        header = form.format(program.token)
-        answer = program.client.get("/api/me", headers={"Authorization": header})
-        assert (answer.status_code, answer.headers["X-RateLimit-Remaining"]) == (200, "598")
-
-
-@pytest.mark.parametrize(
-    ("addresses", "network"),
-    [
-        (["203.0.113.9", "203.0.113.9:1234", " 203.0.113.9:80"], "203.0.113.9"),
-        (["2001:db8::1", "[2001:db8::2]:443", "[2001:db8::3]"], "2001:db8::/64"),
-        (["nonsense", "unknown", "_hidden", "203.0.113.9:x:y"], "unknown"),
-    ],
-)
-def test_addresses_count_together_however_a_proxy_spells_them(
-    database: Database, monkeypatch: pytest.MonkeyPatch, addresses: list[str], network: str
-) -> None:
-    monkeypatch.setenv("OPSAPP_PROXIES", "1")
-    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
-        client = made.app.test_client()
-        form = {"csrf_token": csrf_token(client.get("/login")), "email": "x", "password": "x"}
-        for number in range(21):
-            forwarded = {"X-Forwarded-For": addresses[number % len(addresses)]}
-            answer = client.post("/login", data=form, headers=forwarded)
-            assert answer.status_code == (200 if number < 20 else 429)
-    assert database.rows("SELECT DISTINCT network FROM ops_logins") == [(network,)]
-
-
-def test_made_up_tokens_are_limited_together_and_keep_no_other_out(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
-        made.make("ada@example.com")
-        answers = [
-            Program(made.app, f"opsapp_{number}")("GET", "/api/me").status_code
-            for number in range(61)
-        ]
-        assert answers == [401] * 60 + [429]
-        assert made.token("ada@example.com")("GET", "/api/me").status_code == 200
-
-
-def test_limits_go_on_while_their_store_is_away(
-    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    from limits.errors import StorageError
-    from limits.storage import MemoryStorage
-
-    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
-        shared: Any = made.app.extensions["opsapp-limits"][0]
-
-        class Away(MemoryStorage):
-            def incr(self, *_args: Any, **_options: Any) -> int:
-                raise StorageError(OSError("away"))
-
-        shared.storage = Away()
-        browser = Browser(made.app)
-        statuses = [browser.sign_in(f"u{n}@example.com", "x").status_code for n in range(21)]
-        assert statuses == [200] * 20 + [429]
-        assert "the store of the rate limits is away" in caplog.text
 
 
 # --- health ---------------------------------------------------------------------

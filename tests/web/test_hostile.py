@@ -8,9 +8,16 @@ from flask_security.password_util import PasswordUtil
 from opsapp.accounts import users
 from opsapp.errors import Invalid
 from tests.support import PASSWORD, Cli, Database, a_unit
-from tests.support.web import Browser, Site, csrf_token
+from tests.support.web import Browser, Site, csrf_token, what_changes
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+ERRORS = WRONG, SHORT, DIFFER, SAME, MISSING = (
+    "This is not the password.",
+    "A password has at least 12 characters.",
+    "The two passwords differ.",
+    "This is the password that you have.",
+    "Enter the password.",
+)
 
 
 @ON_SQLITE
@@ -27,6 +34,32 @@ def test_malformed_json_is_the_clients_fault(web: Site, body: str) -> None:
         content_type="application/json",
     )
     assert answer.status_code in (400, 422)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("path", ["/api/users/1", "/api/users/1/roles/admin"])
+def test_body_of_a_delete_is_checked_like_that_of_a_change(
+    web: Site, database: Database, path: str
+) -> None:
+    program = web.token("ada@example.com")
+    before = what_changes(database)
+    for body, content_type, status in (
+        ("{}", "text/plain", 415),
+        ("a=1", "application/x-www-form-urlencoded", 415),
+        ("{}", None, 415),
+        ('{"a": 1, "a": 2}', "application/json", 400),
+        ("{", "application/json", 400),
+        ('{"force": true}', "application/json", 422),
+    ):
+        options = {"data": body, "content_type": content_type, "headers": {"If-Match": "*"}}
+        answer = program("DELETE", path, **options)
+        assert (answer.status_code, answer.json["status_code"]) == (status, status), body
+    assert what_changes(database) == before
+    limited = web.token("ada@example.com", allow=["audit:read"], name="limited")
+    assert limited("DELETE", path, data="{}", content_type="text/plain").status_code == 403
+    web.make("bob@example.com", role="admin")
+    gone = program("DELETE", path.replace("1", "2"), json={}, headers={"If-Match": "*"})
+    assert gone.status_code in (200, 204)
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
@@ -88,23 +121,63 @@ def test_long_passwords_are_passwords(web: Site, cli: Cli, length: int) -> None:
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("password", ["opsapp" * 3, "OpsApp-opsapp-1", "  opsapp opsapp "])
-def test_name_of_the_application_is_no_password(web: Site, cli: Cli, password: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("opsapp", "opsapp" * 3),
+        ("opsapp", "OpsApp-opsapp-1"),
+        ("opsapp", "  opsapp opsapp "),
+        ("opsapp", "o p s a p p o p s a p p"),
+        ("the-shop", "the-shop-the-shop"),
+        ("the-shop", "The.Shop.The.Shop"),
+        ("The Shop", "the_shop+theshop=2026"),
+        ("Große Läden", "grosse-läden-GROSSE-LÄDEN"),
+    ],
+)
+def test_name_of_the_application_is_no_password(
+    web: Site, cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, password: str
+) -> None:
+    monkeypatch.setitem(web.app.config, "APP_NAME", name)
     form = {"password": PASSWORD, "new_password": password, "new_password_confirm": password}
     page = web.browser("ada@example.com").post("/change", form)
     assert "The application&#39;s name is no password" in page.text
-    done = cli(
-        "users", "set-password", "ada@example.com", "--password-stdin", stdin=password + "\n"
-    )
+    given = ("users", "set-password", "ada@example.com", "--password-stdin")
+    done = cli(*given, stdin=password + "\n", OPSAPP_NAME=name)
     assert (done.exit_code, "name is no password" in done.stderr) == (2, True)
 
 
 @ON_SQLITE
-def test_change_names_all_errors_at_once(web: Site) -> None:
-    form = {"password": "wrong", "new_password": "short", "new_password_confirm": "other"}
-    page = web.browser("ada@example.com").post("/change", form)
-    assert "A password has at least 12 characters." in page.text
-    assert "The two passwords differ." in page.text
+@pytest.mark.parametrize("name", ["the-shop", "---"])
+def test_password_beside_the_name_of_the_application_is_one(
+    web: Site, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setitem(web.app.config, "APP_NAME", name)
+    new = "the-shop quarry lantern 58"
+    form = {"password": PASSWORD, "new_password": new, "new_password_confirm": new}
+    assert web.browser("ada@example.com").post("/change", form).status_code == 302
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("form", "errors"),
+    [
+        (("wrong", "short", "other"), [WRONG, SHORT, DIFFER]),
+        (("wrong", "short", "short"), [WRONG, SHORT]),
+        (("wrong", "some other battery", "other"), [WRONG, DIFFER]),
+        ((PASSWORD, "short", "other"), [SHORT, DIFFER]),
+        ((PASSWORD, PASSWORD, "other"), [SAME, DIFFER]),
+        (("", "short", ""), [MISSING, SHORT, MISSING]),
+        (("wrong", "", ""), [WRONG, MISSING, MISSING]),
+    ],
+)
+def test_change_names_all_errors_at_once(
+    web: Site, database: Database, form: tuple[str, ...], errors: list[str]
+) -> None:
+    before = what_changes(database)
+    fields = ("password", "new_password", "new_password_confirm")
+    page = web.browser("ada@example.com").post("/change", dict(zip(fields, form, strict=True)))
+    assert [page.text.count(error) for error in ERRORS] == [errors.count(error) for error in ERRORS]
+    assert what_changes(database) == before
 
 
 @ON_SQLITE

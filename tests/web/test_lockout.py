@@ -14,6 +14,7 @@ from opsapp.accounts.logins import Client
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.web import Browser, Site, csrf_token
 
+NEW = "some other battery"
 HERE = Client("192.0.2.1", "test")
 TOO_MANY = "Too many attempts. Try again in 15 minutes."
 
@@ -134,6 +135,17 @@ def test_second_password_check_gives_the_turn_back(web: Site, database: Database
     browser.post("/verify", {"password": "wrong"})
     assert browser.post("/verify", {"password": PASSWORD}).status_code == 302
     assert database.failed_logins() == 0
+
+
+def test_right_password_with_a_weak_new_one_locks_nothing(web: Site, database: Database) -> None:
+    browser = web.browser("ada@example.com")
+    browser.post("/verify", {"password": "wrong"})
+    for new, again in [("short", "short")] * 6 + [("short", "other")] * 5:
+        form = {"password": PASSWORD, "new_password": new, "new_password_confirm": again}
+        assert "A password has at least 12 characters." in browser.post("/change", form).text
+        assert database.failed_logins() == 0
+    good = {"password": PASSWORD, "new_password": NEW, "new_password_confirm": NEW}
+    assert browser.post("/change", good).status_code == 302
 
 
 def test_lock_does_not_touch_who_is_in_already(web: Site) -> None:

@@ -14,12 +14,12 @@ from flask_security.utils import check_and_update_authn_fresh
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
-from ...accounts import authority, tokens
+from ...accounts import authority
 from ...actors import Powers
 from ...models import ApiToken, User
 from ...unit.work import Unit
 from .. import limits
-from ..actor import bearer_token, note_use, signed_in_user, unit_of_api
+from ..actor import bearer_token, live_token, note_use, signed_in_user, unit_of_api
 from ..security.setup import FRESH, NO_GRACE, csrf
 from ..x_profile import profile
 
@@ -63,10 +63,9 @@ def caller() -> Caller:
 
 
 def _by_token() -> Caller:
-    secret = bearer_token()
-    if secret is None:
+    if bearer_token() is None:
         raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
-    token = tokens.find_live(secret)
+    token = live_token()
     if token is None:
         raise _unauthorized("This token does not work.")
     note_use(token)

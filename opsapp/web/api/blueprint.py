@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
 import flask_smorest
-from flask import abort
-from marshmallow import RAISE, ValidationError
+from flask import abort, request
+from marshmallow import RAISE, Schema, ValidationError
 from webargs.core import missing
 from webargs.flaskparser import FlaskParser
 
@@ -59,6 +60,7 @@ WHY = {
     "schema": {"type": "string", "maxLength": 500},
 }
 UNREAD = {"204": {"description": "Done; the caller may not read the record."}}
+NO_FIELDS = Schema()
 ERRORS = (401, 403, 404, 414, 429, 503, 504)
 ERRORS_OF_CHANGES = (400, 409, 411, 413, 415, 422)
 
@@ -88,6 +90,16 @@ class Blueprint(flask_smorest.Blueprint):
     def operation(self, id: str, **doc: Any) -> Any:
         """Document the name by which generated clients call the view."""
         return self.doc(operationId=id, **doc)
+
+    def takes_no_body(self, view: Any) -> Any:
+        """Refuse a body with fields, and what is not JSON, as the views with a body do."""
+
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            self.ARGUMENTS_PARSER.parse(NO_FIELDS, request, location="json")
+            return view(*args, **kwargs)
+
+        return checked
 
     def arguments(self, schema: Any, **options: Any) -> Any:
         """Call flask-smorest's with an instance, or it would make one for each request."""

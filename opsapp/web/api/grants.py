@@ -74,6 +74,7 @@ class OneRole(MethodView):
         return answer_to_reader("roles:read", lambda: jsonify(row))
 
     @needs("roles:grant")
+    @blueprint.takes_no_body
     @blueprint.response(200, GrantAnswer)
     @blueprint.operation("revoke_role", parameters=[WHY], responses=UNREAD)
     def delete(self, id: int, role: str) -> Response:

@@ -77,7 +77,7 @@ class Users(MethodView):
     @needs("users:write")
     @blueprint.arguments(NewUser)
     @blueprint.response(201, UserAnswer, headers=VERSION | PLACE)
-    @blueprint.operation("create_user", parameters=[WHY])
+    @blueprint.operation("create_user", parameters=[WHY], responses=UNREAD)
     def post(self, body: Record) -> Response:
         """Create an account.
 
@@ -86,7 +86,7 @@ class Users(MethodView):
         account = users.create(
             body["email"], username=body.get("username"), role=body.get("role"), unit=unit()
         )
-        response = _answer(account, 201)
+        response = answer_to_reader("users:read", lambda: _answer(account, 201))
         response.location = url_for("users.One", id=account["id"])
         return response
 
@@ -125,6 +125,7 @@ class OneUser(MethodView):
         return _change(id, body)
 
     @needs("users:write")
+    @blueprint.takes_no_body
     @blueprint.response(204)
     @blueprint.operation("delete_user", **CHANGES_A_VERSION)
     def delete(self, id: int) -> Response:

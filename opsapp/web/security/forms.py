@@ -20,7 +20,8 @@ from flask_security.forms import (
 )
 from flask_security.mail_util import EmailValidateException, MailUtil
 from flask_security.recovery_codes import MfRecoveryForm
-from wtforms import StringField
+from flask_security.utils import get_message, verify_password
+from wtforms import Field, StringField, ValidationError
 
 from ... import addresses, clock
 from ...accounts import lockouts, logins, lookup
@@ -86,10 +87,16 @@ class SignInForm(Counted, LoginForm):
 
 
 class VerifyAgainForm(Counted, VerifyForm):
-    """The password once more, before a sensitive change."""
+    """The password once more, before a sensitive change; the right one resets the counter."""
 
     def validate(self, **kwargs: Any) -> bool:
-        return _validate(self, self.user, super().validate, **kwargs)
+        user = self.user
+        if not self.may_attempt(user.email or "", user):
+            return False
+        valid = bool(super().validate(**kwargs))
+        if valid:
+            lockouts.reset(user.id, browsers.known_as(user))
+        return valid
 
 
 class ChangeForm(Counted, ChangePasswordForm):
@@ -97,27 +104,40 @@ class ChangeForm(Counted, ChangePasswordForm):
 
     def validate(self, **kwargs: Any) -> bool:
         user = signed_in_user()
-        valid = _validate(self, user, super().validate, **kwargs)
-        new = self.new_password
-        if not valid and not self.form_errors and new.data and not new.errors:
-            new.errors, _normal = policy().validate(new.data, False, user=user)
-            new.errors = new.errors or []
+        if not self.may_attempt(user.email or "", user):
+            return False
+        # Not Flask-Security's method, which stops at the first error.
+        valid = bool(super(ChangePasswordForm, self).validate(**kwargs))
+        if valid:
+            self.new_password.data = policy().normalize(self.new_password.data)
         return valid
+
+    def validate_password(self, field: Field) -> None:
+        """Check the present password; the right one resets the counter.
+
+        The view lets a user without a password come here after a fresh sign-in only.
+        """
+        user = signed_in_user()
+        if user.password:
+            typed = policy().normalize(field.data or "")
+            if not typed.strip():
+                raise ValidationError(get_message("PASSWORD_NOT_PROVIDED")[0])
+            if not verify_password(typed, user.password):
+                raise ValidationError(get_message("INVALID_PASSWORD")[0])
+        lockouts.reset(user.id, browsers.known_as(user))
+
+    def validate_new_password(self, field: Field) -> None:
+        """Check the new password against the policy, and the present one if that is right."""
+        problems, normal = policy().validate(field.data, False, user=signed_in_user())
+        present = self.password
+        if present.data and not present.errors and policy().normalize(present.data) == normal:
+            raise ValidationError(get_message("PASSWORD_IS_THE_SAME")[0])
+        field.errors = [*field.errors, *(problems or [])]
 
 
 def policy() -> Any:
     """Return the policy of passwords."""
     return current_app.extensions["security"].password_util
-
-
-def _validate(form: Counted, user: Any, validate: Any, **kwargs: Any) -> bool:
-    """Validate a form of a signed-in user; the right password resets the counter."""
-    if not form.may_attempt(user.email, user):
-        return False
-    valid = bool(validate(**kwargs))
-    if valid:
-        lockouts.reset(user.id, browsers.known_as(user))
-    return valid
 
 
 class CodeForm(Counted, TwoFactorVerifyCodeForm):
