@@ -23,7 +23,7 @@ INTRODUCTION = """\
 
 The faults that opsapp was subjected to, how often, and the outcome. `make faults` runs the trials of `tests/faults/` at full
 length and writes this page from their counts. `make test` runs a part of them. A trial that breaks a promise fails the
-run, so every count below is of a promise that was kept:
+run. A trial is counted when it ends, also in a run that fails or is ended later. The promises:
 
 - A change and its audit event are both there or both absent, and so is each part of a transaction.
 - A change that was acknowledged (exit 0) stays.
