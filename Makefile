@@ -1,4 +1,4 @@
-# `make demo` shows it; `make test` runs everything that CI runs.
+# `make demo` shows it; `make test test-other coverage test-lowest` is what CI runs.
 # PYTHON chooses the interpreter: make test PYTHON=python3.13
 
 PYTHON ?= python3
@@ -8,13 +8,16 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install lint types contracts test test-lowest test-browser chromium faults pip-audit wheel docs bench format clean
+.PHONY: help demo install lint types contracts test test-other test-lowest test-browser chromium coverage mutants faults pip-audit wheel docs bench format clean
 
 help:
 	@echo "make demo          set up SQLite, make an administrator, grant, list, verify"
-	@echo "make test          format, lint, types, import contracts, and every test"
+	@echo "make test          format, lint, types, import contracts, and the tests, most on one of both databases"
+	@echo "make test-other    these on the other database; a real terminal and browser, and other tests that take long"
 	@echo "make test-lowest   a part of the tests, on the lowest versions that opsapp runs with"
 	@echo "make test-browser  what people do at the pages, in a real Chromium"
+	@echo "make coverage      every branch of the unit of work, the locks and texts, by the tests of these"
+	@echo "make mutants       mutation tests of the same files: tests/mutants/results.json"
 	@echo "make faults        kills, failing calls, races, outages, hostile input: docs/reliability.md"
 	@echo "make pip-audit     known vulnerabilities of what constraints.txt pins"
 	@echo "make wheel         the wheel, in dist/"
@@ -52,8 +55,13 @@ types: $(INSTALLED)
 contracts: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
+# Which database a test has here is decided by its name. Those of the unit of work and the locks
+# have both.
 test: lint types contracts
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	OPSAPP_TESTS_PART=one $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-other: $(INSTALLED)
+	OPSAPP_TESTS_PART=other $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The part has all that differs between versions: commands, output, migrations, accounts, the audit.
 # rich before 14.3 makes some columns a space wider, so two tests of exact widths fail there. click
@@ -75,7 +83,20 @@ test-lowest: .venv-lowest/.installed
 	  --deselect 'tests/cli/test_output.py::test_terminal_gets_a_table_and_a_pipe_gets_tabs[sqlite]' \
 	  --deselect 'tests/ops/test_attached.py::test_application_built_on_opsapp_has_the_commands_without_ops[sqlite]'
 
-# Where there is no browser, `make test` skips these tests; here that is an error.
+# The tests are those of the mutants: in one process and on SQLite, so that it takes a minute.
+SELECTION := import shlex, tomllib; tool = tomllib.load(open("pyproject.toml", "rb"))["tool"]; \
+  print(shlex.join(tool["mutmut"]["pytest_add_cli_args_test_selection"]))
+coverage: $(INSTALLED)
+	$(BIN)/python -c '$(SELECTION)' | xargs $(BIN)/coverage run -m pytest -q -n 0
+	$(BIN)/coverage report
+
+# It takes half an hour, and changes only a copy, in mutants/.
+mutants: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group mutants
+	rm -rf mutants
+	$(BIN)/python -m tests.mutants
+
+# `make test` skips these tests if there is no browser; here that is an error.
 test-browser: chromium $(INSTALLED)
 	$(BIN)/python -m pytest -n 0 tests/web/test_browser.py
 
@@ -84,36 +105,41 @@ chromium:
 	  command -v $$name >/dev/null && exit 0; done; \
 	  { echo "There is no Chromium; on Debian: apt-get install chromium" >&2; exit 1; }
 
-# PART is how much of the long form runs: 1 takes hours. The page is written from the counts.
+# PART is how much of the long form runs: 1 takes hours. MINUTES ends the trials of each test after its
+# share of that time. TESTS are the files to run; with some of them the counts of earlier runs stay.
+# The page is written from the counts; that of a run that failed says so first.
 PART ?= 1
+MINUTES ?= 0
+TESTS ?= tests/faults
 TALLY := .faults.jsonl
 faults: $(INSTALLED)
-	rm -f $(TALLY)
-	OPSAPP_FAULTS=$(PART) OPSAPP_FAULTS_TALLY=$(abspath $(TALLY)) \
-	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -o faulthandler_timeout=0 tests/faults
-	OPSAPP_FAULTS=$(PART) $(BIN)/python -m tests.faults.page $(TALLY)
+	$(if $(filter tests/faults,$(TESTS)),rm -f $(TALLY))
+	export OPSAPP_FAULTS=$(PART) OPSAPP_FAULTS_MINUTES=$(MINUTES) OPSAPP_TESTS_PATIENCE=3600; \
+	OPSAPP_FAULTS_TALLY=$(abspath $(TALLY)) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	  -o faulthandler_timeout=0 $(TESTS); code=$$?; \
+	$(BIN)/python -m tests.faults.page $(TALLY) $$code $(TESTS) && exit $$code
 
-# Its data is in the network: where that cannot be reached, it says so and passes.
-PIP_AUDIT := .venv-pip-audit/bin
-.venv-pip-audit/.installed:
-	$(PYTHON) -m venv .venv-pip-audit
-	$(PIP_AUDIT)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	touch $@
+# The program and its data are in the network: where they cannot be had in a minute, it says so
+# and passes.
+PIP_AUDIT := .venv-pip-audit
+INSTALL_PIP_AUDIT := $(PYTHON) -m venv $(PIP_AUDIT) && $(PIP_AUDIT)/bin/python -m pip install \
+  --quiet --disable-pip-version-check --retries 0 pip-audit && touch $(PIP_AUDIT)/.installed
+pip-audit:
+	@mkdir -p $(PIP_AUDIT); timeout 55 sh -c 'set -e; test -e $(PIP_AUDIT)/.installed \
+	  || { $(INSTALL_PIP_AUDIT); }; exec $(PIP_AUDIT)/bin/pip-audit --disable-pip --no-deps \
+	  --progress-spinner off -r constraints.txt' >$(PIP_AUDIT)/log 2>&1; code=$$?; \
+	if [ $$code = 124 ] || ! [ -e $(PIP_AUDIT)/.installed ] \
+	  || grep -qE "could not be audited|ConnectionError|ServiceError" $(PIP_AUDIT)/log; \
+	then echo "pip-audit is skipped: it or its data cannot be reached in a minute"; \
+	else cat $(PIP_AUDIT)/log; exit $$code; fi
 
-pip-audit: .venv-pip-audit/.installed
-	@$(PIP_AUDIT)/pip-audit --disable-pip --no-deps --progress-spinner off -r constraints.txt \
-	  >.venv-pip-audit/log 2>&1; code=$$?; \
-	if grep -qE "could not be audited|ConnectionError|ServiceError" .venv-pip-audit/log; \
-	then echo "pip-audit is skipped: its data of some packages cannot be reached"; \
-	else cat .venv-pip-audit/log; exit $$code; fi
-
-# What the build leaves beside the sources would be found before what is installed.
+# The build's leftovers beside the sources would be found before what is installed.
 wheel: $(INSTALLED)
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	rm -rf build opsapp.egg-info
 
 docs: $(INSTALLED)
-	$(BIN)/python docs/make.py
+	$(BIN)/python -m docs.make
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.startup
@@ -133,4 +159,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-pip-audit build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-pip-audit mutants .coverage build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -156,8 +156,8 @@ def _application(*, observed: bool) -> Iterator[tuple[Any, Any, int]]:
         db.session.commit()
         user_id = user.id
         # Both have the same in memory: garbage is collected at the same cost.
-        ours = app.extensions["bench.ours"] = opsapp.create_app()
-        sealer = Sealer(ours, people.has_administrator)
+        console = app.extensions["bench.ours"] = opsapp.create_app()
+        sealer = Sealer(console, people.has_administrator)
         if observed:
             observe(app, db.session, people, people.has_administrator).sealer = sealer
     yield app, db, user_id
@@ -170,13 +170,13 @@ def _at_the_gate(installation: Installation) -> list[Row]:
     say("requests while a unit holds the gate …")
     worker = _command(installation, "gate")
     stdout, _stderr = worker.communicate()
-    made, free, held, slowest, chained = (float(word) for word in stdout.split())
+    changes, free, slowed, slowest, chained = (float(word) for word in stdout.split())
     return [
         Row(
             f"requests that change accounts, {THREADS} threads: a unit holds the gate, none does",
-            f"{held / free:.2f} ({held:,.0f} : {free:,.0f}/s)",
+            f"{slowed / free:.2f} ({slowed:,.0f} : {free:,.0f}/s)",
             f"≥ {SAME}",
-            held / free >= SAME,
+            slowed / free >= SAME,
         ),
         Row(
             f"the slowest while the gate is held, {SECONDS:.0f} s",
@@ -185,10 +185,10 @@ def _at_the_gate(installation: Installation) -> list[Row]:
             slowest <= SLOWEST,
         ),
         Row(
-            f"of their {made:,.0f} changes chained afterwards",
+            f"of their {changes:,.0f} changes chained afterwards",
             f"{chained:,.0f}",
             "all",
-            chained >= made,
+            chained >= changes,
         ),
     ]
 
@@ -200,16 +200,16 @@ def _worker_at_the_gate() -> int:
 
     with _application(observed=True) as (app, _db, _id):
         _add_route(app)
-        ours = app.extensions["bench.ours"]
-        with ours.app_context():
+        console = app.extensions["bench.ours"]
+        with console.app_context():
             before = _events()
             free = _requests(app)
             with Unit(actor=Actor(kind="os", name="operator"), door="cli"):
-                held = _requests(app)
+                slowed = _requests(app)
             seal()
             chained = _events() - before
-    made = len(free) + len(held)
-    figures = (made, len(free) / SECONDS, len(held) / SECONDS, max(held), chained)
+    changes = len(free) + len(slowed)
+    figures = (changes, len(free) / SECONDS, len(slowed) / SECONDS, max(slowed), chained)
     sys.stdout.write(" ".join(map(str, figures)) + "\n")
     return 0
 

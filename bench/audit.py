@@ -1,6 +1,6 @@
 """The speed of reading and writing the audit: ``python -m bench.audit [--postgresql]``.
 
-Verifying has to be quick and its memory flat, or nobody runs it every night;
+Verifying has to be quick and its memory flat, so that a host can do it every night;
 eight processes that write at once must not lose a unit.
 """
 
@@ -83,7 +83,7 @@ def _verifying(few: Installation, many: Installation, rounds: int) -> list[Row]:
     rows = []
     peaks = []
     for installation, count in ((few, FEW), (many, MANY)):
-        written = _filled(installation, count)
+        seconds = _filled(installation, count)
         say(f"audit verify of {count:,} events …")
         # None of it is subtracted: the start of the command is in these seconds too.
         program = installation.flask("audit", "verify", "--format", "json")
@@ -94,7 +94,7 @@ def _verifying(few: Installation, many: Installation, rounds: int) -> list[Row]:
         rate = _verified(cost) / cost.cpu
         peaks.append(cost.peak)
         rows += [
-            Row(f"append {count:,} events, batched", f"{count / written:,.0f} events/s"),
+            Row(f"append {count:,} events, batched", f"{count / seconds:,.0f} events/s"),
             Row(
                 f"audit verify, {count:,} events",
                 f"{rate:,.0f} events/s ({cost.cpu:.1f} s CPU, {cost.wall:.1f} s)",
@@ -143,13 +143,13 @@ def _writing(installation: Installation, processes: int, units: int) -> list[Row
     together, costs = _at_once(_worker(installation, "units", units), processes)
     together -= _at_once(_worker(installation, "units", 0), processes)[0]
     failed = sum(int(cost.stdout.splitlines()[-1]) for cost in costs)
-    lost = (processes + 1) * units - failed - (_events(installation) - before)
+    losses = (processes + 1) * units - failed - (_events(installation) - before)
     rate = processes * units / together
     return [
         Row("units of work, one process", f"{units / alone:,.0f} units/s"),
         Row(f"units of work, {processes} processes", f"{rate:,.0f} units/s together"),
         Row("of those failed", str(failed), "0", failed == 0),
-        Row("of those lost, by the chain", str(lost), "0", lost == 0),
+        Row("of those lost, by the chain", str(losses), "0", losses == 0),
     ]
 
 

@@ -117,7 +117,7 @@ HOLDERS = {"admin": 100_000, "auditor": 1000, "editor": 10}
 def add_accounts(installation: Installation, count: int) -> None:
     """Write ``count`` accounts, three roles and their grants straight into the tables.
 
-    Addresses, creation and last sign of life are each in an order of their own.
+    Addresses, creation and last use are each in an order of their own.
     Of a hundred accounts two are deleted, five inactive, and a third never
     signed in; one of a thousand is locked.
     """
@@ -202,10 +202,10 @@ def _insert(
 
 def _role(connection: sa.Connection, model: Any, name: str) -> int:
     """The id of a role, made if it is not there."""
-    named = sa.select(model.id).where(model.name == name)
-    if connection.scalar(named) is None:
+    query = sa.select(model.id).where(model.name == name)
+    if connection.scalar(query) is None:
         connection.execute(sa.insert(model).values(name=name, permissions=["users:read"]))
-    return int(connection.scalars(named).one())
+    return int(connection.scalars(query).one())
 
 
 # --- many runs ---------------------------------------------------------------

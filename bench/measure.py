@@ -113,7 +113,7 @@ def pairs(a: Program, b: Program, rounds: int) -> Pair:
     first: list[Cost] = []
     second: list[Cost] = []
     for number in range(rounds):
-        # Who goes first changes, so that neither always runs on the other's heels.
+        # The first of the two changes, so that neither always runs on the other's heels.
         turns = [(a, first), (b, second)]
         for program, costs in turns if number % 2 == 0 else reversed(turns):
             costs.append(once(program))

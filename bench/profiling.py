@@ -177,7 +177,7 @@ def in_turns(
         costs.append((first, second))
     ratio = median(on_cost / other for on_cost, other in costs)
     added = median(on_cost - other for on_cost, other in costs) / BURST * 1e6
-    return ratio, added, median(other for _one, other in costs) / BURST * 1e6
+    return ratio, added, median(other for _cost, other in costs) / BURST * 1e6
 
 
 def _burst(ask: Callable[[], None]) -> float:
@@ -268,7 +268,7 @@ _ENVIRON = {
 }  # fmt: skip
 
 
-def _of_silk(folder: Path, ours: float) -> list[Row]:
+def _of_silk(folder: Path, own_cost: float) -> list[Row]:
     say("Django with and without django-silk …")
     project = folder / "django"
     project.mkdir()
@@ -287,8 +287,8 @@ def _of_silk(folder: Path, ours: float) -> list[Row]:
         sites = [_django(stack, python, project, with_silk) for with_silk in ("1", "0")]
         costs = [[_told(site, BURST) for site in sites] for _ in range(SILK_ROUNDS)]
     added = median(with_silk - without for with_silk, without in costs) / BURST * 1e6
-    ratio = added / max(ours, 0.1)
-    figure = f"{ratio:.0f} ({added:.0f} : {ours:.0f} µs)"
+    ratio = added / max(own_cost, 0.1)
+    figure = f"{ratio:.0f} ({added:.0f} : {own_cost:.0f} µs)"
     return [Row("django-silk adds : the recorder adds", figure, "≥ 50", ratio >= 50)]
 
 
@@ -317,10 +317,10 @@ def _told(site: Any, count: int) -> float:
 def _of_report(installation: Installation, rounds: int) -> list[Row]:
     say(f"a report over 30 days of {ENDPOINTS} endpoints …")
     once(_python(installation, "from bench.profiling import fill; fill()"))
-    whole = installation.flask("profile", "report", "--since", "30d", OPSAPP_PROFILING="off")
+    report = installation.flask("profile", "report", "--since", "30d", OPSAPP_PROFILING="off")
     start = installation.flask("roles", "list", OPSAPP_PROFILING="off")
     day = installation.flask("profile", "report", "--since", "1d", OPSAPP_PROFILING="off")
-    pair = pairs(whole, start, rounds)
+    pair = pairs(report, start, rounds)
     beyond = pair.a.cpu - pair.b.cpu
     memory = pair.a.peak / once(day).peak
     return [

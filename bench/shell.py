@@ -183,14 +183,14 @@ def _compare(
     rounds: int,
 ) -> int:
     ready(ipython, env, here), ready(shell, env, here), once(alone)  # to warm up
-    plain, ours, app = [], [], []
+    plain, readied, app = [], [], []
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
         plain.append(ready(ipython, env, here)[0])
         app.append(once(alone).wall)
-        ours.append(ready(shell, env, here)[0])
+        readied.append(ready(shell, env, here)[0])
     limit = LIMIT * median(plain) + median(app)
-    took = median(ours)
+    took = median(readied)
     rows = [
         Row("plain IPython asks after", f"{median(plain):.2f} s"),
         Row(f"the application with {MODELS} models alone", f"{median(app):.2f} s"),
@@ -200,23 +200,23 @@ def _compare(
 
 
 def _rows(env: Mapping[str, str], here: Path) -> Row:
-    theirs, ours = _figures([FLASK, "shell", "-c", ROWS], env, here)
-    ratio = f"{ours / theirs:.2f} × fetchall()"
-    return Row("sql() with a million rows", ratio, "≤ 1.20 ×", ours <= 1.2 * theirs)
+    of_driver, of_sql = _figures([FLASK, "shell", "-c", ROWS], env, here)
+    ratio = f"{of_sql / of_driver:.2f} × fetchall()"
+    return Row("sql() with a million rows", ratio, "≤ 1.20 ×", of_sql <= 1.2 * of_driver)
 
 
 def _input(env: Mapping[str, str], here: Path) -> Row:
     own = {**env, "FLASK_APP": "opsapp"}
-    theirs, ours = _figures([sys.executable, "-c", INPUT], own, here)
-    more = (ours - theirs) * 1000
+    bare, recorded = _figures([sys.executable, "-c", INPUT], own, here)
+    more = (recorded - bare) * 1000
     return Row("an input with 10,000 objects", f"{more:.2f} ms more", "≤ 2.00 ms", more <= 2)
 
 
 def _figures(argv: Sequence[str], env: Mapping[str, str], here: Path) -> tuple[float, float]:
     """Return the two numbers in the last line that a program prints."""
-    done = subprocess.run(argv, env=dict(env), cwd=here, check=True, stdout=subprocess.PIPE)
-    theirs, ours = done.stdout.decode().splitlines()[-1].split()
-    return float(theirs), float(ours)
+    process = subprocess.run(argv, env=dict(env), cwd=here, check=True, stdout=subprocess.PIPE)
+    first, second = process.stdout.decode().splitlines()[-1].split()
+    return float(first), float(second)
 
 
 if __name__ == "__main__":

@@ -36,15 +36,15 @@ def main() -> int:
     options = _options()
     compile_everything()
     with workspace() as folder:
-        ours = sqlite(folder, "startup")
-        _add_accounts(ours)
+        installation = sqlite(folder, "startup")
+        _add_accounts(installation)
         rows = [
-            *_against_flask_security(ours, folder, options.rounds),
-            *_help(ours, options.rounds),
-            *_completion(ours, options.rounds),
+            *_against_flask_security(installation, folder, options.rounds),
+            *_help(installation, options.rounds),
+            *_completion(installation, options.rounds),
         ]
         if options.django:
-            rows += _against_django(ours, folder, options.rounds)
+            rows += _against_django(installation, folder, options.rounds)
     return show(f"Start-up, medians of {options.rounds} pairs", rows)
 
 
@@ -55,16 +55,16 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _add_accounts(ours: Installation) -> None:
+def _add_accounts(installation: Installation) -> None:
     for number in range(ACCOUNTS):
-        once(ours.flask("users", "create", f"user{number}@example.com", "--no-password"))
+        once(installation.flask("users", "create", f"user{number}@example.com", "--no-password"))
 
 
 def _figures(pair: Pair) -> str:
     return f" ({pair.a.cpu * 1000:.0f} : {pair.b.cpu * 1000:.0f} ms CPU; wall {pair.wall:.2f})"
 
 
-def _against_flask_security(ours: Installation, folder: Path, rounds: int) -> list[Row]:
+def _against_flask_security(installation: Installation, folder: Path, rounds: int) -> list[Row]:
     say("users list : Flask-Security's users activate …")
     env = environ(
         FLASK_APP="bench.minimal_security.app",
@@ -77,35 +77,35 @@ def _against_flask_security(ours: Installation, folder: Path, rounds: int) -> li
         return Program(argv=argv, env=env, cwd=folder)
 
     once(minimal("prepare"))
-    theirs = minimal("run", "users", "activate", "one@example.com")
-    listing = pairs(ours.flask("users", "list"), theirs, rounds)
-    activating = ours.flask("users", "activate", "user1@example.com")
-    acting = pairs(activating, theirs, rounds)
+    peer = minimal("run", "users", "activate", "one@example.com")
+    listing = pairs(installation.flask("users", "list"), peer, rounds)
+    activating = installation.flask("users", "activate", "user1@example.com")
+    acting = pairs(activating, peer, rounds)
     return [
         at_most("users list : Flask-Security's activate", listing.cpu, 0.85, _figures(listing)),
         Row("users activate : the same", f"{acting.cpu:.2f}{_figures(acting)}"),
     ]
 
 
-def _help(ours: Installation, rounds: int) -> list[Row]:
+def _help(installation: Installation, rounds: int) -> list[Row]:
     say("users --help : import flask.cli …")
-    bare = ours.program(sys.executable, "-c", "import flask.cli")
+    bare = installation.program(sys.executable, "-c", "import flask.cli")
     rows = []
     for how, settings in (("", {}), (" in colour", {"FORCE_COLOR": "1"})):
-        pair = pairs(ours.flask("users", "--help", **settings), bare, rounds)
+        pair = pairs(installation.flask("users", "--help", **settings), bare, rounds)
         rows.append(at_most(f"users --help{how} : import flask.cli", pair.cpu, 1.2, _figures(pair)))
     return rows
 
 
-def _completion(ours: Installation, rounds: int) -> list[Row]:
+def _completion(installation: Installation, rounds: int) -> list[Row]:
     say("completion of a user : users --help …")
-    completing = ours.flask(
+    completing = installation.flask(
         _FLASK_COMPLETE="bash_complete", COMP_WORDS="flask users show user", COMP_CWORD="3"
     )
     count = once(completing).stdout.count(b"plain,")
     if count != ACCOUNTS:
         raise RuntimeError(f"{count} completions instead of {ACCOUNTS}")
-    pair = pairs(completing, ours.flask("users", "--help"), rounds)
+    pair = pairs(completing, installation.flask("users", "--help"), rounds)
     beyond = (pair.a.wall - pair.b.wall) * 1000
     return [
         Row("completing a user, beyond --help", f"{beyond:.0f} ms", "≤ 300 ms", beyond <= 300),
@@ -157,7 +157,7 @@ class Command(BaseCommand):
 }
 
 
-def _against_django(ours: Installation, folder: Path, rounds: int) -> list[Row]:
+def _against_django(installation: Installation, folder: Path, rounds: int) -> list[Row]:
     say("users list : a Django command that lists users …")
     project = folder / "django"
     for name, source in _PROJECT.items():
@@ -175,7 +175,7 @@ def _against_django(ours: Installation, folder: Path, rounds: int) -> list[Row]:
 
     once(manage("migrate"))
     once(manage("add_users"))
-    pair = pairs(ours.flask("users", "list"), manage("list_users"), rounds)
+    pair = pairs(installation.flask("users", "list"), manage("list_users"), rounds)
     return [Row("users list : Django listing users", f"{pair.cpu:.2f}{_figures(pair)}")]
 
 

@@ -21,9 +21,9 @@ def main() -> int:
     compile_everything()
     rows: list[Row] = []
     with workspace() as folder:
-        ours = sqlite(folder, "tables")
-        add_accounts(ours, ACCOUNTS)
-        csv = ours.flask("users", "list", "--all", "--format", "csv")
+        installation = sqlite(folder, "tables")
+        add_accounts(installation, ACCOUNTS)
+        csv = installation.flask("users", "list", "--all", "--format", "csv")
         for columns in WIDTHS:
             say(f"a table of {columns} columns : csv …")
             argv = ("script", "-qec", f"stty cols {columns} rows 0; exec {FLASK} users list --all")

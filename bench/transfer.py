@@ -1,4 +1,4 @@
-"""Accounts by the file: ``python -m bench.transfer [--postgresql] [--django] [--rows N]``.
+"""Bulk transfer of accounts: ``python -m bench.transfer [--postgresql] [--django] [--rows N]``.
 
 An import checks each address, looks for conflicts and writes the audit; an export has the
 live roles. They run in turns with what a person would write instead, and CPU time counts: on
@@ -140,22 +140,22 @@ class _Bench:
         """An import beside the driver alone, and its memory."""
         name, least = ("copy", 0.25) if self.on_postgresql else ("executemany", 0.35)
         say(f"import beside {name} …")
-        ours, theirs = self._in_turns(self.ours(), self.peer(name), self.rows, self.rows)
-        yield self._speed(f"import : {name}", ours, theirs, least)
-        yield self._memory("import", ours[-1].peak)
+        costs, peer_costs = self._in_turns(self.ours(), self.peer(name), self.rows, self.rows)
+        yield self._speed(f"import : {name}", costs, peer_costs, least)
+        yield self._memory("import", costs[-1].peak)
 
     def exporting(self) -> Iterator[Row]:
         """An export beside the driver alone, and its memory."""
         say("export beside a cursor …")
         full, empty = self.make(), self.make()
         once(full.flask("users", "import", self.file(self.rows)))
-        ours: list[Cost] = []
-        theirs: list[Cost] = []
+        costs_of_ours: list[Cost] = []
+        peer_costs: list[Cost] = []
         for _round in range(self.rounds):
-            for costs, run in ((ours, self._export), (theirs, self._cursor)):
+            for costs, run in ((costs_of_ours, self._export), (peer_costs, self._cursor)):
                 costs.append(_less(run(full), run(empty)))
-        yield self._speed("export : cursor into csv.writer", ours, theirs, 0.5)
-        yield self._memory("export", ours[-1].peak)
+        yield self._speed("export : cursor into csv.writer", costs_of_ours, peer_costs, 0.5)
+        yield self._memory("export", costs_of_ours[-1].peak)
 
     def _export(self, installation: Installation) -> Cost:
         return self.once(installation.flask("users", "export", str(self.folder / "out.csv")))
@@ -171,8 +171,8 @@ class _Bench:
         for name, python, least in peers:
             say(f"import beside {name} …")
             peer = self.peer(name, python=python)
-            ours, theirs = self._in_turns(self.ours(), peer, self.rows, few)
-            yield self._speed(f"import : {name}", ours, theirs, least, SLOWER)
+            costs, peer_costs = self._in_turns(self.ours(), peer, self.rows, few)
+            yield self._speed(f"import : {name}", costs, peer_costs, least, SLOWER)
 
     def hashing(self) -> Iterator[Row]:
         """The share of the cores that hashing keeps busy."""
@@ -197,12 +197,14 @@ class _Bench:
         return costs
 
     def _speed(
-        self, what: str, ours: list[Cost], theirs: list[Cost], least: float, fewer: int = 1
+        self, what: str, costs: list[Cost], peer_costs: list[Cost], least: float, fewer: int = 1
     ) -> Row:
         """Ours in rows for each second, as a multiple of theirs."""
-        ratio = median(their.cpu * fewer / our.cpu for our, their in zip(ours, theirs, strict=True))
-        a = median(cost.cpu for cost in ours) / self.rows * 1e6
-        b = median(cost.cpu for cost in theirs) * fewer / self.rows * 1e6
+        ratio = median(
+            their.cpu * fewer / our.cpu for our, their in zip(costs, peer_costs, strict=True)
+        )
+        a = median(cost.cpu for cost in costs) / self.rows * 1e6
+        b = median(cost.cpu for cost in peer_costs) * fewer / self.rows * 1e6
         figure = f"{ratio:.2f} ({a:.1f} : {b:.1f} µs a row)"
         return Row(what, figure, f"≥ {least:g}", ratio >= least)
 

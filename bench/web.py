@@ -2,7 +2,7 @@
 
 A page of accounts from the API runs in turns with a bare Flask view that sends
 the same SELECTs and gives the same answer, each served by a gunicorn of its own
-from the same database. And of a sign-in, how much is argon2: the rest is ours.
+from the same database. And of a login, how much is argon2: the rest is ours.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from http.client import HTTPConnection
 from statistics import median, quantiles
 from time import perf_counter, process_time
@@ -34,13 +32,14 @@ from .installation import (
     workspace,
 )
 from .measure import ROOT, Cost, Pair, Row, compile_everything, middle, once, say, show
+from .sign_in import ADMIN, NO_LIMITS, PASSWORD
 
 ACCOUNTS = 100_000
 PAGE = "/api/users?limit=50"
 SHARE_OF_BARE = 0.6
 """So many requests of the API are to be answered where the bare view answers one."""
 SHARE_OF_ARGON2 = 0.9
-"""So much of the CPU of a sign-in is to be its one argon2 computation."""
+"""So much of the CPU of a login is to be its one argon2 computation."""
 
 SERVER = "gunicorn --workers 1 --threads 8 --keep-alive 60 --no-control-socket --log-level warning"
 CONNECTIONS = 4
@@ -49,10 +48,6 @@ WARM_UP = 50
 """Pages over each connection before any is counted."""
 PATIENCE = 60
 """Seconds that an answer may take on a busy machine."""
-
-ADMIN, PASSWORD = "ada@example.com", "correct horse battery staple"
-NO_LIMITS = {"RATELIMIT_ENABLED": False}
-"""A benchmark asks for more in a second than a client may in a minute."""
 
 
 def main() -> int:
@@ -83,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL, not SQLite")
     parser.add_argument("--rounds", type=int, default=41, help="pairs for the ratio")
     parser.add_argument("--pages", type=int, default=15, help="of each connection in a round")
-    parser.add_argument("--sign-ins", type=int, default=20, help="whose CPU is counted")
+    parser.add_argument("--logins", type=int, default=20, help="whose CPU is counted")
     return parser.parse_args()
 
 
@@ -160,12 +155,12 @@ def _listing(
 ) -> list[Row]:
     say(f"GET {PAGE} : a bare view …")
     with (
-        _served(installation, "bare", token) as theirs,
-        _served(installation, "opsapp", token) as ours,
+        _served(installation, "bare", token) as minimal,
+        _served(installation, "opsapp", token) as served,
     ):
-        if json.loads(theirs.get(PAGE)) != json.loads(ours.get(PAGE)):
+        if json.loads(minimal.get(PAGE)) != json.loads(served.get(PAGE)):
             raise RuntimeError("the bare view answers something else")
-        pair = _in_turns(theirs, ours, rounds, pages)
+        pair = _in_turns(minimal, served, rounds, pages)
     # PostgreSQL works in processes of its own, for both alike: what counts there is time.
     ratio = pair.cpu if database == "SQLite" else pair.wall
     count = pages * CONNECTIONS
@@ -314,93 +309,24 @@ def _text(moment: datetime) -> str:
 
 # --- signing in --------------------------------------------------------------------
 
-COMPUTING = ("argon2_hash", "argon2_verify", "argon2_ctx")
-"""The functions of argon2's library that do the work; they return when all their threads have."""
-TRIES = {
-    "right password": (ADMIN, PASSWORD, 302),
-    "wrong password": (ADMIN, f"not {PASSWORD}", 200),
-    "unknown name": (f"not-{ADMIN}", PASSWORD, 200),
-}
-
 
 def _signing_in(installation: Installation, count: int) -> list[Row]:
     say("signing in …")
-    run = f"from bench.web import sign_in; sign_in({count})"
+    run = f"from bench.sign_in import sign_in; sign_in({count})"
     program = installation.program(sys.executable, "-c", run, PYTHONPATH=str(ROOT))
     report = json.loads(once(program).stdout)
-    shares = [alone / whole for whole, alone in report["costs"]]
+    shares = [alone / total for total, alone in report["costs"]]
     share, tenths = median(shares), quantiles(shares, n=10)
-    whole, alone = (median(costs) * 1000 for costs in zip(*report["costs"], strict=True))
-    figure = f"{share:.2f} ({tenths[0]:.2f} to {tenths[-1]:.2f}; {alone:.0f} of {whole:.0f} ms)"
-    met = share >= SHARE_OF_ARGON2
+    total, alone = (median(costs) * 1000 for costs in zip(*report["costs"], strict=True))
+    figure = f"{share:.2f} ({tenths[0]:.2f} to {tenths[-1]:.2f}; {alone:.0f} of {total:.0f} ms)"
+    is_met = share >= SHARE_OF_ARGON2
     return [
-        Row("argon2, of a sign-in's CPU", figure, f"≥ {SHARE_OF_ARGON2}", met),
+        Row("argon2, of a login's CPU", figure, f"≥ {SHARE_OF_ARGON2}", is_met),
         *(
             Row(f"argon2 computations, {kind}", str(computed), "1", computed == 1)
             for kind, computed in report["computations"].items()
         ),
     ]
-
-
-def sign_in(count: int) -> None:
-    """Sign in inside of this process, and print as JSON what it took.
-
-    ``computations`` has how often a sign-in of each kind computed argon2; ``costs`` the seconds
-    of CPU of each whole POST with the right password, and of its argon2 computation when it is
-    done once more, alone.
-    """
-    from argon2 import low_level
-
-    from opsapp import create_app
-
-    app, argon2 = create_app(NO_LIMITS), Argon2(low_level.lib)
-    low_level.lib = argon2
-    computations, costs = {}, []
-    for kind, typed in TRIES.items():
-        argon2.computed.clear()
-        _post(app, *typed)
-        computations[kind] = len(argon2.computed)
-    for _ in range(count):
-        argon2.computed.clear()
-        whole = _post(app, *TRIES["right password"])
-        (compute,) = argon2.computed
-        started = process_time()
-        compute()
-        costs.append((whole, process_time() - started))
-    json.dump({"computations": computations, "costs": costs}, sys.stdout)
-
-
-class Argon2:
-    """argon2's library, that remembers what it was asked to compute."""
-
-    def __init__(self, library: Any) -> None:
-        self.library = library
-        self.computed: list[Callable[[], Any]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self.library, name)
-        if name not in COMPUTING:
-            return attribute
-
-        def compute(*args: Any) -> Any:
-            self.computed.append(partial(attribute, *args))
-            return attribute(*args)
-
-        return compute
-
-
-def _post(app: Any, name: str, password: str, status: int) -> float:
-    """Sign in with a new browser: the seconds of CPU of the POST alone, of all threads."""
-    browser = app.test_client()
-    match = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', browser.get("/login").text)
-    form = {"email": name, "password": password, "csrf_token": match and match[1]}
-    started = process_time()
-    with browser.post("/login", data=form) as answer:
-        answer.get_data()
-    spent = process_time() - started
-    if answer.status_code != status:
-        raise RuntimeError(f"the sign-in was answered with {answer.status}\n{answer.text}")
-    return spent
 
 
 if __name__ == "__main__":

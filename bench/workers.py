@@ -26,7 +26,7 @@ from opsapp.unit.work import Unit
 BATCH = 10_000
 """Events a transaction: large, since this only fills the table."""
 
-SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")
+OPERATOR = Actor(kind="os", name="somebody", host="here", terminal="none")
 
 
 def append_events(count: int) -> None:
@@ -90,7 +90,7 @@ def _last_grants(accounts: int, count: int) -> Iterator[tuple[int, int]]:
 def _row(change: Recorded) -> dict[str, object]:
     return {
         "at": clock.now(),
-        "actor": SOMEBODY.record(),
+        "actor": OPERATOR.record(),
         "door": "cli",
         "action": change.action,
         "subject": change.subject,
@@ -106,7 +106,7 @@ def do_units(count: int) -> int:
     with app.app_context():
         for number in range(count):
             try:
-                with Unit(actor=SOMEBODY, door="cli") as unit:
+                with Unit(actor=OPERATOR, door="cli") as unit:
                     unit.record("database:benchmark:write", "database", after={"n": number})
             except OpsError as error:
                 failed += 1

@@ -1,4 +1,4 @@
-"""`flask audit`: who did what."""
+"""`flask audit`: list, verify and export the audit log."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from opsapp.cli.decorators import (
 from opsapp.cli.filters import event_filter
 from opsapp.cli.options import SEQ, TEXT_FILE
 from opsapp.cli.streams import if_coloured
+from opsapp.cli.tables import hanging
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
@@ -58,7 +59,7 @@ def _line(event: Mapping[str, Any]) -> str:
     from opsapp.audit import lines
 
     when, words, reason = lines.line(event, clock.now())
-    return f"{if_coloured(when, 'dim')}  {words}{if_coloured(reason, 'dim')}"
+    return hanging(f"{if_coloured(when, 'dim')}  {words}{if_coloured(reason, 'dim')}")
 
 
 @cli.command("list")
@@ -70,9 +71,9 @@ def _line(event: Mapping[str, Any]) -> str:
 def list_cmd(
     filter: Filter, before: int | None, follow: bool, limit: int | None
 ) -> Iterable[Record]:
-    """List the newest events, in order of time.
+    """List the newest events, latest last.
 
-    Like a log, it ends with what happened last: a line for each event on a terminal, with
+    Like a log, it ends with the latest event: a line for each event on a terminal, with
     times in UTC. The filters may be combined. Changes by an application's own code have no
     number until they are chained.
 
@@ -85,7 +86,7 @@ def list_cmd(
     from opsapp.audit import events
 
     if follow and before is not None:
-        raise Invalid("--follow goes on from now, --before goes back; give one")
+        raise Invalid("--follow and --before cannot be combined")
     if follow:
         return _followed(filter, limit)
     waiting = [] if before is not None else _waiting(filter, limit)
@@ -130,7 +131,7 @@ def _followed(filter: Filter, limit: int | None) -> Iterator[Record]:
 def show_cmd(seq: int) -> Record:
     """Show one event with all its fields.
 
-    Names that `flask users delete` erased are said to be erased.
+    Names erased by `flask users delete` are shown as [erased].
 
     \b
     Example:
@@ -175,7 +176,7 @@ def verify_cmd(checkpoint: str | None, state: bool) -> Record:
 @cli.command("seal")
 @works()
 def seal_cmd(dry_run: bool) -> Record:
-    """Chain the changes that wait.
+    """Add pending changes to the chain.
 
     An application's own code leaves its changes of accounts beside the chain, since a
     request takes no gate. Its server chains them within seconds, and so does each command
@@ -196,28 +197,28 @@ def seal_cmd(dry_run: bool) -> Record:
     "--as",
     "outcome",
     type=click.Choice(["done", "failed"]),
-    help="The outcome, where comparing does not tell.",
+    help="The outcome, if comparing is inconclusive.",
 )
 @changes("intent", "at", "action", "subject", "outcome", key="intent")
 def settle_cmd(seq: int | None, outcome: str | None, unit: Unit) -> list[Record]:
-    """Close changes that were intended and have no end.
+    """Resolve changes that a killed process left open.
 
-    If the audit has a database of its own, a process that is killed leaves a change of
-    which it is not known if it was made. The accounts are compared with the intent: a change
-    that was made gets its event. Exits 6 if comparing does not tell, because the account was
-    changed again; `flask audit show SEQ` shows the intent.
+    If the audit has a database of its own, a process that is killed may leave a change
+    without its event. The accounts are compared with the intent: a change that was made gets
+    its event. Exits 6 if comparing does not tell, because the account was changed again;
+    `flask audit show SEQ` shows the intent.
 
     \b
     Examples:
       flask audit settle --dry-run
       flask audit settle 12 --as done --reason "the role is held"
     """
-    from opsapp.ops import settling
+    from opsapp.ops import settlement
 
     if outcome is not None and seq is None:
         raise Invalid("--as needs the number of an intent")
-    rows = settling.settle(seq, outcome=outcome, unit=unit)
-    findings(any(row["outcome"] == settling.UNKNOWN for row in rows))
+    rows = settlement.settle(seq, outcome=outcome, unit=unit)
+    findings(any(row["outcome"] == settlement.UNKNOWN for row in rows))
     return rows
 
 

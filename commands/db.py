@@ -1,4 +1,4 @@
-"""`flask db`: the database's life, with every verb of Flask-Migrate."""
+"""`flask db`: set up, migrate, back up and restore the database; the verbs of Flask-Migrate."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from opsapp.cli.decorators import (
 )
 from opsapp.cli.messages import say
 from opsapp.cli.options import NEW_FILE, WAIT, with_options
+from opsapp.cli.tables import hanging
 from opsapp.errors import Invalid, Refused
 from opsapp.types import Record
 
@@ -39,15 +40,15 @@ class DatabaseGroup(OpsGroup):
         return sorted({*super().list_commands(ctx), *db.commands} - {MERGE})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        ours = super().get_command(ctx, name)
-        if ours is not None:
-            return ours
+        own = super().get_command(ctx, name)
+        if own is not None:
+            return own
         from flask_migrate.cli import db
 
         if name not in db.commands or name == MERGE:
             return None
-        theirs = _adopted(db.commands[name])
-        return ADAPTED[name](theirs) if name in ADAPTED else theirs
+        adopted_command = _adopted(db.commands[name])
+        return ADAPTED[name](adopted_command) if name in ADAPTED else adopted_command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -83,14 +84,14 @@ def _printing(alembic: Any) -> Any:
     return alembic
 
 
-def _adopted(theirs: click.Command) -> OpsCommand:
+def _adopted(original: click.Command) -> OpsCommand:
     """Flask-Migrate's command as one of ours, which takes no option twice."""
     return OpsCommand(
-        theirs.name,
-        callback=theirs.callback,
-        params=theirs.params,
-        help=theirs.help,
-        short_help=theirs.short_help,
+        original.name,
+        callback=original.callback,
+        params=original.params,
+        help=original.help,
+        short_help=original.short_help,
     )
 
 
@@ -102,13 +103,13 @@ CHANGING = {
 """Flask-Migrate's verbs that change the database, and what is asked before they do."""
 
 
-def _careful(theirs: click.Command) -> click.Command:
+def _careful(original: click.Command) -> click.Command:
     """A command of Flask-Migrate that asks first, and is audited with who and why."""
-    command = copy(theirs)
-    verb = theirs.name or ""
+    command = copy(original)
+    verb = original.name or ""
     is_planned = verb != "stamp"
     question = CHANGING[verb]
-    command.params = [*theirs.params, REASON, *([DRY_RUN] if is_planned else [])]
+    command.params = [*original.params, REASON, *([DRY_RUN] if is_planned else [])]
     if question:
         command.params += [CONFIRM, YES]
 
@@ -126,7 +127,7 @@ def _careful(theirs: click.Command) -> click.Command:
         if question and not options["sql"]:
             approve(question, severe=True)
         with on_behalf_of(unit_of_this_command(reason)):
-            click.get_current_context().invoke(theirs, **options)
+            click.get_current_context().invoke(original, **options)
         if not options["sql"]:
             _say_event()
 
@@ -141,10 +142,14 @@ def _write_plan(verb: str, revision: str) -> bool:
     """Print the migrations that will run, and what they drop; return whether there are any."""
     from opsapp.database import plan
 
-    steps = plan.steps(verb, revision)
-    lines = [f"{verb} {step.revision}  {step.summary}" for step in steps]
-    output.write_lines(lines + (plan.losses(steps) if verb == "downgrade" else []))
-    return bool(steps)
+    steps = plan.make(verb, revision)
+    if not steps.steps:
+        return False
+    lines = [f"from {steps.before} to {steps.after}"]
+    lines += [f"{verb} {step.revision}  {step.summary}" for step in steps.steps]
+    losses = plan.losses(steps) if verb == "downgrade" else []
+    output.write_lines(hanging(line) for line in [*lines, *losses])
+    return True
 
 
 def _say_event() -> None:
@@ -155,9 +160,9 @@ def _say_event() -> None:
         say(f"Done, audit event {seq}.")
 
 
-def _placed(theirs: click.Command) -> click.Command:
+def _placed(original: click.Command) -> click.Command:
     """A command of Flask-Migrate whose migration goes to the application's, if it has its own."""
-    command = copy(theirs)
+    command = copy(original)
 
     def callback(**options: Any) -> None:
         from flask import g
@@ -172,21 +177,21 @@ def _placed(theirs: click.Command) -> click.Command:
                 "the migration would be one of opsapp's own",
                 hint="name your folder in create_app(): opsapp.migrations.add(app, 'shop', FOLDER)",
             )
-        click.get_current_context().invoke(theirs, **{**options, **place})
+        click.get_current_context().invoke(original, **{**options, **place})
 
     command.callback = callback
     return command
 
 
-def _shown(theirs: click.Command) -> click.Command:
+def _shown(original: click.Command) -> click.Command:
     """A command of Flask-Migrate that shows every head, where several branches have one."""
-    command = copy(theirs)
+    command = copy(original)
 
     def callback(revision: str, **options: Any) -> None:
         from opsapp.database.environment import target_revision
 
         options["revision"] = target_revision(revision)
-        click.get_current_context().invoke(theirs, **options)
+        click.get_current_context().invoke(original, **options)
 
     command.callback = callback
     return command
@@ -259,7 +264,8 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
 
     SQLite's online backup, or pg_dump's custom format; - is stdout. FILE is readable by its
     owner only, and appears when it is complete, checked and audited. `flask db restore` puts
-    it back; so do cp and pg_restore, followed by `flask db init`.
+    it back; so do cp and pg_restore, followed by `flask db init`. If opsapp's tables have a
+    database of their own, its copy is FILE.ops.
 
     \b
     Example:
@@ -278,7 +284,7 @@ def backup_cmd(file: str, overwrite: bool, unit: Unit) -> Record | None:
 @click.argument("file", type=NEW_FILE)
 @changes("file", "events", "lost", "until", "revision", key="file", destructive=True)
 def restore_cmd(file: str, unit: Unit) -> Record:
-    """Put a backup in the place of the database.
+    """Replace the database with a backup.
 
     The copy is checked first: its integrity, its chain of events, its revision, and that it was
     made under these secrets. It is put in place whole or not at all, and migrated to this code.
@@ -290,9 +296,9 @@ def restore_cmd(file: str, unit: Unit) -> Record:
       flask db restore sunday.backup --reason "disk lost" --dry-run
       flask db restore sunday.backup --reason "disk lost" --yes
     """
-    from opsapp import recovery
+    from opsapp.database import recovery
 
-    if not unit.reason:
+    if not unit.reason and not unit.dry_run:
         raise Invalid("a restore needs a --reason")
     plan = recovery.plan(file)
     if not unit.dry_run:

@@ -1,4 +1,4 @@
-"""`flask doctor`: what is wrong with this installation, and what to do."""
+"""`flask doctor`: check the installation for problems."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from opsapp.cli.cells import style_of
 from opsapp.cli.decorators import answers, findings
 from opsapp.cli.help import as_typed, is_in_ops
 from opsapp.cli.streams import if_coloured
+from opsapp.cli.tables import hanging
 from opsapp.errors import OpsError
 
 STATES = ("ok", "warn", "fail")
@@ -24,8 +25,10 @@ def _line(row: Mapping[str, Any]) -> str | None:
     if "advice" not in row:
         return None
     state = if_coloured(f"{row['state']:<4}", style_of("state", row["state"]))
-    advice = f"\n      → {text.safe(row['advice'])}" if row["advice"] else ""
-    return f"{state}  {text.safe(row['check'])}: {text.safe(row['says'])}{advice}"
+    lines = [f"{state}  {text.safe(row['check'])}: {text.safe(row['says'])}"]
+    if row["advice"]:
+        lines.append(f"      → {text.safe(row['advice'])}")
+    return "\n".join(hanging(line) for line in lines)
 
 
 @click.command("doctor", cls=OpsCommand)
@@ -41,12 +44,12 @@ def cli(settings: bool) -> list[dict[str, Any]]:
       flask doctor
       flask doctor --settings
     """
-    from opsapp import sources
+    from opsapp.doctor import sources
 
     if settings:
         with application() if is_in_ops(click.get_current_context()) else nullcontext():
             return sources.listing()
-    # The worst stand last: at a terminal that is where one looks.
+    # The worst come last: at a terminal that is where one looks.
     rows = sorted(map(_advised, _checks()), key=lambda row: STATES.index(row["state"]))
     findings(any(row["state"] != "ok" for row in rows))
     return rows
@@ -59,16 +62,18 @@ def _advised(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checks() -> Iterator[dict[str, Any]]:
-    from opsapp import doctor
+    from opsapp.doctor.application import check_application
+    from opsapp.doctor.findings import finding
+    from opsapp.doctor.settings import check_settings
 
     is_attached = is_in_ops(click.get_current_context())
     if not is_attached:
-        yield from doctor.check_settings()
+        yield from check_settings()
     try:
         with application():
             if is_attached:  # Only the application knows its settings and its folder.
-                yield from doctor.check_settings()
-            yield from doctor.check_application()
+                yield from check_settings()
+            yield from check_application()
     except OpsError as error:
         # Without an app nothing more can be checked, and that is a finding too.
-        yield doctor.finding("application", "fail", error.message, error.hint)
+        yield finding("application", "fail", error.message, error.hint)

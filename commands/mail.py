@@ -22,7 +22,7 @@ FIELDS = (
 def cli() -> None:
     """List and send queued mail.
 
-    Mail is kept until a server has taken it, for three days. Call
+    Mail is kept until a server accepts it, for at most three days. Call
     `flask mail send-pending` every few minutes.
     """
 

@@ -19,12 +19,19 @@ from opsapp.cli.options import (
     TEXT_FILE,
     checked_utf8,
     default_option,
+    each_once,
     stdin_text,
     with_options,
 )
 from opsapp.errors import Invalid
 from opsapp.text import shortened
 from opsapp.types import Record
+
+
+def _columns(**_params: Any) -> list[str]:
+    """Return the list of the statement's columns, which is filled before its first row."""
+    columns: list[str] = click.get_current_context().meta.setdefault("opsapp.columns", [])
+    return columns
 
 
 @click.command("query", cls=OpsCommand)
@@ -35,13 +42,13 @@ from opsapp.types import Record
     "params",
     metavar="NAME=VALUE",
     multiple=True,
-    help="The value of :NAME: a number, true, false, null, or else text. Repeat for more.",
+    help="Value of :NAME: a number, true, false or null; anything else is text. Repeatable.",
 )
 @page_options(100)
 @default_option("--timeout", DURATION, "30s", "Time limit of the statement.")
 @click.option("--tables", is_flag=True, help="List the tables.")
 @click.option("--schema", metavar="TABLE", help="List the columns of a table.")
-@answers(noun="rows")
+@answers(fields=_columns, noun="rows")
 @with_options(REASON)
 def cli(
     statement: str | None,
@@ -69,15 +76,16 @@ def cli(
 
     if tables or schema:
         if statement is not None or file is not None or (tables and schema):
-            raise Invalid("give a statement, --tables or --schema, one of them")
+            raise Invalid("give exactly one of SQL, --tables and --schema")
         return _what_there_is(schema)
-    values = dict(map(_param, params))
+    values = each_once("--param", map(_param, params))
     sql = _put_on_record(_statement(statement, file), values, reason)
     return query.rows(
         sql,
         values,
         limit=limit,
         seconds=timeout.total_seconds(),
+        say_names=_columns().extend,
         say_more=lambda: say_afterwards(
             f"There are more than {limit}: --limit N or --all shows them."
         ),
@@ -93,7 +101,7 @@ def _what_there_is(table: str | None) -> list[Record]:
 def _statement(sql: str | None, file: str | None) -> str:
     if sql not in (None, "-"):
         if file is not None:
-            raise Invalid("SQL and --file both have a statement; give one")
+            raise Invalid("SQL and --file cannot be combined")
         return checked_utf8(str(sql), "the statement")
     if file is not None:
         return file

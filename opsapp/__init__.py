@@ -7,14 +7,14 @@ from .lazy import exports
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .ops import Ops as Ops
+    from .attach import Ops as Ops
 
 __all__ = ["Ops", "__version__", "create_app", "has_web", "without_web"]
 
 __getattr__ = exports(
     __name__,
     **{
-        "ops.extension": ["Ops"],
+        "attach": ["Ops"],
         # %load_ext opsapp, in a Jupyter kernel.
         "commands.shell.kernel": ["load_ipython_extension", "unload_ipython_extension"],
     },

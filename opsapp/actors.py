@@ -7,7 +7,9 @@ import pwd
 import re
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from . import settings, text
 
@@ -46,6 +48,32 @@ class Actor:
         """Return the form that the audit stores: the fields that are known."""
         values = ((name, getattr(self, name)) for name in self.__slots__)
         return {name: value for name, value in values if value is not None}
+
+
+_EXTRAS = {"sudo": "sudo", "behind": "for", "token": "token"}
+"""The fields in a label's parentheses, in their order, and the word before each."""
+
+
+def _patterns() -> Iterator[re.Pattern[str]]:
+    for count in range(len(_EXTRAS) + 1):
+        for fields in combinations(_EXTRAS, count):
+            words = ", ".join(f"{_EXTRAS[field]} (?P<{field}>.+)" for field in fields)
+            extras = rf" \({words}\)" if fields else ""
+            for host in ("@(?P<host>[^@]+)", ""):
+                yield re.compile(f"(?P<name>.+){extras}{host}")
+
+
+_PATTERNS = tuple(_patterns())
+
+
+def readings(label: str) -> Iterator[dict[str, str]]:
+    """Yield the fields that :meth:`Actor.label` may have made this label of.
+
+    There are several, because an address has an ``@`` too.
+    """
+    for pattern in _PATTERNS:
+        if match := pattern.fullmatch(label):
+            yield match.groupdict()
 
 
 def _login_name(uid: int) -> str:

@@ -22,10 +22,13 @@ def canonical(value: str) -> str:
     """Return the form in which two spellings of one address, or of one username, are equal.
 
     It is case folded and in Unicode form NFKC; a domain is in Unicode, since
-    ``müller.example`` and ``xn--mller-kva.example`` are the same one.
+    ``müller.example`` and ``xn--mller-kva.example`` are the same one. Hostile characters stay,
+    though a domain may have soft hyphens: no stored address has one, so none is found by it.
     """
     if value.isascii() and "xn--" not in value.lower():
         return value.lower()
+    if not value.isprintable():
+        return text.canonical(value)
     name, at, domain = value.rpartition("@")
     return text.canonical(name) + at + _in_unicode(domain) if at else _decoded(value)
 
@@ -83,7 +86,7 @@ def _closely_cleaned(value: str, field: str) -> str:
     address = canonical(parsed.normalized)
     if address.rpartition("@")[0] != parsed.local_part.lower():
         # One form is kept, and mail is sent to it: it must be the same mailbox.
-        raise Invalid(f"{field} {text.shortened(value)} cannot be told from {address}")
+        raise Invalid(f"{field} {text.shortened(value)} looks the same as {address}")
     return address
 
 

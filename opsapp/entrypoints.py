@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .cli import streams, yielding
+from .cli import delegation, streams
 from .cli.deferred import Lazy as Lazy  # Applications take it from here.
 from .cli.deferred import Subjects, write_subjects
 from .errors import OpsError
@@ -33,19 +33,19 @@ class Yielding(Lazy):
 
         :raises UsageError: the application is not built on opsapp, and has no such command.
         """
-        if parent is None or yielding.is_ours(parent):
+        if parent is None or delegation.is_ours(parent):
             return super().make_context(info_name, args, parent=parent, **extra)
-        command = yielding.command_of(parent, str(self.name))
+        command = delegation.command_of(parent, str(self.name))
         if command is None:
-            raise yielding.unknown(parent, str(self.name))
+            raise delegation.unknown(parent, str(self.name))
         return command.make_context(info_name, args, parent=parent, **extra)
 
     def _stands_for(self) -> click.Command | None:
         """Return the application's own command, while its help is written."""
         ctx = click.get_current_context(silent=True)
-        if ctx is None or yielding.is_ours(ctx):
+        if ctx is None or delegation.is_ours(ctx):
             return None
-        return yielding.command_of(ctx, str(self.name))
+        return delegation.command_of(ctx, str(self.name))
 
     @property
     def hidden(self) -> bool:
@@ -76,7 +76,7 @@ class Attaching(Lazy):
     def hidden(self) -> bool:
         """True if the list of commands leaves it out."""
         ctx = click.get_current_context(silent=True)
-        return ctx is not None and yielding.is_ours(ctx)
+        return ctx is not None and delegation.is_ours(ctx)
 
     @hidden.setter
     def hidden(self, hidden: bool) -> None:
@@ -105,7 +105,9 @@ create_admin = _ours(
     "create-admin", "shortcuts", "Short for `flask users create-admin`.", "create_admin"
 )
 
-ops = Attaching("ops", "opsapp.commands.ops", "Audit, jobs, queries, users: opsapp's commands.")
+ops = Attaching(
+    "ops", "opsapp.commands.ops", "Operate this application: users, jobs, audit, queries."
+)
 
 SUBJECTS: Subjects = {
     "Users and roles": (users, roles, create_admin),
@@ -125,7 +127,7 @@ def list_by_subject(group: click.Group) -> None:
     """
 
     def format_epilog(ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if yielding.is_ours(ctx):
+        if delegation.is_ours(ctx):
             streams.prepare()  # Help has no frame that would do it.
             write_subjects(SUBJECTS, formatter)
         type(group).format_epilog(group, ctx, formatter)
@@ -199,7 +201,7 @@ for name in ("run", "routes"):
     report_errors(_flask_group().commands[name])
 keep_in_place(_flask_group())
 report_unknown_names()
-if yielding.is_named(os.environ.get("FLASK_APP")):
+if delegation.is_named(os.environ.get("FLASK_APP")):
     streams.prepare()  # Here, so that it holds for Flask's own commands as well.
 
 
@@ -240,7 +242,10 @@ def _check_env_files() -> None:
 
     :raises NotReady: the current folder or one of the files cannot be read.
     """
-    from dotenv import dotenv_values, find_dotenv
+    try:
+        from dotenv import dotenv_values, find_dotenv
+    except ModuleNotFoundError:  # Flask reads none of them.
+        return
     from flask.helpers import get_load_dotenv
 
     from .errors import NotReady

@@ -1,18 +1,19 @@
 """Errors: the conditions that opsapp reports, each with its exit code and HTTP status.
 
-======================  ====  ====  ==========================================
+======================  ====  ====  ================================================================
 class                   exit  http  says
-======================  ====  ====  ==========================================
-OpsError                   1   500  it failed, and running it again will not help
-├── Invalid                2   422  the input is not acceptable; names the field
-├── Conflict               3   409  it would contradict what is there
+======================  ====  ====  ================================================================
+OpsError                   1   500  failed; running it again will not help
+├── InDoubt                1   500  the answer to its commit was lost
+├── Invalid                2   422  invalid input; the message names the field
+├── Conflict               3   409  conflicts with existing data
 ├── NotFound               4   404  no such user, role, grant, event or file
-├── Refused                5   403  a guard said no, or a person declined
-├── NotReady               7   503  database away, behind, misconfigured, or audit not writable
-├── OutputFailed          74   500  the answer could not be written; says if the work is done
+├── Refused                5   403  refused by a guard, or declined at the prompt
+├── NotReady               7   503  database unreachable or behind, bad setting, audit not writable
+├── OutputFailed          74   500  output not written; says whether the change is committed
 ├── Busy                  75   503  another process holds the lock; try again
-└── TimedOut             124   504  it took longer than it may
-======================  ====  ====  ==========================================
+└── TimedOut             124   504  timed out
+======================  ====  ====  ================================================================
 
 Exit 0 is done, or already so; 6 is *finished with findings*: not an error but
 an answer (a check failed), given by the command that found them. A signal N
@@ -46,6 +47,8 @@ class OpsError(Exception):
         super().__init__(brief(message))
         self.message = brief(message)
         self.hint = None if hint is None else brief(hint)
+        if self.hint is not None:
+            self.add_note(f"→ {self.hint}")  # For the traceback of an application's own script.
 
     def record(self) -> dict[str, str | int | None]:
         """Return the JSON form of the error, the same on the terminal and in the API."""
@@ -55,6 +58,12 @@ class OpsError(Exception):
             "hint": self.hint,
             "exit_code": self.exit_code,
         }
+
+
+class InDoubt(OpsError):
+    """The answer to a commit was lost. The hint is the command that tells if it happened."""
+
+    code = "in-doubt"
 
 
 class Invalid(OpsError):
@@ -71,7 +80,7 @@ class Invalid(OpsError):
 
 
 class Conflict(OpsError):
-    """It would contradict what is there."""
+    """The change conflicts with existing data."""
 
     code = "conflict"
     exit_code = 3
@@ -79,7 +88,7 @@ class Conflict(OpsError):
 
 
 class NotFound(OpsError):
-    """There is no such thing."""
+    """The requested object does not exist."""
 
     code = "not-found"
     exit_code = 4
@@ -87,7 +96,7 @@ class NotFound(OpsError):
 
 
 class Refused(OpsError):
-    """A guard said no, or a person declined."""
+    """A guard refused, or the user declined."""
 
     code = "refused"
     exit_code = 5
@@ -95,7 +104,7 @@ class Refused(OpsError):
 
 
 class NotReady(OpsError):
-    """The database is away or behind, or the configuration is not usable."""
+    """The database is unreachable or behind its migrations, or the configuration is invalid."""
 
     code = "not-ready"
     exit_code = 7

@@ -12,6 +12,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
 from . import state
+from .errors import NotReady, Refused
 
 
 class Base(so.DeclarativeBase):
@@ -73,6 +74,33 @@ class Database(SQLAlchemy):
         attached = this_attached()
         return self.engine if attached is None else attached.our_engine
 
+    def create_all(self, bind_key: str | list[str | None] | None = "__all__") -> None:
+        """Create the tables of models that have no migration.
+
+        :raises NotReady: the database is not initialised; tables made here would lack the audit.
+        :raises Refused: opsapp is attached, and the tables are not the application's.
+        """
+        _refuse_attached("create_all", "init")
+        if not _has_audit(self.our_engine):
+            raise NotReady(
+                "the database is not initialised, and db.create_all() makes no audit",
+                hint="flask db init; in tests the fixture ops_app",
+            )
+        super().create_all(bind_key)
+
+    def drop_all(self, bind_key: str | list[str | None] | None = "__all__") -> None:
+        """Drop the tables of every model, where that drops no audit.
+
+        :raises Refused: the database has an audit, or opsapp is attached to the application.
+        """
+        _refuse_attached("drop_all", "drop")
+        if _has_audit(self.our_engine):
+            raise Refused(
+                "db.drop_all() would drop the audit",
+                hint="drop the database itself; in tests the fixture ops_app makes one for each",
+            )
+        super().drop_all(bind_key)
+
     def _teardown_session(self, exc: BaseException | None) -> None:
         end_session()
 
@@ -84,6 +112,21 @@ if TYPE_CHECKING:
     Model = Base
 else:
     Model = db.Model
+
+
+def _has_audit(engine: sa.Engine) -> bool:
+    try:
+        return sa.inspect(engine).has_table("ops_audit_head")
+    except NotReady:
+        return False
+
+
+def _refuse_attached(verb: str, command: str) -> None:
+    if this_attached() is not None:
+        raise Refused(
+            f"db.{verb}() of opsapp is not for the tables of this application",
+            hint=f"{verb}() of the application's own db; flask ops {command} for those of opsapp",
+        )
 
 
 def this_attached() -> Any:

@@ -9,6 +9,7 @@ EXTRAS = {
         (
             "apispec",
             "argon2",
+            "dotenv",
             "email_validator",
             "flask_login",
             "flask_security",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,7 +58,7 @@ class Core:
 
 @contextmanager
 def without_web() -> Iterator[None]:
-    """Make applications inside without pages and API, for a faster start of commands."""
+    """Create applications without pages and API in this context; commands start faster."""
     token = _lean.set(True)
     try:
         yield
@@ -66,10 +67,24 @@ def without_web() -> Iterator[None]:
 
 
 def has_web() -> bool:
-    """Return true if applications made now have pages and the API."""
+    """Return whether applications created now have pages and the API."""
     return not _lean.get()
 
 
+@contextmanager
+def _lines_for_gunicorn() -> Iterator[None]:
+    """Let gunicorn print an error of the configuration as it is, and not its traceback."""
+    try:
+        yield
+    except NotReady as error:
+        gunicorn = sys.modules.get("gunicorn.errors")
+        if gunicorn is None:
+            raise
+        hint = f"\n  → {error.hint}" if error.hint else ""
+        raise gunicorn.AppImportError(f"Error: {error}{hint}") from error
+
+
+@_lines_for_gunicorn()
 def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = "opsapp") -> Flask:
     """Return the application with its configuration, database, mail, pages and API.
 
@@ -80,12 +95,11 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     """
     from flask import Flask
 
-    from . import config, profiling
     from . import models as models  # the tables join the metadata
+    from . import profiling
     from .engine import connections
     from .extensions import db
-    from .mail import notices
-    from .settings import parsed
+    from .settings import config, parsed
     from .unit import guard
 
     app = Flask(
@@ -109,7 +123,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
         for bind in (None, connections.BOOKKEEPING):
             connections.prepare(db.engines[bind])
             guard.protect(db.engines[bind])
-    notices.connect(app)
+    _connect(app)
     if has_web():
         from . import web
 
@@ -117,3 +131,13 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     # Last, so that it stands around everything else.
     profiling.init_app(app)
     return app
+
+
+def _connect(app: Flask) -> None:
+    """Connect the rooms that answer signals of others."""
+    from .audit import personal_data as events
+    from .mail import notices
+    from .mail import personal_data as messages
+
+    for room in (notices, messages, events):
+        room.connect(app)

@@ -80,10 +80,12 @@ def refuse_unknown(words: Keywords, setting: str) -> None:
         raise NotReady(f"{setting} cannot be used: {message}") from error
 
 
-def additions(theirs: Keywords, *, lock_seconds: float, statement_seconds: float) -> dict[str, Any]:
+def additions(
+    options: Keywords, *, lock_seconds: float, statement_seconds: float
+) -> dict[str, Any]:
     """Return the keywords to add to those of a URL.
 
-    :param theirs: what is said already, as :func:`said` tells.
+    :param options: what is said already, as :func:`said` tells.
     """
     bounds = {
         "lock_timeout": f"{lock_seconds * 1000:.0f}ms",
@@ -92,12 +94,12 @@ def additions(theirs: Keywords, *, lock_seconds: float, statement_seconds: float
         # A killed client's locks are free within a second, not when its statement ends.
         "client_connection_check_interval": "1s",
     }
-    ours = {"connect_timeout": str(CONNECT_SECONDS), **_LOOKS}
+    defaults = {"connect_timeout": str(CONNECT_SECONDS), **_LOOKS}
     return {
-        **{name: value for name, value in ours.items() if name not in theirs},
+        **{name: value for name, value in defaults.items() if name not in options},
         "client_encoding": "utf8",
         "options": " ".join(
-            filter(None, (_options(bounds), theirs.get("options"), _options(RELIED_ON)))
+            filter(None, (_options(bounds), options.get("options"), _options(RELIED_ON)))
         ),
     }
 
@@ -107,9 +109,9 @@ def _options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
 
-def named(theirs: str | None, ours: str) -> str:
+def named(prefix: str | None, purpose: str) -> str:
     """Return the ``application_name`` of a session: the operator's name for it before ours."""
-    name = f"{theirs}: {ours}" if theirs else ours
+    name = f"{prefix}: {purpose}" if prefix else purpose
     # The end of a label says less than its start.
     return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
@@ -178,12 +180,13 @@ def spelled(rest: str) -> str:
     several = authority.split(",") if "," in authority else hosts if len(hosts) > 1 else []
     keywords = dict(words)
     if several:
-        apart = [_apart(host) for host in several]
+        pairs = [_apart(host) for host in several]
         authority = authority if "," not in authority else ""
-        keywords["host"] = ",".join(host for host, _ in apart)
-        if any(port for _, port in apart):
-            keywords["port"] = ",".join(port for _, port in apart)
-    ending = f"?{urlencode(keywords, quote_via=quote, safe='/,:')}" if keywords else ""
+        keywords["host"] = ",".join(host for host, _ in pairs)
+        if any(port for _, port in pairs):
+            keywords["port"] = ",".join(port for _, port in pairs)
+    query = urlencode(keywords, quote_via=quote, safe="/,:", errors="surrogatepass")
+    ending = f"?{query}" if keywords else ""
     return f"{account}{authority}{database or ('/' if ending else '')}{ending}"
 
 

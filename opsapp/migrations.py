@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy import orm as so
 
-from . import config
+from .settings import config
 from .state import ACCOUNTS, CORE, EXTENSION
 
 _ADDED = "opsapp-branch"
@@ -100,7 +100,7 @@ def add(app: Flask, label: str, folder: Path) -> Branch:
     :param label: small letters; the revisions are ``LABEL0001``, ``LABEL0002`` and so on.
     """
     if not _LABEL.fullmatch(label):
-        raise ValueError(f"{label!r} is no label of small letters")
+        raise ValueError(f"{label!r} is not a label of lower-case letters")
     if label in (CORE, ACCOUNTS):
         raise ValueError(f"{label!r} is a label of opsapp's own")
     branch = app.extensions[_ADDED] = Branch(label, folder.resolve())

@@ -7,6 +7,7 @@ import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from flask import current_app, has_app_context
 
@@ -85,8 +86,8 @@ _KEY_BLOCK = re.compile(
 
 def secret_values(environ: Mapping[str, str], extra: Iterable[object]) -> tuple[str, ...]:
     """Return the values to hide, the longest first: ``extra``, and the secrets of ``environ``."""
-    named = (value for name, value in environ.items() if _may_be_secret(name))
-    values = {part for value in (*extra, *named) if value for part in _parts(str(value))}
+    secrets = (value for name, value in environ.items() if _may_be_secret(name))
+    values = {part for value in (*extra, *secrets) if value for part in _parts(str(value))}
     long = (value for value in values if len(value) >= SHORTEST)
     return tuple(sorted(long, key=len, reverse=True))
 
@@ -96,10 +97,11 @@ def _may_be_secret(name: str) -> bool:
 
 
 def _parts(value: str) -> Iterable[str]:
-    """Return the password of a URL, else each line of the value."""
+    """Return the password of a URL as it is written and as it is, else each line of the value."""
     if "://" in value:
         match = re.match(r"[^:]+://[^:@/]*:([^@]+)@", value)
-        return [match.group(1)] if match else []
+        # A driver's message has it as it is.
+        return {match.group(1), unquote(match.group(1))} if match else ()
     return value.splitlines()
 
 
@@ -133,9 +135,10 @@ def redacted_traceback(error: BaseException) -> str:
     Names that look secret stay: in lines of code they are only names.
     """
     report = "".join(traceback.format_exception(error))
-    for value in _secret_settings():
-        if len(value) >= SHORTEST:
-            report = report.replace(value, HIDDEN)
+    values = [value for value in _secret_settings() if len(value) >= SHORTEST]
+    # As a whole first: an address of alerts is a secret without a password in it.
+    for value in (*values, *secret_values({}, values)):
+        report = report.replace(value, HIDDEN)
     return _IN_URL.sub(rf"\1{HIDDEN}@", report)
 
 
@@ -145,4 +148,6 @@ def _secret_settings() -> Iterator[str]:
         if setting.secret:
             yield os.environ.get(setting.name, "")
             if has_app_context():
-                yield str(current_app.config.get(setting.key or setting.name) or "")
+                # An attached application has its own URL under the one, and ours under the other.
+                for name in {setting.key or setting.name, setting.config_key()}:
+                    yield str(current_app.config.get(name) or "")

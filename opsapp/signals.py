@@ -1,4 +1,4 @@
-"""Signals: announcements after the commit; ``shell_names`` and ``personal_data`` ask for an answer.
+"""Signals, sent after the commit; the last three collect answers.
 
 :func:`before_commit` gives a signal's twin for what must not be lost, such as mail.
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _signals = Namespace()
 _before_commit = Namespace()
+_of_rooms = Namespace()
 
 user_created = _signals.signal(
     "user-created",
@@ -32,7 +33,7 @@ user_created = _signals.signal(
 )
 user_updated = _signals.signal(
     "user-updated",
-    doc="E-mail, username, password, active state or means of sign-in changed. ``user_id``.",
+    doc="E-mail, username, password, active state or means of login changed. ``user_id``.",
 )
 user_email_changed = _signals.signal(
     "user-email-changed",
@@ -49,7 +50,7 @@ recovery_codes_set = _signals.signal(
 )
 recovery_code_used = _signals.signal(
     "recovery-code-used",
-    doc="A user signed in with a recovery code. ``user_id``, ``left`` (codes).",
+    doc="A user signed in with a recovery code. ``user_id``, ``codes_left``.",
 )
 reset_requested = _signals.signal(
     "reset-requested",
@@ -66,6 +67,10 @@ user_deleted = _signals.signal(
 role_granted = _signals.signal(
     "role-granted",
     doc="A role was given, or its end was changed. ``user_id``, ``role`` (its name), ``grant_id``.",
+)
+administrators_added = _signals.signal(
+    "administrators-added",
+    doc="Accounts hold the role admin, or until another time: once for all. ``user_ids``.",
 )
 role_revoked = _signals.signal(
     "role-revoked",
@@ -93,6 +98,11 @@ command_finished = _signals.signal(
     doc="A command of ours that loaded the application has ended. ``command`` (its words),"
     " ``exit_code``, ``seconds``, ``changed`` (whether it committed a change).",
 )
+address_entered = _signals.signal(
+    "address-entered",
+    doc="An account may get an address. ``email``. Return why mail cannot reach it, or None. Sent"
+    " without actor, before the change begins.",
+)
 personal_data = _signals.signal(
     "personal-data",
     doc="`flask users personal-data` gathers what is held about an account. ``user_id``. Return a"
@@ -112,6 +122,11 @@ def before_commit(signal: NamedSignal) -> NamedSignal:
     Other units wait at the gate meanwhile, so it is for rows, such as mail into the outbox.
     """
     return _before_commit.signal(signal.name)
+
+
+def of_rooms(signal: NamedSignal) -> NamedSignal:
+    """Return the twin of ``signal`` that the rooms of opsapp answer, beside the application."""
+    return _of_rooms.signal(signal.name)
 
 
 def prepare(

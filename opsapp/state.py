@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,3 +37,19 @@ def instance_of(app: Flask) -> Path:
 def has_pages(app: Flask) -> bool:
     """Return whether the application was made with our pages and API."""
     return is_built_on(app) and bool(app.extensions[EXTENSION].has_web)
+
+
+@contextmanager
+def lent(app: Flask, before_request: Callable[[], None], **config: Any) -> Iterator[None]:
+    """Run a function before each request of an application, under these settings, for a while."""
+    settings, functions = dict(app.config), app.before_request_funcs.setdefault(None, [])
+    app.config.update(config)
+    functions.insert(0, before_request)
+    try:
+        yield
+    finally:
+        functions.remove(before_request)
+        for name in config:
+            del app.config[name]
+            if name in settings:
+                app.config[name] = settings[name]

@@ -93,7 +93,7 @@ def ops_app(
     """Yield the application on a database of this test. Push its context for services."""
     with ops_template.copy(tmp_path / "instance") as database:
         database.use(monkeypatch)
-        app = ops_create_app()
+        app = _built_on(ops_create_app)
         app.testing = True
         try:
             yield app
@@ -105,9 +105,10 @@ def ops_app(
 def ops_cli(ops_app: Flask) -> Callable[..., Result]:
     """Return a function that runs a command: ``ops_cli("users", "list", "--format", "json")``.
 
-    It runs in process and without a terminal, with ``stdin`` as input.
+    It runs in process and without a terminal, with ``stdin`` as input. A word may be a path
+    or a number.
     """
-    return lambda *words, stdin=None: _run(ops_app, words, stdin)
+    return lambda *words, stdin=None: _run(ops_app, tuple(map(str, words)), stdin)
 
 
 @pytest.fixture
@@ -163,11 +164,11 @@ class Template:
         """
         with pytest.MonkeyPatch.context() as patch:
             self.use(patch)
-            app = create_app()
-            done = _run(app, words, stdin)
+            app = _built_on(create_app)
+            result = _run(app, words, stdin)
             _close(app)
-        assert not done.exit_code, f"flask {' '.join(words)}: {done.stderr}"
-        return done
+        assert not result.exit_code, f"flask {' '.join(words)}: {result.stderr}"
+        return result
 
     @contextmanager
     def copy(self, instance: Path) -> Iterator[Template]:
@@ -197,6 +198,17 @@ class Template:
                 connection.execute(statement)
 
 
+def _built_on(create_app: Callable[[], Flask]) -> Flask:
+    """Return a new application; one that is not built on opsapp fails the test in a line."""
+    from .state import is_built_on
+
+    app = create_app()
+    if not is_built_on(app):
+        words = "is not built on opsapp: the fixtures ops_… are for applications that are"
+        pytest.fail(f"{app.name} {words}", pytrace=False)
+    return app
+
+
 def _close(app: Flask) -> None:
     from .extensions import db
 
@@ -213,18 +225,18 @@ def _run(app: Flask, words: tuple[str, ...], stdin: str | None) -> Result:
     from flask.cli import ScriptInfo, cli
 
     # Click 8.1 mixes stderr into stdout unless told; later versions keep them apart.
-    apart: Any = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+    options: Any = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
     info = ScriptInfo(create_app=lambda: app, set_debug_flag=False)
-    done = CliRunner(**apart).invoke(cli, words, input=stdin, prog_name="flask", obj=info)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return Result(done.exit_code, done.stdout, done.stderr)
+    result = CliRunner(**options).invoke(cli, words, input=stdin, prog_name="flask", obj=info)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Result(result.exit_code, result.stdout, result.stderr)
 
 
 @contextmanager
 def cheap_hashes() -> Iterator[None]:
     """Let hashes of passwords cost next to nothing in this process."""
-    from . import config
+    from .settings import config
 
     settings = config.flask_settings
 

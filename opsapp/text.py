@@ -1,4 +1,4 @@
-"""Text from elsewhere: made safe to show, refused at the door where it is hostile.
+"""Untrusted text: escaped before it is shown, and refused as input where it is hostile.
 
 A character is hostile when it moves the cursor, hides or reorders its
 neighbours or cannot be encoded: the Unicode categories Cc, Cf, Cs, Co, Cn, Zl
@@ -33,12 +33,34 @@ def _escaped(character: str) -> str:
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
+def is_utf8(value: str) -> bool:
+    """Return False for a text with bytes that are not UTF-8, which Python reads as surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def safe(value: object) -> str:
     r"""Return ``value`` safe for a terminal: ESC becomes the four characters ``\x1b``."""
     text = str(value)
     if text.isprintable():
         return text
     return "".join(_escaped(c) if _is_hostile(c) else c for c in text)
+
+
+def shown(value: object) -> object:
+    """Return a plain string safe, and any other value as it is: Jinja's ``finalize``.
+
+    Mark-up, which is a string of its own type, stays as it is.
+    """
+    return safe(value) if type(value) is str else value
+
+
+def safe_lines(text: str) -> str:
+    """Return each line of a text safe, with the ends of its lines as they are."""
+    return "\n".join(map(safe, text.split("\n")))
 
 
 def first_line(error: BaseException) -> str:
@@ -84,7 +106,7 @@ def each(names: str | Iterable[str]) -> Iterable[str]:
 
 def shortened(value: str, longest: int = 60) -> str:
     """Return ``value`` made safe and cut for a message."""
-    text = safe(value[: longest + 1])
+    text = safe(value[:longest])
     return text if len(value) <= longest else text[:longest] + "…"
 
 
@@ -112,7 +134,17 @@ def sparkline(points: Sequence[float | None], *, gap: str = " ") -> str:
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def listed(words: Sequence[str], shown: int = 5) -> str:
+def counted(count: float, noun: str) -> str:
+    """Return a number with its noun: ``1 account``, ``2,000 names of the audit``, ``0.5 hours``.
+
+    :param noun: in the singular; its first word gets the ``s``.
+    """
+    number = f"{count:,}" if isinstance(count, int) else f"{count:,g}"
+    first, space, rest = noun.partition(" ")
+    return f"{number} {first}{'' if count == 1 else 's'}{space}{rest}"
+
+
+def listed(words: Sequence[str], most: int = 5) -> str:
     """Return the first of these words with commas: ``ada, bob and 3 more``."""
-    more = f" and {len(words) - shown:,} more" if len(words) > shown else ""
-    return ", ".join(words[:shown]) + more
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more

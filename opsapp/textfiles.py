@@ -15,11 +15,12 @@ from secrets import token_hex
 
 LONGEST = 16 * 2**20
 """Bytes of a text that is read whole."""
-_OTHERS = {
+_MARKS = {
+    "UTF-8": (codecs.BOM_UTF8,),
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
-"""The marks of other encodings; that of UTF-16 begins the one of UTF-32."""
+"""The marks of encodings; that of UTF-16 begins the one of UTF-32."""
 
 
 class NotText(ValueError):
@@ -85,10 +86,13 @@ def opened(path: str | Path, *, pipe: bool = False) -> int:
     """Return a descriptor to read from.
 
     :raises OSError: it cannot be opened.
-    :raises NotText: it is no regular file, such as a folder or a device that never ends.
+    :raises NotText: it is no regular file, such as a folder or a device that never ends, or no
+        file can have the name.
     """
-    # Opening a named pipe would wait for its writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:  # Opening a named pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # A NUL, or what is no character.
+        raise NotText("is not a file name") from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode) or str(path) == os.devnull:
         return descriptor
@@ -114,8 +118,9 @@ def decoded(data: bytes) -> str:
 
     :raises NotText: they are another encoding's; says which, or which line is not UTF-8.
     """
-    if other := other_encoding(data):
-        raise NotText(f"is {other} and not UTF-8")
+    marked = marked_encoding(data)
+    if marked not in (None, "UTF-8"):
+        raise NotText(f"is {marked} and not UTF-8")
     try:
         text = data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
@@ -124,11 +129,11 @@ def decoded(data: bytes) -> str:
     return text.replace("\r\n", "\n")
 
 
-def other_encoding(beginning: bytes) -> str | None:
-    """Return the encoding that the first bytes of a text name, unless it is UTF-8."""
-    return next((name for name, marks in _OTHERS.items() if beginning.startswith(marks)), None)
+def marked_encoding(beginning: bytes) -> str | None:
+    """Return the encoding that the first bytes of a text name by a byte-order mark."""
+    return next((name for name, marks in _MARKS.items() if beginning.startswith(marks)), None)
 
 
 def why(error: OSError | NotText) -> str:
-    """Return the reason in words that follow on a colon or on the name of the file."""
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    """Return the reason in words that follow on the name of the file at once."""
+    return f": {error.strerror or error}" if isinstance(error, OSError) else f" {error}"

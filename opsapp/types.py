@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 Record = dict[str, Any]
 """A plain record: what a service returns, a command prints and the API sends."""
+Fields = Mapping[str, Any]
+"""The same, only read."""
+Progress = Callable[[int], None]
+"""Called with how many are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

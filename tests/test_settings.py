@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from flask import Flask
 
 from opsapp import settings
 from opsapp.errors import Invalid, NotReady
-from opsapp.setting import Setting
-from opsapp.settings import SECRETS, SETTINGS
+from opsapp.settings import SECRETS, SETTINGS, declared
+from opsapp.settings.setting import Setting
 
 
 def test_application_goes_before_the_environment_and_that_before_the_default(
@@ -48,18 +49,38 @@ def test_default_of_each_setting_is_of_its_form(setting: Setting, tmp_path: Path
     [
         ("OPSAPP_PROXIES", "-1", "OPSAPP_PROXIES '-1' is not a whole number"),
         ("OPSAPP_METRICS", "maybe", "OPSAPP_METRICS 'maybe' is neither on nor off"),
-        ("OPSAPP_TWO_FACTOR", "some", "OPSAPP_TWO_FACTOR 'some' is none of optional, admins,"
+        ("OPSAPP_TWO_FACTOR", "some", "OPSAPP_TWO_FACTOR 'some' is not one of optional, admins,"
          " everybody"),
         ("OPSAPP_STATEMENT_TIMEOUT", "-1", "OPSAPP_STATEMENT_TIMEOUT '-1' is not a number of"
          " seconds"),
         ("OPSAPP_SHELL_IDLE", "nan", "OPSAPP_SHELL_IDLE 'nan' is not a number of minutes"),
         ("OPSAPP_URL", "ops", "OPSAPP_URL 'ops' is not of the form https://ops.example.com"),
+        ("OPSAPP_NAME", "a\nb", r"OPSAPP_NAME a\x0ab: it has the character U+000A at position 2,"
+         " which a terminal would obey and not show"),
+        ("OPSAPP_ENV", "a\u202eb", r"OPSAPP_ENV a\u202eb: it has the character U+202E at position"
+         " 2, which a terminal would obey and not show"),
     ],
 )  # fmt: skip
 def test_wrong_value_is_named(name: str, value: str, says: str) -> None:
     with pytest.raises(NotReady) as refused:
         settings.get(name, {name: value})
     assert refused.value.message == says
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS])
+def test_value_that_is_not_utf8_is_refused(name: str) -> None:
+    with pytest.raises(NotReady) as refused:
+        settings.get(name, {name: os.fsdecode(b"caf\xe9")})
+    assert refused.value.message == f"{name} is not UTF-8"
+
+
+def test_folder_that_is_not_utf8_holds_no_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(os.fsdecode(b"/srv/caf\xe9"))
+    monkeypatch.setattr(declared, "_in_instance", lambda name, values: folder / name)
+    with pytest.raises(NotReady) as refused:
+        settings.get("OPSAPP_DATABASE_URL", {})
+    assert refused.value.message == "the path /srv/caf\udce9/opsapp.sqlite is not UTF-8"
+    assert refused.value.hint == "set OPSAPP_INSTANCE to another folder"
 
 
 def test_value_in_place_of_an_option_is_invalid() -> None:
@@ -88,3 +109,5 @@ def test_texts_for_create_app_are_read_as_those_of_the_environment() -> None:
     }  # fmt: skip
     with pytest.raises(NotReady, match="OPSAPP_SESSION_HOURS"):
         settings.parsed({"OPSAPP_SESSION_HOURS": "abc"})
+    with pytest.raises(NotReady, match=r"OPSAPP_SESSION_HOURS.* is not a number from 1 to 99999"):
+        settings.parsed({"OPSAPP_SESSION_HOURS": "0"})

@@ -57,6 +57,45 @@ def test_command_reads_its_stdin(ops_cli: Cli) -> None:
     assert len(ops_cli("users", "list", "--format", "json").json) == 1
 
 
+def test_commands_leave_the_application_as_it_was(ops_app: Flask, ops_cli: Cli) -> None:
+    create = ("create-admin", "ada", "ada@example.com", "--password-stdin")
+    assert ops_cli(*create, stdin="correct horse battery staple\n").exit_code == 0
+    before = dict(ops_app.config)
+    for command in (
+        ("profile", "request", "GET", "/api/me", "--as", "ada", "--repeat", "1"),
+        *(("shell", mode, "--web", "-c", "client.as_('ada').get('/api/me')")
+          for mode in ("--write", "--read-only", "--sandbox")),
+    ):  # fmt: skip
+        done = ops_cli(*command)
+        assert (done.exit_code, command) == (0, command), done.stderr
+        assert ops_app.test_client().get("/api/me").status_code == 401
+        assert dict(ops_app.config) == before
+        with ops_app.app_context():
+            password = db.session.execute(sa.text("SELECT password AS p FROM ops_users")).scalar()
+            raw = db.session.connection().connection.cursor()
+            raw.execute("SELECT password FROM ops_users")
+            assert raw.fetchone() == (password,)
+        assert password.startswith("$argon2")
+
+
+def test_word_of_a_command_may_be_a_path_or_a_number(ops_cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("email,username\nada@example.com,ada\n")
+    assert ops_cli("users", "import", file).exit_code == 0
+    done = ops_cli("users", "show", 1, "--format", "json")
+    assert (done.exit_code, done.stderr, done.json["email"]) == (0, "", "ada@example.com")
+
+
+def test_application_that_is_not_built_on_opsapp_is_a_line(tmp_path: Path) -> None:
+    template = Template(tmp_path / "instance", None)
+    with pytest.raises(pytest.fail.Exception) as failed:
+        template.run(lambda: Flask("blog"), "db", "init")
+    assert (failed.value.msg, failed.value.pytrace) == (
+        "blog is not built on opsapp: the fixtures ops_… are for applications that are",
+        False,
+    )
+
+
 def test_settings_of_the_developer_do_not_reach_a_test(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

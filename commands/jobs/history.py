@@ -1,4 +1,4 @@
-"""`flask jobs`: cron's jobs, never two at once, with a history."""
+"""`flask jobs list`, `history`, `show`, `tail` and `prune`: the runs of jobs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def list_cmd() -> list[Record]:
 @cli.command("history")
 @click.argument("name", type=JOB, required=False)
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs with this outcome.")
-@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
+@click.option("--since", type=SINCE, help="Start of the period, such as yesterday or 24h.")
 @click.option("--before", type=RUN_ID, metavar="ID", help="Runs older than this one.")
 @page_options()
 @answers(*RUN_SHOWN, fields=RUN_FIELDS, noun="runs")
@@ -109,8 +109,10 @@ def history_cmd(
     Example:
       flask jobs history backup --status failed --since 7d
     """
-    from opsapp.jobs import history
+    from opsapp.jobs import health, history
 
+    if name is not None:
+        health.require(name)
     filter = history.Filter(name=name, status=status, since=since)
     return page(partial(history.history, filter, before=before), limit, "--before")
 
@@ -169,11 +171,11 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     run = history.last_run(name)
     while follow:
         # Before the output is read: what a run printed comes before its end.
-        ended = history.ended_since(name, run)
+        ends = history.ended_since(name, run)
         for line in history.printed_since(name, last):
             yield line
             last = line["piece"]
-        for end in ended:
+        for end in ends:
             say(f"{name} {end['status']} (run {end['id']}){_details(end)}.")
             run = end["id"] + 1
         time.sleep(POLL_SECONDS)

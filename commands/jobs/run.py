@@ -17,7 +17,7 @@ from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.decorators import name_connection
 from opsapp.cli.help import is_in_ops
 from opsapp.cli.messages import say
-from opsapp.cli.options import DURATION, JOB, PROGRAM, SINCE
+from opsapp.cli.options import DURATION, JOB, PROGRAM, SINCE, each_once
 from opsapp.errors import Invalid, OutputFailed
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def run_cmd(
     from opsapp.jobs.invocation import invocation
 
     overrides = {key: value for key, value in options.items() if value is not None}
-    overrides["env"] = dict(map(_variable, env))
+    overrides["env"] = each_once("--env", map(_variable, env))
     actor = name_connection()
     with application():
         job = invocation(
@@ -151,16 +151,16 @@ def _writer(descriptor: int) -> Callable[[bytes], None]:
     out: BinaryIO | None = getattr(stream, "buffer", None)
     if out is None:
         return lambda _chunk: None
-    # A write that a reader blocks for ever must not hold a lock that Python's exit needs.
+    # A write that a reader blocks forever must not hold a lock that Python's exit needs.
     raw: BinaryIO = getattr(out, "raw", out)
 
     def write(chunk: bytes) -> None:
-        left = memoryview(chunk)
-        while left:
-            size = raw.write(left)
+        remainder = memoryview(chunk)
+        while remainder:
+            size = raw.write(remainder)
             if size is None:  # The stream does not block, and is full.
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            left = left[size:]
+            remainder = remainder[size:]
 
     return write
 

@@ -6,6 +6,7 @@ import os
 import sys
 from datetime import datetime, timedelta
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ CRITICAL = 2
 @click.argument("name", type=JOB, required=False)
 @click.option("--max-age", type=DURATION, metavar="25h", help="Maximum age of the last success.")
 @default_option(
-    "--max-failures", click.IntRange(1, 1000), 1, "Number of failures in a row that are a finding."
+    "--max-failures", click.IntRange(1, 1000), 1, "Failures in a row that count as a finding."
 )
 @click.option("--nagios", is_flag=True, help="Answer as a Nagios plugin: one line, exit 0 or 2.")
 @answers(
@@ -99,7 +100,7 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
 
 
 @click.command("missed", cls=OpsCommand)
-@default_option("--since", SINCE, "24h", "Start: a time such as yesterday or 24h.")
+@default_option("--since", SINCE, "24h", "Start of the period, such as yesterday or 24h.")
 @answers("name", "slot", "local", "schedule", noun="missed runs")
 def missed_cmd(since: datetime) -> list[Record]:
     """List scheduled runs that did not happen.
@@ -192,8 +193,10 @@ def _group() -> tuple[str, ...]:
 
 def _dotenv() -> frozenset[str]:
     """Return the names of the settings that come from ``.env``."""
-    from dotenv import dotenv_values, find_dotenv
-
+    try:
+        from dotenv import dotenv_values, find_dotenv
+    except ModuleNotFoundError:  # Flask does not read it.
+        return frozenset()
     file = find_dotenv(".env", usecwd=True)
     settings = dotenv_values(file) if file else {}
     return frozenset(name for name, value in settings.items() if os.environ.get(name) == value)
@@ -201,10 +204,12 @@ def _dotenv() -> frozenset[str]:
 
 def _warn_of_secrets(place: Place, file: str) -> None:
     if names := place.left_out:
+        is_unread = file.endswith("/.env") and find_spec("dotenv") is None
+        needs = " Flask reads it if python-dotenv is installed." if is_unread else ""
         verb, pronoun = ("is a secret", "it") if len(names) == 1 else ("are secrets", "them")
         say(
             f"{', '.join(names)} {verb} and not printed. Put {pronoun} into {file}, readable by"
-            f" {place.user} alone."
+            f" {place.user} alone.{needs}"
         )
 
 

@@ -19,8 +19,8 @@ SUBJECTS: Subjects = {
         _command("roles", "ops.roles", "Grant and revoke the application's roles."),
     ),
     "Database": (
-        _command("init", "ops.database", "Make opsapp's tables, or bring them up to date.", "init"),
-        _command("status", "ops.database", "Show how far this application is attached.", "status"),
+        _command("init", "ops.database", "Create or upgrade opsapp's tables.", "init"),
+        _command("status", "ops.database", "Show whether opsapp is attached and ready.", "status"),
         _command("drop", "ops.database", "Remove opsapp's tables.", "drop"),
         _command("db", "ops.migrations", "Run the application's own migrations, audited."),
         _command("backup", "db", "Copy the database to a file while it is in use.", "backup_cmd"),
@@ -56,6 +56,6 @@ class BySubject(OpsGroup):
 def cli() -> None:
     """Operate an application that has its own users and database.
 
-    Commands that read work at once. Those that change something are audited, so they
-    need `flask ops init`, once for each database. docs/attaching.md begins with ten minutes.
+    Commands that read the application work immediately. Changes, audit, jobs, mail and
+    profile need `flask ops init` once per database. docs/attaching.md is a ten-minute guide.
     """

@@ -79,7 +79,7 @@ def _attached() -> Attached:
 @click.command("status", cls=OpsCommand)
 @answers()
 def status() -> Record:
-    """Show how far opsapp is attached to this application.
+    """Show whether opsapp is attached and ready.
 
     Exits 0 if its tables are ready, 6 if they are not there, behind, another environment's
     or cannot be written, 7 if the database cannot be reached.
@@ -111,7 +111,7 @@ def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
     """Remove opsapp's tables, with their audit and history.
 
     No table of the application is touched. `flask ops audit export` keeps the events
-    before. Files stay: their folder is named afterwards.
+    before. Files are kept; the command prints their folder.
 
     \b
     Example:
@@ -123,7 +123,8 @@ def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
     if rows and not dry_run:
         approve("Remove opsapp's tables, with the audit in them?", severe=True)
         removal.drop()
-        say(f"Left: the folder {_attached().instance}, lines of cron, and opsapp itself.")
+        wal = ", the WAL mode of the SQLite file" if _attached().journal_mode == "wal" else ""
+        say(f"Left: the folder {_attached().instance}, lines of cron{wal}, and opsapp itself.")
     elif not rows:
         say("There are no tables of opsapp.")
     return rows

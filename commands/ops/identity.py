@@ -10,7 +10,7 @@ from opsapp.types import Record
 
 
 @click.command("identity", cls=OpsCommand)
-@click.option("--promises", is_flag=True, help="List what holds on this application, and how.")
+@click.option("--promises", is_flag=True, help="List each guarantee and whether it holds here.")
 @answers()
 def cli(promises: bool) -> list[Record]:
     """Show how opsapp understands the application's accounts.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from opsapp.cli.base import OpsGroup
-from opsapp.cli.decorators import answers, changes
+from opsapp.cli.decorators import answers, changes, findings
 from opsapp.cli.options import ROLE, USER, end_options, ending, users_argument
 from opsapp.types import Record
 
-from .asking import approve_identity
+from .acceptance import approve_identity
 
 if TYPE_CHECKING:
     from opsapp.unit.work import Unit
@@ -57,13 +57,13 @@ def grant_cmd(
     replace_end: bool,
     unit: Unit,
 ) -> list[Record]:
-    """Grant a role to accounts, for good or for a time.
+    """Grant a role, permanently or until a time.
 
-    If a user holds it until another time or for ever, nothing is granted without
+    If a user holds it until another time or forever, nothing is granted without
     --replace-end.
 
     The application knows no ends: `flask ops roles expire`, run by cron every minute or
-    five, takes the role away. Code that asks ops.can(user, role) heeds the end itself.
+    five, takes the role away. Code that asks ops.can(user, role) checks the end itself.
 
     \b
     Example:
@@ -99,14 +99,19 @@ def revoke_cmd(role: str, users: tuple[str, ...], unit: Unit) -> list[Record]:
 def expire_cmd(unit: Unit) -> list[Record]:
     """Take away the roles whose end has passed, for cron.
 
+    Exit code 6 says that a role cannot be taken, or that the account of an end is not found:
+    it may hold the role by another key.
+
     \b
     Example:
       flask ops roles expire
     """
-    from opsapp.ops import grants, settling
+    from opsapp.ops import grants, settlement
 
-    settling.settle_certain(unit)
-    return grants.expire(unit=unit)
+    settlement.settle_certain(unit)
+    rows = grants.expire(unit=unit)
+    findings(any(not row["changed"] for row in rows))
+    return rows
 
 
 @cli.command("history")

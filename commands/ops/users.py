@@ -12,12 +12,19 @@ from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import ORDER, attached_filter
-from opsapp.cli.options import ROLE, USER, if_exists_option, receipt_option, users_argument
+from opsapp.cli.options import (
+    ROLE,
+    USER,
+    each_once,
+    if_exists_option,
+    receipt_option,
+    users_argument,
+)
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from .asking import approve_identity
+from .acceptance import approve_identity
 
 if TYPE_CHECKING:
     from opsapp.ops.listing import Filter
@@ -43,12 +50,13 @@ def _set_option(help: str) -> Callable[[Any], Any]:
 def _values(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return the attributes of ``--set``.
 
-    :raises Invalid: one is no pair.
+    :raises Invalid: one is no pair, or a name is there twice.
     """
     for pair in pairs:
         if "=" not in pair:
             raise Invalid(f"--set {pair} has no =", hint="--set NAME=VALUE")
-    return dict(pair.split("=", 1) for pair in pairs)
+    halves = (pair.partition("=") for pair in pairs)
+    return each_once("--set", ((name, value) for name, _sign, value in halves))
 
 
 # --- creating ----------------------------------------------------------------
@@ -84,7 +92,7 @@ def create_cmd(
     from opsapp.ops import accounts
 
     if no_password and source.is_named:
-        raise Invalid("--no-password goes with no other password option")
+        raise Invalid("--no-password cannot be combined with another password option")
     approve_identity()
     is_needed = not no_password and accounts.needs_password(email or username, if_exists)
     password = source.read(accounts.acceptable) if is_needed else None

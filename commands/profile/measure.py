@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from opsapp import textfiles
+from opsapp import text, textfiles
 from opsapp.cli.base import OpsCommand, approve
 from opsapp.cli.decorators import ANSWERS, YES, answers, findings
 from opsapp.cli.messages import say
@@ -60,9 +60,9 @@ _measuring = with_options(
     "--json", "document", type=PROGRAM, metavar="JSON", help="Send this JSON; @FILE sends a file."
 )
 @click.option(
-    "--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Send this header, too."
+    "--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="Also send this header."
 )
-@click.option("--cold", is_flag=True, help="Count the first repetitions too, without a warm-up.")
+@click.option("--cold", is_flag=True, help="Skip the warm-up.")
 @_measuring
 @answers(*FIGURES, web=True)
 def request_cmd(
@@ -101,7 +101,7 @@ def request_cmd(
     account = _account(user) if user is not None else None
     content = _content(data, document, headers)
     if method not in measure.SAFE:
-        approve(f"Send {method} {path} for real, {repeat} times?")
+        approve(f"Send {method} {path} for real, {text.counted(repeat, 'time')}?")
     measured = measure.request(
         this_app(),
         method,
@@ -138,21 +138,24 @@ def _content(data: str | None, document: str | None, headers: tuple[str, ...]) -
     """
     import json
 
+    from werkzeug.datastructures import Headers
+
     from opsapp.profiling.measure import Content
 
     if data is not None and document is not None:
-        raise Invalid("--data and --json both have a body; give one")
-    fields = dict(map(_header, headers))
+        raise Invalid("--data and --json cannot be combined")
+    fields = Headers(map(_header, headers))
     if document is not None:
         body = _body(document)
         try:
             json.loads(body)
         except ValueError as error:
-            raise Invalid(f"--json is no JSON: {error}") from error
-        return Content(body, {"Content-Type": "application/json", **fields})
+            raise Invalid(f"--json is not valid JSON: {error}") from error
+        fields.setdefault("Content-Type", "application/json")
+        return Content(body, fields)
     if data is not None:
-        form = {"Content-Type": "application/x-www-form-urlencoded"}  # As curl sends it.
-        return Content(_body(data), {**form, **fields})
+        fields.setdefault("Content-Type", "application/x-www-form-urlencoded")  # As curl does.
+        return Content(_body(data), fields)
     return Content(headers=fields)
 
 
@@ -162,7 +165,7 @@ def _body(words: str) -> bytes:
     try:
         return textfiles.read_bytes(words[1:])
     except (OSError, textfiles.NotText) as error:
-        raise Invalid(f"{shortened(words[1:])} {textfiles.why(error)}") from error
+        raise Invalid(f"{shortened(words[1:])}{textfiles.why(error)}") from error
 
 
 def _header(words: str) -> tuple[str, str]:
@@ -236,19 +239,19 @@ def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
     entry = root.get_command(ctx, words[0]) if isinstance(root, click.Group) else None
     # An entry of `flask` is lazy: its target is the real command.
     command: click.Command | None = getattr(entry, "target", entry)
-    named = [words[0]]
+    path = [words[0]]
     for word in words[1:]:
         if not isinstance(command, click.Group):
             break
         below = command.commands.get(word)
         if below is None:
-            return None, named
-        command, named = below, [*named, word]
-    return command, named
+            return None, path
+        command, path = below, [*path, word]
+    return command, path
 
 
 def _is_reading(words: tuple[str, ...]) -> bool:
-    command, _named = _resolved(words)
+    command, _path = _resolved(words)
     return getattr(getattr(command, "callback", None), "kind", None) == ANSWERS
 
 
@@ -283,7 +286,7 @@ def saved_cmd() -> list[Record]:
     "--fail-on",
     multiple=True,
     metavar="'p95>+10%'",
-    help="Change that exits with 6; can be repeated.",
+    help="Exit 6 on this change; can be repeated.",
 )
 @click.option("--all", "everything", is_flag=True, help="Also print unchanged metrics.")
 @answers("name", "metric", "before", "after", "change", "low", "high", "verdict", "failed")
@@ -306,8 +309,8 @@ def diff_cmd(
     rules = [baselines.Rule.parse(rule) for rule in fail_on]
     first = baselines.get(base)
     second = baselines.newest_like(first) if new is None else baselines.get(new)
-    changes, broken = baselines.compare(first, second, rules)
-    findings(broken)
+    changes, breaches = baselines.compare(first, second, rules)
+    findings(breaches)
     rows = [row for row in changes if everything or row["verdict"] != "no change"]
     say(f"{first.name} → {second.name}: {_summary(changes)}")
     return rows

@@ -64,7 +64,7 @@ def _report_fields(by: str | None, endpoint: str | None, **_params: Any) -> list
 
 
 @cli.command("report")
-@click.option("--by", type=click.Choice(BY), help="One row for each of these. Default: endpoint.")
+@click.option("--by", type=click.Choice(BY), help="Group rows by this. Default: endpoint.")
 @click.option("--endpoint", metavar="NAME", help="The queries of this endpoint or command only.")
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @default_option("--sort", click.Choice(SORTS), "total", "Sort by this, largest first.")
@@ -84,7 +84,7 @@ def report_cmd(
 
     Count, error rate, percentiles, the share of all time, and the SQL of each request, with
     the trend of the mean. A ~ marks a figure of fewer than 100 samples. Percentiles are
-    within 1 % of the exact ones.
+    within 1 % of the exact ones. An endpoint without its method stands for all of them.
 
     \b
     Examples:
@@ -120,7 +120,10 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
         say("Times are in ms; percentiles within 1 %; ~ marks fewer than 100 samples.")
     else:
         say("Nothing was recorded in that time: flask profile report --since 7d")
-    return text.of_report(rows, by, output.width_of_table())
+    width = output.width_of_table()
+    if rows and by == "query" and width is not None and width < text.NARROW:
+        say(f"A terminal of {text.NARROW} columns has these too: {text.LEFT_OUT}.")
+    return text.of_report(rows, by, width)
 
 
 @cli.command("traces")
@@ -133,7 +136,7 @@ def _shown(rows: list[Record], by: str) -> list[Record]:
 def traces_cmd(name: str | None, kind: str | None, limit: int | None) -> list[Record]:
     """List traces of requests and commands, slowest first.
 
-    NAME is an endpoint or a command, as the report shows it.
+    NAME is an endpoint, with its method or for all of them, or a command.
 
     \b
     Example:
@@ -178,8 +181,10 @@ def explain_cmd(trace: str) -> Record:
       flask profile explain 12
     """
     from opsapp.profiling.reports import traces
+    from opsapp.profiling.views import text
 
-    return traces.explained(traces.find(trace))
+    plan = traces.explained(traces.find(trace))
+    return plan if output.is_for_programs() else text.of_plan(plan, output.width_of_table())
 
 
 @cli.command("flame")
@@ -211,8 +216,14 @@ def flame_cmd(id: int, file: str) -> Record:
 )
 @default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
 @click.option("--requests", is_flag=True, help="Leave out commands.")
-@click.option("--check", is_flag=True, help="Exit with 6 if there are any.")
-@answers(*REPEAT[:5], *REPEAT[6:], fields=REPEAT, noun="repeated statements")
+@click.option("--check", is_flag=True, help="Exit 6 if any are found.")
+@answers(
+    *REPEAT[:5],
+    *REPEAT[6:],
+    fields=REPEAT,
+    noun="repeated statements",
+    table=("line", "times", "statement", "endpoint", "to_win_ms", "advice", "requests"),
+)
 def repeats_cmd(
     since: datetime, allow: tuple[str, ...], top: int, requests: bool, check: bool
 ) -> list[Record]:
@@ -336,7 +347,7 @@ for command in measure.COMMANDS:
 @cli.command("compact")
 @works("step", "windows", "became")
 def compact_cmd(dry_run: bool) -> list[Record]:
-    """Sum up minutes to hours and hours to days, for cron.
+    """Roll up minutes into hours, and hours into days.
 
     Minutes stay two hours, hours three days. Sums and percentiles do not change.
 

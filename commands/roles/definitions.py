@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from opsapp import text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.filters import account_filter, is_by_filter
 from opsapp.cli.options import (
-    DURATION,
+    NEXT,
     PERMISSION,
     ROLE,
     USER,
@@ -45,7 +46,7 @@ GRANT_FIELDS = (
     "ended_at", "ended_by", "end_reason",
 )  # fmt: skip
 ROLE_FIELDS = (
-    "id", "name", "description", "permissions", "builtin", "holders", "created_at",
+    "id", "name", "description", "permissions", "builtin", "holders", "inactive", "created_at",
 )  # fmt: skip
 
 
@@ -64,11 +65,12 @@ for command in (files.export_cmd, files.apply_cmd, reviews.cli):
 
 
 @cli.command("list")
-@answers(*ROLE_SHOWN, fields=ROLE_FIELDS, noun="roles")
+@answers(*ROLE_SHOWN, "inactive", fields=ROLE_FIELDS, noun="roles")
 def list_cmd() -> list[Record]:
     """List roles with the number of accounts that hold each.
 
-    Only grants that are live now are counted.
+    Only grants that are live now are counted; how many of them are of deactivated accounts
+    is under inactive.
 
     \b
     Example:
@@ -85,7 +87,7 @@ def list_cmd() -> list[Record]:
 def show_cmd(role: str) -> Record:
     """Show a role and the accounts that hold it.
 
-    Each grant is shown with its start, end, actor and reason.
+    Each grant is shown with its start, end, actor and reason, and the status of its account.
 
     \b
     Example:
@@ -156,10 +158,10 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
     """
     from opsapp.accounts import roles
 
-    row = roles.deletable(role)
+    row = roles.deletable(role, revoke=revoke)
     if row.deleted_at is None:
         holders = roles.record(row)["holders"] if revoke else 0
-        loss = f" and revoke it from {holders:,} users" if holders else ""
+        loss = f" and revoke it from {text.counted(holders, 'user')}" if holders else ""
         approve(f"Delete the role {row.name}{loss}?", severe=True)
     return roles.delete(role, revoke=revoke, unit=unit)
 
@@ -204,14 +206,14 @@ def deny_cmd(role: str, permissions: tuple[str, ...], unit: Unit) -> Record:
 
 
 @cli.command("grant")
-@click.argument("named", metavar="ROLE", type=ROLE)
+@click.argument("name", metavar="ROLE", type=ROLE)
 @users_argument(required=False)
 @end_options("the grant")
-@click.option("--replace-end", is_flag=True, help="Change the end of grants that are there.")
+@click.option("--replace-end", is_flag=True, help="Change the end of existing grants.")
 @changes("changed", *GRANT_SHOWN, key="user_id", destructive=True)
 @account_filter
 def grant_cmd(
-    named: str,
+    name: str,
     users: tuple[str, ...],
     filter: Filter,
     for_: timedelta | None,
@@ -219,10 +221,10 @@ def grant_cmd(
     replace_end: bool,
     unit: Unit,
 ) -> list[Record]:
-    """Grant a role to accounts, for good or for a time.
+    """Grant a role, permanently or until a time.
 
     A grant stops working at its end. If an account holds the role until another time, or
-    for ever, nothing is granted without --replace-end. Name the accounts, or choose them by
+    forever, nothing is granted without --replace-end. Name the accounts, or choose them by
     filters. Pass - as USER to read the accounts from stdin.
 
     \b
@@ -234,18 +236,18 @@ def grant_cmd(
     from opsapp.accounts import grants
 
     end = ending(for_, until)
-    if is_by_filter(users, filter, f"Grant {named} to {{}}", grants.lacks(named, end)):
+    if is_by_filter(users, filter, f"Grant {name} to {{}}", grants.lacks(name, end)):
         criteria = filter.criteria()
-        return grants.grant_where(named, criteria, until=end, replace_end=replace_end, unit=unit)
-    return grants.grant(named, users, until=end, replace_end=replace_end, unit=unit)
+        return grants.grant_where(name, criteria, until=end, replace_end=replace_end, unit=unit)
+    return grants.grant(name, users, until=end, replace_end=replace_end, unit=unit)
 
 
 @cli.command("revoke")
-@click.argument("named", metavar="ROLE", type=ROLE)
+@click.argument("name", metavar="ROLE", type=ROLE)
 @users_argument(required=False)
 @changes("changed", "user", "role", "state", key="user_id", destructive=True)
 @account_filter
-def revoke_cmd(named: str, users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
+def revoke_cmd(name: str, users: tuple[str, ...], filter: Filter, unit: Unit) -> list[Record]:
     """Revoke a role from accounts, and end their sessions.
 
     The last administrator cannot lose the role admin. Name the accounts, or choose them by
@@ -258,15 +260,15 @@ def revoke_cmd(named: str, users: tuple[str, ...], filter: Filter, unit: Unit) -
     """
     from opsapp.accounts import grants
 
-    if is_by_filter(users, filter, f"Revoke {named} from {{}}", grants.holds(named)):
-        return grants.revoke_where(named, filter.criteria(), unit=unit)
-    return grants.revoke(named, users, unit=unit)
+    if is_by_filter(users, filter, f"Revoke {name} from {{}}", grants.holds(name)):
+        return grants.revoke_where(name, filter.criteria(), unit=unit)
+    return grants.revoke(name, users, unit=unit)
 
 
 @cli.command("expire")
 @changes("changed", "user", "role", "valid_until", key="user_id")
 def expire_cmd(unit: Unit) -> list[Record]:
-    """Mark expired grants as ended, for cron.
+    """Record expired grants as ended, for cron.
 
     They stopped working at their end; this only marks it in the history.
 
@@ -280,20 +282,20 @@ def expire_cmd(unit: Unit) -> list[Record]:
 
 
 @cli.command("expiring")
-@default_option("--within", DURATION, "14d", "How far to look ahead.")
+@default_option("--within", NEXT, "14d", "How far to look ahead: 30d, or until friday.")
 @answers("user", "role", "valid_until", "granted_by", "reason", fields=GRANT_FIELDS, noun="grants")
-def expiring_cmd(within: timedelta) -> list[Record]:
+def expiring_cmd(within: datetime) -> list[Record]:
     """List the grants that end soon, soonest first.
 
     Grants without an end are not listed.
 
     \b
     Example:
-      flask roles expiring --within 30d
+      flask roles expiring --within friday
     """
     from opsapp.accounts import grants
 
-    return grants.expiring(within=within)
+    return grants.expiring(until=within)
 
 
 @cli.command("who")
@@ -315,9 +317,12 @@ def who_cmd(permission: str) -> list[Record]:
 
 
 def _matrix_fields(by_user: bool) -> list[str]:
+    from opsapp.accounts import access
     from opsapp.accounts.lookup import list_roles
 
-    return ["user" if by_user else "permission", *(role.name for role in list_roles())]
+    if by_user:
+        return [*access.ACCOUNT, *access.role_columns().values()]
+    return ["permission", *(role.name for role in list_roles())]
 
 
 @cli.command("matrix")
@@ -328,7 +333,7 @@ def _matrix_fields(by_user: bool) -> list[str]:
 def matrix_cmd(by_user: bool) -> list[Record]:
     """Show a table of roles and permissions.
 
-    With --users, show a table of accounts and roles.
+    With --users, show a table of accounts, each with its status, and roles.
 
     \b
     Example:

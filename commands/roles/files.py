@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
 from opsapp.cli import output
 from opsapp.cli.base import OpsCommand, application, approve
 from opsapp.cli.decorators import changes, findings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def export_cmd(with_grants: bool) -> None:
     """Print the roles as a TOML file, for `flask roles apply`.
 
-    In one order, so that two databases can be compared and a repository shows what changed.
+    The order is stable, so you can compare two databases and review changes in version control.
 
     \b
     Example:
@@ -35,12 +36,12 @@ def export_cmd(with_grants: bool) -> None:
 @click.command("apply", cls=OpsCommand)
 @click.argument("file", type=NAMED_TEXT)
 @click.option(
-    "--prune", is_flag=True, help="Also delete the roles and revoke the grants that FILE lacks."
+    "--prune", is_flag=True, help="Also delete roles and revoke grants that are not in FILE."
 )
 @click.option("--check", is_flag=True, help="Change nothing; exit 6 if the database differs.")
 @changes("changed", "action", "role", "user", "before", "after", key="role", destructive=True)
 def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> Any:
-    """Make roles and grants like those of a TOML file.
+    """Apply roles and grants from a TOML file.
 
     Prints what changes, and asks. All of it is one change. Roles and grants that FILE does
     not name stay, unless --prune; the grants of a role without a [grants.ROLE] table always
@@ -61,6 +62,6 @@ def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> An
     findings(check and bool(difference))
     if difference and not unit.dry_run:
         count = len(plan.changes)
-        approve(f"Make {count:,} {'change' if count == 1 else 'changes'}?", severe=True)
-    rows = role_plan.apply(words, name=name, prune=prune, shown=plan, unit=unit)
+        approve(f"Make {text.counted(count, 'change')}?", severe=True)
+    rows = role_plan.apply(words, name=name, prune=prune, preview=plan, unit=unit)
     return rows if output.is_for_programs() else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp import clock
+from opsapp import clock, text
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes
 from opsapp.cli.messages import say
@@ -23,17 +23,21 @@ REVIEW_FIELDS = (
     "id", "state", "roles", "grants", "undecided", "keep", "revoke", "started_at", "started_by",
     "due_at", "finished_at", "finished_by", "reason",
 )  # fmt: skip
-ITEM = ("user", "role", "decision", "granted_at", "granted_by", "last_seen_at", "reason")
+ITEM = (
+    *("user", "role", "decision", "status", "last_login_at", "last_seen_at", "two_factor"),
+    *("granted_at", "granted_by", "valid_until", "reason"),
+)
 ITEM_FIELDS = (
-    "user_id", "user", "role", "granted_at", "granted_by", "reason", "valid_until", "last_seen_at",
-    "decision", "decided_at", "decided_by", "decision_reason", "state", "ended_at",
+    "user_id", "user", "status", "two_factor", "role", "granted_at", "granted_by", "reason",
+    "valid_until", "last_login_at", "last_seen_at", "decision", "decided_at", "decided_by",
+    "decision_reason", "state", "ended_at",
 )  # fmt: skip
 DUE = timedelta(days=14)
 
 
 @click.group("review", cls=OpsGroup)
 def cli() -> None:
-    """Review grants: keep each, or revoke it at the end.
+    """Review grants, and revoke those no longer needed.
 
     A review lists the grants of a moment. Each is decided, with a reason, and the refused
     ones are revoked together.
@@ -83,8 +87,9 @@ def list_cmd() -> list[Record]:
 def show_cmd(review: int, undecided: bool) -> list[Record]:
     """List the grants of a review.
 
-    Each with its holder, start, actor and reason, the last sign of life of the account when
-    the review started, and the decision.
+    Each with its holder, start, end, actor and reason, the status and second factor of the
+    account now, and the decision. last_login_at and last_seen_at, a later use of a session or
+    token, are those of the start of the review.
 
     \b
     Example:
@@ -148,7 +153,7 @@ def finish_cmd(review: int, revoke_undecided: bool, unit: Unit) -> Record:
         count = reviews.to_revoke(review, revoke_undecided=revoke_undecided)
         if before["undecided"] and not revoke_undecided:
             say(f"{before['undecided']:,} undecided stay; --revoke-undecided revokes them.")
-        grants = f"{count:,} grant{'' if count == 1 else 's'}"
+        grants = text.counted(count, "grant")
         approve(f"Revoke {grants} and finish review {review}?", severe=True)
     return reviews.finish(review, revoke_undecided=revoke_undecided, unit=unit)
 

@@ -11,6 +11,7 @@ magics        %names, %queries, %dryrun, …
 sql_magics    %sql, %explain, %tables, %schema
 display       tables of models, rows and queries
 formatters    values at the prompt
+hidden        secrets in containers
 completions   tables, columns, accounts and roles
 banner        the first lines
 prompts       the prompt

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import click
+from flask import current_app
+from flask.cli import ScriptInfo
 
+from opsapp import settings, text
 from opsapp.console.lifecycle import Console
 from opsapp.console.modes import Mode
 from opsapp.console.namespace import Name
@@ -35,6 +38,21 @@ def painted(lines: Iterable[Styled]) -> str:
     )
 
 
+def name_of_application() -> str:
+    """Return the name that ``OPSAPP_NAME`` gives, else that of the application's module.
+
+    An application without an import name of its own has that of ``FLASK_APP``.
+    """
+    name = str(settings.get("OPSAPP_NAME"))
+    if name != "opsapp":
+        return name
+    module = current_app.import_name
+    if module == "opsapp":
+        path = click.get_current_context().ensure_object(ScriptInfo).app_import_path or module
+        module = path.partition(":")[0].removesuffix(".py").replace(os.sep, ".")
+    return module.rpartition(".")[2]
+
+
 MOST_CLASHES = 2
 """The number of clashes in the banner; ``%names`` lists them all."""
 
@@ -57,20 +75,20 @@ def _counts(console: Console) -> str:
     """Return how many names there are, by group: ``14 models, 10 services``."""
     groups = console.names.groups()
     words = {"Models": "model", "Services": "service", "Shortcuts": "helper"}
-    counts = [_count(len(groups.get(group, ())), word) for group, word in words.items()]
+    counts = [text.counted(len(groups.get(group, ())), word) for group, word in words.items()]
     others = sum(len(names) for group, names in groups.items() if group.startswith("From "))
     return ", ".join([*counts, f"{others} of the application"] if others else counts)
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _example(console: Console) -> str:
     """Return a query of a model of the application, if it has one."""
     models = console.names.groups().get("Models", [])
-    own = [each.name for each in models if not each.value.__module__.startswith("opsapp.")]
-    return f"{[*own, 'User'][0]}.query.first(), U(1)"
+    own = [each for each in models if not each.value.__module__.startswith("opsapp.")]
+    names = console.names.names
+    model = [*own, *(names[name] for name in ("User",) if name in names), *models][0]
+    has_query = hasattr(model.value, "query")
+    query = f"{model.name}.query" if has_query else f"db.session.query({model.name})"
+    return f"{query}.first(){', U(1)' if 'U' in names else ''}"
 
 
 def _mode(console: Console) -> list[Styled]:
@@ -79,7 +97,9 @@ def _mode(console: Console) -> list[Styled]:
     lines = _entry_lines("mode", f"{mode.value}: {safe(console.wall)}", colour)
     if mode is Mode.READ_ONLY and not console.is_boundary:
         lines += _entry_lines(
-            "", "a speed bump, no boundary: see OPSAPP_READONLY_DATABASE_URL", "yellow"
+            "",
+            "can be undone by SQL; for a real boundary see OPSAPP_READONLY_DATABASE_URL",
+            "yellow",
         )
     if not console.is_watched:
         lines += _entry_lines(
@@ -95,18 +115,27 @@ def _entry_lines(about: str, words: str, colour: str | None = None) -> list[Styl
     return [Styled(f"{about if i == 0 else '':<10}{line}", colour) for i, line in enumerate(lines)]
 
 
-def catalogue(console: Console) -> list[Styled]:
-    """Return every name with its line, by group, and the clashes."""
+def catalogue(console: Console, word: str = "") -> list[Styled]:
+    """Return every name with its line, by group, and the clashes.
+
+    :param word: only the names and clashes with this word, without the groups.
+    """
     lines: list[Styled] = []
     for group, names in console.names.groups().items():
-        lines += [Styled(""), Styled(safe(group), bold=True), *_group(names)]
-    clashes = _clashes(console, len(console.names.clashes))
+        lines += [] if word else [Styled(""), Styled(safe(group), bold=True)]
+        lines += _group(names, word)
+    clashes = _clashes(console, len(console.names.clashes), word)
     return [*lines, Styled(""), *clashes] if clashes else lines
 
 
-def _group(names: list[Name]) -> list[Styled]:
+def _group(names: list[Name], word: str) -> list[Styled]:
     wide = min(28, max((len(name.name) for name in names), default=0))
-    return [Styled(line) for name in names for line in _entry(name, wide)]
+    matches = (name for name in names if _has(f"{name.name} {name.line}", word))
+    return [Styled(line) for name in matches for line in _entry(name, wide)]
+
+
+def _has(words: str, word: str) -> bool:
+    return word.lower() in words.lower()
 
 
 def _entry(name: Name, wide: int) -> list[str]:
@@ -119,8 +148,8 @@ def _entry(name: Name, wide: int) -> list[str]:
     ]
 
 
-def _clashes(console: Console, at_most: int) -> list[Styled]:
-    clashes = console.names.clashes
+def _clashes(console: Console, at_most: int, word: str = "") -> list[Styled]:
+    clashes = [clash for clash in console.names.clashes if _has(clash, word)]
     lines = [Styled(f"Clash: {safe(clash)}.", "yellow") for clash in clashes[:at_most]]
     if more := len(clashes) - len(lines):
         lines.append(Styled(f"Clashes: {more} more, see %names.", "yellow"))

@@ -7,7 +7,9 @@ from sqlalchemy.exc import DBAPIError
 from opsapp import text
 from opsapp.cli.messages import say
 from opsapp.console import interrupts, readonly, tracebacks
+from opsapp.engine.fingerprint import undoubled
 from opsapp.errors import OpsError
+from opsapp.extensions import db
 
 
 def tell(error: BaseException, *, may_commit: bool, has_magics: bool = False) -> None:
@@ -21,13 +23,11 @@ def tell(error: BaseException, *, may_commit: bool, has_magics: bool = False) ->
         _say(error, error.message, error.hint)
     elif isinstance(error, DBAPIError):
         is_refused = not may_commit and readonly.is_refused_write(error)
-        hint = f"this session is read-only: {readonly.OTHER_MODES}" if is_refused else None
+        hint = f"this session is read-only: {readonly.other_modes()}" if is_refused else None
         _say(error, text.first_line(error.orig or error), hint or _statement(error))
     elif isinstance(error, Exception):
-        trace = error.__traceback__
         for line in tracebacks.of_application(error).split("\n"):
             say(line)
-        error.with_traceback(trace)
         if has_magics:
             say("  → %tb shows the frames of the libraries")
 
@@ -39,5 +39,6 @@ def _say(error: Exception, message: str, hint: str | None) -> None:
 
 
 def _statement(error: DBAPIError) -> str | None:
-    statement = " ".join((error.statement or "").split())
+    query = undoubled(error.statement or "", db.engine.dialect.paramstyle)
+    statement = " ".join(query.split())
     return f"it was: {statement[:200]}" if statement else None

@@ -8,15 +8,22 @@ from itertools import islice
 from typing import Any, overload
 
 import sqlalchemy as sa
+from flask_sqlalchemy import model
+from sqlalchemy import orm as so
 
 from opsapp.cli import pager, tables
 from opsapp.cli.tables import drawn
 from opsapp.console.query import parameters
-from opsapp.extensions import Model, db
+from opsapp.console.query.statement import SINGLE
+from opsapp.extensions import db
+from opsapp.models.application import is_model
+from opsapp.profiling.record import callers
 from opsapp.redaction import HIDDEN, is_secret_column, looks_secret, veiled
 from opsapp.text import safe
 from opsapp.types import Record
 from opsapp.values import distinct, plain
+
+callers.mark_sender(__file__)
 
 ROWS = 30
 """The number of rows on the screen; the value itself has them all."""
@@ -59,7 +66,8 @@ class Rows(Sequence[Record]):
 
 def sql(statement: str, /, **params: Any) -> Rows | int:
     """Return all rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
-    result: Any = db.session.execute(sa.text(parameters.escaped(statement, params)), params)
+    text = sa.text(parameters.escaped(statement, params)).execution_options(**{SINGLE: True})
+    result: Any = db.session.execute(text, params)
     if not result.returns_rows:
         return max(0, int(result.rowcount))  # A driver says -1 of what changes no rows.
     names = distinct(list(result.keys()))
@@ -121,23 +129,23 @@ def cell(name: str, value: Any, longest: int = LONGEST) -> Any:
     return value
 
 
-def of_model(thing: Any) -> Record:
+def of_model(instance: Any) -> Record:
     """Return the columns of a mapped object; unloaded ones are loaded now."""
-    mapper = sa.inspect(thing).mapper
+    mapper = sa.inspect(instance).mapper
     record: Record = {}
     for attribute in mapper.column_attrs:
-        value = getattr(thing, attribute.key)
+        value = getattr(instance, attribute.key)
         hide = value is not None and is_secret_column(attribute.columns[0])
         record[attribute.key] = HIDDEN if hide else value
     return record
 
 
-def model_table(thing: Any) -> str:
+def model_table(instance: Any) -> str:
     """Return a mapped object as a small table."""
-    kind = type(thing).__name__
-    state = sa.inspect(thing)
+    kind = type(instance).__name__
+    state = sa.inspect(instance)
     mark = " (new)" if state.pending or state.transient else " (changed)" if state.modified else ""
-    record = of_model(thing)
+    record = of_model(instance)
     cells = {name: cell(name, value) for name, value in record.items() if value is not None}
     empty = [name for name in record if name not in cells]
     if empty:
@@ -145,9 +153,11 @@ def model_table(thing: Any) -> str:
     return f"{kind}{mark}\n{drawn(cells).rstrip()}"
 
 
-def columns_table(model: Any) -> str:
-    """Return the columns and relations of a model as tables."""
-    mapper = sa.inspect(model)
+def columns_table(kind: type) -> str | None:
+    """Return the columns and relations of a model as tables; None for any other class."""
+    if not is_model(kind):
+        return None
+    mapper: so.Mapper[Any] = sa.inspect(kind)
     columns = [
         {
             "column": attribute.key,
@@ -165,7 +175,7 @@ def columns_table(model: Any) -> str:
         {"relation": each.key, "to": each.mapper.class_.__name__, "many": each.uselist or False}
         for each in mapper.relationships
     ]
-    head = f"{model.__name__}: table {mapper.local_table.name}"
+    head = f"{kind.__name__}: table {mapper.local_table.description}"
     return "\n".join([head, *(drawn(rows).rstrip() for rows in (columns, relations) if rows)])
 
 
@@ -173,18 +183,18 @@ def _as_row(item: Any) -> Record | None:
     """Return an item of a list as a row of a table, if it has columns."""
     if isinstance(item, sa.Row):
         return _of_row(item)
-    return of_model(item) if isinstance(item, Model) else None
+    return of_model(item) if is_model(type(item)) else None
 
 
 def _of_row(row: Any) -> Record:
-    if len(row) == 1 and isinstance(row[0], Model):
+    if len(row) == 1 and is_model(type(row[0])):
         return of_model(row[0])
     names = distinct([str(name) for name in row._fields])
     return dict(zip(names, map(_short, row), strict=True))
 
 
 def _short(value: Any) -> Any:
-    return named(value) if isinstance(value, Model) else value
+    return named(value) if is_model(type(value)) else value
 
 
 def list_table(items: Sequence[Any]) -> str | None:
@@ -230,4 +240,6 @@ def text_of(value: str) -> str:
 
 def named(value: Any) -> str:
     """Return the short form of a value inside of another, ``<User 1>``, without a statement."""
-    return safe(repr(value) if isinstance(value, Model) else object.__repr__(value))
+    # A representation of the application's own may show a secret, or load what has expired.
+    short = model.Model.__repr__ if is_model(type(value)) else object.__repr__
+    return safe(short(value))

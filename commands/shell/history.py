@@ -107,7 +107,7 @@ def _check(path: Path) -> None:
     descriptor = os.open(path, flags, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file")
+            raise OSError(errno.EINVAL, "not a regular file")
         os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)

@@ -15,23 +15,23 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
-from flask import current_app
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 from prompt_toolkit.application import Application, get_app
+from prompt_toolkit.history import InMemoryHistory
 from traitlets import Unicode
 from traitlets.config import Config
 
-from opsapp import config, settings, text
+from opsapp import settings, text
 from opsapp.cli.messages import say
-from opsapp.cli.stopping import Stopped
-from opsapp.console import preferences
+from opsapp.cli.process_signals import Stopped
 from opsapp.console.lifecycle import Console
 from opsapp.console.preferences import COLOURS, Preferences
 from opsapp.profiling.record.recording import waiting
+from opsapp.settings import config
 
-from . import prompts
-from .banner import banner, painted
+from . import help_pager, prompts
+from .banner import banner, name_of_application, painted
 from .history import MEMORY, History
 from .recorded import Recorded, furnish
 
@@ -55,6 +55,13 @@ class OpsShell(Recorded, TerminalInteractiveShell):
         super()._settle()
         if self.stopped is not None:
             self.ask_exit()
+
+    @property
+    def debugger_cls(self) -> type[Any]:
+        """The debugger, which is slow to import."""
+        from .debugger import Debugger
+
+        return super().debugger_cls if self.simple_prompt else Debugger
 
     def init_history(self) -> None:
         """Start the console also without a usable history."""
@@ -105,7 +112,8 @@ class OpsShell(Recorded, TerminalInteractiveShell):
             except Idle:
                 self.console.ended = "idle"
                 sys.stderr.write("\n")
-                say(f"No key for {self.idle_seconds / 60:g} minutes: rolled back, session closed.")
+                pause = text.counted(self.idle_seconds / 60, "minute")
+                say(f"No key for {pause}: rolled back, session closed.")
                 raise
             if self.stopped is not None:
                 raise Stopped(self.stopped)  # It came too late for the prompt, and before the run.
@@ -133,42 +141,28 @@ def _leave(prompt: Application[Any], error: BaseException) -> None:
 
 
 def start(
-    console: Console, *, history: bool, idle_seconds: float, show_banner: bool = True
+    console: Console,
+    preferred: Preferences,
+    *,
+    history: bool,
+    idle_seconds: float,
+    show_banner: bool,
 ) -> None:
     """Run the console until the user leaves.
 
-    :raises NotReady: ``console.toml`` cannot be used.
     :raises Stopped: a signal ended it.
     """
     environment = settings.get("OPSAPP_ENV")
     name = name_of_application()
-    preferred = preferences.read()
-    _bind_names(console, preferred)
     shell = _shell(console, name, environment, history=history, preferred=preferred)
     shell.idle_seconds = idle_seconds
-    if show_banner and preferred.banner:
+    if show_banner:
         sys.stderr.write(painted(banner(console, name, environment)) + "\n")
         sys.stderr.flush()
-    with _signals(shell):
+    with _signals(shell), help_pager.of_python():
         shell.mainloop()
     if shell.stopped is not None:
         raise Stopped(shell.stopped)
-
-
-def _bind_names(console: Console, preferred: Preferences) -> None:
-    """Bind the startup names; one that cannot be imported is a remark."""
-    for name, value, path in preferred.objects():
-        if isinstance(value, Exception):
-            why = f"{type(value).__name__}: {text.first_line(value)}"
-            say(f"Warning: {preferences.NAME}: {name} is not bound ({path}: {why})")
-        else:
-            console.names.add(name, value, path, f"From {preferences.NAME}")
-
-
-def name_of_application() -> str:
-    """Return the name that ``OPSAPP_NAME`` gives, else that of the application's package."""
-    name = str(settings.get("OPSAPP_NAME"))
-    return name if name != "opsapp" else current_app.import_name.rpartition(".")[2]
 
 
 def _shell(
@@ -190,6 +184,9 @@ def _shell(
         profile_dir=profile,
         prompt_words=prompts.words(name, environment, console.session.mode),
     )
+    # IPython's is a file in the user's home.
+    shell.debugger_history = InMemoryHistory()  # type: ignore[assignment]
+    shell.set_hook("show_in_pager", help_pager.of_ipython)
     furnish(shell, console, environment)
     return shell
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import atexit
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any
 
 import click
 from flask.cli import ScriptInfo, load_dotenv
+from IPython.core.completer import CompletionContext, SimpleMatcherResult
 from IPython.core.interactiveshell import ExecutionResult
 from IPython.core.magic import Magics, line_magic, magics_class
 
@@ -30,9 +31,10 @@ from opsapp.errors import Invalid, OpsError, Refused
 from opsapp.extensions import this_app
 
 from . import completions, conditions, session
-from .banner import banner, painted
-from .interactive import name_of_application
+from .banner import banner, name_of_application, painted
+from .magics import ConsoleMagics
 from .recorded import InputCompiler, Recorded, furnish
+from .sql_magics import SqlMagics
 
 
 class Kernel(Recorded):
@@ -59,9 +61,9 @@ class Kernel(Recorded):
     def inside(self, complete: completions.Complete) -> completions.Complete:
         """Return the function with the context of the session around it."""
 
-        def complete_inside(shell: Any, event: Any) -> list[str]:
+        def complete_inside(context: CompletionContext) -> SimpleMatcherResult:
             with self.held.inside():
-                return complete(shell, event)
+                return complete(context)
 
         return complete_inside
 
@@ -77,6 +79,7 @@ class Held:
         self._context = Context()
         self._afterwards = ExitStack()
         self._variables: dict[ContextVar[Any], Any] = {}
+        self._give_back: Callable[[], None] = lambda: None
         self._entered: list[tuple[ContextVar[Any], Token[Any]]] = []
         atexit.register(self.close)
 
@@ -111,7 +114,9 @@ class Held:
         # IPython would write each input into a file of the user's home.
         shell.history_manager.enabled = False
         environment = settings.of(this_app(), "OPSAPP_ENV")
+        self._give_back = _kept(shell)
         furnish(shell, console, environment)
+        shell.register_magics(KernelMagics(shell))
         shell.push(console.names.namespace())
         name = name_of_application()
         print(painted(banner(console, name, environment)))  # noqa: T201
@@ -138,18 +143,45 @@ class Held:
 
     def close(self) -> None:
         """End the session, and leave the shell as it was."""
-        shell, opened, self._variables = self._shell, self._variables, {}
+        shell, variables, self._variables = self._shell, self._variables, {}
         if shell.__class__ is not self._kind:
             shell.__class__, shell.compile = self._kind, self._compile
             history = shell.history_manager  # It has kept the inputs, to write them later.
             history.db_input_cache, history.db_output_cache = [], []
             history.enabled = self._history
             shell.console = None
+            self._give_back()
         # Output goes to the input of the variables in a context: this one, not that which opened.
         for variable, value in copy_context().items():
-            if variable not in opened:
+            if variable not in variables:
                 self._context.run(variable.set, value)
         self._context.run(self._afterwards.close)
+
+
+def _kept(shell: Any) -> Callable[[], None]:
+    """Return a function that gives the shell its own magics, printers and transformers again."""
+    magics = shell.magics_manager.magics
+    printer = shell.display_formatter.formatters["text/plain"]
+    kind, own = type(printer), list(shell.input_transformers_cleanup)
+    printers = {
+        name: dict(getattr(printer, name)) for name in ("type_printers", "deferred_printers")
+    }
+    functions = [(magics[of], name, magics[of].get(name))
+            for each in (ConsoleMagics, SqlMagics, KernelMagics)
+            for of in magics for name in each.magics[of]]  # fmt: skip
+
+    def give_back() -> None:
+        printer.__class__ = kind
+        shell.input_transformers_cleanup[:] = own
+        for name, by_type in printers.items():
+            setattr(printer, name, by_type)
+        for by_name, name, before in functions:
+            if before is None:
+                by_name.pop(name, None)
+            else:
+                by_name[name] = before
+
+    return give_back
 
 
 def _asked(info: ScriptInfo, words: list[str]) -> tuple[click.Context, Mode, str | None]:
@@ -199,10 +231,9 @@ def load_ipython_extension(shell: Any) -> None:
         raise Refused("this is a console of opsapp already")
     load_dotenv()
     shell.set_custom_exc((OpsError,), _tell)
-    held = Held(shell)
-    held.open([])
-    shell.events.register("post_execute", held.leave)
-    shell.register_magics(KernelMagics(shell))
+    console = Held(shell)
+    console.open([])
+    shell.events.register("post_execute", console.leave)
 
 
 def unload_ipython_extension(shell: Any) -> None:

@@ -12,10 +12,11 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from opsapp import text
 from opsapp.cli.messages import say
 from opsapp.cli.tables import drawn
-from opsapp.config import DEVELOPMENT, environment
 from opsapp.console.query_log import Query, Report
 from opsapp.engine.fingerprint import brief
-from opsapp.types import Record
+from opsapp.errors import Invalid
+from opsapp.profiling.record.prof_files import top
+from opsapp.settings.config import DEVELOPMENT, environment
 from opsapp.unit.ledger import in_batches
 
 from . import display
@@ -36,10 +37,8 @@ class ConsoleMagics(Magics):
     @line_magic
     def names(self, line: str) -> None:
         """List every name of the console. %names WORD lists those with this word."""
-        lines = catalogue(self._console)
-        word = line.strip().lower()
-        text = painted(styled for styled in lines if word in styled.line.lower()).strip("\n")
-        display.page([f"{text}\n"])
+        lines = painted(catalogue(self._console, line.strip())).strip("\n")
+        display.page([f"{lines or 'No names.'}\n"])
 
     @line_magic
     def queries(self, line: str) -> None:
@@ -47,6 +46,8 @@ class ConsoleMagics(Magics):
 
         -v shows the values of their parameters too, in development.
         """
+        if line.strip() not in ("", "-v"):
+            raise Invalid(f"no such option: {text.shortened(line.strip())}", hint="%queries has -v")
         report = self._console.queries.last
         for query in report.queries[: display.ROWS]:
             statement = highlighted(brief(" ".join(query.statement.split())))
@@ -76,7 +77,8 @@ class ConsoleMagics(Magics):
         finally:
             rows = int(line) if line.strip().isdigit() else 15
             report = self._console.queries.current
-            print(drawn(_hottest(profiler, rows)).rstrip())  # noqa: T201
+            stats: Any = pstats.Stats(profiler)  # typeshed leaves its table out.
+            print(drawn(top(stats.stats, rows, "total")).rstrip())  # noqa: T201
             print(f"{_summed(report)} in the database")  # noqa: T201
 
     @line_magic
@@ -90,6 +92,8 @@ class ConsoleMagics(Magics):
     @line_magic
     def dryrun(self, line: str) -> None:
         """Show the changes that services would make: %dryrun users.delete("bob")."""
+        if not line.strip():
+            raise Invalid("%dryrun needs a call", hint='%dryrun users.delete("bob")')
         session = self._console.session
         count = len(session.units)
         session.dry_run = True
@@ -124,19 +128,4 @@ def _echo(statement: str) -> None:
 
 
 def _summed(report: Report) -> str:
-    noun = "statement" if report.count == 1 else "statements"
-    return f"{report.count} {noun}, {report.milliseconds:.1f} ms"
-
-
-def _hottest(profiler: cProfile.Profile, count: int) -> list[Record]:
-    stats: Any = pstats.Stats(profiler)
-    ordered = sorted(stats.stats.items(), key=lambda item: -item[1][3])
-    return [
-        {
-            "calls": calls,
-            "own ms": round(own * 1000, 1),
-            "total ms": round(total * 1000, 1),
-            "where": f"{name} ({'/'.join(file.split('/')[-2:])}:{line})",
-        }
-        for (file, line, name), (calls, _primitive, own, total, _callers) in ordered[:count]
-    ]
+    return f"{text.counted(report.count, 'statement')}, {report.milliseconds:.1f} ms"

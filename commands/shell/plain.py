@@ -17,12 +17,15 @@ from typing import NoReturn
 
 from flask import current_app, g
 
+from opsapp import text
 from opsapp.cli.messages import say
-from opsapp.cli.stopping import Stopped
+from opsapp.cli.process_signals import Stopped
 from opsapp.console.lifecycle import Console
+from opsapp.console.preferences import Preferences
 from opsapp.profiling.record.recording import waiting
 
-from . import conditions
+from . import conditions, help_pager
+from .banner import name_of_application
 
 FUTURE = reduce(
     or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
@@ -45,7 +48,8 @@ class Plain(code.InteractiveConsole):
                 return super().raw_input(prompt)
         except Idle:
             self.console.ended = "idle"
-            say(f"\nNo line for {self.idle_seconds / 60:g} minutes: rolled back, session closed.")
+            pause = text.counted(self.idle_seconds / 60, "minute")
+            say(f"\nNo line for {pause}: rolled back, session closed.")
             raise
 
     def runsource(self, source: str, filename: str = "<input>", symbol: str = "single") -> bool:
@@ -76,6 +80,7 @@ class Plain(code.InteractiveConsole):
             sys.last_type, sys.last_value, sys.last_traceback = (  # For pdb.pm().
                 type(error), error, error.__traceback__,
             )  # fmt: skip
+            self.console.advise(error)
             conditions.tell(error, may_commit=self.console.may_commit)
 
 
@@ -83,7 +88,9 @@ class Idle(EOFError):
     """No line came for as long as the setting allows."""
 
 
-def start(console: Console, *, idle_seconds: float) -> None:
+def start(
+    console: Console, preferred: Preferences, *, idle_seconds: float, show_banner: bool
+) -> None:
     """Run Python's console until the user leaves.
 
     :raises Stopped: a signal ended it.
@@ -91,13 +98,14 @@ def start(console: Console, *, idle_seconds: float) -> None:
     plain = Plain(console, idle_seconds)
     readline.set_completer(rlcompleter.Completer(plain.locals).complete)
     readline.parse_and_bind("tab: complete")
+    readline.parse_and_bind(f"set editing-mode {preferred.editing}")
     banner = (
         f"Python {sys.version} on {sys.platform}\n"
-        f"App: {current_app.import_name}\nInstance: {current_app.instance_path}\n"
+        f"App: {name_of_application()}\nInstance: {current_app.instance_path}\n"
         f"Mode: {console.session.mode.value}: {console.wall}. Every input is recorded."
     )
-    with _signals():
-        plain.interact(banner=banner, exitmsg="")
+    with _signals(), help_pager.of_python():
+        plain.interact(banner=banner if show_banner else "", exitmsg="")
 
 
 @contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from opsapp import text
 from opsapp.cli.messages import say
-from opsapp.config import DEVELOPMENT
+from opsapp.console import tracebacks
 from opsapp.console.lifecycle import Console
 from opsapp.errors import OpsError
-from opsapp.extensions import Model
+from opsapp.models.application import application_models, is_model
+from opsapp.settings.config import DEVELOPMENT
 
 from . import completions, conditions, display, formatters
 from .magics import ConsoleMagics
-from .sql_magics import SqlMagics
+from .sql_magics import SqlMagics, take_whole
 
 
 class InputCompiler(CachingCompiler):
@@ -31,15 +34,38 @@ class InputCompiler(CachingCompiler):
         """Return the words of a traceback for the file ``name``; None for a real file."""
         if name not in self._filename_map:
             return None
-        first = linecache.getline(name, 1).strip()
-        return "Input", repr(text.safe(first if len(first) <= 40 else f"{first[:39]}…"))
+        return "Input", tracebacks.first_line(name)
+
+
+@contextmanager
+def _named_in_warnings(compiler: CachingCompiler) -> Iterator[None]:
+    """Let a warning name an input as a traceback does."""
+    before = warnings.formatwarning
+
+    def named(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        words = " ".join(compiler.format_code_name(filename) or ())
+        if words and line is None:
+            line = linecache.getline(filename, lineno)
+        return before(message, category, words or filename, lineno, line)
+
+    warnings.formatwarning = named
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 class ModelFiles:
     """The files of the models, which are not reloaded: a change of one is told once."""
 
     def __init__(self) -> None:
-        modules = {mapper.class_.__module__ for mapper in Model.registry.mappers}
+        modules = {model.__module__ for model in application_models()}
         files = {getattr(sys.modules.get(name), "__file__", None) for name in modules}
         self._times = {file: _modified(file) for file in files if file}
 
@@ -78,7 +104,8 @@ class Recorded(InteractiveShell):
             return self._not_run(raw_cell, error)
         self._depth += 1
         try:
-            return await super().run_cell_async(raw_cell, *args, **options)
+            with _named_in_warnings(self.compile):
+                return await super().run_cell_async(raw_cell, *args, **options)
         finally:
             self._depth -= 1
             if not self._depth and self.console is not None:  # It may have ended the session.
@@ -87,10 +114,32 @@ class Recorded(InteractiveShell):
     def _inspect(self, meth: str, oname: str, *where: Any, **how: Any) -> Any:
         """Show the columns of a model for ``User?``, and anything else as IPython does."""
         model = self.user_ns.get(oname)
-        if meth == "pinfo" and isinstance(model, type) and issubclass(model, Model):
+        if meth == "pinfo" and is_model(model):
             print(display.columns_table(model))  # noqa: T201
             return None
         return super()._inspect(meth, oname, *where, **how)
+
+    def showtraceback(
+        self, exc_tuple: Any = None, *how: Any, running_compiled_code: bool = False, **more: Any
+    ) -> None:
+        """Show the error of an input or its value without frames of opsapp, which ``%tb`` has."""
+        options = {"running_compiled_code": running_compiled_code, **more}
+        if isinstance(error := sys.exc_info()[1], KeyboardInterrupt):
+            # Between two statements of an input it interrupts IPython; %tb handles no error.
+            _show_condition(self, type(error), error, error.__traceback__)
+            return
+        if not running_compiled_code and exc_tuple is None:
+            super().showtraceback(exc_tuple, *how, **options)
+            return
+        kind, error, trace = self._get_exc_info(exc_tuple)
+        if not running_compiled_code and isinstance(error, (OpsError, SQLAlchemyError)):
+            # The display of a value has failed, where IPython does not ask who shows the error.
+            _show_condition(self, kind, error, trace)
+            return
+        if self.console is not None:
+            self.console.advise(error)
+        super().showtraceback((kind, error, tracebacks.without_ours(trace)), *how, **options)
+        sys.last_traceback = trace
 
     def inside(self, complete: completions.Complete) -> completions.Complete:
         """Return the function with the context of the session around it, which a terminal has."""
@@ -102,7 +151,7 @@ class Recorded(InteractiveShell):
         else:
             self.console.before(code)
             for file in self._models.changed():
-                say(f"{text.safe(file)} has changed; only a new console maps its tables anew.")
+                say(f"{text.safe(file)} has changed; start a new console to reload its tables.")
 
     def _format_exception_for_storage(self, exception: BaseException, *_how: Any) -> dict[str, Any]:
         """Keep no traceback for ``%notebook``: IPython colours each anew, which takes seconds."""
@@ -130,6 +179,8 @@ def furnish(shell: Any, console: Console, environment: str) -> None:
     formatters.teach(shell.display_formatter.formatters["text/plain"])
     shell.set_custom_exc((OpsError, SQLAlchemyError, KeyboardInterrupt), _show_condition)
     shell.register_magics(ConsoleMagics(shell), SqlMagics(shell))
+    if take_whole not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(take_whole)
     completions.teach(shell, shell.inside)
     if environment == DEVELOPMENT:
         _reload(shell)
@@ -151,5 +202,5 @@ def _reload(shell: Any) -> None:
         shell.run_line_magic("load_ext", "autoreload")
     shell.run_line_magic("autoreload", "2")
     reloader = shell.magics_manager.registry["AutoreloadMagics"]._reloader  # noqa: SLF001
-    for module in {mapper.class_.__module__ for mapper in Model.registry.mappers}:
+    for module in {model.__module__ for model in application_models()}:
         reloader.mark_module_skipped(module)

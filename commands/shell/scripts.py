@@ -10,17 +10,17 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from opsapp.cli.messages import say
-from opsapp.cli.stopping import STOPPING, Stopped
+from opsapp.cli.process_signals import STOPPING, Stopped
 from opsapp.cli.streams import Unwritten
 from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console
 from opsapp.console.modes import Mode
 from opsapp.console.transactions import Remains
 from opsapp.engine.conditions import explained
-from opsapp.errors import DONE, Busy, OpsError, Refused, TimedOut
+from opsapp.errors import DONE, Busy, NotReady, OpsError, Refused, TimedOut
 
 FAILED = 1
 
@@ -53,6 +53,7 @@ def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:
     except Exception as error:
         if (condition := _condition(console, error)) is not None:
             raise condition from error
+        console.advise(error)
         _say_traceback(error)
         console.ended = "error"
         return FAILED
@@ -74,14 +75,23 @@ def _exit_code(console: Console, remains: Remains) -> int:
 
 
 def _condition(console: Console, error: Exception) -> OpsError | None:
-    """Return the condition of a database that is busy, away or read-only; None for a mistake."""
+    """Return the condition of a database that is busy, away, full or read-only.
+
+    None is for a mistake of the program, such as an unknown table.
+    """
     if not isinstance(error, DBAPIError):
         return None
     if not console.may_commit and readonly.is_refused_write(error):
-        return Refused("this session is read-only", hint=readonly.OTHER_MODES)
+        return Refused("this session is read-only", hint=readonly.other_modes())
     condition = explained(error)
-    is_passing = error.connection_invalidated or isinstance(condition, Busy | TimedOut)
-    return condition if is_passing else None
+    is_condition = error.connection_invalidated or isinstance(condition, Busy | NotReady | TimedOut)
+    return condition if is_condition and not _is_mistake(error) else None
+
+
+def _is_mistake(error: DBAPIError) -> bool:
+    """Return whether the statement is wrong, and not the state of the database."""
+    name: str = getattr(error.orig, "sqlite_errorname", "")
+    return isinstance(error, ProgrammingError) or name == "SQLITE_ERROR"
 
 
 @contextmanager

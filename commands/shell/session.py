@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opsapp import textfiles
+from opsapp import text, textfiles
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.confirm import approve, ask, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON, remark_on_audit
 from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
-from opsapp.cli.stopping import Stopped
+from opsapp.cli.process_signals import Stopped
 from opsapp.errors import DONE, Invalid, NotFound, Refused
 from opsapp.text import shortened
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from opsapp.console.lifecycle import Console
     from opsapp.console.modes import Mode
+    from opsapp.console.preferences import Preferences
 
 
 @click.command(
@@ -60,10 +61,10 @@ def cli(
 ) -> None:
     """Start a Python shell with the application.
 
-    It has app, db, every model, the services as verbs, and shortcuts; %names lists
-    them. Production is opened read-only without --sandbox or --write. Every input is
-    on record before it runs. With -c, a FILE or a pipe it runs that instead. A program
-    that fails, or ends without commit() or rollback(), exits 1.
+    It has app, db, every model, the services and some shortcuts; %names lists them.
+    Production is opened read-only without --sandbox or --write. Every input is
+    recorded before it runs. With -c, a FILE or piped input it runs that code instead.
+    A program that fails, or ends without commit() or rollback(), exits 1.
 
     \b
     Examples:
@@ -76,8 +77,8 @@ def cli(
     reason = approved(session_mode, reason)
     with _own_path(), application(web=web):
         remark_on_audit()
-        talk = _plain if plain else partial(_ipython, not no_history, not no_banner)
-        _run(session_mode, program, reason, talk)
+        talk = _plain if plain else partial(_ipython, not no_history)
+        _run(session_mode, program, reason, partial(_talk, talk, not no_banner))
 
 
 Program = tuple[str, str, tuple[str, ...]]
@@ -86,8 +87,8 @@ Program = tuple[str, str, tuple[str, ...]]
 
 def mode_of(name: str | None) -> Mode:
     """Return the mode of this name, else the default of the environment."""
-    from opsapp.config import environment
     from opsapp.console.modes import Mode, default
+    from opsapp.settings.config import environment
 
     return Mode(name) if name else default(environment())
 
@@ -124,8 +125,8 @@ def approved(mode: Mode, reason: str | None) -> str | None:
 
     :raises Refused: the user has not, or there is no reason.
     """
-    from opsapp.config import PRODUCTION, environment
     from opsapp.console.modes import Mode
+    from opsapp.settings.config import PRODUCTION, environment
 
     if mode is not Mode.WRITE or environment() != PRODUCTION:
         return reason
@@ -182,6 +183,8 @@ def _last_in_path(import_name: str) -> None:
 
 Talk = Callable[["Console", float], None]
 """A dialogue with a user, who may be idle for so many seconds."""
+Start = Callable[..., None]
+"""A dialogue that also takes the preferences, and whether it shows the banner."""
 
 
 def _run(mode: Mode, program: Program | None, reason: str | None, talk: Talk) -> None:
@@ -213,25 +216,38 @@ def opened(mode: Mode, reason: str | None, *, by: str, afterwards: ExitStack) ->
     from opsapp.extensions import this_app
 
     app, idle = this_app(), idle_seconds()
-    with alive(
-        app, at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=_names(app)
-    ) as console:
+    with (
+        _names(app) as names,
+        alive(
+            app, at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=names
+        ) as console,
+    ):
         if mode.value == "sandbox":
             afterwards.callback(_say_discarded, console)
         yield console
 
 
-def _names(app: Flask) -> dict[str, Any]:
+@contextmanager
+def _names(app: Flask) -> Iterator[dict[str, Any]]:
+    """Yield the names that the options ask for.
+
+    :raises Invalid: the application has no pages to load.
+    """
     from opsapp.state import has_pages
 
     from .display import sql
 
     names: dict[str, Any] = {"sql": (sql, 'sql("select …", name=value): all rows')}
-    if has_pages(app) and click.get_current_context().params["web"]:
-        from opsapp.console import web_client
+    if not click.get_current_context().params["web"]:
+        yield names
+        return
+    if not has_pages(app):
+        hint = "app.test_client() sends requests, and app.url_map has the routes"
+        raise Invalid("--web: the application has no pages of opsapp", hint=hint)
+    from opsapp.console import web_client
 
-        names |= web_client.names(app)
-    return names
+    with web_client.names(app) as of_web:
+        yield {**names, **of_web}
 
 
 def _program_or(talk: Talk, console: Console, program: Program | None, idle: float) -> int:
@@ -243,16 +259,33 @@ def _program_or(talk: Talk, console: Console, program: Program | None, idle: flo
     return run(console, *program)
 
 
-def _ipython(history: bool, show_banner: bool, console: Console, idle: float) -> None:
+def _talk(start: Start, show_banner: bool, console: Console, idle: float) -> None:
+    """Start a console as ``console.toml`` says.
+
+    :raises NotReady: it cannot be used.
+    """
+    from opsapp.console import preferences
+
+    preferred = preferences.read()
+    for name, value, path in preferred.objects():
+        if isinstance(value, Exception):
+            why = f"{type(value).__name__}: {text.first_line(value)}"
+            say(f"Warning: {preferences.NAME}: {name} is not bound ({path}: {why})")
+        else:
+            console.names.add(name, value, path, f"From {preferences.NAME}")
+    start(console, preferred, idle_seconds=idle, show_banner=show_banner and preferred.banner)
+
+
+def _ipython(history: bool, console: Console, preferred: Preferences, **options: Any) -> None:
     from .interactive import start
 
-    start(console, idle_seconds=idle, history=history, show_banner=show_banner)
+    start(console, preferred, history=history, **options)
 
 
-def _plain(console: Console, idle: float) -> None:
+def _plain(console: Console, preferred: Preferences, **options: Any) -> None:
     from .plain import start
 
-    start(console, idle_seconds=idle)
+    start(console, preferred, **options)
 
 
 def _say_discarded(console: Console) -> None:

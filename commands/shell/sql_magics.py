@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
+import sqlalchemy as sa
+from IPython.core.inputtransformer2 import TransformerManager
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
+from opsapp import text
 from opsapp.cli import output
 from opsapp.cli.messages import say
 from opsapp.cli.tables import drawn
 from opsapp.console import plans
 from opsapp.console.query import parameters, schema
 from opsapp.errors import Invalid, NotFound
-from opsapp.extensions import db
 from opsapp.files.drafts import explained
 from opsapp.files.targets import target
-from opsapp.text import safe
+from opsapp.text import safe, shortened
 
 from . import display
 
@@ -33,6 +36,7 @@ class SqlMagics(Magics):
 
     shell: Any
 
+    @no_var_expand
     @line_cell_magic
     def sql(self, line: str, cell: str | None = None) -> display.Rows | int | None:
         """Run an SQL statement: %sql SELECT …; :name takes a variable of the console.
@@ -46,6 +50,8 @@ class SqlMagics(Magics):
             say("%sql needs a statement: %sql SELECT id, email FROM ops_users")
             return None
         answer = display.sql(statement, **self._values(statement))
+        if isinstance(answer, int) and file:
+            say(f"{file} is not written: the statement returns no rows.")
         if isinstance(answer, int) or not (show or file):
             return answer
         if file:
@@ -63,30 +69,35 @@ class SqlMagics(Magics):
             raise NotFound(f"no variable {name} for :{name}")
         return self.shell.user_ns[name]
 
+    @no_var_expand
     @line_cell_magic
     def explain(self, line: str, cell: str | None = None) -> None:
         """Show the plan of a statement: %explain SELECT …, or %explain sa.select(User).
 
-        %explain analyze SELECT … runs it, shows its times, and undoes it; :name takes a
-        variable of the console.
+        %explain analyze SELECT … runs it, shows its times, and undoes it. The options of
+        PostgreSQL work there: (analyze, buffers). :name takes a variable of the console.
         """
         words = (f"{line}\n{cell}" if cell is not None else line).strip().rstrip(";")
-        analyze, words = _without_analyze(words)
-        if not words:
+        options, statement = plans.split(words)
+        if not statement:
             say("%explain needs a statement: %explain SELECT …, or %explain sa.select(User)")
             return
-        steps = plans.plan(*self._statement(words), analyze=analyze)
+        steps = plans.plan(self._statement(statement), options)
         display.page(f"{safe(step)}\n" for step in steps)
 
-    def _statement(self, words: str) -> tuple[str, Mapping[str, Any]]:
-        called = re.match(r"(\w+)\(", words)
-        is_python = called is not None and called[1] in self.shell.user_ns
-        if plans.is_statement(words) and not is_python:
-            return words, self._values(words)
-        statement = self.shell.ev(words)
-        statement = getattr(statement, "statement", statement)
-        return str(statement.compile(db.engine, compile_kwargs={"literal_binds": True})), {}
+    def _statement(self, words: str) -> sa.Executable:
+        """Return the statement: Python if it begins with a name of the console, else SQL."""
+        name = re.match(r"\w*", words)
+        if not name or name[0] not in self.shell.user_ns or not _is_python(words, "eval"):
+            return plans.of_text(words, self._values(words))
+        value = self.shell.ev(words)
+        statement = getattr(value, "statement", value)
+        if not isinstance(statement, sa.Executable):
+            kind = type(value).__name__
+            raise Invalid(f"{shortened(words)} is not a statement but of type {kind}")
+        return statement
 
+    @no_var_expand
     @line_magic
     def tables(self, line: str) -> None:
         """List the tables and views with the number of their columns."""
@@ -94,12 +105,39 @@ class SqlMagics(Magics):
         rows = [row for row in schema.tables() if word in row["name"].lower()]
         display.page([drawn(rows) if rows else "No tables.\n"])
 
+    @no_var_expand
     @line_magic
     def schema(self, line: str) -> None:
         """List the columns of a table: %schema ops_users."""
-        if not line.strip():
+        table = line.strip().rstrip(";").strip('"`')
+        if not table:
             raise Invalid("%schema needs a table", hint="%tables lists them")
-        display.page([drawn(schema.columns(line.strip()))])
+        display.page([drawn(schema.columns(table, look="%tables lists them"))])
+
+
+_MAGIC = re.compile(r"^((?:\w+\s*=\s*)?)%(sql|explain)\b(.*)", re.MULTILINE | re.DOTALL)
+
+
+def take_whole(lines: list[str]) -> list[str]:
+    """Let %sql and %explain take the lines after theirs too, where these are no Python."""
+    cell = "".join(lines)
+    match = None if cell.startswith("%%") or len(lines) == 1 else _MAGIC.search(cell)
+    if match is None or _is_python(cell, "exec"):
+        return lines
+    words = match[3].strip()
+    call = f"{match[1]}get_ipython().run_line_magic({match[2]!r}, {words!r})\n"
+    return [*cell[: match.start()].splitlines(keepends=True), call]
+
+
+def _is_python(code: str, mode: str) -> bool:
+    """Return whether an expression, or a cell with magics (``exec``), can be read."""
+    try:
+        if mode == "exec":
+            code = TransformerManager().transform_cell(code)
+        compile(code, "<input>", mode, ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 Show = Callable[[display.Rows], Iterator[str]]
@@ -114,28 +152,24 @@ def _options(words: str) -> tuple[Show | None, str | None, str]:
         file = option[3] or file
         words = words[option.end() :]
     if unknown := re.match(r"[ \t]*(--?[a-z]\S*)", words):  # SQL reads --al as a comment.
-        raise Invalid(f"no such option: {unknown[1]}", hint="%sql has -x, --all and -o FILE")
+        problem = "-o needs a file" if unknown[1] == "-o" else f"no such option: {unknown[1]}"
+        raise Invalid(problem, hint="%sql has -x, --all and -o FILE")
+    if file and _ending(file) not in FORMATS:
+        raise Invalid(f"{file} ends in none of .{', .'.join(FORMATS)}")
     return show, file, words
 
 
-def _without_analyze(words: str) -> tuple[bool, str]:
-    first, _, rest = words.partition(" ")
-    return (True, rest.strip()) if first.lower() == "analyze" else (False, words)
+def _ending(file: str) -> str:
+    return file.rpartition(".")[2]
 
 
 def _write(rows: display.Rows, file: str) -> None:
-    """Write all rows to a file, in the format of its ending.
-
-    :raises Invalid: it has another ending.
-    """
-    ending = file.rpartition(".")[2]
-    if ending not in FORMATS:
-        raise Invalid(f"{file} ends in none of .{', .'.join(FORMATS)}")
+    """Write all rows to a file, in the format of its ending."""
     path = target(file)
     with (
         explained(file),
         path.open("w", encoding="utf-8", newline="") as stream,
         redirect_stdout(stream),
     ):
-        output.write_list(rows, ending, (), rows.names)
-    say(f"{len(rows)} rows are in {file}.")
+        output.write_list(rows, _ending(file), (), rows.names)
+    say(f"{file} has {text.counted(len(rows), 'row')}.")

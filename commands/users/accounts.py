@@ -10,19 +10,12 @@ import click
 from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, findings, page, page_options
 from opsapp.cli.filters import ORDER, account_filter, is_by_filter
-from opsapp.cli.options import (
-    ID,
-    PERMISSION,
-    ROLE,
-    USER,
-    if_exists_option,
-    users_argument,
-)
+from opsapp.cli.options import ID, PERMISSION, ROLE, USER, if_exists_option, users_argument
 from opsapp.cli.passwords import Source, password_options
 from opsapp.errors import Invalid
 from opsapp.types import Record
 
-from . import files, leaving, logins, sessions, tokens
+from . import files, logins, offboarding, sessions, tokens
 
 if TYPE_CHECKING:
     from opsapp.accounts.listing import Filter
@@ -45,7 +38,7 @@ def cli() -> None:
 for command in (
     *(sessions.cli, tokens.cli, logins.cli),
     *(files.import_cmd, files.export_cmd),
-    *leaving.COMMANDS,
+    *offboarding.COMMANDS,
 ):
     cli.add_command(command)
 
@@ -84,7 +77,7 @@ def create_cmd(
     from opsapp.accounts import users
 
     if no_password and source.is_named:
-        raise Invalid("--no-password goes with no other password option")
+        raise Invalid("--no-password cannot be combined with another password option")
     password = source.read() if not no_password and users.needs_password(email, if_exists) else None
     account = users.create(
         email,
@@ -154,8 +147,8 @@ def list_cmd(
     """List accounts.
 
     Fifty at a time unless --limit or --all changes that. The next page starts after
-    the id of the last account. All filters must hold. By --sort seen, accounts that
-    were never seen stand where they were created.
+    the id of the last account. All filters must hold. With --sort seen, accounts
+    never seen are sorted by their creation time.
 
     \b
     Example:
@@ -272,7 +265,7 @@ def deactivate_cmd(users: tuple[str, ...], filter: Filter, unit: Unit) -> list[R
 @cli.command("set-password")
 @click.argument("user", type=USER)
 @click.option(
-    "--must-change", is_flag=True, help="The user must choose another one at the next log-in."
+    "--must-change", is_flag=True, help="The user must choose another one at the next login."
 )
 @changes("id", "email", "status", "password")
 @password_options
@@ -280,8 +273,9 @@ def set_password_cmd(user: str, must_change: bool, source: Source, unit: Unit) -
     """Set the password of an account, and end its sessions.
 
     The password comes from a hidden prompt, a file or stdin, or is generated and shown once.
-    The policy is that of the pages. A lock-out after too many failed log-ins stays:
-    `flask users unlock` lifts it.
+    The password policy is the same as on the pages. The address counts as confirmed, so that
+    the user can sign in. A lockout after too many failed logins stays: `flask users unlock`
+    lifts it.
 
     \b
     Example:
@@ -303,7 +297,8 @@ def send_reset_cmd(users: tuple[str, ...], unit: Unit) -> list[Record]:
     """Mail users a link to set a new password.
 
     The link works for an hour. Until it is used, the present password and the sessions
-    stay; `flask users reset-access` ends those. A second mail within five minutes is left out.
+    stay; `flask users reset-access` ends those. No second mail is sent within five minutes,
+    unless the account has changed since.
 
     \b
     Example:
@@ -337,9 +332,9 @@ def reset_access_cmd(user: str, unit: Unit) -> Record:
 @click.argument("user", type=USER)
 @changes("id", "email", "status")
 def unlock_cmd(user: str, unit: Unit) -> Record:
-    """Unlock an account after too many failed log-ins.
+    """Unlock an account after too many failed logins.
 
-    A lock-out also ends by itself, after a time.
+    A lockout also ends by itself, after a time.
 
     \b
     Example:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opsapp import text
 from opsapp.cli import output
 from opsapp.cli.base import OpsCommand
 from opsapp.cli.decorators import answers, changes, findings
@@ -42,14 +43,14 @@ MOST_PROBLEMS = 20
     type=click.Choice(["fail", "skip", "update"]),
     default="fail",
     show_default=True,
-    help="If an account is there and differs from its row.",
+    help="Action if an account exists and differs from its row.",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="At a bad row: stop before its batch, or leave the row out.",
+    help="On a bad row: stop before its batch, or skip the row.",
 )
 @click.option(
     "--rejects", type=NEW_FILE, metavar="FILE", help="Write the rows that are left out to FILE."
@@ -60,17 +61,19 @@ MOST_PROBLEMS = 20
     type=PROGRAM,
     multiple=True,
     metavar="THEIRS=OURS",
-    help="Take a column of the file for one of ours; an empty OURS leaves it out, '*=' all others.",
+    help="Import column THEIRS as OURS; an empty OURS ignores it, '*=' ignores all others.",
 )
 @click.option("--hash-passwords", is_flag=True, help="The passwords are plain: hash them.")
-@click.option("--invite", is_flag=True, help="Write each new user a mail with the link to begin.")
+@click.option("--invite", is_flag=True, help="Mail each new user a link to choose a password.")
 @click.option(
-    "--input-format", type=click.Choice(FORMATS), help="Format of FILE, if its name does not tell."
+    "--input-format", type=click.Choice(FORMATS), help="Format of FILE, if its suffix does not say."
 )
 @click.option(
     "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Encoding of FILE."
 )
-@click.option("--again", is_flag=True, help="Import a file that was imported to its end.")
+@click.option(
+    "--again", is_flag=True, help="Import a file again that was already imported completely."
+)
 @changes(*COUNTS, key="created")
 def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **how: Any) -> Record:
     """Import accounts from a csv or jsonl file.
@@ -80,7 +83,7 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
     Only email is needed. Files may be gzip (.gz) or zstd (.zst); - is stdin.
 
     Each batch of rows is one change. An import that was stopped goes on where it ended when
-    it is run again. Accounts that are as their rows say stay as they are.
+    it is run again. Accounts that already match their rows are not changed.
 
     \b
     Examples:
@@ -91,10 +94,10 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
 
     how["format"] = how.pop("input_format")
     options = Options(mapping=_mapping(mapping), check=check, **how)
-    with Progress("rows") as progress:
-        shown = _Problems(progress, most=None if check else MOST_PROBLEMS)
-        answer = import_file(file, options, report=_report(progress, shown), unit=unit)
-    shown.say_rest(options.rejects)
+    with Progress("row") as progress:
+        problems = _Problems(progress, most=None if check else MOST_PROBLEMS)
+        answer = import_file(file, options, report=_report(progress, problems), unit=unit)
+    problems.say_rest(options.rejects)
     if answer["rejected"] and options.rejects:
         say(f"Correct the rows in {options.rejects}, and import that file.")
     say_if_unchanged(_unchanged(answer, check))
@@ -105,10 +108,10 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
 def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
     mapping = {}
     for pair in pairs:
-        theirs, equals, ours = pair.rpartition("=")
-        if not equals or not theirs.strip() or theirs.strip() in mapping:
+        header, equals, column = pair.rpartition("=")
+        if not equals or not header.strip() or header.strip() in mapping:
             raise Invalid(f"--map {pair} is not of the form THEIRS=OURS, each once")
-        mapping[theirs.strip()] = ours.strip()
+        mapping[header.strip()] = column.strip()
     return mapping
 
 
@@ -145,7 +148,7 @@ class _Problems:
 
 def _unchanged(answer: Record, check: bool) -> str:
     if check:
-        return f"Checked {answer['rows']:,} rows: nothing was written."
+        return f"Checked {text.counted(answer['rows'], 'row')}: nothing was written."
     if not answer["rows"]:
         return "The file has no rows: nothing was changed."
     if answer["resumed_after"]:
@@ -171,14 +174,12 @@ def export_cmd(file: str, format: str | None, fields: str | None, filter: Filter
     from opsapp.accounts.transfer import exporting
 
     names = output.field_names(fields) if fields else exporting.DEFAULT
-    with Progress("accounts") as progress:
+    with Progress("account") as progress:
         if file == STDOUT:
             with output.written_as_bytes() as stdout:
-                exporting.export_stream(
+                exporting.export(
                     filter, stdout, format=format, fields=names, progress=progress.show
                 )
             return
-        count = exporting.export_file(
-            filter, file, format=format, fields=names, progress=progress.show
-        )
-    say(f"{file} has {count:,} account{'' if count == 1 else 's'}.")
+        count = exporting.export(filter, file, format=format, fields=names, progress=progress.show)
+    say(f"{file} has {text.counted(count, 'account')}.")

@@ -1,4 +1,4 @@
-"""`flask users logins`: log-in attempts."""
+"""`flask users logins`: login attempts."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def cli() -> None:
 @cli.command("list")
 @click.argument("user", type=USER, required=False)
 @click.option("--outcome", type=Choices(OUTCOMES), default=(), help="Only these outcomes: A,B.")
-@click.option("--address", metavar="IP", help="Only log-ins from this address or IPv6 /64.")
-@click.option("--since", type=SINCE, help="Start: a time such as yesterday or 24h.")
-@click.option("--follow", is_flag=True, help="Print new log-ins until Ctrl-C.")
+@click.option("--address", metavar="IP", help="Only logins from this address or IPv6 /64.")
+@click.option("--since", type=SINCE, help="Start of the period, such as yesterday or 24h.")
+@click.option("--follow", is_flag=True, help="Print new logins until Ctrl-C.")
 @page_options()
 @answers(
     "at", "user", "outcome", "ip", "user_agent",
     fields=("id", "at", "user_id", "user", "outcome", "ip", "user_agent"),
     live="follow",
-    noun="log-ins",
+    noun="logins",
 )  # fmt: skip
 def list_cmd(user: str | None, follow: bool, **criteria: Any) -> Iterable[Record]:
-    """List the newest log-ins, including failed ones.
+    """List the newest logins, including failed ones.
 
     Names without an account are not kept: a mistyped field may hold a password.
 
@@ -72,7 +72,7 @@ def list_cmd(user: str | None, follow: bool, **criteria: Any) -> Iterable[Record
 @older_than_option("90d")
 @changes("logins", "sessions", key="logins", destructive=True)
 def prune_cmd(older_than: timedelta, unit: Unit) -> Record:
-    """Delete old log-ins and ended sessions.
+    """Delete old logins and ended sessions.
 
     Sessions that are open stay, however old.
 
@@ -82,5 +82,5 @@ def prune_cmd(older_than: timedelta, unit: Unit) -> Record:
     """
     from opsapp.accounts import logins
 
-    approve("Delete the old log-ins?")
+    approve("Delete the old logins?")
     return logins.prune(older_than=older_than, unit=unit)

@@ -36,7 +36,7 @@ def list_cmd(user: str | None) -> list[Record]:
     """List the open sessions of one account or of all.
 
     The newest is first. Sessions that ended are not listed; `flask users logins list`
-    has the log-ins.
+    has the logins.
 
     \b
     Example:

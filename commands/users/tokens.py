@@ -133,5 +133,6 @@ def revoke_cmd(
         return tokens.revoke_all(user, unit=unit)
     assert user is not None  # noqa: S101  (the name comes after it)
     assert name is not None  # noqa: S101
-    approve(f"Revoke the token {name} of {user}?")
+    token = tokens.get(user, name)
+    approve(f"Revoke the token {token.name} of {token.user.email}?")
     return tokens.revoke(user, name, unit=unit)

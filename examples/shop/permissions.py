@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opsapp import permissions
+from opsapp.accounts import permissions
 
 MANAGE = "shop:manage"
 

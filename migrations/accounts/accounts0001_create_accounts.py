@@ -1,4 +1,4 @@
-"""Create accounts, roles, grants, reviews, sessions, API tokens and log-ins."""
+"""Create accounts, roles, grants, reviews, sessions, API tokens and logins."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -55,6 +55,7 @@ def create_users() -> None:
         sa.Column("fs_uniquifier", sa.String(64), nullable=False),
         sa.Column("confirmed_at", moment),
         sa.Column("login_count", sa.Integer(), nullable=False),
+        sa.Column("last_login_at", moment),
         sa.Column("tf_primary_method", sa.String(64)),
         sa.Column("tf_totp_secret", sa.String(255)),
         sa.Column("tf_phone_number", sa.String(128)),
@@ -147,6 +148,7 @@ def create_reviews() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("review_id", sa.Integer(), nullable=False),
         sa.Column("grant_id", sa.Integer(), nullable=False),
+        sa.Column("last_login_at", moment),
         sa.Column("last_seen_at", moment),
         sa.Column("decision", sa.String(16)),
         sa.Column("decided_at", moment),

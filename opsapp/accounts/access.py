@@ -5,13 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, permissions, text
+from .. import clock, text
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
 from ..types import Record
-from . import grants
-from .lookup import get_user, list_roles
-from .records import status
+from . import grants, permissions
+from .lookup import get_user, list_roles, status
 
 
 def explain(reference: str, permission: str) -> Record:
@@ -79,10 +78,16 @@ def _why_not(user: User, permission: str) -> str:
 
 
 def _ending(grant: Record) -> str:
-    """Return how a past grant ended: ``support was revoked at … by ada (left the team)``."""
-    by = f" by {grant['ended_by']}" if grant["ended_by"] else ""
-    reason = f" ({grant['end_reason']})" if grant["end_reason"] else ""
-    return f"{grant['role']} was {grant['state']} at {clock.rfc3339(grant['ended_at'])}{by}{reason}"
+    """Return how a past grant ended: ``support was revoked at … by ada (left the team)``.
+
+    Of one that ended by itself, the actor and the reason are those who gave it.
+    """
+    has_expired = grant["state"] == "expired"
+    how, by = ("expired", "granted_by") if has_expired else (f"was {grant['state']}", "ended_by")
+    reason = grant["reason" if has_expired else "end_reason"]
+    at = clock.rfc3339(grant["ended_at"].replace(microsecond=0))
+    actor = f"{', granted' if has_expired else ''} by {grant[by]}" if grant[by] else ""
+    return f"{grant['role']} {how} at {at}{actor}{f' ({reason})' if reason else ''}"
 
 
 def _giving_roles(permission: str) -> list[Role]:
@@ -92,13 +97,14 @@ def _giving_roles(permission: str) -> list[Role]:
 
 
 def holders(permission: str) -> list[Record]:
-    """Return who can do something now: a row for each account and grant that gives it."""
+    """Return a row for each account that has a permission now, and the grant that gives it."""
     permission = permissions.parse(permission)
     roles = [role.id for role in _giving_roles(permission)]
     live = (
         sa.select(Grant)
         .join(Grant.user)
-        .options(so.contains_eager(Grant.user), so.joinedload(Grant.role))
+        .options(so.contains_eager(Grant.user).undefer(User.locked_until))
+        .options(so.joinedload(Grant.role))
         .where(Grant.role_id.in_(roles), Grant.is_live())
         .where(User.active.is_(True), User.deleted_at.is_(None))
         .order_by(User.email, Grant.id)
@@ -121,19 +127,33 @@ def role_matrix() -> list[Record]:
     ]
 
 
-def user_matrix(user_ids: list[int] | None = None) -> list[Record]:
-    """Return a row for each account that holds a role, with a column for each role."""
+ACCOUNT = ("user", "status")
+"""The first columns of :func:`user_matrix`."""
+
+
+def role_columns() -> dict[str, str]:
+    """Return the column of each role in :func:`user_matrix`, by its name."""
     names = [role.name for role in list_roles()]
+    return {name: f"role {name}" if name in ACCOUNT else name for name in names}
+
+
+def user_matrix() -> list[Record]:
+    """Return a row for each account that holds a role: its status, and a column for each role."""
+    columns = role_columns()
     holders = (
-        sa.select(User.id, User.email)
+        sa.select(User)
+        .options(so.undefer(User.locked_until))
         .where(User.deleted_at.is_(None))
         .where(User.id.in_(sa.select(Grant.user_id).where(Grant.is_live())))
         .order_by(User.email)
     )
-    if user_ids is not None:
-        holders = holders.where(User.id.in_(user_ids))
-    rows = db.session.execute(holders).all()
-    roles = grants.role_names_of([id for id, _email in rows])
+    users = db.session.scalars(holders).all()
+    roles = grants.role_names_of([user.id for user in users])
     return [
-        {"user": email, **{name: name in roles.get(id, []) for name in names}} for id, email in rows
+        {
+            "user": user.email,
+            "status": status(user),
+            **{column: name in roles.get(user.id, []) for name, column in columns.items()},
+        }
+        for user in users
     ]

@@ -23,6 +23,9 @@ from ..models.accounts import EveryPermission
 from ..unit.work import Unit
 from .lookup import get_user
 
+READ_ROLES = "roles:read"
+"""The permission to see what roles and accounts may do."""
+
 
 def held_by(powers: Powers) -> Set[str]:
     """Return the permissions that count now."""
@@ -52,7 +55,7 @@ def _union(roles: Iterable[Role]) -> Set[str]:
 
 
 def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
-    """Return the permissions that last until then; None is for ever."""
+    """Return the permissions that last until then; None is forever."""
     lasts: sa.ColumnElement[bool] = Grant.valid_until.is_(None)
     if until is not None:
         lasts = sa.or_(lasts, Grant.valid_until >= until)
@@ -89,20 +92,28 @@ def may_give(role: Role, until: datetime | None, unit: Unit) -> None:
     """Check that the unit's account holds what the role gives, for as long (as Kubernetes does).
 
     :param until: the end of the grant; None is never.
-    :raises Refused: names the permissions that it lacks.
+    :raises Refused: it lacks permissions; a reader of roles learns which.
     """
     if unit.powers is None:
         return
     needed = role.get_permissions()
-    if missing := missing_from(held_by(unit.powers), needed):
-        raise Refused(f"role {role.name} holds {', '.join(missing)}, which {_who(unit)} not")
-    if missing := missing_from(_held_until(unit.powers, until), needed):
-        end = f"until {clock.rfc3339(until)}" if until else "for ever"
-        raise Refused(f"you do not hold {', '.join(missing)} {end} yourself")
+    _refuse_more(f"role {role.name}", needed, held_by(unit.powers), unit)
+    end = f"until {clock.rfc3339(until)}" if until else "forever"
+    _refuse_more(f"role {role.name}", needed, _held_until(unit.powers, until), unit, f" {end}")
 
 
-def _who(unit: Unit) -> str:
-    return "this token does" if unit.actor.token else "you do"
+def _refuse_more(
+    holder: str, needed: Set[str], permissions: Set[str], unit: Unit, end: str = ""
+) -> None:
+    """Refuse what needs more permissions than are held; only a reader of roles learns which.
+
+    :param holder: the role or the account that holds what is needed.
+    """
+    if missing := missing_from(permissions, needed):
+        may_read = unit.powers is not None and READ_ROLES in held_by(unit.powers)
+        names = f"{', '.join(missing)}, which" if may_read else "permissions that"
+        who = "this token does" if unit.actor.token else "you do"
+        raise Refused(f"{holder} holds {names} {who} not hold{end}")
 
 
 def may_allow(permissions: Iterable[str], unit: Unit) -> None:
@@ -113,7 +124,7 @@ def may_allow(permissions: Iterable[str], unit: Unit) -> None:
     if unit.powers is None:
         return
     if missing := missing_from(held_by(unit.powers), frozenset(permissions)):
-        raise Refused(f"you do not hold {', '.join(missing)}")
+        raise Refused(f"that needs the permission {', '.join(missing)}")
 
 
 def may_change(user: User, unit: Unit) -> None:
@@ -124,10 +135,8 @@ def may_change(user: User, unit: Unit) -> None:
 
     :raises Refused: names the permissions that it lacks.
     """
-    if unit.powers is None:
-        return
-    if missing := missing_from(held_by(unit.powers), permissions_of(user)):
-        raise Refused(f"user {user.id} holds {', '.join(missing)}, which {_who(unit)} not")
+    if unit.powers is not None:
+        _refuse_more(f"user {user.id}", permissions_of(user), held_by(unit.powers), unit)
 
 
 def may_change_all(ids: Iterable[int], unit: Unit) -> None:

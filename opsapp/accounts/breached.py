@@ -1,14 +1,15 @@
-"""Breached passwords: looked for in a file of this host, so that no other host is asked."""
+"""Passwords that attackers try first: breached ones, by a file, and the application's name."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import IO
 
-from .. import text
+from .. import settings, text
 from ..errors import NotReady
 
 _LINE = re.compile(rb"([0-9A-Fa-f]{40})(?::\d+)?\s*")
@@ -16,6 +17,30 @@ LONGEST = 100
 """The most bytes of a line: a hash and a number."""
 SAMPLES = 1000
 """The lines of the file whose order :func:`check` compares."""
+
+
+LEAST_BESIDE_NAME = 8
+"""The least letters and digits of a password beside the application's name."""
+IS_BREACHED = "This password is in a list of stolen passwords."
+REPEATS_NAME = "The application's name is not accepted as a password, however often it is repeated."
+
+
+def is_breached(password: str) -> bool:
+    """Return whether the file of ``OPSAPP_BREACHED_PASSWORDS`` has it; False without one."""
+    file = settings.get("OPSAPP_BREACHED_PASSWORDS")
+    return file is not None and contains(file, password)
+
+
+def repeats_name(password: str) -> bool:
+    """Return whether a password is hardly more than ``OPSAPP_NAME``."""
+    name, typed = _letters(str(settings.get("OPSAPP_NAME"))), _letters(password)
+    return bool(name) and name in typed and len(typed.replace(name, "")) < LEAST_BESIDE_NAME
+
+
+def _letters(value: str) -> str:
+    """Return the letters and digits alone: case, accents and separators do not matter."""
+    characters = unicodedata.normalize("NFKD", value.casefold())
+    return "".join(character for character in characters if character.isalnum())
 
 
 def contains(file: Path, password: str) -> bool:

@@ -7,16 +7,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from .. import text
 from ..engine.rows import among
 from ..extensions import db
-from ..models import (
-    ApiToken,
-    User,
-    UserSession,
-)
+from ..models import ApiToken, User, UserSession
 from ..unit.ledger import EVENT_EACH
 from ..unit.work import Unit
+from . import bulk
 from .bulk import Account, chunks
+
+
+def end_sessions(user: User, unit: Unit) -> None:
+    """End every session and token of an account; a dry run notes how many."""
+    note_ended(unit, bulk.of([user]))
+    user.end_sessions()
 
 
 def note_ended(unit: Unit, users: Sequence[Account]) -> None:
@@ -26,8 +30,8 @@ def note_ended(unit: Unit, users: Sequence[Account]) -> None:
             counted(noun, *(_live(model, chunk) for chunk in chunks(ids)))
             for model, noun in ((UserSession, "session"), (ApiToken, "token"))
         ]
-        if ended := " and ".join(filter(None, counts)):
-            unit.note(f"ends {ended} of {whose}")
+        if summary := " and ".join(filter(None, counts)):
+            unit.note(f"ends {summary} of {whose}")
 
 
 def groups(unit: Unit, users: Sequence[Account]) -> Iterator[tuple[Sequence[int], str]]:
@@ -35,7 +39,7 @@ def groups(unit: Unit, users: Sequence[Account]) -> Iterator[tuple[Sequence[int]
     if not unit.dry_run:
         return
     if len(users) > EVENT_EACH:
-        yield [user.id for user in users], f"{len(users):,} accounts"
+        yield [user.id for user in users], text.counted(len(users), "account")
         return
     for user in users:
         yield [user.id], user.email or f"user:{user.id}"
@@ -53,6 +57,4 @@ def counted(noun: str, *queries: sa.Select[Any]) -> str | None:
         db.session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
         for query in queries
     )
-    first, space, rest = noun.partition(" ")
-    plural = f"{first}{'' if count == 1 else 's'}{space}{rest}"
-    return f"{count:,} {plural}" if count else None
+    return text.counted(count, noun) if count else None

@@ -1,4 +1,4 @@
-"""Erasure: the personal data of accounts removed, wherever it stands.
+"""Erasure of accounts' personal data, in every table.
 
 docs/decisions/accounts.md#a-deleted-account-stays-as-a-row
 """
@@ -12,15 +12,7 @@ import sqlalchemy as sa
 
 from .. import clock, signals
 from ..engine.rows import among, remove
-from ..models import (
-    ApiToken,
-    Login,
-    LoginFailures,
-    MailMessage,
-    PersonalValue,
-    User,
-    UserSession,
-)
+from ..models import ApiToken, Login, LoginFailures, MailMessage, PersonalValue, User, UserSession
 from ..unit import chain
 from ..unit.ledger import audit_key
 from ..unit.work import Unit
@@ -30,7 +22,7 @@ from .effects import counted, groups
 
 
 def erase(users: Sequence[Account], unit: Unit) -> dict[str, int]:
-    """Erase these accounts, with their sessions, tokens, log-ins, mail and grants.
+    """Erase these accounts, with their sessions, tokens, logins, mail and grants.
 
     :returns: how many rows of each kind are gone.
     """
@@ -94,7 +86,7 @@ def references(ids: Sequence[int]) -> list[str]:
 ERASED: dict[str, tuple[Any, Callable[[Sequence[int]], Sequence[Any]], str]] = {
     "sessions": (UserSession.user_id, _same, "session"),
     "tokens": (ApiToken.user_id, _same, "token"),
-    "logins": (Login.user_id, _same, "log-in"),
+    "logins": (Login.user_id, _same, "login"),
     "lockouts": (LoginFailures.user_id, _same, ""),
     "mail": (MailMessage.about, references, "message"),
     "audit_names": (PersonalValue.subject, references, "name of the audit"),

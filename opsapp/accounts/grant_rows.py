@@ -15,7 +15,7 @@ from .. import clock, signals, text
 from ..engine.rows import among
 from ..errors import Conflict
 from ..extensions import db
-from ..models import Grant, Role, User
+from ..models import ADMIN, Grant, Role, User
 from ..models.types import UTCDateTime
 from ..types import Record
 from ..unit.work import Unit
@@ -51,9 +51,11 @@ def give(
     replaced = {row.user_id: _summary(row) for row in others if not is_over(row)}
     end([row for row in others if row.user_id not in replaced], "expired", unit)
     end([row for row in others if row.user_id in replaced], "replaced", unit)
-    kept = present.keys() - {row.user_id for row in others}
+    unchanged = present.keys() - {row.user_id for row in others}
     granted_at = clock.now()
-    new = _insert(role, [user for user in users if user.id not in kept], until, granted_at, unit)
+    new = _insert(
+        role, [user for user in users if user.id not in unchanged], until, granted_at, unit
+    )
     _record_given(role, new, until, replaced, unit)
     as_new = {
         "role": role.name,
@@ -76,13 +78,13 @@ def _refuse_other_ends(role: Role, others: Sequence[Any]) -> None:
     if others:
         holders = text.listed([f"{row.email} {end_in_words(row)}" for row in others])
         raise Conflict(
-            f"{role.name} is held until another time: {holders}",
-            hint="--replace-end changes the ends; or leave these users out",
+            f"{role.name} is already held with another end: {holders}",
+            hint="add --replace-end to change the end, or omit these users",
         )
 
 
 def end_in_words(grant: Any) -> str:
-    return f"until {clock.rfc3339(grant.valid_until)}" if grant.valid_until else "for ever"
+    return f"until {clock.rfc3339(grant.valid_until)}" if grant.valid_until else "forever"
 
 
 def _insert(
@@ -122,6 +124,8 @@ def _record_given(
         bulk.record("user:role:grant", [user_id], unit, before=replaced.get(user_id), after=after)
     payloads = [{"user_id": u, "role": role.name, "grant_id": id} for u, id in new.items()]
     bulk.announce(signals.role_granted, payloads, unit)
+    if new and role.name == ADMIN:
+        unit.announce(signals.administrators_added, user_ids=list(new))
 
 
 # --- taking ------------------------------------------------------------------
@@ -133,11 +137,11 @@ def take(rows: Sequence[Any], *, unit: Unit) -> list[Record]:
     live = [row for row in rows if not is_over(row)]
     note_ended(unit, [Account(row.user_id, row.email) for row in live])
     answers = {row["id"]: row for row in expire_rows(over, unit)}
-    ended = end(live, "revoked", unit)
+    values = end(live, "revoked", unit)
     bulk.update(User, list({row.user_id for row in live}), unit, **bulk.new_sessions())
     for row in live:
         bulk.record("user:role:revoke", [row.user_id], unit, before=_summary(row))
-        answers[row.id] = {"changed": True, **_record(row), **ended}
+        answers[row.id] = {"changed": True, **_record(row), **values}
     payloads = [{"user_id": row.user_id, "role": row.role, "grant_id": row.id} for row in live]
     bulk.announce(signals.role_revoked, payloads, unit)
     return [answers[row.id] for row in rows]

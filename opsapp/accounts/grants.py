@@ -1,9 +1,9 @@
-"""Grants: roles given to accounts, for ever or for a while, and revoked."""
+"""Grants: roles given to accounts, forever or for a while, and revoked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
@@ -28,7 +28,7 @@ from .grant_rows import (
     list_open_of,
     take,
 )
-from .lookup import get_role, get_user_ever, get_users
+from .lookup import get_role, get_user, get_user_ever, get_users, list_roles, status
 
 # --- reading -----------------------------------------------------------------
 
@@ -54,9 +54,22 @@ _ROLE_NAMES = (
 def role_names_of(user_ids: Sequence[int]) -> dict[int, list[str]]:
     """Return the names of the roles that each of these accounts holds now, by its id."""
     names: dict[int, list[str]] = {}
-    for user_id, name in db.session.execute(_ROLE_NAMES, {"user_ids": user_ids}):
-        names.setdefault(user_id, []).append(name)
+    for chunk in bulk.chunks(user_ids):
+        for user_id, name in db.session.execute(_ROLE_NAMES, {"user_ids": chunk}):
+            names.setdefault(user_id, []).append(name)
     return names
+
+
+def held_roles(user: str, *, after: str | None = None, limit: int | None = None) -> list[Record]:
+    """Return the roles that an account holds now, by name, with their permissions.
+
+    :param after: the last name of the page before.
+    :raises NotFound: there is no such account.
+    """
+    return [
+        {"name": role.name, "permissions": authority.permission_names(role.get_permissions())}
+        for role in list_roles(after, limit, held_by=get_user(user))
+    ]
 
 
 def of_user(user_id: int) -> list[Record]:
@@ -65,11 +78,7 @@ def of_user(user_id: int) -> list[Record]:
         *("role", "state", "granted_at", "granted_by", "valid_until", "reason"),
         *("ended_at", "ended_by", "end_reason"),
     )
-    return _records(_every().where(Grant.user_id == user_id), fields)
-
-
-def _records(query: sa.Select[Grant], fields: Sequence[str]) -> list[Record]:
-    rows = [record(grant) for grant in db.session.scalars(query)]
+    rows = [record(grant) for grant in db.session.scalars(_every().where(Grant.user_id == user_id))]
     return [{field: row[field] for field in fields} for row in rows]
 
 
@@ -86,11 +95,11 @@ def record(grant: Grant) -> Record:
     return described(grant, grant.user.email or grant.user.reference, grant.role.name)
 
 
-def expiring(*, within: timedelta) -> list[Record]:
-    """Return the live grants that end by themselves within this time, the next first."""
+def expiring(*, until: datetime) -> list[Record]:
+    """Return the live grants that end by themselves until then, the next first."""
     soon = (
         _every()
-        .where(Grant.is_live(), Grant.valid_until <= clock.now() + within)
+        .where(Grant.is_live(), Grant.valid_until <= until)
         .order_by(None)
         .order_by(Grant.valid_until, Grant.id)
     )
@@ -100,8 +109,13 @@ def expiring(*, within: timedelta) -> list[Record]:
 def holding(role: Role) -> list[Record]:
     """Return the live grants of a role, the oldest first, without the role's name."""
     live = _every().where(Grant.role_id == role.id, Grant.is_live()).order_by(None)
-    fields = ("user_id", "user", "granted_at", "granted_by", "valid_until", "reason")
-    return _records(live.order_by(Grant.id), fields)
+    live = live.options(so.defaultload(Grant.user).undefer(User.locked_until))
+    fields = ("user_id", "user", "status", "granted_at", "granted_by", "valid_until", "reason")
+    rows = (
+        {**record(grant), "status": status(grant.user)}
+        for grant in db.session.scalars(live.order_by(Grant.id))
+    )
+    return [{field: row[field] for field in fields} for row in rows]
 
 
 def history(
@@ -141,7 +155,7 @@ def grant(
 ) -> list[Record]:
     """Give a role to accounts.
 
-    :param until: when the grants end by themselves; None is for ever.
+    :param until: when the grants end by themselves; None is forever.
     :param replace_end: change the end of a grant that an account holds already.
     :raises Conflict: an account holds the role until another time; nothing was granted.
     :raises Invalid: ``until`` has passed.
@@ -174,7 +188,7 @@ def grant_where(
 
 
 def lacks(role: str, until: datetime | None = None) -> sa.ColumnElement[bool]:
-    """Return the condition that an account does not hold a role until then; None is for ever.
+    """Return the condition that an account does not hold a role until then; None is forever.
 
     :raises NotFound: there is no such role.
     """
@@ -201,11 +215,11 @@ def check_end(until: datetime) -> None:
     :raises Invalid: it has passed.
     """
     if until <= clock.now():
-        raise Invalid(f"until {clock.rfc3339(until)} has passed already")
+        raise Invalid(f"until {clock.rfc3339(until)} is in the past")
 
 
 def difference_from_lasting(user: User, role: Role) -> str | None:
-    """Return in words why the account does not hold this role for ever, or None."""
+    """Return in words why the account does not hold this role forever, or None."""
     present = next(iter(list_open(Grant.user_id == user.id, Grant.role_id == role.id)), None)
     if present is None or is_over(present):
         return f"does not hold {role.name}"
@@ -226,12 +240,12 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
     """
     with unit:
         authority.require("roles:grant", unit)
-        named, accounts = get_role(role), bulk.of(get_users(text.each(users)))
+        row_of_role, accounts = get_role(role), bulk.of(get_users(text.each(users)))
         authority.may_change_all([user.id for user in accounts], unit)
-        rows = {row.user_id: row for row in list_open_of(accounts, Grant.role_id == named.id)}
-        held = [rows[user.id] for user in accounts if user.id in rows]
-        answers = {row["user_id"]: row for row in take(held, unit=unit)}
-        return [answers.get(user.id) or _not_held(user, named) for user in accounts]
+        rows = {row.user_id: row for row in list_open_of(accounts, Grant.role_id == row_of_role.id)}
+        holdings = [rows[user.id] for user in accounts if user.id in rows]
+        answers = {row["user_id"]: row for row in take(holdings, unit=unit)}
+        return [answers.get(user.id) or _not_held(user, row_of_role) for user in accounts]
 
 
 def _not_held(user: Account, role: Role) -> Record:

@@ -8,6 +8,7 @@ docs/decisions/accounts.md#a-page-starts-after-an-id
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,7 +76,7 @@ class Filter(AccountFilter):
             live = sa.select(ApiToken.id).where(ApiToken.user_id == User.id, ApiToken.is_live())
             criteria += [User.password.is_(None), live.correlate(User).exists()]
         if self.seen_since or self.seen_until:
-            criteria.append(User.login_count > 0)
+            criteria.append(User.is_seen())
         bounds = (
             (User.created_at, self.created_since, self.created_until),
             (User.idle_since, self.seen_since, self.seen_until),
@@ -103,7 +104,7 @@ def _status(status: str | None) -> sa.ColumnElement[bool]:
             return sa.and_(alive, User.active.is_(True), locked)
         case "deleted":
             return User.deleted_at.is_not(None)
-    raise Invalid(f"status {text.shortened(status)} is none of {', '.join(STATUSES)}")
+    raise Invalid(f"status {text.shortened(status)} is not one of {', '.join(STATUSES)}")
 
 
 def _holds(role: str) -> sa.ColumnElement[bool]:
@@ -116,6 +117,22 @@ def count(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> int:
     """Return the number of accounts that meet the filter and every other criterion."""
     matching = sa.select(sa.func.count(User.id)).where(*accounts.criteria(), *criteria)
     return db.session.scalar(matching) or 0
+
+
+_STREAMED = {"yield_per": 10_000}
+
+
+def chosen(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> tuple[int, str]:
+    """Return the number of accounts that meet the filter and every other criterion, and a digest.
+
+    Another account among as many has another digest.
+    """
+    matching = sa.select(User.id).where(*accounts.criteria(), *criteria).order_by(User.id)
+    digest, count = hashlib.sha256(), 0
+    for id in db.session.scalars(matching, execution_options=_STREAMED):
+        digest.update(b"%d," % id)
+        count += 1
+    return count, digest.hexdigest()
 
 
 def users(
@@ -134,21 +151,21 @@ def users(
     :raises NotFound: there is no account ``after``.
     """
     if sort not in SORTS:
-        raise Invalid(f"sort {text.shortened(sort)} is none of {', '.join(SORTS)}")
+        raise Invalid(f"sort {text.shortened(sort)} is not one of {', '.join(SORTS)}")
     column = SORTS[sort]
     if column is User.email and accounts.status == "deleted":
         column = User.id  # They have no address to sort by.
     criteria = accounts.criteria()
-    left = limit
+    remainder = limit
     position = None if after is None else _position(column, after)
-    while left is None or left > 0:
-        size = CHUNK if left is None else min(CHUNK, left)
+    while remainder is None or remainder > 0:
+        size = CHUNK if remainder is None else min(CHUNK, remainder)
         page = _page(column, descending, criteria, position, size)
         yield from _records(page)
         if len(page) < size:
             return
         position = (page[-1].key, page[-1].id)
-        left = None if left is None else left - size
+        remainder = None if remainder is None else remainder - size
 
 
 def _position(column: Any, after: int) -> tuple[Any, int]:

@@ -1,7 +1,7 @@
-"""Lock-outs: attempts are counted before the password is checked.
+"""Lockouts: attempts are counted before the password is checked.
 
 Ten failures in a row lock a name for 15 minutes, and each further ten twice as long. A name
-is an address or a username as it was typed, with or without an account, so a lock-out does
+is an address or a username as it was typed, with or without an account, so a lockout does
 not reveal which accounts exist. A browser that has signed in to the account before, and an
 open session, have counters of their own: strangers cannot lock the owner out.
 
@@ -10,6 +10,7 @@ docs/decisions/web.md#a-try-is-counted-before-the-password-is-checked
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from sqlalchemy import orm as so
 
 from .. import addresses, clock
 from ..engine import locks
-from ..engine.rows import remove
+from ..engine.rows import among, remove
 from ..models import Login, LoginFailures, User
 from ..unit import chain
 from ..unit.ledger import audit_key
@@ -44,7 +45,7 @@ def locked_for(failures: int) -> timedelta | None:
 def count_attempt(
     identity: str, user_id: int | None, client: Client, browser: str | None = None
 ) -> datetime | None:
-    """Count an attempt before its password is checked; return the end of a lock-out, or None.
+    """Count an attempt before its password is checked; return the end of a lockout, or None.
 
     Counting first bounds the guesses that reach the password, however many are made at
     once. Success resets the counter (:func:`reset`).
@@ -78,23 +79,40 @@ def _blocked_network(session: so.Session, network: str, now: datetime) -> dateti
 def _count(
     session: so.Session, identity: str, user_id: int | None, browser: str | None, now: datetime
 ) -> datetime | None:
-    typed = f"{addresses.canonical(identity)}\n{browser or ''}"
-    key = chain.fingerprint(audit_key(), typed)
-    locks.queue_up(session.connection(), f"log-in {key}")
+    key = _key(identity, browser)
+    locks.queue_up(session.connection(), f"login {key}")
     if user_id is not None:  # Before its counters, as an operator who unlocks it does.
         _lock(session, user_id)
     row = session.get(LoginFailures, key)
     if row is None:
         row = LoginFailures(key=key, user_id=user_id, browser=browser, count=0, failed_at=now)
         session.add(row)
+    row.user_id = user_id  # An account may have taken or lost this name.
     if row.locked_until and row.locked_until > now:
         return row.locked_until
     lasts = row.failed_at >= now - logins.FORGOTTEN_AFTER
     row.count = row.count + 1 if lasts else 1
     lock = locked_for(row.count)
     row.failed_at, row.locked_until = now, now + lock if lock else None
-    row.user_id = user_id  # An account may have taken or lost this name.
     return None
+
+
+def _key(identity: str, browser: str | None) -> str:
+    return chain.fingerprint(audit_key(), f"{addresses.canonical(identity)}\n{browser or ''}")
+
+
+def take_over(session: so.Session, names: Iterable[tuple[int, str | None]]) -> None:
+    """Let accounts have the failures that were counted before these names were theirs.
+
+    :param names: the id of each account with its new name; a name may be None.
+    """
+    if session.scalar(sa.select(LoginFailures.key).limit(1)) is None:
+        return  # An import has a million names, each of which takes a fingerprint.
+    owners = {_key(name, None): user_id for user_id, name in names if name}
+    counted = sa.select(LoginFailures.key).where(among(LoginFailures.key, list(owners)))
+    for key in session.scalars(counted).all():
+        row = sa.update(LoginFailures).where(LoginFailures.key == key)
+        session.execute(row.values(user_id=owners[key]))
 
 
 def reset(user_id: int, browser: str | None = None) -> None:
@@ -111,7 +129,7 @@ def reset_in(session: so.Session, user_id: int, browser: str | None) -> None:
 
 
 def forget(user: User, unit: Unit) -> None:
-    """Lift every lock-out of an account, and reset its counters."""
+    """Lift every lockout of an account, and reset its counters."""
     _lock(unit.session, user.id)
     remove(unit.session, LoginFailures, LoginFailures.user_id == user.id)
     unit.session.expire(user, ["failed_logins", "locked_until"])

@@ -1,4 +1,4 @@
-"""Log-in attempts: stored, listed and pruned. :mod:`lockouts` counts them."""
+"""Login attempts: stored, listed and pruned. :mod:`lockouts` counts them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ FORGOTTEN_AFTER = timedelta(hours=24)
 """The longest pause between two consecutive failures."""
 FAILED = ("password", "unknown", "code")
 """The outcomes that count as guesses."""
+
+
+def canonical_ip(value: str) -> str:
+    """Return an address as it is stored: one of IPv4 is the same in its form of IPv6.
+
+    :raises ValueError: it is none.
+    """
+    address = ip_address(value)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +86,11 @@ def failed(outcome: str, identity: str, user_id: int | None, client: Client) -> 
 
 
 def add_success(session: so.Session, user: User, client: Client) -> None:
-    """Store a log-in, in the transaction that opens its session."""
+    """Store a login, in the transaction that opens its session."""
     add(session, "success", user.email or "", user.id, client)
-    update_quietly(
-        session,
-        user.id,
-        login_count=User.login_count + 1,
-        idle_since=clock.now(),
-    )
+    now = clock.now()
+    count = User.login_count + 1
+    update_quietly(session, user.id, login_count=count, last_login_at=now, idle_since=now)
 
 
 def add(
@@ -144,7 +150,7 @@ def listing(
     :param outcome: one of :data:`OUTCOMES` or several; none is all.
     :param address: an IP address; of IPv6 also its /64, which is counted together.
     :param after: only attempts with a larger id.
-    :raises Invalid: there is no such outcome, or that is no address.
+    :raises Invalid: there is no such outcome, or that is not an address.
     :raises NotFound: there never was such an account.
     """
     query = sa.select(Login, User.email).outerjoin(User, User.id == Login.user_id)
@@ -175,26 +181,28 @@ def listing(
 
 def _checked_outcome(name: str) -> str:
     if name not in OUTCOMES:
-        raise Invalid(f"outcome {text.shortened(name)} is none of {', '.join(OUTCOMES)}")
+        raise Invalid(f"outcome {text.shortened(name)} is not one of {', '.join(OUTCOMES)}")
     return name
 
 
 def _from(address: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt comes from this address or network.
+    """Return the condition that an attempt comes from this address or /64 of IPv6.
 
     :raises Invalid: it is neither.
     """
     try:
         network = ip_network(address, strict=False)
     except ValueError as error:
-        raise Invalid(f"{text.shortened(address)} is no IP address") from error
+        raise Invalid(f"{text.shortened(address)} is not an IP address") from error
     if network.num_addresses == 1:
-        return Login.ip == str(network.network_address)
+        return Login.ip == canonical_ip(str(network.network_address))
+    if network.version == 4 or network.prefixlen != 64:
+        raise Invalid(f"{text.shortened(address)} is not one address, nor a /64 of IPv6")
     return Login.network == str(network)
 
 
 def followed(*, poll: Callable[[], None], **criteria: Any) -> Iterator[Record]:
-    """Yield the newest attempts, the oldest of them first, and then those that come, for ever.
+    """Yield the newest attempts, the oldest of them first, and then those that come, forever.
 
     :param poll: waits for a moment, between two looks.
     :param criteria: those of :func:`listing`.
@@ -213,10 +221,10 @@ def prune(*, older_than: timedelta, unit: Unit) -> Record:
     """Remove attempts, and sessions that have ended, older than this."""
     before = clock.now() - older_than
     with unit:
-        ended = (UserSession.opened_at < before, _is_over(before))
+        conditions = (UserSession.opened_at < before, _is_over(before))
         counts = {
             "logins": remove(unit.session, Login, Login.at < before),
-            "sessions": remove(unit.session, UserSession, *ended),
+            "sessions": remove(unit.session, UserSession, *conditions),
         }
         if any(counts.values()):
             over = min(before, clock.now() - FORGOTTEN_AFTER)

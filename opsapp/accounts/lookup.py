@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from .. import addresses, text
+from .. import addresses, clock, text
 from ..errors import NotFound
 from ..extensions import db
-from ..models import ADMIN, Role, User
+from ..models import ADMIN, Grant, Role, User
 
 LARGEST_ID = 2**31 - 1
 """PostgreSQL's integer; no account has a larger id."""
 
 _NEAR = 500
 """The most names with the same beginning that are compared for a suggestion."""
+_SLIP = 3
+"""The first letters that a name of another beginning may have otherwise."""
 _AT_ONCE = 1000
 """The references that one statement looks for."""
+_REFERENCE = re.compile(r"user:(\d+)([@ ].*)?", re.DOTALL)
+"""The account of a label, and the rest: nothing, ``@db1`` or `` (token ci)@db1``."""
 LONGEST_START = 40
 """Characters of the longest beginning that is looked for."""
 
@@ -34,8 +39,9 @@ def find_user(reference: str) -> User | None:
         return (
             None  # Stored names are printable, and PostgreSQL accepts neither NUL nor surrogates.
         )
-    column = User.email if "@" in reference else User.username
-    return db.session.scalar(sa.select(User).where(column == addresses.canonical(reference)))
+    name = addresses.canonical(reference)  # Other spellings of the @ become one.
+    column = User.email if "@" in name else User.username
+    return db.session.scalar(sa.select(User).where(column == name))
 
 
 def _is_id(digits: str) -> bool:
@@ -65,18 +71,31 @@ def get_user_ever(reference: str) -> User:
     return user
 
 
+def status(user: User) -> str:
+    """Return ``deleted``, ``inactive``, ``locked`` or ``active``."""
+    if user.deleted_at:
+        return "deleted"
+    if not user.active:
+        return "inactive"
+    return "locked" if user.locked_until and user.locked_until > clock.now() else "active"
+
+
 def get_users(references: Iterable[str]) -> list[User]:
     """Return the accounts of these references in their order, each once.
 
     A few statements find very many.
 
-    :raises NotFound: the first that there is none of, or that is deleted.
+    :raises NotFound: there is none of some, or it is deleted.
     """
     users: dict[User, None] = {}
+    missing: list[str] = []
     for reference, user in find_users(references).items():
         if user is None or user.deleted_at:
-            raise unknown_user(reference)
-        users[user] = None
+            missing.append(reference)
+        else:
+            users[user] = None
+    if missing:
+        raise unknown_users(missing)
     return list(users)
 
 
@@ -118,6 +137,16 @@ def unknown_user(reference: str) -> NotFound:
     return NotFound(f"no user {text.shortened(reference)}", hint=hint)
 
 
+def unknown_users(references: Sequence[str]) -> NotFound:
+    """Return the error for missing accounts, of which there is one at least."""
+    first, *others = references
+    error = unknown_user(first)
+    if not others:
+        return error
+    names = text.listed([text.shortened(reference) for reference in references])
+    return NotFound(f"no users {names}", hint=error.hint)
+
+
 def _nearest(name: str) -> str | None:
     """Return the suggestion of the nearest name: of those with the longest common beginning."""
     if not name.isprintable():
@@ -129,16 +158,27 @@ def _nearest(name: str) -> str | None:
         names = db.session.scalars(alike.order_by(column).limit(_NEAR)).all()
         if near := text.did_you_mean(name, filter(None, names)):
             return near
-    return None
+    # Or of those with the same end, for a slip in the first letters.
+    size = sa.func.length(column)
+    alike = sa.select(column).where(
+        column.endswith(name[_SLIP:], autoescape=True), size.between(len(name) - 1, len(name) + 1)
+    )
+    names = db.session.scalars(alike.order_by(column).limit(_NEAR)).all()
+    letters = set(name[:_SLIP])
+    # One domain makes all its addresses alike.
+    others = [other for other in names if other and len(letters & set(other[:_SLIP])) > 1]
+    return text.did_you_mean(name, others)
 
 
 def actor_name(label: str | None) -> str | None:
     """Return an actor's label with the present address of an account in place of ``user:12``."""
-    reference, space, rest = (label or "").partition(" ")
-    if not reference.startswith("user:"):
+    reference = _REFERENCE.fullmatch(label or "")
+    if not reference:
         return label
-    user = find_user(reference.removeprefix("user:"))
-    return f"{user.email}{space}{rest}" if user and user.email else label
+    user = find_user(reference[1])
+    # Kept, for the session would forget it, and ask again for the next row by the same actor.
+    db.session.info.setdefault("actors", {})[reference[1]] = user
+    return f"{user.email}{reference[2] or ''}" if user and user.email else label
 
 
 def find_role(name: str) -> Role | None:
@@ -162,12 +202,18 @@ def get_role(name: str) -> Role:
     return role
 
 
-def list_roles(after: str | None = None, limit: int | None = None) -> Sequence[Role]:
+def list_roles(
+    after: str | None = None, limit: int | None = None, *, held_by: User | None = None
+) -> Sequence[Role]:
     """Return the roles by name, without deleted ones.
 
     :param after: leave out this name and those before it.
+    :param held_by: only the roles that this account holds now.
     """
     query = sa.select(Role).where(Role.deleted_at.is_(None)).order_by(Role.name).limit(limit)
+    if held_by is not None:
+        conditions = (Grant.role_id == Role.id, Grant.user_id == held_by.id, Grant.is_live())
+        query = query.where(sa.exists().where(*conditions))
     if after is not None:
         query = query.where(Role.name > text.checked(after, "after", longest=64))
     return db.session.scalars(query).all()

@@ -10,7 +10,7 @@ from ..types import Record
 from ..unit.receipts import Receipt, authorship
 from ..unit.work import Unit
 from . import authority, grants, sessions, tokens
-from .records import status
+from .lookup import status
 from .signin import set_active
 
 
@@ -33,7 +33,7 @@ def offboard(references: Iterable[str], *, receipt: str | None = None, unit: Uni
 
 def _offboard(user: User, unit: Unit) -> Record:
     # Counted before: both end with the account's activity, and have no event of their own.
-    ended = {
+    counts = {
         "sessions": len(sessions.listing(str(user.id))),
         "tokens": [row["name"] for row in tokens.listing(str(user.id)) if row["state"] == "live"],
     }
@@ -45,5 +45,5 @@ def _offboard(user: User, unit: Unit) -> Record:
         "email": user.email,
         "status": status(user),
         "roles": roles,
-        **ended,
+        **counts,
     }

@@ -55,14 +55,14 @@ def start() -> None:
     _flask_security()
 
 
-def matches(password: str, stored: str | None) -> bool:
-    """Return whether ``stored`` is a hash of ``password``."""
+def matches(password: str, present: str | None) -> bool:
+    """Return whether ``present`` is a hash of ``password``."""
     from flask_security.utils import verify_password
 
-    if not stored:
+    if not present:
         return False
     security = _flask_security()
-    return bool(verify_password(security.password_util.normalize(password), stored))
+    return bool(verify_password(security.password_util.normalize(password), present))
 
 
 def _flask_security() -> Security:

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import clock
 from ..models import User
 from ..types import Record
 from . import authority, grants
-from .lookup import get_user_ever
-
-
-def status(user: User) -> str:
-    """Return ``deleted``, ``inactive``, ``locked`` or ``active``."""
-    if user.deleted_at:
-        return "deleted"
-    if not user.active:
-        return "inactive"
-    return "locked" if user.locked_until and user.locked_until > clock.now() else "active"
+from .lookup import get_user_ever, status
 
 
 def user_record(user: User, roles: Sequence[str] | None = None) -> Record:
@@ -30,8 +20,13 @@ def user_record(user: User, roles: Sequence[str] | None = None) -> Record:
         "roles": grants.role_names(user.id) if roles is None else list(roles),
         "two_factor": user.tf_primary_method is not None,
         "created_at": user.created_at,
-        "last_seen_at": user.idle_since if user.login_count else None,
+        "last_seen_at": user.idle_since if _is_seen(user) else None,
     }
+
+
+def _is_seen(user: User) -> bool:
+    # As User.is_seen() in SQL, for rows too.
+    return bool(user.login_count) or user.idle_since != user.created_at
 
 
 def detail(reference: str) -> Record:
@@ -46,6 +41,7 @@ def detail(reference: str) -> Record:
         "must_change_password": user.must_change_password,
         "confirmed_at": user.confirmed_at,
         "login_count": user.login_count,
+        "last_login_at": user.last_login_at,
         "failed_logins": user.failed_logins,
         "locked_until": user.locked_until,
         "updated_at": user.updated_at,

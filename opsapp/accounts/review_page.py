@@ -11,7 +11,7 @@ from ..types import Record
 from ..unit.ledger import read_head
 from . import reviews
 
-WIDTHS = (15, 7.5, 8.5, 14, 7.5, 7.5, 7, 7.5, 8.5, 11, 6)
+WIDTHS = (13, 6, 3.5, 7, 7, 9, 7, 7, 7, 7, 7, 7, 7, 5.5)
 """Percent of the table, of each column."""
 
 
@@ -25,7 +25,9 @@ def write(file: str, id: int) -> Record:
     """
     from jinja2 import Environment, PackageLoader
 
-    pages = Environment(loader=PackageLoader("opsapp.accounts"), autoescape=True, finalize=_shown)
+    pages = Environment(
+        loader=PackageLoader("opsapp.accounts"), autoescape=True, finalize=text.shown
+    )
     pages.globals.update(at=_at, day=_day)
     head = read_head(db.session())
     page = pages.get_template("review.html").render(
@@ -41,11 +43,6 @@ def write(file: str, id: int) -> Record:
     with writing(file) as draft:
         size = draft.path.write_bytes(page.encode(errors="backslashreplace"))
     return {"file": file, "bytes": size}
-
-
-def _shown(value: object) -> object:
-    """Show what a browser would obey, such as marks that turn text around."""
-    return text.safe(value) if type(value) is str else value
 
 
 def _at(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import orm as so
 
 from .. import clock, text
 from ..errors import Conflict, Invalid, NotFound
@@ -21,7 +22,7 @@ from ..unit.work import Unit
 from . import authority, bulk
 from .grant_rows import list_open, take
 from .grants import check_end
-from .lookup import actor_name, get_role, get_users
+from .lookup import actor_name, get_role, get_users, status
 
 KEEP, REVOKE = "keep", "revoke"
 DECISIONS = (KEEP, REVOKE)
@@ -78,11 +79,14 @@ def record(review: AccessReview) -> Record:
 def items(id: int, *, undecided: bool = False) -> list[Record]:
     """Return what a review asks about: who holds what, since when, by whom, and the decision.
 
+    The status and the second factor of the accounts are those of now.
+
     :param undecided: only what is not decided yet.
     :raises NotFound: there is no such review.
     """
     query = (
-        sa.select(ReviewItem, Grant, User.email, Role.name)
+        sa.select(ReviewItem, Grant, User, Role.name)
+        .options(so.undefer(User.locked_until))
         .join(Grant, Grant.id == ReviewItem.grant_id)
         .join(User, User.id == Grant.user_id)
         .join(Role, Role.id == Grant.role_id)
@@ -94,16 +98,19 @@ def items(id: int, *, undecided: bool = False) -> list[Record]:
     return [_item(*row) for row in db.session.execute(query)]
 
 
-def _item(item: ReviewItem, grant: Grant, email: str | None, role: str) -> Record:
+def _item(item: ReviewItem, grant: Grant, user: User, role: str) -> Record:
     is_over = grant.valid_until is not None and grant.valid_until <= clock.now()
     return {
         "user_id": grant.user_id,
-        "user": email or f"user:{grant.user_id}",
+        "user": user.email or user.reference,
+        "status": status(user),
+        "two_factor": user.tf_primary_method is not None,
         "role": role,
         "granted_at": grant.granted_at,
         "granted_by": actor_name(grant.granted_by),
         "reason": grant.reason,
         "valid_until": grant.valid_until,
+        "last_login_at": item.last_login_at,
         "last_seen_at": item.last_seen_at,
         "decision": item.decision,
         "decided_at": item.decided_at,
@@ -127,8 +134,8 @@ def start(roles: Iterable[str] = (), *, due: datetime, unit: Unit) -> Record:
     check_end(due)
     with unit:
         authority.require("roles:grant", unit)
-        named = {role.name: role.id for role in map(get_role, text.each(roles))}
-        names = sorted(named)
+        ids = {role.name: role.id for role in map(get_role, text.each(roles))}
+        names = sorted(ids)
         same = (AccessReview.finished_at.is_(None), AccessReview.roles == names)
         review = db.session.scalar(sa.select(AccessReview).where(*same).limit(1))
         if review is None:
@@ -141,22 +148,24 @@ def start(roles: Iterable[str] = (), *, due: datetime, unit: Unit) -> Record:
             )
             unit.session.add(review)
             unit.session.flush()
-            _fill(review, list(named.values()), unit)
+            _fill(review, list(ids.values()), unit)
         return record(review)
 
 
 def _fill(review: AccessReview, role_ids: Sequence[int], unit: Unit) -> None:
-    seen = sa.case((User.login_count > 0, User.idle_since), else_=sa.null())
+    last_seen = sa.case((User.is_seen(), User.idle_since))
+    moments = (User.last_login_at, sa.type_coerce(last_seen, UTCDateTime))
     live = (
-        sa.select(sa.literal(review.id), Grant.id, sa.type_coerce(seen, UTCDateTime))
+        sa.select(sa.literal(review.id), Grant.id, *moments)
         .join(User, User.id == Grant.user_id)
         .where(Grant.is_live(), User.deleted_at.is_(None))
         .order_by(Grant.id)
     )
     if role_ids:
         live = live.where(Grant.role_id.in_(role_ids))
-    columns = [ReviewItem.review_id, ReviewItem.grant_id, ReviewItem.last_seen_at]
-    result: Any = unit.session.execute(sa.insert(ReviewItem).from_select(columns, live))
+    columns = ["review_id", "grant_id", "last_login_at", "last_seen_at"]
+    insert = sa.insert(ReviewItem).from_select(columns, live)
+    result: Any = unit.session.execute(insert, execution_options={"preserve_rowcount": True})
     if not result.rowcount:
         raise Invalid("no account holds a role that is to be reviewed", hint="flask roles list")
     after = {
@@ -185,7 +194,7 @@ def decide(
     :raises NotFound: the review does not ask about an account.
     """
     if decision not in DECISIONS:
-        raise Invalid(f"decision {text.shortened(decision)} is none of {', '.join(DECISIONS)}")
+        raise Invalid(f"decision {text.shortened(decision)} is not one of {', '.join(DECISIONS)}")
     with unit:
         authority.require("roles:grant", unit)
         review = get(id)
@@ -222,9 +231,9 @@ def _of_role(review: AccessReview, role: str | None) -> Sequence[Any]:
 
 def _of(rows: Sequence[Any], users: Iterable[str], id: int) -> Sequence[Any]:
     accounts = get_users(text.each(users))
-    asked = {row.user_id for row in rows}
+    subjects = {row.user_id for row in rows}
     for user in accounts:
-        if user.id not in asked:
+        if user.id not in subjects:
             message = f"review {id} does not ask about {user.email}"
             raise NotFound(message, hint=f"flask roles review show {id}")
     ids = {user.id for user in accounts}
@@ -257,12 +266,12 @@ def finish(id: int, *, revoke_undecided: bool = False, unit: Unit) -> Record:
         authority.require("roles:grant", unit)
         review = get(id)
         if review.finished_at is None:
-            refused = _open_grants(review, revoke_undecided)
-            authority.may_change_all({row.user_id for row in refused}, unit)
-            take(refused, unit=unit)
+            rows = _open_grants(review, revoke_undecided)
+            authority.may_change_all({row.user_id for row in rows}, unit)
+            take(rows, unit=unit)
             review.finished_at, review.finished_by = clock.now(), unit.actor.label()
             counts = {name: record(review)[name] for name in (*DECISIONS, "undecided")}
-            after = {**counts, "revoked": len(refused), "revoke_undecided": revoke_undecided}
+            after = {**counts, "revoked": len(rows), "revoke_undecided": revoke_undecided}
             unit.record("review:access:finish", review.reference, after=after)
         return record(review)
 
@@ -273,10 +282,10 @@ def to_revoke(id: int, *, revoke_undecided: bool = False) -> int:
 
 
 def _open_grants(review: AccessReview, revoke_undecided: bool) -> Sequence[Any]:
-    held = Grant.__table__.alias("held")
-    refused = ReviewItem.decision == REVOKE
+    original = Grant.__table__.alias("held")
+    is_refused = ReviewItem.decision == REVOKE
     if revoke_undecided:
-        refused = refused | ReviewItem.decision.is_(None)
-    same = (held.c.user_id == Grant.user_id, held.c.role_id == Grant.role_id)
-    asked = sa.select(ReviewItem.id).join(held, held.c.id == ReviewItem.grant_id)
-    return list_open(asked.where(ReviewItem.review_id == review.id, refused, *same).exists())
+        is_refused = is_refused | ReviewItem.decision.is_(None)
+    same = (original.c.user_id == Grant.user_id, original.c.role_id == Grant.role_id)
+    items = sa.select(ReviewItem.id).join(original, original.c.id == ReviewItem.grant_id)
+    return list_open(items.where(ReviewItem.review_id == review.id, is_refused, *same).exists())

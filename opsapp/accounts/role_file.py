@@ -1,4 +1,4 @@
-"""Roles and grants as a file of TOML: written in one order, read with the line of a mistake.
+"""The TOML file of roles and grants: stable order, errors with line numbers.
 
 docs/decisions/accounts.md#the-file-of-roles-is-written-by-hand
 """
@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import clock, permissions, text
+from .. import clock, text
 from ..errors import Invalid, OpsError
 from ..models import ADMIN
+from . import permissions
 from .roles import clean_description, clean_name
 
-FOR_EVER = "for ever"
+FOR_EVER = "forever"
 """The end of a grant without an end."""
 EVERY = ("*",)
 """The permissions of the built-in role."""
@@ -36,7 +37,7 @@ class Definition:
 
 
 Holders = Mapping[str, datetime | None]
-"""The ends of a role's grants by the addresses of the accounts; None is for ever."""
+"""The ends of a role's grants by the addresses of the accounts; None is forever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,10 @@ def parsed(words: str, *, name: str) -> Access:
     try:
         content = tomllib.loads(words)
     except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"{name}: {text.shortened(str(error), 200)}") from error
+        reason, _, place = str(error).removesuffix(")").rpartition(" (at ")
+        if place == "end of document":
+            place = f"line {max(1, len(words.splitlines()))}"
+        raise Invalid(f"{name} {place}: {text.shortened(reason, 200)}") from error
     except RecursionError as error:
         raise Invalid(f"{name}: brackets are nested too deeply") from error
     source = _Source(name, words)
@@ -211,7 +215,7 @@ class _Source:
         for key in table.keys() - set(names):
             with self.at(*path, key):
                 near = text.did_you_mean(key, names) or f"there are {' and '.join(names)}"
-                raise Invalid(f"{text.shortened(key)} is no key here", hint=near)
+                raise Invalid(f"{text.shortened(key)} is not a known key", hint=near)
 
     def table(self, content: Mapping[str, Any], key: str, *, below: str | None = None) -> Any:
         """Return the table of this key, empty where there is none."""

@@ -12,13 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import clock, damage, permissions, text
+from .. import clock, text
 from ..errors import Busy, Invalid, NotFound, OpsError
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
 from ..types import Record
 from ..unit.work import Unit
-from . import authority, grants, role_file, roles
+from ..values import damage
+from . import authority, grants, permissions, role_file, roles
 from .lookup import find_users, list_roles, unknown_user
 from .role_file import EVERY, FOR_EVER, Access, Definition, Holders
 
@@ -28,19 +29,19 @@ class Plan:
     """The access of now, and that which a file asks for."""
 
     present: Access
-    wanted: Access
+    target: Access
 
     @property
     def difference(self) -> list[str]:
         """The lines of the file that change, with ``-`` and ``+``."""
-        return role_file.difference(*map(role_file.written, (self.present, self.wanted)))
+        return role_file.difference(*map(role_file.written, (self.present, self.target)))
 
     @property
     def changes(self) -> list[Record]:
         """A row for each role and grant that changes."""
-        rows = _compared(self.present.roles, self.wanted.roles, None)
-        for name in self.present.grants.keys() | self.wanted.grants.keys():
-            before, after = (a.grants.get(name, {}) for a in (self.present, self.wanted))
+        rows = _compared(self.present.roles, self.target.roles, None)
+        for name in self.present.grants.keys() | self.target.grants.keys():
+            before, after = (a.grants.get(name, {}) for a in (self.present, self.target))
             rows += _compared(before, after, name)
         return sorted(rows, key=lambda row: (row["role"], row["user"] or ""))
 
@@ -95,25 +96,30 @@ def plan(words: str, *, name: str, prune: bool = False) -> Plan:
     :raises NotFound: it names a permission, role or account that there is none of; as above.
     """
     access, present = role_file.parsed(words, name=name), _roles()
-    asked = _Asked(name, words)
-    asked.check_permissions(access, present)
-    named = {role: asked.holders(role, users) for role, users in access.grants.items()}
-    asked.check_roles(named, {*access.roles, *(() if prune else present)})
-    gone = {role for role in present if role not in access.roles and role != ADMIN}
-    gone = gone if prune else set()
-    held = _grants({*named, *gone} & present.keys())
-    wanted = {role: entry for role, entry in present.items() if role not in gone}
+    if prune and not access.roles:
+        raise Invalid(f"{name} defines no role, and --prune would delete all")
+    file = _File(name, words)
+    file.check_permissions(access, present)
+    holders = {role: file.holders(role, users) for role, users in access.grants.items()}
+    removals = {role for role in present if role not in access.roles and role != ADMIN}
+    removals = removals if prune else set()
+    file.check_roles(holders, {*access.roles, *present} - removals, removals)
+    current = _grants({*holders, *removals} & present.keys())
+    remaining = {role: entry for role, entry in present.items() if role not in removals}
     return Plan(
-        Access(present, held),
+        Access(present, current),
         Access(
-            {**wanted, **access.roles},
-            {role: {**({} if prune else held.get(role, {})), **named[role]} for role in named},
+            {**remaining, **access.roles},
+            {
+                role: {**({} if prune else current.get(role, {})), **holders[role]}
+                for role in holders
+            },
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _File:
     """A file whose names are looked up."""
 
     name: str
@@ -124,19 +130,24 @@ class _Asked:
 
     def check_permissions(self, access: Access, present: Mapping[str, Definition]) -> None:
         """Refuse a permission that no code asks for and no role holds yet."""
-        held = {name for role in present.values() for name in role.permissions}
-        known = {*permissions.DECLARED, *held, *EVERY}
+        in_use = {name for role in present.values() for name in role.permissions}
+        vocabulary = {*permissions.DECLARED, *in_use, *EVERY}
         for role, entry in access.roles.items():
             for permission in entry.permissions:
-                if permission not in known:
-                    near = text.did_you_mean(permission, sorted(known))
+                if permission not in vocabulary:
+                    near = text.did_you_mean(permission, sorted(vocabulary))
                     hint = near or f"flask roles allow {role} {permission}, if it is meant"
                     error = NotFound(f"no permission {permission}", hint=hint)
                     raise self._error(error, "roles", role, "permissions", permission)
 
-    def check_roles(self, named: Iterable[str], roles: Collection[str]) -> None:
+    def check_roles(
+        self, names: Iterable[str], roles: Collection[str], removals: Collection[str]
+    ) -> None:
         """Refuse grants of a role that will not be there."""
-        for role in named:
+        for role in names:
+            if role in removals:
+                error = Invalid(f"--prune would delete role {role}, which the file does not define")
+                raise self._error(error, "grants", role)
             if role not in roles:
                 near = text.did_you_mean(role, sorted(roles))
                 raise self._error(NotFound(f"no role {role}", hint=near), "grants", role)
@@ -152,7 +163,7 @@ class _Asked:
                 raise self._error(error, "grants", role, reference)
             until = users[reference]
             if until is not None and until <= clock.now():
-                error = Invalid(f"{user.email}: {clock.rfc3339(until)} has passed already")
+                error = Invalid(f"{user.email}: {clock.rfc3339(until)} is in the past")
                 raise self._error(error, "grants", role, reference)
             holders[user.email] = until
         return holders
@@ -162,18 +173,18 @@ class _Asked:
 
 
 def apply(
-    words: str, *, name: str, prune: bool = False, shown: Plan | None = None, unit: Unit
+    words: str, *, name: str, prune: bool = False, preview: Plan | None = None, unit: Unit
 ) -> list[Record]:
     """Make the database like a file; return each change.
 
-    :param shown: the plan that the operator agreed to.
+    :param preview: the plan that the operator agreed to.
     :raises Busy: the changes would be others by now.
     :raises Refused: no administrator would be left.
     """
     with unit:
         authority.require("roles:write", unit)
         now = plan(words, name=name, prune=prune)
-        if shown is not None and now != shown:
+        if preview is not None and now != preview:
             raise Busy("the roles were changed while the plan was shown", hint="try again")
         _define(now, unit)
         _revoke(now, unit)
@@ -183,7 +194,7 @@ def apply(
 
 
 def _define(plan: Plan, unit: Unit) -> None:
-    for name, role in plan.wanted.roles.items():
+    for name, role in plan.target.roles.items():
         before = plan.present.roles.get(name)
         if before is None:
             roles.create(name, description=role.description, allow=role.permissions, unit=unit)
@@ -195,18 +206,18 @@ def _define(plan: Plan, unit: Unit) -> None:
 
 
 def _revoke(plan: Plan, unit: Unit) -> None:
-    for name, holders in plan.wanted.grants.items():
-        if gone := plan.present.grants.get(name, {}).keys() - holders.keys():
-            grants.revoke(name, sorted(gone), unit=unit)
+    for name, holders in plan.target.grants.items():
+        if users := plan.present.grants.get(name, {}).keys() - holders.keys():
+            grants.revoke(name, sorted(users), unit=unit)
 
 
 def _delete(plan: Plan, unit: Unit) -> None:
-    for name in plan.present.roles.keys() - plan.wanted.roles.keys():
+    for name in plan.present.roles.keys() - plan.target.roles.keys():
         roles.delete(name, revoke=True, unit=unit)
 
 
 def _give(plan: Plan, unit: Unit) -> None:
-    for name, holders in plan.wanted.grants.items():
+    for name, holders in plan.target.grants.items():
         before = plan.present.grants.get(name, {})
         by_end: dict[datetime | None, list[str]] = {}
         for user, until in holders.items():
@@ -220,12 +231,12 @@ def _compared(
     before: Mapping[str, Any], after: Mapping[str, Any], role: str | None
 ) -> list[Record]:
     """Return the rows of the roles that differ, or of the grants of one role."""
-    new, gone = ("create", "delete") if role is None else ("grant", "revoke")
+    addition, removal = ("create", "delete") if role is None else ("grant", "revoke")
     rows = []
     for name in before.keys() | after.keys():
         if name in before and name in after and before[name] == after[name]:
             continue
-        verb = new if name not in before else gone if name not in after else "update"
+        verb = addition if name not in before else removal if name not in after else "update"
         rows.append(
             {
                 "changed": True,

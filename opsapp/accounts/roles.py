@@ -8,29 +8,35 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .. import clock, damage, permissions, text
+from .. import clock, text
 from ..errors import Conflict, Invalid, Refused
 from ..extensions import db
 from ..models import ADMIN, AuditEvent, Grant, Role, User
 from ..types import Record
 from ..unit.work import Unit
-from . import authority, grants
+from ..values import damage
+from . import authority, grants, permissions
 from .lookup import find_role, get_role, list_roles
 
 LONGEST_NAME = 64
 LONGEST_DESCRIPTION = 255
-_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+_Held = tuple[int, int]
+"""How many accounts hold a role, and how many of them are inactive."""
+NO_HOLDERS: _Held = (0, 0)
+NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
-def record(role: Role, holders: int | None = None) -> Record:
-    """Return the public form of a role."""
+def record(role: Role, holder_counts: _Held | None = None) -> Record:
+    """Return the public form of a role; ``inactive`` is how many holders are deactivated."""
+    holders, inactive = holder_counts or _holders().get(role.id, NO_HOLDERS)
     return {
         "id": role.id,
         "name": role.name,
         "description": role.description,
         "permissions": _permissions(role),
         "builtin": role.builtin,
-        "holders": _holders().get(role.id, 0) if holders is None else holders,
+        "holders": holders,
+        "inactive": inactive,
         "created_at": role.created_at,
     }
 
@@ -50,15 +56,16 @@ def detail(name: str) -> Record:
     return {**record(role), "grants": grants.holding(role)}
 
 
-def _holders() -> dict[int, int]:
-    """Return how many accounts hold each role now, by its id."""
+def _holders() -> dict[int, _Held]:
+    """Return how many accounts hold each role now, and how many of them are inactive, by its id."""
+    inactive = sa.func.count().filter(User.active.is_(False))
     query = (
-        sa.select(Grant.role_id, sa.func.count())
+        sa.select(Grant.role_id, sa.func.count(), inactive)
         .join(User, User.id == Grant.user_id)
         .where(Grant.is_live(), User.deleted_at.is_(None))
         .group_by(Grant.role_id)
     )
-    return {row[0]: row[1] for row in db.session.execute(query)}
+    return {row[0]: (row[1], row[2]) for row in db.session.execute(query)}
 
 
 def listing(*, after: str | None = None, limit: int | None = None) -> list[Record]:
@@ -67,7 +74,7 @@ def listing(*, after: str | None = None, limit: int | None = None) -> list[Recor
     :param after: the last name of the page before.
     """
     holders = _holders()
-    return [record(role, holders.get(role.id, 0)) for role in list_roles(after, limit)]
+    return [record(role, holders.get(role.id, NO_HOLDERS)) for role in list_roles(after, limit)]
 
 
 def clean_name(value: str) -> str:
@@ -76,7 +83,7 @@ def clean_name(value: str) -> str:
     :raises Invalid: it has other characters.
     """
     value = text.canonical(text.checked(value, "role", longest=LONGEST_NAME))
-    if not _NAME.fullmatch(value):
+    if not NAME.fullmatch(value):
         raise Invalid(
             f"role {text.shortened(value)}: a name starts with a letter"
             " and has letters a-z, digits, '.', '_' and '-'"
@@ -147,7 +154,8 @@ def ensure_admin(unit: Unit) -> None:
             role = Role(name=ADMIN, description="Holds every permission.", builtin=True)
             unit.session.add(role)
             unit.session.flush()
-            unit.record("role:definition:create", role.reference, after={"name": ADMIN})
+            after = {"name": ADMIN, "description": role.description}
+            unit.record("role:definition:create", role.reference, after=after)
 
 
 def update(
@@ -232,20 +240,12 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
     """Delete a role; the history of its grants stays.
 
     :param revoke: end its live grants; without it they are a conflict.
-    :raises Conflict: an account holds it, and ``revoke`` is false.
-    :raises Refused: it is built in.
+    :raises: what :func:`deletable` raises.
     """
     with unit:
         authority.require("roles:write", unit)
-        role = deletable(name)
+        role = deletable(name, revoke=revoke)
         if role.deleted_at is None:
-            _refuse_builtin(role, "deleted")
-            holders = _holders().get(role.id, 0)
-            if holders and not revoke:
-                raise Conflict(
-                    f"role {name} is held by {holders} {'user' if holders == 1 else 'users'}",
-                    hint=f"flask roles delete {name} --revoke",
-                )
             grants.end_all_of_role(role, unit=unit)
             before = {"name": role.name, "permissions": damage.listed(role.permissions)}
             role.deleted_at = clock.now()
@@ -253,13 +253,24 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
         return record(role)
 
 
-def deletable(name: str) -> Role:
+def deletable(name: str, *, revoke: bool = False) -> Role:
     """Return the role to delete, or the last deleted role of this name.
 
+    :raises Conflict: an account holds it, and ``revoke`` is false.
     :raises NotFound: there never was one.
+    :raises Refused: it is built in.
     """
     newest = sa.select(Role).where(Role.name == name).order_by(Role.id.desc()).limit(1)
-    return find_role(name) or db.session.scalar(newest) or get_role(name)
+    role = find_role(name) or db.session.scalar(newest) or get_role(name)
+    if role.deleted_at is None:
+        _refuse_builtin(role, "deleted")
+        holders, _inactive = _holders().get(role.id, NO_HOLDERS)
+        if holders and not revoke:
+            raise Conflict(
+                f"role {name} is held by {text.counted(holders, 'user')}",
+                hint=f"flask roles delete {name} --revoke",
+            )
+    return role
 
 
 def _refuse_builtin(role: Role, verb: str) -> None:

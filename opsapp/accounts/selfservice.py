@@ -17,12 +17,13 @@ from ..models.types import canonical_json
 from ..unit.ledger import fingerprint
 from ..unit.work import Unit
 from . import lockouts, signin
+from .effects import end_sessions
 from .lookup import get_user
 from .sessions import carry_over
 
 
 def change_password(user_id: int, hashed: str, *, unit: Unit) -> None:
-    """Store the hash of a new password; end sessions, tokens and a lock-out."""
+    """Store the hash of a new password; end sessions, tokens and a lockout."""
     with unit:
         user = get_user(str(user_id))
         signin.store_password(user, hashed, unit)
@@ -47,10 +48,13 @@ def rehash_password(user_id: int, hashed: str, *, before: str | None, unit: Unit
             unit.record("user:password:rehash", user.reference, after=after)
 
 
-def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit) -> bool:
+def set_second_factor(
+    user_id: int, method: str, seed: str | None, *, counter: int | None = None, unit: Unit
+) -> bool:
     """Require this second factor from now on, and end every other session.
 
     :param seed: the encrypted TOTP seed; None keeps the stored one.
+    :param counter: the time step of the code that proved a new seed.
     :returns: whether it changed anything.
     """
     with unit:
@@ -59,8 +63,9 @@ def set_second_factor(user_id: int, method: str, seed: str | None, *, unit: Unit
             return False
         before = {"two_factor": user.tf_primary_method}
         user.tf_primary_method = method
-        user.tf_totp_secret = seed or user.tf_totp_secret
-        user.end_sessions()
+        if seed not in (None, user.tf_totp_secret):
+            user.tf_totp_secret, user.tf_last_counter = seed, counter
+        end_sessions(user, unit)
         carry_over(user, unit)
         after = {"two_factor": method, "fingerprint": fingerprint(user.tf_totp_secret)}
         unit.record("user:factor:set", user.reference, before=before, after=after)
@@ -77,7 +82,7 @@ def remove_second_factor(user_id: int, *, unit: Unit) -> bool:
             return False
         before = {"two_factor": user.tf_primary_method}
         user.forget_second_factor()
-        user.end_sessions()
+        end_sessions(user, unit)
         carry_over(user, unit)
         unit.record("user:factor:remove", user.reference, before=before)
         unit.announce(signals.user_updated, user_id=user.id)
@@ -114,7 +119,7 @@ def use_recovery_code(user_id: int, code: str, *, unit: Unit) -> None:
         before = {"recovery_codes": len(codes) + 1}
         user.mf_recovery_codes = codes
         unit.record("user:codes:use", user.reference, before=before, after=_codes(codes))
-        unit.announce(signals.recovery_code_used, user_id=user.id, left=len(codes))
+        unit.announce(signals.recovery_code_used, user_id=user.id, codes_left=len(codes))
 
 
 def _codes(codes: list[str]) -> dict[str, Any]:

@@ -11,28 +11,18 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
-from flask import current_app
 from sqlalchemy import orm as so
 
-from .. import clock, signals
+from .. import clock, settings, signals
 from ..errors import NotFound
 from ..extensions import db
 from ..models import ApiToken, User, UserSession
+from ..models.sessions import NOTE_EVERY
 from ..types import Record
 from ..unit.work import Unit, bookkeeping
 from . import authority, lockouts, logins
 from .logins import Client
 from .lookup import get_user
-
-NOTE_EVERY = timedelta(minutes=1)
-"""The shortest time between two notes of a session's or token's use."""
-
-_LIVE = (
-    sa.select(UserSession)
-    .join(UserSession.user)
-    .options(so.contains_eager(UserSession.user))
-    .where(UserSession.is_live())
-)
 
 
 def fingerprint(key: str) -> str:
@@ -46,9 +36,9 @@ def start(user: User, client: Client, browser: str | None = None) -> tuple[str, 
     :param browser: the browser that the account knows; None for a stranger's.
     """
     key, now = secrets.token_urlsafe(32), clock.now()
-    hours = int(current_app.config["OPSAPP_SESSION_HOURS"])
+    hours = settings.get("OPSAPP_SESSION_HOURS")
     with bookkeeping() as session:
-        opened = UserSession(
+        row = UserSession(
             user_id=user.id,
             key=fingerprint(key),
             uniquifier=user.fs_uniquifier,
@@ -58,11 +48,11 @@ def start(user: User, client: Client, browser: str | None = None) -> tuple[str, 
             ip=client.ip,
             user_agent=client.user_agent,
         )
-        session.add(opened)
+        session.add(row)
         logins.add_success(session, user, client)
         lockouts.reset_in(session, user.id, browser)
         session.flush()
-        return key, opened.id
+        return key, row.id
 
 
 def find_live(key: str) -> UserSession | None:
@@ -71,11 +61,8 @@ def find_live(key: str) -> UserSession | None:
 
 
 def _live() -> sa.Select[UserSession]:
-    """Return the sessions that work: not over, and used within ``OPSAPP_SESSION_IDLE``."""
-    minutes = int(current_app.config["OPSAPP_SESSION_IDLE"])
-    if not minutes:
-        return _LIVE
-    return _LIVE.where(UserSession.seen_at > clock.now() - timedelta(minutes=minutes) - NOTE_EVERY)
+    query = sa.select(UserSession).join(UserSession.user)
+    return query.options(so.contains_eager(UserSession.user)).where(UserSession.is_live())
 
 
 def note_use(credential: UserSession | ApiToken) -> None:

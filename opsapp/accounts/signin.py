@@ -1,4 +1,4 @@
-"""Sign-in: active accounts, passwords, second factors, lock-outs."""
+"""Sign-in: active accounts, passwords, second factors, lockouts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
+from sqlalchemy import orm as so
 
 from .. import clock, signals, text
+from ..engine.rows import among
 from ..errors import Busy, Conflict
 from ..extensions import db
 from ..models import ApiToken, MailMessage, User, UserSession
@@ -15,7 +17,8 @@ from ..types import Record
 from ..unit.ledger import fingerprint
 from ..unit.work import Unit
 from . import authority, bulk, grants, lockouts, passwords
-from .effects import note_ended
+from .bulk import Account
+from .effects import end_sessions, note_ended
 from .lookup import get_user, get_users
 from .records import user_record
 
@@ -43,22 +46,44 @@ def _set_active(references: Iterable[str], active: bool, unit: Unit) -> list[Rec
     """Change the accounts in the order named, each once, or none if one is unknown."""
     authority.require("users:write", unit)
     users = get_users(text.each(references))
-    authority.may_change_all([user.id for user in users], unit)
-    changes = {user: set_active(user, active, unit) for user in users}
-    roles = grants.role_names_of([user.id for user in users])
+    ids = [user.id for user in users]
+    authority.may_change_all(ids, unit)
+    others = bulk.of(user for user in users if user.active is not active)
+    _switch(others, active, unit)
+    changed_ids = {user.id for user in others}
+    _read_again(ids)
+    roles = grants.role_names_of(ids)
     return [
-        {"changed": changed, **user_record(user, roles.get(user.id, []))}
-        for user, changed in changes.items()
+        {"changed": user.id in changed_ids, **user_record(user, roles.get(user.id, []))}
+        for user in users
     ]
+
+
+def _switch(users: Sequence[Account], active: bool, unit: Unit) -> None:
+    """Activate or deactivate accounts that are not so yet, and end their sessions."""
+    note_ended(unit, users)  # Before the rest: those of an inactive account do not count.
+    ids = [user.id for user in users]
+    bulk.update(User, ids, unit, active=active, **bulk.new_sessions())
+    action = f"user:account:{'activate' if active else 'deactivate'}"
+    bulk.record(action, ids, unit, before={"active": not active}, after={"active": active})
+    signal = signals.user_updated if active else signals.user_deactivated
+    bulk.announce(signal, [{"user_id": id} for id in ids], unit)
+
+
+def _read_again(ids: Sequence[int]) -> None:
+    """Have the session's accounts as statements left them, with their lockouts."""
+    query = sa.select(User).options(so.undefer(User.locked_until))
+    for chunk in bulk.chunks(ids):
+        accounts = query.where(among(User.id, chunk))
+        db.session.scalars(accounts, execution_options={"populate_existing": True}).all()
 
 
 def set_active(user: User, active: bool, unit: Unit) -> bool:
     """Activate or deactivate an account and end its sessions; return whether it changed."""
     if user.active is active:
         return False
-    note_ended(unit, bulk.of([user]))
+    end_sessions(user, unit)  # Before the rest: those of an inactive account do not count.
     user.active = active
-    user.end_sessions()
     verb = "activate" if active else "deactivate"
     unit.record(
         f"user:account:{verb}",
@@ -78,13 +103,8 @@ def deactivate_where(criteria: Sequence[sa.ColumnElement[bool]], *, unit: Unit) 
     with unit:
         authority.require("users:write", unit)
         users = bulk.accounts(is_active(), *criteria)
-        ids = [user.id for user in users]
-        authority.may_change_all(ids, unit)
-        note_ended(unit, users)
-        bulk.update(User, ids, unit, active=False, **bulk.new_sessions())
-        before, after = {"active": True}, {"active": False}
-        bulk.record("user:account:deactivate", ids, unit, before=before, after=after)
-        bulk.announce(signals.user_deactivated, [{"user_id": id} for id in ids], unit)
+        authority.may_change_all([user.id for user in users], unit)
+        _switch(users, False, unit)
         return [
             {"changed": True, "id": user.id, "email": user.email, "status": "inactive"}
             for user in users
@@ -110,6 +130,8 @@ def confirm(user: User, unit: Unit) -> bool:
 def set_password(reference: str, password: str, *, must_change: bool = False, unit: Unit) -> Record:
     """Set the account's password and end its sessions; the same password changes nothing.
 
+    The operator vouches for the address, as for that of a new account: it counts as confirmed.
+
     :param must_change: the pages let the user do nothing before choosing another one.
     :raises Invalid: the policy refuses it.
     :raises Busy: another process has replaced the same password meanwhile.
@@ -123,15 +145,15 @@ def set_password(reference: str, password: str, *, must_change: bool = False, un
             raise Busy("another process set the password meanwhile", hint="try again")
         if hashed or (must_change and not user.must_change_password):
             store_password(user, hashed or str(before), unit, must_change=must_change)
+        confirm(user, unit)
         return user_record(user)
 
 
 def store_password(user: User, hashed: str, unit: Unit, *, must_change: bool = False) -> None:
     """Store a password's argon2 hash, and end the account's sessions."""
     had = "set" if user.password else None
-    note_ended(unit, bulk.of([user]))
     user.password, user.must_change_password = hashed, must_change
-    user.end_sessions()
+    end_sessions(user, unit)
     after = {"password": "set", "fingerprint": fingerprint(hashed)}
     after |= {"must_change": "yes"} if must_change else {}
     unit.record("user:password:set", user.reference, before={"password": had}, after=after)
@@ -140,6 +162,8 @@ def store_password(user: User, hashed: str, unit: Unit, *, must_change: bool = F
 
 def send_reset(references: Iterable[str], *, unit: Unit) -> list[Record]:
     """Mail accounts a link to set a new password; not again within :data:`RESET_EVERY`.
+
+    After a change of the account, such as a used link, it is mailed again.
 
     The present password and the sessions stay until the link is used.
 
@@ -161,7 +185,8 @@ def _send_reset(user: User, unit: Unit) -> bool:
     lately = sa.select(MailMessage.id).where(
         MailMessage.about == user.reference,
         MailMessage.kind == RESET,
-        MailMessage.created_at > clock.now() - RESET_EVERY,
+        # A change may have ended the link of an earlier mail.
+        MailMessage.created_at >= max(clock.now() - RESET_EVERY, user.updated_at),
     )
     if db.session.scalar(lately.limit(1)) is not None:
         return False
@@ -182,7 +207,7 @@ def reset_access(reference: str, *, unit: Unit) -> Record:
         after = {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
         if before != after:
             user.forget_second_factor()
-            user.end_sessions()
+            end_sessions(user, unit)
             unit.record("user:access:reset", user.reference, before=before, after=after)
             unit.announce(signals.user_updated, user_id=user.id)
             if before["two_factor"]:
@@ -200,7 +225,7 @@ def _has_credential(user: User) -> bool:
 
 
 def unlock(reference: str, *, unit: Unit) -> Record:
-    """Lift a lock-out, and reset the counter of failed log-ins."""
+    """Lift a lockout, and reset the counter of failed logins."""
     with unit:
         user = authority.changeable(reference, unit)
         if user.locked_until or user.failed_logins:

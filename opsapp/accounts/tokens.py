@@ -9,15 +9,16 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, damage, permissions, signals, text
+from .. import clock, signals, text
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db
 from ..models import ApiToken, Grant, Role, User
 from ..types import Record
 from ..unit import ledger
 from ..unit.work import Unit
-from . import authority, grants
-from .lookup import actor_name, get_user_ever
+from ..values import damage
+from . import authority, grants, permissions
+from .lookup import actor_name, get_user, get_user_ever
 from .sessions import fingerprint
 
 PREFIX = "opsapp_"
@@ -174,13 +175,25 @@ def revoke(user: str, name: str, *, unit: Unit) -> Record:
             live.ended_at = clock.now()
             unit.record("user:token:revoke", owner.reference, before={"token": name})
             unit.announce(signals.user_updated, user_id=owner.id)
-        newest = live or _newest(owner, name)
-        if newest is None:
-            raise NotFound(
-                f"user {owner.email} has no token {text.shortened(name)}",
-                hint=f"flask users tokens list {owner.email}",
-            )
-        return record(newest)
+        return record(live or _get_newest(owner, name))
+
+
+def get(user: str, name: str) -> ApiToken:
+    """Return the newest token of this name, which may have ended.
+
+    :raises NotFound: there is no such account, or it never had a token of this name.
+    """
+    return _get_newest(get_user(user), text.checked(name, "name", longest=LONGEST_NAME))
+
+
+def _get_newest(owner: User, name: str) -> ApiToken:
+    newest = _newest(owner, name)
+    if newest is None:
+        raise NotFound(
+            f"user {owner.email} has no token {text.shortened(name)}",
+            hint=f"flask users tokens list {owner.email}",
+        )
+    return newest
 
 
 def _newest(owner: User, name: str) -> ApiToken | None:

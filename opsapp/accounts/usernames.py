@@ -19,7 +19,7 @@ def clean(value: str) -> str:
     """
     value = text.canonical(text.checked(value, "username", longest=LONGEST))
     if len(value) > LONGEST:  # NFKC may turn one character into eighteen.
-        raise Invalid(f"username is longer than {LONGEST} once it is normal")
+        raise Invalid(f"username is longer than {LONGEST} after normalization")
     if other := _OTHER.search(value):
         problem = f"username has {other[0]!r} at position {other.start() + 1}"
         raise Invalid(f"{problem}; it may have letters, digits, '.', '_' and '-'")

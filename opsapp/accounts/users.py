@@ -19,11 +19,12 @@ from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
 from ..unit.receipts import Receipt
 from ..unit.work import Unit
-from . import authority, bulk, grant_rows, grants, passwords, usernames
+from . import authority, bulk, grant_rows, grants, lockouts, passwords, reachable, usernames
 from .bulk import Account
+from .effects import end_sessions
 from .erasure import erase
 from .erasure import references as names_of
-from .lookup import find_user, find_users, get_role, unknown_user
+from .lookup import find_user, find_users, get_role, unknown_users
 from .records import user_record
 from .signin import confirm, set_active, store_password
 
@@ -52,7 +53,7 @@ def create(
     :raises Conflict: the address or the username is taken, or the account to keep differs.
     :raises Busy: other processes keep changing the account.
     """
-    email = addresses.clean(email)
+    email = reachable.clean(email)
     username = usernames.clean(username) if username else None
     return _retry(
         lambda: _create(
@@ -87,6 +88,8 @@ def _create(
             raise _ChangedMeanwhileError(email)
         if user is None:
             user = _insert(email, username, hashed, unit)
+            if roles:  # First, since the answer about a role tells whether there is one.
+                authority.require("roles:grant", unit)
             for role in roles:
                 grant_rows.give(get_role(role), bulk.of([user]), until=None, unit=unit)
         elif if_exists == "error":
@@ -148,7 +151,7 @@ def _differences(
     if not user.active:
         yield "is inactive", f"flask users activate {name}"
     if user.confirmed_at is None:
-        yield "is not confirmed", f"flask users show {name}"
+        yield "is not confirmed", f"flask users send-reset {name}"
     if needs_password and user.password is None:
         yield "has no password", f"flask users set-password {name}"
     if username is not None and user.username != username:
@@ -177,6 +180,7 @@ def _insert(
     )
     unit.session.add(user)
     unit.session.flush()
+    lockouts.take_over(unit.session, [(user.id, email), (user.id, username)])
     after = {"email": email, "username": username, "password": "set" if hashed else None}
     after |= {"fingerprint": fingerprint(hashed)} if hashed else {}
     after |= {"confirmed": "yes"} if confirmed else {}
@@ -194,8 +198,11 @@ def _refuse_taken_username(username: str | None, owner: int | None) -> None:
 
 
 def register(email: str, *, unit: Unit) -> User:
-    """Return the account of a user who registers; if new, without password or confirmation."""
-    email = addresses.clean(email)
+    """Return the account of a user who registers; if new, without password or confirmation.
+
+    :raises Invalid: it is not an address, or mail cannot reach it, with or without an account.
+    """
+    email = reachable.clean_of_stranger(email)
     with unit:
         return find_user(email) or _insert(email, None, None, unit, confirmed=False)
 
@@ -209,14 +216,14 @@ def create_admin(
     if_exists: str = "error",
     unit: Unit,
 ) -> Record:
-    """Create an account that is active, can sign in, and holds the admin role for ever.
+    """Create an account that is active, can sign in, and holds the admin role forever.
 
     :param generated: the operator did not choose ``password``.
     :param if_exists: ``error``; ``keep`` an account that meets this already; or ``update`` it. An
         update sets the password only if the account has none, or if the operator chose another.
     :raises Conflict: the address is taken and ``if_exists`` is ``error``.
     """
-    email = addresses.clean(email)
+    email = reachable.clean(email)
     username = usernames.clean(username) if username else None
     if if_exists != "update":
         return create(
@@ -278,7 +285,7 @@ def update(
     """
     values: dict[str, str | None] = {}
     if email is not None:
-        values["email"] = addresses.clean(email)
+        values["email"] = reachable.clean(email)
     if username is not None:
         values["username"] = usernames.clean(username) if username else None
     with unit:
@@ -299,11 +306,13 @@ def _rename(user: User, values: dict[str, str | None], unit: Unit) -> None:
     if not before:
         return
     after = {name: values[name] for name in before}
-    for name, value in after.items():
-        setattr(user, name, value)
     if "email" in before:
         # Sessions opened under the old address end with it.
-        user.end_sessions()
+        end_sessions(user, unit)
+    for name, value in after.items():
+        setattr(user, name, value)
+    lockouts.take_over(unit.session, [(user.id, value) for value in after.values()])
+    if "email" in before:
         unit.announce(signals.user_email_changed, user_id=user.id, before=before["email"])
     unit.record("user:account:update", user.reference, before=before, after=after)
     unit.announce(signals.user_updated, user_id=user.id)
@@ -329,10 +338,10 @@ def delete(
     with Receipt(receipt) as evidence, unit:
         authority.require("users:write", unit)
         users = deletable(text.each(references))
-        gone = {user.id for user in users if user.deleted_at is not None}
+        deleted_ids = {user.id for user in users if user.deleted_at is not None}
         rows = bulk.of(users)
-        _erase([user for user in rows if user.id not in gone], evidence, unit)
-        return [_erased_record(user.id, changed=user.id not in gone) for user in rows]
+        _erase([user for user in rows if user.id not in deleted_ids], evidence, unit)
+        return [_erased_record(user.id, changed=user.id not in deleted_ids) for user in rows]
 
 
 def delete_where(
@@ -365,18 +374,22 @@ def deletable(references: Iterable[str]) -> list[User]:
     :raises NotFound: there never was such an account.
     """
     users: dict[User, None] = {}
+    missing: list[str] = []
     for reference, present in find_users(references).items():
-        user = present or _erased(reference)
-        if user is None:
-            raise unknown_user(reference)
-        users[user] = None
+        if user := present or _erased(reference):
+            users[user] = None
+        else:
+            missing.append(reference)
+    if missing:
+        raise unknown_users(missing)
     return list(users)
 
 
 def _erased(reference: str) -> User | None:
-    if "@" not in reference:
+    address = addresses.canonical(reference)
+    if "@" not in address:
         return None
-    fingerprint = chain.fingerprint(audit_key(), addresses.canonical(reference))
+    fingerprint = chain.fingerprint(audit_key(), address)
     return db.session.scalar(
         sa.select(User).where(User.erased_as == fingerprint).order_by(User.id.desc()).limit(1)
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..accounts.transfer.writing import IMPORT
+from ..accounts.transfer.batches import IMPORT
 from ..actors import Actor
+from ..engine.connections import wait_for_reader
 from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, Role, User
@@ -18,10 +19,9 @@ from ..models.types import canonical_json
 from ..state import attached_to
 from ..types import Record
 from ..unit import intents, pending
+from .filters import ERASED as ERASED
 from .filters import Filter as Filter
 from .stored import is_token, moment, pages, parsed, personal_values, tokens
-
-ERASED = "[erased]"
 
 # --- reading -----------------------------------------------------------------
 
@@ -126,12 +126,13 @@ def export(filter: Filter | None = None) -> Iterator[Record]:
     ``actor``, ``before`` and ``after`` are the stored JSON text, so that an auditor
     with the key can verify the chain from the export alone.
     """
+    wait_for_reader(db.ours.connection())
     for page in pages(filter.criteria() if filter else ()):
         names = _Names.of(page)
         for row in page:
-            stored = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy documents this name)
+            values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy documents this name)
             personal = {token: names.values.get(token, ERASED) for token in sorted(tokens(row))}
-            yield {**stored, "at": _time(row.at), "personal": personal}
+            yield {**values, "at": _time(row.at), "personal": personal}
 
 
 # --- telling -----------------------------------------------------------------
@@ -178,16 +179,16 @@ def _time(at: Any) -> Any:
         return at  # It was not written by us: verify tells.
 
 
-def actor_label(stored: Any, names: Mapping[str, str] | None = None) -> str:
+def actor_label(source: Any, names: Mapping[str, str] | None = None) -> str:
     """Return one line for an event's actor as stored.
 
     :param names: the present names of accounts by reference, such as ``user:12``.
     """
-    actor = parsed(stored) or {}
+    actor = parsed(source) or {}
     fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
     if fields.get("kind") == "user":
         fields["name"] = (names or {}).get(fields.get("name", ""), fields.get("name", ""))
-    return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(stored)
+    return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +201,8 @@ class _Names:
 
     @classmethod
     def of(cls, page: Sequence[Any]) -> _Names:
-        named = {token for row in page for token in tokens(row)}
-        values = {token: value.value for token, value in personal_values(named).items()}
+        subject_tokens = {token for row in page for token in tokens(row)}
+        values = {token: value.value for token, value in personal_values(subject_tokens).items()}
         actors = {(parsed(row.actor) or {}).get("name") for row in page}
         return cls(values, present_names({row.subject for row in page} | actors))
 
@@ -221,12 +222,17 @@ def present_names(subjects: set[Any]) -> dict[str, str]:
         return dict(attached.directory.names(subjects))
     names: dict[str, str] = {}
     if users := _ids(subjects, "user:"):
-        rows = db.ours.execute(sa.select(User.id, User.email).where(User.id.in_(users)))
+        rows = db.ours.execute(_USERS, {"ids": users})
         names |= {f"user:{id}": email or f"user:{id} {ERASED}" for id, email in rows}
     if roles := _ids(subjects, "role:"):
-        named = db.ours.execute(sa.select(Role.id, Role.name).where(Role.id.in_(roles)))
-        names |= {f"role:{id}": name for id, name in named}
+        role_names = db.ours.execute(_ROLES, {"ids": roles})
+        names |= {f"role:{id}": name for id, name in role_names}
     return names
+
+
+# Built once, for every page.
+_USERS = sa.select(User.id, User.email).where(User.id.in_(sa.bindparam("ids", expanding=True)))
+_ROLES = sa.select(Role.id, Role.name).where(Role.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 def _ids(subjects: set[Any], kind: str) -> list[int]:

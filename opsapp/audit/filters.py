@@ -12,13 +12,16 @@ import sqlalchemy as sa
 
 from .. import text
 from ..accounts.lookup import find_user, unknown_user
-from ..accounts.transfer.writing import IMPORT
+from ..accounts.transfer.batches import IMPORT
+from ..actors import readings
 from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, Role
 from ..state import attached_to, is_built_on
 from .stored import as_text, parsed
 
+ERASED = "[erased]"
+"""In the place of a personal value that was erased."""
 _OF_COMMANDS = ("session", "import")
 """The subjects that are no thing, but the work of a command."""
 WHOLES = ("users", "jobs", "database", "audit")
@@ -37,7 +40,7 @@ ACTIONS = (
     *("role:permissions:update", "job:history:prune", "audit:chain:rebase"),
     *("database:schema:upgrade", "database:schema:downgrade", "database:schema:stamp"),
     *("database:schema:notice", "database:backup:create", "database:backup:fail"),
-    *("database:copy:create", "database:backup:restore"),
+    *("database:copy:create", "database:copy:fail", "database:backup:restore"),
     *("console:session:open", "console:session:close", "console:session:lose"),
     *("console:changes:commit", "console:query:run"),
     *("audit:intent:fail", "audit:intent:settle"),
@@ -52,7 +55,8 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     actor: str | None = None
-    """An account (id, e-mail, username or ``user:ID``), or a login name, sudo name or host."""
+    """An account (id, e-mail, username or ``user:ID``), a login name, sudo name or host, or an
+    actor as lists show it: ``root (sudo ada)@db1``."""
     action: str | None = None
     """``user:role:grant``, or its beginning: ``user:role``, ``user``."""
     subject: str | None = None
@@ -72,6 +76,8 @@ class Filter:
         conditions: list[Any] = []
         if self.since:
             conditions.append(of.at >= self.since)
+            if of is AuditEvent and (self.reason or self.actor):
+                conditions.append(_not_before(self.since))
         if self.until:
             conditions.append(of.at <= self.until)
         if self.actor:
@@ -87,6 +93,17 @@ class Filter:
         return conditions
 
 
+def _not_before(moment: datetime) -> Any:
+    """Return the condition that bounds a search without an index of its own.
+
+    Without it a page is read back to the first event. Events are not in the order of their
+    times, so the earliest number is looked up; the sum keeps the database from finding it by
+    reading the events in order.
+    """
+    first = sa.select(sa.func.min(AuditEvent.seq + 0)).where(AuditEvent.at >= moment)
+    return AuditEvent.seq >= first.scalar_subquery()
+
+
 def _because(part: str, of: type[Any]) -> Any:
     """Return the condition that a reason holds this text; changes that wait have none."""
     part = text.checked(part, "reason", longest=500)
@@ -98,19 +115,43 @@ def _by(name: str, of: type[Any]) -> Any:
     reference = _reference(name.removeprefix("user:"))
     if reference is not None:
         return sa.or_(_is_named(name, of), _is_named(reference, of))
-    if not any(_is_there(model, _is_named(name, model)) for model in (AuditEvent, PendingEvent)):
-        # Only for the error: it reads all the events.
-        actors = _distinct(as_text(AuditEvent.actor))
-        names = {n for stored in actors for n in (parsed(stored) or {}).values()}
-        is_address = "@" in name and is_built_on(this_app())
-        near = unknown_user(name).hint if is_address else text.did_you_mean(name, map(str, names))
-        hint = near or "flask audit list --fields actor"
-        raise NotFound(f"no event is by {text.shortened(name)}", hint=hint)
-    return _is_named(name, of)
+    for condition in (_is_named, _is_shown_as):
+        if any(_is_there(model, condition(name, model)) for model in (AuditEvent, PendingEvent)):
+            return condition(name, of)
+    raise _unknown_actor(name)
+
+
+def _unknown_actor(name: str) -> NotFound:
+    # It reads all the events.
+    actors = _distinct(as_text(AuditEvent.actor))
+    names = {n for value in actors for n in (parsed(value) or {}).values()}
+    is_address = "@" in name and is_built_on(this_app())
+    near = unknown_user(name).hint if is_address else text.did_you_mean(name, map(str, names))
+    hint = near or "flask audit list --fields actor"
+    return NotFound(f"no event is by {text.shortened(name)}", hint=hint)
 
 
 def _is_named(name: str, of: type[Any]) -> Any:
     return as_text(of.actor).contains(json.dumps(name), autoescape=True)
+
+
+def _is_shown_as(label: str, of: type[Any]) -> Any:
+    """Return the condition that an actor's label is this one."""
+    return sa.or_(sa.false(), *(_has(fields, of) for fields in readings(label)))
+
+
+def _has(fields: dict[str, str], of: type[Any]) -> Any:
+    name = fields["name"].removesuffix(f" {ERASED}")
+    names = {name, _reference(name.removeprefix("user:")) or name}
+    rest = {key: value for key, value in fields.items() if key != "name"}
+    return sa.and_(
+        sa.or_(*(_has_field("name", name, of) for name in sorted(names))),
+        *(_has_field(key, value, of) for key, value in rest.items()),
+    )
+
+
+def _has_field(key: str, value: str, of: type[Any]) -> Any:
+    return as_text(of.actor).contains(f'"{key}":{json.dumps(value)}', autoescape=True)
 
 
 def _reference(name: str) -> str | None:
@@ -190,9 +231,9 @@ def _in_a_batch(user_id: int, of: type[Any]) -> sa.ColumnElement[bool]:
     after = as_text(of.after)
     if db.our_engine.dialect.name == "postgresql":
         # As text: of what is no JSON, the server would make an error of the whole list.
-        named: Any = after.regexp_match(rf'"ids":\[([0-9]+,)*{int(user_id)}[],]')
+        has_id: Any = after.regexp_match(rf'"ids":\[([0-9]+,)*{int(user_id)}[],]')
     else:
         readable = sa.case((sa.func.json_valid(after) == 1, after), else_="{}")
         each = sa.func.json_each(readable, "$.ids").table_valued("value")
-        named = sa.select(sa.literal(1)).select_from(each).where(each.c.value == user_id).exists()
-    return sa.and_(sa.or_(of.subject == "users", of.action == IMPORT), named)
+        has_id = sa.select(sa.literal(1)).select_from(each).where(each.c.value == user_id).exists()
+    return sa.and_(sa.or_(of.subject == "users", of.action == IMPORT), has_id)

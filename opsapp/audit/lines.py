@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from .. import moments
-from ..text import safe
+from .. import clock
+from ..text import counted, safe
 from ..unit.intents import PREFIX
 
 PHRASES = {
@@ -31,7 +31,7 @@ PHRASES = {
     "user:token:create": "created the token {token} of {}",
     "user:token:revoke": "revoked the token {token} of {}",
     "user:sessions:end": "ended sessions of {}",
-    "user:logins:prune": "removed old log-ins",
+    "user:logins:prune": "removed old logins",
     "user:role:grant": "granted {role} to {}",
     "user:role:revoke": "revoked {role} from {}",
     "user:role:expire": "marked {role} of {} as expired",
@@ -58,6 +58,7 @@ PHRASES = {
     "database:backup:fail": "failed to keep a backup of the database",
     "database:backup:restore": "restored a backup of the database",
     "database:copy:create": "copied the database",
+    "database:copy:fail": "failed to commit a copy of the database",
     "console:session:open": "opened {}",
     "console:session:close": "closed {}",
     "console:session:lose": "lost {}",
@@ -76,7 +77,7 @@ _OF_IMPORTS = ("file", "done")
 def line(event: Mapping[str, Any], now: datetime) -> tuple[str, str, str]:
     """Return an event's number and time, its words, and its reason, safe for a terminal."""
     at = event["at"]
-    time = moments.brief(at, now) if isinstance(at, datetime) else safe(at)
+    time = clock.brief(at, now) if isinstance(at, datetime) else safe(at)
     number = "–" if event["seq"] is None else str(event["seq"])
     reason = f" — {event['reason']}" if event["reason"] else ""
     words = f"{event['actor']} {_deed(event, now)}"
@@ -96,7 +97,7 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
         after = {
             key: _counted(after[key]) for key in after if key not in _OF_IMPORTS and after[key] != 0
         }
-    subject = f"{after.pop('count')} users" if "count" in after else event["subject_name"]
+    subject = counted(after.pop("count"), "user") if "count" in after else event["subject_name"]
     phrase = PHRASES.get(event["action"], f"{event['action']} {{}}")
     for name in _IN_PHRASES:
         if f"{{{name}}}" in phrase:
@@ -144,8 +145,8 @@ def _change(key: str, before: Mapping[str, Any], after: Mapping[str, Any], now: 
 
 
 def _list_change(old: list[Any], new: list[Any]) -> list[str]:
-    gone = [f"-{item}" for item in old if item not in new]
-    return [f"+{item}" for item in new if item not in old] + gone
+    removals = [f"-{item}" for item in old if item not in new]
+    return [f"+{item}" for item in new if item not in old] + removals
 
 
 def _moment(value: Any) -> Any:
@@ -165,7 +166,7 @@ def _shown(value: Any, now: datetime) -> str:
         case bool():
             return "yes" if value else "no"
         case datetime():
-            return moments.brief(value, now)
+            return clock.brief(value, now)
         case list() | tuple():
             return " ".join(_shown(item, now) for item in value)
         case Mapping():

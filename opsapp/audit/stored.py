@@ -51,29 +51,39 @@ def pages(criteria: Sequence[sa.ColumnElement[bool]] = ()) -> Generator[Any, Non
 def moment(at: Any) -> datetime:
     """Return the time of an event: PostgreSQL's driver gives one, SQLite its text.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is none, or another text for one than was written.
     """
     time = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+    if isinstance(at, str) and time.replace(tzinfo=None).isoformat(" ", "microseconds") != at:
+        raise ValueError("SQLAlchemy writes another text for this time")
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
 
 
-def parsed(stored: Any) -> dict[str, Any] | None:
+def moment_of_a_dump(at: str) -> datetime | str:
+    """Return the time of an event in a dump of PostgreSQL, or the text if it is none."""
+    try:
+        return datetime.fromisoformat(at)
+    except ValueError:
+        return at
+
+
+def parsed(source: Any) -> dict[str, Any] | None:
     """Return a JSON column, or what is there instead under the key ``unreadable``."""
-    if stored is None:
+    if source is None:
         return None
     try:
-        value = json.loads(stored)
+        value = json.loads(source)
     except (ValueError, TypeError):
-        return {"unreadable": str(stored)}
-    return value if isinstance(value, dict) else {"unreadable": str(stored)}
+        return {"unreadable": str(source)}
+    return value if isinstance(value, dict) else {"unreadable": str(source)}
 
 
 def tokens(row: Any) -> set[str]:
     """Return the tokens of the personal values that an event names."""
     names: set[str] = set()
-    for stored in (row.before, row.after):
-        if isinstance(stored, str) and '"personal":' in stored:
-            sides = (parsed(stored) or {}).values()
+    for side in (row.before, row.after):
+        if isinstance(side, str) and '"personal":' in side:
+            sides = (parsed(side) or {}).values()
             names |= {value["personal"] for value in sides if is_token(value)}
     return names
 
@@ -86,5 +96,10 @@ def is_token(value: Any) -> bool:
 
 def personal_values(tokens: Iterable[str]) -> dict[str, PersonalValue]:
     """Return the rows behind the tokens that are not erased."""
-    stored = sa.select(PersonalValue).where(PersonalValue.token.in_(list(tokens)))
-    return {row.token: row for row in db.ours.scalars(stored)}
+    return {row.token: row for row in db.ours.scalars(_PERSONAL, {"tokens": list(tokens)})}
+
+
+# Built once: a list in a statement is a cycle, which would keep each page's until collected.
+_PERSONAL = sa.select(PersonalValue).where(
+    PersonalValue.token.in_(sa.bindparam("tokens", expanding=True))
+)

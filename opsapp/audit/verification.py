@@ -13,7 +13,6 @@ from sqlalchemy import exc
 
 from .. import text
 from ..clock import rfc3339
-from ..damage import Damaged
 from ..errors import Invalid
 from ..extensions import db, this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
@@ -24,6 +23,7 @@ from ..unit.chain import Checkpoint
 from ..unit.ledger import Head, audit_key, refuse_other_key, refuse_other_pepper
 from ..unit.pending import DELETE
 from ..unit.work import Unit
+from ..values.damage import Damaged
 from .checkpoints import the_head
 from .events import actor_label
 from .state import State
@@ -54,7 +54,7 @@ class _Walk:
 
     def over(self, page: Iterable[Any]) -> list[Any]:
         """Follow the chain over a page of events; those before a break."""
-        met = []
+        rows = []
         for row in page:
             self.broken = self._break(row)
             if self.broken:
@@ -64,11 +64,11 @@ class _Walk:
                 self.began = parsed(row.after) or {}
             if self.seq in self.checkpointed:
                 self.hashes[self.seq] = self.hash
-            met.append(row)
-        return met
+            rows.append(row)
+        return rows
 
     def _break(self, row: Any) -> Break | None:
-        seq, at, *rest, previous, stored = row
+        seq, at, *rest, previous, digest = row
         if seq != self.seq + 1:
             return (self.seq + 1, "missing", f"event {self.seq + 1} is not there")
         if previous != self.hash:
@@ -78,7 +78,7 @@ class _Walk:
         except (ValueError, TypeError, OverflowError):
             expected = "no event of ours"
         # The words that stand in for a damaged value might be those that were written.
-        if expected != stored or any(isinstance(value, Damaged) for value in row):
+        if expected != digest or any(isinstance(value, Damaged) for value in row):
             return (seq, "edited", f"event {seq} is not what was written")
         return None
 
@@ -104,13 +104,13 @@ def verify(checkpoints: Iterable[Checkpoint] = (), *, state: bool = False) -> Re
     heads = db.ours.scalars(sa.select(AuditHead)).all()
     walk = _Walk(audit_key(), frozenset(checkpoint.seq for checkpoint in checkpoints))
     with closing(State()) as facts:
-        named = _walk_all(walk, facts if state else None)
-        return _report(walk, named, checkpoints, heads, facts if state else None)
+        misnomer = _walk_all(walk, facts if state else None)
+        return _report(walk, misnomer, checkpoints, heads, facts if state else None)
 
 
 def _report(
     walk: _Walk,
-    named: Break | None,
+    misnomer: Break | None,
     checkpoints: list[Checkpoint],
     heads: Sequence[AuditHead],
     state: State | None,
@@ -119,23 +119,23 @@ def _report(
         for head in heads:
             refuse_other_key(head.key_id)
     gaps = _declared_gaps(walk.seq)
-    broken = walk.broken or _heads_break(walk, heads)
-    if broken is None:
-        broken = (
-            _kept_break(checkpoints, walk.hashes, heads[0], gaps) or named or _stray_break(walk)
+    first_break = walk.broken or _heads_break(walk, heads)
+    if first_break is None:
+        first_break = (
+            _kept_break(checkpoints, walk.hashes, heads[0], gaps) or misnomer or _stray_break(walk)
         )
     differences, holds = None, "the chain holds"
-    if state is not None and broken is None and not is_built_on(this_app()):
+    if state is not None and first_break is None and not is_built_on(this_app()):
         holds = "the chain holds; the accounts are the application's own, and are not compared"
-    elif state is not None and broken is None:
-        differences, broken = _compared(state)
-        holds = "the chain holds, and the tables are what it says"
-    if broken is None and (unfinished := intents.unfinished(db.ours())):
+    elif state is not None and first_break is None:
+        differences, first_break = _compared(state)
+        holds = "the chain holds, and the tables match it"
+    if first_break is None and (unfinished := intents.unfinished(db.ours())):
         numbers = text.listed([*map(str, unfinished)], MOST_DIFFERENCES)
         holds += f"; intended without an end: {numbers}"
-    seq, kind, message = broken or (None, None, holds)
+    seq, kind, message = first_break or (None, None, holds)
     return {
-        "ok": broken is None,
+        "ok": first_break is None,
         "events": walk.seq,
         "head": walk.hash,
         "first_bad_seq": seq,
@@ -181,7 +181,7 @@ def follow(events: Iterable[Record], head: Head, file: str) -> str:
         last = rfc3339(moment(row.at))
     message = walk.broken[2] if walk.broken else None
     if message is None and (walk.seq, walk.hash) != (head.seq, head.hash):
-        message = f"the head says {head.seq} events, {walk.seq} are there"
+        message = _counts_differ(head, walk)
     if message is not None:
         raise Invalid(f"the audit of {file} does not hold: {message}")
     return last
@@ -189,21 +189,21 @@ def follow(events: Iterable[Record], head: Head, file: str) -> str:
 
 def _walk_all(walk: _Walk, state: State | None) -> Break | None:
     """Walk the whole chain; what is wrong with the names beside it, if anything is."""
-    named: Break | None = None
+    misnomer: Break | None = None
     try:
         with closing(pages()) as chunks:
             for page in chunks:
-                met = walk.over(page)
-                names = personal_values({token for row in met for token in tokens(row)})
-                named = named or _names_break(met, walk, names)
+                rows = walk.over(page)
+                names = personal_values({token for row in rows for token in tokens(row)})
+                misnomer = misnomer or _names_break(rows, walk, names)
                 if state is not None:
-                    state.follow(met, names)
+                    state.follow(rows, names)
                 if walk.broken:
                     break
     except (exc.DataError, ValueError, OverflowError):
         # The driver cannot even read a value of the page: find the event that has it.
         _walk_singly(walk)
-    return named
+    return misnomer
 
 
 def _walk_singly(walk: _Walk) -> None:
@@ -287,6 +287,10 @@ def is_genuine(seq: int, hash: str) -> bool:
     return row.hash == hash and bool(walk.over([row]))
 
 
+def _counts_differ(head: Head | AuditHead, walk: _Walk) -> str:
+    return f"the head says {text.counted(head.seq, 'event')}, there are {walk.seq:,}"
+
+
 def _heads_break(walk: _Walk, heads: Sequence[AuditHead]) -> Break | None:
     if len(heads) != 1:
         return (None, "head", f"the audit has {len(heads)} heads and not one")
@@ -295,9 +299,9 @@ def _heads_break(walk: _Walk, heads: Sequence[AuditHead]) -> Break | None:
 
 def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
     if head.seq > walk.seq:
-        return (walk.seq + 1, "cut", f"the head says {head.seq} events, {walk.seq} are there")
+        return (walk.seq + 1, "cut", _counts_differ(head, walk))
     if head.seq < walk.seq:
-        return (head.seq + 1, "extended", f"the head says {head.seq} events, {walk.seq} are there")
+        return (head.seq + 1, "extended", _counts_differ(head, walk))
     if head.hash != walk.hash:
         return (head.seq, "replaced", "the head's hash is not that of the last event")
     stamp = {"id": 1, "key_id": chain.key_id(walk.key), **walk.began}
@@ -320,14 +324,11 @@ def _kept_break(
             return (
                 head.seq + 1,
                 "cut",
-                f"the checkpoint of {checkpoint.at} has {checkpoint.seq} events,"
-                f" {head.seq} are there: the tail was cut or an older copy restored",
+                f"the checkpoint of {checkpoint.at} has {text.counted(checkpoint.seq, 'event')},"
+                f" there are {head.seq:,}: the tail was cut or an older copy restored",
             )
-        return (
-            checkpoint.seq,
-            "rewritten",
-            f"event {checkpoint.seq} is not the one of the checkpoint",
-        )
+        message = f"event {checkpoint.seq} is not the one of the checkpoint"
+        return (checkpoint.seq, "rewritten", message)
     return None
 
 
@@ -369,18 +370,18 @@ def rebase(checkpoints: Iterable[Checkpoint], *, unit: Unit) -> Record:
         if any(checkpoint.chain != head.chain for checkpoint in checkpoints):
             raise Invalid("a checkpoint is of another database")
         gaps = _declared_gaps(head.seq)
-        lost = [
+        missing = [
             checkpoint
             for checkpoint in checkpoints
             if not _is_met(checkpoint) and not _is_declared(checkpoint, gaps)
         ]
-        if not lost:
+        if not missing:
             return {"lost_seq": None, "restored_seq": None}
         after = {
-            "lost_seq": lost[-1].seq,
-            "lost_hash": lost[-1].hash,
+            "lost_seq": missing[-1].seq,
+            "lost_hash": missing[-1].hash,
             # Nothing is known of what happened after the last checkpoint that is met.
-            "restored_seq": min(head.seq, lost[0].seq - 1),
+            "restored_seq": min(head.seq, missing[0].seq - 1),
         }
         unit.record(REBASE, "audit", after=after)
         return {"lost_seq": after["lost_seq"], "restored_seq": after["restored_seq"]}

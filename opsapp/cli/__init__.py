@@ -1,24 +1,27 @@
 """The frame of every command, ours and an application's.
 
-base          OpsGroup and OpsCommand; loading the application
-decorators    @answers, @changes and @works, which make a command of a function
-options       parameter types and options that several commands share
-filters       the options that select accounts or events
-passwords     the sources of a password
-confirm       the question before a destructive change
-outcome       answers, plans and changes, written
-output        the five formats
-look          answers at a terminal: tables or lines, empty lists
-tables        the layout of tables
-cells         values as people read them
-pager         the pager of a terminal
-messages      remarks on stderr
-errors        error reporting: one line on stderr and an exit code
-stopping      signals that end a command
-error_log     the log of unexpected errors
-streams       standard streams that are closed, full or not UTF-8
-help          the layout of help; help_colours has its colours
-completion    names from the database for the shell's completion
+deferred         commands that are imported when they run
+delegation       commands of an application that is not built on opsapp
+base             OpsGroup and OpsCommand; loading the application
+decorators       @answers, @changes and @works, which make a command of a function
+options          parameter types and options that several commands share
+filters          the options that select accounts or events
+passwords        the sources of a password
+confirm          the question before a destructive change
+outcome          answers, plans and changes, written
+output           the five formats
+display          answers at a terminal: tables or lines, empty lists
+tables           the layout of tables
+cells            values as people read them
+pager            the pager of a terminal
+messages         remarks on stderr
+progress         the progress of long work
+errors           error reporting: one line on stderr and an exit code
+process_signals  signals that end a command
+error_log        the log of unexpected errors
+streams          standard streams that are closed, full or not UTF-8
+help             the layout of help; help_colours has its colours
+completion       names from the database for the shell's completion
 
 The reasons are in docs/decisions/cli.md.
 """

@@ -21,7 +21,7 @@ from .confirm import approve as approve  # Applications take it from here.
 from .errors import code_of, current_unit, reported
 from .help import OpsContext, is_in_ops
 from .messages import say
-from .stopping import reset_signals
+from .process_signals import reset_signals
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -59,7 +59,7 @@ def _refuse_hostile(param: click.Parameter, value: object) -> None:
 
 
 def _each_once(parser: Any, ctx: click.Context) -> Any:
-    """Let a parser refuse an option that is given twice and holds one value.
+    """Let a parser refuse a second value for an option that holds one.
 
     Click would take the last one silently, and half of what the user typed would be ignored.
     """
@@ -69,7 +69,12 @@ def _each_once(parser: Any, ctx: click.Context) -> Any:
         opts, rest, order = parse(args)
         for param in () if ctx.resilient_parsing else order:
             if order.count(param) > 1 and _holds_one(param):
-                raise click.UsageError(f"{param.opts[-1]} is there twice, and takes one value", ctx)
+                raise click.UsageError(
+                    f"{param.opts[-1]} was given twice, and takes one value", ctx
+                )
+            if other := next((p for p in order if p.name == param.name and p != param), None):
+                message = f"{param.opts[-1]} and {other.opts[-1]} say different things; give one"
+                raise click.UsageError(message, ctx)
         return opts, rest, order
 
     parser.parse_args = parse_once
@@ -112,7 +117,7 @@ def application(*, web: bool = False) -> Iterator[None]:
     """
     from ..extensions import db, end_session
 
-    started = time.perf_counter()
+    start = time.perf_counter()
     ctx = click.get_current_context()
     app = _loaded(ctx, web=web)
     reset_signals()  # The application may have ignored some as well.
@@ -128,7 +133,7 @@ def application(*, web: bool = False) -> Iterator[None]:
             raise
         finally:
             _send_mail(app)
-            _announce(app, ctx, code, time.perf_counter() - started)
+            _announce(app, ctx, code, time.perf_counter() - start)
             # An open connection at exit would leave SQLite's WAL file.
             end_session()
             recorded(code)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import moments
-from ..damage import Damaged
-from ..text import safe
+from .. import clock
+from ..text import counted, safe
 from ..values import Array, Document
+from ..values.damage import Damaged
 
 FEW = 20
 """Items of a list that a table shows; other formats have all."""
@@ -39,19 +39,19 @@ def human(value: Any) -> str:
     return safe(value)
 
 
-def on_terminal(name: str, value: Any, now: datetime, *, whole: bool = False) -> str:
+def on_terminal(name: str, value: Any, now: datetime, *, full: bool = False) -> str:
     """Return the value of a field as :func:`human` does, with its distance for a time.
 
-    :param whole: a time is in full too, and a number of bytes exact too.
+    :param full: a time is in full too, and a number of bytes exact too.
     """
     if type(value) is str:
         return safe(value)
     if isinstance(value, datetime) and not isinstance(value, Damaged):
-        distance = moments.relative(value.astimezone(UTC), now)  # An application's may be naive.
-        return f"{human(value)} ({distance})" if whole else distance
+        distance = clock.relative(value.astimezone(UTC), now)  # An application's may be naive.
+        return f"{human(value)} ({distance})" if full else distance
     if isinstance(value, int) and (name == "bytes" or name.endswith("_bytes")):
         size = _size(value)
-        return f"{size} ({value:,} bytes)" if whole else size
+        return f"{size} ({counted(value, 'byte')})" if full else size
     return human(value)
 
 

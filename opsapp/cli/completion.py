@@ -12,7 +12,8 @@ from contextlib import closing
 from typing import Any
 from urllib.parse import quote, unquote
 
-from .. import addresses, libpq, permissions, settings
+from .. import addresses, libpq, settings
+from ..accounts import permissions
 
 LIMIT = 50
 SECONDS = 0.2
@@ -41,7 +42,7 @@ def names(kind: str, start: str) -> list[str]:
     try:
         rows = _read(settings.get("OPSAPP_DATABASE_URL"), _QUERIES[kind], values)
         if kind == "permission":
-            rows = [str(name) for stored in rows for name in _listed(stored)]
+            rows = [str(name) for value in rows for name in _listed(value)]
     except Exception:  # noqa: BLE001  (a press of TAB has no place for a message)
         rows = []
     if kind == "permission":
@@ -50,9 +51,9 @@ def names(kind: str, start: str) -> list[str]:
     return [name for name in rows if name.isprintable()][:LIMIT]
 
 
-def _listed(stored: str) -> list[Any]:
+def _listed(value: str) -> list[Any]:
     try:
-        parsed = json.loads(stored)
+        parsed = json.loads(value)
     except (ValueError, TypeError, RecursionError):
         return []  # One damaged role hides no other's permissions.
     return parsed if isinstance(parsed, list) else []

@@ -9,6 +9,7 @@ import click
 
 from .. import text
 from ..errors import Refused
+from .messages import fitted
 from .streams import printable
 
 
@@ -22,7 +23,7 @@ def ask(words: str, **options: Any) -> str:
     from ..profiling.record.recording import waiting
 
     with waiting():
-        return str(click.prompt(words, err=True, **options))
+        return str(click.prompt(fitted(f"{words}:"), err=True, prompt_suffix=" ", **options))
 
 
 def agrees(question: str) -> bool:
@@ -30,7 +31,8 @@ def agrees(question: str) -> bool:
     from ..profiling.record.recording import waiting
 
     with waiting():
-        return click.confirm(question, err=True)
+        words = fitted(f"{question} [y/N]:")
+        return click.confirm(words, err=True, show_default=False, prompt_suffix=" ")
 
 
 def approve(question: str, *, severe: bool = False) -> None:
@@ -41,7 +43,7 @@ def approve(question: str, *, severe: bool = False) -> None:
 
     :raises Refused: the operator declined, or there is no terminal to ask on.
     """
-    from ..config import PRODUCTION, environment
+    from ..settings.config import PRODUCTION, environment
 
     ctx = click.get_current_context()
     if ctx.params.get("dry_run"):
@@ -51,7 +53,7 @@ def approve(question: str, *, severe: bool = False) -> None:
     if ctx.params["yes"]:
         return None
     if not is_interactive():
-        raise Refused(f"{question} There is no terminal to ask on", hint="repeat it with --yes")
+        raise Refused(f"{question} Cannot ask: there is no terminal", hint="add --yes")
     if not agrees(printable(text.safe(question), sys.stderr)):
         raise Refused("declined; nothing was changed")
     return None
@@ -60,8 +62,10 @@ def approve(question: str, *, severe: bool = False) -> None:
 def _approve_by_name(question: str, name: str, answer: str | None) -> None:
     if answer is None:
         if not is_interactive():
-            raise Refused(f"{question} This is {name}", hint=f"repeat it with --confirm {name}")
-        words = f"{text.safe(question)} Type {text.safe(name)} to go on"
+            raise Refused(f"{question} This is {name}", hint=f"add --confirm {name}")
+        question, order = text.safe(question), f"Type {text.safe(name)} to go on"
+        does_fit = "\n" not in fitted(f"{question} {order}: ")
+        words = f"{question} {order}" if does_fit else f"{question}\n{order}"
         answer = ask(printable(words, sys.stderr))
     if answer != name:
         raise Refused(f"{text.shortened(answer)} is not {name}; nothing was changed")

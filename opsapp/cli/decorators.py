@@ -20,16 +20,15 @@ from ..types import Record
 from . import outcome, output
 from .base import application, command_words
 from .confirm import agrees, is_interactive
-from .look import Line, Look
+from .display import Line, Look
 from .messages import say
-from .options import FIELDS, NEW_FILE, PERMISSION, default_option, with_options
+from .options import FIELDS, NEW_FILE, PERMISSION, Body, default_option, with_options
 from .tables import is_terminal
 
 if TYPE_CHECKING:
     from ..actors import Actor
     from ..unit.work import Unit
 
-Body = Callable[..., Any]
 
 ANSWERS = "opsapp.answers"
 WORKS = "opsapp.works"
@@ -183,7 +182,7 @@ def changes(
         ) -> None:
             format = output.format_of_answer(format)
             if plan is not None and not dry_run:
-                raise Invalid("--plan goes with --dry-run")
+                raise Invalid("--plan requires --dry-run")
             output.check_fields(
                 fields, outcome.PLAN if dry_run else ("changed", "audit_seq", *columns)
             )
@@ -217,7 +216,7 @@ def _remark_on_address(reason: str | None) -> None:
     """
     if reason is None or not _ADDRESS.search(reason):
         return
-    warning = "--reason holds an e-mail address, and the audit keeps reasons for ever."
+    warning = "--reason holds an e-mail address, and the audit keeps reasons forever."
     ctx = click.get_current_context()
     is_decided = ctx.params.get("dry_run") or ctx.params.get("yes")
     if is_decided or not is_interactive():
@@ -228,7 +227,7 @@ def _remark_on_address(reason: str | None) -> None:
 
 def _remark_on_permissions() -> None:
     """Warn of permissions that look misspelled; roles may have ones that no code asks for yet."""
-    from .. import permissions
+    from ..accounts import permissions
 
     ctx = click.get_current_context()
     for param in ctx.command.params:
@@ -296,11 +295,11 @@ def _format_options(formats: Sequence[str]) -> Callable[[Body], Body]:
     return decorate
 
 
-REASON = click.Option(["--reason"], metavar="TEXT", help="Reason to keep in the audit.")
+REASON = click.Option(["--reason"], metavar="TEXT", help="Reason to record in the audit log.")
 CONFIRM = click.Option(
     ["--confirm"],
     metavar="NAME",
-    help="In production: the name of the environment, instead of typing it.",
+    help="In production: confirm with the environment's name instead of a prompt.",
 )
 YES = click.Option(["--yes"], is_flag=True, help="Do not ask for confirmation.")
 _QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print only the keys of changed rows.")

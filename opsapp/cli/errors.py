@@ -22,8 +22,8 @@ from ..errors import NotReady, OpsError, OutputFailed, Refused, brief
 from ..types import Record
 from . import streams
 from .help import as_typed
-from .messages import is_for_programs, print_error, take_kept, wanted_format
-from .stopping import Stopped, handle_signals
+from .messages import fitted, is_for_programs, print_error, take_kept, wanted_format
+from .process_signals import Stopped, handle_signals
 
 if TYPE_CHECKING:
     from ..unit.work import Unit
@@ -58,13 +58,7 @@ def reported() -> Iterator[None]:
         exit_with(_from_click(error))
     except BrokenPipeError:
         streams.leave_stdout()
-        if (unit := current_unit()) is not None and unit.seq is not None:
-            _print(
-                "not-read",
-                _UNREAD,
-                f"The answer was not read, but {state_of_work()}.",
-                hint_if_lost(),
-            )
+        _report_unread()
         raise SystemExit(_UNREAD) from None
     except OSError as error:
         exit_with(_from_system(error))
@@ -73,6 +67,13 @@ def reported() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _report_unread() -> None:
+    """Say that the reader of stdout left before it heard of a change that is committed."""
+    if (unit := current_unit()) is not None and unit.seq is not None:
+        message = f"The answer was not read, but {state_of_work()}."
+        _print("not-read", _UNREAD, message, hint_if_lost())
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def _from_system(error: OSError) -> OpsError:
         return NotReady("the current folder was removed", hint="cd into another one")
     # The rest is the terminal or its pipe.
     streams.leave_stdout()
-    return OutputFailed(f"the answer could not be written ({error.strerror})")
+    return OutputFailed(f"the output could not be written ({error.strerror})")
 
 
 def _show(error: click.ClickException) -> NoReturn:
@@ -136,9 +137,9 @@ def _show(error: click.ClickException) -> NoReturn:
     if type(error).__name__ != "NoArgsIsHelpError":  # Click has it since 8.2.
         error.message = brief(text.safe(error.message))  # type: ignore[misc]
     with suppress(OSError):  # A closed stderr must not hide the exit code.
-        shown = io.StringIO()
-        error.show(file=shown)
-        print_error(shown.getvalue().rstrip("\n").replace("Error:", _error(), 1))
+        buffer = io.StringIO()
+        error.show(file=buffer)
+        print_error(fitted(buffer.getvalue().rstrip("\n").replace("Error:", _error(), 1)))
     raise SystemExit(error.exit_code)
 
 
@@ -165,15 +166,24 @@ def _print(code: str, exit_code: int, message: str, hint: str | None = None) -> 
         start = "" if code in _NO_ERRORS else f"{_error()} "
         if code == "stopped" and sys.stderr.isatty():
             start = "\n"  # After the ^C of the terminal.
-        print_error(f"{start}{text.safe(message)}")
+        print_error(fitted(f"{start}{text.safe(message)}"))
         if hint:
-            print_error(f"  → {text.safe(hint)}")
+            print_error(_advice(text.safe(hint)))
         return
     record: Record = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
     ctx = click.get_current_context(silent=True)
     if ctx is not None and (remarks := take_kept(ctx.find_root())):
         record["remarks"] = remarks
     print_error(json.dumps(record))
+
+
+def _advice(hint: str) -> str:
+    """Return a hint in lines that fit; a command stays one line, as a terminal copies it."""
+    line = f"  → {hint}"
+    return line if hint.startswith(_PROGRAMS) else fitted(line, indent=" " * 4)
+
+
+_PROGRAMS = ("flask ", "opsapp ")
 
 
 def _add_state_of_work(error: OpsError) -> None:
@@ -214,7 +224,7 @@ def _unexpected(error: Exception) -> OpsError:
 def code_of(error: BaseException) -> int:
     """Return the exit code of a command that ends with this error."""
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     if isinstance(error, BrokenPipeError):
         return _UNREAD
     if isinstance(error, click.Abort):

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from typing import Any
 
 import click
 
+from .. import text
 from ..errors import Busy, Invalid
 from ..types import AccountFilter
 from .confirm import approve
-from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, with_options
-
-Body = Callable[..., Any]
+from .options import ACTION, DURATION, ROLE, SINCE, UNTIL, Body, with_options
 
 _ACCOUNTS = (
     click.Option(
         ["--role"],
         type=ROLE,
         multiple=True,
-        help="Accounts that hold this role now; repeated, all of them.",
+        help="Accounts that hold this role now; repeat it to require several roles.",
     ),
     click.Option(["--without-role"], type=ROLE, help="Accounts that do not hold this role now."),
     click.Option(
@@ -85,7 +83,9 @@ _EVENTS = (
         help="Events until this time; a date alone means the end of that day.",
     ),
     click.Option(
-        ["--actor"], metavar="NAME", help="Events by this USER, login name, sudo name or host."
+        ["--actor"],
+        metavar="NAME",
+        help="Events by this USER, login name, sudo name or host, or an actor as listed.",
     ),
     click.Option(
         ["--action"],
@@ -105,14 +105,26 @@ _EVENTS = (
 
 def account_filter(body: Body) -> Body:
     """Add the options that select accounts; the function takes ``filter``, their Filter."""
-    return _filtered("opsapp.accounts.listing", _ACCOUNTS)(body)
+
+    def kind() -> type[AccountFilter]:
+        from ..accounts.listing import Filter
+
+        return Filter
+
+    return _filtered(kind, _ACCOUNTS)(body)
 
 
 def attached_filter(body: Body) -> Body:
     """Add those that select accounts of an application with a model of its own."""
     names = {field.name for field in fields(AccountFilter)} - {"status"}
     options = [option for option in _ACCOUNTS if option.name in names]
-    return _filtered("opsapp.ops.listing", (_ACTIVITY, *options))(body)
+
+    def kind() -> type[AccountFilter]:
+        from ..ops.listing import Filter
+
+        return Filter
+
+    return _filtered(kind, (_ACTIVITY, *options))(body)
 
 
 def is_by_filter(
@@ -133,30 +145,41 @@ def is_by_filter(
         raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
     if users:
         return False
-    if count := listing.count(filter, *criteria):
-        accounts = f"{count:,} account{'' if count == 1 else 's'}"
+    count, digest = listing.chosen(filter, *criteria)
+    if count:
+        accounts = text.counted(count, "account")
         end_session()  # No transaction waits for the answer, and the next count is a new one.
         approve(f"{change.format(accounts)}?", severe=severe)
         # A question may stand for minutes, in which users sign up.
-        if listing.count(filter, *criteria) != count:
+        if listing.chosen(filter, *criteria) != (count, digest):
             raise Busy("the accounts changed while the question was shown", hint="try again")
     return True
 
 
 def event_filter(body: Body) -> Body:
     """Add the options that select events; the function takes ``filter``, their Filter."""
-    return _filtered("opsapp.audit.events", _EVENTS)(body)
+
+    def kind() -> type[Any]:
+        from ..audit.events import Filter
+
+        return Filter
+
+    return _filtered(kind, _EVENTS)(body)
 
 
-def _filtered(service: str, options: tuple[click.Option, ...]) -> Callable[[Body], Body]:
-    """Add the options of a service's ``Filter``, which the function takes as ``filter``."""
+def _filtered(
+    kind: Callable[[], type[Any]], options: tuple[click.Option, ...]
+) -> Callable[[Body], Body]:
+    """Add the options of a service's ``Filter``, which the function takes as ``filter``.
+
+    :param kind: imports the class late, so that help and completion do not import the service.
+    """
 
     def decorate(body: Body) -> Body:
         def command(**params: Any) -> Any:
-            # Late, so that help and completion do not import the service.
-            kind = import_module(service).Filter
-            chosen = {field.name: params.pop(field.name) for field in fields(kind)}
-            filter = kind(**{name: value for name, value in chosen.items() if value != ()})
+            filter_type = kind()
+            values = {field.name: params.pop(field.name) for field in fields(filter_type)}
+            filter = filter_type(**{name: value for name, value in values.items() if value != ()})
             return body(filter=filter, **params)
 
         command.__doc__, command.__name__ = body.__doc__, body.__name__

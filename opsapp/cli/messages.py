@@ -17,6 +17,7 @@ import click
 from .. import text
 from ..errors import OpsError, brief
 from .help import as_typed
+from .tables import hanging, terminal_width
 
 _KEPT = "opsapp.remarks"
 _words: list[str] = []
@@ -36,7 +37,21 @@ def say(message: str, *, in_json: bool = True) -> None:
     if ctx is not None and is_for_programs(format) and _takes_format(ctx):
         _keep(message, ctx.find_root())
     else:
-        print_error(message)
+        print_error(fitted(message))
+
+
+def fitted(message: str, *, indent: str = "") -> str:
+    """Return a message in lines that break between words, where stderr is a terminal.
+
+    The terminal itself would break inside an address.
+
+    :param indent: goes before each line but the first.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return message
+    return "\n".join(
+        hanging(line, room=terminal_width(), indent=indent) for line in message.split("\n")
+    )
 
 
 def _takes_format(ctx: click.Context) -> bool:

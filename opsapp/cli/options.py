@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from .. import clock, moments, textfiles
+from .. import clock, textfiles
 from ..clock import duration
 from ..errors import Invalid
+from ..text import shortened
 
 LONGEST = timedelta(days=36525)
 
 Body = Callable[..., Any]
+Value = TypeVar("Value")
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -58,9 +60,9 @@ class When(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, datetime):
             return value
         try:
-            moment = moments.parsed(value, clock.now(), ahead=self.ahead, end=self.end)
+            moment = clock.parsed(value, clock.now(), ahead=self.ahead, end=self.end)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time such as {moments.FORMS}", param, ctx)
+            self.fail(f"{value!r} is not a time such as {clock.FORMS}", param, ctx)
         return moment.replace(microsecond=0) if self.ahead else moment
 
 
@@ -113,8 +115,7 @@ class TextFile(click.ParamType):  # type: ignore[type-arg]
             return textfiles.read_stdin() if value == "-" else textfiles.read(value, pipe=True)
         except (OSError, textfiles.NotText) as error:
             name = "stdin" if value == "-" else f"'{value}'"
-            joint = ":" if isinstance(error, OSError) else ""
-            self.fail(f"{name}{joint} {textfiles.why(error)}", param, ctx)
+            self.fail(f"{name}{textfiles.why(error)}", param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -172,12 +173,13 @@ NAMED_TEXT = NamedText()
 DURATION = Duration()
 SINCE = When()
 UNTIL = When(end=True)
+NEXT = When(end=True, ahead=True)
 RECORDED_SINCE = click.Option(
     ["--since"],
     type=SINCE,
     default="24h",
     show_default=True,
-    help="Start: a time such as yesterday or 24h.",
+    help="Start of the period, such as yesterday or 24h.",
 )
 WAIT = click.Option(
     ["--wait"],
@@ -186,7 +188,7 @@ WAIT = click.Option(
     metavar="SECONDS",
     help="Wait this long for the database server to start.",
 )
-RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="End: a time. Default: now.")
+RECORDED_UNTIL = click.Option(["--until"], type=UNTIL, help="End of the period. Default: now.")
 
 
 def users_argument(required: bool = True) -> Callable[[Any], Any]:
@@ -211,10 +213,10 @@ def _with_stdin(
         return value
     lines = [line.strip() for line in stdin_text().splitlines()]
     lines = [line for line in lines if not line.startswith("#")]
-    named = tuple(n for v in value for n in (lines if v == "-" else [v]) if n)
-    if not named:
+    entries = tuple(n for v in value for n in (lines if v == "-" else [v]) if n)
+    if not entries:
         raise Invalid("no users on stdin")
-    return named
+    return entries
 
 
 def stdin_text() -> str:
@@ -240,6 +242,19 @@ def checked_utf8(words: str, what: str) -> str:
         return os.fsencode(words).decode()  # In the C locale Python has not decoded them.
     except UnicodeDecodeError as error:
         raise Invalid(f"{what} is not UTF-8 at byte {error.start + 1}") from error
+
+
+def each_once(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Return the NAME=VALUE pairs of an option as a dictionary.
+
+    :raises Invalid: a name is there twice, and the first value would be ignored.
+    """
+    values: dict[str, Value] = {}
+    for name, value in pairs:
+        if name in values:
+            raise Invalid(f"{option} {shortened(name)} was given twice, and takes one value")
+        values[name] = value
+    return values
 
 
 def default_option(name: str, type: Any, default: Any, help: str) -> Callable[[Body], Body]:
@@ -295,7 +310,7 @@ def end_options(subject: str, default: str = "") -> Callable[[Body], Body]:
         ),
         click.Option(
             ["--until"],
-            type=When(end=True, ahead=True),
+            type=NEXT,
             metavar="TIME",
             help=f"End {subject} at this time; a date alone means the end of that day, UTC.",
         ),
@@ -308,5 +323,5 @@ def ending(for_: timedelta | None, until: datetime | None) -> datetime | None:
     :raises Invalid: the user gave both.
     """
     if for_ and until:
-        raise Invalid("--for and --until both say when it ends; give one")
+        raise Invalid("--for and --until cannot be combined")
     return clock.now().replace(microsecond=0) + for_ if for_ else until

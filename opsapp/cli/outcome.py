@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import output
+from . import output, tables
 from .messages import say
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PLAN = ("action", "subject", "name", "before", "after")
 """The fields of a dry run's rows."""
 MOST_EFFECTS = 100
+"""The lines on stderr; the rest is counted."""
 ALREADY_SO = "Already so: nothing was changed."
 
 
@@ -53,13 +54,15 @@ def write_plan(unit: Unit, format: str, fields: str | None, file: str | None) ->
     if format == "json":
         record = {"changed": unit.changed, "dry_run": True, "plan": rows, "effects": unit.effects}
         output.write_record(record, format, ())
-    elif not click.get_current_context().meta.get("opsapp.plan"):
+    elif not click.get_current_context().meta.get("opsapp.plan") and _is_printed(rows, format):
         columns = ("action", "name", "before", "after")
         header = output.field_names(fields) if fields else PLAN
         output.write_list(rows, format, () if fields else columns, header)
     if format != "json":
         for effect in unit.effects[:MOST_EFFECTS]:
             say(f"It {effect}.", in_json=False)
+        if (rest := len(unit.effects) - MOST_EFFECTS) > 0:
+            say(f"Effects that are not listed: {rest:,}; --format json has all.", in_json=False)
     end = "Dry run: nothing was written." if rows else "Dry run: nothing would change."
     say(end, in_json=False)
 
@@ -77,7 +80,7 @@ def write_change(
     elif format == "json":
         rows = list(output.select(result, fields))
         output.write_record({**outcome, "results": rows}, format, ())
-    else:
+    elif _is_printed(result, format):
         write(result, format, fields, columns)
     if unit.seq is not None:
         intended = f"; intended as {unit.intent}, beside the change" if unit.intent else ""
@@ -85,6 +88,11 @@ def write_change(
     elif not outcome["changed"]:
         unchanged = click.get_current_context().meta.get("opsapp.unchanged", ALREADY_SO)
         say(unchanged, in_json=False)
+
+
+def _is_printed(rows: Any, format: str) -> bool:
+    """Return False for no rows at a terminal, where the remark below says that there are none."""
+    return bool(rows) or format != "table" or not tables.is_terminal()
 
 
 def _has_changed(result: Any, unit: Any) -> bool:

@@ -16,22 +16,21 @@ import click
 
 from .. import settings
 from ..clock import rfc3339
-from ..damage import Damaged
 from ..errors import Invalid, OutputFailed
-from ..parsers import FORMATS as FORMATS
+from ..settings.parsers import FORMATS as FORMATS
 from ..text import did_you_mean, safe, shortened
+from ..types import Fields
 from ..values import Array, Document
+from ..values.damage import Damaged
 from . import tables
 from .errors import hint_if_lost, state_of_work
 from .streams import Unwritten, leave_stdout
-
-Record = Mapping[str, Any]
 
 
 def format_of_answer(option: str | None) -> str:
     """Return ``--format``, else ``OPSAPP_FORMAT``, else table on a terminal and plain in a pipe.
 
-    :raises Invalid: ``OPSAPP_FORMAT`` is none of :data:`FORMATS`.
+    :raises Invalid: ``OPSAPP_FORMAT`` is not one of :data:`FORMATS`.
     """
     default = "table" if tables.is_terminal() else "plain"
     return option or settings.get("OPSAPP_FORMAT") or default
@@ -56,7 +55,7 @@ def live_format(format: str) -> str:
     :raises Invalid: the format needs an end.
     """
     if format == "json":
-        raise Invalid("an array that goes on has no end; --format jsonl has one object a line")
+        raise Invalid("a JSON array cannot be followed; use --format jsonl")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
     return "plain" if format == "table" else format
@@ -71,15 +70,15 @@ def check_fields(fields: str | None, all_fields: Sequence[str]) -> None:
 
 
 def select(
-    rows: Iterable[Record], fields: str | None, all_fields: Sequence[str] = ()
-) -> Iterator[Record]:
+    rows: Iterable[Fields], fields: str | None, all_fields: Sequence[str] = ()
+) -> Iterator[Fields]:
     """Yield the ``fields`` (comma separated) of each row, in that order; without them, all.
 
     :param all_fields: the fields of a row, to check the names of an empty list.
     :raises Invalid: a row has no such field; names those it has.
     """
     names = field_names(fields) if fields else None
-    row: Record | None = None
+    row: Fields | None = None
     for row in rows:
         yield row if names is None else {name: _field(row, name) for name in names}
     if row is None and all_fields:
@@ -92,7 +91,7 @@ def field_names(fields: str) -> list[str]:
     return [name.strip() for name in fields.split(",")]
 
 
-def _field(row: Record, name: str) -> Any:
+def _field(row: Fields, name: str) -> Any:
     if name not in row:
         near = did_you_mean(name, row)
         raise Invalid(f"no field {shortened(name)}; there are {', '.join(row)}", hint=near)
@@ -103,13 +102,13 @@ def _field(row: Record, name: str) -> Any:
 
 
 def write_list(
-    rows: Iterable[Record], format: str, columns: Sequence[str], header: Sequence[str] = ()
+    rows: Iterable[Fields], format: str, columns: Sequence[str], header: Sequence[str] = ()
 ) -> None:
     """Write a list; ``columns`` are the fields in table and plain, other formats have all.
 
     A table has times in full.
 
-    :param header: the fields of an empty list.
+    :param header: the fields of an empty list; may be filled while the rows are read.
     """
     match format:
         case "json":
@@ -121,10 +120,10 @@ def write_list(
         case "plain":
             put(_plain_lines(rows, columns or header))
         case _:
-            put(tables.of_rows(rows, columns, whole=True))
+            put(tables.of_rows(rows, columns or header, full=True))
 
 
-def write_record(record: Record, format: str, columns: Sequence[str]) -> None:
+def write_record(record: Fields, format: str, columns: Sequence[str]) -> None:
     """Write a record: a line for each field, or an object."""
     match format:
         case "json":
@@ -168,7 +167,9 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
     :raises OutputFailed: stdout is closed, or cannot take them.
     """
     if sys.stdout.isatty():
-        raise Invalid("the copy is bytes, which no terminal shows", hint="write it to a FILE")
+        raise Invalid(
+            "a backup is binary and is not written to a terminal", hint="write it to a FILE"
+        )
     with _report_loss():
         for chunk in chunks:
             _put_bytes(chunk)
@@ -246,7 +247,7 @@ def _json(value: Any) -> str:
     return json.dumps(_typed(value))
 
 
-def _json_array(rows: Iterable[Record]) -> Iterator[str]:
+def _json_array(rows: Iterable[Fields]) -> Iterator[str]:
     start = "[\n"
     for row in rows:
         yield start + "  " + _json(row)
@@ -274,7 +275,7 @@ def _cell(value: Any) -> str:
     return safe(value)
 
 
-def _plain_lines(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str]:
+def _plain_lines(rows: Iterable[Fields], columns: Sequence[str]) -> Iterator[str]:
     names: Sequence[str] | None = None
     for row in rows:
         if names is None:
@@ -282,22 +283,24 @@ def _plain_lines(rows: Iterable[Record], columns: Sequence[str]) -> Iterator[str
             yield "\t".join(safe(name) for name in names) + "\n"
         yield "\t".join(_cell(row[name]) for name in names) + "\n"
     if names is None and columns:
-        yield "\t".join(columns) + "\n"
+        yield "\t".join(map(safe, columns)) + "\n"
 
 
-def _csv_lines(rows: Iterable[Record], header: Sequence[str] = ()) -> Iterator[str]:
+def _csv_lines(rows: Iterable[Fields], header: Sequence[str] = ()) -> Iterator[str]:
     line = io.StringIO()
-    writer = None
+    writer = csv.writer(line, lineterminator="\r\n")
+    names: Sequence[str] = ()
     for row in rows:
-        if writer is None:
-            writer = csv.DictWriter(line, list(row), lineterminator="\r\n")
-            writer.writerow({name: _csv_cell(name) for name in row})
-        writer.writerow({name: _csv_cell(value) for name, value in row.items()})
+        if not names:
+            names = list(row)
+            writer.writerow(map(_csv_cell, names))
+        writer.writerow(_csv_cell(row.get(name)) for name in names)
         yield line.getvalue()
         line.seek(0)
         line.truncate()
-    if writer is None and header:
-        yield ",".join(header) + "\r\n"
+    if header and not names:
+        writer.writerow(map(_csv_cell, header))
+        yield line.getvalue()
 
 
 _QUANTITY = re.compile(

@@ -68,6 +68,8 @@ def _page(words: list[str], pieces: Iterable[str], less: str) -> None:
     """
     import subprocess  # Late: it is slow to import.
 
+    from ..profiling.record.recording import waiting
+
     environ = {"LESS": less, "LESSSECURE": "1", "LV": "-c", **os.environ}
     pager = subprocess.Popen(words, stdin=subprocess.PIPE, env=environ, encoding="utf-8")
     stdin: Any = pager.stdin
@@ -76,6 +78,10 @@ def _page(words: list[str], pieces: Iterable[str], less: str) -> None:
     try:
         with suppress(BrokenPipeError), pager:
             for piece in pieces:
-                stdin.write(piece)
+                with waiting():  # The pipe is full while the user reads.
+                    stdin.write(piece)
+            with waiting():
+                stdin.close()
+                pager.wait()
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -75,7 +75,8 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         options = click.get_current_context().params
         is_hidden = options["fields"] and "password" not in field_names(options["fields"])
-        if generate_password and (options["quiet"] or is_hidden):
+        is_shown = generate_password and not options["dry_run"]
+        if is_shown and (options["quiet"] or is_hidden):
             option = "--fields" if is_hidden else "-q"
             raise Invalid(f"{option} would hide the generated password, which is shown only once")
         source = Source(password_stdin, password_file, generate_password)
@@ -142,7 +143,7 @@ def _our_check() -> Callable[[str], str]:
 
 def _ask() -> str:
     try:
-        return ask("Password", hide_input=True, confirmation_prompt=True)
+        return ask("Password", hide_input=True, confirmation_prompt="Repeat for confirmation:")
     except UnicodeDecodeError as error:
         raise Invalid(
             f"the password is not {error.encoding}, as this terminal says it is"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
+from ..accounts.transfer.batches import ACCOUNTS
 from ..audit.events import present_names
 from ..files.drafts import writing
-from ..types import Record
-from ..unit.ledger import Recorded, Values, in_batches
+from ..text import counted
+from ..types import Fields, Record
+from ..unit.ledger import EVENT_EACH, Recorded, in_batches
 
 CHUNK = 500
 
@@ -17,14 +19,24 @@ def rows_of(changes: Sequence[Recorded]) -> Iterator[Record]:
     """Yield a row for each event; many accounts that change alike are one, without their ids."""
     for row in _named(in_batches(changes)):
         after = row["after"] or {}
-        if "digest" not in after:
-            yield row
-            continue
-        rest = {key: value for key, value in after.items() if key not in _IDS}
-        yield {**row, "name": f"{after['count']} users", "after": rest}
+        if "digest" in after:
+            row = {**row, "name": counted(after["count"], "user"), "after": _without(after, _IDS)}
+        elif len(after.get(ACCOUNTS, ())) > EVENT_EACH:
+            row = {**row, "after": _counted(after)}
+        yield row
 
 
 _IDS = ("ids", "digest")
+
+
+def _counted(batch: Fields) -> Record:
+    """Return a batch of an import with the number of each role's new holders, without names."""
+    gifts = [{**gift, "holders": len(gift["holders"])} for gift in batch.get("roles", ())]
+    return {**_without(batch, (ACCOUNTS,)), **({"roles": gifts} if gifts else {})}
+
+
+def _without(side: Fields, names: Collection[str]) -> Record:
+    return {key: value for key, value in side.items() if key not in names}
 
 
 def write(file: str, changes: Sequence[Recorded]) -> None:
@@ -38,24 +50,28 @@ def write(file: str, changes: Sequence[Recorded]) -> None:
 
 def _named(changes: Sequence[Recorded]) -> Iterator[Record]:
     """Yield the changes with their subjects' present names, or those that they would get."""
+    new_names = _new_names(changes)
     for start in range(0, len(changes), CHUNK):
         chunk = changes[start : start + CHUNK]
         names = present_names({change.subject for change in chunk})
         for change in chunk:
-            new = (change.after or {}).get("email") or (change.after or {}).get("name")
-            name = names.get(change.subject) or new or change.subject
+            name = names.get(change.subject) or new_names.get(change.subject) or change.subject
             record = change.record()
             yield {
                 "action": record["action"],
                 "subject": record["subject"],
                 "name": name,
                 "before": record["before"],
-                "after": _without_fingerprint(record["after"]),
+                # That of a secret that is not going to be stored.
+                "after": record["after"] and _without(record["after"], ("fingerprint",)),
             }
 
 
-def _without_fingerprint(side: Values | None) -> Record | None:
-    """Return the values without the fingerprint of a secret that is not going to be stored."""
-    if side is None:
-        return None
-    return {key: value for key, value in side.items() if key != "fingerprint"}
+def _new_names(changes: Sequence[Recorded]) -> dict[str, str]:
+    """Return the names that the changes give to new subjects, which later changes refer to."""
+    names: dict[str, str] = {}
+    for change in changes:
+        after = change.after or {}
+        if name := after.get("email") or after.get("name"):
+            names.setdefault(change.subject, name)
+    return names

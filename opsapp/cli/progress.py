@@ -1,14 +1,14 @@
-"""The progress of long work on stderr: a bar on a terminal, a line now and then in a log."""
+"""The progress of long work on stderr: a bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any
 
 from .. import clock
+from ..text import counted
 from .messages import say
 
 LOG_SECONDS = 10
@@ -20,7 +20,7 @@ SCREEN_SECONDS = 0.1
 class Progress(AbstractContextManager["Progress"]):
     """The progress of work on many rows.
 
-    :param noun: the things that are counted, such as ``rows``.
+    :param noun: the things that are counted, such as ``row``.
     """
 
     def __init__(self, noun: str) -> None:
@@ -29,12 +29,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._is_terminal = sys.stderr.isatty()
         self._bar: Any = None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.hide()
 
     def hide(self) -> None:
@@ -54,7 +49,7 @@ class Progress(AbstractContextManager["Progress"]):
             return
         self._shown = now
         seconds = now - self._started
-        words = [f"{count:,} {self._noun}", f"{count / seconds:,.0f} a second"]
+        words = [counted(count, self._noun), f"{count / seconds:,.0f} a second"]
         if fraction:
             words.append(f"{clock.shown(seconds / fraction - seconds)} left")
         if self._is_terminal:
@@ -77,7 +72,7 @@ class Progress(AbstractContextManager["Progress"]):
                 auto_refresh=False,
                 transient=True,
             )
+            self._bar.add_task(words, total=1, completed=fraction or 0)
             self._bar.start()
-            self._bar.add_task(words, total=1)
         self._bar.update(self._bar.task_ids[0], completed=fraction or 0, description=words)
         self._bar.refresh()

@@ -28,7 +28,7 @@ class Unwritten(click.ClickException):
         super().__init__(
             "stdout is closed"
             if is_closed
-            else f"the answer could not be written ({error.strerror})"
+            else f"the output could not be written ({error.strerror})"
         )
 
     def show(self, file: Any = None) -> None:
@@ -105,10 +105,10 @@ def _stdout_of(stream: io.TextIOWrapper) -> Stdout:
 
 def leave_stdout() -> None:
     """Point stdout at the null device, so that Python does not fail again at exit."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    if nothing != 1:
-        os.dup2(nothing, 1)
-        os.close(nothing)
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    if descriptor != 1:
+        os.dup2(descriptor, 1)
+        os.close(descriptor)
 
 
 def printable(words: str, stream: TextIO) -> str:

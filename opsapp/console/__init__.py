@@ -10,10 +10,14 @@ audit_hook     events that Python itself reports
 namespace      the names of the console
 transactions   the end of an input's transactions
 pending        objects that wait for a commit
+loaded         values of objects, which a rollback gives back
 change_log     rows that transactions wrote, by table
 query_log      statements of an input, with their times
 masking        secrets in the rows of an input's queries
+secret_columns columns with telling names, and those that a model declares
+listeners      what a session hears of the engines
 interrupts     Ctrl-C during a statement
+waits          the time in which an input waits for its user
 tracebacks     the frames of the application
 preferences    console.toml
 web_client     requests to the application
@@ -22,3 +26,5 @@ query/         `flask query`: parameters, statement, values, schema
 
 The terminal is `commands/shell/`; the reasons are in docs/decisions/console.md.
 """
+
+__all__: list[str] = []

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from .. import settings
-from ..config import ROOT
 from ..engine.connections import opening
+from ..settings.config import ROOT
 from .modes import Mode
 from .transcript import Transcript
 

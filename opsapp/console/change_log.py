@@ -11,9 +11,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from ..engine.connections import SANDBOX
+from .listeners import listen
 from .pending import Pending
 from .query.statement import READS, first_word
 
@@ -30,9 +30,12 @@ _TEXT = re.compile(
 )
 _COUNTED = frozenset({"insert", "replace", "update", "delete", "with"})
 _CHANGES_NOTHING = READS | {
-    *("begin", "savepoint", "release", "rollback", "commit"),
+    *("begin", "savepoint", "release", "rollback"),
     *("set", "reset", "pragma", "declare", "fetch", "close", ""),
 }
+_COMMITS = frozenset({"commit", "end"})
+_ENDS = _COMMITS | {"rollback", "abort"}
+_TO_SAVEPOINT = re.compile(r"\bto\b", re.IGNORECASE)
 _DONE = {"insert": "inserted", "replace": "inserted", "update": "updated", "delete": "deleted"}
 
 
@@ -56,12 +59,12 @@ class Writes:
         self._threads: WeakKeyDictionary[sa.Connection, int] = WeakKeyDictionary()
         self._marks: WeakKeyDictionary[sa.Connection, list[int]] = WeakKeyDictionary()
         for engine in engines:
-            event.listen(engine, "begin", self._begin)
-            event.listen(engine, "commit", self._commit)
-            event.listen(engine, "rollback", self._rollback)
-            event.listen(engine, "savepoint", self._savepoint)
-            event.listen(engine, "rollback_savepoint", self._rollback_savepoint)
-            event.listen(engine, "after_cursor_execute", self._executed)
+            listen(engine, "begin", self._begin)
+            listen(engine, "commit", self._commit)
+            listen(engine, "rollback", self._rollback)
+            listen(engine, "savepoint", self._savepoint)
+            listen(engine, "rollback_savepoint", self._rollback_savepoint)
+            listen(engine, "after_cursor_execute", self._executed)
 
     def open(self) -> list[sa.Connection]:
         """Return the connections that are in a transaction, without those of other threads.
@@ -83,9 +86,9 @@ class Writes:
         """
         total: Counter[Change] = Counter()
         for connection in self.open():
-            written = self._open[connection]
-            total += _summed([each for each in written if flushed or not each.is_flush])
-            if not written and _has_written_unseen(connection):
+            entries = self._open[connection]
+            total += _summed([each for each in entries if flushed or not each.is_flush])
+            if not entries and _has_written_unseen(connection):
                 total[UNSEEN] += 1
         return total
 
@@ -98,6 +101,13 @@ class Writes:
 
     def _rollback(self, connection: sa.Connection) -> None:
         self._open.pop(connection, None)
+
+    def _ended(self, connection: sa.Connection, word: str) -> None:
+        """Note that SQL has ended the transaction, which SQLAlchemy knows nothing of."""
+        if word in _COMMITS:
+            self._commit(connection)
+        self._open[connection] = []
+        self._pending.ended(connection)
 
     def _savepoint(self, connection: sa.Connection, _name: None) -> None:
         # SQLAlchemy names it afterwards, by the number of savepoints of this connection.
@@ -117,19 +127,23 @@ class Writes:
         context: Any,
         _many: bool,
     ) -> None:
+        if first_word(statement) in _ENDS and not _TO_SAVEPOINT.search(statement):
+            self._ended(connection, first_word(statement))
+            return
         count = cursor.rowcount
         # SQLite knows how many rows a RETURNING has once they were fetched.
         is_returning = connection.dialect.name == "sqlite" and cursor.description
         if (count or is_returning) and (change := _change(statement, context)):
+            self._pending.writes()
             is_flush = self._pending.is_flushing
-            written = Written(change, count or cursor, is_flush)
-            self._open.setdefault(connection, []).append(written)
+            entry = Written(change, count or cursor, is_flush)
+            self._open.setdefault(connection, []).append(entry)
 
 
-def _summed(written: list[Written]) -> Counter[Change]:
+def _summed(entries: list[Written]) -> Counter[Change]:
     """Return the changes with their rows; -1, of a driver that did not count, is one."""
     total: Counter[Change] = Counter()
-    for each in written:
+    for each in entries:
         total[each.change] += max(1, getattr(each.rows, "rowcount", each.rows))
     return total
 
@@ -143,15 +157,19 @@ def _has_written_unseen(connection: sa.Connection) -> bool:
     driver: Any = connection.connection.dbapi_connection
     if driver.info.transaction_status.name != "INTRANS":
         return False
-    return bool(driver.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()[0])
+    try:
+        row = driver.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()
+    except connection.dialect.loaded_dbapi.Error:
+        return False  # It was lost, which no statement has noticed yet.
+    return bool(row[0])
 
 
 def _change(statement: str, context: Any) -> Change | None:
     if context is not None and (context.isinsert or context.isupdate or context.isdelete):
         table = getattr(getattr(context.compiled, "statement", None), "table", None)
-        done = "inserted" if context.isinsert else "updated" if context.isupdate else "deleted"
+        operation = "inserted" if context.isinsert else "updated" if context.isupdate else "deleted"
         if table is not None:
-            return str(table.name), done
+            return str(table.name), operation
     word = first_word(statement)
     if word in _COUNTED and (match := _TEXT.search(statement)):
         verb = next(filter(None, match.groups()[:4]))
@@ -162,6 +180,6 @@ def _change(statement: str, context: Any) -> Change | None:
 def in_words(changes: Counter[Change]) -> dict[str, str]:
     """Return the changes by table, in words: ``{"orders": "3 inserted, 1 deleted"}``."""
     by_table: dict[str, list[str]] = {}
-    for (table, done), count in sorted(changes.items()):
-        by_table.setdefault(table, []).append(f"{count} {done}")
+    for (table, operation), count in sorted(changes.items()):
+        by_table.setdefault(table, []).append(f"{count} {operation}")
     return {table: ", ".join(words) for table, words in by_table.items()}

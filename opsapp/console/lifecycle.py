@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask
-from sqlalchemy import event
 
 from ..actors import Actor
 from ..engine.connections import application_name, sqlite_file
@@ -22,11 +21,24 @@ from ..mail import outbox
 from ..state import attached_to
 from ..types import Record
 from ..values import readable
-from . import audit_hook, interrupts, masking, readonly, sandbox, sessions, transactions, transcript
+from . import (
+    audit_hook,
+    interrupts,
+    listeners,
+    masking,
+    readonly,
+    sandbox,
+    sessions,
+    transactions,
+    transcript,
+    waits,
+)
 from .change_log import Change, Writes, in_words
+from .listeners import listen
 from .modes import Mode
 from .namespace import Catalogue, catalogue
 from .pending import Pending
+from .query.statement import refuse_further
 from .query_log import Queries
 from .sessions import Session
 from .transactions import Remains
@@ -88,6 +100,11 @@ class Console:
         """
         exec(compile(code, filename, symbol, flags, dont_inherit=True), names)  # noqa: S102  (the user asked for it)
 
+    def advise(self, error: BaseException) -> None:
+        """Add to an error about an unbound name the way to what it stands for."""
+        if isinstance(error, NameError) and error.name in self.names.unbound:
+            error.add_note(f"  → {self.names.unbound[error.name]}")
+
     def after(self) -> Remains:
         """End the transactions of an input and send its mail; return its uncommitted changes."""
         try:
@@ -127,16 +144,19 @@ def alive(
     session = sessions.open_session(
         actor, mode, reason, by=by, wall=wall, audit_hook=audit_hook.is_on()
     )
-    ended = "error"
+    outcome = "error"
     try:
-        with _inside(app, session, is_boundary, wall, idle_seconds, more) as console:
+        with (
+            _inside(app, session, is_boundary, wall, idle_seconds, more) as console,
+            waits.for_user(),
+        ):
             yield console
-        ended = console.ended
+        outcome = console.ended
     except SystemExit as error:
-        ended = str(getattr(error, "name", "exit"))  # A signal's has its name.
+        outcome = str(getattr(error, "name", "exit"))  # A signal's has its name.
         raise
     finally:
-        sessions.close_session(session, ended=ended)
+        sessions.close_session(session, outcome=outcome)
 
 
 @contextmanager
@@ -205,14 +225,15 @@ def _enforce(mode: Mode, session: str, idle_seconds: float) -> Callable[[], None
 
 
 def _take_every_value(engines: list[sa.Engine]) -> None:
-    """Return values that Python cannot hold as text, where an error would end the input."""
+    """Return every row, and values that Python cannot hold as text, instead of an error."""
     for engine in engines:
+        refuse_further(engine)
         if engine.dialect.name == "postgresql":
             from .query.loaders import load_whole
 
-            event.listen(engine, "checkout", lambda driver, *_rest: load_whole(driver))
+            listen(engine, "checkout", lambda driver, *_rest: load_whole(driver))
         elif engine.dialect.name == "sqlite":
-            event.listen(engine, "checkout", _take_every_text)
+            listen(engine, "checkout", _take_every_text)
 
 
 def _take_every_text(driver: Any, *_rest: Any) -> None:
@@ -232,4 +253,5 @@ def _leave(lift: Callable[[], None]) -> None:
     db.session.remove()
     outbox.take_kept()
     audit_hook.end()
+    listeners.remove_all(db.engines.values())
     lift()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from ..config import PRODUCTION
+from ..settings.config import PRODUCTION
 
 
 class Mode(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib import import_module
@@ -16,9 +17,9 @@ from flask import Flask
 
 from .. import clock, signals, state
 from ..errors import Refused
-from ..extensions import Model, db
-from ..models import Role, User, accounts, reviews
-from ..models import sessions as browser_sessions
+from ..extensions import db, undo
+from ..models import Role, User
+from ..models.application import application_db, application_models
 from ..unit.work import Unit
 from . import transactions
 from .change_log import Writes, in_words
@@ -46,6 +47,18 @@ SERVICES = {
 """The services by their names in the console: the module of each, and its line."""
 
 
+OF_WEB = {
+    name: f"{name} is there after flask shell --web" for name in ("client", "url_for", "routes")
+}
+"""The names of :mod:`.web_client`, which loads the pages, and the way to them."""
+_OF_FLASK = {
+    "client": "app.test_client() sends requests",
+    "url_for": "flask.url_for works inside of app.test_request_context()",
+    "routes": "app.url_map has the routes",
+}
+"""Their likes on an application that is not built on opsapp, whose pages are its own."""
+MakeUnit = Callable[[], AbstractContextManager[Unit]]
+"""Gives a service a unit; loaded objects stay as they are unless it commits."""
 _MARKUP = re.compile(r":[\w:]+:`[~.]*([^`]+)`|``?([^`]+)``?")
 """Roles and literals of reStructuredText in a docstring."""
 
@@ -75,6 +88,8 @@ class Catalogue:
     names: dict[str, Name] = field(default_factory=dict)
     clashes: list[str] = field(default_factory=list)
     """Remarks for the user: a name bound twice, a function of the application that failed."""
+    unbound: dict[str, str] = field(default_factory=dict)
+    """Names that users look for and are not bound, and the way to what they stand for."""
 
     def add(self, name: str, value: Any, line: str, group: str) -> None:
         """Bind a name; the second value of a name is a clash."""
@@ -105,9 +120,9 @@ def catalogue(
     """
     names = Catalogue()
 
-    def make_unit() -> Unit:
+    def make_unit() -> AbstractContextManager[Unit]:
         _refuse_uncommitted(session, writes, pending)
-        return session.unit()
+        return pending.kept(session.unit())
 
     for name, value, line in _basics(app):
         names.add(name, value, line, "Application")
@@ -122,7 +137,8 @@ def catalogue(
         names.add(name, value, line, "Shortcuts")
     for name, (value, line) in more.items():
         names.add(name, value, line, "Shortcuts")
-    for name, model in _models(app):
+    names.unbound = OF_WEB if is_built_on else _OF_FLASK
+    for name, model in _models():
         names.add(name, model, described(model), "Models")
     _add_from_application(app, names, make_unit)
     return names
@@ -130,7 +146,7 @@ def catalogue(
 
 def _basics(app: Flask) -> Iterator[tuple[str, Any, str]]:
     yield "app", app, "the Flask application, with its context"
-    yield "db", db, "the database: db.session, db.engine"
+    yield "db", application_db(), "the database: db.session, db.engine"
     yield "sa", sa, "SQLAlchemy: sa.select(User).where(User.active)"
 
 
@@ -142,13 +158,13 @@ def _refuse_uncommitted(session: Session, writes: Writes, pending: Pending) -> N
     remains = Remains(in_words(writes.uncommitted(flushed=False)), pending.count())
     if remains:
         raise Refused(
-            f"a service has a transaction of its own, and there are uncommitted changes:"
+            f"a service needs its own transaction, and there are uncommitted changes:"
             f" {remains.uncommitted()}",
             hint=f"{session.mode.way_out} first",
         )
 
 
-def _accounts(make_unit: Callable[[], Unit]) -> Iterator[tuple[str, Any, str]]:
+def _accounts(make_unit: MakeUnit) -> Iterator[tuple[str, Any, str]]:
     """Yield the shortcuts to accounts and roles of ours."""
     from ..accounts import lookup, users
 
@@ -158,7 +174,8 @@ def _accounts(make_unit: Callable[[], Unit]) -> Iterator[tuple[str, Any, str]]:
 
     def create_user(username: str, email: str, **more: Any) -> Any:
         """Create an account without a password, as ``flask users create --no-password`` does."""
-        record = users.create(email, username=username, unit=make_unit(), **more)
+        with make_unit() as unit:
+            record = users.create(email, username=username, unit=unit, **more)
         return lookup.get_user(str(record["id"]))
 
     yield "U", account, 'an account: U("ada@example.com"), U("ada"), U(1)'
@@ -196,7 +213,7 @@ def _shortcuts(
 
 def _commit(session: Session, writes: Writes, pending: Pending) -> dict[str, str]:
     unit = session.unit(adopt=True)
-    intents = pending.intents()
+    snapshot = pending.keep()
     try:
         db.session.flush()
         changes = in_words(writes.uncommitted())  # The gate, a lock, would count as well.
@@ -205,37 +222,21 @@ def _commit(session: Session, writes: Writes, pending: Pending) -> dict[str, str
                 unit.record("console:changes:commit", session.reference, after=changes)
     except BaseException:
         if not unit.committed:  # The objects wait, so that the user can correct them.
-            db.session.rollback()
-            pending.restore(intents)
+            undo(db.session())
+            pending.restore(snapshot)
         raise
     return changes
 
 
-def _models(app: Flask) -> Iterator[tuple[str, type]]:
-    """Return every mapped class by its name; the second of a name gets its module's in front.
-
-    Those of an application come before ours, which are without our accounts there.
-    """
-    models: dict[str, type] = {}
-    attached = state.attached_to(app)
-    ours = [mapper.class_ for mapper in Model.registry.mappers]
-    theirs: list[type] = []
-    if attached is not None:
-        theirs = attached.models
-        ours = [model for model in ours if model.__module__ not in _OF_ACCOUNTS]
-    for model in (*sorted(theirs, key=_place), *sorted(ours, key=_place)):
+def _models() -> Iterator[tuple[str, type]]:
+    """Yield every mapped class by its name; the second of a name gets its module's in front."""
+    names: set[str] = set()
+    for model in application_models():
         name = model.__name__
-        if name in models:
+        if name in names:
             name = f"{model.__module__.replace('.', '_')}_{name}"
-        models[name] = model
+        names.add(name)
         yield name, model
-
-
-_OF_ACCOUNTS = frozenset({accounts.__name__, browser_sessions.__name__, reviews.__name__})
-
-
-def _place(model: type) -> tuple[str, str]:
-    return model.__module__, model.__name__
 
 
 def described(value: Any) -> str:
@@ -250,7 +251,7 @@ def described(value: Any) -> str:
     return first.partition(". ")[0].removesuffix(".")
 
 
-def _add_from_application(app: Flask, catalogue: Catalogue, make_unit: Callable[[], Unit]) -> None:
+def _add_from_application(app: Flask, catalogue: Catalogue, make_unit: MakeUnit) -> None:
     """Add the names of the application, by ``shell_context_processor`` and by the signal."""
     for processor in app.shell_context_processors:
         who = getattr(processor, "__name__", str(processor))
@@ -261,7 +262,7 @@ def _add_from_application(app: Flask, catalogue: Catalogue, make_unit: Callable[
 
 
 def _add_given(
-    catalogue: Catalogue, who: str, give: Callable[[], Any], make_unit: Callable[[], Unit]
+    catalogue: Catalogue, who: str, give: Callable[[], Any], make_unit: MakeUnit
 ) -> None:
     try:
         names = dict(give() or {})
@@ -335,7 +336,7 @@ class Verbs:
     :param path: the name of the module, which is imported on demand.
     """
 
-    def __init__(self, path: str, make_unit: Callable[[], Unit]) -> None:
+    def __init__(self, path: str, make_unit: MakeUnit) -> None:
         self._path = path
         self._name = path.rpartition(".")[2]
         self._make_unit = make_unit
@@ -353,8 +354,12 @@ class Verbs:
     def _called(self, verb: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(verb)
         def call(*args: Any, **keywords: Any) -> Any:
-            if _takes_unit(verb):
-                keywords.setdefault("unit", self._make_unit())
+            if not _takes_unit(verb) or "unit" in keywords:
+                return answer(*args, **keywords)
+            with self._make_unit() as unit:
+                return answer(*args, **keywords, unit=unit)
+
+        def answer(*args: Any, **keywords: Any) -> Any:
             bound = _bound(verb, args, keywords)
             return _answer(verb(*bound.args, **bound.kwargs))
 

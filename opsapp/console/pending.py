@@ -6,16 +6,25 @@ ends the input would forget them (docs/decisions/console.md#objects-survive-a-ro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy import orm as so
 from sqlalchemy.orm.attributes import flag_modified
+from sqlalchemy.util import IdentitySet
 
-State = so.InstanceState[Any]
-Intents = dict["State", "Intent"]
+from . import loaded
+from .loaded import Loaded, State
+
+if TYPE_CHECKING:
+    from ..unit.work import Unit
+
+NO_VALUE = so.LoaderCallableStatus.NO_VALUE
+Intents = dict[State, "Intent"]
 
 
 @dataclass(slots=True)
@@ -37,6 +46,29 @@ class Intent:
         """True if the object was added and deleted again."""
         return self.is_new and self.is_deleted
 
+    @property
+    def is_change(self) -> bool:
+        """True if a flush writes the object; one with equal values is in ``session.dirty`` too."""
+        return self.is_new or self.is_deleted or any(map(self._differs, self.originals))
+
+    def _differs(self, name: str) -> bool:
+        value, original = self.values.get(name, NO_VALUE), self.originals[name]
+        state: State = sa.inspect(self.instance)
+        relation = state.mapper.relationships.get(name)
+        if relation is None:
+            if value is NO_VALUE or original is NO_VALUE:
+                return True
+            # The comparison with an SQL expression is an expression.
+            return state.manager[name].impl.is_equal(value, original) is not True
+        if not relation.uselist:
+            return value is not original
+        if relation.back_populates and relation.direction is so.RelationshipDirection.ONETOMANY:
+            return False  # The objects in it have the column, and are changes themselves.
+        if value is NO_VALUE:
+            return original is not NO_VALUE
+        moved = _members(value) ^ _members(original)
+        return any(so.object_session(each) for each in moved)
+
     def update(self, state: State, *, is_deleted: bool) -> None:
         """Take in the present values of the object."""
         present = {name: state.dict[name] for name in state.manager if name in state.dict}
@@ -46,18 +78,28 @@ class Intent:
         self.is_deleted = is_deleted
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The objects of a session as a rollback must leave them."""
+
+    intents: Intents
+    loaded: Loaded
+
+
 class Pending:
-    """The intents of a session's transaction, flushed or not."""
+    """The intents of a session's transaction, flushed or not, and what it had loaded before."""
 
     def __init__(self, session: so.Session) -> None:
         self._session = session
         self._intents: Intents = {}
+        self._loaded: Loaded | None = None
+        """The values from before the transaction wrote; None if it has not."""
         self._listen(session)
 
     def follow(self, session: so.Session) -> None:
         """Listen to ``session``, which differs once the user has removed the one before."""
         if session is not self._session:
-            self._session, self._intents = session, {}
+            self._session, self._intents, self._loaded = session, {}, None
             self._listen(session)
 
     def _listen(self, session: so.Session) -> None:
@@ -72,10 +114,31 @@ class Pending:
 
     def count(self) -> int:
         """Return how many objects wait to be added, changed or deleted."""
-        return len(self.intents())
+        return _count(self._updated())
 
-    def intents(self) -> Intents:
-        """Return the intents up to now, which :meth:`restore` takes after a rollback."""
+    def writes(self) -> None:
+        """Note that the transaction writes: values that it loads from now on may be undone."""
+        if self._loaded is None:
+            self._loaded = loaded.of(self._session)
+
+    def keep(self) -> Kept:
+        """Return the objects as they are, which :meth:`restore` takes after a rollback."""
+        values = loaded.of(self._session) if self._loaded is None else self._loaded
+        return Kept(self._updated(), values)
+
+    @contextmanager
+    def kept(self, unit: Unit) -> Iterator[Unit]:
+        """Give a service its unit; the objects are as before unless it commits."""
+        snapshot = self.keep()
+        try:
+            yield unit
+        finally:
+            if unit.committed:
+                loaded.expire_relations(self._session)
+            else:
+                self.restore(snapshot)
+
+    def _updated(self) -> Intents:
         session = self._session
         for instance in [*session.new, *session.dirty, *session.deleted]:
             state: State = sa.inspect(instance)
@@ -84,20 +147,27 @@ class Pending:
             intent.update(state, is_deleted=instance in session.deleted)
         return {state: intent for state, intent in self._intents.items() if not intent.is_void}
 
-    def restore(self, intents: Intents) -> int:
-        """Return the objects to the session, which was rolled back; return how many."""
+    def restore(self, snapshot: Kept) -> int:
+        """Return the objects to the session, which was rolled back; return how many wait."""
+        loaded.restore(self._session, snapshot.loaded)
         with self._session.no_autoflush:
-            for state, intent in intents.items():
+            for state, intent in snapshot.intents.items():
                 _restore(self._session, state, intent)
-        self._intents = intents
-        return len(intents)
+        self._intents, self._loaded = snapshot.intents, None
+        return _count(snapshot.intents)
+
+    def ended(self, connection: sa.Connection) -> None:
+        """Forget the flushed objects of a transaction that SQL has ended."""
+        if self._session.in_transaction() and self._session.connection() is connection:
+            self._intents, self._loaded = {}, None
 
     def _flushes(self, *_about: Any) -> None:
-        self.intents()
+        self.writes()
+        self._updated()
 
     def _committed(self, session: so.Session) -> None:
         if session is self._session and not session.in_nested_transaction():
-            self._intents = {}
+            self._intents, self._loaded = {}, None
 
     def _rolled_back(self, session: so.Session, transaction: so.SessionTransaction) -> None:
         """Forget the objects that the user rolled back; a flush that fails rolls back itself."""
@@ -110,7 +180,18 @@ class Pending:
                 if state.session is not None and intent.originals.keys() & state.dict.keys()
             }
         elif transaction.parent is None:
-            self._intents = {}
+            self._intents, self._loaded = {}, None
+
+
+def _count(intents: Intents) -> int:
+    return sum(intent.is_change for intent in intents.values())
+
+
+def _members(collection: Any) -> IdentitySet:
+    """Return the objects of a collection of any kind, or of its copy in a history."""
+    if collection is NO_VALUE:  # It was not loaded when it was touched.
+        return IdentitySet()
+    return IdentitySet(getattr(collection, "_sa_adapter", collection))
 
 
 def _restore(session: so.Session, state: State, intent: Intent) -> None:

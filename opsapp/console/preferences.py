@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -10,8 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .. import config, text, textfiles
+from .. import text, textfiles
 from ..errors import NotReady
+from ..files.modes import writable_by_others
+from ..settings import config
 
 NAME = "console.toml"
 EDITING = ("emacs", "vi")
@@ -50,21 +51,22 @@ def read() -> Preferences:
     path = config.instance_folder() / NAME
     try:
         document = tomllib.loads(textfiles.read(path))
-        mode = path.stat().st_mode
+        open_to_others = writable_by_others(path)
     except FileNotFoundError:
         return Preferences()
     except (OSError, textfiles.NotText, tomllib.TOMLDecodeError) as error:
         raise NotReady(f"{path} cannot be read: {text.first_line(error)}") from error
-    if mode & stat.S_IWOTH:
-        raise NotReady(f"others can write {path}, which names modules", hint=f"chmod o-w {path}")
+    if open_to_others is not None:
+        hint = f"chmod go-w {open_to_others}"
+        raise NotReady(f"others can write {path}, which names modules", hint=hint)
     return Preferences(**{key: _checked(path, key, value) for key, value in document.items()})
 
 
 def _checked(path: Path, key: str, value: Any) -> Any:
-    known = [field.name for field in fields(Preferences)]
-    if key not in known:
-        near = text.did_you_mean(key, known) or f"one of {', '.join(known)}"
-        raise NotReady(f"{path}: {text.shortened(key)} is no preference", hint=near)
+    names = [field.name for field in fields(Preferences)]
+    if key not in names:
+        near = text.did_you_mean(key, names) or f"one of {', '.join(names)}"
+        raise NotReady(f"{path}: {text.shortened(key)} is not a known preference", hint=near)
     fits, words = _KINDS[key]
     if not fits(value):
         raise NotReady(f"{path}: {key} is {text.shortened(str(value))}, and not {words}")

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
-from ..engine.fingerprint import brief
+from .. import text
+from ..engine.fingerprint import brief, undoubled
 from ..profiling.record.aggregates import REPEATED
 from ..profiling.reports.n_plus_one import advice
-from ..redaction import HIDDEN, is_secret_name, veiled
+from ..redaction import HIDDEN, veiled
 from ..types import Record
+from . import secret_columns
+from .listeners import listen
 
 AT_MOST = 1000
 """The number of statements kept of one input; the others are counted."""
@@ -39,15 +41,22 @@ class Query:
         if not isinstance(row, Mapping):
             names = [*self.names, *map(str, range(len(self.names) + 1, len(row) + 1))]
             row = dict(zip(names, row, strict=False))
-        mentions = any(map(is_secret_name, re.findall(r"\w+", self.statement)))
+        is_shown = self._shown()
         return {
-            # SQLAlchemy numbers a parameter that it has made for a column.
-            name: HIDDEN if mentions and name.isdigit() else veiled(_column(name), value)
+            name: veiled(_column(name), value) if is_shown(_column(name)) else HIDDEN
             for name, value in row.items()
         }
 
+    def _shown(self) -> Callable[[str], bool]:
+        """Return a test of a parameter's name; beside a secret it has to be that of a column."""
+        if not secret_columns.mentions(self.statement):
+            return lambda _name: True
+        is_secret = secret_columns.named_in(self.statement, secret_columns.declared())
+        return lambda name: secret_columns.is_column(name) and not is_secret(name)
+
 
 def _column(parameter: str) -> str:
+    """Return the column of a parameter, which SQLAlchemy numbers."""
     return re.sub(r"_\d+$", "", parameter)
 
 
@@ -71,7 +80,8 @@ class Report:
 
 
 def _hint(statement: str, times: list[float]) -> str:
-    return f"{len(times)} times, {sum(times):.1f} ms: {brief(statement)} → {advice(statement)}"
+    repeated = text.counted(len(times), "time")
+    return f"{repeated}, {sum(times):.1f} ms: {brief(statement)} → {advice(statement)}"
 
 
 class Queries:
@@ -84,9 +94,9 @@ class Queries:
         self.echo: Callable[[str], None] | None = None
         """A function that prints each statement as it is sent; None prints none."""
         for engine in engines:
-            event.listen(engine, "before_cursor_execute", self._before)
-            event.listen(engine, "after_cursor_execute", self._after)
-            event.listen(engine, "handle_error", self._failed)
+            listen(engine, "before_cursor_execute", self._before)
+            listen(engine, "after_cursor_execute", self._after)
+            listen(engine, "handle_error", self._failed)
 
     def begin(self) -> None:
         """Begin the log of the next input."""
@@ -107,10 +117,11 @@ class Queries:
     def _keep(
         self, connection: sa.Connection, statement: str, parameters: Any, names: Sequence[str]
     ) -> None:
-        started = connection.info.pop("opsapp_sent_at", None) or time.perf_counter()
+        start = connection.info.pop("opsapp_sent_at", None) or time.perf_counter()
         if statement == "BEGIN":
             return  # SQLite's listener sends it, not the user.
-        milliseconds = (time.perf_counter() - started) * 1000
+        milliseconds = (time.perf_counter() - start) * 1000
+        statement = undoubled(statement, connection.dialect.paramstyle)
         self.current.count += 1
         self.current.milliseconds += milliseconds
         if self.current.count <= AT_MOST:

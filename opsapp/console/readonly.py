@@ -3,20 +3,22 @@
 SQLite opens the file with ``mode=ro``. That alone leaves ``ATTACH``, which opens
 the same file once more for writing, so an authorizer refuses that too.
 PostgreSQL signs in as a role without write grants if
-``OPSAPP_READONLY_DATABASE_URL`` names one. Otherwise a setting stands in for it,
-which SQL can switch off, and which is called a speed bump.
+``OPSAPP_READONLY_DATABASE_URL`` names one. Otherwise, and on MySQL and MariaDB, a setting
+stands in for it, which SQL can switch off, and which is called a speed bump.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
@@ -32,12 +34,18 @@ from ..engine.connections import (
 )
 from ..errors import NotReady, Refused
 from ..extensions import db
+from . import sandbox
 
 SETTING = "OPSAPP_READONLY_DATABASE_URL"
 OPCODES = 100_000
 """The number of SQLite's steps between two checks for Ctrl-C."""
 
-OTHER_MODES = "flask shell --sandbox, or --write"
+_MYSQL = frozenset({"mysql", "mariadb"})
+_MYSQL_SETTING = (
+    "SHOW SESSION VARIABLES WHERE Variable_name IN ('transaction_read_only', 'tx_read_only')"
+)
+"""MySQL has the first name, older MariaDB the second, and newer MariaDB both."""
+_MYSQL_REFUSAL = 1792
 
 _ATTACHING = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
 
@@ -56,7 +64,7 @@ def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
 
     :raises Refused: one of them could still write; nothing may be run then.
     """
-    ways_back = [redirect(engine, partial(connect, engine)) for engine in engines.values()]
+    ways_back = [_opened_read_only(engine) for engine in engines.values()]
     try:
         for engine in engines.values():
             _prove(engine)
@@ -64,6 +72,25 @@ def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
         _go(ways_back)
         raise
     return partial(_go, ways_back)
+
+
+def _opened_read_only(engine: sa.Engine) -> Callable[[], None]:
+    if engine.dialect.name not in _MYSQL:
+        return redirect(engine, partial(connect, engine))
+    # It is the application's engine, with its driver and arguments.
+    event.listen(engine, "connect", _begin_read_only)
+    engine.dispose()
+
+    def back() -> None:
+        event.remove(engine, "connect", _begin_read_only)
+        engine.dispose()
+
+    return back
+
+
+def _begin_read_only(driver: Any, _record: object) -> None:
+    with closing(driver.cursor()) as cursor:
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
 
 def _go(ways: list[Callable[[], None]]) -> None:
@@ -80,7 +107,7 @@ def _prove(engine: sa.Engine) -> None:
             # BEGIN IMMEDIATE is let through, a change is not.
             driver.execute("BEGIN")
             driver.execute("CREATE TABLE opsapp_probe (id)")
-        elif driver.execute("SHOW transaction_read_only").fetchone()[0] == "on":
+        elif _is_read_only(engine, driver):
             return
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname.startswith("SQLITE_READONLY"):
@@ -91,6 +118,15 @@ def _prove(engine: sa.Engine) -> None:
     raise Refused(f"the database {engine.url.database} could still be written; nothing was run")
 
 
+def _is_read_only(engine: sa.Engine, driver: Any) -> bool:
+    # A trial would do harm: MySQL commits a CREATE TABLE at once.
+    is_mysql = engine.dialect.name in _MYSQL
+    statement = _MYSQL_SETTING if is_mysql else "SHOW transaction_read_only"
+    with closing(driver.cursor()) as cursor:
+        cursor.execute(statement)
+        return str(cursor.fetchone()[-1]).lower() == "on"
+
+
 def connect(engine: sa.Engine) -> Any:
     """Return a driver's connection to the database of ``engine`` that cannot write.
 
@@ -99,8 +135,15 @@ def connect(engine: sa.Engine) -> Any:
     return _open_sqlite(engine) if engine.dialect.name == "sqlite" else _open_server(engine)
 
 
+def other_modes() -> str:
+    """Return the commands for the modes in which this database can be changed."""
+    return "flask shell --sandbox, or --write" if sandbox.is_possible() else "flask shell --write"
+
+
 def is_refused_write(error: DBAPIError) -> bool:
-    """Return whether SQLite or PostgreSQL refused a write."""
+    """Return whether the database refused a write of a read-only session."""
+    if getattr(error.orig, "args", ())[:1] == (_MYSQL_REFUSAL,):
+        return True
     name = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "")
     return str(name).startswith(("SQLITE_READONLY", "25006", "42501"))
 
@@ -109,6 +152,8 @@ def wall(engine: sa.Engine) -> Wall:
     """Return the protection of the read-only connections of ``engine``."""
     if engine.dialect.name == "sqlite":
         return Wall(True, "SQLite opened the file read-only")
+    if engine.dialect.name in _MYSQL:
+        return Wall(False, "a setting that SQL can undo")
     refuse_other_database(engine)
     connection = connect(engine)
     try:
@@ -130,8 +175,8 @@ def refuse_other_database(engine: sa.Engine) -> None:
     if db.our_engine.url != engine.url:
         return  # The chain is elsewhere, and nothing else tells databases apart.
     chain = "SELECT chain FROM ops_audit_head"
-    with engine.connect() as ours:
-        here = ours.exec_driver_sql(chain).scalar()
+    with engine.connect() as application:
+        here = application.exec_driver_sql(chain).scalar()
     connection = connect(engine)
     try:
         row = connection.execute(chain).fetchone()
@@ -141,7 +186,7 @@ def refuse_other_database(engine: sa.Engine) -> None:
     finally:
         connection.close()
     if row is None or row[0] != here:
-        raise NotReady(f"{SETTING} leads to another database than OPSAPP_DATABASE_URL")
+        raise NotReady(f"{SETTING} points to a different database than OPSAPP_DATABASE_URL")
 
 
 _RIGHTS = """
@@ -183,10 +228,10 @@ def server_url(engine: sa.Engine) -> URL:
 
     :raises NotReady: the setting is not a PostgreSQL URL.
     """
-    named = settings.get(SETTING)
-    if named is None or engine.url != db.engine.url:
+    setting = settings.get(SETTING)
+    if setting is None or engine.url != db.engine.url:
         return engine.url  # That of opsapp's own database is not the application's.
-    url = checked_url(named)
+    url = checked_url(setting)
     if url.get_backend_name() != "postgresql":
         raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")
     return url
@@ -194,7 +239,8 @@ def server_url(engine: sa.Engine) -> URL:
 
 def _open_server(engine: sa.Engine) -> Any:
     if engine.dialect.name != "postgresql":
-        raise Refused(f"a {engine.dialect.name} database cannot be opened read-only")
+        hint = "flask shell --read-only" if engine.dialect.name in _MYSQL else None
+        raise Refused(f"opsapp cannot query a {engine.dialect.name} database", hint=hint)
     url = server_url(engine)
     args, params = engine.dialect.create_connect_args(url)
     params |= options(url)["connect_args"]

@@ -1,4 +1,4 @@
-"""Sandbox: everything works, nothing is kept, and no other process notices.
+"""Sandbox: writes work, are never committed, and are invisible to other processes.
 
 SQLite works on a copy of the file, so that no lock is held. PostgreSQL works in
 one transaction on one connection. A commit of the session only moves a savepoint.
@@ -12,23 +12,30 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.pool import StaticPool
 
-from .. import config, text
+from .. import text
 from ..engine.connections import SANDBOX, open_sqlite, redirect, sqlite_file
 from ..errors import NotReady, Refused
 from ..extensions import db
+from ..settings import config
 from . import transcript
 
 MARK = "opsapp_sandbox"
 """The savepoint of every rollback."""
+
+
+def is_possible() -> bool:
+    """Return whether the application's databases can be a sandbox."""
+    kinds = {engine.dialect.name for engine in db.engines.values()}
+    return kinds == {"sqlite"} or (kinds == {"postgresql"} and db.our_engine is db.engine)
 
 
 def enter(session: str, *, idle_seconds: float) -> Callable[[], None]:
@@ -40,15 +47,14 @@ def enter(session: str, *, idle_seconds: float) -> Callable[[], None]:
     :raises Refused: opsapp's tables are in a database of their own, and one is a server's.
     """
     engines = list(db.engines.values())
-    kinds = {engine.dialect.name for engine in engines}
-    is_sqlite = kinds == {"sqlite"}
-    if not is_sqlite and (kinds != {"postgresql"} or db.our_engine is not db.engine):
+    if not is_possible():
         raise Refused(
             "a sandbox is one PostgreSQL database, or copies of SQLite files",
             hint="flask shell --read-only, or --write",
         )
     for engine in engines:
         engine.dispose()
+    is_sqlite = db.engine.dialect.name == "sqlite"
     leave = _copy(engines, session) if is_sqlite else _hold(engines, idle_seconds)
     for engine in engines:
         engine.update_execution_options(**{SANDBOX: True})
@@ -92,7 +98,7 @@ def _copy(engines: list[sa.Engine], session: str) -> Callable[[], None]:
     try:
         here.mkdir(mode=0o700, parents=True)
     except OSError as error:
-        raise NotReady(f"the folder {here} cannot be made: {error.strerror}") from error
+        raise NotReady(f"the folder {here} cannot be created: {error.strerror}") from error
     copies: dict[str, Path] = {}
     ways_back = []
     for engine in engines:
@@ -137,8 +143,75 @@ _BROKEN_REFERENCE = (
 """A row with a broken reference: the server finds it at COMMIT and rolls back."""
 
 
+class _Held:
+    """The connection of the sandbox, which the pool gets again as long as it is open.
+
+    SQLAlchemy drops a connection that Ctrl-C finds between the pool and a statement.
+    """
+
+    def __init__(self, own: sa.Pool, idle_seconds: float) -> None:
+        self._own, self._idle_seconds = own, idle_seconds
+        self._connection: Any = None
+        self.is_new = False
+        """True if it was opened after the first one, and :func:`settle` has not told so."""
+
+    def connection(self) -> Any:
+        """Return the connection; another one, with a sandbox of its own, if it was lost."""
+        if self._connection is None or self._connection.closed:
+            self.is_new = self._connection is not None
+            self._connection = _opened(self._own, self._idle_seconds)
+        return self._connection
+
+    def close(self) -> None:
+        """End the transaction with the connection: the server rolls back."""
+        self._connection.close()
+
+
+_held: WeakKeyDictionary[sa.Dialect, _Held] = WeakKeyDictionary()
+
+
 def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
-    pooled = db.engine.raw_connection()
+    holder = _Held(db.engine.pool, idle_seconds)
+    holder.connection()
+    pool = StaticPool(holder.connection, reset_on_return=None, dialect=db.engine.dialect)
+    before = [(engine, engine.pool) for engine in engines]
+    for engine in engines:
+        engine.pool = pool
+        _redirect(engine.dialect)
+        _held[engine.dialect] = holder
+
+    def leave() -> None:
+        for engine, own in before:
+            engine.pool = own
+            del _held[engine.dialect]
+            for name in _REDIRECTED:
+                delattr(engine.dialect, name)
+        holder.close()
+
+    return leave
+
+
+def settle() -> bool:
+    """Return to the last commit in PostgreSQL's sandbox; return whether it begins anew.
+
+    A cursor of the driver may have left the transaction in an error, or SQL have ended it.
+    """
+    holder = _held.get(db.engine.dialect)
+    if holder is None:
+        return False
+    try:
+        db.engine.dialect.do_rollback(holder.connection())
+    except db.engine.dialect.loaded_dbapi.Error:
+        holder.close()
+        db.engine.pool.dispose()  # It has the old one.
+        holder.connection()
+    is_new, holder.is_new = holder.is_new, False
+    return is_new
+
+
+def _opened(own: sa.Pool, idle_seconds: float) -> Any:
+    """Return a connection in a transaction that cannot be committed."""
+    pooled = own.connect()
     pooled.detach()
     connection: Any = pooled.dbapi_connection
     limit = int((idle_seconds + 60) * 1000) if idle_seconds else 0
@@ -150,22 +223,7 @@ def _hold(engines: list[sa.Engine], idle_seconds: float) -> Callable[[], None]:
     connection.execute("SET TRANSACTION READ WRITE")
     _break_reference(connection)
     connection.execute(f"SAVEPOINT {MARK}")
-    before = [(engine, engine.pool) for engine in engines]
-    pool = StaticPool(lambda: connection, reset_on_return=None)
-    for engine in engines:
-        engine.pool = pool
-        _redirect(engine.dialect)
-
-    def leave() -> None:
-        for engine, own in before:
-            engine.pool = own
-            for name in ("do_begin", "do_commit", "do_rollback"):
-                delattr(engine.dialect, name)
-        with suppress(Exception):  # The server may have ended it; nothing of it stays anyway.
-            connection.rollback()
-        connection.close()
-
-    return leave
+    return connection
 
 
 def _break_reference(connection: Any) -> None:
@@ -185,6 +243,9 @@ def _redirect(dialect: Any) -> None:
     def do_rollback(connection: Any) -> None:
         connection.execute(f"ROLLBACK TO SAVEPOINT {MARK}")
 
-    dialect.do_begin = lambda connection: None
+    dialect.do_begin = dialect.do_close = lambda connection: None
     dialect.do_commit = do_commit
     dialect.do_rollback = do_rollback
+
+
+_REDIRECTED = ("do_begin", "do_close", "do_commit", "do_rollback")

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from .. import text
 from ..actors import Actor
 from ..audit import events
-from ..errors import Invalid, NotFound, Refused
+from ..engine.conditions import explained
+from ..errors import InDoubt, Invalid, NotFound, NotReady, OpsError, Refused
 from ..extensions import db
 from ..models import AuditEvent
 from ..types import Record
@@ -50,7 +51,7 @@ class Session:
         :raises Refused: the session is read-only; the database would refuse it too.
         """
         if self.mode is Mode.READ_ONLY:
-            raise Refused("this session is read-only", hint=readonly.OTHER_MODES)
+            raise Refused("this session is read-only", hint=readonly.other_modes())
         unit = Unit(
             actor=self.actor,
             door="shell",
@@ -96,24 +97,37 @@ def open_session(
     return session
 
 
-def close_session(session: Session, *, ended: str) -> None:
+def close_session(session: Session, *, outcome: str) -> None:
     """End a session: the audit gets the digest of its transcript.
 
-    :param ended: the reason in a word: ``exit``, ``idle``, ``error``, a signal's name.
+    :param outcome: the reason in a word: ``exit``, ``idle``, ``error``, a signal's name.
+    :raises NotReady: the audit cannot be written. The next session records the end.
     """
-    session.transcript.write("end", ended)
-    if not ledger.is_kept():
-        session.transcript.seal()
-        return
+    session.transcript.write("end", outcome)
+    if ledger.is_kept():
+        try:
+            _record_end(session, outcome)
+        except Exception as error:
+            why = error if isinstance(error, OpsError) else explained(error)
+            if why is None or isinstance(why, InDoubt):
+                raise
+            # Not 75: the inputs have run, and their changes stay.
+            raise NotReady(
+                f"the end of the session is not recorded: {why.message}",
+                hint="the next flask shell records it",
+            ) from error
+    session.transcript.seal()
+
+
+def _record_end(session: Session, outcome: str) -> None:
     unit = Unit(actor=session.actor, door="shell", correlation=session.id)
     with unit:
         after = {
-            "ended": ended,
+            "ended": outcome,
             "inputs": session.transcript.inputs,
             "digest": session.transcript.digest(),
         }
         unit.record(CLOSE, session.reference, after=after)
-    session.transcript.seal()
 
 
 def record_lost(actor: Actor) -> None:
@@ -135,7 +149,7 @@ def record_query(statement: str, parameters: list[str], *, unit: Unit) -> None:
     An attached application without tables of ours has no record yet.
     """
     if len(statement) > 1_000_000:
-        raise Invalid("the statement is longer than a million characters")
+        raise Invalid("the statement has more than a million characters")
     if not ledger.is_kept():
         return
     with unit:
@@ -153,44 +167,44 @@ def _fingerprint(statement: str) -> str:
 
 def listing(limit: int | None = 50) -> list[Record]:
     """Return the newest sessions and queries, the oldest of them first."""
-    begun = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
-    newest = AuditEvent.seq.in_(begun.order_by(AuditEvent.seq.desc()).limit(limit))
+    starts = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
+    newest = AuditEvent.seq.in_(starts.order_by(AuditEvent.seq.desc()).limit(limit))
     ends = _ends(sa.select(AuditEvent.subject).where(newest))
     return [_record(event, ends.get(event["subject"])) for event in events.told([newest])]
 
 
 def _ends(subjects: list[str] | sa.Select[str]) -> dict[str, Record]:
     """Return the events with which these sessions ended, by their subjects."""
-    ended = AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
-    return {event["subject"]: event for event in events.told([*ended])}
+    criteria = AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
+    return {event["subject"]: event for event in events.told([*criteria])}
 
 
-def _id(begun: Record) -> str:
-    return str(begun["subject"].removeprefix("session:"))
+def _id(start: Record) -> str:
+    return str(start["subject"].removeprefix("session:"))
 
 
-def _record(begun: Record, end: Record | None) -> Record:
-    after, last = begun["after"] or {}, (end or {}).get("after") or {}
+def _record(start: Record, end: Record | None) -> Record:
+    after, last = start["after"] or {}, (end or {}).get("after") or {}
     return {
-        "id": _id(begun),
-        "opened_at": begun["at"],
-        "actor": begun["actor"],
+        "id": _id(start),
+        "opened_at": start["at"],
+        "actor": start["actor"],
         "by": after.get("by", "query"),
         "mode": after.get("mode", Mode.READ_ONLY.value),
-        "state": _state(begun, end),
-        "inputs": last.get("inputs", 1 if begun["action"] == QUERY else None),
+        "state": _state(start, end),
+        "inputs": last.get("inputs", 1 if start["action"] == QUERY else None),
         "ended": last.get("ended"),
         "ended_at": end and end["at"],
-        "reason": begun["reason"],
+        "reason": start["reason"],
     }
 
 
-def _state(begun: Record, end: Record | None) -> str:
-    if begun["action"] == QUERY:
+def _state(start: Record, end: Record | None) -> str:
+    if start["action"] == QUERY:
         return "closed"
     if end is not None:
         return "closed" if end["action"] == CLOSE else "lost"
-    id = _id(begun)
+    id = _id(start)
     return "open" if transcript.is_alive(id) or not transcript.path_of(id).exists() else "lost"
 
 
@@ -200,15 +214,15 @@ def get(id: str) -> Record:
     :param id: the id, or its beginning if that is unique.
     :raises NotFound: there is no such session.
     """
-    begun = _begun(id)
-    end = _ends([begun["subject"]]).get(begun["subject"])
-    record = {**_record(begun, end), "wall": (begun["after"] or {}).get("wall")}
-    if begun["action"] == QUERY:
-        return {**record, **_statement_of(begun)}
+    start = _begun(id)
+    end = _ends([start["subject"]]).get(start["subject"])
+    record = {**_record(start, end), "wall": (start["after"] or {}).get("wall")}
+    if start["action"] == QUERY:
+        return {**record, **_statement_of(start)}
     lines = transcript.read(transcript.path_of(record["id"]), ledger.audit_key())
     digest = ((end or {}).get("after") or {}).get("digest")
     if lines is None:
-        return {**record, **_absent(begun)}
+        return {**record, **_absent(start)}
     return {**record, "transcript": _verdict(lines, digest), "lines": _alike(lines.lines)}
 
 
@@ -218,16 +232,16 @@ def _alike(lines: list[Record]) -> list[Record]:
     return [{name: line.get(name) for name in names} for line in lines]
 
 
-def _absent(begun: Record) -> Record:
-    if _was_here(begun):
+def _absent(start: Record) -> Record:
+    if _was_here(start):
         return {"transcript": "missing: it was written on this host, and is gone", "lines": []}
-    host = begun["actor_detail"].get("host")
+    host = start["actor_detail"].get("host")
     return {"transcript": f"not on this host; look on {host}", "lines": []}
 
 
-def _was_here(begun: Record) -> bool:
+def _was_here(start: Record) -> bool:
     """Return whether the session began on this host."""
-    return bool(begun["actor_detail"].get("host") == gethostname())
+    return bool(start["actor_detail"].get("host") == gethostname())
 
 
 def _begun(id: str) -> Record:
@@ -252,11 +266,11 @@ def _verdict(file: transcript.Contents, digest: str | None) -> str:
     return "whole" if digest == file.digest else "edited: its digest is not the audit's"
 
 
-def _statement_of(begun: Record) -> Record:
-    statement = transcript.find_statement(_id(begun))
+def _statement_of(start: Record) -> Record:
+    statement = transcript.find_statement(_id(start))
     if statement is None:
-        return _absent(begun)
-    is_whole = _fingerprint(statement) == (begun["after"] or {}).get("statement")
+        return _absent(start)
+    is_whole = _fingerprint(statement) == (start["after"] or {}).get("statement")
     verdict = "whole" if is_whole else "edited: its hash is not the audit's"
-    line = {"n": 1, "at": begun["at"], "kind": "input", "text": statement}
+    line = {"n": 1, "at": start["at"], "kind": "input", "text": statement}
     return {"transcript": verdict, "lines": [line]}

@@ -5,15 +5,19 @@ The reason is in docs/decisions/console.md#between-inputs-no-transaction-stays-o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy import orm as so
+from sqlalchemy.exc import DBAPIError
 
-from ..engine.connections import SANDBOX
+from .. import text
 from ..extensions import db
+from . import sandbox
 from .change_log import Writes, in_words
 from .pending import Pending
+
+ANEW = "The sandbox was ended, and its changes with it: it begins anew."
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +28,31 @@ class Remains:
     """Statements that were rolled back, by table."""
     waiting: int
     """Objects that wait in memory."""
+    is_anew: bool = False
+    """True if the sandbox was lost with its connection or ended by SQL, and begins anew."""
 
     def __bool__(self) -> bool:
         return bool(self.lost or self.waiting)
 
     def remarks(self, *, may_commit: bool) -> list[str]:
         """Return lines for the user at the prompt."""
-        remarks = []
+        remarks = [ANEW] if self.is_anew else []
         if self.lost:
             remarks.append(f"Rolled back, because no transaction stays open: {self._lost_words()}.")
         if self.waiting:
             next_step = "commit() writes" if may_commit else "this session is read-only"
             verb = "waits" if self.waiting == 1 else "wait"
-            remarks.append(f"{_changes(self.waiting)} {verb}: {next_step}, rollback() forgets.")
+            changes = text.counted(self.waiting, "change")
+            remarks.append(f"{changes} {verb}: {next_step}, rollback() forgets.")
         return remarks
 
     def uncommitted(self) -> str:
         """Return the changes in words, for a program that ends without a commit."""
-        words = [_changes(self.waiting)] if self.waiting else []
+        words = [text.counted(self.waiting, "change")] if self.waiting else []
         return "; ".join([*words, self._lost_words()] if self.lost else words)
 
     def _lost_words(self) -> str:
         return ", ".join(f"{table} ({words})" for table, words in self.lost.items())
-
-
-def _changes(count: int) -> str:
-    return f"{count} change" if count == 1 else f"{count} changes"
 
 
 def settle(writes: Writes, pending: Pending) -> Remains:
@@ -60,58 +63,42 @@ def settle(writes: Writes, pending: Pending) -> Remains:
     threads, such as the one that sends mail, end their transactions themselves.
     """
     session = db.session()
-    lost = writes.uncommitted(flushed=False)
-    if lost or writes.has_flushed() or _is_broken(session, writes):
-        waiting = _roll_back(writes, pending)
+    losses = writes.uncommitted(flushed=False)
+    if losses or writes.has_flushed() or not session.is_active:
+        snapshot = pending.keep()
+        _roll_back(session)
+        waiting = pending.restore(snapshot)
     else:
         waiting = pending.count()
-    for connection in writes.open():
-        _let_go(connection)
-    if not waiting:
-        if (transaction := session.get_transaction()) is not None:
-            transaction.close()  # The session's own rollback would forget the loaded values.
-        for connection in writes.open():  # Those that the user opened.
+    _close(session)
+    for connection in writes.open():  # Those that the user opened.
+        with suppress(DBAPIError):  # It was lost, and its transaction with it.
             connection.rollback()
+    if waiting:
+        session.begin()  # Without a transaction a rollback would discard nothing.
+    is_anew = sandbox.settle()
     # A query in the next input would flush the objects that wait, which may be incomplete.
     session.autoflush = not waiting
-    return Remains(in_words(lost), waiting)
+    return Remains(in_words(losses), waiting, is_anew)
 
 
-def _roll_back(writes: Writes, pending: Pending) -> int:
-    intents = pending.intents()
-    db.session.rollback()
-    for connection in writes.open():  # Those that the user opened.
-        connection.rollback()
-    return pending.restore(intents)
+def _roll_back(session: so.Session) -> None:
+    with suppress(DBAPIError):  # The connection was lost, and the session is clean all the same.
+        session.rollback()
 
 
-def _is_broken(session: so.Session, writes: Writes) -> bool:
-    """Return whether a connection was lost or a flush failed, so that only a rollback helps."""
-    return not session.is_active or any(each.invalidated for each in writes.open())
-
-
-def _let_go(connection: sa.Connection) -> None:
-    """End the transaction in the database, while SQLAlchemy's goes on with its objects.
-
-    It has only read. The next statement begins a new one, as SQLAlchemy expects of a driver.
-    """
-    if connection.get_execution_options().get(SANDBOX):
-        return
-    driver = connection.connection.dbapi_connection
-    if driver is None:
-        return
-    if connection.dialect.name == "sqlite":
-        cursor = driver.cursor()
-        cursor.execute("ROLLBACK")
-        cursor.execute("BEGIN")  # It holds nothing before its first statement.
-    else:
-        driver.rollback()
+def _close(session: so.Session) -> None:
+    """End the transaction of the session, whose own rollback would forget the loaded values."""
+    for current in (session.get_nested_transaction, session.get_transaction):
+        while (transaction := current()) is not None:
+            with suppress(DBAPIError):  # The connection was lost.
+                transaction.close()
 
 
 def forget(pending: Pending) -> int:
     """Undo every uncommitted change; return how many objects were changed."""
     count = pending.count()
     session = db.session()
-    session.rollback()
+    _roll_back(session)
     session.autoflush = True
     return count

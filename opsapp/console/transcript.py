@@ -25,9 +25,10 @@ from threading import RLock
 from typing import IO, Any
 from uuid import UUID
 
-from .. import clock, config
+from .. import clock
+from ..engine.flock import try_lock
 from ..errors import NotReady
-from ..flock import try_lock
+from ..settings import config
 from ..types import Record
 from ..unit import chain
 

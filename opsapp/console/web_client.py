@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from time import time
 from typing import Any
@@ -9,13 +11,14 @@ from typing import Any
 from flask import Flask, g, request
 from flask.testing import FlaskClient
 
+from .. import settings, state
 from ..accounts.lookup import get_user
 from ..extensions import db
 from ..mail import outbox
 from ..models import User
 from .namespace import Answers
 
-_ACCOUNT = "opsapp.console.account"
+_ACCOUNT = "opsapp.account"
 """The id of the account that sends a request, in its environment, which no client can set."""
 
 
@@ -40,15 +43,13 @@ class Client(FlaskClient):
         return client
 
 
-def names(app: Flask) -> dict[str, Any]:
-    """Return the names of an application with its pages, each with its value and line."""
-    app.config["RATELIMIT_ENABLED"] = False
-    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page with a token was loaded.
-    app.before_request_funcs.setdefault(None, []).insert(0, _sign_in)
+@contextmanager
+def names(app: Flask) -> Iterator[dict[str, Any]]:
+    """Yield the names of an application with its pages, each with its value and line."""
 
     def url_for(endpoint: str, **values: Any) -> str:
         """Return the URL of an endpoint."""
-        with app.test_request_context(base_url=app.config["OPSAPP_URL"] or None):
+        with app.test_request_context(base_url=settings.of(app, "OPSAPP_URL") or None):
             return app.url_for(endpoint, **values)
 
     def routes(word: str = "") -> Answers:
@@ -57,11 +58,14 @@ def names(app: Flask) -> dict[str, Any]:
 
     client = Client(app, app.response_class, use_cookies=True)
     client.environ_base |= {"REMOTE_ADDR": "127.0.0.1", "HTTP_USER_AGENT": "flask shell"}
-    return {
+    bound = {
         "client": (client, 'requests: client.as_("ada@example.com").get("/")'),
-        "url_for": (url_for, 'the URL of an endpoint: url_for("index")'),
+        "url_for": (url_for, 'the URL of an endpoint: url_for("account.show")'),
         "routes": (routes, 'the routes: routes(), routes("users")'),
     }
+    # No page with a token was loaded.
+    with state.lent(app, _sign_in, RATELIMIT_ENABLED=False, WTF_CSRF_METHODS=frozenset()):
+        yield bound
 
 
 def routes_of(app: Flask, word: str = "") -> Answers:

@@ -106,7 +106,9 @@ def _run(revision: str, app_path: str | None) -> int:
 def _migrate() -> Any:
     migrate = current_app.extensions.get("migrate")
     if migrate is None:
-        raise NotReady("the application has no Flask-Migrate", hint="flask ops status")
+        raise NotReady(
+            "the application has no Flask-Migrate", hint="add Migrate(app, db) to its code"
+        )
     return migrate
 
 
@@ -115,10 +117,10 @@ def _present() -> str | None:
     from alembic.migration import MigrationContext
 
     names = ("version_table", "version_table_schema")
-    said = _migrate().configure_args
+    arguments = _migrate().configure_args
     with db.engine.connect() as connection:
         migration = MigrationContext.configure(
-            connection, opts={name: said[name] for name in names if name in said}
+            connection, opts={name: arguments[name] for name in names if name in arguments}
         )
         return " ".join(sorted(migration.get_current_heads())) or None
 
@@ -127,17 +129,36 @@ def _pending(revision: str) -> list[Record]:
     """Return the migrations that would run now, in their order.
 
     :raises NotFound: there is no such revision.
+    :raises NotReady: there is no folder of migrations, or one of them cannot be read.
     """
-    from alembic.script import ScriptDirectory
     from alembic.util import CommandError
 
-    script = ScriptDirectory.from_config(_migrate().migrate.get_config())
+    script = _folder()
     present = tuple((_present() or "").split())
     try:
         # Alembic's own command calls it.
-        steps: Any = script._upgrade_revs(revision, present)  # type: ignore[arg-type]  # noqa: SLF001
+        steps: Any = script._upgrade_revs(revision, present)  # noqa: SLF001
         return [
             {"revision": step.revision.revision, "summary": step.revision.doc} for step in steps
         ]
     except CommandError as error:
         raise NotFound(text.first_line(error), hint="flask db history") from error
+
+
+def _folder() -> Any:
+    """Return the application's folder of migrations, with each of them read.
+
+    :raises NotReady: it is not there, or a migration cannot be imported.
+    """
+    from alembic.script import ScriptDirectory
+
+    config = _migrate().migrate.get_config()
+    try:
+        folder = ScriptDirectory.from_config(config)
+        folder.get_heads()
+    except Exception as error:  # A migration is the application's code, and may raise anything.
+        raise NotReady(
+            f"the application's migrations cannot be read: {text.first_line(error)}",
+            hint="flask db heads",
+        ) from error
+    return folder

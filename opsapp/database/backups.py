@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from urllib.parse import quote
+
+import sqlalchemy as sa
 
 from .. import text
 from ..engine import direct
 from ..engine.connections import keywords, options
-from ..errors import NotReady, OpsError, Refused
+from ..errors import Invalid, NotReady, OpsError, Refused
 from ..extensions import db
 from ..files.drafts import Draft, explained
 from ..types import Record
@@ -24,6 +27,8 @@ from ..unit.ledger import is_kept
 from ..unit.work import Unit
 
 STDOUT = "-"
+OWN = ".ops"
+"""The end of the name of our own database's copy, where there are two."""
 CHUNK = 1024 * 1024
 
 
@@ -31,43 +36,57 @@ def create(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
     """Copy the whole database into ``file``.
 
     SQLite's online backup, or ``pg_dump`` in its custom format. The copy is checked, and
-    takes its place when its event is committed: on disk, readable by its owner.
+    takes its place when its event is committed: on disk, readable by its owner. If our
+    tables have a database of their own, its copy is ``own_file``, beside the other.
 
     :raises Conflict: the file exists and ``overwrite`` is false.
     :raises Refused: the file is one of this installation.
-    :raises NotReady: the database is away or damaged.
+    :raises NotReady: a database is away or damaged.
     :raises OpsError: the copy failed; says why.
     """
-    draft = Draft(file, overwrite=overwrite)
-    size = _filled(draft, file)
-    try:
+    with ExitStack() as stack:
+        drafts, sizes = [], {}
+        for name, engine in _engines(file).items():
+            draft = Draft(name, overwrite=overwrite)
+            stack.callback(draft.discard)
+            drafts.append(draft)
+            sizes[name] = _filled(draft, name, engine)
+        record = _record(file, sizes)
+
+        def settle(placed: bool) -> None:
+            for draft in drafts:
+                draft.settle(placed=placed)
+
         if not is_kept():
-            draft.settle(placed=not unit.dry_run)
-            return {"file": file, "bytes": size, "changed": True}
-        with unit:
-            unit.record("database:backup:create", "database", after={"file": file, "bytes": size})
-            unit.settle(lambda committed: draft.settle(placed=committed))
-    except BaseException as error:
-        draft.discard()
-        if unit.committed and isinstance(error, OSError):
+            settle(not unit.dry_run)
+            return {**record, "changed": True}
+        try:
+            with unit:
+                unit.record("database:backup:create", "database", after=record)
+                unit.settle(settle)
+        except OSError as error:
+            if not unit.committed:
+                raise
             _take_back(file, unit)
             raise OpsError(f"{file} cannot be written: {error.strerror}") from error
-        raise
-    return {"file": file, "bytes": size}
+        stack.pop_all()  # A unit around this one settles the drafts.
+        return record
 
 
 def stream(*, unit: Unit) -> Generator[bytes, None, None]:
     """Copy the whole database, and read the copy out once its event is committed.
 
+    :raises Invalid: there are two databases.
     :raises NotReady: the database is away or damaged.
     :raises OpsError: the copy failed; says why.
     """
+    if len(_engines(STDOUT)) > 1:
+        raise Invalid("two databases cannot be written to one stream", hint="flask db backup FILE")
     draft = Draft(str(Path(tempfile.gettempdir(), f"opsapp-{secrets.token_hex(8)}")))
     try:
-        size = _filled(draft, STDOUT)
+        after = _record(STDOUT, {STDOUT: _filled(draft, STDOUT, db.engine)})
         is_audited = is_kept()
         with unit if is_audited else nullcontext():
-            after = {"file": STDOUT, "bytes": size}
             unit.record("database:backup:create", "database", after=after)
         if unit.committed or not is_audited:
             yield from draft.chunks(CHUNK)
@@ -75,22 +94,34 @@ def stream(*, unit: Unit) -> Generator[bytes, None, None]:
         draft.discard()
 
 
-def _filled(draft: Draft, file: str) -> int:
+def _engines(file: str) -> dict[str, sa.Engine]:
+    """Return the databases by the files of their copies, in the order of copying.
+
+    Ours is first: an intent without an end, in its copy, is settled by the copy of the accounts.
+    """
+    if db.our_engine is db.engine or not is_kept():
+        return {file: db.engine}
+    return {f"{file}{OWN}": db.our_engine, file: db.engine}
+
+
+def _record(file: str, sizes: Mapping[str, int]) -> Record:
+    record: Record = {"file": file, "bytes": sizes[file]}
+    own = f"{file}{OWN}"
+    return {**record, "own_file": own, "own_bytes": sizes[own]} if own in sizes else record
+
+
+def _filled(draft: Draft, file: str, engine: sa.Engine) -> int:
     """Put a copy of the database into the draft, checked and on the disk; its bytes.
 
     :raises Refused: it is neither SQLite nor PostgreSQL.
     """
-    kind = db.engine.dialect.name
+    kind = engine.dialect.name
     if kind not in ("sqlite", "postgresql"):
-        draft.discard()
-        raise Refused(f"opsapp cannot copy a {kind} database", hint="use its own program")
-    try:
-        with explained(file):
-            _copy_sqlite(draft) if kind == "sqlite" else _dump(draft)
-            return draft.write_to_disk()
-    except BaseException:
-        draft.discard()
-        raise
+        hint = "copy it by its own program, and opsapp's own database too"
+        raise Refused(f"opsapp cannot copy a {kind} database", hint=hint)
+    with explained(file):
+        _copy_sqlite(draft, engine) if kind == "sqlite" else _dump(draft, engine)
+        return draft.write_to_disk()
 
 
 def _take_back(file: str, unit: Unit) -> None:
@@ -104,10 +135,10 @@ def _take_back(file: str, unit: Unit) -> None:
 # --- sqlite ------------------------------------------------------------------
 
 
-def _copy_sqlite(draft: Draft) -> None:
+def _copy_sqlite(draft: Draft, engine: sa.Engine) -> None:
     try:
         with (
-            closing(db.engine.raw_connection()) as source,
+            closing(engine.raw_connection()) as source,
             closing(sqlite3.connect(draft.path)) as copy,
         ):
             driver = source.driver_connection
@@ -144,7 +175,7 @@ def _damaged(remark: object) -> NotReady:
 # --- postgresql --------------------------------------------------------------
 
 
-def _dump(draft: Draft) -> None:
+def _dump(draft: Draft, engine: sa.Engine) -> None:
     """Write a dump of PostgreSQL.
 
     :raises NotReady: the server is away, or the programs are.
@@ -152,7 +183,7 @@ def _dump(draft: Draft) -> None:
     """
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         raise NotReady("this process ignores SIGCHLD, so it would not know how pg_dump ends")
-    target, environ = address()
+    target, environ = address(engine)
     words = ["pg_dump", "--format=custom", "--no-password", f"--file={draft.path}"]
     _run([*words, f"--dbname={target}"], environ, draft)
     contents = _run(["pg_restore", "--list", str(draft.path)], environ, draft)
@@ -160,17 +191,17 @@ def _dump(draft: Draft) -> None:
         raise OpsError("the copy cannot be read: pg_restore finds no archive in it")
 
 
-def address() -> tuple[str, Mapping[str, str]]:
-    """Return the address of the database, as libpq reads it, and variables that hold the password.
+def address(engine: sa.Engine) -> tuple[str, Mapping[str, str]]:
+    """Return the address of a database, as libpq reads it, and variables that hold the password.
 
     :raises NotReady: another secret is in the URL, for which there is no variable.
     """
     from psycopg.conninfo import make_conninfo
 
-    with direct.connect(db.engine) as session:  # pg_dump changes settings of its own.
+    with direct.connect(engine) as session:  # pg_dump changes settings of its own.
         url = session.engine.url
-    ours = options(url)["connect_args"]
-    words = {**ours, **keywords(url)}
+    defaults = options(url)["connect_args"]
+    words = {**defaults, **keywords(url)}
     # The settings of our sessions are not for a dump; those of the URL are.
     words["options"] = keywords(url).get("options")
     # Arguments are there for every user of the host to read.
@@ -184,26 +215,30 @@ def address() -> tuple[str, Mapping[str, str]]:
     return make_conninfo(**words), environ
 
 
+# The program begins once the draft's guardian knows it: nothing would end it if this process
+# were killed before.
+_ONCE_TOLD = 'read -r go && exec "$@" </dev/null'
+
+
 def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> bytes:
     """Return the output of the program.
 
     :raises NotReady: there is no such program, or it does not reach the server.
     :raises OpsError: it failed; says why.
     """
-    try:
-        program = subprocess.Popen(
-            words,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except FileNotFoundError as error:
+    if shutil.which(words[0], path=environ.get("PATH")) is None:
         raise NotReady(
             f"{words[0]} is not on the PATH", hint="install the PostgreSQL client programs"
-        ) from error
+        )
+    program = subprocess.Popen(
+        ["/bin/sh", "-c", _ONCE_TOLD, "sh", *words],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with program, draft.written_by(program):
-        printed, remarks = program.communicate()
+        printed, remarks = program.communicate(b"go\n")
     if program.returncode:
         raise _failed(words[0], remarks.decode(errors="replace"), program.returncode)
     return printed

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,22 +18,15 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from .. import migrations, text
-from ..damage import Damaged
 from ..engine import connections
 from ..errors import Conflict, Invalid, NotReady, OpsError
 from ..extensions import db
 from ..libpq import modern_url
-from ..models import (
-    AuditEvent,
-    AuditHead,
-    ProfileSeries,
-    ProfileTrace,
-    ProfileWindow,
-    Role,
-)
+from ..models import AuditEvent, AuditHead, ProfileSeries, ProfileTrace, ProfileWindow, Role
 from ..types import Record
 from ..unit.ledger import read_head, refuse_other_owner
 from ..unit.work import Unit
+from ..values.damage import Damaged
 from .migration_run import STATEMENT_TIMEOUT
 
 CHUNK = 1000
@@ -84,8 +77,8 @@ def connected_to(target: sa.Engine) -> Iterator[None]:
 def left_behind() -> list[str]:
     """Return the tables that no model of the application has, which are not copied."""
     present = set(sa.inspect(db.engine).get_table_names())
-    known = {table.name for table in db.metadata.tables.values()}
-    return sorted(present - known - {migrations.VERSION_TABLE})
+    tables = {table.name for table in db.metadata.tables.values()}
+    return sorted(present - tables - {migrations.VERSION_TABLE})
 
 
 def copy(target: sa.Engine, *, unit: Unit) -> list[Record]:
@@ -94,23 +87,54 @@ def copy(target: sa.Engine, *, unit: Unit) -> list[Record]:
     Nothing of this application is written meanwhile. The copy is compared by counts and
     digests before it is committed. Its ids go on where those of this database do.
 
+    The copy is committed right behind its event, so no copy is without one.
+
     :raises Conflict: the target holds something, or a value cannot be copied.
     :raises NotReady: the target is not at the same revision, or a secret is another one.
     """
-    with unit:
-        _be_patient(unit.session.connection())
-        with _reading() as source, _writing(target, unit) as connection:
-            _check(connection, migrations.present(unit.session))
-            with _open_for_copies(connection):
-                tables = _tables(source)
-                _empty(connection, tables)
-                copies = [_Copied(table, *_copied(table, source, connection)) for table in tables]
-                _set_ids(tables, source, connection)
-            _compare(copies, connection)
-        rows = [copied.record() for copied in copies]
-        after = {"to": shown(target), "rows": sum(row["rows"] for row in rows)}
-        unit.record("database:copy:create", "database", after=after)
+    with ExitStack() as stack:
+        connection = stack.enter_context(_writing(target))
+        try:
+            with unit:
+                unit.settle(lambda committed: _settle(stack, connection, committed))
+                rows = _filled(connection, unit)
+                after = {"to": shown(target), "rows": sum(row["rows"] for row in rows)}
+                unit.record("database:copy:create", "database", after=after)
+        except (exc.SQLAlchemyError, OpsError):
+            if unit.committed:
+                _take_back(target, unit)
+            raise
         return rows
+
+
+def _filled(connection: sa.Connection, unit: Unit) -> list[Record]:
+    """Copy every row and compare the copies; return each table."""
+    _be_patient(unit.session.connection())
+    with _reading() as source:
+        _check(connection, migrations.present(unit.session))
+        with _open_for_copies(connection):
+            tables = _tables(source)
+            _empty(connection, tables)
+            copies = [_Copied(table, *_copied(table, source, connection)) for table in tables]
+            _set_ids(tables, source, connection)
+        _compare(copies, connection)
+    return [copied.record() for copied in copies]
+
+
+def _settle(stack: ExitStack, connection: sa.Connection, committed: bool) -> None:
+    """End the transaction of the target as the unit's has ended."""
+    transaction = connection.get_transaction()
+    if transaction is not None and not committed:
+        transaction.rollback()
+    stack.close()
+
+
+def _take_back(target: sa.Engine, unit: Unit) -> None:
+    """Have the audit say that a copy, whose event is committed, was not."""
+    with Unit(actor=unit.actor, door=unit.door, correlation=unit.correlation) as after:
+        after.record("database:copy:fail", "database", before={"to": shown(target)})
+    # Its event no longer stands, so the error must not name it.
+    unit.committed, unit.seq = False, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,7 @@ def _be_patient(connection: sa.Connection) -> None:
     """Let statements and pauses of this transaction take long."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
-        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    connections.wait_for_reader(connection)
 
 
 @contextmanager
@@ -147,15 +171,13 @@ def _reading() -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def _writing(target: sa.Engine, unit: Unit) -> Iterator[sa.Connection]:
-    """Open the one transaction of the target; a dry run undoes it."""
+def _writing(target: sa.Engine) -> Iterator[sa.Connection]:
+    """Open the one transaction of the target."""
     with target.connect() as connection:
         connection = connection.execution_options(writing=True)
-        with connection.begin() as transaction:
+        with connection.begin():
             _be_patient(connection)
             yield connection
-            if unit.dry_run:
-                transaction.rollback()
 
 
 @contextmanager
@@ -168,8 +190,8 @@ def _open_for_copies(connection: sa.Connection) -> Iterator[None]:
         connection.exec_driver_sql(switch.format("ENABLE"))
         return
     connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
-    stored = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-    triggers = connection.execute(stored).all()
+    query = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+    triggers = connection.execute(query).all()
     for name, _sql in triggers:
         connection.exec_driver_sql(f"DROP TRIGGER {sa.sql.quoted_name(name, True)}")
     yield
@@ -237,8 +259,8 @@ def _last_id(table: sa.Table, column: sa.Column[Any], source: sa.Connection) -> 
     if source.dialect.name == "sqlite":
         if not table.dialect_options["sqlite"]["autoincrement"]:
             return int(highest)
-        stored = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
-        return int(source.scalar(stored, {"name": table.name}) or highest)
+        query = sa.text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        return int(source.scalar(query, {"name": table.name}) or highest)
     if (sequence := _sequence(table, column, source)) is None:
         return int(highest)
     state = sa.text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}")  # noqa: S608  (the server's own name)
@@ -370,6 +392,6 @@ def _compare(copies: Sequence[_Copied], connection: sa.Connection) -> None:
                 digest.add(row)
         if (digest.rows, str(digest)) != (copied.rows, copied.digest):
             raise OpsError(
-                f"{copied.table.name} has {copied.rows:,} rows here, and others in the copy;"
-                " nothing was copied"
+                f"{copied.table.name} has {text.counted(copied.rows, 'row')} here,"
+                " and others in the copy; nothing was copied"
             )

@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import IO
 
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from ..types import Record
 from . import backups
 
 CHUNK = 1024 * 1024
+_LAST_SETTING = b"SET row_security"
 _COPY = re.compile(r"COPY (?:\S+\.)?(\w+) \((.+)\) FROM stdin;")
 _ESCAPE = re.compile(r"\\(.)")
 _MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -46,8 +46,8 @@ def rows(file: str, table: str, ordered_by: str | None = None) -> Iterator[Recor
     :param ordered_by: a column that counts from 1 without gaps; rows out of place are sorted.
     """
     with _reading("--data-only", f"--table={table}", "--file=-", file) as script:
-        stored = _copied(script, table)
-        yield from stored if ordered_by is None else _in_order(stored, ordered_by)
+        records = _copied(script, table)
+        yield from records if ordered_by is None else _in_order(records, ordered_by)
 
 
 def _copied(script: IO[bytes], table: str) -> Iterator[Record]:
@@ -69,11 +69,11 @@ def _value(field: str) -> str | None:
     return _ESCAPE.sub(lambda escape: _MEANT.get(escape[1], escape[1]), field)
 
 
-def _in_order(stored: Iterator[Record], column: str) -> Iterator[Record]:
+def _in_order(records: Iterator[Record], column: str) -> Iterator[Record]:
     """Put rows in order: the server has nearly appended them, and few wait for their turn."""
     waiting: list[tuple[int, int, Record]] = []
     expected = 1
-    for place, row in enumerate(stored):
+    for place, row in enumerate(records):
         heapq.heappush(waiting, (int(row[column]), place, row))
         while waiting and waiting[0][0] <= expected:
             number, _place, first = heapq.heappop(waiting)
@@ -91,7 +91,7 @@ def replace(file: str, later: Sequence[str], *, patience: float) -> None:
     :raises Busy: another process uses the database.
     :raises OpsError: it failed, and nothing was changed.
     """
-    target, environ = backups.address()
+    target, environ = backups.address(db.engine)
     words = ["psql", "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"]
     before = "".join(f"{statement};\n" for statement in _first(later, patience))
     dump = _reading("--clean", "--if-exists", "--no-owner", "--file=-", file)
@@ -99,6 +99,7 @@ def replace(file: str, later: Sequence[str], *, patience: float) -> None:
         with suppress(BrokenPipeError), psql.stdin as script:  # If it fails, it says why.
             script.write(before.encode())
             with dump as statements:
+                script.writelines(_settings(statements))
                 for chunk in iter(lambda: statements.read(CHUNK), b""):
                     script.write(chunk)
             # The last word: without it, whatever ends this process undoes all.
@@ -120,12 +121,25 @@ def _first(later: Sequence[str], patience: float) -> Iterator[str]:
         yield f"DROP TABLE {', '.join(map(quoted, later))} CASCADE"
 
 
+def _settings(script: IO[bytes]) -> Iterator[bytes]:
+    """Yield the head of a dump, without the setting that an older server does not know.
+
+    Newer client programs put it into each script, whatever the server.
+    """
+    is_old = (db.engine.dialect.server_version_info or ()) < (17,)
+    for line in script:
+        if not (is_old and line.startswith(b"SET transaction_timeout")):
+            yield line
+        if line.startswith(_LAST_SETTING):
+            return
+
+
 def _failed(remarks: str) -> OpsError:
     reason = text.shortened((remarks.partition("ERROR:  ")[2] or remarks).strip(), 200)
     if "lock timeout" in reason:
         return Busy(
             "another process uses the database; nothing was changed",
-            hint="stop the web server and cron, and again",
+            hint="stop the web server and cron, and try again",
         )
     return OpsError(f"the restore failed and nothing was changed: {reason}")
 
@@ -134,14 +148,22 @@ def _failed(remarks: str) -> OpsError:
 def _reading(*words: str) -> Iterator[IO[bytes]]:
     """Read what pg_restore prints, which needs no server.
 
-    :raises NotReady: it is not installed.
+    :raises NotReady: it is not installed, or older than the dump.
     :raises Invalid: it failed; says why.
     """
     with _Program(["pg_restore", *words], os.environ, stdin=subprocess.DEVNULL) as program:
         yield program.stdout
         if program.stdout.read(1) == b"" and program.code:
-            reason = program.remarks.partition("error: ")[2].strip()
-            raise Invalid(f"{words[-1]} is no copy of this database: {text.shortened(reason, 200)}")
+            raise _unreadable(words[-1], program.remarks.partition("error: ")[2].strip())
+
+
+def _unreadable(file: str, reason: str) -> OpsError:
+    if reason.startswith("unsupported version"):
+        return NotReady(
+            f"{file} was made by a newer pg_dump than the pg_restore of this host can read",
+            hint="install the client programs of the server's version, first on the PATH",
+        )
+    return Invalid(f"{file} is not a backup of this database: {text.shortened(reason, 200)}")
 
 
 class _Program:
@@ -165,12 +187,7 @@ class _Program:
     def __enter__(self) -> _Program:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._process.kill()  # It has ended, or is not needed any more.
         with self._process:
             self._remarks.close()

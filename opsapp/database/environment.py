@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .. import config, migrations
+from .. import migrations
 from ..extensions import db, this_app
+from ..settings import config
 from . import status
 
 if TYPE_CHECKING:

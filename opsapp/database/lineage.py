@@ -77,11 +77,11 @@ def _read(file: Path, of: Branch) -> Migration:
         reason = f"{type(error).__name__}: {text.first_line(error)}"
         raise NotReady(
             f"the migration {name} cannot be imported: {reason}",
-            hint="mend the file, or remove it if it is none",
+            hint="fix the file, or remove it if it is not a migration",
         ) from error
     revision = getattr(module, "revision", None)
     if not isinstance(revision, str):
-        raise NotReady(f"{name} is no migration: it has no revision", hint="move it elsewhere")
+        raise NotReady(f"{name} is not a migration: it has no revision", hint="move it elsewhere")
     parents = getattr(module, "down_revision", None) or ()
     return Migration(file, revision, (parents,) if isinstance(parents, str) else parents, of)
 
@@ -143,13 +143,13 @@ def _refuse_orphans(line: Sequence[Migration]) -> None:
 
 def _refuse_circle(line: Sequence[Migration]) -> None:
     placed: set[str] = set()
-    left = list(line)
-    while ready := [migration for migration in left if placed.issuperset(migration.parents)]:
+    remainder = list(line)
+    while ready := [migration for migration in remainder if placed.issuperset(migration.parents)]:
         placed.update(migration.revision for migration in ready)
-        left = [migration for migration in left if migration not in ready]
-    if left:
+        remainder = [migration for migration in remainder if migration not in ready]
+    if remainder:
         raise NotReady(
-            f"these migrations follow each other in a circle: {_named(left)}",
+            f"these migrations follow each other in a circle: {_named(remainder)}",
             hint="set down_revision of the first to the one before it",
         )
 
@@ -183,12 +183,12 @@ def _refuse_fork(of: Branch, line: Sequence[Migration]) -> None:
 
 def _ancestors(head: Migration, behind: dict[str, Migration]) -> set[str]:
     ancestors: set[str] = set()
-    left = [head.revision]
-    while left:
-        revision = left.pop()
+    queue = [head.revision]
+    while queue:
+        revision = queue.pop()
         if revision not in ancestors:
             ancestors.add(revision)
-            left.extend(behind[revision].parents)
+            queue.extend(behind[revision].parents)
     return ancestors
 
 

@@ -1,4 +1,4 @@
-"""A migration besides its statements: the lock, the gate, the audit event."""
+"""A run of migrations: the lock, the gate and the audit event around its statements."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import actors, clock, config, migrations, text
+from .. import actors, clock, migrations, text
 from ..engine import conditions, connections, locks
 from ..errors import Busy, Conflict, NotReady, OpsError, TimedOut
 from ..extensions import db, this_app
 from ..models import PREFIX, AuditEvent, AuditHead, our_tables
+from ..settings import config
 from ..state import CORE, is_built_on
 from ..unit import chain
 from ..unit.ledger import (
@@ -91,8 +92,18 @@ def take_gate(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
     refuse_other_schema(connection)
     refuse_foreign_tables(connection)
+    refuse_other_database(connection, lock=True)
+
+
+def refuse_other_database(connection: sa.Connection, *, lock: bool = False) -> None:
+    """Refuse the database of another environment, or of other secrets.
+
+    :param lock: keep units out until the transaction ends.
+    :raises Refused: it is stamped with another environment's name.
+    :raises NotReady: a secret is not this database's.
+    """
     if sa.inspect(connection).has_table(AuditHead.__tablename__):
-        head = read_head(connection, lock=True)
+        head = read_head(connection, lock=lock)
         if head is not None:
             refuse_other_owner(head)
 
@@ -110,13 +121,13 @@ def refuse_other_schema(connection: sa.Connection) -> None:
     """
     if connection.dialect.name != "postgresql":
         return
-    theirs, first = connection.execute(_SCHEMAS).one_or_none() or (None, None)
-    if theirs != first:
+    schema, first = connection.execute(_SCHEMAS).one_or_none() or (None, None)
+    if schema != first:
         raise NotReady(
-            f"opsapp's tables are in the schema {text.safe(theirs)},"
+            f"opsapp's tables are in the schema {text.safe(schema)},"
             f" and new ones would go to {text.safe(first)}",
             hint="name the schema that is meant: OPSAPP_DATABASE_URL="
-            f"postgresql://USER@HOST/NAME?options=-csearch_path%3D{text.safe(theirs)}",
+            f"postgresql://USER@HOST/NAME?options=-csearch_path%3D{text.safe(schema)}",
         )
 
 
@@ -128,8 +139,8 @@ def refuse_foreign_tables(connection: sa.Connection) -> None:
     inspector = sa.inspect(connection)
     names = {*inspector.get_table_names(), *inspector.get_view_names()} - {migrations.VERSION_TABLE}
     reserved = {name for name in names if name.startswith(PREFIX)}
-    ours = our_tables() if AuditHead.__tablename__ in names else set()
-    if foreign := sorted(reserved - ours):
+    own_tables = our_tables() if AuditHead.__tablename__ in names else set()
+    if foreign := sorted(reserved - own_tables):
         raise Conflict(
             f"the database has a table {text.safe(foreign[0])}, and names in {PREFIX} are opsapp's",
             hint="rename it; or give opsapp a database of its own, in OPSAPP_DATABASE_URL"
@@ -185,9 +196,9 @@ def check(connection: sa.Connection) -> None:
     """
     refuse_foreign_tables(connection)
     if connection.dialect.name == "sqlite":
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-        if broken is not None:
-            raise OpsError(f"the migration leaves table {broken[0]} with a broken foreign key")
+        row = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if row is not None:
+            raise OpsError(f"the migration leaves table {row[0]} with a broken foreign key")
 
 
 def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
@@ -195,10 +206,10 @@ def note_step(*, ctx: Any, step: Any, heads: set[str], run_args: Any) -> None:
     if (steps := _steps.get()) is not None:
         steps.extend(sorted(step.destination_revision_ids))
     verb = "stamp" if step.is_stamp else "upgrade" if step.is_upgrade else "downgrade"
-    begun = _run.get()
+    run = _run.get()
     # A head that the step did not touch is another branch's, and was there before it.
     untouched = heads - set(step.destination_revision_ids)
-    before = begun.before if begun else untouched | set(step.source_revision_ids)
+    before = run.before if run else untouched | set(step.source_revision_ids)
     _run.set(_Run(verb, before, heads))
 
 
@@ -223,7 +234,7 @@ def record(connection: sa.Connection) -> None:
     _run.set(None)
     if run is None:
         return
-    _refuse_parts(run)
+    refuse_parts(run.after)
     if not sa.inspect(connection).has_table(AuditHead.__tablename__):
         return  # It removed the audit itself.
     head, event = read_head(connection), _event(run)
@@ -233,12 +244,16 @@ def record(connection: sa.Connection) -> None:
     append(connection, head, [event])
 
 
-def _refuse_parts(run: _Run) -> None:
-    """Refuse accounts without the audit, and an audit that names accounts which are gone."""
-    missing = [of.label for of in migrations.ours(this_app()) if of.at(run.after) is None]
-    if missing and run.after:
+def refuse_parts(after: Collection[str]) -> None:
+    """Refuse accounts without the audit, and an audit that names accounts which are gone.
+
+    :param after: the revisions that would be left.
+    :raises Conflict: some of our tables would be there without the others.
+    """
+    missing = [of.label for of in migrations.ours(this_app()) if of.at(after) is None]
+    if missing and after:
         raise Conflict(
-            f"{' '.join(sorted(run.after))} would be left without the tables of {missing[0]}",
+            f"{' '.join(sorted(after))} would be left without the tables of {missing[0]}",
             hint="flask db upgrade, or flask db downgrade base",
         )
 

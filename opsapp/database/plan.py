@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -15,7 +15,13 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
-from .migration_run import refuse_foreign_tables, refuse_other_schema, refuse_unknown
+from .migration_run import (
+    refuse_foreign_tables,
+    refuse_other_database,
+    refuse_other_schema,
+    refuse_parts,
+    refuse_unknown,
+)
 from .status import present_revisions
 
 _DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)|ALTER TABLE (\w+) DROP COLUMN (\w+)")
@@ -31,13 +37,25 @@ class Step:
     module: ModuleType
 
 
-def steps(verb: str, revision: str) -> list[Step]:
-    """Return the migrations that ``upgrade`` or ``downgrade`` would run now, in their order.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The migrations that would run, in their order, and the revisions before and after them."""
+
+    steps: list[Step]
+    before: str
+    after: str
+
+
+def make(verb: str, revision: str) -> Plan:
+    """Return the plan of an ``upgrade`` or ``downgrade``, as it would run now.
 
     :param revision: as Alembic takes it.
     :raises NotFound: there is no such revision.
-    :raises Conflict: a table that is not ours has the name of one of ours.
-    :raises NotReady: the database has a migration that this application does not.
+    :raises Conflict: a table that is not ours has the name of one of ours; or some of our tables
+        would be left without the others.
+    :raises NotReady: the database has a migration that this application does not, or a secret is
+        not its own.
+    :raises Refused: the database is stamped with another environment's name.
     """
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -53,9 +71,19 @@ def steps(verb: str, revision: str) -> list[Step]:
         revisions: list[Any] = find(revision, present)  # type: ignore[arg-type]
     except CommandError as error:
         raise NotFound(text.first_line(error), hint="flask db history") from error
-    return [
+    after = set(present)
+    for step in revisions:
+        after = after.difference(step.from_revisions_no_deps) | set(step.to_revisions_no_deps)
+    if revisions:
+        refuse_parts(after)
+    steps = [
         Step(step.revision.revision, step.revision.doc, step.revision.module) for step in revisions
     ]
+    return Plan(steps, _named(present), _named(after))
+
+
+def _named(revisions: Iterable[str]) -> str:
+    return " ".join(sorted(revisions)) or "nothing"
 
 
 def _present() -> Sequence[str]:
@@ -63,6 +91,7 @@ def _present() -> Sequence[str]:
         present = present_revisions()
         refuse_foreign_tables(db.ours.connection())
         refuse_other_schema(db.ours.connection())
+        refuse_other_database(db.ours.connection())
     except NotReady as error:
         if error.hint == "flask db init":
             return ()  # There is no SQLite file yet.
@@ -73,9 +102,9 @@ def _present() -> Sequence[str]:
         db.ours.rollback()
 
 
-def losses(downgrade: list[Step]) -> list[str]:
+def losses(downgrade: Plan) -> list[str]:
     """Return each table and column that the migrations would drop, with the rows it holds."""
-    return [_counted(table, column) for step in downgrade for table, column in _dropped(step)]
+    return [_counted(table, column) for step in downgrade.steps for table, column in _dropped(step)]
 
 
 def _dropped(step: Step) -> Iterator[tuple[str, str | None]]:
@@ -101,5 +130,5 @@ def _counted(table: str, column: str | None) -> str:
     counted = sa.func.count(source.c[column]) if column else sa.func.count()
     count = db.ours.scalar(sa.select(counted).select_from(source)) or 0
     db.ours.rollback()
-    what = ("value" if column else "row") + ("" if count == 1 else "s")
-    return f"drops {f'the column {table}.{column}' if column else table}, with {count:,} {what}"
+    contents = text.counted(count, "value" if column else "row")
+    return f"drops {f'the column {table}.{column}' if column else table}, with {contents}"

@@ -1,4 +1,4 @@
-"""Removal: our tables out of the database of an application that opsapp is attached to."""
+"""Removal of our tables from the database of an application that opsapp is attached to."""
 
 from __future__ import annotations
 

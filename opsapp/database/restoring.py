@@ -15,6 +15,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from .. import migrations, text
+from ..audit.stored import moment_of_a_dump
 from ..engine import connections
 from ..errors import Busy, Invalid, OpsError
 from ..extensions import db, this_app
@@ -44,7 +45,8 @@ class Copy:
 
     def events(self) -> Iterator[Record]:
         """Yield the events of its audit in order, as they are stored."""
-        return _rows(self.file, AuditEvent.__tablename__, ordered_by="seq")
+        for event in _rows(self.file, AuditEvent.__tablename__, ordered_by="seq"):
+            yield event if _is_sqlite() else {**event, "at": moment_of_a_dump(event["at"])}
 
 
 def examine(file: str) -> Copy:
@@ -62,7 +64,7 @@ def examine(file: str) -> Copy:
     tables = _sqlite_tables(file) if _is_sqlite() else dumps.tables(file)
     for table in (AuditHead.__tablename__, AuditEvent.__tablename__, migrations.VERSION_TABLE):
         if table not in tables:
-            raise Invalid(f"{file} is no copy of this database: it has no {table}")
+            raise Invalid(f"{file} is not a backup of this database: it has no {table}")
     heads = list(_rows(file, AuditHead.__tablename__))
     if len(heads) != 1:
         raise Invalid(f"{file} has {len(heads)} heads of the audit and not one")
@@ -156,7 +158,7 @@ def _sqlite_tables(file: str) -> set[str]:
                 raise Invalid(f"{file} is damaged: {text.shortened(remark)}")
             names = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     except sqlite3.Error as error:
-        raise Invalid(f"{file} is no copy of this database: {text.safe(error)}") from error
+        raise Invalid(f"{file} is not a backup of this database: {text.safe(error)}") from error
     return {name for (name,) in names}
 
 
@@ -184,7 +186,7 @@ def _replace_sqlite(file: str) -> None:
 
 
 class _Patience:
-    """Ends a copying that waits for another process, which SQLite would do for ever."""
+    """Ends a copying that waits for another process, which SQLite would do forever."""
 
     def __init__(self) -> None:
         self._until = time.monotonic() + PATIENCE
@@ -199,5 +201,5 @@ class _Patience:
 def _in_use() -> Busy:
     return Busy(
         "another process uses the database; nothing was changed",
-        hint="stop the web server and cron, and again",
+        hint="stop the web server and cron, and try again",
     )

@@ -8,11 +8,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from .. import config, migrations
+from .. import migrations
 from ..accounts import roles
 from ..engine.conditions import explained
 from ..engine.connections import sqlite_file
+from ..errors import NotReady
 from ..extensions import db, this_app
+from ..settings import config
 from ..state import is_built_on
 from ..types import Record
 from ..unit.ledger import begin_pepper, no_revision, other_revision, read_head, refuse_other_owner
@@ -37,6 +39,11 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     status.check_files()
     wait_until_reachable(wait)
     before = status.revision_or_none()
+    if before is not None and not status.has_tables():
+        raise NotReady(
+            f"the database is at revision {before} without opsapp's tables, which were dropped",
+            hint="restore a backup; or drop the database, and run flask db init",
+        )
     if before is not None:
         migration_run.refuse_other_schema(db.ours.connection())
         _refuse_other_owner()
@@ -50,8 +57,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
         return _planned(before, pending, unit)
     # Of several hosts that find it pending, one migrates; the others find it done.
     migrated = pending and _upgrade(unit)
-    if wal:
-        _keep_wal()
+    into_wal = wal and _keep_wal()
     with unit:
         migration_run.record_unrecorded(status.present_revisions(), unit=unit)
         if is_built_on(this_app()):
@@ -61,7 +67,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
         "revision": status.head_revision(),
         "before": before,
         "environment": config.environment(),
-        "changed": migrated or unit.changed,
+        "changed": migrated or into_wal or unit.changed,
     }
 
 
@@ -83,14 +89,16 @@ def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
     }
 
 
-def _keep_wal() -> None:
-    """Put an SQLite file back into WAL mode, if it was restored from a copy in another one."""
-    if db.our_engine.dialect.name == "sqlite":
-        mode = db.ours.scalar(sa.text("PRAGMA journal_mode"))
-        db.ours.rollback()
-        if mode != "wal":
-            with migration_run.lock(wal=True):  # It sets the mode.
-                pass
+def _keep_wal() -> bool:
+    """Return whether a SQLite file was put into WAL mode: it may be a copy in another one."""
+    if db.our_engine.dialect.name != "sqlite":
+        return False
+    mode = db.ours.scalar(sa.text("PRAGMA journal_mode"))
+    db.ours.rollback()
+    if mode == "wal":
+        return False
+    with migration_run.lock(wal=True):  # It sets the mode.
+        return True
 
 
 def _upgrade(unit: Unit) -> bool:

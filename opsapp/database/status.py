@@ -11,15 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from .. import migrations
-from ..accounts.lookup import find_role
+from ..accounts.lookup import get_role
 from ..engine import connections
 from ..engine.conditions import explained
-from ..errors import Busy, NotReady
+from ..errors import Busy, NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import ADMIN, AuditHead, Grant, Role, User
 from ..state import is_built_on
 from ..types import Record
-from ..unit.ledger import is_ours, read_head, refuse_other_owner, refuse_revisions
+from ..unit.ledger import read_head, refuse_other_owner, refuse_revisions
 from . import lineage
 
 
@@ -93,6 +93,10 @@ def check_revision() -> None:
         says which.
     """
     check_files()
+    _check_schema()
+
+
+def _check_schema() -> None:
     present = present_revisions()
     if not present and not has_tables():
         raise NotReady("the database is not initialised", hint="flask db init")
@@ -102,8 +106,9 @@ def check_revision() -> None:
 def status() -> Record:
     """Return the state of the database: reachable, latency, revision, environment, sizes.
 
-    ``ready`` is the answer: reachable, at this code's revision, of this environment, and
-    ``writable``; the latter is not tried where the schema is not this code's.
+    ``ready`` is the answer: reachable, at this code's revision, of this environment, of these
+    secrets, and ``writable``; the latter is not tried where the schema is not this code's.
+    ``because`` is the first condition that does not hold, in words.
 
     :raises NotReady: it cannot be reached, or the migrations are not one line.
     """
@@ -116,21 +121,22 @@ def measured() -> Record:
 
     :raises NotReady: it cannot be reached.
     """
-    started = time.perf_counter()
+    start = time.perf_counter()
     at = revision()
     db.ours.execute(sa.select(1))
-    latency = time.perf_counter() - started
+    latency = time.perf_counter() - start
     head = head_revision()
     stamp = read_head(db.ours()) if at == head else None
-    writable = at == head and _is_writable()
+    because = _hindrance()
     return {
-        "ready": stamp is not None and is_ours(stamp) and _is_seeded() and writable,
+        "ready": because is None,
+        "because": because,
         "database": connections.shown_url(db.our_engine.url),
         "latency_ms": round(latency * 1000, 1),
         "revision": at,
         "head": head,
         "behind": at != head,
-        "writable": writable,
+        "writable": at == head and _is_writable(),
         "environment": stamp and stamp.environment,
         "size_bytes": _size(),
         **dict.fromkeys(("users", "roles", "grants", "events")),
@@ -138,25 +144,37 @@ def measured() -> Record:
     }
 
 
-def _is_seeded() -> bool:
-    """Return whether the built-in role is there, where the accounts are opsapp's."""
-    return not is_built_on(this_app()) or find_role(ADMIN) is not None
+def _hindrance() -> str | None:
+    """Return why the database is not ready, or None."""
+    try:
+        _check_database()
+    except OpsError as error:
+        return error.message
+    return None
 
 
 def check_ready() -> None:
     """Return if the database can be written to by this code, as it is configured.
 
-    :raises OpsError: it is away, behind or ahead, or another environment's.
+    :raises OpsError: it is away, behind or ahead, another environment's or not initialised, or
+        a secret is not its own; or the migrations are not one line.
     """
+    check_files()
+    _check_database()
+
+
+def _check_database() -> None:
     try:
-        check_revision()
+        _check_schema()
         head = read_head(db.ours())
+        if head is None:
+            raise NotReady("the audit has no head", hint="flask db init")
+        refuse_other_owner(head)
+        if is_built_on(this_app()):
+            get_role(ADMIN)
     except exc.SQLAlchemyError as error:
         db.ours.rollback()
         raise explained(error) or error from error
-    if head is None:
-        raise NotReady("the audit has no head", hint="flask db init")
-    refuse_other_owner(head)
     check_writable()
 
 

@@ -2,13 +2,13 @@
 
 - ``settings``: the environment and the modes of files, without an application
 - ``application``: all checks of an application and its database, in their order
-- ``own``: tables, audit, accounts, jobs, mail and profiles of opsapp
+- ``rooms``: tables, audit, accounts, jobs, mail and profiles of opsapp
 - ``server``: the database's server and this host
+- ``maintenance``: reviews, jobs, copies and checkpoints that are overdue
+- ``sources``: the settings with their values and sources
 - ``findings``: the form of a finding
+
+Decisions: docs/decisions/core.md#doctor-finds-omissions
 """
 
-from .application import check_application as check_application
-from .findings import finding as finding
-from .settings import check_settings as check_settings
-
-__all__ = ["check_application", "check_settings", "finding"]
+__all__: list[str] = []

@@ -7,11 +7,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from .. import operation
 from ..errors import OpsError
 from ..extensions import db, this_attached
 from ..ops import checks
-from . import own, server
+from . import maintenance, rooms, server
 from .findings import Check, Finding, finding, tried
 
 
@@ -26,18 +25,18 @@ def check_application() -> Iterator[Finding]:
         for session in dict.fromkeys((db.session, db.ours)):
             session.rollback()
     with suppress(OpsError):  # A schedule that cannot be read is the finding of the jobs.
-        for check, message, advice in operation.findings():
+        for check, message, advice in maintenance.findings():
             yield finding(check, "warn", message, advice)
 
 
 def _checks() -> dict[str, Check]:
     attached = this_attached()
     if attached is None:
-        return {**own.CHECKS, **server.CHECKS}
-    names = own.CHECKS.keys() - own.OF_ACCOUNTS if attached.has_tables else ()
+        return {**rooms.CHECKS, **server.CHECKS}
+    names = rooms.CHECKS.keys() - rooms.OF_ACCOUNTS if attached.has_tables else ()
     return {
         **{name: partial(_of_attached, attached, name) for name in checks.CHECKS},
-        **{name: check for name, check in own.CHECKS.items() if name in names},
+        **{name: check for name, check in rooms.CHECKS.items() if name in names},
         **server.CHECKS,
     }
 

@@ -36,8 +36,8 @@ def _check_clock() -> Finding:
     time = db.ours.scalar(sa.select(database_now()))
     skew = abs((clock.now() - time).total_seconds()) if time else 0.0
     if skew <= SKEW_SECONDS:
-        return finding("clock", "ok", f"{skew:.1f} s from the database's")
-    return finding("clock", "warn", f"{skew:.1f} s from the database's", "run an NTP client")
+        return finding("clock", "ok", f"{skew:.1f} s off the database's clock")
+    return finding("clock", "warn", f"{skew:.1f} s off the database's clock", "run an NTP client")
 
 
 def _check_disk() -> Finding:
@@ -69,7 +69,7 @@ def _check_durability() -> Finding:
 
 def _check_locks() -> Finding:
     if db.our_engine.dialect.name == "sqlite":
-        return finding("locks", "ok", "files beside the database")
+        return finding("locks", "ok", "lock files beside the database")
     direct.connect(db.our_engine).close()
     return finding("locks", "ok", "jobs and migrations have sessions of their own")
 

@@ -8,17 +8,29 @@ from pathlib import Path
 
 from flask.helpers import get_debug_flag
 
-from .. import config, sources, text
+from .. import text
 from ..accounts import breached
 from ..errors import OpsError
 from ..extensions import this_attached
 from ..files import modes as files
-from ..setting import Setting
-from ..settings import HANDED_DOWN, IN_FILES, SECRETS, SETTINGS, get
+from ..settings import (
+    HANDED_DOWN,
+    IN_FILES,
+    SECRETS,
+    SETTINGS,
+    SHIPPED_JOBS,
+    SHIPPED_JOBS_ATTACHED,
+    config,
+    get,
+)
+from ..settings.setting import Setting
+from . import sources
 from .findings import Finding, finding, tried
 
 PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
 """Names that operators give to production, in small letters."""
+
+_SHIPPED = (SHIPPED_JOBS, SHIPPED_JOBS_ATTACHED)
 
 
 def check_settings() -> Iterator[Finding]:
@@ -34,8 +46,8 @@ def check_settings() -> Iterator[Finding]:
             yield _check_secret(setting)
     if attached is None:
         yield tried("setting OPSAPP_URL", _check_url)
-        if file := get("OPSAPP_BREACHED_PASSWORDS"):
-            yield tried("breached", lambda: finding("breached", "ok", breached.check(file)))
+    if file := get("OPSAPP_BREACHED_PASSWORDS"):
+        yield tried("breached", lambda: finding("breached", "ok", breached.check(file)))
     yield from _check_modes(config.instance_folder())
     yield from _check_secret_files()
 
@@ -44,7 +56,7 @@ def _check_names() -> Finding:
     names = {*(setting.name for setting in SETTINGS), *IN_FILES, *HANDED_DOWN}
     strange = sorted({name for name in os.environ if name.startswith("OPSAPP_")} - names)
     if not strange:
-        return finding("setting names", "ok", "every OPSAPP_… of the environment is a setting")
+        return finding("setting names", "ok", "every OPSAPP_… variable is a known setting")
     message = ", ".join(strange) + (" is no setting" if len(strange) == 1 else " are no settings")
     near = text.did_you_mean(strange[0], names, likeness=0.8)
     return finding("setting names", "warn", message, near or "flask doctor --settings")
@@ -71,7 +83,7 @@ def _check_secret(setting: Setting) -> Finding:
 def _check_url() -> Finding:
     check, url = "setting OPSAPP_URL", get("OPSAPP_URL")
     if url and url.startswith("http:") and config.environment() != config.DEVELOPMENT:
-        message = f"{url}: cookies are for https only, so sign-in fails"
+        message = f"{url}: cookies are for https only, so login fails"
         return finding(check, "warn", message, "put TLS in front, and https:// here")
     if url:
         return finding(check, "ok", url)
@@ -85,20 +97,25 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
     if not folder.exists():
         return
     modes = files.modes(folder)
+    for path in filter(Path.exists, {folder / "console.toml", Path(get("OPSAPP_JOBS"))}):
+        if path not in _SHIPPED and (way := files.writable_by_others(path)) is not None:
+            yield finding("file writers", "fail", f"others can write {path}", f"chmod go-w {way}")
     loose = [path for path, mode in modes.items() if files.is_exposed(path, mode, folder)]
     if loose:
-        names = text.listed([str(path) for path in loose], shown=3)
+        names = text.listed([str(path) for path in loose], most=3)
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
     else:
-        yield finding("file modes", "ok", f"{files.in_words(modes)}, none that others can read")
+        yield finding("file modes", "ok", f"{files.in_words(modes)}, none readable by other users")
 
 
 def _check_secret_files() -> Iterator[Finding]:
-    named = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
+    paths = [Path(file) for name in IN_FILES if (file := os.environ.get(name))]
     # The group may read them: the deploying user owns them, and the application is in the group.
-    loose = [path for path in named if (files.mode_of(path) or 0) & 0o007]
+    loose = [path for path in paths if (files.mode_of(path) or 0) & 0o007]
     if loose:
         names = ", ".join(map(str, loose))
         yield finding("secret files", "warn", f"others can read {names}", f"chmod o= {loose[0]}")
-    elif present := [path for path in named if path.exists()]:
-        yield finding("secret files", "ok", f"{files.in_words(present)}, none that others can read")
+    elif present := [path for path in paths if path.exists()]:
+        yield finding(
+            "secret files", "ok", f"{files.in_words(present)}, none readable by other users"
+        )

@@ -3,8 +3,12 @@
 - ``connections``: opened durable, bounded and named
 - ``direct``, ``pooler``: sessions around a pooler, and poolers recognised
 - ``conditions``: errors of the database as errors of opsapp
-- ``locks``, ``holders``: locks that end with their process, and the processes that hold them
+- ``locks``, ``flock``: locks that end with their process
+- ``holders``: the processes that hold them
 - ``fingerprint``: SQL without its literals
 - ``plans``: the plan of a statement without its values
-- ``rows``: rows removed in bulk
+- ``rows``: rows removed and inserted in bulk
+- ``scratch``: a temporary database of this process
 """
+
+__all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Conditions: the meaning of a database error, as one of the errors of opsapp."""
+"""Translation of database errors into opsapp's errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def busy(pid: int | None = None) -> Busy:
     """Return the error of a SQLite file that another process writes into, if it is known which."""
     name = holders.process(pid) if pid else "another process"
     return Busy(
-        f"the database is being written for more than {LOCK_SECONDS} seconds by {name}",
+        f"the database has been locked for more than {LOCK_SECONDS} seconds by {name}",
         hint=holders.end_of_process(pid) if pid else holders.WAIT,
     )
 
@@ -39,20 +39,45 @@ def explained(error: Exception) -> OpsError | None:
 
     :param error: SQLAlchemy's, or a driver's own.
     """
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause: Any = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(error, IntegrityError):
-        return Conflict("it contradicts what is in the database")
+        return Conflict("it conflicts with data in the database")
     if isinstance(error, DataError):
         return OpsError("the database holds a value that cannot be read", hint="flask audit verify")
+    if _is_missing(error, cause):
+        return _behind(text.first_line(cause.args[-1]), getattr(error, "statement", None) or "")
     if isinstance(cause, sqlite3.Error):
         return _explained_sqlite(cause)
+    if (number := _number(error)) is not None:
+        return _explained_mysql(number, text.first_line(cause.args[-1]))
     if hasattr(cause, "sqlstate"):
         return _explained_postgresql(cause)
-    if isinstance(error, DBAPIError) and (condition := _explained_mysql(cause)) is not None:
-        return condition
     if isinstance(error, PoolTimeout):
-        return Busy("every connection of this process to the database is in use")
+        return Busy("all database connections of this process are in use")
     return None
+
+
+_MISSING = frozenset({"42P01", "42703"})  # undefined table, undefined column
+_MISSING_MYSQL = frozenset({1054, 1146})
+_MISSING_SQLITE = re.compile("no such (table|column): |table .* has no column named ")
+
+
+def _is_missing(error: Exception, cause: Any) -> bool:
+    """Return whether an error is about a table or column that the database lacks."""
+    if isinstance(cause, sqlite3.Error):
+        return _MISSING_SQLITE.match(str(cause)) is not None
+    return _number(error) in _MISSING_MYSQL or getattr(cause, "sqlstate", None) in _MISSING
+
+
+def _behind(message: str, statement: str) -> NotReady:
+    if "ops_" in f"{message} {statement}":  # A table of ours.
+        return NotReady(
+            f"the database is not initialised or behind: {message}", hint="flask db init"
+        )
+    return NotReady(
+        f"the database is behind the application's models: {message}",
+        hint="the application's own migrations, for example its flask db upgrade",
+    )
 
 
 def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
@@ -64,10 +89,6 @@ def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
         return Busy(f"the database file could not be locked: {message}", hint=holders.WAIT)
     if name.startswith("SQLITE_CANTOPEN"):
         return NotReady(f"the database cannot be opened: {message}")
-    if message.startswith(("no such table", "no such column")):
-        return NotReady(
-            f"the database is not initialised or behind: {message}", hint="flask db init"
-        )
     if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_AUTH")):
         return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
@@ -80,10 +101,16 @@ _MYSQL_READ_ONLY = frozenset({1142, 1290, 1792, 1836})  # no privilege, read-onl
 _MYSQL_AWAY = frozenset({1040, 1044, 1045, 1049, 2002, 2003, 2005, 2006, 2013, 2055})
 
 
-def _explained_mysql(error: Any) -> OpsError | None:
-    """Return the condition of a driver's error of MySQL or MariaDB, which begins with a number."""
-    number, *words = error.args or (None,)
-    message = text.first_line(words[0]) if words else ""
+def _number(error: Exception) -> int | None:
+    """Return the number of an error of MySQL or MariaDB, which its drivers put before the words.
+
+    PyMySQL's errors have a ``sqlstate`` too, as PostgreSQL's have.
+    """
+    first = error.orig.args[:1] if isinstance(error, DBAPIError) and error.orig else ()
+    return first[0] if first and isinstance(first[0], int) else None
+
+
+def _explained_mysql(number: int, message: str) -> OpsError | None:
     if number in _MYSQL_BUSY:
         return Busy(f"another session holds a lock: {message}", hint=holders.WAIT)
     if number in _MYSQL_READ_ONLY:
@@ -97,9 +124,6 @@ def _way_to_reach(message: str) -> str:
     """Return the hint; psycopg knows only the server's words about a failed connection."""
     is_absent = re.search(r'database ".*" does not exist', message)
     return f"is its name right? To make it: {CREATE}" if is_absent else "flask doctor"
-
-
-_UNINITIALISED = frozenset({"42P01", "42703"})  # undefined table, undefined column
 
 
 _UNWRITABLE = frozenset({"25006", "42501", "53100"})  # read-only, no privilege, disk full
@@ -124,8 +148,6 @@ def _explained_postgresql(error: Any) -> OpsError | None:
         return _busy_server(error, message)
     if state in _LATE:
         return TimedOut(f"the database gave up: {message}")
-    if state in _UNINITIALISED:
-        return NotReady("the database is not initialised or behind", hint="flask db init")
     if state in _UNWRITABLE:
         return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
     if (refusal := pooler.refusal(message)) is not None:
@@ -138,7 +160,7 @@ def _explained_postgresql(error: Any) -> OpsError | None:
 
 
 def _is_operational(error: Any) -> bool:
-    """Return whether psycopg gave up, or the server before the sign-in."""
+    """Return whether psycopg gave up, or the server before the login."""
     from psycopg import OperationalError
 
     return isinstance(error, OperationalError)

@@ -26,11 +26,11 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from .. import libpq, settings, text
-from ..damage import tolerate_moments
 from ..errors import NotReady
+from ..values.damage import tolerate_moments
 from . import holders, pooler
 from .conditions import CREATE, LOCK_SECONDS, busy
 
@@ -55,20 +55,22 @@ def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
     """Return the database's URL, if opsapp can use it.
 
     :param setting: its name, for the message.
-    :raises NotReady: it is no URL, of another database, SQLite without a file, or
+    :raises NotReady: it is no URL, not UTF-8, of another database, SQLite without a file, or
         PostgreSQL without its driver.
     """
+    if not text.is_utf8(url):
+        raise NotReady(f"{setting} is not UTF-8")
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise NotReady(f"{setting} is not a database URL", hint=_EXAMPLE) from error
     except ValueError as error:
-        raise NotReady(f"{setting} has a port that is no number", hint=_EXAMPLE) from error
+        raise NotReady(f"{setting} has an invalid port", hint=_EXAMPLE) from error
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
         kind = text.shortened(parsed.drivername)
         raise NotReady(f"{setting} is for {kind}", hint=_EXAMPLE)
     if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
-        raise NotReady(f"{setting} names no file; memory is gone after a command")
+        raise NotReady(f"{setting} is in memory, which is lost when a command ends")
     if "@" in (parsed.database or "") and parsed.drivername != "sqlite":
         # Else what follows a slash in the password would be shown as the database's name.
         raise NotReady(f"{setting} has a password with / or @; write them as %2F and %40")
@@ -112,7 +114,7 @@ def is_without_secret(url: URL) -> bool:
 
 def keywords(url: URL) -> dict[str, str]:
     """Return the keywords of libpq for ``url``, password included; for libpq's programs."""
-    _nothing, connecting = url.get_dialect()().create_connect_args(url)
+    _args, connecting = url.get_dialect()().create_connect_args(url)
     return {name: str(value) for name, value in connecting.items()}
 
 
@@ -162,6 +164,15 @@ _SILENT = logging.NullHandler()
 _openers: WeakKeyDictionary[sa.Dialect, Callable[[], Any]] = WeakKeyDictionary()
 
 
+def wait_for_reader(connection: sa.Connection) -> None:
+    """Let this transaction be idle for as long as the reader of its rows takes.
+
+    A pipe may be read slowly. Only a transaction that writes must not be idle.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def redirect(engine: sa.Engine, opener: Callable[[], Any]) -> Callable[[], None]:
     """Let ``opener`` make the connections of ``engine`` from now on; the way back is returned.
 
@@ -207,7 +218,7 @@ def create_sqlite(path: str, *, wal: bool) -> None:
             with closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
     except OSError as error:
-        raise NotReady(f"the database file {path} cannot be made: {error.strerror}") from error
+        raise NotReady(f"the database file {path} cannot be created: {error.strerror}") from error
     except sqlite3.DatabaseError as error:
         raise NotReady(f"the database file {path} cannot be used: {error}") from error
 
@@ -229,7 +240,7 @@ def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
     """
     # Asked first: once the opening has failed, another process may have made the file.
     was_there = path.exists()
-    ours = opening.set(True)
+    token = opening.set(True)
     try:
         return sqlite3.connect(
             f"file:{quote(_from_root(str(path)))}?mode={mode}",
@@ -244,7 +255,7 @@ def open_sqlite(path: Path, mode: str = "rw") -> sqlite3.Connection:
             raise NotReady(message, hint="flask db init") from error
         raise NotReady(f"the database file {path} cannot be opened: {error}") from error
     finally:
-        opening.reset(ours)
+        opening.reset(token)
 
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
@@ -275,9 +286,10 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 def _has_begun(driver: Any, deadline: float, file: str) -> bool:
     try:
         driver.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
-            raise
+            # As SQLAlchemy raises the errors of its own statements, for those that expect them.
+            raise DBAPIError.instance("BEGIN IMMEDIATE", None, error, sqlite3.Error) from error
         if time.monotonic() > deadline:
             raise busy(holders.writer(Path(file))) from error
         return False

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL with a session of their own, for what outlives a transaction.
+"""Connections to PostgreSQL with a session of their own, for locks that outlive a transaction.
 
 An advisory lock belongs to the server's session, and so does what ``pg_dump`` sets.
 :envvar:`OPSAPP_DIRECT_DATABASE_URL` leads around a pooler in front.
@@ -95,4 +95,4 @@ _IDENTITY = sa.text(
 def _refuse_other_database(engine: sa.Engine, connection: sa.Connection) -> None:
     with engine.connect() as through:
         if through.execute(_IDENTITY).one() != connection.execute(_IDENTITY).one():
-            raise NotReady(f"{DIRECT} leads to another database than OPSAPP_DATABASE_URL")
+            raise NotReady(f"{DIRECT} points to a different database than OPSAPP_DATABASE_URL")

@@ -9,7 +9,7 @@ quotes may be a string, and is shown only if it is the name of a table or a colu
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from itertools import islice
 
 LONGEST = 2000
@@ -20,6 +20,8 @@ _COMMENT = r"/\*(?:(?!/\*).)*?\*/"
 _COMMON = (
     r"(?P<word>[^\W\d][\w$]*)"
     r"|(?P<number>0[xX][0-9a-fA-F_]+|(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\w*)"
+    # SQLAlchemy doubles it for a driver whose parameters begin with it.
+    r"|(?P<percent>%%)"
     r"|(?P<space>\s+)|(?P<mark>::|.)"
 )
 _SQLITE = re.compile(
@@ -44,8 +46,10 @@ _POSTGRESQL = re.compile(
     re.DOTALL,
 )
 _QUOTED = ("string", "name", "broken")
-_LIST = re.compile(r"([(\[])\?(?:, ?\?)+([)\]])")
-_ROWS = re.compile(r"(\(\?(?:, …)?\))(?:, ?\(\?(?:, …)?\))+")
+CAST = r"(?:::[A-Za-z_][\w ]*(?:\[\])*)?"
+"""The type that SQLAlchemy writes after a parameter of PostgreSQL."""
+_LIST = re.compile(rf"([(\[])(\?{CAST})(?:, ?\2)+([)\]])")
+_ROWS = re.compile(r"(\([^()]*\?[^()]*\))(?:, ?\1)+")
 
 
 def fingerprint(statement: str, names: Container[str] | None = None) -> str:
@@ -65,13 +69,15 @@ def fingerprint(statement: str, names: Container[str] | None = None) -> str:
             break
         parts.append(_shown(kind, token[0], names))
     text = " ".join("".join(parts).split())
-    text = _ROWS.sub(r"\1, …", _LIST.sub(r"\1?, …\2", text))
+    text = _ROWS.sub(r"\1, …", _LIST.sub(r"\1\2, …\3", text))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:
     if kind in ("word", "mark"):
         return token
+    if kind == "percent":
+        return "%"
     if kind in ("space", "comment"):
         return " "
     if kind == "name":
@@ -79,29 +85,54 @@ def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:
     return "?"
 
 
-_SELECT = re.compile(r"SELECT (?:DISTINCT )?")
-_FROM_OR_PARENTHESIS = re.compile(r" FROM |[()]")
+def undoubled(statement: str, paramstyle: str) -> str:
+    """Return a statement as it was written, where a driver takes ``%%`` for ``%``.
+
+    :param paramstyle: that of the driver's module (PEP 249).
+    """
+    return statement.replace("%%", "%") if paramstyle in ("format", "pyformat") else statement
+
+
+_PART = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | \bIS\ (?:NOT\ )?DISTINCT\ FROM\b"""
+    r"| \b(?P<select>SELECT\ (?:DISTINCT\ |ALL\ )?) | (?P<from>\ FROM\b) | [()]",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A part of a statement that tells where its lists of columns are, or that could hide one."""
 FEW_COLUMNS = 40
 """The length of a column list that is not left out."""
 
 
 def brief(fingerprint: str) -> str:
-    """Return a fingerprint without the columns that it selects, which are many and say little."""
-    select = _SELECT.match(fingerprint)
-    end = len(fingerprint) - len(after_columns(fingerprint))
-    if select is None or end - select.end() < FEW_COLUMNS:
-        return fingerprint
-    return f"{select[0]}…{fingerprint[end:]}"
+    """Return a fingerprint without the columns that its queries select: many, and they say little.
+
+    Those of a query inside of another are left out as well.
+    """
+    parts, at = [], 0
+    for begin, end, _depth in sorted(_column_lists(fingerprint)):
+        if begin >= at and end - begin >= FEW_COLUMNS:
+            parts += [fingerprint[at:begin], "…"]
+            at = end
+    return "".join([*parts, fingerprint[at:]])
 
 
 def after_columns(fingerprint: str) -> str:
     """Return a SELECT from its own FROM on, not that of a query among its columns."""
+    ends = (end for _begin, end, depth in _column_lists(fingerprint) if depth == 0)
+    return fingerprint[next(ends, 0) :]
+
+
+def _column_lists(statement: str) -> Iterator[tuple[int, int, int]]:
+    """Yield the begin and end of each list of columns, and its depth in parentheses."""
     depth = 0
-    for match in _FROM_OR_PARENTHESIS.finditer(fingerprint):
-        if match[0] == "(":
+    begins: dict[int, int] = {}
+    for part in _PART.finditer(statement):
+        if part["select"]:
+            begins[depth] = part.end()
+        elif part["from"] and depth in begins:
+            yield begins.pop(depth), part.start(), depth
+        elif part[0] == "(":
             depth += 1
-        elif match[0] == ")":
+        elif part[0] == ")":
+            begins.pop(depth, None)
             depth -= 1
-        elif depth == 0:
-            return fingerprint[match.start() :]
-    return fingerprint

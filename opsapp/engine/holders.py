@@ -1,4 +1,4 @@
-"""Processes that hold what another waits for: who they are, since when, and how to end them."""
+"""Lock holders: the processes that another waits for, since when, and how to end them."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ import sqlalchemy as sa
 
 from .. import clock, text
 from ..errors import Busy, NotReady
-from ..flock import try_lock
 from . import direct
 from . import holders as naming
 from .connections import sqlite_file
+from .flock import try_lock
 
 POLL_SECONDS = 0.05
 
@@ -36,11 +36,10 @@ def exclusive(engine: sa.Engine, name: str, *, wait: float) -> Iterator[None]:
     :raises Busy: it is still held then; says by whom.
     """
     hold = _flock if engine.dialect.name == "sqlite" else _advisory
-    with hold(engine, name, wait):
+    with contextmanager(hold)(engine, name, wait):
         yield
 
 
-@contextmanager
 def _flock(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     descriptor = open_file(engine, name)
     try:
@@ -69,7 +68,7 @@ def open_file(engine: sa.Engine, name: str) -> int:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise NotReady(f"the lock {path} cannot be made: {error.strerror}") from error
+        raise NotReady(f"the lock {path} cannot be created: {error.strerror}") from error
 
 
 def _take_flock(descriptor: int, name: str, wait: float) -> None:
@@ -93,7 +92,6 @@ def _written_holder(descriptor: int) -> tuple[str, str]:
         return "another process", naming.WAIT
 
 
-@contextmanager
 def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
     # A connection of its own: the lock lives as long as this session does.
     with direct.connect(engine) as connection:

@@ -1,4 +1,4 @@
-"""Poolers such as PgBouncer: recognised at connect, and trusted with nothing that they lose.
+"""Poolers such as PgBouncer: recognised at connect, with no setting or lock that they would lose.
 
 A pooler hands out the sessions of a server. Each transaction may get another session, and
 the settings that a connection asks for at its start are dropped. So every transaction sets

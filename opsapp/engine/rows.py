@@ -1,4 +1,4 @@
-"""Many rows at once: removed by what they have in common, or inserted."""
+"""Bulk statements: many rows removed by a condition, or inserted."""
 
 from __future__ import annotations
 
@@ -39,11 +39,19 @@ def among(column: Any, values: Sequence[Any]) -> sa.ColumnElement[bool]:
 
     A parameter for each of thousands has limits, and takes longer to pass than to look up.
     """
+    # SQLAlchemy's any_() and table-valued functions are cycles of objects: they would keep the
+    # values until collected.
+    listed: sa.BindParameter[Any]
     if db.engine.dialect.name == "postgresql":
         kind = sa.Integer if isinstance(column.type, sa.Integer) else sa.Text
-        return sa.type_coerce(column, kind) == sa.any_(sa.literal(list(values), sa.ARRAY(kind)))
-    each = sa.func.json_each(json.dumps(list(values))).table_valued("value")
-    condition: sa.ColumnElement[bool] = column.in_(sa.select(each.c.value))
+        listed = sa.bindparam("listed", list(values), sa.ARRAY(kind), unique=True)
+        operator, members = "= ANY", "(:listed)"
+    else:
+        listed = sa.bindparam("listed", json.dumps(list(values)), unique=True)
+        operator, members = "IN", "(SELECT value FROM json_each(:listed))"
+    condition: sa.ColumnElement[bool] = column.bool_op(operator)(
+        sa.text(members).bindparams(listed)
+    )
     return condition
 
 

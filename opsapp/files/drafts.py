@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ..engine.flock import try_lock
 from ..errors import Busy, Conflict, OpsError, Refused
-from ..flock import try_lock
 from .targets import target
 
 
@@ -35,10 +34,10 @@ class Draft:
             self._descriptor = _claimed(self.path, file)
             self._guardian = _posted(self.path, self._descriptor)
         self._is_settled = False
+        self._overwrite = overwrite
         if self.target.exists() and not overwrite:
             self.discard()
-            hint = f"flask db backup {shlex.quote(file)} --overwrite"
-            raise Conflict(f"{file} exists already", hint=hint)
+            raise Conflict(f"{file} exists already", hint="--overwrite replaces it")
 
     def write_to_disk(self) -> int:
         """Have the content on the disk; its bytes."""
@@ -70,11 +69,30 @@ class Draft:
         """
         try:
             if placed:
-                self.path.replace(self.target)
+                self._place()
                 _sync(self.target.parent)
                 self._let_go()
         finally:
             self.discard()
+
+    def _place(self) -> None:
+        """Give the draft its name.
+
+        :raises FileExistsError: another process has made a file of this name meanwhile.
+        """
+        if self._overwrite:
+            self.path.replace(self.target)
+            return
+        try:
+            os.link(self.path, self.target)
+        except FileExistsError:
+            raise
+        except OSError:  # The file system has no hard links.
+            if self.target.exists():
+                raise
+            self.path.replace(self.target)
+        else:
+            self.path.unlink()
 
     def discard(self) -> None:
         """Remove the draft, unless it is settled."""
@@ -158,7 +176,9 @@ def _empty(path: Path, descriptor: int) -> None:
     present = os.fstat(descriptor)
     is_own = present.st_uid == os.geteuid() and present.st_nlink == 1
     if not (is_own and stat.S_ISREG(present.st_mode)):
-        raise Refused(f"{path} is in the way, and is not ours", hint=f"look at it: ls -l {path}")
+        raise Refused(
+            f"{path} exists, and opsapp did not create it", hint=f"look at it: ls -l {path}"
+        )
     os.fchmod(descriptor, 0o600)
     os.ftruncate(descriptor, 0)
 

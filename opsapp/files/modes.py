@@ -1,13 +1,16 @@
-"""Modes of files: which of them other users can read."""
+"""Modes of files: which of them other users can read or write."""
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Collection
 from pathlib import Path
 
-HARMLESS = ("jobs.toml",)
-"""Files of the instance folder that hold no secret."""
+from .. import text
+
+HARMLESS = ("console.toml", "jobs.toml")
+"""Files of the instance folder that hold no secret, and name what is run."""
 
 
 def modes(folder: Path) -> dict[Path, int]:
@@ -38,6 +41,18 @@ def is_exposed(path: Path, mode: int, folder: Path) -> bool:
     return path.name not in HARMLESS and mode & through != 0
 
 
+def writable_by_others(path: Path) -> Path | None:
+    """Return the file, or the folder in which they replace it, if other users can write it.
+
+    Its owner may be root, the user, or the owner of the folder.
+    """
+    file, folder = path.stat(), path.parent.stat()
+    if file.st_mode & 0o022 or file.st_uid not in (0, os.geteuid(), folder.st_uid):
+        return path
+    is_open = folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX
+    return path.parent if is_open else None
+
+
 def in_words(paths: Collection[Path]) -> str:
     """Return how many files they are."""
-    return "1 file" if len(paths) == 1 else f"{len(paths)} files"
+    return text.counted(len(paths), "file")

@@ -13,11 +13,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import config
 from ..engine.connections import sqlite_file
 from ..errors import Refused
 from ..extensions import db, this_app
-from ..settings import IN_FILES
+from ..settings import IN_FILES, config
 from ..state import instance_of
 
 COPIES = "backups"
@@ -36,6 +35,8 @@ def target(file: str) -> Path:
 
     :raises Refused: it is no regular file, or belongs to this installation.
     """
+    if file == "-":  # Another command would read stdin for it.
+        raise Refused("- is no file", hint="./- is a file of this name")
     if Path(file).exists() and not Path(file).is_file():
         raise Refused(f"{file} is not a file")
     path = Path(os.path.realpath(file))
@@ -97,9 +98,9 @@ def _named_elsewhere(name: str) -> Iterator[Path]:
             database = Path(sqlite_file(engine))
             for spelling in (database, Path(os.path.realpath(database))):
                 yield from _with_company(spelling, name)
-    named = (*IN_FILES, "OPSAPP_JOBS")
+    names = (*IN_FILES, "OPSAPP_JOBS")
     places = (this_app().config, os.environ)
-    yield from (Path(file) for name in named for place in places if (file := place.get(name)))
+    yield from (Path(file) for name in names for place in places if (file := place.get(name)))
 
 
 def _with_company(database: Path, name: str) -> Iterator[Path]:

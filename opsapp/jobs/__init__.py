@@ -19,3 +19,5 @@
 
 Decisions: docs/decisions/jobs.md
 """
+
+__all__: list[str] = []

@@ -34,7 +34,7 @@ class OnBusy:
 
     word: str
     wait: timedelta | None = None
-    """The longest wait; None is for ever."""
+    """The longest wait; None is forever."""
 
 
 FAIL, SKIP = OnBusy("fail"), OnBusy("skip")
@@ -77,7 +77,7 @@ def _command(value: Any) -> tuple[str, ...]:
 def _schedule(value: Any) -> str:
     expression = _text(value)
     if expression.startswith("@") and expression not in MACROS:
-        raise ValueError(f"{expression} is none of {', '.join(MACROS)}")
+        raise ValueError(f"{expression} is not one of {', '.join(MACROS)}")
     fields = MACROS.get(expression, expression)
     if len(fields.split()) != 5:
         raise ValueError("five fields: minute, hour, day of month, month, day of week")
@@ -95,7 +95,7 @@ def _timezone(value: Any) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name} is no time zone such as Europe/Berlin") from error
+        raise ValueError(f"{name} is not a time zone such as Europe/Berlin") from error
     return name
 
 
@@ -116,11 +116,11 @@ def _targets(value: Any) -> tuple[str, ...]:
 def on_busy(value: Any) -> OnBusy:
     """Read ``fail``, ``skip``, ``wait`` or ``wait=10m``.
 
-    :raises ValueError: it is none of them.
+    :raises ValueError: it is not one of them.
     """
     word, sign, length = _text(value).partition("=")
     if word not in ("fail", "skip", "wait") or (sign and word != "wait"):
-        raise ValueError(f"{text.shortened(value)} is none of fail, skip, wait, wait=DURATION")
+        raise ValueError(f"{text.shortened(value)} is not one of fail, skip, wait, wait=DURATION")
     return OnBusy(word, _duration(length) if sign else None)
 
 

@@ -1,7 +1,8 @@
 """The guardian of a run: a shell that ends the command if the runner is killed with -9.
 
-It waits on a pipe. If the pipe closes without a word, the runner is dead, and the guardian
-kills the command. It has the lock's descriptor open, so no other run begins before that.
+It is there before the command, and waits on a pipe, which tells it the command's process group.
+If the pipe closes without ``done``, the runner is dead, and the guardian kills the command. It
+has the lock's descriptor open, so no other run begins before that.
 Reasons: docs/decisions/jobs.md#a-guardian-stands-beside-every-run
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 
 DISMISSING = 1.0
 """Seconds that it may take to exit."""
@@ -17,10 +19,13 @@ DISMISSING = 1.0
 # lock is not free. A zombie counts as gone.
 _SCRIPT = """
 trap '' HUP INT QUIT TERM
-read word && exit
-group=$1 marked=
-kill -s KILL -- "-$group"
-for file in $(grep -lzxF "$2" /proc/[0-9]*/environ); do
+group= marked=
+while read -r word; do
+  [ "$word" != done ] || exit 0
+  group=$word
+done
+[ -z "$group" ] || kill -s KILL -- "-$group"
+for file in $(grep -lzxF "$1" /proc/[0-9]*/environ); do
   file=${file%/environ}; marked="$marked ${file#/proc/} "
 done
 [ -z "$marked" ] || kill -s KILL $marked
@@ -40,14 +45,14 @@ while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
 """
 
 
-def post(group: int, variable: str, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    """Start a guardian of the process group and of all processes with ``NAME=VALUE``.
+def post(variable: str, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Start a guardian of all processes with ``NAME=VALUE``.
 
     :param variable: the ``NAME=VALUE`` in their environment.
     :param keep_open: descriptors that it keeps until all these processes are gone.
     """
     return subprocess.Popen(
-        ["/bin/sh", "-c", _SCRIPT, "guardian", str(group), variable],
+        ["/bin/sh", "-c", _SCRIPT, "guardian", variable],
         env={"PATH": os.environ.get("PATH", os.defpath)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -55,6 +60,14 @@ def post(group: int, variable: str, keep_open: tuple[int, ...]) -> subprocess.Po
         start_new_session=True,
         pass_fds=keep_open,
     )
+
+
+def watch(guardian: subprocess.Popen[bytes], group: int) -> None:
+    """Have the guardian watch a process group too, whose processes may have another environment."""
+    if guardian.stdin is not None:
+        with suppress(BrokenPipeError):  # An operator has ended it.
+            guardian.stdin.write(f"{group}\n".encode())
+            guardian.stdin.flush()
 
 
 def dismiss(guardian: subprocess.Popen[bytes]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from .. import clock
+from .. import clock, text
 from ..errors import NotFound
 from ..extensions import db
 from ..models import JobRun
@@ -73,12 +73,27 @@ def check(
     scheduled = schedule.load()
     every = dict.fromkeys([*(n for n, job in scheduled.items() if job.enabled), *names()])
     if name is not None and name not in every:
-        raise NotFound(f"no job {name} is enabled or has ever run", hint="flask jobs list")
+        raise _unknown_job(name, every, "enabled")
     in_use = in_use_since(scheduled)
     bounds = _Bounds(max_age, max_failures, in_use, now)
     return [
         _checked(job, scheduled.get(job), bounds) for job in (every if name is None else [name])
     ]
+
+
+def require(name: str) -> None:
+    """Return if there is a job of this name, in the schedule or in the history.
+
+    :raises NotFound: there is none; suggests the nearest name.
+    """
+    every = [*schedule.load(), *names()]
+    if name not in every:
+        raise _unknown_job(name, every, "in the schedule")
+
+
+def _unknown_job(name: str, names: Iterable[str], place: str) -> NotFound:
+    message = f"no job {text.shortened(name)} is {place} or has ever run"
+    return NotFound(message, hint=text.did_you_mean(name, names) or "flask jobs list")
 
 
 def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
@@ -182,8 +197,8 @@ def nagios(rows: Sequence[Record]) -> tuple[str, bool]:
     """Return the line of a monitoring plugin, and whether all jobs are well."""
     bad = [row for row in rows if row["state"] != "ok"]
     word = "CRITICAL" if bad else "OK"
-    well = "1 job is well" if len(rows) == 1 else f"{len(rows)} jobs are well"
-    summary = f"{len(bad)} of {len(rows)} jobs: " if bad else well
+    well = f"{text.counted(len(rows), 'job')} {'is' if len(rows) == 1 else 'are'} well"
+    summary = f"{len(bad)} of {text.counted(len(rows), 'job')}: " if bad else well
     first = "; ".join(f"{row['job']} {row['says']}" for row in bad)
     figures = f"jobs={len(rows)} failing={len(bad)}"
     # Nagios reads the text after a bar as figures.
@@ -208,12 +223,12 @@ def missed(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
 
 
 def _missed(job: Job, after: datetime, until: datetime) -> Iterator[Record]:
-    begun = _Begun(job.name, after)
+    starts = _Begun(job.name, after)
     slots = schedule.slots(job, after, until)
     slot = next(slots, None)
     while slot is not None:
         following = next(slots, None)
-        if not begun.between(slot, following or until + GRACE):
+        if not starts.between(slot, following or until + GRACE):
             yield {
                 "name": job.name,
                 "slot": slot,
@@ -231,8 +246,8 @@ class _Begun:
             JobRun.name == name, (JobRun.started_at >= after) | (JobRun.slot >= after)
         )
         rows = db.ours.execute(query).all()
-        self._slots = {slot for _started, slot in rows if slot is not None}
-        self._times = iter(sorted(started for started, slot in rows if slot is None))
+        self._slots = {slot for _start, slot in rows if slot is not None}
+        self._times = iter(sorted(start for start, slot in rows if slot is None))
         self._next = next(self._times, None)
 
     def between(self, slot: datetime, following: datetime) -> bool:

@@ -11,14 +11,15 @@ from statistics import median
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock, damage, text
+from .. import clock, text
 from ..errors import Invalid, NotFound
 from ..extensions import db
 from ..models import AuditEvent, JobOutput, JobRun
 from ..models.jobs import RUNNING
 from ..types import Record
+from ..values import damage
 from . import lock
-from .runs import FAILED, STATUSES, lock_name
+from .runs import FAILED, STATUSES, lock_name, names
 
 RECENT = 20
 """Runs that make the usual duration."""
@@ -53,7 +54,7 @@ class Filter:
 
     def _status(self, status: str) -> sa.ColumnElement[bool]:
         if status not in STATUSES:
-            raise Invalid(f"status {text.shortened(status)} is none of {', '.join(STATUSES)}")
+            raise Invalid(f"status {text.shortened(status)} is not one of {', '.join(STATUSES)}")
         # An open run may be either of the two.
         is_open = JobRun.finished_at.is_(None)
         return (JobRun.status == status) | (is_open if status in (RUNNING, "crashed") else False)
@@ -101,8 +102,8 @@ def outcomes() -> list[tuple[str, str, int, datetime]]:
     """Return how many runs of each job have each status, and when the newest of them began."""
     is_open = JobRun.finished_at.is_(None)
     columns = JobRun.name, JobRun.status, sa.func.count(), sa.func.max(JobRun.started_at)
-    ended = sa.select(*columns).where(~is_open).group_by(JobRun.name, JobRun.status)
-    totals = {(row[0], row[1]): (row[2], row[3]) for row in db.session.execute(ended)}
+    query = sa.select(*columns).where(~is_open).group_by(JobRun.name, JobRun.status)
+    totals = {(row[0], row[1]): (row[2], row[3]) for row in db.session.execute(query)}
     for run in settled(db.session.scalars(sa.select(JobRun).where(is_open)).all()):
         count, began = totals.get((run.name, run.status), (0, run.started_at))
         totals[run.name, run.status] = (count + 1, max(began, run.started_at))
@@ -192,7 +193,8 @@ def tail(name: str, *, lines: int) -> list[Record]:
     """
     run_id = db.ours.scalar(_printing(name).limit(1))
     if run_id is None:
-        raise NotFound(f"{text.shortened(name)} has never run", hint="flask jobs list")
+        near = text.did_you_mean(name, names())
+        raise NotFound(f"{text.shortened(name)} has never run", hint=near or "flask jobs list")
     printed = list(output(run_id))
     return printed[-lines:] if lines else []
 
@@ -250,8 +252,8 @@ def _lines(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
 
 def failures(runs: Sequence[JobRun]) -> int:
     """Return how many of these runs, the newest first, failed in a row."""
-    ended = [run for run in runs if run.status not in (RUNNING, "skipped")]
-    return sum(1 for _ in takewhile(lambda run: run.status in FAILED, ended))
+    finals = [run for run in runs if run.status not in (RUNNING, "skipped")]
+    return sum(1 for _ in takewhile(lambda run: run.status in FAILED, finals))
 
 
 def usual_seconds(runs: Sequence[JobRun]) -> float | None:
@@ -267,7 +269,7 @@ def trend(runs: Sequence[JobRun]) -> str:
 
     A run that failed is a ×.
     """
-    ended = [run for run in runs if run.status not in (RUNNING, "skipped")][TREND - 1 :: -1]
+    finals = [run for run in runs if run.status not in (RUNNING, "skipped")][TREND - 1 :: -1]
     return text.sparkline(
-        [run.seconds or 0.0 if run.status == "succeeded" else None for run in ended], gap=MISS
+        [run.seconds or 0.0 if run.status == "succeeded" else None for run in finals], gap=MISS
     )

@@ -22,7 +22,7 @@ from ..libpq import modern_url
 from ..settings import IN_FILES, SETTINGS
 from .schedule import Job
 
-BEGIN = "# BEGIN opsapp jobs (flask jobs install --format crontab)"
+BEGIN = "# BEGIN opsapp jobs ("
 END = "# END opsapp jobs"
 UNIT = Path("/etc/systemd/system/opsapp-jobs.service")
 SECRETS_FILE = "/etc/opsapp.env"
@@ -77,8 +77,8 @@ class Place:
     @property
     def left_out(self) -> list[str]:
         """The secrets that are set here, and that the jobs would miss."""
-        closed = (name for name in (*_URLS, *_SECRET) if not self._is_open(name))
-        return [name for name in closed if self.environ.get(name) and name not in self.dotenv]
+        names = (name for name in (*_URLS, *_SECRET) if not self._is_open(name))
+        return [name for name in names if self.environ.get(name) and name not in self.dotenv]
 
     def _is_open(self, name: str) -> bool:
         value = self.environ.get(name)
@@ -130,7 +130,8 @@ def crontab(jobs: Iterable[Job], place: Place) -> str:
     :raises Invalid: cron does not know a schedule, or a setting has a control character.
     """
     _refuse_control_characters(place)
-    lines = [BEGIN]
+    command = shlex.join(["flask", *place.group, "jobs", "install", "--format", "crontab"])
+    lines = [f"{BEGIN}{command})"]
     for job in jobs:
         if job.is_scheduled:
             lines += _entry(job, place)

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from .. import config
 from ..actors import Actor
 from ..errors import Invalid
 from ..extensions import db, this_app
 from ..redaction import redacted_words, secret_values
-from ..settings import SETTINGS
+from ..settings import SETTINGS, config
 from .process import MARK
 from .runs import Start
 from .schedule import Job, Options, checked_name, get_job

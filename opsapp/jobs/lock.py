@@ -24,8 +24,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ..engine import direct, locks
+from ..engine.flock import try_lock
 from ..errors import NotReady
-from ..flock import try_lock
 
 T = TypeVar("T")
 
@@ -54,11 +54,13 @@ class JobLock(Protocol):
     def server_age(self) -> float | None:
         """Return the seconds since the database's server started; None without a server."""
 
-    def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
+    def watch(
+        self, is_replaced: Callable[[sa.Connection], bool], alarm: Callable[[], None]
+    ) -> None:
         """From now on take the lock again when it is lost.
 
         :param is_replaced: tells if another run has begun in our place meanwhile.
-        :param lost: called in that case.
+        :param alarm: called in that case.
         """
 
     def close(self) -> None:
@@ -68,7 +70,7 @@ class JobLock(Protocol):
 def take(engine: sa.Engine, name: str, *, wait: float | None = 0) -> JobLock | None:
     """Take the lock ``name`` of this database, on every host that shares it.
 
-    :param wait: seconds to wait for it; None is for ever.
+    :param wait: seconds to wait for it; None is forever.
     :returns: None if another process still holds it then.
     :raises NotReady: the database cannot be reached.
     """
@@ -91,15 +93,15 @@ def turns(wait: float | None, longest: float = TURN) -> Iterator[None]:
 
 def patiently(act: Callable[[], T]) -> T:
     """Return the result of ``act``, as soon as the server has a connection left for it."""
-    refused: OperationalError | None = None
+    refusal: OperationalError | None = None
     for _turn in turns(CROWD_SECONDS, CROWD_TURN):
         try:
             return act()
         except OperationalError as error:
             if not _is_crowded(error):
                 raise
-            refused = error
-    raise refused or AssertionError("there is always a first turn")
+            refusal = error
+    raise refusal or AssertionError("there is always a first turn")
 
 
 def _is_crowded(error: OperationalError) -> bool:
@@ -140,13 +142,15 @@ class _Watched(ABC):
         self._ending = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def watch(self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]) -> None:
-        self._watcher = threading.Thread(target=self._watch, args=(is_replaced, lost), daemon=True)
+    def watch(
+        self, is_replaced: Callable[[sa.Connection], bool], alarm: Callable[[], None]
+    ) -> None:
+        self._watcher = threading.Thread(target=self._watch, args=(is_replaced, alarm), daemon=True)
         self._watcher.start()
 
     @abstractmethod
     def _watch(
-        self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
+        self, is_replaced: Callable[[sa.Connection], bool], alarm: Callable[[], None]
     ) -> None: ...
 
     def _stop_watching(self, patience: float | None = None) -> None:
@@ -188,12 +192,12 @@ class _File(_Watched):
         return None
 
     def _watch(
-        self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
+        self, is_replaced: Callable[[sa.Connection], bool], alarm: Callable[[], None]
     ) -> None:
         while not self._ending.wait(HEARTBEAT):
             with suppress(SQLAlchemyError, NotReady):
                 if self._is_removed() and not self._take_again(is_replaced):
-                    lost()
+                    alarm()
                     return
 
     def _is_removed(self) -> bool:
@@ -250,14 +254,14 @@ class _Session(_Watched):
         return float(self._connection.scalar(age) or 0)
 
     def _watch(
-        self, is_replaced: Callable[[sa.Connection], bool], lost: Callable[[], None]
+        self, is_replaced: Callable[[sa.Connection], bool], alarm: Callable[[], None]
     ) -> None:
         while not self._ending.wait(HEARTBEAT):
             try:
                 self._connection.execute(sa.select(1))
             except SQLAlchemyError:
                 if not self._take_again(is_replaced):
-                    lost()
+                    alarm()
                     return
 
     def _take_again(self, is_replaced: Callable[[sa.Connection], bool]) -> bool:

@@ -113,7 +113,7 @@ class Pump(threading.Thread):
     def is_through(self, since: float) -> bool:
         """Return whether the output of a command that ended at ``since`` is complete.
 
-        A process that the command left behind may have the pipe open for ever. So the output
+        A process that the command left behind may have the pipe open forever. So the output
         is complete after a silence, or after a longer time in any case.
         """
         reading = self._reading_since

@@ -109,28 +109,40 @@ class Attempt:
 
 def run(attempt: Attempt, events: Events) -> tuple[Ended, OSError | None]:
     """Run the command; return its end, and the error of passing its output on."""
-    started = time.monotonic()
+    start = time.monotonic()
+    # Before the command, which is at no moment without it.
+    watching = guardian.post(f"{MARK}={attempt.environ[MARK]}", attempt.keep_open)
     try:
-        child = subprocess.Popen(
-            attempt.argv,
-            env=dict(attempt.environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return _not_started(attempt, error), None
-    mark = attempt.environ[MARK]
-    watching = guardian.post(child.pid, f"{MARK}={mark}", attempt.keep_open)
-    pumps = _start_pumps(child, attempt)
-    try:
-        ended = _Supervision(child, attempt, events, pumps, started).watch()
-    except BaseException:
-        signal_all(child.pid, mark, signal.SIGKILL)
-        raise
+        try:
+            child = _started(attempt)
+        except OSError as error:
+            return _not_started(attempt, error), None
+        guardian.watch(watching, child.pid)
+        return _supervised(child, attempt, events, start)
     finally:
         guardian.dismiss(watching)
-    return ended, next((pump.error for pump in pumps if pump.error), None)
+
+
+def _started(attempt: Attempt) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        attempt.argv,
+        env=dict(attempt.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _supervised(
+    child: subprocess.Popen[bytes], attempt: Attempt, events: Events, start: float
+) -> tuple[Ended, OSError | None]:
+    pumps = _start_pumps(child, attempt)
+    try:
+        end = _Supervision(child, attempt, events, pumps, start).watch()
+    except BaseException:
+        signal_all(child.pid, attempt.environ[MARK], signal.SIGKILL)
+        raise
+    return end, next((pump.error for pump in pumps if pump.error), None)
 
 
 def _not_started(attempt: Attempt, error: OSError) -> Ended:
@@ -162,15 +174,15 @@ class _Supervision:
         attempt: Attempt,
         events: Events,
         pumps: Sequence[Pump],
-        started: float,
+        start: float,
     ) -> None:
         self._child = child
         self._attempt = attempt
         self._events = events
         self._pumps = pumps
-        self._started = started
+        self._started = start
         timeout = attempt.timeout
-        self._deadline = None if timeout is None else started + timeout
+        self._deadline = None if timeout is None else start + timeout
         self._timed_out = False
         self._stopped_by: Signalled | Replaced | None = None
         self._seen_peak = 0
@@ -205,11 +217,11 @@ class _Supervision:
     def _next(self) -> Any:
         """Return the next event; None when the deadline has passed."""
         while True:
-            left = None if self._deadline is None else self._deadline - time.monotonic()
-            if left is not None and left <= 0:
+            seconds = None if self._deadline is None else self._deadline - time.monotonic()
+            if seconds is not None and seconds <= 0:
                 return None
             self._seen_peak = max(self._seen_peak, _high_water(self._child.pid))
-            if event := self._event_within(LOOK if left is None else min(left, LOOK)):
+            if event := self._event_within(LOOK if seconds is None else min(seconds, LOOK)):
                 return event
 
     def _event_within(self, seconds: float) -> Any:

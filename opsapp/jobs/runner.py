@@ -45,8 +45,6 @@ END_SECONDS = 60
 """Seconds of trying to record the end of a run while the database is away."""
 SKIPPED, TAKEN = "skipped", "taken"
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -59,7 +57,7 @@ class Outcome:
     output_error: OSError | None = None
 
 
-def run(invocation: Invocation, *, sinks: tuple[Sink, Sink], say: Say) -> Outcome:
+def run(invocation: Invocation, *, sinks: tuple[Sink, Sink], say: Callable[[str], None]) -> Outcome:
     """Run the command of ``invocation`` unless another run of its name is active.
 
     :param sinks: take the command's stdout and stderr as they come.
@@ -118,7 +116,7 @@ def _take(invocation: Invocation) -> JobLock | JobRun:
             return job_lock
         if job_lock is not None:
             job_lock.close()  # Its runner has lost only its session, and takes the lock again.
-    raise Busy(f"{name} is running, and its run has not been written down")
+    raise Busy(f"{name} is running, and its run is not recorded yet")
 
 
 def _is_just_back(job_lock: JobLock) -> bool:
@@ -150,12 +148,12 @@ def _run_locked(
     job_lock: JobLock,
     events: Events,
     sinks: tuple[Sink, Sink],
-    say: Say,
+    say: Callable[[str], None],
     alerts: Alerts,
 ) -> Outcome:
     beginning = lock.patiently(partial(runs.begin, invocation.start()))
     if beginning is None:
-        return Outcome(status=TAKEN, exit_code=0, reason="another run has had this slot")
+        return Outcome(status=TAKEN, exit_code=0, reason="another run already took this slot")
     run_id, crashed = beginning
     run = _Run(invocation, run_id, job_lock, events, sinks, say)
     job_lock.watch(run.is_replaced, lambda: events.put(Replaced()))
@@ -180,7 +178,7 @@ class _Run:
         job_lock: JobLock,
         events: Events,
         sinks: tuple[Sink, Sink],
-        say: Say,
+        say: Callable[[str], None],
     ) -> None:
         self._invocation = invocation
         self._options = invocation.options
@@ -215,29 +213,29 @@ class _Run:
 
     def work(self) -> End:
         """Run the command, and again if it fails and may be retried."""
-        started = time.monotonic()
+        start = time.monotonic()
         recorder = Recorder(self._take_output, self._flush)
         recorder.start()
         try:
-            status, ended = self._attempt_all()
+            status, end = self._attempt_all()
         finally:
             self._unwritten = recorder.stop()
         return End(
             status=status,
-            exit_code=_exit_code(status, ended),
-            seconds=time.monotonic() - started,
+            exit_code=_exit_code(status, end),
+            seconds=time.monotonic() - start,
             attempts=self._attempts,
             peak_bytes=self._peak or None,
-            reason=self._reason(status, ended),
+            reason=self._reason(status, end),
         )
 
     def _attempt_all(self) -> tuple[str, Ended]:
         while True:
             self._attempts += 1
-            ended = self._attempt()
-            status = self._status(ended)
+            end = self._attempt()
+            status = self._status(end)
             if status in ("succeeded", "terminated") or self._attempts > self._options.retries:
-                return status, ended
+                return status, end
             delay = self._options.retry_delay
             self._say(
                 f"{self._invocation.name}: attempt {self._attempts} {status}; "
@@ -248,7 +246,7 @@ class _Run:
 
     def _attempt(self) -> Ended:
         options = self._options
-        ended, error = process.run(
+        end, error = process.run(
             Attempt(
                 argv=self._invocation.argv(self._environ),
                 environ=self._environ,
@@ -261,15 +259,15 @@ class _Run:
             self._events,
         )
         self._output_error = self._output_error or error
-        self._peak = max(self._peak, ended.peak_bytes or 0)
-        return ended
+        self._peak = max(self._peak, end.peak_bytes or 0)
+        return end
 
     def _pause(self, delay: timedelta) -> Ended | None:
         """Wait before the next attempt; return the end of the run if an event ends it."""
         deadline = time.monotonic() + delay.total_seconds()
-        while (left := deadline - time.monotonic()) > 0:
+        while (seconds := deadline - time.monotonic()) > 0:
             try:
-                event = self._events.get(timeout=left)
+                event = self._events.get(timeout=seconds)
             except Empty:
                 return None
             if isinstance(event, Replaced) or event.is_to_stop:
@@ -277,30 +275,30 @@ class _Run:
                 return Ended(exit_code=code, seconds=0.0, stopped_by=event)
         return None
 
-    def _status(self, ended: Ended) -> str:
-        if ended.stopped_by is not None:
+    def _status(self, end: Ended) -> str:
+        if end.stopped_by is not None:
             return "terminated"
-        if ended.timed_out:
+        if end.timed_out:
             return "timed-out"
-        return "failed" if ended.exit_code or self._is_too_fast(ended) else "succeeded"
+        return "failed" if end.exit_code or self._is_too_fast(end) else "succeeded"
 
-    def _is_too_fast(self, ended: Ended) -> bool:
+    def _is_too_fast(self, end: Ended) -> bool:
         least = self._options.min_duration
-        return least is not None and ended.seconds < least.total_seconds()
+        return least is not None and end.seconds < least.total_seconds()
 
-    def _reason(self, status: str, ended: Ended) -> str | None:
-        if isinstance(ended.stopped_by, Replaced):
+    def _reason(self, status: str, end: Ended) -> str | None:
+        if isinstance(end.stopped_by, Replaced):
             return "its lock was lost, and another run had begun when the database came back"
-        if ended.stopped_by is not None:
-            return f"{signal.Signals(ended.stopped_by.number).name} to the runner"
+        if end.stopped_by is not None:
+            return f"{signal.Signals(end.stopped_by.number).name} to the runner"
         if status == "timed-out":
             length = self._options.timeout or timedelta()
             return f"it took longer than {clock.shown(length.total_seconds())}"
-        if status == "failed" and ended.exit_code == 0:
+        if status == "failed" and end.exit_code == 0:
             least = self._options.min_duration or timedelta()
-            duration, minimum = clock.shown(ended.seconds), clock.shown(least.total_seconds())
+            duration, minimum = clock.shown(end.seconds), clock.shown(least.total_seconds())
             return f"it ended with 0 after {duration}, sooner than {minimum}"
-        return ended.reason
+        return end.reason
 
     # --- recording ---
 
@@ -358,10 +356,10 @@ class _Run:
         )
 
 
-def _exit_code(status: str, ended: Ended) -> int:
-    if isinstance(ended.stopped_by, Replaced):
+def _exit_code(status: str, end: Ended) -> int:
+    if isinstance(end.stopped_by, Replaced):
         return Busy.exit_code
-    return OpsError.exit_code if status == "failed" and not ended.exit_code else ended.exit_code
+    return OpsError.exit_code if status == "failed" and not end.exit_code else end.exit_code
 
 
 def _why(error: SQLAlchemyError | OpsError) -> str:

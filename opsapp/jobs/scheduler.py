@@ -34,7 +34,6 @@ AGAIN = 2.0
 AGAIN_FOR = timedelta(minutes=10)
 """The time after which such a slot is given up."""
 
-Say = Callable[[str], None]
 Command = Callable[[Job, datetime, Path], list[str]]
 """Returns the words that run a job of the file for a slot."""
 
@@ -76,7 +75,9 @@ class _Started:
 class Server:
     """The process that starts due jobs until a signal stops it."""
 
-    def __init__(self, command: Command, environ: Mapping[str, str], say: Say) -> None:
+    def __init__(
+        self, command: Command, environ: Mapping[str, str], say: Callable[[str], None]
+    ) -> None:
         self._command = command
         self._environ = environ
         self._say = say
@@ -95,7 +96,8 @@ class Server:
 
     def _serve(self, grace: timedelta) -> None:
         jobs = self._file.jobs()
-        self._say(f"Serving {sum(job.is_scheduled for job in jobs)} jobs of {schedule.path()}.")
+        count = text.counted(sum(job.is_scheduled for job in jobs), "job")
+        self._say(f"Serving {count} of {schedule.path()}.")
         with passing_on(self._events):
             last = clock.now()
             while not self._is_stopped(self._pause(jobs, last)):
@@ -165,7 +167,8 @@ class Server:
 
     def _stop(self, grace: timedelta) -> None:
         if self._running:
-            self._say(f"Stopping; {_runs(len(self._running))} may end within {_length(grace)}.")
+            runs = text.counted(len(self._running), "run")
+            self._say(f"Stopping; {runs} may end within {_length(grace)}.")
         self._await(time.monotonic() + grace.total_seconds())
         for run in self._running:
             run.process.terminate()
@@ -175,21 +178,17 @@ class Server:
     def _await(self, deadline: float | None) -> None:
         """Wait until all runs have ended, the deadline has passed, or a signal comes."""
         while self._running:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            seconds = None if deadline is None else deadline - time.monotonic()
+            if seconds is not None and seconds <= 0:
                 return
             try:
-                event = self._events.get(timeout=left)
+                event = self._events.get(timeout=seconds)
             except Empty:
                 return
             if isinstance(event, _Ended):
                 self._running.remove(event.run)
             elif deadline is not None:
                 return
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _length(length: timedelta) -> str:
@@ -203,7 +202,7 @@ class _File:
     operator writes the file.
     """
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._state: object = None
         self._jobs: list[Job] = []

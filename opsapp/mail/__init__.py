@@ -1,8 +1,10 @@
-"""Mail: messages about accounts and jobs, kept until a server has taken them.
+"""Mail: messages about accounts and jobs, kept until a server has accepted them.
 
 - ``outbox``: messages in the database, sent and tried again
 - ``notices``: messages about changes of an account
+- ``personal_data``: the messages about an account, for its owner
 - ``backends``: SMTP and files
+- ``smtputf8``: addresses that the server cannot deliver to
 
 Decisions: docs/decisions/mail.md
 """

@@ -12,11 +12,19 @@ from typing import Any
 from flask_mailman.backends.file import EmailBackend as FileBackend
 from flask_mailman.backends.smtp import EmailBackend as SMTPBackend
 
-NO_UTF8 = "the mail server does not offer SMTPUTF8, which this address needs"
+NO_UTF8 = "the mail server offers no SMTPUTF8, so it delivers to names in ASCII only"
+SENDER_NEEDS_UTF8 = f"MAIL_DEFAULT_SENDER is not in ASCII: {NO_UTF8}"
 
 
 class UndeliverableError(Exception):
-    """The error of a message that the server will never take."""
+    """The error of a message that the server does not take.
+
+    :ivar is_final: it never will; otherwise another setting helps.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = True) -> None:
+        super().__init__(message)
+        self.is_final = is_final
 
 
 class VerifyingSMTP(smtplib.SMTP):
@@ -35,6 +43,16 @@ class SMTPEmailBackend(SMTPBackend):
         """The class for TLS from the first byte, or for STARTTLS; both verify."""
         return smtplib.SMTP_SSL if self.use_ssl else VerifyingSMTP
 
+    def offers_utf8(self) -> bool:
+        """Return whether the server offers SMTPUTF8, over a connection as for sending.
+
+        :raises OSError: it cannot be reached, or refuses to sign in.
+        """
+        with self:
+            connection: smtplib.SMTP = self.connection
+            connection.ehlo_or_helo_if_needed()
+            return connection.has_extn("smtputf8")
+
     def _send(self, email_message: Any) -> bool:
         """Send a message; an address with a name beyond ASCII needs SMTPUTF8.
 
@@ -43,8 +61,7 @@ class SMTPEmailBackend(SMTPBackend):
         :raises UndeliverableError: the server does not offer it.
         """
         sender, recipients = email_message.from_email, email_message.recipients()
-        names = (parseaddr(str(address))[1].rpartition("@")[0] for address in (sender, *recipients))
-        if all(map(str.isascii, names)):
+        if all(map(is_plain, (sender, *recipients))):
             return bool(super()._send(email_message))
         message = message_from_bytes(email_message.message().as_bytes(), policy=policy.SMTPUTF8)
         for header, addresses in (("From", sender), ("To", ", ".join(email_message.to))):
@@ -53,8 +70,15 @@ class SMTPEmailBackend(SMTPBackend):
         try:
             self.connection.send_message(message, to_addrs=recipients)
         except smtplib.SMTPNotSupportedError as error:
-            raise UndeliverableError(NO_UTF8) from error
+            if is_plain(sender):
+                raise UndeliverableError(NO_UTF8) from error
+            raise UndeliverableError(SENDER_NEEDS_UTF8, is_final=False) from error
         return True
+
+
+def is_plain(address: Any) -> bool:
+    """Return whether any server takes the address: its name before the ``@`` is in ASCII."""
+    return parseaddr(str(address))[1].rpartition("@")[0].isascii()
 
 
 class FileEmailBackend(FileBackend):

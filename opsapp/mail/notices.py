@@ -6,18 +6,19 @@ Reasons: docs/decisions/mail.md#a-notice-is-in-the-transaction-of-its-change
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Flask, current_app, render_template
+from flask import Flask, render_template
 
-from .. import signals
+from .. import settings, signals, text
 from ..actors import Actor
 from ..errors import NotReady
 from ..extensions import db
 from ..models import ADMIN, Grant, Role, User
-from . import outbox
+from . import outbox, smtputf8
 from .outbox import Message
 
 
@@ -26,12 +27,13 @@ def connect(app: Flask) -> None:
 
     Mail that an operator asked for is no notice, and is always sent.
     """
+    signals.address_entered.connect(smtputf8.refuse_undeliverable, app)
     signals.before_commit(signals.reset_requested).connect(send_reset, app)
-    if app.config["OPSAPP_NOTICES"]:
+    if settings.of(app, "OPSAPP_NOTICES"):
         for signal, receiver in (
             (signals.user_created, welcome),
             (signals.role_granted, tell_of_role),
-            (signals.role_granted, tell_administrators),
+            (signals.administrators_added, tell_administrators),
             (signals.user_email_changed, tell_of_address),
             (signals.second_factor_changed, tell_of_factor),
             (signals.recovery_codes_set, tell_of_codes),
@@ -87,25 +89,26 @@ def tell_of_role(
 
 
 def tell_administrators(
-    app: Flask, *, user_id: int, role: str, actor: Actor, **_extra: Any
+    app: Flask, *, user_ids: Sequence[int], actor: Actor, **_extra: Any
 ) -> None:
-    """Tell every other administrator of a new one, or of another end of one."""
-    if role != ADMIN:
-        return
-    user = db.session.get_one(User, user_id)
+    """Tell every other administrator of new ones, or of another end of one: a mail for all."""
+    added = set(user_ids)
+    address = db.session.get_one(User, user_ids[0]).email if len(added) == 1 else None
     others = sa.select(User).where(
         User.roles.any(Role.name == ADMIN),
         User.active.is_(True),
         User.email.is_not(None),
-        User.id != user_id,
     )
     for other in db.session.scalars(others.order_by(User.id)):
+        if other.id in added:
+            continue
         # The subject stays when the new administrator is erased, so it has no name.
         _write(
             other,
             "admin_granted",
-            "There is a new administrator",
-            administrator=user.email,
+            "There is a new administrator" if address else "There are new administrators",
+            administrators=address or text.counted(len(added), "account"),
+            is_one=address is not None,
             granted_by=_who(actor),
         )
 
@@ -128,7 +131,7 @@ def send_reset(app: Flask, *, user_id: int, **_extra: Any) -> None:
     with app.test_request_context(base_url=url):
         link, _token = generate_reset_link(user)  # type: ignore[no-untyped-call]
     subject = f"{_app_name()}: Set a new password"
-    body = render_template("mail/reset_sent.txt", user=user, app_name=_app_name(), link=link)
+    body = _rendered("reset_sent", user, link=link)
     outbox.put(Message("reset_instructions", user.email or "", subject, body, user.reference))
 
 
@@ -161,11 +164,11 @@ def tell_of_codes(app: Flask, *, user_id: int, **_extra: Any) -> None:
         _write(user, "codes_set", "New recovery codes were made")
 
 
-def tell_of_used_code(app: Flask, *, user_id: int, left: int, **_extra: Any) -> None:
+def tell_of_used_code(app: Flask, *, user_id: int, codes_left: int, **_extra: Any) -> None:
     """Tell a user that a recovery code signed them in."""
     user = db.session.get_one(User, user_id)
     if user.email:
-        _write(user, "code_used", "A recovery code was used", left=left)
+        _write(user, "code_used", "A recovery code was used", codes_left=codes_left)
 
 
 def _write(
@@ -176,15 +179,20 @@ def _write(
     recipient: str | None = None,
     **context: Any,
 ) -> None:
-    body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
+    body = _rendered(kind, user, **context)
     to = recipient or user.email or ""
     outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.reference))
 
 
+def _rendered(kind: str, user: User, **context: Any) -> str:
+    body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
+    return text.safe_lines(body)
+
+
 def _app_name() -> str:
-    return str(current_app.config["APP_NAME"])
+    return str(settings.get("OPSAPP_NAME"))
 
 
 def _url() -> str | None:
-    url: str | None = current_app.config["OPSAPP_URL"]
+    url: str | None = settings.get("OPSAPP_URL")
     return url

@@ -21,12 +21,13 @@ from flask import Flask
 from sqlalchemy import orm as so
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import addresses, clock, config, crypto, settings, text
+from .. import addresses, clock, crypto, settings, text
 from ..engine import locks
 from ..engine.conditions import explained
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
+from ..settings import config
 from ..types import Record
 from ..unit.work import bookkeeping
 
@@ -71,10 +72,10 @@ def put(message: Message) -> None:
 
 
 def _keep(rows: Iterable[MailMessage]) -> None:
-    kept = _kept.get()
-    if kept is None:
-        _kept.set(kept := [])
-    kept.extend(rows)
+    messages = _kept.get()
+    if messages is None:
+        _kept.set(messages := [])
+    messages.extend(rows)
 
 
 @contextmanager
@@ -87,17 +88,15 @@ def later() -> Iterator[None]:
         _is_later.reset(token)
 
 
-def keep(messages: Iterable[Message], *, at_most_every: timedelta = timedelta(0)) -> None:
+def keep(messages: Iterable[Message], *, unless_since: datetime | None = None) -> None:
     """Write messages into the outbox, in a transaction of their own.
 
-    :param at_most_every: leave out a message if the same address had one of its kind within
-        this time.
+    :param unless_since: leave out a message if the same address had one of its kind since then.
     """
     with bookkeeping() as session:
-        if at_most_every:
-            since = clock.now() - at_most_every
+        if unless_since is not None:
             messages = [
-                message for message in messages if not _was_written(session, message, since)
+                message for message in messages if not _was_written(session, message, unless_since)
             ]
         rows = [_row(message) for message in messages]
         session.add_all(rows)
@@ -121,7 +120,7 @@ def _was_written(session: so.Session, message: Message, since: datetime) -> bool
         MailMessage.recipient == message.recipient,
         MailMessage.kind == message.kind,
     )
-    lately = sa.select(MailMessage.id).where(*same, MailMessage.created_at > since)
+    lately = sa.select(MailMessage.id).where(*same, MailMessage.created_at >= since)
     return session.scalar(lately.limit(1)) is not None
 
 
@@ -182,7 +181,7 @@ def send_pending(*, dry_run: bool = False, limit: int = 1000) -> list[Record]:
         return [record(message) for message in messages]
     ids = [message.id for message in messages]
     db.ours.rollback()  # PostgreSQL ends a transaction that is idle during the sending.
-    return [sent for id in ids if (sent := _send(id)) is not None]
+    return [outcome for id in ids if (outcome := _send(id)) is not None]
 
 
 def _send(id: int) -> Record | None:
@@ -191,17 +190,17 @@ def _send(id: int) -> Record | None:
         return None
     error, is_final = _deliver(message)
     with bookkeeping() as session:
-        stored = session.get(MailMessage, id)
-        if stored is None:  # Its account was erased meanwhile, with all its mail.
+        row = session.get(MailMessage, id)
+        if row is None:  # Its account was erased meanwhile, with all its mail.
             return None
-        stored.error = error and text.safe(error)[:255]
+        row.error = error and text.safe(error)[:255]
         if error is None:
             # A sent message may hold a link that signs a user in, so its text is not kept.
-            stored.sent_at, stored.next_at, stored.body = clock.now(), None, ""
-        elif is_final or stored.created_at < clock.now() - GIVEN_UP_AFTER:
-            stored.next_at, stored.body = None, ""
+            row.sent_at, row.next_at, row.body = clock.now(), None, ""
+        elif is_final or row.created_at < clock.now() - GIVEN_UP_AFTER:
+            row.next_at, row.body = None, ""
         session.flush()
-        return record(stored)
+        return record(row)
 
 
 def _claim(id: int) -> MailMessage | None:
@@ -232,14 +231,14 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
     try:
         body = crypto.unseal(message.body, _PURPOSE)
         # A connection to a server that refused would stay open until it is collected.
-        with _mailer().get_connection() as connection:
+        with mailer().get_connection() as connection:
             recipient = addresses.mailbox(message.recipient)
             EmailMessage(message.subject, body, to=[recipient], connection=connection).send()
     except InvalidToken:
         return "it was sealed under another SECURITY_PASSWORD_SALT", False
     except UndeliverableError as error:
         log.warning("mail %s (%s) cannot be delivered: %s", message.id, message.kind, error)
-        return str(error), True
+        return str(error), error.is_final
     except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
         log.warning("mail %s (%s) was not sent: %s", message.id, message.kind, text.safe(error))
         return f"{type(error).__name__}: {error}", False
@@ -250,7 +249,7 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
     return None, False
 
 
-def _mailer() -> Any:
+def mailer() -> Any:
     """Return the Flask-Mailman of the current app, made on first use."""
     app = this_app()
     if "mailman" not in app.extensions:
@@ -307,6 +306,6 @@ def in_words(count: int) -> str:
 
 def last_failure() -> str | None:
     """Return the server's error to the newest message that waits for another try."""
-    refused = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
-    newest = sa.select(MailMessage.error).where(*refused).order_by(MailMessage.id.desc())
+    criteria = (MailMessage.next_at.is_not(None), MailMessage.error.is_not(None))
+    newest = sa.select(MailMessage.error).where(*criteria).order_by(MailMessage.id.desc())
     return db.ours.scalar(newest.limit(1))

@@ -1,7 +1,5 @@
 """Accounts, roles, and the grants that give roles to accounts."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,7 +21,7 @@ def new_uniquifier() -> str:
 
 
 class User(Model):
-    """An account. The names of the sign-in columns are Flask-Security's.
+    """An account. The names of the login columns are Flask-Security's.
 
     A deleted account stays as a row without personal data (``deleted_at`` is
     set), because grants, audit and the application's own tables refer to its id.
@@ -51,12 +49,13 @@ class User(Model):
     )
     confirmed_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     login_count: so.Mapped[int] = so.mapped_column(Number, default=0)
+    last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     tf_primary_method: so.Mapped[str | None] = so.mapped_column(Words(64))
     tf_totp_secret: so.Mapped[str | None] = so.mapped_column(Words(255))
     tf_phone_number: so.Mapped[str | None] = so.mapped_column(Words(128))
     mf_recovery_codes: so.Mapped[list[str] | None] = so.mapped_column(JSONWords)
     tf_last_counter: so.Mapped[int | None] = so.mapped_column(BigNumber)
-    """The time step of the last accepted code: each code is valid once."""
+    """The time step of the last accepted code of this seed: each code is valid once."""
     idle_since: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
     """The time when it was last seen, or else created."""
     created_at: so.Mapped[datetime] = so.mapped_column(UTCDateTime, default=clock.now)
@@ -68,15 +67,20 @@ class User(Model):
     """A keyed fingerprint of a deleted account's address, to recognize a second deletion."""
 
     if TYPE_CHECKING:
-        roles: so.Mapped[list[Role]]
+        roles: so.Mapped["list[Role]"]
         """The roles of the live grants; read-only. Defined below :class:`Grant`."""
         failed_logins: so.Mapped[int]
         """Consecutive failures of all its names. Defined below :class:`.LoginFailures`."""
         locked_until: so.Mapped[datetime | None]
-        """The end of its last lock-out."""
+        """The end of its last lockout."""
 
     def __init__(self, **columns: Any) -> None:
         super().__init__(**columns)
+
+    @classmethod
+    def is_seen(cls) -> sa.ColumnElement[bool]:
+        """Return a condition: it has signed in, or a token of it was used."""
+        return sa.or_(cls.login_count > 0, cls.idle_since != cls.created_at)
 
     def end_sessions(self) -> None:
         """Make every session and token of this account worthless."""
@@ -85,7 +89,7 @@ class User(Model):
     def forget_second_factor(self) -> None:
         """Remove two-factor authentication with its seed and recovery codes."""
         self.tf_primary_method = self.tf_totp_secret = self.tf_phone_number = None
-        self.mf_recovery_codes = None
+        self.mf_recovery_codes = self.tf_last_counter = None
 
     @property
     def reference(self) -> str:
@@ -150,7 +154,7 @@ class Grant(Model):
     granted_by: so.Mapped[str] = so.mapped_column(LongWords)
     reason: so.Mapped[str | None] = so.mapped_column(LongWords)
     valid_until: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    """The end; None is for ever. Every read enforces it."""
+    """The end; None is forever. Every read enforces it."""
     ended_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
     ended_how: so.Mapped[str | None] = so.mapped_column(Words(16))
     """``revoked``, ``expired`` or ``replaced`` (by a grant with another end)."""

@@ -1,7 +1,5 @@
 """The audit: an append-only chain of events, its head, and what stands beside it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Jobs: a row for each run, written before it starts, and its output."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import sqlalchemy as sa

@@ -1,7 +1,5 @@
 """The outbox: mail, kept until the server has accepted it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from sqlalchemy import orm as so

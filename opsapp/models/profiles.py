@@ -1,7 +1,5 @@
 """Profiling: series of timings in windows of time, traces, and baselines."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -13,16 +11,7 @@ from sqlalchemy.engine import Dialect
 from .. import clock
 from ..extensions import Model
 from .sketches import Sketch
-from .types import (
-    BEYOND,
-    BigNumber,
-    Fraction,
-    JSONMapping,
-    LongWords,
-    Number,
-    UTCDateTime,
-    Words,
-)
+from .types import BEYOND, BigNumber, Fraction, JSONMapping, LongWords, Number, UTCDateTime, Words
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 """The widths of windows, in seconds."""

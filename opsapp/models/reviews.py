@@ -1,7 +1,5 @@
 """Access reviews: the grants of a moment, and the decision on each."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 
@@ -51,8 +49,10 @@ class ReviewItem(Model):
     id: so.Mapped[int] = so.mapped_column(primary_key=True)
     review_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_access_reviews.id"))
     grant_id: so.Mapped[int] = so.mapped_column(sa.ForeignKey("ops_grants.id"))
+    last_login_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
+    """The last login of the account when the review started; None is never."""
     last_seen_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)
-    """The last sign of life of the account when the review started; None is never."""
+    """Its last login or later use by then; None is never."""
     decision: so.Mapped[str | None] = so.mapped_column(Words(16))
     """``keep`` or ``revoke``; None is undecided."""
     decided_at: so.Mapped[datetime | None] = so.mapped_column(UTCDateTime)

@@ -1,7 +1,5 @@
 """Ends of roles that an application keeps in its own tables, which have no place for them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import sqlalchemy as sa

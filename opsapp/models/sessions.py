@@ -1,23 +1,24 @@
-"""Credentials: browser sessions, API tokens, and every log-in attempt.
+"""Credentials: browser sessions, API tokens, and every login attempt.
 
 docs/decisions/accounts.md#sessions-and-tokens-remember-fs_uniquifier
 """
 
-from __future__ import annotations
-
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
 
-from .. import clock
+from .. import clock, settings
 from ..extensions import Model
 from .accounts import User
 from .types import JSONWords, LongWords, Number, UTCDateTime, Words, database_now
 
+NOTE_EVERY = timedelta(minutes=1)
+"""The shortest time between two notes of a session's or token's use."""
 
-def _is_live(model: type[UserSession | ApiToken], end: Any) -> sa.ColumnElement[bool]:
+
+def _is_live(model: "type[UserSession | ApiToken]", end: Any) -> sa.ColumnElement[bool]:
     """Return the condition that a credential works; joined with the account."""
     return sa.and_(
         model.ended_at.is_(None),
@@ -51,8 +52,15 @@ class UserSession(Model):
 
     @classmethod
     def is_live(cls) -> sa.ColumnElement[bool]:
-        """Return the condition that this session works; joined with the account."""
-        return _is_live(cls, cls.expires_at)
+        """Return the condition that this session works; joined with the account.
+
+        It is not over, and was used within ``OPSAPP_SESSION_IDLE``.
+        """
+        works = _is_live(cls, cls.expires_at)
+        minutes = settings.get("OPSAPP_SESSION_IDLE")
+        if not minutes:
+            return works
+        return works & (cls.seen_at > clock.now() - timedelta(minutes=minutes) - NOTE_EVERY)
 
 
 class ApiToken(Model):

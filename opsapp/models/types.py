@@ -13,7 +13,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
-from ..damage import (
+from ..values.damage import (
     Damaged,
     DamagedBytes,
     DamagedList,
@@ -28,7 +28,7 @@ BEYOND = 2**63
 
 
 class Tolerant(TypeDecorator[Any]):
-    """A type whose unreadable values become stand-ins of :mod:`opsapp.damage`."""
+    """A type whose unreadable values become stand-ins of :mod:`opsapp.values.damage`."""
 
     impl: Any = sa.Text
     cache_ok = True
@@ -58,6 +58,20 @@ class UTCDateTime(Tolerant):
     impl = sa.DateTime(timezone=True)
     cache_ok = True
     stands_in = DamagedMoment.of
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return a reader; a text of SQLite that sorts elsewhere than its time is damaged."""
+        read = super().result_processor(dialect, coltype)
+        if read is None or dialect.name != "sqlite":
+            return read
+
+        def process(value: Any) -> Any:
+            # Python takes any letter between the date and the time, and SQL compares the texts.
+            if isinstance(value, str) and value[10:11] not in ("", " "):
+                return DamagedMoment.of(value)
+            return read(value)
+
+        return process
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
         """Return a writer that sends a damaged time as stored: a page may begin after it."""

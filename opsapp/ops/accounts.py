@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import signals, text
@@ -17,6 +18,7 @@ from ..unit.receipts import Receipt
 from ..unit.work import Unit
 from . import administrators, fields, grants, subjects
 from .identity import Identity, plain_key
+from .passwords import refuse_known
 from .subjects import changing, this_identity
 
 # --- creating ----------------------------------------------------------------
@@ -73,6 +75,7 @@ def _prepared(identity: Identity, password: str | None) -> Any:
         return None
     passwords = identity.need("passwords")
     passwords.accepts(password)
+    refuse_known(password)
     return passwords.prepare(password)
 
 
@@ -82,7 +85,9 @@ def acceptable(password: str) -> str:
     :raises Conflict: no function sets a password.
     :raises Invalid: the policy refuses it.
     """
-    this_identity().need("passwords").accepts(password)
+    passwords = this_identity().need("passwords")
+    passwords.accepts(password)
+    refuse_known(password)
     return password
 
 
@@ -114,14 +119,14 @@ def _insert(
 ) -> Any:
     attributes = {name: fields.converted(identity, name, value) for name, value in values.items()}
     attributes |= fields.names(identity, email, username)
-    user = _made(identity, attributes, has_password=set_word is not None)
+    user = fields.made(identity, attributes, has_password=set_word is not None)
     if set_word is not None:
         set_word(user)
     if identity.active is not None and identity.active.of(user) is None:
         identity.active.set(user, True)
     unit.session.add(user)
     fields.flush(identity, unit.session)
-    after = {"email": email, "username": username, "password": "set" if set_word else None}
+    after = {**_names(identity, user, unit), "password": "set" if set_word else None}
     if values:
         after["set"] = ", ".join(sorted(values))
     subjects.record(unit, identity, user, "user:account:create", after=after)
@@ -129,21 +134,13 @@ def _insert(
     return user
 
 
-def _made(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
-    """Return a new object of the model.
-
-    :raises Invalid: an attribute that it needs is missing.
-    :raises Conflict: the model cannot be made of these attributes.
-    """
-    if "create" not in identity.sources:
-        fields.refuse_incomplete(identity, attributes, has_password=has_password)
-    try:
-        return (identity.make or identity.model)(**attributes)
-    except TypeError as error:
-        raise Conflict(
-            f"{identity.model.__name__} cannot be made: {text.first_line(error)}",
-            hint="Ops(app, db, create=lambda **values: …)",
-        ) from error
+def _names(identity: Identity, user: Any, unit: Unit) -> Record:
+    """Return the names of an account as the database has them: setters and types change them."""
+    parts = {"email": identity.email, "username": identity.username}
+    columns = {name: part.column.label(name) for name, part in parts.items() if part}
+    is_user = identity.key.column == identity.key.of(user)
+    row = unit.session.execute(sa.select(sa.null(), *columns.values()).where(is_user)).one()
+    return {"email": None, "username": None, **dict(zip(columns, row[1:], strict=True))}
 
 
 def create_admin(
@@ -217,8 +214,8 @@ def update(
     """
     with changing(unit) as identity:
         user = identity.get(unit.session, reference)
-        named = {"email": email, "username": username}
-        for part, value in named.items():
+        names = {"email": email, "username": username}
+        for part, value in names.items():
             if value is not None:
                 _rename(identity, user, part, value, unit)
         _set_values(identity, user, values or {}, unit)
@@ -226,7 +223,7 @@ def update(
 
 
 def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) -> None:
-    attribute, value = identity.need(part), fields.clean(part, value)
+    attribute, value = identity.need(part), fields.clean(identity, part, value)
     before = attribute.of(user)
     if before == value:
         return
@@ -235,10 +232,11 @@ def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) ->
     holder = identity.find(unit.session, value)
     if holder is not None and holder is not user:
         raise Conflict(f"{part} {value} is taken by user {plain_key(identity.key.of(holder))}")
-    attribute.set(user, value)
-    fields.flush(identity, unit.session)
+    _change(identity, user, attribute.name, value, unit)
+    if (after := _names(identity, user, unit)[part]) == before:
+        return
     action = "user:account:update"
-    subjects.record(unit, identity, user, action, before={part: before}, after={part: value})
+    subjects.record(unit, identity, user, action, before={part: before}, after={part: after})
     unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
 
 
@@ -250,10 +248,23 @@ def _set_values(identity: Identity, user: Any, values: Mapping[str, str], unit: 
         new = fields.converted(identity, name, value)
         if getattr(user, name) == new:
             continue
-        setattr(user, name, new)
-        fields.flush(identity, unit.session)
+        _change(identity, user, name, new, unit)
         # The values of other attributes may be personal data: the audit keeps their names.
         subjects.record(unit, identity, user, "user:account:update", after={"set": name})
+
+
+def _change(identity: Identity, user: Any, name: str, value: Any, unit: Unit) -> None:
+    """Set an attribute and write it.
+
+    :raises Conflict: the key changes with it.
+    """
+    before = identity.key.of(user)
+    with fields.accepted(identity):
+        setattr(user, name, value)
+    fields.flush(identity, unit.session)
+    if identity.key.of(user) != before:
+        model = identity.model.__name__
+        raise Conflict(f"the key of {model} never changes, and {name} is a part of it")
 
 
 def _own_options(identity: Identity) -> list[tuple[Any, str]]:
@@ -290,8 +301,8 @@ def _switch(identity: Identity, user: Any, active: bool, unit: Unit) -> bool:
     if switch is None or bool(switch.of(user)) is active:
         return False
     switch.set(user, active)
-    if not active and identity.end_sessions is not None:
-        identity.end_sessions(user)
+    if not active:
+        _end_sessions(identity, user, unit)
     fields.flush(identity, unit.session)
     verb = "activate" if active else "deactivate"
     before, after = {"active": not active}, {"active": active}
@@ -334,12 +345,22 @@ def _matches(identity: Identity, user: Any, password: str) -> bool:
 def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
     had = "set" if has_password(identity, user) else None
     set_word(user)
-    if identity.end_sessions is not None:
-        identity.end_sessions(user)
+    _end_sessions(identity, user, unit)
     fields.flush(identity, unit.session)
     before, after = {"password": had}, {"password": "set"}
     subjects.record(unit, identity, user, "user:password:set", before=before, after=after)
     unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
+
+
+def _end_sessions(identity: Identity, user: Any, unit: Unit) -> None:
+    if identity.end_sessions is not None:
+        identity.end_sessions(user)
+        unit.note(f"ends the sessions of {_name(identity, user)}")
+
+
+def _name(identity: Identity, user: Any) -> str:
+    account = identity.record(user)
+    return str(account["email"] or account["username"] or account["id"])
 
 
 # --- deleting ----------------------------------------------------------------
@@ -355,6 +376,7 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
     with Receipt(receipt) as evidence, changing(unit, "erase") as identity:
         user = identity.get(unit.session, reference)
         subject, account = identity.subject(user), identity.record(user)
+        name = _name(identity, user)
         identity.need("erase")(user)
         fields.flush(identity, unit.session)
         erased = {
@@ -362,6 +384,14 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
             "ends_of_roles": remove(unit.ours, RoleEnd, RoleEnd.subject == subject),
         }
         evidence.write({"subject": subject, "erased": erased}, unit)
+        unit.note(f"deletes {name} by the application's function{_forgotten(erased)}")
         unit.record("user:account:delete", subject, before={"roles": account["roles"]})
         unit.announce(signals.user_deleted, user_id=account["id"])
         return {"id": account["id"], "status": "deleted"}
+
+
+def _forgotten(erased: Mapping[str, int]) -> str:
+    """Return in words what is erased beside the account."""
+    nouns = {"audit_names": "name of the audit", "ends_of_roles": "end of a role"}
+    counts = [text.counted(erased[kind], noun) for kind, noun in nouns.items() if erased[kind]]
+    return f", and erases {' and '.join(counts)}" if counts else ""

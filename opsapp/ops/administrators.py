@@ -5,16 +5,16 @@ from __future__ import annotations
 from sqlalchemy import orm as so
 
 from ..errors import Conflict
-from . import ends, missing
+from . import capabilities, role_ends
 from .identity import Identity
 from .roles import ADMIN_NAMES
 
 
 def has_administrator(identity: Identity | None, session: so.Session) -> bool | None:
-    """Return whether an administrator without an end can log in; None where none is defined."""
+    """Return whether an administrator without an end can sign in; None where none is defined."""
     if identity is None or identity.admin is None:
         return None
-    ending = ends.ending_administrators(identity, session)
+    ending = role_ends.ending_administrators(identity, session)
     return identity.has_administrator(session, without=ending)
 
 
@@ -30,7 +30,8 @@ def role(identity: Identity, session: so.Session) -> str:
     names = ", ".join(sorted(ADMIN_NAMES))
     raise Conflict(
         f"no role of {identity.model.__name__} is called {names}, so none makes an administrator",
-        hint=f"make it in the application, or {missing.hint(identity.model.__name__, 'roles')}",
+        hint="make it in the application, or "
+        + capabilities.hint(identity.model.__name__, "roles"),
     )
 
 
@@ -43,5 +44,5 @@ class Administration:
         self.identity = identity
 
     def has_administrator(self, session: so.Session) -> bool | None:
-        """Return whether an administrator can log in; None where none is defined."""
+        """Return whether an administrator can sign in; None where none is defined."""
         return has_administrator(self.identity, session)

@@ -1,4 +1,4 @@
-"""Attached: the state of an application that opsapp is attached to."""
+"""The state of an application that opsapp is attached to."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sqlalchemy import orm as so
 
     from .administrators import Administration
-    from .apart import Apart
     from .directory import Directory
+    from .separate_database import SeparateDatabase
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Attached:
 
         :raises NotReady: opsapp cannot use its URL.
         """
-        from .apart import find_engine
+        from .separate_database import find_engine
 
         return None if self.is_in_tests else find_engine(self.app, self.sessions.engines[None])
 
@@ -108,27 +108,27 @@ class Attached:
         return so.scoped_session(make, lambda: id(app_ctx._get_current_object()))  # type: ignore[attr-defined]  # noqa: SLF001  (Flask documents this name)
 
     @cached_property
-    def apart(self) -> Apart | None:
+    def separate_database(self) -> SeparateDatabase | None:
         """Its accounts, as a unit asks for them; None where our tables are in its database."""
-        from .apart import Apart
+        from .separate_database import SeparateDatabase
 
         engines = list(self.sessions.engines.values())
-        return None if self.own is None else Apart(self.identity, engines)
+        return None if self.own is None else SeparateDatabase(self.identity, engines)
 
     @cached_property
     def _bookkeeping(self) -> sa.Engine:
         from .engines import is_replaceable, like
 
-        theirs = self.sessions.engines[None]
-        if self.is_in_tests or not is_replaceable(theirs):
-            return theirs
-        return like(theirs, self._options())
+        engine = self.sessions.engines[None]
+        if self.is_in_tests or not is_replaceable(engine):
+            return engine
+        return like(engine, self._options())
 
     @property
     def instance(self) -> Path:
         """The folder of this application for our files; it need not exist yet."""
-        said = self.app.config.get(INSTANCE) or os.environ.get(INSTANCE)
-        return Path(said or Path(self.app.instance_path) / "ops")
+        folder = self.app.config.get(INSTANCE) or os.environ.get(INSTANCE)
+        return Path(folder or Path(self.app.instance_path) / "ops")
 
     @property
     def is_in_tests(self) -> bool:
@@ -153,7 +153,7 @@ class Attached:
 
         :raises NotReady: it is a database of another kind than SQLite and PostgreSQL.
         """
-        from .apart import refuse_kind
+        from .separate_database import refuse_kind
 
         refuse_kind(self.our_engine)
 
@@ -161,6 +161,11 @@ class Attached:
         """Return whether ``flask ops init`` was run meanwhile, as in a server that goes on."""
         self.__dict__.pop("has_tables", None)
         return self.has_tables
+
+    @property
+    def has_tables_by_now(self) -> bool:
+        """True if ``flask ops init`` was run, also after this process has looked."""
+        return self.has_tables or self.look_again()
 
     @property
     def journal_mode(self) -> str | None:
@@ -196,10 +201,15 @@ class Attached:
 
     @property
     def models(self) -> list[type]:
-        """Return the application's models; without Flask-SQLAlchemy those beside ``user=``."""
-        base = self.parts.get("user") if self.db is None else self.db.Model
-        registry = getattr(base, "registry", None)
-        return [mapper.class_ for mapper in registry.mappers] if registry is not None else []
+        """Return the application's models: those of Flask-SQLAlchemy, and beside its accounts.
+
+        Flask-AppBuilder's models have a base of their own.
+        """
+        from .attributes import beside
+        from .discovery import accounts_of
+
+        bases = (getattr(self.db, "Model", None), *accounts_of(self.app, self.parts))
+        return list(dict.fromkeys(model for base in bases for model in beside(base)))
 
     # --- a server ------------------------------------------------------------
 
@@ -217,8 +227,8 @@ class Attached:
         appcontext_pushed.connect(_begin, self.app)
 
     def _end(self, _error: BaseException | None) -> None:
-        if (ours := self.__dict__.get("_ours")) is not None:
-            ours.remove()
+        if (registry := self.__dict__.get("_ours")) is not None:
+            registry.remove()
 
     def begin(self) -> None:
         """Do what waits for the application to be complete: its first context is pushed."""
@@ -271,14 +281,14 @@ class Attached:
         from . import engines
 
         engines.check_file(self.sessions.engines[None])
-        ours = {
+        own_engines = {
             bind: engines.like(engine, self._options(bind))
             for bind, engine in self.sessions.engines.items()
             if engines.is_replaceable(engine)
         }
         self._forget()
         try:
-            with self.sessions.bound_to(ours):
+            with self.sessions.bound_to(own_engines):
                 self._record()
                 yield
         finally:
@@ -309,8 +319,8 @@ class Attached:
 
     def _forget(self) -> None:
         """Forget what was looked up through other engines."""
-        if (apart := self.__dict__.pop("apart", None)) is not None:
-            apart.leave()
+        if (separate := self.__dict__.pop("separate_database", None)) is not None:
+            separate.leave()
         for name in ("has_tables", "_ours"):
             self.__dict__.pop(name, None)
         for name in ("_bookkeeping", "own"):
@@ -319,8 +329,8 @@ class Attached:
 
     def _options(self, bind: str | None = None) -> Mapping[str, Any]:
         """Return the options of ``create_engine`` that the application has set."""
-        said = self.app.config.get("SQLALCHEMY_BINDS") or {}
-        own = said.get(bind) if isinstance(said.get(bind), dict) else {}
+        binds = self.app.config.get("SQLALCHEMY_BINDS") or {}
+        own = binds.get(bind) if isinstance(binds.get(bind), dict) else {}
         return {**(self.app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}), **(own or {})}
 
 

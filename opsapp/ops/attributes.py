@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from sqlalchemy.sql import visitors
 
 from ..errors import Invalid
 
@@ -84,6 +85,13 @@ def attribute_names(model: Model) -> set[str]:
     return set(sa.inspect(model).all_orm_descriptors.keys())
 
 
+def beside(base: Any) -> Iterator[Model]:
+    """Yield the mapped classes that are declared beside a model, or on a base."""
+    registry = getattr(sa.inspect(base, raiseerr=False) or base, "registry", None)
+    for mapper in () if registry is None else registry.mappers:
+        yield mapper.class_
+
+
 def columns(model: Model) -> Iterator[tuple[str, sa.Column[Any]]]:
     """Yield each column of the model with the name of its attribute."""
     mapper = sa.inspect(model)
@@ -98,6 +106,33 @@ def relations(model: Model) -> dict[str, so.RelationshipProperty[Any]]:
     return {relation.key: relation for relation in sa.inspect(model).relationships}
 
 
+def stored(model: Model, value: Any) -> frozenset[str]:
+    """Return the columns and relations of a model that hold an attribute, or decide a condition.
+
+    A hybrid is held by the columns of its SQL. Nothing is returned where that has columns of
+    other tables, or cannot be made.
+
+    :param value: the name of an attribute, or a condition.
+    """
+    mapper = sa.inspect(model)
+    if isinstance(value, str):
+        value = mapper.synonyms[value].name if value in mapper.synonyms else value
+        if value in mapper.relationships:
+            return frozenset({value})
+    try:
+        sql = getattr(model, value) if isinstance(value, str) else value
+        sql = sql.__clause_element__() if hasattr(sql, "__clause_element__") else sql
+        parts = [part for part in visitors.iterate(sql) if isinstance(part, sa.Column)]
+        return frozenset(mapper.get_property_by_column(column).key for column in parts)
+    except Exception:  # noqa: BLE001  (a hybrid is their code: of what it raises, nothing is known)
+        return frozenset()
+
+
+def with_stored(model: Model, names: Collection[str]) -> frozenset[str]:
+    """Return these attributes, and the columns and relations that hold them."""
+    return frozenset(names).union(*(stored(model, name) for name in names))
+
+
 def python_type(column: Any) -> type:
     """Return the type of the column's values in Python; text where the column does not say."""
     try:
@@ -110,12 +145,12 @@ def python_type(column: Any) -> type:
 def attribute(model: Model, value: Any, argument: str) -> Attribute:
     """Return the attribute that an argument of ``Ops`` says: ``User.email`` or ``"email"``.
 
-    :raises Invalid: it is no column of the model; names the argument.
+    :raises Invalid: it is not a column of the model; names the argument.
     """
     name = value if isinstance(value, str) else getattr(value, "key", None)
     owner = getattr(value, "class_", None) or getattr(value, "parent", None)
     is_other = isinstance(owner, type) and not issubclass(model, owner)
     if not isinstance(name, str) or name not in attribute_names(model) or is_other:
         word = value if isinstance(value, str) else f"{value}"
-        raise Invalid(f"{argument}={word} is no column of {model.__name__}")
+        raise Invalid(f"{argument}={word} is not a column of {model.__name__}")
     return Attribute(model, name)

@@ -39,8 +39,8 @@ def our_tables() -> frozenset[str]:
 class _Chained:
     """Our ``include_name`` before the application's own."""
 
-    def __init__(self, theirs: IncludeName | None) -> None:
-        self.theirs = theirs
+    def __init__(self, include: IncludeName | None) -> None:
+        self.theirs = include
 
     def __call__(
         self, name: str | None, type_: str, parent_names: MutableMapping[Any, Any]

@@ -16,7 +16,7 @@ from sqlalchemy import orm as so
 from ..engine import fingerprint
 from ..types import Record
 from .changes import CREATE, UPDATE, Change
-from .keeping import is_ours, savepoint
+from .protection import is_ours, savepoint
 
 if TYPE_CHECKING:
     from .observer import Observer
@@ -40,12 +40,12 @@ def observed(observer: Observer, state: so.ORMExecuteState) -> Any:
     connection = state.session.connection(bind_arguments=state.bind_arguments)
     if is_ours(connection):
         return None
-    observer.keeper.before_bulk(connection, state.session, bulk.names, bulk.may_lose)
+    observer.protection.before_bulk(connection, state.session, bulk.names, bulk.may_lose)
     with observer.harmless(connection):
         bulk.prepare(connection)
     result = state.invoke_statement()
     observer.write(connection, state.session, lambda: observer.rows(bulk.told(result)))
-    observer.keeper.after_loss(state.session)
+    observer.protection.after_loss(state.session)
     return result
 
 

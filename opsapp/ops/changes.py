@@ -7,7 +7,7 @@ A column gives ``user:account:update`` with the values before and after. A relat
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +19,8 @@ from sqlalchemy.orm.base import PassiveFlag
 from .. import clock, values
 from ..types import Record
 from ..unit import pending
+from .attributes import stored
+from .roles import Rule
 
 CREATE, UPDATE, DELETE = "user:account:create", "user:account:update", pending.DELETE
 GRANT, REVOKE = "user:role:grant", "user:role:revoke"
@@ -36,6 +38,10 @@ class Accounts(Protocol):
     @property
     def model(self) -> type[Any]:
         """The mapped class."""
+
+    @property
+    def roles(self) -> Sequence[Rule]:
+        """The rules by which accounts hold roles."""
 
     @property
     def watched(self) -> Collection[str]:
@@ -57,7 +63,7 @@ class Accounts(Protocol):
 
 
 HasAdministrator = Callable[[so.Session], bool | None]
-"""Returns whether an administrator can log in; None where nothing says who administers."""
+"""Returns whether an administrator can sign in; None where nothing says who administers."""
 
 
 class Change(NamedTuple):
@@ -76,10 +82,10 @@ class Watch:
 
     def __init__(self, accounts: Accounts, protected: Collection[str] = ()) -> None:
         self.mapper: so.Mapper[Any] = sa.inspect(accounts.model)
-        self.secret = frozenset(map(self._key, accounts.secret))
-        self.personal = frozenset(map(self._key, accounts.personal))
-        self.protected = frozenset(map(self._key, protected))
-        keys = frozenset(map(self._key, accounts.watched)) | self.protected
+        self.secret = self._stored(accounts.secret)
+        self.personal = self._stored(accounts.personal)
+        self.protected = self._stored(protected)
+        keys = self._stored(accounts.watched) | self.protected
         columns = frozenset(self.mapper.column_attrs.keys())
         self.columns = keys & columns
         self.new_columns = self.columns | (self.personal & columns)
@@ -97,9 +103,9 @@ class Watch:
         self.lasting = self.keys - self.personal - self.secret
         """The attributes that may make an administrator: all but names and passwords."""
 
-    def _key(self, name: str) -> str:
-        synonym = self.mapper.synonyms.get(name)
-        return name if synonym is None else synonym.name
+    def _stored(self, names: Collection[str]) -> frozenset[str]:
+        """Return what holds these attributes; a synonym or hybrid is held by other columns."""
+        return frozenset(key for name in names for key in stored(self.mapper.class_, name))
 
     def keys_of(self, names: Iterable[str]) -> frozenset[str]:
         """Return the watched attributes of columns, by the name of either."""

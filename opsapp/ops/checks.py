@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import sqlalchemy as sa
+
+from .. import text
 from ..extensions import db
 from ..unit import intents
-from . import autogenerate, ends
+from . import autogenerate, role_ends
 from .attached import Attached
 
 Verdict = tuple[str, str, str | None]
@@ -40,17 +43,34 @@ def _autogenerate(attached: Attached) -> Verdict:
 
 
 def _ends(attached: Attached) -> Verdict:
-    late = ends.over(db.ours(), by=ends.LATE) if attached.has_tables else ()
+    late = role_ends.over(db.ours(), by=role_ends.LATE) if attached.has_tables else ()
     if not late:
         return "ok", "no role is held past its end", None
-    message = f"{len(late)} roles are held past their end: flask ops roles expire has not run"
+    identity = attached.identity
+    for end in late if identity is not None else ():
+        if role_ends.account(identity, db.session(), end.subject) is None and not (
+            role_ends.is_deleted(db.session(), end)
+        ):
+            message = f"{end.role} of {end.subject} has ended, and its account is not found"
+            advice = f"revoke the role of its new key, then flask ops roles revoke {end.role}"
+            return "fail", message, f"{advice} {end.subject}"
+    roles = text.counted(len(late), "role")
+    message = f"{roles} held past the end: flask ops roles expire has not run"
     return "fail", message, "run it by cron every minute or five"
+
+
+def _accounts(attached: Attached) -> Verdict:
+    identity = attached.identity
+    if identity is None:
+        return "ok", "this application has no model of accounts that opsapp knows", None
+    db.session.execute(sa.select(identity.model).limit(1))
+    return "ok", f"the table of {identity.model.__name__} has what the model has", None
 
 
 def _deactivation(attached: Attached) -> Verdict:
     identity = attached.identity
     if identity is None or identity.active is None:
-        return "ok", "opsapp deactivates no account of this application", None
+        return "ok", "opsapp cannot deactivate accounts of this application", None
     if identity.after_deactivation == "go on":
         message = f"sessions of an inactive account go on: is_active does not ask {identity.active}"
         return "warn", message, "Ops(app, db, end_sessions=lambda user: …)"
@@ -62,5 +82,6 @@ CHECKS: dict[str, Callable[[Attached], Verdict]] = {
     "unfinished changes": _unfinished,
     "autogenerate": _autogenerate,
     "ends of roles": _ends,
+    "accounts": _accounts,
     "deactivation": _deactivation,
 }

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ..extensions import db
-from ..models import PersonalValue
+from ..errors import NotFound
+from ..extensions import db, this_app
+from ..models import AuditEvent, PendingEvent, PersonalValue
+from ..state import attached_to
 
 if TYPE_CHECKING:
     from .identity import Identity
@@ -22,13 +24,18 @@ class Directory:
     identity: Identity | None
 
     def subject(self, reference: str) -> str:
-        """Return the subject of the account of this key, address or name.
+        """Return the subject of the account of this key, address or name, be it deleted.
 
-        :raises NotFound: there is none.
+        :raises NotFound: there is none, and the audit knows of none.
         """
         if self.identity is None:
             return f"user:{reference}"
-        return self.identity.subject(self.identity.get(db.session(), reference))
+        try:
+            return self.identity.subject(self.identity.get(db.session(), reference))
+        except NotFound:
+            if (subject := self._past(self.identity, reference)) is None:
+                raise
+            return subject
 
     def names(self, subjects: Iterable[str]) -> dict[str, str]:
         """Return the present address, name or key of each subject that is there."""
@@ -39,19 +46,39 @@ class Directory:
         return {identity.subject(user): _name(identity, user) for user in users}
 
     @staticmethod
+    def _past(identity: Identity, reference: str) -> str | None:
+        """Return the subject that the audit has of an account which is not there."""
+        if not attached_to(this_app()).has_tables_by_now:
+            return None
+        key = identity.parse(reference)
+        subjects = {f"user:{reference}"} | (set() if key is None else {identity.subject_of(key)})
+        by_name = sa.select(PersonalValue.subject).where(PersonalValue.value == reference)
+        for model in (AuditEvent, PendingEvent):
+            is_about = model.subject.in_(subjects) | model.subject.in_(by_name)
+            subject = db.ours.scalar(sa.select(model.subject).where(is_about).limit(1))
+            if subject is not None:
+                return str(subject)
+        return None
+
+    @staticmethod
     def _accounts(identity: Identity, subjects: Iterable[str]) -> Iterable[Any]:
         words = {word.removeprefix("user:") for word in subjects if word.startswith("user:")}
         if identity.is_opaque:
             tokens = [word[1:] for word in words if word.startswith("~")]
-            values = sa.select(PersonalValue.value).where(PersonalValue.token.in_(tokens))
-            keys: list[Any] = list(db.ours.scalars(values))
+            # Before `flask ops init` nothing has a token, and there is no table of them.
+            keys: list[Any] = [*db.ours.scalars(_KEYS, {"tokens": tokens})] if tokens else []
         else:
             keys = [key for word in words if (key := identity.parse(word)) is not None]
         if not keys:
             return []  # The table may lack a column, until the application's migrations ran.
-        return db.session.scalars(
-            sa.select(identity.model).where(identity.key.column.in_(keys))
-        ).all()
+        one_of = identity.key.column.in_(sa.bindparam("keys", expanding=True))
+        return db.session.scalars(sa.select(identity.model).where(one_of), {"keys": keys}).all()
+
+
+# A list in a statement is a cycle, which would keep each page's until collected.
+_KEYS = sa.select(PersonalValue.value).where(
+    PersonalValue.token.in_(sa.bindparam("tokens", expanding=True))
+)
 
 
 def _name(identity: Identity, user: Any) -> str:

@@ -7,7 +7,8 @@ Flask-AppBuilder's security manager are asked, then the names of attributes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -17,7 +18,7 @@ from flask import Flask
 from sqlalchemy.exc import NoInspectionAvailable
 
 from ..errors import Conflict, Invalid
-from . import passwords
+from . import arguments, passwords
 from .attributes import (
     Attribute,
     Condition,
@@ -65,11 +66,12 @@ def discover(app: Flask, models: Iterable[Model], parts: Mapping[str, Any]) -> I
 
     :param models: the mapped classes of the application.
     :param parts: the arguments of ``Ops``.
-    :raises Invalid: an argument is no column of the model; names the argument.
+    :raises Invalid: an argument does not fit the model; names the argument.
     :raises Conflict: the model has a key of several columns.
     """
     user = parts.get("user")
     if isinstance(user, Identity):
+        arguments.check(user.model, parts)
         return user
     place = _model(app, models, user)
     if place is None:
@@ -79,6 +81,7 @@ def discover(app: Flask, models: Iterable[Model], parts: Mapping[str, Any]) -> I
         if user is None:
             return None
         raise Conflict(f"{model.__name__} has a key of several columns, which opsapp cannot name")
+    arguments.check(model, parts)
     return _Discovery(app, model, source, parts).identity()
 
 
@@ -89,18 +92,29 @@ def _model(app: Flask, models: Iterable[Model], user: Any) -> tuple[Model, str] 
         return model, SECURITY
     if (model := _of_appbuilder(app)) is not None:
         return model, APPBUILDER
-    named = [model for model in models if model.__name__ in MODELS]
+    usual = [model for model in models if model.__name__ in MODELS]
     for name in MODELS:
-        candidates = [model for model in named if model.__name__ == name]
+        candidates = [model for model in usual if model.__name__ == name]
         if len(candidates) == 1:
             return candidates[0], BY_NAME
     return None
 
 
+def accounts_of(app: Flask, parts: Mapping[str, Any]) -> Iterator[Model | None]:
+    """Yield what may be the model of accounts, as far as it is imported."""
+    user = parts.get("user")
+    if isinstance(user, str):
+        module, _colon, name = user.partition(":")
+        user = getattr(sys.modules.get(module), name, None)
+    yield user.model if isinstance(user, Identity) else user
+    yield _of_flask_security(app)
+    yield _of_appbuilder(app)
+
+
 def _said(user: Any) -> Model:
     """Return the class that ``Ops(user=…)`` says, itself or as ``package.module:Name``.
 
-    :raises Invalid: it is no mapped class.
+    :raises Invalid: it is not a mapped class.
     """
     try:
         if isinstance(user, str):
@@ -108,7 +122,7 @@ def _said(user: Any) -> Model:
             user = getattr(import_module(module), name)
         sa.inspect(user).primary_key  # noqa: B018  (only a mapper has one)
     except (ImportError, AttributeError, ValueError, NoInspectionAvailable) as error:
-        raise Invalid(f"user={user} is no mapped class") from error
+        raise Invalid(f"user={user} is not a mapped class") from error
     model: Model = user
     return model
 
@@ -151,6 +165,7 @@ class _Discovery:
             username=self._attribute("username"),
             active=self._active(),
             password=self._attribute("password"),
+            confirmed=self._confirmed(),
             created_at=self._attribute("created_at"),
             last_seen_at=self._attribute("last_seen_at"),
             roles=roles,
@@ -158,7 +173,7 @@ class _Discovery:
             find_passwords=self._passwords(),
             end_sessions=self._end_sessions(),
             make=self._make(),
-            filled=frozenset({"fs_uniquifier"}) if self._has_datastore else frozenset(),
+            normal_email=self._normal_email if self._has_datastore else str,
             erase=self._function("erase"),
             also_secret=self._named("secret") or frozenset(),
             also_personal=self._named("personal") or frozenset(),
@@ -172,14 +187,26 @@ class _Discovery:
 
     def _attribute(self, part: str) -> Attribute | None:
         if part in self.parts:
-            value = self.parts[part]
             self.sources[part] = f"Ops({part}=…)"
-            return None if value is None else attribute(self.model, value, part)
+            return self._checked(part, self.parts[part])
         name = next((name for name in NAMES[part] if self._fits(part, name)), None)
         if name is None:
             return None
         self.sources[part] = self._source(name)
         return Attribute(self.model, name)
+
+    def _checked(self, part: str, value: Any) -> Attribute | None:
+        """Return the attribute that an argument says; None where it says that there is none."""
+        if value is None:
+            return None
+        column = attribute(self.model, value, part)
+        if column.name in relations(self.model):
+            raise Invalid(f"{part}={column} is not a column of {self.model.__name__}")
+        # A number may be a boolean, as in MySQL, and so may a type of the application's own.
+        kind = getattr(self.columns.get(column.name), "type", None)
+        if part == "active" and isinstance(kind, sa.String | sa.DateTime | sa.Date):
+            raise Invalid(f"{part}={column} is not a boolean column of {self.model.__name__}")
+        return column
 
     def _fits(self, part: str, name: str) -> bool:
         """Return whether an attribute of this name can be the part: a column or a hybrid."""
@@ -205,7 +232,7 @@ class _Discovery:
     def _roles(self) -> Sequence[Rule]:
         if "roles" in self.parts:
             self.sources["roles"] = "Ops(roles=…)"
-            return self._checked(self.parts["roles"] or ())
+            return tuple(self.parts["roles"] or ())
         related: list[Rule] = [*self._related()]
         flags: list[Rule] = [
             Flag(Attribute(self.model, name)) for name in FLAGS if self._is_of(name, bool)
@@ -219,15 +246,6 @@ class _Discovery:
                 dict.fromkeys(self._source(rule.attribute.name) for rule in rules)
             )
         return rules
-
-    def _checked(self, rules: Sequence[Any]) -> Sequence[Rule]:
-        for rule in rules:
-            if not isinstance(rule, Rule):
-                raise Invalid(
-                    f"roles={rule!r} is no rule", hint="Roles.relation(…), .flag(…) or .word(…)"
-                )
-            attribute(self.model, rule.attribute.column, "roles")
-        return tuple(rules)
 
     def _related(self) -> list[Relation]:
         rules = []
@@ -250,8 +268,8 @@ class _Discovery:
     def _admin(self, roles: Sequence[Rule]) -> sa.ColumnElement[bool] | None:
         if "admin" in self.parts:
             self.sources["admin"] = "Ops(admin=…)"
-            said: sa.ColumnElement[bool] | None = self.parts["admin"]
-            return said
+            criterion: sa.ColumnElement[bool] | None = self.parts["admin"]
+            return criterion
         conditions = [
             condition
             for rule in roles
@@ -291,6 +309,12 @@ class _Discovery:
             self.app.extensions["security"].datastore.create_user if self._has_datastore else None
         )
 
+    def _normal_email(self, address: str) -> str:
+        """Return an address as Flask-Security stores it; of its versions below 4, as it is."""
+        security = self.app.extensions["security"]
+        tool = getattr(security, "mail_util", None) or getattr(security, "_mail_util", None)
+        return str(tool.normalize(address)) if tool else address
+
     def _end_sessions(self) -> Any:
         if "end_sessions" in self.parts:
             self.sources["end_sessions"] = "Ops(end_sessions=…)"
@@ -299,6 +323,10 @@ class _Discovery:
             self.sources["end_sessions"] = SECURITY
             return self.app.extensions["security"].datastore.set_uniquifier
         return None
+
+    def _confirmed(self) -> Attribute | None:
+        is_asked = self._has_datastore and passwords.asks_confirmation(self.app)
+        return Attribute(self.model, "confirmed_at") if is_asked else None
 
     def _function(self, part: str) -> Any:
         if self.parts.get(part) is not None:

@@ -53,19 +53,21 @@ def like(engine: sa.Engine, options: Mapping[str, Any] | None = None) -> sa.Engi
         ``search_path`` are kept.
     :raises NotReady: opsapp cannot use the URL, or its driver is not installed.
     """
-    theirs = dict(options or {})
-    url = connections.checked_url(_url(engine, theirs.get("connect_args") or {}), SETTING)
-    arguments = {name: theirs[name] for name in _KEPT if name in theirs}
-    ours = sa.create_engine(url, **connections.options(url), **arguments)
-    connections.prepare(ours)
-    guard.protect(ours)
-    return ours
+    originals = dict(options or {})
+    url = connections.checked_url(_url(engine, originals.get("connect_args") or {}), SETTING)
+    arguments = {name: originals[name] for name in _KEPT if name in originals}
+    copy = sa.create_engine(url, **connections.options(url), **arguments)
+    connections.prepare(copy)
+    guard.protect(copy)
+    return copy
 
 
 def _url(engine: sa.Engine, arguments: Mapping[str, Any]) -> str:
     if engine.dialect.name == "sqlite":
         return sa.URL.create("sqlite", database=engine.url.database).render_as_string(False)
     # Every driver's arguments are libpq's, which are parameters of a URL as well.
-    said = {name: str(value) for name, value in arguments.items() if isinstance(value, str | int)}
-    url = engine.url.set(drivername="postgresql").update_query_dict(said)
+    keywords = {
+        name: str(value) for name, value in arguments.items() if isinstance(value, str | int)
+    }
+    url = engine.url.set(drivername="postgresql").update_query_dict(keywords)
     return modern_url(url.render_as_string(hide_password=False))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -22,26 +23,71 @@ _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def names(identity: Identity, email: str | None, username: str | None) -> dict[str, Any]:
-    named: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for part, value in (("email", email), ("username", username)):
         if value is not None:
             identity.need(part)
-            named[getattr(identity, part).name] = clean(part, value)
-    if not named:
+            values[getattr(identity, part).name] = clean(identity, part, value)
+    if not values:
         raise Invalid("an account needs a name", hint="an e-mail address, or --username NAME")
-    return named
+    return values
 
 
-def clean(part: str, value: str) -> str:
+def clean(identity: Identity, part: str, value: str) -> str:
     """Return a name as the application gets it: its own code says in which letters it keeps it."""
     value = text.checked(value, {"email": "e-mail"}.get(part, part), longest=LONGEST_NAME)
-    if part == "email" and not addresses.is_mailbox(value):
-        raise Invalid(f"e-mail {text.shortened(value)} is no address")
-    return value
+    if part != "email":
+        return value
+    try:
+        if addresses.is_mailbox(value):
+            return identity.normal_email(value)
+    except ValueError:  # Theirs is stricter.
+        pass
+    raise Invalid(f"e-mail {text.shortened(value)} is not an address")
 
 
-def refuse_incomplete(identity: Identity, fields: Mapping[str, Any], *, has_password: bool) -> None:
-    lacking = sorted(set(required(identity)) - fields.keys())
+@contextmanager
+def accepted(identity: Identity) -> Iterator[None]:
+    """Set attributes.
+
+    :raises Invalid: a setter or validator of the model refuses the value.
+    """
+    try:
+        yield
+    except (ValueError, AssertionError) as error:
+        name = identity.model.__name__
+        raise Invalid(f"{name} refuses a value: {text.first_line(error)}") from error
+
+
+def made(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
+    """Return a new object of the model.
+
+    :raises Invalid: an attribute that it needs is missing, or is refused.
+    :raises Conflict: the model cannot be made of these attributes.
+    """
+    try:
+        with accepted(identity):
+            user = (identity.make or identity.model)(**attributes)
+    except TypeError as error:
+        if "create" not in identity.sources:
+            _refuse_incomplete(identity, attributes, has_password=has_password)
+        raise Conflict(
+            f"{identity.model.__name__} cannot be created: {text.first_line(error)}",
+            hint="Ops(app, db, create=lambda **values: …)",
+        ) from error
+    if "create" not in identity.sources:
+        _refuse_incomplete(identity, _present(user), has_password=has_password)
+    return user
+
+
+def _refuse_incomplete(identity: Identity, present: Collection[str], *, has_password: bool) -> None:
+    """Refuse an account that lacks an attribute.
+
+    :param present: the attributes that are set.
+    :raises Invalid: it lacks one.
+    :raises Conflict: it lacks a password.
+    """
+    lacking = sorted(set(_required(identity)).difference(present))
     if identity.password is not None and identity.password.name in lacking:
         lacking.remove(identity.password.name)
         if not has_password:
@@ -53,8 +99,19 @@ def refuse_incomplete(identity: Identity, fields: Mapping[str, Any], *, has_pass
         )
 
 
-def required(identity: Identity) -> list[str]:
-    """Return the attributes that a new account must have and that nothing else fills in."""
+def _present(user: Any) -> set[str]:
+    """Return the columns that a new object has a value for, or a row that will give one."""
+    state: so.InstanceState[Any] = sa.inspect(user)
+    present = {name for name, value in state.dict.items() if value is not None}
+    for relation in state.mapper.relationships:
+        if relation.key in present and relation.direction is so.RelationshipDirection.MANYTOONE:
+            keys = map(state.mapper.get_property_by_column, relation.local_columns)
+            present |= {key.key for key in keys}
+    return present
+
+
+def _required(identity: Identity) -> list[str]:
+    """Return the attributes that a new account must have and that no default fills in."""
     mapper = sa.inspect(identity.model)
     active = getattr(identity.active, "name", None)
     return [
@@ -64,7 +121,6 @@ def required(identity: Identity) -> list[str]:
         and not (column.primary_key and column is column.table.autoincrement_column)
         and column is not mapper.polymorphic_on
         and name != active
-        and name not in identity.filled
     ]
 
 
@@ -75,7 +131,7 @@ def converted(identity: Identity, name: str, value: str) -> Any:
     """
     is_known = name in attribute_names(identity.model) - relations(identity.model).keys()
     if not is_known or name in identity.secret:
-        what = "a secret" if is_known else f"no column of {identity.model.__name__}"
+        what = "a secret" if is_known else f"not a column of {identity.model.__name__}"
         raise Invalid(f"--set {text.shortened(name)} is {what}")
     column = dict(columns(identity.model)).get(name)
     kind = str if column is None else python_type(column)
@@ -99,11 +155,31 @@ def flush(identity: Identity, session: so.Session) -> None:
     """Write the changes.
 
     :raises Conflict: they contradict what is in the database.
+    :raises Invalid: the type of a column refuses a value.
     """
+    name, deletes = identity.model.__name__, bool(session.deleted)
     try:
         session.flush()
     except exc.IntegrityError as error:
+        reason = text.first_line(error.orig or error)
+        is_reference = not deletes and "foreign key" in reason.lower()
         raise Conflict(
-            f"the database refuses the change of {identity.model.__name__}:"
-            f" {text.first_line(error.orig or error)}"
+            f"the database refuses the change of {name}: {reason}",
+            hint=_references(identity) if is_reference else None,
         ) from error
+    except exc.StatementError as error:
+        # An error of the driver has a class of its own, and one of the session is no value's.
+        is_of_driver = isinstance(error, exc.DBAPIError) and not isinstance(error, exc.DataError)
+        if is_of_driver or isinstance(error.orig, exc.SQLAlchemyError):
+            raise
+        raise Invalid(f"{name} refuses a value: {text.first_line(error.orig or error)}") from error
+
+
+def _references(identity: Identity) -> str:
+    """Return which columns name a row of which table."""
+    keys = [
+        f"{name} is the {key.column.name} of a row of {key.column.table.name}"
+        for name, column in columns(identity.model)
+        for key in column.foreign_keys
+    ]
+    return "; ".join(keys)

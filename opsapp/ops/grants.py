@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from .. import clock, signals
+from .. import clock, signals, text
 from ..actors import Actor
-from ..errors import Conflict, Invalid
-from ..extensions import db
+from ..errors import Conflict, Invalid, NotFound
+from ..extensions import db, this_app
 from ..models import AuditEvent, RoleEnd
+from ..state import attached_to
 from ..types import Record
 from ..unit.work import Unit
-from . import ends, subjects
+from . import role_ends, subjects
 from .directory import Directory
 from .identity import Identity, plain_key
 from .roles import Relation, Rule, Word, rule_of
 from .subjects import changing, this_identity
 
 GRANT, REVOKE, EXPIRE = "user:role:grant", "user:role:revoke", "user:role:expire"
+NOT_HELD, LOST, KEPT = "not held", "account not found", "cannot be taken"
+"""States of a role whose end has passed; by the last two the end stays."""
 SWEEP = "it ends when flask ops roles expire runs, not by itself"
 
 
@@ -35,7 +39,7 @@ def grant(
 ) -> list[Record]:
     """Give a role to accounts.
 
-    :param until: when a sweep takes it away; None is for ever.
+    :param until: when a sweep takes it away; None is forever.
     :param replace_end: change the end of a role that an account holds already.
     :raises Invalid: ``until`` has passed.
     :raises Conflict: the roles cannot be written, or an account holds the role until
@@ -43,16 +47,16 @@ def grant(
     :raises Refused: the last administrator's role would get an end.
     """
     if until is not None and until <= clock.now():
-        raise Invalid(f"until {clock.rfc3339(until)} has passed already")
+        raise Invalid(f"until {clock.rfc3339(until)} is in the past")
     with changing(unit) as identity:
         rule, name = _writable(identity, unit, role)
         if until is not None:
             rule.check_takeable(name)
-        named = subjects.accounts(identity, unit.session, users)
+        accounts = subjects.accounts(identity, unit.session, users)
         if not replace_end:
-            for user in named:
+            for user in accounts:
                 _refuse_another_end(identity, rule, name, user, until, unit)
-        return [_give(identity, rule, name, user, until, unit) for user in named]
+        return [_give(identity, rule, name, user, until, unit) for user in accounts]
 
 
 def _refuse_another_end(
@@ -61,27 +65,27 @@ def _refuse_another_end(
     if name not in rule.of(user):
         return
     label = _label(identity, rule, name)
-    end = ends.find(unit.session, identity.subject(user), label)
+    end = role_ends.find(unit.session, identity.subject(user), label)
     present = end.valid_until if end else None
     if present != until and (present is None or present > clock.now()):
-        until_then = f"until {clock.rfc3339(present)}" if present else "for ever"
+        until_then = f"until {clock.rfc3339(present)}" if present else "forever"
         who = _answer(identity, user, label, until, changed=False)["user"]
         raise Conflict(
             f"{who} holds {label} {until_then}",
-            hint="--replace-end changes the end; or leave this user out",
+            hint="add --replace-end to change the end, or omit this user",
         )
 
 
 def give(identity: Identity, role: str, user: Any, unit: Unit) -> Record:
-    """Give a role for ever to an account, inside of a unit that is entered."""
+    """Give a role forever to an account, inside of a unit that is entered."""
     rule, name = _writable(identity, unit, role)
     return _give(identity, rule, name, user, None, unit)
 
 
 def is_held(identity: Identity, role: str, user: Any, unit: Unit) -> bool:
-    """Return whether an account holds a role for ever."""
+    """Return whether an account holds a role forever."""
     rule, name = rule_of(identity.roles, unit.session, role)
-    end = ends.find(unit.session, identity.subject(user), _label(identity, rule, name))
+    end = role_ends.find(unit.session, identity.subject(user), _label(identity, rule, name))
     return name in rule.of(user) and end is None
 
 
@@ -99,7 +103,7 @@ def _give(
 ) -> Record:
     subject, label = identity.subject(user), _label(identity, rule, name)
     is_held = name in rule.of(user)
-    end = ends.find(unit.session, subject, label)
+    end = role_ends.find(unit.session, subject, label)
     present = end.valid_until if end else None
     if is_held and present == until:
         return _answer(identity, user, label, until, changed=False)
@@ -108,7 +112,7 @@ def _give(
         rule.give(unit.session, user, name)
         unit.session.flush()
     before = {"role": label, "valid_until": _shown(present)} if is_held else None
-    ends.write(unit, subject, label, until)
+    role_ends.write(unit, subject, label, until)
     after = {"role": label, "valid_until": _shown(until)}
     subjects.record(unit, identity, user, GRANT, before=before, after=after)
     unit.announce(signals.role_granted, user_id=_id(identity, user), role=label, grant_id=None)
@@ -153,46 +157,92 @@ def _answer(
 def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
     """Take a role away from accounts; one that does not hold it stays as it is.
 
+    :param users: also subjects of ends whose account is not found; these ends go.
     :raises Conflict: the role cannot be written.
     :raises Refused: no administrator would be left.
     """
     with changing(unit) as identity:
-        rule, name = _writable(identity, unit, role)
-        named = subjects.accounts(identity, unit.session, users)
-        return [_take(identity, rule, name, user, REVOKE, unit) for user in named]
+        session, names = unit.session, list(text.each(users))
+        orphans = {name: end for name in names if (end := _lost(identity, unit, name, role))}
+        references = [name for name in names if name not in orphans]
+        accounts = subjects.accounts(identity, session, references)
+        rows = [_drop(end, REVOKE, LOST, unit) for end in orphans.values()]
+        if rows and not accounts:
+            return rows
+        try:
+            rule, name = _writable(identity, unit, role)
+        except NotFound:
+            keys = [identity.subject(user) for user in accounts]
+            ends = [end for name in keys if (end := role_ends.find(session, name, role))]
+            if not ends:
+                raise
+            return [*rows, *(_drop(end, REVOKE, NOT_HELD, unit) for end in ends)]
+        return [*rows, *(_take(identity, rule, name, user, REVOKE, unit) for user in accounts)]
+
+
+def _lost(identity: Identity, unit: Unit, name: str, role: str) -> RoleEnd | None:
+    """Return the end of a role, by its subject, if the account is not found."""
+    end = role_ends.find(unit.session, name, role) if name.startswith("user:") else None
+    is_lost = end is not None and role_ends.account(identity, unit.session, name) is None
+    return end if is_lost else None
 
 
 def _take(identity: Identity, rule: Rule, name: str, user: Any, action: str, unit: Unit) -> Record:
     label = _label(identity, rule, name)
-    is_held = name in rule.of(user)
-    if is_held:
-        rule.check_takeable(name)
-        rule.take(unit.session, user, name)
-        unit.session.flush()
-        _record_taken(identity, rule, name, user, action, unit)
-    state = {REVOKE: "revoked", EXPIRE: "expired"}[action] if is_held else "not held"
-    return {**_answer(identity, user, label, None, changed=is_held), "state": state}
+    if name not in rule.of(user):
+        # The application's code took the role away before its end.
+        end = role_ends.find(unit.session, identity.subject(user), label)
+        if end is not None:
+            _drop(end, action, NOT_HELD, unit)
+        return {**_answer(identity, user, label, None, changed=end is not None), "state": NOT_HELD}
+    rule.check_takeable(name)
+    rule.take(unit.session, user, name)
+    unit.session.flush()
+    _record_taken(identity, rule, name, user, action, unit)
+    state = {REVOKE: "revoked", EXPIRE: "expired"}[action]
+    return {**_answer(identity, user, label, None, changed=True), "state": state}
+
+
+def _drop(end: RoleEnd, action: str, state: str, unit: Unit) -> Record:
+    """Remove the end of a role that is not held."""
+    before = {"role": end.role, "valid_until": _shown(end.valid_until), "held": False}
+    role_ends.write(unit, end.subject, end.role, None)
+    unit.record(action, end.subject, before=before)
+    return _row_of(end, state, changed=True)
+
+
+def _row_of(end: RoleEnd, state: str, *, changed: bool) -> Record:
+    return {
+        "changed": changed, "user_id": None, "user": end.subject, "role": end.role,
+        "state": state, "valid_until": end.valid_until, "ends": None,
+    }  # fmt: skip
 
 
 def _record_taken(
     identity: Identity, rule: Rule, name: str, user: Any, action: str, unit: Unit
 ) -> None:
     subject, label = identity.subject(user), _label(identity, rule, name)
-    end = ends.find(unit.session, subject, label)
+    end = role_ends.find(unit.session, subject, label)
     before = {"role": label, "valid_until": _shown(end.valid_until if end else None)}
-    ends.write(unit, subject, label, None)
+    role_ends.write(unit, subject, label, None)
     subjects.record(unit, identity, user, action, before=before)
     unit.announce(signals.role_revoked, user_id=_id(identity, user), role=label, grant_id=None)
 
 
 def take_all(identity: Identity, user: Any, unit: Unit) -> list[str]:
     """Take every role away from an account, but those that it must have; return those taken."""
-    return [
+    roles = [
         _label(identity, rule, name)
         for rule in identity.roles
         for name in rule.of(user)
         if _is_takeable(rule, name) and _take(identity, rule, name, user, REVOKE, unit)["changed"]
     ]
+    labels = {_label(identity, rule, name) for rule in identity.roles for name in rule.of(user)}
+    subject = identity.subject(user)
+    for label in [row["role"] for row in role_ends.of(unit.session, subject)]:
+        if label not in labels and (end := role_ends.find(unit.session, subject, label)):
+            _drop(end, REVOKE, NOT_HELD, unit)
+    return roles
 
 
 def _is_takeable(rule: Rule, name: str) -> bool:
@@ -204,26 +254,31 @@ def _is_takeable(rule: Rule, name: str) -> bool:
 
 
 def expire(*, unit: Unit) -> list[Record]:
-    """Take away the roles whose end has passed."""
+    """Take away the roles whose end has passed.
+
+    The end of a role that is gone, or not held, goes too. An end stays, and its row says why, if
+    the role cannot be taken, or its account is not found: that may hold it by another key.
+    """
     with changing(unit) as identity:
-        return [_sweep(identity, end, unit) for end in ends.over(unit.session)]
+        return [_sweep(identity, end, unit) for end in role_ends.over(unit.session)]
 
 
 def _sweep(identity: Identity, end: RoleEnd, unit: Unit) -> Record:
-    key = identity.key_of(unit.session, end.subject)
-    user = None if key is None else unit.session.get(identity.model, key)
-    until, subject, label = end.valid_until, end.subject, end.role
-    if user is not None:
-        rule, name = rule_of(identity.roles, unit.session, label)
-        return {**_take(identity, rule, name, user, EXPIRE, unit), "valid_until": until}
-    # The account is gone, and its role with it.
-    ends.write(unit, subject, label, None)
-    before = {"role": label, "valid_until": _shown(until)}
-    unit.record(EXPIRE, subject, before=before)
-    return {
-        "changed": True, "user_id": None, "user": subject, "role": label, "state": "expired",
-        "valid_until": until, "ends": None,
-    }  # fmt: skip
+    user = role_ends.account(identity, unit.session, end.subject)
+    if user is None:
+        if role_ends.is_deleted(unit.session, end):
+            return _drop(end, EXPIRE, "account deleted", unit)
+        return _row_of(end, LOST, changed=False)
+    try:
+        rule, name = _writable(identity, unit, end.role)
+        return {
+            **_take(identity, rule, name, user, EXPIRE, unit),
+            "valid_until": end.valid_until,
+        }
+    except NotFound:
+        return _drop(end, EXPIRE, NOT_HELD, unit)
+    except Conflict:
+        return _row_of(end, KEPT, changed=False)
 
 
 # --- reading -----------------------------------------------------------------
@@ -232,49 +287,58 @@ def _sweep(identity: Identity, end: RoleEnd, unit: Unit) -> Record:
 def history(user: str | None = None, *, role: str | None = None) -> list[Record]:
     """Return the grants and their ends that the audit has, the newest first.
 
-    :raises NotFound: there is no such account.
+    :param user: an account, also one that is deleted, or its subject.
+    :raises NotFound: there never was such an account, or there is no such role.
     """
     identity, session = this_identity(), db.session()
     query = sa.select(AuditEvent).where(AuditEvent.action.in_((GRANT, REVOKE, EXPIRE)))
     if user is not None:
-        subject = identity.subject(identity.get(session, user))
+        subject = Directory(identity).subject(user.removeprefix("user:"))
         query = query.where(AuditEvent.subject == subject)
-    events = db.ours.scalars(query.order_by(AuditEvent.seq.desc()))
-    rows = [_past(event) for event in events]
-    names = Directory(identity).names({row["user"] for row in rows})
-    return [
-        {**row, "user": names.get(row["user"], row["user"])}
-        for row in rows
-        if role is None or role in (row["role"], row["role"].rpartition(":")[2])
+    has_events = attached_to(this_app()).has_tables_by_now
+    events = db.ours.scalars(query.order_by(AuditEvent.seq.desc())).all() if has_events else []
+    actors = {event.actor["name"] for event in events if event.actor["kind"] == "user"}
+    names = Directory(identity).names({event.subject for event in events} | actors)
+    rows = [
+        row
+        for row in (_past(event, names) for event in events)
+        if role is None or _is_of(row, role)
     ]
+    if role is not None and not rows:
+        rule_of(identity.roles, session, role)  # It may be misspelled.
+    return rows
 
 
-def _past(event: AuditEvent) -> Record:
-    side = event.after or event.before or {}
+def _is_of(row: Record, role: str) -> bool:
+    """Return whether an event is of a role, by its name with or without that of its rule."""
+    return role in (row["role"], row["role"].rpartition(":")[2])
+
+
+def _past(event: AuditEvent, names: Mapping[str, str]) -> Record:
+    side, actor = event.after or event.before or {}, Actor(**event.actor)
+    if actor.kind == "user":
+        actor = replace(actor, name=names.get(actor.name, actor.name))
     return {
         "at": event.at,
-        "user": event.subject,
+        "user": names.get(event.subject, event.subject),
         "role": str(side.get("role")),
         "action": event.action.rpartition(":")[2],
         "valid_until": side.get("valid_until"),
-        "by": Actor(**event.actor).label(),
+        "by": actor.label(),
         "reason": event.reason,
         "audit_seq": event.seq,
     }
 
 
-def can(identity: Identity | None, user: Any, role: str, *, ends_are_kept: bool = True) -> bool:
-    """Return whether an account may act by a role: it is active, and the role has not ended.
-
-    :param ends_are_kept: False where there is no table of ends yet.
-    """
+def can(identity: Identity | None, user: Any, role: str) -> bool:
+    """Return whether an account may act by a role: it is active, and the role has not ended."""
     if identity is None or not isinstance(user, identity.model):
         return False
     if identity.status(user) == "inactive":
         return False
     session, subject = db.session(), identity.subject(user)
     return any(
-        not (ends_are_kept and ends.is_over(session, subject, _label(identity, rule, name)))
+        not role_ends.is_over(session, subject, _label(identity, rule, name))
         for rule in identity.roles
         for name in rule.of(user)
         if role in (name, _label(identity, rule, name))
@@ -294,20 +358,34 @@ def explain(reference: str, word: str) -> Record:
         for name in rule.of(user)
         if word in (name, _label(identity, rule, name)) or word in rule.permissions(user, name)
     ]
-    live = [role for role in giving if not ends.is_over(session, identity.subject(user), role)]
+    live = [role for role in giving if not role_ends.is_over(session, identity.subject(user), role)]
     is_inactive = identity.status(user) == "inactive"
     account = identity.record(user)
     return {
         "user": account["email"] or account["username"] or account["id"],
         "permission": word,
         "allowed": bool(live) and not is_inactive,
-        "because": _because(giving, live, is_inactive),
+        "because": (
+            _because(giving, live, is_inactive) if giving else _why_not(identity, reference, word)
+        ),
     }
 
 
+def _why_not(identity: Identity, reference: str, word: str) -> str:
+    """Return that no role gives it, with the end of one that did, or the role that is meant."""
+    because = "it holds no such role, and no role that gives it"
+    past = (row for row in history(reference) if _is_of(row, word) and row["action"] != "grant")
+    if (row := next(past, None)) is not None:
+        how = "expired" if row["action"] == "expire" else "was revoked"
+        at = clock.rfc3339(row["at"].replace(microsecond=0))
+        reason = f" ({row['reason']})" if row["reason"] else ""
+        return f"{because}: {row['role']} {how} at {at} by {row['by']}{reason}"
+    names = [name for rule in identity.roles for name in rule.names(db.session())]
+    near = None if word in names else text.did_you_mean(word, names)
+    return f"{because}: {near}" if near else because
+
+
 def _because(giving: list[str], live: list[str], is_inactive: bool) -> str:
-    if not giving:
-        return "it holds no such role, and no role that gives it"
     if not live:
         return f"the role {giving[0]} has ended, and flask ops roles expire has not run"
     return f"it holds {live[0]}" + (", but the account is inactive" if is_inactive else "")

@@ -25,8 +25,8 @@ from ..models import PersonalValue
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key
-from . import missing
-from .attributes import Attribute, Model, Switch, columns, python_type
+from . import capabilities
+from .attributes import Attribute, Model, Switch, columns, python_type, stored, with_stored
 from .passwords import Passwords, transient
 from .roles import Relation, Rule
 
@@ -45,6 +45,7 @@ class Identity:
     :ivar key: the attribute of its primary key, and ``key_type`` its type in Python.
     :ivar active: tells whether an account is active.
     :ivar password: the column that holds a hash of the password.
+    :ivar confirmed: the time at which the address was confirmed, if signing in needs that.
     :ivar admin: the condition that an account administers.
     :ivar sources: where each part comes from: ``Ops(email=…)``, ``Flask-Security``,
         ``AppBuilder`` or :data:`BY_NAME`.
@@ -57,6 +58,7 @@ class Identity:
     username: Attribute | None = None
     active: Switch | None = None
     password: Attribute | None = None
+    confirmed: Attribute | None = None
     created_at: Attribute | None = None
     last_seen_at: Attribute | None = None
     roles: Sequence[Rule] = ()
@@ -65,8 +67,8 @@ class Identity:
     end_sessions: Callable[[Any], object] | None = None
     make: Callable[..., Any] | None = None
     """The function that makes an account from values; None calls the model."""
-    filled: frozenset[str] = frozenset()
-    """Attributes that ``make`` fills in."""
+    normal_email: Callable[[str], str] = str
+    """The function that returns an address as it is stored; raises ValueError for no address."""
     erase: Callable[[Any], object] | None = None
     """The function that deletes an account."""
     also_secret: frozenset[str] = frozenset()
@@ -84,7 +86,7 @@ class Identity:
     @property
     def capabilities(self) -> frozenset[str]:
         """The parts that are there: ``active``, ``passwords``, ``roles``, ``admin`` …"""
-        parts = {name: getattr(self, name) for name in missing.PARTS}
+        parts = {name: getattr(self, name) for name in capabilities.PARTS}
         parts["roles"] = [rule for rule in self.roles if rule.read_only is None]
         return frozenset(
             name for name, part in parts.items() if part is not None and part != [] and part != ()
@@ -96,7 +98,7 @@ class Identity:
         :raises Conflict: it is missing; the hint is the argument of ``Ops`` that would add it.
         """
         if part not in self.capabilities:
-            raise missing.error(self.model.__name__, part)
+            raise capabilities.error(self.model.__name__, part)
         return getattr(self, part)
 
     @property
@@ -137,7 +139,7 @@ class Identity:
         if user is not None or not reference.isprintable():
             return user
         names = [part.column for part in (self.email, self.username) if part]
-        # As text: a type of theirs may refuse to take what is no address.
+        # As text: a type of theirs may refuse to take what is not an address.
         exact = [sa.type_coerce(name, sa.String) == reference for name in names]
         folded = [lowered(name) == text.canonical(reference) for name in names]
         for conditions in filter(None, (exact, folded)):
@@ -235,16 +237,16 @@ class Identity:
         }
 
     def can_log_in(self) -> sa.ColumnElement[bool]:
-        """Return the condition that an account is active and has a password, as far as known."""
+        """Return the condition that an account is active and can sign in, as far as known."""
         conditions = [self.active.column.is_(True)] if self.active else []
-        if self.password is not None:
-            conditions.append(self.password.column.is_not(None))
+        needed = filter(None, (self.password, self.confirmed))
+        conditions += [attribute.column.is_not(None) for attribute in needed]
         return sa.and_(sa.true(), *conditions)
 
     def has_administrator(
         self, session: so.Session, *, without: Collection[Key] = ()
     ) -> bool | None:
-        """Return whether an administrator can log in; None where nothing says who administers.
+        """Return whether an administrator can sign in; None where nothing says who administers.
 
         :param without: keys of accounts that do not count, since their role has an end.
         """
@@ -263,22 +265,32 @@ class Identity:
         """The attributes whose values are never written down."""
         names = {name for name, _column in columns(self.model) if redaction.is_secret_name(name)}
         names |= {self.password.name} if self.password else set()
-        return self.also_secret | names
+        return with_stored(self.model, self.also_secret | names)
 
     @property
     def personal(self) -> frozenset[str]:
         """The attributes whose values the chain must be able to forget."""
         parts = [self.email, self.username, self.key if self.is_opaque else None]
-        return self.also_personal | {part.name for part in parts if part}
+        names = self.also_personal | {part.name for part in parts if part}
+        return with_stored(self.model, names)
 
     @property
     def watched(self) -> frozenset[str]:
         """The attributes whose changes by the application's own code are audited."""
         if self.watch is not None:
-            return self.watch
-        parts = [self.email, self.username, self.active, self.password]
-        named = [part for part in parts if isinstance(part, Attribute)]
-        return frozenset(part.name for part in (*named, *(rule.attribute for rule in self.roles)))
+            return with_stored(self.model, self.watch)
+        parts = [self.email, self.username, self.password, *(rule.attribute for rule in self.roles)]
+        names = with_stored(self.model, {part.name for part in parts if part})
+        conditions = (None if self.active is None else self.active.column, self.admin)
+        return names.union(*(stored(self.model, sql) for sql in conditions if sql is not None))
+
+    @property
+    def unseen(self) -> list[str]:
+        """The attributes to be watched whose changes cannot be: no column tells of them."""
+        names = {name for name in self.watched if not stored(self.model, name)}
+        if self.active is not None and not stored(self.model, self.active.column):
+            names.add(getattr(self.active, "name", str(self.active)))
+        return sorted(names)
 
     # --- for whom it counts --------------------------------------------------------
 

@@ -6,23 +6,29 @@ would wait behind it. The error names the function, so that its owner can be fou
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import flask_sqlalchemy
+import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy import orm as so
 
 from ..errors import TimedOut
+from ..unit import work
 
 SECONDS = 30.0
-_LIBRARIES = ("sqlalchemy", "flask_sqlalchemy", "opsapp", "contextlib")
+_LIBRARIES = frozenset(
+    {sa.__name__, flask_sqlalchemy.__name__, contextlib.__name__, __name__.partition(".")[0]}
+)
+"""Packages whose functions are not the application's."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def limited(session: so.Session, seconds: float | None = None) -> Iterator[None]:
     """Stop what runs inside, unless it reaches its commit in time.
 
@@ -71,7 +77,7 @@ def _holder(frame: FrameType | None) -> tuple[str, str] | None:
     holder = None
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
-        if module == "opsapp.unit.work" or module.startswith("opsapp.ops."):
+        if frame.f_globals is vars(work) or module.startswith(f"{__package__}."):
             break
         if module.partition(".")[0] not in _LIBRARIES:
             holder = (frame.f_code.co_name, module)

@@ -1,4 +1,4 @@
-"""Listeners: what an application's models and session call when its code changes accounts.
+"""Listeners: SQLAlchemy's events of an application's models and session, when accounts change.
 
 They are few and short, because they are called for what is not watched too.
 """
@@ -61,7 +61,7 @@ def observe(
         _listen(accounts.model, name, listener, propagate=True)
     _listen(session, "do_orm_execute", _on_execute)
     _listen(session, "after_commit", _after_commit)
-    if observer.keeper.refuses:
+    if observer.protection.refuses:
         _listen(session, "before_flush", _before_flush)
         _listen(session, "after_flush", _after_flush)
     return observer
@@ -124,13 +124,13 @@ def _on_execute(state: so.ORMExecuteState) -> Any:
 def _before_flush(session: so.Session, *_rest: object) -> None:
     observer = _current()
     if observer is not None:
-        observer.keeper.before_flush(session)
+        observer.protection.before_flush(session)
 
 
 def _after_flush(session: so.Session, _context: object) -> None:
     observer = _current()
     if observer is not None:
-        observer.keeper.after_loss(session)
+        observer.protection.after_loss(session)
 
 
 def _after_commit(session: so.Session) -> None:

@@ -14,7 +14,7 @@ from .. import clock, text
 from ..errors import Invalid
 from ..extensions import db
 from ..types import AccountFilter, Record
-from . import ends
+from . import role_ends
 from .attributes import Attribute
 from .identity import Identity, lowered
 from .roles import rule_of
@@ -61,7 +61,7 @@ def _holds(identity: Identity, session: so.Session, role: str) -> sa.ColumnEleme
 
 def _has_status(identity: Identity, status: str) -> sa.ColumnElement[bool]:
     if status not in STATUSES:
-        raise Invalid(f"status {text.shortened(status)} is none of {', '.join(STATUSES)}")
+        raise Invalid(f"status {text.shortened(status)} is not one of {', '.join(STATUSES)}")
     column: sa.ColumnElement[bool] = identity.need("active").column
     return column.is_(True) if status == "active" else column.is_not(True)
 
@@ -77,10 +77,10 @@ def _matches(identity: Identity, search: str) -> sa.ColumnElement[bool]:
 def _is_idle(identity: Identity, length: timedelta) -> sa.ColumnElement[bool]:
     """Return the condition that an account was not seen since, or was never and is that old."""
     last_seen_at = identity.need("last_seen_at")
-    seen, never = _before(last_seen_at, length), last_seen_at.column.is_(None)
+    is_old, is_unseen = _before(last_seen_at, length), last_seen_at.column.is_(None)
     if identity.created_at is not None:
-        never = sa.and_(never, _before(identity.created_at, length))
-    return sa.or_(seen, never)
+        is_unseen = sa.and_(is_unseen, _before(identity.created_at, length))
+    return sa.or_(is_old, is_unseen)
 
 
 def _before(part: Attribute, length: timedelta) -> sa.ColumnElement[bool]:
@@ -125,7 +125,7 @@ def users(
 def _follows(identity: Identity, sort: str, descending: bool, after: str) -> Any:
     key = identity.parse(after)
     if sort != "id" or key is None:
-        raise Invalid("--after takes an id, and goes with --sort id")
+        raise Invalid("--after takes an id, and requires --sort id")
     return identity.key.column < key if descending else identity.key.column > key
 
 
@@ -167,7 +167,7 @@ def detail(reference: str) -> Record:
         **identity.record(user),
         "has_password": has_password,
         "subject": identity.subject(user),
-        "ends": ends.of(session, identity.subject(user)),
+        "ends": role_ends.of(session, identity.subject(user)),
     }
 
 

@@ -23,11 +23,12 @@ from ..engine.connections import SANDBOX
 from ..models import PendingEvent
 from ..types import Record
 from ..unit import pending
-from .acting import acting
+from . import role_ends
+from .actor import actor_columns
 from .changes import Accounts, Change, HasAdministrator, Watch
-from .keeping import SAVEPOINT, Keeper, is_ours, savepoint, unit_of
+from .protection import SAVEPOINT, Protection, is_ours, savepoint, unit_of
 from .seal import Sealer
-from .uncommitted import Uncommitted
+from .session_changes import SessionChanges
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ MARK = "opsapp.observer"
 class Observer:
     """The observer of one application's accounts.
 
-    :param actor: returns who a request is; see :func:`acting`.
+    :param actor: returns who a request is; see :func:`.actor_columns`.
     :param strict: let an error here fail the flush of the application.
     :param protected: the attributes that only a unit may change.
     :param refuse: whether a change that leaves no administrator is refused.
@@ -62,7 +63,9 @@ class Observer:
         self.accounts = accounts
         self.sealer = sealer
         self.watch = Watch(accounts, protected)
-        self.keeper = Keeper(self.watch, has_administrator, refuse=refuse, has_gate=not is_apart)
+        self.protection = Protection(
+            self.watch, has_administrator, refuse=refuse, has_gate=not is_apart
+        )
         self._is_apart = is_apart
         self._actor = actor
         self._strict = strict
@@ -77,7 +80,7 @@ class Observer:
         if not touched or is_ours(connection):
             return
         if unit_of(connection) is None:
-            self.keeper.before_update(user, touched)
+            self.protection.before_update(user, touched)
         state.info[MARK] = (self, touched, {})
         if missing := self.watch.unloaded(state, touched):
             with self.harmless(connection):
@@ -102,7 +105,7 @@ class Observer:
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused."""
         if not is_ours(connection) and unit_of(connection) is None:
-            self.keeper.before_insert(user)
+            self.protection.before_insert(user)
 
     def after_insert(self, connection: sa.Connection, user: Any) -> None:
         """Write the events of a new account."""
@@ -125,12 +128,10 @@ class Observer:
         pairs = zip(mapper.primary_key, state.identity or (), strict=True)
         query = sa.select(*columns.values()).select_from(mapper.persist_selectable)
         with savepoint(connection):
-            stored = connection.execute(
-                query.where(*(key == value for key, value in pairs))
-            ).first()
-        return dict(zip(columns, stored or (), strict=False))
+            row = connection.execute(query.where(*(key == value for key, value in pairs))).first()
+        return dict(zip(columns, row or (), strict=False))
 
-    def _rows(self, user: Any, changed: Iterable[Change]) -> list[pending.Row]:
+    def _rows(self, user: Any, changed: Iterable[Change]) -> list[Record]:
         state: so.InstanceState[Any] = sa.inspect(user)
         key = (state.identity or state.mapper.primary_key_from_instance(user))[0]
         rows = self.rows((key, change) for change in changed)
@@ -141,7 +142,7 @@ class Observer:
 
     # --- rows --------------------------------------------------------------------
 
-    def rows(self, changed: Iterable[tuple[Any, Change]]) -> list[pending.Row]:
+    def rows(self, changed: Iterable[tuple[Any, Change]]) -> list[Record]:
         """Return the rows of changes, each with the key of its account; None means many."""
         rows = []
         for key, change in changed:
@@ -149,14 +150,14 @@ class Observer:
             rows.append({"subject": subject, **change._asdict()})
         if not rows:
             return rows
-        common = {"at": clock.now(), **acting(self.accounts, self._actor)}
+        common = {"at": clock.now(), **actor_columns(self.accounts, self._actor)}
         return [{**common, **row} for row in rows]
 
     def write(
         self,
         connection: sa.Connection,
         session: so.Session | None,
-        make: Callable[[], list[pending.Row]],
+        make: Callable[[], list[Record]],
     ) -> None:
         """Write rows in the application's transaction; the sealer hears of it at the commit.
 
@@ -169,11 +170,14 @@ class Observer:
             if self.is_ready(connection) and (rows := make()):
                 look = any(self.watch.is_lasting(row) for row in rows)
                 if self._is_apart:
-                    Uncommitted.of(session, self.sealer).add(session, rows, look=look)
+                    SessionChanges.of(session, self.sealer).add(session, rows, look=look)
                     return
                 if not pending.add_in_savepoint(connection, rows, SAVEPOINT):
                     with savepoint(connection):
                         pending.add(connection, rows)
+                for clearing in role_ends.clearing(self.accounts.roles, rows):
+                    with savepoint(connection):
+                        connection.execute(clearing)
                 if session is not None:
                     mark = session.info.setdefault(MARK, [self, False])
                     mark[1] |= look

@@ -1,4 +1,4 @@
-"""Pages under an address of the application: health, metrics and profiles, for whom it lets in.
+"""Pages under an address of the application: health, metrics and profiles, for the users it admits.
 
 ==========================  ===================================================
 ``PREFIX/healthz``          ``{"status": "ok"}``, without the database
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,10 @@ def _guard(response: Response) -> Response:
 
 
 def _explain(error: OpsError) -> tuple[Record, int]:
-    return error.record(), error.http_status
+    record = error.record()
+    if error.hint:
+        record["hint"] = re.sub(r"^flask (?!ops )", "flask ops ", error.hint)
+    return record, error.http_status
 
 
 def _explain_missing(error: ModuleNotFoundError) -> tuple[Record, int]:
@@ -137,7 +141,7 @@ def show_flame(trace: int) -> Any:
 
 def _check_tables() -> None:
     attached = state.attached_to(this_app())
-    if not (attached.has_tables or attached.look_again()):
+    if not attached.has_tables_by_now:
         raise NotReady("opsapp's tables are not there", hint="flask ops init")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
+from ..accounts import breached
 from ..errors import Invalid
 from .attributes import Model, attribute_names
 
@@ -49,12 +50,21 @@ def by(setter: Setter, source: str, check: Checker | None) -> Passwords:
 
 
 def of_flask_security(app: Flask) -> Passwords:
-    """Return Flask-Security's hash and policy; its datastore has the column ``password``."""
+    """Return Flask-Security's hash and policy; its datastore has the column ``password``.
+
+    The operator who sets a password vouches for the address: it counts as confirmed.
+    """
     from flask_security.utils import hash_password, verify_password
 
     def prepare(word: str) -> Callable[[Any], object]:
         hashed = hash_password(_normal(app, word))
-        return lambda user: setattr(user, "password", hashed)
+
+        def store(user: Any) -> None:
+            user.password = hashed
+            if asks_confirmation(app) and user.confirmed_at is None:
+                user.confirmed_at = app.config["SECURITY_DATETIME_FACTORY"]()
+
+        return store
 
     def check(user: Any, word: str) -> bool:
         return bool(user.password and verify_password(_normal(app, word), user.password))
@@ -65,6 +75,12 @@ def of_flask_security(app: Flask) -> Passwords:
             raise Invalid("password: " + " ".join(str(problem) for problem in problems))
 
     return Passwords("flask_security.hash_password", prepare, check, accepts)
+
+
+def asks_confirmation(app: Flask) -> bool:
+    """Return whether Flask-Security lets no account sign in before its address is confirmed."""
+    is_optional = app.config.get("SECURITY_LOGIN_WITHOUT_CONFIRMATION")
+    return bool(app.config.get("SECURITY_CONFIRMABLE")) and not is_optional
 
 
 def _policy(app: Flask) -> Any:
@@ -131,8 +147,8 @@ def _hashes(model: Model, name: str) -> bool:
         setattr(user, name, TRIAL)
     except Exception:  # noqa: BLE001  (their code, on an object that is not theirs: any error is a no)
         return False
-    stored = [value for value in sa.inspect(user).dict.values() if isinstance(value, str | bytes)]
-    return bool(stored) and not any(_is_readable(value) for value in stored)
+    values = [value for value in sa.inspect(user).dict.values() if isinstance(value, str | bytes)]
+    return bool(values) and not any(_is_readable(value) for value in values)
 
 
 def _is_readable(value: str | bytes) -> bool:
@@ -142,6 +158,21 @@ def _is_readable(value: str | bytes) -> bool:
 def transient(model: Model) -> Any:
     """Return an object of the model that no session knows, made without its ``__init__``."""
     return sa.inspect(model).class_manager.new_instance()
+
+
+# --- every policy ----------------------------------------------------------------
+
+
+def refuse_known(word: str) -> None:
+    """Refuse what attackers try first, whatever the application's own policy says.
+
+    :raises Invalid: it is the application's name, or in ``OPSAPP_BREACHED_PASSWORDS``.
+    :raises NotReady: that file cannot be used.
+    """
+    if breached.repeats_name(word):
+        raise Invalid(f"password: {breached.REPEATS_NAME}")
+    if breached.is_breached(word):
+        raise Invalid(f"password: {breached.IS_BREACHED}")
 
 
 # --- our policy ----------------------------------------------------------------

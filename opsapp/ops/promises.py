@@ -1,4 +1,4 @@
-"""Promises: the parts of an identity as a list, and what holds on this application or is weaker."""
+"""Promises: the guarantees that hold on this application, and those that are weaker here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from .. import state
 from ..extensions import this_app
 from ..types import Record
-from . import missing
+from . import capabilities
 from .identity import Identity
 from .roles import Flag
 from .subjects import this_identity
@@ -27,13 +27,13 @@ def parts() -> list[Record]:
         _part("model", f"{identity.model.__module__}.{identity.model.__qualname__}", identity),
         {"part": "key", "value": key, "source": "the mapper", "missing": None},
     ]
-    return rows + [_part(name, _value(identity, name), identity) for name in missing.PARTS]
+    return rows + [_part(name, _value(identity, name), identity) for name in capabilities.PARTS]
 
 
 def _part(name: str, value: str | None, identity: Identity) -> Record:
     source = identity.sources.get(name) if value is not None else None
-    is_missing = name in missing.PARTS and name not in identity.capabilities
-    way = missing.hint(identity.model.__name__, name) if is_missing else None
+    is_missing = name in capabilities.PARTS and name not in identity.capabilities
+    way = capabilities.hint(identity.model.__name__, name) if is_missing else None
     return {"part": name, "value": value, "source": source, "missing": way}
 
 
@@ -59,8 +59,8 @@ def _administrators(identity: Identity) -> str:
     rules = [rule for rule in identity.roles if rule.administers() is not None]
     flags = [str(rule.attribute) for rule in rules if isinstance(rule, Flag)]
     others = [str(rule.attribute) for rule in rules if not isinstance(rule, Flag)]
-    called = ["admin, administrator or superuser in " + ", ".join(others)] if others else []
-    return " or ".join([*flags, *called])
+    words = ["admin, administrator or superuser in " + ", ".join(others)] if others else []
+    return " or ".join([*flags, *words])
 
 
 def promises() -> list[Record]:
@@ -77,7 +77,7 @@ def promises() -> list[Record]:
 
 def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
     yield "changes through flask ops are audited", *_audited()
-    yield "changes by the application's own code are audited", *_observed()
+    yield "changes by the application's own code are audited", *_observed(identity)
     yield "the last administrator is kept", *_administrator_is_kept(identity)
     yield "roles are granted and revoked", *_roles(identity)
     yield "a role with an end stops at its end", *_ends(identity)
@@ -92,7 +92,7 @@ def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
     yield "idle accounts are listed", *_if_there(identity, "last_seen_at")
     because = "by the application's function, and beside the chain"
     yield "an account that is deleted is forgotten", *_if_there(identity, "erase", because=because)
-    yield "lock-outs, sessions and tokens are managed", OFF, "they are the application's own"
+    yield "lockouts, sessions and tokens are managed", OFF, "they are the application's own"
 
 
 def _if_there(
@@ -101,7 +101,7 @@ def _if_there(
     """Return how far the promise of a part holds and why, or what would add the part."""
     if part in identity.capabilities:
         return how, because or str(getattr(identity, part))
-    return OFF, missing.hint(identity.model.__name__, part)
+    return OFF, capabilities.hint(identity.model.__name__, part)
 
 
 def _is_apart() -> bool:
@@ -114,12 +114,14 @@ def _audited() -> tuple[str, str]:
     return HOLDS, "in the transaction of the change"
 
 
-def _observed() -> tuple[str, str]:
+def _observed(identity: Identity) -> tuple[str, str]:
     if not state.attached_to(this_app()).is_in_code:
         return OFF, "Ops(app, db) in the application's code"
     because = "observed, not refused; SQL as text and other programs are not seen"
     if _is_apart():
         because += "; written a second after the commit, which a crash prevents"
+    if identity.unseen:
+        because += f"; {', '.join(identity.unseen)}: no column is known to hold it"
     return WEAKER, because
 
 
@@ -127,6 +129,8 @@ def _administrator_is_kept(identity: Identity) -> tuple[str, str]:
     is_kept = state.attached_to(this_app()).parts.get("keep_admin") == "refuse"
     if is_kept and _is_apart():
         how, because = WEAKER, "a page and a command may each take one of the last two"
+    elif is_kept and identity.unseen:
+        how, because = WEAKER, f"changes of {', '.join(identity.unseen)} are not seen"
     elif is_kept:
         how, because = HOLDS, "through flask ops, and against the application's own code"
     else:
@@ -145,7 +149,7 @@ def _roles(identity: Identity) -> tuple[str, str]:
 def _ends(identity: Identity) -> tuple[str, str]:
     if "roles" not in identity.capabilities:
         return OFF, "no role can be granted"
-    return WEAKER, "when flask ops roles expire runs; ops.can() heeds the end itself"
+    return WEAKER, "when flask ops roles expire runs; ops.can() checks the end itself"
 
 
 def _deactivation(identity: Identity) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Requests of an application, recorded for `flask ops profile` as those of our own are."""
+"""Recordings of an application's requests, for `flask ops profile`."""
 
 from __future__ import annotations
 

@@ -328,7 +328,7 @@ class Roles:
     def flag(role: str, column: Any) -> Flag:
         """Take one role from a column of yes and no: ``Roles.flag("admin", User.is_admin)``.
 
-        :raises Invalid: it is no column of its model.
+        :raises Invalid: it is not a column of its model.
         """
         return Flag(attribute(_model_of(column), column, "roles"), role)
 
@@ -336,7 +336,7 @@ class Roles:
     def word(column: Any) -> Word:
         """Take the role from a word in a column: ``Roles.word(User.role)``.
 
-        :raises Invalid: it is no column of its model.
+        :raises Invalid: it is not a column of its model.
         """
         return Word(attribute(_model_of(column), column, "roles"))
 

@@ -28,6 +28,7 @@ from ..state import attached_to
 from ..types import Record
 from ..unit import ledger, pending
 from ..unit.work import bookkeeping
+from . import role_ends
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -82,7 +83,7 @@ class Sealer:
         self._pid = 0
         self._must_look = False
         self._gaps: list[str] = []
-        self._taken: list[pending.Row] = []
+        self._taken: list[Record] = []
         """Committed changes that are in no table yet: docs/decisions/observer.md."""
         self._is_down = False
         self._is_kept = True
@@ -97,7 +98,7 @@ class Sealer:
         if self._pid != os.getpid():
             self._start()
 
-    def take(self, rows: list[pending.Row]) -> None:
+    def take(self, rows: list[Record]) -> None:
         """Take changes that are committed and in no table, to write them in the thread.
 
         Those beyond :data:`MOST_TAKEN` are counted as missing: memory has an end.
@@ -182,18 +183,18 @@ class Sealer:
         """Write what is to be said of the observer itself, to be chained as the rest."""
         with self._lock:
             gaps, self._gaps = self._gaps, []
-            taken, self._taken = self._taken, []
+            changes, self._taken = self._taken, []
             must_look, self._must_look = self._must_look, False
         try:
-            if taken or gaps or must_look:
+            if changes or gaps or must_look:
                 with bookkeeping(patience=PATIENCE) as session:
-                    if taken:
-                        pending.add(session.connection(), taken)
+                    if changes:
+                        _add_taken(session, changes)
                     self._add_own(session, gaps, must_look)
         except BaseException:
             with self._lock:
                 self._gaps = gaps + self._gaps
-                self._taken = taken + self._taken
+                self._taken = changes + self._taken
                 self._must_look |= must_look
             raise
 
@@ -204,7 +205,7 @@ class Sealer:
         if must_look:
             was_kept, self._is_kept = self._is_kept, self._is_administered(session)
             if was_kept and not self._is_kept:
-                log.critical("no active administrator who can log in is left")
+                log.critical("no active administrator who can sign in is left")
                 rows.append(_own(NOBODY, "users", {"administrators": 0}))
         if rows:
             pending.add(session.connection(), rows)
@@ -212,11 +213,18 @@ class Sealer:
     def _is_administered(self, session: so.Session) -> bool:
         if db.ours is db.session:
             return self._has_administrator(session) is not False
-        with db.session.session_factory() as theirs:
-            return self._has_administrator(theirs) is not False
+        with db.session.session_factory() as own_session:
+            return self._has_administrator(own_session) is not False
 
 
-def _own(action: str, subject: str, after: Record) -> pending.Row:
+def _add_taken(session: so.Session, changes: list[Record]) -> None:
+    pending.add(session.connection(), changes)
+    identity = getattr(attached_to(current_app), "identity", None)
+    for clearing in role_ends.clearing(identity.roles if identity else (), changes):
+        session.execute(clearing)
+
+
+def _own(action: str, subject: str, after: Record) -> Record:
     return {
         "at": clock.now(),
         "actor": at_terminal().record(),

@@ -38,10 +38,10 @@ class Sessions:
         return engines
 
     @contextmanager
-    def bound_to(self, ours: Mapping[str | None, sa.Engine]) -> Iterator[None]:
+    def bound_to(self, replacements: Mapping[str | None, sa.Engine]) -> Iterator[None]:
         """Let the session use engines of ours."""
         self.session.remove()
-        with exchanged(self.engines, ours):
+        with exchanged(self.engines, replacements):
             if self.db is None:
                 self.session.configure(bind=self.engines[None])
             try:
@@ -75,19 +75,19 @@ def is_in_memory(engine: sa.Engine) -> bool:
 
 @contextmanager
 def exchanged(
-    theirs: MutableMapping[str | None, sa.Engine], ours: Mapping[str | None, sa.Engine]
+    engines: MutableMapping[str | None, sa.Engine], replacements: Mapping[str | None, sa.Engine]
 ) -> Iterator[None]:
     """Put engines of ours in the place of an application's; those that it had come back at the end.
 
-    :param theirs: the dictionary that Flask-SQLAlchemy looks engines up in.
+    :param engines: the dictionary that Flask-SQLAlchemy looks engines up in.
     """
-    before = {bind: theirs[bind] for bind in ours}
+    before = {bind: engines[bind] for bind in replacements}
     for engine in before.values():
         engine.dispose()  # The application may have looked something up while it was loaded.
-    theirs.update(ours)
+    engines.update(replacements)
     try:
         yield
     finally:
-        for engine in ours.values():
+        for engine in replacements.values():
             engine.dispose()
-        theirs.update(before)
+        engines.update(before)

@@ -1,4 +1,4 @@
-"""Subjects: accounts of an application as the audit names them, and the services' way to them."""
+"""Subjects: how the audit log names an application's accounts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import orm as so
 from .. import state, text
 from ..errors import Conflict, NotReady
 from ..extensions import this_app
-from ..unit.ledger import Values
+from ..types import Fields
 from ..unit.work import Unit
 from . import acceptance, limit
 from .identity import Identity
@@ -66,8 +66,8 @@ def record(
     user: Any,
     action: str,
     *,
-    before: Values | None = None,
-    after: Values | None = None,
+    before: Fields | None = None,
+    after: Fields | None = None,
 ) -> None:
     """Record a change of an account, and keep beside the chain whom an opaque subject names."""
     row = identity.named(user)

@@ -19,12 +19,14 @@ from ..engine.conditions import LOCK_SECONDS, explained
 from ..engine.rows import remove
 from ..errors import NotReady
 from ..extensions import db
-from ..models import AuditHead, PersonalValue, RoleEnd
+from ..models import AuditHead, PersonalValue
+from ..types import Record
 from ..unit import ledger, pending
 from ..unit.work import Unit
-from .acting import acting
+from . import role_ends
+from .actor import actor_columns
 from .changes import SET
-from .keeping import UNIT
+from .protection import UNIT
 
 if TYPE_CHECKING:
     from .attached import Attached
@@ -40,11 +42,11 @@ def unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
     """
     attached: Attached = state.attached_to(current_app)
     identity: Identity | None = attached.identity
-    who: dict[str, Any] = acting(identity, attached.parts.get("actor"))
+    who: dict[str, Any] = actor_columns(identity, attached.parts.get("actor"))
     who = {**who, "actor": Actor(**who["actor"]), "reason": reason, "dry_run": dry_run}
     if attached.is_in_tests:
         return Unaudited(**who)
-    if not (attached.has_tables or attached.look_again()):
+    if not attached.has_tables_by_now:
         raise NotReady("the change cannot be audited", hint="flask ops init")
     return OwnUnit(identity, **who)
 
@@ -54,6 +56,8 @@ class OwnUnit(Unit):
 
     :param identity: its accounts; None where no model of them is known.
     """
+
+    keeps_all = True
 
     def __init__(self, identity: Identity | None, **who: Any) -> None:
         super().__init__(**who)
@@ -72,15 +76,18 @@ class OwnUnit(Unit):
             _wait_in_turn(connection)
         return connection
 
-    def take(self, rows: Iterable[pending.Row]) -> None:
+    def take(self, rows: Iterable[Record]) -> None:
         """Record what the observer saw, which would wait otherwise."""
+        rows = list(rows)
+        rules = self._identity.roles if self._identity is not None else ()
+        for clearing in role_ends.clearing(rules, rows):
+            self.ours.connection().execute(clearing)
         for row in rows:
             if row["action"] == pending.KEY:
                 self.name(row["after"])
                 continue
             if row["action"] == pending.DELETE:
-                for model in (PersonalValue, RoleEnd):
-                    remove(self.ours, model, model.subject == row["subject"])
+                remove(self.ours, PersonalValue, PersonalValue.subject == row["subject"])
             sides = {side: self._shown(row[side]) for side in ledger.SIDES}
             self.record(row["action"], row["subject"], **sides)
 
@@ -106,6 +113,8 @@ class Unaudited(Unit):
     """A unit in the application's tests: its changes are committed, and that is all."""
 
     def _open(self) -> None:
+        self._forget()
+        self._is_trial = False
         self._autoflush = self.session.autoflush
 
     def _close(self) -> None:

@@ -3,6 +3,7 @@
 - :mod:`.record`: measures requests and commands while they run
 - :mod:`.reports`: stores, compacts, sums up and compares what was recorded
 - :mod:`.views`: a report or trace as lines of a terminal, or as a page
+- :mod:`.paths`: source files, as reports name them
 - :mod:`.ddsketch`: the sketch that percentiles come from
 - :mod:`.measure`: measures a request or command now, many times
 - :mod:`.metrics`: the application's own metrics, for Prometheus

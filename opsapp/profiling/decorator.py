@@ -47,11 +47,11 @@ def profile_endpoint(view: Any = None, /, *, threshold: float = SLOW_SECONDS) ->
 def _timed(view: Callable[..., Any], name: str, threshold: float) -> Callable[..., Any]:
     @wraps(view)
     def timed(*args: Any, **kwargs: Any) -> Any:
-        started = perf_counter()
+        start = perf_counter()
         try:
             return current_app.ensure_sync(view)(*args, **kwargs)
         finally:
-            _log(name, perf_counter() - started, threshold)
+            _log(name, perf_counter() - start, threshold)
 
     return timed
 

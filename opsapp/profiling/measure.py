@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,8 +18,9 @@ from time import perf_counter, thread_time, time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from werkzeug.datastructures import Headers
 
-from .. import clock, settings, text
+from .. import clock, settings, state, text
 from ..errors import OpsError, TimedOut
 from ..types import Record
 from .record.handover import MODE, TO_PARENT
@@ -28,6 +29,8 @@ from .record.recording import Recording, has_failed
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.wrappers import Response
+
+    from .record.recorder import Recorder
 
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,7 @@ class Content:
     """The body and the headers of a request."""
 
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=Headers)
 
 
 @dataclass(slots=True)
@@ -134,29 +137,24 @@ def request(
     :param mode: profile one more request, by ``1`` or ``sample``, and keep it as a trace.
     :raises TimedOut: a request took longer.
     """
-    from . import install, recorder_of
-
-    recorder = recorder_of(app) or install(app)
-    if not recorder.is_around:
-        app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
-    app.config["RATELIMIT_ENABLED"] = False
-    client = app.test_client()
-    if user is not None:
-        _act_as(app, user)
+    recorder = _around(app)
+    client = app.test_client(use_cookies="Cookie" not in content.headers)
     measured = Measured("endpoint")
 
     def apart(call: Callable[..., Sent], **headers: str) -> Sent:
         # In the command's context it would have the command's session, and leave it open.
         return Context().run(call, **headers)
 
-    def send(**headers: str) -> Sent:
+    def send(**further: str) -> Sent:
+        headers = Headers(content.headers)
+        headers.update(further)
         before = thread_time()
         with (
             within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
             client.open(
                 path,
                 method=method,
-                headers={**content.headers, **headers},
+                headers=headers,
                 data=content.body,
                 base_url=settings.of(app, "OPSAPP_URL") or None,
             ) as response,
@@ -167,7 +165,7 @@ def request(
             raise OpsError("the application answered without calling its WSGI application")
         return recording, thread_time() - before
 
-    with recorder.apart():
+    with recorder.apart(), _sent_by(app, user):
         for _ in range(0 if cold else WARM_UP):
             apart(send)
         for _ in range(repeat):
@@ -179,6 +177,16 @@ def request(
     return measured
 
 
+def _around(app: Flask) -> Recorder:
+    """Return the recorder of an application, which stands around its requests afterwards."""
+    from . import install, recorder_of
+
+    recorder = recorder_of(app) or install(app)
+    if not recorder.is_around:
+        app.wsgi_app = recorder.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    return recorder
+
+
 def _read_to_its_end(response: Response) -> None:
     try:
         for _piece in response.iter_encoded():
@@ -187,17 +195,16 @@ def _read_to_its_end(response: Response) -> None:
         log.warning("the answer broke off: %s", type(error).__qualname__)
 
 
-def _act_as(app: Flask, user: Any) -> None:
-    """Sign this account in for every request of this process.
-
-    The application was created for this command only. A server never calls this.
-    """
+def _sent_by(app: Flask, user: Any) -> AbstractContextManager[None]:
+    """Sign this account in for every request of the block. A server never calls this."""
     from flask import g
 
     from ..extensions import db
 
+    if user is None:
+        return state.lent(app, lambda: None, RATELIMIT_ENABLED=False)
     model, [*key] = type(user), sa.inspect(user).identity
-    app.config["WTF_CSRF_METHODS"] = frozenset()  # No page with a token was loaded.
+    db.session.rollback()  # A read that is open keeps others from writing to SQLite without WAL.
 
     def sign_in() -> None:
         # As Flask-Login, Flask-WTF and Flask-Security leave it after the user has signed in.
@@ -208,7 +215,8 @@ def _act_as(app: Flask, user: Any) -> None:
             set_request_attr("fs_authn_via", "session")
             set_request_attr("fs_paa", time())
 
-    app.before_request_funcs.setdefault(None, []).insert(0, sign_in)
+    # No page with a token was loaded.
+    return state.lent(app, sign_in, RATELIMIT_ENABLED=False, WTF_CSRF_METHODS=frozenset())
 
 
 # --- a command ---------------------------------------------------------------
@@ -236,7 +244,7 @@ def _run_once(
     reading, writing = os.pipe()
     environ = {**os.environ, TO_PARENT: str(writing), **({MODE: mode} if mode else {})}
     with os.fdopen(reading, "rb") as pipe:
-        started = perf_counter()
+        start = perf_counter()
         try:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "flask", *words],
@@ -256,7 +264,7 @@ def _run_once(
             child.kill()
             child.wait()
             raise
-        measured.samples.append(perf_counter() - started)
+        measured.samples.append(perf_counter() - start)
         child.returncode = os.waitstatus_to_exitcode(status)
     sql: Record = json.loads(report) if report else {"queries": 0, "query_seconds": 0.0}
     measured.cpu.append(usage.ru_utime + usage.ru_stime)

@@ -1,6 +1,9 @@
 """Unit of work: gate, change, invariants, audit event, commit. See docs/decisions/core.md.
 
 - ``work``: the unit, and ``bookkeeping`` for what the audit does not hold
+- ``separate_audit``: a unit whose audit is in another database
+- ``intents``: the events of such a unit before its change is made
+- ``receipts``: files that say what a change did
 - ``ledger``: takes the gate, appends to the audit
 - ``chain``: links the events
 - ``pending``: changes by an application's own code, which wait for a unit to chain them

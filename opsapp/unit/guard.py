@@ -56,7 +56,7 @@ Guarded = TypeVar("Guarded", bound=type[Model])
 
 
 def guarded(model: Guarded) -> Guarded:
-    """Have an application's own table written by a unit of work or not at all, as ours are."""
+    """Restrict writes to a model's table to units of work."""
     _added.add(model.__tablename__)
     return model
 

@@ -3,7 +3,7 @@
 No transaction spans both databases. So each change is written down twice: before the
 application's commit as an intent, and after it as the event that it is. An intent that no
 event follows has an unknown outcome; ``flask ops audit settle`` compares and closes it.
-See docs/decisions/ops.md#intended-then-done.
+See docs/decisions/ops.md#intents-changes-in-two-databases.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ..engine.conditions import LOCK_SECONDS
 from ..errors import NotReady
 from ..extensions import db, this_app
 from ..models import AuditEvent
-from .ledger import Recorded, Values
+from ..types import Fields, Record
+from .ledger import Recorded
 
 PREFIX = "intent:"
 """The beginning of an intent's action; the event's own follows."""
@@ -31,7 +32,6 @@ ROW = "row"
 """The key in an intent's before and after of the fingerprint of the account's row."""
 HINT = "flask ops audit settle"
 
-Row = dict[str, Any]
 Marks = Sequence[tuple[str | None, str | None]]
 """For each change the fingerprints of its accounts, before and after it."""
 
@@ -56,8 +56,8 @@ class Accounts(Protocol):
 def accounts() -> Accounts | None:
     """Return the accounts of an application with two databases; None where there is one."""
     attached = state.attached_to(this_app())
-    apart: Accounts | None = attached and attached.apart
-    return apart
+    accounts: Accounts | None = attached and attached.separate_database
+    return accounts
 
 
 @contextmanager
@@ -88,11 +88,11 @@ def intended(change: Recorded, before: str | None, after: str | None) -> Recorde
     )
 
 
-def _marked(side: Values | None, mark: str | None) -> Values | None:
+def _marked(side: Fields | None, mark: str | None) -> Fields | None:
     return side if mark is None else {**(side or {}), ROW: mark}
 
 
-def without_mark(side: Mapping[str, Any] | None) -> Row | None:
+def without_mark(side: Mapping[str, Any] | None) -> Record | None:
     """Return one side of an intent as its event has it."""
     return {name: value for name, value in (side or {}).items() if name != ROW} or None
 
@@ -110,11 +110,11 @@ def unfinished(session: so.Session | sa.Connection, *, correlation: str | None =
             later.subject == AuditEvent.subject,
         ),
     )
-    end = sa.select(later.seq).where(
+    has_end = sa.exists().where(
         later.seq > AuditEvent.seq, later.correlation == AuditEvent.correlation, is_its_end
     )
     query = sa.select(AuditEvent.seq).where(
-        AuditEvent.action.startswith(PREFIX), ~end.correlate(AuditEvent).exists()
+        AuditEvent.action.startswith(PREFIX), ~has_end.correlate(AuditEvent)
     )
     if correlation is not None:
         query = query.where(AuditEvent.correlation == correlation)

@@ -42,7 +42,7 @@ class Administration(Protocol):
         """The command that makes one."""
 
     def has_administrator(self, session: so.Session) -> bool | None:
-        """Return whether one can log in; None where nothing says who administers."""
+        """Return whether one can sign in; None where nothing says who administers."""
 
 
 class OurAdministration:
@@ -51,10 +51,10 @@ class OurAdministration:
     create_admin = "flask users create-admin EMAIL"
 
     def has_administrator(self, session: so.Session) -> bool:
-        """Return whether an account that can log in holds admin without an end.
+        """Return whether an account that can sign in holds admin without an end.
 
         A grant with an end does not count, or the last administrator would vanish
-        by the passing of time. A lock-out does not disqualify: it ends by itself,
+        by the passing of time. A lockout does not disqualify: it ends by itself,
         and counting it would let strangers who guess passwords block changes.
         """
         lasting = (
@@ -72,7 +72,12 @@ class OurAdministration:
 
 def can_log_in() -> sa.ColumnElement[bool]:
     """Return the condition that an account could sign in with its password."""
-    return sa.and_(User.active.is_(True), User.deleted_at.is_(None), User.password.is_not(None))
+    return sa.and_(
+        User.active.is_(True),
+        User.deleted_at.is_(None),
+        User.password.is_not(None),
+        User.confirmed_at.is_not(None),
+    )
 
 
 def administration() -> Administration:
@@ -82,7 +87,7 @@ def administration() -> Administration:
 
 
 def has_administrator(session: so.Session) -> bool | None:
-    """Return whether the application has one who can log in; None where none is defined."""
+    """Return whether the application has one who can sign in; None where none is defined."""
     return administration().has_administrator(session)
 
 
@@ -93,6 +98,6 @@ def keep_an_administrator(session: so.Session, *, had_one: bool | None) -> None:
     """
     if had_one and not has_administrator(session):
         raise Refused(
-            "that would leave no active administrator who can log in",
+            "this would leave no active administrator who can sign in",
             hint=administration().create_admin,
         )

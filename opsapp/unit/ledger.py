@@ -14,13 +14,15 @@ from flask import current_app
 from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
-from .. import clock, config, migrations, settings, state, text
+from .. import clock, migrations, settings, state, text
 from ..engine.conditions import explained
 from ..errors import Busy, NotReady, OpsError, Refused, TimedOut
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
 from ..models.types import canonical_json
+from ..settings import config
 from ..state import CORE
+from ..types import Fields
 from . import chain
 
 PERSONAL = frozenset({"email", "username"})
@@ -29,8 +31,6 @@ PERSONAL = frozenset({"email", "username"})
 EVENT_EACH = 100
 """Up to so many accounts, the same change to each is an event each; above, one a batch."""
 BATCH = 500
-
-Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Recorded:
 
     action: str
     subject: str
-    before: Values | None
-    after: Values | None
+    before: Fields | None
+    after: Fields | None
 
     def __post_init__(self) -> None:
         if self.subject.startswith("user:"):
@@ -239,14 +239,14 @@ def refuse_other_owner(head: Head) -> None:
     refuse_other_pepper(head.pepper_id)
 
 
-def refuse_other_pepper(stored: str) -> None:
+def refuse_other_pepper(pepper: str) -> None:
     """Refuse accounts whose passwords were hashed with another ``SECURITY_PASSWORD_SALT``.
 
     :raises WrongSecret: it is another one.
     """
-    if stored not in (pepper_id(), NO_PEPPER):
+    if pepper not in (pepper_id(), NO_PEPPER):
         raise WrongSecret(
-            "SECURITY_PASSWORD_SALT is not the one that this database was begun with",
+            "SECURITY_PASSWORD_SALT does not match the one this database was created with",
             hint="flask doctor --settings",
         )
 
@@ -255,22 +255,13 @@ def pepper_id() -> str:
     """Return the fingerprint of ``SECURITY_PASSWORD_SALT``, where the accounts are ours."""
     if not state.is_built_on(current_app):
         return NO_PEPPER
-    return chain.key_id(str(current_app.config["SECURITY_PASSWORD_SALT"]).encode())
+    return chain.key_id(str(settings.get("SECURITY_PASSWORD_SALT")).encode())
 
 
 def begin_pepper(session: so.Session) -> None:
     """Write the fingerprint of the pepper, once accounts join a chain that began without."""
     begins = sa.update(AuditHead).where(AuditHead.pepper_id == NO_PEPPER)
     session.execute(begins.values(pepper_id=pepper_id()))
-
-
-def is_ours(head: Head) -> bool:
-    """Return whether the database is of this environment and of these secrets."""
-    try:
-        refuse_other_owner(head)
-    except (NotReady, Refused):
-        return False
-    return True
 
 
 def refuse_other_key(key_id: str) -> None:
@@ -280,7 +271,7 @@ def refuse_other_key(key_id: str) -> None:
     """
     if key_id != chain.key_id(audit_key()):
         raise WrongSecret(
-            "OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with",
+            "OPSAPP_AUDIT_KEY does not match the key of this database's audit log",
             hint="flask doctor --settings",
         )
 
@@ -358,7 +349,7 @@ def without_names(change: Recorded) -> tuple[dict[str, Any], list[dict[str, Any]
     beside: list[dict[str, Any]] = []
     sides: dict[str, Any] = {}
     for side in SIDES:
-        values: Values | None = getattr(change, side)
+        values: Fields | None = getattr(change, side)
         sides[side] = values and {
             name: token(change.subject, value, beside) if name in PERSONAL and value else value
             for name, value in values.items()
@@ -374,7 +365,7 @@ def token(subject: str, value: str, beside: list[dict[str, Any]]) -> dict[str, s
     return {"personal": token}
 
 
-def add_key(connection: sa.Connection, row: Values) -> None:
+def add_key(connection: sa.Connection, row: Fields) -> None:
     """Write what an opaque subject stands for, unless it is there: a subject has one key."""
     if not has_name(connection, row["token"]):
         connection.execute(sa.insert(PersonalValue), row)

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from .. import clock
-from ..damage import Damaged
 from ..models import PendingEvent, PersonalValue
+from ..types import Record
+from ..values.damage import Damaged
 from . import ledger
 
 BATCH = 1000
@@ -28,7 +29,6 @@ KEY = "key"
 """The action of a row that is no event: its ``after`` is what stands beside the chain for an
 account whose key is personal data."""
 
-Row = dict[str, Any]
 
 _PERSONAL = "personal"
 _TABLE: Any = PendingEvent.__table__
@@ -51,7 +51,7 @@ def _is_mark(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {_PERSONAL}
 
 
-def add(connection: sa.Connection, rows: Sequence[Row]) -> None:
+def add(connection: sa.Connection, rows: Sequence[Record]) -> None:
     """Write changes that wait, without the gate.
 
     It goes straight to the driver: an application's commit would notice SQLAlchemy's part.
@@ -69,7 +69,7 @@ def add(connection: sa.Connection, rows: Sequence[Row]) -> None:
         cursor.close()
 
 
-def add_in_savepoint(connection: sa.Connection, rows: Sequence[Row], name: str) -> bool:
+def add_in_savepoint(connection: sa.Connection, rows: Sequence[Record], name: str) -> bool:
     """Write changes inside of a savepoint, in one message; return whether the driver can.
 
     Three messages would cost an application's commit more than the change itself. An error
@@ -104,7 +104,7 @@ class _Insert:
     """The statement of one driver, and what its values are to the driver."""
 
     def __init__(self, dialect: sa.Dialect) -> None:
-        values: Row = {name: sa.bindparam(name) for name in _COLUMNS}
+        values: Record = {name: sa.bindparam(name) for name in _COLUMNS}
         compiled: Any = sa.insert(_TABLE).values(values).inline().compile(dialect=dialect)
         self.statement = str(compiled)
         self._order: Sequence[str] | None = compiled.positiontup
@@ -113,7 +113,7 @@ class _Insert:
             for name in _COLUMNS
         }
 
-    def values(self, row: Row) -> Any:
+    def values(self, row: Record) -> Any:
         """Return the parameters of a row, by position or by name."""
         processed = {
             name: row[name] if process is None else process(row[name])
@@ -152,8 +152,8 @@ def seal(connection: sa.Connection, head: ledger.Head, *, limit: int = BATCH) ->
     rows = connection.execute(sa.select(_TABLE).order_by(_TABLE.c.id).limit(limit)).all()
     if not rows:
         return 0
-    beside: list[Row] = []
-    events: list[Row] = []
+    beside: list[Record] = []
+    events: list[Record] = []
     erased: list[str] = []
     for row in rows:
         if row.action == KEY:
@@ -173,7 +173,7 @@ def seal(connection: sa.Connection, head: ledger.Head, *, limit: int = BATCH) ->
     return len(rows)
 
 
-def _event(row: Any, beside: list[Row]) -> Row:
+def _event(row: Any, beside: list[Record]) -> Record:
     values = {name: getattr(row, name) for name in _COLUMNS}
     damaged = sorted(name for name, value in values.items() if isinstance(value, Damaged))
     if damaged:
@@ -195,7 +195,7 @@ _REPLACEMENT = {
 }
 
 
-def _tokenized(subject: str, side: Row | None, beside: list[Row]) -> Row | None:
+def _tokenized(subject: str, side: Record | None, beside: list[Record]) -> Record | None:
     return side and {
         name: ledger.token(subject, value[_PERSONAL], beside) if _is_mark(value) else value
         for name, value in side.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from .. import clock
 from ..errors import Conflict
@@ -27,27 +26,26 @@ class Receipt:
     """
 
     def __init__(self, file: str | None) -> None:
-        if file is not None and Path(file).exists():
-            raise Conflict(f"{file} exists already", hint="name a new file")
         self._file = file or ""
+        self._refuse_present()
         self._draft = None if file is None else Draft(file)
+
+    def _refuse_present(self) -> None:
+        if self._file and Path(self._file).exists():
+            raise Conflict(f"{self._file} exists already", hint="name a new file")
 
     def __enter__(self) -> Receipt:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._draft is not None:
             self._draft.discard()
 
     def write(self, record: Record, unit: Unit) -> None:
         """Write the record when the events of the unit are written.
 
-        Leaving the unit raises an OpsError if the file cannot be written.
+        Leaving the unit raises an OpsError if the file cannot be written, and a Conflict if
+        another process has made it meanwhile.
         """
         draft = self._draft
         if draft is not None:
@@ -55,15 +53,16 @@ class Receipt:
             unit.settle(lambda committed: self._settle(draft, committed))
 
     def _fill(self, draft: Draft, record: Record, unit: Unit, head: Head) -> None:
-        whole = {
+        self._refuse_present()
+        contents = {
             **record,
             "at": clock.rfc3339(clock.now()),
             "events": list(unit.events),
             "checkpoint": head.checkpoint(),
         }
-        words = json.dumps(whole, indent=2, default=_plain) + "\n"
+        words = json.dumps(contents, indent=2, default=_plain) + "\n"
         with explained(self._file):
-            draft.path.write_text(words, encoding="utf-8")
+            draft.path.write_text(words)  # JSON of ours is ASCII.
             draft.write_to_disk()
 
     def _settle(self, draft: Draft, committed: bool) -> None:

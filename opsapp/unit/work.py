@@ -1,13 +1,12 @@
 """The unit of work: the one place where changes to accounts, roles and grants are committed.
 
-The order never differs: take the gate (lock the audit's head row, as the first
-statement) → change → check the invariants → append the audit events, those that wait
-first → write the mail → commit → send the signals. One unit at a time is inside, so each
-check still holds at the commit. An event and its change are one transaction, so
-neither exists without the other. There are three transactions if an application's accounts
-are in another database than the audit: see ``intents``. A dry run ends with a rollback.
-A console's sandbox never commits: it does not lock the gate, writes no event and
-announces nothing.
+The order never differs: take the gate (lock the audit's head row, as the first statement) → change
+→ check the invariants → append the audit events, those that wait first → write the mail → commit →
+send the signals. One unit at a time is inside, so each check still holds at the commit. An event
+and its change are one transaction, so neither exists without the other. There are three
+transactions if an application's accounts are in another database than the audit: see ``intents``. A
+dry run ends with a rollback. A console's sandbox never commits: it does not lock the gate, writes
+no event and announces nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -27,11 +25,12 @@ from sqlalchemy import orm as so
 from .. import clock, signals, text
 from ..actors import Actor, Powers, Standing
 from ..engine.connections import BOOKKEEPING, SANDBOX
-from ..errors import OpsError
+from ..errors import InDoubt, OpsError
 from ..extensions import db, this_app, undo
+from ..types import Fields
 from . import intents, invariants, ledger, pending
-from .beside import Beside
-from .ledger import Recorded, Values
+from .ledger import Recorded
+from .separate_audit import SeparateAudit
 
 FATAL = (exc.SQLAlchemyError, OpsError)
 """The errors by which a receiver before the commit undoes the change."""
@@ -40,7 +39,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Unit(AbstractContextManager["Unit"]):
-    """The actor, the reason and the door of a change; entered, its transaction.
+    """One audited transaction, with its actor, reason and door.
 
     Services take it as ``unit`` and enter it where they need the gate, after
     slow work such as hashing a password. Entering it again joins the
@@ -56,6 +55,8 @@ class Unit(AbstractContextManager["Unit"]):
         It flushes that first, outside of the unit: the guarded tables refuse it.
     :raises Invalid: the reason has hostile characters.
     """
+
+    keeps_all = False  # True commits changes without an event too, instead of undoing them.
 
     def __init__(
         self,
@@ -88,21 +89,21 @@ class Unit(AbstractContextManager["Unit"]):
         self.intent: int | None = None
         """The number of its intent, where the audit is in another database than the change."""
         self._depth = 0
-        self._autoflush = True
-        self._is_trial = False
+        self._autoflush: bool
+        self._is_trial: bool
         self._head: ledger.Head | None = None
         """The end of the chain while the unit is open; a trial appends nothing to it."""
-        self._had_administrator: bool | None = False
-        self._accounts: intents.Accounts | None = None
+        self._had_administrator: bool | None
+        self._accounts: intents.Accounts | None
         """The accounts of an application, where they are in another database than the audit."""
-        self._written_before = 0
+        self._written_before: int
         self._gate = ExitStack()
-        self._rows_of_others: list[dict[str, Any]] = []
-        self.keys: list[Values] = []
+        self._rows_of_others: list[dict[str, Any]]
+        self.keys: list[Fields] = []
         """The rows of :meth:`name`."""
-        self._announcements: list[tuple[NamedSignal, dict[str, Any]]] = []
-        self._settlements: list[Callable[[bool], None]] = []
-        self._witnesses: list[Callable[[ledger.Head], None]] = []
+        self._announcements: list[tuple[NamedSignal, dict[str, Any]]]
+        self._settlements: list[Callable[[bool], None]]
+        self._witnesses: list[Callable[[ledger.Head], None]]
 
     @property
     def changed(self) -> bool:
@@ -124,10 +125,10 @@ class Unit(AbstractContextManager["Unit"]):
         action: str,
         subject: str,
         *,
-        before: Values | None = None,
-        after: Values | None = None,
+        before: Fields | None = None,
+        after: Fields | None = None,
     ) -> None:
-        """Say what was changed; the audit event is written before the commit.
+        """Record a change; its audit event is written before the commit.
 
         :param action: ``noun:subject:verb``, such as ``user:role:grant``.
         :raises ValueError: an ``email`` or ``username`` of what is no account.
@@ -141,7 +142,7 @@ class Unit(AbstractContextManager["Unit"]):
         """
         self._rows_of_others.append(row)
 
-    def name(self, row: Values) -> None:
+    def name(self, row: Fields) -> None:
         """Keep beside the chain what an opaque subject stands for.
 
         :param row: the columns of a personal value, whose token is in the subject.
@@ -150,7 +151,7 @@ class Unit(AbstractContextManager["Unit"]):
         self.keys.append(row)
 
     def note(self, effect: str) -> None:
-        """Say what else the change does, for a dry run."""
+        """Note a side effect of the change, for a dry run."""
         self.effects.append(effect)
 
     def settle(self, act: Callable[[bool], None]) -> None:
@@ -177,12 +178,7 @@ class Unit(AbstractContextManager["Unit"]):
         self._depth += 1
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._depth -= 1
         if self._depth:
             return
@@ -211,10 +207,7 @@ class Unit(AbstractContextManager["Unit"]):
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
             self._undo()  # Rows that were read before the gate may be out of date.
-        self.recorded, self.effects, self.committed = [], [], False
-        self._announcements, self._settlements, self._witnesses = [], [], []
-        self.events = range(0)
-        self._rows_of_others, self.keys = [], []
+        self._forget()
         self._accounts = intents.accounts()
         # Services count on it that a query sees what they have just changed.
         self._autoflush, session.autoflush = session.autoflush, True
@@ -238,6 +231,12 @@ class Unit(AbstractContextManager["Unit"]):
             session.autoflush = self._autoflush
             raise
 
+    def _forget(self) -> None:
+        """Begin without what the unit did when it was entered before."""
+        self.recorded, self.events, self.effects, self.committed = [], range(0), [], False
+        self._announcements, self._settlements, self._witnesses = [], [], []
+        self._rows_of_others, self.keys = [], []
+
     def _has_administrator_before(self) -> bool | None:
         if not self.adopt or self._is_trial:
             return invariants.has_administrator(self.session)
@@ -253,20 +252,22 @@ class Unit(AbstractContextManager["Unit"]):
 
     def _close(self) -> None:
         self.session.flush()
-        if self.recorded:
-            invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
-            if self._is_in_two_databases:
-                self._commit_in_two()
-                return
-            if self._head is not None:
-                self._append(self._head)
-            if not self.dry_run:
-                if self._head is not None:
-                    self._attest(self._head)
-                self._prepare()
-                with undisturbed():
-                    self._commit()
-                    self._settle(not self._is_trial)
+        if not (self.recorded or self.keeps_all):
+            return
+        invariants.keep_an_administrator(self.session, had_one=self._had_administrator)
+        if self.recorded and self._is_in_two_databases:
+            self._commit_in_two()
+            return
+        head = self._head if self.recorded else None
+        if head is not None:
+            self._append(head)
+        if not self.dry_run:
+            if head is not None:
+                self._attest(head)
+            self._prepare()
+            with undisturbed():
+                self._commit()
+                self._settle(not self._is_trial)
 
     def _attest(self, head: ledger.Head) -> None:
         for act in self._witnesses:
@@ -317,14 +318,14 @@ class Unit(AbstractContextManager["Unit"]):
                 session.commit()
         except exc.DBAPIError as error:
             if error.connection_invalidated or _is_of_the_disk(error):
-                lost = "connection broke" if error.connection_invalidated else "disk failed"
-                raise OpsError(
-                    f"the {lost} during the commit: it may or may not have happened",
+                cause = "connection broke" if error.connection_invalidated else "disk failed"
+                raise InDoubt(
+                    f"the {cause} during the commit: it may or may not have happened",
                     hint=f"flask audit list --correlation {self.correlation}",
                 ) from error
             raise
         self.committed = True
-        self.seq = self._head.seq if self._head else None
+        self.seq = self.events[-1] if self.events else self.seq
 
     # --- two databases -----------------------------------------------------------
 
@@ -339,14 +340,13 @@ class Unit(AbstractContextManager["Unit"]):
         assert self._accounts is not None  # noqa: S101  (the caller has seen to it)
         changes = ledger.in_batches(self.recorded)
         marks = self._accounts.marks(self.session, changes)
-        undo(self.ours)  # Rows that services wrote there follow from the events, once they are.
         with undisturbed():
-            beside = Beside(self, self._accounts)
-            self.intent = beside.intend(changes, marks)
-            with beside.ended():
+            audit = SeparateAudit(self, self._accounts)
+            self.intent = audit.intend(changes, marks)
+            with audit.ended():
                 self.session.commit()
             self.committed, self.seq = True, self.intent
-            self.seq = beside.finish(changes, self._prepare)
+            self.seq = audit.finish(changes, self._prepare)
             self.events = range(self.seq - len(changes) + 1, self.seq + 1)
             if self._witnesses and (head := ledger.read_head(self.ours)) is not None:
                 self._attest(head)
@@ -366,7 +366,7 @@ class Unit(AbstractContextManager["Unit"]):
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hear the signals to stop afterwards: none comes between a commit and knowing of it."""
+    """Block stop signals, so that none arrives between a commit and its record."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
@@ -378,11 +378,11 @@ def undisturbed() -> Iterator[None]:
 def bookkeeping(
     *, bind: str | None = BOOKKEEPING, patience: float | None = None
 ) -> Iterator[so.Session]:
-    """Open a short transaction for log-ins, sessions' use, mail and profiles.
+    """Open a short transaction for logins, sessions' use, mail and profiles.
 
     The audit does not hold these. It has a session and connections of its own, so it neither
     sees nor ends the transaction of a request, and takes no gate. Never enter it inside of a
-    unit, which it would wait for. It may count failed log-ins, and may not change what
+    unit, which it would wait for. It may count failed logins, and may not change what
     an account is.
 
     :param bind: the engine; None is that of requests, for who is done with it.

@@ -1,19 +1,21 @@
-"""The web part: sign-in, pages, API, health, metrics. Commands do without it.
+"""The web part: login, pages, API, health, metrics. Commands do not need it.
 
-=========  ====================================================
-security   Flask-Security with our datastore, forms and sessions
-api        the API and its OpenAPI document
-account    the page of a user's own account
-actor      the actor and the unit of work of a request
-debugger   no debugger outside development
-headers    request ids, host names, security headers
-limits     rate limits
-errors     error answers: JSON or a page
-context    variables of every template
-health     ``/healthz`` and ``/readyz``
-metrics    ``/metrics``
-x_profile  profiles on request, by the header ``X-Profile``
-=========  ====================================================
+============  =================================================
+security      Flask-Security with our datastore, forms and sessions
+api           the API and its OpenAPI document
+account       the page of a user's own account
+actor         the actor and the unit of work of a request
+debugger      no debugger outside development
+headers       request ids, host names, security headers
+limits        rate limits
+errors        error answers: JSON or a page
+security_log  refused requests, in the log
+context       variables of every template
+health        ``/healthz`` and ``/readyz``
+metrics       ``/metrics``
+user_agent    the browser's name
+x_profile     profiles on request, by the header ``X-Profile``
+============  =================================================
 
 Decisions: docs/decisions/web.md
 """

@@ -1,4 +1,4 @@
-"""The page of a user's own account: roles, sign-in, open sessions, API tokens."""
+"""The page of a user's own account: roles, login, open sessions, API tokens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, cast
 from flask import Blueprint, Flask, abort, flash, g, redirect, render_template, url_for
 from flask_security import auth_required
 
+from .. import text
 from ..accounts import grants, sessions, tokens
 from ..accounts.records import user_record
 from ..models import User
@@ -30,12 +31,16 @@ def show() -> Any:
     user = signed_in_user()
     return render_template(
         "account.html",
-        account=user_record(user),
-        grants=[row for row in grants.of_user(user.id) if row["state"] == "live"],
+        account=_shown(user_record(user)),
+        grants=[_shown(row) for row in grants.of_user(user.id) if row["state"] == "live"],
         codes_left=len(user.mf_recovery_codes or []),
         sessions=_sessions(user),
-        tokens=_live_tokens(user),
+        tokens=[_shown(row) for row in _live_tokens(user)],
     )
+
+
+def _shown(row: Record) -> Record:
+    return {name: text.shown(value) for name, value in row.items()}
 
 
 def _sessions(user: User) -> list[Record]:
@@ -45,7 +50,7 @@ def _sessions(user: User) -> list[Record]:
             "current": row["id"] == g.get("session_id"),
             "browser": user_agent.shown(row["user_agent"]),
         }
-        for row in sessions.listing(str(user.id))
+        for row in map(_shown, sessions.listing(str(user.id)))
     ]
 
 
@@ -71,8 +76,8 @@ def end_other_sessions() -> Any:
     form = VerifyAgainForm(user=cast(Any, user))
     if form.validate_on_submit():
         count = sessions.end_others(user.id, g.get("session_id"), unit=unit_of_self(user))
-        ended = "One other session has" if count == 1 else f"{count or 'No'} other sessions have"
-        flash(f"{ended} ended.", "success")
+        subject = "One other session has" if count == 1 else f"{count or 'No'} other sessions have"
+        flash(f"{subject} ended.", "success")
         return redirect(url_for("account.show"))
     return render_template("end_other_sessions.html", form=form)
 

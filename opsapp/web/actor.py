@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 from functools import cache
-from ipaddress import ip_address
 
 from flask import g, request
 from flask_login import current_user
@@ -13,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
 from ..accounts import sessions, tokens
-from ..accounts.logins import Client
+from ..accounts.logins import Client, canonical_ip
 from ..actors import Actor, Powers, Standing
 from ..errors import OpsError
 from ..models import ApiToken, User, UserSession
@@ -44,7 +43,7 @@ def _address(value: str) -> str | None:
         name = name.rpartition(":")[0] if not name.endswith("]") else name
         name = name.strip("[]")
     try:
-        return text.safe(str(ip_address(name)))[:64]  # The zone of IPv6 may be any text.
+        return text.safe(canonical_ip(name))[:64]  # The zone of IPv6 may be any text.
     except ValueError:
         return None
 
@@ -72,8 +71,9 @@ def signed_in_user() -> User:
 
 def checks_password() -> bool:
     """Return whether this request checks a password or a code, which is guessed and slow."""
-    pages = ("security", "account.end_other_sessions")
-    return request.method == "POST" and (request.blueprint in pages or request.endpoint in pages)
+    if request.method != "POST" or request.endpoint == "security.logout":
+        return False
+    return request.blueprint == "security" or request.endpoint == "account.end_other_sessions"
 
 
 def note_use(credential: UserSession | ApiToken) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from .. import __version__
+from .. import __version__, settings, text
 
 
 def init_app(app: Flask) -> None:
-    """Add the variables; Flask-Login adds ``current_user``."""
+    """Add the variables, and the filter ``shown``; Flask-Login adds ``current_user``."""
     app.config.setdefault("VERSION", __version__)
     app.context_processor(names)
+    app.add_template_filter(text.shown)
 
 
 def add_to_navigation(app: Flask, label: str, endpoint: str) -> None:
@@ -30,7 +31,7 @@ def names() -> dict[str, Any]:
     """Return the variables."""
     return {
         "navigation": current_app.extensions.get(_NAVIGATION, ()),
-        "app_name": current_app.config["APP_NAME"],
+        "app_name": settings.get("OPSAPP_NAME"),
         "version": current_app.config["VERSION"],
-        "environment": current_app.config["OPSAPP_ENV"],
+        "environment": settings.get("OPSAPP_ENV"),
     }

@@ -3,7 +3,7 @@
 ========================  ============================================================
 OpsError                  its own status, from the table in :mod:`opsapp.errors`
 database errors           409, 503 or 504, by their condition
-CSRFError                 400, with advice
+CSRFError                 400, with advice; of a stale page see :mod:`.security.stale`
 HTTPException             its own status
 anything else             500, logged with the correlation id
 ========================  ============================================================
@@ -28,9 +28,10 @@ from werkzeug.exceptions import (
 
 from .. import text
 from ..engine.conditions import explained
-from ..errors import Busy, Invalid, OpsError
+from ..errors import Busy, InDoubt, Invalid, OpsError
 from ..extensions import db, undo
 from ..redaction import redacted_traceback
+from . import security_log
 from .headers import correlation
 
 RETRY_SECONDS = 5
@@ -39,7 +40,6 @@ RETRY_SECONDS = 5
 def init_app(app: Flask) -> None:
     """Handle every error."""
     app.register_error_handler(HTTPException, answer_http)
-    app.register_error_handler(CSRFError, answer_forged)
     app.register_error_handler(OpsError, answer_ops)
     app.register_error_handler(SQLAlchemyError, answer_database)
     app.register_error_handler(InternalServerError, answer_unexpected)
@@ -65,7 +65,7 @@ def answer_http(error: HTTPException) -> Any:
         return error.response
     data: dict[str, Any] = getattr(error, "data", None) or {}
     messages = data.get("messages")
-    message = _summary(messages) if messages else error.description or error.name
+    message = _summary(messages) if messages else _description(error)
     response = answer(error.code or 500, message, fields=messages, name=error.name)
     for header, value in error.get_headers():
         if header not in ("Content-Type", "Content-Length"):
@@ -73,14 +73,37 @@ def answer_http(error: HTTPException) -> Any:
     return response
 
 
+SENTENCES = {
+    400: "The request is malformed.",
+    401: "Please sign in first.",
+    403: "This account may not do that.",
+    404: "There is nothing at this address.",
+    405: "This address does not take such a request.",
+    413: "The request is too large.",
+    415: "The request is of another type than this address takes.",
+}
+"""Descriptions in place of Werkzeug's; an error of another status has its name only."""
+
+
+def _description(error: HTTPException) -> str:
+    """Return the description, unless it is Werkzeug's own for errors of this status."""
+    default = default_exceptions.get(error.code or 500, HTTPException).description
+    if error.description and error.description != default:
+        return error.description
+    return SENTENCES.get(error.code or 500, error.name)
+
+
 def answer_forged(error: CSRFError) -> Response:
     """Answer a change that lacks the CSRF token of our pages, or its cookie."""
-    advice = _SEND_HEADER if wants_json() else _LOAD_AGAIN
-    return answer(400, f"{error.description} {advice}", name=error.name)
+    message = f"{error.description} {_SEND_HEADER}" if wants_json() else _LOAD_AGAIN
+    return answer(400, message, name=error.name)
 
 
 _SEND_HEADER = "Send the header X-CSRFToken, its value is in /api/me; over https also Referer."
-_LOAD_AGAIN = "Load the page again, let the browser keep its cookies, and repeat what you did."
+_LOAD_AGAIN = (
+    "The form came without its token, its cookie or its Referer."
+    " Load the page again, let the browser keep its cookies, and repeat what you did."
+)
 
 
 def answer_ops(error: OpsError) -> Response:
@@ -89,7 +112,8 @@ def answer_ops(error: OpsError) -> Response:
         return answer(error.http_status, error.message, fields=_fields(error))
     undo(db.session())
     current_app.logger.error("%s %s", correlation(), text.safe(error.message))
-    response = answer(error.http_status, _UNAVAILABLE)
+    message = _IN_DOUBT if isinstance(error, InDoubt) else _UNAVAILABLE
+    response = answer(error.http_status, message)
     if isinstance(error, Busy) and not _has_committed():
         response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
@@ -109,6 +133,7 @@ def _fields(error: OpsError) -> dict[str, dict[str, list[str]]] | None:
 
 
 _UNAVAILABLE = "This does not work right now. Please try again in a moment."
+_IN_DOUBT = "The change may or may not have been made. Look before you repeat it."
 
 
 def answer_database(error: SQLAlchemyError) -> Any:
@@ -129,7 +154,7 @@ def log_fault(*args: Any) -> None:
     fault = args[-1][1] if isinstance(args[-1], tuple) else args[-1]
     if isinstance(fault, OpsError):
         return  # A late condition; its answer explains it.
-    subject = f"{request.method} {text.safe(request.path)}"
+    subject = f"{request.method} {text.safe(security_log.path())}"
     current_app.logger.error("%s %s failed", correlation(), subject, exc_info=fault)
 
 
@@ -148,6 +173,7 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
 
     :param fields: the errors of each field, as marshmallow reports them.
     """
+    security_log.refused(status, message)
     if status >= 500 and _has_committed():
         message = _DONE
     record = {
@@ -165,7 +191,10 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
         # The host name is malformed, so no page can be rendered with links.
         response = Response(f"{status} {record['error']}\n", mimetype="text/plain")
     else:
-        response = Response(render_template("error.html", **record), mimetype="text/html")
+        response = Response(
+            render_template("error.html", **{**record, "message": text.safe(message)}),
+            mimetype="text/html",
+        )
     response.status_code = status
     return response
 

@@ -8,8 +8,9 @@ from uuid import uuid4
 from flask import Flask, Response, abort, current_app, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from ..config import DEVELOPMENT
+from .. import settings
 from ..errors import NotReady
+from ..settings.config import DEVELOPMENT
 from .debugger import refuse_debugger
 
 POLICY = {
@@ -32,7 +33,7 @@ LARGEST_BODY = 256 * 1024
 
 def init_app(app: Flask) -> None:
     """Bound requests, give each an id, and harden responses."""
-    outside = app.config["OPSAPP_ENV"] != DEVELOPMENT
+    outside = settings.of(app, "OPSAPP_ENV") != DEVELOPMENT
     if outside:
         refuse_debugger(app)
     if app.config["MAX_CONTENT_LENGTH"] is None:
@@ -45,12 +46,12 @@ def init_app(app: Flask) -> None:
     )
     with app.app_context():
         app.config["SESSION_COOKIE_NAME"] = cookie_name("opsapp_session")
-    if outside and not app.config["OPSAPP_URL"]:
+    if outside and not settings.of(app, "OPSAPP_URL"):
         raise NotReady(
-            f"OPSAPP_URL is not set, and OPSAPP_ENV is {app.config['OPSAPP_ENV']}",
+            f"OPSAPP_URL is not set, and OPSAPP_ENV is {settings.of(app, 'OPSAPP_ENV')}",
             hint="OPSAPP_URL=https://ops.example.com",
         )
-    if proxies := app.config["OPSAPP_PROXIES"]:
+    if proxies := settings.of(app, "OPSAPP_PROXIES"):
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies
         )
@@ -87,7 +88,7 @@ def check_host() -> None:
 
     :raises BadRequest: the request is for another host.
     """
-    url = current_app.config["OPSAPP_URL"]
+    url = settings.get("OPSAPP_URL")
     if not url or request.blueprint == "health":
         return
     if _host_name(f"//{request.host}") != _host_name(url):
@@ -114,7 +115,7 @@ def harden(response: Response) -> Response:
     for name, value in POLICY.items():
         response.headers.setdefault(name, value)
     # A proxy may end TLS without saying so.
-    if request.is_secure or (current_app.config["OPSAPP_URL"] or "").startswith("https:"):
+    if request.is_secure or (settings.get("OPSAPP_URL") or "").startswith("https:"):
         response.headers.setdefault("Strict-Transport-Security", STRICT_TRANSPORT)
     if request.blueprint == "security":
         # Flask-Security's header has directives unknown to caches.

@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import Blueprint, Flask, request
 
-from .. import operation
 from ..database import status
+from ..doctor import maintenance
 from ..errors import OpsError
 from ..extensions import this_app
 from ..jobs import health
@@ -64,6 +64,6 @@ def _missing() -> list[str]:
 
 def _checked() -> Iterator[str]:
     # This host may not be the one that makes backups, so it may have no pg_dump.
-    yield from (check for check, *_says in operation.findings() if check != operation.PG_DUMP)
+    yield from (check for check, *_says in maintenance.findings() if check != maintenance.PG_DUMP)
     if any(row["state"] != "ok" for row in health.check()):
         yield "jobs"

@@ -10,7 +10,7 @@ import logging
 
 from flask import Blueprint, Flask, Response
 
-from .. import profiling
+from .. import profiling, settings
 from ..errors import NotReady
 from ..extensions import this_app
 from ..jobs.metrics import Runs
@@ -37,7 +37,7 @@ exceptions = metrics.counter(
 
 def init_app(app: Flask) -> None:
     """Serve ``/metrics`` if it is on; without a folder for the numbers, warn."""
-    if not app.config["OPSAPP_METRICS"]:
+    if not settings.of(app, "OPSAPP_METRICS"):
         return
     try:
         metrics.keep(app)

@@ -12,6 +12,9 @@ from ..accounts import authority
 from ..actors import Powers
 from ..extensions import this_app
 from ..profiling import HEADER, on_request
+from ..profiling.record import callers
+
+callers.mark_recorder(__file__)
 
 PERMISSION = "profile:run"
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
-from opsapp.accounts import grants, users
+from opsapp import signals
+from opsapp.accounts import grants, signin, users
 from opsapp.cli import filters
 from opsapp.extensions import db
 from opsapp.models import User
@@ -47,8 +51,8 @@ def test_grant_and_revoke_by_a_filter_say_how_many_and_are_one_change(
     asked = cli("roles", "grant", "reader", *ALL)
     assert (asked.exit_code, asked.stderr) == (
         5,
-        f"Error: Grant reader to {MANY - 1} accounts? There is no terminal to ask on\n"
-        "  → repeat it with --yes\n",
+        f"Error: Grant reader to {MANY - 1} accounts? Cannot ask: there is no terminal\n"
+        "  → add --yes\n",
     )
     done = cli("roles", "grant", "reader", *ALL, "--yes", "--format", "json").json
     assert {row["user"] for row in done["results"]} == set(many[1:])
@@ -72,7 +76,8 @@ def test_delete_by_a_filter_erases_each_and_is_one_change(
     cli("roles", "grant", "reader", *ALL, "--yes", check=True)
     asked = cli("users", "delete", *ALL)
     assert asked.stderr.startswith(
-        f"Error: Erase the personal data of {MANY} accounts for good? There is no terminal"
+        f"Error: Erase the personal data of {MANY} accounts for good?"
+        " Cannot ask: there is no terminal"
     )
     planned = cli("users", "delete", *ALL, "--dry-run")
     erased = f"address, username, password, {MANY} messages, {MANY} names of the audit"
@@ -111,6 +116,11 @@ def test_list_of_stdin_is_looked_up_at_once_and_all_or_nothing(
     done = cli("roles", "grant", "reader", "-", stdin=listed)
     assert (done.exit_code, done.stdout) == (4, "")
     assert "Error: no user no-such-user\n" in done.stderr
+    listed += "\nbobb@example.com\n"
+    for args in (("roles", "grant", "reader", "-"), ("users", "delete", "-", "--yes")):
+        done = cli(*args, stdin=listed)
+        assert (done.exit_code, done.stdout) == (4, "")
+        assert "Error: no users no-such-user, bobb@example.com\n" in done.stderr
     listed = "\n".join([many[1], "BOB", many[0], "2", "1"])
     done = cli("roles", "grant", "reader", "-", "--format", "json", stdin=listed).json
     assert [row["user"] for row in done["results"]] == [
@@ -118,6 +128,31 @@ def test_list_of_stdin_is_looked_up_at_once_and_all_or_nothing(
     ]  # fmt: skip
     deleted = cli("users", "delete", "-", "--yes", "-q", stdin=f"{many[1]}\n{many[0]}\n")
     assert deleted.stdout == "4\n3\n"
+
+
+def test_accounts_of_stdin_change_by_statements_as_those_of_a_filter(
+    app: Flask, many: list[str]
+) -> None:
+    payloads: list[Any] = []
+    statements: list[str] = []
+    sa.event.listen(db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    with signals.user_deactivated.connected_to(lambda _app, **payload: payloads.append(payload)):
+        rows = signin.deactivate(["bob", *many], unit=a_unit())
+    assert {(row["changed"], row["status"]) for row in rows} == {(True, "inactive")}
+    assert [payload["many"] for payload in payloads] == [True] * (MANY + 1)
+    assert len(statements) < MANY // 2
+    rows = signin.activate([many[0], "ada", many[1], many[0]], unit=a_unit())
+    assert [(row["changed"], row["email"], row["status"]) for row in rows] == [
+        (True, many[0], "active"),
+        (False, "ada@example.com", "active"),
+        (True, many[1], "active"),
+    ]
+
+
+def test_roles_of_more_accounts_than_a_statement_has_parameters(app: Flask) -> None:
+    users.create("cyd@example.com", unit=a_unit())
+    grants.grant("admin", ["cyd@example.com"], unit=a_unit())
+    assert grants.role_names_of(range(300_000)) == {1: ["admin"]}
 
 
 def test_filter_of_every_administrator_changes_none(cli: Cli, many: list[str]) -> None:
@@ -151,3 +186,28 @@ def test_accounts_that_come_while_the_question_stands_are_not_changed(
         "Error: the accounts changed while the question was shown\n  → try again\n"
     )
     assert database.rows("SELECT count(*) FROM ops_users WHERE deleted_at IS NOT NULL") == [(0,)]
+
+
+def test_other_accounts_of_the_same_number_are_not_changed(
+    cli: Cli, database: Database, after_role: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_question: str, *, severe: bool) -> None:
+        database.execute("UPDATE ops_users SET login_count = 1 WHERE id = 2")
+        assert run(database, "users", "create", "late@example.com", "--no-password").exit_code == 0
+
+    monkeypatch.setattr(filters, "approve", answer)
+    count = cli("users", "list", "--never-logged-in", "--count").stdout
+    refused = cli("users", "delete", "--never-logged-in")
+    assert (refused.exit_code, refused.stdout) == (75, "")
+    assert cli("users", "list", "--never-logged-in", "--count").stdout == count
+
+
+def test_administrators_get_one_mail_about_many_new_ones(
+    app: Flask, database: Database, many: list[str]
+) -> None:
+    before = database.rows("SELECT max(id) FROM ops_mail_messages")[0][0]
+    grants.grant("admin", many, unit=a_unit())
+    sent = database.rows(
+        "SELECT kind, recipient, subject FROM ops_mail_messages WHERE id > :before", before=before
+    )
+    assert sent == [("admin_granted", "ada@example.com", "opsapp: There are new administrators")]

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opsapp.accounts.listing import Filter
-from opsapp.accounts.transfer.exporting import FIELDS, export_file
+from opsapp.accounts.transfer.exporting import FIELDS, export
 from opsapp.accounts.transfer.importing import Options, import_file
+from opsapp.audit import events as audit_events
+from opsapp.extensions import db
 from tests.accounts.test_import_runs import SILENT
 from tests.support import Cli, Database, a_unit, disarm
 from tests.support.templates import BOB, Commands
@@ -83,7 +86,7 @@ REFUSED: dict[tuple[str, ...], tuple[int, str]] = {
     ),
     ("{file}", "--status", "deleted"): (2, "a deleted account has nothing to export"),
     ("{file}.doc",): (2, "{file}.doc is named neither .csv nor .jsonl\n"
-        "  → rename it, or name the format"),
+        "  → rename it, or --format csv"),
     ("{file}/p.csv",): (1, "{file}/p.csv cannot be written: Not a directory"),
     ("{file}", "--role", "suport"): (4, "no role suport\n  → did you mean support?"),
 }  # fmt: skip
@@ -97,6 +100,19 @@ def test_export_refuses_and_leaves_the_file_as_it_was(cli: Cli, file: Path) -> N
         expected = (exit_code, "", f"Error: {error.format(file=file)}\n")
         assert (done.exit_code, done.stdout, done.stderr) == expected
     assert (file.read_text(), sorted(file.parent.glob(".*"))) == ("before", [])
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_export_waits_for_a_slow_reader(app: Flask, file: Path) -> None:
+    limit = sa.text("SHOW idle_in_transaction_session_timeout")
+    limits: list[Any] = []
+    export(Filter(), str(file), progress=lambda _count: limits.append(db.session.scalar(limit)))
+    assert limits == ["0"]
+    db.session.rollback()
+    next(audit_events.export())
+    assert db.session.scalar(limit) == "0"
+    db.session.rollback()
+    assert db.session.scalar(limit) == "1min"
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
@@ -148,7 +164,7 @@ def test_import_of_an_export_changes_nothing(
     source, target = file.with_suffix(".jsonl"), file.with_name(name)
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     import_file(str(source), Options(on_error="skip"), report=SILENT, unit=a_unit())
-    count = export_file(Filter(), str(target), progress=lambda count: None)
+    count = export(Filter(), str(target), progress=lambda count: None)
     if name == "p.csv":
         cells = [
             cell for row in csv.reader(target.read_bytes().decode().splitlines()) for cell in row

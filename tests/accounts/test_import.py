@@ -14,7 +14,7 @@ from tests.support import Cli, Database
 from tests.support.templates import BOB, Commands
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
-HOLDS = "the chain holds, and the tables are what it says"
+HOLDS = "the chain holds, and the tables match it"
 CHECKED = "Checked {} rows: nothing was written.\n"
 NO_ROW = "; no row is imported\n  → --check finds every bad row; --on-error skip leaves them out\n"
 COUNTS = ("rows", "created", "updated", "unchanged", "skipped", "rejected")
@@ -108,18 +108,18 @@ BAD = [
     ("b@example.com,a b,,,,", "username: has ' ' at position 2; it may have letters, digits, '.',"
      " '_' and '-'"),
     ("c@example.com,,maybe,,,", "active: maybe is neither true nor false"),
-    ("d@example.com,,,hunter2,,", "password: is no argon2 hash: --hash-passwords hashes plain"
+    ("d@example.com,,,hunter2,,", "password: is not an argon2 hash; --hash-passwords hashes plain"
      " passwords"),
-    ("e@example.com,,,$2b$12$abc,,", "password: is a hash of another system, which is worth nothing"
-     " here: leave it out (--map 'password=') and --invite the users"),
+    ("e@example.com,,,$2b$12$abc,,", "password: is a hash of another system, which opsapp cannot"
+     " verify: leave it out (--map 'password=') and --invite the users"),
     (f'f@example.com,,,"{HASH.replace("m=65536", "m=64")}",,', "password: is a weak argon2 hash:"
      " m × t is below 35,840 KiB"),
     (f'g@example.com,,,"{HASH.replace("t=3", "t=99")}",,', "password: is an argon2 hash that is too"
      " expensive to verify: m ≤ 1048576, t ≤ 20, p ≤ 64"),
-    (f'h@example.com,,,"{HASH[:-40]}",,', "password: is an argon2 hash that is cut off"),
-    ('i@example.com,,,"$argon2i$v=19$m=1",,', "password: is no argon2id hash of version 19"),
+    (f'h@example.com,,,"{HASH[:-40]}",,', "password: is a truncated argon2 hash"),
+    ('i@example.com,,,"$argon2i$v=19$m=1",,', "password: is not an argon2id hash, version 19"),
     ("j@example.com,,,,suport,", "roles: no role suport; did you mean support?"),
-    ("k@example.com,,,,support,2020-01-01", "until: 2020-01-01T23:59:59Z has passed already"),
+    ("k@example.com,,,,support,2020-01-01", "until: 2020-01-01T23:59:59Z is in the past"),
     ("l@example.com,,,,support until soon,", "roles: soon is not a time such as 2026-12-31"),
     ('m@example.com,,,,"support,support",', "roles: names support twice"),
     ("n@example.com,bob,,,,", "username: bob is taken by user 2"),
@@ -178,6 +178,8 @@ def test_import_skips_bad_rows_and_takes_their_file_once_it_is_corrected(
 
     again = cli(*args)
     assert (again.exit_code, rejects.read_bytes()) == (6, kept)
+    same = cli("users", "import", str(rejects), "--on-error", "skip", "--format", "json")
+    assert (same.exit_code, counts(same.json)) == (6, (20, 0, 0, 1, 0, 19))
     rejects.write_bytes(
         b"\r\n".join(kept.splitlines()[:1]) + b"\r\no@example.com,other,,,,,21,username,taken\r\n"
     )
@@ -199,13 +201,13 @@ def test_import_keeps_bad_objects_as_they_were(cli: Cli, people: Path) -> None:
     done = cli("users", "import", str(file), "--on-error", "skip", "--rejects", str(rejects))
     assert done.exit_code == 6
     assert done.stderr.splitlines() == [
-        "Line 1, column email: is no text",
-        "Line 2, column nick: is no column of ours: --map 'nick='",
+        "Line 1, column email: is not text",
+        "Line 2, column nick: is not a column of ours: --map 'nick='",
         "Line 3: is no JSON object",
         "Line 4: is no JSON: maximum recursion depth exceeded while decoding a JSON array from a"
         " unicode string",
         "Line 5, column email: has the character U+D800 at position 1, which is no character",
-        "Line 6, column roles: is no text",
+        "Line 6, column roles: is not text",
         f"Correct the rows in {rejects}, and import that file.",
         "Done, audit event 8.",
     ]
@@ -226,11 +228,13 @@ def test_import_stops_before_the_batch_of_a_bad_row(
     done = cli("users", "import", str(people))
     assert (done.exit_code, done.stdout) == (exit_code, "")
     assert done.stderr.endswith(NO_ROW)
+    assert ".;" not in done.stderr
     assert accounts(database) == []
     monkeypatch.setattr(importing, "BATCH", 1)
     later = cli("users", "import", str(people))
     assert later.exit_code == exit_code
-    assert "; 1 rows before are imported; but the change is made, audit event 8\n" in later.stderr
+    made = "; the rows before row 2 are imported; but the change is made, audit event 8\n"
+    assert made in later.stderr
     assert len(accounts(database)) == 1
     assert says(cli) == HOLDS
 
@@ -273,7 +277,7 @@ def test_import_never_takes_the_last_administrator_away(
     done = cli("users", "import", str(people), "--on-conflict", "update")
     assert (done.exit_code, done.stderr) == (
         5,
-        "Error: that would leave no active administrator who can log in\n"
+        "Error: this would leave no active administrator who can sign in\n"
         "  → flask users create-admin EMAIL\n",
     )
     assert accounts(database) == []

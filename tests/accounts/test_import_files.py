@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
+import os
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,9 +45,17 @@ READABLE: dict[str, tuple[str, bytes, tuple[str, ...]]] = {
     "jsonl": ("p.jsonl", OBJECTS.encode(), ()),
     "jsonl of Windows": ("p.jsonl", b"\xef\xbb\xbf" + OBJECTS.replace("\n", "\r\n").encode(), ()),
     "gzip": ("p.csv.gz", gzip.compress(LINES.encode()), ()),
+    "gzip of another system": ("P.CSV.GZ", gzip.compress(LINES.encode()), ()),
     "two zstd frames": ("p.csv.zst", _zstd(LINES[:40].encode()) + _zstd(LINES[40:].encode()), ()),
     "tabs": ("p.txt", LINES.replace(",", "\t").encode(), ("--input-format", "csv")),
     "latin-1": ("p.csv", LINES.encode("latin-1"), ("--encoding", "latin-1")),
+    "another name of UTF-8": ("p.csv", b"\xef\xbb\xbf" + LINES.encode(), ("--encoding", "utf8")),
+    "a mark beside its encoding": (
+        "p.csv",
+        ("\ufeff" + LINES).encode("utf-16-le"),
+        ("--encoding", "utf-16le"),
+    ),
+    "gzip by its content": ("p.csv", gzip.compress(LINES.encode()), ()),
     "utf-16": ("p.csv", LINES.encode("utf-16"), ("--encoding", "UTF-16")),
     "stdin": ("-", LINES.encode(), ()),
     "gzip on stdin": ("-", gzip.compress(OBJECTS.encode()), ("--input-format", "jsonl")),
@@ -101,7 +112,7 @@ NO_FILE: dict[str, tuple[str, bytes, tuple[str, ...], str]] = {
     "open quote": (
         "p.csv", b'email\n"a@example.com\nb@example.com\n', (),
         "p.csv line 2: unexpected end of data\n"
-        "  → the rows after it cannot be told apart: mend the file\n",
+        "  → the rows after it cannot be parsed: fix the file\n",
     ),
     "long line": (
         "p.csv", b"email\n" + b"x" * 200, (),
@@ -123,9 +134,26 @@ NO_FILE: dict[str, tuple[str, bytes, tuple[str, ...], str]] = {
         "p.csv", "email\n".encode("utf-16"), (),
         "p.csv is UTF-16 and not UTF-8\n  → --encoding utf-16\n",
     ),
+    "utf-16 without its mark": (
+        "p.csv", "email\n".encode("utf-16-le"), (),
+        "the header has bytes of another encoding\n  → --encoding NAME\n",
+    ),
+    "EBCDIC": (
+        "p.csv", "email\n".encode("cp500"), (),
+        "the header has bytes of another encoding\n  → --encoding NAME\n",
+    ),
+    "mark of UTF-8": (
+        "p.csv", b"\xef\xbb\xbfemail\n", ("--encoding", "cp1252"),
+        "p.csv is UTF-8 and not CP1252\n"
+        "  → --encoding utf-8; or remove its byte-order mark: tail -c +4 p.csv\n",
+    ),
+    "mark of UTF-16": (
+        "p.csv", "email\n".encode("utf-16"), ("--encoding", "cp1252"),
+        "p.csv is UTF-16 and not CP1252\n  → --encoding utf-16\n",
+    ),
     "format": (
         "p.txt", b"email\n", (),
-        "p.txt is named neither .csv nor .jsonl\n  → rename it, or name the format\n",
+        "p.txt is named neither .csv nor .jsonl\n  → rename it, or --input-format csv\n",
     ),
 }  # fmt: skip
 
@@ -167,6 +195,10 @@ def test_rejects_never_replace_the_file_to_import(cli: Cli, people: Path) -> Non
         error = f"Error: --rejects {name} is the file to import\n  → name another file\n"
         assert (done.exit_code, done.stdout, done.stderr) == (2, "", error)
         assert people.read_bytes() == before
+    other = people.with_suffix(".jsonl.gz")
+    done = cli("users", "import", str(people), "--rejects", str(other))
+    error = f"Error: --rejects {other} would be csv, as its source\n  → rename it\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", error)
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
@@ -196,12 +228,68 @@ def test_rejects_run_as_no_formula_and_are_imported_as_before(cli: Cli, people: 
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8-sig", "utf-16"])
+def test_rejects_are_in_the_encoding_of_their_source(cli: Cli, people: Path, encoding: str) -> None:
+    rejects = people.with_name("rejects.csv")
+    role = "\u3042" * 99  # Of which the reason shows the beginning, and an ellipsis.
+    people.write_text(
+        f"email,roles\na@example.com,{'r' * 99}\nb@example.com,{role}\n",
+        encoding=encoding,
+        errors="replace",
+    )
+    done = cli(
+        *("users", "import", str(people), "--check", "--encoding", encoding.removesuffix("-sig")),
+        *("--rejects", str(rejects)),
+    )
+    assert (done.exit_code, done.stderr.count("no role")) == (6, 2)
+    assert rejects.read_bytes()[:2] == people.read_bytes()[:2]
+    _header, first, _second = csv.reader(rejects.read_text(encoding=encoding).splitlines())
+    assert first[0] == "a@example.com"
+    ellipsis = "\\u2026" if encoding == "ascii" else "…"
+    assert first[-1] == f"no role {'r' * 60}{ellipsis}; flask roles list"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_input_that_does_not_fit_is_no_answer_that_could_not_be_written(
+    cli: Cli, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sources.shutil, "copyfileobj", full)
+    done = cli("users", "import", "-", stdin="email\n")
+    message = f"the input cannot be kept in {tempfile.gettempdir()}: No space left on device"
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        1, "", f"Error: {message}\n  → TMPDIR=FOLDER names another place\n",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_rejects_keep_every_cell_of_a_row_of_another_length(cli: Cli, people: Path) -> None:
+    first, second = people.with_name("first.csv"), people.with_name("second.csv")
+    people.write_text("email,roles\na@example.com,support,auditor,=1\nb@example.com\n")
+    for source, rejects in ((people, first), (first, second)):
+        done = cli("users", "import", str(source), "--on-error", "skip", "--rejects", str(rejects))
+        assert (done.exit_code, done.stderr.count(", and the header has ")) == (6, 2)
+    assert first.read_text() == (
+        "email,roles,rejected_line,rejected_column,rejected_because\n"
+        'a@example.com,support,2,,"has 4 cells, and the header has 2",auditor,\'=1\n'
+        'b@example.com,,3,,"has 1 cell, and the header has 2",\n'
+    )
+    _header, *rows = csv.reader(second.read_text().splitlines())
+    assert [[*row[:2], *row[5:]] for row in rows] == [
+        ["a@example.com", "support", "auditor", "'=1"],
+        ["b@example.com", "", ""],
+    ]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
 def test_import_refuses_an_object_with_a_name_twice(cli: Cli, people: Path) -> None:
     file = people.with_suffix(".jsonl")
     file.write_text('{"email": "cyd@example.com", "email": "dan@example.com"}\n')
     done = cli("users", "import", str(file), "--check")
     assert (done.exit_code, done.stderr) == (
-        6, "Line 1: is no JSON: a name is there twice\nChecked 1 rows: nothing was written.\n",
+        6, "Line 1: is no JSON: a name is there twice\nChecked 1 row: nothing was written.\n",
     )  # fmt: skip
 
 
@@ -221,3 +309,14 @@ def test_import_without_the_extra_says_what_to_type(
 
 
 _zstd_before = _zstd(LINES.encode())
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_row_that_goes_on_over_lines_has_a_limit(cli: Cli, people: Path) -> None:
+    cell = '"' + "x\n" * 1000 + '",'
+    people.write_text("email\na@example.com\n" + cell * 1000)
+    done = cli("users", "import", str(people))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "a row is longer than 1,048,576 characters" in done.stderr
+    people.write_text("email,username\n" + "".join(f"user{n}@example.com,\n" for n in range(9)))
+    assert cli("users", "import", str(people)).exit_code == 0

@@ -50,14 +50,15 @@ def test_recipe_imports_the_dump(name: str, cli: Cli, database: Database) -> Non
     recipe = RECIPES[name]
     dump, *commands = re.findall(r"^\$ (.*)$", blocks(recipe, "console"), re.MULTILINE)
     # The program of the other system, whose output stands on the page.
-    file = Path(database.instance, dump.rpartition(" > ")[2])
+    folder = database.instance.parent
+    file = Path(folder, dump.rpartition(" > ")[2])
     file.write_text(blocks(recipe, "json" if name == "Django" else "csv"))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command in commands:
         done = subprocess.run(
             ["sh", "-c", command],
             env={**database.environ, "PATH": path},
-            cwd=database.instance,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,

@@ -13,14 +13,15 @@ from flask import Flask
 
 from opsapp import signals
 from opsapp.accounts import passwords
-from opsapp.accounts.transfer import hashing, importing
+from opsapp.accounts.transfer import batches, hashing, importing
 from opsapp.accounts.transfer.importing import Options, Report, import_file
 from opsapp.cli import progress
-from opsapp.errors import Busy, Conflict
+from opsapp.cli.process_signals import Stopped
+from opsapp.errors import Busy, Conflict, Refused
 from tests.support import PASSWORD, Cli, Database, a_unit, call, run
 from tests.support.processes import ended, start_work
 
-HOLDS = "the chain holds, and the tables are what it says"
+HOLDS = "the chain holds, and the tables match it"
 
 
 @pytest.fixture
@@ -54,7 +55,8 @@ def test_import_hashes_plain_passwords_by_the_policy_before_the_gate(
     done = cli(*args)
     assert (done.exit_code, done.stderr) == (
         6,
-        "Line 3, column password: Password must be at least 12 characters\nDone, audit event 4.\n",
+        "Line 3, column password: A password must have at least 12 characters.\n"
+        "Done, audit event 4.\n",
     )
     stored = dict(database.rows("SELECT email, password FROM ops_users"))
     assert passwords.matches(PASSWORD, stored["a@example.com"])
@@ -68,13 +70,76 @@ def test_import_hashes_plain_passwords_by_the_policy_before_the_gate(
 def _without_gate(database: Database, hash_all: Any) -> Any:
     """Hash while the gate is taken and given back by this test, which no waiting unit allows."""
 
-    def hash(rows: Any) -> Any:
-        reasons = hash_all(rows)
+    def hash(rows: Any, **how: Any) -> Any:
+        reasons = hash_all(rows, **how)
         other = run(database, "users", "create", f"x{len(rows)}@example.com", "--no-password")
         assert other.exit_code in (0, 3)
         return reasons
 
     return hash
+
+
+def test_check_says_of_plain_passwords_what_the_import_then_says(
+    app: Flask, cli: Cli, database: Database, people: Path
+) -> None:
+    for email in ("same", "other"):
+        cli("users", "create", f"{email}@example.com", "--password-stdin", stdin=PASSWORD)
+    cli("users", "create", "none@example.com", "--no-password", check=True)
+    people.write_text(
+        f"email,password\nsame@example.com,{PASSWORD}\nother@example.com,{PASSWORD * 2}\n"
+        f"none@example.com,{PASSWORD}\nnew@example.com,{PASSWORD}\nbad@example.com,hunter2\n"
+    )
+    args = ("users", "import", str(people), "--hash-passwords", "--on-error", "skip")
+    before = emails(database)
+    for more in ((), ("--on-conflict", "update"), ("--on-conflict", "skip")):
+        checked = cli(*args, *more, "--check", "--format", "json")
+        assert (checked.exit_code, emails(database)) == (6, before)
+        planned = cli(*args, *more, "--dry-run")
+        remarks = json.loads(checked.stderr)["remarks"]
+        assert "Line 6, column password: A password must have at least 12 characters." in remarks
+        lines = [line for line in planned.stderr.splitlines() if line.startswith("Line")]
+        assert [line for line in remarks if line.startswith("Line")] == lines
+    counts = [checked.json[name] for name in ("created", "unchanged", "skipped")]
+    assert counts == [1, 1, 2]
+
+
+def test_check_says_that_the_update_of_a_row_would_be_refused(
+    cli: Cli, database: Database, people: Path
+) -> None:
+    people.write_text("email,active\nada@example.com,false\nb,\n")
+    cli("users", "create-admin", "ada@example.com", "--password-stdin", stdin=PASSWORD, check=True)
+    args = ("users", "import", str(people), "--on-error", "skip", "--on-conflict", "update")
+    problem = "Line 3, column email: "
+    refusal = "Error: this would leave no active administrator who can sign in\n"
+    for more in (("--check",), ()):
+        done = cli(*args, *more)
+        assert (done.exit_code, refusal in done.stderr) == (5, True)
+        assert (problem in done.stderr) is bool(more)
+        assert database.rows("SELECT active FROM ops_users") in ([(1,)], [(True,)])
+
+
+def test_resumed_import_keeps_the_passwords_that_were_refused_before(
+    app: Flask, cli: Cli, database: Database, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "BATCH_TO_HASH", 2)
+    rows = [f"a@example.com,{PASSWORD}", "b@example.com,hunter2", f"c@example.com,{PASSWORD}"]
+    people.write_text("\n".join(["email,password", *rows]) + "\n")
+    rejects = people.with_name("rejects.csv")
+    args = ("users", "import", str(people), "--hash-passwords", "--on-error", "skip")
+    write = batches.write
+
+    def stopping(verdict: Any, place: Any, **how: Any) -> None:
+        if place["first"] > 2:
+            raise Refused("not now")
+        write(verdict, place, **how)
+
+    monkeypatch.setattr(batches, "write", stopping)
+    assert cli(*args).exit_code == 5
+    monkeypatch.setattr(batches, "write", write)
+    resumed = cli(*args, "--rejects", str(rejects), "--format", "json")
+    assert (resumed.exit_code, resumed.json["created"], resumed.json["rejected"]) == (6, 1, 1)
+    assert rejects.read_text().splitlines()[1].startswith("b@example.com,hunter2,3,password,")
+    assert emails(database) == ["a@example.com", "c@example.com"]
 
 
 @pytest.mark.usefixtures("real_hashes")
@@ -116,8 +181,22 @@ def test_import_says_how_far_it_is_in_a_log(
     monkeypatch.setattr(progress, "LOG_SECONDS", 0)
     people.write_text("email\na@example.com\n")
     done = cli("users", "import", str(people))
-    assert done.stderr.startswith("1 rows (100%), ")
+    assert done.stderr.startswith("1 row (100%), ")
     assert done.stderr.endswith(" a second, 0 s left\nDone, audit event 3.\n")
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_import_says_how_far_it_is_after_each_password(
+    cli: Cli, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0)
+    rows = [f"{name}@example.com,{PASSWORD}\n" for name in "abcd"]
+    people.write_text("".join(["email,password\n", *rows]))
+    done = cli("users", "import", str(people), "--hash-passwords", check=True)
+    shown = [line.partition(",")[0] for line in done.stderr.splitlines()[:-1]]
+    assert shown == [
+        "1 row (25%)", "2 rows (50%)", "3 rows (75%)", "4 rows (100%)", "4 rows (100%)",
+    ]  # fmt: skip
 
 
 # --- stopped and resumed -----------------------------------------------------
@@ -243,3 +322,42 @@ def test_stopped_import_says_that_batches_are_written(
         143, "Stopped by SIGTERM: the change is made, audit event 3.\n",
     )  # fmt: skip
     assert emails(database) == ["a@example.com"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_stopped_import_keeps_the_rows_that_it_rejected(
+    cli: Cli, database: Database, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.write_text("email\na@example.com\nbad\nb@example.com\nc@example.com\n")
+    rejects = people.with_name("rejects.csv")
+    args = ("users", "import", str(people), "--on-error", "skip", "--rejects", str(rejects))
+    monkeypatch.setattr(importing, "BATCH", 2)
+    write = batches.write
+    for stop, exit_code in ((Refused("not now"), 5), (Stopped(signal.SIGINT), 130)):
+        rejects.unlink(missing_ok=True)
+
+        def stopping(verdict: Any, place: Any, *, stop: BaseException = stop, **how: Any) -> None:
+            if place["first"] > 2:
+                raise stop
+            write(verdict, place, **how)
+
+        monkeypatch.setattr(batches, "write", stopping)
+        assert cli(*args).exit_code == exit_code
+        assert rejects.read_text().splitlines()[1].startswith("bad,3,email,")
+    assert emails(database) == ["a@example.com"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_stopped_import_without_bad_rows_leaves_the_rejects_of_an_earlier_one(
+    cli: Cli, people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.write_text("email\na@example.com\n")
+    rejects = people.with_name("rejects.csv")
+    rejects.write_text("earlier")
+
+    def refusing(*_args: Any, **_how: Any) -> None:
+        raise Refused("not now")
+
+    monkeypatch.setattr(batches, "write", refusing)
+    done = cli("users", "import", str(people), "--on-error", "skip", "--rejects", str(rejects))
+    assert (done.exit_code, rejects.read_text()) == (5, "earlier")

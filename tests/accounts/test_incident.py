@@ -116,6 +116,9 @@ def test_send_reset_mails_a_link_that_sets_a_password(
         })  # fmt: skip
         assert page.status_code == 302
         assert web.browser().sign_in("bob", "another battery horse staple").status_code == 302
+    # That link is used up.
+    third = cli("users", "send-reset", "bob", "--format", "json")
+    assert [row["changed"] for row in third.json["results"]] == [True]
 
 
 @SQLITE
@@ -156,7 +159,7 @@ def test_user_must_choose_another_password_first(
     assert cli("audit", "verify", "--state").exit_code == 0
 
 
-# --- log-ins -----------------------------------------------------------------
+# --- logins -----------------------------------------------------------------
 
 
 def test_logins_are_filtered_and_followed(

@@ -7,16 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from opsapp import clock
+from tests.accounts.conftest import GRACE, SQLITE, UNKNOWN
 from tests.support import Cli, Database
 from tests.support.web import site
 
-SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-GRACE = "grace@example.com"
 HEADER = "at\tuser\toutcome\tip\tuser_agent\n"
 OLD = "2020-01-01T10:00:00Z\t\tunknown\t192.0.2.9\ta\\x1b]0;x\\x07[b]\n"
 WRONG = f"2026-01-01T10:00:00Z\t{GRACE}\tpassword\t192.0.2.1\tFirefox\n"
 RIGHT = f"2026-01-01T10:00:01.500000Z\t{GRACE}\tsuccess\t192.0.2.1\tFirefox\n"
-NOBODY = "Error: no user nobody\n  → flask users list --search TEXT\n"
 
 
 @pytest.fixture
@@ -58,7 +56,7 @@ def sessions(tried: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
 
 
 def left(database: Database) -> tuple[int, list[str]]:
-    """How many log-ins are kept, and the keys of the sessions that are."""
+    """Return the number of logins, and the keys of the sessions."""
     keys = database.rows("SELECT key FROM ops_user_sessions ORDER BY id")
     return database.rows("SELECT count(*) FROM ops_logins")[0][0], [key for (key,) in keys]
 
@@ -108,6 +106,9 @@ def test_list_as_json_has_no_fingerprint(cli: Cli, tried: Database) -> None:
         (["--since", "2026-01-01"], RIGHT + WRONG),
         (["--since", "1s"], ""),
         (["--limit", "1"], RIGHT),
+        (["--address", "192.0.2.1"], RIGHT + WRONG),
+        (["--address", "::ffff:192.0.2.1"], RIGHT + WRONG),
+        (["--address", "2001:db8::/64"], ""),
         (["--limit", "1", "--all"], RIGHT + WRONG + OLD),
     ],
 )
@@ -121,13 +122,17 @@ def test_list_may_be_narrowed(cli: Cli, tried: Database, args: list[str], shown:
 @pytest.mark.parametrize(
     ("args", "exit_code", "says"),
     [
-        (["nobody"], 4, NOBODY),
+        (["zoe"], 4, UNKNOWN),
         (["--outcome", "nothing"], 2, "Error: Invalid value for '--outcome': 'nothing' is not one"
          " of 'success', 'password', 'unknown', 'code', 'inactive', 'unconfirmed', 'locked',"
          " 'blocked'.\n"),
         (["--since", "2026-13-01"], 2, "Error: Invalid value for '--since': '2026-13-01' is not a"
          " time such as 2026-12-31, 2026-12-31T18:00Z, 18:00, friday, 'monday 9:00', yesterday"
          " or 2h\n"),
+        (["--address", "192.0.2.0/24"], 2,
+         "Error: 192.0.2.0/24 is not one address, nor a /64 of IPv6\n"),
+        (["--address", "2001:db8::/48"], 2,
+         "Error: 2001:db8::/48 is not one address, nor a /64 of IPv6\n"),
         (["--limit", "0"], 2, "Error: Invalid value for '--limit': 0 is not in the range"
          " 1<=x<=1000000.\n"),
     ],
@@ -193,7 +198,7 @@ def test_prune_asks_first(cli: Cli, sessions: Database) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
-        "Error: Delete the old log-ins? There is no terminal to ask on\n  → repeat it with --yes\n",
+        "Error: Delete the old logins? Cannot ask: there is no terminal\n  → add --yes\n",
     )
     assert left(sessions)[0] == 3
 

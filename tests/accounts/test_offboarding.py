@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opsapp.unit.receipts import Receipt
 from tests.support import Cli, Database
 from tests.support.templates import BOB, Commands
 
@@ -89,3 +91,24 @@ def test_offboard_asks_first(cli: Cli, work: None) -> None:
     assert done.stderr.startswith("Error: End the access of bob@example.com?")
     unknown = cli("users", "offboard", "bob", "nosuch")
     assert (unknown.exit_code, unknown.stdout) == (4, "")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the commit", "behind it"])
+def test_receipt_never_replaces_a_file_that_is_made_meanwhile(
+    cli: Cli, work: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    file = tmp_path / "bob.receipt"
+    name = "_settle" if late else "_fill"
+    method = getattr(Receipt, name)
+
+    def behind_another(*args: Any) -> None:
+        file.write_text("of another process")
+        method(*args)
+
+    monkeypatch.setattr(Receipt, name, behind_another)
+    done = cli("users", "offboard", "bob", "--yes", "--receipt", str(file))
+    assert (done.exit_code, file.read_text()) == (1 if late else 3, "of another process")
+    assert ("the change is made, audit event" in done.stderr) is late
+    status = cli("users", "show", "bob", "--format", "json").json["status"]
+    assert status == ("inactive" if late else "active")
+    assert list(tmp_path.glob(".*.part")) == []

@@ -31,7 +31,7 @@ def after_year() -> Commands:
 
 @pytest.fixture
 def year(database: Database, after_year: Commands) -> Database:
-    """Bob's account after a year: a session, a log-in, mail, a token, and events."""
+    """Bob's account after a year: a session, a login, mail, a token, and events."""
     database.execute(
         "INSERT INTO ops_user_sessions (user_id, key, uniquifier, opened_at, seen_at, expires_at,"
         " ip) SELECT id, 'the-key', fs_uniquifier, created_at, created_at, :end, '192.0.2.7'"

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from opsapp.accounts import role_plan, roles, users
+from opsapp.accounts.permissions import DECLARED
 from opsapp.accounts.role_file import EVERY, FOR_EVER, Access, Definition, written
 from opsapp.extensions import db
-from opsapp.permissions import DECLARED
 from tests.support import Cli, Database, a_unit
 from tests.support.templates import BOB, Commands
 
@@ -88,7 +88,7 @@ def test_apply_shows_the_difference_and_is_one_change(
     refused = cli(*args)
     assert (refused.exit_code, refused.stdout) == (5, said)
     assert refused.stderr == (
-        "Error: Make 3 changes? There is no terminal to ask on\n  → repeat it with --yes\n"
+        "Error: Make 3 changes? Cannot ask: there is no terminal\n  → add --yes\n"
     )
     assert cli("roles", "show", "support", "--format", "json").json["description"] == ""
     done = cli(*args, "--yes", "--reason", "#123")
@@ -121,9 +121,34 @@ def test_apply_with_prune_takes_away_what_the_file_lacks(cli: Cli, file: Path) -
 
 
 def test_apply_never_takes_the_last_administrator(cli: Cli, file: Path) -> None:
-    words = '[roles.admin]\n[grants.admin]\n"bob@example.com" = "for ever"\n'
+    words = '[roles.admin]\n[grants.admin]\n"bob@example.com" = "forever"\n'
     done = cli("roles", "apply", "-", "--prune", "--yes", stdin=words)
     assert (done.exit_code, "no active administrator" in done.stderr) == (5, True)
+
+
+def test_prune_keeps_the_built_in_role_whose_grants_alone_are_in_the_file(
+    cli: Cli, file: Path
+) -> None:
+    words = '[roles.x]\n[grants.admin]\n"ada@example.com" = "forever"\n"bob" = "forever"\n'
+    cli("roles", "apply", "-", "--prune", "--yes", stdin=words, check=True)
+    assert cli("roles", "list", "--fields", "name").stdout == "name\nadmin\nx\n"
+    assert cli("users", "list", "--role", "admin", "--count").stdout == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("", "stdin defines no role, and --prune would delete all"),
+        ("# roles\n[grants.admin]\n", "stdin defines no role, and --prune would delete all"),
+        ('[roles.x]\n[grants.support]\n"bob" = "forever"\n',
+         "stdin line 2: --prune would delete role support, which the file does not define"),
+    ],
+)  # fmt: skip
+def test_prune_refuses_a_file_that_defines_too_little(
+    cli: Cli, file: Path, words: str, says: str
+) -> None:
+    done = cli("roles", "apply", "-", "--prune", "--yes", stdin=words)
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"Error: {says}\n")
 
 
 @pytest.mark.parametrize(
@@ -133,18 +158,18 @@ def test_apply_never_takes_the_last_administrator(cli: Cli, file: Path) -> None:
          "stdin line 5: no permission users:raed\n  → did you mean users:read?"),
         ('[roles.x]\npermissions = ["a b"]\n', 2,
          "stdin line 2: permission a b is not of the form noun:verb, such as users:read"),
-        ('[roles.x]\n[grants.support]\n"bobb@example.com" = "for ever"\n', 4,
+        ('[roles.x]\n[grants.support]\n"bobb@example.com" = "forever"\n', 4,
          "stdin line 3: no user bobb@example.com\n  → did you mean bob@example.com?"),
-        ('[grants.suport]\n"bob" = "for ever"\n', 4,
+        ('[grants.suport]\n"bob" = "forever"\n', 4,
          "stdin line 1: no role suport\n  → did you mean support?"),
-        ('[grants.support]\n"bob" = "for ever"\n"bob@example.com" = "for ever"\n', 2,
+        ('[grants.support]\n"bob" = "forever"\n"bob@example.com" = "forever"\n', 2,
          "stdin line 3: bob@example.com is there twice, as bob@example.com"),
         ('[grants.support]\n"bob" = 2020-01-01T00:00:00Z\n', 2,
-         "stdin line 2: bob@example.com: 2020-01-01T00:00:00Z has passed already"),
+         "stdin line 2: bob@example.com: 2020-01-01T00:00:00Z is in the past"),
         ('[grants.support]\n"bob" = true\n', 2,
-         'stdin line 2: bob: the end is "for ever" or a time such as 2030-12-31T18:00:00Z'),
+         'stdin line 2: bob: the end is "forever" or a time such as 2030-12-31T18:00:00Z'),
         ('[roles.support]\npermision = []\n', 2,
-         "stdin line 2: permision is no key here\n  → did you mean permissions?"),
+         "stdin line 2: permision is not a known key\n  → did you mean permissions?"),
         ('[roles.admin]\npermissions = ["users:read"]\n', 2,
          'stdin line 2: role admin holds every permission: write permissions = ["*"]'),
         ("[roles.Support]\n", 2, "stdin line 1: role Support: write support"),
@@ -154,10 +179,11 @@ def test_apply_never_takes_the_last_administrator(cli: Cli, file: Path) -> None:
          "stdin line 2: description has the character U+202E at position 2,"
          " which a terminal would obey and not show"),
         ('[grants.support]\n"bob" = 9999-12-31T23:59:59-14:00\n', 2,
-         'stdin line 2: bob: the end is "for ever" or a time such as 2030-12-31T18:00:00Z'),
+         'stdin line 2: bob: the end is "forever" or a time such as 2030-12-31T18:00:00Z'),
         (f"a = {'[' * 5000}\n", 2, "stdin: brackets are nested too deeply"),
         ("[roles.x\n", 2,
-         "stdin: Expected ']' at the end of a table declaration (at line 1, column 9)"),
+         "stdin line 1, column 9: Expected ']' at the end of a table declaration"),
+        ('[roles.support]\n\npermissions = ["users:read"\n', 2, "stdin line 3: Unclosed array"),
     ],
 )  # fmt: skip
 def test_apply_refuses_with_the_line(

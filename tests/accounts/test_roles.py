@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from opsapp import clock
 from tests.support import PASSWORD, Cli, Database, expire_grants
 
 SAME = "Already so: nothing was changed.\n"
@@ -22,9 +25,26 @@ def support(cli: Cli, bob: str) -> str:
 def test_list_shows_roles_with_their_holders(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", check=True)
     assert cli("roles", "list").stdout == (
-        "name\tdescription\tpermissions\tholders\n"
-        "admin\tHolds every permission.\t*\t1\n"
-        "support\t\tusers:read\t1\n"
+        "name\tdescription\tpermissions\tholders\tinactive\n"
+        "admin\tHolds every permission.\t*\t1\t0\n"
+        "support\t\tusers:read\t1\t0\n"
+    )
+
+
+def test_roles_mark_who_has_left(cli: Cli, support: str) -> None:
+    cli("roles", "create", "status", check=True)
+    cli("roles", "grant", support, "bob", check=True)
+    cli("roles", "grant", "status", "bob", check=True)
+    cli("users", "deactivate", "bob", check=True)
+    counts = {row["name"]: (row["holders"], row["inactive"])
+              for row in cli("roles", "list", "--format", "json").json}  # fmt: skip
+    assert counts == {"admin": (1, 0), "status": (1, 1), support: (1, 1)}
+    [grant] = cli("roles", "show", support, "--format", "json").json["grants"]
+    assert (grant["user"], grant["status"]) == ("bob@example.com", "inactive")
+    assert cli("roles", "matrix", "--users").stdout == (
+        "user\tstatus\tadmin\trole status\tsupport\n"
+        "ada@example.com\tactive\ttrue\tfalse\tfalse\n"
+        "bob@example.com\tinactive\tfalse\ttrue\ttrue\n"
     )
 
 
@@ -159,10 +179,16 @@ def test_reason_with_an_address_is_noticed(cli: Cli, support: str) -> None:
 
 def test_delete_of_a_role_that_is_held_is_a_conflict(cli: Cli, support: str) -> None:
     cli("roles", "grant", support, "bob", check=True)
-    result = cli("roles", "delete", support, "--yes")
+    for agreed in (["--yes"], []):  # It is refused before it asks.
+        result = cli("roles", "delete", support, *agreed)
+        assert (result.exit_code, result.stderr) == (
+            3,
+            "Error: role support is held by 1 user\n  → flask roles delete support --revoke\n",
+        )
+    result = cli("roles", "delete", "admin")
     assert (result.exit_code, result.stderr) == (
-        3,
-        "Error: role support is held by 1 user\n  → flask roles delete support --revoke\n",
+        5,
+        "Error: the built-in role admin cannot be deleted\n",
     )
 
 
@@ -195,9 +221,9 @@ def test_grant_until_a_moment_knows_its_zone(cli: Cli, support: str) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--until", "2020-01-01"], "Error: until 2020-01-01T23:59:59Z has passed already\n"),
+        (["--until", "2020-01-01"], "Error: until 2020-01-01T23:59:59Z is in the past\n"),
         (["--until", "2090-01-01", "--for", "1h"],
-         "Error: --for and --until both say when it ends; give one\n"),
+         "Error: --for and --until cannot be combined\n"),
     ],
 )  # fmt: skip
 def test_grant_refuses_an_impossible_end(
@@ -330,6 +356,10 @@ def test_expiring_lists_what_ends_soon_the_next_first(cli: Cli, support: str) ->
         ("bob@example.com", "later"),
     ]
     assert len(cli("roles", "expiring", "--within", "4d", "--format", "json").json) == 1
+    in_two_months = (clock.now() + timedelta(days=60)).date().isoformat()
+    assert len(cli("roles", "expiring", "--within", in_two_months, "--format", "json").json) == 3
+    friday = cli("roles", "expiring", "--within", "friday", "--format", "json")
+    assert (friday.exit_code, friday.stderr) == (0, "")
 
 
 def test_matrix_shows_permissions_by_roles_and_users_by_roles(cli: Cli, support: str) -> None:
@@ -338,7 +368,8 @@ def test_matrix_shows_permissions_by_roles_and_users_by_roles(cli: Cli, support:
     assert {"permission": "users:read", "admin": True, "support": True} in rows
     assert {"permission": "users:write", "admin": True, "support": False} in rows
     assert cli("roles", "matrix", "--users").stdout == (
-        "user\tadmin\tsupport\nada@example.com\ttrue\tfalse\nbob@example.com\tfalse\ttrue\n"
+        "user\tstatus\tadmin\tsupport\n"
+        "ada@example.com\tactive\ttrue\tfalse\nbob@example.com\tactive\tfalse\ttrue\n"
     )
 
 

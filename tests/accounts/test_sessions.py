@@ -7,13 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from opsapp import clock
+from tests.accounts.conftest import GRACE, SAME, SQLITE, UNKNOWN
 from tests.support import Cli, Database
 from tests.support.web import Program, site
 
-SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-GRACE = "grace@example.com"
-NOBODY = "Error: no user nobody\n  → flask users list --search TEXT\n"
-SAME = "Already so: nothing was changed.\n"
 HEADER = "id\tuser\topened_at\tseen_at\tip\tuser_agent\n"
 AT = "2026-01-01T10:00:00Z\t2026-01-01T11:00:00Z"
 ONE = f"1\t{GRACE}\t{AT}\t192.0.2.1\ta\\x1b[31m[b]\n"
@@ -101,8 +98,8 @@ def test_list_leaves_out_who_may_not_sign_in(cli: Cli, opened: Database) -> None
 
 @SQLITE
 def test_list_of_an_unknown_account_is_not_found(cli: Cli) -> None:
-    result = cli("users", "sessions", "list", "nobody")
-    assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
+    result = cli("users", "sessions", "list", "zoe")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", UNKNOWN)
 
 
 @SQLITE
@@ -143,7 +140,7 @@ def test_end_asks_first(cli: Cli, opened: Database, args: list[str]) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         5,
         "",
-        f"Error: End {which} of grace? There is no terminal to ask on\n  → repeat it with --yes\n",
+        f"Error: End {which} of grace? Cannot ask: there is no terminal\n  → add --yes\n",
     )
     assert open_ids(cli) == [6, 2, 1]
 
@@ -172,11 +169,17 @@ def test_end_refuses_what_is_no_id(cli: Cli, opened: Database, id: str) -> None:
 
 @SQLITE
 def test_end_for_an_unknown_account_is_not_found(cli: Cli) -> None:
-    result = cli("users", "sessions", "end", "nobody", "--yes")
-    assert (result.exit_code, result.stdout, result.stderr) == (4, "", NOBODY)
+    result = cli("users", "sessions", "end", "zoe", "--yes")
+    assert (result.exit_code, result.stdout, result.stderr) == (4, "", UNKNOWN)
 
 
 @SQLITE
+def test_dry_run_counts_no_idle_session(cli: Cli, opened: Database) -> None:
+    result = cli("users", "deactivate", "grace", "--dry-run")
+    assert result.exit_code == 0
+    assert "ends 2 sessions of grace@example.com" in result.stderr
+
+
 def test_end_with_dry_run_ends_none(cli: Cli, opened: Database) -> None:
     result = cli("users", "sessions", "end", "grace", "--dry-run")
     assert (result.exit_code, result.stderr) == (0, "Dry run: nothing was written.\n")

@@ -125,7 +125,7 @@ def test_deactivate_by_filter_needs_yes_without_a_terminal(cli: Cli, bob: str) -
     result = cli("users", "deactivate", "--search", "bob")
     assert (result.exit_code, result.stdout) == (5, "")
     assert result.stderr == (
-        "Error: Deactivate 1 account? There is no terminal to ask on\n  → repeat it with --yes\n"
+        "Error: Deactivate 1 account? Cannot ask: there is no terminal\n  → add --yes\n"
     )
 
 
@@ -216,6 +216,33 @@ def test_unlock_lifts_the_lock(cli: Cli, database: Database, bob: str) -> None:
     assert fields(again.stdout)["status"] == "locked"
     assert fields(cli("users", "unlock", "bob").stdout)["status"] == "active"
     assert cli("users", "unlock", "bob").stderr == SAME
+
+
+def test_set_password_confirms_the_address(cli: Cli, database: Database, bob: str) -> None:
+    database.execute("UPDATE ops_users SET confirmed_at = NULL WHERE id = 2")
+    same = ("users", "set-password", "bob", "--password-stdin")
+    cli(*same, stdin=PASSWORD, check=True)
+    account = cli("users", "show", "bob", "--format", "json").json
+    assert account["confirmed_at"] is not None
+    (event,) = cli("audit", "list", "--action", "user:email:confirm", "--format", "json").json
+    assert event["subject"] == "user:2"
+    assert cli(*same, stdin=PASSWORD).stderr == SAME
+
+
+def test_unconfirmed_account_is_not_the_last_administrator(
+    cli: Cli, database: Database, ada: str, bob: str
+) -> None:
+    database.execute("UPDATE ops_users SET confirmed_at = NULL WHERE id = 2")
+    cli("roles", "grant", "admin", "bob", check=True)
+    refused = cli("users", "deactivate", ada, "--yes")
+    assert (refused.exit_code, refused.stdout, refused.stderr) == (
+        5,
+        "",
+        "Error: this would leave no active administrator who can sign in\n"
+        "  → flask users create-admin EMAIL\n",
+    )
+    cli("users", "set-password", "bob", "--password-stdin", stdin=PASSWORD, check=True)
+    assert cli("users", "deactivate", ada, "--yes").exit_code == 0
 
 
 def test_delete_erases_every_personal_value_and_keeps_the_audit_readable(

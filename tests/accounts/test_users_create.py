@@ -136,7 +136,7 @@ def test_create_refuses_a_password_file_that_others_can_read(cli: Cli, tmp_path:
 @pytest.mark.parametrize(
     ("password", "says"),
     [
-        ("short", "password: Password must be at least 12 characters"),
+        ("short", "password: A password must have at least 12 characters."),
         ("passwordpassword", 'password: Repeats like "abcabcabc" are only slightly'),
         ("", "the first line of stdin is empty"),
     ],
@@ -198,7 +198,7 @@ def test_create_refuses_an_address_that_folds_to_another_mailbox(cli: Cli) -> No
     result = cli("users", "create", "stra\u00dfe@example.com", "--no-password")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: e-mail stra\u00dfe@example.com cannot be told from strasse@example.com\n",
+        "Error: e-mail stra\u00dfe@example.com looks the same as strasse@example.com\n",
     )
 
 
@@ -233,7 +233,7 @@ def test_create_quietly_prints_the_id_and_nothing_when_it_is_there(cli: Cli) -> 
         (("--username", "b"), None, "has no username", "users update {} --username b"),
         ((), "password = NULL", "has no password", "users set-password {}"),
         ((), "active = false", "is inactive", "users activate {}"),
-        ((), "confirmed_at = NULL", "is not confirmed", "users show {}"),
+        ((), "confirmed_at = NULL", "is not confirmed", "users send-reset {}"),
         (("--role", "lasting"), None, "does not hold lasting", "roles grant lasting {}"),
         (
             ("--role", "ending", "--username", "b"),
@@ -375,4 +375,14 @@ def test_short_form_creates_an_admin_by_username_and_address(cli: Cli) -> None:
         "ada",
         "ada@example.com",
         "admin",
+    )
+
+
+def test_dry_run_takes_fields_beside_a_generated_password(cli: Cli, ada: str) -> None:
+    words = ("users", "set-password", "ada", "--generate-password", "--dry-run", "--fields", "name")
+    done = cli(*words)
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        0,
+        "name\nada@example.com\n",
+        "Dry run: nothing was written.\n",
     )

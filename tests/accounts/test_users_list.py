@@ -111,3 +111,20 @@ def test_list_of_no_account_is_a_header_or_an_empty_array(cli: Cli) -> None:
     assert cli("users", "list").stdout == "id\temail\tusername\tstatus\troles\tlast_seen_at\n"
     assert cli("users", "list", "--format", "json").stdout == "[]\n"
     assert cli("users", "list", "--format", "jsonl").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("aad@example.com", "did you mean ada@example.com?"),
+        ("da@example.com", "did you mean ada@example.com?"),
+        ("obb@example.com", "did you mean bob@example.com?"),
+        ("zzz@example.com", "flask users list --search TEXT"),
+    ],
+)
+def test_slip_in_the_first_letters_has_the_nearest_name(
+    cli: Cli, bob: str, name: str, hint: str
+) -> None:
+    for command in (("users", "show"), ("users", "deactivate"), ("roles", "history")):
+        done = cli(*command, name)
+        assert (done.exit_code, done.stderr) == (4, f"Error: no user {name}\n  → {hint}\n")

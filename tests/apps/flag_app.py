@@ -24,7 +24,7 @@ migrate = Migrate(render_item=render)
 
 
 class Address(sa.TypeDecorator[str]):
-    """Refuses what is no address, in queries too."""
+    """Refuses what is not an address, in queries too."""
 
     impl = sa.String(255)
     cache_ok = True

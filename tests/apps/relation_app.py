@@ -8,9 +8,11 @@ import click
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import orm as so
 from werkzeug.security import check_password_hash
 
-db = SQLAlchemy()
+Base = so.declarative_base()  # AppBuilder's models have a base of their own.
+db = SQLAlchemy(metadata=Base.metadata)
 migrate = Migrate()
 
 user_roles = db.Table(
@@ -25,19 +27,19 @@ user_groups = db.Table(
 )
 
 
-class Role(db.Model):  # type: ignore[name-defined]
+class Role(Base):  # type: ignore[misc, valid-type]
     __tablename__ = "ab_role"
     id = db.Column(db.Integer, primary_key=True)
     name = db.Column(db.String(64), unique=True)
 
 
-class Group(db.Model):  # type: ignore[name-defined]
+class Group(Base):  # type: ignore[misc, valid-type]
     __tablename__ = "ab_group"
     id = db.Column(db.Integer, primary_key=True)
     name = db.Column(db.String(100), unique=True)
 
 
-class User(db.Model):  # type: ignore[name-defined]
+class User(Base):  # type: ignore[misc, valid-type]
     __tablename__ = "ab_user"
     id = db.Column(db.Integer, primary_key=True)
     username = db.Column(db.String(64), unique=True)

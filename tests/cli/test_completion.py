@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from tests.support import FLASK, Cli, Database, call
 
 
 def complete(database: Database, *words: str, **environ: str) -> list[str]:
-    """What bash would offer for the last word."""
+    """Return bash's candidates for the last word."""
     asked = {
         "_FLASK_COMPLETE": "bash_complete",
         "COMP_WORDS": " ".join(["flask", *words]),
@@ -136,6 +138,9 @@ def test_list_loads_neither_flask_security_nor_alembic(database: Database) -> No
         ("flask users can bob users:w", ["write"]),
         ("flask roles deny support ", ["audit:read"]),
         ("flask audit list --action user:role:", ["grant"]),
+        ("flask audit list --action=user:role:", ["grant"]),
+        ("flask users list --role=su", ["support"]),
+        ("flask users list --fields=id,em", ["id,email"]),
     ],
 )
 def test_bash_completes_words_with_breaks(named: Database, line: str, offered: list[str]) -> None:
@@ -156,3 +161,57 @@ def test_bash_completes_words_with_breaks(named: Database, line: str, offered: l
         timeout=60,
     )
     assert done.stdout.splitlines()[: len(offered)] == offered
+
+
+# --- in a terminal -----------------------------------------------------------
+
+SHELLS = {
+    "bash": ("--norc", "-i", '; eval "$(flask completion bash)"'),
+    "zsh": ("-f", "-i", "; autoload -Uz compinit && compinit -u; source <(flask completion zsh)"),
+    "fish": ("--no-config", "-i", "; flask completion fish | source"),
+}
+"""The start of each shell without the user's settings, and its line that loads the script."""
+TYPED = {
+    "flask users deac": "deactivate",
+    "flask users show ada@": "ada@example.com",
+    "flask users can ada@example.com users:w": "users:write",
+    "flask users list --never": "--never-logged-in",
+    "flask users list --format=jsonl --role su": "support",
+    "flask users list --role=su": " --role=support",
+    "flask users list --fields id,em": "id,email",
+    "flask users list --fields=id,em": " --fields=id,email",
+    "flask roles deny support --reason=x orders:r": "orders:refund",
+    "flask roles apply her": "here.toml",
+    "flask users import --rejects=her": " --rejects=here.toml",
+}
+"""The text before TAB, and its last word afterwards."""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_shell_completes_at_a_terminal(named: Database, tmp_path: Path, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    *options, script = SHELLS[shell]
+    (named.instance / "here.toml").touch()
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+    path = f"{Path(FLASK).parent}:{named.environ['PATH']}"
+    terminal = pexpect.spawn(
+        shell,
+        options,
+        env={**named.environ, **home, "PATH": path, "TERM": "xterm"},
+        cwd=str(named.instance),
+        encoding="utf-8",
+        dimensions=(40, 160),
+        timeout=60,
+    )
+    try:
+        # Printed in two halves, so that the echo of the line is not taken for the answer.
+        terminal.sendline(f"true{script}; printf '%s%s\\n' rea dy")
+        terminal.expect_exact("ready\r\n")
+        for line, word in TYPED.items():
+            terminal.send(f"{line}\t")
+            terminal.expect_exact(word)
+            terminal.sendcontrol("u")
+    finally:
+        terminal.close(force=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Cli, Database, call
+from tests.support.terminals import on_terminal
 
 LONG_AGO = ("--until", "2000-01-01")
 EMPTY = [
@@ -57,6 +58,24 @@ def test_empty_list_has_its_header_and_knows_its_fields(
         wrong = cli(*command, "--fields", "bogus", "--format", format)
         assert (wrong.exit_code, wrong.stdout) == (2, "")
         assert f"no field bogus; there are {', '.join(header)}" in wrong.stderr
+
+
+def test_empty_answer_of_a_query_has_its_header(database: Database, ada: str, cli: Cli) -> None:
+    statement = """SELECT id, email AS "a,b", '' AS "=c" FROM ops_users WHERE 1 = 0"""
+    for format, answer in (
+        ("plain", "id\ta,b\t=c\n"),
+        ("csv", 'id,"a,b",\'=c\n'),
+        ("table", "id  a,b  =c\n"),
+        ("json", "[]\n"),
+        ("jsonl", ""),
+    ):
+        assert cli("query", statement, "--format", format, check=True).stdout == answer
+    assert cli("query", statement, "--format", "csv", "--fields", "id", check=True).stdout == "id\n"
+    wrong = cli("query", statement, "--fields", "bogus")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr == "Error: no field bogus; there are id, a,b, =c\n"
+    if database.is_sqlite:
+        assert on_terminal(database, "query", statement) == "No rows.\n"
 
 
 @pytest.mark.parametrize(

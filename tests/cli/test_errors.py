@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from opsapp import errors
-from tests.support import CORE, FLASK, Cli, Database, Result, call, move_core, run, run_afresh
-
-
-def expect(result: Result, exit_code: int, *, stdout: str = "", stderr: str = "") -> None:
-    assert (result.exit_code, result.stdout, result.stderr) == (exit_code, stdout, stderr)
-
-
-def expect_json(result: Result, code: str, exit_code: int, message: str, hint: str | None) -> None:
-    """The same error with a JSON format: one object on stderr, and nothing on stdout."""
-    expected = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
-    assert result.stdout == ""
-    assert json.loads(result.stderr) == expected
-    assert result.exit_code == exit_code
-    assert result.stderr.count("\n") == 1
+from opsapp.cli.errors import code_of
+from tests.cli.conftest import expect, expect_json
+from tests.support import CORE, Cli, Database, call, move_core, run, run_afresh
 
 
 def table() -> dict[str, type[errors.OpsError]]:
@@ -40,6 +28,11 @@ def test_docstring_draws_the_table_that_the_classes_are() -> None:
         if len(words) > 3 and words[1].isdigit() and words[2].isdigit():
             drawn[words[0]] = (int(words[1]), int(words[2]))
     assert drawn == {name: (kind.exit_code, kind.http_status) for name, kind in table().items()}
+
+
+@pytest.mark.parametrize(("code", "status"), [(None, 0), (0, 0), (3, 3), ("no", 1)])
+def test_exit_of_a_program_has_its_code(code: object, status: int) -> None:
+    assert code_of(SystemExit(code)) == status
 
 
 def test_failed_is_1(cli: Cli, ada: str, tmp_path: Path) -> None:
@@ -88,7 +81,7 @@ def test_not_found_is_4_and_suggests_the_nearest(cli: Cli, ada: str) -> None:
 
 
 def test_refused_by_a_guard_is_5(cli: Cli, ada: str) -> None:
-    message = "that would leave no active administrator who can log in"
+    message = "this would leave no active administrator who can sign in"
     hint = "flask users create-admin EMAIL"
     args = ("roles", "revoke", "admin", "ada")
     expect(cli(*args), 5, stderr=f"Error: {message}\n  → {hint}\n")
@@ -96,12 +89,11 @@ def test_refused_by_a_guard_is_5(cli: Cli, ada: str) -> None:
 
 
 def test_refused_without_a_terminal_to_ask_on_is_5(cli: Cli, bob: str) -> None:
-    message = (
-        "Erase the personal data of bob@example.com (id 2) for good? There is no terminal to ask on"
-    )
+    question = "Erase the personal data of bob@example.com (id 2) for good?"
+    message = f"{question} Cannot ask: there is no terminal"
     args = ("users", "delete", "bob")
-    expect(cli(*args), 5, stderr=f"Error: {message}\n  → repeat it with --yes\n")
-    expect_json(cli(*args, "--format", "json"), "refused", 5, message, "repeat it with --yes")
+    expect(cli(*args), 5, stderr=f"Error: {message}\n  → add --yes\n")
+    expect_json(cli(*args, "--format", "json"), "refused", 5, message, "add --yes")
 
 
 def test_findings_are_6_and_the_answer_is_still_given(cli: Cli, bob: str) -> None:
@@ -117,7 +109,7 @@ def test_uninitialised_database_is_7(empty_database: Database) -> None:
     message = (
         f"there is no database file {empty_database.instance}/opsapp.sqlite"
         if empty_database.is_sqlite
-        else "the database is not initialised or behind"
+        else 'the database is not initialised or behind: relation "ops_users" does not exist'
     )
     found = call(empty_database, "users", "list")
     expect(found, 7, stderr=f"Error: {message}\n  → {hint}\n")
@@ -201,59 +193,6 @@ def test_unwritable_audit_is_7_and_nothing_is_changed(cli: Cli, database: Databa
     expect(cli(*args), 7, stderr=f"Error: {message}\n  → flask doctor\n")
     expect_json(cli(*args, "--format", "json"), "not-ready", 7, message, "flask doctor")
     assert database.rows("SELECT count(*) FROM ops_roles") == [(1,)]
-
-
-def to_full_device(database: Database, *args: str) -> Result:
-    """Run a command whose stdout cannot be written."""
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [FLASK, *args],
-            env=database.environ,
-            cwd=database.instance,
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    return Result(done.returncode, "", done.stderr)
-
-
-def test_unwritable_output_is_74_and_says_that_the_work_is_done(database: Database) -> None:
-    message = (
-        "the answer could not be written (No space left on device);"
-        " the change is made, audit event 3"
-    )
-    found = to_full_device(database, "roles", "create", "support")
-    expect(found, 74, stderr=f"Error: {message}\n")
-    message = message.replace("event 3", "event 4")
-    found = to_full_device(database, "roles", "create", "other", "--format", "json")
-    expect_json(found, "output-failed", 74, message, None)
-    assert database.rows("SELECT count(*) FROM ops_roles") == [(3,)]
-
-
-def test_unwritable_output_is_74_and_says_that_nothing_was_changed(database: Database) -> None:
-    message = "the answer could not be written (No space left on device); nothing was changed"
-    expect(to_full_device(database, "roles", "list"), 74, stderr=f"Error: {message}\n")
-
-
-def test_reader_that_left_is_141_without_a_word(database: Database) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as pipe:
-        done = subprocess.run(
-            [FLASK, "roles", "list"],
-            env=database.environ,
-            cwd=database.instance,
-            stdin=subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_statement_that_takes_too_long_is_124(postgres: str, cli: Cli, database: Database) -> None:
@@ -353,55 +292,13 @@ def test_lost_connection_during_commit_names_the_way_to_find_out(
 
     unit = a_unit()
     monkeypatch.setattr(db.session(), "commit", broken)
-    with pytest.raises(errors.OpsError) as caught:
+    with pytest.raises(errors.InDoubt) as caught:
         roles.create("support", unit=unit)
     assert caught.value.message == (
         "the connection broke during the commit: it may or may not have happened"
     )
     assert caught.value.hint == f"flask audit list --correlation {unit.correlation}"
     assert unit.committed is False
-
-
-def shell(database: Database, line: str) -> tuple[int, str, str]:
-    """Run a line of shell, for what happens to file descriptors."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", line.replace("flask", FLASK)],
-        env=database.environ,
-        cwd=database.instance,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("flask roles list >&-", (74, "", "Error: stdout is closed; nothing was changed\n")),
-        (
-            "flask roles create one >&-",
-            (74, "", "Error: stdout is closed; the change is made, audit event 3\n"),
-        ),
-        ("flask roles create two -q 2>&-", (0, "two\n", "")),
-        ("flask users show nobody 2>&-", (4, "", "")),
-        (
-            "flask users create a@example.com --password-stdin <&-",
-            (2, "", "Error: the first line of stdin is empty\n"),
-        ),
-        ("flask roles grant admin - <&-", (2, "", "Error: no users on stdin\n")),
-        (
-            "flask users --help >/dev/full",
-            (74, "", "Error: the answer could not be written (No space left on device)\n"),
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_closed_stream_changes_neither_the_code_nor_the_truth(
-    database: Database, line: str, expected: tuple[int, str, str]
-) -> None:
-    assert shell(database, line) == expected
 
 
 def test_group_without_a_command_shows_its_help(database: Database) -> None:

@@ -180,7 +180,7 @@ def test_permission_that_no_code_asks_for_is_kept_and_remarked_on(
 # --- the examples ------------------------------------------------------------
 
 CANNOT_END = {
-    "flask jobs serve --grace 20s": "it serves until somebody stops it; tests/jobs/test_serve.py",
+    "flask jobs serve --grace 20s": "it serves until a signal stops it; tests/jobs/test_serve.py",
     "flask jobs tail backup --follow": "it follows until Ctrl-C; tests/jobs/test_history.py",
     'flask db copy --to postgresql://ops@db/ops --reason "outgrew the file" --yes': (
         "it needs a server; tests/database/test_copy.py"
@@ -198,7 +198,7 @@ STANDS_FOR = {
     "bob@example.com": "root@example.com",
     "--repeat 10 ": "--repeat 2 ",  # Each is a run of the whole command.
 }
-"""What of an example is another word here."""
+"""Words of the examples that are replaced here."""
 
 SAYS = {
     "flask jobs install --format systemd --check": 6,
@@ -303,11 +303,11 @@ def place(
 
 
 NEEDS_A_SHELL = re.compile(r"[|<>;&$]|^(?!flask)|^flask shell")
-"""What only a shell understands; and the console, which leaves a hook in its process."""
+"""Syntax of the shell; and the console, which leaves a hook in its process."""
 
 
 def in_bash(database: Database, line: str, environ: dict[str, str]) -> Result:
-    """What a person sees who types the line."""
+    """Return the output of the line at a terminal."""
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line],
         env={**database.environ, **environ},

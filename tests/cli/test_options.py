@@ -21,7 +21,7 @@ def _check(command: click.Command, parent: click.Context) -> None:
     for param in command.params:
         if isinstance(param, click.Option) and not (param.multiple or param.is_flag or param.count):
             words = [param.opts[-1], "1"] * 2
-            with pytest.raises(click.UsageError, match="is there twice, and takes one value"):
+            with pytest.raises(click.UsageError, match="was given twice, and takes one value"):
                 command.make_parser(ctx).parse_args(words)
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
@@ -33,7 +33,41 @@ def _check(command: click.Command, parent: click.Context) -> None:
 def test_option_that_is_there_twice_is_named(cli: Cli, ada: str) -> None:
     done = cli("users", "list", "--limit", "5", "--limit", "6")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "Error: --limit is there twice, and takes one value" in done.stderr
+    assert "Error: --limit was given twice, and takes one value" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "pair"),
+    [
+        (("shell", "-c", "1"), ("--read-only", "--write")),
+        (("shell", "-c", "1"), ("--sandbox", "--read-only")),
+        (("profile", "request", "get", "/"), ("--deep", "--sample")),
+    ],
+    ids=" ".join,
+)
+def test_switches_that_exclude_each_other_are_refused(
+    cli: Cli, ada: str, command: tuple[str, ...], pair: tuple[str, str]
+) -> None:
+    for one, other in (pair, pair[::-1]):
+        done = cli(*command, one, other)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert f"Error: {one} and {other} say different things; give one\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("query", "SELECT :a"), "--param"),
+        (("jobs", "run", "x"), "--env"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, tuple) else words,
+)
+def test_pair_whose_name_is_there_twice_is_refused(
+    cli: Cli, ada: str, command: tuple[str, ...], option: str
+) -> None:
+    done = cli(*command, option, "a=1", option, "b=2", option, "a=1")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"Error: {option} a was given twice, and takes one value\n"
 
 
 def test_option_that_is_repeated_with_a_meaning_has_it(cli: Cli, bob: str) -> None:

@@ -62,11 +62,12 @@ def test_json_is_ascii_and_keeps_the_name_exactly(hostile: Database) -> None:
 
 def test_terminal_gets_a_table_and_a_pipe_gets_tabs(database: Database, ada: str) -> None:
     assert on_terminal(database, "roles", "list", NO_COLOR="1") == (
-        "name   description              permissions  holders\n"
-        "admin  Holds every permission.  *                  1\n"
+        "name   description              permissions  holders  inactive\n"
+        "admin  Holds every permission.  *                  1         0\n"
     )
     assert call(database, "roles", "list").stdout == (
-        "name\tdescription\tpermissions\tholders\nadmin\tHolds every permission.\t*\t1\n"
+        "name\tdescription\tpermissions\tholders\tinactive\n"
+        "admin\tHolds every permission.\t*\t1\t0\n"
     )
 
 
@@ -96,7 +97,7 @@ def test_format_comes_from_the_environment(database: Database, ada: str) -> None
     found = call(database, "users", "list", OPSAPP_FORMAT="yaml")
     assert (found.exit_code, found.stderr) == (
         2,
-        "Error: OPSAPP_FORMAT yaml is none of table, plain, json, jsonl, csv\n",
+        "Error: OPSAPP_FORMAT yaml is not one of table, plain, json, jsonl, csv\n",
     )
 
 

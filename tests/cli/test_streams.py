@@ -1,4 +1,4 @@
-"""What is printed and read, whatever the terminal's encoding, a closed stream or a strange file."""
+"""Output and input with any encoding of the terminal, closed streams and strange files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_stdout_that_cannot_be_written_is_74_in_one_line(
 ) -> None:
     for where, says in (
         (">&-", b"stdout is closed"),
-        (">/dev/full", b"the answer could not be written (No space left on device)"),
+        (">/dev/full", b"the output could not be written (No space left on device)"),
     ):
         ended = shell(database, f'"$FLASK" {words} {where}', PYTHONUNBUFFERED=unbuffered)
         assert ended == (74, b"", b"Error: " + says + b"\n")
@@ -242,8 +242,8 @@ def test_unit_of_a_user_without_a_name_has_the_number(cli: Cli, ada: str, namele
 def test_installation_of_a_user_without_a_home_has_no_place(
     nameless: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("opsapp.settings.ROOT", tmp_path)  # No checkout.
-    with pytest.raises(NotReady, match=r"^this user has no home folder$") as caught:
+    monkeypatch.setattr("opsapp.settings.declared.ROOT", tmp_path)  # No checkout.
+    with pytest.raises(NotReady, match=r"^this user has no home folder\n") as caught:
         settings.get("OPSAPP_INSTANCE", {})
     assert caught.value.hint == "set OPSAPP_INSTANCE to the folder of this installation"
 
@@ -312,13 +312,19 @@ def test_what_never_ends_is_no_file(tmp_path: Path) -> None:
             textfiles.read(path, pipe=True)
 
 
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_name_that_no_file_has_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(textfiles.NotText, match=r"^is not a file name$"):
+        textfiles.read(tmp_path / name)
+
+
 @ON_SQLITE
 def test_mark_of_windows_is_no_part_of_a_password(database: Database, ada: str) -> None:
     line = (
-        f"printf '\\xef\\xbb\\xbf{PASSWORD}\\r\\n' | \"$FLASK\" users set-password ada"
+        'printf \'\\xef\\xbb\\xbf%s\\r\\n\' "$TYPED" | "$FLASK" users set-password ada'
         " --password-file /dev/stdin"
     )
-    code, stdout, stderr = shell(database, line)
+    code, stdout, stderr = shell(database, line, TYPED=PASSWORD)
     assert (code, stderr) == (0, b"Already so: nothing was changed.\n")
     assert b"changed\tfalse\n" in stdout
 
@@ -347,9 +353,11 @@ def test_mark_of_windows_is_no_part_of_a_password(database: Database, ada: str) 
 def test_password_that_cannot_be_typed_or_is_too_long_is_2(
     cli: Cli, database: Database, ada: str, words: tuple[str, ...], content: bytes, says: str
 ) -> None:
-    (database.instance / "secret").write_bytes(content)
-    (database.instance / "secret").chmod(0o600)
+    secret = database.instance / "secret"
+    secret.write_bytes(content)
+    secret.chmod(0o600)
     found = cli(*words, stdin=content)
+    secret.unlink()
     if "--password-file" in words:
         says = says.replace("stdin", "secret")
     assert (found.exit_code, found.stdout, found.stderr) == (2, "", f"Error: {says}\n")

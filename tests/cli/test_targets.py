@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import opsapp
-from opsapp import config, settings
+from opsapp import settings
+from opsapp.settings import config
 from tests.support import Cli, Database, call
 
 WRITERS = {
@@ -210,6 +211,13 @@ def test_what_is_no_file_is_refused(cli: Cli, writer: tuple[str, ...], tmp_path:
         assert (found.exit_code, found.stderr) == (5, f"Error: {file} is not a file\n")
 
 
+def test_name_of_stdout_is_no_file(cli: Cli) -> None:
+    done = cli("profile", "report", "--html", "-")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        5, "", "Error: - is no file\n  → ./- is a file of this name\n",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -239,7 +247,7 @@ def test_draft_of_another_user_is_in_the_way(
     found = cli(*writer, str(tmp_path / "copy"))
     assert (found.exit_code, found.stderr) == (
         5,
-        f"Error: {draft} is in the way, and is not ours\n  → look at it: ls -l {draft}\n",
+        f"Error: {draft} exists, and opsapp did not create it\n  → look at it: ls -l {draft}\n",
     )
     assert (tmp_path / "theirs").read_text() == ""
 

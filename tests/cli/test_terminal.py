@@ -19,15 +19,18 @@ ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 
 
 @contextmanager
-def terminal(database: Database, *args: str) -> Iterator[Any]:
+def terminal(database: Database, *args: str, columns: int = 80) -> Iterator[Any]:
     """``flask ARGS`` with an operator at its terminal."""
+    environ = {**database.environ, "NO_COLOR": "1"}
+    environ.pop("COLUMNS", None)  # That of the tests' own terminal.
     spawned = pexpect.spawn(
         FLASK,
         list(args),
-        env={**database.environ, "NO_COLOR": "1"},  # type: ignore[arg-type]
+        env=environ,  # type: ignore[arg-type]
         cwd=str(database.instance),
         timeout=60,
         encoding="utf-8",
+        dimensions=(24, columns),
     )
     try:
         yield spawned
@@ -36,7 +39,7 @@ def terminal(database: Database, *args: str) -> Iterator[Any]:
 
 
 def ending(spawned: Any) -> tuple[int, str]:
-    """How it ended, and what it said since the last expectation."""
+    """Return its exit code, and its output since the last expectation."""
     spawned.expect(pexpect.EOF)
     spawned.close()
     return spawned.exitstatus, spawned.before.replace("\r\n", "\n")
@@ -104,18 +107,28 @@ def test_question_that_is_broken_off_changes_nothing(
 def test_deletion_asks_and_heeds_the_answer(
     database: Database, cli: Cli, bob: str, answer: str, code: int, left: int
 ) -> None:
-    with terminal(database, "users", "delete", "bob") as somebody:
-        somebody.expect(r"Erase the personal data of bob@example.com \(id 2\) for good\? \[y/N\]: ")
-        somebody.sendline(answer)
-        ended, shown = ending(somebody)
+    with terminal(database, "users", "delete", "bob") as session:
+        session.expect(r"Erase the personal data of bob@example.com \(id 2\) for good\? \[y/N\]: ")
+        session.sendline(answer)
+        ended, shown = ending(session)
     assert ended == code
     assert ("declined; nothing was changed" in shown) is (code == 5)
     assert database.rows("SELECT count(*) FROM ops_users WHERE email LIKE 'bob%'") == [(left,)]
 
 
+@ON_SQLITE
+def test_question_breaks_no_address_on_a_narrow_terminal(database: Database, cli: Cli) -> None:
+    address = "grace.hopper@naval-observatory.example.com"
+    cli("users", "create", address, "--no-password", check=True)
+    with terminal(database, "users", "delete", address, columns=50) as ada:
+        ada.expect_exact(f"Erase the personal data of\r\n{address} (id 1)\r\nfor good? [y/N]: ")
+        ada.sendline("n")
+        assert ending(ada) == (5, "n\nError: declined; nothing was changed\n")
+
+
 def test_unknown_account_is_reported_before_a_question(database: Database) -> None:
-    with terminal(database, "users", "delete", "nobody") as somebody:
-        assert ending(somebody) == (
+    with terminal(database, "users", "delete", "nobody") as session:
+        assert ending(session) == (
             4,
             "Error: no user nobody\n  → flask users list --search TEXT\n",
         )
@@ -137,7 +150,19 @@ def test_follow_shows_what_happens_until_it_is_stopped(database: Database) -> No
     assert json.loads(stopped.stderr)["message"] == "Stopped by SIGINT: nothing was changed."
 
 
+@ON_SQLITE
+def test_follow_breaks_no_address_on_a_narrow_terminal(database: Database, cli: Cli) -> None:
+    address = "grace.hopper@naval-observatory.example.com"
+    with terminal(database, "audit", "list", "--follow", "--limit", "1", columns=50) as session:
+        session.expect(r" 2 +\d\d:\d\dZ ")
+        cli("users", "create", address, "--no-password", "--reason", "on call", check=True)
+        session.expect_exact(f"\r\n      {address}\r\n")
+        session.expect_exact("— on call\r\n")
+        session.sendintr()
+        assert ending(session)[0] == 130
+
+
 def test_follow_has_no_end_for_an_array(cli: Cli) -> None:
     found = cli("audit", "list", "--follow", "--format", "json")
     assert found.exit_code == 2
-    assert "--format jsonl has one object a line" in found.stderr
+    assert "use --format jsonl" in found.stderr

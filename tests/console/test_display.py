@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 from flask import Flask
 from IPython.core.formatters import PlainTextFormatter
@@ -32,7 +37,7 @@ def show() -> Callable[[Any], str]:
         (("a", 1, None), "('a', 1, None)"),
         ({"a b": {"x"}}, "{'a b': {'x'}}"),
         (["\x1b]0;evil"], "['\\x1b]0;evil']"),
-        ([HASH], "[•••]"),
+        ([HASH], "['•••']"),
         (({"token": "abc", "id": 1},), "({'token': '•••', 'id': 1},)"),
         ((display.Rows(["id", "password"], [(1, "abc")]),), "([{'id': 1, 'password': '•••'}],)"),
     ],
@@ -51,8 +56,51 @@ def test_show_values_of_python_as_python_does(show: Callable[[Any], str], value:
     assert eval(show(value)) == value  # noqa: S307  (a literal of this test)
 
 
-def test_show_secrets_of_own_values_hidden(show: Callable[[Any], str]) -> None:
-    assert show([{"password": "abc", "n": 1}]) == "[{'password': '•••', 'n': 1}]"
+Named = namedtuple("Named", "password n")
+
+
+@dataclass(frozen=True)
+class Data:
+    password: str
+    inner: Any = None
+
+
+@attrs.frozen
+class Attrs:
+    password: str
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([{"password": "abc", "n": 1}], "[{'password': '•••', 'n': 1}]"),
+        (OrderedDict(password="abc"), "OrderedDict([('password', '•••')])"),
+        (defaultdict(int, password="abc"), "defaultdict(int, {'password': '•••'})"),
+        (MappingProxyType({"password": "abc"}), "{'password': '•••'}"),
+        (SimpleNamespace(password="abc", n=1), "namespace(password='•••', n=1)"),
+        (Named("abc", 1), "Named(password='•••', n=1)"),
+        (Data("abc"), "Data(password='•••', inner=None)"),
+        (Data("", [{"token": HASH}]), "Data(password='•••', inner=[{'token': '•••'}])"),
+        (Attrs("abc"), "Attrs(password='•••')"),
+        ((Named(None, HASH),), "(Named(password=None, n='•••'),)"),
+        ({HASH, 1} - {1}, "{'•••'}"),
+    ],
+)
+def test_show_secrets_of_containers_hidden(
+    show: Callable[[Any], str], value: Any, shown: str
+) -> None:
+    before = copy.deepcopy(value) if not isinstance(value, MappingProxyType) else value
+    assert show(value) == shown
+    assert value == before
+
+
+def test_show_a_container_of_itself(show: Callable[[Any], str]) -> None:
+    value: dict[str, Any] = {"password": "abc"}
+    value["self"] = value
+    assert show(value) == "{'password': '•••', 'self': Ellipsis}"
+    plain: list[Any] = [{}]
+    plain.append(plain)
+    assert show(plain) == "[{}, [...]]"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "torn": (torn, "it is damaged"),
     "foreign": (foreign, "table sessions has 1 columns but 5 values were supplied"),
     "folder": (Path.mkdir, "Is a directory"),
-    "pipe": (os.mkfifo, "it is no ordinary file"),
+    "pipe": (os.mkfifo, "not a regular file"),
     "link": (lambda file: file.symlink_to("/dev/full"), "Too many levels of symbolic links"),
 }
 

@@ -5,78 +5,26 @@ from __future__ import annotations
 import re
 import signal
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pexpect
 import pytest
 
-from tests.support import FLASK, SECRETS, Cli, Database, run
-from tests.support.processes import PATIENCE, until
+from tests.support import SECRETS, Cli, Database, run
+from tests.support.console_play import ENDLESS
+from tests.support.consoles import console, plain
+from tests.support.processes import until
 
 RED = "\x1b[0;31;1m"
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[=>]|[\r\x07]")
-TERMINAL = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PAGER": "cat"}
 PRODUCTION = {"OPSAPP_ENV": "production", "OPSAPP_URL": "https://ops.example.com", **SECRETS}
 
 
-class Person:
-    """An operator at the console."""
-
-    def __init__(self, spawned: Any, prompt: str) -> None:
-        self.spawned = spawned
-        self.prompt = prompt
-
-    def wait(self) -> str:
-        """What was printed until the console asks again."""
-        self.spawned.expect_exact(self.prompt, timeout=PATIENCE)
-        return shown(self.spawned.before)
-
-    def type(self, code: str) -> str:
-        """What an input of one line prints."""
-        self.spawned.send(code + "\r")
-        self.spawned.expect_exact("\r\n", timeout=PATIENCE)
-        return self.wait()
-
-    def leave(self) -> tuple[int | None, str]:
-        """Press Ctrl-D; how it ended, and what was said last."""
-        self.spawned.send("\x04")
-        return self.ending()
-
-    def ending(self) -> tuple[int | None, str]:
-        self.spawned.expect(pexpect.EOF, timeout=PATIENCE)
-        self.spawned.close()
-        return self.spawned.exitstatus, shown(self.spawned.before)
+FOREVER = "all(True for _ in iter(int, 1))"
+"""An input that hears each signal; a sleep does not hear one that arrives as it begins."""
+on_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+"""For a test of the terminal, where the database makes no difference."""
 
 
-def shown(printed: str) -> str:
-    """What a screen shows of what was printed."""
-    return "\n".join(line.strip() for line in _ANSI.sub("", printed).split("\n")).strip()
-
-
-@contextmanager
-def console(
-    database: Database, *args: str, prompt: str = "opsapp(development:rw)>", **environ: str
-) -> Iterator[Person]:
-    """``flask shell ARGS`` with an operator at its terminal, once it has asked."""
-    spawned = pexpect.spawn(
-        FLASK,
-        ["shell", *args],
-        env={**database.environ, **TERMINAL, **environ},  # type: ignore[arg-type]
-        cwd=str(database.instance),
-        timeout=PATIENCE,
-        encoding="utf-8",
-        dimensions=(50, 160),
-    )
-    try:
-        person = Person(spawned, prompt)
-        yield person
-    finally:
-        spawned.close(force=True)
-
-
+@on_sqlite
 def test_banner_says_where_one_is_in_a_few_lines(database: Database, ada: str) -> None:
     with console(database) as person:
         lines = person.wait().splitlines()
@@ -108,6 +56,7 @@ def create_app():
 """
 
 
+@on_sqlite
 def test_prompt_has_the_name_of_the_application(
     database: Database, ada: str, tmp_path: Path
 ) -> None:
@@ -118,6 +67,7 @@ def test_prompt_has_the_name_of_the_application(
         person.leave()
 
 
+@on_sqlite
 def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) -> None:
     with console(database) as person:
         person.wait()
@@ -132,7 +82,7 @@ def test_values_and_magics_are_tables(database: Database, cli: Cli, bob: str) ->
         said = person.type("%queries")
         assert "6 statements" in said
         assert "Hint: 6 times" in said
-        assert "SELECT … FROM ops_users WHERE" in _ANSI.sub("", said)
+        assert "SELECT … FROM ops_users WHERE" in plain(said)
         assert "6 statements" in person.type("%queries -v")
         said = person.type('%dryrun users.delete("bob")')
         assert "user:account:delete" in said
@@ -173,7 +123,7 @@ def test_changes_wait_in_memory_and_no_transaction_stays_open(
 def test_prompt_of_production_is_red_and_reads_only(empty_database: Database) -> None:
     run(empty_database, "db", "init", check=True, **PRODUCTION)
     with console(empty_database, prompt="opsapp(production:ro)>", **PRODUCTION) as person:
-        person.spawned.expect_exact(RED + "opsapp(production:ro)>")
+        person.until(RED + "opsapp(production:ro)>")
         said = person.type('create_user("carl", "carl@example.com")')
         assert "Refused: this session is read-only" in said
         said = person.type('sql("DELETE FROM ops_roles")')
@@ -182,22 +132,23 @@ def test_prompt_of_production_is_red_and_reads_only(empty_database: Database) ->
     assert empty_database.rows("SELECT count(*) FROM ops_roles") == [(1,)]
 
 
+@on_sqlite
 def test_writing_to_production_asks_why_and_for_the_name(empty_database: Database) -> None:
     run(empty_database, "db", "init", check=True, **PRODUCTION)
     with console(empty_database, "--write", **PRODUCTION) as person:
-        person.spawned.expect_exact("Why do you write to production?: ")
-        person.spawned.sendline("ticket 7")
-        person.spawned.expect_exact("Commits are kept. Type production to go on: ")
-        person.spawned.sendline("yes")
+        person.until("Why do you write to production?: ")
+        person.send("ticket 7\r")
+        person.until("Commits are kept. Type production to go on: ")
+        person.send("yes\r")
         code, said = person.ending()
     assert (code, "yes is not production; nothing was changed" in said) == (5, True)
     with console(
         empty_database, "--write", prompt="opsapp(production:rw)>", **PRODUCTION
     ) as person:
-        person.spawned.expect_exact("Why do you write to production?: ")
-        person.spawned.sendline("ticket 7")
-        person.spawned.expect_exact("to go on: ")
-        person.spawned.sendline("production")
+        person.until("Why do you write to production?: ")
+        person.send("ticket 7\r")
+        person.until("to go on: ")
+        person.send("production\r")
         person.wait()
         person.type('create_user("carl", "carl@example.com")')
         assert person.leave()[0] == 0
@@ -207,38 +158,28 @@ def test_writing_to_production_asks_why_and_for_the_name(empty_database: Databas
     assert found == [("ticket 7",)]
 
 
+@on_sqlite
 def test_colours_are_declined(database: Database, ada: str) -> None:
     with console(database, NO_COLOR="1") as person:
         person.wait()
-        assert "\x1b[0;32" not in person.spawned.before
-        assert "\x1b[1m" not in person.spawned.before
+        assert "\x1b[0;32" not in person.printed
+        assert "\x1b[1m" not in person.printed
 
 
+@on_sqlite
 def test_ctrl_c_ends_the_input_and_not_the_console(database: Database, ada: str) -> None:
     with console(database) as person:
         person.wait()
-        person.spawned.send("print('be' + 'gun'); __import__('time').sleep(600)\r")
-        person.spawned.expect_exact("begun")
-        person.spawned.send("\x03")
+        person.run(FOREVER)
+        person.send("\x03")
         assert person.wait().endswith("Interrupted; %tb shows where.")
-        assert "time').sleep(600)" in person.type("%tb")
-        person.spawned.send("half an input\x03")
+        assert FOREVER in person.type("%tb")
+        person.send("half an input\x03")
         assert "2" in person.type("1 + 1")
         assert person.leave()[0] == 0
 
 
-def test_ctrl_c_ends_a_long_statement(database: Database, ada: str) -> None:
-    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
-    with console(database, "--read-only", prompt="opsapp(development:ro)>") as person:
-        person.wait()
-        person.spawned.send(f"print('be' + 'gun'); sql('{endless}')\r")
-        person.spawned.expect_exact("begun")
-        person.spawned.send("\x03")
-        said = person.wait()
-        assert "interrupt" in said.lower() or "cancel" in said.lower()
-        assert person.leave()[0] == 0
-
-
+@on_sqlite
 def test_sandbox_says_at_the_end_what_it_would_have_changed(database: Database, ada: str) -> None:
     with console(database, "--sandbox", prompt="opsapp(development:sandbox)>") as person:
         person.wait()
@@ -251,21 +192,7 @@ def test_sandbox_says_at_the_end_what_it_would_have_changed(database: Database, 
     assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
 
 
-def test_sandbox_survives_ctrl_c(database: Database, ada: str) -> None:
-    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
-    with console(database, "--sandbox", prompt="opsapp(development:sandbox)>") as person:
-        person.wait()
-        person.type('create_user("carl", "carl@example.com")')
-        if not database.is_sqlite:
-            person.spawned.send(f"print('be' + 'gun'); sql('{endless}')\r")
-            person.spawned.expect_exact("begun")
-            person.spawned.send("\x03")
-            assert person.wait().endswith("Interrupted; %tb shows where.")
-        assert "carl@example.com" in person.type('U("carl").email')
-        assert person.leave()[0] == 0
-    assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
-
-
+@on_sqlite
 @pytest.mark.parametrize("term", ["xterm", "dumb"])
 def test_idle_console_rolls_back_and_leaves(
     database: Database, cli: Cli, ada: str, term: str
@@ -278,6 +205,7 @@ def test_idle_console_rolls_back_and_leaves(
     assert cli("audit", "sessions", "--format", "json").json[-1]["ended"] == "idle"
 
 
+@on_sqlite
 @pytest.mark.parametrize("given", ["soon", "-1", "inf"])
 def test_idle_limit_is_a_number(database: Database, ada: str, given: str) -> None:
     found = run(database, "shell", "-c", "pass", OPSAPP_SHELL_IDLE=given)
@@ -285,23 +213,22 @@ def test_idle_limit_is_a_number(database: Database, ada: str, given: str) -> Non
     assert "is not a number of minutes" in found.stderr
 
 
+@on_sqlite
 def test_kill_in_the_middle_of_an_input_loses_nothing(
     database: Database, cli: Cli, ada: str
 ) -> None:
     with console(database) as person:
         person.wait()
-        person.spawned.send("print('be' + 'gun'); __import__('time').sleep(600)\r")
-        person.spawned.expect_exact("begun")
-        person.spawned.kill(signal.SIGKILL)
+        person.run(FOREVER)
+        person.kill(signal.SIGKILL)
         person.ending()
     session = cli("audit", "sessions", "--format", "json").json[-1]
     assert session["state"] == "lost"
     lines = cli("audit", "session", session["id"], "--format", "json").json["lines"]
-    assert [line["text"] for line in lines] == [
-        "print('be' + 'gun'); __import__('time').sleep(600)"
-    ]
+    assert [line["text"] for line in lines] == [f"print('be' + 'gun') or {FOREVER}"]
 
 
+@on_sqlite
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("is_running", [True, False], ids=["input", "prompt"])
 def test_signal_to_stop_ends_in_order(
@@ -310,9 +237,8 @@ def test_signal_to_stop_ends_in_order(
     with console(database) as person:
         person.wait()
         if is_running:
-            person.spawned.send("print('be' + 'gun'); __import__('time').sleep(600)\r")
-            person.spawned.expect_exact("begun")
-        person.spawned.kill(number)
+            person.run(FOREVER)
+        person.kill(number)
         code, said = person.ending()
     assert code == 128 + number, said
     session = cli("audit", "sessions", "--format", "json").json[-1]
@@ -328,19 +254,21 @@ app.on_reset += lambda _: [app.create_background_task(busy()) for _ in range(30)
 """
 
 
+@on_sqlite
 def test_signal_to_stop_takes_no_step_of_the_prompts_loop_with_it(
     database: Database, ada: str, tmp_path: Path
 ) -> None:
-    # Raised inside of a busy loop it would, one time in three, and the loop would wait for ever.
+    # Raised inside of a busy loop it would, one time in three, and the loop would wait forever.
     (tmp_path / "busy.py").write_text(BUSY)
     with console(database) as person:
         person.wait()
         person.type(f"%run -i {tmp_path / 'busy.py'}")
-        person.spawned.kill(signal.SIGTERM)
+        person.kill(signal.SIGTERM)
         code, said = person.ending()
     assert code == 128 + signal.SIGTERM, said
 
 
+@on_sqlite
 def test_two_people_have_sessions_of_their_own(database: Database, cli: Cli, ada: str) -> None:
     with console(database) as one, console(database) as other:
         one.wait(), other.wait()
@@ -352,7 +280,8 @@ def test_two_people_have_sessions_of_their_own(database: Database, cli: Cli, ada
         assert (one.leave()[0], other.leave()[0]) == (0, 0)
 
 
-def test_history_is_our_own_and_private(database: Database, ada: str) -> None:
+@on_sqlite
+def test_history_is_our_own_and_private(database: Database, cli: Cli, ada: str) -> None:
     with console(database) as person:
         person.wait()
         person.type("print('remembered')")
@@ -365,17 +294,9 @@ def test_history_is_our_own_and_private(database: Database, ada: str) -> None:
         person.type("print('forgotten')")
         person.leave()
     assert b"forgotten" not in path.read_bytes()
-
-
-def test_nothing_that_it_leaves_is_for_others_to_read(
-    database: Database, cli: Cli, ada: str
-) -> None:
-    with console(database) as person:
-        person.wait()
-        person.leave()
+    assert list((database.instance / "shell").rglob("README"))  # IPython's own, which was 0644.
     rows = cli("doctor", "--format", "json").json
     assert [row["state"] for row in rows if row["check"] == "file modes"] == ["ok"]
-    assert list((database.instance / "shell").rglob("README"))  # IPython's own, which was 0644.
 
 
 def test_hostile_data_does_not_reach_the_terminal(database: Database, cli: Cli, bob: str) -> None:
@@ -389,17 +310,11 @@ def test_hostile_data_does_not_reach_the_terminal(database: Database, cli: Cli, 
             "sql('SELECT username FROM ops_users')",
             'U("2").username',
         ):
-            person.spawned.send(code + "\r")
-            person.spawned.expect_exact("\r\n")
+            person.send(code + "\r")
+            person.until("\r\n")
             person.wait()
-            assert "\x1b]0;evil" not in person.spawned.before
-            assert "x\\x1b]0;evil" in person.spawned.before
-
-
-SLOW = {
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT max(i) FROM n",
-    "postgresql": "SELECT pg_sleep(600)",
-}
+            assert "\x1b]0;evil" not in person.printed
+            assert "x\\x1b]0;evil" in person.printed
 
 
 def cpu_ticks(pid: int) -> int:
@@ -408,22 +323,20 @@ def cpu_ticks(pid: int) -> int:
 
 
 def is_busy(database: Database) -> bool:
-    """Whether the server computes a slow statement."""
+    """Tell whether the server runs a slow statement."""
     active = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     return not database.is_sqlite and database.rows(active) == [(1,)]
 
 
-@pytest.mark.parametrize("mode", ["read-only", "sandbox", "write"])
-def test_ctrl_c_cancels_a_statement(mode: str, database: Database, kind: str, ada: str) -> None:
-    tag = {"read-only": "ro", "sandbox": "sandbox", "write": "rw"}[mode]
-    with console(database, f"--{mode}", prompt=f"opsapp(development:{tag})>") as person:
+def test_ctrl_c_cancels_a_statement(database: Database, kind: str, ada: str) -> None:
+    with console(database) as person:
         person.wait()
         person.type('kept = U("ada")')
-        person.spawned.send(f'print("begun"); sql("{SLOW[kind]}")\r')
-        person.spawned.expect_exact("begun\r\n", timeout=PATIENCE)
-        used = cpu_ticks(person.spawned.pid)
-        until(lambda: is_busy(database) or cpu_ticks(person.spawned.pid) > used + 20)
-        person.spawned.sendintr()
+        person.send(f'print("begun"); sql("{ENDLESS[kind]}")\r')
+        person.until("begun\r\n")
+        used = cpu_ticks(person.process.pid)
+        until(lambda: is_busy(database) or cpu_ticks(person.process.pid) > used + 20)
+        person.send("\x03")
         assert person.wait().endswith("Interrupted; %tb shows where.")
         assert person.type("kept.email") == "'ada@example.com'"
         assert person.type('sql("SELECT count(*) AS n FROM ops_users")').splitlines() == ["n", "1"]
@@ -439,9 +352,30 @@ def test_lost_connection_ends_with_its_input(database: Database, kind: str, ada:
         assert person.type('sql("SELECT count(*) AS n FROM ops_users")').splitlines() == ["n", "1"]
 
 
+@on_sqlite
 def test_what_was_loaded_stays_loaded(database: Database, cli: Cli, bob: str) -> None:
     with console(database) as person:
         person.wait()
         person.type("everyone = list(db.session.scalars(sa.select(User)))")
         assert person.type("[one.email for one in everyone].count('bob@example.com')") == "1"
         assert person.type("%queries").splitlines()[-1] == "0 statements, 0.0 ms"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_debugger_reads_and_writes_no_file(database: Database, ada: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".pdbrc").write_text("print('from a file')\n")
+    with console(database, "--no-banner", HOME=str(home)) as user:
+        user.wait()
+        user.type("1 / 0")
+        user.send("%debug\r")
+        began = user.until("ipdb>")
+        user.send("6 * 7\r")
+        user.until("42")
+        user.until("ipdb>")
+        user.send("q\r")
+        user.wait()
+        assert user.leave()[0] == 0
+    assert "from a file" not in began
+    assert [file.name for file in home.iterdir()] == [".pdbrc"]

@@ -32,10 +32,12 @@ class Notebook:
     def run(self, code: str, **options: Any) -> str:
         """Run a cell; return all that it shows."""
         shown: list[str] = []
+        self.outputs: list[str] = []
         errors: list[str] = []
 
         def take(message: dict[str, Any]) -> None:
             content = message["content"]
+            self.outputs.append(message["msg_type"])
             if message["msg_type"] == "stream":
                 shown.append(content["text"])
             elif message["msg_type"] in ("execute_result", "display_data"):
@@ -96,6 +98,7 @@ def test_kernel_has_the_console_with_its_record_and_modes(
     assert "mode      write: committed changes stay" in shown
     assert shown.endswith("'ada@example.com'")
     assert re.search(r"fs_uniquifier +•••", notebook.run("U(1)"))
+    assert "display_data" not in notebook.outputs  # It would be an empty box.
     assert "lovelace" in notebook.run("users.update(1, username='lovelace')")
     assert notebook.run(ADD) == "1 change waits: commit() writes, rollback() forgets."
     assert "ops_mail_messages  1 inserted" in notebook.run("commit()")
@@ -156,6 +159,9 @@ def test_unloading_ends_the_session_and_the_record(notebook: Notebook, cli: Cli)
         "The session is closed, and inputs are not recorded any more."
     )
     assert notebook.run("secret = 1") == ""
+    assert notebook.run("{'password': 'x'}") == "{'password': 'x'}"
+    assert "%names" in notebook.run("%names")
+    assert "%opsapp" in notebook.run("%opsapp --sandbox")
     assert notebook.run("User.query.count()") == "RuntimeError"
     notebook.run("%load_ext opsapp")
     assert notebook.run("U(1).email, secret") == "('ada@example.com', 1)"

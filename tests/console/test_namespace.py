@@ -21,12 +21,12 @@ from opsapp.console.sessions import Session
 from opsapp.errors import Refused
 from opsapp.extensions import db
 from opsapp.models import MailMessage, User
-from tests.support import SOMEBODY, a_unit
+from tests.support import OPERATOR, a_unit
 
 
 def session(mode: Mode = Mode.WRITE) -> Session:
     nothing: Any = None  # No input is put on record here.
-    return Session("00000000-0000-4000-8000-000000000000", SOMEBODY, mode, "ticket 7", nothing)
+    return Session("00000000-0000-4000-8000-000000000000", OPERATOR, mode, "ticket 7", nothing)
 
 
 def names(app: Flask, mode: Mode = Mode.WRITE) -> Catalogue:
@@ -38,20 +38,20 @@ def test_application_adds_names_and_lines(app: Flask, ada: str) -> None:
     app.shell_context_processor(lambda: {"answer": 42})
 
     def give(sender: Flask) -> dict[str, object]:
-        return {"question": ("why?", "what everybody asks")}
+        return {"question": ("why?", "a common question")}
 
     with signals.shell_names.connected_to(give, app):
         found = names(app)
     assert found.names["answer"].value == 42
     assert (found.names["question"].value, found.names["question"].line) == (
         "why?",
-        "what everybody asks",
+        "a common question",
     )
     assert found.clashes == []
 
 
 def test_name_that_is_taken_is_reported(app: Flask, ada: str) -> None:
-    app.shell_context_processor(lambda: {"User": "somebody else", "db": db})
+    app.shell_context_processor(lambda: {"User": "another class", "db": db})
     found = names(app)
     assert found.names["User"].value is User
     assert len(found.clashes) == 1
@@ -90,6 +90,9 @@ def test_banner_wraps_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
         "  AuditEvent  What was changed, by whom,",
         "              when and why",
     ]
+    found.add("User", None, "An account", "Models")
+    assert [one.line for one in banner.catalogue(console, "WHY")] == lines[2:]
+    assert banner.catalogue(console, "nothing") == []
 
 
 def test_service_is_a_verb_with_a_unit_of_its_own(app: Flask, ada: str) -> None:

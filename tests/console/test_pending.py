@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+import sqlalchemy.orm as so
 from flask import Flask
 from sqlalchemy.exc import IntegrityError
 
@@ -120,6 +121,24 @@ def test_rolled_back_object_is_forgotten(input: Input, send: Callable[[], None])
     assert (input.end(), list(db.session.new)) == (Remains({}, 0), [])
 
 
+@pytest.mark.parametrize("send", [flush, lambda: None], ids=["flushed", "added"])
+@pytest.mark.parametrize("roll_back", ["forget", "session"])
+def test_object_of_an_earlier_input_is_forgotten(
+    input: Input, send: Callable[[], None], roll_back: str
+) -> None:
+    changed, deleted = message("old"), message("gone")
+    db.session.add_all([changed, deleted])
+    db.session.commit()
+    changed.subject = "new"
+    db.session.delete(deleted)
+    db.session.add(message())
+    send()
+    assert input.end() == input.end() == Remains({}, 3)
+    transactions.forget(input.pending) if roll_back == "forget" else db.session.rollback()
+    assert input.end() == Remains({}, 0)
+    assert (changed.subject, subjects()) == ("old", ["old", "gone"])
+
+
 def test_savepoint_that_was_rolled_back_is_forgotten(input: Input) -> None:
     db.session.add(message("stays"))
     savepoint = db.session.begin_nested()
@@ -137,6 +156,92 @@ def test_object_that_was_added_and_deleted_is_no_change(input: Input) -> None:
     flush()
     db.session.delete(brief)
     assert input.end() == Remains({}, 0)
+
+
+def test_equal_value_is_no_change(input: Input) -> None:
+    same = message()
+    db.session.add(same)
+    db.session.commit()
+    for value in ("s", "t", "s"):
+        same.subject = value
+        if value == "t":
+            flush()
+            assert input.end() == Remains({}, 1)
+    assert input.end() == Remains({}, 0)
+    same.subject = "t"
+    same.subject = "s"
+    assert input.end() == Remains({}, 0)
+
+
+def test_collection_that_another_object_touches_is_no_change(input: Input) -> None:
+    class Base(so.DeclarativeBase):
+        pass
+
+    link = sa.Table(
+        "link", Base.metadata, *(sa.Column(f"{name}_id", sa.ForeignKey(f"{name}.id"))
+                                 for name in ("post", "tag")),
+    )  # fmt: skip
+
+    class Tag(Base):
+        __tablename__ = "tag"
+        id = sa.Column(sa.Integer, primary_key=True)
+
+    class Post(Base):
+        __tablename__ = "post"
+        id = sa.Column(sa.Integer, primary_key=True)
+        comments = so.relationship("Comment", backref="post")
+        tags = so.relationship(Tag, secondary=link, backref="posts")
+
+    class Comment(Base):
+        __tablename__ = "comment"
+        id = sa.Column(sa.Integer, primary_key=True)
+        post_id = sa.Column(sa.ForeignKey("post.id"))
+
+    engine = sa.create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with so.Session(engine) as session:
+        post, tag = Post(), Tag()
+        session.add_all([post, tag])
+        session.commit()
+        pending = Pending(session)
+        for _ in ("unloaded", "loaded"):
+            Post(tags=[tag])
+            Comment(post=post)
+            assert pending.count() == 0
+            with session.no_autoflush:
+                assert tag.posts
+                assert post.comments
+        session.rollback()
+        post.tags.append(tag)
+        assert pending.count() > 0
+        session.rollback()
+        session.add(Comment(post=post))
+        assert pending.count() == 1
+
+
+@pytest.mark.parametrize("word", ["COMMIT", "end", "ROLLBACK", "abort"])
+def test_transaction_that_sql_ended_leaves_nothing(input: Input, kind: str, word: str) -> None:
+    if (kind, word) == ("sqlite", "abort"):
+        pytest.skip("a word of PostgreSQL")
+    db.session.add(message())
+    flush()
+    change = "UPDATE ops_mail_messages SET subject = 'by SQL' WHERE kind = 'x'"
+    db.session.execute(sa.text(change))
+    db.session.execute(sa.text(word))
+    assert input.end() == Remains({}, 0)
+    is_kept = word in ("COMMIT", "end")
+    assert subjects() == (["by SQL"] if is_kept else [])
+    assert input.writes.committed == (
+        {("ops_mail_messages", "inserted"): 1, ("ops_mail_messages", "updated"): 1}
+        if is_kept
+        else {}
+    )
+
+
+def test_savepoint_that_sql_rolled_back_ends_no_transaction(input: Input) -> None:
+    for words in ("UPDATE ops_users SET username = 'x'", "SAVEPOINT here", "ROLLBACK TO here"):
+        db.session.execute(sa.text(words))
+    assert input.end() == Remains({"ops_users": "1 updated"}, 0)
 
 
 def test_statement_beside_a_waiting_object_is_lost(input: Input) -> None:
@@ -159,7 +264,7 @@ def test_refused_commit_keeps_its_objects(database: Database, ada: str, tmp_path
             "commit()",
         ],
     )
-    assert "Refused: that would leave no active administrator" in printed
+    assert "Refused: this would leave no active administrator" in printed
     assert "waits True" in printed
     assert database.rows("SELECT subject FROM ops_mail_messages WHERE kind = 'x'") == [("s",)]
     assert database.rows("SELECT active FROM ops_users") == [(True,)]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.console.test_interactive import console
 from tests.support import Cli, Database
-from tests.support.processes import PATIENCE
+from tests.support.consoles import console
 
 
 def test_plain_console_is_recorded_and_shows_errors_as_lines(
@@ -20,8 +19,8 @@ def test_plain_console_is_recorded_and_shows_errors_as_lines(
         assert user.type("U('nobody')") == (
             "NotFound: no user nobody\n→ flask users list --search TEXT"
         )
-        user.spawned.send("for n in (1, 2):\r    n\r\r")
-        user.spawned.expect_exact("2\r\n", timeout=PATIENCE)
+        user.send("for n in (1, 2):\r    n\r\r")
+        user.until("2\r\n")
         user.wait()
         assert user.type("from __future__ import annotations") == ""
         user.type("def f(x: nosuch): 1 / x\r")  # An empty line ends it.
@@ -58,3 +57,17 @@ def test_plain_console_keeps_the_mode_and_ends_when_idle(
     assert "No line for 0.02 minutes: rolled back, session closed." in last
     [session] = cli("audit", "sessions", "--format", "json").json
     assert session["ended"] == "idle"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("args", "preferred"), [(("--no-banner",), ""), ((), "banner = false\n")])
+def test_plain_console_begins_as_it_is_asked(
+    database: Database, args: tuple[str, ...], preferred: str
+) -> None:
+    file = database.instance / "console.toml"
+    file.write_text(f'{preferred}[names]\nMoney = "decimal:Decimal"\n')
+    file.chmod(0o600)
+    with console(database, "--plain", *args, prompt=">>> ") as user:
+        assert user.wait() == ""
+        assert user.type("Money(1)") == "Decimal('1')"
+        assert user.leave()[0] == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from opsapp.console import preferences
-from tests.console.test_interactive import console
 from tests.support import Database, run
+from tests.support.consoles import RW, console
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 
@@ -21,6 +20,11 @@ def write(database: Database, text: str, mode: int = 0o600) -> None:
     file = database.instance / preferences.NAME
     file.write_text(text)
     file.chmod(mode)
+
+
+def in_one_line(shown: str) -> str:
+    """Return what a terminal has broken between words."""
+    return " ".join(shown.split())
 
 
 def test_console_begins_as_the_file_says(database: Database, ada: str) -> None:
@@ -32,7 +36,7 @@ def test_console_begins_as_the_file_says(database: Database, ada: str) -> None:
             " (nosuch:X: ModuleNotFoundError: No module named 'nosuch')"
         )
         # With vi's keys the cursor has another form.
-        assert user.wait().removesuffix("\x1b[6 q").strip() == warning
+        assert in_one_line(user.wait().removesuffix("\x1b[6 q")) == warning
         assert user.type("Money(1)").splitlines()[0] == "Decimal('1')"
         assert user.type("get_ipython().editing_mode").splitlines()[0] == "'vi'"
         assert user.type("U(1).id").splitlines()[0] == "1"
@@ -57,9 +61,14 @@ def test_program_begins_without_the_file(database: Database) -> None:
         ("editing = 'ed'", 0o600, ": editing is ed, and not emacs or vi\n"),
         ("history = true", 0o600, ": history is True, and not a number from 0 to 1000000\n"),
         ("names = {'a b' = 'x'}", 0o600, ": names is {'a b': 'x'}, and not a table of names"),
-        ("colors = 'none'", 0o600, ": colors is no preference\n  → did you mean colours?\n"),
+        (
+            "colors = 'none'",
+            0o600,
+            ": colors is not a known preference\n  → did you mean colours?\n",
+        ),
         ("banner = ", 0o600, " cannot be read: Invalid value (at end of document)\n"),
-        ("banner = true", 0o602, ", which names modules\n  → chmod o-w "),
+        ("banner = true", 0o602, ", which names modules\n  → chmod go-w "),
+        ("banner = true", 0o620, ", which names modules\n  → chmod go-w "),
     ],
 )
 def test_error_of_the_file_is_a_line(database: Database, text: str, mode: int, why: str) -> None:
@@ -67,7 +76,7 @@ def test_error_of_the_file_is_a_line(database: Database, text: str, mode: int, w
     with console(database) as user:
         code, shown = user.ending()
     assert code == 7
-    assert re.sub(r"\s*\n\s*", "\n", why.strip()) in re.sub(r"\s*\n\s*", "\n", shown)
+    assert in_one_line(why) in in_one_line(shown)
 
 
 APPLICATION = """
@@ -90,25 +99,50 @@ def test_change_of_a_file_with_models_is_told_once(
     file = tmp_path / "things.py"
     file.write_text(APPLICATION)
     own = {"FLASK_APP": str(file), "PYTHONDONTWRITEBYTECODE": "1"}
-    with console(database, "--no-banner", **own) as user:
+    with console(database, "--no-banner", prompt="things(development:rw)>", **own) as user:
         user.wait()
         assert user.type("1").splitlines()[0] == "1"
         file.write_text(f"{APPLICATION}\n# Edited.\n")
         os.utime(file, (2, 2))
-        told = user.type("2").splitlines()
-        assert f"{file} has changed; only a new console maps its tables anew." in told
+        remark = f"{file} has changed; start a new console to reload its tables."
+        assert remark in in_one_line(user.type("2"))
         assert "changed" not in user.type("3")
 
 
-def test_long_result_goes_through_a_pager(database: Database, ada: str, tmp_path: Path) -> None:
-    pager = tmp_path / "pager"
-    pager.write_text(
+@pytest.fixture
+def pager(tmp_path: Path) -> Path:
+    """A pager that keeps how it is called, and the text."""
+    program = tmp_path / "pager"
+    program.write_text(
         f'#!/bin/sh\necho "$LESS $LESSSECURE" > {tmp_path}/how\ncat > {tmp_path}/shown\n'
     )
-    pager.chmod(0o755)
+    program.chmod(0o755)
+    return program
+
+
+def test_long_result_goes_through_a_pager(database: Database, ada: str, pager: Path) -> None:
     with console(database, "--no-banner", PAGER=str(pager)) as user:
         user.wait()
         user.type("%sql --all SELECT * FROM ops_users")
         assert user.leave()[0] == 0
-    assert (tmp_path / "how").read_text() == "FRSX 1\n"
-    assert "confirmed_at" in (tmp_path / "shown").read_text().splitlines()[0]
+    assert pager.with_name("how").read_text() == "FRSX 1\n"
+    assert "confirmed_at" in pager.with_name("shown").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "prompt", "question"),
+    [
+        (("--no-banner",), RW, "help(sa.Column)"),
+        (("--no-banner",), RW, "sa.Column?"),
+        (("--plain",), ">>> ", "help(sa.Column)"),
+    ],
+)
+def test_help_goes_through_the_same_pager(
+    database: Database, ada: str, pager: Path, options: tuple[str], prompt: str, question: str
+) -> None:
+    with console(database, *options, prompt=prompt, PAGER=str(pager)) as user:
+        user.wait()
+        user.type(question)
+        assert user.leave()[0] == 0
+    assert pager.with_name("how").read_text() == "FRX 1\n"
+    assert "Column" in pager.with_name("shown").read_text()

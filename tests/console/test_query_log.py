@@ -1,4 +1,4 @@
-"""What an input sent: all of it counted and timed, what repeats hinted at."""
+"""The statements of an input: all counted and timed, repeats hinted at."""
 
 from __future__ import annotations
 
@@ -32,6 +32,21 @@ def test_values_of_secrets_are_hidden(app: Flask) -> None:
         {"name": "ada", "password": "•••"},
         {"id_1": 7, "password_1": "•••"},
     ]
+
+
+def test_values_compared_with_a_secret_are_hidden_by_any_name(app: Flask) -> None:
+    log = Queries([db.engine])
+    text = "SELECT id FROM ops_users WHERE email = :email AND (password = :p OR password = :n_1)"
+    db.session.execute(db.text(text), {"email": "ada", "p": "hidden", "n_1": "hidden"})
+    (query,) = log.current.queries
+    assert query.values() == {"email": "ada", "p": "•••", "n_1": "•••"}
+
+
+def test_statement_is_as_it_was_written(app: Flask) -> None:
+    log = Queries([db.engine])
+    text = "SELECT 5 % 2 AS rest WHERE 'a' LIKE 'a%'"
+    db.session.execute(db.text(text))
+    assert [query.statement for query in log.current.queries] == [text]
 
 
 def test_values_without_names_are_hidden_beside_a_secret() -> None:

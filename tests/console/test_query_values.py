@@ -169,7 +169,7 @@ def test_value_that_the_database_does_not_take_is_refused(value: str, cli: Cli, 
         "query", "SELECT id FROM ops_users WHERE CAST(:n AS integer) = 1", "--param", f"n={value}"
     )
     assert (found.exit_code, found.stdout) == (2, ""), found.stderr
-    assert found.stderr.startswith("Error: the database does not understand the statement: ")
+    assert found.stderr.startswith("Error: the database rejected the statement: ")
 
 
 def test_words_that_json_has_not_are_text(cli: Cli, ada: str) -> None:
@@ -183,3 +183,18 @@ def test_shell_takes_values_that_python_cannot_hold(cli: Cli, kind: str, ada: st
     found = cli("shell", "-c", program, check=True)
     value = "b'\\xffA'" if kind == "sqlite" else "'infinity'"
     assert found.stdout == f"{{'v': {value}, 't': ':a', 'n': 4}}\n"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT nosuch", "SELECT nosuch FROM ops_users", "SELECT * FROM nosuch", "SELECT nosuch(1)"],
+)
+def test_name_that_is_not_there_is_the_statements_mistake(
+    statement: str, cli: Cli, ada: str
+) -> None:
+    answer = cli("query", statement)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    message, hint = answer.stderr.splitlines()
+    assert message.startswith("Error: the database rejected the statement: ")
+    assert "nosuch" in message
+    assert hint == "  → flask query --tables"

@@ -6,14 +6,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from flask import Flask
+from sqlalchemy import exc
 
-from opsapp.console import sessions
+from opsapp.console import sessions, transcript
+from opsapp.console.modes import Mode
 from opsapp.console.query_log import Queries
+from opsapp.errors import Busy, InDoubt, NotReady
 from opsapp.extensions import db
-from tests.support import Cli, Database, a_unit, run
+from tests.support import OPERATOR, Cli, Database, a_unit, run
 
 
 def test_listing_asks_as_often_of_many_as_of_one(app: Flask, ada: str) -> None:
@@ -129,3 +133,30 @@ def test_statements_that_were_spoiled_are_a_finding(cli: Cli, database: Database
 def test_statement_that_is_no_unicode_is_invalid(cli: Cli, ada: str) -> None:
     found = cli("query", "SELECT '\udcff'")
     assert (found.exit_code, found.stdout) == (2, "")
+
+
+# --- an end that is not recorded -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Busy("all locks are held"), exc.TimeoutError()],
+)
+def test_end_that_is_not_recorded_is_no_reason_to_run_it_again(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    session = sessions.open_session(OPERATOR, Mode.WRITE, None, by="code", wall="none")
+    monkeypatch.setattr(sessions, "_record_end", Mock(side_effect=error))
+    with pytest.raises(NotReady, match=r"^the end of the session is not recorded: all") as raised:
+        sessions.close_session(session, outcome="exit")
+    assert raised.value.hint == "the next flask shell records it"
+    assert transcript.is_alive(session.id)  # The next session finds it, and records the end.
+    session.transcript.seal()
+
+
+def test_end_in_doubt_stays_so(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = sessions.open_session(OPERATOR, Mode.WRITE, None, by="code", wall="none")
+    monkeypatch.setattr(sessions, "_record_end", Mock(side_effect=InDoubt("lost")))
+    with pytest.raises(InDoubt):
+        sessions.close_session(session, outcome="exit")
+    session.transcript.seal()

@@ -34,34 +34,23 @@ def test_parameters_may_have_any_name(database: Database, ada: str) -> None:
     assert done.stdout == "[{'a': '1', 'b': '2', 'c': '3'}]\n", done.stderr
 
 
-@pytest.mark.parametrize("mode", ["write", "sandbox"])
-def test_plan_is_a_tree_of_whole_lines(database: Database, kind: str, ada: str, mode: str) -> None:
-    printed = play(
-        database.environ,
-        database.instance,
-        mode,
-        [
-            "id = 1",
-            "%explain SELECT u.email FROM ops_users u JOIN ops_grants g ON g.user_id = u.id"
-            " WHERE u.id = :id ORDER BY g.granted_at, u.email",
-            "%explain sa.select(User).where(User.id == 1)",
-            "%explain analyze SELECT email FROM ops_users",
-            "%explain UPDATE ops_roles SET description = 'x'",
-            "%explain ANALYZE UPDATE ops_roles SET description = 'x'",
-            "sql('SELECT description FROM ops_roles')[0]['description'] == 'x'",
-        ],
-    )
-    assert "SyntaxError" not in printed
-    assert "Error" not in printed
-    assert "…" not in printed
+@pytest.mark.parametrize(
+    "first",
+    ["SELECT 1", *(f"UPDATE ops_users SET username = 'evil'{end}" for end in ("", "; COMMIT"))],
+)
+def test_several_statements_are_refused(
+    database: Database, ada: str, kind: str, first: str
+) -> None:
+    done = run(database, "shell", "-c", f'sql("{first}; SELECT 2")')
     if kind == "sqlite":
-        assert "SEARCH u USING INTEGER PRIMARY KEY (rowid=?)" in printed
-        assert "Run: 1 rows" in printed
+        assert done.exit_code == 1
+        assert "You can only execute one statement at a time.\n" in done.stderr
     else:
-        assert "  ->  Index Scan using pk_ops_users on ops_users u" in printed
-        assert "Execution Time:" in printed
-    assert "\nFalse\n" in printed
-    assert "Rolled back" not in printed
+        assert (done.exit_code, done.stderr) == (
+            2,
+            "Error: several statements in one call\n  → send each by itself\n",
+        )
+    assert database.rows("SELECT username FROM ops_users") == [("ada",)]
 
 
 def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path) -> None:
@@ -69,22 +58,28 @@ def test_rows_are_written_to_a_file(database: Database, ada: str, tmp_path: Path
     printed = play(
         database.environ,
         database.instance,
-        "read-only",
+        "write",
         [
             f"%sql -o {folder}/rows.csv SELECT id, email, password FROM ops_users",
             f"%sql -o {folder}/rows.json SELECT id, email FROM ops_users",
-            f"%sql -o {folder}/rows.xls SELECT id, email FROM ops_users",
+            f"%sql -o {folder}/rows.xls SELECT not_run",
+            f"%sql -o {folder}/none.csv UPDATE ops_users SET active = NULL WHERE 1 = 2",
             f"%sql -o {database.instance}/mail/rows.csv SELECT 1 AS one",
             "%sql -x SELECT id, email FROM ops_users",
             "%sql --al SELECT id, email FROM ops_users",
+            "%sql -o",
         ],
     )
+    assert "Invalid: -o needs a file\n" in printed
     assert "Invalid: no such option: --al\n  → %sql has -x, --all and -o FILE\n" in printed
     assert (folder / "rows.csv").read_text() == "id,email,password\n1,ada@example.com,•••\n"
     assert json.loads((folder / "rows.json").read_text()) == [{"id": 1, "email": "ada@example.com"}]
-    assert f"1 rows are in {folder}/rows.csv." in printed
+    assert f"{folder}/rows.csv has 1 row." in printed
     assert "Invalid: " in printed
     assert "rows.xls ends in none of .csv, .json, .jsonl" in printed
+    assert "Error: " not in printed  # The database was not asked.
+    assert "none.csv is not written: the statement returns no rows." in printed
+    assert not (folder / "none.csv").exists()
     assert "rows.csv belongs to this installation" in printed
     assert "Row 1\nid     1\nemail  ada@example.com" in printed
 
@@ -123,55 +118,57 @@ def test_statement_without_rows_says_how_many_it_changed(database: Database, ada
 
 
 def test_tables_and_columns_are_listed(database: Database, ada: str) -> None:
-    printed = play(
-        database.environ, database.instance, "read-only", ["%tables grant", "%schema ops_grants"]
-    )
+    cells = ["%tables grant", "%schema ops_grants", '%schema "ops_roles";']
+    printed = play(database.environ, database.instance, "read-only", cells)
     assert "ops_grants  table" in printed
     assert "ops_users.id" in printed
+    assert "description  " in printed
 
 
-READ = (
-    "with db.engine.connect() as c: rows = c.execute({}).mappings().all()\n"
-    "print([{{k: v for k, v in r.items() if k in ('password', 'p')}} for r in rows])"
-)
+def test_tables_of_a_sandbox_are_listed(database: Database, ada: str) -> None:
+    cells = ["sql('CREATE TABLE mine (a integer)'); commit()", "%tables mine", "%schema mine"]
+    printed = play(database.environ, database.instance, "sandbox", cells)
+    assert "mine  table" in printed
+    assert "a       INTEGER" in printed
 
 
-def test_secrets_are_masked_for_every_query_of_an_input(database: Database, ada: str) -> None:
-    for statement in (
-        "sa.text('SELECT * FROM ops_users')",
-        "sa.text('SELECT password AS p FROM ops_users')",
-        "sa.select(User.__table__)",
-        "sa.select(User)",
-        "sa.select(User.__table__.c.password)",
-    ):
-        done = run(database, "shell", "-c", READ.format(statement))
-        assert (done.exit_code, done.stderr) == (0, "")
-        assert done.stdout in ("[{'password': '•••'}]\n", "[{'p': '•••'}]\n"), statement
-    done = run(database, "shell", "-c", "print(db.session.execute(sa.select(User.password)).all())")
-    assert done.stdout == "[('•••',)]\n"
+def test_magic_without_an_answer_says_so(database: Database, ada: str) -> None:
+    cells = ["%tables zz", "%names zz", "%queries -q", "%schema", "%schema zz", "%dryrun"]
+    printed = play(database.environ, database.instance, "read-only", cells)
+    assert printed.splitlines() == [
+        "No tables.",
+        "No names.",
+        "Warning: Input is not a terminal (fd=0).",
+        "Invalid: no such option: -q",
+        "  → %queries has -v",
+        "Invalid: %schema needs a table",
+        "  → %tables lists them",
+        "NotFound: no table zz",
+        "  → %tables lists them",
+        "Invalid: %dryrun needs a call",
+        '  → %dryrun users.delete("bob")',
+    ]
 
 
-def test_services_and_models_read_secrets_whole(database: Database, ada: str) -> None:
-    code = (
-        "user = U('ada'); before = user.password; print(before[:9], R('admin').name);"
-        " db.session.expire_all(); print(User.query.first().password == before);"
-        " db.session.refresh(user, ['password']); print(user.password == before);"
-        " print([user.password == before for user, in db.session.execute(sa.select(User))])"
+def test_statement_is_taken_as_it_is_written(database: Database, ada: str) -> None:
+    printed = play(
+        database.environ,
+        database.instance,
+        "read-only",
+        [
+            "id = 1",
+            """%sql -x SELECT '{id}' AS a, '$id' AS b, '%s' AS c, '{"a": 1}' AS d""",
+            "%sql SELECT id\n  FROM ops_users -- all\n WHERE id = :id;",
+            "rows = %sql SELECT email\nFROM ops_users",
+            "print(rows[0])",
+            "text = '''\n%sql SELECT\n'''\nprint(len(text))",
+            "%sql SELECT 5 AS five\nprint('then', id)",
+            "%sql SELECT '''",
+            "%sql SELEC id\nFROM ops_users",
+        ],
     )
-    done = run(database, "shell", "-c", code)
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["$argon2id admin", "True", "True", "[True]"]
-
-
-def test_masked_value_is_never_written(database: Database, ada: str) -> None:
-    code = (
-        "secret = sql('SELECT password FROM ops_users')[0]['password']\n"
-        "sql('UPDATE ops_users SET password = :secret', secret=secret)"
-    )
-    done = run(database, "shell", "-c", code)
-    assert (done.exit_code, done.stdout) == (5, "")
-    assert done.stderr == (
-        "Error: a hidden value cannot be sent to the database\n"
-        "  → load the model: its attributes are whole\n"
-    )
-    assert database.rows("SELECT password FROM ops_users") != [("•••",)]
+    assert 'a  {id}\nb  $id\nc  %s\nd  {"a": 1}\n' in printed
+    assert "id\n 1\n{'email': 'ada@example.com'}\n13\nthen 1\n" in printed
+    assert printed.count("  → it was: SELEC") == 2
+    assert "SyntaxError" not in printed
+    assert "IndentationError" not in printed

@@ -13,7 +13,7 @@ from opsapp.console.transcript import Transcript, abandoned, is_alive, path_of, 
 from opsapp.errors import NotReady
 
 ID = "3f2a91c4-0000-4000-8000-000000000000"
-KEY = b"a key that nobody knows"
+KEY = b"a key that is a secret"
 
 
 @pytest.fixture

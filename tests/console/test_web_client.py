@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from opsapp.console.namespace import OF_WEB
 from tests.support import Database, run
+from tests.support.consoles import console
 
 CODE = """
 anonymous, ada = client.get("/api/me"), client.as_("ada").get("/api/me")
@@ -17,7 +21,9 @@ print(url_for("security.login"), [row["path"] for row in routes("/api/me")][:1])
 
 def test_requests_are_sent_as_an_account(database: Database, ada: str) -> None:
     done = run(database, "shell", "--web", "-c", CODE)
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.exit_code == 0, done.stderr
+    logged = [line.partition(" refused ")[2] for line in done.stderr.splitlines()]
+    assert logged == ["401 GET /api/me of a stranger at 127.0.0.1: Sign in, or send a token."] * 2
     assert done.stdout.splitlines() == [
         "401 200 ada@example.com",
         "401",
@@ -34,6 +40,31 @@ def test_read_only_session_sends_no_change(database: Database, ada: str) -> None
     assert database.rows("SELECT deleted_at FROM ops_users") == [(None,)]
 
 
-def test_client_without_pages_is_not_there(database: Database, ada: str) -> None:
-    done = run(database, "shell", "-c", "client")
-    assert "NameError: name 'client' is not defined" in done.stderr
+@pytest.mark.parametrize("name", OF_WEB)
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_name_of_the_pages_without_them_says_how_to_get_it(
+    database: Database, ada: str, name: str
+) -> None:
+    message = f"NameError: name '{name}' is not defined\n"
+    advice = f"→ {name} is there after flask shell --web"
+    done = run(database, "shell", "-c", name)
+    trace = 'Traceback (most recent call last):\n  File "<-c>", line 1, in <module>\n'
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"{trace}{message}  {advice}\n")
+    with console(database) as user:
+        user.wait()
+        assert user.type(name).endswith(message + advice)
+        assert "→" not in user.type("nosuch")
+    with console(database, "--plain", prompt=">>> ") as user:
+        user.wait()
+        assert user.type(name).endswith(message + advice)
+
+
+def test_example_of_each_name_of_the_pages_works(database: Database, ada: str) -> None:
+    code = """
+from opsapp.console.web_client import names
+with names(app) as bound: lines = list(bound.items())
+for _name, (_value, line) in lines:
+    eval(line.partition(": ")[2])
+"""
+    done = run(database, "shell", "--web", "--read-only", "-c", code)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")

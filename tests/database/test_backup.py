@@ -3,60 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import sqlalchemy as sa
 from flask import Flask
 
 from opsapp.database import backups
-from opsapp.engine import direct
 from opsapp.errors import OpsError
+from tests.database.conftest import is_as_before
 from tests.support import FLASK, Cli, Database, a_unit, call
 from tests.support.processes import ended, gate_held, start, until
-
-UNREACHED = "Error: the database cannot be reached: "
-PRINTS_NOTHING = "Error: pg_dump failed: it ended with 1\n"
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """Yesterday's copy."""
-    (tmp_path / "copies").mkdir()
-    file = tmp_path / "copies" / "copy"
-    file.write_text("yesterday's")
-    return file
-
-
-@pytest.fixture
-def postgresql_only(kind: str) -> None:
-    """For a test of what only PostgreSQL has."""
-    if kind != "postgresql":
-        pytest.skip("speaks of pg_dump")
-
-
-def program(folder: Path, script: str) -> str:
-    """A PATH on which ``pg_dump`` is this shell script."""
-    folder.mkdir(exist_ok=True)
-    file = folder / "pg_dump"
-    file.write_text(f"#!/bin/sh\n{script}\n")
-    file.chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
-
-
-def is_as_before(copy: Path) -> bool:
-    return [path.name for path in copy.parent.iterdir()] == ["copy"] and (
-        copy.read_text() == "yesterday's"
-    )
 
 
 def backup_events(database: Database) -> list[tuple[str, str]]:
@@ -203,7 +163,7 @@ def test_dash_to_a_full_disk_says_what_was_done(database: Database) -> None:
         )
     assert (done.returncode, done.stderr.decode()) == (
         74,
-        "Error: the answer could not be written (No space left on device);"
+        "Error: the output could not be written (No space left on device);"
         " the change is made, audit event 3\n",
     )
 
@@ -256,140 +216,3 @@ def test_what_is_no_database_replaces_no_copy(
 
 
 # --- pg_dump -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        ("exit 1", "pg_dump failed: it ended with 1"),
-        ("exit 0", "pg_restore failed: input file is too short (read 0, expected 5)"),
-        ('echo rubbish >"${3#--file=}"', "pg_restore failed: input file does not appear to be a"),
-        ("echo 'pg_dump: error: no room' >&2; echo 'pg_dump: hint: x' >&2; exit 1",
-         "pg_dump failed: no room"),
-        ("echo 'pg_dump: error: old' >&2; echo 'pg_dump: detail: 15' >&2; exit 1",
-         "pg_dump failed: old; 15"),
-    ],
-)  # fmt: skip
-def test_failed_dump_replaces_no_copy(
-    database: Database, postgresql_only: None, tmp_path: Path, copy: Path, script: str, message: str
-) -> None:
-    path = program(tmp_path / "bin", script)
-    result = call(database, "db", "backup", str(copy), "--overwrite", PATH=path)
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {message}")
-    assert is_as_before(copy)
-
-
-def test_dump_ends_with_the_process_that_was_killed(
-    database: Database, postgresql_only: None, tmp_path: Path, copy: Path
-) -> None:
-    path = program(tmp_path / "bin", f"echo $$ >{tmp_path}/pid; exec sleep 1000")
-    command = ("env", f"PATH={path}", FLASK, "db", "backup", str(copy), "--overwrite")
-    process = start(database, *command)
-    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
-    process.kill()
-    assert ended(process).exit_code == -9
-    dump = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
-    until(lambda: not dump.exists() or ") Z " in dump.read_text())
-    until(lambda: is_as_before(copy))
-
-
-@pytest.fixture
-def no_look_at_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For URLs of servers that do not exist: no connection is tried before the dump."""
-
-    def unconnected(engine: sa.Engine) -> AbstractContextManager[SimpleNamespace]:
-        return nullcontext(SimpleNamespace(engine=engine))
-
-    monkeypatch.setattr(direct, "connect", unconnected)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("u:p%2Bw@h/db", "dbname=db user=u host=h"),
-        ("u@/db?host=a:1&host=b:2&password=p%2Bw", "dbname=db user=u host=a,b port=1,2"),
-        ("u:p%2Bw@h/db?application_name=a+b&sslmode=require&options=-csearch_path%3Dapp",
-         "application_name='a b' dbname=db host=h options=-csearch_path=app sslmode=require"
-         " user=u"),
-        ("u:p%2Bw@h/db?connect_timeout=3", "connect_timeout=3 dbname=db host=h user=u"),
-    ],
-)  # fmt: skip
-def test_dump_is_given_the_words_of_libpq(
-    database: Database,
-    postgresql_only: None,
-    no_look_at_the_server: None,
-    tmp_path: Path,
-    url: str,
-    expected: str,
-) -> None:
-    log = tmp_path / "log"
-    path = program(tmp_path / "bin", f'printf "%s\\n" "$@" "$PGPASSWORD" >{log}; exit 1')
-    url = f"postgresql://{url}"
-    result = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
-    assert (result.exit_code, result.stderr) == (1, PRINTS_NOTHING)
-    *words, target, password = log.read_text().splitlines()
-    assert words[:2] == ["--format=custom", "--no-password"]
-    conninfo = target.removeprefix("--dbname=")
-    if "application_name" in conninfo:
-        assert "application_name='a b'" in conninfo
-        conninfo, expected = conninfo.replace("a b", "a_b"), expected.replace("a b", "a_b")
-    assert set(expected.split()) <= set(conninfo.split())
-    assert [word for word in conninfo.split() if word.startswith("connect_timeout=")] == [
-        "connect_timeout=3" if "connect_timeout=3" in expected else "connect_timeout=5"
-    ]
-    assert password == "p+w"
-    assert "p+w" not in "".join((*words, target))
-
-
-def test_dump_shows_no_secret_of_the_url(
-    database: Database, postgresql_only: None, no_look_at_the_server: None, tmp_path: Path
-) -> None:
-    path = program(tmp_path / "bin", "exit 0")
-    url = "postgresql://h/db?sslpassword=canary"
-    result = call(database, "db", "backup", "copy", PATH=path, OPSAPP_DATABASE_URL=url)
-    assert (result.exit_code, result.stderr) == (
-        7,
-        "Error: pg_dump would show the URL's sslpassword to every user of this host\n"
-        "  → write it into ~/.pg_service.conf, and service=NAME into the URL\n",
-    )
-
-
-@pytest.fixture
-def silent_server() -> Iterator[int]:
-    """The port of a server that accepts, and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-def test_server_that_never_answers_is_not_waited_for(
-    database: Database, postgresql_only: None, silent_server: int, copy: Path
-) -> None:
-    url = f"postgresql://u@127.0.0.1:{silent_server}/db?connect_timeout=2"
-    result = call(database, "db", "backup", str(copy), "--overwrite", OPSAPP_DATABASE_URL=url)
-    assert result.exit_code == 7
-    assert result.stderr.startswith(UNREACHED)
-    assert "timeout expired" in result.stderr
-    assert is_as_before(copy)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1:1/db", "/db?host=127.0.0.1:1&host=127.0.0.1:1"])
-def test_server_that_is_down_is_said_to_be(
-    database: Database, postgresql_only: None, copy: Path, host: str
-) -> None:
-    url = f"postgresql://{host}"
-    result = call(database, "db", "backup", str(copy), "--overwrite", OPSAPP_DATABASE_URL=url)
-    assert result.exit_code == 7
-    assert result.stderr.startswith(UNREACHED)
-    assert "Connection refused" in result.stderr
-    assert is_as_before(copy)
-
-
-def test_whole_postgresql_copy_replaces_the_old_one(
-    cli: Cli, postgresql_only: None, copy: Path
-) -> None:
-    assert cli("db", "backup", str(copy), "--overwrite").exit_code == 0
-    listing = subprocess.run(
-        [shutil.which("pg_restore") or "", "--list", copy], capture_output=True, check=True
-    )
-    assert b"TABLE DATA public ops_audit_events" in listing.stdout

@@ -63,5 +63,5 @@ def test_label_of_opsapp_s_own_is_refused(app: Flask, folder: Path, label: str) 
 
 @pytest.mark.parametrize("label", ["", "Shop", "shop1", "my-shop", "s" * 29])
 def test_label_that_could_be_mistaken_is_refused(app: Flask, folder: Path, label: str) -> None:
-    with pytest.raises(ValueError, match="is no label of small letters"):
+    with pytest.raises(ValueError, match="is not a label of lower-case letters"):
         migrations.add(app, label, folder)

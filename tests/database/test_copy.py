@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from opsapp.database import copying
+from opsapp.errors import OpsError
 from opsapp.extensions import db
 from opsapp.models import our_tables
 from tests.support import Database, Result, call, disarm
+from tests.support.processes import ended, start_work
 from tests.support.templates import BOB, Commands, Templates
 
 CONTENT: Commands = (
@@ -70,7 +75,7 @@ def test_copy_to_postgresql_and_back_loses_nothing(
 
     done = copy(source, target, "--yes", "--reason", "outgrew the file", "--format", "json")
     assert done.exit_code == 0, done.stderr
-    remark = "The copy: the chain holds, and the tables are what it says."
+    remark = "The copy: the chain holds, and the tables match it."
     assert json.loads(done.stderr) == {"remarks": [remark]}
     assert {row["table"]: row["rows"] for row in done.json["results"]} == before
     assert count(target) == before
@@ -116,7 +121,7 @@ def test_copy_refuses_other_secrets_and_passwords(
     with postgresql_templates.copy(tmp_path / "other") as other:
         done = copy(source, Database(other.url.replace(":@", "@"), source.instance), "--yes")
     assert (done.exit_code, done.stdout) == (7, "")
-    assert done.stderr.startswith("Error: OPSAPP_AUDIT_KEY is not the key")
+    assert done.stderr.startswith("Error: OPSAPP_AUDIT_KEY does not match the key")
     done = call(source, "db", "copy", "--to", "postgresql://me:secret@db/ops", "--yes")
     assert (done.exit_code, done.stderr) == (
         2,
@@ -175,3 +180,45 @@ def test_copy_keeps_null_and_the_null_of_json_apart(
         done = copy(origin, place, "--yes")
         assert done.exit_code == 0, done.stderr
         assert place.rows("SELECT id, CAST(body AS text) FROM notes ORDER BY id") == bodies
+
+
+def test_copy_that_cannot_be_committed_is_taken_back_in_the_audit(
+    source: Database, target: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_stack: ExitStack, _connection: sa.Connection, committed: bool) -> None:
+        assert committed
+        raise OpsError("the target is away")
+
+    monkeypatch.setattr(copying, "_settle", fail)
+    done = copy(source, target, "--yes")
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, "Error: the target is away")
+    assert count(target)["ops_users"] == 0
+    events = call(source, "audit", "list", "--action", "database:copy", "--format", "json").json
+    assert [event["action"] for event in events] == ["database:copy:create", "database:copy:fail"]
+
+
+def copy_until_killed(url: str) -> None:
+    """Copy the database, and die between its event and the commit of the target."""
+    import os
+    import signal
+
+    import opsapp
+    from opsapp.actors import Actor
+    from opsapp.database import copying
+    from opsapp.unit.work import Unit
+
+    def die(*_args: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    copying._settle = die
+    unit = Unit(actor=Actor(kind="os", name="ada", host="here", terminal="none"), door="cli")
+    with opsapp.create_app().app_context():
+        copying.copy(copying.engine_to(url), unit=unit)
+
+
+def test_copy_has_its_event_when_it_is_killed_behind_it(source: Database, target: Database) -> None:
+    killed = ended(start_work(source, copy_until_killed, target.url))
+    assert killed.exit_code == -signal.SIGKILL, killed.stderr
+    assert count(target)["ops_users"] == 0
+    events = call(source, "audit", "list", "--action", "database:copy", "--format", "json").json
+    assert [event["action"] for event in events] == ["database:copy:create"]

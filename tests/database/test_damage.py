@@ -141,7 +141,7 @@ def test_doctor_names_what_is_damaged_and_goes_on(damaged: Database) -> None:
     checks = {row["check"]: row for row in done.json}
     finding = checks["values"]
     assert (finding["state"], finding["advice"]) == (
-        "fail", "write them anew, or restore a backup",
+        "fail", "write them again, or restore a backup",
     )  # fmt: skip
     assert finding["says"].startswith("damaged: ")
     assert "and " in finding["says"]

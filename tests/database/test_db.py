@@ -193,7 +193,7 @@ def test_backup_over_a_file_is_a_conflict(cli: Cli, tmp_path: Path) -> None:
     result = cli("db", "backup", str(copy))
     assert (result.exit_code, result.stderr) == (
         3,
-        f"Error: {copy} exists already\n  → flask db backup {copy} --overwrite\n",
+        f"Error: {copy} exists already\n  → --overwrite replaces it\n",
     )
     assert copy.read_text() == "precious"
     assert cli("db", "backup", str(copy), "--overwrite").exit_code == 0
@@ -273,7 +273,7 @@ def test_migration_leaves_the_loggers_of_others_alone(app: object) -> None:
     from opsapp.database import setup
     from tests.support import a_unit
 
-    before = logging.getLogger("somebody.else")
+    before = logging.getLogger("another.library")
     setup.init(unit=a_unit())
     assert before.disabled is False
 

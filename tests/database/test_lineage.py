@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config
 from opsapp.database import lineage
 from opsapp.errors import NotReady
 from opsapp.migrations import Branch
+from opsapp.settings import config
 from tests.support import CORE, ROOT, Database, call
 from tests.support.web import site
 
@@ -164,22 +164,22 @@ CASES: dict[Callable[[Path], None], tuple[str, str]] = {
         "its next is s0003; or move the file elsewhere",
     ),
     unnumbered: (
-        "shop/notes.py is no migration: it has no revision",
+        "shop/notes.py is not a migration: it has no revision",
         "move it elsewhere",
     ),
     broken: (
         "the migration shop/s0003_add.py cannot be imported:"
         " ModuleNotFoundError: No module named 'nothing_of_the_kind'",
-        "mend the file, or remove it if it is none",
+        "fix the file, or remove it if it is not a migration",
     ),
     unfinished: (
         "the migration shop/s0003_add.py cannot be imported:"
         " SyntaxError: invalid syntax (s0003_add.py, line 1)",
-        "mend the file, or remove it if it is none",
+        "fix the file, or remove it if it is not a migration",
     ),
     leaving: (
         "the migration shop/s0003_add.py cannot be imported: SystemExit: bye",
-        "mend the file, or remove it if it is none",
+        "fix the file, or remove it if it is not a migration",
     ),
     disordered: (
         "shop/s0003_add.py follows s0004, whose number is not lower",

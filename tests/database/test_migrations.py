@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from opsapp import config, migrations
+from opsapp import migrations
+from opsapp.settings import config
 from tests.support import ACCOUNTS, CORE, FLASK, HEAD, ROOT, Database, call, move_core, run
 
 
@@ -79,7 +80,7 @@ def test_downgrade_asks_because_it_takes_everything(database: Database) -> None:
     assert (result.exit_code, result.stderr) == (
         5,
         "Error: Take schema changes back, with the data that they hold?"
-        " There is no terminal to ask on\n  → repeat it with --yes\n",
+        " Cannot ask: there is no terminal\n  → add --yes\n",
     )
     current = run(database, "db", "current").stdout
     assert sorted(current.splitlines()) == [f"{ACCOUNTS} (head)", f"{CORE} (head)"]

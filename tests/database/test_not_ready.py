@@ -20,7 +20,7 @@ from tests.support import Cli, Database, call
     [
         ("nonsense", "OPSAPP_DATABASE_URL is not a database URL"),
         ("mysql://a@b/c", "OPSAPP_DATABASE_URL is for mysql"),
-        ("sqlite://", "OPSAPP_DATABASE_URL names no file; memory is gone after a command"),
+        ("sqlite://", "OPSAPP_DATABASE_URL is in memory, which is lost when a command ends"),
         (
             "postgresql://app:canary@pg/canary@h/db",
             "OPSAPP_DATABASE_URL has a password with / or @; write them as %2F and %40",

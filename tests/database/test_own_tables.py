@@ -45,7 +45,7 @@ def attached(empty: Flask, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """An application with accounts of its own, which needs none of ours."""
     monkeypatch.setattr(invariants, "has_administrator", lambda session: False)
     parts = {"session": db.session, "engines": db.engines, "has_tables": True}
-    parts |= {"ours": db.session, "our_engine": db.engine, "own": None, "apart": None}
+    parts |= {"ours": db.session, "our_engine": db.engine, "own": None, "separate_database": None}
     empty.extensions[EXTENSION] = SimpleNamespace(branches=("core",), **parts)
     return empty
 

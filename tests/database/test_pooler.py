@@ -142,6 +142,11 @@ def test_commands_do_their_work(pooled: Pooled) -> None:
         result = run(pooled, "query", "SELECT current_setting('transaction_read_only') AS it")
         assert result == Result(0, "it\non\n", "")
     assert run(pooled, "shell", "--read-only", "-c", "len(User.query.all())").exit_code == 0
+    several = "UPDATE ops_users SET username = 'evil'; COMMIT"
+    assert run(pooled, "shell", "-c", f'sql("{several}")') == Result(
+        2, "", "Error: several statements in one call\n  → send each by itself\n"
+    )
+    assert pooled.rows("SELECT username FROM ops_users") == [("ada",)]
 
 
 def test_changes_of_a_crowd_are_one_chain(pooled: Pooled) -> None:
@@ -218,7 +223,7 @@ def test_doctor_finds_a_pooler_well_that_keeps_locks(locking: Pooled, ada: str) 
 
 
 def locks_in(report: Result) -> dict[str, str]:
-    """What doctor says of locks."""
+    """Return doctor's finding on locks."""
     [finding] = [row for row in report.json if row["check"] == "locks"]
     return dict(finding)
 
@@ -237,9 +242,8 @@ def test_pooler_that_takes_turns_is_seen_through(database: Database, poolers: Po
 
 def test_direct_url_of_another_database_is_refused(shared: Pooled, another: Database) -> None:
     elsewhere = replace(shared, direct=another.url)
-    message = (
-        "Error: OPSAPP_DIRECT_DATABASE_URL leads to another database than OPSAPP_DATABASE_URL\n"
-    )
+    name, other = "OPSAPP_DIRECT_DATABASE_URL", "OPSAPP_DATABASE_URL"
+    message = f"Error: {name} points to a different database than {other}\n"
     assert run(elsewhere, "jobs", "run", "a", "--", "true") == Result(7, "", message)
 
 

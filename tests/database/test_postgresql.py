@@ -14,7 +14,8 @@ from sqlalchemy.engine import make_url
 
 from opsapp import libpq
 from opsapp.database import status
-from opsapp.engine import locks
+from opsapp.engine import connections, locks
+from opsapp.errors import NotReady
 from tests.support import PASSWORD, Cli, Database, administer, call, run, run_afresh
 
 REACH = "Error: the database cannot be reached: "
@@ -109,16 +110,24 @@ def test_web_answers_503_before_a_silent_server(
         ("/db?host=/run/pg&options=-c+a%3Db%20-c", "/db?host=/run/pg&options=-c%20a%3Db%20-c"),
         ("h/db?connect_timeout=3&connect_timeout=4", "h/db?connect_timeout=4"),
         ("u:p@ss/w@h/d", "u:p@ss/w@h/d"),
+        ("h/db?user=\udce9", "h/db?user=%ED%B3%A9"),
     ],
 )
 def test_url_is_spelled_as_libpq_and_sqlalchemy_read_it(rest: str, expected: str) -> None:
     assert libpq.spelled(rest) == expected
 
 
+@pytest.mark.parametrize("url", ["sqlite:////tmp/\udce9", "postgresql+psycopg://h/db?user=\udce9"])
+def test_url_that_is_not_utf8_is_refused(url: str) -> None:
+    with pytest.raises(NotReady) as refused:
+        connections.checked_url(url, "--to")
+    assert refused.value.message == "--to is not UTF-8"
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("h:x/db", "OPSAPP_DATABASE_URL has a port that is no number"),
+        ("h:x/db", "OPSAPP_DATABASE_URL has an invalid port"),
         ("h/db?foo=1", 'OPSAPP_DATABASE_URL cannot be used: invalid connection option "foo"'),
         (
             "h/db?connect_timeout=soon",

@@ -16,6 +16,7 @@ from opsapp.database import dumps, restoring
 from opsapp.errors import OpsError
 from tests.support import Cli, Database, call
 from tests.support.processes import gate_held
+from tests.support.templates import Templates
 
 WHY = ("--reason", "disk lost")
 
@@ -53,7 +54,7 @@ def test_restore_asks_first_and_needs_a_reason(cli: Cli, copy: str) -> None:
 
 def test_restore_as_a_dry_run_shows_the_plan(cli: Cli, copy: str, database: Database) -> None:
     database.execute("CREATE TABLE made_later (id integer)")
-    planned = cli("db", "restore", copy, *WHY, "--dry-run", "--format", "json")
+    planned = cli("db", "restore", copy, "--dry-run", "--format", "json")
     assert (planned.exit_code, planned.stderr) == (0, "")
     [row] = planned.json["plan"]
     assert (row["action"], row["before"], row["after"]["lost"]) == (
@@ -88,7 +89,7 @@ def test_restore_refuses_what_is_no_copy(cli: Cli, copy: str, tmp_path: Path, no
     (tmp_path / "noise").write_bytes(noise)
     done = cli("db", "restore", str(tmp_path / "noise"), *WHY, "--yes")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "is no copy of this database" in done.stderr
+    assert "is not a backup of this database" in done.stderr
     assert cli("db", "restore", str(tmp_path / "nothing"), *WHY, "--yes").exit_code == 2
     assert cli("roles", "show", "later").exit_code == 0
 
@@ -138,7 +139,7 @@ def test_restore_waits_for_no_one_who_holds_the_gate(
     assert (done.exit_code, done.stdout) == (75, "")
     assert done.stderr.endswith(
         "Error: another process uses the database; nothing was changed\n"
-        "  → stop the web server and cron, and again\n"
+        "  → stop the web server and cron, and try again\n"
     )
     assert cli("roles", "show", "later").exit_code == 0
 
@@ -174,7 +175,7 @@ def test_restore_refuses_the_copy_of_another_secret(
     other = {"OPSAPP_AUDIT_KEY": "another-key-Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"}
     done = call(database, "db", "restore", copy, *WHY, "--yes", **other)
     assert (done.exit_code, done.stdout) == (7, "")
-    assert done.stderr.startswith("Error: OPSAPP_AUDIT_KEY is not the key")
+    assert done.stderr.startswith("Error: OPSAPP_AUDIT_KEY does not match the key")
 
 
 def test_restore_counts_the_events_of_another_history_as_lost(cli: Cli, copy: str) -> None:
@@ -211,3 +212,26 @@ def test_restore_refuses_files_whose_last_changes_are_beside_them(
         f"  → sqlite3 {copy} 'PRAGMA journal_mode=DELETE', and again\n"
     )
     assert cli("roles", "show", "later").exit_code == 0
+
+
+@pytest.fixture
+def new(templates: Templates, tmp_path: Path) -> Iterator[Database]:
+    """A second database, not initialised yet."""
+    with templates.empty(tmp_path / "new") as database:
+        yield database
+
+
+def test_restore_replaces_a_new_database_and_declares_no_gap(
+    copy: str, database: Database, new: Database
+) -> None:
+    secrets = {
+        name: (database.instance / "secrets" / name.lower()).read_text().strip()
+        for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
+    }
+    call(new, "db", "init", check=True, **secrets)
+    planned = call(new, "db", "restore", copy, *WHY, "--dry-run", **secrets)
+    assert "It replaces another database, of 2 events.\n" in planned.stderr
+    call(new, "db", "restore", copy, *WHY, "--yes", check=True, **secrets)
+    assert call(new, "users", "list", "--count", **secrets).stdout == "2\n"
+    report = call(new, "audit", "verify", "--state", "--format", "json", **secrets).json
+    assert (report["ok"], report["gaps"]) == (True, [])

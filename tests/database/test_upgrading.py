@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opsapp import migrations
-from tests.support import Cli, Database, call
+from tests.support import CORE, HEAD, Cli, Database, call
 
 
 def test_upgrade_prints_each_migration_and_its_event(empty_database: Database) -> None:
@@ -29,6 +29,25 @@ def test_downgrade_prints_what_it_drops(cli: Cli, bob: str) -> None:
     assert cli("users", "list", "--count").stdout == "2\n"
     done = cli("db", "downgrade", "base", "--yes")
     assert (done.exit_code, done.stdout, done.stderr) == (0, planned.stdout, "")
+
+
+def test_plan_says_from_where_to_where(cli: Cli, database: Database) -> None:
+    planned = cli("db", "downgrade", "base", "--dry-run")
+    assert planned.stdout.splitlines()[0] == f"from {HEAD} to nothing"
+
+
+def test_dry_run_of_a_downgrade_is_refused_as_the_downgrade_is(cli: Cli, bob: str) -> None:
+    for last in ("--dry-run", "--yes"):
+        done = cli("db", "downgrade", "accounts@base", last)
+        assert (done.exit_code, done.stdout, done.stderr) == (
+            3,
+            "",
+            f"Error: {CORE} would be left without the tables of accounts\n"
+            "  → flask db upgrade, or flask db downgrade base\n",
+        )
+    other = "another-key-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
+    for last in ("--dry-run", "--yes"):
+        assert cli("db", "downgrade", "base", last, OPSAPP_AUDIT_KEY=other).exit_code == 7
 
 
 def test_plan_of_a_revision_that_is_not_there(cli: Cli, bob: str) -> None:

@@ -63,7 +63,7 @@ def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
     assert findings(result) == {
         "administrator": (
             "fail",
-            "no active account with a password holds admin for ever",
+            "no active, confirmed account with a password holds admin permanently",
             "flask users create-admin EMAIL",
         )
     }
@@ -103,7 +103,7 @@ def test_doctor_finds_grants_past_their_end(cli: Cli, database: Database, bob: s
         "UPDATE ops_grants SET valid_until = '2020-01-01 00:00:00.000000' WHERE user_id = 2"
     )
     found = findings(cli("doctor", "--format", "json"))
-    assert found["grants"] == ("warn", "1 past their end and unmarked", "flask roles expire")
+    assert found["grants"] == ("warn", "1 expired grant not marked yet", "flask roles expire")
 
 
 def test_doctor_waits_for_the_sweep_of_grants(cli: Cli, database: Database, bob: str) -> None:
@@ -232,8 +232,8 @@ def test_doctor_of_a_database_that_is_away_still_reports(database: Database) -> 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("OPSAPP_AUDIT_KEY", "is not the key that this database's audit was begun with"),
-        ("SECURITY_PASSWORD_SALT", "is not the one that this database was begun with"),
+        ("OPSAPP_AUDIT_KEY", "does not match the key of this database's audit log"),
+        ("SECURITY_PASSWORD_SALT", "does not match the one this database was created with"),
     ],
 )
 def test_secret_of_another_database_is_named_everywhere(

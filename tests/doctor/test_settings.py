@@ -61,6 +61,23 @@ def test_doctor_takes_an_environment_by_its_name(database: Database, name: str) 
     assert "setting OPSAPP_ENV" not in result
 
 
+@pytest.mark.parametrize("name", ["console.toml", "jobs.toml"])
+@pytest.mark.parametrize(("mode", "folder"), [(0o664, 0o755), (0o602, 0o755), (0o644, 0o777)])
+def test_doctor_finds_files_that_others_can_write(
+    cli: Cli, database: Database, name: str, mode: int, folder: int
+) -> None:
+    path = database.instance / name
+    path.write_text("")
+    path.chmod(mode)
+    database.instance.chmod(folder)
+    way = path if mode != 0o644 else database.instance
+    writers = findings(cli("doctor", "--format", "json"))["file writers"]
+    assert writers == ("fail", f"others can write {path}", f"chmod go-w {way}")
+    database.instance.chmod(0o1777)
+    path.chmod(0o644)
+    assert "file writers" not in findings(cli("doctor", "--format", "json"))
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "is_found"),
     [("SECRET_KEY", 0o644, True), ("MAIL_PASSWORD", 0o604, True), ("SECRET_KEY", 0o640, False)],
@@ -144,7 +161,7 @@ def test_doctor_knows_that_a_closed_folder_keeps_others_out(
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
     (database.instance / closed).chmod(0o700)
-    for name in ("jobs.toml", "metrics/.lock", "metrics/counter_1.db"):
+    for name in ("console.toml", "jobs.toml", "metrics/.lock", "metrics/counter_1.db"):
         (database.instance / name).touch(0o644)
         (database.instance / name).chmod(0o644)
     rows = cli("doctor", "--format", "json").json

@@ -9,6 +9,10 @@ the database without any code of the project. ``make test`` runs a part of about
 - ``tracing``: system calls that kill or fail, by strace
 - ``commands``: the commands that are disturbed
 - ``judging``: what they may leave
+- ``racers``: processes that make many changes at once
+- ``traffic``: changes that go on during an outage
+- ``servers``, ``lines``: servers that go away, and connections that break
+- ``properties``, ``fuzz``: readers of hostile input
 - ``tally``: the counts
 - ``page``: docs/reliability.md
 """

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from datetime import timedelta
 
-from tests.support import PASSWORD
+from opsapp import clock
+from tests.support import PASSWORD, Database
+from tests.support.forks import flask
 from tests.support.templates import BOB
 
 BEGINNING = BOB
@@ -18,18 +21,28 @@ class Command:
     :param words: what the operator types after ``flask``.
     :param events: the actions of the events that it writes.
     :param units: how many of these events each of its transactions has.
+    :param file: the name and the content of the file that it reads.
     """
 
     words: tuple[str, ...]
     events: tuple[str, ...]
     stdin: str = ""
     units: tuple[int, ...] = ()
+    file: tuple[str, str] = ("", "")
+
+    def prepare(self, database: Database) -> None:
+        """Write the file that it reads."""
+        name, content = self.file
+        if name:
+            (database.instance / name).write_text(content)
 
     @property
     def states(self) -> list[tuple[str, ...]]:
-        """The events that may be there afterwards: those of none, some or all transactions."""
+        """The events that may be there afterwards: those of any of its transactions, in order."""
         ends = itertools.accumulate(self.units or (len(self.events),), initial=0)
-        return [self.events[:end] for end in ends]
+        parts = [self.events[begin:end] for begin, end in itertools.pairwise(ends)]
+        choices = itertools.product((False, True), repeat=len(parts))
+        return [sum(itertools.compress(parts, choice), ()) for choice in choices]
 
     def outcome(self, events: tuple[str, ...]) -> str:
         """Return the state that these events are, in the words of the page."""
@@ -46,6 +59,23 @@ class Command:
 
 def _command(words: str, *events: str, stdin: str = "") -> Command:
     return Command(tuple(words.split()), events, stdin)
+
+
+ROLES = """
+[roles.admin]
+description = "Holds every permission."
+permissions = ["*"]
+[roles.support]
+permissions = ["users:read"]
+[grants.support]
+"bob@example.com" = 2090-01-01T00:00:00Z
+"""
+
+
+def people(number: int) -> str:
+    """Return a file of so many accounts, half of which are to administer."""
+    rows = [f"p{row}@example.com,{'admin' if row % 2 else ''}\n" for row in range(number)]
+    return "".join(["email,roles\n", *rows])
 
 
 COMMANDS = (
@@ -68,4 +98,29 @@ COMMANDS = (
         ("console:session:open", "user:account:create", "console:session:close"),
         units=(1, 1, 1),
     ),
+    Command(
+        ("users", "import", "people.csv"),
+        ("user:account:import",),
+        file=("people.csv", people(3)),
+    ),
+    Command(
+        ("roles", "apply", "roles.toml", "--yes"),
+        ("role:definition:create", "user:role:grant"),
+        file=("roles.toml", ROLES),
+    ),
+    _command("users export out.csv"),
 )
+BATCHES = Command(
+    ("users", "import", "people.csv"),
+    ("user:account:import",) * 3,
+    units=(1, 1, 1),
+    file=("people.csv", people(12_000)),
+)
+"""An import of three transactions; it takes longer, so it is only killed at random."""
+
+
+def flask_an_hour_ago(*words: str) -> None:
+    """Run a command on a host whose clock was set back."""
+    now = clock.now
+    clock.now = lambda: now() - timedelta(hours=1)
+    flask(*words)

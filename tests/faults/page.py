@@ -1,4 +1,8 @@
-"""docs/reliability.md, written from the counts of a long run: python -m tests.faults.page TALLY."""
+"""docs/reliability.md, written from the counts of a run: python -m tests.faults.page TALLY CODE TESTS…
+
+CODE is the exit code of the run; the page of a run that failed says so first. TESTS are the files
+that ran. The counts of runs before it that are in the tally stay on the page.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.faults.amounts import IS_LONG, PART, SEED
+from tests.faults.amounts import IS_LONG, MINUTES, PART, SEED
 from tests.faults.servers import programs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+MUTANTS = Path(__file__).resolve().parents[1] / "mutants" / "results.json"
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "": "–"}
 
 INTRODUCTION = """\
@@ -47,9 +52,11 @@ CHAPTERS = {
     "Failing system call (EINTR)": "The N-th such call is interrupted.",
     "Failing system call (ECONNRESET)": "The N-th attempt to connect or to receive fails.",
     "Races": "Eight processes at once.",
-    "Outages": "Commands and a process change accounts while the server goes away and comes back.",
+    "Outages": "Commands, a process, imports, jobs, a shell and requests change accounts while the server goes"
+    " away and comes back. `COMMIT lost` is a connection that breaks as it carries COMMIT or its answer.",
     "Resources": "The command has no room, no memory, no files, or no place to write to.",
-    "Hostile input": "Generated and damaged input: it is read, or refused in one harmless line.",
+    "Hostile input": "Generated and damaged input: it is read, or refused in one harmless line. The fuzzer is guided"
+    " by coverage (atheris), with 512 MiB of memory.",
     "Secrets": "Passwords, hashes and keys are looked for in all that leaves the process.",
     "Tampering": "The owner of the tables edits the audit; `flask audit verify` looks.",
     "Roles of PostgreSQL": "A role tries what `opsapp/database/roles.sql` denies it.",
@@ -59,16 +66,31 @@ CHAPTERS = {
 def written(lines: list[str]) -> str:
     """Return the page for these lines of a tally."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
+    failed: list[str] = []
+    runs: list[tuple[str, str, int]] = []
     waits: dict[str, list[float]] = {}
     for line in lines:
         chapter, trial, database, outcome, number = json.loads(line)
         if chapter == "Waiting":
             waits.setdefault(database, []).append(number)
+        elif chapter == "Failed":
+            failed.append(trial)
+        elif chapter == "Run":
+            runs.append((trial, outcome, number))
         else:
             counts[chapter, trial, NAMES.get(database, database), outcome] += number
-    parts = [INTRODUCTION, _versions(), _waits(waits)]
+    parts = [INTRODUCTION, _failures(failed, runs), _versions(), _amounts(runs), _waits(waits)]
     parts += [_chapter(name, text, counts) for name, text in CHAPTERS.items()]
+    parts.append(mutants())
     return "\n".join(part for part in parts if part)
+
+
+def _failures(failed: list[str], runs: list[tuple[str, str, int]]) -> str:
+    codes = [str(code) for _files, _amount, code in runs if code]
+    if not codes:
+        return ""
+    tests = ", ".join(f"`{test}`" for test in sorted(set(failed))) or "none reached its end"
+    return f"**This run failed** (pytest exited {', '.join(codes)}). Tests with a broken promise: {tests}.\n"
 
 
 def _versions() -> str:
@@ -82,9 +104,18 @@ def _versions() -> str:
         *(f"{name} {version(name)}" for name in ("SQLAlchemy", "psycopg", "Flask", "opsapp")),
         f"{platform.system()} {platform.release()}",
     ]
-    part = f"{PART:.0%} of the long form" if IS_LONG else "a short run, not the long form"
-    when = f"Last run: {datetime.now(UTC):%Y-%m-%d}, {part}, seed {SEED}"
-    return f"{when}, on {', '.join(words)}.\n"
+    return f"Last run: {datetime.now(UTC):%Y-%m-%d}, on {', '.join(words)}.\n"
+
+
+def _amounts(runs: list[tuple[str, str, int]]) -> str:
+    return "\n".join(f"- {files}: {amount}" for files, amount, _code in runs) + "\n"
+
+
+def _this_run(code: int, tests: list[str]) -> str:
+    files = ", ".join(f"`{test}`" for test in tests)
+    amount = f"{PART:.0%} of the long form" if IS_LONG else "a short run, not the long form"
+    amount += f", in {MINUTES:g} minutes" if MINUTES else ""
+    return json.dumps(["Run", files, "", f"{amount}, seed {SEED}", code])
 
 
 def _waits(waits: dict[str, list[float]]) -> str:
@@ -115,5 +146,33 @@ def _chapter(name: str, text: str, counts: Counter[tuple[str, str, str, str]]) -
     return "\n".join(lines) + "\n"
 
 
+def mutants() -> str:
+    """Return the chapter of the mutation tests, which `make mutants` counts."""
+    results = json.loads(MUTANTS.read_text())
+    files = results["files"]
+    total = {name: sum(counts[name] for counts in files.values()) for name in COLUMNS}
+    lines = [
+        "## Mutation tests",
+        "",
+        f"mutmut {results['mutmut']} changed these files in one place at a time ({results['date']}), and ran the tests of the",
+        "changed function. A mutant is killed if a test fails or does not end. Equivalent mutants behave as the original does:",
+        "`tests/mutants/equivalent.toml` has the reasons. Decorated functions, such as context managers and properties, are left",
+        "out by the tool. The same tests take every branch of the files, those functions included (`make coverage`). Mutants that",
+        "were not tried are of a run that was ended early.",
+        "",
+        f"| file | {' | '.join(COLUMNS)} |",
+        f"| --- {'| ---: ' * len(COLUMNS)}|",
+    ]
+    for path, counts in [*files.items(), ("all", total)]:
+        lines.append(f"| {path} | {' | '.join(f'{counts[name]:,}' for name in COLUMNS)} |")
+    return "\n".join(lines) + "\n"
+
+
+COLUMNS = ("mutants", "killed", "equivalent", "survived", "not tried")
+
+
 if __name__ == "__main__":
-    PAGE.write_text(written(Path(sys.argv[1]).read_text().splitlines()))
+    with Path(sys.argv[1]).open("a+") as file:
+        file.write(_this_run(int(sys.argv[2]), sys.argv[3:]) + "\n")
+        file.seek(0)
+        PAGE.write_text(written(file.read().splitlines()))

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 
 USER = "pgserver"
-"""Where the tests run as root, the servers run as this user; the fixture ``postgres`` makes it."""
+"""The user of the servers if the tests run as root; the fixture ``postgres`` makes it."""
 
 
 def programs() -> Path:

@@ -26,3 +26,8 @@ def count(chapter: str, trial: str, database: str, outcome: str, number: float =
 def slowest(trial: str, database: str, seconds: float) -> None:
     """Add a duration, of which the page shows the number and the longest."""
     count("Waiting", trial, database, "seconds", seconds)
+
+
+def failed(test: str) -> None:
+    """Add a test of which a trial broke a promise."""
+    count("Failed", test, "", "failed")

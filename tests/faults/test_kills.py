@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.faults import tally
-from tests.faults.amounts import IS_LONG, dice, times
-from tests.faults.commands import BEGINNING, COMMANDS
-from tests.faults.judging import actions, assert_next_command_works, assert_promises_kept
-from tests.support import FLASK, Cli, Database, Result, call
+from tests.faults.amounts import IS_LONG, dice, times, trials
+from tests.faults.commands import BATCHES, BEGINNING, COMMANDS
+from tests.faults.judging import (
+    actions,
+    assert_again_completes,
+    assert_files_are_whole,
+    assert_next_command_works,
+    assert_promises_kept,
+)
+from tests.support import FLASK, Cli, Database, Result, call, run
 from tests.support.processes import ended, start, start_work, until
 from tests.support.templates import Templates
 
@@ -23,21 +33,27 @@ KILLED = -signal.SIGKILL
 # --- any command, at any moment ----------------------------------------------
 
 
+def killed_after(seconds: float) -> Callable[[int], None]:
+    def kill(pid: int) -> None:
+        time.sleep(seconds)  # Any moment of the command will do.
+        with suppress(ProcessLookupError):  # It was quicker.
+            os.kill(pid, signal.SIGKILL)
+
+    return kill
+
+
 def test_kill_a_command_at_any_moment_leaves_the_old_or_the_new_state(
     templates: Templates, tmp_path: Path, kind: str
 ) -> None:
     chance = dice("commands", kind)
-    for number in range(times(3, 120)):
-        command = chance.choice(COMMANDS)
+    for number in trials(3, 500):
+        command = chance.choice((*COMMANDS, BATCHES))
+        longest = 3 if command is BATCHES else 0.6
         with templates.copy(tmp_path / str(number), BEGINNING) as database:
+            command.prepare(database)
             before = len(actions(database))
-            process = start(database, FLASK, *command.words)
-            assert process.stdin is not None
-            process.stdin.write(command.stdin)
-            process.stdin.flush()
-            time.sleep(chance.uniform(0, 2))  # Any moment of the command will do.
-            process.kill()
-            result = ended(process)
+            kill = killed_after(chance.uniform(0, longest))
+            result = run(database, *command.words, stdin=command.stdin, begun=kill)
             events = tuple(actions(database)[before:])
             where = f"{command.name}: {result}"
             assert result.exit_code in (KILLED, 0), where
@@ -45,7 +61,10 @@ def test_kill_a_command_at_any_moment_leaves_the_old_or_the_new_state(
             if result.exit_code == 0 or "Done, audit event" in result.stderr:
                 assert events == command.events, where
             assert_promises_kept(database, where)
+            assert_files_are_whole(database)
             assert_next_command_works(database, where)
+            assert_again_completes(database, command, before, where)
+        shutil.rmtree(database.instance)
         tally.count("Kill at a random moment", command.name, kind, command.outcome(events))
 
 
@@ -88,8 +107,8 @@ def test_kill_changing_processes_loses_nothing_that_was_acknowledged(
 ) -> None:
     chance = dice("changes", kind)
     acknowledged = []
-    kills = times(6, 100)
-    for kill in range(kills):
+    kills = 0
+    for kill in trials(6, 500):
         worker = start_work(database, change_for_ever, f"w{kill}")
         assert worker.stdout is not None
         lines = [worker.stdout.readline() for _ in range(chance.randrange(1, 12))]
@@ -98,6 +117,7 @@ def test_kill_changing_processes_loses_nothing_that_was_acknowledged(
         lines += worker.stdout.readlines()
         assert ended(worker) == Result(KILLED, "", "")
         acknowledged += [line.split() for line in lines if line.endswith("\n")]
+        kills += 1
 
         # No process is kept out, and the numbers go on without a gap.
         [(last,)] = database.rows("SELECT max(seq) FROM ops_audit_events")
@@ -240,7 +260,7 @@ def test_kill_init_at_a_statement_leaves_nothing_to_mend(
 def test_kill_init_at_any_moment_leaves_nothing_to_mend(
     empty_database: Database, sqlite_templates: Templates, kind: str, moment: int
 ) -> None:
-    init = start(empty_database, FLASK, "db", "init")
+    init = start(empty_database, FLASK, "db", dice("verb", moment).choice(["init", "upgrade"]))
     secrets = empty_database.instance / "secrets"
     until(lambda: secrets.exists() or init.poll() is not None)
     time.sleep(dice("init", kind, moment).uniform(0, 0.3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,9 +13,10 @@ import pytest
 
 from tests.faults import tally
 from tests.faults.amounts import IS_LONG
-from tests.faults.commands import BEGINNING
+from tests.faults.commands import BEGINNING, flask_an_hour_ago
 from tests.faults.judging import actions, assert_next_command_works, assert_promises_kept
-from tests.support import FLASK, Database, Result
+from tests.support import FLASK, Database, Result, run
+from tests.support.forks import forked
 from tests.support.templates import Templates
 
 CREATE = ("users", "create", "cyd@example.com", "--no-password")
@@ -61,6 +64,11 @@ def judge(trial: str, database: Database, result: Result, kind: str, before: int
     tally.count("Resources", trial, kind, f"{state}, exit {result.exit_code}")
 
 
+# Root writes to files that are read-only, unless it gives up that capability.
+UNPRIVILEGED = "setpriv --bounding-set=-dac_override " if os.getuid() == 0 else ""
+OF_SQLITE = ("read-only file", "read-only folder")
+"""The trials that need the file of a database."""
+
 SURROUNDINGS = {
     "closed stdout": ({"shell": '"$@" >&-'}, 74),
     "closed stderr": ({"shell": '"$@" 2>&-'}, 0),
@@ -72,11 +80,18 @@ SURROUNDINGS = {
     "no TMPDIR that exists": ({"TMPDIR": "/nowhere"}, 0),
     "no TERM": ({"TERM": ""}, 0),
     "16 file descriptors": ({"begin": limit(resource.RLIMIT_NOFILE, 16)}, 0),
+    "7 file descriptors": ({"begin": limit(resource.RLIMIT_NOFILE, 7)}, None),
     "5 file descriptors": ({"begin": limit(resource.RLIMIT_NOFILE, 5)}, None),
+    "read-only file": ({"shell": f'chmod 400 opsapp.sqlite* && {UNPRIVILEGED}"$@"'}, 7),
+    "read-only folder": ({"shell": f'chmod 500 . && {UNPRIVILEGED}"$@"'}, 7),
     "256 MiB of memory": ({"begin": limit(resource.RLIMIT_AS, 256 << 20)}, 0),
     "files of 64 KiB at most": ({"begin": limit(resource.RLIMIT_FSIZE, 64 << 10)}, None),
 }
 
+
+TOO_MANY = re.compile(
+    r"(Done, audit event \d+\.\n)?Error: \S+: Too many open files(; but the change is made, .+)?\n"
+)
 
 USUAL = ("stdout is /dev/full", "16 file descriptors", "256 MiB of memory")
 
@@ -84,9 +99,14 @@ USUAL = ("stdout is /dev/full", "16 file descriptors", "256 MiB of memory")
 @pytest.mark.parametrize("trial", SURROUNDINGS if IS_LONG else USUAL)
 def test_command_in_want_of_something(begun: Database, kind: str, trial: str) -> None:
     surroundings, exit_code = SURROUNDINGS[trial]
+    if trial in OF_SQLITE and kind != "sqlite":
+        pytest.skip("the database is not a file")
     before = len(actions(begun))
     result = ended(begun, **surroundings)  # type: ignore[arg-type]
+    for path in (begun.instance, *begun.instance.glob("opsapp.sqlite*")):
+        path.chmod(0o700)
     assert result.exit_code == exit_code or exit_code is None, result
+    assert result.exit_code != 1 or TOO_MANY.fullmatch(result.stderr), result
     assert exit_code is not None or result.exit_code in (0, 1, 7), result
     judge(trial, begun, result, kind, before)
 
@@ -101,3 +121,19 @@ def test_database_folder_that_is_gone_is_7(begun: Database, kind: str) -> None:
     aside.rename(begun.instance)
     assert (result.exit_code, result.stdout) == (7, "")
     judge("database folder gone", begun, result, kind, before)
+
+
+# --- the clock ---------------------------------------------------------------------
+
+
+def test_clock_that_was_set_back_breaks_nothing(begun: Database, kind: str) -> None:
+    before = len(actions(begun))
+    done = Result(*forked(flask_an_hour_ago, *CREATE, environ=begun.environ, folder=begun.instance))
+    assert done.exit_code == 0, done
+    [(last, previous)] = begun.rows(
+        "SELECT a.at, b.at FROM ops_audit_events a JOIN ops_audit_events b ON b.seq = a.seq - 1"
+        " WHERE a.seq = (SELECT max(seq) FROM ops_audit_events)"
+    )
+    assert last < previous
+    judge("clock back an hour", begun, done, kind, before)
+    assert run(begun, "audit", "verify", "--state").exit_code == 0

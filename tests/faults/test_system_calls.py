@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults import tally
+from tests.faults import amounts, tally
 from tests.faults.amounts import IS_LONG, dice, step
 from tests.faults.commands import BEGINNING, COMMANDS, Command
 from tests.faults.judging import (
     actions,
-    assert_copy_is_whole,
+    assert_files_are_whole,
     assert_next_command_works,
     assert_promises_kept,
 )
@@ -27,6 +28,10 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 KILL = "signal=KILL"
 KILLED = -9
+FAILED = re.compile("it may or may not have happened|^Error: the backup failed: ")
+"""The failures that are 1: a commit in doubt, and a copy that could not be made."""
+LINES = re.compile(r"(Warning: mail \d+ waits: .+\n)?(Done, .+\n)?Error: .+\n(  → .+\n)?")
+"""The output of a command that failed; mail of an earlier change has a line of its own."""
 SAID = ("it may or may not have happened", "but the change is made")
 
 
@@ -46,6 +51,7 @@ def disturbed(
     """Run the command with the fault on a database of its own, and judge what it leaves."""
     instance = folder / "instance"
     with templates.copy(instance, BEGINNING) as database:
+        command.prepare(database)
         before = len(actions(database))
         fault = Fault(calls, does, number, files_of(database))
         result, came = run_with(fault, database, *command.words, stdin=command.stdin)
@@ -55,7 +61,7 @@ def disturbed(
         assert events in command.states, where
         if result.exit_code == 0:
             assert events == command.events, where
-        assert_copy_is_whole(database)
+        assert_files_are_whole(database)
         assert_next_command_works(database, where)
     shutil.rmtree(instance)
     return Trial(number, came, result, events)
@@ -68,12 +74,15 @@ def tried(
     sockets = SOCKETS if does == KILL else ANSWERS
     calls = (FILES if kind == "sqlite" else sockets).split(",")
     chance = dice(command.name, kind, does)
+    deadline = time.monotonic() + amounts.share
     for call in calls if IS_LONG else chance.sample(calls, 2):
         distance = step(10)
         number = chance.randrange(1, distance + 1)
         while (trial := disturbed(templates, folder, command, call, does, number)).came:
             yield trial
             number += distance
+            if IS_LONG and time.monotonic() > deadline:
+                return
         assert trial.result.exit_code == 0, trial
 
 
@@ -89,10 +98,7 @@ def test_kill_at_a_system_call_leaves_the_old_or_the_new_state(
         tally.count("Kill at a system call", command.name, kind, command.outcome(trial.events))
 
 
-# A program of the shell that fails has a traceback of its own.
-@pytest.mark.parametrize(
-    "command", [c for c in CHOSEN if c.name != "shell"], ids=lambda command: command.name
-)
+@pytest.mark.parametrize("command", CHOSEN, ids=lambda command: command.name)
 @pytest.mark.parametrize("errno", ["EIO", "ENOSPC", "EINTR"])
 def test_failing_system_call_leaves_the_old_or_the_new_state_and_one_line(
     templates: Templates, tmp_path: Path, kind: str, command: Command, errno: str
@@ -103,11 +109,11 @@ def test_failing_system_call_leaves_the_old_or_the_new_state_and_one_line(
         errno = errno.replace("EIO", "ECONNRESET")
     for trial in tried(templates, tmp_path, kind, command, f"error={errno}"):
         exit_code, stderr = trial.result.exit_code, trial.result.stderr
-        assert exit_code in (0, 1, 7, 74, 75), trial
+        assert exit_code in (0, 7, 74, 75) or (exit_code == 1 and FAILED.search(stderr)), trial
         assert "Traceback" not in stderr, trial
         assert "something unexpected" not in stderr, trial
         if exit_code:
-            assert re.fullmatch(r"(Done, .+\n)?Error: .+\n(  → .+\n)?", stderr), trial
+            assert LINES.fullmatch(stderr), trial
         if exit_code and trial.events == command.events and command.events:
             assert exit_code == 74 or any(words in stderr for words in SAID), trial
         tally.count(

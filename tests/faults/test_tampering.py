@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from opsapp.errors import NotReady
 from opsapp.extensions import db
 from opsapp.unit.chain import Checkpoint
 from tests.faults import tally
-from tests.faults.amounts import dice, times
+from tests.faults.amounts import dice, trials
 from tests.support import PASSWORD, Database, a_unit, disarm
 
 TABLES = ("ops_audit_events", "ops_audit_head", "ops_audit_personal")
@@ -99,15 +99,15 @@ EDITS: tuple[Edit, ...] = (
 class Tables:
     """The tables of the audit, taken out and put back as their owner can."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.original = {name: self._taken(name) for name in TABLES}
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        with connection.begin():
+            self.original = {name: self._taken(name) for name in TABLES}
 
     def _taken(self, table: str) -> Rows:
-        with self._database.connect() as connection:
-            order = {"ops_audit_head": "id", "ops_audit_personal": "token"}.get(table, "seq")
-            query = sa.text(f"SELECT * FROM {table} ORDER BY {order}")
-            return [dict(row) for row in connection.execute(query).mappings()]
+        order = {"ops_audit_head": "id", "ops_audit_personal": "token"}.get(table, "seq")
+        query = sa.text(f"SELECT * FROM {table} ORDER BY {order}")
+        return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def put(self, table: str, rows: Rows) -> bool:
         """Replace the rows of a table; return False where the database does not hold them."""
@@ -115,13 +115,26 @@ class Tables:
         values = ", ".join(f":{name}" for name in names)
         insert = f"INSERT INTO {table} ({', '.join(map(_quoted, names))}) VALUES ({values})"
         try:
-            with self._database.connect() as connection:
-                connection.execute(sa.text(f"DELETE FROM {table}"))
+            with self._connection.begin():
+                self._connection.execute(sa.text(f"DELETE FROM {table}"))
                 if rows:
-                    connection.execute(sa.text(insert), rows)
+                    self._connection.execute(sa.text(insert), rows)
         except sa.exc.DBAPIError:
             return False
         return True
+
+
+@pytest.fixture
+def tables(history: None, database: Database) -> Iterator[Tables]:
+    """The tables, on one connection that waits for no disk: the edits are what is tried."""
+    engine = sa.create_engine(database.url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "PRAGMA synchronous = OFF" if database.is_sqlite else "SET synchronous_commit = off"
+        )
+        connection.commit()
+        yield Tables(connection)
+    engine.dispose()
 
 
 def _quoted(name: str) -> str:
@@ -140,21 +153,14 @@ def is_found(lines: list[Checkpoint]) -> bool:
 # --- the tests -------------------------------------------------------------------
 
 
-def test_random_edits_are_found_each_and_every_one(
-    history: None, database: Database, kind: str
-) -> None:
-    tables = Tables(database)
+def test_random_edits_are_found_each_and_every_one(tables: Tables, kind: str) -> None:
     line = checkpoints.checkpoint()
     kept = checkpoints.checkpoints([line])
     assert not is_found(kept)
     chance = dice("tampering", kind)
     edits, missed = 0, []
-    while edits < times(60, 10_000):
-        table, edit = chance.choice(TABLES), chance.choice(EDITS)
-        rows = [dict(row) for row in tables.original[table]]
-        edit(chance, rows)
-        if rows == tables.original[table] or not tables.put(table, rows):
-            continue
+    for _ in trials(60, 10_000):
+        table, edit, rows = edited(chance, tables)
         edits += 1
         if not is_found(kept):
             missed.append((table, edit.__name__, different(tables.original[table], rows)))
@@ -164,14 +170,21 @@ def test_random_edits_are_found_each_and_every_one(
     tally.count("Tampering", "random edit", kind, "found", edits)
 
 
+def edited(chance: random.Random, tables: Tables) -> tuple[str, Edit, Rows]:
+    """Change a table in a way that the database takes."""
+    while True:
+        table, edit = chance.choice(TABLES), chance.choice(EDITS)
+        rows = [dict(row) for row in tables.original[table]]
+        edit(chance, rows)
+        if rows != tables.original[table] and tables.put(table, rows):
+            return table, edit, rows
+
+
 def different(before: Rows, after: Rows) -> Rows:
     return [row for row in after if row not in before]
 
 
-def test_cut_of_any_length_is_found_with_a_checkpoint(
-    history: None, database: Database, kind: str
-) -> None:
-    tables = Tables(database)
+def test_cut_of_any_length_is_found_with_a_checkpoint(tables: Tables, kind: str) -> None:
     kept = checkpoints.checkpoints([checkpoints.checkpoint()])
     db.session.rollback()
     events, [head] = tables.original["ops_audit_events"], tables.original["ops_audit_head"]

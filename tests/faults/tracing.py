@@ -27,7 +27,7 @@ ANSWERS = "connect,recvfrom"
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at the system call of this number.
+    """The fault at the system call of this number.
 
     :param calls: the names of the calls that are counted, with commas between.
     :param does: ``signal=KILL`` or ``error=EIO``, as strace writes it.

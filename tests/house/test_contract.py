@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
@@ -69,7 +70,12 @@ CALLS: dict[str, dict[str, Any]] = {
     "roles revoke": {"args": ["held", "bob"]},
     "roles update": {"args": ["support", "--name", "helpdesk"]},
     "users activate": {"args": ["idle@example.com"]},
-    "users create": {"args": ["dan@example.com", "--password-stdin", "--if-exists", "keep"]},
+    "users create": {
+        "args": [
+            *("dan@example.com", "--role", "support", "--password-stdin"),
+            *("--if-exists", "keep"),
+        ],
+    },
     "users create-admin": {
         "args": ["carol@example.com", "--password-stdin", "--if-exists", "update"],
     },
@@ -162,8 +168,93 @@ def call(cli: Cli, database: Database, path: str, *more: str) -> Any:
     return cli(*path.split(), *args, *more, "--format", "json", stdin=PASSWORD + "\n")
 
 
+ALL = ("--limit", "1000", "--format", "json")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def told(change: dict[str, Any], name: str) -> tuple[Any, ...]:
+    """A step of a plan, or the event that it became, without what only one of them can have.
+
+    A time that counts from now is another one in the run.
+    """
+    before, after = (
+        {
+            key: comparable(value)
+            for key, value in (change[side] or {}).items()
+            if key not in ONLY_PLANNED and key not in ONLY_WRITTEN
+        }
+        for side in ("before", "after")
+    )
+    if change["action"] in RENAMING or name.startswith("review:"):
+        name = ""
+    return change["action"], name, before, after
+
+
+RENAMING = {
+    *("user:account:delete", "role:definition:delete", "role:definition:update"),
+    "user:account:import",
+}
+"""The changes after which their subject has another name, or none. A review has its number, which
+PostgreSQL does not use again after the plan."""
+ONLY_PLANNED = {"accounts"}
+"""The names of the accounts that an import would create; its event has their ids."""
+ONLY_WRITTEN = {"ids", "fingerprint"}
+
+
+def comparable(value: Any) -> Any:
+    match value:
+        case str():
+            return _TIME.sub("TIME", value)
+        case [{"holders": _}, *_]:  # By name in the plan, by id in the event.
+            return [{**gift, "holders": len(gift["holders"])} for gift in value]
+    return value
+
+
+Credentials = dict[str, tuple[int, int]]
+
+
+def live_credentials(database: Database) -> Credentials:
+    """The numbers of sessions and tokens that work, by address."""
+    counts = ", ".join(
+        f"(SELECT count(*) FROM {table} c WHERE c.user_id = u.id AND c.ended_at IS NULL"
+        " AND c.uniquifier = u.fs_uniquifier AND u.active)"
+        for table in ("ops_user_sessions", "ops_api_tokens")
+    )
+    rows = database.rows(f"SELECT id, email, {counts} FROM ops_users u")
+    return {email or f"user:{id}": (sessions, tokens) for id, email, sessions, tokens in rows}
+
+
+def ended(before: Credentials, after: Credentials) -> dict[str, list[str]]:
+    """The sessions and tokens that have ended, in words, by account; none without any."""
+    ends = {}
+    for name, had in before.items():
+        counts = [was - is_ for was, is_ in zip(had, after.get(name, (0, 0)), strict=True)]
+        words = [
+            f"{count} {noun}{'' if count == 1 else 's'}"
+            for count, noun in zip(counts, ("session", "token"), strict=True)
+            if count > 0
+        ]
+        if words:
+            ends[name] = words
+    return ends
+
+
+OWN_EVENT = {"user:sessions:end", "user:token:revoke"}
+"""The changes that are ends themselves, and no effect of another one."""
+
+
+def assert_ends_are_planned(plan: dict[str, Any], ends: dict[str, list[str]]) -> None:
+    if OWN_EVENT & {step["action"] for step in plan["plan"]}:
+        return
+    for name, words in ends.items():
+        effects = [effect for effect in plan["effects"] if effect.endswith(f"of {name}")]
+        assert all(any(word in effect for effect in effects) for word in words), (plan, ends)
+    said = {e.rpartition(" of ")[2] for e in plan["effects"] if e.startswith("ends ")}
+    assert said <= ends.keys()
+
+
 def lose_events(database: Database) -> None:
-    """What an older copy looks like: the head is where it was before the last events."""
+    """Make the database look like an older copy: the head is before the last events."""
     if database.is_sqlite:
         database.execute("DROP TRIGGER ops_audit_events_no_delete")
     else:
@@ -184,7 +275,7 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
 ) -> None:
     if path == "audit rebase":
         lose_events(prepared)
-    before = snapshot(prepared)
+    before, credentials = snapshot(prepared), live_credentials(prepared)
     last = prepared.rows("SELECT seq FROM ops_audit_head")[0][0]
 
     planned = call(cli, prepared, path, "--dry-run", "--reason", "because")
@@ -197,13 +288,12 @@ def test_change_is_planned_then_done_and_audited_then_already_so(
     assert done.exit_code == 0, done.stderr
     assert done.json["changed"] is (path not in ALREADY_DONE)
     if path not in ALREADY_DONE:
-        events = prepared.rows(
-            "SELECT action, subject, reason FROM ops_audit_events WHERE seq > :seq ORDER BY seq",
-            seq=last,
-        )
-        plan = [(step["action"], step["subject"]) for step in planned.json["plan"]]
-        assert [event[0] for event in events] == [action for action, _subject in plan]
-        assert {event[2] for event in events} == {"because"}
+        events = [event for event in cli("audit", "list", *ALL).json if event["seq"] > last]
+        assert [told(step, step["name"]) for step in planned.json["plan"]] == [
+            told(event, event["subject_name"]) for event in events
+        ]
+        assert {event["reason"] for event in events} == {"because"}
+        assert_ends_are_planned(planned.json, ended(credentials, live_credentials(prepared)))
 
     after = snapshot(prepared)
     again = call(cli, prepared, path, "--reason", "because")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from importlib.metadata import entry_points
-from typing import Any
 
 import click
 import pytest
 from blinker import NamedSignal
 
-from opsapp import errors, permissions, settings, signals
+from docs import make
+from docs.pictures import PICTURES
+from opsapp import errors, settings, signals
+from opsapp.accounts import permissions
 from opsapp.jobs import fields, runs, schedule
 from opsapp.settings import HANDED_DOWN, SETTINGS
+from tests.faults.page import PAGE, mutants
 from tests.support import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -26,7 +28,7 @@ def test_readme_repeats_the_exit_codes() -> None:
     for line in (errors.__doc__ or "").splitlines():
         words = line.strip("├└─ ").split(None, 3)
         if len(words) == 4 and words[1].isdigit() and words[2].isdigit():
-            drawn[words[1]] = words[3]
+            drawn.setdefault(words[1], words[3])
     assert {code: says for code, says in told.items() if code in drawn} == drawn
     assert set(told) - set(drawn) == {"0", "6"}
 
@@ -39,20 +41,10 @@ def test_readme_names_every_command_of_a_group(group: str) -> None:
     assert [name for name in command.commands if f"`{name}`" not in row] == []
 
 
-def generated() -> Any:
-    """What `make docs` runs."""
-    spec = importlib.util.spec_from_file_location("make_docs", ROOT / "docs" / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("page", ["api", "cli", "settings"])
 def test_generated_page_says_what_the_code_says(page: str) -> None:
     written = (ROOT / "docs" / f"{page}.md").read_text()
-    assert getattr(generated(), f"{page}_page")() == written, "make docs writes it anew"
+    assert getattr(make, f"{page}_page")() == written, "make docs writes it anew"
 
 
 def test_settings_page_names_every_setting_permission_and_signal() -> None:
@@ -73,11 +65,11 @@ def test_every_environment_variable_that_is_read_is_a_setting() -> None:
     assert len(named) > 10
 
 
-@pytest.mark.parametrize("name", generated().PICTURES)
+@pytest.mark.parametrize("name", PICTURES)
 def test_picture_shows_what_it_is_made_of(name: str) -> None:
     picture = (ROOT / "docs" / f"{name}.svg").read_text()
     shown = re.sub(r"<[^>]+>", "", picture).replace("&#160;", " ").replace("&#x27;", "'")
-    assert [line for line in generated().PICTURES[name].shown if f"$ {line}" not in shown] == []
+    assert [line for line in PICTURES[name].shown if f"$ {line}" not in shown] == []
     assert "Traceback" not in shown
     pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
     assert any(f"{name}.svg)" in page.read_text() for page in pages)
@@ -114,6 +106,10 @@ def test_example_of_the_jobs_page_is_a_schedule() -> None:
     page = (ROOT / "docs" / "jobs.md").read_text()
     content = page.partition("```toml\n")[2].partition("```")[0]
     assert schedule.parsed(content, ROOT).keys() == {"report"}
+
+
+def test_reliability_page_has_the_counts_of_the_mutants() -> None:
+    assert mutants() in PAGE.read_text()
 
 
 def test_every_setting_has_a_meaning() -> None:

@@ -6,10 +6,12 @@ import ast
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
+from opsapp import entrypoints
 from opsapp.extras import EXTRAS
 from tests.support import ROOT, Cli
 
@@ -100,3 +102,16 @@ class _Absent:
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
         if name.partition(".")[0] == self.package:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def test_core_goes_on_without_dotenv(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "dotenv", None)
+    monkeypatch.setenv("SECRET_KEY", "a secret of the tests, which is long enough")
+    entrypoints._check_env_files()
+    schedule = tmp_path / "jobs.toml"
+    schedule.write_text('[clean]\nschedule = "0 3 * * *"\ncommand = ["true"]\n')
+    monkeypatch.setenv("OPSAPP_JOBS_FILE", str(schedule))
+    done = cli("jobs", "install", "--format", "crontab")
+    assert (done.exit_code, done.stderr.count("if python-dotenv is installed")) == (0, 1)

@@ -27,7 +27,7 @@ THEIRS = {
 """The applications of tests/apps, with a command of each that has a name of ours or of Flask's."""
 
 
-OPS = "ops Audit, jobs, queries, users: opsapp's commands."
+OPS = "ops Operate this application: users, jobs, audit, queries."
 """The one line that its help has more."""
 
 

@@ -1,4 +1,4 @@
-"""The language: rules 1 and 2 of CONTRIBUTING.md, over documents and the texts of the code."""
+"""The language: rules 1, 2 and 7 of CONTRIBUTING.md, over documents and the code."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ GENERATED = {"api.md", "cli.md", "settings.md"}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 MODULES = sorted([*ROOT.glob("opsapp/**/*.py"), *ROOT.glob("commands/**/*.py")])
 TESTS = sorted(ROOT.glob("tests/**/*.py"))
+BESIDE = sorted(
+    path
+    for folder in ("bench", "docs", "examples", "migrations")
+    for path in ROOT.glob(f"{folder}/**/*.py")
+)
+"""The code of the checkout that is no part of the program."""
+COMMENT_MARKS = {
+    r"(?:^|\s)#+ (.*)$": (
+        "pyproject.toml",
+        "Makefile",
+        ".ci/*",
+        "examples/*.sh",
+        "opsapp/**/*.toml",
+    ),
+    r"^-- (.*)$": ("opsapp/**/*.sql",),
+    r"\{#-?(.*?)-?#\}": ("opsapp/**/*.html", "opsapp/**/*.txt", "examples/**/*.html"),
+    r"/\*(.*?)\*/": ("opsapp/**/*.css",),
+}
+"""The pattern of a comment, by the files that have such."""
 PRONOUNS = re.compile(r"\b(?:some|no|any|every)body\b|\bwho(?:m)?ever\b", re.I)
 QUESTION_WORD = re.compile(r"(?:What|Who|Where|Whether)\b(?!'s)")
 CODE = re.compile(r"``?[^`]+``?")
@@ -71,9 +90,9 @@ def docstrings(paths: Iterable[Path] = MODULES) -> Iterator[Text]:
                 yield from ((place(path), part) for part in blocks(words(node.value)))
 
 
-def messages() -> Iterator[Text]:
+def messages(paths: Iterable[Path] = MODULES) -> Iterator[Text]:
     """Each other text in the code: messages, hints, help of options."""
-    for path in MODULES:
+    for path in paths:
         others = {node.value for node in nodes(path) if is_docstring(node)}
         others |= {part for node in nodes(path) for part in parts(node)}
         for node in nodes(path):
@@ -99,6 +118,29 @@ def comments(paths: Iterable[Path] = MODULES) -> Iterator[Text]:
                 lines.append(token.string.lstrip("# "))
                 previous = token.start[0]
         yield place(path), CODE.sub("`code`", " ".join(lines))
+
+
+def other_comments() -> Iterator[Text]:
+    """Each comment of files that are not Python; lines below each other are one."""
+    for pattern, globs in COMMENT_MARKS.items():
+        for path in (path for glob in globs for path in ROOT.glob(glob) if path.is_file()):
+            is_block = not pattern.endswith("$")
+            flags = re.S if is_block else re.M
+            matches = re.findall(pattern, path.read_text(), flags)
+            for comment in matches if is_block else ["\n".join(matches)]:
+                for block in re.split(r"\n(?=[A-Z`])", comment.strip()):
+                    yield place(path), CODE.sub("`code`", " ".join(block.split()))
+
+
+def texts_of_tests() -> Iterator[Text]:
+    """Each string of a test with more than one word, where ``nobody`` is the name of a user."""
+    for file, text in messages(TESTS):
+        if file != "tests/house/test_language.py":
+            yield file, NAMES_OF_TESTS.sub("a name", text)
+
+
+NAMES_OF_TESTS = re.compile(r"\bnobody\b|(?<=, )everybody\b")
+"""The name of a user who is not there, and the last value of a setting."""
 
 
 def names_of_tests() -> Iterator[Text]:
@@ -140,9 +182,11 @@ TEXTS: dict[str, Callable[[], Iterable[Text]]] = {
     "docstrings": docstrings,
     "messages": messages,
     "comments": comments,
+    "code beside": lambda: (
+        text for kind in (docstrings, messages, comments) for text in kind(BESIDE)
+    ),
+    "other comments": other_comments,
 }
-ASSERTED = ["documents", "docstrings", "messages", "comments"]
-"""The sets of TEXTS that follow the rules."""
 
 
 @cache
@@ -181,17 +225,17 @@ def refuse(rule: str, breaches: list[Text]) -> None:
         pytest.fail("\n".join([rule, *lines]), pytrace=False)
 
 
-@pytest.mark.parametrize("name", ASSERTED)
+@pytest.mark.parametrize("name", TEXTS)
 def test_texts_name_the_actor(name: str) -> None:
     refuse("name the user, operator, process or host (rule 1):", nameless(texts_of(name)))
 
 
 def test_tests_name_the_actor() -> None:
-    texts = [*names_of_tests(), *docstrings(TESTS), *comments(TESTS)]
+    texts = [*names_of_tests(), *docstrings(TESTS), *comments(TESTS), *texts_of_tests()]
     refuse("name the user, operator, process or host (rule 1):", nameless(texts))
 
 
-@pytest.mark.parametrize("name", ASSERTED)
+@pytest.mark.parametrize("name", TEXTS)
 def test_statements_begin_with_their_noun(name: str) -> None:
     refuse("begin with the noun, or ask (rule 2):", headless(texts_of(name)))
 
@@ -210,4 +254,108 @@ def test_failure_names_file_and_sentence() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_each_set_has_texts(name: str) -> None:
-    assert len([text for _file, text in texts_of(name) if " " in text]) > 200
+    assert len([text for _file, text in texts_of(name) if " " in text]) > 60
+
+
+# --- numbers -----------------------------------------------------------------
+
+COUNTED = re.compile(
+    r"(?<!\w)f\"[^\"]*\{(?!(?:\w+\.)?[A-Z_]+(?:[:}]|\.days}))[^{}]*\}"
+    r" (accounts|bytes|users|rows|events|grants|tokens|sessions|roles|changes|jobs|runs|columns"
+    r"|statements|times|files|messages|seconds|minutes|hours|days|samples|cells|characters|lines"
+    r"|heads|inputs|entries|members|holders|permissions|requests|attempts|failures)\b"
+)
+ALWAYS_MANY = {
+    "a sandbox needs a copy of {size:,} bytes",
+    "is longer than {longest:,} bytes",
+    "{head.seq:,} events, the last one is genuine",  # Above 100,000.
+    "jobs run {job.name}",
+    "jobs serve",
+    "{name} runs itself",
+    ", {count} times in a row",  # Of 1 nothing is said.
+    "{count or 'no'} messages wait",
+    "{repeat} times",  # 1 is once.
+    "{display.ROWS} of {report.count} statements",
+    "{len(cells)} of {count} rows",
+    "{len(heads)} heads",  # Of 1 nothing is said.
+    "{len(value):,} characters long",  # Above the most.
+    "{int(LONGEST.total_seconds() // 3600)} hours",
+}
+
+
+def test_number_and_noun_agree() -> None:
+    """`text.counted` writes a number with its noun, so that no message says "1 rows"."""
+    breaches = [
+        (str(file.relative_to(ROOT)), line.strip())
+        for file in MODULES
+        for line in file.read_text().splitlines()
+        if COUNTED.search(line) and not any(part in line for part in ALWAYS_MANY)
+    ]
+    refuse("text.counted(number, noun):", breaches)
+
+
+# --- names ---------------------------------------------------------------------
+
+_WORDS = """
+asked begun called chosen closed done drawn ended found given gone held kept known left lost made
+meant met mine named nothing one ones opened ours refused said saved seen sent shown something
+stored taken theirs thing things told tried wanted whole written
+"""
+VAGUE = frozenset(_WORDS.split())
+"""Participles and pronouns, which say nothing of a value and cannot be searched for."""
+
+
+def local_names(path: Path) -> Iterator[Text]:
+    """Each argument and variable of a function, with its file and line."""
+    functions = (node for node in nodes(path) if isinstance(node, ast.FunctionDef))
+    for node in {inner for function in functions for inner in ast.walk(function)}:
+        if isinstance(node, ast.arg):
+            yield f"{place(path)}:{node.lineno}", node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield f"{place(path)}:{node.lineno}", node.id
+
+
+def vague(names: Iterable[Text]) -> list[Text]:
+    """The names that break rule 7."""
+    return sorted((where, name) for where, name in names if name.strip("_") in VAGUE)
+
+
+def test_variables_are_nouns() -> None:
+    names = [name for path in (*MODULES, *BESIDE) for name in local_names(path)]
+    assert len(names) > 10_000
+    refuse("name the content of the variable (rule 7):", vague(names))
+
+
+def test_rule_finds_variables_of_every_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code.py"
+    code.write_text(
+        "found = {}\n"
+        "def read(given, *, user):\n"
+        "    for _one in [kept for kept in given]:\n"
+        "        with user as held:\n"
+        "            if left := held.left:\n"
+        "                row = lambda told: left\n"
+    )
+    monkeypatch.setattr("tests.house.test_language.place", lambda path: path.name)
+    lines = [f"{where} {name}" for where, name in vague(local_names(code))]
+    assert lines == [
+        "code.py:2 given", "code.py:3 _one", "code.py:3 kept", "code.py:4 held",
+        "code.py:5 left", "code.py:6 told",
+    ]  # fmt: skip
+
+
+PARAMETER = re.compile(r":param (\w+):")
+
+
+def test_docstrings_name_parameters_that_are_there() -> None:
+    breaches = [
+        (place(path), f"{function.name} has no {name}")
+        for path in (*MODULES, *BESIDE)
+        for function in nodes(path)
+        if isinstance(function, ast.FunctionDef)
+        for name in PARAMETER.findall(ast.get_docstring(function) or "")
+        if name not in {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
+    ]
+    refuse("a parameter that is not there:", breaches)

@@ -50,7 +50,7 @@ def test_severe_change_needs_the_name_even_with_yes(production: Callable[..., Re
     found = production("users", "delete", "bob@example.com", "--yes")
     assert (found.exit_code, found.stderr) == (
         5,
-        f"Error: {question} This is production\n  → repeat it with --confirm production\n",
+        f"Error: {question} This is production\n  → add --confirm production\n",
     )
     found = production("users", "delete", "bob@example.com", "--confirm", "staging")
     assert (found.exit_code, found.stderr) == (
@@ -108,7 +108,7 @@ def test_secret_may_come_from_a_file(
 
 
 OTHER_KEY = (
-    "Error: OPSAPP_AUDIT_KEY is not the key that this database's audit was begun with\n"
+    "Error: OPSAPP_AUDIT_KEY does not match the key of this database's audit log\n"
     "  → flask doctor --settings\n"
 )
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from tests.support import ROOT, Cli, Database, in_process
+from tests.support.terminals import on_terminal
 
 DEMO = (ROOT / "examples" / "demo.sh").read_text()
 README = (ROOT / "README.md").read_text()
@@ -29,18 +30,21 @@ def block_after(line: str) -> str:
     return README.partition(line)[2].partition("```console\n")[2].partition("```")[0]
 
 
-def test_first_screen_prints_its_output(empty_cli: Cli) -> None:
+def test_first_screen_prints_its_output(empty_cli: Cli, empty_database: Database) -> None:
+    """Each example is word for word that of a terminal with 80 columns."""
     for line in re.findall(r"^\$ opsapp (.+)$", block_after("# opsapp"), re.M):
         empty_cli(*shlex.split(line, comments=True), check=True)
     examples = [
         text.partition("\n")
-        for text in block_after("Five commands, with their output:").split("$ opsapp ")[1:]
+        for text in block_after("Five commands, with their output at 80 columns:").split(
+            "$ opsapp "
+        )[1:]
     ]
     assert len(examples) == 5
-    for line, _newline, printed in examples:
-        done = empty_cli(*shlex.split(line), OPSAPP_FORMAT="table")
-        lines = f"{done.stdout}{done.stderr}".replace("→ flask ", "→ opsapp ").splitlines()
-        pattern = printed.replace("…", "*").splitlines()
+    for line, _newline, shown in examples:
+        printed = on_terminal(empty_database, *shlex.split(line), columns=80, NO_COLOR="1")
+        lines = printed.replace("→ flask ", "→ opsapp ").splitlines()
+        pattern = shown.replace("…", "*").splitlines()
         assert len(lines) == len(pattern), (line, lines)
         assert all(map(fnmatchcase, map(str.rstrip, lines), pattern)), (line, lines)
 

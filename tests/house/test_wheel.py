@@ -7,12 +7,14 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
 from tests.support import HEAD, PASSWORD, ROOT, Cli, Database
+from tests.support.shared import made_once
 
 DEPENDENCIES = Path(sysconfig.get_paths()["purelib"])
 
@@ -20,7 +22,10 @@ DEPENDENCIES = Path(sysconfig.get_paths()["purelib"])
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this code, made from its source distribution."""
-    folder = tmp_path_factory.mktemp("dist")
+    return next(made_once(tmp_path_factory, "dist", build).glob("*.whl"))
+
+
+def build(folder: Path) -> None:
     source = folder / "source"
     source.mkdir()
     for name in ("opsapp", "commands", "migrations"):
@@ -36,26 +41,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of a virtual environment with the wheel alone; what it needs is lent to it."""
-    home = tmp_path_factory.mktemp("venv")
+    return made_once(tmp_path_factory, "venv", partial(install, wheel)) / "bin"
+
+
+def install(wheel: Path, home: Path) -> None:
     venv.EnvBuilder(with_pip=False, symlinks=True).create(home)
     packages = next(home.glob("lib/python*/site-packages"))
     # A .pth would run the ones of our own environment, and find the checkout by them.
     (packages / "lent.pth").write_text(f"{DEPENDENCIES}\n")
-    install = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install"]
+    command = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install"]
     quiet = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     # Flask's own program is installed by its own distribution, so a copy is made here.
-    subprocess.run([*install, *quiet, str(wheel)], check=True)
+    subprocess.run([*command, *quiet, str(wheel)], check=True)
     (home / "bin" / "flask").write_text(
         f"#!{home}/bin/python\nimport sys\nfrom flask.cli import main\nsys.exit(main())\n"
     )
     (home / "bin" / "flask").chmod(0o755)
-    return home / "bin"
 
 
 def call(

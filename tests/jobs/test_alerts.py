@@ -1,4 +1,4 @@
-"""Who is told: pings in the manner of healthchecks, and mail on failure and recovery."""
+"""Alerts of jobs: pings in the manner of healthchecks, mail on failure and recovery."""
 
 from __future__ import annotations
 

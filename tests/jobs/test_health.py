@@ -33,7 +33,7 @@ def nightly(database: Database) -> Database:
 
 
 def says(cli: Cli, *args: str, exit_code: int) -> str:
-    """What ``check`` says of the one job there is."""
+    """Return the finding of ``check`` on the only job."""
     found = cli("jobs", "check", *args, "--format", "json")
     assert found.exit_code == exit_code, found.stdout
     [row] = found.json

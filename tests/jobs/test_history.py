@@ -13,7 +13,7 @@ from opsapp import clock
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.jobs import runs
-from tests.support import SOMEBODY, Cli, Database
+from tests.support import OPERATOR, Cli, Database
 from tests.support.jobwork import past, rows, schedule_file
 
 NOW = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
@@ -81,10 +81,6 @@ def test_history_is_filtered(cli: Cli, backups: Database) -> None:
     assert failed == "id\n3\n"
     since = cli("jobs", "history", "--since", "2d", "--fields", "name,id").stdout
     assert since == "name\tid\nother\t8\nbackup\t7\nbackup\t6\n"
-
-
-def test_history_of_an_unknown_job_is_empty(cli: Cli, backups: Database) -> None:
-    assert cli("jobs", "history", "nobody", "--format", "json").json == []
 
 
 def test_show_and_tail_of_what_is_not_there(cli: Cli, backups: Database) -> None:
@@ -159,7 +155,7 @@ END = runs.End(status="succeeded", exit_code=0, seconds=1.0, attempts=1)
 @pytest.fixture
 def run_id(app: Flask) -> int:
     """A run that has begun."""
-    start = runs.Start(name="a", command=["true"], actor=SOMEBODY, pid=1, correlation="-")
+    start = runs.Start(name="a", command=["true"], actor=OPERATOR, pid=1, correlation="-")
     begun = runs.begin(start)
     assert begun is not None
     return begun[0]
@@ -233,3 +229,13 @@ def test_output_that_was_not_written_is_written_then(
             runs.add_output(run_id, output, attempts=1)
     runs.finish(run_id, END, output)
     assert database.rows("SELECT text FROM ops_job_output") == [("it\n",)]
+
+
+def test_history_of_a_mistyped_job_names_the_nearest(cli: Cli, ada: str) -> None:
+    done = cli("jobs", "history", "bakcup")
+    message = "Error: no job bakcup is in the schedule or has ever run\n"
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr == f"{message}  → did you mean backup?\n"
+    assert cli("jobs", "history", "backup").exit_code == 0
+    done = cli("jobs", "check", "expire-grnts")
+    assert (done.exit_code, done.stderr.splitlines()[1]) == (4, "  → did you mean expire-grants?")

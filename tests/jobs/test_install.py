@@ -155,6 +155,14 @@ def test_crontab_leaves_the_folder_as_it_is_named() -> None:
     assert lines[1] == "@daily cd '/srv/my  app' && /opt/flask jobs run a --quiet"
 
 
+def test_crontab_of_an_attached_application_names_its_command() -> None:
+    place = installing.Place(
+        flask="flask", folder="/srv", environ={}, user="ops", timezone="UTC", group=("ops",)
+    )
+    mark = "# BEGIN opsapp jobs (flask ops jobs install --format crontab)"
+    assert installing.crontab([], place).splitlines()[0] == mark
+
+
 def test_production_from_exported_settings_runs_from_cron(
     templates: Templates, tmp_path: Path
 ) -> None:

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import Cli, Database, Result, call
-from tests.support.jobwork import is_alive, is_running, job, pid_in, rows, start_job, start_job_on
+from tests.support.jobwork import (
+    is_alive,
+    is_running,
+    job,
+    job_killed_at_its_start,
+    pid_in,
+    rows,
+    start_job,
+    start_job_on,
+)
 from tests.support.processes import ended, start_work, until
 
 CROWD = 200
@@ -74,7 +83,7 @@ def test_signal_ends_the_wait(database: Database, tmp_path: Path) -> None:
 
 
 def is_waiting(pid: int, database: Database) -> bool:
-    """Whether the process has come to the lock: it has opened its file, or its session."""
+    """Tell whether the process is at the lock: its file is open, or its session."""
     if not database.is_sqlite:
         query = (
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
@@ -122,6 +131,15 @@ def test_holder_killed_with_9_frees_it_and_takes_its_command_along(
         ("crashed", None),
     ]
     assert "its runner or its host died" in shown[1]["reason"]
+
+
+def test_command_is_at_no_moment_without_its_guardian(database: Database) -> None:
+    runner = start_work(database, job_killed_at_its_start, "a", "--", "sleep", "600")
+    assert ended(runner).exit_code == -signal.SIGKILL
+    command = int((database.instance / "child").read_text())
+    until(lambda: not is_alive(command))
+    again = job(database, "a", "--on-busy", "wait=30s", "--", "true")
+    assert again == Result(0, "", "")
 
 
 def test_crashed_is_told_before_the_next_run(cli: Cli, database: Database, tmp_path: Path) -> None:

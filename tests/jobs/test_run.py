@@ -15,14 +15,14 @@ from flask import Flask
 
 from opsapp import clock, signals
 from opsapp.jobs import history
-from tests.support import FLASK, Cli, Database, Result, run
+from tests.support import FLASK, Cli, Database, Result, canaries, run
 from tests.support.jobwork import is_alive, job, past, pid_in, rows, start_job
 from tests.support.processes import PATIENCE, ended, start, until
 
 
 @pytest.fixture
 def kind() -> str:
-    """What becomes of a process is the same on both databases; test_lock has the other tests."""
+    """A process ends the same way on both databases; test_lock has the other tests."""
     return "sqlite"
 
 
@@ -324,6 +324,7 @@ def test_command_line_is_kept_without_secrets(cli: Cli, database: Database) -> N
 
 def test_settings_that_are_secret_stay_out(cli: Cli, database: Database) -> None:
     job(database, "a", "--", "sh", "-c", "cat $OPSAPP_INSTANCE/secrets/*")
+    canaries.forget_printed()
     shown = cli("jobs", "show", "1", "--format", "json").json["output"]
     assert {one["line"].strip("•") for one in shown} == {""}
 

@@ -17,7 +17,7 @@ from tests.support.processes import ended, start_work, until
 
 NOON = datetime(2026, 6, 15, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-SERVING = "Serving 1 jobs of {}/jobs.toml.\n"
+SERVING = "Serving 1 job of {}/jobs.toml.\n"
 
 
 def serve(host: str, *words: str) -> None:

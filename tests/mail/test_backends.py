@@ -1,4 +1,4 @@
-"""How mail leaves: over TLS to a server that is who it says, and to files of its owner's."""
+"""Mail leaves over TLS, to a server whose certificate fits, or to files of its owner."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAITS = f"{DONE}1 message waits: flask mail send-pending.\n"
 
 
 def make(cli: Cli) -> Result:
-    """Make an account, which writes a message."""
+    """Create an account, which writes a message."""
     return cli("users", "create", GRACE, "--no-password")
 
 

@@ -1,4 +1,4 @@
-"""What people are told by mail: receivers of signals, so they can be replaced, and can fail."""
+"""Notices by mail are receivers of signals, so they can be replaced, and can fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRACE = "grace@example.com"
 
 
 def sent(database: Database) -> list[EmailMessage]:
-    """What development wrote instead of sending it, the oldest first."""
+    """Return the messages that development wrote to files, the oldest first."""
     files = sorted((database.instance / "mail").glob("*"), key=lambda file: file.stat().st_mtime_ns)
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
 
@@ -82,7 +82,7 @@ def test_name_that_is_replaced_where_it_is_defined_is_called_as_before(
 
     monkeypatch.setattr("flask.render_template", fake)
     make(cli)
-    assert "there is now an account for you" in body(sent(database)[0])
+    assert "an account was created for you" in body(sent(database)[0])
 
     monkeypatch.setattr("opsapp.mail.notices.render_template", fake)
     cli("users", "create", "heidi@example.com", "--no-password", check=True)
@@ -173,7 +173,7 @@ def test_notices_of_one_application_do_not_tell_of_another(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ([], "It stays until an operator takes it away."),
+        ([], "It has no end date."),
         (
             ["--until", "2090-03-01T18:30Z"],
             "It ends by itself on 1 March 2090 at 18:30 UTC.",
@@ -192,7 +192,7 @@ def test_mail_about_a_role_says_who_gave_it_and_until_when(
         "Hello,\n\n"
         f'An operator gave your account on opsapp ({GRACE}) the role "support".\n\n'
         f"{says}\n\n"
-        "You need not do anything. If you did not expect this, tell the operators of opsapp."
+        "You do not need to do anything. If you did not expect this, tell the operators of opsapp."
     )
 
 

@@ -37,7 +37,7 @@ def test_message_is_delivered_and_its_text_not_kept(
     assert message["Subject"] == "Ops: Welcome"
     assert message.get_content() == (
         "Hello,\n\n"
-        f"there is now an account for you on Ops: {GRACE}\n\n"
+        f"an account was created for you on Ops: {GRACE}\n\n"
         "It has no password yet. Set one here:\n\n"
         "    https://ops.example.com/reset\n\n"
         "and then sign in:\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from flask import Flask
 from flask.cli import cli as flask_cli
+from flask_sqlalchemy import SQLAlchemy
 
+from opsapp import clock
 from opsapp.database import setup
-from opsapp.models import AuditEvent
+from opsapp.models import AuditEvent, RoleEnd
 from opsapp.ops.attached import attach
 from opsapp.ops.sessions import Sessions
 from opsapp.ops.subjects import this_identity
 from tests.support import APART, SECRETS, Database, Result, a_unit
 
+EMAIL = "bob@example.com"
 OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
 
 
@@ -101,3 +105,37 @@ def attach_to(
     monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "instance"))
     with ExitStack() as stack:
         yield lambda name, **parts: stack.enter_context(attached(name, empty_database, **parts))
+
+
+def bob(theirs: Theirs) -> None:
+    """An account without a role."""
+    app = theirs.module.__name__.rpartition(".")[2]
+    values: dict[str, Any] = {"email": EMAIL}
+    match app:
+        case "flag_app":
+            values |= {"domain_name": "example.com"}
+        case "uuid_app":
+            values = {"email_address": EMAIL}
+        case "security_app":
+            values |= {"active": True, "fs_uniquifier": "bob"}
+        case "relation_app":
+            values |= {"active": True}
+    theirs.add(this_identity().model(**values))
+    if hasattr(theirs.module, "Role"):
+        theirs.add(theirs.module.Role(name="support"), theirs.module.Role(name="admin"))
+
+
+def let_end(theirs: Theirs) -> None:
+    """Let every end lie in the past, behind opsapp's back."""
+    theirs.db.session.rollback()
+    past = sa.update(RoleEnd).values(valid_until=clock.now() - timedelta(days=1))
+    with theirs.db.engine.execution_options(writing=True).begin() as connection:
+        connection.execute(past)
+
+
+def memory_app(**config: Any) -> tuple[Flask, SQLAlchemy]:
+    """An application with a database in memory, and its Flask-SQLAlchemy."""
+    app, theirs = Flask("theirs"), SQLAlchemy()
+    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", **config)
+    theirs.init_app(app)
+    return app, theirs

@@ -5,29 +5,31 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import orm as so
 
-import opsapp
-from opsapp import Ops, settings
-from opsapp.engine.connections import BOOKKEEPING
+from opsapp import Ops
 from opsapp.extensions import db
-from opsapp.ops.attached import Attached
-from opsapp.state import attached_to
+from tests.ops.conftest import memory_app
 from tests.support import Cli, Database, in_process
 from tests.support.forks import flask, forked
 
 APPS = ("login_app", "security_app", "flag_app", "relation_app", "word_app", "uuid_app")
 UNAUDITED = "Nothing is audited until flask ops init.\n"
 NO_TABLES = "  → flask ops init\n"
+OWN_FOLDER = """
+from pathlib import Path
+from tests.apps import login_app
+
+app = login_app.create_app()
+app.instance_path = str(Path(__file__).parent / "of-theirs")
+"""
 
 Start = Callable[..., Cli]
 
@@ -92,6 +94,32 @@ def test_every_application_is_attached_without_a_line(
     assert dropped.exit_code == 0
     assert "Left: the folder " in dropped.stderr
     assert tables(empty_database) == theirs
+
+
+def test_before_init_accounts_are_read(start: Start) -> None:
+    cli = start("flag_app")
+    module = import_module("tests.apps.flag_app")
+    with module.create_app().app_context():
+        ada = module.User(email="ada@x.org", domain_name="x", global_admin=True)
+        module.db.session.add(ada)
+        module.db.session.commit()
+        module.db.engine.dispose()
+    for words, lines in (
+        (("users", "show", "ada@x.org", "--fields", "ends"), ["field\tvalue", "ends\t"]),
+        (
+            ("users", "can", "ada@x.org", "admin"),
+            ["field\tvalue", "user\tada@x.org", "permission\tadmin", "allowed\ttrue"],
+        ),
+        (("roles", "history"), ["at\tuser\trole\taction\tvalid_until\tby\treason\taudit_seq"]),
+        (("roles", "history", "ada@x.org"), ["at\tuser"]),
+    ):
+        done = cli("ops", *words)
+        assert (done.exit_code, done.stderr) == (0, UNAUDITED), words
+        assert done.stdout.startswith("\n".join(lines)), words
+    done = cli("ops", "users", "can", "ada@x.org", "editor")
+    assert (done.exit_code, "it holds no such role" in done.stdout) == (6, True)
+    done = cli("ops", "roles", "history", "bob@x.org")
+    assert (done.exit_code, "no user bob@x.org" in done.stderr) == (4, True)
 
 
 def test_before_init_what_changes_something_is_refused(start: Start) -> None:
@@ -168,6 +196,29 @@ def test_table_of_theirs_with_our_prefix_is_refused(start: Start, empty_database
     assert answer.stderr.endswith("  → rename it\n")
 
 
+def test_schema_of_theirs_that_is_behind_names_their_migrations(
+    start: Start, empty_database: Database
+) -> None:
+    cli = start("login_app")
+    cli("ops", "init", "--no-wal", check=True)
+    engine = sa.create_engine(empty_database.url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(sa.text('ALTER TABLE "user" DROP COLUMN about_me'))
+    engine.dispose()
+    missing = "no such column: user.about_me"
+    if not empty_database.is_sqlite:
+        missing = "column user.about_me does not exist"
+    says = f"the database is behind the application's models: {missing}"
+    advice = "the application's own migrations, for example its flask db upgrade"
+    for words in (("users", "show", "1"), ("users", "update", "1", "--username", "eve", "--yes")):
+        answer = cli("ops", *words)
+        assert answer.exit_code == 7
+        assert answer.stderr == f"Error: {says}\n  → {advice}\n"
+    findings = json.loads(cli("ops", "doctor", "--format", "json").stdout)
+    [found] = [row for row in findings if row["check"] == "accounts"]
+    assert (found["state"], found["says"], found["advice"]) == ("fail", says, advice)
+
+
 def test_sqlite_file_keeps_its_mode_unless_told(
     start: Start, empty_database: Database, sqlite_only: None
 ) -> None:
@@ -183,8 +234,11 @@ def test_sqlite_file_keeps_its_mode_unless_told(
     said = cli("ops", "init")
     assert "is not in WAL mode" in said.stderr
     assert mode() == "delete"
-    cli("ops", "init", "--wal", check=True)
+    cli("ops", "init", "--no-wal", check=True)
+    done = cli("ops", "init", "--wal", "--fields", "changed")
+    assert (done.exit_code, done.stdout) == (0, "field\tvalue\nchanged\ttrue\n")
     assert mode() == "wal"
+    assert "the WAL mode of the SQLite file" in cli("ops", "drop", "--yes").stderr
 
 
 def test_shell_has_the_names_of_the_application(start: Start) -> None:
@@ -195,6 +249,18 @@ def test_shell_has_the_names_of_the_application(start: Start) -> None:
         0,
         "tests.apps.login_app tests.apps.login_app 0\n",
         UNAUDITED,
+    )
+    bare = cli("ops", "shell", "--read-only", "-c", "client")
+    assert bare.exit_code == 1
+    assert bare.stderr.endswith("\n  → app.test_client() sends requests\n")
+    web = cli("ops", "shell", "--read-only", "--web", "-c", "client")
+    assert (web.exit_code, web.stdout, web.stderr.splitlines()[-2:]) == (
+        2,
+        "",
+        [
+            "Error: --web: the application has no pages of opsapp",
+            "  → app.test_client() sends requests, and app.url_map has the routes",
+        ],
     )
     cli("ops", "init", "--no-wal", check=True)
     write = cli("ops", "shell", "--write", "-c", 'db.session.add(User(username="ada")); commit()')
@@ -238,6 +304,24 @@ def test_application_built_on_opsapp_has_the_commands_without_ops(cli: Cli) -> N
     assert "  ops " not in cli("--help").stdout
 
 
+def test_unexpected_error_is_logged_in_the_application_s_folder(
+    start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_args: object, **_options: object) -> None:
+        raise RuntimeError("broke")
+
+    cli = start("login_app")
+    (tmp_path / "own.py").write_text(OWN_FOLDER)
+    monkeypatch.setenv("FLASK_APP", str(tmp_path / "own.py"))
+    monkeypatch.delitem(sys.modules, "own", raising=False)  # It was imported from another folder.
+    monkeypatch.delenv("OPSAPP_INSTANCE")
+    monkeypatch.setattr("opsapp.ops.promises.parts", broken)
+    answer = cli("ops", "identity")
+    log = tmp_path / "of-theirs" / "ops" / "errors.log"
+    assert (answer.exit_code, answer.stderr.splitlines()[-1]) == (1, f"  → {log} has the details")
+    assert "RuntimeError: broke" in json.loads(log.read_text())["traceback"]
+
+
 def test_application_without_flask_sqlalchemy_is_told_what_to_say(
     start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -255,6 +339,9 @@ def test_application_without_flask_sqlalchemy_is_told_what_to_say(
 def test_ops_refuses_what_it_cannot_attach_to(app: Flask) -> None:
     with pytest.raises(TypeError, match=r"Ops\(\) has no argument 'activ'"):
         Ops(activ=None)
+    for half in ({"session": object()}, {"engine": object()}):
+        with pytest.raises(TypeError, match=r"needs engine=…, and it needs session=…"):
+            Ops(**half)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"needs a database"):
         Ops(Flask("bare"))
     with pytest.raises(RuntimeError, match="built on it"):
@@ -286,7 +373,7 @@ def test_autogenerate_leaves_our_tables_alone_with_ops_in_the_code(
 def test_hook_keeps_the_application_s_own_choice() -> None:
     from flask_migrate import Migrate
 
-    app, theirs = _memory_app()
+    app, theirs = memory_app()
     Migrate(app, theirs, include_name=lambda name, *_rest: name != "legacy")
     Ops(app, theirs)
     chosen = app.extensions["migrate"].configure_args["include_name"]
@@ -301,173 +388,9 @@ def test_hook_keeps_the_application_s_own_choice() -> None:
 def test_hook_is_there_when_flask_migrate_comes_later() -> None:
     from flask_migrate import Migrate
 
-    app, theirs = _memory_app()
+    app, theirs = memory_app()
     Ops(app, theirs)
     Migrate(app, theirs)
     with app.app_context():
         chosen = app.extensions["migrate"].configure_args["include_name"]
     assert not chosen("ops_audit_events", "table", {})
-
-
-# --- in their process --------------------------------------------------------
-
-
-def _memory_app(**config: Any) -> tuple[Flask, SQLAlchemy]:
-    app, theirs = Flask("theirs"), SQLAlchemy()
-    app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", **config)
-    theirs.init_app(app)
-    return app, theirs
-
-
-def test_in_memory_there_is_no_second_engine() -> None:
-    app, theirs = _memory_app()
-    Ops(app, theirs)
-    with app.app_context():
-        engine = theirs.engine
-        assert db.engine is engine
-        assert db.engines[BOOKKEEPING] is engine
-        assert db.session is theirs.session
-        assert sa.inspect(engine).get_table_names() == []
-
-
-def test_test_of_the_application_has_no_second_engine(tmp_path: Path) -> None:
-    app, theirs = Flask("theirs"), SQLAlchemy()
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/theirs.sqlite"
-    theirs.init_app(app)
-    Ops(app, theirs)
-    app.config["TESTING"] = True  # Often set after the factory has run.
-    with app.app_context():
-        assert db.engines[BOOKKEEPING] is theirs.engine
-        theirs.engine.dispose()
-
-
-def test_many_applications_of_a_process_are_apart() -> None:
-    ops = Ops()
-    first, theirs = _memory_app()
-    second = Flask("second")
-    second.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
-    theirs.init_app(second)
-    for app in (first, second):
-        ops.init_app(app, theirs)
-    engines = []
-    for app in (first, second):
-        with app.app_context():
-            engines.append(db.engine)
-    assert engines[0] is not engines[1]
-
-
-def test_server_keeps_its_engine_and_has_one_more(tmp_path: Path) -> None:
-    app, theirs = Flask("theirs"), SQLAlchemy()
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{tmp_path}/theirs.sqlite"
-    theirs.init_app(app)
-    with app.app_context():
-        engine = theirs.engine
-        Ops(app, theirs)
-        assert db.engine is engine
-        own = db.engines[BOOKKEEPING]
-        assert own is not engine
-        assert own is db.engines[BOOKKEEPING]
-        own.dispose()
-
-
-def test_command_has_engines_of_ours_and_gives_theirs_back(
-    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
-    monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path))
-    module = import_module("tests.apps.login_app")
-    app = module.create_app()
-    Ops(app, module.db)
-    with app.app_context():
-        before = module.db.engine
-        module.db.create_all()
-        module.db.session.execute(sa.select(1))
-        with attached_to(app).as_command():
-            assert module.db.engine is not before
-            assert module.db.session.get_bind() is module.db.engine
-            assert module.db.session.scalar(sa.select(sa.func.count(module.User.id))) == 0
-            assert "hide_parameters" not in str(module.db.engine.url)
-            assert module.db.engine.hide_parameters
-        assert module.db.engine is before
-        before.dispose()
-
-
-def test_session_of_its_own_is_bound_to_our_engine_in_a_command(
-    empty_database: Database, tmp_path: Path
-) -> None:
-    url = empty_database.url.replace("postgresql://", "postgresql+psycopg://")
-    engine = sa.create_engine(url)
-    session = so.scoped_session(so.sessionmaker(engine))
-    app = Flask("bare", instance_path=str(tmp_path))
-    Ops(app, session=session, engine=engine)
-    attached: Attached = attached_to(app)
-    with app.app_context():
-        assert db.session is session
-        with engine.begin() as connection:
-            connection.execute(sa.text("CREATE TABLE things (id INTEGER)"))
-        with attached.as_command():
-            assert session.get_bind() is db.engine
-            assert db.engine is not engine
-        assert session.get_bind() is engine
-    session.remove()
-    engine.dispose()
-
-
-# --- settings ----------------------------------------------------------------
-
-
-def test_settings_come_from_app_config_then_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("OPSAPP_INSTANCE", raising=False)
-    app, theirs = Flask("theirs", instance_path=str(tmp_path)), SQLAlchemy()
-    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
-    theirs.init_app(app)
-    Ops(app, theirs)
-    with app.app_context():
-        assert settings.get("OPSAPP_NAME") == "theirs"
-        assert settings.get("OPSAPP_INSTANCE") == tmp_path / "ops"
-        key = settings.get("OPSAPP_AUDIT_KEY")
-        assert (tmp_path / "ops" / "secrets" / "opsapp_audit_key").read_text() == key
-        monkeypatch.setenv("OPSAPP_AUDIT_KEY", "e" * 40)
-        assert settings.get("OPSAPP_AUDIT_KEY") == "e" * 40
-        app.config["OPSAPP_AUDIT_KEY"] = "c" * 40
-        app.config["OPSAPP_INSTANCE"] = str(tmp_path / "elsewhere")
-        assert settings.get("OPSAPP_AUDIT_KEY") == "c" * 40
-        assert settings.get("OPSAPP_INSTANCE") == tmp_path / "elsewhere"
-    assert not {"SECRET_KEY", "MAIL_SERVER"} & {k for k, v in app.config.items() if v}
-
-
-def test_mail_is_sealed_under_the_audit_key(tmp_path: Path) -> None:
-    from cryptography.fernet import InvalidToken
-
-    from opsapp import crypto
-
-    app, theirs = _memory_app(OPSAPP_AUDIT_KEY="k" * 40)
-    Ops(app, theirs)
-    with app.app_context():
-        sealed = crypto.seal("secret", "mail")
-        assert crypto.unseal(sealed, "mail") == "secret"
-        app.config["OPSAPP_AUDIT_KEY"] = "z" * 40
-        with pytest.raises(InvalidToken):
-            crypto.unseal(sealed, "mail")
-
-
-def test_face_gives_ops() -> None:
-    assert opsapp.Ops is Ops
-
-
-def test_wrong_argument_is_told_and_stops_nothing(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("THEIR_DATABASE_URL", f"sqlite:///{tmp_path}/theirs.sqlite")
-    monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path))
-    module = import_module("tests.apps.login_app")
-    app = module.create_app()
-    Ops(app, module.db, active="nothing")
-    with app.app_context():
-        module.db.create_all()
-        module.db.engine.dispose()
-    assert [record.message.partition(":")[0] for record in caplog.records] == [
-        "changes of accounts are not audited"
-    ]

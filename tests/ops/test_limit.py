@@ -22,7 +22,7 @@ def index_for_search(*_args: Any) -> None:
 
 @pytest.fixture
 def kind() -> str:
-    """What is stopped is Python code, on either database."""
+    """Python code is stopped, on either database."""
     return "sqlite"
 
 

@@ -32,7 +32,9 @@ def security(attach_to: Attach) -> Theirs:
 def test_offboard_ends_all_with_a_receipt(security: Theirs, tmp_path: Path) -> None:
     file = tmp_path / "bob.json"
     before = security.get("bob@example.com").fs_uniquifier
-    [row] = offboarding.offboard("bob@example.com", receipt=str(file), unit=a_unit(reason="left"))
+    unit = a_unit(reason="left")
+    [row] = offboarding.offboard("bob@example.com", receipt=str(file), unit=unit)
+    assert unit.effects == ["ends the sessions of bob@example.com"]
     assert row == {
         "changed": True,
         "id": 2,

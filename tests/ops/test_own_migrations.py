@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,30 @@ def test_upgrade_to_an_unknown_revision_is_not_found(flask: Flask) -> None:
         4,
         "Error: Can't locate revision identified by 'nine'\n  → flask db history\n",
     )
+
+
+def unclosed(folder: Path) -> None:
+    (folder / "versions" / "broken.py").write_text("revision = (")
+
+
+def gap(folder: Path) -> None:
+    step(folder, "three", "nothing", "pass")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (shutil.rmtree, "Path doesn't exist: "),
+        (unclosed, "'(' was never closed"),
+        (gap, "'nothing'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Revision nothing referenced")
+def test_migrations_that_cannot_be_read_are_an_error(
+    flask: Flask, folder: Path, break_it: Callable[[Path], None], says: str
+) -> None:
+    break_it(folder)
+    answer = flask("ops", "db", "upgrade")
+    assert (answer.exit_code, answer.stdout) == (7, "")
+    assert f"Error: the application's migrations cannot be read: {says}" in answer.stderr
+    assert answer.stderr.endswith("  → flask db heads\n")

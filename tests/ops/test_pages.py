@@ -71,8 +71,10 @@ def test_pages_are_for_whom_the_application_lets_in(site: Flask) -> None:
     report = client.get("/ops/profile?hours=0", headers=ADA)
     assert (report.status_code, report.headers["Cache-Control"]) == (200, "no-store")
     assert report.mimetype == "text/html"
-    missing = client.get("/ops/profile/1", headers=ADA)
-    assert (missing.status_code, missing.json["code"]) == (404, "not-found")
+    for id in (1, 2**31, 10**23):
+        missing = client.get(f"/ops/profile/{id}", headers=ADA)
+        assert (missing.status_code, missing.json["code"]) == (404, "not-found")
+        assert missing.json["hint"] == "flask ops profile traces"
 
 
 def test_metrics_are_those_of_the_process_and_404_where_they_are_off(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_deactivate_says_what_becomes_of_sessions(security: Theirs) -> None:
 
 def test_last_administrator_stays(security: Theirs) -> None:
     says = (
-        "Error: that would leave no active administrator who can log in\n"
+        "Error: this would leave no active administrator who can sign in\n"
         "  → flask ops users create-admin EMAIL\n"
     )
     for words in (
@@ -177,7 +177,7 @@ def test_first_change_by_a_guess_asks_once(login: Theirs) -> None:
         "",
         "Error: Accounts are User, guessed by names: email is User.email,"
         " username is User.username, password is User.password_hash (flask ops identity)."
-        " Change them so? There is no terminal to ask on\n  → repeat it with --yes\n",
+        " Change them so? Cannot ask: there is no terminal\n  → add --yes\n",
     )
     assert login.call(*change, "--dry-run").exit_code == 0
     assert login.call(*change, "--yes").exit_code == 0
@@ -264,6 +264,11 @@ def test_create_and_create_admin(attach_to: Attach) -> None:
         2,
         "Error: User needs domain_name\n  → --set domain_name=VALUE\n",
     )
+    done = theirs.call(*create, "--set", "domain_name=a.org", "--set", "domain_name=b.org")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "Error: --set domain_name was given twice, and takes one value\n",
+    )
     done = theirs.call(*create, "--set", "domain_name=example.com", "-q")
     assert (done.exit_code, done.stdout) == (0, "ada@example.com\n")
     done = theirs.call(
@@ -309,3 +314,22 @@ def test_change_by_a_command_is_not_observed_as_well(security: Theirs) -> None:
     ]
     waiting = sa.text("SELECT count(*) FROM ops_audit_pending")
     assert security.db.session.scalar(waiting) == 0
+
+
+def test_request_as_an_account_is_measured_and_saved_without_wal(security: Theirs) -> None:
+    args = ("GET", "/login", "--as", "ada", "--repeat", "1", "--cold", "--name", "before")
+    done = security.call("profile", "request", *args, "--format", "json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.json["saved"], done.json["subject"]) == ("before", "GET /login")
+
+
+def test_address_is_stored_as_flask_security_has_it(security: Theirs) -> None:
+    done = security.call("users", "create", "Grace@EXAMPLE.com", "--no-password", "-q")
+    assert (done.exit_code, done.stdout) == (0, "3\n")
+    assert security.get("3").email == "Grace@example.com"
+    done = security.call("users", "create", "grace@localhost", "--no-password")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        2,
+        "",
+        "Error: e-mail grace@localhost is not an address\n",
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
+from opsapp.accounts import breached
 from opsapp.errors import Conflict, Invalid, NotFound, Refused
 from opsapp.ops import accounts, grants
 from opsapp.ops.subjects import this_identity
@@ -18,7 +22,7 @@ CHAIN = sa.text("SELECT before, after, subject FROM ops_audit_events")
 
 
 def ada(theirs: Theirs, **values: Any) -> None:
-    """An administrator who can log in."""
+    """An administrator who can sign in."""
     app = theirs.module.__name__.rpartition(".")[2]
     user = this_identity().model
     common = {"password": "hash"}
@@ -110,8 +114,28 @@ def test_password_opens_the_application(attach_to: Attach, app: str) -> None:
     assert unit.changed == (app == "flag_app")
 
 
+@pytest.mark.parametrize("app", ["login_app", "security_app"])
+def test_password_that_attackers_try_first_is_refused(
+    attach_to: Attach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: str
+) -> None:
+    stolen = tmp_path / "stolen"
+    stolen.write_text(hashlib.sha1(WORD.encode(), usedforsecurity=False).hexdigest())
+    monkeypatch.setenv("OPSAPP_BREACHED_PASSWORDS", str(stolen))
+    monkeypatch.setenv("OPSAPP_NAME", "Marmalade")
+    theirs = attach_to(app, admin=None)
+    ada(theirs)
+    for word, says in [
+        (WORD, "password: This password is in a list of stolen passwords."),
+        ("marma-LADE, marmalade!", f"password: {breached.REPEATS_NAME}"),
+    ]:
+        with pytest.raises(Invalid) as error:
+            accounts.set_password("ada@example.com", word, unit=a_unit())
+        assert error.value.message == says
+    accounts.set_password("ada@example.com", "another " + WORD, unit=a_unit())
+
+
 def logs_in(theirs: Theirs, word: str) -> bool:
-    """Whether the application's own code lets Ada in."""
+    """Tell whether the application's own code lets Ada in."""
     user = theirs.get("ada@example.com")
     match theirs.module.__name__.rpartition(".")[2]:
         case "security_app":
@@ -184,7 +208,7 @@ def test_attribute_that_the_model_needs_is_named(attach_to: Attach) -> None:
 @pytest.mark.parametrize(
     ("pair", "says"),
     [
-        ({"about_you": "x"}, "--set about_you is no column of User"),
+        ({"about_you": "x"}, "--set about_you is not a column of User"),
         ({"password_hash": "x"}, "--set password_hash is a secret"),
         ({"last_seen": "yesterday"}, "--set last_seen=yesterday is no datetime"),
         ({"email": "x"}, "--set email has an option or command of its own"),
@@ -301,7 +325,11 @@ def test_account_is_forgotten_beside_the_chain(attach_to: Attach) -> None:
     ada(theirs)
     accounts.set_active("ada@example.com", False, unit=a_unit())
     subject = this_identity().subject(theirs.get("ada@example.com"))
-    accounts.delete("ada@example.com", unit=a_unit())
+    unit = a_unit()
+    accounts.delete("ada@example.com", unit=unit)
+    assert unit.effects == [
+        "deletes ada@example.com by the application's function, and erases 1 name of the audit"
+    ]
     assert this_identity().find(theirs.db.session(), "ada@example.com") is None
     assert theirs.actions[-1] == ("user:account:delete", subject)
     assert theirs.db.session.execute(sa.text("SELECT * FROM ops_audit_personal")).all() == []
@@ -320,3 +348,22 @@ def test_last_administrator_is_not_deleted(attach_to: Attach) -> None:
     ada(theirs)
     with pytest.raises(Refused, match="no active administrator"):
         accounts.delete("ada@example.com", unit=a_unit())
+
+
+def test_attribute_that_changes_the_key_is_refused(
+    attach_to: Attach, request: pytest.FixtureRequest
+) -> None:
+    theirs = attach_to("flag_app")
+    theirs.add(theirs.module.User(email="ada@example.com", domain_name="example.com"))
+
+    def move(_mapper: object, _connection: object, user: Any) -> None:
+        user.email = f"ada@{user.domain_name}"
+
+    event.listen(theirs.module.User, "before_update", move)
+    request.addfinalizer(lambda: event.remove(theirs.module.User, "before_update", move))
+    unit = a_unit()
+    with pytest.raises(Conflict) as error:
+        accounts.update("ada@example.com", values={"domain_name": "x.org"}, unit=unit)
+    assert error.value.message == "the key of User never changes, and domain_name is a part of it"
+    assert theirs.get("ada@example.com").domain_name == "example.com"
+    assert not unit.committed

@@ -90,7 +90,7 @@ def test_traces_of_another_shape_are_shown_as_damaged(
 
 def test_trace_with_half_characters_is_shown(cli: Cli, database: Database, tmp_path: Path) -> None:
     add_trace(database, {**WHOLE, "samples": [[0.1, ["\ud800 in f"]]]})
-    assert values(cli) == ("ok", "none is damaged in the newest 1000 rows of a table")
+    assert values(cli) == ("ok", "no damaged value in the newest 1000 rows of a table")
     assert cli("profile", "show", "1").exit_code == 0
     page = tmp_path / "flame.html"
     assert cli("profile", "flame", "1", "-o", str(page)).exit_code == 0
@@ -201,6 +201,6 @@ def test_token_that_cannot_be_written_is_said_to_be_lost(database: Database) -> 
         )
     assert (done.returncode, done.stderr) == (
         74,
-        "Error: the answer could not be written (No space left on device); nothing was changed\n"
+        "Error: the output could not be written (No space left on device); nothing was changed\n"
         "  → the token is lost: flask profile token makes another\n",
     )

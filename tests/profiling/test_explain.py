@@ -10,11 +10,12 @@ import sqlalchemy as sa
 
 from opsapp.engine import plans
 from opsapp.engine.fingerprint import fingerprint
-from opsapp.errors import Invalid
+from opsapp.errors import Invalid, NotFound
 from opsapp.extensions import db
-from opsapp.models import Role, User
+from opsapp.models import ProfileTrace, Role, User
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.reports.storage import shown_names
+from opsapp.profiling.reports.traces import explained
 from tests.support import Cli
 from tests.support.recorded import ask, flush
 from tests.support.web import Site
@@ -48,7 +49,17 @@ def test_queries_of_one_endpoint_are_its_own(recorded: Site, recorder: Recorder,
     }
     assert sum(row["count"] for row in people) == 2
     assert {"SELECT ? + ?", "SELECT ?"} <= {row["query"] for row in everything}
-    assert cli(*report, "--endpoint", "GET nothing").json == []
+    assert cli(*report, "--endpoint", "five").json == five
+    assert cli("profile", "traces", "five", "--format", "json").json == (
+        cli("profile", "traces", "GET five", "--format", "json").json
+    )
+    for command in ((*report[:-2], "--endpoint", "fvie"), ("profile", "traces", "fvie")):
+        missing = cli(*command)
+        assert (missing.exit_code, missing.stdout, missing.stderr) == (
+            4,
+            "",
+            "Error: no endpoint or command fvie is on record\n  → did you mean five?\n",
+        )
     refused = cli(*report[:-2], "--endpoint", "GET five", "--by", "command")
     assert (refused.exit_code, refused.stdout, refused.stderr) == (
         2, "", "Error: --endpoint lists queries, and --by is command\n",
@@ -81,6 +92,9 @@ def test_explain_shows_the_plan_of_what_took_longest(
     shown = cli("profile", "show", str(trace["id"]), "--format", "json").json["timeline"]
     assert done.json["statement"] in {row["statement"] for row in shown}
     assert re.search(r"(SCAN|SEARCH|Scan).* ops_\w+", "\n".join(done.json["plan"]))
+    lines = cli("profile", "explain", str(trace["id"])).stdout.splitlines()
+    steps = [f"plan {number}\t{step}" for number, step in enumerate(done.json["plan"], start=1)]
+    assert lines[-len(steps) :] == steps
     missing = cli("profile", "explain", "999")
     assert (missing.exit_code, missing.stdout) == (4, "")
     assert missing.stderr == "Error: there is no trace 999\n  → flask profile traces\n"
@@ -104,8 +118,28 @@ def test_fingerprint_has_a_plan(recorded: Site, name: str) -> None:
         text = fingerprint(str(clause), shown_names())
         assert plans.has_plan(text)
         plan = "\n".join(plans.of_fingerprint(db.session(), text))
-    # SQLite has no steps for an INSERT of values.
-    assert re.search(r"ops_(users|roles)", plan) or (name, "SCAN" in plan) == ("rows", True)
+    assert re.search(r"ops_(users|roles)", plan) or (name, plan) == ("rows", plans.NO_STEPS)
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "constant",
+    ["timestamp ?", "TIMESTAMP WITH TIME ZONE ? - interval ?", "timestamptz ?", "date ? + time ?"],
+)
+def test_constant_with_its_type_before_it_has_a_plan(recorded: Site, constant: str) -> None:
+    with recorded.inside():
+        text = f"SELECT id FROM ops_users WHERE created_at > {constant} AND id = ?"
+        assert "ops_users" in "\n".join(plans.of_fingerprint(db.session(), text))
+
+
+def test_explain_says_that_a_statement_was_cut(recorded: Site, recorder: Recorder) -> None:
+    with recorded.inside():
+        trace = ProfileTrace(id=7, detail={"sent": [[0.0, 1.0, "SELECT a, b…", "here"]]})
+        with pytest.raises(NotFound) as refused:
+            explained(trace)
+    assert str(refused.value) == (
+        "trace 7 has no statement with a plan; a long one was recorded without its end"
+    )
 
 
 @pytest.mark.parametrize("text", ["BEGIN", "SAVEPOINT a", "SELECT a, b…", "", "?"])
@@ -118,3 +152,14 @@ def test_statement_that_needs_its_values_is_refused(recorded: Site) -> None:
         with pytest.raises(Invalid, match="the statement has no plan without its values: "):
             plans.of_fingerprint(db.session(), "SELECT id FROM ops_users WHERE ? ? ?")
         assert db.session.scalar(sa.text("SELECT 1")) == 1  # The transaction goes on.
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_server_without_generic_plans_is_named(
+    recorded: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recorded.inside():
+        monkeypatch.setattr(db.engine.dialect, "server_version_info", (15, 18))
+        with pytest.raises(Invalid) as refused:
+            plans.of_fingerprint(db.session(), "SELECT id FROM ops_users WHERE id = ?")
+    assert str(refused.value) == "PostgreSQL 15 plans no statement without its values"

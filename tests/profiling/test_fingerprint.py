@@ -21,6 +21,7 @@ SECRET = "hunter2"
         ("SELECT 1.5e3, .5, 0xFF, 12 FROM t1", "SELECT ?, ?, ?, ? FROM t1"),
         ("SELECT a::text FROM b -- 'x'\nWHERE c=$1", "SELECT a::text FROM b WHERE c=?"),
         ("SELECT :id, @p, ?1", "SELECT ?, ?, ?"),
+        ("SELECT a %% 2, a %%s, 'b%%'", "SELECT a % ?, a %s, ?"),
         ('SELECT "order".id FROM "order"', 'SELECT "order".id FROM "order"'),
     ],
 )
@@ -127,3 +128,56 @@ def test_columns_that_are_left_out_end_at_the_own_from() -> None:
     assert after_columns(whole) == " FROM users WHERE users.id = ?"
     for other in ("SELECT a FROM b", "UPDATE a SET b = ?", "SELECT (SELECT a FROM b", "SELECT 1"):
         assert brief(other) == other
+
+
+MANY = ", ".join(f"t.column_{number}" for number in range(9))
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            f"SELECT count(*) AS c FROM (SELECT {MANY} FROM t WHERE t.a = ?) AS anon_1",
+            "SELECT count(*) AS c FROM (SELECT … FROM t WHERE t.a = ?) AS anon_1",
+        ),
+        (
+            f"WITH x AS (SELECT DISTINCT {MANY} FROM t WHERE t.a = ?) SELECT {MANY} FROM x",
+            "WITH x AS (SELECT DISTINCT … FROM t WHERE t.a = ?) SELECT … FROM x",
+        ),
+        (
+            f"SELECT {MANY} FROM t UNION ALL SELECT {MANY} FROM u WHERE u.a = ?",
+            "SELECT … FROM t UNION ALL SELECT … FROM u WHERE u.a = ?",
+        ),
+        (
+            f"select {MANY} from t join (select {MANY} from u) as v on v.a = t.a",
+            "select … from t join (select … from u) as v on v.a = t.a",
+        ),
+        (
+            f"SELECT {MANY}, (SELECT {MANY} FROM u) AS one FROM t WHERE EXISTS (SELECT ?)",
+            "SELECT … FROM t WHERE EXISTS (SELECT ?)",
+        ),
+        (f"SELECT a IS DISTINCT FROM b, {MANY} FROM t", "SELECT … FROM t"),
+        (f"SELECT extract(year FROM at), {MANY} FROM t", "SELECT … FROM t"),
+        (f"SELECT {MANY}, ' FROM (' FROM \"a FROM b\"", 'SELECT … FROM "a FROM b"'),
+        (f"INSERT INTO t (a, b) SELECT {MANY} FROM u", "INSERT INTO t (a, b) SELECT … FROM u"),
+        (f"SELECT {MANY}", f"SELECT {MANY}"),
+        ("DELETE FROM t WHERE t.a = ?", "DELETE FROM t WHERE t.a = ?"),
+    ],
+)
+def test_columns_of_every_query_are_left_out(statement: str, expected: str) -> None:
+    assert brief(statement) == expected
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("a IN (%(a_1)s::INTEGER, %(a_2)s::INTEGER)", "a IN (?::INTEGER, …)"),
+        ("a IN (%(a)s::DOUBLE PRECISION[], %(b)s::DOUBLE PRECISION[])",
+         "a IN (?::DOUBLE PRECISION[], …)"),
+        ("VALUES (%(a)s::VARCHAR, %(b)s::INT, 0), (%(c)s::VARCHAR, %(d)s::INT, 1)",
+         "VALUES (?::VARCHAR, ?::INT, ?), …"),
+        ("f(%(a)s::VARCHAR, %(b)s::INT)", "f(?::VARCHAR, ?::INT)"),
+    ],
+)  # fmt: skip
+def test_lists_of_any_length_are_one(statement: str, expected: str) -> None:
+    assert fingerprint(statement) == expected

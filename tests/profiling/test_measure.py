@@ -1,28 +1,25 @@
-"""`flask profile`: what is measured now, kept, and compared."""
+"""`flask profile request` and `run`: measured now, and saved."""
 
 from __future__ import annotations
 
 import json
-import math
-import random
 import resource
 import subprocess
 import threading
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, request
+from werkzeug.datastructures import Headers
 
 from opsapp.extensions import db
 from opsapp.mail import outbox
-from opsapp.models import MailMessage
-from opsapp.profiling.measure import Measured
-from opsapp.profiling.reports import statistics
+from opsapp.models import MailMessage, User
+from opsapp.profiling import measure
+from opsapp.profiling.measure import Content, Measured
 from tests.support import FLASK, Cli, Database, fields, run
 from tests.support.forks import PATIENCE
-
-# --- measuring ---------------------------------------------------------------------
 
 
 def test_request_is_measured_and_saved(cli: Cli, database: Database, ada: str) -> None:
@@ -51,8 +48,8 @@ def test_request_that_changes_asks_first(cli: Cli, database: Database, ada: str)
     done = cli(*args)
     assert (done.exit_code, done.stderr) == (
         5,
-        "Error: Send POST /api/users for real, 1 times? There is no terminal to ask on\n"
-        "  → repeat it with --yes\n",
+        "Error: Send POST /api/users for real, 1 time? Cannot ask: there is no terminal\n"
+        "  → add --yes\n",
     )
     assert cli(*args, "--yes", "--format", "json").json["outcomes"] == {"422": 1}
 
@@ -70,6 +67,40 @@ def test_request_has_a_body_and_headers(
     login = ("profile", "request", "POST", "/login", "--repeat", "1", "--yes", "--format", "json")
     done = cli(*login, "--data", "email=ada", "--header", "Accept: application/json")
     assert done.exit_code == 0, done.stderr
+
+
+def test_request_has_its_headers_as_they_are(app: Flask) -> None:
+    seen = []
+
+    @app.get("/echo")
+    def echo() -> str:
+        names = ("Cookie", "X-Part", "Content-Type")
+        seen.append([request.headers[name].replace(" ", "") for name in names])
+        return ""
+
+    fields = Headers([("cookie", "a=b"), ("X-Part", "1"), ("X-Part", "2"), ("content-type", "a/b")])
+    measure.request(
+        app, "GET", "/echo", user=None, repeat=1, cold=True, timeout=timedelta(seconds=60),
+        content=Content(headers=fields),
+    )  # fmt: skip
+    assert seen == [["a=b", "1,2", "a/b"]]
+
+
+def test_content_type_of_a_header_replaces_that_of_the_body(cli: Cli, ada: str) -> None:
+    args = ("profile", "request", "POST", "/api/users", "--as", ada, "--repeat", "1", "--cold")
+    body = ("--json", "{}", "--header", "content-type: text/plain", "--yes", "--format", "json")
+    assert cli(*args, *body).json["outcomes"] == {"415": 1}
+
+
+def test_account_of_a_measured_request_is_signed_out_afterwards(app: Flask, ada: str) -> None:
+    timeout, before = timedelta(seconds=60), {**app.config}
+    user = db.session.scalar(db.select(User))
+    for who, status in ((user, 200), (None, 401)):
+        done = measure.request(
+            app, "GET", "/api/me", user=who, repeat=1, cold=True, timeout=timeout
+        )
+        assert done.outcomes == [status]
+    assert app.config == before
 
 
 def test_mail_of_a_request_is_sent_before_the_command_ends(
@@ -99,10 +130,10 @@ def test_mail_of_a_request_is_sent_before_the_command_ends(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--json", "{"), "--json is no JSON: Expecting property name"),
-        (("--json", "1", "--data", "2"), "--data and --json both have a body; give one"),
+        (("--json", "{"), "--json is not valid JSON: Expecting property name"),
+        (("--json", "1", "--data", "2"), "--data and --json cannot be combined"),
         (("--header", "Accept"), "--header Accept is not of the form 'NAME: VALUE'"),
-        (("--data", "@nothing"), "nothing No such file or directory"),
+        (("--data", "@nothing"), "nothing: No such file or directory"),
     ],
 )
 def test_request_of_another_form_is_refused(
@@ -267,156 +298,3 @@ def test_measured_command_ends_as_it_does_though_its_file_is_not_kept(
     done = run(database, "roles", "list", **on)
     assert done.exit_code == 0
     assert done.stderr.startswith("Warning: the file of a profile was not kept: ")
-
-
-# --- comparing ---------------------------------------------------------------------
-
-
-def saved(name: str, ms: float, **more: Any) -> None:
-    """A measurement of two hundred samples near this."""
-    from opsapp.models import ProfileSave
-
-    samples = [ms / 1000 * (1 + (number % 20 - 10) / 100) for number in range(200)]
-    row = {"count": 200, "errors": 0, "queries": 400, "samples": samples, "cpu": samples}
-    row.update(more.pop("row", {}))
-    columns = {
-        "mode": "request", "subject": "GET /", "python": "3.11.7", "environment": "test",
-        "made_by": "somebody", **more,
-    }  # fmt: skip
-    db.session.add(ProfileSave(name=name, detail={"rows": {columns["subject"]: row}}, **columns))
-    db.session.flush()
-    db.session.commit()
-
-
-def test_change_is_found_and_ends_with_findings(cli: Cli, app: Flask) -> None:
-    saved("before", 10)
-    saved("after", 13)
-    done = cli("profile", "diff", "before", "after", "--fail-on", "p95>+10%", "--format", "json")
-    assert done.exit_code == 6
-    by_metric = {row["metric"]: row for row in done.json}
-    assert set(by_metric) == {"p50", "p95", "p99", "mean", "cpu"}
-    assert {row["verdict"] for row in done.json} == {"worse"}
-    assert by_metric["p95"]["change"] == pytest.approx(0.3, abs=0.01)
-    assert by_metric["p95"]["low"] <= 0.3 <= by_metric["p95"]["high"]
-    assert [m for m, row in by_metric.items() if row["failed"]] == ["p95"]
-    assert json.loads(done.stderr) == {"remarks": ["before → after: 2 no change, 5 worse"]}
-    assert cli("profile", "diff", "after", "before", "--fail-on", "p95>+10%").exit_code == 0
-    assert cli("profile", "diff", "before", "after", "--fail-on", "p95>+40%").exit_code == 0
-
-
-def test_noise_is_no_change(cli: Cli, app: Flask) -> None:
-    saved("before", 10)
-    saved("after", 10.3)
-    done = cli("profile", "diff", "before", "--fail-on", "p50>+1%", "--format", "json")
-    assert (done.exit_code, done.json) == (0, [])
-    assert json.loads(done.stderr) == {"remarks": ["before → after: 7 no change"]}
-
-
-def drifting(chance: random.Random, count: int, alike: float) -> list[float]:
-    """Durations that are more or less alike their neighbours, by 30 % around 18 ms."""
-    found, state = [], chance.gauss(0, 1)
-    for _ in range(count):
-        state = alike * state + math.sqrt(1 - alike**2) * chance.gauss(0, 1)
-        found.append(math.exp(0.3 * state - 4))
-    return found
-
-
-@pytest.mark.parametrize(("count", "alike", "least"), [(20, 0.0, 0.9), (50, 0.8, 0.75)])
-def test_noise_is_seldom_taken_for_a_change(
-    monkeypatch: pytest.MonkeyPatch, count: int, alike: float, least: float
-) -> None:
-    monkeypatch.setattr(statistics, "DRAWS", 200)
-    verdicts: list[str] = []
-    for seed in range(40):
-        chance = random.Random(seed)  # noqa: S311  (the same every time)
-        sides = [
-            {"samples": samples, "cpu": samples, "queries": 0, "errors": 0, "count": count}
-            for samples in (drifting(chance, count, alike) for _ in "ab")
-        ]
-        rows = list(statistics.changes("GET /", *sides))
-        assert [row["metric"] for row in rows] == [
-            "p50", "p95", "mean", "cpu", "queries", "errors",
-        ]  # fmt: skip
-        verdicts += [row["verdict"] for row in rows[:4]]
-    assert verdicts.count("no change") >= least * len(verdicts)
-
-
-@pytest.mark.parametrize("side", ["before", "after"])
-def test_few_samples_are_not_compared(cli: Cli, app: Flask, side: str) -> None:
-    saved("before", 10)
-    saved("after", 13)
-    few = {"count": 19, "samples": [0.01] * 19, "cpu": [0.01] * 19}
-    saved(f"few-{side}", 10, row=few)
-    names = ("few-before", "after") if side == "before" else ("before", "few-after")
-    done = cli("profile", "diff", *names, "--fail-on", "p95>+10%")
-    assert (done.exit_code, done.stdout, done.stderr) == (
-        5,
-        "",
-        f"Error: few-{side} has 19 samples, and a comparison needs 20\n"
-        "  → measure again with --repeat 20 or more\n",
-    )
-
-
-def test_share_of_errors_is_compared(cli: Cli, app: Flask) -> None:
-    saved("before", 10, row={"errors": 10})
-    saved("chance", 10, row={"errors": 12})
-    saved("after", 10, row={"errors": 60})
-    assert cli("profile", "diff", "before", "chance", "--fail-on", "errors>0").exit_code == 0
-    done = cli("profile", "diff", "before", "after", "--fail-on", "errors>0", "--format", "json")
-    (row,) = done.json
-    assert (done.exit_code, row["metric"], row["before"], row["after"]) == (6, "errors", 0.05, 0.3)
-
-
-def test_one_more_query_is_a_change(cli: Cli, app: Flask) -> None:
-    saved("before", 10)
-    saved("after", 10, row={"queries": 600})
-    done = cli("profile", "diff", "before", "after", "--fail-on", "queries>0", "--format", "json")
-    assert done.exit_code == 6
-    (row,) = done.json
-    assert (row["metric"], row["before"], row["after"]) == ("queries", 2.0, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("other", "said"),
-    [
-        ({"python": "3.12.1"}, "their python is 3.11 and 3.12"),
-        ({"mode": "run"}, "their mode is request and run"),
-        ({"subject": "GET /x"}, "their subject is GET / and GET /x"),
-    ],
-)
-def test_what_is_not_alike_is_refused(
-    cli: Cli, app: Flask, other: dict[str, str], said: str
-) -> None:
-    saved("before", 10)
-    saved("after", 10, **other)
-    done = cli("profile", "diff", "before", "after")
-    assert (done.exit_code, done.stderr) == (
-        5, f"Error: before and after cannot be compared: {said}\n",
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("rule", ["p95", "p95>", "p42>+10%", "p95<10%", "p95>-3%", "speed>1"])
-def test_rule_that_is_none(cli: Cli, app: Flask, rule: str) -> None:
-    saved("before", 10)
-    done = cli("profile", "diff", "before", "--fail-on", rule)
-    assert done.exit_code == 2
-    assert "is not a rule such as 'p95>+10%'" in done.stderr
-
-
-@pytest.mark.parametrize("name", ["", "-x", "run-7", "a b", "x" * 65, "../x"])
-def test_name_that_is_none(cli: Cli, database: Database, name: str) -> None:
-    done = cli("profile", "request", "GET", "/login", "--repeat", "1", "--cold", f"--name={name}")
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert database.rows("SELECT count(*) FROM ops_profile_saves") == [(0,)]
-
-
-def test_saved_measurements_are_listed(cli: Cli, app: Flask) -> None:
-    saved("before", 10)
-    done = cli("profile", "saved", "--fields", "name,mode,subject,python")
-    assert done.stdout == "name\tmode\tsubject\tpython\nbefore\trequest\tGET /\t3.11.7\n"
-    done = cli("profile", "diff", "before")
-    assert (done.exit_code, done.stderr) == (
-        4, "Error: nothing like before was saved after it\n",
-    )  # fmt: skip
-    done = cli("profile", "diff", "nobody")
-    assert done.exit_code == 4

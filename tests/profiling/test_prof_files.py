@@ -71,7 +71,7 @@ def test_what_is_not_ones_own_file_is_refused(tmp_path: Path) -> None:
     assert isinstance(refused(tmp_path), Refused)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_file_of_another_user_is_refused(tmp_path: Path) -> None:
     theirs = a_profile(tmp_path / "theirs.prof")
     os.chown(theirs, 12345, 12345)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import getpass
+import itertools
 import json
 import os
 import time
@@ -10,9 +13,10 @@ from typing import Any
 import click
 import pytest
 
-from opsapp.cli import confirm
+from opsapp.cli import confirm, pager
+from opsapp.console import waits
 from opsapp.profiling import recorder_of
-from opsapp.profiling.record import aggregates, writer
+from opsapp.profiling.record import aggregates, handover, profilers, writer
 from opsapp.profiling.record import recording as recording_module
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.record.recording import Recording, current, waiting
@@ -151,6 +155,16 @@ def test_error_that_reaches_the_server_is_counted(recorder: Recorder) -> None:
     assert recorder.aggregates.running == {}
 
 
+def test_request_whose_error_reaches_the_server_has_its_endpoint(
+    recorded: Site, recorder: Recorder, database: Database
+) -> None:
+    recorded.app.config["PROPAGATE_EXCEPTIONS"] = True  # As in debug mode.
+    with pytest.raises(ZeroDivisionError):
+        ask(recorded, "/bad")
+    flush(recorder)
+    assert counts(database) == [("GET bad", 1, 1, 0)]
+
+
 def test_names_beyond_the_bound_are_counted_together(
     recorded: Site, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +296,40 @@ def test_waiting_for_a_user_is_no_time(recorder: Recorder, monkeypatch: pytest.M
         pass
 
 
+def test_time_of_a_user_counts_once(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 107.0])
+    recording = recorder.begin("shell --plain")
+    recording.started = 90.0
+    monkeypatch.setattr(recording_module, "perf_counter", lambda: next(clock))
+    with waiting(), waiting():  # The prompt of a console asks by input(), which waits too.
+        pass
+    current.set(None)
+    assert recording.started == 97.0
+
+
+@pytest.mark.parametrize("of", ["request", "command"])
+def test_writing_of_a_profile_is_no_time(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    moments = [100.0]
+
+    def detail(_self: object) -> dict[str, object]:
+        moments[0] += 7
+        return {}
+
+    monkeypatch.setattr(recording_module, "perf_counter", lambda: moments[0])
+    monkeypatch.setattr(profilers.Sampling, "detail", detail)
+    monkeypatch.setattr(recorder, "writer", None)
+    if of == "command":
+        monkeypatch.setenv(handover.MODE, "sample")
+    recording = recorder.begin("report")
+    recording.started = 90.0
+    if of == "request":
+        recorder.profile(recording, "sample", lambda: None)
+    recorder.end(recording, 0)
+    assert recording.started == 97.0
+
+
 @pytest.mark.parametrize("question", ["prompt", "confirm"])
 def test_answer_to_a_question_is_no_time(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch, question: str
@@ -294,3 +342,34 @@ def test_answer_to_a_question_is_no_time(
     confirm.ask("Password") if question == "prompt" else confirm.agrees("Delete?")
     current.set(None)
     assert recording.started == 97.0
+
+
+@pytest.mark.parametrize("question", ["input", "getpass"])
+def test_answer_to_a_question_of_the_console_is_no_time(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    moments = [100.0]
+    monkeypatch.setattr(recording_module, "perf_counter", lambda: moments[0])
+    module = builtins if question == "input" else getpass
+
+    def answer(_prompt: str) -> str:
+        moments[0] += 7
+        return "yes"
+
+    monkeypatch.setattr(module, question, answer)
+    recording = recorder.begin("shell")
+    recording.started = 90.0
+    with waits.for_user():
+        assert getattr(module, question)("Go on? ") == "yes"
+    current.set(None)
+    assert (recording.started, getattr(module, question)) == (97.0, answer)
+
+
+def test_reading_in_a_pager_is_no_time(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = itertools.count(100.0)
+    monkeypatch.setattr(recording_module, "perf_counter", lambda: next(moments))
+    recording = recorder.begin("users list")
+    recording.started = 90.0
+    pager._page(["sh", "-c", "cat > /dev/null"], ["one\n", "two\n"], "")
+    current.set(None)
+    assert recording.started == 93.0  # Two pieces, and the end.

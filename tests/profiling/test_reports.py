@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from opsapp import clock
 from opsapp.errors import Invalid
 from opsapp.models.profiles import DAY, HOUR, MINUTE
-from opsapp.profiling.reports import Window, n_plus_one, store
+from opsapp.profiling.reports import Window, store
 from opsapp.profiling.reports import totals as reports
 from opsapp.profiling.reports import traces as traces_service
-from opsapp.profiling.reports.n_plus_one import Allowed
 from opsapp.profiling.views import html, text
 from opsapp.text import sparkline
 from tests.support import Cli, Database, run
@@ -59,7 +59,7 @@ def test_prune_keeps_no_more_traces_than_a_database_counts(cli: Cli) -> None:
 
 
 def test_traces_of_an_unknown_kind_are_refused(app: Flask) -> None:
-    with pytest.raises(Invalid, match="kind odd is none of slow, error, asked"):
+    with pytest.raises(Invalid, match="kind odd is not one of slow, error, asked"):
         traces_service.listing(kind="odd")
 
 
@@ -185,7 +185,7 @@ def test_sparkline_draws_what_is_there() -> None:
 
 
 class Page(HTMLParser):
-    """What a page refers to, and whether its tags are closed."""
+    """The references of a page, and its tags that are not closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -214,11 +214,35 @@ def test_trace_in_a_pipe_has_a_line_for_each_row(cli: Cli, month: Flask) -> None
     assert "hot 1\t1.0  1.0  shop.py in show" in lines
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_report_of_queries_leaves_room_for_the_statement(month: Flask, width: int) -> None:
+    rows = reports.report("query", since=clock.now() - timedelta(hours=1))
+    (line,) = text.of_report(rows, "query", width)
+    narrow = ["query", "count", "p95", "share %", "line"]
+    others = ["count", "line", "p50", "p95", "p99", "max", "share %", "trend"]
+    assert list(line) == (narrow if width < text.NARROW else ["query", *others])
+
+
 def test_failed_traces_are_among_the_slowest(app: Flask) -> None:
     store("one", [], [*traces(30, name="GET a"), *traces(30, name="GET b")], limit=30)
     store("one", [], traces(1, kind="error", name="GET bad", seconds=0.001), limit=5)
     rows = traces_service.slowest_and_failed(20)
     assert (len(rows), rows[-1]["name"]) == (20, "GET bad")
+
+
+def test_only_failed_request_stays_among_many_failed_commands(app: Flask) -> None:
+    bad = traces(1, kind="error", name="GET bad", seconds=0.001)
+    commands = [traces(5, kind="error", name=f"jobs {n}", seconds=9)[k] for n in range(9)
+                for k in range(5)]  # fmt: skip
+    store("one", [], bad, limit=5)
+    store("one", [], commands, limit=5)
+    store("one", [], traces(30, kind="error", name="GET worse", seconds=1), limit=30)
+    store("one", [], [*traces(30, name="db migrate", seconds=60), *traces(name="GET a")], limit=30)
+    rows = traces_service.slowest_and_failed(20)
+    names = [row["name"] for row in rows]
+    assert len(names) == 20
+    assert {"GET bad", "GET worse", "GET a", *(f"jobs {n}" for n in range(1, 9))} <= set(names)
+    assert (names.count("GET worse"), names.count("db migrate"), names.count("GET a")) == (1, 9, 1)
 
 
 def test_trace_that_is_not_there(cli: Cli, database: Database) -> None:
@@ -247,15 +271,16 @@ def test_flame_of_a_trace_without_stacks(cli: Cli, app: Flask, tmp_path: Path) -
 
 
 def test_report_is_one_page_and_shows_data_as_text(cli: Cli, app: Flask, tmp_path: Path) -> None:
-    hostile = "GET <script>alert(1)</script>"
-    windows = [a_window(hostile, 10), a_window("<b>", 5, kind="query", caller="<i>")]
+    hostile = "GET <script>alert(1)</script>\x1b[31m\u202e\u2028"
+    windows = [a_window(hostile, 10), a_window("<b>\u2066", 5, kind="query", caller="<i>\x9b")]
     store("one", windows, traces(name=hostile), limit=5)
     file = tmp_path / "report.html"
     assert cli("profile", "report", "--html", str(file)).exit_code == 0
     page = Page(file)
     assert page.refers == []
     assert "<script>alert" not in page.text
-    assert "&lt;script&gt;alert(1)" in page.text
+    assert r"&lt;script&gt;alert(1)&lt;/script&gt;\x1b[31m\u202e\u2028" in page.text
+    assert all(character.isprintable() or character == "\n" for character in page.text)
     assert not re.search(r"https?://(?!www\.w3\.org)", page.text)
 
 
@@ -295,79 +320,6 @@ def test_boxes_of_a_flame_fill_their_parent() -> None:
     assert (found["b"]["left"], found["b"]["width"]) == (75, 25)
 
 
-# --- repeats -----------------------------------------------------------------------
-
-LAZY = "SELECT … FROM ops_grants WHERE ops_grants.user_id = ?"
-
-
-def repeat(line: str, times: int, statement: str = LAZY) -> Window:
-    return a_window(
-        "GET people", 10, kind="repeat", caller=line, statement=statement,
-        queries=10 * times, query_seconds=0.001 * 10 * times,
-    )  # fmt: skip
-
-
-def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
-    store("one", [repeat("shop/feed.py:9 in show", 21), repeat("shop/cart.py:2 in add", 6)], [],
-          limit=5)  # fmt: skip
-    rows = cli("profile", "repeats", "--format", "json").json
-    assert [(row["line"], row["times"], row["to_win_ms"]) for row in rows] == [
-        ("shop/feed.py:9 in show", 21.0, 20.0),
-        ("shop/cart.py:2 in add", 6.0, 5.0),
-    ]
-    done = cli("profile", "repeats", "--check", "--allow", "shop/feed.py in *=30")
-    assert done.exit_code == 6
-    assert "feed.py" not in done.stdout
-    done = cli("profile", "repeats", "--check", "--allow", "shop/*")
-    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1)
-    done = cli("profile", "repeats", "--check", "--allow", "shop/*=10")
-    assert "feed.py" in done.stdout
-
-
-def test_repeats_of_commands_are_left_out(cli: Cli, app: Flask) -> None:
-    window = a_window(
-        "shop import", 1, kind="repeat", caller="shop/feed.py:1 in load", statement=LAZY,
-        queries=9, query_seconds=0.1,
-    )  # fmt: skip
-    store("one", [window, repeat("shop/cart.py:2 in add", 6)], [], limit=5)
-    assert len(cli("profile", "repeats", "--format", "json").json) == 2
-    (row,) = cli("profile", "repeats", "--requests", "--format", "json").json
-    assert row["endpoint"] == "GET people"
-
-
-def test_commands_that_come_along_are_no_finding(database: Database) -> None:
-    traces_of_many = """
-        INSERT INTO ops_profile_traces (kind, name, at, seconds, status, queries, query_seconds,
-            detail)
-        VALUES ('slow', 'GET {}', '2026-01-01 00:00:00', 1, 200, 0, 0, '{{}}')
-    """
-    for number in range(6):
-        database.execute(traces_of_many.format(number))
-    on = {"OPSAPP_PROFILING": "on"}
-    for line in ("jobs list", "jobs missed", "profile prune", "doctor", "db check"):
-        run(database, *line.split(), **on)
-    assert database.rows("SELECT count(*) FROM ops_profile_series WHERE kind = 'repeat'")[0][0] >= 5
-    done = run(database, "profile", "repeats", "--check", check=True)
-    assert done.stdout == "endpoint\tline\trequests\ttimes\tto_win_ms\tadvice\tstatement\n"
-
-
-@pytest.mark.parametrize("given", ["=3", "shop=x", "shop=-1"])
-def test_allowed_repeat_that_is_none(given: str) -> None:
-    with pytest.raises(Invalid, match="is not of the form"):
-        Allowed.parse(given)
-
-
-def test_advice_names_the_relationship(app: Flask) -> None:
-    advice = n_plus_one.advice
-    sessions = "SELECT ops_user_sessions.id FROM ops_users WHERE ops_users.id = ?"
-    assert advice(sessions) == (
-        "joinedload(ApiToken.user) or joinedload(Grant.user) or joinedload(UserSession.user)"
-    )
-    assert advice("SELECT a FROM nowhere WHERE nowhere.b = ?").startswith("ask once with IN")
-    assert advice("INSERT INTO a (b) VALUES (?)").startswith("send it once")
-    assert advice("SELECT ? + ?").startswith("ask once with IN")
-
-
 # --- passes --------------------------------------------------------------------------
 
 
@@ -375,4 +327,7 @@ def test_pass_is_made(cli: Cli, database: Database) -> None:
     found = cli("profile", "token", "--for", "10m", "--format", "json").json
     assert re.fullmatch(r"\d+\.[\w-]+", found["token"])
     done = cli("profile", "token", "--for", "2d")
-    assert (done.exit_code, done.stderr) == (2, "Error: a pass lasts 24 hours at most\n")
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "Error: a profile token is valid for 24 hours at most\n",
+    )

@@ -1,7 +1,8 @@
-"""What the tests are written with: an installation, its commands, and who runs them."""
+"""The vocabulary of the tests: an installation, its commands, and their actors."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -23,24 +24,22 @@ import opsapp
 from opsapp import migrations
 from opsapp.actors import Actor
 from opsapp.extensions import db
+from opsapp.mail.outbox import take_kept
 from opsapp.unit.work import Unit
+from tests.support import canaries
+from tests.support.canaries import PASSWORD as PASSWORD
+from tests.support.canaries import SECRETS as SECRETS
 from tests.support.forks import flask, forked
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
 CORE, ACCOUNTS = (migrations.shipped(label).head or "" for label in ("core", "accounts"))
 HEAD = f"{ACCOUNTS} {CORE}"
 """The newest revisions of the database, as they are shown."""
-PASSWORD = "correct horse battery staple"
 FLASK = str(Path(sys.executable).with_name("flask"))
 # Click 8.1 mixes stderr into stdout unless told; later ones keep them apart.
 APART: dict[str, Any] = (
     {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
 )
-SECRETS = {
-    name: f"{name.lower()}-q8Zt4vRk2Lw9XbN7cJ5hM3pF6sD1gA0yE"
-    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
-}
-"""What production asks for."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Database:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a process needs to find it, and nothing of the developer's own settings."""
+        """The environment of its processes, without the developer's own settings."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPSAPP_", "FLASK_"))}
         kept.pop("PYTHONDONTWRITEBYTECODE", None)  # Each process would compile everything.
         return {
@@ -79,7 +78,7 @@ class Database:
             engine.dispose()
 
     def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
-        """What is in the database now."""
+        """Return the rows of a query."""
         with self.connect() as connection:
             return [tuple(row) for row in connection.execute(sa.text(query), values)]
 
@@ -104,11 +103,14 @@ class Database:
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """The end of a command."""
 
     exit_code: int
     stdout: str
     stderr: str
+
+    def __post_init__(self) -> None:
+        canaries.printed(f"{self.stdout}\0{self.stderr}")
 
     @property
     def json(self) -> Any:
@@ -120,15 +122,20 @@ def run(
     *args: str,
     stdin: str | None = None,
     check: bool = False,
+    begun: Callable[[int], None] = lambda pid: None,
     **environ: str,
 ) -> Result:
-    """Run ``flask ARGS`` as a process, without a terminal; it begins where importing has ended."""
+    """Run ``flask ARGS`` as a process, without a terminal; it begins where importing has ended.
+
+    :param begun: is called with the id of the process, as :func:`forked` does.
+    """
     done = forked(
         flask,
         *args,
         environ={**database.environ, **environ},
         folder=database.instance,
         stdin=stdin or "",
+        begun=begun,
     )
     return _checked(args, Result(*done), check)
 
@@ -177,8 +184,13 @@ def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
         *args: str, stdin: str | bytes | None = None, check: bool = False, **environ: str
     ) -> Result:
         runner = CliRunner(env=environ, **APART)
-        done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
-        close_connections()
+        take_kept()  # Mail of a test before is not the command's to send.
+        gc.disable()  # An application that is collected before its connections warns of them.
+        try:
+            done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
+            close_connections()
+        finally:
+            gc.enable()
         if check and done.exit_code:
             raise AssertionError(f"flask {' '.join(args)} → {done.exit_code}\n{done.stderr}")
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -208,12 +220,12 @@ def close_connections() -> None:
                 engine.dispose()
 
 
-SOMEBODY = Actor(kind="os", name="somebody", host="here", terminal="none")
+OPERATOR = Actor(kind="os", name="operator", host="here", terminal="none")
 
 
 def a_unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
     """A unit of work of the command line."""
-    return Unit(actor=SOMEBODY, door="cli", reason=reason, dry_run=dry_run)
+    return Unit(actor=OPERATOR, door="cli", reason=reason, dry_run=dry_run)
 
 
 def administer(server: str, statement: str) -> None:

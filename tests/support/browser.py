@@ -1,4 +1,4 @@
-"""What a person has: a mailbox, and a real browser that is watched."""
+"""A mailbox, and a real browser that is watched."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from axe_playwright_python.sync_playwright import Axe
 from passlib.totp import TOTP
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, WebError, expect
 
@@ -24,9 +25,9 @@ from tests.support.processes import PATIENCE
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)  # fmt: skip
 SCREENSHOTS = os.environ.get("OPSAPP_SCREENSHOTS")
-"""Where the pictures of the pages go; nowhere if it is not set."""
-AXE = os.environ.get("OPSAPP_AXE")
-"""The file axe.min.js of axe-core, to check every page for accessibility; not if it is not set."""
+"""The folder for pictures of the pages, which are then all checked for accessibility; there are
+none if it is not set."""
+AXE = Axe()
 WIDTHS = {"wide": 1280, "narrow": 390, "narrowest": 320}
 COLOURS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "forced_colors": "none"},
@@ -39,14 +40,14 @@ HARMLESS = {
     # The browser says so of every page that is an error.
     "Failed to load resource: the server responded with a status of 404": "/nowhere",
 }
-"""What the browser may remark, and below which address."""
+"""Permitted remarks of the browser, by the start of the address."""
 
 
 # --- mail --------------------------------------------------------------------
 
 
 class Mailbox:
-    """What arrived at the SMTP server, for all recipients."""
+    """The messages at the SMTP server, for all recipients."""
 
     def __init__(self) -> None:
         self._arrived: queue.Queue[EmailMessage] = queue.Queue()
@@ -125,13 +126,14 @@ class Visitor:
 
     def looks_at(self, name: str) -> None:
         """See that the page fits, wide and narrow, in every kind of colours."""
+        pairs = [*zip(COLOURS, WIDTHS, strict=True)]  # Each width and each kind of colours once.
         for scheme, colours in COLOURS.items():
             self.page.emulate_media(**colours)
             for size, width in WIDTHS.items():
                 self.page.set_viewport_size({"width": width, "height": 800})
                 over = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
                 assert over <= 0, f"{name} is {over} pixels too wide for {width}"
-                if AXE:
+                if SCREENSHOTS or (scheme, size) in pairs:
                     assert self.find_barriers() == [], f"{name} {size} {scheme}"
                 if SCREENSHOTS:
                     path = Path(SCREENSHOTS) / f"{name}-{size}-{scheme}.png"
@@ -140,9 +142,8 @@ class Visitor:
         self.page.emulate_media(**COLOURS["light"])
 
     def find_barriers(self) -> list[str]:
-        """What axe-core finds on the page."""
-        self.page.evaluate(Path(str(AXE)).read_text())
-        violations = self.page.evaluate("axe.run().then(found => found.violations)")
+        """Return the violations that axe-core finds on the page."""
+        violations = AXE.run(self.page).response["violations"]
         return [f"{one['id']}: {one['nodes'][0]['html']}" for one in violations]
 
     # What the browser reports while pages are open.

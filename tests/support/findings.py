@@ -9,7 +9,7 @@ from tests.support import Result
 
 
 def findings(result: Result) -> dict[str, tuple[str, str, str | None]]:
-    """What is not well: state, words and advice by check."""
+    """Return state, message and hint of each check that is not well."""
     rows: list[dict[str, Any]] = json.loads(result.stdout)
     return {
         row["check"]: (row["state"], row["says"], row["advice"])

@@ -15,25 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-PATIENCE = 120
+PATIENCE = int(os.environ.get("OPSAPP_TESTS_PATIENCE", "120"))
 """Seconds after which what was waited for is taken to never come."""
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    [
-        "flask.cli",
-        "flask_migrate",
-        "psycopg",
-        "opsapp.accounts.users",
-        "opsapp.profiling.record.recorder",
-        "opsapp.web.security.setup",
-        "opsapp.web.api.users",
-        "opsapp.commands.roles.definitions",
-        "opsapp.commands.users.accounts",
-        "opsapp.commands.jobs.run",
-        "opsapp.commands.shell.interactive",
-    ]
-)
+_server.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def forked(
@@ -52,6 +38,8 @@ def forked(
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
         streams[0].write_text(stdin)
+        for stream in streams[1:]:
+            stream.touch()  # A process that is killed at once opens none.
         process = _server.Process(
             target=_work, args=(work, args, dict(environ), str(folder), list(map(str, streams)))
         )
@@ -66,8 +54,58 @@ def forked(
         return process.exitcode, stdout, stderr
 
 
+class Forked:
+    """A process that works on its own, until it is waited for or killed."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self.pid: int = process.pid
+
+    def ended(self) -> int | None:
+        """Wait for its end; its exit code, or minus the number of the signal."""
+        self._process.join(PATIENCE)
+        assert self._process.exitcode is not None, "it never ended"
+        return int(self._process.exitcode)
+
+    def end(self) -> None:
+        """Kill it, if it is still there."""
+        self._process.kill()
+        self._process.join()
+
+
+def forked_at_terminal(
+    work: Callable[..., None],
+    *args: Any,
+    terminal: str,
+    environ: Mapping[str, str],
+    folder: Path,
+) -> Forked:
+    """Run ``work`` in a process of its own, at a terminal of its own that it has opened.
+
+    :param terminal: the path of the terminal.
+    """
+    opened, opens = _server.Pipe(duplex=False)
+    process = _server.Process(
+        target=_work_at_terminal,
+        args=(opens, work, args, dict(environ), str(folder), [terminal] * 3),
+    )
+    with opened:
+        with opens:
+            process.start()
+        opened.recv()
+    return Forked(process)
+
+
+def _work_at_terminal(opens: Any, *how: Any) -> NoReturn:
+    os.setsid()  # The terminal that it opens first is its own from then on.
+    os.open(how[-1][0], os.O_RDWR)
+    with opens:
+        opens.send(None)
+    _work(*how)
+
+
 def flask(*words: str) -> None:
-    """What the program of this name does."""
+    """Run the program of this name."""
     from flask.cli import main
 
     from opsapp.cli import streams
@@ -84,6 +122,7 @@ def _work(
     folder: str,
     streams: list[str],
 ) -> NoReturn:
+
     os.environ.clear()
     os.environ.update(environ)
     sys.path[:0] = filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))

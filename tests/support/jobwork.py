@@ -39,19 +39,39 @@ def flask_on(host: str, *words: str) -> None:
     main()
 
 
+def job_killed_at_its_start(*words: str) -> None:
+    """Run ``flask jobs run WORDS``, killed once the command's process is there."""
+    import os
+    import signal
+    import sys
+    from pathlib import Path
+
+    from opsapp.jobs import guardian
+
+    def killed(_guardian: object, child: int) -> None:
+        Path("child").write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    guardian.watch = killed
+    from flask.cli import main
+
+    sys.argv = ["flask", "jobs", "run", *words]
+    main()
+
+
 def rows(database: Database, columns: str = "status, exit_code") -> list[tuple[Any, ...]]:
     """The history, the oldest run first."""
     return database.rows(f"SELECT {columns} FROM ops_job_runs ORDER BY id")
 
 
 def is_running(database: Database, name: str) -> bool:
-    """Whether the history has an open run of the job."""
+    """Tell whether the history has an open run of the job."""
     query = "SELECT 1 FROM ops_job_runs WHERE name = :name AND finished_at IS NULL"
     return bool(database.rows(query, name=name))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
+    """Tell whether the process is there and no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):

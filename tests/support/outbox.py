@@ -13,12 +13,12 @@ HEADER = "id\tkind\trecipient\tstate\tattempts\tnext_at\terror\n"
 
 
 def make(cli: Cli, email: str = GRACE, *more: str) -> Result:
-    """Make an account, which writes a message."""
+    """Create an account, which writes a message."""
     return cli("users", "create", email, "--no-password", *more)
 
 
 def listed(cli: Cli, *args: str) -> list[dict[str, Any]]:
-    """What is in the outbox, the oldest first."""
+    """Return the messages in the outbox, the oldest first."""
     rows: list[dict[str, Any]] = cli("mail", "list", *args, "--format", "json", check=True).json
     return rows[::-1]
 

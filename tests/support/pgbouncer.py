@@ -8,10 +8,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from sqlalchemy.engine import make_url
@@ -20,7 +22,7 @@ from tests.support import Database
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 IGNORING = {"ignore_startup_parameters": "options"}
-"""What docs/deploying.md says."""
+"""The settings of docs/deploying.md."""
 
 
 @contextmanager
@@ -52,13 +54,18 @@ def pgbouncer(server: str, mode: str, **settings: object) -> Iterator[int]:
         process = subprocess.Popen(
             [PGBOUNCER, *_as_owner_of(data), str(file)], stderr=subprocess.PIPE, text=True
         )
+        # It would stop for good as soon as the pipe is full.
+        reader = Thread(target=deque, args=(process.stderr, 0))
         with process:
             try:
                 _wait_until_up(process)
+                reader.start()
                 yield port
             finally:
                 process.terminate()
-                process.communicate()
+                process.wait()
+                if reader.ident is not None:
+                    reader.join()
 
 
 def _as_owner_of(data: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from opsapp import config
+from opsapp.settings import config
 from tests.support.processes import PATIENCE
 
 
@@ -24,9 +24,9 @@ class Office:
     def __init__(self) -> None:
         self.envelopes: list[tuple[str, list[str], EmailMessage]] = []
         self.refusals: dict[str, str] = {}
-        """What it answers to ``RCPT`` or ``DATA`` instead of taking the message."""
+        """Its answers to ``RCPT`` or ``DATA`` instead of taking the message."""
         self.meanwhile: Callable[[], object] | None = None
-        """What happens while the server has the first message and has not answered."""
+        """Called while the server has the first message and has not answered."""
 
     async def handle_RCPT(  # noqa: N802  (aiosmtpd calls it)
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -49,7 +49,7 @@ class Office:
 
     @property
     def recipients(self) -> list[str]:
-        """Who got a message, in the order they got it."""
+        """The recipients of messages, in the order of delivery."""
         return [recipient for _sender, to, _message in self.envelopes for recipient in to]
 
 

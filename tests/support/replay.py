@@ -9,17 +9,19 @@ from typing import Any
 
 
 class Replay:
-    """What there is, if the audit's events are all that one knows."""
+    """The accounts, roles and grants that follow from the audit's events alone."""
 
     def __init__(self, events: list[tuple[Any, ...]]) -> None:
         self.accounts: dict[str, dict[str, Any]] = {}
         self.roles: dict[str, dict[str, Any]] = {}
         self.held: dict[tuple[str, str], str | None] = {}
         """The end of each open grant, by account and role."""
+        self.tokens: dict[tuple[str, str], str] = {}
+        """The fingerprint of each token that no event ended, by account and name."""
         for action, subject, before, after in events:
             tell: Callable[..., None] = getattr(self, action.replace(":", "_"))
             was, became = json.loads(before or "{}"), json.loads(after or "{}")
-            for one in self._of_batch(became) if subject == "users" else [subject]:
+            for one in self._of_batch(became) if "digest" in became else [subject]:
                 tell(one, was, became)
 
     def _of_batch(self, became: dict[str, Any]) -> list[str]:
@@ -53,9 +55,22 @@ class Replay:
         assert subject not in self.accounts
         self.accounts[subject] = {"active": True, "password": after["password"] == "set"}
 
+    def user_account_import(self, subject: str, before: Any, after: Any) -> None:
+        ids = after.get("ids", [])
+        assert after["created"] == len(ids) == len(set(ids))
+        for id, password in zip(ids, after.get("passwords", [None] * len(ids)), strict=True):
+            assert f"user:{id}" not in self.accounts
+            active = id not in after.get("inactive", ())
+            self.accounts[f"user:{id}"] = {"active": active, "password": password is not None}
+        for gift in after.get("roles", ()):
+            for id in gift["holders"]:
+                self.held[f"user:{id}", self._role(gift["role"])] = gift["valid_until"]
+
     def user_account_update(self, subject: str, before: Any, after: Any) -> None:
         assert before.keys() == after.keys() <= {"email", "username"}
         assert subject in self.accounts
+        if "email" in after:
+            self._end_tokens(subject)
 
     def user_account_activate(self, subject: str, before: Any, after: Any) -> None:
         assert (before, after) == ({"active": False}, {"active": True})
@@ -68,12 +83,14 @@ class Replay:
     def _set_active(self, subject: str, active: bool) -> None:
         assert self.accounts[subject]["active"] is not active
         self.accounts[subject]["active"] = active
+        self._end_tokens(subject)
 
     def user_password_set(self, subject: str, before: Any, after: Any) -> None:
         had = "set" if self.accounts[subject]["password"] else None
         assert before == {"password": had}
         assert after == {"password": "set", "fingerprint": after["fingerprint"]}
         self.accounts[subject]["password"] = True
+        self._end_tokens(subject)
 
     def user_account_delete(self, subject: str, before: Any, after: Any) -> None:
         del self.accounts[subject]
@@ -82,6 +99,7 @@ class Replay:
         assert after == {"roles": []}
         for role in held:
             del self.held[subject, role]
+        self._end_tokens(subject)
 
     def user_role_grant(self, subject: str, before: Any, after: Any) -> None:
         assert subject in self.accounts
@@ -90,4 +108,35 @@ class Replay:
     def user_role_revoke(self, subject: str, before: Any, after: Any) -> None:
         del self.held[subject, self._role(before["role"])]
 
-    user_role_expire = user_role_revoke
+        self._end_tokens(subject)
+
+    def user_role_expire(self, subject: str, before: Any, after: Any) -> None:
+        del self.held[subject, self._role(before["role"])]
+
+    def user_token_create(self, subject: str, before: Any, after: Any) -> None:
+        assert self.accounts[subject]["active"]
+        self.tokens[subject, after["token"]] = after["fingerprint"]
+
+    def user_token_revoke(self, subject: str, before: Any, after: Any) -> None:
+        del self.tokens[subject, before["token"]]
+
+    def _end_tokens(self, subject: str) -> None:
+        for owner, name in list(self.tokens):
+            if owner == subject:
+                del self.tokens[owner, name]
+
+    def user_access_reset(self, subject: str, before: Any, after: Any) -> None:
+        assert after == {"two_factor": None, "recovery_codes": 0, "sessions": "none"}
+        self._end_tokens(subject)
+
+    def user_factor_set(self, subject: str, before: Any, after: Any) -> None:
+        self._end_tokens(subject)
+
+    user_factor_remove = user_factor_set
+
+    def user_sessions_end(self, subject: str, before: Any, after: Any) -> None:
+        assert subject in self.accounts
+        assert before["sessions"] == "all" or before["sessions"]
+
+    def user_logins_prune(self, subject: str, before: Any, after: Any) -> None:
+        assert any(after[table] for table in ("logins", "sessions"))

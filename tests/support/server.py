@@ -116,7 +116,7 @@ class Served:
         return email
 
     def wire(self, **headers: str) -> Wire:
-        """What ``Browser`` and ``Program`` take for the application."""
+        """The address that ``Browser`` and ``Program`` take for the application."""
         return Wire(self.url, self.environ["OPSAPP_URL"], headers)
 
     def connect(self) -> HTTPConnection:
@@ -125,12 +125,12 @@ class Served:
 
     @property
     def log(self) -> str:
-        """What the server has said."""
+        """The output of the server."""
         return _log(self.database).read_text()
 
     @property
     def is_listening(self) -> bool:
-        """Whether it takes connections."""
+        """Tell whether it takes connections."""
         with suppress(ConnectionRefusedError), closing(self.connect()) as connection:
             connection.connect()
             return True

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests.support import PASSWORD, Database, Result, administer, in_process, run
+from tests.support import PASSWORD, Database, Result, administer, canaries, in_process, run
 
 Commands = tuple[tuple[str, ...], ...]
-"""What was done before a test begins, after ``db init``; who asks for a password gets one."""
+"""Commands run before a test begins, after ``db init``; who asks for a password gets one."""
 
 ADA: Commands = (
     ("users", "create-admin", "ada@example.com", "--username", "ada", "--password-stdin"),
@@ -80,6 +80,8 @@ class Templates:
     def _dropped_in_the_end(self, database: Database) -> Iterator[Database]:
         try:
             yield database
+            leaks = canaries.leaks(database)
+            assert leaks == [], leaks
         finally:
             if self._server is not None:
                 administer(self._server, f"DROP DATABASE {_name(database)} WITH (FORCE)")
@@ -93,7 +95,7 @@ def copy_database(server: str, like: str | None, name: str) -> None:
 
 @contextmanager
 def _door(database: Database, environ: dict[str, str]) -> Iterator[Callable[..., Result]]:
-    """How to call a command; another application's tables stay out of this process."""
+    """Yield a function that calls commands; another application's tables stay out of here."""
     if "FLASK_APP" in environ:
         yield partial(run, database, **environ)
         return

@@ -17,7 +17,7 @@ from tests.support import FLASK, Database
 def on_terminal(
     database: Database, *args: str, columns: int = 100, lines: int = 0, **environ: str
 ) -> str:
-    """What a terminal of this size receives; one without lines has no pager."""
+    """Return the output at a terminal of this size; one without lines has no pager."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from flask_security.forms import ValidatorMixin
 from passlib.totp import TOTP
 from werkzeug.test import TestResponse
 
@@ -52,7 +53,7 @@ class Browser:
 
     @property
     def is_in(self) -> bool:
-        """Whether the server still takes its cookie."""
+        """Tell whether the server still takes its cookie."""
         return self.client.get("/api/me").status_code == 200
 
     def copy(self) -> Browser:
@@ -153,7 +154,7 @@ class Site:
         return browser
 
     def mail_to(self, recipient: str) -> list[str]:
-        """What was mailed to an address in development, the oldest first."""
+        """Return the messages to an address in development, the oldest first."""
         settle(self.app)
         folder = self.app.config["MAIL_FILE_PATH"]
         from email import message_from_bytes
@@ -169,6 +170,15 @@ class Site:
         return found
 
 
+_validate = ValidatorMixin.__call__
+
+
+def _validated(validator: Any, form: Any, field: Any) -> Any:
+    """Validate with a text of this application: Flask-Security keeps the first one's."""
+    validator.message = None
+    return _validate(validator, form, field)
+
+
 @contextmanager
 def site(
     database: Database, monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, Any] | None = None
@@ -178,6 +188,7 @@ def site(
         if name.startswith("OPSAPP_"):
             monkeypatch.setenv(name, value)
     monkeypatch.setattr(setup, "ALIKE_SECONDS", 0)  # No test measures the time.
+    monkeypatch.setattr(ValidatorMixin, "__call__", _validated)
     app = opsapp.create_app({**NO_LIMITS, **(settings or {})})
     try:
         yield Site(app)

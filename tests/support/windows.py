@@ -1,4 +1,4 @@
-"""What was recorded, made up."""
+"""Made-up recordings of profiles."""
 
 from __future__ import annotations
 

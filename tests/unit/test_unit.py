@@ -19,7 +19,7 @@ from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
 from opsapp.unit.work import Unit
-from tests.support import PASSWORD, a_unit
+from tests.support import PASSWORD, Database, a_unit
 
 OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"
 
@@ -92,6 +92,13 @@ def test_unit_refuses_a_session_with_unsaved_changes(app: Flask) -> None:
     with pytest.raises(RuntimeError, match="unsaved changes"), a_unit():
         pass
     db.session.rollback()
+
+
+@pytest.mark.usefixtures("sqlite_only")
+def test_gate_of_a_damaged_file_is_an_error_of_sqlalchemy(app: Flask, database: Database) -> None:
+    (database.instance / "opsapp.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(sa.exc.DatabaseError, match="file is not a database"), a_unit():
+        pass
 
 
 def test_error_inside_undoes_everything(app: Flask) -> None:

@@ -18,7 +18,7 @@ from tests.support.processes import ended, gate_held, start, until
 
 
 def waits(database: Database, process: subprocess.Popen[str]) -> bool:
-    """Whether the process stands before the gate."""
+    """Tell whether the process waits at the gate."""
     if not database.is_sqlite:
         waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         return bool(database.rows(f"{waiting} AND datname = current_database()"))
@@ -77,7 +77,7 @@ def test_change_behind_a_gate_that_stays_closed_names_who_holds_it(database: Dat
 
 
 HELD_FILE = (
-    r"the database is being written for more than 5 seconds by process PID of \S+"
+    r"the database has been locked for more than 5 seconds by process PID of \S+"
     r" since [\d-]+T[\d:]+Z: .+",
     "try again when it has finished; to end it: kill PID",
 )

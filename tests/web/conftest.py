@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import Database
-from tests.support.web import Site, site
+from tests.support.web import Program, Site, site
 
 
 @pytest.fixture
@@ -16,3 +16,9 @@ def web(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     with site(database, monkeypatch) as made:
         made.make("ada@example.com", role="admin")
         yield made
+
+
+@pytest.fixture
+def api(web: Site) -> Program:
+    """A program that may do everything."""
+    return web.token("ada@example.com")

@@ -38,7 +38,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def mailbox() -> Mailbox:
-    """What is mailed."""
+    """A mailbox that the SMTP server of the site fills."""
     return Mailbox()
 
 
@@ -94,7 +94,7 @@ def test_person_signs_in_with_two_factors(ada: Visitor) -> None:
     ada.sign_in("ada@example.com")
     ada.fill(code="000000")
     ada.press("submit-code")
-    ada.sees("code-error", "not right")
+    ada.sees("code-error", "Incorrect")
     # The code that paired the app is used up; the next one is good already.
     ada.fill(code=str(totp.generate(time.time() + 30).token))
     ada.press("submit-code")
@@ -130,7 +130,7 @@ def test_person_recovers_password_from_mail(ada: Visitor, mailbox: Mailbox) -> N
     ada.is_at("/login")
     assert mailbox.wait_for("assword")["To"] == "ada@example.com"
     ada.sign_in("ada@example.com", PASSWORD)
-    ada.sees("form-error", "is not right")
+    ada.sees("form-error", "Incorrect")
     ada.sign_in("ada@example.com", NEW_PASSWORD)
     ada.is_at("/")
     ada.sees("who", "ada@example.com")
@@ -139,7 +139,7 @@ def test_person_recovers_password_from_mail(ada: Visitor, mailbox: Mailbox) -> N
 def test_person_who_is_locked_out_is_let_in_by_operator(ada: Visitor, site: Served) -> None:
     for _time in range(10):
         ada.sign_in("ada@example.com", "wrong")
-        ada.sees("form-error", "is not right")
+        ada.sees("form-error", "Incorrect")
     ada.sign_in("ada@example.com")
     ada.sees("form-error", "Too many attempts. Try again in 15 minutes.")
 
@@ -161,7 +161,7 @@ def test_every_page_fits_its_window(
     ada.looks_at("api-docs-open")
     expect(ada.page.get_by_text("Needs the permission roles:read.").first).to_be_visible()
     ada.sign_in(name, "wrong")
-    ada.sees("form-error", "is not right")
+    ada.sees("form-error", "Incorrect")
     ada.looks_at("login-wrong")
 
     ada.go("/reset")
@@ -192,7 +192,7 @@ def test_every_page_fits_its_window(
     ada.looks_at("tf-setup-pairing")
     ada.fill(code="000000")
     ada.press("submit-code")
-    ada.sees("code-error", "not right")
+    ada.sees("code-error", "Incorrect")
     ada.looks_at("tf-setup-pairing-wrong")
     ada.pair()
     ada.looks_at("tf-setup-codes")
@@ -208,7 +208,7 @@ def test_every_page_fits_its_window(
     ada.looks_at("tf-validate")
     ada.fill(code="000000")
     ada.press("submit-code")
-    ada.sees("code-error", "not right")
+    ada.sees("code-error", "Incorrect")
     ada.looks_at("tf-validate-wrong")
     ada.press("use-recovery-code")
     ada.page.wait_for_selector("form[name=recovery]")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable
-from pathlib import Path
+from html import unescape
 from typing import Any
 
 import pytest
@@ -21,14 +20,14 @@ from flask import (
     template_rendered,
 )
 from sqlalchemy import text as sql
-from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import default_exceptions
 
 from opsapp import errors
 from opsapp.accounts import roles
 from opsapp.extensions import db
 from opsapp.web import actor
-from tests.support import PASSWORD, Database, move_core, run
-from tests.support.web import Browser, Site, csrf_token, site
+from tests.support import Database
+from tests.support.web import Browser, Site, told_on
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 FIELDS = {"error", "message", "status_code", "correlation"}
@@ -78,6 +77,22 @@ def test_every_error_has_both_forms(broken: Site, kind: str, status: int) -> Non
     page = client.get(f"/fail/{kind}", headers={"Accept": "text/html"})
     assert (page.status_code, page.mimetype) == (status, "text/html")
     assert page.headers["X-Request-ID"] in page.text
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_sentences_of_errors_are_ours_unless_the_application_has_its_own(broken: Site) -> None:
+    client = Browser(broken.app).client
+    broken.app._got_first_request = False
+    broken.app.add_url_rule("/own", view_func=lambda: abort(409, "Another cook has it."))
+    for status, error in default_exceptions.items():
+        for path, accept in ((f"/api/fail/{status}", "*/*"), (f"/fail/{status}", "text/html")):
+            answer = client.get(path, headers={"Accept": accept})
+            assert answer.status_code == status
+            assert str(error.description) not in unescape(answer.text)
+    assert client.get("/api/fail/404").json["message"] == "There is nothing at this address."
+    assert client.get("/api/fail/410").json["message"] == "Gone"
+    assert client.get("/fail/410", headers={"Accept": "text/html"}).text.count("Gone") == 2
+    assert "Another cook has it." in client.get("/own", headers={"Accept": "text/html"}).text
 
 
 @pytest.mark.parametrize("kind_of_error", ["unexpected", "database", "busy", "away"])
@@ -192,100 +207,15 @@ def test_pages_have_no_script_and_no_inline_style(web: Site) -> None:
         assert "style=" not in page.text
 
 
-def production(database: Database, monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
-    """Set the environment to one where secrets must come from outside."""
-    folder = Path(database.instance) / "secrets"
-    for name in ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY"):
-        monkeypatch.setenv(name, (folder / name.lower()).read_text())
-    database.execute("UPDATE ops_audit_head SET environment = 'production'")
-    for name, value in {"OPSAPP_ENV": "production", **more}.items():
-        monkeypatch.setenv(name, value)
-
-
-def test_production_needs_its_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    production(database, monkeypatch)
-    with (
-        pytest.raises(errors.NotReady, match="OPSAPP_URL is not set"),
-        site(database, monkeypatch),
-    ):
-        pass
-
-
-@ON_SQLITE
-@pytest.mark.parametrize(
-    ("option", "flag"), [(["--debug"], ""), (["--debugger"], ""), ([], "1")], ids=str
-)
-def test_production_does_not_serve_with_a_debugger(
-    database: Database, option: list[str], flag: str
-) -> None:
-    folder = Path(database.instance) / "secrets"
-    names = ("SECRET_KEY", "SECURITY_PASSWORD_SALT", "OPSAPP_AUDIT_KEY")
-    result = run(
-        database,
-        "run",
-        *option,
-        OPSAPP_ENV="production",
-        OPSAPP_URL="https://ops.example.com",
-        FLASK_DEBUG=flag,
-        **{name: (folder / name.lower()).read_text() for name in names},
-    )
-    assert (result.exit_code, result.stdout) == (7, "")
-    assert result.stderr == (
-        "Error: the debugger runs any code, and OPSAPP_ENV is production\n"
-        "  → unset FLASK_DEBUG, and serve without --debug and --debugger\n"
-    )
-
-
-def test_production_answers_to_its_own_name_with_secure_cookies(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = "https://ops.example.com"
-    production(database, monkeypatch, OPSAPP_URL=url)
-    with site(database, monkeypatch) as made:
-        made.make("ada@example.com")
-        client = Browser(made.app).client
-        page = client.get("/login", base_url=url)
-        assert page.status_code == 200
-        assert page.headers["Strict-Transport-Security"].startswith("max-age=31536000")
-        form = {"email": "ada@example.com", "password": PASSWORD, "csrf_token": csrf_token(page)}
-        inside = client.post("/login", data=form, base_url=url, headers={"Referer": f"{url}/login"})
-        assert inside.status_code == 302
-        cookies = [cookie.split("; ") for cookie in inside.headers.getlist("Set-Cookie")]
-        names = {name.partition("=")[0] for name, *_attributes in cookies}
-        assert names == {"__Host-opsapp_session", "__Host-opsapp_browser"}
-        for _name, *attributes in cookies:
-            # Without Path=/ or with a Domain, a browser refuses a cookie of that prefix.
-            assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= {*attributes}
-            assert not [each for each in attributes if each.startswith("Domain=")]
-        assert client.get("/login", base_url="https://evil.example").status_code == 400
-
-
-def test_address_of_a_client_behind_a_proxy_is_the_one_that_the_proxy_saw(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
-    for proxies, seen in (("0", "127.0.0.1"), ("1", "198.51.100.7")):
-        monkeypatch.setenv("OPSAPP_PROXIES", proxies)
-        with site(database, monkeypatch) as made:
-            browser = Browser(made.app)
-            form = {"email": "nobody@example.com", "password": "x"}
-
-            form["csrf_token"] = csrf_token(browser.get("/login"))
-            browser.client.post("/login", data=form, headers=sent)
-        rows = database.rows("SELECT ip FROM ops_logins ORDER BY id DESC LIMIT 1")
-        assert rows == [(seen,)]
-
-
-@pytest.mark.parametrize(
-    ("form", "misses"), [({}, "CSRF token"), ({"csrf_token": "a"}, "CSRF session token")]
-)
-def test_form_without_its_token_or_cookie_says_what_to_do(
-    web: Site, form: dict[str, str], misses: str
-) -> None:
+@pytest.mark.parametrize("form", [{}, {"csrf_token": "a"}], ids=str)
+def test_form_without_its_token_or_cookie_says_what_to_do(web: Site, form: dict[str, str]) -> None:
     answer = web.browser().client.post("/login", data=form)
-    assert answer.status_code == 400
-    advice = "Load the page again, let the browser keep its cookies, and repeat what you did."
-    assert f"The {misses} is missing. {advice}" in answer.text
+    assert (answer.status_code, answer.headers.getlist("Set-Cookie")) == (400, [])
+    assert told_on(answer) == []
+    assert (
+        "The form came without its token, its cookie or its Referer. Load the page again,"
+        " let the browser keep its cookies, and repeat what you did."
+    ) in answer.text
 
 
 def test_templates_know_the_application(web: Site) -> None:
@@ -294,53 +224,6 @@ def test_templates_know_the_application(web: Site) -> None:
     with web.app.test_request_context("/"):
         names = "{{ app_name }} {{ version }} {{ environment }} {{ current_user.is_authenticated }}"
         assert render_template_string(names) == "opsapp 0.1.0 development False"
-
-
-# --- health ---------------------------------------------------------------------
-
-
-def test_ready_says_503_when_the_database_is_behind_and_healthy_all_the_same(
-    web: Site, database: Database
-) -> None:
-    client = Browser(web.app).client
-    assert (client.get("/readyz").status_code, client.get("/healthz").status_code) == (200, 200)
-    move_core(database, "core0000")
-    answer = client.get("/readyz")
-    assert (answer.status_code, answer.json) == (
-        503,
-        {"status": "not ready", "because": "not-ready"},
-    )
-    assert client.get("/healthz").status_code == 200
-
-
-def test_ready_says_503_when_the_database_is_another_environments(
-    web: Site, database: Database
-) -> None:
-    database.execute("UPDATE ops_audit_head SET environment = 'staging'")
-    answer = Browser(web.app).client.get("/readyz")
-    assert (answer.status_code, answer.json["because"]) == (503, "refused")
-
-
-def test_ready_says_503_when_the_database_is_away(
-    web: Site, database: Database, sqlite_only: None
-) -> None:
-    from tests.support import close_connections
-
-    close_connections()
-    Path(database.url.removeprefix("sqlite:///")).unlink()
-    assert Browser(web.app).client.get("/readyz").status_code == 503
-
-
-def test_ready_says_503_when_nothing_can_be_written(
-    web: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_connection: object) -> None:
-        raise OperationalError("INSERT", {}, full)
-
-    full = sqlite3.OperationalError("database or disk is full")
-    full.sqlite_errorname = "SQLITE_FULL"
-    monkeypatch.setattr("opsapp.database.status._write_nothing", refuse)
-    assert Browser(web.app).client.get("/readyz").status_code == 503
 
 
 def test_commands_load_no_web_floor(app: Flask) -> None:

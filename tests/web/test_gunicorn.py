@@ -196,12 +196,27 @@ def test_production_behind_a_proxy_is_for_https_only(empty_database: Database) -
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
+def test_production_with_a_debugger_names_its_variable_and_ends(empty_database: Database) -> None:
+    process, _url = start_server(empty_database, PRODUCTION, **BEHIND_A_PROXY, FLASK_DEBUG="1")
+    done = ended_server(empty_database, process)
+    assert done.exit_code in (1, 4)  # It is 1 where both workers find out while it ends.
+    assert (
+        "Error: the debugger (FLASK_DEBUG, --debug, debug=True) runs any code,"
+        " and OPSAPP_ENV is production\n"
+        "  → unset FLASK_DEBUG, and serve without --debug, --debugger and debug=True\n"
+    ) in done.stderr
+    assert "factory.py" not in done.stderr  # No traceback of ours.
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
 @pytest.mark.parametrize("missing", ["OPSAPP_URL", "SECRET_KEY"])
 def test_production_without_what_it_needs_says_so_and_ends(
     empty_database: Database, missing: str
 ) -> None:
     process, _url = start_server(empty_database, PRODUCTION, **{**BEHIND_A_PROXY, missing: ""})
     done = ended_server(empty_database, process)
-    assert done.exit_code in (1, 3)  # It is 1 where both workers find out while it ends.
-    assert f"{missing} is not set, and OPSAPP_ENV is production" in done.stderr.splitlines()
+    assert done.exit_code in (1, 4)  # It is 1 where both workers find out while it ends.
+    line = f"Error: {missing} is not set, and OPSAPP_ENV is production"
+    assert line in done.stderr.splitlines()
+    assert "factory.py" not in done.stderr  # No traceback of ours.
     assert not any(secret in done.stderr for secret in SECRETS.values())

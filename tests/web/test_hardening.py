@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from opsapp.accounts.logins import Client
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.unit.work import bookkeeping
+from opsapp.web.actor import client
 from opsapp.web.security import setup
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.web import Site, csrf_token, last_events, site
@@ -54,6 +56,12 @@ def test_failures_of_an_unknown_name_count_while_no_day_lies_between_them(
         assert lockouts.count_attempt("nobody@example.com", None, HERE) is None
     counted = database.rows("SELECT count(*) FROM ops_logins")
     assert counted == [(11,)]
+
+
+@pytest.mark.parametrize("value", ["192.0.2.1", "::ffff:192.0.2.1", "[::ffff:c000:201]:443"])
+def test_address_is_stored_in_one_form(web: Site, value: str) -> None:
+    with web.app.test_request_context(environ_base={"REMOTE_ADDR": value}):
+        assert client().ip == "192.0.2.1"
 
 
 def test_network_of_an_address_is_blocked_with_it(web: Site) -> None:
@@ -103,6 +111,21 @@ def test_mail_that_strangers_can_ask_for_comes_seldom(web: Site, database: Datab
     database.execute("UPDATE ops_mail_messages SET created_at = :at", at=past)
     browser.post("/reset", {"email": "ada@example.com"})
     assert len(web.mail_to("ada@example.com")) == 2
+
+
+@ON_SQLITE
+def test_link_is_mailed_again_once_the_last_one_is_used(web: Site) -> None:
+    browser = web.browser()
+    browser.post("/reset", {"email": "ada@example.com"})
+    (letter,) = web.mail_to("ada@example.com")
+    link = re.search(r"http://localhost(/reset/\S+)", letter)
+    assert link
+    new = "another battery horse staple"
+    browser.post(link[1], {"password": new, "password_confirm": new})
+    for _time in range(2):
+        browser.post("/reset", {"email": "ada@example.com"})
+    letters = [letter for letter in web.mail_to("ada@example.com") if "/reset/" in letter]
+    assert len(letters) == 2
 
 
 @ON_SQLITE

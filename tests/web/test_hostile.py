@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from urllib.parse import quote
+
 import pytest
 from flask_security.password_util import PasswordUtil
 
+from opsapp import crypto
 from opsapp.accounts import users
 from opsapp.errors import Invalid
+from opsapp.extensions import db
+from opsapp.mail import notices, outbox
+from opsapp.models import User
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.web import Browser, Site, csrf_token, what_changes
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 ERRORS = WRONG, SHORT, DIFFER, SAME, MISSING = (
-    "This is not the password.",
-    "A password has at least 12 characters.",
+    "Incorrect password.",
+    "A password must have at least 12 characters.",
     "The two passwords differ.",
-    "This is the password that you have.",
+    "This is already your password.",
     "Enter the password.",
 )
 
@@ -34,6 +41,37 @@ def test_malformed_json_is_the_clients_fault(web: Site, body: str) -> None:
         content_type="application/json",
     )
     assert answer.status_code in (400, 422)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("number", ["1_0", "\u0663", "+5", " 5", "5.0", "-1"])
+@pytest.mark.parametrize("name", ["limit", "after"])
+def test_number_is_decimal_digits(web: Site, name: str, number: str) -> None:
+    answer = web.token("ada@example.com")("GET", "/api/users", query_string={name: number})
+    assert (answer.status_code, answer.json["message"]) == (422, f"{name}: Not a valid integer.")
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ('{"active": NaN}', 400, "The body is not JSON, or is nested too deeply."),
+        ('{"active": -Infinity}', 400, "The body is not JSON, or is nested too deeply."),
+        ("[]", 422, "The body is not an object."),
+        ("null", 422, "The body is not an object."),
+    ],
+)
+def test_body_is_a_json_object(
+    web: Site, database: Database, body: str, status: int, message: str
+) -> None:
+    program = web.token("ada@example.com")
+    before = what_changes(database)
+    headers = {"If-Match": "*"}
+    answer = program(
+        "PATCH", "/api/users/1", data=body, content_type="application/json", headers=headers
+    )
+    assert (answer.status_code, answer.json["message"]) == (status, message)
+    assert what_changes(database) == before
 
 
 @ON_SQLITE
@@ -105,6 +143,30 @@ def test_pages_take_no_json(web: Site, path: str, method: str) -> None:
 
 
 @ON_SQLITE
+@pytest.mark.parametrize("name", ["email", "password", "next"])
+@pytest.mark.parametrize("path", ["/login", "/reset", "/verify", "/sessions/end-others"])
+def test_pages_take_no_file(web: Site, path: str, name: str) -> None:
+    browser = web.browser("ada@example.com" if path in ("/verify", "/sessions/end-others") else "")
+    form = {
+        "email": "ada@example.com",
+        "password": PASSWORD,
+        "csrf_token": csrf_token(browser.get(path)),
+        name: (BytesIO(b"ada@example.com"), "x.txt"),
+    }
+    answer = browser.client.post(path, data=form)
+    assert answer.status_code == 400
+    assert "The forms of these pages have no file." in answer.text
+
+
+@ON_SQLITE
+def test_login_sets_no_cookie_of_other_libraries(web: Site) -> None:
+    browser = web.browser()
+    browser.post("/login", {"email": "ada@example.com", "password": PASSWORD, "remember": "y"})
+    assert browser.is_in
+    assert {key[2] for key in browser.client._cookies} == {"opsapp_browser", "opsapp_session"}
+
+
+@ON_SQLITE
 @pytest.mark.parametrize("length", [73, 128])
 def test_long_passwords_are_passwords(web: Site, cli: Cli, length: int) -> None:
     long = ("correct horse battery staple " * 9)[:length]
@@ -140,10 +202,10 @@ def test_name_of_the_application_is_no_password(
     monkeypatch.setitem(web.app.config, "APP_NAME", name)
     form = {"password": PASSWORD, "new_password": password, "new_password_confirm": password}
     page = web.browser("ada@example.com").post("/change", form)
-    assert "The application&#39;s name is no password" in page.text
+    assert "The application&#39;s name is not accepted as a password" in page.text
     given = ("users", "set-password", "ada@example.com", "--password-stdin")
     done = cli(*given, stdin=password + "\n", OPSAPP_NAME=name)
-    assert (done.exit_code, "name is no password" in done.stderr) == (2, True)
+    assert (done.exit_code, "name is not accepted as a password" in done.stderr) == (2, True)
 
 
 @ON_SQLITE
@@ -215,3 +277,93 @@ def test_link_elsewhere_takes_no_turn(web: Site, database: Database, url: str) -
     del form["next"]
     ours = browser.client.post("/login", query_string={"next": "/api/docs"}, data=form)
     assert ours.headers["Location"] == "/api/docs"
+
+
+HOSTILE = "x\x1b]8;;http://evil\x07\u202e\u2066\u200b\u2028\x9b31m"
+
+
+def is_harmless(page: str) -> bool:
+    return all(character.isprintable() or character == "\n" for character in page)
+
+
+@ON_SQLITE
+def test_pages_and_mails_show_names_escaped_that_came_by_another_door(
+    web: Site, database: Database
+) -> None:
+    browser = web.browser("ada@example.com")
+    database.execute("UPDATE ops_users SET username = :name WHERE id = 1", name=HOSTILE)
+    page = browser.client.get("/").text
+    assert "x\\x1b]8;;http://evil\\x07\\u202e\\u2066\\u200b\\u2028\\x9b31m" in page
+    assert is_harmless(page)
+    with web.inside():
+        with a_unit() as unit:
+            user = unit.session.get_one(User, 1)
+            notices._write(user, "role_granted", "A role", role=HOSTILE, granted_by="An operator")
+            unit.record("user:role:grant", "user:1")
+        outbox.send(outbox.take_kept())
+    told = web.mail_to("ada@example.com")[-1]
+    assert 'the role "x\\x1b]8;;http://evil\\x07\\u202e\\u2066\\u200b\\u2028\\x9b31m"' in told
+    assert is_harmless(told)
+
+
+def pages_without_arguments(web: Site) -> list[str]:
+    rules = web.app.url_map.iter_rules()
+    paths = [rule.rule for rule in rules if "GET" in (rule.methods or ()) and not rule.arguments]
+    return [*sorted({*paths} - {"/logout"}), "/logout"]
+
+
+def hostile_account(web: Site, database: Database) -> Browser:
+    """Ada's browser, after all that her pages show was changed behind our back."""
+    browser = web.browser("ada@example.com")
+    web.token("ada@example.com")
+    for column in ("ops_users.email", "ops_users.username", "ops_api_tokens.name",
+                   "ops_user_sessions.user_agent", "ops_user_sessions.ip"):  # fmt: skip
+        table, name = column.split(".")
+        # No address has a colon, which would end the issuer in a QR code.
+        hostile = HOSTILE.replace(":", "")
+        database.execute(f"UPDATE {table} SET {name} = :hostile", hostile=hostile)
+    return browser
+
+
+@ON_SQLITE
+def test_no_page_shows_a_hostile_name(web: Site, database: Database) -> None:
+    browser = hostile_account(web, database)
+    pages = [browser.post("/tf-setup", {"setup": "authenticator"})]
+    pages += [browser.get(f"/{quote(HOSTILE)}"), browser.post("/tokens/1/end", {}, at="/")]
+    pages += [browser.get(path) for path in pages_without_arguments(web)]
+    link = link_to_reset(web)
+    database.execute("UPDATE ops_users SET confirmed_at = NULL")
+    pages += [web.browser().get(link)]
+    assert "This also confirms the address" in pages[-1].text
+    assert [page.request.path for page in pages if not is_harmless(page.text)] == []
+    assert sum("x\\x1b]8;;http//evil" in page.text for page in pages) > 8
+
+
+def link_to_reset(web: Site) -> str:
+    from flask_security.recoverable import generate_reset_link
+
+    with web.app.test_request_context():
+        user = db.session.get_one(User, 1)
+        link: str = generate_reset_link(user)[0]
+    return link.removeprefix("http://localhost")
+
+
+@ON_SQLITE
+def test_no_mail_has_a_hostile_name(
+    web: Site, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies: list[str] = []
+    seal = crypto.seal
+
+    def note(text: str, purpose: str) -> str:
+        bodies.append(text)
+        return seal(text, purpose)
+
+    monkeypatch.setattr(outbox.crypto, "seal", note)
+    browser = hostile_account(web, database)
+    new = "seven purple otters juggle"
+    form = {"password": PASSWORD, "new_password": new, "new_password_confirm": new}
+    assert browser.post("/change", form).status_code == 302
+    browser.post("/mf-recovery-codes", {"generate_new_codes": "1"})
+    assert ["x\\x1b]8;;http//evil" in body for body in bodies] == [True, True]
+    assert all(map(is_harmless, bodies))

@@ -1,4 +1,4 @@
-"""Rate limits of the sign-in pages and the API."""
+"""Rate limits of the login pages and the API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from opsapp.accounts import tokens
-from tests.support import Database
+from tests.support import Database, Result, run
 from tests.support.web import Browser, Program, csrf_token, site
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -31,6 +31,38 @@ def test_sign_in_and_api_are_limited(database: Database, monkeypatch: pytest.Mon
         calls = [program("GET", "/api/nowhere").status_code for _time in range(599)]
         assert calls == [404] * 599
         assert program("GET", "/api/me").status_code == 429
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("uri", ["redis", "foo://ada:secret@host", "memcached://host"])
+def test_storage_that_cannot_be_used_is_a_line(
+    database: Database, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("RATELIMIT_STORAGE_URI", uri)
+    assert run(database, "routes") == Result(
+        7,
+        "",
+        "Error: RATELIMIT_STORAGE_URI names no storage that can be used\n"
+        "  → redis://HOST, with pip install redis; or unset it\n",
+    )
+
+
+@ON_SQLITE
+def test_strangers_at_the_same_address_keep_out_no_user_whom_the_site_knows(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(database, monkeypatch, {"RATELIMIT_ENABLED": True}) as made:
+        made.make("ada@example.com")
+        browser = made.browser("ada@example.com")
+        stranger = made.browser()
+        statuses = [stranger.sign_in(f"u{n}@example.com", "x").status_code for n in range(20)]
+        assert statuses == [200] * 19 + [429]
+        assert browser.sign_out().status_code == 302
+        assert not browser.is_in
+        assert browser.sign_in("ada@example.com").status_code == 302
+        statuses = [browser.post("/verify", {"password": "x"}).status_code for _time in range(21)]
+        assert statuses[-1] == 429
+        assert browser.sign_out().status_code == 302
 
 
 @ON_SQLITE
@@ -139,4 +171,4 @@ def test_limits_go_on_while_their_store_is_away(
         browser = Browser(made.app)
         statuses = [browser.sign_in(f"u{n}@example.com", "x").status_code for n in range(21)]
         assert statuses == [200] * 20 + [429]
-        assert "the store of the rate limits is away" in caplog.text
+        assert "the rate-limit store is unavailable" in caplog.text

@@ -1,7 +1,8 @@
-"""Lock-outs: attempts are counted in the database before the password is checked."""
+"""Lockouts: attempts are counted in the database before the password is checked."""
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from unittest.mock import patch
@@ -142,7 +143,7 @@ def test_right_password_with_a_weak_new_one_locks_nothing(web: Site, database: D
     browser.post("/verify", {"password": "wrong"})
     for new, again in [("short", "short")] * 6 + [("short", "other")] * 5:
         form = {"password": PASSWORD, "new_password": new, "new_password_confirm": again}
-        assert "A password has at least 12 characters." in browser.post("/change", form).text
+        assert "A password must have at least 12 characters." in browser.post("/change", form).text
         assert database.failed_logins() == 0
     good = {"password": PASSWORD, "new_password": NEW, "new_password_confirm": NEW}
     assert browser.post("/change", good).status_code == 302
@@ -214,6 +215,19 @@ def test_browser_is_known_to_the_accounts_that_signed_in_only(web: Site) -> None
     assert TOO_MANY in browser.sign_in("bob@example.com").text
 
 
+def test_browser_that_set_a_password_by_mail_is_known(web: Site) -> None:
+    lock_out(web, "ada@example.com")
+    browser = web.browser()
+    browser.post("/reset", {"email": "ada@example.com"})
+    (letter,) = web.mail_to("ada@example.com")
+    link = re.search(r"http://localhost(/reset/\S+)", letter)
+    assert link
+    browser.post(link[1], {"password": NEW, "password_confirm": NEW})
+    lock_out(web, "ada@example.com")
+    assert TOO_MANY in web.browser().sign_in("ada@example.com", NEW).text
+    assert browser.sign_in("ada@example.com", NEW).status_code == 302
+
+
 @pytest.mark.parametrize("cookie", ["", "x", "e30.x.y"])
 def test_forged_cookie_makes_no_browser_known(web: Site, cookie: str) -> None:
     browser = web.browser()
@@ -246,6 +260,56 @@ def test_operator_lifts_every_lock_of_an_account(web: Site, cli: Cli) -> None:
     cli("users", "unlock", "ada@example.com", check=True)
     for browser in (known, web.browser()):
         assert browser.sign_in("ada@example.com").status_code == 302
+
+
+@pytest.mark.parametrize("character", ["\xad", "\u2060", "\u200b", "\x1b"])
+def test_name_with_a_hidden_character_counts_for_no_account(
+    web: Site, database: Database, cli: Cli, character: str
+) -> None:
+    guess(web.browser(), f"ada@exam{character}ple.com", 10)
+    assert web.browser().sign_in("ada@example.com").status_code == 302
+    guess(web.browser(), "ada@example.com", 9)
+    guess(web.browser(), f"ada@exam{character}ple.com", 1)
+    guess(web.browser(), "ada@example.com", 1)
+    cli("users", "unlock", "ada@example.com", check=True)
+    assert web.browser().sign_in("ada@example.com").status_code == 302
+
+
+@pytest.mark.parametrize("at", ["\uff20", "\ufe6b"])
+def test_other_spelling_of_the_address_locks_the_account_in_sight(
+    web: Site, database: Database, cli: Cli, at: str
+) -> None:
+    guess(web.browser(), "ada@example.com", 9)
+    guess(web.browser(), f"ada{at}example.com", 1)
+    assert database.rows("SELECT user_id, count FROM ops_login_failures") == [(1, 10)]
+    account = cli("users", "show", f"ada{at}example.com", "--format", "json").json
+    assert (account["id"], account["status"]) == (1, "locked")
+    cli("users", "unlock", "ada@example.com", check=True)
+    assert web.browser().sign_in("ada@example.com").status_code == 302
+
+
+@pytest.mark.parametrize("door", ["create", "import", "update"])
+def test_account_that_takes_a_name_takes_its_failures(
+    web: Site, database: Database, cli: Cli, door: str
+) -> None:
+    guess(web.browser(), "new@example.com", 10)
+    guess(web.browser(), "new", 10)
+    match door:
+        case "create":
+            cli("users", "create", "new@example.com", "--username", "new", "--no-password",
+                check=True)  # fmt: skip
+        case "import":
+            rows = "email,username\nnew@example.com,new\n"
+            cli("users", "import", "-", "--input-format", "csv", stdin=rows, check=True)
+        case "update":
+            cli("users", "create", "old@example.com", "--no-password", check=True)
+            cli("users", "update", "old@example.com", "--email", "new@example.com",
+                "--username", "new", check=True)  # fmt: skip
+    assert database.rows("SELECT user_id, count FROM ops_login_failures") == [(2, 10)] * 2
+    account = cli("users", "show", "new", "--format", "json").json
+    assert (account["status"], account["failed_logins"]) == ("locked", 20)
+    cli("users", "delete", "new", "--yes", check=True)
+    assert database.failed_logins() == 0
 
 
 def test_counters_are_pruned_with_the_attempts(web: Site, database: Database, cli: Cli) -> None:

@@ -112,7 +112,9 @@ def test_change_tells_nothing_to_a_caller_who_may_not_read(
     program = crowd.token(f"{write.replace(':', '-')}@example.com")
     body = {} if method == "PATCH" else BODIES.get((method, path))
     answer = program(method, path, json=body, headers={"If-Match": "*"})
-    assert (answer.status_code, answer.data, answer.headers.get("ETag")) == (204, b"", None)
+    empty = {"DELETE /api/users/9": (204, b""), "POST /api/users": (201, b"null\n")}
+    assert (answer.status_code, answer.data) == empty.get(f"{method} {path}", (200, b"null\n"))
+    assert "ETag" not in answer.headers
     assert answer.headers.get("Location") == ("/api/users/10" if method == "POST" else None)
 
 

@@ -12,7 +12,7 @@ from opsapp.accounts.logins import Client
 from opsapp.actors import Powers
 from opsapp.errors import Refused
 from opsapp.unit.work import Unit
-from tests.support import SOMEBODY, Cli, Database, a_unit
+from tests.support import OPERATOR, Cli, Database, a_unit
 from tests.support.web import Site, what_changes
 
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -67,7 +67,7 @@ def test_token_limits_what_its_owner_may(office: Site) -> None:
     limited = office.token("ada@example.com", allow=["users:read", "roles:grant"])
     assert limited("GET", "/api/users").status_code == 200
     assert limited("POST", "/api/users", json={"email": "x@example.com"}).status_code == 403
-    assert limited("PUT", "/api/users/3/roles/reader", json={}).status_code == 204
+    assert limited("PUT", "/api/users/3/roles/reader", json={}).json is None
     assert limited("PUT", "/api/users/3/roles/auditor", json={}).status_code == 403
     assert limited("PUT", "/api/users/3/roles/admin", json={}).status_code == 403
 
@@ -109,9 +109,12 @@ def test_grant_with_an_end_makes_none_that_outlives_it(desk: Site, user: int) ->
     for body in ({}, {"valid_until": "2099-01-01T00:00:00Z"}):
         refused = program("PUT", path, json=body)
         assert refused.status_code == 403
-        assert "yourself" in refused.json["message"]
+        end = f"until {body['valid_until']}" if body else "forever"
+        assert refused.json["message"] == (
+            f"role desk holds permissions that this token does not hold {end}"
+        )
     soon = clock.rfc3339(clock.now() + timedelta(hours=1))
-    assert program("PUT", path, json={"valid_until": soon}).status_code == 204
+    assert program("PUT", path, json={"valid_until": soon}).json is None
 
 
 @ON_SQLITE
@@ -122,14 +125,14 @@ def test_end_of_a_grant_is_not_drawn_nearer_for_who_may_do_more(desk: Site) -> N
     refused = desk.token("desk@example.com")("PUT", "/api/users/1/roles/empty", json=soon)
     assert (refused.status_code, refused.json["message"]) == (
         403,
-        "user 1 holds *, which this token does not",
+        "user 1 holds permissions that this token does not hold",
     )
 
 
 @ON_SQLITE
 def test_no_account_gets_in_as_one_that_may_do_more(office: Site) -> None:
     def unit() -> Unit:
-        return Unit(actor=SOMEBODY, door="api", powers=Powers(2))
+        return Unit(actor=OPERATOR, door="api", powers=Powers(2))
 
     until = clock.now() + timedelta(days=1)
     with office.inside():
@@ -139,8 +142,38 @@ def test_no_account_gets_in_as_one_that_may_do_more(office: Site) -> None:
             lambda: tokens.revoke("ada@example.com", "ci", unit=unit()),
             lambda: sessions.end("ada@example.com", unit=unit()),
         ):
-            with pytest.raises(Refused, match=r"user 1 holds \*, which you do not"):
+            with pytest.raises(Refused, match=r"user 1 holds \*, which you do not hold"):
                 act()
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("allowed", "says"),
+    [
+        ([], "that needs the permission roles:grant"),
+        (["roles:grant"], "role auditor holds permissions that this token does not hold"),
+        (
+            ["roles:grant", "roles:read"],
+            "role auditor holds audit:read, which this token does not hold",
+        ),
+    ],
+)
+def test_refusal_tells_about_roles_what_the_caller_may_read(
+    office: Site, allowed: list[str], says: str
+) -> None:
+    with office.inside():
+        roles.create("writer", allow=["users:write", *allowed], unit=a_unit())
+    office.make("writer@example.com", role="writer")
+    program = office.token("writer@example.com")
+    body = {"email": "x@example.com", "role": "auditor"}
+    refused = program("POST", "/api/users", json=body)
+    assert (refused.status_code, refused.json["message"]) == (403, says)
+    unknown = program("POST", "/api/users", json={**body, "role": "nothing"})
+    assert unknown.status_code == (404 if allowed else 403)
+    anyone = {"If-Match": "*"}
+    refused = program("PATCH", "/api/users/1", json={"username": "x"}, headers=anyone)
+    is_told = "roles:read" in allowed
+    assert ("user 1 holds *, which" in refused.json["message"]) is is_told
 
 
 @ON_SQLITE
@@ -178,6 +211,8 @@ def test_account_that_may_for_an_hour_changes_none_that_may_for_ever(
     taken = {"email": "thief@example.com"}
     moved = program("PATCH", "/api/users/3", json=taken, headers={"If-Match": "*"})
     assert moved.status_code == 403
-    assert "for ever yourself" in moved.json["message"]
+    assert moved.json["message"] == (
+        "role desk holds permissions that this token does not hold forever"
+    )
     named = program("PATCH", "/api/users/3", json={"username": "b"}, headers={"If-Match": "*"})
-    assert named.status_code == 204
+    assert named.json is None

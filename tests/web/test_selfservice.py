@@ -7,6 +7,8 @@ import re
 import pytest
 
 from opsapp.accounts import signin
+from opsapp.mail import smtputf8
+from opsapp.mail.backends import NO_UTF8
 from tests.support import PASSWORD, Database, a_unit
 from tests.support.web import Browser, Site, last_events, site, told_on, what_changes
 
@@ -64,11 +66,23 @@ def test_forgotten_password_is_recovered_by_mail(web: Site, database: Database) 
     assert last_events(database) == [("user:password:set", "user:1", "web")]
     reason = database.rows("SELECT reason FROM ops_audit_events ORDER BY seq DESC LIMIT 1")
     assert reason == [("recovered by a link in a mail",)]
-    # The lock-out is over: the reader of the mail owns the account.
+    # The lockout is over: the reader of the mail owns the account.
     assert browser.sign_in("ada@example.com", NEW).status_code == 302
     assert browser.sign_out().status_code == 302
     # The link works once.
     assert browser.get(path).headers["Location"] == "/reset"
+
+
+def test_recovery_names_all_errors_at_once(web: Site) -> None:
+    browser = web.browser()
+    browser.post("/reset", {"email": "ada@example.com"})
+    path = link_in(web.mail_to("ada@example.com")[-1])
+    page = browser.post(path, {"password": "short", "password_confirm": "other"})
+    assert page.status_code == 200
+    assert "A password must have at least 12 characters." in page.text
+    assert "The two passwords differ." in page.text
+    page = browser.post(path, {"password": "password1234", "password_confirm": "password1234"})
+    assert "This is a very common password." in page.text
 
 
 def test_recovery_says_the_same_of_an_unknown_account_and_writes_nothing(
@@ -215,3 +229,26 @@ def test_lookalike_address_is_refused(open_site: Site, database: Database) -> No
     for email in ("straße@example.com", "a\u202eb@example.com", "x" * 300 + "@example.com", ""):
         assert Browser(open_site.app).post("/register", {"email": email}).status_code == 200
     assert database.rows("SELECT count(*) FROM ops_users") == [(1,)]
+
+
+def test_address_that_mail_cannot_reach_is_refused_at_the_input(
+    open_site: Site, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtputf8, "_ask", lambda: False)
+    program = open_site.token("ada@example.com")
+    before = what_changes(database)
+    page = Browser(open_site.app).post("/register", {"email": "ü@example.com"})
+    assert page.status_code == 200
+    assert f"E-mail ü@example.com: {NO_UTF8}." in page.text
+    for method, path, more in (
+        ("POST", "/api/users", {}),
+        ("PATCH", "/api/users/1", {}),
+        ("PUT", "/api/users/1", {"username": None, "active": True}),
+    ):
+        body = {"email": "ü@example.com", **more}
+        answer = program(method, path, json=body, headers={"If-Match": "*"})
+        assert (answer.status_code, answer.json["fields"]) == (
+            422,
+            {"json": {"email": [f"e-mail ü@example.com: {NO_UTF8}"]}},
+        )
+    assert what_changes(database) == before

@@ -58,6 +58,37 @@ def test_code_is_good_once(web: Site) -> None:
     assert (first.is_in, second.is_in) == (True, False)
 
 
+def test_another_app_is_paired_within_the_same_half_minute(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    first, second = set_up(browser), set_up(browser)
+    assert first.base32_key != second.base32_key
+    fresh = Browser(web.app)
+    fresh.sign_in("ada@example.com")
+    enter(fresh, code_of(first, 1))
+    assert not fresh.is_in
+    enter(fresh, code_of(second, 1))
+    assert fresh.is_in
+
+
+def test_app_is_paired_again_right_after_it_was_taken_off(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    set_up(browser)
+    browser.post("/tf-setup", {"setup": "disable"})
+    set_up(browser)
+
+
+def test_code_that_paired_the_app_signs_no_user_in(web: Site) -> None:
+    browser = web.browser("ada@example.com")
+    set_up(browser)
+    page = browser.post("/tf-setup", {"setup": "authenticator"})
+    code = code_of(seed_on(page))
+    browser.client.post("/tf-validate", data={"code": code, "csrf_token": csrf_token(page)})
+    fresh = Browser(web.app)
+    fresh.sign_in("ada@example.com")
+    assert "Incorrect code." in enter(fresh, code).text
+    assert not fresh.is_in
+
+
 def test_codes_are_not_guessed(web: Site, database: Database) -> None:
     totp = set_up(web.browser("ada@example.com"))
     browser = Browser(web.app)
@@ -224,10 +255,10 @@ def test_wrong_code_keeps_the_key_that_was_scanned(
         browser.sign_in("ada@example.com")
         page = browser.post("/tf-setup", {"setup": "authenticator"})
         totp = seed_on(page)
-        for _time in range(2):
+        for _time in range(11):  # They are no guesses, and lock nothing.
             form = {"code": "000000", "csrf_token": csrf_token(page)}
             page = browser.client.post("/tf-validate", data=form)
-            assert "This code is not right." in page.text
+            assert "Incorrect code." in page.text
             assert seed_on(page).key == totp.key
         form = {"code": code_of(totp), "csrf_token": csrf_token(page)}
         assert len(codes_on(browser.client.post("/tf-validate", data=form))) == 10
@@ -251,9 +282,24 @@ def test_pairing_shows_recovery_codes_once(web: Site, database: Database) -> Non
     assert not any(code in stored or code.replace("-", "") in stored for code in codes)
 
 
+@ON_SQLITE
+def test_app_is_paired_though_the_name_of_the_application_has_a_colon(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(database, monkeypatch, {"APP_NAME": "Shop: orders"}) as web:
+        web.make("ada@example.com")
+        set_up(web.browser("ada@example.com"))
+        assert web.app.config["SECURITY_TOTP_ISSUER"] == "Shop- orders"
+
+
 @pytest.mark.parametrize(
     "spell",
-    [str.upper, lambda code: code.replace("-", " "), lambda code: f" {code[:4]}{code[4:]}\t"],
+    [
+        str.upper,
+        lambda code: code.replace("-", " "),
+        lambda code: f" {code[:4]}{code[4:]}\t",
+        lambda code: code.replace("-", "\u2013") + ".",
+    ],
 )
 def test_recovery_code_may_be_spelled_freely_and_its_use_is_mailed(
     web: Site, spell: Callable[[str], str]
@@ -302,7 +348,7 @@ def test_owner_is_told_of_what_a_thief_would_change(web: Site, cli: Cli) -> None
     cli("users", "update", "ada@example.com", "--email", "thief@example.com", check=True)
     told = [letter.replace("\n", " ") for letter in web.mail_to("ada@example.com")]
     assert [
-        "new recovery codes were made" in told[0],
+        "new recovery codes were generated" in told[0],
         "asks for a code of an authenticator app" in told[1],
         "authentication was turned off" in told[2],
         "the e-mail address of your account" in told[3],

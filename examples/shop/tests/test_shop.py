@@ -23,9 +23,9 @@ def test_order_takes_pieces_from_the_stock(
 
 def test_order_of_an_unknown_product_is_refused(ops_cli: Callable[..., Any]) -> None:
     ops_cli("users", "create", "john@example.com", "--username", "john", "--no-password")
-    refused = ops_cli("shop", "order", "john", "coffee")
-    assert (refused.exit_code, refused.stdout) == (4, "")
-    assert refused.stderr.startswith("Error: no product coffee")
+    result = ops_cli("shop", "order", "john", "coffee")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.startswith("Error: no product coffee")
 
 
 def test_visitor_signs_in_before_an_order(ops_app: Flask) -> None:

@@ -22,29 +22,35 @@ _GZIP, _ZSTD = ".gz", ".zst"
 _MAGIC = {b"\x1f\x8b": _GZIP, b"\x28\xb5\x2f\xfd": _ZSTD}
 
 
-def format_of(file: str, option: str | None) -> str:
-    """Return ``csv`` or ``jsonl``: the option, else the file's name; csv for stdin and stdout.
+def format_of(file: str, format: str | None, option: str) -> str:
+    """Return the format, else that of the file's name; csv for stdin and stdout.
 
+    :param option: the one that names the format.
     :raises Invalid: the name tells neither.
     """
-    if option is not None:
-        return option
-    path = PurePath(file)
-    suffix = (path.with_suffix("") if path.suffix in (_GZIP, _ZSTD) else path).suffix
-    name = suffix.removeprefix(".").lower()
+    if format is not None:
+        return format
+    name = suffix_of(file)
     if name in FORMATS:
         return name
     if file == STDIO or not name:
         return "csv"
-    raise Invalid(f"{file} is named neither .csv nor .jsonl", hint="rename it, or name the format")
+    raise Invalid(f"{file} is named neither .csv nor .jsonl", hint=f"rename it, or {option} csv")
+
+
+def suffix_of(file: str) -> str:
+    """Return the suffix of a file's name, without that of its compression: ``csv``."""
+    path = PurePath(file.lower())
+    suffix = (path.with_suffix("") if path.suffix in (_GZIP, _ZSTD) else path).suffix
+    return suffix.removeprefix(".")
 
 
 def compression_of(file: str, beginning: bytes = b"") -> str:
-    """Return the suffix of the compression; of stdin by the ``beginning`` of what came."""
-    if file == STDIO:
-        return next((kind for magic, kind in _MAGIC.items() if beginning.startswith(magic)), "")
+    """Return the suffix of the compression, by the name or else by the ``beginning`` of a file."""
     suffix = PurePath(file).suffix.lower()
-    return suffix if suffix in (_GZIP, _ZSTD) else ""
+    if suffix in (_GZIP, _ZSTD):
+        return suffix
+    return next((kind for magic, kind in _MAGIC.items() if beginning.startswith(magic)), "")
 
 
 def decompressed(raw: BinaryIO, compression: str) -> BinaryIO:

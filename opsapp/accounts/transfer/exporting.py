@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from math import inf
 from typing import Any, BinaryIO, TextIO
 
 import sqlalchemy as sa
 
 from ... import clock, text
+from ...engine.connections import wait_for_reader
 from ...errors import Invalid
 from ...extensions import db
 from ...models import Grant, Role, User
+from ...types import Progress
 from ..listing import Filter
 from . import codecs
 from .records import FIRST_OF_QUOTED, quoted
@@ -25,43 +27,30 @@ DEFAULT = ("email", "username", "active", "confirmed", "roles")
 """The fields that an import takes."""
 FIELDS = ("id", *DEFAULT, "two_factor", "created_at", "last_seen_at")
 
-Progress = Callable[[int], None]
 
-
-def export_file(
+def export(
     accounts: Filter,
-    file: str,
+    target: str | BinaryIO,
     *,
     format: str | None = None,
     fields: Sequence[str] = DEFAULT,
     progress: Progress,
 ) -> int:
-    """Write the accounts into a file, which appears whole and is readable by its owner alone.
+    """Write the accounts, and return how many there are.
 
-    Return how many there are.
-
-    :param format: ``csv`` or ``jsonl``; None tells it by the file's name.
+    :param target: an open stream; or a file, which appears whole and is readable by its owner
+        alone.
+    :param format: ``csv`` or ``jsonl``; None tells it by the file's name, and a stream is csv.
     :raises Invalid: a field is unknown, or the name tells no format.
     :raises OpsError: the file cannot be written.
     """
-    format = codecs.format_of(file, format)
     check_fields(fields)
-    with written(file) as lines:
+    if isinstance(target, str):
+        format, place = codecs.format_of(target, format, "--format"), written(target)
+    else:
+        format, place = format or "csv", encoded(target, "")
+    with place as lines:
         return _write(lines, accounts, format, fields, progress)
-
-
-def export_stream(
-    accounts: Filter,
-    raw: BinaryIO,
-    *,
-    format: str | None = None,
-    fields: Sequence[str] = DEFAULT,
-    progress: Progress,
-) -> None:
-    """Write the accounts into an open stream, as csv unless ``format`` says otherwise."""
-    check_fields(fields)
-    with encoded(raw, "") as lines:
-        _write(lines, accounts, format or "csv", fields, progress)
 
 
 def check_fields(fields: Sequence[str]) -> None:
@@ -116,7 +105,7 @@ _COLUMNS: dict[str, Any] = {
     "roles": User.id,
     "two_factor": sa.type_coerce(User.tf_primary_method.is_not(None), sa.Integer()),
     "created_at": User.created_at,
-    "last_seen_at": sa.case((User.login_count > 0, User.idle_since)),
+    "last_seen_at": sa.case((User.is_seen(), User.idle_since)),
 }
 """The columns of the fields; the roles take the place of the id to which they belong. Damaged
 names are written as they are."""
@@ -132,6 +121,7 @@ def _rows(accounts: Filter, format: str, fields: Sequence[str]) -> Iterator[list
     if session.get_bind().dialect.name == "postgresql" and not session.in_transaction():
         # Both cursors read the accounts and grants of one moment.
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    wait_for_reader(session.connection())
     criteria = accounts.criteria()
     columns = [_COLUMNS[name].label(f"field_{i}") for i, name in enumerate(fields)]
     users = _streamed(sa.select(*columns).where(*criteria).order_by(User.id))
@@ -185,11 +175,11 @@ class _Gifts:
     """The live roles of the accounts, read beside them in the same order."""
 
     def __init__(self, criteria: Sequence[sa.ColumnElement[bool]]) -> None:
-        chosen = sa.select(User.id).where(*criteria)
+        user_ids = sa.select(User.id).where(*criteria)
         self._rows = _streamed(
             sa.select(Grant.user_id, Role.name, Grant.valid_until)
             .join(Role, Role.id == Grant.role_id)
-            .where(Grant.is_live(), Role.deleted_at.is_(None), Grant.user_id.in_(chosen))
+            .where(Grant.is_live(), Role.deleted_at.is_(None), Grant.user_id.in_(user_ids))
             .order_by(Grant.user_id, Role.name)
         )
         self._move()
@@ -210,5 +200,8 @@ class _Gifts:
 
 
 def _streamed(query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
-    # Not by the session, whose loading of objects costs each row as much again.
-    return iter(db.session.connection().execute(query, execution_options={"yield_per": CHUNK}))
+    # Not by the session, whose loading of objects costs each row as much again; and in chunks,
+    # since SQLAlchemy takes as long to hand over a row as the driver takes to read it.
+    options = {"yield_per": CHUNK}
+    result = db.session.connection().execute(query, execution_options=options)
+    return chain.from_iterable(result.partitions())

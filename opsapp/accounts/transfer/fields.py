@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ... import addresses, clock, parsers, text
+from ... import addresses, clock, text
 from ...errors import Invalid, OpsError
-from .. import grants, usernames
+from ...settings import parsers
+from .. import grants, reachable, usernames
 from . import hashes
 from .records import Record
 
@@ -37,6 +38,8 @@ class Row:
     plain: str | None = field(default=None, repr=False)
     """A password that is still to be hashed."""
     roles: tuple[Role, ...] = ()
+    unreachable: str | None = None
+    """Why mail cannot reach the address, which rejects a new account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ def parse(record: Record, *, hash_passwords: bool) -> Row | Reject:
     column = "email"
     try:
         row = Row(record, addresses.clean(_text(values.get(column, "")), column))
+        row.unreachable = reachable.unreachable(row.email)
         if len(values) == 1:
             return row
         if name := values.get(column := "username"):
@@ -84,7 +88,7 @@ def parse(record: Record, *, hash_passwords: bool) -> Row | Reject:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Invalid("is no text")
+        raise Invalid("is not text")
     if not value.isascii() and _UNDECODED.search(value):
         raise Invalid("has bytes of another encoding: --encoding NAME")
     return value
@@ -105,11 +109,11 @@ def _take_password(row: Row, password: str, may_be_plain: bool) -> None:
         row.password = hashes.checked(password)
     elif hashes.is_foreign(password):
         hint = "leave it out (--map 'password=') and --invite the users"
-        raise Invalid(f"is a hash of another system, which is worth nothing here: {hint}")
+        raise Invalid(f"is a hash of another system, which opsapp cannot verify: {hint}")
     elif may_be_plain:
         row.plain = password
     else:
-        raise Invalid("is no argon2 hash: --hash-passwords hashes plain passwords")
+        raise Invalid("is not an argon2 hash; --hash-passwords hashes plain passwords")
 
 
 def _ending(value: Any) -> datetime:

@@ -11,7 +11,7 @@ LONGEST = 255
 LEAST_WORK = 35_840
 """KiB of memory × passes, of the weakest parameters that OWASP recommends."""
 MOST_MEMORY = 2**20
-"""KiB: each sign-in takes as much."""
+"""KiB: each login takes as much."""
 MOST_PASSES = 20
 MOST_LANES = 64
 LEAST_SALT, LEAST_HASH = 8, 16
@@ -24,7 +24,7 @@ _FOREIGN = re.compile(
 
 
 def checked(hash: str) -> str:
-    """Return a hash that a sign-in can verify at a reasonable cost.
+    """Return a hash that a login can verify at a reasonable cost.
 
     :raises Invalid: it is not argon2id, or its parameters are too weak or too expensive.
     """
@@ -32,13 +32,13 @@ def checked(hash: str) -> str:
     from argon2.exceptions import InvalidHashError
 
     if len(hash) > LONGEST or not _FORM.fullmatch(hash):
-        raise Invalid("is no argon2id hash of version 19")
+        raise Invalid("is not an argon2id hash, version 19")
     try:
         has = extract_parameters(hash)
     except InvalidHashError as error:
-        raise Invalid("is no argon2id hash of version 19") from error
+        raise Invalid("is not an argon2id hash, version 19") from error
     if has.salt_len < LEAST_SALT or has.hash_len < LEAST_HASH:
-        raise Invalid("is an argon2 hash that is cut off")
+        raise Invalid("is a truncated argon2 hash")
     if has.memory_cost * has.time_cost < LEAST_WORK:
         raise Invalid(f"is a weak argon2 hash: m × t is below {LEAST_WORK:,} KiB")
     if (

@@ -1,9 +1,9 @@
-"""Plain passwords of a batch, hashed on all cores before the gate."""
+"""Plain passwords of a batch, hashed on all cores before the gate, or only checked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,33 +14,53 @@ from ...engine.rows import among
 from ...errors import Invalid
 from ...extensions import db, this_app
 from ...models import User
+from ...types import Progress
 from .. import passwords
 from .fields import Row
 
+UNHASHED = "unhashed"
+"""The hash of a password that is only checked. It differs from that of every account."""
 
-def hash_all(rows: Sequence[Row]) -> dict[int, str]:
+
+def hash_all(rows: Sequence[Row], *, check: bool, progress: Progress) -> dict[int, str]:
     """Hash the plain passwords of these rows on all cores; return why some are refused.
 
     A password that its account has already keeps the hash. The reasons are by the index of
     the row.
+
+    :param check: only apply the policy, which is much faster.
+    :param progress: gets the number of passwords that are done, after each.
     """
-    chosen = [(index, row) for index, row in enumerate(rows) if row.plain is not None]
-    if not chosen:
+    pairs = [(index, row) for index, row in enumerate(rows) if row.plain is not None]
+    if not pairs:
         return {}
-    stored = _stored([row.email for _index, row in chosen])
+    hashes = _stored([row.email for _index, row in pairs])
     passwords.start()
-    hashed = partial(_hashed, this_app())
+    hashed = partial(_hashed, this_app(), _checked if check else passwords.hashed)
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "opsapp-hash")
+    reasons = {}
     try:
-        plain = [(row.plain or "", stored.get(row.email)) for _index, row in chosen]
-        results = list(pool.map(hashed, *zip(*plain, strict=True)))
+        plain = [(row.plain or "", hashes.get(row.email)) for _index, row in pairs]
+        results = pool.map(hashed, *zip(*plain, strict=True))
+        for count, ((index, row), (hash, reason)) in enumerate(zip(pairs, results, strict=True), 1):
+            row.password, row.plain = hash, None
+            if reason is not None:
+                reasons[index] = reason
+            progress(count)
     finally:
         pool.shutdown(cancel_futures=True)
+    return reasons
+
+
+def refused(rows: Sequence[Row]) -> dict[int, str]:
+    """Return why the policy refuses passwords, by the index of the row; the others stay plain."""
     reasons = {}
-    for (index, row), (hash, reason) in zip(chosen, results, strict=True):
-        row.password, row.plain = hash, None
-        if reason is not None:
-            reasons[index] = reason
+    for index, row in enumerate(rows):
+        if row.plain is not None:
+            try:
+                passwords.check(row.plain)
+            except Invalid as error:
+                reasons[index] = _reason(error)
     return reasons
 
 
@@ -52,11 +72,22 @@ def _stored(emails: list[str]) -> dict[str, str]:
     return {email: hash for email, hash in rows if email and hash}
 
 
-def _hashed(app: Flask, plain: str, stored: str | None) -> tuple[str | None, str | None]:
+def _checked(plain: str) -> str:
+    passwords.check(plain)
+    return UNHASHED
+
+
+def _hashed(
+    app: Flask, make: Callable[[str], str], plain: str, present: str | None
+) -> tuple[str | None, str | None]:
     with app.app_context():
         try:
-            if passwords.matches(plain, stored):
-                return stored, None
-            return passwords.hashed(plain), None
+            if passwords.matches(plain, present):
+                return present, None
+            return make(plain), None
         except Invalid as error:
-            return None, error.message.removeprefix("password: ")
+            return None, _reason(error)
+
+
+def _reason(error: Invalid) -> str:
+    return error.message.removeprefix("password: ")

@@ -14,15 +14,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from flask import current_app
-
 from ... import settings
 from ...errors import NotReady, OpsError
 from ...extensions import db
 from ...types import Record as Answer
 from ...unit.ledger import Recorded
 from ...unit.work import Unit
-from . import hashing, judging, rejects, writing
+from . import batches, comparison, hashing, rejects
 from .fields import Reject, Row, parse
 from .records import Columns, Record, records_of
 from .sources import Source, checked_encoding
@@ -81,11 +79,11 @@ def import_file(file: str, options: Options, *, report: Report, unit: Unit) -> A
     with ExitStack() as stack:
         source = stack.enter_context(Source(file, format=options.format, encoding=encoding))
         header, records = records_of(source, columns)
-        seen = stack.enter_context(closing(judging.Seen()))
+        keys = stack.enter_context(closing(comparison.Seen()))
         keep = None
         if options.rejects is not None:
             keep = stack.enter_context(rejects.writing(options.rejects, source, header, columns))
-        run = _Run(source, options, report, unit, seen, keep)
+        run = _Run(source, options, report, unit, keys, keep)
         error = run.over(records)
     # Raised behind the files, which are in their place now.
     if error is not None:
@@ -94,7 +92,7 @@ def import_file(file: str, options: Options, *, report: Report, unit: Unit) -> A
 
 
 def _refuse_without_mail() -> None:
-    if not current_app.config["OPSAPP_NOTICES"]:
+    if not settings.get("OPSAPP_NOTICES"):
         raise NotReady("--invite writes mail, and OPSAPP_NOTICES is off")
     if not settings.get("OPSAPP_URL"):
         raise NotReady("--invite needs OPSAPP_URL, with which the links of the mail begin")
@@ -109,31 +107,45 @@ class _Run:
         options: Options,
         report: Report,
         unit: Unit,
-        seen: judging.Seen,
+        keys: comparison.Seen,
         keep: rejects.Writer | None,
     ) -> None:
         self._source, self._options, self._report, self._unit = source, options, report, unit
-        self._seen, self._keep = seen, keep
+        self._seen, self._keep = keys, keep
         self._counts = dict.fromkeys(
             ("rows", "created", "updated", "unchanged", "skipped", "rejected"), 0
         )
         self._planned: list[Recorded] = []
         self._has_changed = False
-        self._position = writing.Position("")
+        self._position = batches.Position("")
         self._resumed: int | None = None
 
-    def over(self, records: Iterable[Record]) -> OpsError | None:
-        """Import the records; return the error of a bad row at which it stopped."""
+    def over(self, records: Iterable[Record]) -> BaseException | None:
+        """Import the records; return the error that stopped it.
+
+        One that has no bad rows behind it is raised, and the file of rejects stays as it was.
+        """
+        try:
+            return self._over(records)
+        except (OpsError, KeyboardInterrupt, SystemExit) as error:
+            if not self._counts["rejected"]:
+                raise
+            return error
+
+    def _over(self, records: Iterable[Record]) -> OpsError | None:
         if not self._options.check:
             self._find_position()
+        refusal = None
         for batch, is_last in self._batches(records):
             self._counts["rows"] += len(batch)
-            if stopped := self._take(batch, is_last):
-                return stopped
-            self._report.progress(self._counts["rows"], self._source.fraction())
+            error = self._take(batch, is_last)
+            if error is not None and not self._options.check:
+                return error
+            refusal = refusal or error
+            self._show(self._counts["rows"])
         if self._unit.dry_run:
             self._unit.recorded = self._planned
-        return None
+        return refusal
 
     def answer(self) -> Answer:
         """Return the answer of the command."""
@@ -142,7 +154,7 @@ class _Run:
 
     def _find_position(self) -> None:
         subject = f"import:{_identity(self._source, self._options)[:32]}"
-        position = writing.read_position(self._unit, subject)
+        position = batches.read_position(self._unit, subject)
         db.session.rollback()
         if position.done and self._options.again:
             position.row, position.done = 0, False
@@ -173,27 +185,50 @@ class _Run:
         if batch[-1].number <= self._position.row:
             self._pass_over(rows, bad)
             return None
-        if not self._options.check and not (bad and self._stops):
-            reasons = hashing.hash_all(rows)
-            bad += [Reject(rows[i].record, "password", why) for i, why in reasons.items()]
-            rows = [row for i, row in enumerate(rows) if i not in reasons]
-        if self._options.check:
-            verdict = self._looked_at(rows, bad)
-            self._count(verdict)
-            return None
-        return self._apply(rows, bad, batch, is_last)
+        check = self._options.check
+        if check or not (bad and self._stops):
+            before = self._counts["rows"] - len(batch)
+            reasons = hashing.hash_all(
+                rows, check=check, progress=lambda count: self._show(before + count)
+            )
+            rows, rejected = _without(rows, reasons)
+            bad += rejected
+        return self._check(rows, bad) if check else self._apply(rows, bad, batch, is_last)
+
+    def _show(self, count: int) -> None:
+        share = count / self._counts["rows"]
+        self._report.progress(count, share * self._source.fraction())
 
     @property
     def _stops(self) -> bool:
         return self._options.on_error == "stop"
 
     def _pass_over(self, rows: list[Row], bad: list[Reject]) -> None:
-        """Report the bad rows of a batch that was applied before; nothing else of it is done."""
+        """Report the bad rows of a batch that was applied before, and do nothing else."""
         if not self._stops:
-            self._looked_at(rows, bad)
+            rows, rejected = _without(rows, hashing.refused(rows))
+            self._looked_at(rows, [*bad, *rejected])
 
-    def _looked_at(self, rows: list[Row], bad: list[Reject]) -> judging.Verdict:
-        verdict = judging.judge(rows, self._options.on_conflict)
+    def _check(self, rows: list[Row], bad: list[Reject]) -> OpsError | None:
+        """Look at a batch; return the error by which its updates would be refused."""
+        verdict = self._looked_at(rows, bad)
+        self._count(verdict)
+        if not verdict.updates:
+            return None
+        by = self._unit
+        trial = Unit(
+            actor=by.actor, door=by.door, powers=by.powers, standing=by.standing, dry_run=True
+        )
+        try:
+            with trial:
+                again = comparison.judge([row for _id, row in verdict.updates], "update")
+                batches.write(again, {}, subject=self._position.subject, invite=False, unit=trial)
+        except OpsError as error:
+            return error
+        return None
+
+    def _looked_at(self, rows: list[Row], bad: list[Reject]) -> comparison.Verdict:
+        verdict = comparison.judge(rows, self._options.on_conflict)
         db.session.rollback()
         self._reject([*bad, *verdict.rejects])
         return verdict
@@ -204,14 +239,14 @@ class _Run:
         unit, position = self._unit, self._position
         try:
             with unit:
-                writing.refuse_other_process(unit, position)
+                batches.refuse_other_process(unit, position)
                 self._source.refuse_change()
                 verdict, bad = self._judged(rows, bad)
                 changes = bool(verdict.creates or verdict.updates)
                 if changes or (is_last and position.seq is not None):
                     place = self._place(batch, is_last, len(bad), verdict)
                     subject, invite = position.subject, self._options.invite
-                    writing.write(verdict, place, subject=subject, invite=invite, unit=unit)
+                    batches.write(verdict, place, subject=subject, invite=invite, unit=unit)
                     self._planned += unit.recorded if unit.dry_run else []
         except _BadRowsError as error:
             first, *others = sorted(error.rejects, key=_number)
@@ -226,19 +261,21 @@ class _Run:
         self._reject(bad)
         return None
 
-    def _judged(self, rows: list[Row], bad: list[Reject]) -> tuple[judging.Verdict, list[Reject]]:
+    def _judged(
+        self, rows: list[Row], bad: list[Reject]
+    ) -> tuple[comparison.Verdict, list[Reject]]:
         """Return the consequence of the rows, and all the bad ones.
 
         :raises _BadRowsError: there are some, and the import stops at them.
         """
-        verdict = judging.judge(rows, self._options.on_conflict)
+        verdict = comparison.judge(rows, self._options.on_conflict)
         bad = [*bad, *verdict.rejects]
         if bad and self._stops:
             raise _BadRowsError(bad)
         return verdict, bad
 
     def _place(
-        self, batch: list[Record], is_last: bool, rejected: int, verdict: judging.Verdict
+        self, batch: list[Record], is_last: bool, rejected: int, verdict: comparison.Verdict
     ) -> dict[str, Any]:
         return {
             "file": self._source.digest,
@@ -250,7 +287,7 @@ class _Run:
             "rejected": rejected,
         }
 
-    def _count(self, verdict: judging.Verdict) -> None:
+    def _count(self, verdict: comparison.Verdict) -> None:
         self._counts["created"] += len(verdict.creates)
         self._counts["updated"] += len(verdict.updates)
         self._counts["unchanged"] += verdict.unchanged
@@ -262,6 +299,12 @@ class _Run:
             self._report.problem(reject)
             if self._keep is not None:
                 self._keep(reject)
+
+
+def _without(rows: list[Row], reasons: Mapping[int, str]) -> tuple[list[Row], list[Reject]]:
+    """Return the rows whose password is not refused, and rejects of the others."""
+    bad = [Reject(rows[index].record, "password", why) for index, why in reasons.items()]
+    return [row for index, row in enumerate(rows) if index not in reasons], bad
 
 
 class _BadRowsError(Exception):
@@ -279,9 +322,9 @@ def _number(reject: Reject) -> int:
 def _stopped(source: Source, first: Reject, others: int, batch: list[Record]) -> OpsError:
     more = f", and {others} more" if others else ""
     before = batch[0].number - 1
-    where = f"{before:,} rows before are imported" if before else "no row is imported"
+    where = f"the rows before row {before + 1:,} are imported" if before else "no row is imported"
     return first.kind(
-        f"{source.name} {first}{more}; {where}",
+        f"{source.name} {str(first).removesuffix('.')}{more}; {where}",
         hint="--check finds every bad row; --on-error skip leaves them out",
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ... import text
 from ...errors import Invalid
-from .sources import Source
+from .sources import LONGEST_LINE, Source
 
 COLUMNS = ("email", "username", "active", "confirmed", "password", "roles", "until")
 PASSWORD = "password"  # noqa: S105  (the name of a column)
@@ -26,6 +26,7 @@ _DELIMITERS = ",;\t"
 FIRST_OF_QUOTED = frozenset("'=+-@\t\r")
 """The first characters of the cells that :func:`quoted` changes."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_UNREADABLE = re.compile("[\0\udc80-\udcff]")
 _QUOTED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -66,19 +67,19 @@ class Columns:
     """
 
     def __init__(self, mapping: Mapping[str, str]) -> None:
-        for theirs, ours in mapping.items():
-            if ours and (ours not in COLUMNS or theirs == ALL_OTHERS):
-                near = text.did_you_mean(ours, COLUMNS)
+        for header, column in mapping.items():
+            if column and (column not in COLUMNS or header == ALL_OTHERS):
+                near = text.did_you_mean(column, COLUMNS)
                 names = ", ".join(COLUMNS)
                 raise Invalid(
-                    f"--map {theirs}={text.shortened(ours)}: columns are {names}", hint=near
+                    f"--map {header}={text.shortened(column)}: columns are {names}", hint=near
                 )
         self._mapping = dict(mapping)
 
     def target(self, name: str) -> str | None:
         """Return our column; None for one that is left out.
 
-        :raises KeyError: it is none of ours.
+        :raises KeyError: it is not one of ours.
         """
         name = name.strip()
         if name in self._mapping:
@@ -105,6 +106,8 @@ class Columns:
                 targets.append(self.target(name))
             except KeyError:
                 unknown.append(name.strip())
+        if any(map(_UNREADABLE.search, unknown)):
+            raise Invalid("the header has bytes of another encoding", hint="--encoding NAME")
         if unknown:
             names = ", ".join(text.shortened(name) or "an empty name" for name in unknown)
             raise Invalid(f"no such column: {names}", hint=" ".join(map(_suggested, unknown)))
@@ -137,25 +140,59 @@ def records_of(source: Source, columns: Columns) -> tuple[list[str], Iterator[Re
     if first is None:
         raise Invalid(f"{source.name} is empty", hint=f"its first line names columns: {_HEADER}")
     delimiter = max(_DELIMITERS, key=first.count)
-    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    bounded = _BoundedLines(source, chain([first], lines))
+    reader = csv.reader(bounded, delimiter=delimiter, strict=True)
     try:
         header = next(reader)
     except csv.Error as error:
         raise Invalid(f"{source.name} line 1: {error}") from error
-    return header, _csv_records(source, reader, header, columns.of_header(header))
+    return header, _csv_records(source, reader, bounded, header, columns.of_header(header))
 
 
 _HEADER = ",".join(COLUMNS[:3])
 
 
+class _BoundedLines:
+    """The lines of a csv file, of which a record must not have too many characters.
+
+    A quoted cell goes on over lines, and one that nothing closes over the whole file.
+    """
+
+    def __init__(self, source: Source, lines: Iterator[str]) -> None:
+        self._source, self._lines = source, lines
+        self._read = self._room = 0
+        self.end_record()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._read += 1
+        self._room -= len(line)
+        if self._room < 0:
+            limit = f"{LONGEST_LINE:,} characters"
+            raise Invalid(f"{self._source.name} line {self._read}: a row is longer than {limit}")
+        return line
+
+    def end_record(self) -> None:
+        """Begin to count anew."""
+        self._room = LONGEST_LINE
+
+
 def _csv_records(
-    source: Source, reader: Any, header: list[str], targets: list[str | None]
+    source: Source,
+    reader: Any,
+    lines: _BoundedLines,
+    header: list[str],
+    targets: list[str | None],
 ) -> Iterator[Record]:
     number, line, width = 0, reader.line_num, len(header)
     # A password may begin as a formula, and no export has one.
-    named = [(i, name, name != PASSWORD) for i, name in enumerate(targets) if name]
+    columns = [(i, name, name != PASSWORD) for i, name in enumerate(targets) if name]
     try:
         for cells in reader:
+            lines.end_record()
             line, start = reader.line_num, line + 1
             if not cells:
                 continue
@@ -163,18 +200,17 @@ def _csv_records(
             if len(cells) == width:
                 values = {
                     name: unquoted(cell) if may_be_quoted and cell[0] == "'" else cell
-                    for i, name, may_be_quoted in named
+                    for i, name, may_be_quoted in columns
                     if (cell := cells[i])
                 }
                 yield Record(number, start, cells, values)
             else:
-                problem = ("", f"has {len(cells)} cells, and the header has {width}")
+                count = text.counted(len(cells), "cell")
+                problem = ("", f"has {count}, and the header has {width}")
                 yield Record(number, start, cells, {}, problem)
     except csv.Error as error:
         words = f"{source.name} line {line + 1}: {error}"
-        raise Invalid(
-            words, hint="the rows after it cannot be told apart: mend the file"
-        ) from error
+        raise Invalid(words, hint="the rows after it cannot be parsed: fix the file") from error
 
 
 def _json_records(source: Source, columns: Columns) -> Iterator[Record]:
@@ -212,7 +248,7 @@ def _of_object(number: int, line: int, original: dict[str, Any], columns: Column
         try:
             target = columns.target(name)
         except KeyError:
-            problem = (text.shortened(name), f"is no column of ours: {_suggested(name)}")
+            problem = (text.shortened(name), f"is not a column of ours: {_suggested(name)}")
             return Record(number, line, original, {}, problem)
         if target in values:
             return Record(number, line, original, {}, (target or "", "is there twice"))

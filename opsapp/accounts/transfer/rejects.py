@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import Invalid
+from . import codecs
 from .fields import Reject
 from .records import PASSWORD, REASONS, Columns, quoted
 from .sources import Source
@@ -24,10 +25,13 @@ def writing(file: str, source: Source, header: Sequence[str], columns: Columns) 
     The file appears when the body is done, readable by its owner alone, and replaces the last
     one. It has passwords if its source has them.
 
-    :raises Invalid: it is the source, whose other rows would be gone.
+    :raises Invalid: it is the source, whose other rows would be gone; or its name is one of
+        another format.
     """
     if source.is_at(file):
         raise Invalid(f"--rejects {file} is the file to import", hint="name another file")
+    if codecs.suffix_of(file) in {*codecs.FORMATS} - {source.format}:
+        raise Invalid(f"--rejects {file} would be {source.format}, as its source", hint="rename it")
     with written(file, encoding=source.encoding) as lines:
         if source.format == "jsonl":
             yield lambda reject: _write_json(lines, reject)
@@ -46,7 +50,14 @@ def writing(file: str, source: Source, header: Sequence[str], columns: Columns) 
                 if place < len(cells)
             ]
             missing = [""] * (len(places) - len(own))
-            rows.writerow([*own, *missing, *map(_inert, map(str, _reasons(reject).values()))])
+            reasons = [
+                # The source's encoding may lack a character of ours.
+                str(value).encode(source.encoding, "backslashreplace").decode(source.encoding)
+                for value in _reasons(reject).values()
+            ]
+            # A row of another length stays one, or it would be imported without a correction.
+            rest = cells[len(header) :] or [""] * (len(cells) < len(header))
+            rows.writerow([*own, *missing, *map(_inert, reasons), *map(_inert, rest)])
 
         yield write
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs as encodings
 import hashlib
 import io
 import os
@@ -12,15 +13,15 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from ... import text, textfiles
-from ...errors import Conflict, Invalid
+from ...errors import Conflict, Invalid, OpsError
 from . import codecs
 
 LONGEST_LINE = 2**20
 """Characters of a line. A longer one is no row, and must not fill the memory."""
+_MARK = "\ufeff"
 
 
 class Source(AbstractContextManager["Source"]):
@@ -35,7 +36,7 @@ class Source(AbstractContextManager["Source"]):
     """
 
     def __init__(self, file: str, *, format: str | None = None, encoding: str = "utf-8") -> None:
-        self.format = codecs.format_of(file, format)
+        self.format = codecs.format_of(file, format, "--input-format")
         self.encoding = encoding
         self.name = "stdin" if file == codecs.STDIO else PurePath(file).name
         self._place = "/dev/stdin" if file == codecs.STDIO else file
@@ -52,12 +53,7 @@ class Source(AbstractContextManager["Source"]):
             self._raw.close()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._reading.close()  # It stands on the file.
         self._raw.close()
 
@@ -99,10 +95,10 @@ class Source(AbstractContextManager["Source"]):
         number = 0
         with self._explained():
             stream = codecs.decompressed(self._raw, self.compression)
-            self._refuse_other_encoding(stream)
+            self._heed_mark(stream)
             lines = io.TextIOWrapper(
                 stream,
-                encoding="utf-8-sig" if self.encoding == "utf-8" else self.encoding,
+                encoding=self.encoding,
                 errors="surrogateescape",
                 newline="" if self.format == "csv" else "\n",
             )
@@ -112,15 +108,22 @@ class Source(AbstractContextManager["Source"]):
                         limit = f"{LONGEST_LINE:,} characters"
                         raise Invalid(f"{self.name} line {number + 1} is longer than {limit}")
                     number += 1
-                    yield line
+                    yield line.removeprefix(_MARK) if number == 1 else line
             finally:
                 lines.detach()
 
-    def _refuse_other_encoding(self, stream: Any) -> None:
-        other = textfiles.other_encoding(stream.peek(4)[:4])
-        if other and self.encoding == "utf-8":
-            hint = f"--encoding {other.lower()}"
-            raise Invalid(f"{self.name} is {other} and not UTF-8", hint=hint)
+    def _heed_mark(self, stream: Any) -> None:
+        """Refuse a file whose byte-order mark is of another encoding; keep the mark of UTF-8."""
+        beginning = stream.peek(4)
+        if beginning.startswith(encodings.BOM_UTF8) and self.encoding == "utf-8":
+            # The rejects have the mark too, without which a spreadsheet would misread them.
+            self.encoding = "utf-8-sig"
+        marked = textfiles.marked_encoding(beginning)
+        if marked and not self.encoding.startswith(marked.lower()):
+            hint = f"--encoding {marked.lower()}"
+            if marked == "UTF-8":
+                hint += f"; or remove its byte-order mark: tail -c +4 {self.name}"
+            raise Invalid(f"{self.name} is {marked} and not {self.encoding.upper()}", hint=hint)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -140,7 +143,8 @@ def checked_encoding(name: str) -> str:
     :raises Invalid: there is none of this name.
     """
     try:
-        return io.TextIOWrapper(io.BytesIO(), encoding=name).encoding.lower().replace("_", "-")
+        io.TextIOWrapper(io.BytesIO(), encoding=name)
+        return encodings.lookup(name).name
     except (LookupError, ValueError) as error:
         raise Invalid(f"--encoding {text.shortened(name)} is unknown") from error
 
@@ -151,8 +155,7 @@ def _opened(file: str) -> BinaryIO:
     try:
         raw = os.fdopen(textfiles.opened(file, pipe=True), "rb")
     except (OSError, textfiles.NotText) as error:
-        joint = ":" if isinstance(error, OSError) else ""
-        raise Invalid(f"{file}{joint} {textfiles.why(error)}") from error
+        raise Invalid(f"{file}{textfiles.why(error)}") from error
     if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return raw
     with raw:
@@ -160,11 +163,19 @@ def _opened(file: str) -> BinaryIO:
 
 
 def _spooled(stream: BinaryIO) -> BinaryIO:
-    """Return a temporary file with the content of a stream; it has no name to be read by."""
+    """Return a temporary file with the content of a stream; it has no name to be read by.
+
+    :raises OpsError: it does not fit there.
+    """
     spool = tempfile.TemporaryFile()  # noqa: SIM115  (the source closes it)
     try:
         shutil.copyfileobj(stream, spool, 2**20)
         spool.seek(0)
+    except OSError as error:
+        spool.close()
+        folder = tempfile.gettempdir()
+        message = f"the input cannot be kept in {folder}: {error.strerror}"
+        raise OpsError(message, hint="TMPDIR=FOLDER names another place") from error
     except BaseException:
         spool.close()
         raise

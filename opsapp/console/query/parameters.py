@@ -13,7 +13,7 @@ _TOKEN = re.compile(
     | --[^\n]*
     | (?P<comment>/\*)
     | (?P<open>\[) | (?P<close>\])
-    | (?<![\w$:\\]):(?P<name>[^\W\d]\w*)(?![\w$:])
+    | (?<![\w$:\\]):(?P<name>[^\W\d]\w*)(?![\w$]|:(?!:))
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as Late
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -17,11 +17,15 @@ from ... import text
 from ...engine.conditions import explained
 from ...errors import Invalid, OpsError, Refused, TimedOut
 from ...extensions import db
-from ...redaction import HIDDEN, is_secret_name, veiled
+from ...profiling.record import callers
+from ...redaction import HIDDEN, veiled
 from ...types import Record
 from ...values import distinct, exact, plain, readable
-from .. import readonly
+from .. import readonly, secret_columns
+from ..listeners import listen
 from . import parameters, schema
+
+callers.mark_sender(__file__)
 
 Answer = TypeVar("Answer")
 
@@ -57,9 +61,9 @@ def checked(statement: str) -> str:
         return statement
     hint = f"one of {', '.join(sorted(READS)).upper()}"
     if WRITES.fullmatch(word):
-        raise Refused(f"{word.upper()} does more than read; nothing was run", hint=hint)
+        raise Refused(f"{word.upper()} is not a read-only statement; nothing was run", hint=hint)
     # It is not repeated: --file may name a file that the user may not read.
-    raise Invalid("the statement begins with no word that reads; nothing was run", hint=hint)
+    raise Invalid("the statement is not a query; nothing was run", hint=hint)
 
 
 def first_word(statement: str) -> str:
@@ -67,6 +71,35 @@ def first_word(statement: str) -> str:
     start = _SPACE.match(statement)
     word = _WORD.match(statement, start.end() if start else 0)
     return word[0].lower() if word else ""
+
+
+SINGLE = "opsapp_single"
+"""The execution option of a statement that may not be several."""
+
+
+def refuse_further(engine: sa.Engine) -> None:
+    """Refuse several statements where one was asked for; psycopg would run them all."""
+    if engine.dialect.driver == "psycopg":
+        listen(engine, "do_execute", _execute_alone)
+
+
+def _execute_alone(cursor: Any, statement: str, values: Any, context: Any) -> bool:
+    """Send a statement that may not be several so that the server runs no part of them."""
+    if context is None or not context.execution_options.get(SINGLE):
+        return False
+    # Behind a pooler nothing is prepared; a pipeline has the same protocol.
+    connection, threshold = cursor.connection, cursor.connection.prepare_threshold
+    try:
+        with nullcontext() if threshold is not None else connection.pipeline():
+            connection.prepare_threshold = threshold and 0
+            context.dialect.do_execute(cursor, statement, values, context)  # The recorder's, too.
+    except context.dialect.loaded_dbapi.ProgrammingError as error:
+        if any(words in str(error) for words in _SEVERAL):
+            raise Invalid("several statements in one call", hint="send each by itself") from error
+        raise
+    finally:
+        connection.prepare_threshold = threshold
+    return True
 
 
 # --- running it --------------------------------------------------------------
@@ -78,40 +111,43 @@ def rows(
     *,
     limit: int | None,
     seconds: float,
+    say_names: Callable[[Sequence[str]], None] = lambda _names: None,
     say_more: Callable[[], None] = lambda: None,
 ) -> Iterator[Record]:
     """Yield the rows of one statement that reads.
 
     :param limit: at most so many; None streams all of them.
     :param seconds: how long it may take, the reading of its answer included.
+    :param say_names: called with the names of the columns, before the first row.
     :param say_more: called at the end if there were more than ``limit``.
     :raises Invalid: it is no statement that the database understands.
     :raises Refused: it would have written.
-    :raises TimedOut: it took longer than it may.
+    :raises TimedOut: it took too long.
     """
-    left = limit
+    remainder = limit
     with _running(statement, params, seconds) as (names, secret, next_page):
+        say_names(names)
         # One more than is shown tells whether there are more.
-        while page := next_page(PAGE if left is None else min(PAGE, left + 1)):
-            for row in page[:left]:
+        while page := next_page(PAGE if remainder is None else min(PAGE, remainder + 1)):
+            for row in page[:remainder]:
                 # A missing secret shows the same, since SQLite was kept from reading it.
                 yield {
-                    name: HIDDEN if name in secret else exact(veiled(name, plain(value)))
-                    for name, value in zip(names, row, strict=True)
+                    name: HIDDEN if secret(i, value) else exact(veiled(name, plain(value)))
+                    for i, (name, value) in enumerate(zip(names, row, strict=True))
                 }
-            if left is not None:
-                if len(page) > left:
+            if remainder is not None:
+                if len(page) > remainder:
                     say_more()
                     return
-                left -= len(page)
+                remainder -= len(page)
 
 
-Pages = tuple[list[str], set[str], Callable[[int], Sequence[Sequence[Any]]]]
+Pages = tuple[list[str], Callable[[int, Any], bool], Callable[[int], Sequence[Sequence[Any]]]]
 
 
 @contextmanager
 def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
-    """Run a statement: names of the columns, those with secrets, and a function for a page."""
+    """Run a statement: names of the columns, a test for secrets, and a function for a page."""
     is_sqlite = db.engine.dialect.name == "sqlite"
     with _explaining():
         readonly.refuse_other_database(db.engine)
@@ -130,11 +166,9 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
             how = {} if is_sqlite or first_word(statement) in _STREAMED else {"prepare": True}
             watched.call(lambda: cursor.execute(*arguments, **how))
             if cursor.description is None:
-                raise Refused("the statement has no rows to show")
+                raise Refused("the statement returns no rows")
             names = distinct([column[0] for column in cursor.description])
-            secret = set(filter(is_secret_name, names))
-            if not is_sqlite:
-                secret |= _secret_behind(connection, cursor.pgresult, names)
+            secret = _secrets(cursor, statement, names)
             yield names, secret, lambda size: watched.call(lambda: cursor.fetchmany(size))
     finally:
         with suppress(Exception):  # The error before this one counts.
@@ -160,7 +194,7 @@ class _Watch:
             if self.running.done():
                 raise
             raise TimedOut(
-                f"the statement took longer than {self.seconds:g} seconds",
+                f"the statement took longer than {text.counted(self.seconds, 'second')}",
                 hint="--timeout 5m gives it more",
             ) from error
         return answer
@@ -195,7 +229,7 @@ def _only_reading(
     action: int, about: str | None, detail: str | None, _database: str | None, _by: str | None
 ) -> int:
     """Answer SQLite while it prepares a statement; a secret column reads as NULL."""
-    if action == sqlite3.SQLITE_READ and detail and is_secret_name(detail):
+    if action == sqlite3.SQLITE_READ and detail and secret_columns.is_secret(detail, about or ""):
         return sqlite3.SQLITE_IGNORE
     if action == sqlite3.SQLITE_FUNCTION and detail and detail.lower() == "load_extension":
         return sqlite3.SQLITE_DENY
@@ -218,14 +252,12 @@ def _prepare_server(connection: Any, statement: str, seconds: float) -> Any:
     return cursor
 
 
-def _secret_behind(connection: Any, result: Any, names: Sequence[str]) -> set[str]:
-    """Return the columns that show a secret column under another name, by the server's word."""
-    origins = [(result.ftable(i), result.ftablecol(i)) for i in range(len(names))]
-    tables = [table for table, _ in origins if table]
-    columns = "SELECT attrelid, attnum, attname FROM pg_attribute WHERE attrelid = ANY(%s)"
-    columns_of_tables = connection.execute(columns, [tables]).fetchall() if tables else []
-    secret = {(table, number) for table, number, name in columns_of_tables if is_secret_name(name)}
-    return {name for name, origin in zip(names, origins, strict=True) if origin in secret}
+def _secrets(cursor: Any, statement: str, names: Sequence[str]) -> Callable[[int, Any], bool]:
+    """Return a test of whether a value of a column, by its number, shows a secret."""
+    secrets, derived = secret_columns.of_result(statement, names)
+    if (result := getattr(cursor, "pgresult", None)) is not None:
+        secrets |= secret_columns.by_origin(cursor.connection, result)
+    return lambda i, value: i in secrets or (i in derived and secret_columns.may_show(value))
 
 
 def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
@@ -271,7 +303,7 @@ def _several(statement: str) -> OpsError:
     for word in map(first_word, statement.split(";")):
         if WRITES.fullmatch(word):
             return _refused(f"the second statement is {word.upper()}")
-    return Invalid("there is more than one statement; nothing was run")
+    return Invalid("only one statement is allowed; nothing was run")
 
 
 def _of_sqlite(error: sqlite3.Error) -> OpsError:
@@ -282,7 +314,9 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
         return _refused(message)
     if name == "SQLITE_INTERRUPT":
         return TimedOut("the statement was stopped")
-    if name == "SQLITE_ERROR" or isinstance(error, sqlite3.ProgrammingError):
+    # The first statement of a connection has the code SQLITE_SCHEMA, not SQLITE_ERROR.
+    is_mistake = name == "SQLITE_ERROR" or message.startswith("no such ")
+    if is_mistake or isinstance(error, sqlite3.ProgrammingError):
         return _invalid(message)
     condition = explained(sa.exc.DBAPIError("", None, error))
     return condition or OpsError(f"the database says: {message}")
@@ -305,11 +339,11 @@ def _of_server(error: Any) -> OpsError:
 
 
 def _refused(message: str) -> Refused:
-    return Refused(f"the statement does more than read ({message}); nothing was written")
+    return Refused(f"the statement is not read-only ({message}); nothing was written")
 
 
 def _invalid(message: str) -> Invalid:
     hint = "--param NAME=VALUE gives :NAME its value"
     if not any(words in message for words in _NO_VALUE):
         hint = schema.LOOK
-    return Invalid(f"the database does not understand the statement: {message}", hint=hint)
+    return Invalid(f"the database rejected the statement: {message}", hint=hint)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from heapq import heappush, heapreplace
 from threading import Lock
 
+from ...engine.fingerprint import fingerprint
 from ...models.profiles import MINUTE
 from .. import ddsketch
 from .callers import Place, Statement
@@ -142,6 +144,8 @@ class Aggregates:
         recording.ended = now
         starts_at = int(now) // MINUTE * MINUTE
         failed = has_failed(recording.kind, recording.status)
+        times = _by_statement(recording.sent)
+        repeats = list(_repeats(times)) if len(recording.sent) >= REPEATED else []
         with self.lock:
             if recording.is_profiled:
                 # docs/decisions/profiling.md#profiled-requests-are-not-in-the-reports
@@ -156,10 +160,10 @@ class Aggregates:
             aggregate.aside.append(recording.seconds)
             if len(aggregate.aside) >= ASIDE:
                 aggregate.fold()
-            sent = recording.sent
-            if sent:
-                aggregate.queries += recording.queries or len(sent)
-                aggregate.query_seconds += self._add_statements(minute, sent, recording.name)
+            aggregate.queries += recording.queries or len(recording.sent)
+            aggregate.query_seconds += self._add_statements(minute, times, recording.name)
+            for statement, durations in repeats:
+                self._add_repeat(minute, (recording.name, *statement), durations)
             if failed:
                 aggregate.errors += 1
             if (
@@ -173,38 +177,28 @@ class Aggregates:
         """Return the traces that were profiled on request, by their kind and name."""
         return {key: traces for key, traces in self.traces.items() if key[0] == "asked"}
 
-    def _add_statements(self, minute: Minute, sent: list[Sent], name: str) -> float:
-        """Count each statement and each repeat, and return the seconds of all together."""
-        times: dict[Statement, list[float]] = {}
-        for statement, _at, seconds in sent:
-            # setdefault() would create a list for each statement.
-            durations = times.get(statement)
-            if durations is None:
-                times[statement] = [seconds]
-            else:
-                durations.append(seconds)
+    def _add_statements(self, minute: Minute, times: Times, name: str) -> float:
+        """Count each statement, and return the seconds of all together."""
         statements = minute.statements
-        whole = 0.0
+        seconds = 0.0
         for statement, durations in times.items():
             key = (name, *statement)
             aggregate = statements.get(key) or minute.statement_of(key)
-            together = sum(durations)
-            whole += together
+            seconds += sum(durations)
             aggregate.aside += durations
             if len(aggregate.aside) >= ASIDE:
                 aggregate.fold()
-            if len(durations) >= REPEATED:
-                self._add_repeat(minute, key, len(durations), together)
-        return whole
+        return seconds
 
-    def _add_repeat(self, minute: Minute, key: OfEndpoint, count: int, seconds: float) -> None:
+    def _add_repeat(self, minute: Minute, key: OfEndpoint, durations: list[float]) -> None:
         aggregate = minute.repeats.get(key)
         if aggregate is None:
             if len(minute.repeats) >= MOST_NAMES:
                 return
             aggregate = minute.repeats[key] = Aggregate()
+        seconds = sum(durations)
         aggregate.aside.append(seconds)
-        aggregate.queries += count
+        aggregate.queries += len(durations)
         aggregate.query_seconds += seconds
 
     def _consider(self, recording: Recording, failed: bool) -> None:
@@ -221,3 +215,46 @@ class Aggregates:
             heappush(traces, item)
         elif item > traces[0]:
             heapreplace(traces, item)
+
+
+Times = dict[Statement, list[float]]
+"""The seconds of each time that a statement was sent."""
+
+
+def _by_statement(statements: list[Sent]) -> Times:
+    times: Times = {}
+    for statement, _at, seconds in statements:
+        # setdefault() would create a list for each statement.
+        durations = times.get(statement)
+        if durations is None:
+            times[statement] = [seconds]
+        else:
+            durations.append(seconds)
+    return times
+
+
+def _repeats(times: Times) -> Iterator[tuple[Statement, list[float]]]:
+    """Yield each statement that a line sends often, with its times.
+
+    Statements of a line that differ in their literals are one, under the text of the first.
+    """
+    lines: dict[tuple[Place | None, int], list[Statement]] = {}
+    for statement in times:
+        lines.setdefault(statement[1:], []).append(statement)
+    for statements in lines.values():
+        if sum(len(times[statement]) for statement in statements) < REPEATED:
+            continue
+        for alike in [statements] if len(statements) == 1 else _alike(statements):
+            durations = [seconds for statement in alike for seconds in times[statement]]
+            if len(durations) >= REPEATED:
+                yield alike[0], durations
+
+
+def _alike(statements: list[Statement]) -> Iterable[list[Statement]]:
+    groups: dict[str, list[Statement]] = {}
+    for statement in statements:
+        groups.setdefault(_shape(statement[0]), []).append(statement)
+    return groups.values()
+
+
+_shape = lru_cache(maxsize=MOST_STATEMENTS)(fingerprint)

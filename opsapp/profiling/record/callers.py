@@ -6,15 +6,14 @@ docs/decisions/profiling.md#statements-are-noticed-in-the-dialect.
 
 from __future__ import annotations
 
-import sys
 import sysconfig
 from pathlib import Path
 from sys import _getframe
 from types import CodeType, FrameType
 
-from ... import config
 from ...engine import connections
 from ...unit import work
+from ..paths import relative_path
 
 DEEPEST = 80
 """The most frames to search; SQLAlchemy puts some fifteen between a statement and its caller."""
@@ -26,8 +25,11 @@ LONGEST = 10_000
 """The most characters of a statement."""
 
 _HERE = f"{Path(__file__).parent}/"
-_SENDERS = frozenset({work.__file__, connections.__file__})
+_senders = {work.__file__, connections.__file__}
 """Files that send the statements of every caller, and so are never the caller."""
+_recorders: set[str] = set()
+_INPUTS = ("<ipython-input-", "<-c>", "<->")
+"""The files of what a user runs in the console."""
 _doors: set[tuple[str, str]] = set()
 _LIBRARIES = tuple(
     {f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib")} | {"<"},
@@ -41,7 +43,10 @@ class Place:
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
-        self.text = f"{relative_path(code.co_filename)} in {code.co_qualname}"
+        file = code.co_filename
+        # Each input has a name of its own, which would make each a series of its own.
+        name = "<input>" if file.startswith(_INPUTS[0]) else relative_path(file)
+        self.text = f"{name} in {code.co_qualname}"
 
     def line(self, instruction: int) -> str:
         """Return ``shop/orders.py:12 in total``, given an instruction's offset."""
@@ -126,8 +131,10 @@ class Callers:
         return place
 
     def _is_ours(self, file: str) -> bool:
-        if is_recorder(file) or file in _SENDERS:
+        if is_recorder(file) or file in _senders:
             return False
+        if file.startswith(_INPUTS):
+            return True
         for folder in ("/site-packages/", "/dist-packages/"):
             if folder in file:
                 inside = file.rpartition(folder)[2]
@@ -137,7 +144,17 @@ class Callers:
 
 def is_recorder(file: str) -> bool:
     """Tell whether the file belongs to the recorder, whose frames no report shows."""
-    return file.startswith(_HERE)
+    return file.startswith(_HERE) or file in _recorders
+
+
+def mark_recorder(file: str) -> None:
+    """Declare a file elsewhere as one of the recorder."""
+    _recorders.add(file)
+
+
+def mark_sender(file: str) -> None:
+    """Declare a file as one that sends the statements of others, and is never their caller."""
+    _senders.add(file)
 
 
 def mark_door(code: CodeType) -> None:
@@ -148,13 +165,3 @@ def mark_door(code: CodeType) -> None:
 def is_door(file: str, function: str) -> bool:
     """Tell whether a function, by its plain name, is one of those marked as a door."""
     return (file, function) in _doors
-
-
-def relative_path(file: str) -> str:
-    """Return the file below the folder that it is imported from: the same on every host."""
-    roots = [
-        root
-        for root in (*sys.path, str(config.ROOT))
-        if root and file.startswith(f"{root.rstrip('/')}/")
-    ]
-    return file[len(max(roots, key=len).rstrip("/")) + 1 :] if roots else Path(file).name

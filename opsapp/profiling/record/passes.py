@@ -24,7 +24,9 @@ def make(app: Flask, lasts: timedelta) -> tuple[str, datetime]:
     :raises Invalid: it would last longer than a day.
     """
     if lasts > LONGEST:
-        raise Invalid(f"a pass lasts {int(LONGEST.total_seconds() // 3600)} hours at most")
+        raise Invalid(
+            f"a profile token is valid for {int(LONGEST.total_seconds() // 3600)} hours at most"
+        )
     ends = clock.now().replace(microsecond=0) + lasts
     return _signer(app).sign(str(int(ends.timestamp()))).decode(), ends
 

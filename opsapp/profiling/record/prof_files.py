@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ... import clock, config, text
+from ... import clock, text
 from ...errors import Invalid, NotFound, OpsError, Refused, TimedOut
+from ...settings import config
 from ...state import instance_of
 from ...textfiles import create_private
 from ...types import Record
-from .callers import relative_path
+from ..paths import relative_path
+from .callers import is_recorder
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -100,7 +102,8 @@ def folder_of(app: Flask) -> Folder:
 
 def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record]:
     """Return the most expensive functions of a profile as rows; times are in milliseconds."""
-    ranked = sorted(stats.items(), key=lambda item: -item[1][SORTS[sort]])[:count]
+    items = [item for item in stats.items() if not is_recorder(item[0][0])]
+    ranked = sorted(items, key=lambda item: -item[1][SORTS[sort]])[:count]
     return [
         {
             "calls": calls,
@@ -131,7 +134,7 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
     descriptor = _opened(path)
     try:
         # A hostile file may take all memory, or crash its reader.
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-I", "-c", _CHILD, str(config.ROOT), __name__, str(count), sort],
             stdin=descriptor,
             capture_output=True,
@@ -143,9 +146,9 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
         raise TimedOut(f"{path.name} could not be read in {READ_SECONDS} s") from None
     finally:
         os.close(descriptor)
-    if done.returncode:
+    if process.returncode:
         raise Invalid(f"{text.shortened(path.name)} is not a profile that can be read")
-    return [_checked(row) for row in json.loads(done.stdout)]
+    return [_checked(row) for row in json.loads(process.stdout)]
 
 
 _CHILD = """

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
+from ..paths import relative_path
 from . import prof_files
-from .callers import is_door, is_recorder, relative_path
-from .recording import Recording
+from .callers import is_door, is_recorder
+from .recording import Recording, waiting
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def _profiler(mode: str, folder: prof_files.Folder) -> Tracing | Sampling:
 def _keep(profiler: Tracing | Sampling, recording: Recording) -> None:
     """Put the profile into the recording."""
     try:
-        recording.profile_detail = profiler.detail()
+        with waiting():  # Its time is none of the code's.
+            recording.profile_detail = profiler.detail()
     except Exception as error:  # noqa: BLE001  (the client gets its answer anyway)
         log.warning("a profile was not kept: %s", error)
 
@@ -142,7 +144,7 @@ class Tracing:
             tracer.create_stats()
             self._stats = tracer.stats
         except Exception as error:  # noqa: BLE001
-            log.warning("a profile could not be made: %s", error)
+            log.warning("a profile could not be created: %s", error)
 
     def detail(self) -> Detail:
         """Return the most expensive functions, and the name of the file with all of them.
@@ -209,11 +211,11 @@ def _inside(frames: Sequence[str]) -> tuple[str, ...]:
 
     :param frames: as pyinstrument writes them (function, file, line and more), outermost first.
     """
-    named: list[str] = []
+    functions: list[str] = []
     for frame in frames:
         function, file, *_more = frame.split("\0")
         if is_door(file, function):
-            named.clear()  # All of it so far was the server's.
+            functions.clear()  # All of it so far was the server's.
         elif file.startswith("/") and not is_recorder(file):
-            named.append(f"{relative_path(file)} in {function}")
-    return tuple(named)
+            functions.append(f"{relative_path(file)} in {function}")
+    return tuple(functions)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 
-from ... import settings
-from ...config import DEVELOPMENT
+from ... import settings, text
 from ...errors import NotReady
+from ...settings.config import DEVELOPMENT
 from ...unit.work import bookkeeping
 from . import handover, passes, prof_files, profilers
 from .aggregates import Aggregates
@@ -72,7 +72,7 @@ class Recorder:
         See docs/decisions/profiling.md#statements-are-noticed-in-the-dialect.
         """
         dialect: Any = engine.dialect
-        for name in ("do_execute", "do_executemany"):
+        for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, _sender(getattr(dialect, name), self.callers))
 
     @contextmanager
@@ -96,6 +96,7 @@ class Recorder:
 
         def recorded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             recording = Recording("endpoint")
+            recording.environ = environ
             outer = current.get()
             current.set(recording)
             self.aggregates.running[id(recording)] = recording
@@ -104,7 +105,7 @@ class Recorder:
                 recording.status = int(status[:3])
                 recording.headers = headers
                 # Flask takes the request out of here before the body is sent.
-                recording.name = getattr(environ.get("werkzeug.request"), "endpoint", None) or ""
+                recording.name = _endpoint(environ)
                 if recording.has_profiler:
                     headers = [*headers, *_profile_headers(recording)]
                 return start_response(status, headers, *error)
@@ -121,8 +122,8 @@ class Recorder:
             if isinstance(body, environ.get("wsgi.file_wrapper") or ()):
                 # The server sends the file itself if the body is not wrapped.
                 self.answered(recording, environ, outer)
-                sent: Iterable[bytes] = body
-                return sent
+                chunks: Iterable[bytes] = body
+                return chunks
             return _Body(body, self, recording, environ, outer)
 
         mark_door(recorded.__code__)
@@ -147,6 +148,7 @@ class Recorder:
     def answered(self, recording: Recording, environ: Environ, outer: Recording | None) -> None:
         """Count a request, and start the writer."""
         recording.seconds = perf_counter() - recording.started
+        recording.environ = {}
         if current.get() is recording:
             current.set(outer)
         self.aggregates.running.pop(id(recording), None)
@@ -169,6 +171,8 @@ class Recorder:
         """Note the place where a request failed."""
         if (recording := current.get()) is not None:
             recording.error = self.described(exception)
+            # In debug mode the error goes on to the server, and no answer begins.
+            recording.name = recording.name or _endpoint(recording.environ)
 
     def described(self, exception: BaseException) -> dict[str, object]:
         """Return the place of the failure, without the message, which may be data."""
@@ -178,11 +182,11 @@ class Recorder:
         }
 
     def _stack(self, exception: BaseException) -> Iterator[str]:
-        trace, left = exception.__traceback__, DEEPEST
-        while trace is not None and left:
+        trace, depth = exception.__traceback__, DEEPEST
+        while trace is not None and depth:
             code = trace.tb_frame.f_code
             yield (self.callers.place(code) or Place(code)).line(trace.tb_lasti)
-            trace, left = trace.tb_next, left - 1
+            trace, depth = trace.tb_next, depth - 1
 
     # --- commands ------------------------------------------------------------
 
@@ -197,9 +201,9 @@ class Recorder:
 
     def end(self, recording: Recording, exit_code: int) -> None:
         """Count the command, and write it unless another writer holds the lock."""
-        current.set(None)
         if self._stretch is not None:
             self._stretch.end(recording)
+        current.set(None)
         handover.tell_parent(recording)
         recording.status = exit_code
         recording.seconds = perf_counter() - recording.started
@@ -216,32 +220,37 @@ def _sender(execute: Callable[..., None], callers: Callers) -> Callable[..., Non
     """
     get_recording, nearest, clock = current.get, callers.nearest, perf_counter
 
-    def send(cursor: Any, statement: str, values: Any, context: Any = None) -> None:
+    def send(cursor: Any, statement: str, *rest: Any) -> None:
         recording = get_recording()
         if recording is None or statement == "BEGIN":
             # SQLite begins a transaction by a statement.
-            execute(cursor, statement, values, context)
+            execute(cursor, statement, *rest)
             return
-        started = clock()
+        start = clock()
         try:
-            execute(cursor, statement, values, context)
+            execute(cursor, statement, *rest)
         finally:
-            seconds = clock() - started
-            sent = recording.sent
-            if len(sent) >= MOST_STATEMENTS:
+            seconds = clock() - start
+            statements = recording.sent
+            if len(statements) >= MOST_STATEMENTS:
                 recording.queries = (recording.queries or MOST_STATEMENTS) + 1
             else:
-                sent.append((nearest(statement), started, seconds))
+                statements.append((nearest(statement), start, seconds))
 
     return send
 
 
+def _endpoint(environ: Mapping[str, Any]) -> str:
+    """Return the endpoint of a request that Flask has at hand, or nothing."""
+    return getattr(environ.get("werkzeug.request"), "endpoint", None) or ""
+
+
 def _profile_headers(recording: Recording) -> Iterator[tuple[str, str]]:
     """Yield the headers of a profiled answer: its times up to here, and the name of its trace."""
-    whole = (perf_counter() - recording.started) * 1000
+    total = (perf_counter() - recording.started) * 1000
     database = sum(seconds for _key, _at, seconds in recording.sent) * 1000
-    count = recording.queries or len(recording.sent)
-    yield "Server-Timing", f'total;dur={whole:.1f}, db;dur={database:.1f};desc="{count} statements"'
+    statements = text.counted(recording.queries or len(recording.sent), "statement")
+    yield "Server-Timing", f'total;dur={total:.1f}, db;dur={database:.1f};desc="{statements}"'
     if recording.number is not None:
         yield "X-Profile-Trace", recording.number
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import get_ident
 from time import perf_counter
+from types import MappingProxyType
+from typing import Any
 
 from ...errors import DONE, FINDINGS
 from .callers import Statement
@@ -31,10 +33,13 @@ class Recording:
     error: dict[str, object] | None = None
     samples: list[Sample] | None = None
     next_sample = 0.0
+    is_waiting = False
     is_profiled = False
     """True if a profile was asked for."""
     has_profiler = False
     """True if its profile is kept; another request may have the profiler."""
+    environ: Mapping[str, Any] = MappingProxyType({})
+    """The environment of a request that is under way."""
     profile_detail: dict[str, object] | None = None
     """The result of a profile on request."""
     headers: Sequence[tuple[str, str]] = ()
@@ -64,14 +69,19 @@ def waiting() -> Iterator[None]:
 
     The statements before it move on by that time.
     """
-    begun = perf_counter()
+    recording = current.get()
+    if recording is None or recording.is_waiting:  # The time counts once.
+        yield
+        return
+    recording.is_waiting = True
+    start = perf_counter()
     try:
         yield
     finally:
-        if (recording := current.get()) is not None:
-            seconds = perf_counter() - begun
-            recording.started += seconds
-            recording.sent[:] = [(key, at + seconds, took) for key, at, took in recording.sent]
+        recording.is_waiting = False
+        seconds = perf_counter() - start
+        recording.started += seconds
+        recording.sent[:] = [(key, at + seconds, took) for key, at, took in recording.sent]
 
 
 def has_failed(kind: str, status: int | None) -> bool:

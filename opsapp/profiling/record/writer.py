@@ -24,8 +24,9 @@ from ...engine import fingerprint
 from ...models.profiles import MINUTE
 from .. import metrics
 from .. import reports as profiles
+from ..paths import relative_path
 from .aggregates import KEPT, OTHER, Aggregate, Aggregates, Key, Minute
-from .callers import Place, is_door, is_recorder, relative_path
+from .callers import Place, is_door, is_recorder
 from .recording import Recording
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Writer:
         return text
 
     def _trace(self, kind: str, recording: Recording) -> profiles.Trace:
-        sent = [
+        statements = [
             [
                 round(at - recording.started, 6),
                 round(seconds, 6),
@@ -227,7 +228,7 @@ class Writer:
             "queries": recording.queries or len(recording.sent),
             "query_seconds": sum(seconds for _key, _at, seconds in recording.sent),
             "detail": {
-                "sent": sent,
+                "sent": statements,
                 "samples": [[round(s, 4), list(stack)] for stack, s in samples.items()],
                 "error": recording.error,
                 "correlation": recording.number,

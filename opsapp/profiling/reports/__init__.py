@@ -2,6 +2,7 @@
 
 - :mod:`.storage`: writes windows and traces
 - :mod:`.retention`: turns minutes into hours and days, and prunes
+- :mod:`.names`: endpoints and commands on record
 - :mod:`.totals`: the report by endpoint, command or query
 - :mod:`.traces`: the few requests and commands that are kept whole
 - :mod:`.n_plus_one`: statements that a request repeats

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ... import clock, config, text
+from ... import clock, text
 from ...actors import Actor
-from ...damage import Damaged
 from ...errors import Conflict, Invalid, NotFound, OpsError, Refused
 from ...extensions import db
 from ...models import ProfileSave
+from ...settings import config
 from ...types import Record
 from ...unit.work import bookkeeping
+from ...values.damage import Damaged
 from . import statistics
 
 MODES = ("request", "run")
@@ -83,23 +84,23 @@ def _clean(name: str) -> str:
     return name
 
 
-def record(saved: ProfileSave) -> Record:
+def record(baseline: ProfileSave) -> Record:
     """Return a saved measurement as a line of a list."""
     return {
-        "name": saved.name,
-        "mode": saved.mode,
-        "subject": saved.subject,
-        "made_at": saved.made_at,
-        "made_by": saved.made_by,
-        "python": saved.python,
-        "environment": saved.environment,
+        "name": baseline.name,
+        "mode": baseline.mode,
+        "subject": baseline.subject,
+        "made_at": baseline.made_at,
+        "made_by": baseline.made_by,
+        "python": baseline.python,
+        "environment": baseline.environment,
     }
 
 
 def listing() -> list[Record]:
     """Return the saved measurements, the newest first."""
     newest = sa.select(ProfileSave).order_by(ProfileSave.id.desc())
-    return [record(saved) for saved in db.ours.scalars(newest)]
+    return [record(baseline) for baseline in db.ours.scalars(newest)]
 
 
 def get(name: str) -> ProfileSave:
@@ -110,7 +111,7 @@ def get(name: str) -> ProfileSave:
     """
     measurement = db.ours.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
     if measurement is None:
-        message = f"there is no saved measurement {text.shortened(name)}"
+        message = f"no saved measurement {text.shortened(name)}"
         raise NotFound(message, hint="flask profile saved")
     if isinstance(measurement.detail, Damaged):
         raise OpsError(
@@ -128,7 +129,7 @@ def newest_like(base: ProfileSave) -> ProfileSave:
     query = sa.select(ProfileSave).where(*alike, ProfileSave.id > base.id)
     newest = db.ours.scalar(query.order_by(ProfileSave.id.desc()).limit(1))
     if newest is None:
-        raise NotFound(f"nothing like {base.name} was saved after it")
+        raise NotFound(f"nothing comparable to {base.name} was saved after it")
     return get(newest.name)
 
 
@@ -184,7 +185,8 @@ def _samples_of(save: ProfileSave) -> Record:
     count = len(row.get("samples", ()))
     if count < statistics.LEAST:
         raise Refused(
-            f"{save.name} has {count} samples, and a comparison needs {statistics.LEAST}",
+            f"{save.name} has {text.counted(count, 'sample')},"
+            f" and a comparison needs {statistics.LEAST}",
             hint=f"measure again with --repeat {statistics.LEAST} or more",
         )
     return row

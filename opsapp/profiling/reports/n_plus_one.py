@@ -9,26 +9,22 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import orm as so
 
 from ... import clock, settings
 from ...engine.fingerprint import after_columns
 from ...errors import Invalid
-from ...extensions import Model
+from ...models.application import application_models
 from ...types import Record
+from ..paths import OURS
+from .names import is_request
 from .totals import Sum, add_up
 
 _TABLE = r'"?([A-Za-z_]\w*)"?'
 _FROM = re.compile(rf"\bFROM {_TABLE}", re.IGNORECASE)
 _WHERE = re.compile(r"\bWHERE (.*?)(?: ORDER BY | GROUP BY | LIMIT |$)", re.IGNORECASE)
 _COLUMN = re.compile(rf"{_TABLE}\.{_TABLE} (?:=|IN)|= {_TABLE}\.{_TABLE}", re.IGNORECASE)
-
-_PACKAGE = __name__.partition(".")[0]
-OURS = (f"{_PACKAGE}/", "migrations/env.py:")
-"""The start of each line of opsapp itself, whose repeats are no finding in an application.
-
-Alembic runs ``env.py`` of a checkout; a console in a checkout has its commands in ``commands/``.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +72,10 @@ def listing(
     allowed = [Allowed.parse(pattern) for pattern in patterns if pattern.strip()]
     rows = [_row(total) for total in add_up("repeat", since, until or clock.now())]
     rows = [row for row in rows if row["line"] and not row["line"].startswith(OURS)]
-    rows = [row for row in rows if not requests or _is_request(row["endpoint"])]
+    rows = [row for row in rows if not requests or is_request(row["endpoint"])]
     rows = [row for row in rows if not any(a.fits(row["line"], row["times"]) for a in allowed)]
     rows.sort(key=lambda row: (-row["total_to_win_ms"], row["line"], row["statement"]))
     return rows[:top]
-
-
-def _is_request(name: str) -> bool:
-    """Return whether a name is an endpoint's, which begins with the method, or a command's."""
-    return name.partition(" ")[0].isupper()
 
 
 def _row(total: Sum) -> Record:
@@ -126,13 +117,13 @@ def _columns(clauses: str) -> set[tuple[str, str]]:
 
 
 def _options(table: str, by: set[tuple[str, str]]) -> Iterator[str]:
-    mappers = sorted(Model.registry.mappers, key=lambda mapper: mapper.class_.__name__)
-    for mapper in mappers:
+    for model in sorted(application_models(), key=lambda model: model.__name__):
+        mapper: so.Mapper[Any] = sa.inspect(model)
         for relation in mapper.relationships:
             target = getattr(relation.mapper.local_table, "name", None)
             if target == table and by & _remote(relation):
                 option = "selectinload" if relation.uselist else "joinedload"
-                yield f"{option}({mapper.class_.__name__}.{relation.key})"
+                yield f"{option}({model.__name__}.{relation.key})"
 
 
 def _remote(relation: so.RelationshipProperty[Any]) -> set[tuple[str, str]]:

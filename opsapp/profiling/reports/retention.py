@@ -77,15 +77,15 @@ def _planned(step: Step) -> Record:
 
 
 def _compacted(step: Step) -> Record:
-    read = written = 0
+    window_count = sum_count = 0
     while (first := db.ours.scalar(_first(step))) is not None:
         db.ours.rollback()
         slot = first // step.into * step.into
         with bookkeeping() as session:
             count, sums = _add_up(session, step, slot)
-        read, written = read + count, written + sums
+        window_count, sum_count = window_count + count, sum_count + sums
     db.ours.rollback()
-    return {"step": step.name, "windows": read, "became": written}
+    return {"step": step.name, "windows": window_count, "became": sum_count}
 
 
 def _first(step: Step) -> sa.Select[Any]:
@@ -107,13 +107,13 @@ def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:
     read = 0
     for row in rows:
         read += row.width == step.width
-        whole = sums.setdefault(
+        window = sums.setdefault(
             row.series_id, storage.Window(("", "", "", ""), slot, width=step.into)
         )
-        whole.add_row(row)
+        window.add_row(row)
         session.expunge(row)
     remove(session, ProfileWindow, inside | target)
-    storage.put(session, [whole.row(series, "") for series, whole in sums.items()])
+    storage.put(session, [window.row(series, "") for series, window in sums.items()])
     return read, len(sums)
 
 

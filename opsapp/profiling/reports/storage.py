@@ -21,6 +21,7 @@ from ... import clock
 from ...engine.rows import remove
 from ...extensions import db, this_app
 from ...models import ProfileSeries, ProfileTrace, ProfileWindow, sketches
+from ...models.application import application_tables
 from ...models.profiles import MINUTE
 from ...unit.work import bookkeeping
 from .. import ddsketch
@@ -249,5 +250,4 @@ def shown_names() -> set[str] | None:
     """
     if db.engine.dialect.name == "postgresql":
         return None
-    tables = db.metadata.tables.values()
-    return {name for table in tables for name in (table.name, *table.columns.keys())}
+    return {name for table in application_tables() for name in (table.name, *table.columns.keys())}

@@ -16,6 +16,7 @@ from ...models import ProfileSeries, ProfileWindow
 from ...models.profiles import DAY, HOUR, MINUTE
 from ...types import Record
 from .. import ddsketch
+from . import names
 from .storage import Total
 
 KINDS = ("endpoint", "query", "command")
@@ -67,15 +68,17 @@ def report(
 
     :param endpoint: only the queries of this endpoint or command.
     :raises Invalid: the kind or the sort order is unknown.
+    :raises NotFound: the endpoint is not on record.
     """
     if by not in KINDS:
-        raise Invalid(f"by {by} is none of {', '.join(KINDS)}")
+        raise Invalid(f"by {by} is not one of {', '.join(KINDS)}")
     if sort not in SORTS:
-        raise Invalid(f"sort {sort} is none of {', '.join(SORTS)}")
+        raise Invalid(f"sort {sort} is not one of {', '.join(SORTS)}")
     key = SORTS[sort]
     if by == "query" and key in NOT_OF_QUERIES:
         raise Invalid(f"a query has no {sort} to sort by")
-    sums = add_up(by, since, until or clock.now(), endpoint=endpoint)
+    endpoints = names.meant(endpoint) if endpoint is not None else None
+    sums = add_up(by, since, until or clock.now(), endpoints=endpoints)
     seconds = sum(series.seconds for series in sums)
     rows = [_row(by, series, seconds) for series in sums]
     rows.sort(key=lambda row: (-(row[key] or 0), row[by]))
@@ -136,16 +139,16 @@ def _trend(series: Sum) -> list[float | None]:
 
 
 def add_up(
-    kind: str, since: datetime, until: datetime, *, endpoint: str | None = None
+    kind: str, since: datetime, until: datetime, *, endpoints: Sequence[str] | None = None
 ) -> list[Sum]:
     """Return the total of each series of a kind; the memory depends on the series only.
 
     A query is one series, whichever endpoints send it.
 
-    :param endpoint: only the queries of this endpoint or command.
+    :param endpoints: only the queries of these endpoints and commands.
     """
     span = Span.of(since, until)
-    sums = _sums(kind, endpoint)
+    sums = _sums(kind, endpoints)
     for series, slot, *figures in span.figures(kind, _COLUMNS.series_id, span.slot()):
         # A series that is missing began after the names were read.
         if (total := sums.get(series)) is not None:
@@ -159,16 +162,16 @@ def add_up(
             if total.count]  # fmt: skip
 
 
-def _sums(kind: str, endpoint: str | None) -> dict[int, Sum]:
+def _sums(kind: str, endpoints: Sequence[str] | None) -> dict[int, Sum]:
     """Return an empty total for each series by its id; those of one query share theirs."""
-    named = sa.select(
+    query = sa.select(
         ProfileSeries.id, ProfileSeries.name, ProfileSeries.caller, ProfileSeries.statement
     ).where(ProfileSeries.kind == kind)
-    if endpoint is not None:
-        named = named.where(ProfileSeries.statement == endpoint)
+    if endpoints is not None:
+        query = query.where(ProfileSeries.statement.in_(endpoints))
     totals: dict[tuple[str, str, str], Sum] = {}
     sums: dict[int, Sum] = {}
-    for id, name, caller, statement in db.ours.execute(named):
+    for id, name, caller, statement in db.ours.execute(query):
         key = (name, caller, "" if kind == "query" else statement)
         sums[id] = totals.setdefault(key, Sum(*key))
     return sums
@@ -187,10 +190,10 @@ def over_time(since: datetime, until: datetime) -> list[Total]:
 
 def together(totals: Iterable[Total]) -> Total:
     """Return the sum of the totals."""
-    whole = Total()
+    grand_total = Total()
     for total in totals:
-        whole.add(total)
-    return whole
+        grand_total.add(total)
+    return grand_total
 
 
 _COLUMNS = ProfileWindow.__table__.c

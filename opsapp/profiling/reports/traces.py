@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
 
 from ... import text
-from ...damage import Damaged
 from ...engine import plans
 from ...errors import Invalid, NotFound
 from ...extensions import db
 from ...models import ProfileTrace
 from ...types import Record
+from ...values.damage import Damaged
+from .names import is_request, meant
 
 KINDS = ("slow", "error", "asked")
 
@@ -24,25 +26,40 @@ def listing(
 
     :param name: only traces of this endpoint or command.
     :raises Invalid: there is no such kind.
+    :raises NotFound: the name is not on record.
     """
     if kind is not None and kind not in KINDS:
-        raise Invalid(f"kind {text.shortened(kind)} is none of {', '.join(KINDS)}")
+        raise Invalid(f"kind {text.shortened(kind)} is not one of {', '.join(KINDS)}")
     query = sa.select(ProfileTrace).order_by(ProfileTrace.seconds.desc(), ProfileTrace.id)
     if name is not None:
-        query = query.where(ProfileTrace.name == name)
+        query = query.where(ProfileTrace.name.in_(meant(name)))
     if kind is not None:
         query = query.where(ProfileTrace.kind == kind)
     return [record(trace) for trace in db.ours.scalars(query.limit(limit))]
 
 
 def slowest_and_failed(limit: int) -> list[Record]:
-    """Return the slowest traces, and the newest failed ones in up to half of the places."""
-    failed = sa.select(ProfileTrace).where(ProfileTrace.kind == "error")
-    others = sa.select(ProfileTrace).where(ProfileTrace.kind != "error")
-    newest = db.ours.scalars(failed.order_by(ProfileTrace.id.desc()).limit(limit // 2)).all()
-    rest = limit - len(newest)
-    slowest = db.ours.scalars(others.order_by(ProfileTrace.seconds.desc()).limit(rest)).all()
-    return [record(trace) for trace in sorted([*newest, *slowest], key=lambda it: -it.seconds)]
+    """Return the slowest traces, and failed ones in up to half of the places, the slowest first.
+
+    Requests come before commands. Of the failures, the newest of each endpoint comes before
+    an older one of any.
+    """
+    trace = ProfileTrace
+    failed = _names(trace.kind == "error", trace.id.desc())
+    ranks, counts = {}, Counter[str]()
+    for id, name in failed.items():
+        ranks[id] = counts[name] = counts[name] + 1
+    ids = sorted(failed, key=lambda it: (ranks[it], not is_request(failed[it])))[: limit // 2]
+    slow = _names(trace.kind != "error", trace.seconds.desc())
+    ids += sorted(slow, key=lambda it: not is_request(slow[it]))[: limit - len(ids)]
+    query = sa.select(trace).where(trace.id.in_(ids)).order_by(trace.seconds.desc(), trace.id)
+    return [record(each) for each in db.ours.scalars(query)]
+
+
+def _names(condition: sa.ColumnElement[bool], order: sa.ColumnElement[Any]) -> dict[int, str]:
+    """Return the endpoint or command of each trace by its id, in this order."""
+    query = sa.select(ProfileTrace.id, ProfileTrace.name).where(condition).order_by(order)
+    return {row.id: row.name for row in db.ours.execute(query)}
 
 
 def find(reference: str) -> ProfileTrace:
@@ -64,10 +81,13 @@ def get(id: int) -> ProfileTrace:
 
     :raises NotFound: there is none.
     """
-    trace = db.ours.get(ProfileTrace, id)
+    trace = db.ours.get(ProfileTrace, id) if id <= LARGEST_ID else None
     if trace is None:
         raise _unknown(str(id))
     return trace
+
+
+LARGEST_ID = 2**31 - 1
 
 
 def _unknown(reference: str) -> NotFound:
@@ -127,11 +147,14 @@ def explained(trace: ProfileTrace) -> Record:
     :raises Invalid: the statement cannot be planned without its values.
     """
     times: dict[tuple[str, str], list[float]] = {}
-    for _at, seconds, statement, line in trace.detail.get("sent", ()):
+    statements = trace.detail.get("sent", ())
+    for _at, seconds, statement, line in statements:
         if plans.has_plan(statement):
             times.setdefault((statement, line), []).append(seconds)
     if not times:
-        raise NotFound(f"trace {trace.id} has no statement with a plan")
+        is_cut = any(plans.is_cut(statement) for _at, _took, statement, _line in statements)
+        why = "; a long one was recorded without its end" if is_cut else ""
+        raise NotFound(f"trace {trace.id} has no statement with a plan{why}")
     (statement, line), seconds = max(times.items(), key=lambda item: sum(item[1]))
     return {
         "id": trace.id,
@@ -148,15 +171,15 @@ BAR = 24
 """The width of a bar for the whole time, in characters."""
 
 
-def bar(at: float, long: float, whole: float, size: int = BAR) -> str:
+def bar(at: float, long: float, total: float, size: int = BAR) -> str:
     """Draw a span within the whole, in so many characters: ``····██····``."""
-    begin = min(size - 1, int(at / whole * size)) if whole else 0
-    width = max(1, min(size - begin, round(long / whole * size))) if whole else 1
+    begin = min(size - 1, int(at / total * size)) if total else 0
+    width = max(1, min(size - begin, round(long / total * size))) if total else 1
     return "·" * begin + "█" * width + "·" * (size - begin - width)
 
 
 def _hot(samples: Any) -> list[Record]:
-    whole = sum(seconds for seconds, _stack in samples)
+    total = sum(seconds for seconds, _stack in samples)
     inside: dict[str, float] = {}
     alone: dict[str, float] = {}
     for seconds, stack in samples:
@@ -167,8 +190,8 @@ def _hot(samples: Any) -> list[Record]:
     rows = sorted(inside, key=lambda name: (-alone.get(name, 0.0), -inside[name]))[:20]
     return [
         {
-            "share": round(inside[name] / whole, 3),
-            "self": round(alone.get(name, 0.0) / whole, 3),
+            "share": round(inside[name] / total, 3),
+            "self": round(alone.get(name, 0.0) / total, 3),
             "function": name,
         }
         for name in rows

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ... import clock, settings
-from ...damage import Damaged
 from ...engine.fingerprint import brief
 from ...errors import NotFound, OpsError
 from ...files.drafts import writing
-from ...text import sparkline
+from ...text import shown, sparkline
 from ...types import Record
+from ...values.damage import Damaged
 from .. import ddsketch
 from ..reports import Total, n_plus_one, totals, traces
 from .text import figure
@@ -70,19 +70,19 @@ def _shown(moment: datetime) -> str:
 
 
 def _tiles(slots: list[Total]) -> list[Record]:
-    whole = totals.together(slots)
-    p50, p95, p99 = ddsketch.quantiles(whole.bins, totals.SHARES)
-    share = whole.query_seconds / whole.seconds if whole.seconds else 0.0
-    errors = whole.errors / whole.count if whole.count else 0.0
+    total = totals.together(slots)
+    p50, p95, p99 = ddsketch.quantiles(total.bins, totals.SHARES)
+    share = total.query_seconds / total.seconds if total.seconds else 0.0
+    errors = total.errors / total.count if total.count else 0.0
     return [
-        {"name": "requests", "value": f"{whole.count:,}"},
+        {"name": "requests", "value": f"{total.count:,}"},
         {"name": "failed", "value": f"{errors:.1%}", "warn": errors > 0},
         *(
             {"name": name, "value": f"{figure(_ms(seconds))} ms"}
             for name, seconds in (("p50", p50), ("p95", p95), ("p99", p99))
         ),
         {"name": "of the time in the database", "value": f"{share:.0%}"},
-        {"name": "SQL a request", "value": figure(whole.queries / (whole.count or 1))},
+        {"name": "SQL a request", "value": figure(total.queries / (total.count or 1))},
     ]
 
 
@@ -172,12 +172,12 @@ def flame(id: int) -> str:
             f"no stack was seen in trace {id}: it was too quick",
             hint="have one profiled with X-Profile: sample, or flask profile request --sample",
         )
-    drawn = boxes(samples)
+    rectangles = boxes(samples)
     return _rendered(
         "flame.html",
         trace=traces.detail(trace),
-        boxes=drawn,
-        depth=max((box["depth"] for box in drawn), default=0),
+        boxes=rectangles,
+        depth=max((box["depth"] for box in rectangles), default=0),
         seen=sum(seconds for seconds, _stack in samples) * 1000,
     )
 
@@ -196,8 +196,8 @@ def boxes(samples: Sequence[Sample]) -> list[Record]:
     return rows
 
 
-def _lay_out(node: Record, left: float, depth: int, whole: float, rows: list[Record]) -> None:
-    width = node["seconds"] / whole * 100
+def _lay_out(node: Record, offset: float, depth: int, total: float, rows: list[Record]) -> None:
+    width = node["seconds"] / total * 100
     if width < NARROWEST:
         return
     file, _in, function = node["name"].partition(" in ")
@@ -206,15 +206,15 @@ def _lay_out(node: Record, left: float, depth: int, whole: float, rows: list[Rec
             "name": node["name"],
             "short": function or file,
             "ms": node["seconds"] * 1000,
-            "left": left,
+            "left": offset,
             "width": width,
             "depth": depth,
             "kind": _kind(file),
         }
     )
     for below in sorted(node["below"].values(), key=lambda node: -node["seconds"]):
-        _lay_out(below, left, depth + 1, whole, rows)
-        left += below["seconds"] / whole * 100
+        _lay_out(below, offset, depth + 1, total, rows)
+        offset += below["seconds"] / total * 100
 
 
 _LIBRARIES = frozenset(
@@ -239,9 +239,7 @@ def _kind(file: str) -> str:
 def _rendered(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader
 
-    pages = Environment(
-        loader=PackageLoader("opsapp.profiling"), autoescape=True, trim_blocks=False
-    )
+    pages = Environment(loader=PackageLoader("opsapp.profiling"), autoescape=True, finalize=shown)
     pages.globals.update(figure=figure, sparkline=sparkline, brief=brief)
     return pages.get_template(template).render(
         app_name=settings.get("OPSAPP_NAME"),

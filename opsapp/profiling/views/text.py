@@ -18,6 +18,9 @@ SHORT_TREND = 8
 SHORT_BAR = 10
 _LAST = ("err %", "p50", "p99", "line")
 """The columns that a narrow terminal leaves out first: those on the right."""
+_NARROW_QUERY = ("query", "count", "p95", "share %", "line")
+"""The columns beside which a statement can be read there."""
+LEFT_OUT = "p50, p99, max, trend"
 _FIGURES = ("p50", "p95", "p99", "max")
 
 
@@ -56,6 +59,8 @@ def _line(row: Record, by: str, width: int | None) -> Record:
     # Statements need the width.
     is_short = is_narrow or (by == "query" and width is not None)
     line["trend"] = sparkline(_shortened(row["trend"]) if is_short else row["trend"])
+    if is_narrow and by == "query":
+        return {name: line[name] for name in _NARROW_QUERY}
     return dict(sorted(line.items(), key=lambda item: is_narrow and item[0] in _LAST))
 
 
@@ -84,6 +89,12 @@ def of_trace(trace: Record, width: int | None) -> Record:
     return dict(_fields(trace)) if width is None else trace
 
 
+def of_plan(record: Record, width: int | None) -> Record:
+    """Return the plan of a trace for a reader: a line, or in a pipe a field, for each step."""
+    record = {**record, "plan": [{"step": step} for step in record["plan"]]}
+    return dict(_fields(record)) if width is None else record
+
+
 def _equal(timeline: Sequence[Record]) -> Iterable[list[Record]]:
     """Return the rows of a timeline by their statement and line, in the order of the first."""
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -92,13 +103,13 @@ def _equal(timeline: Sequence[Record]) -> Iterable[list[Record]]:
     return groups.values()
 
 
-def _group(rows: Sequence[Record], whole: float, size: int) -> Record:
+def _group(rows: Sequence[Record], total: float, size: int) -> Record:
     first, count = rows[0], len(rows)
     milliseconds = round(sum(row["ms"] for row in rows), 3)
     return {
         "at_ms": first["at_ms"],
         "ms": milliseconds,
-        "bar": traces.bar(first["at_ms"], milliseconds, whole, size),
+        "bar": traces.bar(first["at_ms"], milliseconds, total, size),
         "times": f"×{count} N+1" if count >= REPEATED else f"×{count}" if count > 1 else "",
         "line": first["line"],
         "statement": brief(first["statement"]),

@@ -24,7 +24,7 @@ from flask import Flask, render_template
 from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
-from ... import __version__
+from ... import __version__, settings
 from ...clock import rfc3339
 from ..security.setup import csrf
 from . import grants, me, roles, users
@@ -76,7 +76,7 @@ def init_app(app: Flask) -> None:
     """Add ``/api/…``, ``/api/openapi.json`` and ``/api/docs``."""
     app.json = RFC3339(app)
     app.config.update(
-        API_TITLE=f"{app.config['APP_NAME']} API",
+        API_TITLE=f"{settings.of(app, 'OPSAPP_NAME')} API",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/api",
@@ -87,7 +87,7 @@ def init_app(app: Flask) -> None:
         app,
         spec_kwargs={
             "marshmallow_plugin": MarshmallowPlugin(schema_name_resolver=_schema_name),
-            "servers": [{"url": app.config["OPSAPP_URL"] or "/"}],
+            "servers": [{"url": settings.of(app, "OPSAPP_URL") or "/"}],
             "info": {"description": DESCRIPTION},
             "components": {
                 "securitySchemes": {

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 
-from flask import Response, abort, current_app, g, request
+from flask import Response, abort, current_app, g, jsonify, request
 from flask_login import current_user
 from flask_security.utils import check_and_update_authn_fresh
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
+from ... import text
 from ...accounts import authority
 from ...actors import Powers
+from ...errors import Refused
 from ...models import ApiToken, User
 from ...unit.work import Unit
 from .. import limits
@@ -39,6 +41,8 @@ class Caller:
 
     user: User
     token: ApiToken | None
+    label: str
+    """The account and the token in words; ``users delete`` may remove the token meanwhile."""
 
     @property
     def powers(self) -> Powers:
@@ -69,7 +73,8 @@ def _by_token() -> Caller:
     if token is None:
         raise _unauthorized("This token does not work.")
     note_use(token)
-    return Caller(token.user, token)
+    label = f"{token.user.reference} (token {text.safe(token.name)})"
+    return Caller(token.user, token, label)
 
 
 def _by_session() -> Caller:
@@ -85,7 +90,7 @@ def _by_session() -> Caller:
         csrf.protect()
         if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
             raise _unauthorized("Confirm your password first, at /verify.")
-    return Caller(user, None)
+    return Caller(user, None, user.reference)
 
 
 def _unauthorized(message: str) -> Unauthorized:
@@ -103,7 +108,7 @@ def needs(permission: str) -> Callable[[View], View]:
         def checked(*args: Any, **kwargs: Any) -> Any:
             powers = caller().powers
             if permission not in authority.held_by(powers):
-                abort(403, f"That needs the permission {permission}.")
+                raise Refused(f"that needs the permission {permission}")
             return profile(lambda: current_app.ensure_sync(view)(*args, **kwargs), powers)
 
         _document(checked, permission)
@@ -113,13 +118,11 @@ def needs(permission: str) -> Callable[[View], View]:
 
 
 def answer_to_reader(permission: str, response: Callable[[], Response]) -> Response:
-    """Return the answer to a change, or 204 without a body to a caller who may not read it.
+    """Return the answer to a change, or ``null`` to a caller who may not read the record.
 
-    Otherwise a change of nothing would read the record.
+    Otherwise a change of nothing would read it.
     """
-    if permission in authority.held_by(caller().powers):
-        return response()
-    return Response(status=204)
+    return response() if permission in authority.held_by(caller().powers) else jsonify(None)
 
 
 def _document(view: Any, permission: str) -> None:

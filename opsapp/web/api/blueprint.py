@@ -36,7 +36,12 @@ class Parser(FlaskParser):
     def _raw_load_json(self, req: Any) -> Any:
         """Read the body; a key that comes twice is refused, since one value would be lost."""
         body = req.get_data(cache=True)
-        return json.loads(body.decode(), object_pairs_hook=_unique) if body else missing
+        if not body:
+            return missing
+        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        if not isinstance(value, dict):
+            abort(422, "The body is not an object.")
+        return value
 
     def load_querystring(self, req: Any, schema: Any) -> Any:
         """Return the filters; a repeated filter is refused, since one value would be lost."""
@@ -53,13 +58,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+def _refuse(constant: str) -> Any:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(constant)
+
+
 WHY = {
     "name": REASON,
     "in": "header",
     "description": "The reason, for the audit.",
     "schema": {"type": "string", "maxLength": 500},
 }
-UNREAD = {"204": {"description": "Done; the caller may not read the record."}}
 NO_FIELDS = Schema()
 ERRORS = (401, 403, 404, 414, 429, 503, 504)
 ERRORS_OF_CHANGES = (400, 409, 411, 413, 415, 422)

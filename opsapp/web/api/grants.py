@@ -5,14 +5,12 @@ from __future__ import annotations
 from flask import Response, jsonify
 from flask.views import MethodView
 
-from ...accounts import authority, grants
-from ...accounts.lookup import get_user
-from ...models import Role
+from ...accounts import grants
 from ...types import Record
 from .access import answer_to_reader, needs, unit
-from .blueprint import UNREAD, WHY, Blueprint
+from .blueprint import WHY, Blueprint
 from .paging import next_page
-from .schemas import GrantAnswer, GrantPage, GrantsQuery, HeldRoles, NewGrant
+from .schemas import GrantPage, GrantsQuery, HeldRolePage, NewGrant, RolesQuery, or_null
 
 blueprint = Blueprint("grants", __name__, url_prefix="/api/users", description="Roles of accounts.")
 
@@ -40,20 +38,17 @@ class Held(MethodView):
     """The roles that an account holds now."""
 
     @needs("roles:read")
-    @blueprint.response(200, HeldRoles)
+    @blueprint.arguments(RolesQuery, location="query")
+    @blueprint.response(200, HeldRolePage)
     @blueprint.operation("list_user_roles")
-    def get(self, id: int) -> Response:
-        """List the roles that an account holds now."""
-        roles: list[Role] = get_user(str(id)).roles
-        return jsonify(
-            roles=[
-                {
-                    "name": role.name,
-                    "permissions": authority.permission_names(role.get_permissions()),
-                }
-                for role in roles
-            ]
-        )
+    def get(self, query: Record, id: int) -> Response:
+        """List the roles that an account holds now, by name.
+
+        In pages: `next` is the address of the next one.
+        """
+        limit = query["limit"]
+        rows = grants.held_roles(str(id), after=query.get("after"), limit=limit + 1)
+        return jsonify(roles=rows[:limit], next=next_page(rows, limit, key="name"))
 
 
 @blueprint.route("/<int:id>/roles/<string:role>")
@@ -62,8 +57,8 @@ class OneRole(MethodView):
 
     @needs("roles:grant")
     @blueprint.arguments(NewGrant)
-    @blueprint.response(200, GrantAnswer)
-    @blueprint.operation("grant_role", parameters=[WHY], responses=UNREAD)
+    @blueprint.response(200, or_null("Grant"))
+    @blueprint.operation("grant_role", parameters=[WHY])
     def put(self, body: Record, id: int, role: str) -> Response:
         """Grant a role, or change when the grant ends.
 
@@ -75,8 +70,8 @@ class OneRole(MethodView):
 
     @needs("roles:grant")
     @blueprint.takes_no_body
-    @blueprint.response(200, GrantAnswer)
-    @blueprint.operation("revoke_role", parameters=[WHY], responses=UNREAD)
+    @blueprint.response(200, or_null("Grant"))
+    @blueprint.operation("revoke_role", parameters=[WHY])
     def delete(self, id: int, role: str) -> Response:
         """Revoke a role; the account's sessions and tokens end."""
         row = grants.revoke(role, [str(id)], unit=unit())[0]

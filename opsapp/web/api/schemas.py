@@ -14,6 +14,7 @@ from marshmallow import fields, validate
 
 from ...accounts.listing import SORTS, STATUSES
 from ...accounts.lookup import LARGEST_ID
+from ...accounts.roles import LONGEST_NAME, NAME
 
 LARGEST_PAGE = 500
 Id = validate.Range(1, LARGEST_ID)
@@ -44,6 +45,16 @@ class YesOrNo(fields.Boolean):
         return value
 
 
+class Digits(fields.Integer):
+    """A number of decimal digits, without the other spellings that Python reads."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **options: Any) -> int:
+        if not (isinstance(value, str) and value.isascii() and value.isdigit()):
+            raise self.make_error("invalid", input=value)
+        number: int = super()._deserialize(value, attr, data, **options)
+        return number
+
+
 class Moment(fields.AwareDateTime):
     """A time with its zone, converted to UTC."""
 
@@ -62,6 +73,14 @@ class Moment(fields.AwareDateTime):
 
 def _moment(description: str, **options: Any) -> Moment:
     return Moment(format="iso", metadata={"description": description}, **options)
+
+
+def or_null(name: str) -> dict[str, Any]:
+    """Return the schema of the answer to a change: ``null`` if the caller may not read it.
+
+    :param name: the schema of the record, which another operation answers with.
+    """
+    return {"anyOf": [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]}
 
 
 class Problem(ma.Schema):
@@ -102,7 +121,7 @@ class Page(ma.Schema):
 class PageQuery(ma.Schema):
     """The beginning and the length of a page."""
 
-    limit = fields.Integer(
+    limit = Digits(
         validate=validate.Range(1, LARGEST_PAGE),
         load_default=50,
         metadata={"description": "At most."},
@@ -129,7 +148,7 @@ class UsersQuery(PageQuery):
     seen_until = _moment("Seen then or before.")
     sort = fields.String(validate=validate.OneOf(sorted(SORTS)), load_default="id")
     descending = fields.Boolean(load_default=False)
-    after = fields.Integer(
+    after = Digits(
         validate=Id, metadata={"description": "The id of the last account of the page before."}
     )
 
@@ -167,6 +186,9 @@ class RoleAnswer(ma.Schema):
     permissions = fields.List(fields.String(), required=True)
     builtin = fields.Boolean(required=True)
     holders = fields.Integer(required=True)
+    inactive = fields.Integer(
+        required=True, metadata={"description": "How many of the holders are deactivated."}
+    )
     created_at = fields.DateTime(required=True)
 
 
@@ -179,7 +201,13 @@ class RolePage(Page):
 class RolesQuery(PageQuery):
     """The beginning of a page of roles."""
 
-    after = _text(64, "The name of the last role of the page before.")
+    after = fields.String(
+        validate=[
+            validate.Length(min=1, max=LONGEST_NAME),
+            validate.Regexp(f"^{NAME.pattern}$", error="Not the name of a role."),
+        ],
+        metadata={"description": "The name of the last role of the page before."},
+    )
 
 
 class GrantAnswer(ma.Schema):
@@ -212,7 +240,7 @@ class GrantPage(Page):
 class GrantsQuery(PageQuery):
     """The beginning of a page of grants."""
 
-    after = fields.Integer(
+    after = Digits(
         validate=Id, metadata={"description": "The id of the last grant of the page before."}
     )
 
@@ -224,8 +252,8 @@ class HeldRole(ma.Schema):
     permissions = fields.List(fields.String(), required=True)
 
 
-class HeldRoles(ma.Schema):
-    """The roles that an account holds now."""
+class HeldRolePage(Page):
+    """A page of the roles that an account holds now."""
 
     roles = fields.List(fields.Nested(HeldRole), required=True)
 
@@ -233,7 +261,7 @@ class HeldRoles(ma.Schema):
 class NewGrant(ma.Schema):
     """The end of a grant."""
 
-    valid_until = _moment("When it ends by itself; left out or null is for ever.", allow_none=True)
+    valid_until = _moment("When it ends by itself; left out or null is forever.", allow_none=True)
 
 
 class MeAnswer(ma.Schema):

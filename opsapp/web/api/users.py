@@ -7,16 +7,24 @@ import hashlib
 from flask import Response, abort, jsonify, request, url_for
 from flask.views import MethodView
 
-from ...accounts import listing, signin, users
+from ...accounts import listing, reachable, signin, users
 from ...accounts.lookup import get_user
 from ...accounts.records import user_record
 from ...models import User
 from ...models.types import canonical_json
 from ...types import Record
 from .access import answer_to_reader, needs, unit
-from .blueprint import UNREAD, WHY, Blueprint
+from .blueprint import WHY, Blueprint
 from .paging import next_page
-from .schemas import NewUser, UserAnswer, UserChanges, UserPage, UsersQuery, WholeUser
+from .schemas import (
+    NewUser,
+    UserAnswer,
+    UserChanges,
+    UserPage,
+    UsersQuery,
+    WholeUser,
+    or_null,
+)
 
 blueprint = Blueprint("users", __name__, url_prefix="/api/users", description="Accounts.")
 
@@ -33,7 +41,6 @@ CHANGES_A_VERSION = {
         },
     ],
     "responses": {
-        **UNREAD,
         "412": "PRECONDITION_FAILED",  # Another caller has changed it since.
         "428": "PRECONDITION_REQUIRED",  # If-Match is missing.
     },
@@ -45,6 +52,7 @@ VERSION = {
         "schema": {"type": "string"},
     }
 }
+VERSION_IF_READ = {"ETag": {**VERSION["ETag"], "required": False}}
 PLACE = {
     "Location": {"description": "Its address.", "required": True, "schema": {"type": "string"}}
 }
@@ -76,8 +84,8 @@ class Users(MethodView):
 
     @needs("users:write")
     @blueprint.arguments(NewUser)
-    @blueprint.response(201, UserAnswer, headers=VERSION | PLACE)
-    @blueprint.operation("create_user", parameters=[WHY], responses=UNREAD)
+    @blueprint.response(201, or_null("User"), headers=VERSION_IF_READ | PLACE)
+    @blueprint.operation("create_user", parameters=[WHY])
     def post(self, body: Record) -> Response:
         """Create an account.
 
@@ -86,7 +94,8 @@ class Users(MethodView):
         account = users.create(
             body["email"], username=body.get("username"), role=body.get("role"), unit=unit()
         )
-        response = answer_to_reader("users:read", lambda: _answer(account, 201))
+        response = answer_to_reader("users:read", lambda: _answer(account))
+        response.status_code = 201
         response.location = url_for("users.One", id=account["id"])
         return response
 
@@ -110,7 +119,7 @@ class OneUser(MethodView):
 
     @needs("users:write")
     @blueprint.arguments(WholeUser)
-    @blueprint.response(200, UserAnswer, headers=VERSION)
+    @blueprint.response(200, or_null("User"), headers=VERSION_IF_READ)
     @blueprint.operation("replace_user", **CHANGES_A_VERSION)
     def put(self, body: Record, id: int) -> Response:
         """Replace the changeable fields of an account."""
@@ -118,7 +127,7 @@ class OneUser(MethodView):
 
     @needs("users:write")
     @blueprint.arguments(UserChanges)
-    @blueprint.response(200, UserAnswer, headers=VERSION)
+    @blueprint.response(200, or_null("User"), headers=VERSION_IF_READ)
     @blueprint.operation("update_user", **CHANGES_A_VERSION)
     def patch(self, body: Record, id: int) -> Response:
         """Change some fields of an account."""
@@ -142,6 +151,8 @@ class OneUser(MethodView):
 def _change(id: int, body: Record) -> Response:
     """Change the account if its version is the caller's, checked inside of the gate."""
     reference = str(id)
+    if "email" in body:
+        reachable.clean(body["email"])  # A mail server is asked before the gate, or never.
     with unit() as work:
         _refuse_stale(get_user(reference))
         if "email" in body or "username" in body:
@@ -157,13 +168,15 @@ def _change(id: int, body: Record) -> Response:
 
 
 def etag(record: Record) -> str:
-    """Return a digest of all that the record shows: of its version, and of its last use."""
-    return f"{version(record)}-{_digest(str(record['last_seen_at']))[:8]}"
+    """Return a digest of all that the record shows: of its version, its last use and a lockout."""
+    unstable = f"{record['last_seen_at']} {record['status']}"
+    return f"{version(record)}-{_digest(unstable)[:8]}"
 
 
 def version(record: Record) -> str:
-    """Return the version of an account, which its use does not change."""
+    """Return the version of an account; neither its use nor a stranger's guesses change it."""
     stable = {name: value for name, value in record.items() if name != "last_seen_at"}
+    stable["status"] = "active" if record["status"] == "locked" else record["status"]
     stable["created_at"] = str(record["created_at"])
     return _digest(canonical_json(stable))[:24]
 
@@ -194,8 +207,7 @@ def _names(tag: str | None, present: str) -> bool:
     return (tag or "").removeprefix("W/").strip('"').partition("-")[0] == present
 
 
-def _answer(record: Record, status: int = 200) -> Response:
+def _answer(record: Record) -> Response:
     response = jsonify(record)
-    response.status_code = status
     response.set_etag(etag(record))
     return response

@@ -31,6 +31,12 @@ def known_as(user: User | None) -> str | None:
     return cookie["id"] if user.id in cookie["users"] else None
 
 
+def known() -> str | None:
+    """Return the id of this browser, if an account knows it."""
+    cookie = _read()
+    return str(cookie["id"]) if cookie["users"] else None
+
+
 def remember(user: User) -> None:
     """Let the account know this browser from now on."""
     cookie = _read()

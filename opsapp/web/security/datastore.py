@@ -23,7 +23,7 @@ from ...actors import Standing
 from ...extensions import db
 from ...models import Role, User
 from ..actor import standing_of, unit_of_self
-from . import recovery
+from . import browsers, recovery
 
 BY_LINK = "recovered by a link in a mail"
 
@@ -67,6 +67,8 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
             case ["fs_uniquifier", "password"]:
                 store = selfservice.recover if by_link else selfservice.change_password
                 store(model.id, changes["password"][1], unit=unit)
+                if by_link:
+                    browsers.remember(model)  # Strangers who go on guessing lock its owner out.
             case ["password"]:
                 before, after = changes["password"]
                 selfservice.rehash_password(model.id, after, before=before, unit=unit)
@@ -86,13 +88,19 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
         totp_secret: str | None = None,
         phone: str | None = None,
     ) -> None:
-        """Store a second factor; each log-in with one calls this too, and changes nothing."""
+        """Store a second factor; each login with one calls this too, and changes nothing."""
         if user.tf_primary_method != primary_method or totp_secret not in (
             None,
             user.tf_totp_secret,
         ):
             with unit_of_self(user) as unit:
-                selfservice.set_second_factor(user.id, primary_method, totp_secret, unit=unit)
+                selfservice.set_second_factor(
+                    user.id,
+                    primary_method,
+                    totp_secret,
+                    counter=g.get("paired_counter"),
+                    unit=unit,
+                )
                 if not user.mf_recovery_codes:
                     g.first_codes = recovery.new_codes()
                     hashes = [recovery.hashed(code) for code in g.first_codes]

@@ -6,15 +6,16 @@ docs/decisions/web.md#a-try-is-counted-before-the-password-is-checked
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import current_app, url_for
+from flask import current_app, request, session, url_for
 from flask_security.forms import (
     ChangePasswordForm,
     LoginForm,
     RequiredLocalize,
+    ResetPasswordForm,
     TwoFactorVerifyCodeForm,
     VerifyForm,
 )
@@ -23,14 +24,14 @@ from flask_security.recovery_codes import MfRecoveryForm
 from flask_security.utils import get_message, verify_password
 from wtforms import Field, StringField, ValidationError
 
-from ... import addresses, clock
+from ... import addresses, clock, settings, text
 from ...accounts import lockouts, logins, lookup
 from ...errors import Invalid
 from ...mail import outbox
 from ...mail.outbox import Message
 from ...models import User
 from ..actor import client, signed_in_user
-from . import browsers
+from . import browsers, messages, stale
 
 NOTICES = frozenset({"change_notice", "reset_notice"})
 """Mail about changes; any stranger can request all other mail, so that is limited."""
@@ -50,20 +51,25 @@ class Counted:
         if until is None:
             return True
         minutes = math.ceil((until - clock.now()).total_seconds() / 60)
-        self.form_errors.append(
-            f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}."
-        )
+        pause = text.counted(minutes, "minute")
+        self.form_errors.append(f"Too many attempts. Try again in {pause}.")
         return False
 
 
 class SignInForm(Counted, LoginForm):
     """One field for the e-mail address or the username."""
 
+    remember = None  # Its cookie would have none of the attributes of ours.
     email = StringField(
         "E-mail or username",
         render_kw={"autocomplete": "username"},
         validators=[RequiredLocalize("EMAIL_NOT_PROVIDED")],
     )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if request.method == "GET":
+            self.email.data = stale.typed_address()
 
     def validate(self, **kwargs: Any) -> bool:
         typed = (self.email.data or "").strip()[:320]
@@ -115,7 +121,7 @@ class ChangeForm(Counted, ChangePasswordForm):
     def validate_password(self, field: Field) -> None:
         """Check the present password; the right one resets the counter.
 
-        The view lets a user without a password come here after a fresh sign-in only.
+        The view lets a user without a password come here after a fresh login only.
         """
         user = signed_in_user()
         if user.password:
@@ -140,18 +146,40 @@ def policy() -> Any:
     return current_app.extensions["security"].password_util
 
 
+class ResetForm(ResetPasswordForm):
+    """A new password by a mailed link; names all errors at once."""
+
+    def validate(self, **kwargs: Any) -> bool:
+        # Not Flask-Security's method, which stops at the first error.
+        valid = bool(super(ResetPasswordForm, self).validate(**kwargs))
+        if valid:
+            self.password.data = policy().normalize(self.password.data)
+        return valid
+
+    def validate_password(self, field: Field) -> None:
+        """Check the password against the policy."""
+        problems, _normal = policy().validate(field.data, False, user=self.user)
+        field.errors = [*field.errors, *(problems or [])]
+
+
 class CodeForm(Counted, TwoFactorVerifyCodeForm):
     """A code of the authenticator app; signing in resets the counter."""
 
+    code = StringField(validators=[RequiredLocalize(message=messages.ENTER_CODE)])
+
     def validate(self, **kwargs: Any) -> bool:
         user = self.user
-        if user is not None and not self.is_setup and not self.may_attempt(user.email or "", user):
+        # The seed of a pairing is on the user's own page, so its codes are no guesses.
+        is_pairing = self.is_setup or session.get("tf_state") == "validating_profile"
+        if user and not is_pairing and not self.may_attempt(user.email or "", user):
             return False
         return bool(super().validate(**kwargs))
 
 
 class RecoveryForm(Counted, MfRecoveryForm):
     """A recovery code; Flask-Security itself does not limit guesses."""
+
+    code = StringField(validators=[RequiredLocalize(message=messages.ENTER_CODE)])
 
     def validate(self, **kwargs: Any) -> bool:
         if self.user is None or not self.may_attempt(self.user.email or "", self.user):
@@ -164,7 +192,7 @@ class RecoveryForm(Counted, MfRecoveryForm):
 
 def _with_public_links(body: str) -> str:
     """Return the text with links to ``OPSAPP_URL``, not to the host of the request."""
-    url = current_app.config["OPSAPP_URL"]
+    url = settings.get("OPSAPP_URL")
     local = urlsplit(url_for("account.show", _external=True))
     return body.replace(f"{local.scheme}://{local.netloc}/", f"{url}/") if url else body
 
@@ -200,5 +228,13 @@ class OutboxMail(MailUtil):
         user = kwargs.get("user")
         kind = str(template).rsplit("/", 1)[-1]
         about = user.reference if user is not None else None
-        message = Message(kind, str(recipient), str(subject), _with_public_links(body or ""), about)
-        outbox.keep([message], at_most_every=timedelta(0) if kind in NOTICES else REQUESTED_EVERY)
+        safe = text.safe_lines(_with_public_links(body or ""))
+        message = Message(kind, str(recipient), str(subject), safe, about)
+        since = None if kind in NOTICES else _last_change(user)
+        outbox.keep([message], unless_since=since)
+
+
+def _last_change(user: User | None) -> datetime:
+    """Return the time since which an account needs one mail only: a change may end its link."""
+    pause = clock.now() - REQUESTED_EVERY
+    return pause if user is None else max(pause, user.updated_at)

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, current_app, flash, redirect, render_template, request, url_for
+from flask import Flask, flash, redirect, render_template, request, url_for
 from flask_login import current_user
 from flask_security.recoverable import generate_reset_link
 from flask_security.utils import get_message, send_mail
 from flask_wtf import FlaskForm
 from wtforms import EmailField, ValidationError
 
-from ... import addresses
+from ... import addresses, settings, text
 from ...accounts import lookup, users
 from ...errors import Invalid
 from ...models import User
 from ..actor import unit_of_self
+from . import stale
 
 
 class AddressForm(FlaskForm):
@@ -29,12 +30,21 @@ class AddressForm(FlaskForm):
 
     email = EmailField("E-mail address")
 
+    def __init__(self) -> None:
+        super().__init__()
+        if request.method == "GET":
+            self.email.data = stale.typed_address()
+
     def validate_email(self, field: EmailField) -> None:
         """Bring the address into its canonical form."""
         try:
             field.data = addresses.clean(field.data or "")
         except Invalid as error:
-            raise ValidationError(f"{error.message[0].upper()}{error.message[1:]}.") from error
+            raise ValidationError(_sentence(error)) from error
+
+
+def _sentence(error: Invalid) -> str:
+    return f"{error.message[0].upper()}{error.message[1:]}."
 
 
 def init_app(app: Flask) -> None:
@@ -53,7 +63,7 @@ def forgot_password() -> Any:
             _send_link(user, "Set a new password", "reset_instructions")
         flash(*get_message("PASSWORD_RESET_REQUEST", email=form.email.data))
     elif request.method == "GET" and current_user.is_authenticated:
-        form.email.data = current_user.email
+        form.email.data = form.email.data or text.shown(current_user.email)
     return render_template("security/forgot_password.html", form=form)
 
 
@@ -65,7 +75,12 @@ def register() -> Any:
     if not form.validate_on_submit():
         return render_template("security/register_user.html", form=form)
     unit = unit_of_self(None, reason="registration")
-    _answer_by_mail(users.register(str(form.email.data), unit=unit))
+    try:
+        user = users.register(str(form.email.data), unit=unit)
+    except Invalid as error:
+        form.email.errors = [_sentence(error)]
+        return render_template("security/register_user.html", form=form)
+    _answer_by_mail(user)
     flash(*get_message("CONFIRM_REGISTRATION", email=form.email.data))
     return redirect(url_for("security.login"))
 
@@ -83,5 +98,5 @@ def _send_link(user: User, subject: str, template: str) -> None:
 
 
 def _send(user: User, subject: str, template: str, **context: Any) -> None:
-    title = f"{current_app.config['APP_NAME']}: {subject}"
+    title = f"{settings.get('OPSAPP_NAME')}: {subject}"
     send_mail(title, user.email or "", f"security/email/{template}", user=user, **context)

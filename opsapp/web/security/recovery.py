@@ -16,7 +16,7 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's 32 characters: none is taken for another."""
 LENGTH = 24
 """Characters of a code: 120 random bits, which need no slow hash."""
-_MISREAD = str.maketrans({"o": "0", "i": "1", "l": "1", "-": None, " ": None})
+_MISREAD = str.maketrans({"o": "0", "i": "1", "l": "1"})
 
 
 class RecoveryCodes(MfRecoveryCodesUtil):
@@ -35,7 +35,7 @@ class RecoveryCodes(MfRecoveryCodesUtil):
     def check_recovery_code(self, user: Any, code: str) -> bool:
         """Return whether this is an unused code of the account."""
         typed = hashed(code)
-        return any(hmac.compare_digest(typed, stored) for stored in user.mf_recovery_codes or [])
+        return any(hmac.compare_digest(typed, digest) for digest in user.mf_recovery_codes or [])
 
     def delete_recovery_code(self, user: Any, code: str) -> bool:
         """Use up a code.
@@ -60,8 +60,8 @@ def _new_code() -> str:
 
 
 def hashed(code: str) -> str:
-    """Return the keyed hash of a code; case, spaces and hyphens do not matter."""
-    plain = "".join(code.split()).casefold().translate(_MISREAD)
+    """Return the keyed hash of a code, of which only letters and digits count, in any case."""
+    plain = "".join(filter(str.isalnum, code)).casefold().translate(_MISREAD)
     return hmac.digest(crypto.key(current_app, "recovery codes"), plain.encode(), "sha256").hex()
 
 

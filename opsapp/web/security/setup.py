@@ -17,9 +17,9 @@ from flask_security.utils import (
     set_request_attr,
     validate_redirect_url,
 )
-from flask_wtf.csrf import CSRFProtect
+from flask_wtf.csrf import CSRFError, CSRFProtect
 
-from ... import clock, crypto, signals
+from ... import clock, crypto, settings, signals
 from ...accounts import sessions
 from ...accounts.password_policy import Policy
 from ...errors import Busy
@@ -27,7 +27,7 @@ from ...extensions import this_app
 from ...mail import outbox
 from ...models import User
 from ..actor import checks_password, client, note_use, unit_of_self
-from . import browsers, forms, links, messages
+from . import browsers, forms, links, messages, stale
 from .datastore import AuditedDatastore, keep_signed_in
 from .recovery import RecoveryCodes, show_first_codes
 from .user_mixin import OneTimeTotp, add_methods
@@ -45,11 +45,11 @@ NO_GRACE = timedelta(0)
 """Otherwise each use would extend it, without end."""
 
 
-def settings(app: Flask) -> dict[str, Any]:
+def flask_security(app: Flask) -> dict[str, Any]:
     """Return Flask-Security's settings that the commands do not need."""
     return {
         "SECURITY_USE_REGISTER_V2": True,
-        "SECURITY_REGISTERABLE": app.config["OPSAPP_REGISTRATION"],
+        "SECURITY_REGISTERABLE": settings.of(app, "OPSAPP_REGISTRATION"),
         # An account that registered works once the reader of its mail has set a password.
         "SECURITY_CONFIRMABLE": True,
         "SECURITY_RECOVERABLE": True,
@@ -61,7 +61,8 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_TWO_FACTOR_AUTHENTICATOR_VALIDITY": 30,
         "SECURITY_MULTI_FACTOR_RECOVERY_CODES": True,
         "SECURITY_TOTP_SECRETS": {"1": crypto.key(app, "totp").decode()},
-        "SECURITY_TOTP_ISSUER": app.config["APP_NAME"],
+        # The address in the QR code separates the issuer from the account with a colon.
+        "SECURITY_TOTP_ISSUER": settings.of(app, "OPSAPP_NAME").replace(":", "-"),
         # Answers must not reveal which accounts exist.
         "SECURITY_RETURN_GENERIC_RESPONSES": True,
         "SECURITY_RESET_PASSWORD_WITHIN": timedelta(hours=1),
@@ -75,26 +76,28 @@ def settings(app: Flask) -> dict[str, Any]:
         "SECURITY_POST_LOGOUT_VIEW": "/login",
         "SECURITY_POST_REGISTER_VIEW": "/login",
         "SECURITY_EMAIL_HTML": False,
-        "SECURITY_EMAIL_SENDER": app.config["MAIL_DEFAULT_SENDER"],
+        "SECURITY_EMAIL_SENDER": settings.of(app, "MAIL_DEFAULT_SENDER"),
         # Of values in links that are random and signed; a slow hash would only tell by its time.
         "SECURITY_HASHING_SCHEMES": ["hex_sha256"],
         "SECURITY_DEPRECATED_HASHING_SCHEMES": [],
-        **messages.settings(app.config["APP_NAME"]),
+        **messages.settings(settings.of(app, "OPSAPP_NAME")),
     }
 
 
 def init_app(app: Flask) -> None:
     """Bring up Flask-Security, CSRF protection and the sessions."""
     add_methods()
-    for name, value in settings(app).items():
+    for name, value in flask_security(app).items():
         app.config.setdefault(name, value)
     csrf.init_app(app)
+    app.register_error_handler(CSRFError, stale.answer)
     security = Security(
         app,
         AuditedDatastore(),
         login_form=forms.SignInForm,
         verify_form=forms.VerifyAgainForm,
         change_password_form=forms.ChangeForm,
+        reset_password_form=forms.ResetForm,
         two_factor_verify_code_form=forms.CodeForm,
         mf_recovery_form=forms.RecoveryForm,
         mail_util_cls=forms.OutboxMail,
@@ -138,7 +141,7 @@ def load_user(uniquifier: str) -> User | None:
 
 
 def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_extra: Any) -> None:
-    """Open a session after a log-in; after a change of the password, keep the present one."""
+    """Open a session after a login; after a change of the password, keep the present one."""
     if authn_via == ["change"]:
         keep_signed_in(user)
         return
@@ -178,12 +181,14 @@ def pairing_values() -> dict[str, Any]:
 
 def check_request() -> Any:
     """Refuse requests that Flask-Security's pages would accept."""
+    if request.blueprint in ("security", "account") and request.files:
+        abort(400, "The forms of these pages have no file.")
     if request.blueprint != "security":
         return None
     if request.is_json:
         abort(415, "These are pages with forms; programs use the API under /api/.")
     if not all(_is_local(url) for url in request.values.getlist("next")):
-        abort(400, "This link would lead to another site.")
+        abort(400, "This link leads to another site.")
     match request.endpoint:
         case "security.confirm_email" | "security.send_confirmation":
             abort(404)  # Setting the first password confirms; its link comes from /reset.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import current_app
+from flask import g
 from flask_security import UserMixin
 from flask_security.totp import Totp
 
+from ... import settings
 from ...accounts import authority, logins
 from ...models import User
 from ..actor import client
@@ -20,7 +21,7 @@ class SignsIn(UserMixin):
     """Methods of an account that only the web part needs."""
 
     def is_locked(self, form_error: list[str] | None = None) -> bool:
-        """Return False: our forms check lock-outs themselves, before the password."""
+        """Return False: our forms check lockouts themselves, before the password."""
         return False
 
     def track_failed_authn(self, auth_type: str, tfa: bool = False) -> None:
@@ -35,7 +36,7 @@ class SignsIn(UserMixin):
 
     def check_tf_required_setup(self) -> bool:
         """Return whether ``OPSAPP_TWO_FACTOR`` requires two factors of this account."""
-        required: str = current_app.config["OPSAPP_TWO_FACTOR"]
+        required: str = settings.get("OPSAPP_TWO_FACTOR")
         if required == "admins":
             permissions = authority.permissions_of(cast(User, self))
             return any(name in permissions for name in POWERFUL)
@@ -43,21 +44,32 @@ class SignsIn(UserMixin):
 
 
 class OneTimeTotp(Totp):
-    """Codes of the authenticator app, each valid once."""
+    """Codes of the authenticator app, each valid once.
+
+    The codes of an app that is being paired are of another seed than the account's, so
+    they are not compared with the last code of that one.
+    """
+
+    def verify_totp(self, token: str, totp_secret: str, user: Any, window: int = 0) -> bool:
+        """Return whether the code is right and unused."""
+        g.is_pairing = totp_secret != user.tf_totp_secret
+        return bool(super().verify_totp(token, totp_secret, user, window))
 
     def get_last_counter(self, user: Any) -> int | None:
-        """Return the time step of the last code that was accepted."""
-        counter: int | None = user.tf_last_counter
+        """Return the time step of the last code of this seed that was accepted."""
+        counter: int | None = None if g.is_pairing else user.tf_last_counter
         return counter
 
     def set_last_counter(self, user: Any, tmatch: Any) -> None:
-        """Store the time step of a code.
+        """Store the time step of a code; that of a new seed is stored together with the seed.
 
         :raises UsedTokenError: another request has used the code meanwhile.
         """
         from passlib.exc import UsedTokenError
 
-        if not logins.use_code(user.id, tmatch.counter):
+        if g.is_pairing:
+            g.paired_counter = tmatch.counter
+        elif not logins.use_code(user.id, tmatch.counter):
             raise UsedTokenError(expire_time=tmatch.expire_time)
 
 

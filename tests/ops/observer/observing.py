@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy import orm as so
 
 from opsapp.ops.listeners import observe
 from opsapp.ops.observer import Observer
+from opsapp.ops.roles import Rule
 from opsapp.ops.seal import Sealer
 from opsapp.unit import chain
 from tests.support import Database
@@ -31,6 +32,7 @@ class People:
     personal: Collection[str] = ()
     admin: Any = None
     is_opaque: bool = False
+    roles: Sequence[Rule] = ()
 
     def subject_of(self, key: Any) -> str:
         return f"user:~{chain.personal_token(KEY, '', key)}" if self.is_opaque else f"user:{key}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import exc
 
 from opsapp.errors import Refused
 from opsapp.ops import observer as observing
-from opsapp.ops.acting import acting
+from opsapp.ops.actor import actor_columns
 from opsapp.unit import pending
 from tests.apps.relation_app import Role, User
 from tests.ops.observer.conftest import Observe
@@ -169,12 +170,25 @@ def test_actor_is_the_account_that_the_request_has_loaded(theirs: Theirs) -> Non
     theirs.session.commit()
     people = relation_people()
     with theirs.app.test_request_context():
-        stranger = acting(people, None)
+        stranger = actor_columns(people, None)
         g._login_user = user
-        loaded = acting(people, None)
+        loaded = actor_columns(people, None)
     assert stranger["actor"]["kind"] == "stranger"
     assert (loaded["actor"]["kind"], loaded["actor"]["name"]) == ("user", "user:1")
     assert loaded["door"] == "web"
+
+
+def test_actor_of_an_account_that_registers_itself_is_a_stranger(theirs: Theirs) -> None:
+    user = User(username="ada")
+    with theirs.app.test_request_context():
+        g._login_user = user
+        theirs.session.add(user)
+        theirs.session.commit()
+        user.active = True
+        theirs.session.commit()
+    actors = theirs.database.rows("SELECT actor FROM ops_audit_pending ORDER BY id")
+    names = [(actor["kind"], actor["name"]) for actor in (json.loads(row[0]) for row in actors)]
+    assert names == [("stranger", "stranger"), ("user", "user:1")]
 
 
 def test_changes_of_a_request_have_one_correlation(theirs: Theirs) -> None:
@@ -190,11 +204,11 @@ def test_changes_of_a_request_have_one_correlation(theirs: Theirs) -> None:
 
 def test_actor_may_be_said(theirs: Theirs) -> None:
     with theirs.app.test_request_context():
-        assert acting(relation_people(), lambda: "ldap:ada")["actor"]["name"] == "ldap:ada"
+        assert actor_columns(relation_people(), lambda: "ldap:ada")["actor"]["name"] == "ldap:ada"
 
 
 def test_actor_outside_of_a_request_is_the_user_of_the_process(theirs: Theirs) -> None:
-    columns = acting(relation_people(), None)
+    columns = actor_columns(relation_people(), None)
     assert (columns["actor"]["kind"], columns["door"]) == ("os", "code")
 
 

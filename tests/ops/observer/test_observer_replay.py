@@ -19,7 +19,7 @@ State = dict[str, dict[str, Any]]
 
 
 class Play:
-    """What an application's code might do to its accounts, at random."""
+    """Random changes of accounts by an application's code."""
 
     def __init__(self, theirs: Theirs, seed: int) -> None:
         self.theirs = theirs

@@ -231,7 +231,7 @@ def test_doctor_warns_of_what_waits_for_long(database: Database, app: Flask, cli
         rows = cli("doctor", "--format", "json").json
     (line,) = [row for row in rows if row["check"] == "audit"]
     assert (line["state"], line["advice"]) == ("warn", "flask audit seal")
-    assert line["says"].startswith("1 changes wait to be chained, the oldest since 2026-01-01T0")
+    assert line["says"].startswith("1 change not chained, the oldest since 2026-01-01T0")
 
 
 # --- the thread --------------------------------------------------------------

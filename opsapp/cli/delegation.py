@@ -1,0 +1,130 @@
+"""Delegation: commands that an application not built on opsapp keeps for itself.
+
+Entry points add commands to every Flask application of an environment, and win over Flask's
+and the application's own of the same name. So each of ours asks whose application it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..factory import without_web
+from ..state import is_built_on
+from .deferred import Lazy
+from .help import IN_OPS
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.cli import ScriptInfo
+
+
+def is_ours(ctx: click.Context) -> bool:
+    """Return whether the application is built on opsapp, or there is none.
+
+    An application that cannot be loaded counts as ours only where nothing else has the
+    command: our frame says then why it cannot be loaded.
+    """
+    from flask.cli import ScriptInfo
+
+    info = ctx.ensure_object(ScriptInfo)
+    if is_named(info.app_import_path):
+        return True  # Known without loading it, as help and completion want it.
+    app = _loaded(info)
+    return app is None or is_built_on(app)
+
+
+def is_named(import_path: str | None) -> bool:
+    """Return whether the path of an application, as ``FLASK_APP`` has it, is opsapp's own."""
+    return (import_path or "").partition(":")[0] == "opsapp"
+
+
+def _loaded(info: ScriptInfo) -> Flask | None:
+    try:
+        with without_web():
+            return info.load_app()
+    except Exception:  # noqa: BLE001  (our frame loads it again, and says why it fails)
+        return None
+
+
+def command_of(ctx: click.Context, name: str) -> click.Command | None:
+    """Return the command that ``flask NAME`` would be without opsapp, or that ``Ops`` names so.
+
+    :param ctx: the context of the group that lists ours.
+    """
+    from flask.cli import ScriptInfo, routes_command, run_command, shell_command
+
+    app = _loaded(ctx.ensure_object(ScriptInfo))
+    own_command = None if app is None else app.cli.commands.get(name)
+    if isinstance(own_command, Named):
+        return own_command
+    for entry in metadata.entry_points(group="flask.commands", name=name):
+        if not entry.value.startswith("opsapp."):
+            plugin: click.Command = entry.load()
+            return plugin
+    for command in (run_command, shell_command, routes_command):
+        if command.name == name:
+            return command
+    return None if app is None else app.cli.get_command(ctx, name)
+
+
+# --- names that an application gives to ours ---------------------------------
+
+
+class Named(Lazy):
+    """A command of ``flask ops`` under a name of its own."""
+
+    def __init__(self, name: str, group: Lazy, original: str) -> None:
+        super().__init__(name, group.module, f"The same as flask {group.name} {original}.")
+        self.ours = original
+
+    @property
+    def target(self) -> click.Command:
+        """Import the command.
+
+        :raises UsageError: ``flask ops`` has none of that name.
+        """
+        group: Any = super().target
+        command = group.commands.get(self.ours)
+        if command is None:
+            raise click.UsageError(
+                f"Ops(commands=…) names {self.ours!r}, and flask ops has no such command"
+            )
+        target: click.Command = command.target
+        return target
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if parent is not None:
+            parent.meta[IN_OPS] = True
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+
+def add_names(app: Flask, group: Lazy, commands: Mapping[str, str]) -> None:
+    """Give commands of ``flask ops`` names beside the application's own commands.
+
+    :param group: ``flask ops``.
+    :param commands: the names, by our commands.
+    """
+    for original, name in commands.items():
+        app.cli.add_command(Named(name, group, original))
+
+
+def in_ops(name: str) -> str:
+    """Return the command of an attached application that does what ours of this name does."""
+    return {"db": "ops status", "init-db": "ops init", "create-admin": "ops users"}.get(
+        name, f"ops {name}"
+    )
+
+
+def unknown(ctx: click.Context | None, name: str) -> click.UsageError:
+    """Return the error of a name that the application does not have."""
+    return click.UsageError(f"No such command {name!r}. Did you mean {in_ops(name)!r}?", ctx=ctx)

@@ -1,0 +1,1 @@
+"""Mutation tests of the unit of work, the locks and texts."""

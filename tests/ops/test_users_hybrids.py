@@ -1,0 +1,98 @@
+"""`flask ops users` where setters and types of the model change what is typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ops.conftest import Attach, Theirs
+
+
+@pytest.fixture
+def kind() -> str:
+    """These are about commands, whose services run on both databases elsewhere."""
+    return "sqlite"
+
+
+CREATE = ("users", "create", "Ada@X.org", "--no-password", "--yes")
+
+
+@pytest.fixture
+def hybrids(attach_to: Attach) -> Theirs:
+    """An application whose address sets other columns, and keeps small letters."""
+    theirs = attach_to("hybrid_app")
+    theirs.add(theirs.module.Domain(name="x.org"))
+    return theirs
+
+
+def test_create_asks_for_what_no_setter_fills(hybrids: Theirs) -> None:
+    done = hybrids.call(*CREATE)
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        2,
+        "",
+        "Error: User needs shelf\n  → --set shelf=VALUE\n",
+    )
+    done = hybrids.call(*CREATE, "--set", "shelf=1", "-q")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "1\n", "")
+    assert hybrids.get("1").localpart == "ada"
+
+
+def test_create_with_a_value_that_is_refused_names_the_reason(hybrids: Theirs) -> None:
+    create = ("users", "create", "--no-password", "--yes", "--set", "shelf=1")
+    done = hybrids.call(*create, "a..b@x.org")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        2,
+        "",
+        "Error: User refuses a value: two dots in the address\n",
+    )
+    done = hybrids.call(*create, "ada@y.org")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        3,
+        "",
+        "Error: the database refuses the change of User: FOREIGN KEY constraint failed\n"
+        "  → domain_name is the name of a row of domain\n",
+    )
+
+
+def test_names_in_the_audit_are_those_that_are_stored(hybrids: Theirs) -> None:
+    assert hybrids.call(*CREATE, "--set", "shelf=1").exit_code == 0
+    listed = hybrids.call("audit", "list", "--fields", "after", "--action", "user:account:create")
+    assert (listed.exit_code, "ada@x.org" in listed.stdout, "Ada" in listed.stdout) == (
+        0,
+        True,
+        False,
+    )
+    done = hybrids.call("users", "update", "1", "--email", "ADA@x.org")
+    assert (done.exit_code, done.stderr) == (0, "Already so: nothing was changed.\n")
+    assert hybrids.actions[:1] == [("user:account:create", "user:1")]
+    assert "user:account:update" not in dict(hybrids.actions)
+
+
+@pytest.mark.parametrize(
+    ("app", "values", "names"),
+    [
+        ("login_app", {"email": "bob@x.org"}, ["1", "user:1", "bob@x.org"]),
+        ("flag_app", {"email": "bob@x.org", "domain_name": "x"}, ["bob@x.org", "user:bob@x.org"]),
+    ],
+)
+def test_events_of_a_deleted_account_are_listed(
+    attach_to: Attach, app: str, values: dict[str, str], names: list[str]
+) -> None:
+    theirs = attach_to(app)
+    email, *sets = (f"{name}={value}" for name, value in values.items())
+    others = [word for pair in sets for word in ("--set", pair)]
+    create = ("users", "create", email.partition("=")[2], "--no-password", "--yes")
+    assert theirs.call(*create, *others).exit_code == 0
+    theirs.db.session.delete(theirs.get("bob@x.org"))
+    theirs.db.session.commit()
+    subject = theirs.actions[0][1]
+    for name in [*names, subject]:
+        listed = theirs.call("audit", "list", "--subject", name, "--fields", "action")
+        assert (listed.exit_code, listed.stdout) == (0, "action\nuser:account:create\n")
+        past = theirs.call("roles", "history", name)
+        assert (past.exit_code, past.stdout.count("\n")) == (0, 1)
+    done = theirs.call("audit", "list", "--subject", "user:99")
+    assert (done.exit_code, done.stdout, done.stderr.splitlines()[0]) == (
+        4,
+        "",
+        "Error: no user 99",
+    )
