@@ -24,7 +24,7 @@ from opsapp.cli.options import (
     with_options,
 )
 from opsapp.errors import Invalid
-from opsapp.text import shortened
+from opsapp.text import truncate
 from opsapp.types import Record
 
 
@@ -113,17 +113,17 @@ def _statement(sql: str | None, file: str | None) -> str:
 def _param(assignment: str) -> tuple[str, Any]:
     name, equals, value = assignment.partition("=")
     if not equals or not name.isidentifier():
-        raise Invalid(f"--param {shortened(assignment)} is not of the form NAME=VALUE")
+        raise Invalid(f"--param {truncate(assignment)} is not of the form NAME=VALUE")
     try:
         literal = json.loads(value, parse_constant=_no_number)
     except (json.JSONDecodeError, RecursionError, _NoNumber):
         return name, value
     except ValueError as error:
         raise Invalid(
-            f"--param {shortened(assignment)} has more digits than a number may"
+            f"--param {truncate(assignment)} has more digits than a number may"
         ) from error
     if isinstance(literal, float) and not isfinite(literal):
-        raise Invalid(f"--param {shortened(assignment)} is larger than a number may be")
+        raise Invalid(f"--param {truncate(assignment)} is larger than a number may be")
     return name, value if isinstance(literal, list | dict) else literal
 
 

@@ -161,7 +161,7 @@ The signals of `opsapp.signals` are sent after the commit, with `actor` and, for
 
 def settings_page() -> str:
     """Return the page of settings, permissions and signals."""
-    settings = [f"| `{s.name}` | {_cell(s.meaning)} | {_cell(s.shown_default)} |" for s in SETTINGS]
+    settings = [f"| `{s.name}` | {_cell(s.meaning)} | {_cell(s.default_text)} |" for s in SETTINGS]
     allowed = [f"| `{name}` | {_cell(use)} |" for name, use in permissions.DECLARED.items()]
     events = [
         f"| `{name}` | {_cell((signal.__doc__ or '').replace('``', '`'))} |"
@@ -190,7 +190,7 @@ from opsapp.models import Model, User, UTCDateTime
 from opsapp.ops import Roles
 from opsapp.profiling import metrics, profile_endpoint
 from opsapp.types import Record
-from opsapp.unit import Unit, guarded
+from opsapp.unit import Unit, guard_table
 from opsapp.web import needs, signed_in_user, unit_of_self
 ```
 """

@@ -106,7 +106,7 @@ def at_terminal() -> Actor:
     return Actor(
         kind="os",
         name=_login_name(os.getuid()),
-        sudo=text.checked(sudo, "SUDO_USER", longest=64) if sudo else None,
+        sudo=text.validate(sudo, "SUDO_USER", longest=64) if sudo else None,
         behind=settings.get("OPSAPP_ACTOR"),
         host=socket.gethostname(),
         terminal=_terminal(),

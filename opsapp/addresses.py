@@ -30,7 +30,7 @@ def canonical(value: str) -> str:
     if not value.isprintable():
         return text.canonical(value)
     name, at, domain = value.rpartition("@")
-    return text.canonical(name) + at + _in_unicode(domain) if at else _decoded(value)
+    return text.canonical(name) + at + _in_unicode(domain) if at else _decode(value)
 
 
 def _in_unicode(domain: str) -> str:
@@ -43,7 +43,7 @@ def _in_unicode(domain: str) -> str:
         return text.canonical(domain)
 
 
-def _decoded(part: str) -> str:
+def _decode(part: str) -> str:
     """Part of an address or a username, with each label of a domain in Unicode."""
     return _ENCODED_LABEL.sub(lambda label: _in_unicode(label[0]), text.canonical(part))
 
@@ -59,7 +59,7 @@ def clean(value: str, field: str = "e-mail") -> str:
         plain = _PLAIN.fullmatch(value.lower())
         if plain and _is_plain_domain(plain[1]):
             return plain[0]
-    return _closely_cleaned(value, field)
+    return _clean_closely(value, field)
 
 
 _LONGEST_NAME = 64
@@ -70,23 +70,23 @@ _LONGEST_NAME = 64
 def _is_plain_domain(domain: str) -> bool:
     """Return whether an address of this domain is valid, and canonical in small letters."""
     try:
-        return _closely_cleaned(f"x@{domain}", "e-mail") == f"x@{domain}"
+        return _clean_closely(f"x@{domain}", "e-mail") == f"x@{domain}"
     except Invalid:
         return False
 
 
-def _closely_cleaned(value: str, field: str) -> str:
+def _clean_closely(value: str, field: str) -> str:
     from email_validator import EmailNotValidError, validate_email
 
-    value = text.checked(value, field, longest=LONGEST)
+    value = text.validate(value, field, longest=LONGEST)
     try:
         parsed = validate_email(value, check_deliverability=False)
     except EmailNotValidError as error:
-        raise Invalid(f"{field} {text.shortened(value)}: {error}") from error
+        raise Invalid(f"{field} {text.truncate(value)}: {error}") from error
     address = canonical(parsed.normalized)
     if address.rpartition("@")[0] != parsed.local_part.lower():
         # One form is kept, and mail is sent to it: it must be the same mailbox.
-        raise Invalid(f"{field} {text.shortened(value)} looks the same as {address}")
+        raise Invalid(f"{field} {text.truncate(value)} looks the same as {address}")
     return address
 
 

@@ -131,7 +131,7 @@ class Ops:
         from flask import current_app
 
         from .ops import grants
-        from .state import attached_to
+        from .state import attachment_of
 
-        attached = attached_to(current_app)
+        attached = attachment_of(current_app)
         return grants.can(attached.identity, user, role)

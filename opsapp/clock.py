@@ -51,7 +51,7 @@ def duration(value: str) -> timedelta | None:
         return None  # It is longer than any time that there is.
 
 
-def shown(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return seconds in words: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 60:
         return (
@@ -72,7 +72,7 @@ _LAST_SECOND = time(23, 59, 59)
 _WEEK = 7
 
 
-def parsed(value: str, now: datetime, *, ahead: bool = False, end: bool = False) -> datetime:
+def parse_time(value: str, now: datetime, *, ahead: bool = False, end: bool = False) -> datetime:
     """Return the time that ``value`` means, in UTC. A time without a zone is UTC.
 
     :param ahead: a length, time of day or weekday is the next one after ``now``; else it is
@@ -152,11 +152,11 @@ def relative(moment: datetime, now: datetime) -> str:
     seconds = (moment - now).total_seconds()
     if abs(seconds) < 1:
         return "just now"
-    amount = _rounded(abs(seconds))
+    amount = _round(abs(seconds))
     return f"in {amount}" if seconds > 0 else f"{amount} ago"
 
 
-def _rounded(amount: float) -> str:
+def _round(amount: float) -> str:
     for size, unit in _STEPS:
         if round(amount) < size:
             return f"{round(amount)} {unit}"

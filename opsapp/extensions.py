@@ -38,7 +38,7 @@ class Database(SQLAlchemy):
     @property  # type: ignore[override]
     def session(self) -> so.scoped_session[so.Session]:
         """The session of this context."""
-        attached = this_attached()
+        attached = this_attachment()
         return self._session if attached is None else attached.session
 
     @session.setter
@@ -48,30 +48,30 @@ class Database(SQLAlchemy):
     @property
     def engines(self) -> Mapping[str | None, sa.Engine]:
         """The engines by their binds; None is that of requests."""
-        attached = this_attached()
+        attached = this_attachment()
         return super().engines if attached is None else attached.engines
 
     @property
     def ours(self) -> so.scoped_session[so.Session]:
         """The session for the tables of opsapp: another one where they have a database alone."""
-        attached = this_attached()
+        attached = this_attachment()
         return self._session if attached is None else attached.ours
 
     @property
     def is_all_ours(self) -> bool:
         """True if the database of :attr:`ours` is not one that an application made."""
-        attached = this_attached()
+        attached = this_attachment()
         return attached is None or attached.own is not None
 
     def beside(self, session: so.Session) -> so.Session:
         """Return the session for the tables of opsapp that goes with one of the application's."""
-        attached = this_attached()
+        attached = this_attachment()
         return session if attached is None or attached.own is None else attached.ours()
 
     @property
     def our_engine(self) -> sa.Engine:
         """The engine of the database that has the tables of opsapp."""
-        attached = this_attached()
+        attached = this_attachment()
         return self.engine if attached is None else attached.our_engine
 
     def create_all(self, bind_key: str | list[str | None] | None = "__all__") -> None:
@@ -122,16 +122,16 @@ def _has_audit(engine: sa.Engine) -> bool:
 
 
 def _refuse_attached(verb: str, command: str) -> None:
-    if this_attached() is not None:
+    if this_attachment() is not None:
         raise Refused(
             f"db.{verb}() of opsapp is not for the tables of this application",
             hint=f"{verb}() of the application's own db; flask ops {command} for those of opsapp",
         )
 
 
-def this_attached() -> Any:
+def this_attachment() -> Any:
     """Return the ``Attached`` of this context, which has another's session and engines."""
-    return state.attached_to(current_app) if current_app else None
+    return state.attachment_of(current_app) if current_app else None
 
 
 def undo(session: so.Session) -> None:

@@ -99,7 +99,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     from . import profiling
     from .engine import connections
     from .extensions import db
-    from .settings import config, parsed
+    from .settings import config, parse_config
     from .unit import guard
 
     app = Flask(
@@ -110,7 +110,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
         static_folder="web/static",
     )
     app.config.from_mapping(config.flask_settings())
-    app.config.from_mapping(parsed(settings or {}))
+    app.config.from_mapping(parse_config(settings or {}))
     url = connections.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
     options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", connections.options(url))
     binds = app.config.get("SQLALCHEMY_BINDS") or {}

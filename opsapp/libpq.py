@@ -54,7 +54,7 @@ def modern_url(url: str) -> str:
     """
     for prefix in ("postgres://", "postgresql://", "postgresql+psycopg://"):
         if url.startswith(prefix):
-            return "postgresql+psycopg://" + spelled(url.removeprefix(prefix))
+            return "postgresql+psycopg://" + normalize_address(url.removeprefix(prefix))
     return url
 
 
@@ -109,7 +109,7 @@ def _options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={value}" for name, value in escaped.items())
 
 
-def named(prefix: str | None, purpose: str) -> str:
+def application_name(prefix: str | None, purpose: str) -> str:
     """Return the ``application_name`` of a session: the operator's name for it before ours."""
     name = f"{prefix}: {purpose}" if prefix else purpose
     # The end of a label says less than its start.
@@ -165,7 +165,7 @@ def settle(connection: Any) -> None:
 _PLACE = re.compile(r"((?:[^@/?]*@)?)([^@/?]*)(/[^@?]*)?(?:\?(.*))?", re.DOTALL)
 
 
-def spelled(rest: str) -> str:
+def normalize_address(rest: str) -> str:
     """Return the part after ``postgresql://``, in a form that libpq and SQLAlchemy read alike.
 
     Several hosts (``a:1,b:2/db`` of libpq, ``?host=a:1&host=b:2`` of SQLAlchemy) become

@@ -107,7 +107,7 @@ def add(app: Flask, label: str, folder: Path) -> Branch:
     return branch
 
 
-def shipped(label: str) -> Branch:
+def our_branch(label: str) -> Branch:
     """Return a branch that ships with opsapp.
 
     :param label: ``core`` or ``accounts``.
@@ -115,7 +115,7 @@ def shipped(label: str) -> Branch:
     return Branch(label, config.migrations_folder() / label)
 
 
-def added(app: Flask) -> Branch | None:
+def application_branch(app: Flask) -> Branch | None:
     """Return the branch of the application; None where it has none."""
     return app.extensions.get(_ADDED)
 
@@ -125,7 +125,7 @@ def ours(app: Flask) -> list[Branch]:
 
     ``core``; and ``accounts``, if it is built on opsapp and has no accounts of its own.
     """
-    return [shipped(label) for label in app.extensions[EXTENSION].branches]
+    return [our_branch(label) for label in app.extensions[EXTENSION].branches]
 
 
 def folders(app: Flask) -> list[Branch]:
@@ -133,7 +133,7 @@ def folders(app: Flask) -> list[Branch]:
 
     Its own may have no migration yet.
     """
-    own = added(app)
+    own = application_branch(app)
     return ours(app) if own is None else [*ours(app), own]
 
 

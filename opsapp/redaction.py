@@ -43,7 +43,7 @@ def is_secret_column(column: Any) -> bool:
     return is_secret_name(column.name) if declared is None else bool(declared)
 
 
-def veiled(name: str, value: Any) -> Any:
+def mask(name: str, value: Any) -> Any:
     """Return ``value`` of the column ``name``, with ``•••`` for secrets, also inside of JSON."""
     if value is None or isinstance(value, bool):
         return value
@@ -51,9 +51,9 @@ def veiled(name: str, value: Any) -> Any:
         return HIDDEN
     match value:
         case dict():
-            return {key: veiled(str(key), item) for key, item in value.items()}
+            return {key: mask(str(key), item) for key, item in value.items()}
         case list():
-            return [veiled(name, item) for item in value]
+            return [mask(name, item) for item in value]
     return value
 
 
@@ -105,11 +105,11 @@ def _parts(value: str) -> Iterable[str]:
     return value.splitlines()
 
 
-def redacted_words(words: Sequence[str], secrets: Iterable[str] = ()) -> list[str]:
+def redact_words(words: Sequence[str], secrets: Iterable[str] = ()) -> list[str]:
     """Return a command line with its secrets hidden, such as the word after ``--password``."""
     before = ["", *words]
     return [
-        HIDDEN if _takes_secret(option) else redacted(word, secrets)
+        HIDDEN if _takes_secret(option) else redact(word, secrets)
         for option, word in zip(before, words, strict=False)
     ]
 
@@ -118,7 +118,7 @@ def _takes_secret(word: str) -> bool:
     return word.startswith("-") and "=" not in word and _may_be_secret(word)
 
 
-def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return ``text`` with ``•••`` for each secret."""
     for secret in secrets:
         text = text.replace(secret, HIDDEN)
@@ -129,7 +129,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     return _BEARER.sub(rf"\1{HIDDEN}", text)
 
 
-def redacted_traceback(error: BaseException) -> str:
+def redact_traceback(error: BaseException) -> str:
     """Return the traceback of ``error`` without secret settings and the passwords of URLs.
 
     Names that look secret stay: in lines of code they are only names.

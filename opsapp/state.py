@@ -22,7 +22,7 @@ def is_built_on(app: Flask) -> bool:
     return ACCOUNTS in getattr(app.extensions.get(EXTENSION), "branches", ())
 
 
-def attached_to(app: Flask) -> Any:
+def attachment_of(app: Flask) -> Any:
     """Return the ``ops.Attached`` of an application; None where it has none."""
     state = app.extensions.get(EXTENSION)
     return state if state is not None and ACCOUNTS not in state.branches else None
@@ -30,7 +30,7 @@ def attached_to(app: Flask) -> Any:
 
 def instance_of(app: Flask) -> Path:
     """Return the folder for our files of an application, which keeps its own beside it."""
-    attached = attached_to(app)
+    attached = attachment_of(app)
     return Path(app.instance_path if attached is None else attached.instance)
 
 
@@ -40,7 +40,7 @@ def has_pages(app: Flask) -> bool:
 
 
 @contextmanager
-def lent(app: Flask, before_request: Callable[[], None], **config: Any) -> Iterator[None]:
+def hook_requests(app: Flask, before_request: Callable[[], None], **config: Any) -> Iterator[None]:
     """Run a function before each request of an application, under these settings, for a while."""
     settings, functions = dict(app.config), app.before_request_funcs.setdefault(None, [])
     app.config.update(config)

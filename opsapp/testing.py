@@ -93,7 +93,7 @@ def ops_app(
     """Yield the application on a database of this test. Push its context for services."""
     with ops_template.copy(tmp_path / "instance") as database:
         database.use(monkeypatch)
-        app = _built_on(ops_create_app)
+        app = _new_app(ops_create_app)
         app.testing = True
         try:
             yield app
@@ -164,7 +164,7 @@ class Template:
         """
         with pytest.MonkeyPatch.context() as patch:
             self.use(patch)
-            app = _built_on(create_app)
+            app = _new_app(create_app)
             result = _run(app, words, stdin)
             _close(app)
         assert not result.exit_code, f"flask {' '.join(words)}: {result.stderr}"
@@ -198,7 +198,7 @@ class Template:
                 connection.execute(statement)
 
 
-def _built_on(create_app: Callable[[], Flask]) -> Flask:
+def _new_app(create_app: Callable[[], Flask]) -> Flask:
     """Return a new application; one that is not built on opsapp fails the test in a line."""
     from .state import is_built_on
 

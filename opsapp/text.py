@@ -26,7 +26,7 @@ def _is_hostile(character: str) -> bool:
     return not character.isprintable() and unicodedata.category(character) in _HOSTILE
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     point = ord(character)
     if point < 0x100:
         return f"\\x{point:02x}"
@@ -47,10 +47,10 @@ def safe(value: object) -> str:
     text = str(value)
     if text.isprintable():
         return text
-    return "".join(_escaped(c) if _is_hostile(c) else c for c in text)
+    return "".join(_escape(c) if _is_hostile(c) else c for c in text)
 
 
-def shown(value: object) -> object:
+def safe_value(value: object) -> object:
     """Return a plain string safe, and any other value as it is: Jinja's ``finalize``.
 
     Mark-up, which is a string of its own type, stays as it is.
@@ -74,7 +74,7 @@ def reason(error: BaseException) -> str:
     return (isinstance(error, OSError) and error.strerror) or first_line(error)
 
 
-def checked(value: str, field: str, *, longest: int) -> str:
+def validate(value: str, field: str, *, longest: int) -> str:
     """Return ``value`` in Unicode form NFKC, if it is harmless.
 
     :param field: what the person calls it; the error names it.
@@ -104,7 +104,7 @@ def each(names: str | Iterable[str]) -> Iterable[str]:
     return [names] if isinstance(names, str) else names
 
 
-def shortened(value: str, longest: int = 60) -> str:
+def truncate(value: str, longest: int = 60) -> str:
     """Return ``value`` made safe and cut for a message."""
     text = safe(value[:longest])
     return text if len(value) <= longest else text[:longest] + "…"
@@ -134,7 +134,7 @@ def sparkline(points: Sequence[float | None], *, gap: str = " ") -> str:
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def counted(count: float, noun: str) -> str:
+def pluralize(count: float, noun: str) -> str:
     """Return a number with its noun: ``1 account``, ``2,000 names of the audit``, ``0.5 hours``.
 
     :param noun: in the singular; its first word gets the ``s``.
@@ -144,7 +144,7 @@ def counted(count: float, noun: str) -> str:
     return f"{number} {first}{'' if count == 1 else 's'}{space}{rest}"
 
 
-def listed(words: Sequence[str], most: int = 5) -> str:
+def join_some(words: Sequence[str], most: int = 5) -> str:
     """Return the first of these words with commas: ``ada, bob and 3 more``."""
     more = f" and {len(words) - most:,} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more

@@ -40,7 +40,7 @@ def read(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> str
     :raises OSError: it cannot be opened.
     :raises NotText: it is no regular file, is longer, or is not UTF-8.
     """
-    return decoded(read_bytes(path, pipe=pipe, longest=longest))
+    return decode(read_bytes(path, pipe=pipe, longest=longest))
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -68,7 +68,7 @@ def read_stdin(*, longest: int = LONGEST) -> str:
 
     :raises NotText: it is longer, or is not UTF-8.
     """
-    return decoded(_within(sys.stdin.buffer.read(longest + 1), longest))
+    return decode(_within(sys.stdin.buffer.read(longest + 1), longest))
 
 
 def read_bytes(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) -> bytes:
@@ -77,12 +77,12 @@ def read_bytes(path: str | Path, *, pipe: bool = False, longest: int = LONGEST) 
     :raises OSError: it cannot be opened.
     :raises NotText: it is no regular file, or is longer.
     """
-    descriptor = opened(path, pipe=pipe)
+    descriptor = open_descriptor(path, pipe=pipe)
     with os.fdopen(descriptor, "rb") as file:
         return _within(file.read(longest + 1), longest)
 
 
-def opened(path: str | Path, *, pipe: bool = False) -> int:
+def open_descriptor(path: str | Path, *, pipe: bool = False) -> int:
     """Return a descriptor to read from.
 
     :raises OSError: it cannot be opened.
@@ -113,7 +113,7 @@ def _within(data: bytes, longest: int) -> bytes:
     return data
 
 
-def decoded(data: bytes) -> str:
+def decode(data: bytes) -> str:
     """Return the text of these bytes, without byte-order mark and carriage returns.
 
     :raises NotText: they are another encoding's; says which, or which line is not UTF-8.

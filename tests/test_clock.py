@@ -38,9 +38,9 @@ NOW = datetime(2026, 11, 29, 17, 30, tzinfo=UTC)
 )
 def test_time_is_the_last_one_or_the_next(value: str, since: str, until: str, ending: str) -> None:
     read = (
-        clock.parsed(value, NOW),
-        clock.parsed(value, NOW, end=True),
-        clock.parsed(value, NOW, end=True, ahead=True),
+        clock.parse_time(value, NOW),
+        clock.parse_time(value, NOW, end=True),
+        clock.parse_time(value, NOW, end=True, ahead=True),
     )
     assert tuple(f"{moment:%m-%d %H:%M:%S}" for moment in read) == (since, until, ending)
 
@@ -48,7 +48,7 @@ def test_time_is_the_last_one_or_the_next(value: str, since: str, until: str, en
 @given(st.text(), st.booleans(), st.booleans())
 def test_text_of_no_form_is_refused(value: str, ahead: bool, end: bool) -> None:
     try:
-        moment = clock.parsed(value, NOW, ahead=ahead, end=end)
+        moment = clock.parse_time(value, NOW, ahead=ahead, end=end)
     except (ValueError, OverflowError):
         return
     assert moment.utcoffset() == timedelta(0)

@@ -10,10 +10,10 @@ from flask import Flask
 from opsapp.redaction import (
     HIDDEN,
     is_secret_name,
-    redacted_traceback,
-    redacted_words,
+    mask,
+    redact_traceback,
+    redact_words,
     secret_values,
-    veiled,
 )
 from opsapp.state import CORE, EXTENSION
 
@@ -31,22 +31,22 @@ PARTLY = ("TOKEN_GITHUB", "SENTRY_DSN", "SIGNING_KEY", "BROKER_URL")
 @pytest.mark.parametrize("name", SECRET)
 def test_secret_name_hides_its_value_everywhere(name: str) -> None:
     assert is_secret_name(name)
-    assert veiled(name, "swordfish") == HIDDEN
-    assert veiled("data", {name: "swordfish"}) == {name: HIDDEN}
+    assert mask(name, "swordfish") == HIDDEN
+    assert mask("data", {name: "swordfish"}) == {name: HIDDEN}
     assert secret_values({name: "swordfish"}, []) == ("swordfish",)
     option = f"--{name.replace('_', '-')}"
-    assert redacted_words([option, "swordfish"]) == [option, HIDDEN]
+    assert redact_words([option, "swordfish"]) == [option, HIDDEN]
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_harmless_name_hides_nothing(name: str) -> None:
     assert not is_secret_name(name)
-    assert veiled(name, "swordfish") == "swordfish"
+    assert mask(name, "swordfish") == "swordfish"
 
 
 @pytest.mark.parametrize("name", PARTLY)
 def test_variable_that_may_hold_a_secret_is_hidden_in_output_only(name: str) -> None:
-    assert veiled(name, "swordfish") == "swordfish"
+    assert mask(name, "swordfish") == "swordfish"
     assert secret_values({name: "swordfish"}, []) == ("swordfish",)
 
 
@@ -62,5 +62,5 @@ def test_traceback_hides_the_password_of_a_url_in_the_configuration(name: str) -
     app.config[name] = "postgresql://ops:sword%40fish@db/ops"
     app.extensions[EXTENSION] = SimpleNamespace(branches=(CORE,))
     with app.app_context():
-        report = redacted_traceback(ValueError("login of ops with 'sword@fish' failed"))
+        report = redact_traceback(ValueError("login of ops with 'sword@fish' failed"))
     assert report == f"ValueError: login of ops with '{HIDDEN}' failed\n"

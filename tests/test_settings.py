@@ -103,11 +103,11 @@ def test_secret_is_needed_and_strong_outside_development(name: str, tmp_path: Pa
 
 def test_texts_for_create_app_are_read_as_those_of_the_environment() -> None:
     texts = {"OPSAPP_REGISTRATION": "off", "OPSAPP_SESSION_HOURS": "3", "OTHER": "off"}
-    assert settings.parsed({**texts, "OPSAPP_METRICS": True, "OPSAPP_URL": ""}) == {
+    assert settings.parse_config({**texts, "OPSAPP_METRICS": True, "OPSAPP_URL": ""}) == {
         "OPSAPP_REGISTRATION": False, "OPSAPP_SESSION_HOURS": 3, "OTHER": "off",
         "OPSAPP_METRICS": True, "OPSAPP_URL": "",
     }  # fmt: skip
     with pytest.raises(NotReady, match="OPSAPP_SESSION_HOURS"):
-        settings.parsed({"OPSAPP_SESSION_HOURS": "abc"})
+        settings.parse_config({"OPSAPP_SESSION_HOURS": "abc"})
     with pytest.raises(NotReady, match=r"OPSAPP_SESSION_HOURS.* is not a number from 1 to 99999"):
-        settings.parsed({"OPSAPP_SESSION_HOURS": "0"})
+        settings.parse_config({"OPSAPP_SESSION_HOURS": "0"})

@@ -64,9 +64,9 @@ def test_reason_of_an_error_leaves_the_path_out() -> None:
 
 
 def test_checked_value_is_normal_and_without_spaces_around_it() -> None:
-    assert text.checked(" \ufb01ne ", "name", longest=10) == "fine"
-    assert text.checked("a" * 10, "name", longest=10) == "a" * 10
-    assert text.checked("a\u00a0b", "name", longest=10) == "a b"
+    assert text.validate(" \ufb01ne ", "name", longest=10) == "fine"
+    assert text.validate("a" * 10, "name", longest=10) == "a" * 10
+    assert text.validate("a\u00a0b", "name", longest=10) == "a b"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_checked_value_is_normal_and_without_spaces_around_it() -> None:
 )
 def test_hostile_value_is_refused_with_its_place(value: str, message: str) -> None:
     with pytest.raises(Invalid) as raised:
-        text.checked(value, "name", longest=1000)
+        text.validate(value, "name", longest=1000)
     assert raised.value.message == message
 
 
@@ -115,12 +115,12 @@ def test_single_name_is_one_and_not_its_letters() -> None:
 
 
 def test_long_value_is_cut_in_a_message() -> None:
-    assert text.shortened("a" * 60) == "a" * 60
-    assert text.shortened("a" * 61) == "a" * 60 + "\u2026"
-    assert text.shortened("abcd", 3) == "abc\u2026"
-    assert text.shortened("a\x1bcd", 3) == "a\\x\u2026"
-    assert text.shortened("a\x1b", 3) == "a\\x1b"
-    assert text.shortened("a\x1bc", 2) == "a\\\u2026"
+    assert text.truncate("a" * 60) == "a" * 60
+    assert text.truncate("a" * 61) == "a" * 60 + "\u2026"
+    assert text.truncate("abcd", 3) == "abc\u2026"
+    assert text.truncate("a\x1bcd", 3) == "a\\x\u2026"
+    assert text.truncate("a\x1b", 3) == "a\\x1b"
+    assert text.truncate("a\x1bc", 2) == "a\\\u2026"
 
 
 def test_near_word_is_suggested() -> None:
@@ -147,20 +147,20 @@ def test_bytes_that_are_not_utf8_are_told() -> None:
 
 
 def test_number_agrees_with_its_noun() -> None:
-    assert text.counted(1, "account") == "1 account"
-    assert text.counted(0, "account") == "0 accounts"
-    assert text.counted(2, "account") == "2 accounts"
-    assert text.counted(1.0, "minute") == "1 minute"
-    assert text.counted(0.5, "minute") == "0.5 minutes"
-    assert text.counted(1, "name of the audit") == "1 name of the audit"
-    assert text.counted(2000, "name of the audit") == "2,000 names of the audit"
+    assert text.pluralize(1, "account") == "1 account"
+    assert text.pluralize(0, "account") == "0 accounts"
+    assert text.pluralize(2, "account") == "2 accounts"
+    assert text.pluralize(1.0, "minute") == "1 minute"
+    assert text.pluralize(0.5, "minute") == "0.5 minutes"
+    assert text.pluralize(1, "name of the audit") == "1 name of the audit"
+    assert text.pluralize(2000, "name of the audit") == "2,000 names of the audit"
 
 
 def test_list_of_words_is_cut_and_counted() -> None:
-    assert text.listed(["ada"]) == "ada"
-    assert text.listed(list("abcde")) == "a, b, c, d, e"
-    assert text.listed(list("abcdef")) == "a, b, c, d, e and 1 more"
-    assert text.listed(["a"] * 2001, 1) == "a and 2,000 more"
+    assert text.join_some(["ada"]) == "ada"
+    assert text.join_some(list("abcde")) == "a, b, c, d, e"
+    assert text.join_some(list("abcdef")) == "a, b, c, d, e and 1 more"
+    assert text.join_some(["a"] * 2001, 1) == "a and 2,000 more"
 
 
 def test_lines_are_made_safe_and_stay_lines() -> None:
@@ -172,6 +172,6 @@ def test_only_a_plain_string_is_made_safe_for_a_page() -> None:
         __slots__ = ()
 
     mark_up = Markup("<b>\n</b>")
-    assert text.shown("a\x1b\n") == "a\\x1b\\x0a"
-    assert text.shown(mark_up) is mark_up
-    assert text.shown(7) == 7
+    assert text.safe_value("a\x1b\n") == "a\\x1b\\x0a"
+    assert text.safe_value(mark_up) is mark_up
+    assert text.safe_value(7) == 7

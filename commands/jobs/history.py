@@ -47,7 +47,7 @@ class RunId(click.IntRange):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            message = f"'{text.shortened(str(value))}' is no run's number"
+            message = f"'{text.truncate(str(value))}' is no run's number"
             self.fail(f"{message}; flask jobs history [NAME] lists them", param, ctx)
 
 
@@ -183,7 +183,7 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
 
 def _details(run: Record) -> str:
     """Return the time that a run took, and the reason of its end."""
-    took = "" if run["seconds"] is None else f" after {clock.shown(run['seconds'])}"
+    took = "" if run["seconds"] is None else f" after {clock.format_duration(run['seconds'])}"
     return f"{took}: {run['reason']}" if run["reason"] else took
 
 

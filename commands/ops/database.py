@@ -70,9 +70,9 @@ def _say_what_drops_tables() -> None:
 
 def _attached() -> Attached:
     from opsapp.extensions import this_app
-    from opsapp.state import attached_to
+    from opsapp.state import attachment_of
 
-    attached: Attached = attached_to(this_app())
+    attached: Attached = attachment_of(this_app())
     return attached
 
 

@@ -295,7 +295,7 @@ def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> lis
     from opsapp.ops import offboarding
 
     approve_identity("active")
-    approve(f"End the access of {text.listed(users)}?", severe=True)
+    approve(f"End the access of {text.join_some(users)}?", severe=True)
     return offboarding.offboard(users, receipt=receipt, unit=unit)
 
 

@@ -13,7 +13,7 @@ from opsapp.cli.decorators import ANSWERS, YES, answers, findings
 from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, PROGRAM, USER, default_option, with_options
 from opsapp.errors import Invalid
-from opsapp.text import shortened
+from opsapp.text import truncate
 from opsapp.types import Record
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -101,7 +101,7 @@ def request_cmd(
     account = _account(user) if user is not None else None
     content = _content(data, document, headers)
     if method not in measure.SAFE:
-        approve(f"Send {method} {path} for real, {text.counted(repeat, 'time')}?")
+        approve(f"Send {method} {path} for real, {text.pluralize(repeat, 'time')}?")
     measured = measure.request(
         this_app(),
         method,
@@ -121,9 +121,9 @@ def _account(reference: str) -> Any:
     """Return the account, ours or the application's."""
     from opsapp.accounts.lookup import get_user
     from opsapp.extensions import db, this_app
-    from opsapp.state import attached_to
+    from opsapp.state import attachment_of
 
-    attached = attached_to(this_app())
+    attached = attachment_of(this_app())
     if attached is None:
         return get_user(reference)
     from opsapp.ops.subjects import this_identity
@@ -165,13 +165,13 @@ def _body(words: str) -> bytes:
     try:
         return textfiles.read_bytes(words[1:])
     except (OSError, textfiles.NotText) as error:
-        raise Invalid(f"{shortened(words[1:])}{textfiles.why(error)}") from error
+        raise Invalid(f"{truncate(words[1:])}{textfiles.why(error)}") from error
 
 
 def _header(words: str) -> tuple[str, str]:
     name, colon, value = words.partition(":")
     if not colon or not name.strip():
-        raise Invalid(f"--header {shortened(words)} is not of the form 'NAME: VALUE'")
+        raise Invalid(f"--header {truncate(words)} is not of the form 'NAME: VALUE'")
     return name.strip(), value.strip()
 
 

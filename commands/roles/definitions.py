@@ -161,7 +161,7 @@ def delete_cmd(role: str, revoke: bool, unit: Unit) -> Record:
     row = roles.deletable(role, revoke=revoke)
     if row.deleted_at is None:
         holders = roles.record(row)["holders"] if revoke else 0
-        loss = f" and revoke it from {text.counted(holders, 'user')}" if holders else ""
+        loss = f" and revoke it from {text.pluralize(holders, 'user')}" if holders else ""
         approve(f"Delete the role {row.name}{loss}?", severe=True)
     return roles.delete(role, revoke=revoke, unit=unit)
 

@@ -62,6 +62,6 @@ def apply_cmd(file: tuple[str, str], prune: bool, check: bool, unit: Unit) -> An
     findings(check and bool(difference))
     if difference and not unit.dry_run:
         count = len(plan.changes)
-        approve(f"Make {text.counted(count, 'change')}?", severe=True)
+        approve(f"Make {text.pluralize(count, 'change')}?", severe=True)
     rows = role_plan.apply(words, name=name, prune=prune, preview=plan, unit=unit)
     return rows if output.is_for_programs() else None

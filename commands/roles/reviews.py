@@ -153,7 +153,7 @@ def finish_cmd(review: int, revoke_undecided: bool, unit: Unit) -> Record:
         count = reviews.to_revoke(review, revoke_undecided=revoke_undecided)
         if before["undecided"] and not revoke_undecided:
             say(f"{before['undecided']:,} undecided stay; --revoke-undecided revokes them.")
-        grants = text.counted(count, "grant")
+        grants = text.pluralize(count, "grant")
         approve(f"Revoke {grants} and finish review {review}?", severe=True)
     return reviews.finish(review, revoke_undecided=revoke_undecided, unit=unit)
 

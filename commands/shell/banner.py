@@ -75,7 +75,7 @@ def _counts(console: Console) -> str:
     """Return how many names there are, by group: ``14 models, 10 services``."""
     groups = console.names.groups()
     words = {"Models": "model", "Services": "service", "Shortcuts": "helper"}
-    counts = [text.counted(len(groups.get(group, ())), word) for group, word in words.items()]
+    counts = [text.pluralize(len(groups.get(group, ())), word) for group, word in words.items()]
     others = sum(len(names) for group, names in groups.items() if group.startswith("From "))
     return ", ".join([*counts, f"{others} of the application"] if others else counts)
 

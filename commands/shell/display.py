@@ -18,7 +18,7 @@ from opsapp.console.query.statement import SINGLE
 from opsapp.extensions import db
 from opsapp.models.application import is_model
 from opsapp.profiling.record import callers
-from opsapp.redaction import HIDDEN, is_secret_column, looks_secret, veiled
+from opsapp.redaction import HIDDEN, is_secret_column, looks_secret, mask
 from opsapp.text import safe
 from opsapp.types import Record
 from opsapp.values import distinct, plain
@@ -114,7 +114,7 @@ def whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _veiled(row: Mapping[str, Any]) -> Record:
-    return {name: veiled(name, plain(row[name])) for name in row}
+    return {name: mask(name, plain(row[name])) for name in row}
 
 
 def page(parts: Iterable[str]) -> None:
@@ -123,7 +123,7 @@ def page(parts: Iterable[str]) -> None:
 
 
 def cell(name: str, value: Any, longest: int = LONGEST) -> Any:
-    value = veiled(name, plain(value))
+    value = mask(name, plain(value))
     if isinstance(value, str):
         return value if len(value) <= longest else value[: longest - 1] + "…"
     return value

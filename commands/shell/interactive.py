@@ -112,7 +112,7 @@ class OpsShell(Recorded, TerminalInteractiveShell):
             except Idle:
                 self.console.ended = "idle"
                 sys.stderr.write("\n")
-                pause = text.counted(self.idle_seconds / 60, "minute")
+                pause = text.pluralize(self.idle_seconds / 60, "minute")
                 say(f"No key for {pause}: rolled back, session closed.")
                 raise
             if self.stopped is not None:

@@ -47,7 +47,7 @@ class ConsoleMagics(Magics):
         -v shows the values of their parameters too, in development.
         """
         if line.strip() not in ("", "-v"):
-            raise Invalid(f"no such option: {text.shortened(line.strip())}", hint="%queries has -v")
+            raise Invalid(f"no such option: {text.truncate(line.strip())}", hint="%queries has -v")
         report = self._console.queries.last
         for query in report.queries[: display.ROWS]:
             statement = highlighted(brief(" ".join(query.statement.split())))
@@ -128,4 +128,4 @@ def _echo(statement: str) -> None:
 
 
 def _summed(report: Report) -> str:
-    return f"{text.counted(report.count, 'statement')}, {report.milliseconds:.1f} ms"
+    return f"{text.pluralize(report.count, 'statement')}, {report.milliseconds:.1f} ms"

@@ -48,7 +48,7 @@ class Plain(code.InteractiveConsole):
                 return super().raw_input(prompt)
         except Idle:
             self.console.ended = "idle"
-            pause = text.counted(self.idle_seconds / 60, "minute")
+            pause = text.pluralize(self.idle_seconds / 60, "minute")
             say(f"\nNo line for {pause}: rolled back, session closed.")
             raise
 

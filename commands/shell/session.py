@@ -19,7 +19,7 @@ from opsapp.cli.messages import say
 from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
 from opsapp.cli.process_signals import Stopped
 from opsapp.errors import DONE, Invalid, NotFound, Refused
-from opsapp.text import shortened
+from opsapp.text import truncate
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -113,11 +113,11 @@ def _text_of(name: str) -> str:
         encoding, _lines = tokenize.detect_encoding(io.BytesIO(data).readline)
         return data.decode(encoding)
     except FileNotFoundError:
-        raise NotFound(f"there is no file {shortened(name)}") from None
+        raise NotFound(f"there is no file {truncate(name)}") from None
     except textfiles.NotText as error:
-        raise Invalid(f"{shortened(name)} {error}") from error
+        raise Invalid(f"{truncate(name)} {error}") from error
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        raise Invalid(f"{shortened(name)} cannot be read: {error}") from error
+        raise Invalid(f"{truncate(name)} cannot be read: {error}") from error
 
 
 def approved(mode: Mode, reason: str | None) -> str | None:

@@ -19,9 +19,9 @@ from opsapp.cli.tables import drawn
 from opsapp.console import plans
 from opsapp.console.query import parameters, schema
 from opsapp.errors import Invalid, NotFound
-from opsapp.files.drafts import explained
+from opsapp.files.drafts import translate_os_errors
 from opsapp.files.targets import target
-from opsapp.text import safe, shortened
+from opsapp.text import safe, truncate
 
 from . import display
 
@@ -94,7 +94,7 @@ class SqlMagics(Magics):
         statement = getattr(value, "statement", value)
         if not isinstance(statement, sa.Executable):
             kind = type(value).__name__
-            raise Invalid(f"{shortened(words)} is not a statement but of type {kind}")
+            raise Invalid(f"{truncate(words)} is not a statement but of type {kind}")
         return statement
 
     @no_var_expand
@@ -167,9 +167,9 @@ def _write(rows: display.Rows, file: str) -> None:
     """Write all rows to a file, in the format of its ending."""
     path = target(file)
     with (
-        explained(file),
+        translate_os_errors(file),
         path.open("w", encoding="utf-8", newline="") as stream,
         redirect_stdout(stream),
     ):
         output.write_list(rows, _ending(file), (), rows.names)
-    say(f"{file} has {text.counted(len(rows), 'row')}.")
+    say(f"{file} has {text.pluralize(len(rows), 'row')}.")

@@ -148,7 +148,7 @@ class _Problems:
 
 def _unchanged(answer: Record, check: bool) -> str:
     if check:
-        return f"Checked {text.counted(answer['rows'], 'row')}: nothing was written."
+        return f"Checked {text.pluralize(answer['rows'], 'row')}: nothing was written."
     if not answer["rows"]:
         return "The file has no rows: nothing was changed."
     if answer["resumed_after"]:
@@ -182,4 +182,4 @@ def export_cmd(file: str, format: str | None, fields: str | None, filter: Filter
                 )
             return
         count = exporting.export(filter, file, format=format, fields=names, progress=progress.show)
-    say(f"{file} has {text.counted(count, 'account')}.")
+    say(f"{file} has {text.pluralize(count, 'account')}.")

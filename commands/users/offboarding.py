@@ -40,7 +40,7 @@ def offboard_cmd(users: tuple[str, ...], receipt: str | None, unit: Unit) -> lis
     from opsapp.accounts.lookup import get_user
 
     names = [str(get_user(user).email) for user in users]
-    approve(f"End the access of {text.listed(names)}?", severe=True)
+    approve(f"End the access of {text.join_some(names)}?", severe=True)
     return offboarding.offboard(users, receipt=receipt, unit=unit)
 
 
@@ -95,7 +95,7 @@ def delete_cmd(
         if row.deleted_at is not None:
             say(f"User {row.id} was deleted before.")
     if accounts := [f"{row.email} (id {row.id})" for row in rows if row.deleted_at is None]:
-        approve(f"{erase.format(text.listed(accounts))}?", severe=True)
+        approve(f"{erase.format(text.join_some(accounts))}?", severe=True)
     return service.delete(users, receipt=receipt, unit=unit)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import orm as so
 
 from opsapp import clock
 from opsapp.models import Model, User, UTCDateTime
-from opsapp.unit import guarded
+from opsapp.unit import guard_table
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -29,7 +29,7 @@ class Post(Model):
     author: so.Mapped[User] = so.relationship()
 
 
-@guarded
+@guard_table
 class Product(Model):
     """A product; changed by :mod:`.products` and :mod:`.orders` only."""
 
@@ -46,7 +46,7 @@ class Product(Model):
     stock: so.Mapped[int]
 
 
-@guarded
+@guard_table
 class Order(Model):
     """An order of an account, at the price of that time."""
 

@@ -42,7 +42,7 @@ def get_product(name: str) -> Product:
     product = find_product(name)
     if product is None:
         near = text.did_you_mean(name, list(db.session.scalars(sa.select(Product.name))))
-        raise NotFound(f"no product {text.shortened(name)}", hint=near or "flask shop products")
+        raise NotFound(f"no product {text.truncate(name)}", hint=near or "flask shop products")
     return product
 
 
@@ -56,7 +56,7 @@ def stock(name: str, pieces: int, *, cents: int, unit: Unit) -> Record:
 
     :raises Invalid: the name, the number or the price is not allowed.
     """
-    name = text.checked(name, "product", longest=64)
+    name = text.validate(name, "product", longest=64)
     after = {"name": name, "cents": _checked(cents, "price"), "stock": _checked(pieces, "stock")}
     with unit:
         authority.require(MANAGE, unit)

@@ -39,7 +39,7 @@ def groups(unit: Unit, users: Sequence[Account]) -> Iterator[tuple[Sequence[int]
     if not unit.dry_run:
         return
     if len(users) > EVENT_EACH:
-        yield [user.id for user in users], text.counted(len(users), "account")
+        yield [user.id for user in users], text.pluralize(len(users), "account")
         return
     for user in users:
         yield [user.id], user.email or f"user:{user.id}"
@@ -57,4 +57,4 @@ def counted(noun: str, *queries: sa.Select[Any]) -> str | None:
         db.session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
         for query in queries
     )
-    return text.counted(count, noun) if count else None
+    return text.pluralize(count, noun) if count else None

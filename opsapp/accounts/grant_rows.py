@@ -76,7 +76,7 @@ def give(
 
 def _refuse_other_ends(role: Role, others: Sequence[Any]) -> None:
     if others:
-        holders = text.listed([f"{row.email} {end_in_words(row)}" for row in others])
+        holders = text.join_some([f"{row.email} {end_in_words(row)}" for row in others])
         raise Conflict(
             f"{role.name} is already held with another end: {holders}",
             hint="add --replace-end to change the end, or omit these users",

@@ -61,7 +61,7 @@ class Filter(AccountFilter):
         if self.without_role:
             criteria.append(~_holds(self.without_role))
         if self.search:
-            part = addresses.canonical(text.checked(self.search, "search", longest=LONGEST_SEARCH))
+            part = addresses.canonical(text.validate(self.search, "search", longest=LONGEST_SEARCH))
             criteria.append(
                 User.email.contains(part, autoescape=True)
                 | User.username.contains(part, autoescape=True)
@@ -104,7 +104,7 @@ def _status(status: str | None) -> sa.ColumnElement[bool]:
             return sa.and_(alive, User.active.is_(True), locked)
         case "deleted":
             return User.deleted_at.is_not(None)
-    raise Invalid(f"status {text.shortened(status)} is not one of {', '.join(STATUSES)}")
+    raise Invalid(f"status {text.truncate(status)} is not one of {', '.join(STATUSES)}")
 
 
 def _holds(role: str) -> sa.ColumnElement[bool]:
@@ -151,7 +151,7 @@ def users(
     :raises NotFound: there is no account ``after``.
     """
     if sort not in SORTS:
-        raise Invalid(f"sort {text.shortened(sort)} is not one of {', '.join(SORTS)}")
+        raise Invalid(f"sort {text.truncate(sort)} is not one of {', '.join(SORTS)}")
     column = SORTS[sort]
     if column is User.email and accounts.status == "deleted":
         column = User.id  # They have no address to sort by.

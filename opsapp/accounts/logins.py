@@ -181,7 +181,7 @@ def listing(
 
 def _checked_outcome(name: str) -> str:
     if name not in OUTCOMES:
-        raise Invalid(f"outcome {text.shortened(name)} is not one of {', '.join(OUTCOMES)}")
+        raise Invalid(f"outcome {text.truncate(name)} is not one of {', '.join(OUTCOMES)}")
     return name
 
 
@@ -193,11 +193,11 @@ def _from(address: str) -> sa.ColumnElement[bool]:
     try:
         network = ip_network(address, strict=False)
     except ValueError as error:
-        raise Invalid(f"{text.shortened(address)} is not an IP address") from error
+        raise Invalid(f"{text.truncate(address)} is not an IP address") from error
     if network.num_addresses == 1:
         return Login.ip == canonical_ip(str(network.network_address))
     if network.version == 4 or network.prefixlen != 64:
-        raise Invalid(f"{text.shortened(address)} is not one address, nor a /64 of IPv6")
+        raise Invalid(f"{text.truncate(address)} is not one address, nor a /64 of IPv6")
     return Login.network == str(network)
 
 

@@ -134,7 +134,7 @@ def _split(references: Sequence[str]) -> tuple[dict[str, int], dict[str, str]]:
 def unknown_user(reference: str) -> NotFound:
     """Return the error for a missing account, with the nearest name as its hint."""
     hint = _nearest(addresses.canonical(reference)) or "flask users list --search TEXT"
-    return NotFound(f"no user {text.shortened(reference)}", hint=hint)
+    return NotFound(f"no user {text.truncate(reference)}", hint=hint)
 
 
 def unknown_users(references: Sequence[str]) -> NotFound:
@@ -143,7 +143,7 @@ def unknown_users(references: Sequence[str]) -> NotFound:
     error = unknown_user(first)
     if not others:
         return error
-    names = text.listed([text.shortened(reference) for reference in references])
+    names = text.join_some([text.truncate(reference) for reference in references])
     return NotFound(f"no users {names}", hint=error.hint)
 
 
@@ -198,7 +198,7 @@ def get_role(name: str) -> Role:
         # A database without its built-in role was migrated and never initialised.
         names = [role.name for role in list_roles()]
         near = "flask db init" if name == ADMIN else text.did_you_mean(name, names)
-        raise NotFound(f"no role {text.shortened(name)}", hint=near or "flask roles list")
+        raise NotFound(f"no role {text.truncate(name)}", hint=near or "flask roles list")
     return role
 
 
@@ -215,5 +215,5 @@ def list_roles(
         conditions = (Grant.role_id == Role.id, Grant.user_id == held_by.id, Grant.is_live())
         query = query.where(sa.exists().where(*conditions))
     if after is not None:
-        query = query.where(Role.name > text.checked(after, "after", longest=64))
+        query = query.where(Role.name > text.validate(after, "after", longest=64))
     return db.session.scalars(query).all()

@@ -38,7 +38,7 @@ class Policy(PasswordUtil):
             return [breached.REPEATS_NAME], normal
         least = current_app.config["SECURITY_PASSWORD_LENGTH_MIN"]
         if len(normal) < least:
-            return [f"A password must have at least {text.counted(least, 'character')}."], normal
+            return [f"A password must have at least {text.pluralize(least, 'character')}."], normal
         if breached.is_breached(normal):
             return [breached.IS_BREACHED], normal
         problems, _ = super().validate(normal[:LONGEST_JUDGED], is_register, **kwargs)

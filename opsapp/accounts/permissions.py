@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from ..errors import Invalid
-from ..text import checked, did_you_mean
+from ..text import did_you_mean, validate
 
 _FORM = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)+")
 LONGEST = 64
@@ -32,7 +32,7 @@ def parse(name: str) -> str:
 
     :raises Invalid: it has not.
     """
-    name = checked(name, "permission", longest=LONGEST)
+    name = validate(name, "permission", longest=LONGEST)
     if not _FORM.fullmatch(name):
         raise Invalid(f"permission {name} is not of the form noun:verb, such as users:read")
     return name

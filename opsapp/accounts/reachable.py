@@ -38,7 +38,7 @@ def clean_of_stranger(email: str) -> str:
 
 
 def _refusal(email: str, reason: str) -> Invalid:
-    return Invalid(f"e-mail {text.shortened(email)}: {reason}")
+    return Invalid(f"e-mail {text.truncate(email)}: {reason}")
 
 
 def unreachable(email: str) -> str | None:

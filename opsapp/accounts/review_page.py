@@ -26,7 +26,7 @@ def write(file: str, id: int) -> Record:
     from jinja2 import Environment, PackageLoader
 
     pages = Environment(
-        loader=PackageLoader("opsapp.accounts"), autoescape=True, finalize=text.shown
+        loader=PackageLoader("opsapp.accounts"), autoescape=True, finalize=text.safe_value
     )
     pages.globals.update(at=_at, day=_day)
     head = read_head(db.session())

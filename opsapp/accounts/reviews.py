@@ -194,7 +194,7 @@ def decide(
     :raises NotFound: the review does not ask about an account.
     """
     if decision not in DECISIONS:
-        raise Invalid(f"decision {text.shortened(decision)} is not one of {', '.join(DECISIONS)}")
+        raise Invalid(f"decision {text.truncate(decision)} is not one of {', '.join(DECISIONS)}")
     with unit:
         authority.require("roles:grant", unit)
         review = get(id)

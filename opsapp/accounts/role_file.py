@@ -134,7 +134,7 @@ def parsed(words: str, *, name: str) -> Access:
         reason, _, place = str(error).removesuffix(")").rpartition(" (at ")
         if place == "end of document":
             place = f"line {max(1, len(words.splitlines()))}"
-        raise Invalid(f"{name} {place}: {text.shortened(reason, 200)}") from error
+        raise Invalid(f"{name} {place}: {text.truncate(reason, 200)}") from error
     except RecursionError as error:
         raise Invalid(f"{name}: brackets are nested too deeply") from error
     source = _Source(name, words)
@@ -157,7 +157,7 @@ def parsed(words: str, *, name: str) -> Access:
 def _read_name(source: _Source, table: str, role: str) -> str:
     with source.at(table, role):
         if clean_name(role) != role:
-            raise Invalid(f"role {text.shortened(role)}: write {clean_name(role)}")
+            raise Invalid(f"role {text.truncate(role)}: write {clean_name(role)}")
     return role
 
 
@@ -191,7 +191,7 @@ def _read_end(source: _Source, role: str, user: str, end: Any) -> datetime | Non
                 return (end if end.tzinfo else end.replace(tzinfo=UTC)).astimezone(UTC)
         except OverflowError:  # Its distance puts it before the year 1, or after 9999.
             pass
-        name = text.shortened(user)
+        name = text.truncate(user)
         raise Invalid(f'{name}: the end is "{FOR_EVER}" or a time such as 2030-12-31T18:00:00Z')
 
 
@@ -215,14 +215,14 @@ class _Source:
         for key in table.keys() - set(names):
             with self.at(*path, key):
                 near = text.did_you_mean(key, names) or f"there are {' and '.join(names)}"
-                raise Invalid(f"{text.shortened(key)} is not a known key", hint=near)
+                raise Invalid(f"{text.truncate(key)} is not a known key", hint=near)
 
     def table(self, content: Mapping[str, Any], key: str, *, below: str | None = None) -> Any:
         """Return the table of this key, empty where there is none."""
         value = content.get(key, {})
         if not isinstance(value, dict):
             with self.at(*filter(None, (below, key))):
-                raise Invalid(f"{text.shortened(key)} is not a table")
+                raise Invalid(f"{text.truncate(key)} is not a table")
         return value
 
 

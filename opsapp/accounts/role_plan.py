@@ -159,7 +159,7 @@ class _File:
             if user is None or user.email is None:
                 raise self._error(unknown_user(reference), "grants", role, reference)
             if user.email in holders:
-                error = Invalid(f"{text.shortened(reference)} is there twice, as {user.email}")
+                error = Invalid(f"{text.truncate(reference)} is there twice, as {user.email}")
                 raise self._error(error, "grants", role, reference)
             until = users[reference]
             if until is not None and until <= clock.now():

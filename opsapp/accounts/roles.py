@@ -43,7 +43,7 @@ def record(role: Role, holder_counts: _Held | None = None) -> Record:
 
 def _permissions(role: Role) -> list[str]:
     if isinstance(role.permissions, damage.Damaged):
-        return damage.listed(role.permissions)
+        return damage.display_items(role.permissions)
     return authority.permission_names(role.get_permissions())
 
 
@@ -82,10 +82,10 @@ def clean_name(value: str) -> str:
 
     :raises Invalid: it has other characters.
     """
-    value = text.canonical(text.checked(value, "role", longest=LONGEST_NAME))
+    value = text.canonical(text.validate(value, "role", longest=LONGEST_NAME))
     if not NAME.fullmatch(value):
         raise Invalid(
-            f"role {text.shortened(value)}: a name starts with a letter"
+            f"role {text.truncate(value)}: a name starts with a letter"
             " and has letters a-z, digits, '.', '_' and '-'"
         )
     return value
@@ -96,7 +96,7 @@ def clean_description(value: str) -> str:
 
     :raises Invalid: it is too long, or has a hostile character.
     """
-    return text.checked(value, "description", longest=LONGEST_DESCRIPTION) if value else ""
+    return text.validate(value, "description", longest=LONGEST_DESCRIPTION) if value else ""
 
 
 def create(
@@ -230,7 +230,7 @@ def _edit(name: str, combine: Any, names: Iterable[str], unit: Unit) -> Record:
             unit.record(
                 "role:permissions:update",
                 role.reference,
-                before={"permissions": damage.listed(before)},
+                before={"permissions": damage.display_items(before)},
                 after={"permissions": after},
             )
         return record(role)
@@ -247,7 +247,7 @@ def delete(name: str, *, revoke: bool = False, unit: Unit) -> Record:
         role = deletable(name, revoke=revoke)
         if role.deleted_at is None:
             grants.end_all_of_role(role, unit=unit)
-            before = {"name": role.name, "permissions": damage.listed(role.permissions)}
+            before = {"name": role.name, "permissions": damage.display_items(role.permissions)}
             role.deleted_at = clock.now()
             unit.record("role:definition:delete", role.reference, before=before)
         return record(role)
@@ -267,7 +267,7 @@ def deletable(name: str, *, revoke: bool = False) -> Role:
         holders, _inactive = _holders().get(role.id, NO_HOLDERS)
         if holders and not revoke:
             raise Conflict(
-                f"role {name} is held by {text.counted(holders, 'user')}",
+                f"role {name} is held by {text.pluralize(holders, 'user')}",
                 hint=f"flask roles delete {name} --revoke",
             )
     return role

@@ -48,7 +48,7 @@ def create(
     :raises Invalid: the end has passed or is too far.
     :raises Refused: the account may do more than the unit's account.
     """
-    name = text.checked(name, "name", longest=LONGEST_NAME)
+    name = text.validate(name, "name", longest=LONGEST_NAME)
     allowed = sorted({permissions.parse(permission) for permission in text.each(allow)}) or None
     until = _checked_end(until)
     with unit:
@@ -167,7 +167,7 @@ def revoke(user: str, name: str, *, unit: Unit) -> Record:
     :raises NotFound: the account never had a token of this name.
     :raises Refused: the account may do more than the unit's account.
     """
-    name = text.checked(name, "name", longest=LONGEST_NAME)
+    name = text.validate(name, "name", longest=LONGEST_NAME)
     with unit:
         owner = authority.changeable(user, unit)
         live = _find_open(owner, name)
@@ -183,14 +183,14 @@ def get(user: str, name: str) -> ApiToken:
 
     :raises NotFound: there is no such account, or it never had a token of this name.
     """
-    return _get_newest(get_user(user), text.checked(name, "name", longest=LONGEST_NAME))
+    return _get_newest(get_user(user), text.validate(name, "name", longest=LONGEST_NAME))
 
 
 def _get_newest(owner: User, name: str) -> ApiToken:
     newest = _newest(owner, name)
     if newest is None:
         raise NotFound(
-            f"user {owner.email} has no token {text.shortened(name)}",
+            f"user {owner.email} has no token {text.truncate(name)}",
             hint=f"flask users tokens list {owner.email}",
         )
     return newest
@@ -227,7 +227,9 @@ def record(token: ApiToken) -> Record:
         "user": token.user.email,
         "name": token.name,
         "state": state(token),
-        "permissions": ["*"] if token.permissions is None else damage.listed(token.permissions),
+        "permissions": ["*"]
+        if token.permissions is None
+        else damage.display_items(token.permissions),
         "created_at": token.created_at,
         "created_by": actor_name(token.created_by),
         "valid_until": token.valid_until,

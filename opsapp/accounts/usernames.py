@@ -17,7 +17,7 @@ def clean(value: str) -> str:
     :raises Invalid: it has another character, has digits only, as an id, or begins with a
         dash, as an option.
     """
-    value = text.canonical(text.checked(value, "username", longest=LONGEST))
+    value = text.canonical(text.validate(value, "username", longest=LONGEST))
     if len(value) > LONGEST:  # NFKC may turn one character into eighteen.
         raise Invalid(f"username is longer than {LONGEST} after normalization")
     if other := _OTHER.search(value):

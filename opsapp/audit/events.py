@@ -16,7 +16,7 @@ from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, Role, User
 from ..models.types import canonical_json
-from ..state import attached_to
+from ..state import attachment_of
 from ..types import Record
 from ..unit import intents, pending
 from .filters import ERASED as ERASED
@@ -74,15 +74,15 @@ def _waiting(row: PendingEvent, subjects: dict[str, str]) -> Record:
         "subject": row.subject,
         "subject_name": subjects.get(row.subject, row.subject),
         "reason": None,
-        "before": pending.unmarked(row.before),
-        "after": pending.unmarked(row.after),
+        "before": pending.unmark(row.before),
+        "after": pending.unmark(row.after),
         "correlation": row.correlation,
     }
 
 
 def unfinished() -> list[int]:
     """Return the numbers of the intents whose outcome is unknown."""
-    return [] if intents.accounts() is None else intents.unfinished(db.ours())
+    return [] if intents.accounts() is None else intents.unfinished_numbers(db.ours())
 
 
 def get(seq: int) -> Record:
@@ -106,7 +106,7 @@ def _outcome(row: Any) -> Record:
     """Return the outcome of an intent; nothing for another event."""
     if not row.action.startswith(intents.PREFIX):
         return {}
-    if row.seq in intents.unfinished(db.ours(), correlation=row.correlation):
+    if row.seq in intents.unfinished_numbers(db.ours(), correlation=row.correlation):
         return {"outcome": f"unknown: compare and close it by {intents.HINT} {row.seq}"}
     # Other changes of the same shell session may have failed.
     failures = pages([AuditEvent.action == intents.FAIL, AuditEvent.correlation == row.correlation])
@@ -217,7 +217,7 @@ class _Names:
 
 def present_names(subjects: set[Any]) -> dict[str, str]:
     """Return the present names of the subjects; an erased account has none."""
-    attached = attached_to(this_app())
+    attached = attachment_of(this_app())
     if attached is not None:
         return dict(attached.directory.names(subjects))
     names: dict[str, str] = {}

@@ -17,7 +17,7 @@ from ..actors import readings
 from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, Role
-from ..state import attached_to, is_built_on
+from ..state import attachment_of, is_built_on
 from .stored import as_text, parsed
 
 ERASED = "[erased]"
@@ -106,7 +106,7 @@ def _not_before(moment: datetime) -> Any:
 
 def _because(part: str, of: type[Any]) -> Any:
     """Return the condition that a reason holds this text; changes that wait have none."""
-    part = text.checked(part, "reason", longest=500)
+    part = text.validate(part, "reason", longest=500)
     return of.reason.icontains(part, autoescape=True) if of is AuditEvent else sa.false()
 
 
@@ -128,7 +128,7 @@ def _unknown_actor(name: str) -> NotFound:
     is_address = "@" in name and is_built_on(this_app())
     near = unknown_user(name).hint if is_address else text.did_you_mean(name, map(str, names))
     hint = near or "flask audit list --fields actor"
-    return NotFound(f"no event is by {text.shortened(name)}", hint=hint)
+    return NotFound(f"no event is by {text.truncate(name)}", hint=hint)
 
 
 def _is_named(name: str, of: type[Any]) -> Any:
@@ -156,7 +156,7 @@ def _has_field(key: str, value: str, of: type[Any]) -> Any:
 
 def _reference(name: str) -> str | None:
     """Return the subject of the account of this id, address or name; None if there is none."""
-    attached = attached_to(this_app())
+    attached = attachment_of(this_app())
     if attached is None:
         user = find_user(name)
         return None if user is None else user.reference
@@ -174,7 +174,7 @@ def _of_kind(action: str, of: type[Any]) -> Any:
         names = {*ACTIONS, *map(str, _distinct(AuditEvent.action))}
         parts = {":".join(name.split(":")[:n]) for name in names for n in (1, 2, 3)}
         raise NotFound(
-            f"no event is a {text.shortened(action)}",
+            f"no event is a {text.truncate(action)}",
             hint=text.did_you_mean(action, sorted(parts)) or "flask audit list --fields action",
         )
     return _begins(action, of)
@@ -204,7 +204,7 @@ def _about(subject: str, of: type[Any]) -> Any:
     if subject in WHOLES or (kind in _OF_COMMANDS and name):
         return of.subject == subject
     reference = name if kind == "user" and name else subject
-    attached = attached_to(this_app())
+    attached = attachment_of(this_app())
     if attached is not None:
         is_thing = kind != "user" and bool(name)
         return of.subject == (subject if is_thing else attached.directory.subject(reference))
@@ -222,7 +222,7 @@ def _roles_called(name: str) -> list[str]:
         return [f"role:{name}"]
     ids = db.ours.scalars(sa.select(Role.id).where(Role.name == name)).all()
     if not ids:
-        raise NotFound(f"no role {text.shortened(name)}", hint="flask roles list")
+        raise NotFound(f"no role {text.truncate(name)}", hint="flask roles list")
     return [f"role:{id}" for id in ids]
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import clock
-from ..text import counted, safe
+from ..text import pluralize, safe
 from ..unit.intents import PREFIX
 
 PHRASES = {
@@ -97,7 +97,7 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
         after = {
             key: _counted(after[key]) for key in after if key not in _OF_IMPORTS and after[key] != 0
         }
-    subject = counted(after.pop("count"), "user") if "count" in after else event["subject_name"]
+    subject = pluralize(after.pop("count"), "user") if "count" in after else event["subject_name"]
     phrase = PHRASES.get(event["action"], f"{event['action']} {{}}")
     for name in _IN_PHRASES:
         if f"{{{name}}}" in phrase:

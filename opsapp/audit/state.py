@@ -224,5 +224,5 @@ def _in_words(fact: Fact, event: Fact | None, roles: Mapping[str, str]) -> str:
         return f"{label}: by event {event.seq} there is none"
     if fact.name in SECRET or fact.name.startswith("token "):
         return f"{label} is not the one of event {event.seq}"
-    value = text.shortened(fact.value) if fact.value else "none"
-    return f"{label}: {value}, but event {event.seq} says {text.shortened(event.value)}"
+    value = text.truncate(fact.value) if fact.value else "none"
+    return f"{label}: {value}, but event {event.seq} says {text.truncate(event.value)}"

@@ -130,8 +130,8 @@ def _report(
     elif state is not None and first_break is None:
         differences, first_break = _compared(state)
         holds = "the chain holds, and the tables match it"
-    if first_break is None and (unfinished := intents.unfinished(db.ours())):
-        numbers = text.listed([*map(str, unfinished)], MOST_DIFFERENCES)
+    if first_break is None and (unfinished := intents.unfinished_numbers(db.ours())):
+        numbers = text.join_some([*map(str, unfinished)], MOST_DIFFERENCES)
         holds += f"; intended without an end: {numbers}"
     seq, kind, message = first_break or (None, None, holds)
     return {
@@ -288,7 +288,7 @@ def is_genuine(seq: int, hash: str) -> bool:
 
 
 def _counts_differ(head: Head | AuditHead, walk: _Walk) -> str:
-    return f"the head says {text.counted(head.seq, 'event')}, there are {walk.seq:,}"
+    return f"the head says {text.pluralize(head.seq, 'event')}, there are {walk.seq:,}"
 
 
 def _heads_break(walk: _Walk, heads: Sequence[AuditHead]) -> Break | None:
@@ -324,7 +324,7 @@ def _kept_break(
             return (
                 head.seq + 1,
                 "cut",
-                f"the checkpoint of {checkpoint.at} has {text.counted(checkpoint.seq, 'event')},"
+                f"the checkpoint of {checkpoint.at} has {text.pluralize(checkpoint.seq, 'event')},"
                 f" there are {head.seq:,}: the tail was cut or an older copy restored",
             )
         message = f"event {checkpoint.seq} is not the one of the checkpoint"

@@ -55,7 +55,7 @@ def _refuse_hostile(param: click.Parameter, value: object) -> None:
     for word in value if isinstance(value, tuple) else (value,):
         if isinstance(word, str) and not (word == "" and param.name in MAY_BE_EMPTY):
             name = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name
-            text.checked(word, name, longest=sys.maxsize)
+            text.validate(word, name, longest=sys.maxsize)
 
 
 def _each_once(parser: Any, ctx: click.Context) -> Any:
@@ -195,14 +195,14 @@ def _attached(app: Flask) -> AbstractContextManager[None]:
 
     :raises NotReady: it has no database that opsapp knows.
     """
-    from ..state import attached_to, is_built_on
+    from ..state import attachment_of, is_built_on
 
     if is_built_on(app):
         return nullcontext()
     from ..ops.attached import attach
     from ..ops.sessions import sessions_of
 
-    attached = attached_to(app)
+    attached = attachment_of(app)
     if attached is None:
         sessions = sessions_of(app)
         if sessions is None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .. import clock
-from ..text import counted, safe
+from ..text import pluralize, safe
 from ..values import Array, Document
 from ..values.damage import Damaged
 
@@ -51,7 +51,7 @@ def on_terminal(name: str, value: Any, now: datetime, *, full: bool = False) -> 
         return f"{human(value)} ({distance})" if full else distance
     if isinstance(value, int) and (name == "bytes" or name.endswith("_bytes")):
         size = _size(value)
-        return f"{size} ({counted(value, 'byte')})" if full else size
+        return f"{size} ({pluralize(value, 'byte')})" if full else size
     return human(value)
 
 

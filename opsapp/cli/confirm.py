@@ -68,4 +68,4 @@ def _approve_by_name(question: str, name: str, answer: str | None) -> None:
         words = f"{question} {order}" if does_fit else f"{question}\n{order}"
         answer = ask(printable(words, sys.stderr))
     if answer != name:
-        raise Refused(f"{text.shortened(answer)} is not {name}; nothing was changed")
+        raise Refused(f"{text.truncate(answer)} is not {name}; nothing was changed")

@@ -242,10 +242,10 @@ def remark_on_audit() -> None:
     """Say that an attached application is not audited yet; what changes something refuses."""
     from flask import current_app
 
-    from ..state import attached_to
+    from ..state import attachment_of
 
     if current_app:
-        attached = attached_to(current_app)
+        attached = attachment_of(current_app)
         if attached is not None and not attached.has_tables:
             say("Nothing is audited until flask ops init.")
 

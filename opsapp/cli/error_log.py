@@ -12,7 +12,7 @@ import click
 
 from .. import clock
 from ..errors import NotReady
-from ..redaction import redacted_traceback
+from ..redaction import redact_traceback
 from ..settings import config
 
 
@@ -24,7 +24,7 @@ def write(error: Exception) -> tuple[str, str | None]:
             "id": number,
             "at": clock.rfc3339(clock.now()),
             "command": " ".join(sys.argv[1:2]),
-            "traceback": redacted_traceback(error),
+            "traceback": redact_traceback(error),
         }
     )
     try:

@@ -147,7 +147,7 @@ def is_by_filter(
         return False
     count, digest = listing.chosen(filter, *criteria)
     if count:
-        accounts = text.counted(count, "account")
+        accounts = text.pluralize(count, "account")
         end_session()  # No transaction waits for the answer, and the next count is a new one.
         approve(f"{change.format(accounts)}?", severe=severe)
         # A question may stand for minutes, in which users sign up.

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from .. import clock, textfiles
 from ..clock import duration
 from ..errors import Invalid
-from ..text import shortened
+from ..text import truncate
 
 LONGEST = timedelta(days=36525)
 
@@ -60,7 +60,7 @@ class When(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, datetime):
             return value
         try:
-            moment = clock.parsed(value, clock.now(), ahead=self.ahead, end=self.end)
+            moment = clock.parse_time(value, clock.now(), ahead=self.ahead, end=self.end)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a time such as {clock.FORMS}", param, ctx)
         return moment.replace(microsecond=0) if self.ahead else moment
@@ -252,7 +252,7 @@ def each_once(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Valu
     values: dict[str, Value] = {}
     for name, value in pairs:
         if name in values:
-            raise Invalid(f"{option} {shortened(name)} was given twice, and takes one value")
+            raise Invalid(f"{option} {truncate(name)} was given twice, and takes one value")
         values[name] = value
     return values
 

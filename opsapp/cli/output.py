@@ -18,7 +18,7 @@ from .. import settings
 from ..clock import rfc3339
 from ..errors import Invalid, OutputFailed
 from ..settings.parsers import FORMATS as FORMATS
-from ..text import did_you_mean, safe, shortened
+from ..text import did_you_mean, safe, truncate
 from ..types import Fields
 from ..values import Array, Document
 from ..values.damage import Damaged
@@ -94,7 +94,7 @@ def field_names(fields: str) -> list[str]:
 def _field(row: Fields, name: str) -> Any:
     if name not in row:
         near = did_you_mean(name, row)
-        raise Invalid(f"no field {shortened(name)}; there are {', '.join(row)}", hint=near)
+        raise Invalid(f"no field {truncate(name)}; there are {', '.join(row)}", hint=near)
     return row[name]
 
 

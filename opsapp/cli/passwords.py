@@ -108,7 +108,7 @@ def _from_stdin() -> str:
 
 def _from_file(path: str) -> str:
     try:
-        descriptor = textfiles.opened(path, pipe=True)
+        descriptor = textfiles.open_descriptor(path, pipe=True)
     except OSError as error:
         raise Invalid(f"--password-file {path}: {error.strerror}") from error
     except textfiles.NotText as error:
@@ -152,7 +152,7 @@ def _ask() -> str:
 
 def _first_line(file: IO[bytes], source: str) -> str:
     try:
-        password = textfiles.decoded(file.readline(LONGEST_LINE)).rstrip("\r\n")
+        password = textfiles.decode(file.readline(LONGEST_LINE)).rstrip("\r\n")
     except textfiles.NotUtf8 as error:
         raise Invalid(f"the first line of {source} is not UTF-8") from error
     except textfiles.NotText as error:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from ..accounts.transfer.batches import ACCOUNTS
 from ..audit.events import present_names
 from ..files.drafts import writing
-from ..text import counted
+from ..text import pluralize
 from ..types import Fields, Record
 from ..unit.ledger import EVENT_EACH, Recorded, in_batches
 
@@ -20,7 +20,7 @@ def rows_of(changes: Sequence[Recorded]) -> Iterator[Record]:
     for row in _named(in_batches(changes)):
         after = row["after"] or {}
         if "digest" in after:
-            row = {**row, "name": counted(after["count"], "user"), "after": _without(after, _IDS)}
+            row = {**row, "name": pluralize(after["count"], "user"), "after": _without(after, _IDS)}
         elif len(after.get(ACCOUNTS, ())) > EVENT_EACH:
             row = {**row, "after": _counted(after)}
         yield row

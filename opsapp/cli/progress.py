@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from .. import clock
-from ..text import counted
+from ..text import pluralize
 from .messages import say
 
 LOG_SECONDS = 10
@@ -49,9 +49,9 @@ class Progress(AbstractContextManager["Progress"]):
             return
         self._shown = now
         seconds = now - self._started
-        words = [counted(count, self._noun), f"{count / seconds:,.0f} a second"]
+        words = [pluralize(count, self._noun), f"{count / seconds:,.0f} a second"]
         if fraction:
-            words.append(f"{clock.shown(seconds / fraction - seconds)} left")
+            words.append(f"{clock.format_duration(seconds / fraction - seconds)} left")
         if self._is_terminal:
             self._draw(", ".join(words), fraction)
         else:

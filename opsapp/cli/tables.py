@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from .. import clock
-from ..text import counted, safe
+from ..text import pluralize, safe
 from ..types import Fields
 from .cells import EMPTY, human, on_terminal, style_of
 from .streams import painted, wants_colour
@@ -136,7 +136,7 @@ def _exact(_name: str, value: Any) -> str:
 
 def _note(omissions: Sequence[str], room: int, hint: str = "") -> str:
     """Return the remark on columns that a table leaves out."""
-    count = counted(len(omissions), "column")
+    count = pluralize(len(omissions), "column")
     words = f"({count} hidden: {', '.join(map(safe, omissions))}{f'; {hint}' if hint else ''})"
     paint = _painter()
     lines = hanging(words, room=room, indent="").split("\n")

@@ -18,7 +18,7 @@ from ..actors import Actor
 from ..engine.connections import application_name, sqlite_file
 from ..extensions import db
 from ..mail import outbox
-from ..state import attached_to
+from ..state import attachment_of
 from ..types import Record
 from ..values import readable
 from . import (
@@ -171,7 +171,7 @@ def _inside(
     """Put up the walls of the session's mode, and watch it."""
     db.session.remove()
     application_name.set(f"opsapp shell:{session.mode.tag} {session.actor.label()}")
-    if (attached := attached_to(app)) is not None and attached.has_tables:
+    if (attached := attachment_of(app)) is not None and attached.has_tables:
         attached.begin()  # Changes past commit() are audited too.
     lift = _enforce(session.mode, session.id, idle_seconds)
     try:

@@ -130,7 +130,7 @@ def catalogue(
     for name, (module, line) in SERVICES.items():
         if is_built_on or name in SERVICES_ATTACHED:
             names.add(name, Verbs(f"opsapp.{module}", make_unit), line, "Services")
-    people = _accounts(make_unit) if is_built_on else _accounts_of(state.attached_to(app))
+    people = _accounts(make_unit) if is_built_on else _accounts_of(state.attachment_of(app))
     for name, value, line in people:
         names.add(name, value, line, "Shortcuts")
     for name, value, line in _shortcuts(session, writes, pending):

@@ -97,7 +97,7 @@ def _run(connection: sa.Connection, statement: Executable) -> str:
     result = connection.execute(statement)
     count = len(result.fetchall()) if result.returns_rows else result.rowcount
     milliseconds = (time.perf_counter() - start) * 1000
-    return f"Run: {text.counted(max(0, count), 'row')}, {milliseconds:.1f} ms"
+    return f"Run: {text.pluralize(max(0, count), 'row')}, {milliseconds:.1f} ms"
 
 
 @contextmanager

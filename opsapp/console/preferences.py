@@ -66,10 +66,10 @@ def _checked(path: Path, key: str, value: Any) -> Any:
     names = [field.name for field in fields(Preferences)]
     if key not in names:
         near = text.did_you_mean(key, names) or f"one of {', '.join(names)}"
-        raise NotReady(f"{path}: {text.shortened(key)} is not a known preference", hint=near)
+        raise NotReady(f"{path}: {text.truncate(key)} is not a known preference", hint=near)
     fits, words = _KINDS[key]
     if not fits(value):
-        raise NotReady(f"{path}: {key} is {text.shortened(str(value))}, and not {words}")
+        raise NotReady(f"{path}: {key} is {text.truncate(str(value))}, and not {words}")
     return value
 
 

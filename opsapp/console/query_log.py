@@ -14,7 +14,7 @@ from .. import text
 from ..engine.fingerprint import brief, undoubled
 from ..profiling.record.aggregates import REPEATED
 from ..profiling.reports.n_plus_one import advice
-from ..redaction import HIDDEN, veiled
+from ..redaction import HIDDEN, mask
 from ..types import Record
 from . import secret_columns
 from .listeners import listen
@@ -43,7 +43,7 @@ class Query:
             row = dict(zip(names, row, strict=False))
         is_shown = self._shown()
         return {
-            name: veiled(_column(name), value) if is_shown(_column(name)) else HIDDEN
+            name: mask(_column(name), value) if is_shown(_column(name)) else HIDDEN
             for name, value in row.items()
         }
 
@@ -80,7 +80,7 @@ class Report:
 
 
 def _hint(statement: str, times: list[float]) -> str:
-    repeated = text.counted(len(times), "time")
+    repeated = text.pluralize(len(times), "time")
     return f"{repeated}, {sum(times):.1f} ms: {brief(statement)} → {advice(statement)}"
 
 

@@ -246,13 +246,13 @@ def _was_here(start: Record) -> bool:
 
 def _begun(id: str) -> Record:
     if not id or not all(character in "0123456789abcdef-" for character in id):
-        raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
+        raise NotFound(f"no session {text.truncate(id)}", hint="flask audit sessions")
     begins = AuditEvent.subject.startswith(f"session:{id}", autoescape=True)
     seqs = db.ours.scalars(
         sa.select(AuditEvent.seq).where(begins, AuditEvent.action.in_([OPEN, QUERY])).limit(2)
     ).all()
     if not seqs:
-        raise NotFound(f"no session {text.shortened(id)}", hint="flask audit sessions")
+        raise NotFound(f"no session {text.truncate(id)}", hint="flask audit sessions")
     if len(seqs) > 1:
         raise Invalid(f"several sessions begin with {id}", hint="flask audit sessions")
     return events.get(seqs[0])

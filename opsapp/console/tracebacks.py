@@ -10,7 +10,7 @@ from types import TracebackType
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import text
-from ..redaction import redacted_traceback
+from ..redaction import redact_traceback
 
 _OURS = frozenset({"opsapp"})
 _LIBRARIES = frozenset({"sqlalchemy", "flask_sqlalchemy", "psycopg", "IPython"})
@@ -29,7 +29,7 @@ def of_application(error: Exception) -> str:
     for each, trace in before.items():
         each.__traceback__ = _without(trace, folders)
     try:
-        report = redacted_traceback(error).rstrip("\n")
+        report = redact_traceback(error).rstrip("\n")
     finally:
         for each, trace in before.items():  # For %tb.
             each.__traceback__ = trace

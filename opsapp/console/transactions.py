@@ -42,13 +42,13 @@ class Remains:
         if self.waiting:
             next_step = "commit() writes" if may_commit else "this session is read-only"
             verb = "waits" if self.waiting == 1 else "wait"
-            changes = text.counted(self.waiting, "change")
+            changes = text.pluralize(self.waiting, "change")
             remarks.append(f"{changes} {verb}: {next_step}, rollback() forgets.")
         return remarks
 
     def uncommitted(self) -> str:
         """Return the changes in words, for a program that ends without a commit."""
-        words = [text.counted(self.waiting, "change")] if self.waiting else []
+        words = [text.pluralize(self.waiting, "change")] if self.waiting else []
         return "; ".join([*words, self._lost_words()] if self.lost else words)
 
     def _lost_words(self) -> str:

@@ -64,7 +64,7 @@ def names(app: Flask) -> Iterator[dict[str, Any]]:
         "routes": (routes, 'the routes: routes(), routes("users")'),
     }
     # No page with a token was loaded.
-    with state.lent(app, _sign_in, RATELIMIT_ENABLED=False, WTF_CSRF_METHODS=frozenset()):
+    with state.hook_requests(app, _sign_in, RATELIMIT_ENABLED=False, WTF_CSRF_METHODS=frozenset()):
         yield bound
 
 

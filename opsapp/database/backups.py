@@ -21,7 +21,7 @@ from ..engine import direct
 from ..engine.connections import keywords, options
 from ..errors import Invalid, NotReady, OpsError, Refused
 from ..extensions import db
-from ..files.drafts import Draft, explained
+from ..files.drafts import Draft, translate_os_errors
 from ..types import Record
 from ..unit.ledger import is_kept
 from ..unit.work import Unit
@@ -119,7 +119,7 @@ def _filled(draft: Draft, file: str, engine: sa.Engine) -> int:
     if kind not in ("sqlite", "postgresql"):
         hint = "copy it by its own program, and opsapp's own database too"
         raise Refused(f"opsapp cannot copy a {kind} database", hint=hint)
-    with explained(file):
+    with translate_os_errors(file):
         _copy_sqlite(draft, engine) if kind == "sqlite" else _dump(draft, engine)
         return draft.write_to_disk()
 
@@ -237,7 +237,7 @@ def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> byte
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    with program, draft.written_by(program):
+    with program, draft.supervise(program):
         printed, remarks = program.communicate(b"go\n")
     if program.returncode:
         raise _failed(words[0], remarks.decode(errors="replace"), program.returncode)

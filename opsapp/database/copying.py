@@ -392,6 +392,6 @@ def _compare(copies: Sequence[_Copied], connection: sa.Connection) -> None:
                 digest.add(row)
         if (digest.rows, str(digest)) != (copied.rows, copied.digest):
             raise OpsError(
-                f"{copied.table.name} has {text.counted(copied.rows, 'row')} here,"
+                f"{copied.table.name} has {text.pluralize(copied.rows, 'row')} here,"
                 " and others in the copy; nothing was copied"
             )

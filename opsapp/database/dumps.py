@@ -135,7 +135,7 @@ def _settings(script: IO[bytes]) -> Iterator[bytes]:
 
 
 def _failed(remarks: str) -> OpsError:
-    reason = text.shortened((remarks.partition("ERROR:  ")[2] or remarks).strip(), 200)
+    reason = text.truncate((remarks.partition("ERROR:  ")[2] or remarks).strip(), 200)
     if "lock timeout" in reason:
         return Busy(
             "another process uses the database; nothing was changed",
@@ -163,7 +163,7 @@ def _unreadable(file: str, reason: str) -> OpsError:
             f"{file} was made by a newer pg_dump than the pg_restore of this host can read",
             hint="install the client programs of the server's version, first on the PATH",
         )
-    return Invalid(f"{file} is not a backup of this database: {text.shortened(reason, 200)}")
+    return Invalid(f"{file} is not a backup of this database: {text.truncate(reason, 200)}")
 
 
 class _Program:

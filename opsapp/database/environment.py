@@ -80,7 +80,7 @@ def place_of_new_migration() -> dict[str, str]:
     :raises NotReady: the migrations are not one line.
     """
     status.check_files()
-    own = migrations.added(this_app())
+    own = migrations.application_branch(this_app())
     if own is None:
         return {}
     if own.head is None:

@@ -330,7 +330,7 @@ def record_in(script: Script) -> None:
     _run.set(None)
     if run is None:
         return
-    core = migrations.shipped(CORE)
+    core = migrations.our_branch(CORE)
     before, after = core.at(run.before), core.at(run.after)
     if before and not after:
         return  # It removed the audit itself.

@@ -130,5 +130,5 @@ def _counted(table: str, column: str | None) -> str:
     counted = sa.func.count(source.c[column]) if column else sa.func.count()
     count = db.ours.scalar(sa.select(counted).select_from(source)) or 0
     db.ours.rollback()
-    contents = text.counted(count, "value" if column else "row")
+    contents = text.pluralize(count, "value" if column else "row")
     return f"drops {f'the column {table}.{column}' if column else table}, with {contents}"

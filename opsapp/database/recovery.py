@@ -52,17 +52,17 @@ class Plan:
     def effects(self) -> Iterator[str]:
         """Yield each effect in words that go on from "It": ``loses 2 events``."""
         head, at = self.copy.head.seq, " ".join(sorted(self.copy.revisions))
-        yield f"restores {text.counted(head, 'event')} until {self.until}, at the revision {at}"
+        yield f"restores {text.pluralize(head, 'event')} until {self.until}, at the revision {at}"
         if self.present is None:
             yield "replaces a database without an audit that can be read"
         elif self.is_of_another:
-            yield f"replaces another database, of {text.counted(self.present.seq, 'event')}"
+            yield f"replaces another database, of {text.pluralize(self.present.seq, 'event')}"
         elif self.lost:
             first, last = self.shared + 1, self.present.seq
             which = f"{first:,}" if first == last else f"{first:,} to {last:,}"
-            yield f"loses {text.counted(self.lost, 'event')}, {which}"
+            yield f"loses {text.pluralize(self.lost, 'event')}, {which}"
         if later := restoring.later_tables(self.copy):
-            yield f"drops the tables that were made after the copy: {text.listed(later)}"
+            yield f"drops the tables that were made after the copy: {text.join_some(later)}"
         if at != status.head_revision():
             yield f"migrates it to {status.head_revision()}"
 

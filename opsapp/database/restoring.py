@@ -155,7 +155,7 @@ def _sqlite_tables(file: str) -> set[str]:
         with _opened(file) as copy:
             [remark] = copy.execute("PRAGMA integrity_check(1)").fetchone()
             if remark != "ok":
-                raise Invalid(f"{file} is damaged: {text.shortened(remark)}")
+                raise Invalid(f"{file} is damaged: {text.truncate(remark)}")
             names = copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     except sqlite3.Error as error:
         raise Invalid(f"{file} is not a backup of this database: {text.safe(error)}") from error

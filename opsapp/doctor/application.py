@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import OpsError
-from ..extensions import db, this_attached
+from ..extensions import db, this_attachment
 from ..ops import checks
 from . import maintenance, rooms, server
 from .findings import Check, Finding, finding, tried
@@ -30,7 +30,7 @@ def check_application() -> Iterator[Finding]:
 
 
 def _checks() -> dict[str, Check]:
-    attached = this_attached()
+    attached = this_attachment()
     if attached is None:
         return {**rooms.CHECKS, **server.CHECKS}
     names = rooms.CHECKS.keys() - rooms.OF_ACCOUNTS if attached.has_tables else ()

@@ -64,7 +64,7 @@ def _overdue_reviews() -> Iterator[Omission]:
         return  # The check of the migrations tells.
     for review in reviews.overdue():
         record = reviews.record(review)
-        grants = text.counted(record["grants"], "grant")
+        grants = text.pluralize(record["grants"], "grant")
         message = f"{record['undecided']} of {grants} of review {review.id} undecided"
         message += f", and it was due {clock.rfc3339(review.due_at)}"
         yield "reviews", message, f"flask roles review show {review.id} --undecided"

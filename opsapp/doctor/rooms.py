@@ -77,7 +77,7 @@ def _check_grants() -> Finding:
     count = db.ours.scalar(sa.select(sa.func.count()).select_from(Grant).where(*over))
     if not count:
         return finding("grants", "ok", "no expired grant is left to mark")
-    message = f"{text.counted(count, 'expired grant')} not marked yet"
+    message = f"{text.pluralize(count, 'expired grant')} not marked yet"
     return finding("grants", "warn", message, "flask roles expire")
 
 
@@ -88,13 +88,13 @@ def _check_audit() -> Finding:
     refuse_other_owner(head)
     last = db.ours.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
     if last != head.seq:
-        message = f"the head says {text.counted(head.seq, 'event')}, the last one is {last}"
+        message = f"the head says {text.pluralize(head.seq, 'event')}, the last one is {last}"
         return finding("audit", "fail", message, "flask audit verify")
     if not verification.is_genuine(head.seq, head.hash):
         return finding("audit", "fail", f"event {head.seq} was edited", "flask audit verify")
     count, since = pending.waiting(db.ours())
     if since is not None and clock.now() - since > SEALING_LATE:
-        changes = text.counted(count, "change")
+        changes = text.pluralize(count, "change")
         message = f"{changes} not chained, the oldest since {clock.rfc3339(since)}"
         return finding("audit", "warn", message, "flask audit seal")
     if head.seq > COMPARED:
@@ -103,7 +103,7 @@ def _check_audit() -> Finding:
     report = verification.verify(state=True)
     if not report["ok"]:
         return finding("audit", "fail", report["says"], "flask audit verify --state")
-    return finding("audit", "ok", f"{text.counted(head.seq, 'event')}; {report['says']}")
+    return finding("audit", "ok", f"{text.pluralize(head.seq, 'event')}; {report['says']}")
 
 
 def _check_values() -> Finding:
@@ -112,7 +112,7 @@ def _check_values() -> Finding:
     damaged = [value for table in tables for value in _damaged(table)]
     if not damaged:
         return finding("values", "ok", f"no damaged value in the newest {SCANNED} rows of a table")
-    message = f"damaged: {text.listed(damaged)}"
+    message = f"damaged: {text.join_some(damaged)}"
     return finding("values", "fail", message, "write them again, or restore a backup")
 
 

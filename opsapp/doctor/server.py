@@ -10,7 +10,7 @@ from flask import current_app
 from .. import clock
 from ..database import status
 from ..engine import direct
-from ..extensions import db, this_attached
+from ..extensions import db, this_attachment
 from ..models.types import database_now
 from ..state import instance_of
 from .findings import Check, Finding, finding
@@ -56,7 +56,7 @@ def _check_durability() -> Finding:
         if mode == "wal":
             return finding("durability", "ok", "WAL, synchronous=FULL")
         message = f"journal_mode is {mode}, not wal: pages and commands block each other"
-        if this_attached() is not None:  # The file is the application's.
+        if this_attachment() is not None:  # The file is the application's.
             return finding("durability", "warn", message, "flask ops init --wal")
         return finding("durability", "fail", message, "flask db init")
     names = ("fsync", "synchronous_commit", "full_page_writes")

@@ -11,7 +11,7 @@ from flask.helpers import get_debug_flag
 from .. import text
 from ..accounts import breached
 from ..errors import OpsError
-from ..extensions import this_attached
+from ..extensions import this_attachment
 from ..files import modes as files
 from ..settings import (
     HANDED_DOWN,
@@ -37,7 +37,7 @@ def check_settings() -> Iterator[Finding]:
     """Yield the findings that need no application: the settings, and the files' modes."""
     yield _check_names()
     yield _check_environment_name()
-    attached = this_attached()
+    attached = this_attachment()
     if config.environment() != config.DEVELOPMENT and get_debug_flag():
         message = "a debugger that runs any code is for development only"
         yield finding("setting FLASK_DEBUG", "fail", message, "unset FLASK_DEBUG")
@@ -72,7 +72,7 @@ def _check_environment_name() -> Finding:
 
 def _check_secret(setting: Setting) -> Finding:
     try:
-        get(setting.name, os.environ if this_attached() is None else None)
+        get(setting.name, os.environ if this_attachment() is None else None)
     except OpsError as error:
         return finding(f"setting {setting.name}", "fail", error.message, error.hint)
     source = sources.source(setting)
@@ -102,7 +102,7 @@ def _check_modes(folder: Path) -> Iterator[Finding]:
             yield finding("file writers", "fail", f"others can write {path}", f"chmod go-w {way}")
     loose = [path for path, mode in modes.items() if files.is_exposed(path, mode, folder)]
     if loose:
-        names = text.listed([str(path) for path in loose], most=3)
+        names = text.join_some([str(path) for path in loose], most=3)
         yield finding("file modes", "fail", f"others can read {names}", f"chmod 600 {loose[0]}")
     else:
         yield finding("file modes", "ok", f"{files.in_words(modes)}, none readable by other users")

@@ -8,7 +8,7 @@ from typing import Any
 from flask import current_app
 
 from .. import redaction
-from ..extensions import this_attached
+from ..extensions import this_attachment
 from ..settings import SETTINGS
 from ..settings.setting import Setting
 
@@ -20,7 +20,7 @@ def listing() -> list[dict[str, Any]]:
             "name": setting.name,
             "value": _shown(setting),
             "source": source(setting),
-            "default": setting.shown_default,
+            "default": setting.default_text,
             "meaning": setting.meaning,
         }
         for setting in SETTINGS
@@ -47,6 +47,6 @@ def _configured(setting: Setting) -> Any:
 
     That of an application built on opsapp is made of the other sources.
     """
-    if this_attached() is None:
+    if this_attachment() is None:
         return None
     return current_app.config.get(setting.config_key())

@@ -67,7 +67,7 @@ def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
     except ValueError as error:
         raise NotReady(f"{setting} has an invalid port", hint=_EXAMPLE) from error
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        kind = text.shortened(parsed.drivername)
+        kind = text.truncate(parsed.drivername)
         raise NotReady(f"{setting} is for {kind}", hint=_EXAMPLE)
     if parsed.drivername == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise NotReady(f"{setting} is in memory, which is lost when a command ends")
@@ -134,7 +134,7 @@ def options(url: URL) -> dict[str, Any]:
 
 def connection_name(url: URL) -> str:
     """Return the name in ``pg_stat_activity`` of a connection to ``url`` that is opened now."""
-    return libpq.named(
+    return libpq.application_name(
         libpq.parameters(libpq.keywords(url.query)).get("application_name"), application_name.get()
     )
 

@@ -59,7 +59,7 @@ def _ask(context: Any) -> None:
 def _told(pid: int, user: str, name: str, host: str, since: Any, query: str) -> str:
     """Return one line for the holder; its statement has no values, which may be secret."""
     began = f" since {clock.rfc3339(since)}" if since else ""
-    statement = text.shortened(fingerprint.fingerprint(query)) if query else "nothing yet"
+    statement = text.truncate(fingerprint.fingerprint(query)) if query else "nothing yet"
     return (
         f"{text.safe(name) or 'a session'} (server process {pid} of {text.safe(user)},"
         f" from {host}){began}: {statement}"
@@ -104,7 +104,7 @@ def command(words: list[str]) -> str:
     """Return a command as it may be shown, its program without the folder."""
     plain = [Path(word).name for word in words[:2]] + words[2:]
     line = shlex.join(word for word in plain if word)
-    return text.shortened(text.safe(line))
+    return text.truncate(text.safe(line))
 
 
 def user() -> str:

@@ -28,11 +28,11 @@ class Draft:
     """
 
     def __init__(self, file: str, *, overwrite: bool = False) -> None:
-        with explained(file):
+        with translate_os_errors(file):
             self.target = target(file)
             self.path = self.target.with_name(f".{self.target.name}.part")
-            self._descriptor = _claimed(self.path, file)
-            self._guardian = _posted(self.path, self._descriptor)
+            self._descriptor = _claim(self.path, file)
+            self._guardian = _start_guardian(self.path, self._descriptor)
         self._is_settled = False
         self._overwrite = overwrite
         if self.target.exists() and not overwrite:
@@ -51,7 +51,7 @@ class Draft:
             yield chunk
 
     @contextmanager
-    def written_by(self, program: subprocess.Popen[bytes]) -> Iterator[None]:
+    def supervise(self, program: subprocess.Popen[bytes]) -> Iterator[None]:
         """End the program when something goes wrong inside, and when this process is killed."""
         self._tell(str(program.pid))
         try:
@@ -118,7 +118,7 @@ def writing(file: str) -> Iterator[Draft]:
     """Open a draft that replaces the file of this name, unless the body raises."""
     draft = Draft(file, overwrite=True)
     try:
-        with explained(file):
+        with translate_os_errors(file):
             yield draft
             draft.write_to_disk()
             draft.settle(placed=True)
@@ -127,7 +127,7 @@ def writing(file: str) -> Iterator[Draft]:
 
 
 @contextmanager
-def explained(file: str) -> Iterator[None]:
+def translate_os_errors(file: str) -> Iterator[None]:
     """Say of which file the system speaks.
 
     :raises OpsError: the file cannot be written; says why.
@@ -141,7 +141,7 @@ def explained(file: str) -> Iterator[None]:
 # --- drafts ------------------------------------------------------------------
 
 
-def _claimed(path: Path, file: str) -> int:
+def _claim(path: Path, file: str) -> int:
     """Return the descriptor of an empty private file, locked; the rest of a draft is removed."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -196,7 +196,7 @@ rm -f -- "$1" "$1-journal" "$1-wal" "$1-shm"
 """
 
 
-def _posted(path: Path, descriptor: int) -> subprocess.Popen[bytes]:
+def _start_guardian(path: Path, descriptor: int) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603  (a script of our own)
             ["/bin/sh", "-c", _GUARDIAN, "guardian", str(path)],

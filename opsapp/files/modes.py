@@ -55,4 +55,4 @@ def writable_by_others(path: Path) -> Path | None:
 
 def in_words(paths: Collection[Path]) -> str:
     """Return how many files they are."""
-    return text.counted(len(paths), "file")
+    return text.pluralize(len(paths), "file")

@@ -41,7 +41,7 @@ def target(file: str) -> Path:
         raise Refused(f"{file} is not a file")
     path = Path(os.path.realpath(file))
     instance = instance_of(this_app())
-    elsewhere = any(_is_same(path, own) for own in _named_elsewhere(path.name))
+    elsewhere = any(_is_same(path, own) for own in _reserved_files(path.name))
     if elsewhere or _is_of_program(path) or _is_kept(path, instance):
         raise Refused(
             f"{file} belongs to this installation",
@@ -91,7 +91,7 @@ def _is_of_program(path: Path) -> bool:
 # --- files that are elsewhere ------------------------------------------------
 
 
-def _named_elsewhere(name: str) -> Iterator[Path]:
+def _reserved_files(name: str) -> Iterator[Path]:
     """Yield the databases with their locks of this ``name``, and the files that settings name."""
     for engine in db.engines.values():
         if engine.dialect.name == "sqlite":

@@ -130,7 +130,7 @@ def _body(run: JobRun, failures: int) -> str:
         "Exit code": run.exit_code,
         "Host": run.host,
         "Started": clock.rfc3339(run.started_at),
-        "Took": "–" if run.seconds is None else clock.shown(run.seconds),
+        "Took": "–" if run.seconds is None else clock.format_duration(run.seconds),
         "Failures in a row": failures,
         "Details": f"flask jobs show {run.id}",
     }

@@ -42,7 +42,7 @@ FAIL, SKIP = OnBusy("fail"), OnBusy("skip")
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value or text.safe(value) != value:
-        raise ValueError(f"{text.shortened(repr(value))} is not a line of text")
+        raise ValueError(f"{text.truncate(repr(value))} is not a line of text")
     return value
 
 
@@ -61,7 +61,7 @@ def _count(value: Any) -> int:
 def _duration(value: Any) -> timedelta:
     length = clock.duration(value) if isinstance(value, str) else None
     if not length:
-        raise ValueError(f"{text.shortened(repr(value))} is not a duration such as 90s or 1h30m")
+        raise ValueError(f"{text.truncate(repr(value))} is not a duration such as 90s or 1h30m")
     return length
 
 
@@ -120,7 +120,7 @@ def on_busy(value: Any) -> OnBusy:
     """
     word, sign, length = _text(value).partition("=")
     if word not in ("fail", "skip", "wait") or (sign and word != "wait"):
-        raise ValueError(f"{text.shortened(value)} is not one of fail, skip, wait, wait=DURATION")
+        raise ValueError(f"{text.truncate(value)} is not one of fail, skip, wait, wait=DURATION")
     return OnBusy(word, _duration(length) if sign else None)
 
 

@@ -92,7 +92,7 @@ def require(name: str) -> None:
 
 
 def _unknown_job(name: str, names: Iterable[str], place: str) -> NotFound:
-    message = f"no job {text.shortened(name)} is {place} or has ever run"
+    message = f"no job {text.truncate(name)} is {place} or has ever run"
     return NotFound(message, hint=text.did_you_mean(name, names) or "flask jobs list")
 
 
@@ -163,7 +163,7 @@ def _too_old(name: str, age: timedelta, now: datetime) -> Iterator[str]:
         JobRun.name == name, JobRun.status == "succeeded", JobRun.started_at > now - age
     )
     if db.ours.scalar(success) is None:
-        yield f"no success in {clock.shown(age.total_seconds())}"
+        yield f"no success in {clock.format_duration(age.total_seconds())}"
 
 
 def _overdue(job: Job | None, since: datetime, now: datetime) -> Iterator[str]:
@@ -184,7 +184,7 @@ def _has_begun(name: str, slot: datetime) -> bool:
 def _well(last: JobRun | None, usual: float | None) -> str:
     if last is None:
         return "has not run yet"
-    took = f", usually {clock.shown(usual)}" if usual is not None else ""
+    took = f", usually {clock.format_duration(usual)}" if usual is not None else ""
     verb = "running since" if last.status == RUNNING else f"{last.status} at"
     return f"{verb} {_moment(last.started_at)}{took}"
 
@@ -197,8 +197,8 @@ def nagios(rows: Sequence[Record]) -> tuple[str, bool]:
     """Return the line of a monitoring plugin, and whether all jobs are well."""
     bad = [row for row in rows if row["state"] != "ok"]
     word = "CRITICAL" if bad else "OK"
-    well = f"{text.counted(len(rows), 'job')} {'is' if len(rows) == 1 else 'are'} well"
-    summary = f"{len(bad)} of {text.counted(len(rows), 'job')}: " if bad else well
+    well = f"{text.pluralize(len(rows), 'job')} {'is' if len(rows) == 1 else 'are'} well"
+    summary = f"{len(bad)} of {text.pluralize(len(rows), 'job')}: " if bad else well
     first = "; ".join(f"{row['job']} {row['says']}" for row in bad)
     figures = f"jobs={len(rows)} failing={len(bad)}"
     # Nagios reads the text after a bar as figures.
@@ -275,7 +275,7 @@ def upcoming(*, count: int, name: str | None = None, now: datetime | None = None
         {
             "at": slot,
             "local": local(slot, job),
-            "in": clock.shown((slot - now).total_seconds()),
+            "in": clock.format_duration((slot - now).total_seconds()),
             "name": job.name,
             "schedule": job.schedule,
             "command": list(job.command),

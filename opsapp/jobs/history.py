@@ -54,7 +54,7 @@ class Filter:
 
     def _status(self, status: str) -> sa.ColumnElement[bool]:
         if status not in STATUSES:
-            raise Invalid(f"status {text.shortened(status)} is not one of {', '.join(STATUSES)}")
+            raise Invalid(f"status {text.truncate(status)} is not one of {', '.join(STATUSES)}")
         # An open run may be either of the two.
         is_open = JobRun.finished_at.is_(None)
         return (JobRun.status == status) | (is_open if status in (RUNNING, "crashed") else False)
@@ -155,7 +155,7 @@ def record(run: JobRun) -> Record:
         "pid": run.pid,
         "actor": run.actor,
         "slot": run.slot,
-        "command": damage.listed(run.command),
+        "command": damage.display_items(run.command),
         "correlation": run.correlation,
     }
 
@@ -194,7 +194,7 @@ def tail(name: str, *, lines: int) -> list[Record]:
     run_id = db.ours.scalar(_printing(name).limit(1))
     if run_id is None:
         near = text.did_you_mean(name, names())
-        raise NotFound(f"{text.shortened(name)} has never run", hint=near or "flask jobs list")
+        raise NotFound(f"{text.truncate(name)} has never run", hint=near or "flask jobs list")
     printed = list(output(run_id))
     return printed[-lines:] if lines else []
 

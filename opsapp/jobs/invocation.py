@@ -15,7 +15,7 @@ from uuid import uuid4
 from ..actors import Actor
 from ..errors import Invalid
 from ..extensions import db, this_app
-from ..redaction import redacted_words, secret_values
+from ..redaction import redact_words, secret_values
 from ..settings import SETTINGS, config
 from .process import MARK
 from .runs import Start
@@ -39,7 +39,7 @@ class Invocation:
         """Return the record of the run's beginning, without secrets."""
         return Start(
             name=self.name,
-            command=redacted_words(self.command, secrets_in(self.variables(None))),
+            command=redact_words(self.command, secrets_in(self.variables(None))),
             actor=self.actor,
             pid=os.getpid(),
             correlation=self.correlation,

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from .. import text
 from ..errors import OpsError
 from ..extensions import this_app
-from ..redaction import redacted
+from ..redaction import redact
 from .runs import OUTPUT_BYTES, Unwritten
 
 CHUNK = 64 * 1024
@@ -66,7 +66,7 @@ class Tail:
             del self._bytes[:end]
             if end:
                 self._is_cut = False
-        lines = redacted(chunk.decode(errors="backslashreplace"), self._secrets)
+        lines = redact(chunk.decode(errors="backslashreplace"), self._secrets)
         if is_cut:
             lines = lines[self._longest :]  # They may begin with the rest of a secret.
         return safe_lines(lines)[-OUTPUT_BYTES:]

@@ -239,7 +239,7 @@ class _Run:
             delay = self._options.retry_delay
             self._say(
                 f"{self._invocation.name}: attempt {self._attempts} {status}; "
-                f"the next one in {clock.shown(delay.total_seconds())}."
+                f"the next one in {clock.format_duration(delay.total_seconds())}."
             )
             if (stopped := self._pause(delay)) is not None:
                 return "terminated", stopped
@@ -293,10 +293,13 @@ class _Run:
             return f"{signal.Signals(end.stopped_by.number).name} to the runner"
         if status == "timed-out":
             length = self._options.timeout or timedelta()
-            return f"it took longer than {clock.shown(length.total_seconds())}"
+            return f"it took longer than {clock.format_duration(length.total_seconds())}"
         if status == "failed" and end.exit_code == 0:
             least = self._options.min_duration or timedelta()
-            duration, minimum = clock.shown(end.seconds), clock.shown(least.total_seconds())
+            duration, minimum = (
+                clock.format_duration(end.seconds),
+                clock.format_duration(least.total_seconds()),
+            )
             return f"it ended with 0 after {duration}, sooner than {minimum}"
         return end.reason
 

@@ -80,7 +80,7 @@ def checked_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise Invalid(
-            f"{text.shortened(name)} cannot be a job's name: up to 64 letters, digits, . - _"
+            f"{text.truncate(name)} cannot be a job's name: up to 64 letters, digits, . - _"
         )
     return name
 
@@ -193,7 +193,7 @@ def get_job(name: str, file: Path | None = None) -> Job:
     jobs = load(file)
     if name not in jobs:
         near = text.did_you_mean(name, jobs)
-        raise NotFound(f"no job {text.shortened(name)} in {file}", hint=near or "flask jobs list")
+        raise NotFound(f"no job {text.truncate(name)} in {file}", hint=near or "flask jobs list")
     return jobs[name]
 
 
@@ -214,7 +214,7 @@ def _jobs(content: Mapping[str, Any]) -> dict[str, Job]:
 
 
 def _job(name: str, table: Any, zone: str) -> Job:
-    where = f"[jobs.{text.shortened(name)}]"
+    where = f"[jobs.{text.truncate(name)}]"
     if not _NAME.fullmatch(name) or not isinstance(table, dict):
         raise _Wrong(f"{where} is not a job: a table named with letters, digits, . - _")
     _refuse_unknown(table, (*OF_JOB, *OF_OPTIONS), where)
@@ -237,7 +237,7 @@ def _refuse_unknown(table: Mapping[str, Any], keys: tuple[str, ...], where: str)
         if key not in keys:
             near = text.did_you_mean(key, keys)
             raise _Wrong(
-                f"unknown key {text.shortened(key)} in {where}" + (f"; {near}" if near else "")
+                f"unknown key {text.truncate(key)} in {where}" + (f"; {near}" if near else "")
             )
 
 

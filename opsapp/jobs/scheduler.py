@@ -96,7 +96,7 @@ class Server:
 
     def _serve(self, grace: timedelta) -> None:
         jobs = self._file.jobs()
-        count = text.counted(sum(job.is_scheduled for job in jobs), "job")
+        count = text.pluralize(sum(job.is_scheduled for job in jobs), "job")
         self._say(f"Serving {count} of {schedule.path()}.")
         with passing_on(self._events):
             last = clock.now()
@@ -167,7 +167,7 @@ class Server:
 
     def _stop(self, grace: timedelta) -> None:
         if self._running:
-            runs = text.counted(len(self._running), "run")
+            runs = text.pluralize(len(self._running), "run")
             self._say(f"Stopping; {runs} may end within {_length(grace)}.")
         self._await(time.monotonic() + grace.total_seconds())
         for run in self._running:
@@ -192,7 +192,7 @@ class Server:
 
 
 def _length(length: timedelta) -> str:
-    return clock.shown(length.total_seconds())
+    return clock.format_duration(length.total_seconds())
 
 
 class _File:

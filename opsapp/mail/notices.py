@@ -107,7 +107,7 @@ def tell_administrators(
             other,
             "admin_granted",
             "There is a new administrator" if address else "There are new administrators",
-            administrators=address or text.counted(len(added), "account"),
+            administrators=address or text.pluralize(len(added), "account"),
             is_one=address is not None,
             granted_by=_who(actor),
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..extensions import Model, db, this_attached
+from ..extensions import Model, db, this_attachment
 from . import accounts, reviews, sessions
 
 _OF_ACCOUNTS = frozenset({accounts.__name__, reviews.__name__, sessions.__name__})
@@ -14,7 +14,7 @@ _OF_ACCOUNTS = frozenset({accounts.__name__, reviews.__name__, sessions.__name__
 
 def application_db() -> Any:
     """Return the application's Flask-SQLAlchemy; that of opsapp if it has a session only."""
-    attached = this_attached()
+    attached = this_attachment()
     return db if attached is None or attached.db is None else attached.db
 
 
@@ -23,14 +23,14 @@ def application_models() -> list[type]:
 
     An application with its own accounts has none of ours.
     """
-    attached = this_attached()
+    attached = this_attachment()
     attached_models = [] if attached is None else attached.models
     return [*sorted(attached_models, key=_place), *sorted(_ours(), key=_place)]
 
 
 def application_tables() -> tuple[sa.Table, ...]:
     """Return the tables of the application and of opsapp, those without a model too."""
-    attached = this_attached()
+    attached = this_attachment()
     if attached is None:
         metadatas = list(db.metadatas.values())
         own_tables = []
@@ -47,7 +47,7 @@ def is_model(value: Any) -> bool:
 
 def _ours() -> list[Any]:
     models = [mapper.class_ for mapper in Model.registry.mappers]
-    if this_attached() is None:
+    if this_attachment() is None:
         return models
     return [model for model in models if model.__module__ not in _OF_ACCOUNTS]
 

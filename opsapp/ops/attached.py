@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OpsError
-from ..state import CORE, EXTENSION, attached_to
+from ..state import CORE, EXTENSION, attachment_of
 from .sessions import Sessions, is_in_memory
 
 if TYPE_CHECKING:
@@ -335,4 +335,4 @@ class Attached:
 
 
 def _begin(app: Flask) -> None:
-    attached_to(app).begin()
+    attachment_of(app).begin()

@@ -25,7 +25,7 @@ def _tables(attached: Attached) -> Verdict:
 def _unfinished(attached: Attached) -> Verdict:
     if attached.own is None:
         return "ok", "a change and its event are one transaction", None
-    seqs = intents.unfinished(db.ours()) if attached.has_tables else []
+    seqs = intents.unfinished_numbers(db.ours()) if attached.has_tables else []
     if not seqs:
         return "ok", "each change that was intended is done or failed", None
     message = f"intents of unknown outcome: {len(seqs)}, the first is event {seqs[0]}"
@@ -54,7 +54,7 @@ def _ends(attached: Attached) -> Verdict:
             message = f"{end.role} of {end.subject} has ended, and its account is not found"
             advice = f"revoke the role of its new key, then flask ops roles revoke {end.role}"
             return "fail", message, f"{advice} {end.subject}"
-    roles = text.counted(len(late), "role")
+    roles = text.pluralize(len(late), "role")
     message = f"{roles} held past the end: flask ops roles expire has not run"
     return "fail", message, "run it by cron every minute or five"
 

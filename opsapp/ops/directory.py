@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, PersonalValue
-from ..state import attached_to
+from ..state import attachment_of
 
 if TYPE_CHECKING:
     from .identity import Identity
@@ -48,7 +48,7 @@ class Directory:
     @staticmethod
     def _past(identity: Identity, reference: str) -> str | None:
         """Return the subject that the audit has of an account which is not there."""
-        if not attached_to(this_app()).has_tables_by_now:
+        if not attachment_of(this_app()).has_tables_by_now:
             return None
         key = identity.parse(reference)
         subjects = {f"user:{reference}"} | (set() if key is None else {identity.subject_of(key)})

@@ -35,7 +35,7 @@ def names(identity: Identity, email: str | None, username: str | None) -> dict[s
 
 def clean(identity: Identity, part: str, value: str) -> str:
     """Return a name as the application gets it: its own code says in which letters it keeps it."""
-    value = text.checked(value, {"email": "e-mail"}.get(part, part), longest=LONGEST_NAME)
+    value = text.validate(value, {"email": "e-mail"}.get(part, part), longest=LONGEST_NAME)
     if part != "email":
         return value
     try:
@@ -43,7 +43,7 @@ def clean(identity: Identity, part: str, value: str) -> str:
             return identity.normal_email(value)
     except ValueError:  # Theirs is stricter.
         pass
-    raise Invalid(f"e-mail {text.shortened(value)} is not an address")
+    raise Invalid(f"e-mail {text.truncate(value)} is not an address")
 
 
 @contextmanager
@@ -132,13 +132,13 @@ def converted(identity: Identity, name: str, value: str) -> Any:
     is_known = name in attribute_names(identity.model) - relations(identity.model).keys()
     if not is_known or name in identity.secret:
         what = "a secret" if is_known else f"not a column of {identity.model.__name__}"
-        raise Invalid(f"--set {text.shortened(name)} is {what}")
+        raise Invalid(f"--set {text.truncate(name)} is {what}")
     column = dict(columns(identity.model)).get(name)
     kind = str if column is None else python_type(column)
     try:
         return _read(kind, value)
     except (ValueError, ArithmeticError) as error:
-        raise Invalid(f"--set {name}={text.shortened(value)} is no {kind.__name__}") from error
+        raise Invalid(f"--set {name}={text.truncate(value)} is no {kind.__name__}") from error
 
 
 def _read(kind: type, value: str) -> Any:

@@ -14,7 +14,7 @@ from ..actors import Actor
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, RoleEnd
-from ..state import attached_to
+from ..state import attachment_of
 from ..types import Record
 from ..unit.work import Unit
 from . import role_ends, subjects
@@ -295,7 +295,7 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
     if user is not None:
         subject = Directory(identity).subject(user.removeprefix("user:"))
         query = query.where(AuditEvent.subject == subject)
-    has_events = attached_to(this_app()).has_tables_by_now
+    has_events = attachment_of(this_app()).has_tables_by_now
     events = db.ours.scalars(query.order_by(AuditEvent.seq.desc())).all() if has_events else []
     actors = {event.actor["name"] for event in events if event.actor["kind"] == "user"}
     names = Directory(identity).names({event.subject for event in events} | actors)

@@ -146,7 +146,7 @@ class Identity:
             rows = session.scalars(sa.select(self.model).where(sa.or_(*conditions)).limit(2)).all()
             if len(rows) > 1:
                 raise Conflict(
-                    f"two accounts match {text.shortened(reference)}", hint="name it by id"
+                    f"two accounts match {text.truncate(reference)}", hint="name it by id"
                 )
             if rows:
                 return rows[0]
@@ -171,7 +171,7 @@ class Identity:
         user = self.find(session, reference)
         if user is None:
             raise NotFound(
-                f"no user {text.shortened(reference)}", hint="flask ops users list --search TEXT"
+                f"no user {text.truncate(reference)}", hint="flask ops users list --search TEXT"
             )
         return user
 

@@ -61,13 +61,13 @@ def _holds(identity: Identity, session: so.Session, role: str) -> sa.ColumnEleme
 
 def _has_status(identity: Identity, status: str) -> sa.ColumnElement[bool]:
     if status not in STATUSES:
-        raise Invalid(f"status {text.shortened(status)} is not one of {', '.join(STATUSES)}")
+        raise Invalid(f"status {text.truncate(status)} is not one of {', '.join(STATUSES)}")
     column: sa.ColumnElement[bool] = identity.need("active").column
     return column.is_(True) if status == "active" else column.is_not(True)
 
 
 def _matches(identity: Identity, search: str) -> sa.ColumnElement[bool]:
-    part = text.canonical(text.checked(search, "search", longest=LONGEST_SEARCH))
+    part = text.canonical(text.validate(search, "search", longest=LONGEST_SEARCH))
     names = [name.column for name in (identity.email, identity.username) if name]
     if not names:
         identity.need("email")

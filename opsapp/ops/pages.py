@@ -140,7 +140,7 @@ def show_flame(trace: int) -> Any:
 
 
 def _check_tables() -> None:
-    attached = state.attached_to(this_app())
+    attached = state.attachment_of(this_app())
     if not attached.has_tables_by_now:
         raise NotReady("opsapp's tables are not there", hint="flask ops init")
 
@@ -161,7 +161,7 @@ class _Keeping:
             self._keep()
 
     def _keep(self) -> None:
-        if not settings.get("OPSAPP_METRICS") or state.attached_to(self._app).is_in_tests:
+        if not settings.get("OPSAPP_METRICS") or state.attachment_of(self._app).is_in_tests:
             return
         from ..profiling import metrics
 

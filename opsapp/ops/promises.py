@@ -105,7 +105,7 @@ def _if_there(
 
 
 def _is_apart() -> bool:
-    return state.attached_to(this_app()).own is not None
+    return state.attachment_of(this_app()).own is not None
 
 
 def _audited() -> tuple[str, str]:
@@ -115,7 +115,7 @@ def _audited() -> tuple[str, str]:
 
 
 def _observed(identity: Identity) -> tuple[str, str]:
-    if not state.attached_to(this_app()).is_in_code:
+    if not state.attachment_of(this_app()).is_in_code:
         return OFF, "Ops(app, db) in the application's code"
     because = "observed, not refused; SQL as text and other programs are not seen"
     if _is_apart():
@@ -126,7 +126,7 @@ def _observed(identity: Identity) -> tuple[str, str]:
 
 
 def _administrator_is_kept(identity: Identity) -> tuple[str, str]:
-    is_kept = state.attached_to(this_app()).parts.get("keep_admin") == "refuse"
+    is_kept = state.attachment_of(this_app()).parts.get("keep_admin") == "refuse"
     if is_kept and _is_apart():
         how, because = WEAKER, "a page and a command may each take one of the last two"
     elif is_kept and identity.unseen:

@@ -18,7 +18,7 @@ from ..engine.rows import remove
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, RoleEnd
 from ..models.types import database_now
-from ..state import attached_to
+from ..state import attachment_of
 from ..types import Record
 from ..unit.pending import DELETE
 from ..unit.work import Unit
@@ -38,7 +38,7 @@ def find(session: so.Session, subject: str, role: str) -> RoleEnd | None:
 
 def of(session: so.Session, subject: str) -> list[Record]:
     """Return the ends of an account's roles, the next first."""
-    if not attached_to(this_app()).has_tables_by_now:
+    if not attachment_of(this_app()).has_tables_by_now:
         return []
     query = sa.select(RoleEnd).where(RoleEnd.subject == subject).order_by(RoleEnd.valid_until)
     return [
@@ -142,7 +142,7 @@ def is_deleted(session: so.Session, end: RoleEnd) -> bool:
 
 def is_over(session: so.Session, subject: str, role: str) -> bool:
     """Return whether a role that an account still holds has ended."""
-    if not attached_to(this_app()).has_tables_by_now:
+    if not attachment_of(this_app()).has_tables_by_now:
         return False
     query = sa.select(RoleEnd.id).where(
         RoleEnd.subject == subject, RoleEnd.role == role, RoleEnd.valid_until <= database_now()

@@ -366,5 +366,5 @@ def rule_of(rules: Sequence[Rule], session: so.Session, role: str) -> tuple[Rule
     if not holders:
         every_name = [name for some in names.values() for name in some]
         near = text.did_you_mean(role, every_name)
-        raise NotFound(f"no role {text.shortened(role)}", hint=near or "flask ops roles list")
+        raise NotFound(f"no role {text.truncate(role)}", hint=near or "flask ops roles list")
     return holders[0], role

@@ -24,7 +24,7 @@ from ..engine.connections import BOOKKEEPING
 from ..errors import NotReady
 from ..extensions import db
 from ..profiling import metrics
-from ..state import attached_to
+from ..state import attachment_of
 from ..types import Record
 from ..unit import ledger, pending
 from ..unit.work import bookkeeping
@@ -171,7 +171,7 @@ class Sealer:
 
     def _has_place(self) -> bool:
         """Return whether there are tables of ours; before `flask ops init` nothing is audited."""
-        if ledger.is_kept() or attached_to(current_app).look_again():
+        if ledger.is_kept() or attachment_of(current_app).look_again():
             return True
         with self._lock:
             self._taken, self._gaps = [], []
@@ -219,7 +219,7 @@ class Sealer:
 
 def _add_taken(session: so.Session, changes: list[Record]) -> None:
     pending.add(session.connection(), changes)
-    identity = getattr(attached_to(current_app), "identity", None)
+    identity = getattr(attachment_of(current_app), "identity", None)
     for clearing in role_ends.clearing(identity.roles if identity else (), changes):
         session.execute(clearing)
 

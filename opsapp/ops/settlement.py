@@ -45,13 +45,13 @@ def settle(seq: int | None = None, *, outcome: str | None = None, unit: Unit) ->
 
 def settle_certain(unit: Unit) -> None:
     """Close what comparing decides, in a unit before this one: a sweep needs the ends of roles."""
-    if not unit.dry_run and intents.unfinished(unit.ours):
+    if not unit.dry_run and intents.unfinished_numbers(unit.ours):
         settle(unit=Unit(actor=unit.actor, door=unit.door))
 
 
 def _unfinished(unit: Unit, seq: int | None) -> Iterator[list[AuditEvent]]:
     """Yield the intents without an end, those of one change together."""
-    seqs = intents.unfinished(unit.ours)
+    seqs = intents.unfinished_numbers(unit.ours)
     query = sa.select(AuditEvent).where(AuditEvent.seq.in_(seqs)).order_by(AuditEvent.seq)
     for _id, group in groupby(unit.ours.scalars(query), key=lambda event: event.correlation):
         rows = list(group)

@@ -22,7 +22,7 @@ def this_identity() -> Identity:
 
     :raises Conflict: no model of accounts is found.
     """
-    attached = state.attached_to(this_app())
+    attached = state.attachment_of(this_app())
     if attached is None:
         raise NotReady("opsapp is not attached to this application", hint="Ops(app, db)")
     identity: Identity | None = attached.identity

@@ -40,7 +40,7 @@ def unit(*, reason: str | None = None, dry_run: bool = False) -> Unit:
 
     :raises NotReady: ``flask ops init`` was not run.
     """
-    attached: Attached = state.attached_to(current_app)
+    attached: Attached = state.attachment_of(current_app)
     identity: Identity | None = attached.identity
     who: dict[str, Any] = actor_columns(identity, attached.parts.get("actor"))
     who = {**who, "actor": Actor(**who["actor"]), "reason": reason, "dry_run": dry_run}
@@ -100,7 +100,7 @@ class OwnUnit(Unit):
             for name in sorted(ledger.PERSONAL)
             if (part := getattr(self._identity, name)) is not None
         }
-        readable = pending.unmarked(side) or {}
+        readable = pending.unmark(side) or {}
         return {
             names.get(name, name): readable[name]
             if name in names or value == readable[name]

@@ -150,7 +150,7 @@ def request(
         headers.update(further)
         before = thread_time()
         with (
-            within(timeout.total_seconds(), f"{method} {text.shortened(path)}"),
+            within(timeout.total_seconds(), f"{method} {text.truncate(path)}"),
             client.open(
                 path,
                 method=method,
@@ -202,7 +202,7 @@ def _sent_by(app: Flask, user: Any) -> AbstractContextManager[None]:
     from ..extensions import db
 
     if user is None:
-        return state.lent(app, lambda: None, RATELIMIT_ENABLED=False)
+        return state.hook_requests(app, lambda: None, RATELIMIT_ENABLED=False)
     model, [*key] = type(user), sa.inspect(user).identity
     db.session.rollback()  # A read that is open keeps others from writing to SQLite without WAL.
 
@@ -216,7 +216,7 @@ def _sent_by(app: Flask, user: Any) -> AbstractContextManager[None]:
             set_request_attr("fs_paa", time())
 
     # No page with a token was loaded.
-    return state.lent(app, sign_in, RATELIMIT_ENABLED=False, WTF_CSRF_METHODS=frozenset())
+    return state.hook_requests(app, sign_in, RATELIMIT_ENABLED=False, WTF_CSRF_METHODS=frozenset())
 
 
 # --- a command ---------------------------------------------------------------
@@ -257,7 +257,7 @@ def _run_once(
         finally:
             os.close(writing)
         try:
-            with within(timeout.total_seconds(), text.shortened(f"flask {' '.join(words)}")):
+            with within(timeout.total_seconds(), text.truncate(f"flask {' '.join(words)}")):
                 report = pipe.read()
                 _, status, usage = os.wait4(child.pid, 0)
         except TimedOut:
@@ -304,7 +304,7 @@ def within(seconds: float, subject: str) -> Iterator[None]:
             is_over = True
     except _Late:
         raise TimedOut(
-            f"{subject} did not end within {clock.shown(seconds)}",
+            f"{subject} did not end within {clock.format_duration(seconds)}",
             hint="--timeout, if it may take longer",
         ) from None
     finally:

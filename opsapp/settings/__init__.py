@@ -50,14 +50,14 @@ def of(app: Flask, name: str) -> Any:
         return get(name)
 
 
-def parsed(config: Mapping[str, Any]) -> dict[str, Any]:
+def parse_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a configuration, with the texts of settings as the environment's are.
 
     :raises NotReady: a text is not of its setting's form.
     """
     declared = {setting.key or setting.name: setting for setting in SETTINGS}
     return {
-        key: declared[key].parsed(value)
+        key: declared[key].parse(value)
         if key in declared and value and isinstance(value, str)
         else value
         for key, value in config.items()

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from .. import addresses
 from ..errors import NotReady
 from ..libpq import modern_url
-from ..text import checked, is_utf8
+from ..text import is_utf8, validate
 from . import parsers, secret_files
 from .parsers import switch
 from .setting import DATABASE, DEVELOPMENT, PRODUCTION, Setting, Values
@@ -24,8 +24,8 @@ SHIPPED_JOBS_ATTACHED = SHIPPED_JOBS.with_name("attached.toml")
 
 
 def _instance_folder(values: Values) -> Path:
-    if values.attached is not None:
-        return Path(values.attached.instance)
+    if values.attachment is not None:
+        return Path(values.attachment.instance)
     if (ROOT / ".flaskenv").exists():
         return ROOT / "instance"
     from platformdirs import user_state_path
@@ -42,7 +42,7 @@ def _in_instance(name: str, values: Values) -> Path:
 
 
 def _database_url(values: Values) -> str | None:
-    if values.attached is not None:
+    if values.attachment is not None:
         return None  # Our tables are in the application's database.
     if url := values.environ.get("DATABASE_URL"):
         return modern_url(url)
@@ -61,22 +61,22 @@ def _schedule(values: Values) -> Path:
     own = _in_instance("jobs.toml", values)
     if own.exists():
         return own
-    return SHIPPED_JOBS if values.attached is None else SHIPPED_JOBS_ATTACHED
+    return SHIPPED_JOBS if values.attachment is None else SHIPPED_JOBS_ATTACHED
 
 
 def _app_name(values: Values) -> str:
-    return "opsapp" if values.attached is None else str(values.attached.app.name)
+    return "opsapp" if values.attachment is None else str(values.attachment.app.name)
 
 
 def _sender(values: Values) -> str:
     return f"no-reply@{urlsplit(values['OPSAPP_URL'] or '').hostname or 'localhost'}"
 
 
-def _generated(name: str, values: Values) -> str:
+def _generate(name: str, values: Values) -> str:
     env = values["OPSAPP_ENV"]
     if env != DEVELOPMENT:
         raise NotReady(f"{name} is not set, and OPSAPP_ENV is {env}", hint=secret_files.NEW)
-    return secret_files.generated(_in_instance("secrets", values) / name.lower())
+    return secret_files.read_or_create(_in_instance("secrets", values) / name.lower())
 
 
 # --- the settings ------------------------------------------------------------
@@ -86,7 +86,7 @@ def _secret(name: str, meaning: str) -> Setting:
     return Setting(
         name,
         f"{meaning} {name}_FILE names a file that holds it.",
-        partial(_generated, name),
+        partial(_generate, name),
         in_words="generated in development",
         secret=True,
         strong=True,
@@ -168,7 +168,7 @@ SETTINGS = (
     Setting(
         "OPSAPP_ACTOR",
         "The person behind a shared account; added to the audit.",
-        read=partial(checked, field="OPSAPP_ACTOR", longest=128),
+        read=partial(validate, field="OPSAPP_ACTOR", longest=128),
     ),
     Setting(
         "OPSAPP_NAME",

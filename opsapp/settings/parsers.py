@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import Invalid
-from ..text import checked, shortened
+from ..text import truncate, validate
 
 FORMATS = ("table", "plain", "json", "jsonl", "csv")
 
@@ -73,16 +73,16 @@ def output_format(value: str) -> str:
     :raises Invalid: it is none; the setting stands in for an option, and fails as one does.
     """
     if value not in FORMATS:
-        raise Invalid(f"OPSAPP_FORMAT {shortened(value)} is not one of {', '.join(FORMATS)}")
+        raise Invalid(f"OPSAPP_FORMAT {truncate(value)} is not one of {', '.join(FORMATS)}")
     return value
 
 
 def name(value: str) -> str:
     """Return a name that pages, mail and terminals can show."""
     try:
-        checked(value, field="it", longest=80)
+        validate(value, field="it", longest=80)
     except Invalid as error:
-        raise ValueError(f"{shortened(value)}: {error.message}") from error
+        raise ValueError(f"{truncate(value)}: {error.message}") from error
     return value
 
 

@@ -42,13 +42,13 @@ def refuse_weak(name: str, value: str) -> None:
     """
     length = len(value.encode())
     if length < SHORTEST:
-        size = text.counted(length, "byte")
+        size = text.pluralize(length, "byte")
         raise NotReady(f"{name} is {size} long; {SHORTEST} are needed", hint=MAKE)
     if len(set(value)) < 10:
         raise NotReady(f"{name} repeats a few characters; it must be random", hint=MAKE)
 
 
-def generated(path: Path) -> str:
+def read_or_create(path: Path) -> str:
     """Return the secret in ``path``, made on first need, the same for every racing process.
 
     :raises NotReady: it cannot be made or read, or the file was emptied.

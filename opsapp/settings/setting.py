@@ -48,11 +48,11 @@ class Setting:
     """Its name in ``app.config``, where that is another one."""
 
     @property
-    def shown_default(self) -> str:
+    def default_text(self) -> str:
         """The default as the documentation says it."""
         return self.in_words or str(self.default or "none")
 
-    def parsed(self, value: str) -> Any:
+    def parse(self, value: str) -> Any:
         """Return the value of this text.
 
         :raises NotReady: it is not of the setting's form, or is not UTF-8.
@@ -75,7 +75,7 @@ class Setting:
     def config_key(self) -> str:
         """Return its name in ``app.config`` of the current application."""
         # Under the other name an application that opsapp is attached to keeps its own database.
-        is_theirs = self.name == DATABASE and state.attached_to(current_app) is not None
+        is_theirs = self.name == DATABASE and state.attachment_of(current_app) is not None
         return self.name if is_theirs else self.key or self.name
 
 
@@ -96,9 +96,9 @@ class Values:
         return os.environ if self.given is None else self.given
 
     @property
-    def attached(self) -> Any:
+    def attachment(self) -> Any:
         """The ``Attached`` of the current application; None where it is not asked, or has none."""
-        return state.attached_to(current_app) if self._is_of_app else None
+        return state.attachment_of(current_app) if self._is_of_app else None
 
     @property
     def _is_of_app(self) -> bool:
@@ -112,12 +112,12 @@ class Values:
         setting = self.declared[name]
         if self._is_of_app and (key := setting.config_key()) in current_app.config:
             value = current_app.config[key]
-            return setting.parsed(str(value)) if isinstance(value, str | int) else value
+            return setting.parse(str(value)) if isinstance(value, str | int) else value
         text = setting.text(self.environ)
         if text is not None:
             if setting.strong and self["OPSAPP_ENV"] != DEVELOPMENT:
                 secret_files.refuse_weak(name, text)
-            return setting.parsed(text)
+            return setting.parse(text)
         if callable(setting.default):
             return setting.default(self)
-        return None if setting.default is None else setting.parsed(setting.default)
+        return None if setting.default is None else setting.parse(setting.default)

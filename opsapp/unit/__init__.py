@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from ..lazy import exports
 
 if TYPE_CHECKING:
-    from .guard import guarded as guarded
+    from .guard import guard_table as guard_table
     from .work import Unit as Unit
 
-__all__ = ["Unit", "guarded"]
+__all__ = ["Unit", "guard_table"]
 
-__getattr__ = exports(__name__, guard=["guarded"], work=["Unit"])
+__getattr__ = exports(__name__, guard=["guard_table"], work=["Unit"])

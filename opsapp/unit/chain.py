@@ -54,7 +54,7 @@ class Checkpoint:
         """
         words = line.split() if line.isascii() else []
         if len(words) != 6 or words[0] != CHECKPOINT or not _SEQ.fullmatch(words[2]):
-            raise Invalid(f"not a checkpoint line: {text.shortened(line.strip())}")
+            raise Invalid(f"not a checkpoint line: {text.truncate(line.strip())}")
         checkpoint = cls(words[1], int(words[2]), words[3], words[4])
         if not hmac.compare_digest(signature(key, checkpoint._body()), words[5]):
             raise Invalid(f"checkpoint {checkpoint.seq}: the signature is not of this audit key")

@@ -1,6 +1,6 @@
 """The guard: only a unit of work writes accounts, roles, grants and the audit.
 
-So are the tables that an application marks with :func:`guarded`.
+So are the tables that an application marks with :func:`guard_table`.
 
 It stands where statements leave for the database, so it makes no difference
 whether one comes from a flush, a bulk operation or SQLAlchemy Core: only a
@@ -55,7 +55,7 @@ _added: set[str] = set()
 Guarded = TypeVar("Guarded", bound=type[Model])
 
 
-def guarded(model: Guarded) -> Guarded:
+def guard_table(model: Guarded) -> Guarded:
     """Restrict writes to a model's table to units of work."""
     _added.add(model.__tablename__)
     return model

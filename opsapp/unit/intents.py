@@ -55,7 +55,7 @@ class Accounts(Protocol):
 
 def accounts() -> Accounts | None:
     """Return the accounts of an application with two databases; None where there is one."""
-    attached = state.attached_to(this_app())
+    attached = state.attachment_of(this_app())
     accounts: Accounts | None = attached and attached.separate_database
     return accounts
 
@@ -75,7 +75,7 @@ def gate() -> Iterator[None]:
             stack.close()
 
 
-def intended(change: Recorded, before: str | None, after: str | None) -> Recorded:
+def intent_of(change: Recorded, before: str | None, after: str | None) -> Recorded:
     """Return the intent of a change.
 
     :param before: the fingerprint of the account before the change; so ``after``.
@@ -83,12 +83,12 @@ def intended(change: Recorded, before: str | None, after: str | None) -> Recorde
     return Recorded(
         PREFIX + change.action,
         change.subject,
-        _marked(change.before, before),
-        _marked(change.after, after),
+        _with_mark(change.before, before),
+        _with_mark(change.after, after),
     )
 
 
-def _marked(side: Fields | None, mark: str | None) -> Fields | None:
+def _with_mark(side: Fields | None, mark: str | None) -> Fields | None:
     return side if mark is None else {**(side or {}), ROW: mark}
 
 
@@ -97,7 +97,9 @@ def without_mark(side: Mapping[str, Any] | None) -> Record | None:
     return {name: value for name, value in (side or {}).items() if name != ROW} or None
 
 
-def unfinished(session: so.Session | sa.Connection, *, correlation: str | None = None) -> list[int]:
+def unfinished_numbers(
+    session: so.Session | sa.Connection, *, correlation: str | None = None
+) -> list[int]:
     """Return the numbers of the intents whose outcome is unknown, the oldest first.
 
     :param correlation: only those of this command or request.
@@ -126,5 +128,5 @@ def refuse_unfinished(session: so.Session, correlation: str) -> None:
 
     :raises NotReady: the outcome of an earlier one is unknown.
     """
-    if seqs := unfinished(session, correlation=correlation):
+    if seqs := unfinished_numbers(session, correlation=correlation):
         raise NotReady(f"the outcome of the change before is unknown: intent {seqs[0]}", hint=HINT)

@@ -82,10 +82,10 @@ def in_batches(changes: Sequence[Recorded]) -> list[Recorded]:
         return keys[sides]
 
     # Only neighbours are merged: the order of different changes is part of what happened.
-    return [merged for _key, run in groupby(changes, key=key) for merged in _merged(list(run))]
+    return [merged for _key, run in groupby(changes, key=key) for merged in _merge(list(run))]
 
 
-def _merged(group: list[Recorded]) -> list[Recorded]:
+def _merge(group: list[Recorded]) -> list[Recorded]:
     first = group[0]
     # Ids that are no numbers, as an application's own accounts may have, are not merged.
     if len(group) <= EVENT_EACH or not first.subject.removeprefix("user:").isdecimal():
@@ -164,7 +164,7 @@ def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> 
 
 def is_kept() -> bool:
     """Return whether there is an audit: not on an attached application before its tables."""
-    attached = state.attached_to(current_app)
+    attached = state.attachment_of(current_app)
     return attached is None or attached.has_tables
 
 
@@ -190,7 +190,7 @@ def refuse_revisions(present: Collection[str]) -> None:
     :param present: the revisions of the database: ours, and the application's.
     :raises NotReady: one of them is not this code's.
     """
-    if migrations.shipped(CORE).at(present) is None:
+    if migrations.our_branch(CORE).at(present) is None:
         raise no_revision()
     for branch in migrations.branches(this_app()):
         if branch.head not in present:

@@ -40,7 +40,7 @@ def mark(value: str) -> dict[str, str]:
     return {_PERSONAL: value}
 
 
-def unmarked(side: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def unmark(side: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return one side of a waiting change with its personal values readable."""
     if side is None:
         return None
@@ -180,7 +180,7 @@ def _event(row: Any, beside: list[Record]) -> Record:
         # Not what was written, and yet no reason to stop every unit.
         return {**_REPLACEMENT, "at": clock.now(), "after": {"row": row.id, "damaged": damaged}}
     for side in ledger.SIDES:
-        values[side] = _tokenized(row.subject, values[side], beside)
+        values[side] = _tokenize(row.subject, values[side], beside)
     return {**values, "reason": None}
 
 
@@ -195,7 +195,7 @@ _REPLACEMENT = {
 }
 
 
-def _tokenized(subject: str, side: Record | None, beside: list[Record]) -> Record | None:
+def _tokenize(subject: str, side: Record | None, beside: list[Record]) -> Record | None:
     return side and {
         name: ledger.token(subject, value[_PERSONAL], beside) if _is_mark(value) else value
         for name, value in side.items()

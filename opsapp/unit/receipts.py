@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import clock
 from ..errors import Conflict
-from ..files.drafts import Draft, explained
+from ..files.drafts import Draft, translate_os_errors
 from ..types import Record
 from .ledger import Head
 from .work import Unit
@@ -61,12 +61,12 @@ class Receipt:
             "checkpoint": head.checkpoint(),
         }
         words = json.dumps(contents, indent=2, default=_plain) + "\n"
-        with explained(self._file):
+        with translate_os_errors(self._file):
             draft.path.write_text(words)  # JSON of ours is ASCII.
             draft.write_to_disk()
 
     def _settle(self, draft: Draft, committed: bool) -> None:
-        with explained(self._file):
+        with translate_os_errors(self._file):
             draft.settle(placed=committed)
 
 

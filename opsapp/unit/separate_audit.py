@@ -54,7 +54,7 @@ class SeparateAudit:
         :raises NotReady: they cannot be written, or the outcome of an earlier one is unknown.
         """
         intended = [
-            intents.intended(change, *mark) for change, mark in zip(changes, marks, strict=True)
+            intents.intent_of(change, *mark) for change, mark in zip(changes, marks, strict=True)
         ]
         try:
             with self._transaction() as head:
@@ -68,7 +68,7 @@ class SeparateAudit:
         return head.seq
 
     @contextmanager
-    def ended(self) -> Iterator[None]:
+    def fail_on_error(self) -> Iterator[None]:
         """End the intents as failed, if the application's commit inside fails.
 
         :raises OpsError: it is not known if it did: a connection is gone.

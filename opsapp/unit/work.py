@@ -72,7 +72,7 @@ class Unit(AbstractContextManager["Unit"]):
     ) -> None:
         self.actor = actor
         self.door = door
-        self.reason = text.checked(reason, "reason", longest=500) if reason else None
+        self.reason = text.validate(reason, "reason", longest=500) if reason else None
         self.dry_run = dry_run
         self.powers = powers
         self.standing = standing
@@ -265,7 +265,7 @@ class Unit(AbstractContextManager["Unit"]):
             if head is not None:
                 self._attest(head)
             self._prepare()
-            with undisturbed():
+            with block_stop_signals():
                 self._commit()
                 self._settle(not self._is_trial)
 
@@ -306,10 +306,10 @@ class Unit(AbstractContextManager["Unit"]):
         if not self._is_trial:
             app = this_app()
             for signal, payload in self._announcements:
-                signals.prepare(signal, app, FATAL, **self._sent, **payload)
+                signals.prepare(signal, app, FATAL, **self._origin, **payload)
 
     @property
-    def _sent(self) -> dict[str, Any]:
+    def _origin(self) -> dict[str, Any]:
         return {"actor": self.actor, "correlation": self.correlation}
 
     def _commit(self) -> None:
@@ -340,10 +340,10 @@ class Unit(AbstractContextManager["Unit"]):
         assert self._accounts is not None  # noqa: S101  (the caller has seen to it)
         changes = ledger.in_batches(self.recorded)
         marks = self._accounts.marks(self.session, changes)
-        with undisturbed():
+        with block_stop_signals():
             audit = SeparateAudit(self, self._accounts)
             self.intent = audit.intend(changes, marks)
-            with audit.ended():
+            with audit.fail_on_error():
                 self.session.commit()
             self.committed, self.seq = True, self.intent
             self.seq = audit.finish(changes, self._prepare)
@@ -359,13 +359,13 @@ class Unit(AbstractContextManager["Unit"]):
     def _send(self) -> None:
         app = this_app()
         for announced, payload in self._announcements:
-            signals.announce(announced, app, **self._sent, **payload)
+            signals.announce(announced, app, **self._origin, **payload)
         if self._announcements:
-            signals.announce(signals.all_announced, app, **self._sent)
+            signals.announce(signals.all_announced, app, **self._origin)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def block_stop_signals() -> Iterator[None]:
     """Block stop signals, so that none arrives between a commit and its record."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:

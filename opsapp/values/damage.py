@@ -13,13 +13,13 @@ from typing import Any
 from .. import text
 
 
-def described(raw: object) -> str:
+def describe(raw: object) -> str:
     """Return ``damaged: …`` with the start of what is stored."""
     if isinstance(raw, str):
         raw = raw.encode("utf-8", "surrogateescape")
     if isinstance(raw, bytes | bytearray | memoryview):
         raw = bytes(raw).decode("utf-8", "backslashreplace")
-    return f"damaged: {text.safe(text.shortened(str(raw)))}"
+    return f"damaged: {text.safe(text.truncate(str(raw)))}"
 
 
 class Damaged:
@@ -28,7 +28,7 @@ class Damaged:
     stored: Any = ""
 
     def __str__(self) -> str:
-        return described(self.stored)
+        return describe(self.stored)
 
     __repr__ = __str__
 
@@ -92,7 +92,7 @@ class DamagedText(Damaged, str):
     @classmethod
     def of(cls, raw: object) -> DamagedText:
         """Return the stand-in for ``stored``."""
-        words = cls(described(raw))
+        words = cls(describe(raw))
         words.stored = raw
         return words
 
@@ -130,7 +130,7 @@ class DamagedBytes(Damaged, bytes):
         return empty
 
 
-def listed(items: list[str]) -> list[str]:
+def display_items(items: list[str]) -> list[str]:
     """Return the items, or the one line that is shown where they are damaged."""
     return [str(items)] if isinstance(items, Damaged) else items
 

@@ -40,7 +40,7 @@ def show() -> Any:
 
 
 def _shown(row: Record) -> Record:
-    return {name: text.shown(value) for name, value in row.items()}
+    return {name: text.safe_value(value) for name, value in row.items()}
 
 
 def _sessions(user: User) -> list[Record]:

@@ -13,7 +13,7 @@ def init_app(app: Flask) -> None:
     """Add the variables, and the filter ``shown``; Flask-Login adds ``current_user``."""
     app.config.setdefault("VERSION", __version__)
     app.context_processor(names)
-    app.add_template_filter(text.shown)
+    app.add_template_filter(text.safe_value, "shown")
 
 
 def add_to_navigation(app: Flask, label: str, endpoint: str) -> None:

@@ -30,7 +30,7 @@ from .. import text
 from ..engine.conditions import explained
 from ..errors import Busy, InDoubt, Invalid, OpsError
 from ..extensions import db, undo
-from ..redaction import redacted_traceback
+from ..redaction import redact_traceback
 from . import security_log
 from .headers import correlation
 
@@ -55,7 +55,7 @@ class _WithoutSecrets(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and record.exc_info[1] is not None:
-            record.exc_text = redacted_traceback(record.exc_info[1])
+            record.exc_text = redact_traceback(record.exc_info[1])
         return True
 
 
@@ -222,7 +222,7 @@ def _summary(messages: Any) -> str:
         items = errors.items() if isinstance(errors, dict) else [("", errors)]
         for field, texts in items:
             first = texts[0] if isinstance(texts, list) else texts
-            parts.append(f"{text.shortened(str(field))}: {first}" if field else str(first))
+            parts.append(f"{text.truncate(str(field))}: {first}" if field else str(first))
     return " ".join(parts)
 
 

@@ -117,7 +117,7 @@ def _hit(limiter: RateLimiter, rules: list[RateLimitItem], scope: str, key: str)
         if not allowed:
             seconds = max(1, math.ceil(stats.reset_time - time.time()))
             raise TooManyRequests(
-                f"{rule} are allowed. Try again in {text.counted(seconds, 'second')}.",
+                f"{rule} are allowed. Try again in {text.pluralize(seconds, 'second')}.",
                 retry_after=seconds,
             )
 

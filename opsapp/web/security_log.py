@@ -29,7 +29,7 @@ def refused(status: int, message: str) -> None:
             correlation(),
             status,
             request.method,
-            text.shortened(path()),
+            text.truncate(path()),
             _caller(),
             client().ip or "an unknown address",
             text.safe(message),

@@ -134,7 +134,7 @@ def test_pattern_of_plain_addresses_decides_as_the_library_does(
     local: str, domain: list[str], ending: str, longer: int
 ) -> None:
     address = f"{local}{'a' * longer}@{'.'.join([*domain, ending])}"
-    assert _decided(addresses.clean, address) == _decided(addresses._closely_cleaned, address)
+    assert _decided(addresses.clean, address) == _decided(addresses._clean_closely, address)
 
 
 def _decided(clean: Callable[[str, str], str], address: str) -> str:

@@ -34,7 +34,7 @@ def test_folder_without_migrations_has_no_head(tmp_path: Path) -> None:
 
 def test_each_branch_knows_its_own_revisions(folder: Path) -> None:
     present = ["shop0001", "core0003", "shops0009", "8f3a"]
-    assert migrations.shipped("core").at(present) == "core0003"
+    assert migrations.our_branch("core").at(present) == "core0003"
     assert Branch("shop", folder).at(present) == "shop0001"
     assert Branch("toys", folder).at(present) is None
 

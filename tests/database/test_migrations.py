@@ -108,7 +108,7 @@ def test_new_migration_gets_the_next_number(database: Database, tmp_path: Path) 
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    following = migrations.shipped("accounts").following
+    following = migrations.our_branch("accounts").following
     (written,) = (copy / "migrations" / "accounts").glob(f"{following}*")
     assert re.fullmatch(rf"{following}[a-z]{{5}}_add_nothing\.py", written.name)
 

@@ -114,7 +114,7 @@ def test_web_answers_503_before_a_silent_server(
     ],
 )
 def test_url_is_spelled_as_libpq_and_sqlalchemy_read_it(rest: str, expected: str) -> None:
-    assert libpq.spelled(rest) == expected
+    assert libpq.normalize_address(rest) == expected
 
 
 @pytest.mark.parametrize("url", ["sqlite:////tmp/\udce9", "postgresql+psycopg://h/db?user=\udce9"])

@@ -9,7 +9,7 @@ from tests.support import CORE, HEAD, Cli, Database, call
 def test_upgrade_prints_each_migration_and_its_event(empty_database: Database) -> None:
     planned = call(empty_database, "db", "upgrade", "--dry-run")
     assert (planned.exit_code, planned.stderr) == (0, "Dry run: nothing was written.\n")
-    shipped = [migrations.shipped(label).revisions for label in ("core", "accounts")]
+    shipped = [migrations.our_branch(label).revisions for label in ("core", "accounts")]
     assert planned.stdout.count("upgrade ") == sum(map(len, shipped))
     nowhere = 7 if empty_database.is_sqlite else 6  # There is no file, or no table.
     assert call(empty_database, "db", "status").exit_code == nowhere

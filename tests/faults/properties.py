@@ -152,7 +152,7 @@ def errors_questions_and_completion(names: list[str]) -> None:
 def values(value: str) -> None:
     for reader in (addresses.clean, addresses.canonical, clock.duration, checked_url):
         refused_or_read(reader, value)
-    refused_or_read(libpq.spelled, value)
+    refused_or_read(libpq.normalize_address, value)
     refused_or_read(lambda rest: checked_url(f"postgresql://{rest}"), value)
     for parser in (parsers.origin, parsers.integer, parsers.switch, parsers.mail_host):
         refused_or_read(parser, value, also=ValueError)

@@ -284,14 +284,14 @@ ALWAYS_MANY = {
 
 
 def test_number_and_noun_agree() -> None:
-    """`text.counted` writes a number with its noun, so that no message says "1 rows"."""
+    """`text.pluralize` writes a number with its noun, so that no message says "1 rows"."""
     breaches = [
         (str(file.relative_to(ROOT)), line.strip())
         for file in MODULES
         for line in file.read_text().splitlines()
         if COUNTED.search(line) and not any(part in line for part in ALWAYS_MANY)
     ]
-    refuse("text.counted(number, noun):", breaches)
+    refuse("text.pluralize(number, noun):", breaches)
 
 
 # --- names ---------------------------------------------------------------------

@@ -17,7 +17,7 @@ from opsapp import Ops, settings
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
 from opsapp.ops.attached import Attached
-from opsapp.state import attached_to
+from opsapp.state import attachment_of
 from tests.ops.conftest import memory_app
 from tests.support import Database
 
@@ -87,7 +87,7 @@ def test_command_has_engines_of_ours_and_gives_theirs_back(
         before = module.db.engine
         module.db.create_all()
         module.db.session.execute(sa.select(1))
-        with attached_to(app).as_command():
+        with attachment_of(app).as_command():
             assert module.db.engine is not before
             assert module.db.session.get_bind() is module.db.engine
             assert module.db.session.scalar(sa.select(sa.func.count(module.User.id))) == 0
@@ -105,7 +105,7 @@ def test_session_of_its_own_is_bound_to_our_engine_in_a_command(
     session = so.scoped_session(so.sessionmaker(engine))
     app = Flask("bare", instance_path=str(tmp_path))
     Ops(app, session=session, engine=engine)
-    attached: Attached = attached_to(app)
+    attached: Attached = attachment_of(app)
     with app.app_context():
         assert db.session is session
         with engine.begin() as connection:

@@ -16,7 +16,7 @@ from opsapp import Ops, profiling
 from opsapp.database import setup
 from opsapp.profiling import metrics
 from opsapp.profiling.reports import traces
-from opsapp.state import attached_to
+from opsapp.state import attachment_of
 from tests.ops.conftest import OURS
 from tests.support import Database, a_unit
 from tests.support.forks import forked
@@ -51,14 +51,14 @@ def site(
 
     with app.app_context():
         module.db.create_all()
-        with attached_to(app).as_command():
+        with attachment_of(app).as_command():
             setup.init(wal=False, unit=a_unit())
     yield app
     with app.app_context():
         recorder = profiling.recorder_of(app)
         if recorder is not None and recorder.writer is not None:
             recorder.writer.stop()
-        for engine in attached_to(app).engines.values():
+        for engine in attachment_of(app).engines.values():
             engine.dispose()
 
 

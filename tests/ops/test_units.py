@@ -19,7 +19,7 @@ from opsapp import Ops, clock
 from opsapp.database import setup
 from opsapp.errors import Busy, NotReady, Refused
 from opsapp.ops import promises, role_ends, seal
-from opsapp.state import attached_to
+from opsapp.state import attachment_of
 from opsapp.unit import ledger
 from opsapp.unit.work import bookkeeping
 from tests.ops.conftest import OURS
@@ -58,11 +58,11 @@ def _served(
     with app.app_context():
         module.db.create_all()
         if has_tables:
-            with attached_to(app).as_command():
+            with attachment_of(app).as_command():
                 setup.init(wal=False, unit=a_unit())
         yield app, module, ops
         module.db.session.remove()
-        for engine in attached_to(app).engines.values():
+        for engine in attachment_of(app).engines.values():
             engine.dispose()
 
 
@@ -218,7 +218,7 @@ def test_flag_that_their_code_clears_loses_its_end(serve: Serve, empty_database:
     db.session.add(user_class(email="ada@x.org", domain_name="x", global_admin=True))
     db.session.commit()
     ada = db.session.get_one(user_class, "ada@x.org")
-    subject = attached_to(_app).identity.subject(ada)
+    subject = attachment_of(_app).identity.subject(ada)
     with a_unit() as unit:
         role_ends.write(unit, subject, "admin", clock.now() + timedelta(hours=1))
         unit.record("a:b:c", "order:1")

@@ -32,7 +32,7 @@ from tests.support.canaries import SECRETS as SECRETS
 from tests.support.forks import flask, forked
 
 ROOT = Path(opsapp.__file__).resolve().parent.parent
-CORE, ACCOUNTS = (migrations.shipped(label).head or "" for label in ("core", "accounts"))
+CORE, ACCOUNTS = (migrations.our_branch(label).head or "" for label in ("core", "accounts"))
 HEAD = f"{ACCOUNTS} {CORE}"
 """The newest revisions of the database, as they are shown."""
 FLASK = str(Path(sys.executable).with_name("flask"))

@@ -53,13 +53,13 @@ def run_cells(mode: str, cells: list[str], history: bool) -> None:
     from opsapp.console.lifecycle import alive
     from opsapp.console.modes import Mode
     from opsapp.extensions import this_app
-    from opsapp.state import attached_to
+    from opsapp.state import attachment_of
 
     names: dict[str, Any] = {"sql": (sql, "the rows of a statement")}
     with opsapp.without_web():
         path = os.environ.get("FLASK_APP", "opsapp")
         app = ScriptInfo(app_import_path=path, set_debug_flag=False).load_app()
-    attached = attached_to(app)
+    attached = attachment_of(app)
     engines = nullcontext() if attached is None else attached.as_command()
     with app.app_context(), engines, alive(
         this_app(), at_terminal(), Mode(mode), reason=None, by="terminal", idle_seconds=0,

@@ -47,7 +47,7 @@ def test_table_of_an_application_is_guarded_once_it_says_so(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "_added", set())
-    assert guard.guarded(JobRun) is JobRun
+    assert guard.guard_table(JobRun) is JobRun
     assert refusal(sa.delete(JobRun)) == (
         "ops_job_runs change through a unit of work only",
         "a service of the application does that: a function that takes unit=",

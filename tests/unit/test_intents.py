@@ -13,10 +13,10 @@ from tests.support import OPERATOR
 
 def test_intent_has_the_marks_of_its_row() -> None:
     change = Recorded("user:role:grant", "user:1", None, {"role": "admin"})
-    assert intents.intended(change, "old", "new") == Recorded(
+    assert intents.intent_of(change, "old", "new") == Recorded(
         "intent:user:role:grant", "user:1", {"row": "old"}, {"role": "admin", "row": "new"}
     )
-    assert intents.intended(change, None, None) == Recorded(
+    assert intents.intent_of(change, None, None) == Recorded(
         "intent:user:role:grant", "user:1", None, {"role": "admin"}
     )
     assert intents.without_mark({"role": "admin", "row": "new"}) == {"role": "admin"}
@@ -49,11 +49,11 @@ def test_intent_is_ended_by_its_own_event_only(app: Flask) -> None:
         ("audit:intent:fail", "audit", "two"),
         ("intent:user:a:b", "user:9", "three"),
     )
-    first = intents.unfinished(db.session())[0]
-    assert intents.unfinished(db.session()) == [first, first + 5]
-    assert intents.unfinished(db.session(), correlation="three") == [first + 5]
-    assert intents.unfinished(db.session.connection()) == [first, first + 5]
+    first = intents.unfinished_numbers(db.session())[0]
+    assert intents.unfinished_numbers(db.session()) == [first, first + 5]
+    assert intents.unfinished_numbers(db.session(), correlation="three") == [first + 5]
+    assert intents.unfinished_numbers(db.session.connection()) == [first, first + 5]
     write(("user:a:b", "user:1", "one"))
-    assert intents.unfinished(db.session()) == [first + 5]
+    assert intents.unfinished_numbers(db.session()) == [first + 5]
     write(("audit:intent:fail", "audit", "three"))
-    assert intents.unfinished(db.session()) == []
+    assert intents.unfinished_numbers(db.session()) == []

@@ -229,12 +229,12 @@ def test_pepper_is_begun_once(app: Flask) -> None:
 
 
 def test_gate_refuses_tables_of_another_revision(app: Flask) -> None:
-    core = migrations.shipped("core")
+    core = migrations.our_branch("core")
     revisions("DELETE FROM TABLE WHERE version_num LIKE 'core%'")
     message = "the database has opsapp's tables and no revision"
     assert refusal(NotReady) == (message, "flask db stamp heads")
     revisions("DELETE FROM TABLE WHERE version_num LIKE 'accounts%'")
-    accounts = migrations.shipped("accounts")
+    accounts = migrations.our_branch("accounts")
     behind = f"the tables of accounts are at revision none, and this code is at {accounts.head}"
     assert refusal(NotReady) == (behind, "flask db init")
     for revision, hint in (
@@ -386,5 +386,5 @@ def test_audit_is_kept_once_an_attached_application_has_the_tables(
     for has_tables in (True, False):
         attached = SimpleNamespace(has_tables=has_tables)
         with monkeypatch.context() as patch:
-            patch.setattr(ledger.state, "attached_to", lambda _app, it=attached: it)
+            patch.setattr(ledger.state, "attachment_of", lambda _app, it=attached: it)
             assert ledger.is_kept() is has_tables

@@ -67,9 +67,9 @@ def names() -> dict[str, str]:
 def test_mark_is_unmarked() -> None:
     side = {"email": pending.mark("ada@x.org"), "n": 1, "kinds": {"personal": 1, "other": 2}}
     assert pending.mark("ada@x.org") == {"personal": "ada@x.org"}
-    assert pending.unmarked(side) == {**side, "email": "ada@x.org"}
-    assert pending.unmarked({}) == {}
-    assert pending.unmarked(None) is None
+    assert pending.unmark(side) == {**side, "email": "ada@x.org"}
+    assert pending.unmark({}) == {}
+    assert pending.unmark(None) is None
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -46,7 +46,7 @@ def test_change_is_intended_committed_and_then_an_event_though_a_listener_reads(
         ("user:account:pay", "why", unit.correlation),
         ("user:account:thank", "why", unit.correlation),
     ]
-    assert intents.unfinished(db.session()) == []
+    assert intents.unfinished_numbers(db.session()) == []
     change(unit)
     assert (unit.intent, unit.seq, orders(unit)) == (8, 10, [1, 1])
 

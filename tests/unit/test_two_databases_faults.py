@@ -47,7 +47,7 @@ def test_commit_that_fails_ends_its_intents(
     *_intents, last = events()
     assert last == (5, "audit:intent:fail", "audit", None, {"intents": [3, 4], "because": because})
     assert (unit.committed, unit.seq, orders(unit)) == (False, None, [])
-    assert intents.unfinished(db.session()) == []
+    assert intents.unfinished_numbers(db.session()) == []
     change(unit)
     assert orders(unit) == [1]
 
@@ -60,16 +60,16 @@ def test_commit_without_an_answer_stays_unknown(unit: Elsewhere) -> None:
         "the connection broke during the commit: the change may or may not have happened",
         UNKNOWN,
     )
-    assert intents.unfinished(db.session()) == [3, 4]
-    assert intents.unfinished(db.session(), correlation=unit.correlation) == [3, 4]
-    assert intents.unfinished(db.session(), correlation="another") == []
+    assert intents.unfinished_numbers(db.session()) == [3, 4]
+    assert intents.unfinished_numbers(db.session(), correlation=unit.correlation) == [3, 4]
+    assert intents.unfinished_numbers(db.session(), correlation="another") == []
     with pytest.raises(NotReady) as raised:
         change(unit)
     assert raised.value.message == "the outcome of the change before is unknown: intent 3"
     assert raised.value.hint == "flask ops audit settle"
     unit.correlation = "another"
     change(unit)
-    assert intents.unfinished(db.session()) == [3, 4]
+    assert intents.unfinished_numbers(db.session()) == [3, 4]
 
 
 def take_away(
@@ -112,7 +112,7 @@ def test_audit_that_goes_away_after_the_commit_is_told(
     assert raised.value.hint == UNKNOWN
     assert raised.value.__cause__ is error
     assert (unit.committed, unit.seq, orders(unit)) == (True, 4, [1])
-    assert intents.unfinished(db.session()) == [3, 4]
+    assert intents.unfinished_numbers(db.session()) == [3, 4]
 
 
 @pytest.mark.parametrize("error", [disk_full(), Refused("not now")])

@@ -63,7 +63,7 @@ def judge(rows: Sequence[Row], on_conflict: str) -> Verdict:
             reason = f"{row.username} is taken by user {owner}"
             verdict.rejects.append(Reject(row.record, "username", reason, Conflict))
         elif account is None and row.unreachable:
-            reason = f"{text.shortened(row.email)}: {row.unreachable}"
+            reason = f"{text.truncate(row.email)}: {row.unreachable}"
             verdict.rejects.append(Reject(row.record, "email", reason))
         elif account is None:
             verdict.creates.append(row)

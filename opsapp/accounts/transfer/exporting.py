@@ -61,7 +61,7 @@ def check_fields(fields: Sequence[str]) -> None:
     for name in fields:
         if name not in FIELDS:
             near = text.did_you_mean(name, FIELDS)
-            words = f"no field {text.shortened(name)}; there are {', '.join(FIELDS)}"
+            words = f"no field {text.truncate(name)}; there are {', '.join(FIELDS)}"
             raise Invalid(words, hint=near)
 
 

@@ -101,7 +101,7 @@ def _truth(value: Any) -> bool | None:
     try:
         return parsers.switch(_SHORT.get(word, word))
     except ValueError as error:
-        raise Invalid(f"{text.shortened(word)} is neither true nor false") from error
+        raise Invalid(f"{text.truncate(word)} is neither true nor false") from error
 
 
 def _take_password(row: Row, password: str, may_be_plain: bool) -> None:
@@ -120,7 +120,7 @@ def _ending(value: Any) -> datetime:
     try:
         end = clock.moment(_text(value).strip(), end=True)
     except (ValueError, OverflowError) as error:
-        problem = f"{text.shortened(str(value))} is not a time such as 2026-12-31"
+        problem = f"{text.truncate(str(value))} is not a time such as 2026-12-31"
         raise Invalid(problem) from error
     grants.check_end(end)
     return end
@@ -138,7 +138,7 @@ def _roles(value: Any, end: datetime | None) -> tuple[Role, ...]:
     for item in items:
         name, *ends = _END.split(_text(item).strip(), maxsplit=1)
         if name in roles:
-            raise Invalid(f"names {text.shortened(name)} twice")
+            raise Invalid(f"names {text.truncate(name)} twice")
         if name:
             roles[name] = _ending(ends[0]) if ends else end
     return tuple(roles.items())

@@ -72,7 +72,7 @@ class Columns:
                 near = text.did_you_mean(column, COLUMNS)
                 names = ", ".join(COLUMNS)
                 raise Invalid(
-                    f"--map {header}={text.shortened(column)}: columns are {names}", hint=near
+                    f"--map {header}={text.truncate(column)}: columns are {names}", hint=near
                 )
         self._mapping = dict(mapping)
 
@@ -109,11 +109,11 @@ class Columns:
         if any(map(_UNREADABLE.search, unknown)):
             raise Invalid("the header has bytes of another encoding", hint="--encoding NAME")
         if unknown:
-            names = ", ".join(text.shortened(name) or "an empty name" for name in unknown)
+            names = ", ".join(text.truncate(name) or "an empty name" for name in unknown)
             raise Invalid(f"no such column: {names}", hint=" ".join(map(_suggested, unknown)))
         for name in self._mapping:
             if name != ALL_OTHERS and name not in map(str.strip, header):
-                raise Invalid(f"--map {text.shortened(name)}: the file has no such column")
+                raise Invalid(f"--map {text.truncate(name)}: the file has no such column")
         for name in COLUMNS:
             if targets.count(name) > 1:
                 raise Invalid(f"two columns are {name}", hint="--map 'NAME=' leaves one out")
@@ -124,7 +124,7 @@ class Columns:
 
 def _suggested(name: str) -> str:
     near = get_close_matches(name.lower(), COLUMNS, n=1)
-    return f"--map '{text.shortened(name)}={near[0] if near else ''}'"
+    return f"--map '{text.truncate(name)}={near[0] if near else ''}'"
 
 
 def records_of(source: Source, columns: Columns) -> tuple[list[str], Iterator[Record]]:
@@ -205,7 +205,7 @@ def _csv_records(
                 }
                 yield Record(number, start, cells, values)
             else:
-                count = text.counted(len(cells), "cell")
+                count = text.pluralize(len(cells), "cell")
                 problem = ("", f"has {count}, and the header has {width}")
                 yield Record(number, start, cells, {}, problem)
     except csv.Error as error:
@@ -248,7 +248,7 @@ def _of_object(number: int, line: int, original: dict[str, Any], columns: Column
         try:
             target = columns.target(name)
         except KeyError:
-            problem = (text.shortened(name), f"is not a column of ours: {_suggested(name)}")
+            problem = (text.truncate(name), f"is not a column of ours: {_suggested(name)}")
             return Record(number, line, original, {}, problem)
         if target in values:
             return Record(number, line, original, {}, (target or "", "is there twice"))

@@ -146,14 +146,14 @@ def checked_encoding(name: str) -> str:
         io.TextIOWrapper(io.BytesIO(), encoding=name)
         return encodings.lookup(name).name
     except (LookupError, ValueError) as error:
-        raise Invalid(f"--encoding {text.shortened(name)} is unknown") from error
+        raise Invalid(f"--encoding {text.truncate(name)} is unknown") from error
 
 
 def _opened(file: str) -> BinaryIO:
     if file == codecs.STDIO:
         return _spooled(sys.stdin.buffer)
     try:
-        raw = os.fdopen(textfiles.opened(file, pipe=True), "rb")
+        raw = os.fdopen(textfiles.open_descriptor(file, pipe=True), "rb")
     except (OSError, textfiles.NotText) as error:
         raise Invalid(f"{file}{textfiles.why(error)}") from error
     if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):

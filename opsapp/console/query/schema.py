@@ -38,7 +38,7 @@ def columns(table: str, *, look: str = LOOK) -> list[Record]:
         relations = _relations(inspector)
         if table not in relations:
             hint = text.did_you_mean(table, relations) or look
-            raise NotFound(f"no table {text.shortened(table)}", hint=hint)
+            raise NotFound(f"no table {text.truncate(table)}", hint=hint)
         _kind, schema, name = relations[table]
         keys = inspector.get_pk_constraint(name, schema)["constrained_columns"]
         refers = {

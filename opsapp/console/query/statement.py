@@ -18,7 +18,7 @@ from ...engine.conditions import explained
 from ...errors import Invalid, OpsError, Refused, TimedOut
 from ...extensions import db
 from ...profiling.record import callers
-from ...redaction import HIDDEN, veiled
+from ...redaction import HIDDEN, mask
 from ...types import Record
 from ...values import distinct, exact, plain, readable
 from .. import readonly, secret_columns
@@ -132,7 +132,7 @@ def rows(
             for row in page[:remainder]:
                 # A missing secret shows the same, since SQLite was kept from reading it.
                 yield {
-                    name: HIDDEN if secret(i, value) else exact(veiled(name, plain(value)))
+                    name: HIDDEN if secret(i, value) else exact(mask(name, plain(value)))
                     for i, (name, value) in enumerate(zip(names, row, strict=True))
                 }
             if remainder is not None:
@@ -194,7 +194,7 @@ class _Watch:
             if self.running.done():
                 raise
             raise TimedOut(
-                f"the statement took longer than {text.counted(self.seconds, 'second')}",
+                f"the statement took longer than {text.pluralize(self.seconds, 'second')}",
                 hint="--timeout 5m gives it more",
             ) from error
         return answer

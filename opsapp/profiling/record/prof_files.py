@@ -147,7 +147,7 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
     finally:
         os.close(descriptor)
     if process.returncode:
-        raise Invalid(f"{text.shortened(path.name)} is not a profile that can be read")
+        raise Invalid(f"{text.truncate(path.name)} is not a profile that can be read")
     return [_checked(row) for row in json.loads(process.stdout)]
 
 
@@ -179,7 +179,7 @@ def _limit() -> None:
 
 def _opened(path: Path) -> int:
     """Open the file and check it; no other process can replace it between the two."""
-    name = text.shortened(str(path))
+    name = text.truncate(str(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -249,7 +249,7 @@ def _profile_headers(recording: Recording) -> Iterator[tuple[str, str]]:
     """Yield the headers of a profiled answer: its times up to here, and the name of its trace."""
     total = (perf_counter() - recording.started) * 1000
     database = sum(seconds for _key, _at, seconds in recording.sent) * 1000
-    statements = text.counted(recording.queries or len(recording.sent), "statement")
+    statements = text.pluralize(recording.queries or len(recording.sent), "statement")
     yield "Server-Timing", f'total;dur={total:.1f}, db;dur={database:.1f};desc="{statements}"'
     if recording.number is not None:
         yield "X-Profile-Trace", recording.number

@@ -78,7 +78,7 @@ def save(
 def _clean(name: str) -> str:
     if not _NAME.fullmatch(name) or re.fullmatch(rf"(?:{'|'.join(MODES)})-\d+", name):
         raise Invalid(
-            f"{text.shortened(name)} is not a name: letters, digits, '.', '_' and '-',"
+            f"{text.truncate(name)} is not a name: letters, digits, '.', '_' and '-',"
             " and not like a name that is made up"
         )
     return name
@@ -111,7 +111,7 @@ def get(name: str) -> ProfileSave:
     """
     measurement = db.ours.scalar(sa.select(ProfileSave).where(ProfileSave.name == name))
     if measurement is None:
-        message = f"no saved measurement {text.shortened(name)}"
+        message = f"no saved measurement {text.truncate(name)}"
         raise NotFound(message, hint="flask profile saved")
     if isinstance(measurement.detail, Damaged):
         raise OpsError(
@@ -185,7 +185,7 @@ def _samples_of(save: ProfileSave) -> Record:
     count = len(row.get("samples", ()))
     if count < statistics.LEAST:
         raise Refused(
-            f"{save.name} has {text.counted(count, 'sample')},"
+            f"{save.name} has {text.pluralize(count, 'sample')},"
             f" and a comparison needs {statistics.LEAST}",
             hint=f"measure again with --repeat {statistics.LEAST} or more",
         )
@@ -201,7 +201,7 @@ def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
         if second[name] != value:
             raise Refused(
                 f"{base.name} and {new.name} cannot be compared:"
-                f" their {name} is {text.shortened(value)} and {text.shortened(second[name])}"
+                f" their {name} is {text.truncate(value)} and {text.truncate(second[name])}"
             )
 
 

@@ -28,6 +28,6 @@ def meant(name: str) -> list[str]:
     names = sorted(each for each, endpoint in endpoints.items() if endpoint == name)
     if not names:
         hint = text.did_you_mean(name, sorted({*recorded, *endpoints.values()}))
-        message = f"no endpoint or command {text.shortened(name)} is on record"
+        message = f"no endpoint or command {text.truncate(name)} is on record"
         raise NotFound(message, hint=hint or "flask profile report")
     return names

@@ -29,7 +29,7 @@ def listing(
     :raises NotFound: the name is not on record.
     """
     if kind is not None and kind not in KINDS:
-        raise Invalid(f"kind {text.shortened(kind)} is not one of {', '.join(KINDS)}")
+        raise Invalid(f"kind {text.truncate(kind)} is not one of {', '.join(KINDS)}")
     query = sa.select(ProfileTrace).order_by(ProfileTrace.seconds.desc(), ProfileTrace.id)
     if name is not None:
         query = query.where(ProfileTrace.name.in_(meant(name)))
@@ -73,7 +73,7 @@ def find(reference: str) -> ProfileTrace:
     for trace in db.ours.scalars(query.order_by(ProfileTrace.id.desc())):
         if trace.detail.get("correlation") == reference:
             return trace
-    raise _unknown(text.shortened(reference))
+    raise _unknown(text.truncate(reference))
 
 
 def get(id: int) -> ProfileTrace:

@@ -13,7 +13,7 @@ from ... import clock, settings
 from ...engine.fingerprint import brief
 from ...errors import NotFound, OpsError
 from ...files.drafts import writing
-from ...text import shown, sparkline
+from ...text import safe_value, sparkline
 from ...types import Record
 from ...values.damage import Damaged
 from .. import ddsketch
@@ -239,7 +239,9 @@ def _kind(file: str) -> str:
 def _rendered(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader
 
-    pages = Environment(loader=PackageLoader("opsapp.profiling"), autoescape=True, finalize=shown)
+    pages = Environment(
+        loader=PackageLoader("opsapp.profiling"), autoescape=True, finalize=safe_value
+    )
     pages.globals.update(figure=figure, sparkline=sparkline, brief=brief)
     return pages.get_template(template).render(
         app_name=settings.get("OPSAPP_NAME"),

@@ -51,7 +51,7 @@ class Counted:
         if until is None:
             return True
         minutes = math.ceil((until - clock.now()).total_seconds() / 60)
-        pause = text.counted(minutes, "minute")
+        pause = text.pluralize(minutes, "minute")
         self.form_errors.append(f"Too many attempts. Try again in {pause}.")
         return False
 

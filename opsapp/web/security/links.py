@@ -63,7 +63,7 @@ def forgot_password() -> Any:
             _send_link(user, "Set a new password", "reset_instructions")
         flash(*get_message("PASSWORD_RESET_REQUEST", email=form.email.data))
     elif request.method == "GET" and current_user.is_authenticated:
-        form.email.data = form.email.data or text.shown(current_user.email)
+        form.email.data = form.email.data or text.safe_value(current_user.email)
     return render_template("security/forgot_password.html", form=form)
 
 
