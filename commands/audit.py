@@ -107,7 +107,7 @@ def _waiting(filter: Filter, limit: int | None) -> list[Record]:
         group = click.get_current_context().parent
         command = "flask audit" if group is None else group.command_path
         say_afterwards(f"Those without a number wait to be chained: {command} seal")
-    if seqs := events.unfinished():
+    if seqs := events.unfinished_intents():
         say_afterwards(f"Intents of unknown outcome: {len(seqs)}; to close them: {intents.HINT}")
     return rows
 

@@ -21,7 +21,7 @@ from ..types import Record
 from ..unit import intents, pending
 from .filters import ERASED as ERASED
 from .filters import Filter as Filter
-from .stored import is_token, moment, pages, parsed, personal_values, tokens
+from .stored import is_token, moment, pages, parse_column, personal_values, tokens
 
 # --- reading -----------------------------------------------------------------
 
@@ -43,13 +43,13 @@ def events(
     if limit is not None:
         newest = sa.select(AuditEvent.seq).where(*criteria).order_by(AuditEvent.seq.desc())
         criteria = [AuditEvent.seq.in_(newest.limit(limit))]
-    return told(criteria)
+    return list_events(criteria)
 
 
 def since(seq: int, filter: Filter) -> Iterator[Record]:
     """Yield the events of the filter after number ``seq``, as committed now."""
     db.ours.rollback()
-    return told([AuditEvent.seq > seq, *filter.criteria()])
+    return list_events([AuditEvent.seq > seq, *filter.criteria()])
 
 
 def waiting(filter: Filter | None = None, *, limit: int | None = 50) -> list[Record]:
@@ -80,7 +80,7 @@ def _waiting(row: PendingEvent, subjects: dict[str, str]) -> Record:
     }
 
 
-def unfinished() -> list[int]:
+def unfinished_intents() -> list[int]:
     """Return the numbers of the intents whose outcome is unknown."""
     return [] if intents.accounts() is None else intents.unfinished_numbers(db.ours())
 
@@ -94,7 +94,7 @@ def get(seq: int) -> Record:
         names = _Names.of(page)
         return {
             **_record(page[0], names),
-            "actor_detail": parsed(page[0].actor),
+            "actor_detail": parse_column(page[0].actor),
             "previous": page[0].previous,
             "hash": page[0].hash,
             **_outcome(page[0]),
@@ -115,7 +115,7 @@ def _outcome(row: Any) -> Record:
             seq
             for page in chunks
             for end in page
-            for seq in (parsed(end.after) or {}).get("intents", ())
+            for seq in (parse_column(end.after) or {}).get("intents", ())
         ]
     return {"outcome": "failed" if row.seq in failed else "done"}
 
@@ -138,7 +138,7 @@ def export(filter: Filter | None = None) -> Iterator[Record]:
 # --- telling -----------------------------------------------------------------
 
 
-def told(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
+def list_events(criteria: list[sa.ColumnElement[bool]]) -> Iterator[Record]:
     """Yield the events that meet these conditions, the oldest of them first."""
     for page in pages(criteria):
         names = _Names.of(page)
@@ -155,7 +155,7 @@ def _record(row: Any, names: _Names) -> Record:
         "subject": row.subject,
         "subject_name": names.subjects.get(row.subject, row.subject),
         "reason": row.reason,
-        "before": names.resolve(parsed(row.before)),
+        "before": names.resolve(parse_column(row.before)),
         "after": names.resolve(_readable(row)),
         "correlation": row.correlation,
     }
@@ -163,7 +163,7 @@ def _record(row: Any, names: _Names) -> Record:
 
 def _readable(row: Any) -> dict[str, Any] | None:
     """Return the values after an event, without fingerprints: :func:`export` has those."""
-    after = parsed(row.after)
+    after = parse_column(row.after)
     if row.action != IMPORT or after is None:
         return after
     return {name: value for name, value in after.items() if name not in _FINGERPRINTS}
@@ -184,7 +184,7 @@ def actor_label(source: Any, names: Mapping[str, str] | None = None) -> str:
 
     :param names: the present names of accounts by reference, such as ``user:12``.
     """
-    actor = parsed(source) or {}
+    actor = parse_column(source) or {}
     fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
     if fields.get("kind") == "user":
         fields["name"] = (names or {}).get(fields.get("name", ""), fields.get("name", ""))
@@ -203,7 +203,7 @@ class _Names:
     def of(cls, page: Sequence[Any]) -> _Names:
         subject_tokens = {token for row in page for token in tokens(row)}
         values = {token: value.value for token, value in personal_values(subject_tokens).items()}
-        actors = {(parsed(row.actor) or {}).get("name") for row in page}
+        actors = {(parse_column(row.actor) or {}).get("name") for row in page}
         return cls(values, present_names({row.subject for row in page} | actors))
 
     def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, Role
 from ..state import attachment_of, is_built_on
-from .stored import as_text, parsed
+from .stored import as_text, parse_column
 
 ERASED = "[erased]"
 """In the place of a personal value that was erased."""
@@ -124,7 +124,7 @@ def _by(name: str, of: type[Any]) -> Any:
 def _unknown_actor(name: str) -> NotFound:
     # It reads all the events.
     actors = _distinct(as_text(AuditEvent.actor))
-    names = {n for value in actors for n in (parsed(value) or {}).values()}
+    names = {n for value in actors for n in (parse_column(value) or {}).values()}
     is_address = "@" in name and is_built_on(this_app())
     near = unknown_user(name).hint if is_address else text.did_you_mean(name, map(str, names))
     hint = near or "flask audit list --fields actor"
@@ -200,7 +200,7 @@ def _distinct(column: Any) -> Sequence[Any]:
 def _about(subject: str, of: type[Any]) -> Any:
     kind, _, name = subject.partition(":")
     if kind == "role" and name and is_built_on(this_app()):
-        return of.subject.in_(_roles_called(name))
+        return of.subject.in_(_role_references(name))
     if subject in WHOLES or (kind in _OF_COMMANDS and name):
         return of.subject == subject
     reference = name if kind == "user" and name else subject
@@ -216,7 +216,7 @@ def _about(subject: str, of: type[Any]) -> Any:
     return (of.subject == user.reference) | _in_a_batch(user.id, of)
 
 
-def _roles_called(name: str) -> list[str]:
+def _role_references(name: str) -> list[str]:
     """Return every role that has or had this name, or the one with this id."""
     if name.isdigit():
         return [f"role:{name}"]

@@ -95,18 +95,20 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
         before.pop("active", None)
     if event["action"] == "user:account:import":
         after = {
-            key: _counted(after[key]) for key in after if key not in _OF_IMPORTS and after[key] != 0
+            key: _count_ids(after[key])
+            for key in after
+            if key not in _OF_IMPORTS and after[key] != 0
         }
     subject = pluralize(after.pop("count"), "user") if "count" in after else event["subject_name"]
     phrase = PHRASES.get(event["action"], f"{event['action']} {{}}")
     for name in _IN_PHRASES:
         if f"{{{name}}}" in phrase:
-            phrase = phrase.replace(f"{{{name}}}", _shown(fields.get(name), now).replace("{", "{{"))
+            phrase = phrase.replace(f"{{{name}}}", _words(fields.get(name), now).replace("{", "{{"))
             before.pop(name, None)
             after.pop(name, None)
     end = after.pop("valid_until", None)
     if end is not None:
-        phrase += f" until {_shown(_moment(end), now)}"
+        phrase += f" until {_words(_moment(end), now)}"
     before = {"until" if key == "valid_until" else key: before[key] for key in before}
     after = {key: value for key, value in after.items() if value != subject}
     changes = [_change(key, before, after, now) for key in {**before, **after}]
@@ -114,13 +116,13 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
     return phrase.replace("{}", str(subject)) + details
 
 
-def _counted(value: Any) -> Any:
+def _count_ids(value: Any) -> Any:
     """Return numbers in place of the ids of an import, which are up to 5,000 in a batch."""
     match value:
         case [int(), *_]:
             return len(value)
         case [*parts]:
-            return [_counted(part) for part in parts]
+            return [_count_ids(part) for part in parts]
         case {"role": role, "holders": [*users]}:
             return f"{role}={len(users)}"
     return value
@@ -136,7 +138,7 @@ def _change(key: str, before: Mapping[str, Any], after: Mapping[str, Any], now: 
     """Return ``email: a → b``, ``email: b`` for a new value, ``email was a`` for a lost one."""
     if isinstance(before.get(key), list) and isinstance(after.get(key), list):
         return " ".join([key, *_list_change(before[key], after[key])])
-    old, new = (_shown(_moment(side.get(key)), now) for side in (before, after))
+    old, new = (_words(_moment(side.get(key)), now) for side in (before, after))
     if key not in before:
         return f"{key}: {new}" if new else ""
     if key not in after:
@@ -159,7 +161,7 @@ def _moment(value: Any) -> Any:
         return value
 
 
-def _shown(value: Any, now: datetime) -> str:
+def _words(value: Any, now: datetime) -> str:
     match value:
         case None:
             return ""
@@ -168,7 +170,7 @@ def _shown(value: Any, now: datetime) -> str:
         case datetime():
             return clock.brief(value, now)
         case list() | tuple():
-            return " ".join(_shown(item, now) for item in value)
+            return " ".join(_words(item, now) for item in value)
         case Mapping():
-            return " ".join(f"{key}={_shown(item, now)}" for key, item in value.items())
+            return " ".join(f"{key}={_words(item, now)}" for key, item in value.items())
     return str(value)

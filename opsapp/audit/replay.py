@@ -182,7 +182,7 @@ def _revoke(event: Event) -> None:
 
 def _create_role(event: Event) -> None:
     event.set("status", "live")
-    event.set("permissions", listed(event.after.get("permissions", [])))
+    event.set("permissions", join_permissions(event.after.get("permissions", [])))
     event.set("description", event.after.get("description", UNTOLD))
     # No role can take the built-in one's name, and that one never loses it.
     event.set("built-in", "yes" if event.after.get("name") == ADMIN else None)
@@ -204,7 +204,7 @@ def _name_role(event: Event) -> None:
 
 
 def _allow(event: Event) -> None:
-    event.set("permissions", listed(event.after.get("permissions", [])))
+    event.set("permissions", join_permissions(event.after.get("permissions", [])))
 
 
 def _delete_role(event: Event) -> None:
@@ -250,5 +250,5 @@ def end_of(end: object) -> str:
     return f"until {end}" if end else "forever"
 
 
-def listed(permissions: Any) -> str:
+def join_permissions(permissions: Any) -> str:
     return ", ".join(permissions) if isinstance(permissions, list) and permissions else "nothing"

@@ -32,11 +32,11 @@ from .replay import (
     Event,
     Subject,
     end_of,
-    listed,
+    join_permissions,
     subject_of,
     token_value,
 )
-from .stored import CHUNK, parsed
+from .stored import CHUNK, parse_column
 
 SECRET = frozenset(
     {"e-mail", "username", "password", "two-factor seed", "recovery codes", "phone number"}
@@ -74,7 +74,7 @@ class State:
         for row in events:
             effect = EFFECTS.get(row.action)
             if effect is not None:
-                before, after = parsed(row.before) or {}, parsed(row.after) or {}
+                before, after = parse_column(row.before) or {}, parse_column(row.after) or {}
                 ids = () if row.action == IMPORT else after.get("ids", ())
                 subjects = [("user", id) for id in ids] or [subject_of(row.subject)]
                 for subject in subjects:
@@ -84,11 +84,11 @@ class State:
         """Yield each difference between the events and the tables, in words."""
         names = {reference: name for name, reference in self._roles.items()}
         tables = (_roles(), _accounts(), _grants(), _tokens())
-        facts = heapq.merge(*tables, self._expected(), key=_SUBJECT)
+        facts = heapq.merge(*tables, self._expected_facts(), key=_SUBJECT)
         for _subject, group in groupby(facts, key=_SUBJECT):
-            yield from _compared(list(group), names)
+            yield from _compare(list(group), names)
 
-    def _expected(self) -> Iterator[Fact]:
+    def _expected_facts(self) -> Iterator[Fact]:
         rows = self._facts.execute(
             "SELECT kind, id, fact, value, seq FROM expected ORDER BY kind, id, fact"
         )
@@ -103,7 +103,7 @@ class State:
 _SUBJECT = attrgetter("subject")
 
 
-def _compared(facts: Iterable[Fact], roles: Mapping[str, str]) -> Iterator[str]:
+def _compare(facts: Iterable[Fact], roles: Mapping[str, str]) -> Iterator[str]:
     """Yield the differences of one subject."""
     actual = [fact for fact in facts if fact.seq is None]
     expected = {fact.name: fact for fact in facts if fact.seq is not None}
@@ -139,7 +139,7 @@ def _roles() -> Iterator[Fact]:
         values = {
             "status": "deleted" if role.deleted_at else "live",
             "name": str(role.name),
-            "permissions": listed(role.permissions),
+            "permissions": join_permissions(role.permissions),
             "description": str(role.description),
             "built-in": "yes" if role.builtin else None,
         }

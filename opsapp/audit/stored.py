@@ -67,7 +67,7 @@ def moment_of_a_dump(at: str) -> datetime | str:
         return at
 
 
-def parsed(source: Any) -> dict[str, Any] | None:
+def parse_column(source: Any) -> dict[str, Any] | None:
     """Return a JSON column, or what is there instead under the key ``unreadable``."""
     if source is None:
         return None
@@ -83,7 +83,7 @@ def tokens(row: Any) -> set[str]:
     names: set[str] = set()
     for side in (row.before, row.after):
         if isinstance(side, str) and '"personal":' in side:
-            sides = (parsed(side) or {}).values()
+            sides = (parse_column(side) or {}).values()
             names |= {value["personal"] for value in sides if is_token(value)}
     return names
 

@@ -27,7 +27,7 @@ from ..values.damage import Damaged
 from .checkpoints import the_head
 from .events import actor_label
 from .state import State
-from .stored import moment, pages, parsed, personal_values, tokens
+from .stored import moment, pages, parse_column, personal_values, tokens
 
 REBASE = "audit:chain:rebase"
 MOST_DIFFERENCES = 100
@@ -61,7 +61,7 @@ class _Walk:
                 break
             self.seq, self.hash = row.seq, row.hash
             if self.seq == 1:
-                self.began = parsed(row.after) or {}
+                self.began = parse_column(row.after) or {}
             if self.seq in self.checkpointed:
                 self.hashes[self.seq] = self.hash
             rows.append(row)
@@ -122,13 +122,15 @@ def _report(
     first_break = walk.broken or _heads_break(walk, heads)
     if first_break is None:
         first_break = (
-            _kept_break(checkpoints, walk.hashes, heads[0], gaps) or misnomer or _stray_break(walk)
+            _checkpoint_break(checkpoints, walk.hashes, heads[0], gaps)
+            or misnomer
+            or _stray_break(walk)
         )
     differences, holds = None, "the chain holds"
     if state is not None and first_break is None and not is_built_on(this_app()):
         holds = "the chain holds; the accounts are the application's own, and are not compared"
     elif state is not None and first_break is None:
-        differences, first_break = _compared(state)
+        differences, first_break = _compare_tables(state)
         holds = "the chain holds, and the tables match it"
     if first_break is None and (unfinished := intents.unfinished_numbers(db.ours())):
         numbers = text.join_some([*map(str, unfinished)], MOST_DIFFERENCES)
@@ -147,7 +149,7 @@ def _report(
     }
 
 
-def _compared(state: State) -> tuple[list[str], Break | None]:
+def _compare_tables(state: State) -> tuple[list[str], Break | None]:
     """Return the first differences of the tables from the events, and the break that they are."""
     differences: list[str] = []
     count = 0
@@ -228,7 +230,9 @@ def _names_break(
     if not rows_by_token:
         return None
     walk.names += len(present)
-    erased = _erased(row.subject for token, row in rows_by_token.items() if token not in present)
+    erased = _erased_subjects(
+        row.subject for token, row in rows_by_token.items() if token not in present
+    )
     for token, row in rows_by_token.items():
         value = present.get(token)
         if value is None and row.subject not in erased:
@@ -264,7 +268,7 @@ def _is_key() -> sa.ColumnElement[bool]:
     return PersonalValue.subject == sa.literal("user:~", sa.String) + PersonalValue.token
 
 
-def _erased(subjects: Iterable[str]) -> set[str]:
+def _erased_subjects(subjects: Iterable[str]) -> set[str]:
     """Return those of the subjects that are deleted accounts, by the chain."""
     deleted = [AuditEvent.action == DELETE, AuditEvent.subject.in_({*subjects, "users"})]
     with closing(pages(deleted)) as chunks:
@@ -274,7 +278,7 @@ def _erased(subjects: Iterable[str]) -> set[str]:
 def _subjects(row: Any) -> Iterable[str]:
     if row.subject != "users":
         return [row.subject]
-    return [f"user:{id}" for id in (parsed(row.after) or {}).get("ids", ())]
+    return [f"user:{id}" for id in (parse_column(row.after) or {}).get("ids", ())]
 
 
 def is_genuine(seq: int, hash: str) -> bool:
@@ -312,7 +316,7 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
     return None
 
 
-def _kept_break(
+def _checkpoint_break(
     checkpoints: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
 ) -> Break | None:
     for checkpoint in checkpoints:
@@ -344,7 +348,7 @@ def _declared_gaps(verified: int) -> list[Record]:
 
 
 def _gap(row: Any) -> Record:
-    after = parsed(row.after) or {}
+    after = parse_column(row.after) or {}
     return {
         "restored_seq": after["restored_seq"],
         "lost_seq": after["lost_seq"],

@@ -170,13 +170,13 @@ def listing(limit: int | None = 50) -> list[Record]:
     starts = sa.select(AuditEvent.seq).where(AuditEvent.action.in_([OPEN, QUERY]))
     newest = AuditEvent.seq.in_(starts.order_by(AuditEvent.seq.desc()).limit(limit))
     ends = _ends(sa.select(AuditEvent.subject).where(newest))
-    return [_record(event, ends.get(event["subject"])) for event in events.told([newest])]
+    return [_record(event, ends.get(event["subject"])) for event in events.list_events([newest])]
 
 
 def _ends(subjects: list[str] | sa.Select[str]) -> dict[str, Record]:
     """Return the events with which these sessions ended, by their subjects."""
     criteria = AuditEvent.action.in_([CLOSE, LOST]), AuditEvent.subject.in_(subjects)
-    return {event["subject"]: event for event in events.told([*criteria])}
+    return {event["subject"]: event for event in events.list_events([*criteria])}
 
 
 def _id(start: Record) -> str:
