@@ -64,7 +64,7 @@ def list_cmd(user: str | None, follow: bool, **criteria: Any) -> Iterable[Record
     from opsapp.accounts import logins
 
     if follow:
-        return logins.followed(user=user, poll=lambda: time.sleep(POLL_SECONDS), **criteria)
+        return logins.follow(user=user, poll=lambda: time.sleep(POLL_SECONDS), **criteria)
     return logins.listing(user, **criteria)
 
 

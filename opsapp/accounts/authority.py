@@ -27,7 +27,7 @@ READ_ROLES = "roles:read"
 """The permission to see what roles and accounts may do."""
 
 
-def held_by(powers: Powers) -> Set[str]:
+def permissions_now(powers: Powers) -> Set[str]:
     """Return the permissions that count now."""
     user = db.session.get(User, powers.user_id)
     if user is None or not user.active:
@@ -54,7 +54,7 @@ def _union(roles: Iterable[Role]) -> Set[str]:
     return frozenset().union(*sets)
 
 
-def _held_until(powers: Powers, until: datetime | None) -> Set[str]:
+def _permissions_until(powers: Powers, until: datetime | None) -> Set[str]:
     """Return the permissions that last until then; None is forever."""
     lasts: sa.ColumnElement[bool] = Grant.valid_until.is_(None)
     if until is not None:
@@ -84,7 +84,7 @@ def require(permission: str, unit: Unit) -> None:
 
     :raises Refused: it does not.
     """
-    if unit.powers is not None and permission not in held_by(unit.powers):
+    if unit.powers is not None and permission not in permissions_now(unit.powers):
         raise Refused(f"that needs the permission {permission}")
 
 
@@ -97,9 +97,11 @@ def may_give(role: Role, until: datetime | None, unit: Unit) -> None:
     if unit.powers is None:
         return
     needed = role.get_permissions()
-    _refuse_more(f"role {role.name}", needed, held_by(unit.powers), unit)
+    _refuse_more(f"role {role.name}", needed, permissions_now(unit.powers), unit)
     end = f"until {clock.rfc3339(until)}" if until else "forever"
-    _refuse_more(f"role {role.name}", needed, _held_until(unit.powers, until), unit, f" {end}")
+    _refuse_more(
+        f"role {role.name}", needed, _permissions_until(unit.powers, until), unit, f" {end}"
+    )
 
 
 def _refuse_more(
@@ -110,7 +112,7 @@ def _refuse_more(
     :param holder: the role or the account that holds what is needed.
     """
     if missing := missing_from(permissions, needed):
-        may_read = unit.powers is not None and READ_ROLES in held_by(unit.powers)
+        may_read = unit.powers is not None and READ_ROLES in permissions_now(unit.powers)
         names = f"{', '.join(missing)}, which" if may_read else "permissions that"
         who = "this token does" if unit.actor.token else "you do"
         raise Refused(f"{holder} holds {names} {who} not hold{end}")
@@ -123,7 +125,7 @@ def may_allow(permissions: Iterable[str], unit: Unit) -> None:
     """
     if unit.powers is None:
         return
-    if missing := missing_from(held_by(unit.powers), frozenset(permissions)):
+    if missing := missing_from(permissions_now(unit.powers), frozenset(permissions)):
         raise Refused(f"that needs the permission {', '.join(missing)}")
 
 
@@ -136,7 +138,7 @@ def may_change(user: User, unit: Unit) -> None:
     :raises Refused: names the permissions that it lacks.
     """
     if unit.powers is not None:
-        _refuse_more(f"user {user.id}", permissions_of(user), held_by(unit.powers), unit)
+        _refuse_more(f"user {user.id}", permissions_of(user), permissions_now(unit.powers), unit)
 
 
 def may_change_all(ids: Iterable[int], unit: Unit) -> None:

@@ -27,7 +27,7 @@ def note_ended(unit: Unit, users: Sequence[Account]) -> None:
     """Note the sessions and tokens that end with a change; only a dry run counts them."""
     for ids, whose in groups(unit, users):
         counts = [
-            counted(noun, *(_live(model, chunk) for chunk in chunks(ids)))
+            describe_count(noun, *(_live(model, chunk) for chunk in chunks(ids)))
             for model, noun in ((UserSession, "session"), (ApiToken, "token"))
         ]
         if summary := " and ".join(filter(None, counts)):
@@ -49,7 +49,7 @@ def _live(model: type[UserSession | ApiToken], ids: Sequence[int]) -> sa.Select[
     return sa.select(model.id).join(model.user).where(model.is_live(), among(User.id, ids))
 
 
-def counted(noun: str, *queries: sa.Select[Any]) -> str | None:
+def describe_count(noun: str, *queries: sa.Select[Any]) -> str | None:
     """Return ``3 sessions``; None for none, or for rows without a noun."""
     if not noun:
         return None

@@ -18,7 +18,7 @@ from ..unit.ledger import audit_key
 from ..unit.work import Unit
 from . import authority, bulk, grants
 from .bulk import Account, chunks
-from .effects import counted, groups
+from .effects import describe_count, groups
 
 
 def erase(users: Sequence[Account], unit: Unit) -> dict[str, int]:
@@ -34,7 +34,7 @@ def erase(users: Sequence[Account], unit: Unit) -> dict[str, int]:
         key = audit_key()
         marks = [{"id": u.id, "erased_as": chain.fingerprint(key, u.email or "")} for u in users]
         unit.session.execute(sa.update(User), marks)
-    bulk.update(User, ids, unit, **dict.fromkeys(_PERSONAL), **_gone(), **bulk.new_sessions())
+    bulk.update(User, ids, unit, **dict.fromkeys(_PERSONAL), **_deletion(), **bulk.new_sessions())
     erased = {
         name: sum(
             remove(unit.session, column.class_, among(column, keys(chunk))) for chunk in chunks(ids)
@@ -49,7 +49,7 @@ def erase(users: Sequence[Account], unit: Unit) -> dict[str, int]:
     return erased
 
 
-def _gone() -> dict[str, Any]:
+def _deletion() -> dict[str, Any]:
     return {"active": False, "deleted_at": clock.now()}
 
 
@@ -64,7 +64,7 @@ def note_erased(unit: Unit, users: Sequence[Account]) -> None:
     """Note what the erasure of accounts removes; only a dry run counts it."""
     for ids, whose in groups(unit, users):
         counts = [
-            counted(
+            describe_count(
                 noun,
                 *(sa.select(column).where(among(column, keys(chunk))) for chunk in chunks(ids)),
             )

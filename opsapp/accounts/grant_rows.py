@@ -56,7 +56,7 @@ def give(
     new = _insert(
         role, [user for user in users if user.id not in unchanged], until, granted_at, unit
     )
-    _record_given(role, new, until, replaced, unit)
+    _record_grants(role, new, until, replaced, unit)
     as_new = {
         "role": role.name,
         "state": "live",
@@ -112,7 +112,7 @@ def _insert(
     return {user.id: new[user.id] for user in users}
 
 
-def _record_given(
+def _record_grants(
     role: Role,
     new: Mapping[int, int],
     until: datetime | None,
@@ -186,7 +186,7 @@ def _summary(grant: Any) -> dict[str, Any]:
 
 
 def _record(row: Any) -> Record:
-    return described(row, row.email or f"user:{row.user_id}", row.role)
+    return describe(row, row.email or f"user:{row.user_id}", row.role)
 
 
 _OPEN = (
@@ -211,7 +211,7 @@ def list_open_of(users: Sequence[Account], *criteria: sa.ColumnElement[bool]) ->
     ]
 
 
-def described(grant: Any, user: str, role: str) -> Record:
+def describe(grant: Any, user: str, role: str) -> Record:
     state = grant.ended_how or ("expired" if is_over(grant) else "live")
     return {
         "id": grant.id,

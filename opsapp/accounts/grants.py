@@ -18,7 +18,7 @@ from ..unit.work import Unit
 from . import authority, bulk
 from .bulk import Account
 from .grant_rows import (
-    described,
+    describe,
     end,
     end_in_words,
     expire_rows,
@@ -92,7 +92,7 @@ def _every() -> sa.Select[Grant]:
 
 def record(grant: Grant) -> Record:
     """Return the public form of a grant; its state is live, expired, revoked or replaced."""
-    return described(grant, grant.user.email or grant.user.reference, grant.role.name)
+    return describe(grant, grant.user.email or grant.user.reference, grant.role.name)
 
 
 def expiring(*, until: datetime) -> list[Record]:
@@ -245,10 +245,10 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
         rows = {row.user_id: row for row in list_open_of(accounts, Grant.role_id == row_of_role.id)}
         holdings = [rows[user.id] for user in accounts if user.id in rows]
         answers = {row["user_id"]: row for row in take(holdings, unit=unit)}
-        return [answers.get(user.id) or _not_held(user, row_of_role) for user in accounts]
+        return [answers.get(user.id) or _no_grant_record(user, row_of_role) for user in accounts]
 
 
-def _not_held(user: Account, role: Role) -> Record:
+def _no_grant_record(user: Account, role: Role) -> Record:
     return {
         "changed": False,
         "user_id": user.id,

@@ -122,7 +122,7 @@ def count(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> int:
 _STREAMED = {"yield_per": 10_000}
 
 
-def chosen(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> tuple[int, str]:
+def count_and_digest(accounts: Filter, *criteria: sa.ColumnElement[bool]) -> tuple[int, str]:
     """Return the number of accounts that meet the filter and every other criterion, and a digest.
 
     Another account among as many has another digest.

@@ -34,7 +34,7 @@ FAILURES_OF_NETWORK = 30
 WINDOW = timedelta(minutes=15)
 
 
-def locked_for(failures: int) -> timedelta | None:
+def lock_duration(failures: int) -> timedelta | None:
     """Return how long so many consecutive failures lock a name, or None."""
     if failures < FAILURES or failures % FAILURES:
         return None
@@ -54,7 +54,7 @@ def count_attempt(
     """
     now = clock.now()
     with bookkeeping() as session:
-        if browser is None and (until := _blocked_network(session, client.network, now)):
+        if browser is None and (until := _network_block_end(session, client.network, now)):
             logins.add(session, "blocked", identity, user_id, client)
             return until
         until = _count(session, identity, user_id, browser, now)
@@ -65,7 +65,7 @@ def count_attempt(
         return until
 
 
-def _blocked_network(session: so.Session, network: str, now: datetime) -> datetime | None:
+def _network_block_end(session: so.Session, network: str, now: datetime) -> datetime | None:
     newest = (
         sa.select(Login.at)
         .where(Login.network == network, Login.at > now - WINDOW, Login.outcome.in_(logins.FAILED))
@@ -92,7 +92,7 @@ def _count(
         return row.locked_until
     lasts = row.failed_at >= now - logins.FORGOTTEN_AFTER
     row.count = row.count + 1 if lasts else 1
-    lock = locked_for(row.count)
+    lock = lock_duration(row.count)
     row.failed_at, row.locked_until = now, now + lock if lock else None
     return None
 

@@ -76,7 +76,7 @@ def fingerprint(identity: str) -> str:
 # --- attempts ----------------------------------------------------------------
 
 
-def failed(outcome: str, identity: str, user_id: int | None, client: Client) -> None:
+def store_failure(outcome: str, identity: str, user_id: int | None, client: Client) -> None:
     """Store an attempt that failed.
 
     :param outcome: one of :data:`OUTCOMES`.
@@ -156,7 +156,7 @@ def listing(
     query = sa.select(Login, User.email).outerjoin(User, User.id == Login.user_id)
     if user is not None:
         query = query.where(Login.user_id == get_user_ever(user).id)
-    if outcomes := [_checked_outcome(name) for name in text.each(outcome)]:
+    if outcomes := [_validate_outcome(name) for name in text.each(outcome)]:
         query = query.where(Login.outcome.in_(outcomes))
     if address is not None:
         query = query.where(_from(address))
@@ -179,7 +179,7 @@ def listing(
     ]
 
 
-def _checked_outcome(name: str) -> str:
+def _validate_outcome(name: str) -> str:
     if name not in OUTCOMES:
         raise Invalid(f"outcome {text.truncate(name)} is not one of {', '.join(OUTCOMES)}")
     return name
@@ -201,7 +201,7 @@ def _from(address: str) -> sa.ColumnElement[bool]:
     return Login.network == str(network)
 
 
-def followed(*, poll: Callable[[], None], **criteria: Any) -> Iterator[Record]:
+def follow(*, poll: Callable[[], None], **criteria: Any) -> Iterator[Record]:
     """Yield the newest attempts, the oldest of them first, and then those that come, forever.
 
     :param poll: waits for a moment, between two looks.

@@ -44,7 +44,7 @@ def export(reference: str, file: str, *, unit: Unit) -> Record:
     """
     user = get_user_ever(reference)
     with Receipt(file) as answer:
-        data = _collected(user)  # Before the gate: it may take a while.
+        data = _collect(user)  # Before the gate: it may take a while.
         with unit:
             answer.write(data, unit)
             unit.record(EXPORT, user.reference)
@@ -52,7 +52,7 @@ def export(reference: str, file: str, *, unit: Unit) -> Record:
     return {"id": user.id, "email": user.email, "file": file, **counts}
 
 
-def _collected(user: User) -> Record:
+def _collect(user: User) -> Record:
     account = detail(str(user.id))
     del account["grants"]
     account["phone_number"] = user.tf_phone_number

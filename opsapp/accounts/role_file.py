@@ -51,7 +51,7 @@ class Access:
 # --- writing -------------------------------------------------------------------
 
 
-def written(access: Access) -> str:
+def render(access: Access) -> str:
     """Return the file: roles by name, each followed by its grants by address."""
     lines = [_HEADER]
     for name in sorted(access.roles.keys() | access.grants.keys()):
@@ -81,10 +81,10 @@ def _key(name: str) -> str:
 
 
 def _string(value: str) -> str:
-    return f'"{"".join(map(_escaped, value))}"'
+    return f'"{"".join(map(_escape, value))}"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in '"\\':
         return f"\\{character}"
     return character if character.isprintable() else f"\\U{ord(character):08X}"
@@ -122,7 +122,7 @@ def _place(header: str) -> tuple[str, bool]:
 # --- reading -------------------------------------------------------------------
 
 
-def parsed(words: str, *, name: str) -> Access:
+def parse(words: str, *, name: str) -> Access:
     """Return the roles and grants of a file; the addresses are as they are written there.
 
     :param name: the file, for the errors.
@@ -208,7 +208,7 @@ class _Source:
         try:
             yield
         except OpsError as error:
-            raise located(error, self.name, self.words, *path) from error
+            raise locate_error(error, self.name, self.words, *path) from error
 
     def check(self, table: Mapping[str, Any], names: tuple[str, ...], *path: str) -> None:
         """Refuse a key that is none of ``names``."""
@@ -226,7 +226,7 @@ class _Source:
         return value
 
 
-def located(error: OpsError, name: str, words: str, *path: str) -> OpsError:
+def locate_error(error: OpsError, name: str, words: str, *path: str) -> OpsError:
     """Return the error with file and line of what it is about.
 
     :param path: the keys that lead there, and perhaps a string of a list.

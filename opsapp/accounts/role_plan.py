@@ -34,15 +34,15 @@ class Plan:
     @property
     def difference(self) -> list[str]:
         """The lines of the file that change, with ``-`` and ``+``."""
-        return role_file.difference(*map(role_file.written, (self.present, self.target)))
+        return role_file.difference(*map(role_file.render, (self.present, self.target)))
 
     @property
     def changes(self) -> list[Record]:
         """A row for each role and grant that changes."""
-        rows = _compared(self.present.roles, self.target.roles, None)
+        rows = _compare(self.present.roles, self.target.roles, None)
         for name in self.present.grants.keys() | self.target.grants.keys():
             before, after = (a.grants.get(name, {}) for a in (self.present, self.target))
-            rows += _compared(before, after, name)
+            rows += _compare(before, after, name)
         return sorted(rows, key=lambda row: (row["role"], row["user"] or ""))
 
 
@@ -53,7 +53,7 @@ def export(*, with_grants: bool) -> str:
     """
     present = _roles()
     names = present if with_grants else ()
-    return role_file.written(Access(present, _grants(names)))
+    return role_file.render(Access(present, _grants(names)))
 
 
 def _roles() -> dict[str, Definition]:
@@ -95,7 +95,7 @@ def plan(words: str, *, name: str, prune: bool = False) -> Plan:
     :raises Invalid: the file cannot be read; names the line.
     :raises NotFound: it names a permission, role or account that there is none of; as above.
     """
-    access, present = role_file.parsed(words, name=name), _roles()
+    access, present = role_file.parse(words, name=name), _roles()
     if prune and not access.roles:
         raise Invalid(f"{name} defines no role, and --prune would delete all")
     file = _File(name, words)
@@ -126,7 +126,7 @@ class _File:
     words: str
 
     def _error(self, error: OpsError, *path: str) -> OpsError:
-        return role_file.located(error, self.name, self.words, *path)
+        return role_file.locate_error(error, self.name, self.words, *path)
 
     def check_permissions(self, access: Access, present: Mapping[str, Definition]) -> None:
         """Refuse a permission that no code asks for and no role holds yet."""
@@ -227,9 +227,7 @@ def _give(plan: Plan, unit: Unit) -> None:
             grants.grant(name, users, until=until, replace_end=True, unit=unit)
 
 
-def _compared(
-    before: Mapping[str, Any], after: Mapping[str, Any], role: str | None
-) -> list[Record]:
+def _compare(before: Mapping[str, Any], after: Mapping[str, Any], role: str | None) -> list[Record]:
     """Return the rows of the roles that differ, or of the grants of one role."""
     addition, removal = ("create", "delete") if role is None else ("grant", "revoke")
     rows = []
@@ -243,14 +241,14 @@ def _compared(
                 "action": verb,
                 "role": role or name,
                 "user": None if role is None else name,
-                "before": _shown(before, name),
-                "after": _shown(after, name),
+                "before": _side_value(before, name),
+                "after": _side_value(after, name),
             }
         )
     return rows
 
 
-def _shown(side: Mapping[str, Any], name: str) -> Any:
+def _side_value(side: Mapping[str, Any], name: str) -> Any:
     value = side.get(name)
     if isinstance(value, Definition):
         return {"description": value.description, "permissions": list(value.permissions)}

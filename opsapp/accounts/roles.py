@@ -173,7 +173,7 @@ def update(
         values["description"] = clean_description(description)
     with unit:
         authority.require("roles:write", unit)
-        role = find_role(name) or _find_renamed(name, values.get("name")) or get_role(name)
+        role = find_role(name) or _find_renamed_role(name, values.get("name")) or get_role(name)
         before = {key: getattr(role, key) for key in values if getattr(role, key) != values[key]}
         if "name" in before:
             _refuse_builtin(role, "renamed")
@@ -187,7 +187,7 @@ def update(
         return record(role)
 
 
-def _find_renamed(name: str, new_name: str | None) -> Role | None:
+def _find_renamed_role(name: str, new_name: str | None) -> Role | None:
     """Return the role of the new name, if an event says that it had the old one."""
     role = find_role(new_name) if new_name else None
     if role is None:

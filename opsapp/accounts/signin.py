@@ -138,7 +138,7 @@ def set_password(reference: str, password: str, *, must_change: bool = False, un
     """
     user = get_user(reference)
     before = user.password
-    hashed = None if passwords.matches(password, before) else passwords.hashed(password)
+    hashed = None if passwords.matches(password, before) else passwords.hash_password(password)
     with unit:
         user = authority.changeable(str(user.id), unit)
         if not hashed and user.password != before:

@@ -50,7 +50,7 @@ def create(
     """
     name = text.validate(name, "name", longest=LONGEST_NAME)
     allowed = sorted({permissions.parse(permission) for permission in text.each(allow)}) or None
-    until = _checked_end(until)
+    until = _validate_end(until)
     with unit:
         owner = authority.changeable(user, unit)
         present = _find_open(owner, name)
@@ -83,7 +83,7 @@ def _refuse_unlike(present: ApiToken, allowed: list[str] | None, until: datetime
         )
 
 
-def _checked_end(until: datetime | None) -> datetime:
+def _validate_end(until: datetime | None) -> datetime:
     if until is None:
         raise Invalid("a token needs an end")
     grants.check_end(until)
@@ -101,7 +101,7 @@ def _insert(
     unit: Unit,
 ) -> ApiToken:
     # A token that is over but not marked would block its name.
-    for old in _named(owner, name):
+    for old in _tokens_by_name(owner, name):
         old.ended_at = min(old.valid_until, clock.now())
     unit.session.flush()
     token = ApiToken(
@@ -127,7 +127,7 @@ def _insert(
     return token
 
 
-def _named(owner: User, name: str) -> list[ApiToken]:
+def _tokens_by_name(owner: User, name: str) -> list[ApiToken]:
     """Return the tokens of this name that are not marked as ended; at most one is live."""
     query = sa.select(ApiToken).where(
         ApiToken.user_id == owner.id, ApiToken.name == name, ApiToken.ended_at.is_(None)
@@ -158,7 +158,7 @@ def revoke_all(user: str | None = None, *, unit: Unit) -> list[Record]:
 
 
 def _find_open(owner: User, name: str) -> ApiToken | None:
-    return next((token for token in _named(owner, name) if state(token) == "live"), None)
+    return next((token for token in _tokens_by_name(owner, name) if state(token) == "live"), None)
 
 
 def revoke(user: str, name: str, *, unit: Unit) -> Record:

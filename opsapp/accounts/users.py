@@ -80,7 +80,7 @@ def _create(
 ) -> Record:
     hashed = None
     if password is not None and find_user(email) is None:
-        hashed = passwords.hashed(password)
+        hashed = passwords.hash_password(password)
     with unit:
         authority.require("users:write", unit)
         user = find_user(email)
@@ -248,7 +248,7 @@ def _make_admin(
         existing.password is None
         or (not generated and not passwords.matches(password, existing.password))
     )
-    hashed = passwords.hashed(password) if replace and password else None
+    hashed = passwords.hash_password(password) if replace and password else None
     before = (existing.id, existing.password)
     with unit:
         user = find_user(email)
@@ -376,7 +376,7 @@ def deletable(references: Iterable[str]) -> list[User]:
     users: dict[User, None] = {}
     missing: list[str] = []
     for reference, present in find_users(references).items():
-        if user := present or _erased(reference):
+        if user := present or _find_erased_user(reference):
             users[user] = None
         else:
             missing.append(reference)
@@ -385,7 +385,7 @@ def deletable(references: Iterable[str]) -> list[User]:
     return list(users)
 
 
-def _erased(reference: str) -> User | None:
+def _find_erased_user(reference: str) -> User | None:
     address = addresses.canonical(reference)
     if "@" not in address:
         return None

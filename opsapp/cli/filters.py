@@ -145,13 +145,13 @@ def is_by_filter(
         raise Invalid("name the users, or choose them by a filter such as --idle-for 90d")
     if users:
         return False
-    count, digest = listing.chosen(filter, *criteria)
+    count, digest = listing.count_and_digest(filter, *criteria)
     if count:
         accounts = text.pluralize(count, "account")
         end_session()  # No transaction waits for the answer, and the next count is a new one.
         approve(f"{change.format(accounts)}?", severe=severe)
         # A question may stand for minutes, in which users sign up.
-        if listing.chosen(filter, *criteria) != (count, digest):
+        if listing.count_and_digest(filter, *criteria) != (count, digest):
             raise Busy("the accounts changed while the question was shown", hint="try again")
     return True
 

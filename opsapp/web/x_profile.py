@@ -37,6 +37,6 @@ def init_app(app: Flask) -> None:
 def profile(view: Callable[[], Any], powers: Powers) -> Any:
     """Call the view, under a profiler if the header is set and the account may."""
     mode = request.environ.get(HEADER)
-    if mode is None or PERMISSION not in authority.held_by(powers):
+    if mode is None or PERMISSION not in authority.permissions_now(powers):
         return view()
     return on_request(this_app(), mode, view)

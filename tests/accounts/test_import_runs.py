@@ -147,7 +147,7 @@ def test_resumed_import_keeps_the_passwords_that_were_refused_before(
 def test_import_takes_a_hash_that_a_sign_in_verifies(
     app: Flask, cli: Cli, database: Database, people: Path
 ) -> None:
-    people.write_text(f'email,password\na@example.com,"{passwords.hashed(PASSWORD)}"\n')
+    people.write_text(f'email,password\na@example.com,"{passwords.hash_password(PASSWORD)}"\n')
     assert cli("users", "import", str(people), check=True).stderr == "Done, audit event 3.\n"
     ((stored,),) = database.rows("SELECT password FROM ops_users")
     assert passwords.matches(PASSWORD, stored)

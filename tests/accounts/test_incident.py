@@ -192,6 +192,6 @@ def test_logins_are_filtered_and_followed(
         attempt("success", "192.0.2.9", "192.0.2.9")
 
     with site(leak, monkeypatch) as web, web.inside():
-        rows = logins.followed(poll=poll, outcome=["locked"], limit=1)
+        rows = logins.follow(poll=poll, outcome=["locked"], limit=1)
         followed = [next(rows) for _number in range(3)]
     assert [row["ip"] for row in followed] == ["2001:db8::7", "192.0.2.9", "192.0.2.9"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opsapp.accounts import role_plan, roles, users
 from opsapp.accounts.permissions import DECLARED
-from opsapp.accounts.role_file import EVERY, FOR_EVER, Access, Definition, written
+from opsapp.accounts.role_file import EVERY, FOR_EVER, Access, Definition, render
 from opsapp.extensions import db
 from tests.support import Cli, Database, a_unit
 from tests.support.templates import BOB, Commands
@@ -229,7 +229,7 @@ def files(draw: st.DrawFn) -> str:
     chosen = {**draw(named), "admin": Definition(draw(descriptions), EVERY)}
     grants = {role: draw(st.dictionaries(st.sampled_from(PEOPLE), ends)) for role in chosen}
     grants["admin"] |= {"ada@example.com": None}
-    return written(Access(chosen, grants))
+    return render(Access(chosen, grants))
 
 
 @pytest.fixture

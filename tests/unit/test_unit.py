@@ -252,14 +252,14 @@ def test_create_keeps_the_password_when_the_account_is_deleted_meanwhile(
 def test_create_admin_makes_an_admin_of_an_account_that_is_made_meanwhile(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = passwords.hashed
+    real = passwords.hash_password
 
     def hashed(password: str) -> str:
-        monkeypatch.setattr(passwords, "hashed", real)
+        monkeypatch.setattr(passwords, "hash_password", real)
         users.create("ada@example.com", unit=a_unit())
         return real(password)
 
-    monkeypatch.setattr(passwords, "hashed", hashed)
+    monkeypatch.setattr(passwords, "hash_password", hashed)
     record = users.create_admin(
         "ada@example.com", password=PASSWORD, if_exists="update", unit=a_unit()
     )
@@ -291,6 +291,6 @@ def test_create_admin_can_log_in_when_the_account_is_replaced_meanwhile(
 def test_create_is_busy_when_the_account_never_stands_still(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passwords, "hashed", lambda password: None)
+    monkeypatch.setattr(passwords, "hash_password", lambda password: None)
     with pytest.raises(Busy, match="is being changed by another process"):
         users.create("ada@example.com", password=PASSWORD, unit=a_unit())

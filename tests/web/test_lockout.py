@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from opsapp.accounts import lockouts, logins, users
-from opsapp.accounts.lockouts import locked_for
+from opsapp.accounts.lockouts import lock_duration
 from opsapp.accounts.logins import Client
 from tests.support import PASSWORD, Cli, Database, a_unit
 from tests.support.web import Browser, Site, csrf_token
@@ -30,7 +30,7 @@ def guess(browser: Browser, name: str, times: int) -> None:
     [(9, 0), (10, 15), (11, 0), (19, 0), (20, 30), (30, 60), (40, 120), (50, 240), (1000, 240)],
 )
 def test_every_ten_failures_lock_for_twice_as_long(failures: int, minutes: int) -> None:
-    assert (locked_for(failures) or timedelta(0)) == timedelta(minutes=minutes)
+    assert (lock_duration(failures) or timedelta(0)) == timedelta(minutes=minutes)
 
 
 def test_ten_failures_lock_the_account_even_for_the_right_password(

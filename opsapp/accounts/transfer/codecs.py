@@ -53,7 +53,7 @@ def compression_of(file: str, beginning: bytes = b"") -> str:
     return next((kind for magic, kind in _MAGIC.items() if beginning.startswith(magic)), "")
 
 
-def decompressed(raw: BinaryIO, compression: str) -> BinaryIO:
+def open_reader(raw: BinaryIO, compression: str) -> BinaryIO:
     """Return a stream of the content of ``raw``."""
     if compression == _GZIP:
         return gzip.open(raw)  # type: ignore[return-value]
@@ -63,7 +63,7 @@ def decompressed(raw: BinaryIO, compression: str) -> BinaryIO:
     return raw
 
 
-def compressed(raw: BinaryIO, compression: str) -> BinaryIO:
+def open_writer(raw: BinaryIO, compression: str) -> BinaryIO:
     """Return a stream that writes into ``raw``; closing it leaves ``raw`` open."""
     if compression == _GZIP:
         # Without a time the same accounts make the same file.

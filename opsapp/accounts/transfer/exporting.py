@@ -19,8 +19,8 @@ from ...models import Grant, Role, User
 from ...types import Progress
 from ..listing import Filter
 from . import codecs
-from .records import FIRST_OF_QUOTED, quoted
-from .streams import encoded, written
+from .records import FIRST_OF_QUOTED, quote_formula
+from .streams import open_file, text_stream
 
 CHUNK = 500
 DEFAULT = ("email", "username", "active", "confirmed", "roles")
@@ -46,9 +46,9 @@ def export(
     """
     check_fields(fields)
     if isinstance(target, str):
-        format, place = codecs.format_of(target, format, "--format"), written(target)
+        format, place = codecs.format_of(target, format, "--format"), open_file(target)
     else:
-        format, place = format or "csv", encoded(target, "")
+        format, place = format or "csv", text_stream(target, "")
     with place as lines:
         return _write(lines, accounts, format, fields, progress)
 
@@ -124,19 +124,19 @@ def _rows(accounts: Filter, format: str, fields: Sequence[str]) -> Iterator[list
     wait_for_reader(session.connection())
     criteria = accounts.criteria()
     columns = [_COLUMNS[name].label(f"field_{i}") for i, name in enumerate(fields)]
-    users = _streamed(sa.select(*columns).where(*criteria).order_by(User.id))
+    users = _stream(sa.select(*columns).where(*criteria).order_by(User.id))
     is_csv = format == "csv"
     names = [i for i, name in enumerate(fields) if name in _NAMES and is_csv]
     truths = [i for i, name in enumerate(fields) if name in _TRUTHS]
     times = [i for i, name in enumerate(fields) if name.endswith("_at")]
     words = ("false", "true") if is_csv else (False, True)
-    formatted = _formatted(users, names, truths, times, words)
+    formatted = _format_rows(users, names, truths, times, words)
     if "roles" in fields:
         return _with_roles(formatted, fields.index("roles"), _Gifts(criteria), is_csv=is_csv)
     return formatted
 
 
-def _formatted(
+def _format_rows(
     rows: Iterator[Any],
     names: Sequence[int],
     truths: Sequence[int],
@@ -152,7 +152,7 @@ def _formatted(
         for place in names:
             name = values[place]
             if name and name[0] in FIRST_OF_QUOTED:
-                values[place] = quoted(name)
+                values[place] = quote_formula(name)
         for place in truths:
             values[place] = words[bool(values[place])]
         for place in times:
@@ -176,7 +176,7 @@ class _Gifts:
 
     def __init__(self, criteria: Sequence[sa.ColumnElement[bool]]) -> None:
         user_ids = sa.select(User.id).where(*criteria)
-        self._rows = _streamed(
+        self._rows = _stream(
             sa.select(Grant.user_id, Role.name, Grant.valid_until)
             .join(Role, Role.id == Grant.role_id)
             .where(Grant.is_live(), Role.deleted_at.is_(None), Grant.user_id.in_(user_ids))
@@ -199,7 +199,7 @@ class _Gifts:
         return roles
 
 
-def _streamed(query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
+def _stream(query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
     # Not by the session, whose loading of objects costs each row as much again; and in chunks,
     # since SQLAlchemy takes as long to hand over a row as the driver takes to read it.
     options = {"yield_per": CHUNK}

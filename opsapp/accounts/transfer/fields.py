@@ -106,7 +106,7 @@ def _truth(value: Any) -> bool | None:
 
 def _take_password(row: Row, password: str, may_be_plain: bool) -> None:
     if password.startswith(hashes.START):
-        row.password = hashes.checked(password)
+        row.password = hashes.validate(password)
     elif hashes.is_foreign(password):
         hint = "leave it out (--map 'password=') and --invite the users"
         raise Invalid(f"is a hash of another system, which opsapp cannot verify: {hint}")

@@ -23,7 +23,7 @@ _FOREIGN = re.compile(
 )
 
 
-def checked(hash: str) -> str:
+def validate(hash: str) -> str:
     """Return a hash that a login can verify at a reasonable cost.
 
     :raises Invalid: it is not argon2id, or its parameters are too weak or too expensive.

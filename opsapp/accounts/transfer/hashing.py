@@ -34,9 +34,9 @@ def hash_all(rows: Sequence[Row], *, check: bool, progress: Progress) -> dict[in
     pairs = [(index, row) for index, row in enumerate(rows) if row.plain is not None]
     if not pairs:
         return {}
-    hashes = _stored([row.email for _index, row in pairs])
+    hashes = _stored_hashes([row.email for _index, row in pairs])
     passwords.start()
-    hashed = partial(_hashed, this_app(), _checked if check else passwords.hashed)
+    hashed = partial(_hash_one, this_app(), _check_only if check else passwords.hash_password)
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "opsapp-hash")
     reasons = {}
     try:
@@ -52,7 +52,7 @@ def hash_all(rows: Sequence[Row], *, check: bool, progress: Progress) -> dict[in
     return reasons
 
 
-def refused(rows: Sequence[Row]) -> dict[int, str]:
+def policy_reasons(rows: Sequence[Row]) -> dict[int, str]:
     """Return why the policy refuses passwords, by the index of the row; the others stay plain."""
     reasons = {}
     for index, row in enumerate(rows):
@@ -64,7 +64,7 @@ def refused(rows: Sequence[Row]) -> dict[int, str]:
     return reasons
 
 
-def _stored(emails: list[str]) -> dict[str, str]:
+def _stored_hashes(emails: list[str]) -> dict[str, str]:
     connection = db.session.connection()
     query = sa.select(User.email, User.password).where(among(User.email, emails))
     rows = connection.execute(query).all()
@@ -72,12 +72,12 @@ def _stored(emails: list[str]) -> dict[str, str]:
     return {email: hash for email, hash in rows if email and hash}
 
 
-def _checked(plain: str) -> str:
+def _check_only(plain: str) -> str:
     passwords.check(plain)
     return UNHASHED
 
 
-def _hashed(
+def _hash_one(
     app: Flask, make: Callable[[str], str], plain: str, present: str | None
 ) -> tuple[str | None, str | None]:
     with app.app_context():

@@ -23,7 +23,7 @@ from ...unit.work import Unit
 from . import batches, comparison, hashing, rejects
 from .fields import Reject, Row, parse
 from .records import Columns, Record, records_of
-from .sources import Source, checked_encoding
+from .sources import Source, validate_encoding
 
 BATCH = 5000
 """Rows of a unit of work; other units wait for so long."""
@@ -75,7 +75,7 @@ def import_file(file: str, options: Options, *, report: Report, unit: Unit) -> A
     columns = Columns(options.mapping)
     if options.invite:
         _refuse_without_mail()
-    encoding = checked_encoding(options.encoding)
+    encoding = validate_encoding(options.encoding)
     with ExitStack() as stack:
         source = stack.enter_context(Source(file, format=options.format, encoding=encoding))
         header, records = records_of(source, columns)
@@ -206,12 +206,12 @@ class _Run:
     def _pass_over(self, rows: list[Row], bad: list[Reject]) -> None:
         """Report the bad rows of a batch that was applied before, and do nothing else."""
         if not self._stops:
-            rows, rejected = _without(rows, hashing.refused(rows))
-            self._looked_at(rows, [*bad, *rejected])
+            rows, rejected = _without(rows, hashing.policy_reasons(rows))
+            self._examine(rows, [*bad, *rejected])
 
     def _check(self, rows: list[Row], bad: list[Reject]) -> OpsError | None:
         """Look at a batch; return the error by which its updates would be refused."""
-        verdict = self._looked_at(rows, bad)
+        verdict = self._examine(rows, bad)
         self._count(verdict)
         if not verdict.updates:
             return None
@@ -227,7 +227,7 @@ class _Run:
             return error
         return None
 
-    def _looked_at(self, rows: list[Row], bad: list[Reject]) -> comparison.Verdict:
+    def _examine(self, rows: list[Row], bad: list[Reject]) -> comparison.Verdict:
         verdict = comparison.judge(rows, self._options.on_conflict)
         db.session.rollback()
         self._reject([*bad, *verdict.rejects])
@@ -241,7 +241,7 @@ class _Run:
             with unit:
                 batches.refuse_other_process(unit, position)
                 self._source.refuse_change()
-                verdict, bad = self._judged(rows, bad)
+                verdict, bad = self._judge(rows, bad)
                 changes = bool(verdict.creates or verdict.updates)
                 if changes or (is_last and position.seq is not None):
                     place = self._place(batch, is_last, len(bad), verdict)
@@ -253,7 +253,7 @@ class _Run:
             self._reject(others)
             if self._keep is not None:
                 self._keep(first)
-            return _stopped(self._source, first, len(others), batch)
+            return _stop_error(self._source, first, len(others), batch)
         if unit.committed:
             position.seq, position.row = unit.seq, batch[-1].number
             self._has_changed = True
@@ -261,9 +261,7 @@ class _Run:
         self._reject(bad)
         return None
 
-    def _judged(
-        self, rows: list[Row], bad: list[Reject]
-    ) -> tuple[comparison.Verdict, list[Reject]]:
+    def _judge(self, rows: list[Row], bad: list[Reject]) -> tuple[comparison.Verdict, list[Reject]]:
         """Return the consequence of the rows, and all the bad ones.
 
         :raises _BadRowsError: there are some, and the import stops at them.
@@ -319,7 +317,7 @@ def _number(reject: Reject) -> int:
     return reject.record.number
 
 
-def _stopped(source: Source, first: Reject, others: int, batch: list[Record]) -> OpsError:
+def _stop_error(source: Source, first: Reject, others: int, batch: list[Record]) -> OpsError:
     more = f", and {others} more" if others else ""
     before = batch[0].number - 1
     where = f"the rows before row {before + 1:,} are imported" if before else "no row is imported"

@@ -24,7 +24,7 @@ _INFORMATIVE = frozenset({"id", "two_factor", "created_at", "last_seen_at", *REA
 ALL_OTHERS = "*"
 _DELIMITERS = ",;\t"
 FIRST_OF_QUOTED = frozenset("'=+-@\t\r")
-"""The first characters of the cells that :func:`quoted` changes."""
+"""The first characters of the cells that :func:`quote_formula` changes."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _UNREADABLE = re.compile("[\0\udc80-\udcff]")
 _QUOTED = re.compile(r"'+[=+\-@\t\r]")
@@ -45,15 +45,15 @@ class Record:
     """The column and the reason of a row that cannot be told apart."""
 
 
-def quoted(cell: str) -> str:
+def quote_formula(cell: str) -> str:
     """Return the cell with a quote before it, if a spreadsheet would run it as a formula.
 
-    One that begins with quotes and then as a formula gets one more, for :func:`unquoted`.
+    One that begins with quotes and then as a formula gets one more, for :func:`unquote_formula`.
     """
     return "'" + cell if _FORMULA.match(cell) else cell
 
 
-def unquoted(cell: str) -> str:
+def unquote_formula(cell: str) -> str:
     """Return the cell without the quote that keeps a spreadsheet from running it."""
     return cell[1:] if _QUOTED.match(cell) else cell
 
@@ -110,7 +110,7 @@ class Columns:
             raise Invalid("the header has bytes of another encoding", hint="--encoding NAME")
         if unknown:
             names = ", ".join(text.truncate(name) or "an empty name" for name in unknown)
-            raise Invalid(f"no such column: {names}", hint=" ".join(map(_suggested, unknown)))
+            raise Invalid(f"no such column: {names}", hint=" ".join(map(_map_hint, unknown)))
         for name in self._mapping:
             if name != ALL_OTHERS and name not in map(str.strip, header):
                 raise Invalid(f"--map {text.truncate(name)}: the file has no such column")
@@ -122,7 +122,7 @@ class Columns:
         return targets
 
 
-def _suggested(name: str) -> str:
+def _map_hint(name: str) -> str:
     near = get_close_matches(name.lower(), COLUMNS, n=1)
     return f"--map '{text.truncate(name)}={near[0] if near else ''}'"
 
@@ -199,7 +199,7 @@ def _csv_records(
             number += 1
             if len(cells) == width:
                 values = {
-                    name: unquoted(cell) if may_be_quoted and cell[0] == "'" else cell
+                    name: unquote_formula(cell) if may_be_quoted and cell[0] == "'" else cell
                     for i, name, may_be_quoted in columns
                     if (cell := cells[i])
                 }
@@ -248,7 +248,7 @@ def _of_object(number: int, line: int, original: dict[str, Any], columns: Column
         try:
             target = columns.target(name)
         except KeyError:
-            problem = (text.truncate(name), f"is not a column of ours: {_suggested(name)}")
+            problem = (text.truncate(name), f"is not a column of ours: {_map_hint(name)}")
             return Record(number, line, original, {}, problem)
         if target in values:
             return Record(number, line, original, {}, (target or "", "is there twice"))

@@ -11,9 +11,9 @@ from typing import Any
 from ...errors import Invalid
 from . import codecs
 from .fields import Reject
-from .records import PASSWORD, REASONS, Columns, quoted
+from .records import PASSWORD, REASONS, Columns, quote_formula
 from .sources import Source
-from .streams import written
+from .streams import open_file
 
 Writer = Callable[[Reject], None]
 
@@ -32,7 +32,7 @@ def writing(file: str, source: Source, header: Sequence[str], columns: Columns) 
         raise Invalid(f"--rejects {file} is the file to import", hint="name another file")
     if codecs.suffix_of(file) in {*codecs.FORMATS} - {source.format}:
         raise Invalid(f"--rejects {file} would be {source.format}, as its source", hint="rename it")
-    with written(file, encoding=source.encoding) as lines:
+    with open_file(file, encoding=source.encoding) as lines:
         if source.format == "jsonl":
             yield lambda reject: _write_json(lines, reject)
             return
@@ -64,7 +64,7 @@ def writing(file: str, source: Source, header: Sequence[str], columns: Columns) 
 
 def _inert(cell: str) -> str:
     """Return a cell that no spreadsheet runs, and that an import reads as before."""
-    return cell if cell.startswith("'") else quoted(cell)
+    return cell if cell.startswith("'") else quote_formula(cell)
 
 
 def _write_json(lines: Any, reject: Reject) -> None:

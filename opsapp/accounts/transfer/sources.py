@@ -40,7 +40,7 @@ class Source(AbstractContextManager["Source"]):
         self.encoding = encoding
         self.name = "stdin" if file == codecs.STDIO else PurePath(file).name
         self._place = "/dev/stdin" if file == codecs.STDIO else file
-        self._raw = _opened(file)
+        self._raw = _open(file)
         self._reading = self._lines()
         try:
             self.compression = codecs.compression_of(file, self._raw.read(4))
@@ -93,8 +93,8 @@ class Source(AbstractContextManager["Source"]):
         """
         self._raw.seek(0)
         number = 0
-        with self._explained():
-            stream = codecs.decompressed(self._raw, self.compression)
+        with self._translate_errors():
+            stream = codecs.open_reader(self._raw, self.compression)
             self._heed_mark(stream)
             lines = io.TextIOWrapper(
                 stream,
@@ -126,7 +126,7 @@ class Source(AbstractContextManager["Source"]):
             raise Invalid(f"{self.name} is {marked} and not {self.encoding.upper()}", hint=hint)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except EOFError as error:
@@ -137,7 +137,7 @@ class Source(AbstractContextManager["Source"]):
             raise Invalid(f"{self.name} is not {self.encoding}: {error}") from error
 
 
-def checked_encoding(name: str) -> str:
+def validate_encoding(name: str) -> str:
     """Return the name of a text encoding as Python writes it.
 
     :raises Invalid: there is none of this name.
@@ -149,9 +149,9 @@ def checked_encoding(name: str) -> str:
         raise Invalid(f"--encoding {text.truncate(name)} is unknown") from error
 
 
-def _opened(file: str) -> BinaryIO:
+def _open(file: str) -> BinaryIO:
     if file == codecs.STDIO:
-        return _spooled(sys.stdin.buffer)
+        return _spool(sys.stdin.buffer)
     try:
         raw = os.fdopen(textfiles.open_descriptor(file, pipe=True), "rb")
     except (OSError, textfiles.NotText) as error:
@@ -159,10 +159,10 @@ def _opened(file: str) -> BinaryIO:
     if stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
         return raw
     with raw:
-        return _spooled(raw)
+        return _spool(raw)
 
 
-def _spooled(stream: BinaryIO) -> BinaryIO:
+def _spool(stream: BinaryIO) -> BinaryIO:
     """Return a temporary file with the content of a stream; it has no name to be read by.
 
     :raises OpsError: it does not fit there.

@@ -13,22 +13,22 @@ from . import codecs
 
 
 @contextmanager
-def written(file: str, *, encoding: str = "utf-8") -> Iterator[TextIO]:
+def open_file(file: str, *, encoding: str = "utf-8") -> Iterator[TextIO]:
     """Give a stream of text; the file takes its place when the body has ended well.
 
     :raises OpsError: it cannot be written there.
     """
     with writing(file) as draft, draft.path.open("wb") as raw:
-        with encoded(raw, codecs.compression_of(file), encoding) as lines:
+        with text_stream(raw, codecs.compression_of(file), encoding) as lines:
             yield lines
         raw.flush()
         os.fsync(raw.fileno())
 
 
 @contextmanager
-def encoded(raw: BinaryIO, compression: str, encoding: str = "utf-8") -> Iterator[TextIO]:
+def text_stream(raw: BinaryIO, compression: str, encoding: str = "utf-8") -> Iterator[TextIO]:
     """Give a stream of text that ends up in ``raw``, which stays open."""
-    binary = codecs.compressed(raw, compression) if compression else raw
+    binary = codecs.open_writer(raw, compression) if compression else raw
     lines = io.TextIOWrapper(binary, encoding=encoding, errors="surrogateescape", newline="")
     yield lines
     lines.flush()

@@ -107,7 +107,7 @@ def needs(permission: str) -> Callable[[View], View]:
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
             powers = caller().powers
-            if permission not in authority.held_by(powers):
+            if permission not in authority.permissions_now(powers):
                 raise Refused(f"that needs the permission {permission}")
             return profile(lambda: current_app.ensure_sync(view)(*args, **kwargs), powers)
 
@@ -122,7 +122,7 @@ def answer_to_reader(permission: str, response: Callable[[], Response]) -> Respo
 
     Otherwise a change of nothing would read it.
     """
-    return response() if permission in authority.held_by(caller().powers) else jsonify(None)
+    return response() if permission in authority.permissions_now(caller().powers) else jsonify(None)
 
 
 def _document(view: Any, permission: str) -> None:

@@ -29,7 +29,7 @@ class Me(MethodView):
         me = caller()
         return jsonify(
             user=user_record(me.user),
-            permissions=authority.permission_names(authority.held_by(me.powers)),
+            permissions=authority.permission_names(authority.permissions_now(me.powers)),
             token=me.token.name if me.token else None,
             csrf_token=None if me.token else generate_csrf(),
         )

@@ -82,7 +82,7 @@ class SignInForm(Counted, LoginForm):
             return False
         valid = bool(super().validate(**kwargs))
         if not valid and (outcome := self._outcome()):
-            logins.failed(outcome, typed, self.user and self.user.id, client())
+            logins.store_failure(outcome, typed, self.user and self.user.id, client())
         return valid
 
     def _outcome(self) -> str | None:

@@ -26,7 +26,7 @@ class SignsIn(UserMixin):
 
     def track_failed_authn(self, auth_type: str, tfa: bool = False) -> None:
         """Store that the password or the second factor was wrong."""
-        logins.failed("code" if tfa else "password", self.email or "", self.id, client())
+        logins.store_failure("code" if tfa else "password", self.email or "", self.id, client())
 
     def check_tf_required(
         self, tf_setup_methods: list[tuple[str, str]], tf_fresh: bool
