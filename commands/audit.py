@@ -22,7 +22,7 @@ from opsapp.cli.decorators import (
 )
 from opsapp.cli.filters import event_filter
 from opsapp.cli.options import SEQ, TEXT_FILE
-from opsapp.cli.streams import if_coloured
+from opsapp.cli.streams import style_text
 from opsapp.cli.tables import hanging
 from opsapp.errors import Invalid
 from opsapp.types import Record
@@ -59,7 +59,7 @@ def _line(event: Mapping[str, Any]) -> str:
     from opsapp.audit import lines
 
     when, words, reason = lines.line(event, clock.now())
-    return hanging(f"{if_coloured(when, 'dim')}  {words}{if_coloured(reason, 'dim')}")
+    return hanging(f"{style_text(when, 'dim')}  {words}{style_text(reason, 'dim')}")
 
 
 @cli.command("list")

@@ -12,8 +12,8 @@ from opsapp import text
 from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.cells import style_of
 from opsapp.cli.decorators import answers, findings
-from opsapp.cli.help import as_typed, is_in_ops
-from opsapp.cli.streams import if_coloured
+from opsapp.cli.help import is_in_ops, rewrite_commands
+from opsapp.cli.streams import style_text
 from opsapp.cli.tables import hanging
 from opsapp.errors import OpsError
 
@@ -24,7 +24,7 @@ def _line(row: Mapping[str, Any]) -> str | None:
     """Return a finding with its advice below it; settings are a table."""
     if "advice" not in row:
         return None
-    state = if_coloured(f"{row['state']:<4}", style_of("state", row["state"]))
+    state = style_text(f"{row['state']:<4}", style_of("state", row["state"]))
     lines = [f"{state}  {text.safe(row['check'])}: {text.safe(row['says'])}"]
     if row["advice"]:
         lines.append(f"      → {text.safe(row['advice'])}")
@@ -58,7 +58,7 @@ def cli(settings: bool) -> list[dict[str, Any]]:
 def _advised(row: dict[str, Any]) -> dict[str, Any]:
     """Return the finding with commands as they are typed here."""
     advice = row["advice"]
-    return {**row, "advice": advice and as_typed(advice, click.get_current_context())}
+    return {**row, "advice": advice and rewrite_commands(advice, click.get_current_context())}
 
 
 def _checks() -> Iterator[dict[str, Any]]:

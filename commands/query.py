@@ -17,10 +17,10 @@ from opsapp.cli.options import (
     DURATION,
     PROGRAM,
     TEXT_FILE,
-    checked_utf8,
     default_option,
     each_once,
     stdin_text,
+    validate_utf8,
     with_options,
 )
 from opsapp.errors import Invalid
@@ -102,7 +102,7 @@ def _statement(sql: str | None, file: str | None) -> str:
     if sql not in (None, "-"):
         if file is not None:
             raise Invalid("SQL and --file cannot be combined")
-        return checked_utf8(str(sql), "the statement")
+        return validate_utf8(str(sql), "the statement")
     if file is not None:
         return file
     if sql is None and is_interactive():

@@ -221,12 +221,12 @@ Start here:
 def main() -> None:
     """Run `flask --app opsapp`, as the program `opsapp` does."""
     os.environ["FLASK_APP"] = "opsapp"  # In the environment, for the jobs that it starts.
-    from .cli.errors import reported
+    from .cli import errors
     from .cli.messages import remember_words
     from .version import __version__
 
     remember_words(sys.argv[1:])
-    with reported():
+    with errors.report_errors():
         if sys.argv[1:] == ["--version"]:  # Flask's own says nothing of opsapp.
             sys.stdout.write(f"opsapp {__version__}\n")
             return

@@ -15,7 +15,7 @@ from opsapp.cli.base import OpsGroup, approve
 from opsapp.cli.decorators import answers, changes, page, page_options
 from opsapp.cli.messages import say
 from opsapp.cli.options import DURATION, JOB, SINCE, default_option, older_than_option
-from opsapp.cli.streams import if_coloured
+from opsapp.cli.streams import style_text
 from opsapp.types import Record
 
 from .run import run_cmd
@@ -136,7 +136,7 @@ def show_cmd(id: int, lines: int) -> Record:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return if_coloured(text.safe(row["line"]), "yellow" if row["stream"] == "stderr" else "")
+    return style_text(text.safe(row["line"]), "yellow" if row["stream"] == "stderr" else "")
 
 
 @cli.command("tail")

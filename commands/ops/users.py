@@ -105,7 +105,7 @@ def create_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**account, **source.shown_once(email or username or "", password, unit)}
+    return {**account, **source.password_field(email or username or "", password, unit)}
 
 
 @cli.command("create-admin")
@@ -145,7 +145,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**account, **source.shown_once(email or username or "", password, unit)}
+    return {**account, **source.password_field(email or username or "", password, unit)}
 
 
 # --- finding -----------------------------------------------------------------
@@ -321,7 +321,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
     this_identity().get(db.session(), user)
     password = source.read(accounts.acceptable)
     record = accounts.set_password(user, password, unit=unit)
-    return {**record, **source.shown_once(str(record["email"] or user), password, unit)}
+    return {**record, **source.password_field(str(record["email"] or user), password, unit)}
 
 
 @cli.command("delete")

@@ -12,7 +12,7 @@ from flask_sqlalchemy import model
 from sqlalchemy import orm as so
 
 from opsapp.cli import pager, tables
-from opsapp.cli.tables import drawn
+from opsapp.cli.tables import draw_table
 from opsapp.console.query import parameters
 from opsapp.console.query.statement import SINGLE
 from opsapp.extensions import db
@@ -95,7 +95,7 @@ def table(
     ]
     names = list(dict.fromkeys(name for row in cells for name in row))
     hint = ALL_COLUMNS if isinstance(rows, Rows) else ""
-    lines = drawn([{name: row.get(name) for name in names} for row in cells], hint=hint)
+    lines = draw_table([{name: row.get(name) for name in names} for row in cells], hint=hint)
     if more or total > len(cells):
         count = f"more than {total}" if more else str(total)
         lines += f"({len(cells)} of {count} rows)\n"
@@ -105,12 +105,12 @@ def table(
 def vertical(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield each row as lines of names and values, whole."""
     for number, row in enumerate(rows, start=1):
-        yield f"Row {number}\n{drawn(_veiled(row))}"
+        yield f"Row {number}\n{draw_table(_veiled(row))}"
 
 
 def whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield tables of every row, with every column."""
-    return tables.whole(map(_veiled, rows))
+    return tables.full_tables(map(_veiled, rows))
 
 
 def _veiled(row: Mapping[str, Any]) -> Record:
@@ -150,7 +150,7 @@ def model_table(instance: Any) -> str:
     empty = [name for name in record if name not in cells]
     if empty:
         cells["empty"] = ", ".join(empty)
-    return f"{kind}{mark}\n{drawn(cells).rstrip()}"
+    return f"{kind}{mark}\n{draw_table(cells).rstrip()}"
 
 
 def columns_table(kind: type) -> str | None:
@@ -176,7 +176,7 @@ def columns_table(kind: type) -> str | None:
         for each in mapper.relationships
     ]
     head = f"{kind.__name__}: table {mapper.local_table.description}"
-    return "\n".join([head, *(drawn(rows).rstrip() for rows in (columns, relations) if rows)])
+    return "\n".join([head, *(draw_table(rows).rstrip() for rows in (columns, relations) if rows)])
 
 
 def _as_row(item: Any) -> Record | None:

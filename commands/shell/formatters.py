@@ -10,7 +10,7 @@ from IPython.core.formatters import PlainTextFormatter
 from sqlalchemy import orm as so
 from werkzeug.routing import Map
 
-from opsapp.cli.tables import drawn
+from opsapp.cli.tables import draw_table
 from opsapp.console.namespace import Answer, Answers
 from opsapp.console.web_client import routes_of
 from opsapp.extensions import this_app
@@ -90,7 +90,7 @@ def _routes(_rules: Map) -> str:
 def _answer(record: Answer) -> str | None:
     """Return a record of a service as a small table; None for an empty one."""
     cells = {name: display.cell(name, value) for name, value in record.items()}
-    return drawn(cells).rstrip() if cells else None
+    return draw_table(cells).rstrip() if cells else None
 
 
 _DRAWN: dict[Any, Callable[[Any], str | None]] = {

@@ -11,7 +11,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from opsapp import text
 from opsapp.cli.messages import say
-from opsapp.cli.tables import drawn
+from opsapp.cli.tables import draw_table
 from opsapp.console.query_log import Query, Report
 from opsapp.engine.fingerprint import brief
 from opsapp.errors import Invalid
@@ -78,7 +78,7 @@ class ConsoleMagics(Magics):
             rows = int(line) if line.strip().isdigit() else 15
             report = self._console.queries.current
             stats: Any = pstats.Stats(profiler)  # typeshed leaves its table out.
-            print(drawn(top(stats.stats, rows, "total")).rstrip())  # noqa: T201
+            print(draw_table(top(stats.stats, rows, "total")).rstrip())  # noqa: T201
             print(f"{_summed(report)} in the database")  # noqa: T201
 
     @line_magic
@@ -120,7 +120,7 @@ class ConsoleMagics(Magics):
             "inputs": console.session.transcript.inputs,
             "transcript": str(console.session.transcript.path),
         }
-        print(drawn(facts).rstrip())  # noqa: T201
+        print(draw_table(facts).rstrip())  # noqa: T201
 
 
 def _echo(statement: str) -> None:

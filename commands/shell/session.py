@@ -16,7 +16,7 @@ from opsapp.cli.base import OpsCommand, application
 from opsapp.cli.confirm import approve, ask, is_interactive
 from opsapp.cli.decorators import CONFIRM, REASON, remark_on_audit
 from opsapp.cli.messages import say
-from opsapp.cli.options import PROGRAM, checked_utf8, stdin_text, with_options
+from opsapp.cli.options import PROGRAM, stdin_text, validate_utf8, with_options
 from opsapp.cli.process_signals import Stopped
 from opsapp.errors import DONE, Invalid, NotFound, Refused
 from opsapp.text import truncate
@@ -96,7 +96,7 @@ def mode_of(name: str | None) -> Mode:
 def _program(code: str | None, words: tuple[str, ...]) -> Program | None:
     """Return the program to run; None for a user at the terminal."""
     if code is not None:
-        return checked_utf8(code, "-c"), "-c", words
+        return validate_utf8(code, "-c"), "-c", words
     if words and words[0] != "-":
         return _text_of(words[0]), words[0], words[1:]
     if words or not is_interactive():

@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from opsapp import text
 from opsapp.cli import output
 from opsapp.cli.messages import say
-from opsapp.cli.tables import drawn
+from opsapp.cli.tables import draw_table
 from opsapp.console import plans
 from opsapp.console.query import parameters, schema
 from opsapp.errors import Invalid, NotFound
@@ -103,7 +103,7 @@ class SqlMagics(Magics):
         """List the tables and views with the number of their columns."""
         word = line.strip().lower()
         rows = [row for row in schema.tables() if word in row["name"].lower()]
-        display.page([drawn(rows) if rows else "No tables.\n"])
+        display.page([draw_table(rows) if rows else "No tables.\n"])
 
     @no_var_expand
     @line_magic
@@ -112,7 +112,7 @@ class SqlMagics(Magics):
         table = line.strip().rstrip(";").strip('"`')
         if not table:
             raise Invalid("%schema needs a table", hint="%tables lists them")
-        display.page([drawn(schema.columns(table, look="%tables lists them"))])
+        display.page([draw_table(schema.columns(table, look="%tables lists them"))])
 
 
 _MAGIC = re.compile(r"^((?:\w+\s*=\s*)?)%(sql|explain)\b(.*)", re.MULTILINE | re.DOTALL)

@@ -88,7 +88,7 @@ def create_cmd(
         needs_password=not no_password,
         unit=unit,
     )
-    return {**account, **source.shown_once(account["email"], password, unit)}
+    return {**account, **source.password_field(account["email"], password, unit)}
 
 
 @cli.command("create-admin")
@@ -124,7 +124,7 @@ def create_admin_cmd(
         if_exists=if_exists,
         unit=unit,
     )
-    return {**account, **source.shown_once(account["email"], password, unit)}
+    return {**account, **source.password_field(account["email"], password, unit)}
 
 
 # --- finding -----------------------------------------------------------------
@@ -287,7 +287,7 @@ def set_password_cmd(user: str, must_change: bool, source: Source, unit: Unit) -
     get_user(user)  # Report an unknown user before the operator types a password twice.
     password = source.read()
     record = signin.set_password(user, password, must_change=must_change, unit=unit)
-    return {**record, **source.shown_once(record["email"], password, unit)}
+    return {**record, **source.password_field(record["email"], password, unit)}
 
 
 @cli.command("send-reset")

@@ -176,7 +176,7 @@ def export_cmd(file: str, format: str | None, fields: str | None, filter: Filter
     names = output.field_names(fields) if fields else exporting.DEFAULT
     with Progress("account") as progress:
         if file == STDOUT:
-            with output.written_as_bytes() as stdout:
+            with output.binary_stdout() as stdout:
                 exporting.export(
                     filter, stdout, format=format, fields=names, progress=progress.show
                 )

@@ -18,7 +18,7 @@ import click
 from .. import text
 from ..errors import DONE, Invalid, NotReady, OpsError
 from .confirm import approve as approve  # Applications take it from here.
-from .errors import code_of, current_unit, reported
+from .errors import code_of, current_unit, report_errors
 from .help import OpsContext, is_in_ops
 from .messages import say
 from .process_signals import reset_signals
@@ -40,7 +40,7 @@ class OpsCommand(click.Command):
         return _each_once(super().make_parser(ctx), ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with reported():
+        with report_errors():
             for param in self.params:
                 if not getattr(param.type, "takes_anything", False):
                     _refuse_hostile(param, ctx.params.get(param.name or ""))
@@ -102,7 +102,7 @@ class OpsGroup(click.Group):
         return _each_once(super().make_parser(ctx), ctx)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with reported():
+        with report_errors():
             return super().invoke(ctx)
 
 
@@ -119,11 +119,11 @@ def application(*, web: bool = False) -> Iterator[None]:
 
     start = time.perf_counter()
     ctx = click.get_current_context()
-    app = _loaded(ctx, web=web)
+    app = _load_app(ctx, web=web)
     reset_signals()  # The application may have ignored some as well.
     _Remarks.ctx = ctx
     _listen_to_log(app)
-    with app.app_context(), _attached(app):
+    with app.app_context(), _attach(app):
         code, recorded = 1, _record(app, command_words(ctx))
         try:
             yield
@@ -141,7 +141,7 @@ def application(*, web: bool = False) -> Iterator[None]:
                 engine.dispose()
 
 
-def _loaded(ctx: click.Context, *, web: bool) -> Flask:
+def _load_app(ctx: click.Context, *, web: bool) -> Flask:
     """Return the application.
 
     :raises NotReady: it cannot be loaded, or has no database that opsapp knows.
@@ -190,7 +190,7 @@ def _is_explained(error: Exception) -> bool:
     return isinstance(error, OpsError | OSError | SQLAlchemyError | click.ClickException)
 
 
-def _attached(app: Flask) -> AbstractContextManager[None]:
+def _attach(app: Flask) -> AbstractContextManager[None]:
     """Attach opsapp for this process to an application that is not built on it.
 
     :raises NotReady: it has no database that opsapp knows.

@@ -42,7 +42,7 @@ def names(kind: str, start: str) -> list[str]:
     try:
         rows = _read(settings.get("OPSAPP_DATABASE_URL"), _QUERIES[kind], values)
         if kind == "permission":
-            rows = [str(name) for value in rows for name in _listed(value)]
+            rows = [str(name) for value in rows for name in _parse_list(value)]
     except Exception:  # noqa: BLE001  (a press of TAB has no place for a message)
         rows = []
     if kind == "permission":
@@ -51,7 +51,7 @@ def names(kind: str, start: str) -> list[str]:
     return [name for name in rows if name.isprintable()][:LIMIT]
 
 
-def _listed(value: str) -> list[Any]:
+def _parse_list(value: str) -> list[Any]:
     try:
         parsed = json.loads(value)
     except (ValueError, TypeError, RecursionError):

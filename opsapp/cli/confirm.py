@@ -9,7 +9,7 @@ import click
 
 from .. import text
 from ..errors import Refused
-from .messages import fitted
+from .messages import wrap
 from .streams import printable
 
 
@@ -23,7 +23,7 @@ def ask(words: str, **options: Any) -> str:
     from ..profiling.record.recording import waiting
 
     with waiting():
-        return str(click.prompt(fitted(f"{words}:"), err=True, prompt_suffix=" ", **options))
+        return str(click.prompt(wrap(f"{words}:"), err=True, prompt_suffix=" ", **options))
 
 
 def agrees(question: str) -> bool:
@@ -31,7 +31,7 @@ def agrees(question: str) -> bool:
     from ..profiling.record.recording import waiting
 
     with waiting():
-        words = fitted(f"{question} [y/N]:")
+        words = wrap(f"{question} [y/N]:")
         return click.confirm(words, err=True, show_default=False, prompt_suffix=" ")
 
 
@@ -64,7 +64,7 @@ def _approve_by_name(question: str, name: str, answer: str | None) -> None:
         if not is_interactive():
             raise Refused(f"{question} This is {name}", hint=f"add --confirm {name}")
         question, order = text.safe(question), f"Type {text.safe(name)} to go on"
-        does_fit = "\n" not in fitted(f"{question} {order}: ")
+        does_fit = "\n" not in wrap(f"{question} {order}: ")
         words = f"{question} {order}" if does_fit else f"{question}\n{order}"
         answer = ask(printable(words, sys.stderr))
     if answer != name:

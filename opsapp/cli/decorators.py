@@ -124,10 +124,10 @@ def page_options(limit: int = 50) -> Callable[[Body], Body]:
         @default_option("--limit", click.IntRange(1, 1_000_000), limit, "Maximum number of rows.")
         @click.option("--all", "everything", is_flag=True, help="All rows, streamed.")
         @functools.wraps(command)
-        def paged(*, limit: int, everything: bool, **params: Any) -> None:
+        def run_with_limit(*, limit: int, everything: bool, **params: Any) -> None:
             command(limit=None if everything else limit, **params)
 
-        return paged
+        return run_with_limit
 
     return decorate
 

@@ -55,9 +55,9 @@ class Lazy(click.Command):
     ) -> click.Context:
         # Click invokes the command of the context: the imported one.
         _skip_collecting()
-        from .errors import reported
+        from .errors import report_errors
         from .messages import remember_words
 
         remember_words(args)
-        with reported():
+        with report_errors():
             return self.target.make_context(info_name, args, parent=parent, **extra)

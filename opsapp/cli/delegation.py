@@ -33,7 +33,7 @@ def is_ours(ctx: click.Context) -> bool:
     info = ctx.ensure_object(ScriptInfo)
     if is_named(info.app_import_path):
         return True  # Known without loading it, as help and completion want it.
-    app = _loaded(info)
+    app = _load_app(info)
     return app is None or is_built_on(app)
 
 
@@ -42,7 +42,7 @@ def is_named(import_path: str | None) -> bool:
     return (import_path or "").partition(":")[0] == "opsapp"
 
 
-def _loaded(info: ScriptInfo) -> Flask | None:
+def _load_app(info: ScriptInfo) -> Flask | None:
     try:
         with without_web():
             return info.load_app()
@@ -57,7 +57,7 @@ def command_of(ctx: click.Context, name: str) -> click.Command | None:
     """
     from flask.cli import ScriptInfo, routes_command, run_command, shell_command
 
-    app = _loaded(ctx.ensure_object(ScriptInfo))
+    app = _load_app(ctx.ensure_object(ScriptInfo))
     own_command = None if app is None else app.cli.commands.get(name)
     if isinstance(own_command, Named):
         return own_command

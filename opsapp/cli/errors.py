@@ -21,8 +21,8 @@ from .. import extras, text
 from ..errors import NotReady, OpsError, OutputFailed, Refused, brief
 from ..types import Record
 from . import streams
-from .help import as_typed
-from .messages import fitted, is_for_programs, print_error, take_kept, wanted_format
+from .help import rewrite_commands
+from .messages import is_for_programs, print_error, take_remarks, wanted_format, wrap
 from .process_signals import Stopped, handle_signals
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def reported() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Report every error inside as one message on stderr and an exit code."""
     handlers = handle_signals()
     streams.prepare()
     try:
-        with _flushed():
+        with _flush_at_end():
             yield
     except Stopped as stopped:
         if not stopped.is_reported:
@@ -63,7 +63,7 @@ def reported() -> Iterator[None]:
     except OSError as error:
         exit_with(_from_system(error))
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
-        exit_with(_explained(error) or _unexpected(error))
+        exit_with(_translate(error) or _unexpected_error(error))
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -73,11 +73,11 @@ def _report_unread() -> None:
     """Say that the reader of stdout left before it heard of a change that is committed."""
     if (unit := current_unit()) is not None and unit.seq is not None:
         message = f"The answer was not read, but {state_of_work()}."
-        _print("not-read", _UNREAD, message, hint_if_lost())
+        _print("not-read", _UNREAD, message, loss_hint())
 
 
 @contextmanager
-def _flushed() -> Iterator[None]:
+def _flush_at_end() -> Iterator[None]:
     """Flush stdout before the command ends with success: it may not be writable."""
     try:
         yield
@@ -100,7 +100,7 @@ def state_of_work() -> str:
     return f"the change is made, audit event {unit.seq}"
 
 
-def hint_if_lost() -> str | None:
+def loss_hint() -> str | None:
     """Return the hint for an answer that is printed only once, if the command has set one."""
     ctx = click.get_current_context(silent=True)
     return None if ctx is None else ctx.meta.get("opsapp.lost")
@@ -139,18 +139,18 @@ def _show(error: click.ClickException) -> NoReturn:
     with suppress(OSError):  # A closed stderr must not hide the exit code.
         buffer = io.StringIO()
         error.show(file=buffer)
-        print_error(fitted(buffer.getvalue().rstrip("\n").replace("Error:", _error(), 1)))
+        print_error(wrap(buffer.getvalue().rstrip("\n").replace("Error:", _error(), 1)))
     raise SystemExit(error.exit_code)
 
 
 def _error() -> str:
-    return streams.if_coloured("Error:", "red", sys.stderr)
+    return streams.style_text("Error:", "red", sys.stderr)
 
 
 def exit_with(error: OpsError) -> NoReturn:
     ctx = click.get_current_context(silent=True)
     if error.hint and ctx is not None:
-        error.hint = as_typed(error.hint, ctx)
+        error.hint = rewrite_commands(error.hint, ctx)
     _add_state_of_work(error)
     _print(error.code, error.exit_code, error.message, error.hint)
     if _debugging() and error.__cause__ is not None:
@@ -166,13 +166,13 @@ def _print(code: str, exit_code: int, message: str, hint: str | None = None) -> 
         start = "" if code in _NO_ERRORS else f"{_error()} "
         if code == "stopped" and sys.stderr.isatty():
             start = "\n"  # After the ^C of the terminal.
-        print_error(fitted(f"{start}{text.safe(message)}"))
+        print_error(wrap(f"{start}{text.safe(message)}"))
         if hint:
             print_error(_advice(text.safe(hint)))
         return
     record: Record = {"code": code, "message": message, "hint": hint, "exit_code": exit_code}
     ctx = click.get_current_context(silent=True)
-    if ctx is not None and (remarks := take_kept(ctx.find_root())):
+    if ctx is not None and (remarks := take_remarks(ctx.find_root())):
         record["remarks"] = remarks
     print_error(json.dumps(record))
 
@@ -180,7 +180,7 @@ def _print(code: str, exit_code: int, message: str, hint: str | None = None) -> 
 def _advice(hint: str) -> str:
     """Return a hint in lines that fit; a command stays one line, as a terminal copies it."""
     line = f"  → {hint}"
-    return line if hint.startswith(_PROGRAMS) else fitted(line, indent=" " * 4)
+    return line if hint.startswith(_PROGRAMS) else wrap(line, indent=" " * 4)
 
 
 _PROGRAMS = ("flask ", "opsapp ")
@@ -197,7 +197,7 @@ def _debugging() -> bool:
     return os.environ.get("FLASK_DEBUG", "").lower() in ("1", "true", "yes", "on")
 
 
-def _explained(error: Exception) -> OpsError | None:
+def _translate(error: Exception) -> OpsError | None:
     if (extra := extras.missing(error)) is not None:
         extra.__cause__ = error
         return extra
@@ -211,7 +211,7 @@ def _explained(error: Exception) -> OpsError | None:
     return condition
 
 
-def _unexpected(error: Exception) -> OpsError:
+def _unexpected_error(error: Exception) -> OpsError:
     from .error_log import write
 
     number, file = write(error)
@@ -232,5 +232,5 @@ def code_of(error: BaseException) -> int:
     if isinstance(error, OSError):
         return _from_system(error).exit_code
     if isinstance(error, Exception):
-        error = _explained(error) or error
+        error = _translate(error) or error
     return int(getattr(error, "exit_code", 1))

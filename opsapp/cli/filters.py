@@ -111,7 +111,7 @@ def account_filter(body: Body) -> Body:
 
         return Filter
 
-    return _filtered(kind, _ACCOUNTS)(body)
+    return _with_filter(kind, _ACCOUNTS)(body)
 
 
 def attached_filter(body: Body) -> Body:
@@ -124,7 +124,7 @@ def attached_filter(body: Body) -> Body:
 
         return Filter
 
-    return _filtered(kind, (_ACTIVITY, *options))(body)
+    return _with_filter(kind, (_ACTIVITY, *options))(body)
 
 
 def is_by_filter(
@@ -164,10 +164,10 @@ def event_filter(body: Body) -> Body:
 
         return Filter
 
-    return _filtered(kind, _EVENTS)(body)
+    return _with_filter(kind, _EVENTS)(body)
 
 
-def _filtered(
+def _with_filter(
     kind: Callable[[], type[Any]], options: tuple[click.Option, ...]
 ) -> Callable[[Body], Body]:
     """Add the options of a service's ``Filter``, which the function takes as ``filter``.

@@ -30,16 +30,16 @@ class Formatter(click.HelpFormatter):
     context: click.Context | None = None
 
     def write_text(self, text: str) -> None:
-        super().write_text(as_typed(text, self.context))
+        super().write_text(rewrite_commands(text, self.context))
 
     def getvalue(self) -> str:
         plain = printable(super().getvalue(), sys.stdout)
         if not self.is_coloured:
             return plain
         # Late: rich is slow to import, and pipes have no colours.
-        from .help_colours import coloured
+        from .help_colours import highlight
 
-        return coloured(plain)
+        return highlight(plain)
 
 
 class OpsContext(click.Context):
@@ -54,7 +54,7 @@ class OpsContext(click.Context):
         return formatter
 
 
-def as_typed(text: str, ctx: click.Context | None) -> str:
+def rewrite_commands(text: str, ctx: click.Context | None) -> str:
     """Return ``text`` with its commands as the user types them: ``opsapp …`` or ``flask ops …``."""
     if ctx is None:
         return text

@@ -32,7 +32,7 @@ PARTS = [
 """The parts of a page of help; the name of a group is the name of its style."""
 
 
-def coloured(page: str) -> str:
+def highlight(page: str) -> str:
     """Return a page of help in colour, with the same words on the same lines."""
     text = Text(page, end="")
     for part in PARTS:

@@ -16,7 +16,7 @@ import click
 
 from .. import text
 from ..errors import OpsError, brief
-from .help import as_typed
+from .help import rewrite_commands
 from .tables import hanging, terminal_width
 
 _KEPT = "opsapp.remarks"
@@ -33,14 +33,14 @@ def say(message: str, *, in_json: bool = True) -> None:
     format = wanted_format()
     if format == "json" and not in_json:
         return
-    message = brief(text.safe(as_typed(message, ctx)))
+    message = brief(text.safe(rewrite_commands(message, ctx)))
     if ctx is not None and is_for_programs(format) and _takes_format(ctx):
         _keep(message, ctx.find_root())
     else:
-        print_error(fitted(message))
+        print_error(wrap(message))
 
 
-def fitted(message: str, *, indent: str = "") -> str:
+def wrap(message: str, *, indent: str = "") -> str:
     """Return a message in lines that break between words, where stderr is a terminal.
 
     The terminal itself would break inside an address.
@@ -62,17 +62,17 @@ def _takes_format(ctx: click.Context) -> bool:
 def _keep(message: str, root: click.Context) -> None:
     if _KEPT not in root.meta:
         root.meta[_KEPT] = []
-        root.call_on_close(lambda: _print_kept(root))
+        root.call_on_close(lambda: _print_remarks(root))
     if root.meta[_KEPT] is not None:  # Else the error has been printed.
         root.meta[_KEPT].append(message)
 
 
-def _print_kept(root: click.Context) -> None:
-    if remarks := take_kept(root):
+def _print_remarks(root: click.Context) -> None:
+    if remarks := take_remarks(root):
         print_error(json.dumps({"remarks": remarks}))
 
 
-def take_kept(root: click.Context) -> list[str]:
+def take_remarks(root: click.Context) -> list[str]:
     """Return the remarks so far, for the object to print; later ones are left out."""
     remarks: list[str] = root.meta.get(_KEPT) or []
     root.meta[_KEPT] = None

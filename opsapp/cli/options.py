@@ -230,7 +230,7 @@ def stdin_text() -> str:
         raise Invalid(f"stdin {error}") from error
 
 
-def checked_utf8(words: str, what: str) -> str:
+def validate_utf8(words: str, what: str) -> str:
     """Return ``words`` of the command line, which may hold any bytes, if they are UTF-8.
 
     :param what: the name of the argument, for the error.

@@ -23,7 +23,7 @@ from ..types import Fields
 from ..values import Array, Document
 from ..values.damage import Damaged
 from . import tables
-from .errors import hint_if_lost, state_of_work
+from .errors import loss_hint, state_of_work
 from .streams import Unwritten, leave_stdout
 
 
@@ -127,7 +127,7 @@ def write_record(record: Fields, format: str, columns: Sequence[str]) -> None:
     """Write a record: a line for each field, or an object."""
     match format:
         case "json":
-            put([json.dumps(_typed(record), indent=2) + "\n"])
+            put([json.dumps(_json_value(record), indent=2) + "\n"])
         case "jsonl":
             put([_json(record) + "\n"])
         case "csv":
@@ -176,7 +176,7 @@ def write_bytes(chunks: Iterable[bytes]) -> None:
 
 
 @contextmanager
-def written_as_bytes() -> Iterator[BinaryIO]:
+def binary_stdout() -> Iterator[BinaryIO]:
     """Give stdout to write bytes into.
 
     :raises OutputFailed: stdout is closed, or cannot take them.
@@ -219,7 +219,7 @@ def _report_loss() -> Iterator[None]:
         yield
     except Unwritten as error:
         leave_stdout()
-        raise OutputFailed(f"{error.message}; {state_of_work()}", hint=hint_if_lost()) from error
+        raise OutputFailed(f"{error.message}; {state_of_work()}", hint=loss_hint()) from error
 
 
 def say_if_lost(hint: str) -> None:
@@ -230,21 +230,21 @@ def say_if_lost(hint: str) -> None:
 # --- machine formats ---------------------------------------------------------
 
 
-def _typed(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return ``value`` in JSON's types; times are RFC 3339 in UTC."""
     if isinstance(value, Damaged):
         return str(value)
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, Mapping):
-        return {str(key): _typed(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_typed(item) for item in value]
+        return [_json_value(item) for item in value]
     return value
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_typed(value))
+    return json.dumps(_json_value(value))
 
 
 def _json_array(rows: Iterable[Fields]) -> Iterator[str]:

@@ -58,7 +58,7 @@ class Source:
             return _from_stdin()
         return _from_file(self.file) if self.file else _from_prompt(check)
 
-    def shown_once(self, email: str, password: str | None, unit: Unit) -> dict[str, str]:
+    def password_field(self, email: str, password: str | None, unit: Unit) -> dict[str, str]:
         """Return the field with a generated password, if the unit has set it."""
         if not (self.generate and password and unit.committed):
             return {}
@@ -70,7 +70,7 @@ class Source:
 def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that name a source; the command gets a :class:`Source` as ``source``."""
 
-    def gathered(
+    def run_with_source(
         *, password_stdin: bool, password_file: str | None, generate_password: bool, **params: Any
     ) -> Any:
         options = click.get_current_context().params
@@ -82,7 +82,7 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
         source = Source(password_stdin, password_file, generate_password)
         return command(source=source, **params)
 
-    gathered.__doc__, gathered.__name__ = command.__doc__, command.__name__
+    run_with_source.__doc__, run_with_source.__name__ = command.__doc__, command.__name__
     for option in (
         click.option(
             "--generate-password",
@@ -98,8 +98,8 @@ def password_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--password-stdin", is_flag=True, help="Read the password from the first line of stdin."
         ),
     ):
-        option(gathered)
-    return gathered
+        option(run_with_source)
+    return run_with_source
 
 
 def _from_stdin() -> str:

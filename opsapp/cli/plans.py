@@ -17,19 +17,19 @@ CHUNK = 500
 
 def rows_of(changes: Sequence[Recorded]) -> Iterator[Record]:
     """Yield a row for each event; many accounts that change alike are one, without their ids."""
-    for row in _named(in_batches(changes)):
+    for row in _with_names(in_batches(changes)):
         after = row["after"] or {}
         if "digest" in after:
             row = {**row, "name": pluralize(after["count"], "user"), "after": _without(after, _IDS)}
         elif len(after.get(ACCOUNTS, ())) > EVENT_EACH:
-            row = {**row, "after": _counted(after)}
+            row = {**row, "after": _count_holders(after)}
         yield row
 
 
 _IDS = ("ids", "digest")
 
 
-def _counted(batch: Fields) -> Record:
+def _count_holders(batch: Fields) -> Record:
     """Return a batch of an import with the number of each role's new holders, without names."""
     gifts = [{**gift, "holders": len(gift["holders"])} for gift in batch.get("roles", ())]
     return {**_without(batch, (ACCOUNTS,)), **({"roles": gifts} if gifts else {})}
@@ -45,10 +45,10 @@ def write(file: str, changes: Sequence[Recorded]) -> None:
     :raises OpsError: it cannot be written.
     """
     with writing(file) as draft, draft.path.open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row, default=str) + "\n" for row in _named(changes))
+        lines.writelines(json.dumps(row, default=str) + "\n" for row in _with_names(changes))
 
 
-def _named(changes: Sequence[Recorded]) -> Iterator[Record]:
+def _with_names(changes: Sequence[Recorded]) -> Iterator[Record]:
     """Yield the changes with their subjects' present names, or those that they would get."""
     new_names = _new_names(changes)
     for start in range(0, len(changes), CHUNK):

@@ -132,12 +132,12 @@ def wants_colour(stream: TextIO | None = None) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or is_able
 
 
-def if_coloured(text: str, style: str, stream: TextIO | None = None) -> str:
+def style_text(text: str, style: str, stream: TextIO | None = None) -> str:
     """Return ``text`` in a style where the stream, by default stdout, has colours."""
-    return painted(text, style) if wants_colour(stream) else text
+    return force_style(text, style) if wants_colour(stream) else text
 
 
-def painted(text: str, style: str) -> str:
+def force_style(text: str, style: str) -> str:
     """Return ``text`` in a colour, ``bold`` or ``dim``; as it is without a style."""
     match style:
         case "":

@@ -23,7 +23,7 @@ from .. import clock
 from ..text import pluralize, safe
 from ..types import Fields
 from .cells import EMPTY, human, on_terminal, style_of
-from .streams import painted, wants_colour
+from .streams import force_style, wants_colour
 
 NARROWEST = 20
 WIDEST = 10_000
@@ -77,7 +77,7 @@ def of_rows(rows: Iterable[Fields], columns: Sequence[str], *, full: bool = Fals
     while True:
         table = _Table.of(chunk, columns or (list(chunk[0]) if chunk else []), cell, width())
         omissions |= dict.fromkeys(table.hidden)
-        yield table.drawn()
+        yield table.draw()
         chunk = list(islice(iterator, CHUNK))
         if not chunk:
             break
@@ -85,7 +85,7 @@ def of_rows(rows: Iterable[Fields], columns: Sequence[str], *, full: bool = Fals
         yield _note(list(omissions), width(), HINT)
 
 
-def drawn(answer: Fields | Sequence[Fields], *, hint: str = "") -> str:
+def draw_table(answer: Fields | Sequence[Fields], *, hint: str = "") -> str:
     """Return a record or rows as a table that fits the terminal, with times in full.
 
     :param hint: how to see the columns that do not fit.
@@ -93,14 +93,14 @@ def drawn(answer: Fields | Sequence[Fields], *, hint: str = "") -> str:
     if isinstance(answer, Mapping):
         return of_record(answer)
     table = _Table.of(answer, list(answer[0]) if answer else [], _exact, width())
-    return table.drawn() + (_note(table.hidden, table.room, hint) if table.hidden else "")
+    return table.draw() + (_note(table.hidden, table.room, hint) if table.hidden else "")
 
 
-def whole(rows: Iterable[Fields]) -> Iterator[str]:
+def full_tables(rows: Iterable[Fields]) -> Iterator[str]:
     """Yield tables of up to :data:`CHUNK` rows with every column, however wide they are."""
     iterator = iter(rows)
     while chunk := list(islice(iterator, CHUNK)):
-        yield _Table.of(chunk, list(chunk[0]), _exact, WIDEST).drawn()
+        yield _Table.of(chunk, list(chunk[0]), _exact, WIDEST).draw()
 
 
 def of_record(record: Fields, columns: Sequence[str] = ()) -> str:
@@ -110,7 +110,7 @@ def of_record(record: Fields, columns: Sequence[str] = ()) -> str:
     below: list[str] = []
     for name, value in only(record, columns).items():
         if _is_rows(value):
-            below += ["", _painter()(safe(name), "bold"), *_nested(value)]
+            below += ["", _painter()(safe(name), "bold"), *_nested_lines(value)]
         else:
             fields.append((safe(name), cell(name, value)))
     return "".join(f"{line}\n" for line in [*_record_lines(fields, width()), *below])
@@ -187,7 +187,7 @@ class _Column:
         """Return the rows whose cell needs more than one line."""
         return {n for n, text in enumerate(self.cells) if length(text) > self.width}
 
-    def padded(self, text: str, paint: Paint, style: str | None = None) -> str:
+    def pad(self, text: str, paint: Paint, style: str | None = None) -> str:
         """Return a text in the width of the column, and in colour."""
         space = " " * (self.width - length(text))
         cell = paint(text, style_of(self.name, text) if style is None else style)
@@ -213,7 +213,7 @@ class _Table:
         omissions = [column.name for column in columns if column not in fitting]
         return cls(fitting, omissions, room, is_upright=False)
 
-    def drawn(self) -> str:
+    def draw(self) -> str:
         """Return the header and the rows, a line or more each; or the rows as records."""
         return self._records() if self.is_upright else self._list()
 
@@ -230,7 +230,7 @@ class _Table:
         wide = set().union(*(column.wide_rows() for column in self.columns))
         texts = zip(*(column.cells for column in self.columns), strict=True)
         padded = zip(
-            *([column.padded(text, paint) for text in column.cells] for column in self.columns),
+            *([column.pad(text, paint) for text in column.cells] for column in self.columns),
             strict=True,
         )
         for number, (row, cells) in enumerate(zip(texts, padded, strict=True)):
@@ -239,10 +239,10 @@ class _Table:
 
     def _lines(self, row: Sequence[str], paint: Paint, style: str | None = None) -> list[str]:
         """Return the lines of a row whose cells may need several."""
-        wrapped = [_wrapped(text, c.width) for c, text in zip(self.columns, row, strict=True)]
+        wrapped = [_wrap(text, c.width) for c, text in zip(self.columns, row, strict=True)]
         return [
             _SPACE.join(
-                column.padded(lines[n] if n < len(lines) else "", paint, style)
+                column.pad(lines[n] if n < len(lines) else "", paint, style)
                 for column, lines in zip(self.columns, wrapped, strict=True)
             ).rstrip()
             for n in range(max(map(len, wrapped), default=1))
@@ -301,7 +301,7 @@ def length(text: str) -> int:
     return cell_len(text)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text, broken between words and inside words wider than ``width``."""
     if length(text) <= width:
         return [text]
@@ -346,7 +346,7 @@ def _visible(text: str) -> int:
 
 def _painter() -> Paint:
     """Return a function that colours a text, or leaves it."""
-    return painted if wants_colour() else lambda text, _style: text
+    return force_style if wants_colour() else lambda text, _style: text
 
 
 # --- records -----------------------------------------------------------------
@@ -372,10 +372,10 @@ def _record_lines(fields: Sequence[tuple[str, str]], room: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _nested(rows: Sequence[Fields]) -> list[str]:
+def _nested_lines(rows: Sequence[Fields]) -> list[str]:
     table = _Table.of(rows, list(rows[0]), _cell(full=False), width() - GAP)
     note = _note(table.hidden, table.room, HINT) if table.hidden else ""
-    return [f"{_SPACE}{line}".rstrip() for line in (table.drawn() + note).splitlines()]
+    return [f"{_SPACE}{line}".rstrip() for line in (table.draw() + note).splitlines()]
 
 
 def _is_rows(value: Any) -> bool:

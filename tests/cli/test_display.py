@@ -57,7 +57,7 @@ def test_table_fits_and_names_each_column_that_does_not(
 def test_table_leaves_nothing_that_a_terminal_obeys(names: list[str], width: int) -> None:
     rows = [{"name": name, "many": [name, name]} for name in names]
     table = tables._Table.of(rows, ["name", "many"], tables._exact, width)
-    for line in table.drawn().splitlines():
+    for line in table.draw().splitlines():
         assert cell_len(line) <= width
         assert not any(unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") for c in line)
 

@@ -103,8 +103,8 @@ def every_format(names: list[str]) -> None:
     columns = ["name", "many", "more"]
     drawn = [
         "".join(tables.of_rows(rows, columns)),
-        tables.drawn(rows),
-        "".join(tables.whole(rows)),
+        tables.draw_table(rows),
+        "".join(tables.full_tables(rows)),
         "".join(output._plain_lines(rows, columns)),
         "".join(output._json_array(rows)),
         "".join(output._csv_lines(rows)).replace("\r\n", "\n"),
