@@ -31,15 +31,15 @@ def show() -> Any:
     user = signed_in_user()
     return render_template(
         "account.html",
-        account=_shown(user_record(user)),
-        grants=[_shown(row) for row in grants.of_user(user.id) if row["state"] == "live"],
+        account=_safe_values(user_record(user)),
+        grants=[_safe_values(row) for row in grants.of_user(user.id) if row["state"] == "live"],
         codes_left=len(user.mf_recovery_codes or []),
         sessions=_sessions(user),
-        tokens=[_shown(row) for row in _live_tokens(user)],
+        tokens=[_safe_values(row) for row in _live_tokens(user)],
     )
 
 
-def _shown(row: Record) -> Record:
+def _safe_values(row: Record) -> Record:
     return {name: text.safe_value(value) for name, value in row.items()}
 
 
@@ -48,9 +48,9 @@ def _sessions(user: User) -> list[Record]:
         {
             **row,
             "current": row["id"] == g.get("session_id"),
-            "browser": user_agent.shown(row["user_agent"]),
+            "browser": user_agent.describe(row["user_agent"]),
         }
-        for row in map(_shown, sessions.listing(str(user.id)))
+        for row in map(_safe_values, sessions.listing(str(user.id)))
     ]
 
 

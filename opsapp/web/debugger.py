@@ -30,7 +30,7 @@ def _refuse_in_run(app: Flask) -> None:
     run = app.run
 
     @wraps(run)
-    def checked(
+    def checked_run(
         host: str | None = None,
         port: int | None = None,
         debug: bool | None = None,
@@ -44,7 +44,7 @@ def _refuse_in_run(app: Flask) -> None:
             raise SystemExit(error.exit_code)
         run(host, port, debug, load_dotenv, **options)
 
-    app.run = checked  # type: ignore[method-assign]
+    app.run = checked_run  # type: ignore[method-assign]
 
 
 def _refusal(app: Flask) -> NotReady:

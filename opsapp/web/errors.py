@@ -173,7 +173,7 @@ def answer(status: int, message: str, *, fields: Any = None, name: str | None = 
 
     :param fields: the errors of each field, as marshmallow reports them.
     """
-    security_log.refused(status, message)
+    security_log.log_refusal(status, message)
     if status >= 500 and _has_committed():
         message = _DONE
     record = {

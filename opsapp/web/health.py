@@ -57,12 +57,12 @@ def _missing() -> list[str]:
     app = this_app()
     at, names = app.extensions.get(_STRICT, (float("-inf"), []))
     if time.monotonic() - at > STRICT_SECONDS:
-        names = list(_checked())
+        names = list(_failing_checks())
         app.extensions[_STRICT] = (time.monotonic(), names)
     return list(names)
 
 
-def _checked() -> Iterator[str]:
+def _failing_checks() -> Iterator[str]:
     # This host may not be the one that makes backups, so it may have no pg_dump.
     yield from (check for check, *_says in maintenance.findings() if check != maintenance.PG_DUMP)
     if any(row["state"] != "ok" for row in health.check()):

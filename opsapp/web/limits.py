@@ -62,7 +62,7 @@ def count() -> None:
         return
     if checks_password():
         # Strangers at the same address do not keep a user out whom the application knows.
-        _count(SIGN_IN, "login", _session() or browsers.known() or client().network)
+        _count(SIGN_IN, "login", _session() or browsers.known_browser() or client().network)
     elif request.path.startswith("/api/"):
         _count(API, "api", _caller())
 

@@ -21,7 +21,7 @@ REFUSALS = frozenset({400, 401, 403, 429})
 """Statuses of requests that our pages and their links do not send."""
 
 
-def refused(status: int, message: str) -> None:
+def log_refusal(status: int, message: str) -> None:
     """Log a request that was refused, if its status is one of :data:`REFUSALS`."""
     if status in REFUSALS:
         log.warning(

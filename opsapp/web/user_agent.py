@@ -24,7 +24,7 @@ _SYSTEMS = (
 )
 
 
-def shown(user_agent: str | None) -> str:
+def describe(user_agent: str | None) -> str:
     """Return the browser and its system; of other programs the first word."""
     if not user_agent:
         return "unknown browser"

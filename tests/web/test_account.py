@@ -118,7 +118,7 @@ def test_account_page_tells_the_end_of_a_role(web: Site) -> None:
     ],
 )
 def test_browser_is_named_for_people(agent: str | None, name: str) -> None:
-    assert user_agent.shown(agent) == name
+    assert user_agent.describe(agent) == name
 
 
 def test_navigation_has_the_links_of_the_application(web: Site) -> None:

@@ -68,10 +68,10 @@ def caller() -> Caller:
 
 def _by_token() -> Caller:
     if bearer_token() is None:
-        raise _unauthorized("Send the token as Authorization: Bearer TOKEN.")
+        raise _unauthorized_error("Send the token as Authorization: Bearer TOKEN.")
     token = live_token()
     if token is None:
-        raise _unauthorized("This token does not work.")
+        raise _unauthorized_error("This token does not work.")
     note_use(token)
     label = f"{token.user.reference} (token {text.safe(token.name)})"
     return Caller(token.user, token, label)
@@ -79,7 +79,7 @@ def _by_token() -> Caller:
 
 def _by_session() -> Caller:
     if not current_user.is_authenticated:
-        raise _unauthorized("Sign in, or send a token.")
+        raise _unauthorized_error("Sign in, or send a token.")
     user = signed_in_user()
     if user.check_tf_required_setup() and user.tf_primary_method is None:  # type: ignore[attr-defined]
         abort(403, "Set up two factors first.")
@@ -89,11 +89,11 @@ def _by_session() -> Caller:
         # Browsers send the cookie from every site, but only our pages know this token.
         csrf.protect()
         if not check_and_update_authn_fresh(FRESH, NO_GRACE, "session"):
-            raise _unauthorized("Confirm your password first, at /verify.")
+            raise _unauthorized_error("Confirm your password first, at /verify.")
     return Caller(user, None, user.reference)
 
 
-def _unauthorized(message: str) -> Unauthorized:
+def _unauthorized_error(message: str) -> Unauthorized:
     return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 
 
@@ -105,14 +105,14 @@ def needs(permission: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(*args: Any, **kwargs: Any) -> Any:
+        def checked_view(*args: Any, **kwargs: Any) -> Any:
             powers = caller().powers
             if permission not in authority.permissions_now(powers):
                 raise Refused(f"that needs the permission {permission}")
             return profile(lambda: current_app.ensure_sync(view)(*args, **kwargs), powers)
 
-        _document(checked, permission)
-        return checked  # type: ignore[return-value]
+        _document(checked_view, permission)
+        return checked_view  # type: ignore[return-value]
 
     return decorate
 

@@ -104,11 +104,11 @@ class Blueprint(flask_smorest.Blueprint):
         """Refuse a body with fields, and what is not JSON, as the views with a body do."""
 
         @wraps(view)
-        def checked(*args: Any, **kwargs: Any) -> Any:
+        def checked_view(*args: Any, **kwargs: Any) -> Any:
             self.ARGUMENTS_PARSER.parse(NO_FIELDS, request, location="json")
             return view(*args, **kwargs)
 
-        return checked
+        return checked_view
 
     def arguments(self, schema: Any, **options: Any) -> Any:
         """Call flask-smorest's with an instance, or it would make one for each request."""

@@ -21,7 +21,7 @@ MOST_USERS = 5
 """Accounts that share a browser; an older one is a stranger again."""
 
 
-def known_as(user: User | None) -> str | None:
+def browser_of(user: User | None) -> str | None:
     """Return the session or the browser of this request, if the account knows it."""
     if user is None:
         return None
@@ -31,7 +31,7 @@ def known_as(user: User | None) -> str | None:
     return cookie["id"] if user.id in cookie["users"] else None
 
 
-def known() -> str | None:
+def known_browser() -> str | None:
     """Return the id of this browser, if an account knows it."""
     cookie = _read()
     return str(cookie["id"]) if cookie["users"] else None

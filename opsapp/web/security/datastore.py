@@ -103,7 +103,7 @@ class AuditedDatastore(SQLAlchemyUserDatastore):
                 )
                 if not user.mf_recovery_codes:
                     g.first_codes = recovery.new_codes()
-                    hashes = [recovery.hashed(code) for code in g.first_codes]
+                    hashes = [recovery.hash_code(code) for code in g.first_codes]
                     selfservice.set_recovery_codes(user.id, hashes, unit=unit)
             keep_signed_in(user)
 

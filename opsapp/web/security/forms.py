@@ -46,7 +46,7 @@ class Counted:
 
     def may_attempt(self, identity: str, user: User | None) -> bool:
         """Count an attempt; return False, with an error in the form, while locked out."""
-        browser = browsers.known_as(user)
+        browser = browsers.browser_of(user)
         until = lockouts.count_attempt(identity, user.id if user else None, client(), browser)
         if until is None:
             return True
@@ -101,7 +101,7 @@ class VerifyAgainForm(Counted, VerifyForm):
             return False
         valid = bool(super().validate(**kwargs))
         if valid:
-            lockouts.reset(user.id, browsers.known_as(user))
+            lockouts.reset(user.id, browsers.browser_of(user))
         return valid
 
 
@@ -130,7 +130,7 @@ class ChangeForm(Counted, ChangePasswordForm):
                 raise ValidationError(get_message("PASSWORD_NOT_PROVIDED")[0])
             if not verify_password(typed, user.password):
                 raise ValidationError(get_message("INVALID_PASSWORD")[0])
-        lockouts.reset(user.id, browsers.known_as(user))
+        lockouts.reset(user.id, browsers.browser_of(user))
 
     def validate_new_password(self, field: Field) -> None:
         """Check the new password against the policy, and the present one if that is right."""

@@ -25,7 +25,7 @@ class RecoveryCodes(MfRecoveryCodesUtil):
     def create_recovery_codes(self, user: Any) -> list[str]:
         """Replace the codes of an account; return them, for the only time."""
         codes = new_codes()
-        _datastore().mf_set_recovery_codes(user, [hashed(code) for code in codes])
+        _datastore().mf_set_recovery_codes(user, [hash_code(code) for code in codes])
         return codes
 
     def get_recovery_codes(self, user: Any) -> list[str]:
@@ -34,7 +34,7 @@ class RecoveryCodes(MfRecoveryCodesUtil):
 
     def check_recovery_code(self, user: Any, code: str) -> bool:
         """Return whether this is an unused code of the account."""
-        typed = hashed(code)
+        typed = hash_code(code)
         return any(hmac.compare_digest(typed, digest) for digest in user.mf_recovery_codes or [])
 
     def delete_recovery_code(self, user: Any, code: str) -> bool:
@@ -42,7 +42,7 @@ class RecoveryCodes(MfRecoveryCodesUtil):
 
         :raises Conflict: another request has used it.
         """
-        return bool(_datastore().use_recovery_code(user, hashed(code)))
+        return bool(_datastore().use_recovery_code(user, hash_code(code)))
 
 
 def _datastore() -> Any:
@@ -59,7 +59,7 @@ def _new_code() -> str:
     return "-".join(code[start : start + 4] for start in range(0, LENGTH, 4))
 
 
-def hashed(code: str) -> str:
+def hash_code(code: str) -> str:
     """Return the keyed hash of a code, of which only letters and digits count, in any case."""
     plain = "".join(filter(str.isalnum, code)).casefold().translate(_MISREAD)
     return hmac.digest(crypto.key(current_app, "recovery codes"), plain.encode(), "sha256").hex()

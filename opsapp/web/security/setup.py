@@ -145,7 +145,7 @@ def open_session(app: Flask, user: User, authn_via: list[str] | None = None, **_
     if authn_via == ["change"]:
         keep_signed_in(user)
         return
-    key, id = sessions.start(user, client(), browsers.known_as(user))
+    key, id = sessions.start(user, client(), browsers.browser_of(user))
     browsers.remember(user)
     session["key"] = key
     # An attacker who planted this cookie would know its token.

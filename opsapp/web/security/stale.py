@@ -26,7 +26,7 @@ def answer(error: CSRFError) -> Any:
     """Redirect to the page of the form; for a form that is not stale, answer with the error."""
     if errors.wants_json() or not _is_stale():
         return errors.answer_forged(error)
-    security_log.refused(400, str(error.description))
+    security_log.log_refusal(400, str(error.description))
     if current_user.is_authenticated and request.endpoint in FOR_STRANGERS:
         flash(*get_message("ANONYMOUS_USER_REQUIRED"))
         return redirect(url_for("account.show"), 303)
