@@ -98,11 +98,11 @@ def _commits(database: str, installation: Installation, rounds: int, commits: in
 def _pair(workers: list[subprocess.Popen[str]], what: str, number: int) -> tuple[float, float]:
     """Microseconds of CPU of a commit without the observer and with it."""
     turns = workers if number % 2 == 0 else list(reversed(workers))
-    figures = {worker.pid: _asked(worker, what) for worker in turns}
+    figures = {worker.pid: _ask(worker, what) for worker in turns}
     return figures[workers[0].pid], figures[workers[1].pid]
 
 
-def _asked(worker: subprocess.Popen[str], what: str) -> float:
+def _ask(worker: subprocess.Popen[str], what: str) -> float:
     assert worker.stdin is not None
     worker.stdin.write(what + "\n")
     worker.stdin.flush()

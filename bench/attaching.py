@@ -56,11 +56,11 @@ def main() -> int:
     rows: list[Row] = []
     for name in APPS:
         with workspace() as folder:
-            rows += _measured(name, folder, options.rounds)
+            rows += _measure(name, folder, options.rounds)
     return show("An application that opsapp is attached to", rows)
 
 
-def _measured(name: str, folder: Path, rounds: int) -> Iterator[Row]:
+def _measure(name: str, folder: Path, rounds: int) -> Iterator[Row]:
     model, values, key = APPS[name]
     env = environ(
         FLASK_APP=f"tests.apps.with_ops:create_app({name!r}, user='tests.apps.{name}:{model}')",

@@ -83,15 +83,15 @@ def _verifying(few: Installation, many: Installation, rounds: int) -> list[Row]:
     rows = []
     peaks = []
     for installation, count in ((few, FEW), (many, MANY)):
-        seconds = _filled(installation, count)
+        seconds = _fill(installation, count)
         say(f"audit verify of {count:,} events …")
         # None of it is subtracted: the start of the command is in these seconds too.
         program = installation.flask("audit", "verify", "--format", "json")
         cost = middle([once(program) for _ in range(rounds)])
         compare = installation.flask("audit", "verify", "--state", "--format", "json")
         compared = middle([once(compare) for _ in range(rounds)])
-        _verified(compared)
-        rate = _verified(cost) / cost.cpu
+        _events_of(compared)
+        rate = _events_of(cost) / cost.cpu
         peaks.append(cost.peak)
         rows += [
             Row(f"append {count:,} events, batched", f"{count / seconds:,.0f} events/s"),
@@ -126,7 +126,7 @@ def _listing(few: Installation, many: Installation, rounds: int) -> list[Row]:
     return rows
 
 
-def _filled(installation: Installation, count: int) -> float:
+def _fill(installation: Installation, count: int) -> float:
     """Append ``count`` events; the seconds it took."""
     say(f"appending {count:,} events …")
     return once(_worker(installation, "append", count)).wall
@@ -166,10 +166,10 @@ def _events(installation: Installation) -> int:
 
     :raises RuntimeError: it does not hold.
     """
-    return _verified(once(installation.flask("audit", "verify", "--format", "json")))
+    return _events_of(once(installation.flask("audit", "verify", "--format", "json")))
 
 
-def _verified(cost: Cost) -> int:
+def _events_of(cost: Cost) -> int:
     report = json.loads(cost.stdout)
     if not report["ok"]:
         raise RuntimeError(f"the chain does not hold: {report['says']}")

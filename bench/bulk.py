@@ -44,11 +44,11 @@ def main() -> int:
     database = "PostgreSQL" if options.postgresql else "SQLite"
     with workspace() as folder, postgresql_server(folder) as server:
         big = postgresql(server, folder, "big") if options.postgresql else sqlite(folder, "big")
-        rows = _measured(big, server, options.accounts, folder)
+        rows = _measure(big, server, options.accounts, folder)
     return show(f"{options.accounts:,} accounts at once, on {database}", rows)
 
 
-def _measured(big: Installation, server: str, count: int, folder: Path) -> list[Row]:
+def _measure(big: Installation, server: str, count: int, folder: Path) -> list[Row]:
     say(f"writing {count:,} accounts …")
     add_accounts(big, count * 50 // 49)  # One of fifty is deleted.
     once(big.flask("roles", "create", "reader", "-q"))

@@ -66,7 +66,7 @@ def sqlite(folder: Path, name: str) -> Installation:
     """An initialised installation on a SQLite file."""
     instance = folder / f"{name}-sqlite"
     instance.mkdir(mode=0o700)
-    return _initialised(Installation(f"sqlite:///{instance}/opsapp.sqlite", instance))
+    return _initialise(Installation(f"sqlite:///{instance}/opsapp.sqlite", instance))
 
 
 @contextmanager
@@ -95,10 +95,10 @@ def postgresql(server: str, folder: Path, name: str) -> Installation:
         isolation_level="AUTOCOMMIT"
     ) as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    return _initialised(Installation(server.format(name), instance))
+    return _initialise(Installation(server.format(name), instance))
 
 
-def _initialised(installation: Installation) -> Installation:
+def _initialise(installation: Installation) -> Installation:
     once(installation.flask("db", "init"))
     return installation
 

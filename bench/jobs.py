@@ -40,13 +40,13 @@ def main() -> int:
     with workspace() as folder:
         if not options.postgresql:
             installations = [sqlite(folder, name) for name in ("small", "large")]
-            return _measured("SQLite", *installations, options.rounds)
+            return _measure("SQLite", *installations, options.rounds)
         with postgresql_server(folder) as server:
             installations = [postgresql(server, folder, name) for name in ("small", "large")]
-            return _measured("PostgreSQL", *installations, options.rounds)
+            return _measure("PostgreSQL", *installations, options.rounds)
 
 
-def _measured(database: str, small: Installation, large: Installation, rounds: int) -> int:
+def _measure(database: str, small: Installation, large: Installation, rounds: int) -> int:
     rows = [*_overhead(small, rounds)]
     for installation, count in ((small, SMALL), (large, LARGE)):
         started = perf_counter()

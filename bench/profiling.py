@@ -285,7 +285,7 @@ def _of_silk(folder: Path, own_cost: float) -> list[Row]:
     subprocess.run([python, "-c", code], check=True, env=settings, cwd=project)
     with ExitStack() as stack:
         sites = [_django(stack, python, project, with_silk) for with_silk in ("1", "0")]
-        costs = [[_told(site, BURST) for site in sites] for _ in range(SILK_ROUNDS)]
+        costs = [[_run_burst(site, BURST) for site in sites] for _ in range(SILK_ROUNDS)]
     added = median(with_silk - without for with_silk, without in costs) / BURST * 1e6
     ratio = added / max(own_cost, 0.1)
     figure = f"{ratio:.0f} ({added:.0f} : {own_cost:.0f} µs)"
@@ -305,7 +305,7 @@ def _django(stack: ExitStack, python: str, project: Path, with_silk: str) -> Any
     )
 
 
-def _told(site: Any, count: int) -> float:
+def _run_burst(site: Any, count: int) -> float:
     site.stdin.write(f"{count}\n")
     site.stdin.flush()
     return float(site.stdout.readline())

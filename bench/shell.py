@@ -65,7 +65,7 @@ import time
 from statistics import median
 S = ("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000)"
      " SELECT x, x * 2 AS y, 'name ' || x AS name FROM n")
-def timed(call):
+def measure(call):
     started = time.perf_counter(); rows = call(); seconds = time.perf_counter() - started
     assert len(rows) == 1000000
     return seconds
@@ -73,7 +73,7 @@ def fetchall():
     with db.engine.connect() as connection:
         cursor = connection.connection.cursor()
         return cursor.execute(S).fetchall()
-pairs = [(timed(fetchall), timed(lambda: sql(S))) for _ in range(5)]
+pairs = [(measure(fetchall), measure(lambda: sql(S))) for _ in range(5)]
 print(median(theirs for theirs, _ in pairs), median(ours for _, ours in pairs))
 """
 """A million rows into a variable, by the driver and by ``sql()``."""
@@ -89,7 +89,7 @@ from opsapp.console.lifecycle import alive
 from opsapp.console.modes import Mode
 from opsapp.extensions import db, this_app
 from opsapp.models import MailMessage
-def typed(shell):
+def measure(shell):
     costs = []
     for _ in range(300):
         started = time.perf_counter(); shell.run_cell("x = 1", store_history=False)
@@ -106,8 +106,8 @@ with app.app_context(), alive(this_app(), at_terminal(), Mode("write"), reason=N
         db.session.commit()
     loaded = MailMessage.query.all()
     assert len(loaded) == 10000
-    plain = InteractiveShell.instance(); theirs = typed(plain); InteractiveShell.clear_instance()
-    ours = typed(interactive._shell(console, "opsapp", "bench", history=False))
+    plain = InteractiveShell.instance(); theirs = measure(plain); InteractiveShell.clear_instance()
+    ours = measure(interactive._shell(console, "opsapp", "bench", history=False))
     print(theirs, ours)
 """
 """An input with 10,000 objects loaded, in plain IPython and in the console."""

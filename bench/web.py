@@ -125,7 +125,7 @@ class Site:
 
 
 @contextmanager
-def _served(installation: Installation, name: str, token: str) -> Iterator[Site]:
+def _serve(installation: Installation, name: str, token: str) -> Iterator[Site]:
     """Serve one of the applications below, on a port that the system chooses."""
     log = installation.instance / f"{name}.log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("w") as output:
@@ -155,8 +155,8 @@ def _listing(
 ) -> list[Row]:
     say(f"GET {PAGE} : a bare view …")
     with (
-        _served(installation, "bare", token) as minimal,
-        _served(installation, "opsapp", token) as served,
+        _serve(installation, "bare", token) as minimal,
+        _serve(installation, "opsapp", token) as served,
     ):
         if json.loads(minimal.get(PAGE)) != json.loads(served.get(PAGE)):
             raise RuntimeError("the bare view answers something else")
@@ -202,7 +202,7 @@ SHOWN = "id email username active tf_primary_method created_at idle_since login_
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
-def _metered(application: Application) -> Application:
+def _add_meter(application: Application) -> Application:
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         if environ["PATH_INFO"] != METER:
             return application(environ, start_response)
@@ -217,7 +217,7 @@ def opsapp() -> Application:
     """The whole of it, without the rate limits."""
     from opsapp import create_app
 
-    return _metered(create_app(NO_LIMITS))
+    return _add_meter(create_app(NO_LIMITS))
 
 
 def bare() -> Application:
@@ -238,7 +238,7 @@ def bare() -> Application:
             return jsonify(users=users[:limit], next=following)
 
     app.add_url_rule("/api/users", view_func=Users.as_view("users"))
-    return _metered(app)
+    return _add_meter(app)
 
 
 def _finder(app: Any) -> Callable[[int], list[dict[str, Any]]]:

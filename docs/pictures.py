@@ -119,13 +119,13 @@ def flame() -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 {height}"'
             ' font-family="sans-serif" font-size="12">',
-            *map(_drawn, boxes),
+            *map(_draw, boxes),
             "</svg>\n",
         ]
     )
 
 
-def _drawn(box: re.Match[str]) -> str:
+def _draw(box: re.Match[str]) -> str:
     """Return a box whose name is cut at its edge."""
     place = f'x="{float(box["left"]) * 10:.1f}" y="{box["top"]}"'
     return (
@@ -154,12 +154,12 @@ def _run(folder: str, line: str, columns: int) -> str:
         stderr=follower,
     ):
         os.close(follower)
-        output = b"".join(_received(leader))
+        output = b"".join(_receive(leader))
     os.close(leader)
     return output.decode().replace("\r\n", "\n").rstrip("\n")
 
 
-def _received(leader: int) -> Iterator[bytes]:
+def _receive(leader: int) -> Iterator[bytes]:
     # Linux reports the end of a terminal as an error.
     with suppress(OSError):
         while part := os.read(leader, 65536):

@@ -57,7 +57,7 @@ def stock(name: str, pieces: int, *, cents: int, unit: Unit) -> Record:
     :raises Invalid: the name, the number or the price is not allowed.
     """
     name = text.validate(name, "product", longest=64)
-    after = {"name": name, "cents": _checked(cents, "price"), "stock": _checked(pieces, "stock")}
+    after = {"name": name, "cents": _validate(cents, "price"), "stock": _validate(pieces, "stock")}
     with unit:
         authority.require(MANAGE, unit)
         product = find_product(name)
@@ -74,7 +74,7 @@ def stock(name: str, pieces: int, *, cents: int, unit: Unit) -> Record:
         return record(product)
 
 
-def _checked(number: int, field: str) -> int:
+def _validate(number: int, field: str) -> int:
     if not 0 <= number <= MOST:
         raise Invalid(f"{field} {number} is not between 0 and {MOST}")
     return number
