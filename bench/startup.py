@@ -1,8 +1,9 @@
 """The cost of a command before it does anything: ``python -m bench.startup [--django]``.
 
 Each ratio is the CPU time of one whole process against another's: a listing
-against Flask-Security's own command on the smallest application that has it,
-help against the import of Flask's command line, completion against help.
+against Flask-Security's own command on the smallest application that has it, and
+against the import of Flask and SQLAlchemy; help against the import of Flask's command
+line, completion against help.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ def main() -> int:
         _add_accounts(installation)
         rows = [
             *_against_flask_security(installation, folder, options.rounds),
+            _against_its_libraries(installation, options.rounds),
             *_help(installation, options.rounds),
             *_completion(installation, options.rounds),
         ]
@@ -85,6 +87,15 @@ def _against_flask_security(installation: Installation, folder: Path, rounds: in
         at_most("users list : Flask-Security's activate", listing.cpu, 0.85, _figures(listing)),
         Row("users activate : the same", f"{acting.cpu:.2f}{_figures(acting)}"),
     ]
+
+
+def _against_its_libraries(installation: Installation, rounds: int) -> Row:
+    say("users list : import flask and SQLAlchemy …")
+    # The garbage collector is off, as it is in a command.
+    code = "import gc; gc.disable(); import flask.cli, sqlalchemy.orm"
+    libraries = installation.program(sys.executable, "-c", code)
+    pair = pairs(installation.flask("users", "list"), libraries, rounds)
+    return Row("users list : import flask, SQLAlchemy", f"{pair.cpu:.2f}{_figures(pair)}")
 
 
 def _help(installation: Installation, rounds: int) -> list[Row]:

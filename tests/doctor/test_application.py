@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,30 @@ def test_doctor_finds_a_slow_database(cli: Cli, ada: str, monkeypatch: pytest.Mo
     state, message, advice = findings(cli("doctor", "--format", "json"))["database"]
     assert (state, advice) == ("warn", "look for a slow network or a busy server")
     assert message.endswith(" ms")
+
+
+def test_latency_is_the_shortest_of_three_round_trips(
+    cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([0.5, 0.02, 0.4])
+    monkeypatch.setattr("opsapp.database.status._round_trip", lambda: next(seconds))
+    assert cli("db", "status", "--format", "json").json["latency_ms"] == 20.0
+    assert list(seconds) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [(-1, 1, "ok"), (1, 1, "warn"), (-1, -1, "warn")],
+    ids=["slow answer", "ahead", "behind"],
+)
+def test_time_of_an_answer_is_no_skew_of_the_clock(
+    cli: Cli, ada: str, monkeypatch: pytest.MonkeyPatch, before: int, after: int, state: str
+) -> None:
+    hours = iter([before, after])
+    fast = SimpleNamespace(now=lambda: clock.now() + timedelta(hours=next(hours)))
+    monkeypatch.setattr(server, "clock", fast)
+    rows = cli("doctor", "--format", "json").json
+    assert [row["state"] for row in rows if row["check"] == "clock"] == [state]
 
 
 def test_doctor_misses_an_administrator_who_can_log_in(cli: Cli) -> None:
