@@ -88,8 +88,8 @@ def list_cmd(
     if follow and before is not None:
         raise Invalid("--follow and --before cannot be combined")
     if follow:
-        return _followed(filter, limit)
-    waiting = [] if before is not None else _waiting(filter, limit)
+        return _follow(filter, limit)
+    waiting = [] if before is not None else _list_waiting(filter, limit)
     if limit is None:
         return chain(events.events(filter, limit=None, before=before), waiting)
     rows = list(events.events(filter, limit=limit + 1, before=before))
@@ -98,7 +98,7 @@ def list_cmd(
     return [*rows[-limit:], *waiting]
 
 
-def _waiting(filter: Filter, limit: int | None) -> list[Record]:
+def _list_waiting(filter: Filter, limit: int | None) -> list[Record]:
     from opsapp.audit import events
     from opsapp.unit import intents
 
@@ -112,7 +112,7 @@ def _waiting(filter: Filter, limit: int | None) -> list[Record]:
     return rows
 
 
-def _followed(filter: Filter, limit: int | None) -> Iterator[Record]:
+def _follow(filter: Filter, limit: int | None) -> Iterator[Record]:
     from opsapp.audit import events
 
     last = None

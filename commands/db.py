@@ -47,7 +47,7 @@ class DatabaseGroup(OpsGroup):
 
         if name not in db.commands or name == MERGE:
             return None
-        adopted_command = _adopted(db.commands[name])
+        adopted_command = _adopt(db.commands[name])
         return ADAPTED[name](adopted_command) if name in ADAPTED else adopted_command
 
     def resolve_command(
@@ -71,20 +71,20 @@ def _bind(ctx: click.Context) -> None:
     """Give Flask-Migrate's command the app and the options that its own group would."""
     from flask import g
 
-    from opsapp.database.environment import bound
+    from opsapp.database.environment import bind_commands
 
     ctx.with_resource(application())
-    ctx.with_resource(bound()).configure(_printing)
+    ctx.with_resource(bind_commands()).configure(_redirect_output)
     g.directory, g.x_arg = ctx.params["directory"], ctx.params["x_arg"]
 
 
-def _printing(alembic: Any) -> Any:
+def _redirect_output(alembic: Any) -> Any:
     """Let Alembic print where we do; it may have looked for stdout before it was made ready."""
     alembic.stdout = sys.stdout
     return alembic
 
 
-def _adopted(original: click.Command) -> OpsCommand:
+def _adopt(original: click.Command) -> OpsCommand:
     """Flask-Migrate's command as one of ours, which takes no option twice."""
     return OpsCommand(
         original.name,
@@ -103,7 +103,7 @@ CHANGING = {
 """Flask-Migrate's verbs that change the database, and what is asked before they do."""
 
 
-def _careful(original: click.Command) -> click.Command:
+def _add_question(original: click.Command) -> click.Command:
     """A command of Flask-Migrate that asks first, and is audited with who and why."""
     command = copy(original)
     verb = original.name or ""
@@ -160,7 +160,7 @@ def _say_event() -> None:
         say(f"Done, audit event {seq}.")
 
 
-def _placed(original: click.Command) -> click.Command:
+def _choose_place(original: click.Command) -> click.Command:
     """A command of Flask-Migrate whose migration goes to the application's, if it has its own."""
     command = copy(original)
 
@@ -183,7 +183,7 @@ def _placed(original: click.Command) -> click.Command:
     return command
 
 
-def _shown(original: click.Command) -> click.Command:
+def _show_heads(original: click.Command) -> click.Command:
     """A command of Flask-Migrate that shows every head, where several branches have one."""
     command = copy(original)
 
@@ -200,9 +200,9 @@ def _shown(original: click.Command) -> click.Command:
 MERGE = "merge"
 """A verb of Flask-Migrate that is left out: branches stay apart, and each is one line."""
 ADAPTED = {
-    **dict.fromkeys(CHANGING, _careful),
-    **dict.fromkeys(("migrate", "revision"), _placed),
-    "show": _shown,
+    **dict.fromkeys(CHANGING, _add_question),
+    **dict.fromkeys(("migrate", "revision"), _choose_place),
+    "show": _show_heads,
 }
 """Flask-Migrate's verbs that opsapp changes, and how."""
 
@@ -327,12 +327,12 @@ def copy_cmd(url: str, unit: Unit) -> list[Record]:
 
     target = copying.engine_to(url)
     try:
-        if tables := copying.left_behind():
+        if tables := copying.uncopied_tables():
             say(f"No model of the application has {', '.join(tables)}: left behind.")
-        approve(f"Copy the whole database into {copying.shown(target)}?", severe=True)
+        approve(f"Copy the whole database into {copying.show_url(target)}?", severe=True)
         rows = copying.copy(target, unit=unit)
         if not unit.dry_run:
-            with copying.connected_to(target):
+            with copying.use_engine(target):
                 report = verification.verify(state=True)
             say(f"The copy: {report['says']}.")
             findings(not report["ok"])

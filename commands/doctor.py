@@ -50,12 +50,12 @@ def cli(settings: bool) -> list[dict[str, Any]]:
         with application() if is_in_ops(click.get_current_context()) else nullcontext():
             return sources.listing()
     # The worst come last: at a terminal that is where one looks.
-    rows = sorted(map(_advised, _checks()), key=lambda row: STATES.index(row["state"]))
+    rows = sorted(map(_spell_commands, _checks()), key=lambda row: STATES.index(row["state"]))
     findings(any(row["state"] != "ok" for row in rows))
     return rows
 
 
-def _advised(row: dict[str, Any]) -> dict[str, Any]:
+def _spell_commands(row: dict[str, Any]) -> dict[str, Any]:
     """Return the finding with commands as they are typed here."""
     advice = row["advice"]
     return {**row, "advice": advice and rewrite_commands(advice, click.get_current_context())}

@@ -95,7 +95,7 @@ def run_online() -> None:
                 migration_run.refuse_unknown(run.get_current_heads())
             if changing:
                 migration_run.take_gate(connection)
-            with migration_run.explained() if changing else nullcontext():
+            with migration_run.explain_failure() if changing else nullcontext():
                 context.run_migrations()
             if changing:
                 migration_run.record(connection)

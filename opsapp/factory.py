@@ -111,7 +111,7 @@ def create_app(settings: Mapping[str, Any] | None = None, *, import_name: str = 
     )
     app.config.from_mapping(config.flask_settings())
     app.config.from_mapping(parse_config(settings or {}))
-    url = connections.checked_url(app.config["SQLALCHEMY_DATABASE_URI"])
+    url = connections.check_url(app.config["SQLALCHEMY_DATABASE_URI"])
     options = app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", connections.options(url))
     binds = app.config.get("SQLALCHEMY_BINDS") or {}
     app.config["SQLALCHEMY_BINDS"] = {**binds, connections.BOOKKEEPING: {**options, "url": url}}

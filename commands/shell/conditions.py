@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from opsapp import text
 from opsapp.cli.messages import say
 from opsapp.console import interrupts, readonly, tracebacks
-from opsapp.engine.fingerprint import undoubled
+from opsapp.engine.fingerprint import undouble_percents
 from opsapp.errors import OpsError
 from opsapp.extensions import db
 
@@ -39,6 +39,6 @@ def _say(error: Exception, message: str, hint: str | None) -> None:
 
 
 def _statement(error: DBAPIError) -> str | None:
-    query = undoubled(error.statement or "", db.engine.dialect.paramstyle)
+    query = undouble_percents(error.statement or "", db.engine.dialect.paramstyle)
     statement = " ".join(query.split())
     return f"it was: {statement[:200]}" if statement else None

@@ -19,7 +19,7 @@ from opsapp.console import interrupts, readonly, tracebacks
 from opsapp.console.lifecycle import Console
 from opsapp.console.modes import Mode
 from opsapp.console.transactions import Remains
-from opsapp.engine.conditions import explained
+from opsapp.engine.conditions import translate_error
 from opsapp.errors import DONE, Busy, NotReady, OpsError, Refused, TimedOut
 
 FAILED = 1
@@ -83,7 +83,7 @@ def _condition(console: Console, error: Exception) -> OpsError | None:
         return None
     if not console.may_commit and readonly.is_refused_write(error):
         return Refused("this session is read-only", hint=readonly.other_modes())
-    condition = explained(error)
+    condition = translate_error(error)
     is_condition = error.connection_invalidated or isinstance(condition, Busy | NotReady | TimedOut)
     return condition if is_condition and not _is_mistake(error) else None
 

@@ -203,9 +203,9 @@ def _translate(error: Exception) -> OpsError | None:
         return extra
     if "sqlalchemy" not in sys.modules:
         return None
-    from ..engine.conditions import explained
+    from ..engine.conditions import translate_error
 
-    condition = explained(error)
+    condition = translate_error(error)
     if condition is not None:
         condition.__cause__ = error
     return condition

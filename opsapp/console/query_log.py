@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .. import text
-from ..engine.fingerprint import brief, undoubled
+from ..engine.fingerprint import brief, undouble_percents
 from ..profiling.record.aggregates import REPEATED
 from ..profiling.reports.n_plus_one import advice
 from ..redaction import HIDDEN, mask
@@ -121,7 +121,7 @@ class Queries:
         if statement == "BEGIN":
             return  # SQLite's listener sends it, not the user.
         milliseconds = (time.perf_counter() - start) * 1000
-        statement = undoubled(statement, connection.dialect.paramstyle)
+        statement = undouble_percents(statement, connection.dialect.paramstyle)
         self.current.count += 1
         self.current.milliseconds += milliseconds
         if self.current.count <= AT_MOST:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from .. import libpq, settings, text
 from ..engine import pooler
 from ..engine.connections import (
-    checked_url,
+    check_url,
     connection_name,
     open_sqlite,
     options,
@@ -231,7 +231,7 @@ def server_url(engine: sa.Engine) -> URL:
     setting = settings.get(SETTING)
     if setting is None or engine.url != db.engine.url:
         return engine.url  # That of opsapp's own database is not the application's.
-    url = checked_url(setting)
+    url = check_url(setting)
     if url.get_backend_name() != "postgresql":
         raise NotReady(f"{SETTING} is for {url.drivername}, and the database is PostgreSQL")
     return url

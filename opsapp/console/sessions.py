@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from .. import text
 from ..actors import Actor
 from ..audit import events
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import InDoubt, Invalid, NotFound, NotReady, OpsError, Refused
 from ..extensions import db
 from ..models import AuditEvent
@@ -108,7 +108,7 @@ def close_session(session: Session, *, outcome: str) -> None:
         try:
             _record_end(session, outcome)
         except Exception as error:
-            why = error if isinstance(error, OpsError) else explained(error)
+            why = error if isinstance(error, OpsError) else translate_error(error)
             if why is None or isinstance(why, InDoubt):
                 raise
             # Not 75: the inputs have run, and their changes stay.

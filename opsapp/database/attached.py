@@ -37,15 +37,15 @@ def upgrade(revision: str, *, app_path: str | None, unit: Unit) -> Record:
     :raises OpsError: a migration failed; its output is on stderr.
     """
     _append(unit)
-    with locks.exclusive(db.our_engine, LOCK, wait=LOCK_SECONDS):
-        before, steps = _present(), _pending(revision)
+    with locks.hold_lock(db.our_engine, LOCK, wait=LOCK_SECONDS):
+        before, steps = _present_revisions(), _pending_steps(revision)
         if unit.dry_run or not steps:
             after = steps[-1]["revision"] if steps else before
             if steps:
                 unit.record(UPGRADE, "database", **_sides(before, after))
             return _answer(before, after, steps)
         code = _run(revision, app_path)
-        after = _present()
+        after = _present_revisions()
         if before != after:
             _append(unit, _sides(before, after))
     if code:
@@ -112,7 +112,7 @@ def _migrate() -> Any:
     return migrate
 
 
-def _present() -> str | None:
+def _present_revisions() -> str | None:
     """Return the revisions that the application's version table has."""
     from alembic.migration import MigrationContext
 
@@ -125,7 +125,7 @@ def _present() -> str | None:
         return " ".join(sorted(migration.get_current_heads())) or None
 
 
-def _pending(revision: str) -> list[Record]:
+def _pending_steps(revision: str) -> list[Record]:
     """Return the migrations that would run now, in their order.
 
     :raises NotFound: there is no such revision.
@@ -134,7 +134,7 @@ def _pending(revision: str) -> list[Record]:
     from alembic.util import CommandError
 
     script = _folder()
-    present = tuple((_present() or "").split())
+    present = tuple((_present_revisions() or "").split())
     try:
         # Alembic's own command calls it.
         steps: Any = script._upgrade_revs(revision, present)  # noqa: SLF001

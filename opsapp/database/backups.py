@@ -50,7 +50,7 @@ def create(file: str, *, overwrite: bool = False, unit: Unit) -> Record:
             draft = Draft(name, overwrite=overwrite)
             stack.callback(draft.discard)
             drafts.append(draft)
-            sizes[name] = _filled(draft, name, engine)
+            sizes[name] = _fill(draft, name, engine)
         record = _record(file, sizes)
 
         def settle(placed: bool) -> None:
@@ -84,7 +84,7 @@ def stream(*, unit: Unit) -> Generator[bytes, None, None]:
         raise Invalid("two databases cannot be written to one stream", hint="flask db backup FILE")
     draft = Draft(str(Path(tempfile.gettempdir(), f"opsapp-{secrets.token_hex(8)}")))
     try:
-        after = _record(STDOUT, {STDOUT: _filled(draft, STDOUT, db.engine)})
+        after = _record(STDOUT, {STDOUT: _fill(draft, STDOUT, db.engine)})
         is_audited = is_kept()
         with unit if is_audited else nullcontext():
             unit.record("database:backup:create", "database", after=after)
@@ -110,7 +110,7 @@ def _record(file: str, sizes: Mapping[str, int]) -> Record:
     return {**record, "own_file": own, "own_bytes": sizes[own]} if own in sizes else record
 
 
-def _filled(draft: Draft, file: str, engine: sa.Engine) -> int:
+def _fill(draft: Draft, file: str, engine: sa.Engine) -> int:
     """Put a copy of the database into the draft, checked and on the disk; its bytes.
 
     :raises Refused: it is neither SQLite nor PostgreSQL.
@@ -151,7 +151,7 @@ def _copy_sqlite(draft: Draft, engine: sa.Engine) -> None:
         _check_sqlite(draft.path)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise _damaged(error) from error
+            raise _damage_error(error) from error
         raise OpsError(f"the backup failed: {text.safe(error)}") from error
 
 
@@ -165,10 +165,10 @@ def _check_sqlite(path: Path) -> None:
     with closing(sqlite3.connect(address, uri=True)) as copy:
         [remark] = copy.execute("PRAGMA integrity_check(1)").fetchone()
     if remark != "ok":
-        raise _damaged(remark.splitlines()[-1])
+        raise _damage_error(remark.splitlines()[-1])
 
 
-def _damaged(remark: object) -> NotReady:
+def _damage_error(remark: object) -> NotReady:
     return NotReady(f"the database file is damaged: {text.safe(remark)}", hint="restore a backup")
 
 
@@ -240,11 +240,11 @@ def _run(words: Sequence[str], environ: Mapping[str, str], draft: Draft) -> byte
     with program, draft.supervise(program):
         printed, remarks = program.communicate(b"go\n")
     if program.returncode:
-        raise _failed(words[0], remarks.decode(errors="replace"), program.returncode)
+        raise _failure(words[0], remarks.decode(errors="replace"), program.returncode)
     return printed
 
 
-def _failed(program: str, remarks: str, code: int) -> OpsError:
+def _failure(program: str, remarks: str, code: int) -> OpsError:
     """Return the error of the program: its first message with the details."""
     errors = remarks.partition(f"{program}: error: ")[2].splitlines()
     errors = errors or remarks.splitlines()[-1:] or [f"it ended with {code}"]

@@ -44,7 +44,7 @@ def engine_to(url: str) -> sa.Engine:
     :raises Invalid: the URL has a password, which other users of the host could read.
     :raises NotReady: opsapp cannot use the URL.
     """
-    parsed = connections.checked_url(modern_url(url), "--to")
+    parsed = connections.check_url(modern_url(url), "--to")
     if not connections.is_without_secret(parsed):
         hint = "PGPASSWORD in the environment, or ~/.pgpass"
         raise Invalid("--to has a password, which every process of this host can read", hint=hint)
@@ -55,13 +55,13 @@ def engine_to(url: str) -> sa.Engine:
     return target
 
 
-def shown(target: sa.Engine) -> str:
+def show_url(target: sa.Engine) -> str:
     """Return the URL of the target without secrets, as an operator writes it."""
     return connections.shown_url(target.url.set(drivername=target.dialect.name))
 
 
 @contextmanager
-def connected_to(target: sa.Engine) -> Iterator[None]:
+def use_engine(target: sa.Engine) -> Iterator[None]:
     """Let the application use another engine for a while."""
     engines = cast("MutableMapping[str | None, sa.Engine]", db.engines)
     own = engines[None]
@@ -74,7 +74,7 @@ def connected_to(target: sa.Engine) -> Iterator[None]:
         engines[None] = own
 
 
-def left_behind() -> list[str]:
+def uncopied_tables() -> list[str]:
     """Return the tables that no model of the application has, which are not copied."""
     present = set(sa.inspect(db.engine).get_table_names())
     tables = {table.name for table in db.metadata.tables.values()}
@@ -93,12 +93,12 @@ def copy(target: sa.Engine, *, unit: Unit) -> list[Record]:
     :raises NotReady: the target is not at the same revision, or a secret is another one.
     """
     with ExitStack() as stack:
-        connection = stack.enter_context(_writing(target))
+        connection = stack.enter_context(_open_target(target))
         try:
             with unit:
                 unit.settle(lambda committed: _settle(stack, connection, committed))
-                rows = _filled(connection, unit)
-                after = {"to": shown(target), "rows": sum(row["rows"] for row in rows)}
+                rows = _fill(connection, unit)
+                after = {"to": show_url(target), "rows": sum(row["rows"] for row in rows)}
                 unit.record("database:copy:create", "database", after=after)
         except (exc.SQLAlchemyError, OpsError):
             if unit.committed:
@@ -107,15 +107,15 @@ def copy(target: sa.Engine, *, unit: Unit) -> list[Record]:
         return rows
 
 
-def _filled(connection: sa.Connection, unit: Unit) -> list[Record]:
+def _fill(connection: sa.Connection, unit: Unit) -> list[Record]:
     """Copy every row and compare the copies; return each table."""
     _be_patient(unit.session.connection())
-    with _reading() as source:
+    with _open_source() as source:
         _check(connection, migrations.present(unit.session))
         with _open_for_copies(connection):
             tables = _tables(source)
             _empty(connection, tables)
-            copies = [_Copied(table, *_copied(table, source, connection)) for table in tables]
+            copies = [_Copied(table, *_copy_table(table, source, connection)) for table in tables]
             _set_ids(tables, source, connection)
         _compare(copies, connection)
     return [copied.record() for copied in copies]
@@ -132,7 +132,7 @@ def _settle(stack: ExitStack, connection: sa.Connection, committed: bool) -> Non
 def _take_back(target: sa.Engine, unit: Unit) -> None:
     """Have the audit say that a copy, whose event is committed, was not."""
     with Unit(actor=unit.actor, door=unit.door, correlation=unit.correlation) as after:
-        after.record("database:copy:fail", "database", before={"to": shown(target)})
+        after.record("database:copy:fail", "database", before={"to": show_url(target)})
     # Its event no longer stands, so the error must not name it.
     unit.committed, unit.seq = False, None
 
@@ -160,7 +160,7 @@ def _be_patient(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _reading() -> Iterator[sa.Connection]:
+def _open_source() -> Iterator[sa.Connection]:
     """Connect to the source once more, for the state of one moment; the gate is held."""
     with db.engine.connect() as connection:
         if connection.dialect.name == "postgresql":
@@ -171,7 +171,7 @@ def _reading() -> Iterator[sa.Connection]:
 
 
 @contextmanager
-def _writing(target: sa.Engine) -> Iterator[sa.Connection]:
+def _open_target(target: sa.Engine) -> Iterator[sa.Connection]:
     """Open the one transaction of the target."""
     with target.connect() as connection:
         connection = connection.execution_options(writing=True)
@@ -204,7 +204,7 @@ def _open_for_copies(connection: sa.Connection) -> Iterator[None]:
 
 def _check(connection: sa.Connection, revisions: Sequence[str]) -> None:
     """Refuse a target that is not of this code and these secrets, or not as good as new."""
-    hint = f"OPSAPP_DATABASE_URL='{shown(connection.engine)}' flask db init"
+    hint = f"OPSAPP_DATABASE_URL='{show_url(connection.engine)}' flask db init"
     if not sa.inspect(connection).has_table(AuditHead.__tablename__):
         raise NotReady("the target is not initialised", hint=hint)
     present = connection.scalars(sa.text(f"SELECT version_num FROM {migrations.VERSION_TABLE}"))  # noqa: S608  (our own name)
@@ -278,7 +278,9 @@ def _sequence(table: sa.Table, column: sa.Column[Any], connection: sa.Connection
 # --- rows ----------------------------------------------------------------------
 
 
-def _copied(table: sa.Table, source: sa.Connection, connection: sa.Connection) -> tuple[int, str]:
+def _copy_table(
+    table: sa.Table, source: sa.Connection, connection: sa.Connection
+) -> tuple[int, str]:
     """Copy the rows of a table; return how many they are, and their digest.
 
     :raises Conflict: a value is damaged, or none that the target can hold.

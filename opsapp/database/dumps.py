@@ -31,10 +31,10 @@ def tables(file: str) -> set[str]:
 
     :raises Invalid: it is no dump, or damaged.
     """
-    with _reading("--file=-", file) as script:
+    with _run_pg_restore("--file=-", file) as script:
         for _chunk in iter(lambda: script.read(CHUNK), b""):
             pass
-    with _reading("--list", file) as entries:
+    with _run_pg_restore("--list", file) as entries:
         lines = [line.decode(errors="replace").split() for line in entries]
     # 215; 1259 16386 TABLE public ops_users owner
     return {words[5] for words in lines if len(words) > 5 and words[3] == "TABLE"}
@@ -45,12 +45,12 @@ def rows(file: str, table: str, ordered_by: str | None = None) -> Iterator[Recor
 
     :param ordered_by: a column that counts from 1 without gaps; rows out of place are sorted.
     """
-    with _reading("--data-only", f"--table={table}", "--file=-", file) as script:
-        records = _copied(script, table)
+    with _run_pg_restore("--data-only", f"--table={table}", "--file=-", file) as script:
+        records = _parse_rows(script, table)
         yield from records if ordered_by is None else _in_order(records, ordered_by)
 
 
-def _copied(script: IO[bytes], table: str) -> Iterator[Record]:
+def _parse_rows(script: IO[bytes], table: str) -> Iterator[Record]:
     names: Sequence[str] | None = None
     for raw in script:
         line = raw.decode(errors="replace").rstrip("\n")
@@ -94,7 +94,7 @@ def replace(file: str, later: Sequence[str], *, patience: float) -> None:
     target, environ = backups.address(db.engine)
     words = ["psql", "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"]
     before = "".join(f"{statement};\n" for statement in _first(later, patience))
-    dump = _reading("--clean", "--if-exists", "--no-owner", "--file=-", file)
+    dump = _run_pg_restore("--clean", "--if-exists", "--no-owner", "--file=-", file)
     with _Program([*words, f"--dbname={target}"], environ, stdin=subprocess.PIPE) as psql:
         with suppress(BrokenPipeError), psql.stdin as script:  # If it fails, it says why.
             script.write(before.encode())
@@ -106,7 +106,7 @@ def replace(file: str, later: Sequence[str], *, patience: float) -> None:
             script.write(b"COMMIT;\n")
         psql.stdout.read()
         if psql.code:
-            raise _failed(psql.remarks)
+            raise _failure(psql.remarks)
 
 
 def _first(later: Sequence[str], patience: float) -> Iterator[str]:
@@ -134,7 +134,7 @@ def _settings(script: IO[bytes]) -> Iterator[bytes]:
             return
 
 
-def _failed(remarks: str) -> OpsError:
+def _failure(remarks: str) -> OpsError:
     reason = text.truncate((remarks.partition("ERROR:  ")[2] or remarks).strip(), 200)
     if "lock timeout" in reason:
         return Busy(
@@ -145,7 +145,7 @@ def _failed(remarks: str) -> OpsError:
 
 
 @contextmanager
-def _reading(*words: str) -> Iterator[IO[bytes]]:
+def _run_pg_restore(*words: str) -> Iterator[IO[bytes]]:
     """Read what pg_restore prints, which needs no server.
 
     :raises NotReady: it is not installed, or older than the dump.
@@ -154,10 +154,10 @@ def _reading(*words: str) -> Iterator[IO[bytes]]:
     with _Program(["pg_restore", *words], os.environ, stdin=subprocess.DEVNULL) as program:
         yield program.stdout
         if program.stdout.read(1) == b"" and program.code:
-            raise _unreadable(words[-1], program.remarks.partition("error: ")[2].strip())
+            raise _unreadable_error(words[-1], program.remarks.partition("error: ")[2].strip())
 
 
-def _unreadable(file: str, reason: str) -> OpsError:
+def _unreadable_error(file: str, reason: str) -> OpsError:
     if reason.startswith("unsupported version"):
         return NotReady(
             f"{file} was made by a newer pg_dump than the pg_restore of this host can read",

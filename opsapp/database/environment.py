@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 
 @contextmanager
-def bound() -> Iterator[Migrate]:
+def bind_commands() -> Iterator[Migrate]:
     """Have Flask-Migrate's commands work on our migrations, as long as one of them runs.
 
     An application's own Flask-Migrate gets its place back.

@@ -100,12 +100,12 @@ def _refuse_twins(migrations: Iterable[Migration]) -> None:
 
 def _way_with_twins(first: Migration, second: Migration) -> str:
     if first.file.read_bytes() != second.file.read_bytes():
-        return _renumbered(second, second.of.head)
+        return _renumber_hint(second, second.of.head)
     copy = first if second.file.name.startswith(f"{second.revision}_") else second
     return f"they are the same: remove {copy.name}"
 
 
-def _renumbered(migration: Migration, parent: str | None) -> str:
+def _renumber_hint(migration: Migration, parent: str | None) -> str:
     new = migration.of.following + migration.of.mark(migration.revision)
     slug = migration.file.stem.partition("_")[2] or migration.file.stem
     return (
@@ -149,12 +149,12 @@ def _refuse_circle(line: Sequence[Migration]) -> None:
         remainder = [migration for migration in remainder if migration not in ready]
     if remainder:
         raise NotReady(
-            f"these migrations follow each other in a circle: {_named(remainder)}",
+            f"these migrations follow each other in a circle: {_join_names(remainder)}",
             hint="set down_revision of the first to the one before it",
         )
 
 
-def _named(migrations: Iterable[Migration]) -> str:
+def _join_names(migrations: Iterable[Migration]) -> str:
     return ", ".join(migration.name for migration in migrations)
 
 
@@ -172,7 +172,7 @@ def _refuse_fork(of: Branch, line: Sequence[Migration]) -> None:
     ]
     stays, moves = (1, 0) if len(own[0]) < len(own[1]) else (0, 1)
     first = [min(side, key=lambda migration: of.number(migration.revision)) for side in own]
-    hint = _renumbered(first[moves], heads[stays].revision)
+    hint = _renumber_hint(first[moves], heads[stays].revision)
     more = "; then what follows it likewise" if len(own[moves]) > 1 else ""
     raise NotReady(
         f"two migrations follow {text.safe(' '.join(first[0].parents)) or 'nothing'}:"
@@ -199,5 +199,5 @@ def _refuse_disorder(of: Branch, line: Iterable[Migration]) -> None:
             if numbers[parent] >= numbers[migration.revision]:
                 raise NotReady(
                     f"{migration.name} follows {parent}, whose number is not lower",
-                    hint=_renumbered(migration, parent),
+                    hint=_renumber_hint(migration, parent),
                 )

@@ -63,7 +63,7 @@ def lock(*, wal: bool | None = None) -> Iterator[None]:
         application that is built on opsapp, or ours alone.
     :raises Busy: another process has been migrating for a minute; names it.
     """
-    with locks.exclusive(db.our_engine, LOCK, wait=LOCK_SECONDS):
+    with locks.hold_lock(db.our_engine, LOCK, wait=LOCK_SECONDS):
         if db.our_engine.dialect.name == "sqlite":
             wal = db.is_all_ours if wal is None else wal
             connections.create_sqlite(connections.sqlite_file(db.our_engine), wal=wal)
@@ -171,7 +171,7 @@ def refuse_unknown(present: Collection[str]) -> None:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explain_failure() -> Iterator[None]:
     """Say that a migration failed and left nothing behind, and why.
 
     :raises OpsError: a statement of it failed.
@@ -179,7 +179,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        condition = conditions.explained(error)
+        condition = conditions.translate_error(error)
         # A table that the migration misses is its own fault.
         is_its_own = condition is None or condition.hint == "flask db init"
         if isinstance(condition, Busy | TimedOut | NotReady) and not is_its_own:

@@ -63,7 +63,7 @@ def make(verb: str, revision: str) -> Plan:
     # Flask-Migrate reads its own extension, which the command has bound to our folders.
     config = current_app.extensions["migrate"].migrate.get_config()
     script = ScriptDirectory.from_config(config)
-    present = tuple(_present())
+    present = tuple(_read_revisions())
     refuse_unknown(present)
     # These two are what Alembic's own commands call.
     find = script._downgrade_revs if verb == "downgrade" else script._upgrade_revs  # noqa: SLF001
@@ -79,14 +79,14 @@ def make(verb: str, revision: str) -> Plan:
     steps = [
         Step(step.revision.revision, step.revision.doc, step.revision.module) for step in revisions
     ]
-    return Plan(steps, _named(present), _named(after))
+    return Plan(steps, _join_revisions(present), _join_revisions(after))
 
 
-def _named(revisions: Iterable[str]) -> str:
+def _join_revisions(revisions: Iterable[str]) -> str:
     return " ".join(sorted(revisions)) or "nothing"
 
 
-def _present() -> Sequence[str]:
+def _read_revisions() -> Sequence[str]:
     try:
         present = present_revisions()
         refuse_foreign_tables(db.ours.connection())
@@ -104,10 +104,14 @@ def _present() -> Sequence[str]:
 
 def losses(downgrade: Plan) -> list[str]:
     """Return each table and column that the migrations would drop, with the rows it holds."""
-    return [_counted(table, column) for step in downgrade.steps for table, column in _dropped(step)]
+    return [
+        _describe_drop(table, column)
+        for step in downgrade.steps
+        for table, column in _find_drops(step)
+    ]
 
 
-def _dropped(step: Step) -> Iterator[tuple[str, str | None]]:
+def _find_drops(step: Step) -> Iterator[tuple[str, str | None]]:
     """Yield the tables and columns that the SQL of a downgrade drops."""
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
@@ -123,7 +127,7 @@ def _dropped(step: Step) -> Iterator[tuple[str, str | None]]:
         yield table or altered, column or None
 
 
-def _counted(table: str, column: str | None) -> str:
+def _describe_drop(table: str, column: str | None) -> str:
     if not sa.inspect(db.our_engine).has_table(table):
         return f"drops {table}, which is not there"
     source = sa.table(table, sa.column(column or "*"))

@@ -40,7 +40,7 @@ class Plan:
     """The last event that the copy and the database have both."""
 
     @property
-    def lost(self) -> int | None:
+    def lost_count(self) -> int | None:
         """The number of events that are not in the copy; None if it is not known."""
         return self.present.seq - self.shared if self.present else None
 
@@ -57,10 +57,10 @@ class Plan:
             yield "replaces a database without an audit that can be read"
         elif self.is_of_another:
             yield f"replaces another database, of {text.pluralize(self.present.seq, 'event')}"
-        elif self.lost:
+        elif self.lost_count:
             first, last = self.shared + 1, self.present.seq
             which = f"{first:,}" if first == last else f"{first:,} to {last:,}"
-            yield f"loses {text.pluralize(self.lost, 'event')}, {which}"
+            yield f"loses {text.pluralize(self.lost_count, 'event')}, {which}"
         if later := restoring.later_tables(self.copy):
             yield f"drops the tables that were made after the copy: {text.join_some(later)}"
         if at != status.head_revision():
@@ -69,7 +69,7 @@ class Plan:
     def record(self, unit: Unit) -> None:
         """Record the event of the restore."""
         before = {"events": self.present.seq if self.present else None}
-        after = {"file": self.copy.file, "events": self.copy.head.seq, "lost": self.lost}
+        after = {"file": self.copy.file, "events": self.copy.head.seq, "lost": self.lost_count}
         unit.record(RESTORE, "database", before=before, after=after)
 
 
@@ -84,10 +84,10 @@ def plan(file: str) -> Plan:
     copy = restoring.examine(file)
     until = verification.follow(copy.events(), copy.head, file)
     present = checkpoints.find_present()
-    return Plan(copy, present, until, _shared(copy, present) if present else 0)
+    return Plan(copy, present, until, _last_shared_seq(copy, present) if present else 0)
 
 
-def _shared(copy: Copy, present: Checkpoint) -> int:
+def _last_shared_seq(copy: Copy, present: Checkpoint) -> int:
     """Return the number of the last event that the copy and the database have both.
 
     After a restore the numbers go on with other events, so a copy from before it may have
@@ -95,14 +95,14 @@ def _shared(copy: Copy, present: Checkpoint) -> int:
     """
     try:
         is_beginning = hash_of(copy.head.seq) == copy.head.hash
-        return copy.head.seq if is_beginning else _compared(copy)
+        return copy.head.seq if is_beginning else _compare_events(copy)
     except exc.DBAPIError:  # Damaged: the numbers are all that is known.
         return min(copy.head.seq, present.seq)
     finally:
         db.ours.remove()
 
 
-def _compared(copy: Copy) -> int:
+def _compare_events(copy: Copy) -> int:
     query = sa.select(AuditEvent.seq, AuditEvent.hash).order_by(AuditEvent.seq)
     last = 0
     with db.ours.execute(query, execution_options={"yield_per": 1000}) as present:
@@ -142,7 +142,7 @@ def restore(plan: Plan, *, unit: Unit) -> Record:
     return {
         "file": copy.file,
         "events": copy.head.seq,
-        "lost": plan.lost,
+        "lost": plan.lost_count,
         "until": plan.until,
         "revision": ready["revision"],
         "changed": True,

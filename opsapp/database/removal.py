@@ -16,7 +16,7 @@ def tables() -> list[Record]:
     with db.our_engine.connect() as connection:
         return [
             {"table": table.name, "rows": connection.scalar(_count(table))}
-            for table in _present(connection)
+            for table in _present_tables(connection)
         ]
 
 
@@ -28,11 +28,11 @@ def drop() -> None:
     with migration_run.lock(), db.our_engine.connect() as connection:
         writing = connection.execution_options(writing=True)
         with writing.begin():
-            for table in reversed(_present(writing)):
+            for table in reversed(_present_tables(writing)):
                 writing.execute(sa.schema.DropTable(table))
 
 
-def _present(connection: sa.Connection) -> list[sa.Table]:
+def _present_tables(connection: sa.Connection) -> list[sa.Table]:
     """Return our tables in the database, each after those that it refers to."""
     names = set(sa.inspect(connection).get_table_names())
     versions = sa.Table(VERSION_TABLE, sa.MetaData(), sa.Column("version_num", sa.String))

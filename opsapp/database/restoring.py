@@ -127,7 +127,7 @@ def _refuse_unknown(revisions: tuple[str, ...]) -> None:
 # --- sqlite ------------------------------------------------------------------
 
 
-def _opened(file: str) -> Any:
+def _open_copy(file: str) -> Any:
     address = f"file:{quote(str(Path(file).resolve()))}?mode=ro&immutable=1"
     copy = sqlite3.connect(address, uri=True)
     copy.row_factory = sqlite3.Row
@@ -152,7 +152,7 @@ def _refuse_incomplete(file: str) -> None:
 
 def _sqlite_tables(file: str) -> set[str]:
     try:
-        with _opened(file) as copy:
+        with _open_copy(file) as copy:
             [remark] = copy.execute("PRAGMA integrity_check(1)").fetchone()
             if remark != "ok":
                 raise Invalid(f"{file} is damaged: {text.truncate(remark)}")
@@ -164,7 +164,7 @@ def _sqlite_tables(file: str) -> set[str]:
 
 def _sqlite_rows(file: str, table: str, ordered_by: str | None) -> Iterator[Record]:
     order = f" ORDER BY {ordered_by}" if ordered_by else ""
-    with _opened(file) as copy:
+    with _open_copy(file) as copy:
         for row in copy.execute(f"SELECT * FROM {table}{order}"):  # noqa: S608  (our own names)
             yield dict(row)
 
@@ -172,7 +172,10 @@ def _sqlite_rows(file: str, table: str, ordered_by: str | None) -> Iterator[Reco
 def _replace_sqlite(file: str) -> None:
     place = connections.sqlite_file(db.engine)
     try:
-        with _opened(file) as copy, closing(sqlite3.connect(place, timeout=PATIENCE)) as database:
+        with (
+            _open_copy(file) as copy,
+            closing(sqlite3.connect(place, timeout=PATIENCE)) as database,
+        ):
             database.execute("BEGIN IMMEDIATE")  # The gate: a unit of work would hold it.
             database.rollback()
             copy.backup(database, progress=_Patience())

@@ -10,7 +10,7 @@ from sqlalchemy import exc
 
 from .. import migrations
 from ..accounts import roles
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..engine.connections import sqlite_file
 from ..errors import NotReady
 from ..extensions import db, this_app
@@ -54,7 +54,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     _refuse_foreign_tables()
     pending = before != status.head_revision()
     if unit.dry_run:
-        return _planned(before, pending, unit)
+        return _plan(before, pending, unit)
     # Of several hosts that find it pending, one migrates; the others find it done.
     migrated = pending and _upgrade(unit)
     into_wal = wal and _keep_wal()
@@ -71,7 +71,7 @@ def init(*, wait: float = 0, wal: bool = True, unit: Unit) -> Record:
     }
 
 
-def _planned(before: str | None, pending: bool, unit: Unit) -> Record:
+def _plan(before: str | None, pending: bool, unit: Unit) -> Record:
     """Return the plan of :func:`init`. A schema cannot be tried and rolled back on a dry run."""
     if pending:
         head = status.head_revision()
@@ -123,7 +123,7 @@ def wait_until_reachable(seconds: float) -> None:
                 connection.execute(sa.select(1))
         except exc.OperationalError as error:
             if time.monotonic() >= deadline:
-                raise explained(error) or error from error
+                raise translate_error(error) or error from error
             time.sleep(0.2)
         else:
             return

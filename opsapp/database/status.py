@@ -13,7 +13,7 @@ from sqlalchemy import exc
 from .. import migrations
 from ..accounts.lookup import get_role
 from ..engine import connections
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import Busy, NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import ADMIN, AuditHead, Grant, Role, User
@@ -83,7 +83,7 @@ def present_revisions() -> Sequence[str]:
         return migrations.present(db.ours())
     except exc.DBAPIError as error:
         db.ours.rollback()
-        condition = explained(error)
+        condition = translate_error(error)
         if condition is not None and condition.hint == "flask db init":
             return ()  # There is no such table.
         raise
@@ -116,7 +116,7 @@ def status() -> Record:
     :raises NotReady: it cannot be reached, or the migrations are not one line.
     """
     check_files()
-    return measured()
+    return measure()
 
 
 def _round_trip() -> float:
@@ -126,7 +126,7 @@ def _round_trip() -> float:
     return time.perf_counter() - start
 
 
-def measured() -> Record:
+def measure() -> Record:
     """Return the same of the database alone.
 
     :raises NotReady: it cannot be reached.
@@ -182,7 +182,7 @@ def _check_database() -> None:
             get_role(ADMIN)
     except exc.SQLAlchemyError as error:
         db.ours.rollback()
-        raise explained(error) or error from error
+        raise translate_error(error) or error from error
     check_writable()
 
 
@@ -196,7 +196,7 @@ def check_writable() -> None:
         with db.our_engine.connect().execution_options(writing=True, patience=0) as connection:
             _write_nothing(connection)
     except exc.DBAPIError as error:
-        raise explained(error) or error from error
+        raise translate_error(error) or error from error
     except Busy:
         return  # Another process is writing to the file right now.
 

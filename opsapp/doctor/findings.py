@@ -20,14 +20,14 @@ def finding(check: str, state: str, message: str, advice: str | None = None) -> 
     return {"state": state, "check": check, "says": message, "advice": advice}
 
 
-def tried(check: str, function: Check) -> Finding:
+def run_check(check: str, function: Check) -> Finding:
     """Return the finding of a check; one that cannot be made is a failure itself."""
     try:
         return function()
     except OpsError as error:
         return finding(check, "fail", error.message, _advice(error.hint))
     except SQLAlchemyError as error:
-        condition = conditions.explained(error)
+        condition = conditions.translate_error(error)
         message = condition.message if condition else text.first_line(error)
         return finding(check, "fail", message, _advice(condition.hint) if condition else None)
 

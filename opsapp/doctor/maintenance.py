@@ -32,7 +32,7 @@ def findings() -> Iterator[Omission]:
         yield from _overdue_reviews()
     if config.environment() != config.PRODUCTION:
         return
-    yield from _never_scheduled()
+    yield from _idle_schedule()
     if not _has(AuditEvent.seq, AuditEvent.action == "database:backup:create"):
         yield "backup", "no backup was ever made", "flask db backup FILE, or the job backup"
     if not _has(JobRun.id, JobRun.name == "checkpoint", JobRun.status == "succeeded"):
@@ -49,7 +49,7 @@ PG_DUMP = "pg_dump"
 """The check of a program, which says something of this host alone."""
 
 
-def _never_scheduled() -> Iterator[Omission]:
+def _idle_schedule() -> Iterator[Omission]:
     jobs = schedule.load()
     if health.in_use_since(jobs) is not None:
         return  # From then on, a job that has not run is late, which the check of jobs says.

@@ -109,14 +109,14 @@ def _check_audit() -> Finding:
 def _check_values() -> Finding:
     present = set(sa.inspect(db.our_engine).get_table_names())
     tables = [table for table in db.metadata.sorted_tables if table.name in present]
-    damaged = [value for table in tables for value in _damaged(table)]
+    damaged = [value for table in tables for value in _find_damage(table)]
     if not damaged:
         return finding("values", "ok", f"no damaged value in the newest {SCANNED} rows of a table")
     message = f"damaged: {text.join_some(damaged)}"
     return finding("values", "fail", message, "write them again, or restore a backup")
 
 
-def _damaged(table: sa.Table) -> Iterator[str]:
+def _find_damage(table: sa.Table) -> Iterator[str]:
     """Yield the values of a table's newest rows that cannot be read, by row and column."""
     columns = [column for column in table.columns if isinstance(column.type, Tolerant)]
     keys = list(table.primary_key.columns)

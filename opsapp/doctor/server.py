@@ -23,7 +23,7 @@ FREE_BYTES = 200 * 1024 * 1024
 
 def check_database() -> Finding:
     """Return that the database answers, and how fast."""
-    measurement = status.measured()
+    measurement = status.measure()
     slow = measurement["latency_ms"] > SLOW_MILLISECONDS
     return finding(
         "database",

@@ -25,7 +25,7 @@ from ..settings import (
 )
 from ..settings.setting import Setting
 from . import sources
-from .findings import Finding, finding, tried
+from .findings import Finding, finding, run_check
 
 PRODUCTION_LIKE = frozenset({"production", "prod", "prd", "live"})
 """Names that operators give to production, in small letters."""
@@ -45,9 +45,9 @@ def check_settings() -> Iterator[Finding]:
         if setting.name in (SECRETS if attached is None else ("OPSAPP_AUDIT_KEY",)):
             yield _check_secret(setting)
     if attached is None:
-        yield tried("setting OPSAPP_URL", _check_url)
+        yield run_check("setting OPSAPP_URL", _check_url)
     if file := get("OPSAPP_BREACHED_PASSWORDS"):
-        yield tried("breached", lambda: finding("breached", "ok", breached.check(file)))
+        yield run_check("breached", lambda: finding("breached", "ok", breached.check(file)))
     yield from _check_modes(config.instance_folder())
     yield from _check_secret_files()
 

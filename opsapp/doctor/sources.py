@@ -18,7 +18,7 @@ def listing() -> list[dict[str, Any]]:
     return [
         {
             "name": setting.name,
-            "value": _shown(setting),
+            "value": _display_value(setting),
             "source": source(setting),
             "default": setting.default_text,
             "meaning": setting.meaning,
@@ -29,20 +29,20 @@ def listing() -> list[dict[str, Any]]:
 
 def source(setting: Setting) -> str:
     """Return ``app.config``, ``environment``, ``file`` or ``default``."""
-    if _configured(setting) is not None:
+    if _configured_value(setting) is not None:
         return "app.config"
     if os.environ.get(setting.name):
         return "environment"
     return "file" if setting.in_file and os.environ.get(f"{setting.name}_FILE") else "default"
 
 
-def _shown(setting: Setting) -> str | None:
-    configured = _configured(setting)
+def _display_value(setting: Setting) -> str | None:
+    configured = _configured_value(setting)
     value = os.environ.get(setting.name) if configured is None else str(configured)
     return redaction.HIDDEN if value and setting.secret else value
 
 
-def _configured(setting: Setting) -> Any:
+def _configured_value(setting: Setting) -> Any:
     """Return what an application that opsapp is attached to has in ``app.config``.
 
     That of an application built on opsapp is made of the other sources.

@@ -18,7 +18,7 @@ LOCK_SECONDS = 5
 CREATE = "createdb --encoding UTF8 --template template0 --owner ROLE NAME"
 
 
-def busy(pid: int | None = None) -> Busy:
+def busy_error(pid: int | None = None) -> Busy:
     """Return the error of a SQLite file that another process writes into, if it is known which."""
     name = holders.process(pid) if pid else "another process"
     return Busy(
@@ -27,14 +27,14 @@ def busy(pid: int | None = None) -> Busy:
     )
 
 
-def _busy_server(error: Any, message: str) -> Busy:
+def _busy_server_error(error: Any, message: str) -> Busy:
     if holder := getattr(error, "holder", None):
         name, pid = holder
         return Busy(f"a lock is held by {name}", hint=holders.end_of_session(pid))
     return Busy(f"another session holds a lock: {message}", hint=holders.WAIT)
 
 
-def explained(error: Exception) -> OpsError | None:
+def translate_error(error: Exception) -> OpsError | None:
     """Return the condition that a database error means, or None where it is a fault of ours.
 
     :param error: SQLAlchemy's, or a driver's own.
@@ -45,13 +45,15 @@ def explained(error: Exception) -> OpsError | None:
     if isinstance(error, DataError):
         return OpsError("the database holds a value that cannot be read", hint="flask audit verify")
     if _is_missing(error, cause):
-        return _behind(text.first_line(cause.args[-1]), getattr(error, "statement", None) or "")
+        return _outdated_error(
+            text.first_line(cause.args[-1]), getattr(error, "statement", None) or ""
+        )
     if isinstance(cause, sqlite3.Error):
-        return _explained_sqlite(cause)
+        return _translate_sqlite(cause)
     if (number := _number(error)) is not None:
-        return _explained_mysql(number, text.first_line(cause.args[-1]))
+        return _translate_mysql(number, text.first_line(cause.args[-1]))
     if hasattr(cause, "sqlstate"):
-        return _explained_postgresql(cause)
+        return _translate_postgresql(cause)
     if isinstance(error, PoolTimeout):
         return Busy("all database connections of this process are in use")
     return None
@@ -69,7 +71,7 @@ def _is_missing(error: Exception, cause: Any) -> bool:
     return _number(error) in _MISSING_MYSQL or getattr(cause, "sqlstate", None) in _MISSING
 
 
-def _behind(message: str, statement: str) -> NotReady:
+def _outdated_error(message: str, statement: str) -> NotReady:
     if "ops_" in f"{message} {statement}":  # A table of ours.
         return NotReady(
             f"the database is not initialised or behind: {message}", hint="flask db init"
@@ -80,11 +82,11 @@ def _behind(message: str, statement: str) -> NotReady:
     )
 
 
-def _explained_sqlite(error: sqlite3.Error) -> OpsError | None:
+def _translate_sqlite(error: sqlite3.Error) -> OpsError | None:
     name = getattr(error, "sqlite_errorname", "")
     message = text.safe(error)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return busy()
+        return busy_error()
     if name.startswith("SQLITE_PROTOCOL"):
         return Busy(f"the database file could not be locked: {message}", hint=holders.WAIT)
     if name.startswith("SQLITE_CANTOPEN"):
@@ -110,7 +112,7 @@ def _number(error: Exception) -> int | None:
     return first[0] if first and isinstance(first[0], int) else None
 
 
-def _explained_mysql(number: int, message: str) -> OpsError | None:
+def _translate_mysql(number: int, message: str) -> OpsError | None:
     if number in _MYSQL_BUSY:
         return Busy(f"another session holds a lock: {message}", hint=holders.WAIT)
     if number in _MYSQL_READ_ONLY:
@@ -141,11 +143,11 @@ _LATE = frozenset({"57014", "25P03", "25P04"})  # of a statement, idle, of a tra
 _AWAY = frozenset({"08", "28", "3D", "53", "57", "58"})  # the classes of what a server suffers
 
 
-def _explained_postgresql(error: Any) -> OpsError | None:
+def _translate_postgresql(error: Any) -> OpsError | None:
     state = error.sqlstate or ""
     message = text.first_line(error)
     if state in _BUSY:
-        return _busy_server(error, message)
+        return _busy_server_error(error, message)
     if state in _LATE:
         return TimedOut(f"the database gave up: {message}")
     if state in _UNWRITABLE:

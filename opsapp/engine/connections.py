@@ -32,7 +32,7 @@ from .. import libpq, settings, text
 from ..errors import NotReady
 from ..values.damage import tolerate_moments
 from . import holders, pooler
-from .conditions import CREATE, LOCK_SECONDS, busy
+from .conditions import CREATE, LOCK_SECONDS, busy_error
 
 BOOKKEEPING = "bookkeeping"
 """The bind with connections of its own: a request that holds one of the others, and needs
@@ -51,7 +51,7 @@ opening: ContextVar[bool] = ContextVar("opening", default=False)
 _SECRET_QUERY = frozenset({"password", "sslpassword", "passfile"})
 
 
-def checked_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
+def check_url(url: str, setting: str = "OPSAPP_DATABASE_URL") -> URL:
     """Return the database's URL, if opsapp can use it.
 
     :param setting: its name, for the message.
@@ -180,18 +180,18 @@ def redirect(engine: sa.Engine, opener: Callable[[], Any]) -> Callable[[], None]
     """
     # SQLAlchemy asks its listeners in the order they came, so those above ask here first.
     _openers[engine.dialect] = opener
-    event.listen(engine, "do_connect", _redirected)
+    event.listen(engine, "do_connect", _run_opener)
     engine.dispose()
 
     def back() -> None:
         del _openers[engine.dialect]
-        event.remove(engine, "do_connect", _redirected)
+        event.remove(engine, "do_connect", _run_opener)
         engine.dispose()
 
     return back
 
 
-def _redirected(dialect: sa.Dialect, *_connecting: Any) -> Any:
+def _run_opener(dialect: sa.Dialect, *_connecting: Any) -> Any:
     opener = _openers.get(dialect)
     return opener() if opener else None
 
@@ -226,7 +226,7 @@ def create_sqlite(path: str, *, wal: bool) -> None:
 def _open_sqlite(
     dialect: Any, _record: Any, args: list[Any], params: dict[str, Any]
 ) -> sqlite3.Connection:
-    connection: sqlite3.Connection | None = _redirected(dialect)
+    connection: sqlite3.Connection | None = _run_opener(dialect)
     if connection is not None:
         return connection
     return open_sqlite(Path(args[0] if args else params["database"]))
@@ -291,7 +291,7 @@ def _has_begun(driver: Any, deadline: float, file: str) -> bool:
             # As SQLAlchemy raises the errors of its own statements, for those that expect them.
             raise DBAPIError.instance("BEGIN IMMEDIATE", None, error, sqlite3.Error) from error
         if time.monotonic() > deadline:
-            raise busy(holders.writer(Path(file))) from error
+            raise busy_error(holders.writer(Path(file))) from error
         return False
     return True
 
@@ -305,7 +305,7 @@ def _begin_postgresql(connection: sa.Connection) -> None:
 def _name_connections(engine: sa.Engine) -> None:
     def name(dialect: Any, _record: Any, _args: list[Any], params: dict[str, Any]) -> Any:
         if dialect in _openers:
-            return _redirected(dialect)
+            return _run_opener(dialect)
         params["application_name"] = connection_name(engine.url)
         return None
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import NullPool
 from .. import settings
 from ..errors import NotReady
 from . import pooler
-from .connections import checked_url, options, prepare
+from .connections import check_url, options, prepare
 from .pooler import DIRECT
 
 
@@ -48,7 +48,7 @@ def url(engine: sa.Engine) -> URL:
     url = settings.get(DIRECT)
     if url is None:
         return engine.url
-    direct = checked_url(url, DIRECT)
+    direct = check_url(url, DIRECT)
     if direct.get_backend_name() != "postgresql":
         raise NotReady(f"{DIRECT} is for {direct.drivername}, and the database is PostgreSQL")
     return direct

@@ -67,13 +67,13 @@ def fingerprint(statement: str, names: Container[str] | None = None) -> str:
         if kind == "broken":
             parts[first:] = "?"
             break
-        parts.append(_shown(kind, token[0], names))
+        parts.append(_show_token(kind, token[0], names))
     text = " ".join("".join(parts).split())
     text = _ROWS.sub(r"\1, …", _LIST.sub(r"\1\2, …\3", text))
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:
+def _show_token(kind: str | None, token: str, names: Container[str] | None) -> str:
     if kind in ("word", "mark"):
         return token
     if kind == "percent":
@@ -85,7 +85,7 @@ def _shown(kind: str | None, token: str, names: Container[str] | None) -> str:
     return "?"
 
 
-def undoubled(statement: str, paramstyle: str) -> str:
+def undouble_percents(statement: str, paramstyle: str) -> str:
     """Return a statement as it was written, where a driver takes ``%%`` for ``%``.
 
     :param paramstyle: that of the driver's module (PEP 249).

@@ -53,10 +53,10 @@ def _ask(context: Any) -> None:
     values = {"relation": relation[1] if relation else None, "own": own}
     with suppress(SQLAlchemyError), context.engine.connect() as connection:
         row = connection.execute(_SERVER, values).one_or_none()
-        error.holder = row and (_told(*row), row.pid)
+        error.holder = row and (_describe(*row), row.pid)
 
 
-def _told(pid: int, user: str, name: str, host: str, since: Any, query: str) -> str:
+def _describe(pid: int, user: str, name: str, host: str, since: Any, query: str) -> str:
     """Return one line for the holder; its statement has no values, which may be secret."""
     began = f" since {clock.rfc3339(since)}" if since else ""
     statement = text.truncate(fingerprint.fingerprint(query)) if query else "nothing yet"

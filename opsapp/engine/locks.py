@@ -29,7 +29,7 @@ POLL_SECONDS = 0.05
 
 
 @contextmanager
-def exclusive(engine: sa.Engine, name: str, *, wait: float) -> Iterator[None]:
+def hold_lock(engine: sa.Engine, name: str, *, wait: float) -> Iterator[None]:
     """Hold the lock ``name`` of this database, on every host that shares it.
 
     :param wait: seconds to wait for another holder.
@@ -75,7 +75,7 @@ def _take_flock(descriptor: int, name: str, wait: float) -> None:
     deadline = time.monotonic() + wait
     while not try_lock(descriptor):
         if time.monotonic() >= deadline:
-            raise _busy(name, *_written_holder(descriptor))
+            raise _busy_error(name, *_written_holder(descriptor))
         time.sleep(POLL_SECONDS)
 
 
@@ -99,7 +99,7 @@ def _advisory(engine: sa.Engine, name: str, wait: float) -> Iterator[None]:
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
             if time.monotonic() >= deadline:
-                raise _busy(name, *_session(connection, key))
+                raise _busy_error(name, *_session(connection, key))
             time.sleep(POLL_SECONDS)
         unlock = sa.select(sa.func.pg_advisory_unlock(key))
         try:
@@ -182,5 +182,5 @@ _PID = sa.text(
 )
 
 
-def _busy(name: str, holder: str, hint: str) -> Busy:
+def _busy_error(name: str, holder: str, hint: str) -> Busy:
     return Busy(f"the lock {name} is held by {holder}", hint=hint)

@@ -86,7 +86,7 @@ def insert_many(
     if connection.dialect.name == "sqlite":
         places = ", ".join("?" for _name in (*names, *same))
         statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608  (our names)
-        connection.exec_driver_sql(statement, _converted(connection, model, names, rows, same))
+        connection.exec_driver_sql(statement, _convert_rows(connection, model, names, rows, same))
         return
     rest = tuple(same.values())
     driver: Any = connection.connection.driver_connection
@@ -95,7 +95,7 @@ def insert_many(
             copy.write_row((*row, *rest))
 
 
-def _converted(
+def _convert_rows(
     connection: sa.Connection,
     model: type[Model],
     names: Sequence[str],

@@ -21,17 +21,17 @@ class Scratch(sqlite3.Connection):
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
         """Execute a statement."""
-        with _explained():
+        with _explain_failure():
             return super().execute(*args)
 
     def executemany(self, *args: Any) -> sqlite3.Cursor:
         """Execute a statement for each row."""
-        with _explained():
+        with _explain_failure():
             return super().executemany(*args)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explain_failure() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from .. import clock, signals
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import Busy, NotFound, NotReady, OpsError, Refused
 from ..extensions import db, this_app
 from ..models import JobRun
@@ -366,5 +366,5 @@ def _exit_code(status: str, end: Ended) -> int:
 
 
 def _why(error: SQLAlchemyError | OpsError) -> str:
-    condition = explained(error) if isinstance(error, SQLAlchemyError) else error
+    condition = translate_error(error) if isinstance(error, SQLAlchemyError) else error
     return condition.message if condition else first_line(error)

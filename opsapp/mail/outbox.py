@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .. import addresses, clock, crypto, settings, text
 from ..engine import locks
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import NotReady, OpsError
 from ..extensions import db, this_app
 from ..models import MailMessage
@@ -161,7 +161,7 @@ def _try(id: int) -> Record | None:
         return _send(id)
     except (OpsError, SQLAlchemyError) as error:
         # The change that it reports is committed and answered.
-        condition = explained(error) if isinstance(error, SQLAlchemyError) else None
+        condition = translate_error(error) if isinstance(error, SQLAlchemyError) else None
         log.warning("mail %s waits: %s", id, text.first_line(condition or error))
         return {"id": id, "state": "waiting"}
 

@@ -25,7 +25,7 @@ def application_models() -> list[type]:
     """
     attached = this_attachment()
     attached_models = [] if attached is None else attached.models
-    return [*sorted(attached_models, key=_place), *sorted(_ours(), key=_place)]
+    return [*sorted(attached_models, key=_place), *sorted(_our_models(), key=_place)]
 
 
 def application_tables() -> tuple[sa.Table, ...]:
@@ -36,7 +36,7 @@ def application_tables() -> tuple[sa.Table, ...]:
         own_tables = []
     else:
         metadatas = list(dict.fromkeys(model.metadata for model in attached.models))
-        own_tables = [sa.inspect(model).local_table for model in _ours()]
+        own_tables = [sa.inspect(model).local_table for model in _our_models()]
     return (*(table for metadata in metadatas for table in metadata.tables.values()), *own_tables)
 
 
@@ -45,7 +45,7 @@ def is_model(value: Any) -> bool:
     return isinstance(value, type) and sa.inspect(value, raiseerr=False) is not None
 
 
-def _ours() -> list[Any]:
+def _our_models() -> list[Any]:
     models = [mapper.class_ for mapper in Model.registry.mappers]
     if this_attachment() is None:
         return models

@@ -54,7 +54,7 @@ def like(engine: sa.Engine, options: Mapping[str, Any] | None = None) -> sa.Engi
     :raises NotReady: opsapp cannot use the URL, or its driver is not installed.
     """
     originals = dict(options or {})
-    url = connections.checked_url(_url(engine, originals.get("connect_args") or {}), SETTING)
+    url = connections.check_url(_url(engine, originals.get("connect_args") or {}), SETTING)
     arguments = {name: originals[name] for name in _KEPT if name in originals}
     copy = sa.create_engine(url, **connections.options(url), **arguments)
     connections.prepare(copy)

@@ -46,7 +46,7 @@ def find_engine(app: Flask, engine: sa.Engine) -> sa.Engine | None:
     address = settings.of(app, settings.DATABASE)
     if address is None:
         return None
-    url = connections.checked_url(address)
+    url = connections.check_url(address)
     if _place(url) == _place(engine.url):
         return None
     own = sa.create_engine(url, **connections.options(url))

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import state
 from ..actors import Actor
-from ..engine.conditions import LOCK_SECONDS, explained
+from ..engine.conditions import LOCK_SECONDS, translate_error
 from ..engine.rows import remove
 from ..errors import NotReady
 from ..extensions import db
@@ -67,7 +67,7 @@ class OwnUnit(Unit):
         try:
             super()._open()
         except DBAPIError as error:
-            raise explained(error) or error from error
+            raise translate_error(error) or error from error
 
     def _writing_connection(self) -> sa.Connection:
         options = {"writing": True, UNIT: self}

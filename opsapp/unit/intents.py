@@ -67,7 +67,7 @@ def gate() -> Iterator[None]:
     :raises Busy: another process is inside of one.
     """
     stack = ExitStack()
-    stack.enter_context(locks.exclusive(db.our_engine, "gate", wait=LOCK_SECONDS))
+    stack.enter_context(locks.hold_lock(db.our_engine, "gate", wait=LOCK_SECONDS))
     try:
         yield
     finally:

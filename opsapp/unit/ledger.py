@@ -15,7 +15,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
 from .. import clock, migrations, settings, state, text
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import Busy, NotReady, OpsError, Refused, TimedOut
 from ..extensions import this_app
 from ..models import AuditEvent, AuditHead, PersonalValue
@@ -328,7 +328,7 @@ def rows(
 
 def unwritable(error: DBAPIError) -> OpsError:
     """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
-    condition = explained(error)
+    condition = translate_error(error)
     if isinstance(condition, Busy | TimedOut):
         return condition
     return NotReady(

@@ -14,7 +14,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
 
 from .. import text
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import OpsError
 from ..extensions import undo
 from ..types import Fields
@@ -143,5 +143,5 @@ class SeparateAudit:
 
 
 def _in_words(error: DBAPIError | OpsError) -> str:
-    condition = error if isinstance(error, OpsError) else explained(error)
+    condition = error if isinstance(error, OpsError) else translate_error(error)
     return condition.message if condition else text.first_line(error.orig or error)  # type: ignore[union-attr]

@@ -27,7 +27,7 @@ from werkzeug.exceptions import (
 )
 
 from .. import text
-from ..engine.conditions import explained
+from ..engine.conditions import translate_error
 from ..errors import Busy, InDoubt, Invalid, OpsError
 from ..extensions import db, undo
 from ..redaction import redact_traceback
@@ -139,7 +139,7 @@ _IN_DOUBT = "The change may or may not have been made. Look before you repeat it
 def answer_database(error: SQLAlchemyError) -> Any:
     """Answer an error of the database, by its condition."""
     undo(db.session())
-    condition = explained(error)
+    condition = translate_error(error)
     if condition is None or condition.http_status == 500:
         log_fault(error)
         return answer_unexpected(InternalServerError(original_exception=error))

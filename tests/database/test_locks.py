@@ -19,9 +19,9 @@ from tests.support import administer
 
 def test_lock_that_is_held_names_its_holder(app: Flask, kind: str) -> None:
     with (
-        locks.exclusive(db.engine, "migrate", wait=0),
+        locks.hold_lock(db.engine, "migrate", wait=0),
         pytest.raises(Busy, match="the lock migrate is held by ") as raised,
-        locks.exclusive(db.engine, "migrate", wait=0),
+        locks.hold_lock(db.engine, "migrate", wait=0),
     ):
         pass
     user = getpwuid(os.getuid()).pw_name
@@ -53,7 +53,7 @@ def test_lock_of_another_database_is_free_here(neighbour: psycopg.Connection, ap
 def test_holder_whom_one_may_not_see_is_told_as_far_as_known(app: Flask, kind: str) -> None:
     if kind == "sqlite":
         pytest.skip("SQLite has no roles")
-    with locks.exclusive(db.engine, "migrate", wait=0), db.engine.connect() as connection:
+    with locks.hold_lock(db.engine, "migrate", wait=0), db.engine.connect() as connection:
         connection.exec_driver_sql("CREATE ROLE plain")
         connection.exec_driver_sql("SET ROLE plain")
         [holder] = locks.holders(connection).values()
@@ -62,7 +62,7 @@ def test_holder_whom_one_may_not_see_is_told_as_far_as_known(app: Flask, kind: s
 
 def fail_when_the_server_has_ended() -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-    with locks.exclusive(db.engine, "migrate", wait=0):
+    with locks.hold_lock(db.engine, "migrate", wait=0):
         with db.engine.connect() as connection:
             connection.exec_driver_sql(end)
         raise ValueError("what went wrong first")
@@ -73,5 +73,5 @@ def test_error_of_what_ran_alone_is_told_though_the_server_ended(app: Flask, kin
         pytest.skip("SQLite has no server")
     with pytest.raises(ValueError, match="what went wrong first"):
         fail_when_the_server_has_ended()
-    with locks.exclusive(db.engine, "migrate", wait=5):
+    with locks.hold_lock(db.engine, "migrate", wait=5):
         pass  # It is free again: the connection that had it is gone.

@@ -166,7 +166,7 @@ def test_flask_migrate_of_the_application_is_left_alone(empty: Flask, tmp_path: 
     own = empty.extensions["migrate"]
     setup.init(unit=a_unit())
     assert empty.extensions["migrate"] is own
-    with environment.bound():
+    with environment.bind_commands():
         assert empty.extensions["migrate"] is not own
     assert empty.extensions["migrate"] is own
     assert not theirs.exists()

@@ -76,7 +76,7 @@ def shared(database: Database, poolers: Poolers) -> Pooled:
 
 def engine_of(database: Database) -> sa.Engine:
     """An engine as the application has it."""
-    url = connections.checked_url(database.url.replace("postgresql:", "postgresql+psycopg:"))
+    url = connections.check_url(database.url.replace("postgresql:", "postgresql+psycopg:"))
     engine = sa.create_engine(url, **connections.options(url))
     connections.prepare(engine)
     return engine

@@ -120,7 +120,7 @@ def test_url_is_spelled_as_libpq_and_sqlalchemy_read_it(rest: str, expected: str
 @pytest.mark.parametrize("url", ["sqlite:////tmp/\udce9", "postgresql+psycopg://h/db?user=\udce9"])
 def test_url_that_is_not_utf8_is_refused(url: str) -> None:
     with pytest.raises(NotReady) as refused:
-        connections.checked_url(url, "--to")
+        connections.check_url(url, "--to")
     assert refused.value.message == "--to is not UTF-8"
 
 

@@ -152,7 +152,7 @@ def test_restore_that_ends_in_the_middle_changes_nothing(
 
     SQLite copies in one transaction of its own.
     """
-    reading = dumps._reading
+    reading = dumps._run_pg_restore
 
     @contextmanager
     def cut(*words: str) -> Iterator[IO[bytes]]:
@@ -162,7 +162,7 @@ def test_restore_that_ends_in_the_middle_changes_nothing(
             if "--clean" in words:
                 raise OpsError("killed")
 
-    monkeypatch.setattr(dumps, "_reading", cut)
+    monkeypatch.setattr(dumps, "_run_pg_restore", cut)
     done = cli("db", "restore", copy, *WHY, "--yes")
     assert (done.exit_code, done.stdout) == (1, "")
     assert cli("roles", "show", "later").exit_code == 0

@@ -10,7 +10,7 @@ import pymysql.err
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from opsapp.engine.conditions import explained
+from opsapp.engine.conditions import translate_error
 
 OURS = ("the database is not initialised or behind", "flask db init")
 THEIRS = (
@@ -37,7 +37,7 @@ THEIRS = (
 def test_missing_table_names_the_migrations_that_make_it(
     error: Any, statement: str, says: tuple[str, str]
 ) -> None:
-    condition = explained(OperationalError(statement, {}, error))
+    condition = translate_error(OperationalError(statement, {}, error))
     assert condition is not None
     assert (condition.message, condition.hint) == (f"{says[0]}: {error.args[-1]}", says[1])
     assert condition.exit_code == 7
@@ -47,6 +47,8 @@ def test_missing_table_names_the_migrations_that_make_it(
     ("number", "exit_code"), [(1205, 75), (1213, 75), (1142, 7), (1290, 7), (1045, 7), (2003, 7)]
 )
 def test_error_of_mysql_is_known_by_its_number(number: int, exit_code: int) -> None:
-    condition = explained(OperationalError("", {}, pymysql.err.OperationalError(number, "words")))
+    condition = translate_error(
+        OperationalError("", {}, pymysql.err.OperationalError(number, "words"))
+    )
     assert condition is not None
     assert (condition.exit_code, condition.message.endswith(": words")) == (exit_code, True)

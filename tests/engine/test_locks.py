@@ -52,7 +52,7 @@ def engine(request: pytest.FixtureRequest) -> sa.Engine:
 
 def refusal(engine: sa.Engine, *, wait: float = 0) -> Busy:
     """Return the error of the lock."""
-    with pytest.raises(Busy) as raised, locks.exclusive(engine, NAME, wait=wait):
+    with pytest.raises(Busy) as raised, locks.hold_lock(engine, NAME, wait=wait):
         pass
     return raised.value
 
@@ -82,27 +82,27 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_lock_is_free_again_after_it(engine: sa.Engine) -> None:
     for _ in range(2):
-        with locks.exclusive(engine, NAME, wait=0):
+        with locks.hold_lock(engine, NAME, wait=0):
             assert "held by" in refusal(engine).message
-            with locks.exclusive(engine, f"{NAME}-other", wait=0):
+            with locks.hold_lock(engine, f"{NAME}-other", wait=0):
                 pass
 
 
 def test_lock_is_free_again_after_an_error(engine: sa.Engine) -> None:
     def fail() -> None:
-        with locks.exclusive(engine, NAME, wait=0):
+        with locks.hold_lock(engine, NAME, wait=0):
             raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
         fail()
-    with locks.exclusive(engine, NAME, wait=0):
+    with locks.hold_lock(engine, NAME, wait=0):
         pass
 
 
 def test_lock_that_stays_is_asked_for_until_the_wait_is_over(
     engine: sa.Engine, time: Clock
 ) -> None:
-    with locks.exclusive(engine, NAME, wait=0):
+    with locks.hold_lock(engine, NAME, wait=0):
         refusal(engine, wait=0)
         assert time.pauses == []
         refusal(engine, wait=0.125)
@@ -113,16 +113,16 @@ def test_wait_ends_on_its_last_moment(
     engine: sa.Engine, time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "POLL_SECONDS", 0.25)
-    with locks.exclusive(engine, NAME, wait=0):
+    with locks.hold_lock(engine, NAME, wait=0):
         refusal(engine, wait=0.5)
     assert time.pauses == [0.25] * 2
 
 
 def test_lock_that_is_let_go_meanwhile_is_taken(engine: sa.Engine, time: Clock) -> None:
-    held = locks.exclusive(engine, NAME, wait=0)
+    held = locks.hold_lock(engine, NAME, wait=0)
     held.__enter__()
     time.at[2] = lambda: held.__exit__(None, None, None)
-    with locks.exclusive(engine, NAME, wait=5):
+    with locks.hold_lock(engine, NAME, wait=5):
         assert time.pauses == [0.05] * 2
         assert "held by" in refusal(engine).message
 
@@ -138,7 +138,7 @@ def test_file_names_its_holder(file: sa.Engine, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "argv", ["/usr/bin/flask", "db", "init"])
     before = clock.now() - timedelta(seconds=1)
     for _ in range(2):  # What an earlier holder wrote is gone.
-        with locks.exclusive(file, NAME, wait=0):
+        with locks.hold_lock(file, NAME, wait=0):
             path = path_of(file)
             holder = json.loads(path.read_text())
             assert before <= datetime.fromisoformat(holder.pop("since")) <= clock.now()
@@ -175,7 +175,7 @@ def test_file_names_its_holder(file: sa.Engine, monkeypatch: pytest.MonkeyPatch)
 def test_holder_that_has_not_written_its_name_is_another_process(
     file: sa.Engine, written: str
 ) -> None:
-    with locks.exclusive(file, NAME, wait=0):
+    with locks.hold_lock(file, NAME, wait=0):
         path_of(file).write_text(written)
         busy = refusal(file)
     assert busy.message == f"the lock {NAME} is held by another process"
@@ -184,7 +184,7 @@ def test_holder_that_has_not_written_its_name_is_another_process(
 
 def test_name_of_a_holder_is_harmless(file: sa.Engine) -> None:
     holder = {"pid": "12", "user": "a\x1b", "host": "h\n", "since": "s", "command": "c"}
-    with locks.exclusive(file, NAME, wait=0):
+    with locks.hold_lock(file, NAME, wait=0):
         path_of(file).write_text(json.dumps(holder) + " " * (4096 - len(json.dumps(holder))) + "x")
         busy = refusal(file)
     assert busy.message == (f"the lock {NAME} is held by process 12 of a\\x1b on h\\x0a since s: c")
@@ -194,7 +194,7 @@ def test_name_of_a_holder_is_harmless(file: sa.Engine) -> None:
 def test_lock_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file")
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a/ops.sqlite")
-    with pytest.raises(NotReady) as raised, locks.exclusive(engine, NAME, wait=0):
+    with pytest.raises(NotReady) as raised, locks.hold_lock(engine, NAME, wait=0):
         pass
     assert raised.value.message == f"the lock {path_of(engine)} cannot be created: File exists"
 
@@ -203,7 +203,7 @@ def test_descriptor_of_a_lock_is_closed(file: sa.Engine) -> None:
     def opened() -> set[str]:
         return {str(entry.resolve()) for entry in Path("/proc/self/fd").iterdir()}
 
-    with locks.exclusive(file, NAME, wait=0):
+    with locks.hold_lock(file, NAME, wait=0):
         refusal(file)
         assert str(path_of(file)) in opened()
     assert str(path_of(file)) not in opened()
@@ -231,7 +231,7 @@ def test_number_of_a_lock_is_of_its_schema(server: sa.Engine) -> None:
 
 def test_session_of_the_server_is_named(server: sa.Engine) -> None:
     before = clock.now() - timedelta(minutes=5)
-    with locks.exclusive(server, NAME, wait=0), server.connect() as connection:
+    with locks.hold_lock(server, NAME, wait=0), server.connect() as connection:
         key = locks.number(connection, NAME)
         holder = locks.holders(connection)[key]
         busy = refusal(server)
@@ -287,7 +287,7 @@ def test_error_inside_is_told_though_the_server_has_ended_the_session(server: sa
     )
 
     def fail() -> None:
-        with locks.exclusive(server, NAME, wait=0):
+        with locks.hold_lock(server, NAME, wait=0):
             with server.connect() as connection:
                 connection.execute(end, {"low": locks.number(connection, NAME) & 0xFFFFFFFF})
             raise ValueError("what went wrong first")
@@ -306,11 +306,11 @@ def test_lock_is_let_go_in_the_session_and_not_only_with_it(
         yield shared
 
     monkeypatch.setattr(locks.direct, "connect", connect)
-    with locks.exclusive(server, NAME, wait=0):
+    with locks.hold_lock(server, NAME, wait=0):
         pass
     with server.connect() as other:
         assert locks.number(other, NAME) not in locks.holders(other)
-        with pytest.raises(ValueError, match="no"), locks.exclusive(server, NAME, wait=0):
+        with pytest.raises(ValueError, match="no"), locks.hold_lock(server, NAME, wait=0):
             raise ValueError("no")
         assert locks.number(other, NAME) not in locks.holders(other)
     shared.close()

@@ -30,7 +30,7 @@ from opsapp.accounts.transfer.sources import Source
 from opsapp.audit import verification
 from opsapp.cli import completion, confirm, errors, output, tables
 from opsapp.console import transcript
-from opsapp.engine.connections import checked_url
+from opsapp.engine.connections import check_url
 from opsapp.errors import OpsError
 from opsapp.jobs import fields, schedule
 from opsapp.profiling.record import prof_files
@@ -150,10 +150,10 @@ def errors_questions_and_completion(names: list[str]) -> None:
 
 @target(value=words)
 def values(value: str) -> None:
-    for reader in (addresses.clean, addresses.canonical, clock.duration, checked_url):
+    for reader in (addresses.clean, addresses.canonical, clock.duration, check_url):
         refused_or_read(reader, value)
     refused_or_read(libpq.normalize_address, value)
-    refused_or_read(lambda rest: checked_url(f"postgresql://{rest}"), value)
+    refused_or_read(lambda rest: check_url(f"postgresql://{rest}"), value)
     for parser in (parsers.origin, parsers.integer, parsers.switch, parsers.mail_host):
         refused_or_read(parser, value, also=ValueError)
 

@@ -40,7 +40,7 @@ def create_roles_for_ever(source: str) -> None:
     import opsapp
     from opsapp.accounts import roles
     from opsapp.actors import Actor
-    from opsapp.engine.conditions import explained
+    from opsapp.engine.conditions import translate_error
     from opsapp.errors import Conflict, OpsError
     from opsapp.unit.work import Unit
 
@@ -55,7 +55,7 @@ def create_roles_for_ever(source: str) -> None:
         except Conflict:
             return "there"  # The answer to an earlier COMMIT was lost.
         except (OpsError, DBAPIError) as error:
-            condition = error if isinstance(error, OpsError) else explained(error)
+            condition = error if isinstance(error, OpsError) else translate_error(error)
             if condition is None:
                 raise
             doubt = "doubt" if condition.code == "in-doubt" else "failed"
@@ -75,7 +75,7 @@ def create_roles_for_ever(source: str) -> None:
 IN_SHELL = """
 import itertools, time
 from sqlalchemy.exc import DBAPIError
-from opsapp.engine.conditions import explained
+from opsapp.engine.conditions import translate_error
 from opsapp.errors import Conflict, OpsError
 
 def attempt(name):
@@ -84,7 +84,7 @@ def attempt(name):
     except Conflict:
         return "there"
     except (OpsError, DBAPIError) as error:
-        condition = error if isinstance(error, OpsError) else explained(error)
+        condition = error if isinstance(error, OpsError) else translate_error(error)
         doubt = "doubt" if condition.code == "in-doubt" else "failed"
         return f"{doubt} {condition.exit_code}"
     return "done"

@@ -129,7 +129,7 @@ def test_adopted_change_is_in_two_databases(
 
 def test_sandbox_of_two_databases_locks_nothing(unit: Elsewhere) -> None:
     db.engine.update_execution_options(**{SANDBOX: True})
-    with locks.exclusive(db.engine, "gate", wait=0), unit:
+    with locks.hold_lock(db.engine, "gate", wait=0), unit:
         assert unit._head is None
         unit.pay()
         unit.record("user:account:pay", "user:1")
@@ -143,13 +143,13 @@ def test_units_take_turns_through_all_their_transactions(
     unit: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    real = locks.exclusive
+    real = locks.hold_lock
 
-    def exclusive(engine: sa.Engine, name: str, *, wait: float) -> Any:
+    def hold_lock(engine: sa.Engine, name: str, *, wait: float) -> Any:
         waits.append(wait)
         return real(engine, name, wait=0)
 
-    monkeypatch.setattr(locks, "exclusive", exclusive)
+    monkeypatch.setattr(locks, "hold_lock", hold_lock)
     held: list[str] = []
 
     def try_it(_session: object) -> None:
@@ -171,7 +171,7 @@ def test_units_take_turns_through_all_their_transactions(
 def test_end_of_the_gate_hides_no_error_but_that_of_a_server_that_is_gone(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exclusive(*_args: object, **_options: object) -> ExitStack:
+    def hold_lock(*_args: object, **_options: object) -> ExitStack:
         stack = ExitStack()
         stack.callback(fail)
         return stack
@@ -180,7 +180,7 @@ def test_end_of_the_gate_hides_no_error_but_that_of_a_server_that_is_gone(
         raise errors[0]
 
     errors: list[Exception] = [exc.OperationalError("SELECT", {}, Exception("gone"))]
-    monkeypatch.setattr(locks, "exclusive", exclusive)
+    monkeypatch.setattr(locks, "hold_lock", hold_lock)
     with intents.gate():
         pass
     errors[:] = [ValueError("no")]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from ... import text
-from ...engine.conditions import explained
+from ...engine.conditions import translate_error
 from ...errors import Invalid, OpsError, Refused, TimedOut
 from ...extensions import db
 from ...profiling.record import callers
@@ -318,7 +318,7 @@ def _of_sqlite(error: sqlite3.Error) -> OpsError:
     is_mistake = name == "SQLITE_ERROR" or message.startswith("no such ")
     if is_mistake or isinstance(error, sqlite3.ProgrammingError):
         return _invalid(message)
-    condition = explained(sa.exc.DBAPIError("", None, error))
+    condition = translate_error(sa.exc.DBAPIError("", None, error))
     return condition or OpsError(f"the database says: {message}")
 
 
@@ -334,7 +334,7 @@ def _of_server(error: Any) -> OpsError:
     is_of_arguments = isinstance(error, (ProgrammingError, DataError))
     if state[:2] in ("0A", "42", "22", "26") or is_of_arguments:
         return _invalid(message)
-    condition = explained(sa.exc.DBAPIError("", None, error))
+    condition = translate_error(sa.exc.DBAPIError("", None, error))
     return condition or OpsError(f"the database says: {message}")
 
 

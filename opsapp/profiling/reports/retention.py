@@ -53,7 +53,7 @@ def compact(*, dry_run: bool = False) -> list[Record]:
     """
     if dry_run:
         return [_planned(step) for step in STEPS]
-    with locks.exclusive(db.our_engine, "profiles", wait=LOCK_SECONDS):
+    with locks.hold_lock(db.our_engine, "profiles", wait=LOCK_SECONDS):
         return [_compacted(step) for step in STEPS]
 
 

@@ -213,7 +213,7 @@ def test_dry_run_and_deletion_leave_what_they_should(installation: Installation)
 @on(("sqlite", "sqlite"), ("sqlite", "postgresql"))
 def test_commands_take_turns(installation: Installation) -> None:
     engine = sa.create_engine(installation.ours.url.replace("postgresql:", "postgresql+psycopg:"))
-    with locks.exclusive(engine, "gate", wait=0):
+    with locks.hold_lock(engine, "gate", wait=0):
         waited = installation.run("users", "deactivate", "ada")
     engine.dispose()
     assert (waited.exit_code, waited.stdout) == (75, "")

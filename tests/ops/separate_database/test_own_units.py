@@ -85,7 +85,7 @@ def test_unit_waits_for_the_gate_of_a_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(intents, "LOCK_SECONDS", 0.1)
-    with locks.exclusive(ours_of.our_engine, "gate", wait=0), pytest.raises(Busy):
+    with locks.hold_lock(ours_of.our_engine, "gate", wait=0), pytest.raises(Busy):
         rename(1, "grace")
     assert installation.rows("SELECT username FROM ab_user WHERE id = 1") == [("ada",)]
     rename(1, "grace")
