@@ -70,7 +70,7 @@ def _say_next_due() -> None:
     from opsapp.clock import rfc3339
     from opsapp.mail import outbox
 
-    count, _since, due = outbox.waiting()
+    count, _since, due = outbox.count_waiting()
     if due is not None:
         until = rfc3339(due.replace(microsecond=0))
         say(f"Nothing is due: {outbox.in_words(count)}, the next one until {until}.")

@@ -171,8 +171,8 @@ def tail_cmd(name: str, lines: int, follow: bool) -> Iterator[Record]:
     run = history.last_run(name)
     while follow:
         # Before the output is read: what a run printed comes before its end.
-        ends = history.ended_since(name, run)
-        for line in history.printed_since(name, last):
+        ends = history.finished_runs_since(name, run)
+        for line in history.lines_since(name, last):
             yield line
             last = line["piece"]
         for end in ends:

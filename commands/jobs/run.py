@@ -115,7 +115,7 @@ def app_environ() -> dict[str, str]:
     return {"FLASK_APP": path} if path else {}
 
 
-def of_attached() -> AbstractContextManager[None]:
+def load_attached_app() -> AbstractContextManager[None]:
     """Load an application that opsapp is attached to, whose folder has the schedule."""
     return application() if is_in_ops(click.get_current_context()) else nullcontext()
 

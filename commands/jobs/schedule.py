@@ -22,7 +22,7 @@ from opsapp.cli.options import DURATION, JOB, SINCE, default_option
 from opsapp.errors import FINDINGS
 from opsapp.types import Record
 
-from .run import app_environ, of_attached
+from .run import app_environ, load_attached_app
 
 if TYPE_CHECKING:
     from opsapp.jobs.install import Place
@@ -95,8 +95,8 @@ def schedule_cmd(name: str | None, count: int) -> list[Record]:
     """
     from opsapp.jobs import health
 
-    with of_attached():
-        return health.upcoming(count=count, name=name)
+    with load_attached_app():
+        return health.upcoming_slots(count=count, name=name)
 
 
 @click.command("missed", cls=OpsCommand)
@@ -114,7 +114,7 @@ def missed_cmd(since: datetime) -> list[Record]:
     """
     from opsapp.jobs import health
 
-    rows = list(health.missed(since=since))
+    rows = list(health.missed_slots(since=since))
     findings(bool(rows))
     return rows
 
@@ -151,8 +151,8 @@ def install_cmd(kind: str, check: bool, file: Path | None) -> None:
     """
     from opsapp.jobs import install
 
-    with of_attached():
-        jobs, place = _enabled(), _place()
+    with load_attached_app():
+        jobs, place = _scheduled_jobs(), _place()
     if kind == "crontab":
         _warn_of_secrets(place, f"{place.folder}/.env")
         _warn_of_zones(jobs, place)
@@ -166,7 +166,7 @@ def install_cmd(kind: str, check: bool, file: Path | None) -> None:
         output.write_lines(lines.splitlines())
 
 
-def _enabled() -> list[Job]:
+def _scheduled_jobs() -> list[Job]:
     from opsapp.jobs import schedule
 
     return [job for _name, job in sorted(schedule.load().items()) if job.is_scheduled]
@@ -203,7 +203,7 @@ def _dotenv() -> frozenset[str]:
 
 
 def _warn_of_secrets(place: Place, file: str) -> None:
-    if names := place.left_out:
+    if names := place.missing_secrets:
         is_unread = file.endswith("/.env") and find_spec("dotenv") is None
         needs = " Flask reads it if python-dotenv is installed." if is_unread else ""
         verb, pronoun = ("is a secret", "it") if len(names) == 1 else ("are secrets", "them")

@@ -100,7 +100,7 @@ def import_cmd(file: str, mapping: tuple[str, ...], check: bool, unit: Unit, **h
     problems.say_rest(options.rejects)
     if answer["rejected"] and options.rejects:
         say(f"Correct the rows in {options.rejects}, and import that file.")
-    say_if_unchanged(_unchanged(answer, check))
+    say_if_unchanged(_explain_no_change(answer, check))
     findings(answer["rejected"] > 0)
     return answer
 
@@ -118,10 +118,10 @@ def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
 def _report(progress: Progress, problem: Callable[[Any], None]) -> Report:
     from opsapp.accounts.transfer.importing import Report
 
-    def resumed(row: int) -> None:
+    def say_resumed(row: int) -> None:
         say(f"Resumed after row {row:,}, which an earlier run has imported.")
 
-    return Report(problem=problem, progress=progress.show, resumed=resumed)
+    return Report(problem=problem, progress=progress.show, resumed=say_resumed)
 
 
 class _Problems:
@@ -146,7 +146,7 @@ class _Problems:
             say(f"{self._count - self._most:,} more bad rows; {where}.")
 
 
-def _unchanged(answer: Record, check: bool) -> str:
+def _explain_no_change(answer: Record, check: bool) -> str:
     if check:
         return f"Checked {text.pluralize(answer['rows'], 'row')}: nothing was written."
     if not answer["rows"]:

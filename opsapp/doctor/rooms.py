@@ -131,7 +131,7 @@ def _find_damage(table: sa.Table) -> Iterator[str]:
 
 
 def _check_mail() -> Finding:
-    count, since, _due = outbox.waiting()
+    count, since, _due = outbox.count_waiting()
     if not outbox.is_configured():
         state = "fail" if count else "warn"
         message = f"MAIL_SERVER is not set; {outbox.in_words(count)}"

@@ -48,13 +48,13 @@ class Alerts:
         self._to_do: list[Callable[[], None]] = []
         self._pinging: list[threading.Thread] = []
 
-    def started(self, run_id: int, *, crashed: int) -> None:
+    def note_start(self, run_id: int, *, crashed: int) -> None:
         """Ping the start while the command runs; queue an alert of earlier crashes."""
         self._pinging = self._ping("start", "")
         if crashed and self._addresses:
             self._to_do.append(partial(self._tell_crash, run_id))
 
-    def finished(self, run_id: int | None, end: End) -> None:
+    def note_end(self, run_id: int | None, end: End) -> None:
         """Queue the alerts of the end for :meth:`send`."""
         text = end.reason or STATUSES[end.status]
         self._to_do.append(partial(self._ping_end, str(end.exit_code or 0), text))
@@ -88,14 +88,14 @@ class Alerts:
 
     def _tell_crash(self, run_id: int) -> None:
         db.ours.rollback()
-        before = [run for run in self._recent() if run.id < run_id]
+        before = [run for run in self._recent_runs() if run.id < run_id]
         failures = history.failures(before)
         if failures and self._is_time(failures):
             self._mail("job-crashed", f"{self._job} crashed", before[0], failures)
 
     def _tell_end(self, run_id: int) -> None:
         db.ours.rollback()
-        runs = [run for run in self._recent() if run.id <= run_id]
+        runs = [run for run in self._recent_runs() if run.id <= run_id]
         run, before = runs[0], history.failures(runs[1:])
         if run.status in FAILED and self._is_time(history.failures(runs)):
             subject = f"{self._job} {run.status} (exit {run.exit_code})"
@@ -103,8 +103,8 @@ class Alerts:
         elif run.status == "succeeded" and before >= self._after:
             self._mail("job-recovered", f"{self._job} has recovered", run, before)
 
-    def _recent(self) -> list[JobRun]:
-        return history.recent(self._job, limit=LONGEST_ROW)
+    def _recent_runs(self) -> list[JobRun]:
+        return history.recent_runs(self._job, limit=LONGEST_ROW)
 
     def _is_time(self, failures: int) -> bool:
         """Return whether so many failures in a row are reported: N, 2 N, 4 N, …"""

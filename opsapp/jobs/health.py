@@ -27,11 +27,11 @@ def listing(now: datetime | None = None) -> list[Record]:
     now = now or clock.now()
     scheduled = schedule.load()
     every = dict.fromkeys([*scheduled, *names()])
-    return [_listed(name, scheduled.get(name), now) for name in every]
+    return [_describe_job(name, scheduled.get(name), now) for name in every]
 
 
-def _listed(name: str, job: Job | None, now: datetime) -> Record:
-    runs = history.recent(name)
+def _describe_job(name: str, job: Job | None, now: datetime) -> Record:
+    runs = history.recent_runs(name)
     # A skipped run is younger than the active one, and less informative.
     running = next((run for run in runs if run.status == RUNNING), None)
     last = running or next(iter(runs), None)
@@ -77,7 +77,7 @@ def check(
     in_use = in_use_since(scheduled)
     bounds = _Bounds(max_age, max_failures, in_use, now)
     return [
-        _checked(job, scheduled.get(job), bounds) for job in (every if name is None else [name])
+        _check_job(job, scheduled.get(job), bounds) for job in (every if name is None else [name])
     ]
 
 
@@ -101,7 +101,7 @@ def in_use_since(scheduled: Mapping[str, Job]) -> datetime | None:
 
     A job that has never run is expected from then on.
     """
-    changed = schedule.changed_at()
+    changed = schedule.last_change()
     if not schedule.is_shipped():
         return changed
     # A run without a slot says nothing of the other jobs: an operator may have started it.
@@ -129,27 +129,27 @@ class _Bounds:
     now: datetime
 
 
-def _checked(name: str, job: Job | None, bounds: _Bounds) -> Record:
-    runs = history.recent(name, limit=max(history.RECENT, bounds.max_failures))
-    findings = [*_failing(runs, bounds.max_failures)]
+def _check_job(name: str, job: Job | None, bounds: _Bounds) -> Record:
+    runs = history.recent_runs(name, limit=max(history.RECENT, bounds.max_failures))
+    findings = [*_check_failures(runs, bounds.max_failures)]
     since = (_first_run(name) if runs else None) or bounds.in_use
     age = bounds.max_age or (job.max_age if job else None)
     if bounds.max_age or (age and since and since < bounds.now - age):
-        findings += _too_old(name, age or timedelta(), bounds.now)
+        findings += _check_age(name, age or timedelta(), bounds.now)
     elif since is not None:
-        findings += _overdue(job, since, bounds.now)
+        findings += _check_slot(job, since, bounds.now)
     last = runs[0] if runs else None
     return {
         "state": "fail" if findings else "ok",
         "job": name,
-        "says": "; ".join(findings) or _well(last, history.usual_seconds(runs)),
+        "says": "; ".join(findings) or _summary(last, history.usual_seconds(runs)),
         "status": last.status if last else None,
         "run_id": last.id if last else None,
         "failures": history.failures(runs),
     }
 
 
-def _failing(runs: list[JobRun], max_failures: int) -> Iterator[str]:
+def _check_failures(runs: list[JobRun], max_failures: int) -> Iterator[str]:
     count = history.failures(runs)
     if count >= max_failures:
         last = next(run for run in runs if run.status in FAILED)
@@ -158,7 +158,7 @@ def _failing(runs: list[JobRun], max_failures: int) -> Iterator[str]:
         yield f"{last.status}{times}: run {last.id} at {_moment(last.started_at)}{reason}"
 
 
-def _too_old(name: str, age: timedelta, now: datetime) -> Iterator[str]:
+def _check_age(name: str, age: timedelta, now: datetime) -> Iterator[str]:
     success = sa.select(sa.func.max(JobRun.started_at)).where(
         JobRun.name == name, JobRun.status == "succeeded", JobRun.started_at > now - age
     )
@@ -166,7 +166,7 @@ def _too_old(name: str, age: timedelta, now: datetime) -> Iterator[str]:
         yield f"no success in {clock.format_duration(age.total_seconds())}"
 
 
-def _overdue(job: Job | None, since: datetime, now: datetime) -> Iterator[str]:
+def _check_slot(job: Job | None, since: datetime, now: datetime) -> Iterator[str]:
     if job is None or not job.is_scheduled:
         return
     slot = schedule.last_slot(job, now - GRACE)
@@ -181,7 +181,7 @@ def _has_begun(name: str, slot: datetime) -> bool:
     return db.ours.scalar(since.limit(1)) is not None
 
 
-def _well(last: JobRun | None, usual: float | None) -> str:
+def _summary(last: JobRun | None, usual: float | None) -> str:
     if last is None:
         return "has not run yet"
     took = f", usually {clock.format_duration(usual)}" if usual is not None else ""
@@ -208,7 +208,7 @@ def nagios(rows: Sequence[Record]) -> tuple[str, bool]:
 # --- missed ------------------------------------------------------------------
 
 
-def missed(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
+def missed_slots(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
     """Yield the slots since then at which no run began, the oldest of a job first.
 
     A job is expected from its first run on, or from when the schedule is in use.
@@ -219,10 +219,10 @@ def missed(*, since: datetime, now: datetime | None = None) -> Iterator[Record]:
     for job in scheduled.values():
         begins = _first_run(job.name) or in_use
         if job.is_scheduled and begins is not None:
-            yield from _missed(job, max(since, begins), until)
+            yield from _missed_slots(job, max(since, begins), until)
 
 
-def _missed(job: Job, after: datetime, until: datetime) -> Iterator[Record]:
+def _missed_slots(job: Job, after: datetime, until: datetime) -> Iterator[Record]:
     starts = _Begun(job.name, after)
     slots = schedule.slots(job, after, until)
     slot = next(slots, None)
@@ -264,7 +264,9 @@ def local(moment: datetime, job: Job) -> str:
     return f"{zoned:%Y-%m-%d %H:%M} {offset[:3]}:{offset[3:5]} {job.timezone}"
 
 
-def upcoming(*, count: int, name: str | None = None, now: datetime | None = None) -> list[Record]:
+def upcoming_slots(
+    *, count: int, name: str | None = None, now: datetime | None = None
+) -> list[Record]:
     """Return the next slots of every job, the earliest first.
 
     :raises NotFound: there is no such job.

@@ -72,7 +72,7 @@ def history(
         size = PAGE if limit is None else min(limit, PAGE)
         criteria = [*filter.criteria(), *([JobRun.id < before] if before is not None else [])]
         query = sa.select(JobRun).where(*criteria).order_by(JobRun.id.desc()).limit(size)
-        page = settled(db.ours.scalars(query).all())
+        page = settle_statuses(db.ours.scalars(query).all())
         matches = [run for run in page if filter.status in (None, run.status)]
         yield from map(record, matches)
         if len(page) < size:
@@ -92,10 +92,10 @@ def get(run_id: int) -> JobRun:
     return run
 
 
-def recent(name: str, limit: int = RECENT) -> list[JobRun]:
+def recent_runs(name: str, limit: int = RECENT) -> list[JobRun]:
     """Return a job's newest runs, the newest first, with settled statuses."""
     newest = sa.select(JobRun).where(JobRun.name == name).order_by(JobRun.id.desc()).limit(limit)
-    return settled(db.ours.scalars(newest).all())
+    return settle_statuses(db.ours.scalars(newest).all())
 
 
 def outcomes() -> list[tuple[str, str, int, datetime]]:
@@ -104,24 +104,24 @@ def outcomes() -> list[tuple[str, str, int, datetime]]:
     columns = JobRun.name, JobRun.status, sa.func.count(), sa.func.max(JobRun.started_at)
     query = sa.select(*columns).where(~is_open).group_by(JobRun.name, JobRun.status)
     totals = {(row[0], row[1]): (row[2], row[3]) for row in db.session.execute(query)}
-    for run in settled(db.session.scalars(sa.select(JobRun).where(is_open)).all()):
+    for run in settle_statuses(db.session.scalars(sa.select(JobRun).where(is_open)).all()):
         count, began = totals.get((run.name, run.status), (0, run.started_at))
         totals[run.name, run.status] = (count + 1, max(began, run.started_at))
     return [(*key, *value) for key, value in sorted(totals.items())]
 
 
-def settled(runs: Sequence[JobRun]) -> list[JobRun]:
+def settle_statuses(runs: Sequence[JobRun]) -> list[JobRun]:
     """Return the runs, with ``crashed`` for those that are open and whose lock is free."""
     is_open = [run for run in runs if run.finished_at is None]
     if is_open:
         locked = lock.locked_names(db.our_engine, {lock_name(run.name) for run in is_open})
         suspects = [run for run in is_open if lock_name(run.name) not in locked]
-        suspects += _outlived([run for run in is_open if run not in suspects])
+        suspects += _outlived_runs([run for run in is_open if run not in suspects])
         _mark_crashed(suspects)
     return list(runs)
 
 
-def _outlived(runs: Sequence[JobRun]) -> list[JobRun]:
+def _outlived_runs(runs: Sequence[JobRun]) -> list[JobRun]:
     """Return all but the newest open run of each job: the newest one holds the lock."""
     newest: dict[str, int] = {}
     for run in runs:
@@ -165,7 +165,7 @@ def detail(run_id: int, *, lines: int) -> Record:
 
     :raises NotFound: there is none.
     """
-    run = settled([get(run_id)])[0]
+    run = settle_statuses([get(run_id)])[0]
     printed = [{"stream": row["stream"], "line": row["line"]} for row in output(run_id)]
     return {**record(run), "events": _events(run), "output": printed[-lines:] if lines else []}
 
@@ -191,7 +191,7 @@ def tail(name: str, *, lines: int) -> list[Record]:
 
     :raises NotFound: it has never run.
     """
-    run_id = db.ours.scalar(_printing(name).limit(1))
+    run_id = db.ours.scalar(_printing_runs(name).limit(1))
     if run_id is None:
         near = text.did_you_mean(name, names())
         raise NotFound(f"{text.truncate(name)} has never run", hint=near or "flask jobs list")
@@ -205,18 +205,18 @@ def last_piece(name: str) -> int:
     return db.ours.scalar(last) or 0
 
 
-def printed_since(name: str, piece: int) -> Iterator[Record]:
+def lines_since(name: str, piece: int) -> Iterator[Record]:
     """Yield the lines of a job after this piece, in a transaction of their own."""
     db.ours.rollback()
-    return _lines([JobOutput.run_id.in_(_printing(name).limit(RECENT)), JobOutput.id > piece])
+    return _lines([JobOutput.run_id.in_(_printing_runs(name).limit(RECENT)), JobOutput.id > piece])
 
 
 def last_run(name: str) -> int:
     """Return the id of the last run that may have output, or 0."""
-    return db.session.scalar(_printing(name).limit(1)) or 0
+    return db.session.scalar(_printing_runs(name).limit(1)) or 0
 
 
-def ended_since(name: str, run_id: int) -> list[Record]:
+def finished_runs_since(name: str, run_id: int) -> list[Record]:
     """Return the runs of a job from this one on that have ended, up to the first open one.
 
     It reads them in a transaction of its own.
@@ -225,11 +225,11 @@ def ended_since(name: str, run_id: int) -> list[Record]:
     query = sa.select(JobRun).where(
         JobRun.name == name, JobRun.id >= run_id, JobRun.status != "skipped"
     )
-    runs = settled(db.session.scalars(query.order_by(JobRun.id)).all())
+    runs = settle_statuses(db.session.scalars(query.order_by(JobRun.id)).all())
     return [record(run) for run in takewhile(lambda run: run.status != RUNNING, runs)]
 
 
-def _printing(name: str) -> sa.Select[int]:
+def _printing_runs(name: str) -> sa.Select[int]:
     """Return the query of a job's runs that may have output, the newest first.
 
     A skipped run has none, and may be younger than the active one.

@@ -69,13 +69,13 @@ class Place:
     """The group that has ``jobs``: ``ops`` on an application that opsapp is attached to."""
 
     @property
-    def carried(self) -> dict[str, str]:
+    def carried_settings(self) -> dict[str, str]:
         """The settings to print: those that are set, are no secrets, and are not in ``.env``."""
         names = (name for name in _OPEN if name in CARRIED or name not in self.dotenv)
         return {name: self.environ[name] for name in names if self._is_open(name)}
 
     @property
-    def left_out(self) -> list[str]:
+    def missing_secrets(self) -> list[str]:
         """The secrets that are set here, and that the jobs would miss."""
         names = (name for name in (*_URLS, *_SECRET) if not self._is_open(name))
         return [name for name in names if self.environ.get(name) and name not in self.dotenv]
@@ -114,7 +114,7 @@ def _refuse_control_characters(place: Place) -> None:
     :raises Invalid: a setting or a path has a line break or another control character.
     """
     paths = {"the folder": place.folder, "the path of flask": place.flask, "TZ": place.timezone}
-    for name, value in {**paths, **place.carried}.items():
+    for name, value in {**paths, **place.carried_settings}.items():
         if re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", value):
             raise Invalid(
                 f"{name} has a line break or a control character, which no installed line can hold"
@@ -145,7 +145,7 @@ def _entry(job: Job, place: Place) -> list[str]:
             f"the schedule {job.schedule} of {job.name} is not known to cron",
             hint="flask jobs install --format systemd, or flask jobs serve",
         )
-    settings = "".join(f"{k}={shlex.quote(v)} " for k, v in place.carried.items())
+    settings = "".join(f"{k}={shlex.quote(v)} " for k, v in place.carried_settings.items())
     run = f"{shlex.join([place.flask, *place.group])} jobs run {job.name} --quiet"
     command = f"cd {shlex.quote(place.folder)} && {settings}{run}"
     expression = " ".join((job.schedule or "").split())
@@ -200,8 +200,10 @@ def unit(jobs: Iterable[Job], place: Place) -> str:
     :raises Invalid: a setting has a control character.
     """
     _refuse_control_characters(place)
-    settings = "".join(f"Environment={_quoted(f'{k}={v}')}\n" for k, v in place.carried.items())
-    program = " ".join(_quoted(word) for word in (place.flask, *place.group)).replace("$", "$$")
+    settings = "".join(
+        f"Environment={_quote(f'{k}={v}')}\n" for k, v in place.carried_settings.items()
+    )
+    program = " ".join(_quote(word) for word in (place.flask, *place.group)).replace("$", "$$")
     last = max((job.options.kill_after for job in jobs), default=timedelta()).total_seconds()
     return (
         "[Unit]\nDescription=opsapp jobs\nAfter=network-online.target\n"
@@ -219,7 +221,7 @@ def _plain(value: str) -> str:
     return value.replace("%", "%%")
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     escaped = _plain(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if re.search(r"[^A-Za-z0-9_./:=@%+-]", value) else escaped
 

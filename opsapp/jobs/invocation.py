@@ -19,7 +19,7 @@ from ..redaction import redact_words, secret_values
 from ..settings import SETTINGS, config
 from .process import MARK
 from .runs import Start
-from .schedule import Job, Options, checked_name, get_job
+from .schedule import Job, Options, check_name, get_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def invocation(
     :raises Invalid: the name is not a job's, or the command has no program.
     :raises NotFound: there is no such job in `jobs.toml`.
     """
-    job = _job(checked_name(name), tuple(command), file)
+    job = _job(check_name(name), tuple(command), file)
     changes = dict(overrides or {})
     changes["env"] = {**job.options.env, **changes.get("env", {})}
     return Invocation(

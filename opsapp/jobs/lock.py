@@ -91,7 +91,7 @@ def turns(wait: float | None, longest: float = TURN) -> Iterator[None]:
         pause = min(pause * 2, longest)
 
 
-def patiently(act: Callable[[], T]) -> T:
+def retry_patiently(act: Callable[[], T]) -> T:
     """Return the result of ``act``, as soon as the server has a connection left for it."""
     refusal: OperationalError | None = None
     for _turn in turns(CROWD_SECONDS, CROWD_TURN):
@@ -232,7 +232,7 @@ class _Session(_Watched):
 
     @classmethod
     def take(cls, engine: sa.Engine, name: str, wait: float | None) -> _Session | None:
-        connection = patiently(partial(direct.connect, engine))
+        connection = retry_patiently(partial(direct.connect, engine))
         try:
             key = locks.number(connection, name)
             for _turn in turns(wait):

@@ -50,9 +50,9 @@ class Tail:
         with self._lock:
             self._bytes += chunk
             if len(self._bytes) > 2 * (OUTPUT_BYTES + MARGIN):
-                self._cut()
+                self._trim()
 
-    def _cut(self) -> None:
+    def _trim(self) -> None:
         del self._bytes[: -(OUTPUT_BYTES + MARGIN)]
         newline = self._bytes.find(b"\n")
         self._is_cut = newline < 0

@@ -114,16 +114,16 @@ def run(attempt: Attempt, events: Events) -> tuple[Ended, OSError | None]:
     watching = guardian.post(f"{MARK}={attempt.environ[MARK]}", attempt.keep_open)
     try:
         try:
-            child = _started(attempt)
+            child = _start_child(attempt)
         except OSError as error:
-            return _not_started(attempt, error), None
+            return _start_failure(attempt, error), None
         guardian.watch(watching, child.pid)
-        return _supervised(child, attempt, events, start)
+        return _supervise(child, attempt, events, start)
     finally:
         guardian.dismiss(watching)
 
 
-def _started(attempt: Attempt) -> subprocess.Popen[bytes]:
+def _start_child(attempt: Attempt) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         attempt.argv,
         env=dict(attempt.environ),
@@ -133,7 +133,7 @@ def _started(attempt: Attempt) -> subprocess.Popen[bytes]:
     )
 
 
-def _supervised(
+def _supervise(
     child: subprocess.Popen[bytes], attempt: Attempt, events: Events, start: float
 ) -> tuple[Ended, OSError | None]:
     pumps = _start_pumps(child, attempt)
@@ -145,7 +145,7 @@ def _supervised(
     return end, next((pump.error for pump in pumps if pump.error), None)
 
 
-def _not_started(attempt: Attempt, error: OSError) -> Ended:
+def _start_failure(attempt: Attempt, error: OSError) -> Ended:
     is_missing = isinstance(error, FileNotFoundError)
     return Ended(
         exit_code=NOT_FOUND if is_missing else NOT_EXECUTABLE,
@@ -194,7 +194,7 @@ class _Supervision:
             if event is None:
                 self._end_late()
             else:
-                self._heed(event)
+                self._handle(event)
         code, peak = self._reap()
         seconds = time.monotonic() - self._started
         if self._is_stopping:
@@ -243,7 +243,7 @@ class _Supervision:
             self._timed_out = True
             self._stop(signal.SIGTERM)
 
-    def _heed(self, event: Signalled | Replaced) -> None:
+    def _handle(self, event: Signalled | Replaced) -> None:
         if isinstance(event, Signalled) and not event.is_to_stop:
             # In its group it would kill processes that do not handle it.
             _signal(os.kill, self._child.pid, event.number)

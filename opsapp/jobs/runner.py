@@ -73,7 +73,7 @@ def run(invocation: Invocation, *, sinks: tuple[Sink, Sink], say: Callable[[str]
     # A signal ends the wait as it ends every command; from here on it is for the job's command.
     job_lock = _take(invocation)
     if isinstance(job_lock, JobRun):
-        return _kept_out(invocation, job_lock)
+        return _stay_out(invocation, job_lock)
     events: Events = Events()
     with process.passing_on(events):
         try:
@@ -92,7 +92,7 @@ def _refuse_within_itself(invocation: Invocation) -> None:
     """
     name = invocation.name
     if os.environ.get("OPSAPP_JOB") == name:
-        run = lock.patiently(partial(runs.open_run, name))
+        run = lock.retry_patiently(partial(runs.find_open_run, name))
         if run is not None and run.correlation == os.environ.get(process.MARK):
             raise Refused(f"{name} runs itself: it would wait for its own end (run {run.id})")
 
@@ -109,7 +109,7 @@ def _take(invocation: Invocation) -> JobLock | JobRun:
         job_lock = lock.take(db.our_engine, runs.lock_name(name), wait=wait)
         if job_lock is not None and not _is_just_back(job_lock):
             return job_lock
-        run = lock.patiently(partial(runs.open_run, name))
+        run = lock.retry_patiently(partial(runs.find_open_run, name))
         if job_lock is None and run is not None:
             return run
         if job_lock is not None and run is None:
@@ -125,7 +125,7 @@ def _is_just_back(job_lock: JobLock) -> bool:
     return age is not None and age < COMING_BACK
 
 
-def _kept_out(invocation: Invocation, run: JobRun) -> Outcome:
+def _stay_out(invocation: Invocation, run: JobRun) -> Outcome:
     """Return the outcome while another run is active.
 
     :raises Busy: it is an error.
@@ -136,7 +136,7 @@ def _kept_out(invocation: Invocation, run: JobRun) -> Outcome:
     if invocation.options.on_busy.word != "skip":
         hint = f"--on-busy skip or --on-busy wait=10m; flask jobs history {invocation.name}"
         raise Busy(reason, hint=hint)
-    is_ours = lock.patiently(partial(runs.skip, invocation.start(), reason))
+    is_ours = lock.retry_patiently(partial(runs.skip, invocation.start(), reason))
     return Outcome(status=SKIPPED if is_ours else TAKEN, exit_code=0, reason=reason)
 
 
@@ -151,20 +151,20 @@ def _run_locked(
     say: Callable[[str], None],
     alerts: Alerts,
 ) -> Outcome:
-    beginning = lock.patiently(partial(runs.begin, invocation.start()))
+    beginning = lock.retry_patiently(partial(runs.begin, invocation.start()))
     if beginning is None:
         return Outcome(status=TAKEN, exit_code=0, reason="another run already took this slot")
     run_id, crashed = beginning
     run = _Run(invocation, run_id, job_lock, events, sinks, say)
     job_lock.watch(run.is_replaced, lambda: events.put(Replaced()))
     run.announce(signals.job_started)
-    alerts.started(run_id, crashed=crashed)
+    alerts.note_start(run_id, crashed=crashed)
     end = run.work()
     is_written = run.write(end)
     run.announce(
         signals.job_finished, status=end.status, exit_code=end.exit_code, seconds=end.seconds
     )
-    alerts.finished(run_id if is_written else None, end)
+    alerts.note_end(run_id if is_written else None, end)
     return run.outcome(end, is_written=is_written)
 
 

@@ -93,7 +93,7 @@ class Unwritten:
             size -= len(self.pieces.pop(0)[1])
             self.doubtful = max(0, self.doubtful - 1)
 
-    def written(self, after: int) -> None:
+    def drop_written(self, after: int) -> None:
         """Drop the written pieces, up to the one of this number."""
         del self.pieces[: self.doubtful]
         self.doubtful, self.after = 0, after
@@ -194,7 +194,7 @@ def add_output(run_id: int, output: Unwritten, *, attempts: int) -> None:
         # It waits for a COMMIT whose answer was lost.
         session.execute(sa.update(JobRun).where(JobRun.id == run_id).values(attempts=attempts))
         newest = _add_output(session, run_id, output)
-    output.written(newest)
+    output.drop_written(newest)
     let_go()
 
 
@@ -202,7 +202,7 @@ def _add_output(session: so.Session, run_id: int, output: Unwritten) -> int:
     """Add the pieces that are not in the table yet; return the number of the newest one."""
     newest = sa.select(sa.func.max(JobOutput.id)).where(JobOutput.run_id == run_id)
     if (last := session.scalar(newest) or 0) > output.after:
-        output.written(last)
+        output.drop_written(last)
     output.doubtful = len(output.pieces)
     rows = (JobOutput(run_id=run_id, stream=stream, text=piece) for stream, piece in output.pieces)
     session.add_all(rows)
@@ -239,7 +239,7 @@ def is_replaced(run_id: int) -> sa.Select[bool]:
 # --- the active run -------------------------------------------------------
 
 
-def open_run(name: str) -> JobRun | None:
+def find_open_run(name: str) -> JobRun | None:
     """Return the open run of a job: it is active or has crashed."""
     is_open = (JobRun.name == name, JobRun.finished_at.is_(None))
     query = sa.select(JobRun).where(*is_open).order_by(JobRun.id.desc()).limit(1)
@@ -276,16 +276,16 @@ def prune(*, older_than: timedelta, output_older_than: timedelta, keep: int, uni
     now = clock.now()
     with unit:
         counts = {"runs": 0, "outputs": 0}
-        old_output = sa.select(JobRun.id).where(_ended_before(now - output_older_than))
+        old_output = sa.select(JobRun.id).where(_has_ended_before(now - output_older_than))
         counts["outputs"] = remove(unit.ours, JobOutput, JobOutput.run_id.in_(old_output))
         for name in names():
-            counts["runs"] += _prune(unit, name, _ended_before(now - older_than), keep)
+            counts["runs"] += _prune(unit, name, _has_ended_before(now - older_than), keep)
         if any(counts.values()):
             unit.record("job:history:prune", "jobs", after=counts)
         return counts
 
 
-def _ended_before(moment: datetime) -> sa.ColumnElement[bool]:
+def _has_ended_before(moment: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(JobRun.started_at < moment, JobRun.finished_at.is_not(None))
 
 

@@ -73,7 +73,7 @@ class Job:
         return self.enabled and self.schedule is not None
 
 
-def checked_name(name: str) -> str:
+def check_name(name: str) -> str:
     """Return ``name`` if a job may have it: it becomes part of a file's name and of messages.
 
     :raises Invalid: it has other characters than letters, digits, dot, dash, underscore.
@@ -136,7 +136,7 @@ def is_shipped() -> bool:
     return path() in (settings.SHIPPED_JOBS, settings.SHIPPED_JOBS_ATTACHED)
 
 
-def changed_at() -> datetime:
+def last_change() -> datetime:
     """Return the moment of the file's last change.
 
     :raises NotReady: it is not there.
@@ -153,7 +153,7 @@ def load(file: Path | None = None) -> dict[str, Job]:
     :raises NotReady: it cannot be read, or is wrong; names the job and the key.
     """
     file = file or path()
-    return parsed(read(file), file)
+    return parse(read(file), file)
 
 
 def read(file: Path) -> str:
@@ -169,7 +169,7 @@ def read(file: Path) -> str:
         raise NotReady(f"{file} cannot be read: it {error}", hint=_HINT) from error
 
 
-def parsed(content: str, file: Path) -> dict[str, Job]:
+def parse(content: str, file: Path) -> dict[str, Job]:
     """Parse the content of ``file``.
 
     :raises NotReady: it is wrong; names the job and the key.
@@ -209,7 +209,7 @@ def _jobs(content: Mapping[str, Any]) -> dict[str, Job]:
     tables = content.get("jobs", {})
     if not isinstance(tables, dict):
         raise _Wrong("[jobs] is not a table")
-    zone = _checked("timezone", content.get("timezone", "UTC"), OF_JOB["timezone"], "the file")
+    zone = _check_value("timezone", content.get("timezone", "UTC"), OF_JOB["timezone"], "the file")
     return {name: _job(name, table, zone) for name, table in tables.items()}
 
 
@@ -223,7 +223,7 @@ def _job(name: str, table: Any, zone: str) -> Job:
 
     def values(readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
         return {
-            key.replace("-", "_"): _checked(key, table[key], read, where)
+            key.replace("-", "_"): _check_value(key, table[key], read, where)
             for key, read in readers.items()
             if key in table
         }
@@ -241,7 +241,7 @@ def _refuse_unknown(table: Mapping[str, Any], keys: tuple[str, ...], where: str)
             )
 
 
-def _checked(key: str, value: Any, read: Callable[[Any], Any], where: str) -> Any:
+def _check_value(key: str, value: Any, read: Callable[[Any], Any], where: str) -> Any:
     try:
         return read(value)
     except ValueError as error:

@@ -38,7 +38,7 @@ Command = Callable[[Job, datetime, Path], list[str]]
 """Returns the words that run a job of the file for a slot."""
 
 
-def due(jobs: Iterable[Job], after: datetime, until: datetime) -> list[tuple[datetime, Job]]:
+def due_slots(jobs: Iterable[Job], after: datetime, until: datetime) -> list[tuple[datetime, Job]]:
     """Return the slots after ``after`` and up to ``until``, the oldest first."""
     moments = [
         (slot, job)
@@ -49,7 +49,7 @@ def due(jobs: Iterable[Job], after: datetime, until: datetime) -> list[tuple[dat
     return sorted(moments, key=lambda moment: (moment[0], moment[1].name))
 
 
-def looked_back_to(last: datetime, now: datetime) -> datetime:
+def due_since(last: datetime, now: datetime) -> datetime:
     """Return the moment after which slots are due: the last look, or later after a sleep."""
     if now < last - LATE:
         return now  # The clock was set back; a slot that ran is recorded, and does not run again.
@@ -102,7 +102,7 @@ class Server:
             last = clock.now()
             while not self._is_stopped(self._pause(jobs, last)):
                 now, jobs = clock.now(), self._file.jobs()
-                for slot, job in due(jobs, looked_back_to(last, now), now):
+                for slot, job in due_slots(jobs, due_since(last, now), now):
                     self._start(job, slot)
                 self._start_again()
                 last = now
@@ -233,7 +233,7 @@ class _File:
 
     def _read(self, path: Path) -> None:
         content = schedule.read(path)
-        self._jobs = list(schedule.parsed(content, path).values())
+        self._jobs = list(schedule.parse(content, path).values())
         new = self.copy.with_suffix(".new")
         new.write_text(content, encoding="utf-8")
         new.replace(self.copy)  # A reader never finds half a file.

@@ -52,7 +52,7 @@ def welcome(app: Flask, *, user_id: int, invited: bool | None = None, **_extra: 
     user = db.session.get_one(User, user_id)
     if user.email and user.confirmed_at:
         # An import may write thousands, which its command does not send.
-        with outbox.later() if invited else nullcontext():
+        with outbox.defer_sending() if invited else nullcontext():
             send_welcome_mail(user)
 
 
@@ -131,7 +131,7 @@ def send_reset(app: Flask, *, user_id: int, **_extra: Any) -> None:
     with app.test_request_context(base_url=url):
         link, _token = generate_reset_link(user)  # type: ignore[no-untyped-call]
     subject = f"{_app_name()}: Set a new password"
-    body = _rendered("reset_sent", user, link=link)
+    body = _render("reset_sent", user, link=link)
     outbox.put(Message("reset_instructions", user.email or "", subject, body, user.reference))
 
 
@@ -179,12 +179,12 @@ def _write(
     recipient: str | None = None,
     **context: Any,
 ) -> None:
-    body = _rendered(kind, user, **context)
+    body = _render(kind, user, **context)
     to = recipient or user.email or ""
     outbox.put(Message(kind, to, f"{_app_name()}: {subject}", body, user.reference))
 
 
-def _rendered(kind: str, user: User, **context: Any) -> str:
+def _render(kind: str, user: User, **context: Any) -> str:
     body = render_template(f"mail/{kind}.txt", user=user, app_name=_app_name(), **context)
     return text.safe_lines(body)
 

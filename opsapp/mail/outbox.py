@@ -79,7 +79,7 @@ def _keep(rows: Iterable[MailMessage]) -> None:
 
 
 @contextmanager
-def later() -> Iterator[None]:
+def defer_sending() -> Iterator[None]:
     """Leave the messages that are put inside to ``flask mail send-pending``."""
     token = _is_later.set(True)
     try:
@@ -290,7 +290,7 @@ def listing(*, pending: bool = False, limit: int | None = 50) -> list[Record]:
     return [record(message) for message in db.ours.scalars(query)]
 
 
-def waiting() -> tuple[int, datetime | None, datetime | None]:
+def count_waiting() -> tuple[int, datetime | None, datetime | None]:
     """Return the number of waiting messages, the oldest one's time, and when the next is due."""
     numbers = sa.select(
         sa.func.count(), sa.func.min(MailMessage.created_at), sa.func.min(MailMessage.next_at)

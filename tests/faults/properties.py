@@ -208,7 +208,7 @@ def jobs_file(jobs: dict[str, dict[str, Any]], cut: int) -> None:
         lines += [f"{key} = {written(value)}" for key, value in job.items()]
     content = "\n".join(lines)
     for tried in (content, content[:cut]):
-        refused_or_read(schedule.parsed, tried, Path("jobs.toml"))
+        refused_or_read(schedule.parse, tried, Path("jobs.toml"))
 
 
 def quoted(value: str) -> str:

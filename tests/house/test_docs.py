@@ -105,7 +105,7 @@ def test_jobs_page_says_every_status_key_and_job() -> None:
 def test_example_of_the_jobs_page_is_a_schedule() -> None:
     page = (ROOT / "docs" / "jobs.md").read_text()
     content = page.partition("```toml\n")[2].partition("```")[0]
-    assert schedule.parsed(content, ROOT).keys() == {"report"}
+    assert schedule.parse(content, ROOT).keys() == {"report"}
 
 
 def test_reliability_page_has_the_counts_of_the_mutants() -> None:

@@ -135,8 +135,8 @@ def test_url_that_hangs_keeps_no_other_from_its_ping(
         hanging = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         options = Options(notify=(hanging, pings.url), notify_after=1)
         told = alerts.Alerts("a", options, "-")
-        told.started(1, crashed=0)
-        told.finished(None, End(status="succeeded", exit_code=0, seconds=0.0, attempts=1))
+        told.note_start(1, crashed=0)
+        told.note_end(None, End(status="succeeded", exit_code=0, seconds=0.0, attempts=1))
         told.send()
     assert [path for path, _says in pings.calls] == ["/ping/a/start", "/ping/a/0"]
 

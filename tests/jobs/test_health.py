@@ -118,7 +118,7 @@ def test_check_of_the_shipped_schedule_that_is_not_used(cli: Cli, database: Data
 @pytest.fixture
 def shipped(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     """The schedule that ships, installed a month ago."""
-    monkeypatch.setattr(schedule, "changed_at", lambda: NOW - 30 * DAY)
+    monkeypatch.setattr(schedule, "last_change", lambda: NOW - 30 * DAY)
     return database
 
 

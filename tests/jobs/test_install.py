@@ -206,15 +206,15 @@ def a_place(dotenv: str = "", **environ: str) -> installing.Place:
 )
 def test_secret_is_named_and_not_carried(name: str, value: str) -> None:
     place = a_place(**{name: value})
-    assert (place.carried, place.left_out) == ({}, [name])
-    assert a_place(dotenv=name, **{name: value}).left_out == []
+    assert (place.carried_settings, place.missing_secrets) == ({}, [name])
+    assert a_place(dotenv=name, **{name: value}).missing_secrets == []
 
 
 def test_what_dotenv_says_is_not_carried_but_which_installation_it_is() -> None:
     settings = {"OPSAPP_ENV": "production", "MAIL_SERVER": "smtp", "PGPASSFILE": "/srv/.pgpass"}
-    assert a_place(**settings).carried == settings
+    assert a_place(**settings).carried_settings == settings
     place = a_place("OPSAPP_ENV MAIL_SERVER", **settings)
-    assert place.carried == {"OPSAPP_ENV": "production", "PGPASSFILE": "/srv/.pgpass"}
+    assert place.carried_settings == {"OPSAPP_ENV": "production", "PGPASSFILE": "/srv/.pgpass"}
 
 
 def test_secrets_that_cron_would_miss_are_said(

@@ -231,7 +231,7 @@ def crowd(count: str, folder: str) -> None:
         app = opsapp.create_app()
     # Mappers and imports are 0.1 s of CPU; the children inherit them instead of doing it each.
     with app.app_context():
-        runs.open_run("crowd")
+        runs.find_open_run("crowd")
 
     def try_it(gate: int, over: Path) -> int:
         os.read(gate, 1)

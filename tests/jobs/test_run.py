@@ -353,7 +353,7 @@ def test_tail_is_of_the_run_that_goes_on_and_not_of_one_that_was_skipped(
     for _time in range(20):
         past(database, "a", "skipped", at=now)
     assert [one["line"] for one in cli("jobs", "tail", "a", "--format", "json").json] == ["working"]
-    assert [one["line"] for one in history.printed_since("a", 0)] == ["working"]
+    assert [one["line"] for one in history.lines_since("a", 0)] == ["working"]
 
 
 def test_tail_shows_what_a_killed_run_printed(cli: Cli, database: Database) -> None:

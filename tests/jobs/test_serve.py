@@ -65,7 +65,7 @@ def test_due_are_the_slots_since_the_last_look_in_order() -> None:
     often = Job(name="often", command=("true",), schedule="* * * * *")
     once = Job(name="once", command=("true",), schedule="1 12 * * *")
     off = Job(name="off", command=("true",), schedule="* * * * *", enabled=False)
-    found = scheduler.due([often, once, off], NOON, NOON + 2 * MINUTE)
+    found = scheduler.due_slots([often, once, off], NOON, NOON + 2 * MINUTE)
     assert [(slot, job.name) for slot, job in found] == [
         (NOON + MINUTE, "often"),
         (NOON + MINUTE, "once"),
@@ -83,7 +83,7 @@ def test_due_are_the_slots_since_the_last_look_in_order() -> None:
     ],
 )
 def test_what_was_slept_through_is_left_out(now: datetime, back_to: datetime) -> None:
-    assert scheduler.looked_back_to(NOON, now) == back_to
+    assert scheduler.due_since(NOON, now) == back_to
 
 
 # --- serving -----------------------------------------------------------------
