@@ -85,7 +85,7 @@ import opsapp
 from IPython.core.interactiveshell import InteractiveShell
 from opsapp.actors import at_terminal
 from opsapp.commands.shell import interactive
-from opsapp.console.lifecycle import alive
+from opsapp.console.lifecycle import open_console
 from opsapp.console.modes import Mode
 from opsapp.extensions import db, this_app
 from opsapp.models import MailMessage
@@ -97,7 +97,7 @@ def measure(shell):
     return median(costs)
 with opsapp.without_web():
     app = opsapp.create_app()
-with app.app_context(), alive(this_app(), at_terminal(), Mode("write"), reason=None,
+with app.app_context(), open_console(this_app(), at_terminal(), Mode("write"), reason=None,
                               by="terminal", idle_seconds=0, more={}) as console:
     if not db.session.scalar(db.select(db.func.count()).select_from(MailMessage)):
         db.session.rollback()  # The server ends a transaction that is idle for long.

@@ -144,4 +144,4 @@ def _put_on_record(statement: str, values: dict[str, Any], reason: str | None) -
 
     unit = Unit(actor=at_terminal(), door="cli", reason=reason)
     sessions.record_query(statement, sorted(values), unit=unit)
-    return query.checked(statement)
+    return query.check_statement(statement)

@@ -29,7 +29,7 @@ class Styled(NamedTuple):
     bold: bool = False
 
 
-def painted(lines: Iterable[Styled]) -> str:
+def paint(lines: Iterable[Styled]) -> str:
     """Return lines in their colours, unless ``NO_COLOR`` is set."""
     if os.environ.get("NO_COLOR"):
         return "\n".join(styled.line for styled in lines)

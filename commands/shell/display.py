@@ -66,7 +66,7 @@ class Rows(Sequence[Record]):
 
 def sql(statement: str, /, **params: Any) -> Rows | int:
     """Return all rows of an SQL statement, or how many it changed; ``:name`` takes ``name=``."""
-    text = sa.text(parameters.escaped(statement, params)).execution_options(**{SINGLE: True})
+    text = sa.text(parameters.escape_colons(statement, params)).execution_options(**{SINGLE: True})
     result: Any = db.session.execute(text, params)
     if not result.returns_rows:
         return max(0, int(result.rowcount))  # A driver says -1 of what changes no rows.
@@ -102,18 +102,18 @@ def table(
     return lines.rstrip("\n")
 
 
-def vertical(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def format_vertically(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield each row as lines of names and values, whole."""
     for number, row in enumerate(rows, start=1):
-        yield f"Row {number}\n{draw_table(_veiled(row))}"
+        yield f"Row {number}\n{draw_table(_veil_row(row))}"
 
 
-def whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def format_whole(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield tables of every row, with every column."""
-    return tables.full_tables(map(_veiled, rows))
+    return tables.full_tables(map(_veil_row, rows))
 
 
-def _veiled(row: Mapping[str, Any]) -> Record:
+def _veil_row(row: Mapping[str, Any]) -> Record:
     return {name: mask(name, plain(row[name])) for name in row}
 
 
@@ -194,7 +194,7 @@ def _of_row(row: Any) -> Record:
 
 
 def _short(value: Any) -> Any:
-    return named(value) if is_model(type(value)) else value
+    return short_repr(value) if is_model(type(value)) else value
 
 
 def list_table(items: Sequence[Any]) -> str | None:
@@ -238,7 +238,7 @@ def text_of(value: str) -> str:
     return HIDDEN if looks_secret(value) else safe(repr(value))
 
 
-def named(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return the short form of a value inside of another, ``<User 1>``, without a statement."""
     # A representation of the application's own may show a secret, or load what has expired.
     short = model.Model.__repr__ if is_model(type(value)) else object.__repr__

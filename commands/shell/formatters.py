@@ -19,7 +19,7 @@ from opsapp.state import has_pages, is_built_on
 
 from . import display
 from .display import Rows
-from .hidden import hidden
+from .hidden import hide_secrets
 
 
 class Hiding(PlainTextFormatter):
@@ -27,7 +27,7 @@ class Hiding(PlainTextFormatter):
 
     def __call__(self, value: Any) -> str | None:
         """Return the text of a value."""
-        text: str | None = super().__call__(hidden(value))
+        text: str | None = super().__call__(hide_secrets(value))
         return text
 
 
@@ -58,7 +58,8 @@ def teach(formatter: Any) -> None:
     formatter.for_type(Map, _printer(_routes))
     for kind in (Rows, Answers):
         formatter.for_type(
-            kind, _printer(display.table, otherwise=lambda it, *to: as_list(hidden(list(it)), *to))
+            kind,
+            _printer(display.table, otherwise=lambda it, *to: as_list(hide_secrets(list(it)), *to)),
         )
 
 
@@ -74,7 +75,7 @@ def _printer(
         elif otherwise is not None:
             otherwise(value, printer, cycle)
         else:
-            printer.text(display.named(value))
+            printer.text(display.short_repr(value))
 
     return show
 

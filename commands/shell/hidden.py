@@ -17,14 +17,14 @@ Fields = Mapping[Any, Any]
 """The values of a container by their names or keys."""
 
 
-def hidden(value: Any) -> Any:
+def hide_secrets(value: Any) -> Any:
     """Return the value itself, or a copy of a container that has secrets, without them."""
-    has_secrets = _hidden(value, {}) is not value
+    has_secrets = _hide(value, {}) is not value
     # The copy must not lead back to the container itself.
-    return _hidden(value, {}, circle=...) if has_secrets else value
+    return _hide(value, {}, circle=...) if has_secrets else value
 
 
-def _hidden(value: Any, parents: Mapping[int, Any], circle: Any = None) -> Any:
+def _hide(value: Any, parents: Mapping[int, Any], circle: Any = None) -> Any:
     if isinstance(value, str):
         return HIDDEN if looks_secret(value) else value
     kind: Any = type(value)
@@ -52,7 +52,7 @@ def _field(name: Any, value: Any, parents: Mapping[int, Any], circle: Any) -> An
     is_secret = isinstance(name, str) and is_secret_name(name)
     if is_secret and value is not None and not isinstance(value, bool):
         return HIDDEN
-    return _hidden(value, parents, circle)
+    return _hide(value, parents, circle)
 
 
 @lru_cache(maxsize=1024)

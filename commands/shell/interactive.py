@@ -31,7 +31,7 @@ from opsapp.profiling.record.recording import waiting
 from opsapp.settings import config
 
 from . import help_pager, prompts
-from .banner import banner, name_of_application, painted
+from .banner import banner, name_of_application, paint
 from .history import MEMORY, History
 from .recorded import Recorded, furnish
 
@@ -157,7 +157,7 @@ def start(
     shell = _shell(console, name, environment, history=history, preferred=preferred)
     shell.idle_seconds = idle_seconds
     if show_banner:
-        sys.stderr.write(painted(banner(console, name, environment)) + "\n")
+        sys.stderr.write(paint(banner(console, name, environment)) + "\n")
         sys.stderr.flush()
     with _signals(shell), help_pager.of_python():
         shell.mainloop()

@@ -31,7 +31,7 @@ from opsapp.errors import Invalid, OpsError, Refused
 from opsapp.extensions import this_app
 
 from . import completions, conditions, session
-from .banner import banner, name_of_application, painted
+from .banner import banner, name_of_application, paint
 from .magics import ConsoleMagics
 from .recorded import InputCompiler, Recorded, furnish
 from .sql_magics import SqlMagics
@@ -89,12 +89,12 @@ class Held:
         :param words: the options of `flask shell`.
         :raises OpsError: it is refused, or cannot be opened.
         """
-        ctx, mode, reason = _asked(self._info, list(words))
+        ctx, mode, reason = _parse_options(self._info, list(words))
         self.close()
         before = copy_context()
         self._context = before.copy()
         try:
-            console = self._context.run(_opened, self._afterwards, ctx, mode, reason)
+            console = self._context.run(_open_session, self._afterwards, ctx, mode, reason)
         except BaseException:
             self.close()
             raise
@@ -114,12 +114,12 @@ class Held:
         # IPython would write each input into a file of the user's home.
         shell.history_manager.enabled = False
         environment = settings.of(this_app(), "OPSAPP_ENV")
-        self._give_back = _kept(shell)
+        self._give_back = _snapshot_shell(shell)
         furnish(shell, console, environment)
         shell.register_magics(KernelMagics(shell))
         shell.push(console.names.namespace())
         name = name_of_application()
-        print(painted(banner(console, name, environment)))  # noqa: T201
+        print(paint(banner(console, name, environment)))  # noqa: T201
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -158,7 +158,7 @@ class Held:
         self._context.run(self._afterwards.close)
 
 
-def _kept(shell: Any) -> Callable[[], None]:
+def _snapshot_shell(shell: Any) -> Callable[[], None]:
     """Return a function that gives the shell its own magics, printers and transformers again."""
     magics = shell.magics_manager.magics
     printer = shell.display_formatter.formatters["text/plain"]
@@ -184,7 +184,7 @@ def _kept(shell: Any) -> Callable[[], None]:
     return give_back
 
 
-def _asked(info: ScriptInfo, words: list[str]) -> tuple[click.Context, Mode, str | None]:
+def _parse_options(info: ScriptInfo, words: list[str]) -> tuple[click.Context, Mode, str | None]:
     """Return what the options ask for, as `flask shell` reads them.
 
     :raises Invalid: they are none of its options, or not of a kernel.
@@ -198,16 +198,20 @@ def _asked(info: ScriptInfo, words: list[str]) -> tuple[click.Context, Mode, str
         raise Invalid("%opsapp takes --read-only, --sandbox, --write, --web and --reason")
     with ctx.scope(cleanup=False):
         mode = session.mode_of(ctx.params["mode"])
-        return ctx, mode, session.approved(mode, ctx.params["reason"])
+        return ctx, mode, session.require_approval(mode, ctx.params["reason"])
 
 
-def _opened(afterwards: ExitStack, ctx: click.Context, mode: Mode, reason: str | None) -> Console:
+def _open_session(
+    afterwards: ExitStack, ctx: click.Context, mode: Mode, reason: str | None
+) -> Console:
     """Open a session in the present context; ``afterwards`` has its end."""
     afterwards.enter_context(ctx)
     afterwards.enter_context(application(web=ctx.params["web"]))
     remark_on_audit()
     remarks = afterwards.enter_context(ExitStack())
-    return afterwards.enter_context(session.opened(mode, reason, by="kernel", afterwards=remarks))
+    return afterwards.enter_context(
+        session.open_session(mode, reason, by="kernel", afterwards=remarks)
+    )
 
 
 @magics_class

@@ -20,8 +20,8 @@ from opsapp.settings.config import DEVELOPMENT, environment
 from opsapp.unit.ledger import in_batches
 
 from . import display
-from .banner import catalogue, painted
-from .prompts import highlighted
+from .banner import catalogue, paint
+from .prompts import highlight_sql
 
 
 @magics_class
@@ -37,7 +37,7 @@ class ConsoleMagics(Magics):
     @line_magic
     def names(self, line: str) -> None:
         """List every name of the console. %names WORD lists those with this word."""
-        lines = painted(catalogue(self._console, line.strip())).strip("\n")
+        lines = paint(catalogue(self._console, line.strip())).strip("\n")
         display.page([f"{lines or 'No names.'}\n"])
 
     @line_magic
@@ -50,13 +50,13 @@ class ConsoleMagics(Magics):
             raise Invalid(f"no such option: {text.truncate(line.strip())}", hint="%queries has -v")
         report = self._console.queries.last
         for query in report.queries[: display.ROWS]:
-            statement = highlighted(brief(" ".join(query.statement.split())))
+            statement = highlight_sql(brief(" ".join(query.statement.split())))
             print(f"{query.milliseconds:8.1f} ms  {statement}")  # noqa: T201
             if line.strip() == "-v":
                 print(f"{'':13}{self._values(query)}")  # noqa: T201
         if report.count > display.ROWS:
             print(f"({display.ROWS} of {report.count} statements)")  # noqa: T201
-        print(_summed(report))  # noqa: T201
+        print(_sum_up(report))  # noqa: T201
         for hint in report.hints():
             print(f"Hint: {text.safe(hint)}")  # noqa: T201
         self._console.queries.current = report  # So that %queries again shows the same.
@@ -79,7 +79,7 @@ class ConsoleMagics(Magics):
             report = self._console.queries.current
             stats: Any = pstats.Stats(profiler)  # typeshed leaves its table out.
             print(draw_table(top(stats.stats, rows, "total")).rstrip())  # noqa: T201
-            print(f"{_summed(report)} in the database")  # noqa: T201
+            print(f"{_sum_up(report)} in the database")  # noqa: T201
 
     @line_magic
     def echo(self, line: str) -> None:
@@ -124,8 +124,8 @@ class ConsoleMagics(Magics):
 
 
 def _echo(statement: str) -> None:
-    sys.stderr.write(highlighted(" ".join(statement.split())) + "\n")
+    sys.stderr.write(highlight_sql(" ".join(statement.split())) + "\n")
 
 
-def _summed(report: Report) -> str:
+def _sum_up(report: Report) -> str:
     return f"{text.pluralize(report.count, 'statement')}, {report.milliseconds:.1f} ms"

@@ -58,7 +58,7 @@ def style(environment: str) -> dict[Any, str]:
     return {Token.Prompt: COLOURS.get(environment, "ansiyellow bold")}
 
 
-def highlighted(statement: str) -> str:
+def highlight_sql(statement: str) -> str:
     """Return SQL with colours on a terminal, and without control characters."""
     statement = safe(statement)
     if os.environ.get("NO_COLOR") or sys.stdout is None or not sys.stdout.isatty():

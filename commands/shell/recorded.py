@@ -38,11 +38,11 @@ class InputCompiler(CachingCompiler):
 
 
 @contextmanager
-def _named_in_warnings(compiler: CachingCompiler) -> Iterator[None]:
+def _name_inputs_in_warnings(compiler: CachingCompiler) -> Iterator[None]:
     """Let a warning name an input as a traceback does."""
     before = warnings.formatwarning
 
-    def named(
+    def format_warning(
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -54,7 +54,7 @@ def _named_in_warnings(compiler: CachingCompiler) -> Iterator[None]:
             line = linecache.getline(filename, lineno)
         return before(message, category, words or filename, lineno, line)
 
-    warnings.formatwarning = named
+    warnings.formatwarning = format_warning
     try:
         yield
     finally:
@@ -67,17 +67,17 @@ class ModelFiles:
     def __init__(self) -> None:
         modules = {model.__module__ for model in application_models()}
         files = {getattr(sys.modules.get(name), "__file__", None) for name in modules}
-        self._times = {file: _modified(file) for file in files if file}
+        self._times = {file: _modification_time(file) for file in files if file}
 
-    def changed(self) -> list[str]:
+    def take_changed(self) -> list[str]:
         """Return the files that were changed since they were loaded, each of them once."""
-        files = [file for file, before in self._times.items() if _modified(file) != before]
+        files = [file for file, before in self._times.items() if _modification_time(file) != before]
         for file in files:
             del self._times[file]
         return sorted(files)
 
 
-def _modified(file: str) -> int | None:
+def _modification_time(file: str) -> int | None:
     try:
         return Path(file).stat().st_mtime_ns
     except OSError:
@@ -101,10 +101,10 @@ class Recorded(InteractiveShell):
         try:
             self._record(raw_cell)
         except OpsError as error:
-            return self._not_run(raw_cell, error)
+            return self._refuse_input(raw_cell, error)
         self._depth += 1
         try:
-            with _named_in_warnings(self.compile):
+            with _name_inputs_in_warnings(self.compile):
                 return await super().run_cell_async(raw_cell, *args, **options)
         finally:
             self._depth -= 1
@@ -147,17 +147,17 @@ class Recorded(InteractiveShell):
 
     def _record(self, code: str) -> None:
         if self._depth:
-            self.console.nested(code)
+            self.console.record_nested_input(code)
         else:
             self.console.before(code)
-            for file in self._models.changed():
+            for file in self._models.take_changed():
                 say(f"{text.safe(file)} has changed; start a new console to reload its tables.")
 
     def _format_exception_for_storage(self, exception: BaseException, *_how: Any) -> dict[str, Any]:
         """Keep no traceback for ``%notebook``: IPython colours each anew, which takes seconds."""
         return {"ename": type(exception).__name__, "evalue": str(exception), "traceback": []}
 
-    def _not_run(self, code: str, error: OpsError) -> ExecutionResult:
+    def _refuse_input(self, code: str, error: OpsError) -> ExecutionResult:
         say(f"Error: {error.message}")
         result = ExecutionResult(ExecutionInfo(code, False, True, False, None, None))
         result.error_before_exec = error

@@ -67,7 +67,7 @@ def _exit_code(console: Console, remains: Remains) -> int:
     if not remains:
         return DONE
     say(
-        f"Not committed: {remains.uncommitted()}."
+        f"Not committed: {remains.describe_changes()}."
         f" End the program with {console.session.mode.way_out}."
     )
     # In a sandbox nothing is kept anyway.

@@ -74,7 +74,7 @@ def cli(
     """
     session_mode = mode_of(mode)
     program = _program(code, words)
-    reason = approved(session_mode, reason)
+    reason = require_approval(session_mode, reason)
     with _own_path(), application(web=web):
         remark_on_audit()
         talk = _plain if plain else partial(_ipython, not no_history)
@@ -120,7 +120,7 @@ def _text_of(name: str) -> str:
         raise Invalid(f"{truncate(name)} cannot be read: {error}") from error
 
 
-def approved(mode: Mode, reason: str | None) -> str | None:
+def require_approval(mode: Mode, reason: str | None) -> str | None:
     """Return the reason, once the user has agreed to write to production.
 
     :raises Refused: the user has not, or there is no reason.
@@ -195,7 +195,7 @@ def _run(mode: Mode, program: Program | None, reason: str | None, talk: Talk) ->
     by = {None: "terminal", "-c": "code", "-": "stdin"}.get(program and program[1], "file")
     with ExitStack() as afterwards:
         try:
-            with opened(mode, reason, by=by, afterwards=afterwards) as console:
+            with open_session(mode, reason, by=by, afterwards=afterwards) as console:
                 code = _program_or(talk, console, program, idle)
         except Stopped as stopped:
             stopped.is_reported = True
@@ -206,19 +206,21 @@ def _run(mode: Mode, program: Program | None, reason: str | None, talk: Talk) ->
 
 
 @contextmanager
-def opened(mode: Mode, reason: str | None, *, by: str, afterwards: ExitStack) -> Iterator[Console]:
+def open_session(
+    mode: Mode, reason: str | None, *, by: str, afterwards: ExitStack
+) -> Iterator[Console]:
     """Open a session of the application, and close it at the end.
 
     :param afterwards: gets the remarks for after the end.
     """
     from opsapp.actors import at_terminal
-    from opsapp.console.lifecycle import alive
+    from opsapp.console.lifecycle import open_console
     from opsapp.extensions import this_app
 
     app, idle = this_app(), idle_seconds()
     with (
         _names(app) as names,
-        alive(
+        open_console(
             app, at_terminal(), mode, reason=reason, by=by, idle_seconds=idle, more=names
         ) as console,
     ):

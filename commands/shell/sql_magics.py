@@ -78,7 +78,7 @@ class SqlMagics(Magics):
         PostgreSQL work there: (analyze, buffers). :name takes a variable of the console.
         """
         words = (f"{line}\n{cell}" if cell is not None else line).strip().rstrip(";")
-        options, statement = plans.split(words)
+        options, statement = plans.split_options(words)
         if not statement:
             say("%explain needs a statement: %explain SELECT …, or %explain sa.select(User)")
             return
@@ -148,7 +148,9 @@ def _options(words: str) -> tuple[Show | None, str | None, str]:
     show: Show | None = None
     file = None
     while option := _OPTION.match(words):
-        show = display.vertical if option[1] else display.whole if option[2] else show
+        show = (
+            display.format_vertically if option[1] else display.format_whole if option[2] else show
+        )
         file = option[3] or file
         words = words[option.end() :]
     if unknown := re.match(r"[ \t]*(--?[a-z]\S*)", words):  # SQL reads --al as a comment.

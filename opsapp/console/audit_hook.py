@@ -145,39 +145,39 @@ def _record(watch: Watch, kind: str, event: str, args: tuple[Any, ...]) -> None:
         return
     watch.count += 1
     if watch.count <= AT_MOST:
-        arguments = ", ".join(_shown(arg) for arg in args[:2])
+        arguments = ", ".join(_format(arg) for arg in args[:2])
         watch.transcript.write(kind, f"{event}({arguments})"[:2000])
     elif watch.count == AT_MOST + 1:
         watch.transcript.write("more", f"more than {AT_MOST} things happened in this input")
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, bytes):
         return value[:2000].decode(errors="replace")
     # Only plain values: the repr() of anything else would run the user's code.
     if isinstance(value, str | int | float | None):
         return str(value)
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_shown, value[:50])) + "]"
+        return "[" + ", ".join(map(_format, value[:50])) + "]"
     return f"<{type(value).__name__}>"
 
 
 # --- events looked at more closely ----------------------------------------------
 
 
-def _compiled(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_compile(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     source, name = args
-    name = _shown(name)
+    name = _format(name)
     if not isinstance(source, str | bytes):
         return  # The same code once more, parsed.
     if name.startswith("<ipython-input-") or _caller() in _input_runners:
-        _compiled_input(watch, _shown(source))
+        _note_input(watch, _format(source))
     elif name != "<unknown>" and not _is_by_a_library():
         # <unknown> is what is parsed and not run.
         _record(watch, "code", event, (source, name))
 
 
-def _compiled_input(watch: Watch, source: str) -> None:
+def _note_input(watch: Watch, source: str) -> None:
     digest = hash(source)
     if watch.announced:
         watch.announced = False
@@ -186,13 +186,13 @@ def _compiled_input(watch: Watch, source: str) -> None:
         watch.transcript.write("unannounced", source)
 
 
-def _executed(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_exec(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     name = getattr(args[0], "co_filename", "")
     if not name.startswith(("<ipython-input-", *_INSTALLED)) and not _is_by_a_library():
         _record(watch, "code", event, (name,))
 
 
-def _loaded(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_load(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     if not _is_by_a_library():
         _record(watch, "code", event, ())
 
@@ -220,7 +220,7 @@ def _caller() -> str | None:
     return None if frame is None else frame.f_code.co_filename
 
 
-def _opened(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_open(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     path, mode, flags = args
     writes = bool(_WRITING & set(mode)) if isinstance(mode, str) else bool((flags or 0) & 3)
     where = _absolute(path)
@@ -233,7 +233,7 @@ def _opened(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
         _record(watch, "file", event, (where, mode))
 
 
-def _changed_file(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_file_change(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     folder = next((arg for arg in args[1:] if isinstance(arg, int) and arg >= 0), None)
     for path in args[:1] if event in ("os.remove", "os.chmod", "os.truncate") else args[:2]:
         where = _absolute(path, folder if event == "os.remove" else None)
@@ -244,14 +244,14 @@ def _changed_file(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     _record(watch, "file", event, args)
 
 
-def _connected_sqlite(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_sqlite_connect(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     name = str(args[0]) if isinstance(args[0], PurePath) else args[0]
     if not isinstance(name, str | bytes):  # Its path would run the user's code.
         if watch.mode is not Mode.WRITE:
-            _refuse(watch, f"a connection to what {_shown(name)} names")
+            _refuse(watch, f"a connection to what {_format(name)} names")
         _record(watch, "database", event, args)
         return
-    name = _shown(name)
+    name = _format(name)
     where = _absolute(_file_of(name))
     is_ours = opening.get()
     # The console's own connections of a session that may not write are read-only.
@@ -276,13 +276,13 @@ def _file_of(name: str) -> str:
     return unquote(path).partition("\0")[0]
 
 
-def _sent_mail(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_mail(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     if watch.mode is not Mode.WRITE:
-        _refuse(watch, f"mail by way of {_shown(args[1])}")
+        _refuse(watch, f"mail by way of {_format(args[1])}")
     _record(watch, "mail", event, args[1:])
 
 
-def _removed_tree(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
+def _on_rmtree(watch: Watch, event: str, args: tuple[Any, ...]) -> None:
     where = _absolute(args[0])
     if where and f"{watch.protected}/".startswith(where.rstrip("/") + "/"):
         _refuse(watch, f"removing {where}")
@@ -322,17 +322,17 @@ def _refuse(watch: Watch, what: str) -> None:
 
 
 _LOOKS: dict[str, Callable[[Watch, str, tuple[Any, ...]], None]] = {
-    "compile": _compiled,
-    "exec": _executed,
-    "code.__new__": _loaded,
-    "marshal.loads": _loaded,
-    "pickle.find_class": _loaded,
-    "open": _opened,
-    "sqlite3.connect": _connected_sqlite,
-    "smtplib.connect": _sent_mail,
-    "shutil.rmtree": _removed_tree,
+    "compile": _on_compile,
+    "exec": _on_exec,
+    "code.__new__": _on_load,
+    "marshal.loads": _on_load,
+    "pickle.find_class": _on_load,
+    "open": _on_open,
+    "sqlite3.connect": _on_sqlite_connect,
+    "smtplib.connect": _on_mail,
+    "shutil.rmtree": _on_rmtree,
     **dict.fromkeys(
         ("os.remove", "os.rename", "os.truncate", "os.chmod", "os.link", "os.symlink"),
-        _changed_file,
+        _on_file_change,
     ),
 }

@@ -64,7 +64,7 @@ class Writes:
             listen(engine, "rollback", self._rollback)
             listen(engine, "savepoint", self._savepoint)
             listen(engine, "rollback_savepoint", self._rollback_savepoint)
-            listen(engine, "after_cursor_execute", self._executed)
+            listen(engine, "after_cursor_execute", self._note_statement)
 
     def open(self) -> list[sa.Connection]:
         """Return the connections that are in a transaction, without those of other threads.
@@ -79,7 +79,7 @@ class Writes:
         """Return whether an open transaction has rows of a flush."""
         return any(each.is_flush for connection in self.open() for each in self._open[connection])
 
-    def uncommitted(self, *, flushed: bool = True) -> Counter[Change]:
+    def uncommitted_changes(self, *, flushed: bool = True) -> Counter[Change]:
         """Return the changes of the open transactions.
 
         :param flushed: include the rows of flushed objects.
@@ -87,7 +87,7 @@ class Writes:
         total: Counter[Change] = Counter()
         for connection in self.open():
             entries = self._open[connection]
-            total += _summed([each for each in entries if flushed or not each.is_flush])
+            total += _sum_up([each for each in entries if flushed or not each.is_flush])
             if not entries and _has_written_unseen(connection):
                 total[UNSEEN] += 1
         return total
@@ -97,17 +97,17 @@ class Writes:
         self._threads[connection] = threading.get_ident()
 
     def _commit(self, connection: sa.Connection) -> None:
-        self.committed += _summed(self._open.pop(connection, []))
+        self.committed += _sum_up(self._open.pop(connection, []))
 
     def _rollback(self, connection: sa.Connection) -> None:
         self._open.pop(connection, None)
 
-    def _ended(self, connection: sa.Connection, word: str) -> None:
+    def _end_transaction(self, connection: sa.Connection, word: str) -> None:
         """Note that SQL has ended the transaction, which SQLAlchemy knows nothing of."""
         if word in _COMMITS:
             self._commit(connection)
         self._open[connection] = []
-        self._pending.ended(connection)
+        self._pending.forget_flushed(connection)
 
     def _savepoint(self, connection: sa.Connection, _name: None) -> None:
         # SQLAlchemy names it afterwards, by the number of savepoints of this connection.
@@ -118,7 +118,7 @@ class Writes:
             number = int(name.removeprefix("sa_savepoint_"))
             del self._open[connection][self._marks[connection][number - 1] :]
 
-    def _executed(
+    def _note_statement(
         self,
         connection: sa.Connection,
         cursor: Any,
@@ -128,7 +128,7 @@ class Writes:
         _many: bool,
     ) -> None:
         if first_word(statement) in _ENDS and not _TO_SAVEPOINT.search(statement):
-            self._ended(connection, first_word(statement))
+            self._end_transaction(connection, first_word(statement))
             return
         count = cursor.rowcount
         # SQLite knows how many rows a RETURNING has once they were fetched.
@@ -140,7 +140,7 @@ class Writes:
             self._open.setdefault(connection, []).append(entry)
 
 
-def _summed(entries: list[Written]) -> Counter[Change]:
+def _sum_up(entries: list[Written]) -> Counter[Change]:
     """Return the changes with their rows; -1, of a driver that did not count, is one."""
     total: Counter[Change] = Counter()
     for each in entries:

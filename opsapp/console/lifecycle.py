@@ -82,7 +82,7 @@ class Console:
         self.pending.follow(db.session())
         self.queries.begin()
 
-    def nested(self, code: str) -> None:
+    def record_nested_input(self, code: str) -> None:
         """Put an input that another one runs on record.
 
         :raises NotReady: it cannot be recorded, so it may not run.
@@ -123,7 +123,7 @@ class Console:
 
 
 @contextmanager
-def alive(
+def open_console(
     app: Flask,
     actor: Actor,
     mode: Mode,

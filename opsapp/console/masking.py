@@ -32,14 +32,14 @@ def mask(engines: Iterable[sa.Engine], application: str) -> None:
     """
     trusted = {"opsapp", application.partition(".")[0]} - {"__main__"}
 
-    def executed(
+    def hide_results(
         connection: sa.Connection, cursor: Any, statement: str, _values: Any, context: Any, _: bool
     ) -> None:
         if cursor.description and not _loads_models(context):
             _hide_rows(cursor, statement, trusted)
 
     for engine in engines:
-        listen(engine, "after_cursor_execute", executed)
+        listen(engine, "after_cursor_execute", hide_results)
         listen(engine, "before_cursor_execute", _refuse_hidden)
         listen(engine, "before_cursor_execute", _leave_to_engine)
         if engine.dialect.name == "sqlite":
@@ -78,11 +78,11 @@ def _hider(cursor: Any, statement: str) -> Hide | None:
     if secret_columns.mentions(statement) and getattr(cursor, "pgresult", None) is not None:
         secrets |= secret_columns.by_origin(cursor.connection, cursor.pgresult)
     if secrets or derived or secret_columns.mentions(statement):
-        return partial(_hidden, secrets, derived)
+        return partial(_hide_values, secrets, derived)
     return None
 
 
-def _hidden(
+def _hide_values(
     secrets: frozenset[int], derived: frozenset[int], row: Sequence[Any]
 ) -> tuple[Any, ...]:
     return tuple(
@@ -169,7 +169,7 @@ def _hide_raw(
     if described is not cursor.description:
         names = [column[0] for column in cursor.description]
         secrets = secret_columns.by_name(names) if _is_by_an_input(trusted) else frozenset()
-        hide = partial(_hidden, secrets, frozenset()) if secrets else None
+        hide = partial(_hide_values, secrets, frozenset()) if secrets else None
         hiders[cursor] = cursor.description, hide
     return hide(row) if hide else row
 

@@ -122,7 +122,7 @@ def catalogue(
 
     def make_unit() -> AbstractContextManager[Unit]:
         _refuse_uncommitted(session, writes, pending)
-        return pending.kept(session.unit())
+        return pending.keep_objects(session.unit())
 
     for name, value, line in _basics(app):
         names.add(name, value, line, "Application")
@@ -139,7 +139,7 @@ def catalogue(
         names.add(name, value, line, "Shortcuts")
     names.unbound = OF_WEB if is_built_on else _OF_FLASK
     for name, model in _models():
-        names.add(name, model, described(model), "Models")
+        names.add(name, model, describe(model), "Models")
     _add_from_application(app, names, make_unit)
     return names
 
@@ -155,11 +155,11 @@ def _refuse_uncommitted(session: Session, writes: Writes, pending: Pending) -> N
 
     :raises Refused: there are some.
     """
-    remains = Remains(in_words(writes.uncommitted(flushed=False)), pending.count())
+    remains = Remains(in_words(writes.uncommitted_changes(flushed=False)), pending.count())
     if remains:
         raise Refused(
             f"a service needs its own transaction, and there are uncommitted changes:"
-            f" {remains.uncommitted()}",
+            f" {remains.describe_changes()}",
             hint=f"{session.mode.way_out} first",
         )
 
@@ -216,7 +216,7 @@ def _commit(session: Session, writes: Writes, pending: Pending) -> dict[str, str
     snapshot = pending.keep()
     try:
         db.session.flush()
-        changes = in_words(writes.uncommitted())  # The gate, a lock, would count as well.
+        changes = in_words(writes.uncommitted_changes())  # The gate, a lock, would count as well.
         with unit:
             if changes:
                 unit.record("console:changes:commit", session.reference, after=changes)
@@ -239,7 +239,7 @@ def _models() -> Iterator[tuple[str, type]]:
         yield name, model
 
 
-def described(value: Any) -> str:
+def describe(value: Any) -> str:
     """Return the first sentence of the documentation of ``value``."""
     if isinstance(value, type):
         own = value.__dict__.get("__doc__") or f"table {getattr(value, '__tablename__', '')}"
@@ -255,13 +255,13 @@ def _add_from_application(app: Flask, catalogue: Catalogue, make_unit: MakeUnit)
     """Add the names of the application, by ``shell_context_processor`` and by the signal."""
     for processor in app.shell_context_processors:
         who = getattr(processor, "__name__", str(processor))
-        _add_given(catalogue, f"{processor.__module__}.{who}", processor, make_unit)
+        _add_names(catalogue, f"{processor.__module__}.{who}", processor, make_unit)
     for receiver in signals.shell_names.receivers_for(app):
         who = f"{receiver.__module__}.{getattr(receiver, '__name__', receiver)}"
-        _add_given(catalogue, who, partial(receiver, app), make_unit)
+        _add_names(catalogue, who, partial(receiver, app), make_unit)
 
 
-def _add_given(
+def _add_names(
     catalogue: Catalogue, who: str, give: Callable[[], Any], make_unit: MakeUnit
 ) -> None:
     try:
@@ -271,7 +271,7 @@ def _add_given(
         return
     for name, value in names.items():
         is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
-        value, line = value if is_pair else (value, described(value))
+        value, line = value if is_pair else (value, describe(value))
         if _has_verbs(value):
             value = Verbs(value.__name__, make_unit)
         catalogue.add(str(name), value, line, f"From {who}")
@@ -295,7 +295,7 @@ def _takes_unit(value: Any) -> bool:
     return inspect.isfunction(value) and "unit" in inspect.signature(value).parameters
 
 
-def _named(value: Any) -> Any:
+def _name_of(value: Any) -> Any:
     """Return an account, a role or a number as the text by which services name it."""
     match value:
         case User():
@@ -305,17 +305,19 @@ def _named(value: Any) -> Any:
         case int() if not isinstance(value, bool):
             return str(value)
         case list() | tuple():
-            return [_named(item) for item in value]
+            return [_name_of(item) for item in value]
     return value
 
 
-def _bound(verb: Callable[..., Any], args: Any, keywords: dict[str, Any]) -> inspect.BoundArguments:
+def _bind_arguments(
+    verb: Callable[..., Any], args: Any, keywords: dict[str, Any]
+) -> inspect.BoundArguments:
     """Return the arguments of a call, with a text wherever the verb takes one."""
     signature = inspect.signature(verb)
     bound = signature.bind(*args, **keywords)
     for name, value in bound.arguments.items():
         if "str" in str(signature.parameters[name].annotation):
-            bound.arguments[name] = _named(value)
+            bound.arguments[name] = _name_of(value)
     return bound
 
 
@@ -349,9 +351,9 @@ class Verbs:
         if name.startswith("_"):
             raise AttributeError(name)
         value = getattr(self._module, name)
-        return self._called(value) if inspect.isfunction(value) else value
+        return self._wrap(value) if inspect.isfunction(value) else value
 
-    def _called(self, verb: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, verb: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(verb)
         def call(*args: Any, **keywords: Any) -> Any:
             if not _takes_unit(verb) or "unit" in keywords:
@@ -360,7 +362,7 @@ class Verbs:
                 return answer(*args, **keywords, unit=unit)
 
         def answer(*args: Any, **keywords: Any) -> Any:
-            bound = _bound(verb, args, keywords)
+            bound = _bind_arguments(verb, args, keywords)
             return _answer(verb(*bound.args, **bound.kwargs))
 
         signature = inspect.signature(verb)

@@ -104,8 +104,8 @@ class Pending:
 
     def _listen(self, session: so.Session) -> None:
         event.listen(session, "before_flush", self._flushes)
-        event.listen(session, "after_commit", self._committed)
-        event.listen(session, "after_soft_rollback", self._rolled_back)
+        event.listen(session, "after_commit", self._on_commit)
+        event.listen(session, "after_soft_rollback", self._on_rollback)
 
     @property
     def is_flushing(self) -> bool:
@@ -114,7 +114,7 @@ class Pending:
 
     def count(self) -> int:
         """Return how many objects wait to be added, changed or deleted."""
-        return _count(self._updated())
+        return _count(self._update_intents())
 
     def writes(self) -> None:
         """Note that the transaction writes: values that it loads from now on may be undone."""
@@ -124,10 +124,10 @@ class Pending:
     def keep(self) -> Kept:
         """Return the objects as they are, which :meth:`restore` takes after a rollback."""
         values = loaded.of(self._session) if self._loaded is None else self._loaded
-        return Kept(self._updated(), values)
+        return Kept(self._update_intents(), values)
 
     @contextmanager
-    def kept(self, unit: Unit) -> Iterator[Unit]:
+    def keep_objects(self, unit: Unit) -> Iterator[Unit]:
         """Give a service its unit; the objects are as before unless it commits."""
         snapshot = self.keep()
         try:
@@ -138,7 +138,7 @@ class Pending:
             else:
                 self.restore(snapshot)
 
-    def _updated(self) -> Intents:
+    def _update_intents(self) -> Intents:
         session = self._session
         for instance in [*session.new, *session.dirty, *session.deleted]:
             state: State = sa.inspect(instance)
@@ -156,20 +156,20 @@ class Pending:
         self._intents, self._loaded = snapshot.intents, None
         return _count(snapshot.intents)
 
-    def ended(self, connection: sa.Connection) -> None:
+    def forget_flushed(self, connection: sa.Connection) -> None:
         """Forget the flushed objects of a transaction that SQL has ended."""
         if self._session.in_transaction() and self._session.connection() is connection:
             self._intents, self._loaded = {}, None
 
     def _flushes(self, *_about: Any) -> None:
         self.writes()
-        self._updated()
+        self._update_intents()
 
-    def _committed(self, session: so.Session) -> None:
+    def _on_commit(self, session: so.Session) -> None:
         if session is self._session and not session.in_nested_transaction():
             self._intents, self._loaded = {}, None
 
-    def _rolled_back(self, session: so.Session, transaction: so.SessionTransaction) -> None:
+    def _on_rollback(self, session: so.Session, transaction: so.SessionTransaction) -> None:
         """Forget the objects that the user rolled back; a flush that fails rolls back itself."""
         if session is not self._session or self.is_flushing:
             return

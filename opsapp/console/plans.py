@@ -34,7 +34,7 @@ _OPTIONS = re.compile(
 """The words between EXPLAIN and the statement, of both databases."""
 
 
-def split(words: str) -> tuple[str, str]:
+def split_options(words: str) -> tuple[str, str]:
     """Return the options of EXPLAIN, such as ``(analyze, buffers)``, and the statement."""
     match = _OPTIONS.match(words)
     return (match["options"].strip(), words[match.end() :]) if match else ("", words)
@@ -42,7 +42,7 @@ def split(words: str) -> tuple[str, str]:
 
 def of_text(statement: str, values: Mapping[str, Any]) -> sa.TextClause:
     """Return SQL with the values of its parameters."""
-    return sa.text(parameters.escaped(statement, values)).bindparams(**values)
+    return sa.text(parameters.escape_colons(statement, values)).bindparams(**values)
 
 
 def plan(statement: Executable, options: str = "") -> list[str]:
@@ -51,7 +51,7 @@ def plan(statement: Executable, options: str = "") -> list[str]:
     :param options: those of PostgreSQL. ``analyze`` runs the statement and undoes it, for the
         times and rows that it took; SQLite has no other.
     """
-    with _undone() as connection:
+    with _connect_for_rollback() as connection:
         if connection.dialect.name != "sqlite":
             explained = _Explained(f"EXPLAIN {options}", statement)
             return [line for (step,) in _rows(connection, explained) for line in _lines(step)]
@@ -71,7 +71,7 @@ class _Explained(Executable, ClauseElement):
 
 
 @compiles(_Explained)
-def _compiled(element: _Explained, compiler: Any, **options: Any) -> str:
+def _compile(element: _Explained, compiler: Any, **options: Any) -> str:
     clause = compiler.process(element.statement, **options)
     # The answer is the plan, not the keys of new rows.
     compiler.isinsert = compiler.isupdate = compiler.isdelete = False
@@ -101,7 +101,7 @@ def _run(connection: sa.Connection, statement: Executable) -> str:
 
 
 @contextmanager
-def _undone() -> Iterator[sa.Connection]:
+def _connect_for_rollback() -> Iterator[sa.Connection]:
     """Yield a connection whose changes are rolled back."""
     if db.engine.get_execution_options().get(SANDBOX):
         with db.session.begin_nested() as savepoint:  # Its only connection is the session's.

@@ -37,7 +37,7 @@ class Preferences:
         """Yield each startup name with its value and its line, or the error of its import."""
         for name, path in self.names.items():
             try:
-                yield name, _imported(path), path
+                yield name, _import_object(path), path
             except Exception as error:  # noqa: BLE001  (the console starts without it)
                 yield name, error, path
 
@@ -59,10 +59,10 @@ def read() -> Preferences:
     if open_to_others is not None:
         hint = f"chmod go-w {open_to_others}"
         raise NotReady(f"others can write {path}, which names modules", hint=hint)
-    return Preferences(**{key: _checked(path, key, value) for key, value in document.items()})
+    return Preferences(**{key: _check(path, key, value) for key, value in document.items()})
 
 
-def _checked(path: Path, key: str, value: Any) -> Any:
+def _check(path: Path, key: str, value: Any) -> Any:
     names = [field.name for field in fields(Preferences)]
     if key not in names:
         near = text.did_you_mean(key, names) or f"one of {', '.join(names)}"
@@ -93,7 +93,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """For each preference a test of its value, and the values in words."""
 
 
-def _imported(path: str) -> Any:
+def _import_object(path: str) -> Any:
     module, _, attributes = path.partition(":")
     value: Any = import_module(module)
     for attribute in attributes.split(".") if attributes else ():

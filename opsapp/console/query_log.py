@@ -41,17 +41,17 @@ class Query:
         if not isinstance(row, Mapping):
             names = [*self.names, *map(str, range(len(self.names) + 1, len(row) + 1))]
             row = dict(zip(names, row, strict=False))
-        is_shown = self._shown()
+        is_shown = self._test_of_names()
         return {
             name: mask(_column(name), value) if is_shown(_column(name)) else HIDDEN
             for name, value in row.items()
         }
 
-    def _shown(self) -> Callable[[str], bool]:
+    def _test_of_names(self) -> Callable[[str], bool]:
         """Return a test of a parameter's name; beside a secret it has to be that of a column."""
         if not secret_columns.mentions(self.statement):
             return lambda _name: True
-        is_secret = secret_columns.named_in(self.statement, secret_columns.declared())
+        is_secret = secret_columns.secrecy_test(self.statement, secret_columns.declared_columns())
         return lambda name: secret_columns.is_column(name) and not is_secret(name)
 
 
@@ -96,7 +96,7 @@ class Queries:
         for engine in engines:
             listen(engine, "before_cursor_execute", self._before)
             listen(engine, "after_cursor_execute", self._after)
-            listen(engine, "handle_error", self._failed)
+            listen(engine, "handle_error", self._on_error)
 
     def begin(self) -> None:
         """Begin the log of the next input."""
@@ -110,7 +110,7 @@ class Queries:
         compiled = getattr(context, "compiled", None)
         self._keep(connection, statement, parameters, getattr(compiled, "positiontup", None) or ())
 
-    def _failed(self, context: sa.engine.ExceptionContext) -> None:
+    def _on_error(self, context: sa.engine.ExceptionContext) -> None:
         if context.connection is not None and context.statement:
             self._keep(context.connection, context.statement, context.parameters or (), ())
 

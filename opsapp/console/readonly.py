@@ -64,7 +64,7 @@ def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
 
     :raises Refused: one of them could still write; nothing may be run then.
     """
-    ways_back = [_opened_read_only(engine) for engine in engines.values()]
+    ways_back = [_open_read_only(engine) for engine in engines.values()]
     try:
         for engine in engines.values():
             _prove(engine)
@@ -74,7 +74,7 @@ def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
     return partial(_go, ways_back)
 
 
-def _opened_read_only(engine: sa.Engine) -> Callable[[], None]:
+def _open_read_only(engine: sa.Engine) -> Callable[[], None]:
     if engine.dialect.name not in _MYSQL:
         return redirect(engine, partial(connect, engine))
     # It is the application's engine, with its driver and arguments.

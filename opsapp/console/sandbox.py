@@ -104,7 +104,7 @@ def _copy(engines: list[sa.Engine], session: str) -> Callable[[], None]:
     for engine in engines:
         original = sqlite_file(engine)
         if original not in copies:
-            copies[original] = _copied(Path(original), here / f"{len(copies)}.sqlite")
+            copies[original] = _copy_file(Path(original), here / f"{len(copies)}.sqlite")
         ways_back.append(redirect(engine, partial(open_sqlite, copies[original])))
 
     def leave() -> None:
@@ -115,7 +115,7 @@ def _copy(engines: list[sa.Engine], session: str) -> Callable[[], None]:
     return leave
 
 
-def _copied(original: Path, copy: Path) -> Path:
+def _copy_file(original: Path, copy: Path) -> Path:
     if not original.exists():
         raise NotReady(f"there is no database file {original}", hint="flask db init")
     size, free = original.stat().st_size, shutil.disk_usage(copy.parent).free
@@ -159,7 +159,7 @@ class _Held:
         """Return the connection; another one, with a sandbox of its own, if it was lost."""
         if self._connection is None or self._connection.closed:
             self.is_new = self._connection is not None
-            self._connection = _opened(self._own, self._idle_seconds)
+            self._connection = _open_transaction(self._own, self._idle_seconds)
         return self._connection
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ def settle() -> bool:
     return is_new
 
 
-def _opened(own: sa.Pool, idle_seconds: float) -> Any:
+def _open_transaction(own: sa.Pool, idle_seconds: float) -> Any:
     """Return a connection in a transaction that cannot be committed."""
     pooled = own.connect()
     pooled.detach()

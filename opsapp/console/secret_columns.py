@@ -20,13 +20,13 @@ Declared = Mapping[str, Mapping[str, bool]]
 _WORD = re.compile(r"\w+")
 
 
-def declared() -> Declared:
+def declared_columns() -> Declared:
     """Return the ``info["secret"]`` of every column that has it."""
-    return _declared(application_tables())
+    return _declared_columns(application_tables())
 
 
 @lru_cache(maxsize=4)
-def _declared(tables: Sequence[Any]) -> Declared:
+def _declared_columns(tables: Sequence[Any]) -> Declared:
     columns: dict[str, dict[str, bool]] = {}
     for table in tables:
         for column in table.columns:
@@ -43,11 +43,11 @@ def is_column(name: str) -> bool:
 
 def is_secret(column: str, table: str) -> bool:
     """Return whether the column of this table holds a secret."""
-    verdict = declared().get(column.lower(), {}).get(table.lower())
+    verdict = declared_columns().get(column.lower(), {}).get(table.lower())
     return is_secret_name(column) if verdict is None else verdict
 
 
-def named_in(statement: str, columns: Declared) -> Callable[[str], bool]:
+def secrecy_test(statement: str, columns: Declared) -> Callable[[str], bool]:
     """Return a test of whether a name is that of a secret column in this statement.
 
     :param columns: what models declare, which counts if the table is named there.
@@ -71,7 +71,7 @@ def of_result(statement: str, names: Sequence[str]) -> tuple[frozenset[int], fro
 def _of_result(
     statement: str, names: Sequence[str], tables: Sequence[Any]
 ) -> tuple[frozenset[int], frozenset[int]]:
-    is_secret_here = named_in(statement, _declared(tables))
+    is_secret_here = secrecy_test(statement, _declared_columns(tables))
     aliases = _aliases(statement, is_secret_here)
     secrets = frozenset(
         i for i, name in enumerate(names) if is_secret_here(name) or aliases.get(name.lower())
@@ -88,7 +88,7 @@ def may_show(value: Any) -> bool:
 
 @lru_cache(maxsize=256)
 def _mentions(statement: str, tables: Sequence[Any]) -> bool:
-    return any(map(named_in(statement, _declared(tables)), _WORD.findall(statement)))
+    return any(map(secrecy_test(statement, _declared_columns(tables)), _WORD.findall(statement)))
 
 
 def mentions(statement: str) -> bool:
@@ -98,7 +98,7 @@ def mentions(statement: str) -> bool:
 
 def by_name(names: Sequence[str]) -> frozenset[int]:
     """Return the columns that a secret column of any table has the name of."""
-    columns = declared()
+    columns = declared_columns()
     return frozenset(
         i
         for i, name in enumerate(names)
@@ -187,14 +187,14 @@ def _alias(tokens: list[str], at: int) -> Iterator[tuple[str, bool]]:
     while place < len(tokens) and tokens[place] not in _NO_OUTPUT:
         word = tokens[place]
         if word == "(":
-            place = _closing(tokens, place)
+            place = _closing_place(tokens, place)
         elif word == ")" or word in _ENDS:
-            opening = _enclosing(tokens, place)
+            opening = _opening_place(tokens, place)
             if word in _ENDS and (opening < 0 or tokens[opening + 1] in _LISTS):
                 yield from _name_before(tokens, at, place, is_column, function)
             if opening < 1 or tokens[opening - 1] in _TABLES:
                 return
-            is_column, place = False, _closing(tokens, opening)
+            is_column, place = False, _closing_place(tokens, opening)
             function = tokens[opening - 1] if _is_name(tokens[opening - 1]) else function
         elif not _is_name(word):
             is_column = False
@@ -214,7 +214,7 @@ def _name_before(
         yield from ((name, False) for name in (function, *_UNNAMED))
 
 
-def _enclosing(tokens: list[str], place: int) -> int:
+def _opening_place(tokens: list[str], place: int) -> int:
     """Return the place of the parenthesis around a token; -1 if there is none."""
     depth = 1
     while depth and place > 0:
@@ -223,7 +223,7 @@ def _enclosing(tokens: list[str], place: int) -> int:
     return place if not depth else -1
 
 
-def _closing(tokens: list[str], place: int) -> int:
+def _closing_place(tokens: list[str], place: int) -> int:
     """Return the place of the parenthesis that closes the one at this place."""
     depth = 0
     while place < len(tokens):

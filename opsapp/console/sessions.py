@@ -132,7 +132,7 @@ def _record_end(session: Session, outcome: str) -> None:
 
 def record_lost(actor: Actor) -> None:
     """Record the sessions of this host that were killed."""
-    for path in transcript.abandoned():
+    for path in transcript.list_abandoned():
         file = transcript.read(path, ledger.audit_key())
         subject = f"session:{path.stem}"
         # The first end counts: it knows the transcript before its permissions changed.
@@ -214,7 +214,7 @@ def get(id: str) -> Record:
     :param id: the id, or its beginning if that is unique.
     :raises NotFound: there is no such session.
     """
-    start = _begun(id)
+    start = _get_opening_event(id)
     end = _ends([start["subject"]]).get(start["subject"])
     record = {**_record(start, end), "wall": (start["after"] or {}).get("wall")}
     if start["action"] == QUERY:
@@ -222,17 +222,17 @@ def get(id: str) -> Record:
     lines = transcript.read(transcript.path_of(record["id"]), ledger.audit_key())
     digest = ((end or {}).get("after") or {}).get("digest")
     if lines is None:
-        return {**record, **_absent(start)}
-    return {**record, "transcript": _verdict(lines, digest), "lines": _alike(lines.lines)}
+        return {**record, **_absent_transcript(start)}
+    return {**record, "transcript": _verdict(lines, digest), "lines": _align(lines.lines)}
 
 
-def _alike(lines: list[Record]) -> list[Record]:
+def _align(lines: list[Record]) -> list[Record]:
     """Return the lines with the same fields each, as the rows of a table."""
     names = dict.fromkeys(["n", "at", "kind", "text", *(name for line in lines for name in line)])
     return [{name: line.get(name) for name in names} for line in lines]
 
 
-def _absent(start: Record) -> Record:
+def _absent_transcript(start: Record) -> Record:
     if _was_here(start):
         return {"transcript": "missing: it was written on this host, and is gone", "lines": []}
     host = start["actor_detail"].get("host")
@@ -244,7 +244,7 @@ def _was_here(start: Record) -> bool:
     return bool(start["actor_detail"].get("host") == gethostname())
 
 
-def _begun(id: str) -> Record:
+def _get_opening_event(id: str) -> Record:
     if not id or not all(character in "0123456789abcdef-" for character in id):
         raise NotFound(f"no session {text.truncate(id)}", hint="flask audit sessions")
     begins = AuditEvent.subject.startswith(f"session:{id}", autoescape=True)
@@ -269,7 +269,7 @@ def _verdict(file: transcript.Contents, digest: str | None) -> str:
 def _statement_of(start: Record) -> Record:
     statement = transcript.find_statement(_id(start))
     if statement is None:
-        return _absent(start)
+        return _absent_transcript(start)
     is_whole = _fingerprint(statement) == (start["after"] or {}).get("statement")
     verdict = "whole" if is_whole else "edited: its hash is not the audit's"
     line = {"n": 1, "at": start["at"], "kind": "input", "text": statement}

@@ -46,7 +46,7 @@ class Remains:
             remarks.append(f"{changes} {verb}: {next_step}, rollback() forgets.")
         return remarks
 
-    def uncommitted(self) -> str:
+    def describe_changes(self) -> str:
         """Return the changes in words, for a program that ends without a commit."""
         words = [text.pluralize(self.waiting, "change")] if self.waiting else []
         return "; ".join([*words, self._lost_words()] if self.lost else words)
@@ -63,7 +63,7 @@ def settle(writes: Writes, pending: Pending) -> Remains:
     threads, such as the one that sends mail, end their transactions themselves.
     """
     session = db.session()
-    losses = writes.uncommitted(flushed=False)
+    losses = writes.uncommitted_changes(flushed=False)
     if losses or writes.has_flushed() or not session.is_active:
         snapshot = pending.keep()
         _roll_back(session)

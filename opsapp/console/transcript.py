@@ -173,18 +173,18 @@ class Contents:
 def read(path: Path, key: bytes) -> Contents | None:
     """Return the transcript at ``path`` with its chain verified; None if there is none."""
     try:
-        with _opened(path) as file:
+        with _open_file(path) as file:
             content = file.read()
     except FileNotFoundError:
         return None
     except Irregular:
-        return Contents([_unreadable("it is not a regular file")], "", 1)
+        return Contents([_unreadable_line("it is not a regular file")], "", 1)
     except OSError as error:
         raise NotReady(f"the transcript {path} cannot be read ({error.strerror})") from error
     lines: list[Record] = []
     broken_at, previous = None, ""
     for number, data in enumerate(content.splitlines(), start=1):
-        line = _parsed(data)
+        line = _parse_line(data)
         claimed = line.pop("mac", "")
         is_whole = line.get("n") == number and claimed == link(key, previous, line)
         if not is_whole and broken_at is None:
@@ -194,12 +194,12 @@ def read(path: Path, key: bytes) -> Contents | None:
     return Contents(lines, hashlib.sha256(content).hexdigest(), broken_at)
 
 
-def _parsed(data: bytes) -> Record:
+def _parse_line(data: bytes) -> Record:
     try:
         line = json.loads(data)
     except (ValueError, RecursionError):
         line = None
-    return line if _is_line(line) else _unreadable(data.decode(errors="replace"))
+    return line if _is_line(line) else _unreadable_line(data.decode(errors="replace"))
 
 
 def _is_line(document: Any) -> bool:
@@ -212,7 +212,7 @@ def _is_line(document: Any) -> bool:
     return all(value is None or isinstance(value, str | int | float) for value in values)
 
 
-def _unreadable(text: str) -> Record:
+def _unreadable_line(text: str) -> Record:
     return {"kind": "unreadable", "text": text}
 
 
@@ -220,7 +220,7 @@ class Irregular(OSError):
     """A pipe, a folder or a device in the place of a file."""
 
 
-def _opened(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
+def _open_file(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
     """Open the file at ``path``, without waiting for the writer of a pipe.
 
     :raises Irregular: it is not a regular file.
@@ -233,13 +233,13 @@ def _opened(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+def _lock(path: Path) -> Iterator[bool]:
     """Lock the file if no other process does; yields whether it is locked now.
 
     A file that may not be opened is another user's, and stays theirs.
     """
     try:
-        file = _opened(path)
+        file = _open_file(path)
     except Irregular:
         yield True
         return
@@ -250,7 +250,7 @@ def _locked(path: Path) -> Iterator[bool]:
         yield try_lock(file.fileno())
 
 
-def abandoned() -> Iterator[Path]:
+def list_abandoned() -> Iterator[Path]:
     """Yield the transcripts of killed sessions: not sealed, and not locked.
 
     Each is locked while the caller has it, and sealed afterwards.
@@ -258,7 +258,7 @@ def abandoned() -> Iterator[Path]:
     for path in sorted(folder().glob("*.jsonl")):
         if not _is_id(path.stem):
             continue
-        with _locked(path) as is_free:
+        with _lock(path) as is_free:
             # An empty one may be about to begin.
             if is_free and _is_unsealed(path.stat()):
                 yield path
@@ -281,7 +281,7 @@ def is_alive(session: str) -> bool:
     path = path_of(session)
     if not path.exists():
         return False
-    with _locked(path) as is_free:
+    with _lock(path) as is_free:
         return not is_free
 
 
@@ -297,7 +297,7 @@ def keep_statement(id: str, statement: str) -> None:
     line = {"id": id, "at": clock.rfc3339(clock.now()), "statement": statement}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
+        with _open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as file:
             _write_all(file.fileno(), (json.dumps(line) + "\n").encode())
             os.fsync(file.fileno())
     except OSError as error:
@@ -308,9 +308,9 @@ def find_statement(id: str) -> str | None:
     """Return the statement of this id, if it ran on this host."""
     path = folder() / "queries.jsonl"
     try:
-        with _opened(path) as file:
+        with _open_file(path) as file:
             for line in file:
-                record = _parsed(line)
+                record = _parse_line(line)
                 if record.get("id") == id:
                     return str(record.get("statement"))
     except (FileNotFoundError, Irregular):

@@ -19,7 +19,7 @@ def for_user() -> Iterator[None]:
     """Leave the time of ``input()`` and ``getpass()`` out of the recording."""
     before = [getattr(module, name) for module, name in _QUESTIONS]
     for module, name in _QUESTIONS:
-        setattr(module, name, _waiting(getattr(module, name)))
+        setattr(module, name, _count_as_wait(getattr(module, name)))
     try:
         yield
     finally:
@@ -27,7 +27,7 @@ def for_user() -> Iterator[None]:
             setattr(module, name, question)
 
 
-def _waiting(question: Callable[..., str]) -> Callable[..., str]:
+def _count_as_wait(question: Callable[..., str]) -> Callable[..., str]:
     @wraps(question)
     def ask(*args: Any, **options: Any) -> str:
         with waiting():

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from opsapp.actors import at_terminal
 from opsapp.commands.shell.display import sql
 from opsapp.console import interrupts
-from opsapp.console.lifecycle import Console, alive
+from opsapp.console.lifecycle import Console, open_console
 from opsapp.console.modes import Mode
 from opsapp.console.transactions import Remains
 from opsapp.errors import NotFound, Refused
@@ -57,7 +57,7 @@ class Inputs:
 @contextmanager
 def inputs(app: Flask, mode: Mode) -> Iterator[Inputs]:
     more = {"sql": (sql, "the rows of a statement")}
-    with alive(
+    with open_console(
         app, at_terminal(), mode, reason=None, by="terminal", idle_seconds=0, more=more
     ) as console:
         yield Inputs(console)

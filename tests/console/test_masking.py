@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opsapp.console.secret_columns import named_in, of_result
+from opsapp.console.secret_columns import of_result, secrecy_test
 from tests.support import Database, run
 from tests.support.console_play import play
 
@@ -174,7 +174,7 @@ def test_every_statement_is_read(words: list[str]) -> None:
 
 def test_declaration_of_a_model_counts_for_its_own_table() -> None:
     declared = {"code": {"doors": True}, "token": {"coins": False}}
-    assert named_in("SELECT code FROM doors", declared)("code")
-    assert not named_in("SELECT code FROM airports", declared)("code")
-    assert not named_in("SELECT token FROM coins", declared)("token")
-    assert named_in("SELECT token FROM api", declared)("token")
+    assert secrecy_test("SELECT code FROM doors", declared)("code")
+    assert not secrecy_test("SELECT code FROM airports", declared)("code")
+    assert not secrecy_test("SELECT token FROM coins", declared)("token")
+    assert secrecy_test("SELECT token FROM api", declared)("token")

@@ -324,7 +324,7 @@ def test_transaction_of_another_thread_is_its_own(input: Input, app: Flask) -> N
         done = pool.submit(work)
         assert begun.wait(PATIENCE)
         count()
-        assert input.writes.uncommitted() == {}
+        assert input.writes.uncommitted_changes() == {}
         assert input.end() == Remains({}, 0)
         assert not input.writes.open()
         settled.set()

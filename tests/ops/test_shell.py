@@ -132,5 +132,5 @@ def test_banner_and_hints_name_what_is_bound(theirs: Theirs, play_in: Play) -> N
 
 def test_change_of_a_model_file_is_told(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
     files = recorded.ModelFiles()
-    monkeypatch.setattr(recorded, "_modified", lambda file: file)
-    assert client_app.__file__ in files.changed()
+    monkeypatch.setattr(recorded, "_modification_time", lambda file: file)
+    assert client_app.__file__ in files.take_changed()

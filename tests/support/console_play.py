@@ -50,7 +50,7 @@ def run_cells(mode: str, cells: list[str], history: bool) -> None:
     from opsapp.actors import at_terminal
     from opsapp.commands.shell import interactive
     from opsapp.commands.shell.display import sql
-    from opsapp.console.lifecycle import alive
+    from opsapp.console.lifecycle import open_console
     from opsapp.console.modes import Mode
     from opsapp.extensions import this_app
     from opsapp.state import attachment_of
@@ -61,7 +61,7 @@ def run_cells(mode: str, cells: list[str], history: bool) -> None:
         app = ScriptInfo(app_import_path=path, set_debug_flag=False).load_app()
     attached = attachment_of(app)
     engines = nullcontext() if attached is None else attached.as_command()
-    with app.app_context(), engines, alive(
+    with app.app_context(), engines, open_console(
         this_app(), at_terminal(), Mode(mode), reason=None, by="terminal", idle_seconds=0,
         more=names,
     ) as console:  # fmt: skip

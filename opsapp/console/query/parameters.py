@@ -27,7 +27,7 @@ def names(statement: str, values: Container[str] = ()) -> list[str]:
     return list(dict.fromkeys(name for _at, name in _places(statement, values)))
 
 
-def escaped(statement: str, values: Container[str] = ()) -> str:
+def escape_colons(statement: str, values: Container[str] = ()) -> str:
     """Return the statement for ``sqlalchemy.text``, which takes every colon for a parameter."""
     places = {at for at, _name in _places(statement, values)}
     return "".join(

@@ -45,7 +45,7 @@ _WORD = re.compile(r"[A-Za-z]+")
 # --- the statement -----------------------------------------------------------
 
 
-def checked(statement: str) -> str:
+def check_statement(statement: str) -> str:
     """Return the statement if its first word is one that reads; the database decides in the end.
 
     :raises Invalid: there is none.
@@ -125,7 +125,7 @@ def rows(
     :raises TimedOut: it took too long.
     """
     remainder = limit
-    with _running(statement, params, seconds) as (names, secret, next_page):
+    with _run_statement(statement, params, seconds) as (names, secret, next_page):
         say_names(names)
         # One more than is shown tells whether there are more.
         while page := next_page(PAGE if remainder is None else min(PAGE, remainder + 1)):
@@ -146,10 +146,10 @@ Pages = tuple[list[str], Callable[[int, Any], bool], Callable[[int], Sequence[Se
 
 
 @contextmanager
-def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
+def _run_statement(statement: str, params: Mapping[str, Any], seconds: float) -> Iterator[Pages]:
     """Run a statement: names of the columns, a test for secrets, and a function for a page."""
     is_sqlite = db.engine.dialect.name == "sqlite"
-    with _explaining():
+    with _translate_errors():
         readonly.refuse_other_database(db.engine)
         connection = readonly.connect(db.engine)
     stop = connection.interrupt if is_sqlite else connection.cancel
@@ -157,7 +157,7 @@ def _running(statement: str, params: Mapping[str, Any], seconds: float) -> Itera
     try:
         prepare = _prepare_sqlite if is_sqlite else _prepare_server
         with (
-            _explaining(statement),
+            _translate_errors(statement),
             closing(prepare(connection, statement, seconds)) as cursor,
             closing(watched),
         ):
@@ -210,7 +210,7 @@ class _Watch:
 
 def _prepare_sqlite(connection: Any, _statement: str, _seconds: float) -> Any:
     connection.set_progress_handler(None, 0)  # The watch stops it, from another thread.
-    connection.set_authorizer(_only_reading)
+    connection.set_authorizer(_authorize)
     connection.text_factory = readable
     return connection.cursor()
 
@@ -225,7 +225,7 @@ _READING = frozenset(
 )
 
 
-def _only_reading(
+def _authorize(
     action: int, about: str | None, detail: str | None, _database: str | None, _by: str | None
 ) -> int:
     """Answer SQLite while it prepares a statement; a secret column reads as NULL."""
@@ -266,7 +266,9 @@ def _for_psycopg(statement: str, params: Mapping[str, Any]) -> tuple[str, Any]:
         return statement, None  # Then psycopg leaves every % and : alone.
     if missing := set(parameters.names(statement, params)) - set(params):
         raise Invalid(f"no --param for :{text.safe(min(missing))}")
-    compiled = sa.text(parameters.escaped(statement, params)).compile(dialect=db.engine.dialect)
+    compiled = sa.text(parameters.escape_colons(statement, params)).compile(
+        dialect=db.engine.dialect
+    )
     return compiled.string, dict(params)
 
 
@@ -283,14 +285,14 @@ _NEAR_CHANGE = re.compile(r'near "(?:insert|update|delete|merge)"', re.IGNORECAS
 
 
 @contextmanager
-def _explaining(statement: str = "") -> Iterator[None]:
+def _translate_errors(statement: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
         if any(words in str(error) for words in _SEVERAL):
-            raise _several(statement) from error
+            raise _error_of_several(statement) from error
         if isinstance(error, OverflowError | UnicodeEncodeError):
-            raise _invalid(f"a value cannot be sent to it ({text.first_line(error)})") from error
+            raise _rejection(f"a value cannot be sent to it ({text.first_line(error)})") from error
         if isinstance(error, sqlite3.Error):
             raise _of_sqlite(error) from error
         if hasattr(error, "sqlstate"):
@@ -298,26 +300,26 @@ def _explaining(statement: str = "") -> Iterator[None]:
         raise
 
 
-def _several(statement: str) -> OpsError:
+def _error_of_several(statement: str) -> OpsError:
     """Return the error of several statements: invalid, unless one of them would write."""
     for word in map(first_word, statement.split(";")):
         if WRITES.fullmatch(word):
-            return _refused(f"the second statement is {word.upper()}")
+            return _refusal(f"the second statement is {word.upper()}")
     return Invalid("only one statement is allowed; nothing was run")
 
 
 def _of_sqlite(error: sqlite3.Error) -> OpsError:
     name, message = getattr(error, "sqlite_errorname", ""), text.safe(error)
     if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")) or "not authorized" in message:
-        return _refused(message)
+        return _refusal(message)
     if _NEAR_CHANGE.search(message):
-        return _refused(message)
+        return _refusal(message)
     if name == "SQLITE_INTERRUPT":
         return TimedOut("the statement was stopped")
     # The first statement of a connection has the code SQLITE_SCHEMA, not SQLITE_ERROR.
     is_mistake = name == "SQLITE_ERROR" or message.startswith("no such ")
     if is_mistake or isinstance(error, sqlite3.ProgrammingError):
-        return _invalid(message)
+        return _rejection(message)
     condition = translate_error(sa.exc.DBAPIError("", None, error))
     return condition or OpsError(f"the database says: {message}")
 
@@ -327,22 +329,22 @@ def _of_server(error: Any) -> OpsError:
 
     state, message = error.sqlstate or "", text.first_line(error)
     if _NEAR_CHANGE.search(message):
-        return _refused(message)  # DECLARE CURSOR knows no such statement.
+        return _refusal(message)  # DECLARE CURSOR knows no such statement.
     if state in _READ_ONLY or state[:2] == "25" or _NO_CURSOR.search(message):
-        return _refused(message)
+        return _refusal(message)
     # psycopg says the latter two before it sends anything.
     is_of_arguments = isinstance(error, (ProgrammingError, DataError))
     if state[:2] in ("0A", "42", "22", "26") or is_of_arguments:
-        return _invalid(message)
+        return _rejection(message)
     condition = translate_error(sa.exc.DBAPIError("", None, error))
     return condition or OpsError(f"the database says: {message}")
 
 
-def _refused(message: str) -> Refused:
+def _refusal(message: str) -> Refused:
     return Refused(f"the statement is not read-only ({message}); nothing was written")
 
 
-def _invalid(message: str) -> Invalid:
+def _rejection(message: str) -> Invalid:
     hint = "--param NAME=VALUE gives :NAME its value"
     if not any(words in message for words in _NO_VALUE):
         hint = schema.LOOK
