@@ -147,7 +147,7 @@ def _application(*, observed: bool) -> Iterator[tuple[Any, Any, int]]:
     from tests.ops.observer.observing import relation_people
 
     people = relation_people()
-    people.watched = {"email", "password", "active", "roles", "groups"}
+    people.watched_names = {"email", "password", "active", "roles", "groups"}
     app, db = relation_app.create_app(), relation_app.db
     with app.app_context():
         db.create_all()

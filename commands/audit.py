@@ -188,7 +188,7 @@ def seal_cmd(dry_run: bool) -> Record:
     """
     from opsapp.ops import seal
 
-    return {"sealed": seal.waiting() if dry_run else seal.seal()}
+    return {"sealed": seal.count_waiting() if dry_run else seal.seal()}
 
 
 @cli.command("settle")

@@ -20,7 +20,7 @@ def approve_identity(*needs: str) -> None:
     for part in needs:
         identity.need(part)
     if identity.is_guessed and not acceptance.is_accepted(identity, db.session()):
-        parts = acceptance.described(identity)["parts"]
+        parts = acceptance.describe_identity(identity)["parts"]
         names = ", ".join(f"{part} is {value.split()[0]}" for part, value in parts.items())
         approve(
             f"Accounts are {identity.model.__name__}, guessed by names: {names}"

@@ -95,7 +95,7 @@ def create_cmd(
         raise Invalid("--no-password cannot be combined with another password option")
     approve_identity()
     is_needed = not no_password and accounts.needs_password(email or username, if_exists)
-    password = source.read(accounts.acceptable) if is_needed else None
+    password = source.read(accounts.check_password) if is_needed else None
     account = accounts.create(
         email,
         username=username,
@@ -136,7 +136,7 @@ def create_admin_cmd(
 
     approve_identity("admin")
     is_needed = accounts.needs_password(email or username, if_exists)
-    password = source.read(accounts.acceptable) if is_needed else None
+    password = source.read(accounts.check_password) if is_needed else None
     account = accounts.create_admin(
         email,
         username=username,
@@ -319,7 +319,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
     approve_identity("passwords")
     # Report an unknown user before the operator types a password twice.
     this_identity().get(db.session(), user)
-    password = source.read(accounts.acceptable)
+    password = source.read(accounts.check_password)
     record = accounts.set_password(user, password, unit=unit)
     return {**record, **source.password_field(str(record["email"] or user), password, unit)}
 

@@ -15,7 +15,7 @@ ACTION = "identity:accounts:accept"
 SUBJECT = "identity"
 
 
-def described(identity: Identity) -> Record:
+def describe_identity(identity: Identity) -> Record:
     """Return the parts of an identity as the audit keeps them: attributes, and their sources."""
     parts = {
         name: f"{getattr(identity, name)} ({identity.sources.get(name, '')})"
@@ -29,14 +29,14 @@ def described(identity: Identity) -> Record:
 
 def is_accepted(identity: Identity, session: so.Session) -> bool:
     """Return whether accounts were changed by this identity before."""
-    return _last(session) == described(identity)
+    return _last(session) == describe_identity(identity)
 
 
 def record(identity: Identity, unit: Unit) -> None:
     """Record the identity, unless the last event of its kind has it already."""
     if any(change.action == ACTION for change in unit.recorded):
         return
-    before, after = _last(unit.session), described(identity)
+    before, after = _last(unit.session), describe_identity(identity)
     if before != after:
         unit.record(ACTION, SUBJECT, before=before, after=after)
 

@@ -43,9 +43,9 @@ def create(
     :raises Invalid: an attribute is missing, unknown, or not of its type.
     """
     identity = this_identity()
-    set_word = _prepared(identity, password)
+    set_word = _prepare_password(identity, password)
     with changing(unit) as identity:
-        user = _existing(identity, unit.session, email, username, if_exists)
+        user = _find_existing(identity, unit.session, email, username, if_exists)
         if user is None:
             user = _insert(identity, email, username, set_word, values or {}, unit)
             if role:
@@ -69,7 +69,7 @@ def _refuse_unlike(identity: Identity, user: Any, role: str | None, unit: Unit) 
         raise Conflict(f"user {key} exists and does not hold {role}", hint=hint)
 
 
-def _prepared(identity: Identity, password: str | None) -> Any:
+def _prepare_password(identity: Identity, password: str | None) -> Any:
     """Do the slow part of setting a password before the gate, where others would wait for it."""
     if password is None:
         return None
@@ -79,7 +79,7 @@ def _prepared(identity: Identity, password: str | None) -> Any:
     return passwords.prepare(password)
 
 
-def acceptable(password: str) -> str:
+def check_password(password: str) -> str:
     """Return a password that the policy accepts.
 
     :raises Conflict: no function sets a password.
@@ -91,7 +91,7 @@ def acceptable(password: str) -> str:
     return password
 
 
-def _existing(
+def _find_existing(
     identity: Identity,
     session: so.Session,
     email: str | None,
@@ -117,9 +117,11 @@ def _insert(
     values: Mapping[str, str],
     unit: Unit,
 ) -> Any:
-    attributes = {name: fields.converted(identity, name, value) for name, value in values.items()}
+    attributes = {
+        name: fields.convert_value(identity, name, value) for name, value in values.items()
+    }
     attributes |= fields.names(identity, email, username)
-    user = fields.made(identity, attributes, has_password=set_word is not None)
+    user = fields.make_object(identity, attributes, has_password=set_word is not None)
     if set_word is not None:
         set_word(user)
     if identity.active is not None and identity.active.of(user) is None:
@@ -160,10 +162,10 @@ def create_admin(
     """
     identity = this_identity()
     identity.need("admin")
-    set_word = _prepared(identity, password)
+    set_word = _prepare_password(identity, password)
     with changing(unit) as identity:
         role = administrators.role(identity, unit.session)
-        user = _existing(identity, unit.session, email, username, if_exists)
+        user = _find_existing(identity, unit.session, email, username, if_exists)
         if user is None:
             user = _insert(identity, email, username, set_word, values or {}, unit)
         elif if_exists == "keep":
@@ -245,7 +247,7 @@ def _set_values(identity: Identity, user: Any, values: Mapping[str, str], unit: 
     for name, value in values.items():
         if name in guarded:
             raise Invalid(f"--set {name} has an option or command of its own", hint=guarded[name])
-        new = fields.converted(identity, name, value)
+        new = fields.convert_value(identity, name, value)
         if getattr(user, name) == new:
             continue
         _change(identity, user, name, new, unit)
@@ -259,7 +261,7 @@ def _change(identity: Identity, user: Any, name: str, value: Any, unit: Unit) ->
     :raises Conflict: the key changes with it.
     """
     before = identity.key.of(user)
-    with fields.accepted(identity):
+    with fields.translate_refusals(identity):
         setattr(user, name, value)
     fields.flush(identity, unit.session)
     if identity.key.of(user) != before:
@@ -286,10 +288,10 @@ def set_active(references: Iterable[str], active: bool, *, unit: Unit) -> list[R
     """
     with changing(unit, "active") as identity:
         users = subjects.accounts(identity, unit.session, references)
-        return [switched(identity, user, active, unit) for user in users]
+        return [switch_account(identity, user, active, unit) for user in users]
 
 
-def switched(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
+def switch_account(identity: Identity, user: Any, active: bool, unit: Unit) -> Record:
     """Activate or deactivate an account inside of a unit that is entered."""
     changed = _switch(identity, user, active, unit)
     sessions = identity.after_deactivation if changed and not active else None
@@ -320,7 +322,7 @@ def set_password(reference: str, password: str, *, unit: Unit) -> Record:
     :raises Busy: another process has set another meanwhile.
     """
     identity, session = this_identity(), db.session()
-    set_word = _prepared(identity, password)
+    set_word = _prepare_password(identity, password)
     user = identity.get(session, reference)
     before, key = _hash(identity, user), identity.key.of(user)
     is_same = _matches(identity, user, password)
@@ -384,13 +386,13 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
             "ends_of_roles": remove(unit.ours, RoleEnd, RoleEnd.subject == subject),
         }
         evidence.write({"subject": subject, "erased": erased}, unit)
-        unit.note(f"deletes {name} by the application's function{_forgotten(erased)}")
+        unit.note(f"deletes {name} by the application's function{_erasure_words(erased)}")
         unit.record("user:account:delete", subject, before={"roles": account["roles"]})
         unit.announce(signals.user_deleted, user_id=account["id"])
         return {"id": account["id"], "status": "deleted"}
 
 
-def _forgotten(erased: Mapping[str, int]) -> str:
+def _erasure_words(erased: Mapping[str, int]) -> str:
     """Return in words what is erased beside the account."""
     nouns = {"audit_names": "name of the audit", "ends_of_roles": "end of a role"}
     counts = [text.pluralize(erased[kind], noun) for kind, noun in nouns.items() if erased[kind]]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from ..errors import Invalid
-from .attributes import Model, attribute, stored
+from .attributes import Model, attribute, storage_of
 from .roles import Rule
 
 FUNCTIONS = ("set_password", "check_password", "end_sessions", "create", "erase", "actor")
@@ -50,7 +50,7 @@ def _names(model: Model, argument: str, value: Any) -> None:
         )
     for name in value:
         column = attribute(model, name, argument)
-        if argument == "protect" and not stored(model, column.name):
+        if argument == "protect" and not storage_of(model, column.name):
             raise Invalid(f"{argument}={column} cannot be protected: no column is known to hold it")
 
 

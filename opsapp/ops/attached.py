@@ -288,7 +288,7 @@ class Attached:
         }
         self._forget()
         try:
-            with self.sessions.bound_to(own_engines):
+            with self.sessions.bind_to(own_engines):
                 self._record()
                 yield
         finally:

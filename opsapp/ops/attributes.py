@@ -106,7 +106,7 @@ def relations(model: Model) -> dict[str, so.RelationshipProperty[Any]]:
     return {relation.key: relation for relation in sa.inspect(model).relationships}
 
 
-def stored(model: Model, value: Any) -> frozenset[str]:
+def storage_of(model: Model, value: Any) -> frozenset[str]:
     """Return the columns and relations of a model that hold an attribute, or decide a condition.
 
     A hybrid is held by the columns of its SQL. Nothing is returned where that has columns of
@@ -128,9 +128,9 @@ def stored(model: Model, value: Any) -> frozenset[str]:
         return frozenset()
 
 
-def with_stored(model: Model, names: Collection[str]) -> frozenset[str]:
+def with_storage(model: Model, names: Collection[str]) -> frozenset[str]:
     """Return these attributes, and the columns and relations that hold them."""
-    return frozenset(names).union(*(stored(model, name) for name in names))
+    return frozenset(names).union(*(storage_of(model, name) for name in names))
 
 
 def python_type(column: Any) -> type:

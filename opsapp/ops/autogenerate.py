@@ -53,11 +53,11 @@ class _Chained:
 def hook(app: Flask) -> None:
     """Have Flask-Migrate leave our tables out, if the application has it."""
     migrate = app.extensions.get("migrate")
-    if migrate is not None and not isinstance(_present(migrate), _Chained):
-        migrate.configure_args["include_name"] = _Chained(_present(migrate))
+    if migrate is not None and not isinstance(_present_hook(migrate), _Chained):
+        migrate.configure_args["include_name"] = _Chained(_present_hook(migrate))
 
 
-def _present(migrate: Any) -> IncludeName | None:
+def _present_hook(migrate: Any) -> IncludeName | None:
     present: IncludeName | None = migrate.configure_args.get("include_name")
     return present
 

@@ -28,7 +28,7 @@ Rows = dict[Any, Record]
 """The watched columns of accounts by their keys."""
 
 
-def observed(observer: Observer, state: so.ORMExecuteState) -> Any:
+def execute_and_record(observer: Observer, state: so.ORMExecuteState) -> Any:
     """Execute a statement of the application's, and write down what it changed.
 
     :returns: its result; None if it changes no account, and is not executed yet.
@@ -41,10 +41,10 @@ def observed(observer: Observer, state: so.ORMExecuteState) -> Any:
     if is_ours(connection):
         return None
     observer.protection.before_bulk(connection, state.session, bulk.names, bulk.may_lose)
-    with observer.harmless(connection):
+    with observer.log_errors(connection):
         bulk.prepare(connection)
     result = state.invoke_statement()
-    observer.write(connection, state.session, lambda: observer.rows(bulk.told(result)))
+    observer.write(connection, state.session, lambda: observer.rows(bulk.list_changes(result)))
     observer.protection.after_loss(state.session)
     return result
 
@@ -80,7 +80,7 @@ class _Bulk:
                 self._before = self._read(connection, condition)
         self._connection = connection
 
-    def told(self, result: Any) -> Iterable[tuple[Any, Change]]:
+    def list_changes(self, result: Any) -> Iterable[tuple[Any, Change]]:
         """Return the changes with the keys of their accounts; a key of None means many."""
         if self._connection is None:  # It was not prepared, which is counted.
             return []
@@ -91,7 +91,7 @@ class _Bulk:
         if self._state.is_insert:
             return [(None, self._summary(CREATE, result))]
         if self._state.is_delete:
-            return [(key, self._watch.gone(row)) for key, row in self._before.items()]
+            return [(key, self._watch.deletion_of(row)) for key, row in self._before.items()]
         if not self._before or len(self._before) > MOST:
             return [(None, self._summary(UPDATE, result))] if _count(self._state, result) else []
         return self._updates(self._connection)

@@ -19,7 +19,7 @@ from sqlalchemy.orm.base import PassiveFlag
 from .. import clock, values
 from ..types import Record
 from ..unit import pending
-from .attributes import stored
+from .attributes import storage_of
 from .roles import Rule
 
 CREATE, UPDATE, DELETE = "user:account:create", "user:account:update", pending.DELETE
@@ -44,7 +44,7 @@ class Accounts(Protocol):
         """The rules by which accounts hold roles."""
 
     @property
-    def watched(self) -> Collection[str]:
+    def watched_names(self) -> Collection[str]:
         """The attributes whose changes are audited."""
 
     @property
@@ -58,7 +58,7 @@ class Accounts(Protocol):
     def subject_of(self, key: Any) -> str:
         """Return the name that the audit has for the account of this key."""
 
-    def named(self, user: Any) -> Record | None:
+    def name_record(self, user: Any) -> Record | None:
         """Return the row beside the chain that an opaque subject stands for, or None."""
 
 
@@ -82,10 +82,10 @@ class Watch:
 
     def __init__(self, accounts: Accounts, protected: Collection[str] = ()) -> None:
         self.mapper: so.Mapper[Any] = sa.inspect(accounts.model)
-        self.secret = self._stored(accounts.secret)
-        self.personal = self._stored(accounts.personal)
-        self.protected = self._stored(protected)
-        keys = self._stored(accounts.watched) | self.protected
+        self.secret = self._storage_of(accounts.secret)
+        self.personal = self._storage_of(accounts.personal)
+        self.protected = self._storage_of(protected)
+        keys = self._storage_of(accounts.watched_names) | self.protected
         columns = frozenset(self.mapper.column_attrs.keys())
         self.columns = keys & columns
         self.new_columns = self.columns | (self.personal & columns)
@@ -103,20 +103,20 @@ class Watch:
         self.lasting = self.keys - self.personal - self.secret
         """The attributes that may make an administrator: all but names and passwords."""
 
-    def _stored(self, names: Collection[str]) -> frozenset[str]:
+    def _storage_of(self, names: Collection[str]) -> frozenset[str]:
         """Return what holds these attributes; a synonym or hybrid is held by other columns."""
-        return frozenset(key for name in names for key in stored(self.mapper.class_, name))
+        return frozenset(key for name in names for key in storage_of(self.mapper.class_, name))
 
     def keys_of(self, names: Iterable[str]) -> frozenset[str]:
         """Return the watched attributes of columns, by the name of either."""
         keys = {self.mapper.get_property(key).columns[0].key: key for key in self.columns}
         return frozenset(keys.get(name, name) for name in names) & self.columns
 
-    def touched(self, state: so.InstanceState[Any]) -> frozenset[str]:
+    def touched_keys(self, state: so.InstanceState[Any]) -> frozenset[str]:
         """Return the watched attributes that were set, be it to the same value."""
         return self.keys - state.unmodified_intersection(self.keys)
 
-    def unloaded(self, state: so.InstanceState[Any], touched: Iterable[str]) -> list[str]:
+    def unloaded_keys(self, state: so.InstanceState[Any], touched: Iterable[str]) -> list[str]:
         """Return the columns whose value before or after the flush the session does not have."""
         return [
             key
@@ -134,16 +134,16 @@ class Watch:
 
     # --- whole objects -----------------------------------------------------------
 
-    def created(self, user: Any) -> Iterator[Change]:
+    def creation_events(self, user: Any) -> Iterator[Change]:
         """Yield the events of a new account."""
         state: so.InstanceState[Any] = sa.inspect(user)
         values = {
             key: state.dict[key] for key in self.new_columns if state.dict.get(key) is not None
         }
-        yield Change(CREATE, None, self.shown(values))
+        yield Change(CREATE, None, self.mask_values(values))
         yield from self._grants(state, self.relations)
 
-    def updated(
+    def update_events(
         self, user: Any, touched: Iterable[str], unloaded: Mapping[str, Any]
     ) -> Iterator[Change]:
         """Yield the events of a changed account.
@@ -163,19 +163,19 @@ class Watch:
             yield self.change(changed, old, new)
         yield from self._grants(state, self.relations.intersection(touched))
 
-    def deleted(self, user: Any) -> Iterator[Change]:
+    def deletion_events(self, user: Any) -> Iterator[Change]:
         """Yield the event of an account that is about to be deleted."""
-        yield self.gone(sa.inspect(user).dict)
+        yield self.deletion_of(sa.inspect(user).dict)
 
-    def gone(self, values: Mapping[str, Any]) -> Change:
+    def deletion_of(self, values: Mapping[str, Any]) -> Change:
         """Return the event of a deleted account, which keeps no personal value."""
         keys = (self.columns - self.personal - self.secret) & values.keys()
-        return Change(DELETE, self.shown({key: values[key] for key in keys}), None)
+        return Change(DELETE, self.mask_values({key: values[key] for key in keys}), None)
 
     def change(self, keys: Iterable[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
         """Return the event of an account whose columns have other values now."""
         before, after = ({key: values[key] for key in keys} for values in (old, new))
-        return Change(UPDATE, self.shown(before), self.shown(after))
+        return Change(UPDATE, self.mask_values(before), self.mask_values(after))
 
     def _grants(self, state: so.InstanceState[Any], keys: Iterable[str]) -> Iterator[Change]:
         for key in sorted(keys):
@@ -189,11 +189,11 @@ class Watch:
 
     # --- values ------------------------------------------------------------------
 
-    def shown(self, values: Mapping[str, Any]) -> Record:
+    def mask_values(self, values: Mapping[str, Any]) -> Record:
         """Return values as they wait: secrets are hidden, personal ones are marked."""
-        return {key: self._shown(key, values[key]) for key in sorted(values)}
+        return {key: self._mask_value(key, values[key]) for key in sorted(values)}
 
-    def _shown(self, key: str, value: Any) -> Any:
+    def _mask_value(self, key: str, value: Any) -> Any:
         if value is None:
             return None
         if key in self.secret or isinstance(value, bytes):

@@ -22,7 +22,7 @@ def _tables(attached: Attached) -> Verdict:
     return "fail", "opsapp's tables are not there: nothing is audited", "flask ops init"
 
 
-def _unfinished(attached: Attached) -> Verdict:
+def _intents(attached: Attached) -> Verdict:
     if attached.own is None:
         return "ok", "a change and its event are one transaction", None
     seqs = intents.unfinished_numbers(db.ours()) if attached.has_tables else []
@@ -43,7 +43,7 @@ def _autogenerate(attached: Attached) -> Verdict:
 
 
 def _ends(attached: Attached) -> Verdict:
-    late = role_ends.over(db.ours(), by=role_ends.LATE) if attached.has_tables else ()
+    late = role_ends.passed_ends(db.ours(), by=role_ends.LATE) if attached.has_tables else ()
     if not late:
         return "ok", "no role is held past its end", None
     identity = attached.identity
@@ -79,7 +79,7 @@ def _deactivation(attached: Attached) -> Verdict:
 
 CHECKS: dict[str, Callable[[Attached], Verdict]] = {
     "tables": _tables,
-    "unfinished changes": _unfinished,
+    "unfinished changes": _intents,
     "autogenerate": _autogenerate,
     "ends of roles": _ends,
     "accounts": _accounts,

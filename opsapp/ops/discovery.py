@@ -87,7 +87,7 @@ def discover(app: Flask, models: Iterable[Model], parts: Mapping[str, Any]) -> I
 
 def _model(app: Flask, models: Iterable[Model], user: Any) -> tuple[Model, str] | None:
     if user is not None:
-        return _said(user), "Ops(user=…)"
+        return _load_model(user), "Ops(user=…)"
     if (model := _of_flask_security(app)) is not None:
         return model, SECURITY
     if (model := _of_appbuilder(app)) is not None:
@@ -111,7 +111,7 @@ def accounts_of(app: Flask, parts: Mapping[str, Any]) -> Iterator[Model | None]:
     yield _of_appbuilder(app)
 
 
-def _said(user: Any) -> Model:
+def _load_model(user: Any) -> Model:
     """Return the class that ``Ops(user=…)`` says, itself or as ``package.module:Name``.
 
     :raises Invalid: it is not a mapped class.
@@ -165,7 +165,7 @@ class _Discovery:
             username=self._attribute("username"),
             active=self._active(),
             password=self._attribute("password"),
-            confirmed=self._confirmed(),
+            confirmed=self._confirmation(),
             created_at=self._attribute("created_at"),
             last_seen_at=self._attribute("last_seen_at"),
             roles=roles,
@@ -175,10 +175,10 @@ class _Discovery:
             make=self._make(),
             normal_email=self._normal_email if self._has_datastore else str,
             erase=self._function("erase"),
-            also_secret=self._named("secret") or frozenset(),
-            also_personal=self._named("personal") or frozenset(),
+            also_secret=self._names_of("secret") or frozenset(),
+            also_personal=self._names_of("personal") or frozenset(),
             sources=self.sources,
-            watch=self._named("watch"),
+            watch=self._names_of("watch"),
         )
 
     def _key(self) -> Attribute:
@@ -188,14 +188,14 @@ class _Discovery:
     def _attribute(self, part: str) -> Attribute | None:
         if part in self.parts:
             self.sources[part] = f"Ops({part}=…)"
-            return self._checked(part, self.parts[part])
+            return self._check_attribute(part, self.parts[part])
         name = next((name for name in NAMES[part] if self._fits(part, name)), None)
         if name is None:
             return None
         self.sources[part] = self._source(name)
         return Attribute(self.model, name)
 
-    def _checked(self, part: str, value: Any) -> Attribute | None:
+    def _check_attribute(self, part: str, value: Any) -> Attribute | None:
         """Return the attribute that an argument says; None where it says that there is none."""
         if value is None:
             return None
@@ -233,7 +233,7 @@ class _Discovery:
         if "roles" in self.parts:
             self.sources["roles"] = "Ops(roles=…)"
             return tuple(self.parts["roles"] or ())
-        related: list[Rule] = [*self._related()]
+        related: list[Rule] = [*self._find_relations()]
         flags: list[Rule] = [
             Flag(Attribute(self.model, name)) for name in FLAGS if self._is_of(name, bool)
         ]
@@ -247,7 +247,7 @@ class _Discovery:
             )
         return rules
 
-    def _related(self) -> list[Relation]:
+    def _find_relations(self) -> list[Relation]:
         rules = []
         for name in RELATIONS:
             relation = relations(self.model).get(name)
@@ -324,7 +324,7 @@ class _Discovery:
             return self.app.extensions["security"].datastore.set_uniquifier
         return None
 
-    def _confirmed(self) -> Attribute | None:
+    def _confirmation(self) -> Attribute | None:
         is_asked = self._has_datastore and passwords.asks_confirmation(self.app)
         return Attribute(self.model, "confirmed_at") if is_asked else None
 
@@ -333,7 +333,7 @@ class _Discovery:
             self.sources[part] = f"Ops({part}=…)"
         return self.parts.get(part)
 
-    def _named(self, part: str) -> frozenset[str] | None:
+    def _names_of(self, part: str) -> frozenset[str] | None:
         names = self.parts.get(part)
         if names is None:
             return None

@@ -47,7 +47,7 @@ def clean(identity: Identity, part: str, value: str) -> str:
 
 
 @contextmanager
-def accepted(identity: Identity) -> Iterator[None]:
+def translate_refusals(identity: Identity) -> Iterator[None]:
     """Set attributes.
 
     :raises Invalid: a setter or validator of the model refuses the value.
@@ -59,14 +59,14 @@ def accepted(identity: Identity) -> Iterator[None]:
         raise Invalid(f"{name} refuses a value: {text.first_line(error)}") from error
 
 
-def made(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
+def make_object(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
     """Return a new object of the model.
 
     :raises Invalid: an attribute that it needs is missing, or is refused.
     :raises Conflict: the model cannot be made of these attributes.
     """
     try:
-        with accepted(identity):
+        with translate_refusals(identity):
             user = (identity.make or identity.model)(**attributes)
     except TypeError as error:
         if "create" not in identity.sources:
@@ -76,7 +76,7 @@ def made(identity: Identity, attributes: dict[str, Any], *, has_password: bool) 
             hint="Ops(app, db, create=lambda **values: …)",
         ) from error
     if "create" not in identity.sources:
-        _refuse_incomplete(identity, _present(user), has_password=has_password)
+        _refuse_incomplete(identity, _present_columns(user), has_password=has_password)
     return user
 
 
@@ -87,7 +87,7 @@ def _refuse_incomplete(identity: Identity, present: Collection[str], *, has_pass
     :raises Invalid: it lacks one.
     :raises Conflict: it lacks a password.
     """
-    lacking = sorted(set(_required(identity)).difference(present))
+    lacking = sorted(set(_required_attributes(identity)).difference(present))
     if identity.password is not None and identity.password.name in lacking:
         lacking.remove(identity.password.name)
         if not has_password:
@@ -99,7 +99,7 @@ def _refuse_incomplete(identity: Identity, present: Collection[str], *, has_pass
         )
 
 
-def _present(user: Any) -> set[str]:
+def _present_columns(user: Any) -> set[str]:
     """Return the columns that a new object has a value for, or a row that will give one."""
     state: so.InstanceState[Any] = sa.inspect(user)
     present = {name for name, value in state.dict.items() if value is not None}
@@ -110,7 +110,7 @@ def _present(user: Any) -> set[str]:
     return present
 
 
-def _required(identity: Identity) -> list[str]:
+def _required_attributes(identity: Identity) -> list[str]:
     """Return the attributes that a new account must have and that no default fills in."""
     mapper = sa.inspect(identity.model)
     active = getattr(identity.active, "name", None)
@@ -124,7 +124,7 @@ def _required(identity: Identity) -> list[str]:
     ]
 
 
-def converted(identity: Identity, name: str, value: str) -> Any:
+def convert_value(identity: Identity, name: str, value: str) -> Any:
     """Return the value of ``--set NAME=VALUE`` in the type of its column.
 
     :raises Invalid: there is no such column, it is a secret, or the value is not of its type.

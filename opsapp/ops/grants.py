@@ -49,7 +49,7 @@ def grant(
     if until is not None and until <= clock.now():
         raise Invalid(f"until {clock.rfc3339(until)} is in the past")
     with changing(unit) as identity:
-        rule, name = _writable(identity, unit, role)
+        rule, name = _find_writable_rule(identity, unit, role)
         if until is not None:
             rule.check_takeable(name)
         accounts = subjects.accounts(identity, unit.session, users)
@@ -78,7 +78,7 @@ def _refuse_another_end(
 
 def give(identity: Identity, role: str, user: Any, unit: Unit) -> Record:
     """Give a role forever to an account, inside of a unit that is entered."""
-    rule, name = _writable(identity, unit, role)
+    rule, name = _find_writable_rule(identity, unit, role)
     return _give(identity, rule, name, user, None, unit)
 
 
@@ -89,7 +89,7 @@ def is_held(identity: Identity, role: str, user: Any, unit: Unit) -> bool:
     return name in rule.of(user) and end is None
 
 
-def _writable(identity: Identity, unit: Unit, role: str) -> tuple[Rule, str]:
+def _find_writable_rule(identity: Identity, unit: Unit, role: str) -> tuple[Rule, str]:
     if not identity.roles:
         identity.need("roles")
     rule, name = rule_of(identity.roles, unit.session, role)
@@ -111,9 +111,9 @@ def _give(
         _replace(identity, rule, user, unit)
         rule.give(unit.session, user, name)
         unit.session.flush()
-    before = {"role": label, "valid_until": _shown(present)} if is_held else None
+    before = {"role": label, "valid_until": _format_moment(present)} if is_held else None
     role_ends.write(unit, subject, label, until)
-    after = {"role": label, "valid_until": _shown(until)}
+    after = {"role": label, "valid_until": _format_moment(until)}
     subjects.record(unit, identity, user, GRANT, before=before, after=after)
     unit.announce(signals.role_granted, user_id=_id(identity, user), role=label, grant_id=None)
     return _answer(identity, user, label, until, changed=True)
@@ -131,7 +131,7 @@ def _label(identity: Identity, rule: Rule, name: str) -> str:
     return name if len(identity.roles) == 1 else f"{rule.attribute.name}:{name}"
 
 
-def _shown(moment: datetime | None) -> str | None:
+def _format_moment(moment: datetime | None) -> str | None:
     return clock.rfc3339(moment) if moment else None
 
 
@@ -163,14 +163,16 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
     """
     with changing(unit) as identity:
         session, names = unit.session, list(text.each(users))
-        orphans = {name: end for name in names if (end := _lost(identity, unit, name, role))}
+        orphans = {
+            name: end for name in names if (end := _find_lost_end(identity, unit, name, role))
+        }
         references = [name for name in names if name not in orphans]
         accounts = subjects.accounts(identity, session, references)
         rows = [_drop(end, REVOKE, LOST, unit) for end in orphans.values()]
         if rows and not accounts:
             return rows
         try:
-            rule, name = _writable(identity, unit, role)
+            rule, name = _find_writable_rule(identity, unit, role)
         except NotFound:
             keys = [identity.subject(user) for user in accounts]
             ends = [end for name in keys if (end := role_ends.find(session, name, role))]
@@ -180,7 +182,7 @@ def revoke(role: str, users: Iterable[str], *, unit: Unit) -> list[Record]:
         return [*rows, *(_take(identity, rule, name, user, REVOKE, unit) for user in accounts)]
 
 
-def _lost(identity: Identity, unit: Unit, name: str, role: str) -> RoleEnd | None:
+def _find_lost_end(identity: Identity, unit: Unit, name: str, role: str) -> RoleEnd | None:
     """Return the end of a role, by its subject, if the account is not found."""
     end = role_ends.find(unit.session, name, role) if name.startswith("user:") else None
     is_lost = end is not None and role_ends.account(identity, unit.session, name) is None
@@ -205,7 +207,7 @@ def _take(identity: Identity, rule: Rule, name: str, user: Any, action: str, uni
 
 def _drop(end: RoleEnd, action: str, state: str, unit: Unit) -> Record:
     """Remove the end of a role that is not held."""
-    before = {"role": end.role, "valid_until": _shown(end.valid_until), "held": False}
+    before = {"role": end.role, "valid_until": _format_moment(end.valid_until), "held": False}
     role_ends.write(unit, end.subject, end.role, None)
     unit.record(action, end.subject, before=before)
     return _row_of(end, state, changed=True)
@@ -223,7 +225,7 @@ def _record_taken(
 ) -> None:
     subject, label = identity.subject(user), _label(identity, rule, name)
     end = role_ends.find(unit.session, subject, label)
-    before = {"role": label, "valid_until": _shown(end.valid_until if end else None)}
+    before = {"role": label, "valid_until": _format_moment(end.valid_until if end else None)}
     role_ends.write(unit, subject, label, None)
     subjects.record(unit, identity, user, action, before=before)
     unit.announce(signals.role_revoked, user_id=_id(identity, user), role=label, grant_id=None)
@@ -260,7 +262,7 @@ def expire(*, unit: Unit) -> list[Record]:
     the role cannot be taken, or its account is not found: that may hold it by another key.
     """
     with changing(unit) as identity:
-        return [_sweep(identity, end, unit) for end in role_ends.over(unit.session)]
+        return [_sweep(identity, end, unit) for end in role_ends.passed_ends(unit.session)]
 
 
 def _sweep(identity: Identity, end: RoleEnd, unit: Unit) -> Record:
@@ -270,7 +272,7 @@ def _sweep(identity: Identity, end: RoleEnd, unit: Unit) -> Record:
             return _drop(end, EXPIRE, "account deleted", unit)
         return _row_of(end, LOST, changed=False)
     try:
-        rule, name = _writable(identity, unit, end.role)
+        rule, name = _find_writable_rule(identity, unit, end.role)
         return {
             **_take(identity, rule, name, user, EXPIRE, unit),
             "valid_until": end.valid_until,

@@ -26,8 +26,8 @@ from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key
 from . import capabilities
-from .attributes import Attribute, Model, Switch, columns, python_type, stored, with_stored
-from .passwords import Passwords, transient
+from .attributes import Attribute, Model, Switch, columns, python_type, storage_of, with_storage
+from .passwords import Passwords, transient_object
 from .roles import Relation, Rule
 
 LARGEST_KEY = 2**63 - 1
@@ -141,7 +141,7 @@ class Identity:
         names = [part.column for part in (self.email, self.username) if part]
         # As text: a type of theirs may refuse to take what is not an address.
         exact = [sa.type_coerce(name, sa.String) == reference for name in names]
-        folded = [lowered(name) == text.canonical(reference) for name in names]
+        folded = [lower(name) == text.canonical(reference) for name in names]
         for conditions in filter(None, (exact, folded)):
             rows = session.scalars(sa.select(self.model).where(sa.or_(*conditions)).limit(2)).all()
             if len(rows) > 1:
@@ -179,7 +179,7 @@ class Identity:
         """Return the name that the audit has for an account: ``user:42``.
 
         A key that is text may be an address, which the chain could not forget. It becomes
-        ``user:~`` and a keyed token, which :meth:`named` resolves beside the chain.
+        ``user:~`` and a keyed token, which :meth:`name_record` resolves beside the chain.
         """
         return self.subject_of(self.key.of(user))
 
@@ -191,7 +191,7 @@ class Identity:
     def _token(key: str) -> str:
         return chain.personal_token(audit_key(), "", key)
 
-    def named(self, user: Any) -> Record | None:
+    def name_record(self, user: Any) -> Record | None:
         """Return the row beside the chain that an opaque subject stands for, or None."""
         if not self.is_opaque:
             return None
@@ -265,30 +265,30 @@ class Identity:
         """The attributes whose values are never written down."""
         names = {name for name, _column in columns(self.model) if redaction.is_secret_name(name)}
         names |= {self.password.name} if self.password else set()
-        return with_stored(self.model, self.also_secret | names)
+        return with_storage(self.model, self.also_secret | names)
 
     @property
     def personal(self) -> frozenset[str]:
         """The attributes whose values the chain must be able to forget."""
         parts = [self.email, self.username, self.key if self.is_opaque else None]
         names = self.also_personal | {part.name for part in parts if part}
-        return with_stored(self.model, names)
+        return with_storage(self.model, names)
 
     @property
-    def watched(self) -> frozenset[str]:
+    def watched_names(self) -> frozenset[str]:
         """The attributes whose changes by the application's own code are audited."""
         if self.watch is not None:
-            return with_stored(self.model, self.watch)
+            return with_storage(self.model, self.watch)
         parts = [self.email, self.username, self.password, *(rule.attribute for rule in self.roles)]
-        names = with_stored(self.model, {part.name for part in parts if part})
+        names = with_storage(self.model, {part.name for part in parts if part})
         conditions = (None if self.active is None else self.active.column, self.admin)
-        return names.union(*(stored(self.model, sql) for sql in conditions if sql is not None))
+        return names.union(*(storage_of(self.model, sql) for sql in conditions if sql is not None))
 
     @property
-    def unseen(self) -> list[str]:
+    def unseen_names(self) -> list[str]:
         """The attributes to be watched whose changes cannot be: no column tells of them."""
-        names = {name for name in self.watched if not stored(self.model, name)}
-        if self.active is not None and not stored(self.model, self.active.column):
+        names = {name for name in self.watched_names if not storage_of(self.model, name)}
+        if self.active is not None and not storage_of(self.model, self.active.column):
             names.add(getattr(self.active, "name", str(self.active)))
         return sorted(names)
 
@@ -313,7 +313,7 @@ class Identity:
         return [rule for rule in self.roles if isinstance(rule, Relation)]
 
 
-def lowered(name: Any) -> sa.ColumnElement[str]:
+def lower(name: Any) -> sa.ColumnElement[str]:
     """Return a column in small letters, as text, whatever type of theirs it has."""
     condition: sa.ColumnElement[str] = sa.func.lower(name, type_=sa.String())
     return condition
@@ -321,7 +321,7 @@ def lowered(name: Any) -> sa.ColumnElement[str]:
 
 def _is_authenticated(model: Model, active: Switch) -> bool:
     """Ask an inactive account that no session knows if its next request would be let in."""
-    user = transient(model)
+    user = transient_object(model)
     try:
         active.set(user, False)
         return bool(getattr(user, "is_authenticated", True))

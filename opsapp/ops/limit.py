@@ -29,7 +29,7 @@ _LIBRARIES = frozenset(
 
 
 @contextlib.contextmanager
-def limited(session: so.Session, seconds: float | None = None) -> Iterator[None]:
+def limit_time(session: so.Session, seconds: float | None = None) -> Iterator[None]:
     """Stop what runs inside, unless it reaches its commit in time.
 
     The limit needs signals, so it holds in the main thread of a process that has no alarm of

@@ -118,7 +118,7 @@ def _on_execute(state: so.ORMExecuteState) -> Any:
     if state.is_select:
         return None
     observer = _current()
-    return None if observer is None else bulk.observed(observer, state)
+    return None if observer is None else bulk.execute_and_record(observer, state)
 
 
 def _before_flush(session: so.Session, *_rest: object) -> None:

@@ -16,7 +16,7 @@ from ..extensions import db
 from ..types import AccountFilter, Record
 from . import role_ends
 from .attributes import Attribute
-from .identity import Identity, lowered
+from .identity import Identity, lower
 from .roles import rule_of
 from .subjects import this_identity
 
@@ -71,7 +71,7 @@ def _matches(identity: Identity, search: str) -> sa.ColumnElement[bool]:
     names = [name.column for name in (identity.email, identity.username) if name]
     if not names:
         identity.need("email")
-    return sa.or_(*(lowered(name).contains(part, autoescape=True) for name in names))
+    return sa.or_(*(lower(name).contains(part, autoescape=True) for name in names))
 
 
 def _is_idle(identity: Identity, length: timedelta) -> sa.ColumnElement[bool]:
@@ -117,8 +117,8 @@ def users(
     query = sa.select(identity.model).where(*accounts.criteria(identity, session))
     if after is not None:
         query = query.where(_follows(identity, sort, descending, after))
-    query = query.order_by(*_order(identity, sort, descending)).options(*_loaded(identity))
-    for user in _streamed(session, query, limit):
+    query = query.order_by(*_order(identity, sort, descending)).options(*_loading_options(identity))
+    for user in _stream(session, query, limit):
         yield identity.record(user)
 
 
@@ -135,7 +135,7 @@ def _order(identity: Identity, sort: str, descending: bool) -> list[Any]:
     return [key.desc() if descending else key for key in keys]
 
 
-def _loaded(identity: Identity) -> list[Any]:
+def _loading_options(identity: Identity) -> list[Any]:
     """Return the options that load the roles of all accounts of a page at once."""
     return [
         so.selectinload(rule.attribute.column)
@@ -144,7 +144,7 @@ def _loaded(identity: Identity) -> list[Any]:
     ]
 
 
-def _streamed(session: so.Session, query: sa.Select[Any], limit: int | None) -> Iterator[Any]:
+def _stream(session: so.Session, query: sa.Select[Any], limit: int | None) -> Iterator[Any]:
     start = 0
     while limit is None or start < limit:
         size = CHUNK if limit is None else min(CHUNK, limit - start)

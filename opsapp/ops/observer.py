@@ -76,16 +76,20 @@ class Observer:
     def before_update(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused, and remember the values that no session has loaded."""
         state: so.InstanceState[Any] = sa.inspect(user)
-        touched = self.watch.touched(state)
+        touched = self.watch.touched_keys(state)
         if not touched or is_ours(connection):
             return
         if unit_of(connection) is None:
             self.protection.before_update(user, touched)
         state.info[MARK] = (self, touched, {})
-        if missing := self.watch.unloaded(state, touched):
-            with self.harmless(connection):
+        if missing := self.watch.unloaded_keys(state, touched):
+            with self.log_errors(connection):
                 if self.is_ready(connection):
-                    state.info[MARK] = (self, touched, self._stored(connection, state, missing))
+                    state.info[MARK] = (
+                        self,
+                        touched,
+                        self._stored_values(connection, state, missing),
+                    )
 
     def after_update(
         self,
@@ -99,7 +103,7 @@ class Observer:
         :param touched: the watched attributes that were set.
         :param unloaded: the values before of those that the session had not loaded.
         """
-        changed = self.watch.updated(user, touched, unloaded)
+        changed = self.watch.update_events(user, touched, unloaded)
         self.write(connection, so.object_session(user), lambda: self._rows(user, changed))
 
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
@@ -111,15 +115,19 @@ class Observer:
         """Write the events of a new account."""
         if not is_ours(connection):
             session = so.object_session(user)
-            self.write(connection, session, lambda: self._rows(user, self.watch.created(user)))
+            self.write(
+                connection, session, lambda: self._rows(user, self.watch.creation_events(user))
+            )
 
     def before_delete(self, connection: sa.Connection, user: Any) -> None:
         """Write the event of an account while its values are there."""
         if not is_ours(connection):
             session = so.object_session(user)
-            self.write(connection, session, lambda: self._rows(user, self.watch.deleted(user)))
+            self.write(
+                connection, session, lambda: self._rows(user, self.watch.deletion_events(user))
+            )
 
-    def _stored(
+    def _stored_values(
         self, connection: sa.Connection, state: so.InstanceState[Any], keys: Iterable[str]
     ) -> Record:
         """Return the values that the database has before the flush."""
@@ -135,7 +143,7 @@ class Observer:
         state: so.InstanceState[Any] = sa.inspect(user)
         key = (state.identity or state.mapper.primary_key_from_instance(user))[0]
         rows = self.rows((key, change) for change in changed)
-        name = self.accounts.named(user) if rows else None
+        name = self.accounts.name_record(user) if rows else None
         if name is not None:
             rows.append({**rows[0], "action": pending.KEY, "before": None, "after": name})
         return rows
@@ -166,7 +174,7 @@ class Observer:
         if (unit := unit_of(connection)) is not None:
             unit.take(make())
             return
-        with self.harmless(connection):
+        with self.log_errors(connection):
             if self.is_ready(connection) and (rows := make()):
                 look = any(self.watch.is_lasting(row) for row in rows)
                 if self._is_apart:
@@ -175,7 +183,7 @@ class Observer:
                 if not pending.add_in_savepoint(connection, rows, SAVEPOINT):
                     with savepoint(connection):
                         pending.add(connection, rows)
-                for clearing in role_ends.clearing(self.accounts.roles, rows):
+                for clearing in role_ends.clearing_statements(self.accounts.roles, rows):
                     with savepoint(connection):
                         connection.execute(clearing)
                 if session is not None:
@@ -183,7 +191,7 @@ class Observer:
                     mark[1] |= look
 
     @contextmanager
-    def harmless(self, connection: sa.Connection) -> Iterator[None]:
+    def log_errors(self, connection: sa.Connection) -> Iterator[None]:
         """Log and count an error instead of raising it, unless the observer is strict."""
         try:
             yield

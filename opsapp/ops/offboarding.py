@@ -31,7 +31,7 @@ def offboard(references: Iterable[str], *, receipt: str | None = None, unit: Uni
 
 def _offboard(identity: Identity, user: Any, unit: Unit) -> Record:
     roles = grants.take_all(identity, user, unit)
-    account = accounts.switched(identity, user, False, unit)
+    account = accounts.switch_account(identity, user, False, unit)
     return {
         "changed": account["changed"] or bool(roles),
         "id": account["id"],

@@ -142,7 +142,7 @@ def _hashes(model: Model, name: str) -> bool:
     """Try on an object that no session knows if an assignment stores something else."""
     if name not in attribute_names(model) and not isinstance(getattr(model, name, None), property):
         return False
-    user = transient(model)
+    user = transient_object(model)
     try:
         setattr(user, name, TRIAL)
     except Exception:  # noqa: BLE001  (their code, on an object that is not theirs: any error is a no)
@@ -155,7 +155,7 @@ def _is_readable(value: str | bytes) -> bool:
     return (TRIAL.encode() if isinstance(value, bytes) else TRIAL) in value  # type: ignore[operator]
 
 
-def transient(model: Model) -> Any:
+def transient_object(model: Model) -> Any:
     """Return an object of the model that no session knows, made without its ``__init__``."""
     return sa.inspect(model).class_manager.new_instance()
 

@@ -76,9 +76,9 @@ def promises() -> list[Record]:
 
 
 def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
-    yield "changes through flask ops are audited", *_audited()
-    yield "changes by the application's own code are audited", *_observed(identity)
-    yield "the last administrator is kept", *_administrator_is_kept(identity)
+    yield "changes through flask ops are audited", *_audit_promise()
+    yield "changes by the application's own code are audited", *_observer_promise(identity)
+    yield "the last administrator is kept", *_administrator_promise(identity)
     yield "roles are granted and revoked", *_roles(identity)
     yield "a role with an end stops at its end", *_ends(identity)
     yield "deactivating ends sessions", *_deactivation(identity)
@@ -108,29 +108,29 @@ def _is_apart() -> bool:
     return state.attachment_of(this_app()).own is not None
 
 
-def _audited() -> tuple[str, str]:
+def _audit_promise() -> tuple[str, str]:
     if _is_apart():
         return WEAKER, "intended before it and done after it; a crash leaves it unsettled"
     return HOLDS, "in the transaction of the change"
 
 
-def _observed(identity: Identity) -> tuple[str, str]:
+def _observer_promise(identity: Identity) -> tuple[str, str]:
     if not state.attachment_of(this_app()).is_in_code:
         return OFF, "Ops(app, db) in the application's code"
     because = "observed, not refused; SQL as text and other programs are not seen"
     if _is_apart():
         because += "; written a second after the commit, which a crash prevents"
-    if identity.unseen:
-        because += f"; {', '.join(identity.unseen)}: no column is known to hold it"
+    if identity.unseen_names:
+        because += f"; {', '.join(identity.unseen_names)}: no column is known to hold it"
     return WEAKER, because
 
 
-def _administrator_is_kept(identity: Identity) -> tuple[str, str]:
+def _administrator_promise(identity: Identity) -> tuple[str, str]:
     is_kept = state.attachment_of(this_app()).parts.get("keep_admin") == "refuse"
     if is_kept and _is_apart():
         how, because = WEAKER, "a page and a command may each take one of the last two"
-    elif is_kept and identity.unseen:
-        how, because = WEAKER, f"changes of {', '.join(identity.unseen)} are not seen"
+    elif is_kept and identity.unseen_names:
+        how, because = WEAKER, f"changes of {', '.join(identity.unseen_names)} are not seen"
     elif is_kept:
         how, because = HOLDS, "through flask ops, and against the application's own code"
     else:

@@ -67,7 +67,8 @@ class Protection:
         """Take the gate if an administrator may go, before a row of this flush is locked."""
         model, watch = self._watch.mapper.class_, self._watch
         may_lose = any(isinstance(row, model) for row in session.deleted) or any(
-            isinstance(row, model) and not watch.lasting.isdisjoint(watch.touched(sa.inspect(row)))
+            isinstance(row, model)
+            and not watch.lasting.isdisjoint(watch.touched_keys(sa.inspect(row)))
             for row in session.dirty
         )
         if may_lose:

@@ -73,7 +73,7 @@ def put(
         session.execute(sa.insert(RoleEnd), {**row, "granted_by": by, "reason": reason})
 
 
-def over(session: so.Session, by: timedelta = timedelta()) -> Sequence[RoleEnd]:
+def passed_ends(session: so.Session, by: timedelta = timedelta()) -> Sequence[RoleEnd]:
     """Return the ends that have passed, the first first.
 
     :param by: only those that passed at least so long ago.
@@ -83,7 +83,9 @@ def over(session: so.Session, by: timedelta = timedelta()) -> Sequence[RoleEnd]:
     return db.beside(session).scalars(query.order_by(RoleEnd.valid_until, RoleEnd.id)).all()
 
 
-def clearing(rules: Sequence[Rule], rows: Iterable[Mapping[str, Any]]) -> Iterator[sa.TextClause]:
+def clearing_statements(
+    rules: Sequence[Rule], rows: Iterable[Mapping[str, Any]]
+) -> Iterator[sa.TextClause]:
     """Yield what removes the ends of roles that the application's own code has given or taken.
 
     It is text for their transaction, where the guard would refuse a statement of SQLAlchemy's.

@@ -106,18 +106,18 @@ class Relation(Rule):
     def of(self, user: Any) -> list[str]:
         """Return the names of the rows of the account."""
         value = self.attribute.of(user)
-        rows = ([] if value is None else [value]) if self.is_single else _listed(user, value)
+        rows = ([] if value is None else [value]) if self.is_single else _list_rows(user, value)
         return sorted(str(self.name.of(row)) for row in rows)
 
     def holds(self, name: str) -> sa.ColumnElement[bool]:
         """Return the condition that a row of this name is related."""
-        return self._related(self.name.column == name)
+        return self._relate(self.name.column == name)
 
     def administers(self) -> sa.ColumnElement[bool]:
         """Return the condition that a row with an administrator's name is related."""
-        return self._related(sa.func.lower(self.name.column).in_(sorted(ADMIN_NAMES)))
+        return self._relate(sa.func.lower(self.name.column).in_(sorted(ADMIN_NAMES)))
 
-    def _related(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    def _relate(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
         column = self.attribute.column
         related: sa.ColumnElement[bool] = (
             column.has(condition) if self.is_single else column.any(condition)
@@ -153,7 +153,7 @@ class Relation(Rule):
     def permissions(self, user: Any, name: str) -> Iterable[str]:
         """Return the permissions of a row: Flask-Security's words, AppBuilder's pairs."""
         value = self.attribute.of(user)
-        rows = [value] if self.is_single else _listed(user, value)
+        rows = [value] if self.is_single else _list_rows(user, value)
         return [word for row in rows if self.name.of(row) == name for word in _permissions(row)]
 
     def _row(self, session: so.Session, name: str) -> Any:
@@ -163,7 +163,7 @@ class Relation(Rule):
         return row
 
 
-def _listed(user: Any, value: Any) -> Iterable[Any]:
+def _list_rows(user: Any, value: Any) -> Iterable[Any]:
     """Return the rows of a relation: a list, a set, a dictionary, a query or a write-only one."""
     if isinstance(value, dict):
         return value.values()
@@ -242,7 +242,7 @@ class Word(Rule):
 
     def names(self, session: so.Session) -> list[str]:
         """Return the words that the column's type allows, or else that accounts have or get."""
-        allowed = _allowed(self._column.type)
+        allowed = _allowed_values(self._column.type)
         if allowed is None:
             allowed = list(session.scalars(sa.select(self.attribute.column).distinct()))
         return sorted({_word(value) for value in (*allowed, self._default) if value is not None})
@@ -259,7 +259,7 @@ class Word(Rule):
 
     def administers(self) -> sa.ColumnElement[bool]:
         """Return the condition that the word is an administrator's."""
-        allowed = _allowed(self._column.type)
+        allowed = _allowed_values(self._column.type)
         if allowed is None:
             return sa.func.lower(self.attribute.column).in_(sorted(ADMIN_NAMES))
         words = [value for value in allowed if _word(value).lower() in ADMIN_NAMES]
@@ -292,11 +292,11 @@ class Word(Rule):
         return default.arg if isinstance(default, sa.ColumnDefault) and default.is_scalar else None
 
     def _value(self, name: str) -> Any:
-        allowed = _allowed(self._column.type) or []
+        allowed = _allowed_values(self._column.type) or []
         return next((value for value in allowed if _word(value) == name), name)
 
 
-def _allowed(kind: Any) -> list[Any] | None:
+def _allowed_values(kind: Any) -> list[Any] | None:
     """Return the values that a type lists, such as `Enum` or sqlalchemy-utils' `ChoiceType`."""
     listed = getattr(kind, "enum_class", None) or getattr(kind, "choices", None)
     if listed is not None:

@@ -63,7 +63,7 @@ def _seal_batch(patience: float | None) -> int:
         return pending.seal(session.connection(), ledger.take_gate(session))
 
 
-def waiting() -> int:
+def count_waiting() -> int:
     """Return how many changes wait."""
     count, _since = pending.waiting(db.ours())
     return count
@@ -201,12 +201,12 @@ class Sealer:
     def _add_own(self, session: so.Session, gaps: list[str], must_look: bool) -> None:
         rows = []
         if gaps:
-            rows.append(_own(GAP, "audit", {"missing": len(gaps), "error": gaps[-1]}))
+            rows.append(_own_event(GAP, "audit", {"missing": len(gaps), "error": gaps[-1]}))
         if must_look:
             was_kept, self._is_kept = self._is_kept, self._is_administered(session)
             if was_kept and not self._is_kept:
                 log.critical("no active administrator who can sign in is left")
-                rows.append(_own(NOBODY, "users", {"administrators": 0}))
+                rows.append(_own_event(NOBODY, "users", {"administrators": 0}))
         if rows:
             pending.add(session.connection(), rows)
 
@@ -220,11 +220,11 @@ class Sealer:
 def _add_taken(session: so.Session, changes: list[Record]) -> None:
     pending.add(session.connection(), changes)
     identity = getattr(attachment_of(current_app), "identity", None)
-    for clearing in role_ends.clearing(identity.roles if identity else (), changes):
+    for clearing in role_ends.clearing_statements(identity.roles if identity else (), changes):
         session.execute(clearing)
 
 
-def _own(action: str, subject: str, after: Record) -> Record:
+def _own_event(action: str, subject: str, after: Record) -> Record:
     return {
         "at": clock.now(),
         "actor": at_terminal().record(),

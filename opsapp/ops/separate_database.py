@@ -130,7 +130,7 @@ class SeparateDatabase:
         """Change the rows of ours that an event changes, such as the end of a role."""
         action, before, after = row["action"], row["before"] or {}, row["after"] or {}
         if self._identity is not None:
-            for clearing in role_ends.clearing(self._identity.roles, [row]):
+            for clearing in role_ends.clearing_statements(self._identity.roles, [row]):
                 session.execute(clearing)
         for subject in _subjects(row["subject"], after):
             if action == GRANT:
@@ -164,7 +164,7 @@ def _compared_names(identity: Identity, attributes: Iterable[str]) -> list[str]:
     """Return the attributes that tell whether a change is made: watched ones, and those named."""
     columns: so.Mapper[Any] = sa.inspect(identity.model)
     return sorted(
-        {*identity.watched, *identity.secret, *attributes} & {*columns.column_attrs.keys()}
+        {*identity.watched_names, *identity.secret, *attributes} & {*columns.column_attrs.keys()}
     )
 
 

@@ -38,10 +38,10 @@ class Sessions:
         return engines
 
     @contextmanager
-    def bound_to(self, replacements: Mapping[str | None, sa.Engine]) -> Iterator[None]:
+    def bind_to(self, replacements: Mapping[str | None, sa.Engine]) -> Iterator[None]:
         """Let the session use engines of ours."""
         self.session.remove()
-        with exchanged(self.engines, replacements):
+        with exchange_engines(self.engines, replacements):
             if self.db is None:
                 self.session.configure(bind=self.engines[None])
             try:
@@ -74,7 +74,7 @@ def is_in_memory(engine: sa.Engine) -> bool:
 
 
 @contextmanager
-def exchanged(
+def exchange_engines(
     engines: MutableMapping[str | None, sa.Engine], replacements: Mapping[str | None, sa.Engine]
 ) -> Iterator[None]:
     """Put engines of ours in the place of an application's; those that it had come back at the end.

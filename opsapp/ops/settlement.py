@@ -34,13 +34,13 @@ def settle(seq: int | None = None, *, outcome: str | None = None, unit: Unit) ->
     :raises NotFound: there is no such intent, or it has an end.
     """
     with unit:
-        groups = list(_unfinished(unit, seq))
+        groups = list(_unfinished_intents(unit, seq))
         if seq is not None and not groups:
             raise NotFound(
                 f"event {seq} is not an open intent",
                 hint="flask ops audit list --action intent",
             )
-        return [row for group in groups for row in _settled(group, outcome, unit)]
+        return [row for group in groups for row in _settle_group(group, outcome, unit)]
 
 
 def settle_certain(unit: Unit) -> None:
@@ -49,7 +49,7 @@ def settle_certain(unit: Unit) -> None:
         settle(unit=Unit(actor=unit.actor, door=unit.door))
 
 
-def _unfinished(unit: Unit, seq: int | None) -> Iterator[list[AuditEvent]]:
+def _unfinished_intents(unit: Unit, seq: int | None) -> Iterator[list[AuditEvent]]:
     """Yield the intents without an end, those of one change together."""
     seqs = intents.unfinished_numbers(unit.ours)
     query = sa.select(AuditEvent).where(AuditEvent.seq.in_(seqs)).order_by(AuditEvent.seq)
@@ -59,9 +59,9 @@ def _unfinished(unit: Unit, seq: int | None) -> Iterator[list[AuditEvent]]:
             yield rows
 
 
-def _settled(group: Sequence[AuditEvent], outcome: str | None, unit: Unit) -> Iterable[Record]:
+def _settle_group(group: Sequence[AuditEvent], outcome: str | None, unit: Unit) -> Iterable[Record]:
     by = "operator" if outcome else "comparison"
-    outcome = outcome or _compared(group, unit)
+    outcome = outcome or _compare(group, unit)
     seqs = [intent.seq for intent in group]
     if outcome != UNKNOWN:
         _END[outcome](group, unit)
@@ -80,7 +80,7 @@ def _settled(group: Sequence[AuditEvent], outcome: str | None, unit: Unit) -> It
     ]
 
 
-def _compared(group: Sequence[AuditEvent], unit: Unit) -> str:
+def _compare(group: Sequence[AuditEvent], unit: Unit) -> str:
     """Return the outcome that the application's rows tell."""
     accounts, states = intents.accounts(), set()
     for intent in group:
@@ -122,12 +122,12 @@ _OF_THE_ACTOR = ("actor", "door", "reason", "correlation")
 
 def _change(intent: AuditEvent, unit: Unit) -> Recorded:
     """Return the change that was intended, with its personal values readable."""
-    before, after = (_readable(getattr(intent, side), unit) for side in SIDES)
+    before, after = (_readable_side(getattr(intent, side), unit) for side in SIDES)
     action = intent.action.removeprefix(intents.PREFIX)
     return Recorded(action, intent.subject, before, after)
 
 
-def _readable(side: Record | None, unit: Unit) -> Record | None:
+def _readable_side(side: Record | None, unit: Unit) -> Record | None:
     values = intents.without_mark(side)
     if values is None:
         return None

@@ -45,7 +45,7 @@ def changing(unit: Unit, *needs: str) -> Iterator[Identity]:
     identity = this_identity()
     for part in needs:
         identity.need(part)
-    with limit.limited(unit.session), unit:
+    with limit.limit_time(unit.session), unit:
         yield identity
         if unit.changed:
             acceptance.record(identity, unit)
@@ -70,7 +70,7 @@ def record(
     after: Fields | None = None,
 ) -> None:
     """Record a change of an account, and keep beside the chain whom an opaque subject names."""
-    row = identity.named(user)
+    row = identity.name_record(user)
     if row is not None:
         unit.name(row)
     unit.record(action, identity.subject(user), before=before, after=after)

@@ -80,7 +80,7 @@ class OwnUnit(Unit):
         """Record what the observer saw, which would wait otherwise."""
         rows = list(rows)
         rules = self._identity.roles if self._identity is not None else ()
-        for clearing in role_ends.clearing(rules, rows):
+        for clearing in role_ends.clearing_statements(rules, rows):
             self.ours.connection().execute(clearing)
         for row in rows:
             if row["action"] == pending.KEY:
@@ -88,10 +88,10 @@ class OwnUnit(Unit):
                 continue
             if row["action"] == pending.DELETE:
                 remove(self.ours, PersonalValue, PersonalValue.subject == row["subject"])
-            sides = {side: self._shown(row[side]) for side in ledger.SIDES}
+            sides = {side: self._show_side(row[side]) for side in ledger.SIDES}
             self.record(row["action"], row["subject"], **sides)
 
-    def _shown(self, side: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def _show_side(self, side: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return a side with the names that are kept beside the chain; others are hidden."""
         if side is None or self._identity is None:
             return None

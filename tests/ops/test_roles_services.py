@@ -58,7 +58,7 @@ def test_end_of_a_role_is_a_sweep(attach_to: Attach, app: str) -> None:
     let_end(theirs)
     assert this_identity().roles_of(theirs.get(EMAIL)) == [role.removeprefix("roles:")]
     assert not grants.can(this_identity(), theirs.get(EMAIL), role)
-    assert len(role_ends.over(theirs.db.session(), role_ends.LATE)) == 1
+    assert len(role_ends.passed_ends(theirs.db.session(), role_ends.LATE)) == 1
     [row] = grants.expire(unit=a_unit())
     assert (row["changed"], row["state"], row["role"]) == (True, "expired", role)
     assert this_identity().roles_of(theirs.get(EMAIL)) == []

@@ -191,7 +191,7 @@ def test_address_as_key_does_not_stand_in_the_subject(theirs: Theirs) -> None:
     assert "@" not in subject
     assert len(subject) <= 64
     assert identity.subject(theirs.module.User(email="ada@example.com")) == subject
-    assert identity.named(user) == {
+    assert identity.name_record(user) == {
         "token": subject.removeprefix("user:~"),
         "subject": subject,
         "salt": "",
@@ -204,7 +204,7 @@ def test_address_as_key_does_not_stand_in_the_subject(theirs: Theirs) -> None:
 def test_number_as_key_needs_no_row_beside(theirs: Theirs) -> None:
     user = theirs.module.User(id=42)
     assert theirs.identity().subject(user) == "user:42"
-    assert theirs.identity().named(user) is None
+    assert theirs.identity().name_record(user) is None
 
 
 # --- reading ---------------------------------------------------------------------
@@ -236,10 +236,10 @@ def test_status_is_unknown_without_a_column(theirs: Theirs) -> None:
 @of("security_app")
 def test_watched_secret_and_personal(theirs: Theirs) -> None:
     identity = theirs.identity()
-    assert identity.watched == {"email", "username", "active", "password", "roles"}
+    assert identity.watched_names == {"email", "username", "active", "password", "roles"}
     assert identity.secret == {"password", "fs_uniquifier"}
     assert identity.personal == {"email", "username"}
-    assert theirs.identity(watch={"email"}).watched == {"email"}
+    assert theirs.identity(watch={"email"}).watched_names == {"email"}
 
 
 CAPABILITIES = {

@@ -27,7 +27,7 @@ class People:
     """The accounts of an application, as its identity tells them."""
 
     model: type[Any]
-    watched: Collection[str]
+    watched_names: Collection[str]
     secret: Collection[str] = ()
     personal: Collection[str] = ()
     admin: Any = None
@@ -37,7 +37,7 @@ class People:
     def subject_of(self, key: Any) -> str:
         return f"user:~{chain.personal_token(KEY, '', key)}" if self.is_opaque else f"user:{key}"
 
-    def named(self, user: Any) -> dict[str, Any] | None:
+    def name_record(self, user: Any) -> dict[str, Any] | None:
         if not self.is_opaque:
             return None
         (key,) = sa.inspect(type(user)).primary_key_from_instance(user)
