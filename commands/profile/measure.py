@@ -114,7 +114,7 @@ def request_cmd(
         content=content,
     )
     subject = f"{method} {path.partition('?')[0]}"
-    return _saved("request", subject, measured, name, replace)
+    return _save("request", subject, measured, name, replace)
 
 
 def _account(reference: str) -> Any:
@@ -212,10 +212,10 @@ def run_cmd(
     warm_up = 1 if reading else 0
     measured = measure.command(words, repeat=repeat, warm_up=warm_up, timeout=timeout, mode=mode)
     findings(any(measured.outcomes))
-    return _saved("run", _subject(words), measured, name, replace)
+    return _save("run", _subject(words), measured, name, replace)
 
 
-def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bool) -> Record:
+def _save(mode: str, subject: str, measured: Any, name: str | None, replace: bool) -> Record:
     from opsapp.actors import at_terminal
     from opsapp.profiling.reports import baselines
 
@@ -232,7 +232,7 @@ def _saved(mode: str, subject: str, measured: Any, name: str | None, replace: bo
     return {"saved": save["name"], "subject": subject, **measured.record()}
 
 
-def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
+def _resolve_command(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
     """Return the command that these words call, if there is one, and its name."""
     ctx = click.get_current_context().find_root()
     root = ctx.command
@@ -251,13 +251,13 @@ def _resolved(words: tuple[str, ...]) -> tuple[click.Command | None, list[str]]:
 
 
 def _is_reading(words: tuple[str, ...]) -> bool:
-    command, _path = _resolved(words)
+    command, _path = _resolve_command(words)
     return getattr(getattr(command, "callback", None), "kind", None) == ANSWERS
 
 
 def _subject(words: tuple[str, ...]) -> str:
     """Return the words of the command without its arguments."""
-    return " ".join(_resolved(words)[1])
+    return " ".join(_resolve_command(words)[1])
 
 
 # --- saved measurements ----------------------------------------------------------

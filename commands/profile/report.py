@@ -100,7 +100,7 @@ def report_cmd(
         return pages.write_report(html, since=since, until=until)
     by = _by(by, endpoint)
     rows = totals.report(by, since=since, until=until, sort=sort, top=top, endpoint=endpoint)
-    return _shown(rows, by)
+    return _format_rows(rows, by)
 
 
 def _by(by: str | None, endpoint: str | None) -> str:
@@ -110,7 +110,7 @@ def _by(by: str | None, endpoint: str | None) -> str:
     return "query" if endpoint is not None else by or "endpoint"
 
 
-def _shown(rows: list[Record], by: str) -> list[Record]:
+def _format_rows(rows: list[Record], by: str) -> list[Record]:
     """Return the rows for a reader; programs get every field."""
     from opsapp.profiling.views import text
 
@@ -183,7 +183,7 @@ def explain_cmd(trace: str) -> Record:
     from opsapp.profiling.reports import traces
     from opsapp.profiling.views import text
 
-    plan = traces.explained(traces.find(trace))
+    plan = traces.explain(traces.find(trace))
     return plan if output.is_for_programs() else text.of_plan(plan, output.width_of_table())
 
 

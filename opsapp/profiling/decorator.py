@@ -36,24 +36,24 @@ def profile_endpoint(view: Any = None, /, *, threshold: float = SLOW_SECONDS) ->
 
     def decorate(target: Any) -> Any:
         if isinstance(target, type) and issubclass(target, View):
-            dispatch = _timed(target.dispatch_request, target.__name__, threshold)
+            dispatch = _time_view(target.dispatch_request, target.__name__, threshold)
             target.dispatch_request = dispatch  # type: ignore[method-assign]
             return target
-        return _timed(target, target.__name__, threshold)
+        return _time_view(target, target.__name__, threshold)
 
     return decorate if view is None else decorate(view)
 
 
-def _timed(view: Callable[..., Any], name: str, threshold: float) -> Callable[..., Any]:
+def _time_view(view: Callable[..., Any], name: str, threshold: float) -> Callable[..., Any]:
     @wraps(view)
-    def timed(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         start = perf_counter()
         try:
             return current_app.ensure_sync(view)(*args, **kwargs)
         finally:
             _log(name, perf_counter() - start, threshold)
 
-    return timed
+    return wrapper
 
 
 def _log(name: str, seconds: float, threshold: float) -> None:

@@ -141,7 +141,7 @@ def request(
     client = app.test_client(use_cookies="Cookie" not in content.headers)
     measured = Measured("endpoint")
 
-    def apart(call: Callable[..., Sent], **headers: str) -> Sent:
+    def send_apart(call: Callable[..., Sent], **headers: str) -> Sent:
         # In the command's context it would have the command's session, and leave it open.
         return Context().run(call, **headers)
 
@@ -165,14 +165,14 @@ def request(
             raise OpsError("the application answered without calling its WSGI application")
         return recording, thread_time() - before
 
-    with recorder.apart(), _sent_by(app, user):
+    with recorder.apart(), _send_as(app, user):
         for _ in range(0 if cold else WARM_UP):
-            apart(send)
+            send_apart(send)
         for _ in range(repeat):
-            measured.add(*apart(send))
+            measured.add(*send_apart(send))
         if mode is not None:
             recorder.is_open = True
-            apart(send, **{"X-Profile": mode})
+            send_apart(send, **{"X-Profile": mode})
             recorder.is_open = False
     return measured
 
@@ -195,7 +195,7 @@ def _read_to_its_end(response: Response) -> None:
         log.warning("the answer broke off: %s", type(error).__qualname__)
 
 
-def _sent_by(app: Flask, user: Any) -> AbstractContextManager[None]:
+def _send_as(app: Flask, user: Any) -> AbstractContextManager[None]:
     """Sign this account in for every request of the block. A server never calls this."""
     from flask import g
 

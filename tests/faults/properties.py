@@ -293,7 +293,7 @@ def profile(stats: dict[Any, Any]) -> None:
     except Exception:  # noqa: BLE001  (any error is the end of the child)
         return
     for row in json.loads(printed):
-        refused_or_read(lambda row: assert_harmless(prof_files._checked(row)["function"]), row)
+        refused_or_read(lambda row: assert_harmless(prof_files._check_row(row)["function"]), row)
 
 
 # --- the audit ---------------------------------------------------------------------

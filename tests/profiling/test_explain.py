@@ -15,7 +15,7 @@ from opsapp.extensions import db
 from opsapp.models import ProfileTrace, Role, User
 from opsapp.profiling.record.recorder import Recorder
 from opsapp.profiling.reports.storage import shown_names
-from opsapp.profiling.reports.traces import explained
+from opsapp.profiling.reports.traces import explain
 from tests.support import Cli
 from tests.support.recorded import ask, flush
 from tests.support.web import Site
@@ -136,7 +136,7 @@ def test_explain_says_that_a_statement_was_cut(recorded: Site, recorder: Recorde
     with recorded.inside():
         trace = ProfileTrace(id=7, detail={"sent": [[0.0, 1.0, "SELECT a, b…", "here"]]})
         with pytest.raises(NotFound) as refused:
-            explained(trace)
+            explain(trace)
     assert str(refused.value) == (
         "trace 7 has no statement with a plan; a long one was recorded without its end"
     )

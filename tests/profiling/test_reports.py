@@ -226,7 +226,7 @@ def test_report_of_queries_leaves_room_for_the_statement(month: Flask, width: in
 def test_failed_traces_are_among_the_slowest(app: Flask) -> None:
     store("one", [], [*traces(30, name="GET a"), *traces(30, name="GET b")], limit=30)
     store("one", [], traces(1, kind="error", name="GET bad", seconds=0.001), limit=5)
-    rows = traces_service.slowest_and_failed(20)
+    rows = traces_service.worst_traces(20)
     assert (len(rows), rows[-1]["name"]) == (20, "GET bad")
 
 
@@ -238,7 +238,7 @@ def test_only_failed_request_stays_among_many_failed_commands(app: Flask) -> Non
     store("one", [], commands, limit=5)
     store("one", [], traces(30, kind="error", name="GET worse", seconds=1), limit=30)
     store("one", [], [*traces(30, name="db migrate", seconds=60), *traces(name="GET a")], limit=30)
-    rows = traces_service.slowest_and_failed(20)
+    rows = traces_service.worst_traces(20)
     names = [row["name"] for row in rows]
     assert len(names) == 20
     assert {"GET bad", "GET worse", "GET a", *(f"jobs {n}" for n in range(1, 9))} <= set(names)

@@ -38,7 +38,7 @@ def test_who_ends_their_own_session_is_told_so_and_nothing_else(web: Site) -> No
 def test_account_page_lists_open_sessions_of_a_measured_request(web: Site) -> None:
     web.browser("ada@example.com")
     with web.inside():
-        signed_in = measure._sent_by(web.app, get_user("ada@example.com"))
+        signed_in = measure._send_as(web.app, get_user("ada@example.com"))
     with signed_in:
         page = web.app.test_client().get("/")
     assert (page.status_code, page.text.count('id="session-'), page.text.count("this one")) == (

@@ -167,7 +167,7 @@ def test_measured_request_that_waits_grants_nothing_once_its_account_has_changed
     office: Site, database: Database, monkeypatch: pytest.MonkeyPatch, change: Change
 ) -> None:
     with office.inside():
-        signed_in = measure._sent_by(office.app, get_user("desk@example.com"))
+        signed_in = measure._send_as(office.app, get_user("desk@example.com"))
     client = office.app.test_client()
 
     with signed_in:
@@ -179,7 +179,7 @@ def test_measured_request_that_waits_grants_nothing_once_its_account_has_changed
 
 def test_measured_request_of_a_deactivated_account_is_refused(office: Site) -> None:
     with office.inside():
-        signed_in = measure._sent_by(office.app, get_user("desk@example.com"))
+        signed_in = measure._send_as(office.app, get_user("desk@example.com"))
     client = office.app.test_client()
     with signed_in:
         assert client.get("/api/me").status_code == 200

@@ -244,13 +244,13 @@ def _repeats(times: Times) -> Iterator[tuple[Statement, list[float]]]:
     for statements in lines.values():
         if sum(len(times[statement]) for statement in statements) < REPEATED:
             continue
-        for alike in [statements] if len(statements) == 1 else _alike(statements):
+        for alike in [statements] if len(statements) == 1 else _group_alike(statements):
             durations = [seconds for statement in alike for seconds in times[statement]]
             if len(durations) >= REPEATED:
                 yield alike[0], durations
 
 
-def _alike(statements: list[Statement]) -> Iterable[list[Statement]]:
+def _group_alike(statements: list[Statement]) -> Iterable[list[Statement]]:
     groups: dict[str, list[Statement]] = {}
     for statement in statements:
         groups.setdefault(_shape(statement[0]), []).append(statement)

@@ -109,13 +109,13 @@ def top(stats: Mapping[Any, Any], count: int, sort: str = "self") -> list[Record
             "calls": calls,
             "self_ms": round(self_seconds * 1000, 3),
             "total_ms": round(total_seconds * 1000, 3),
-            "function": _named(*key),
+            "function": _function_name(*key),
         }
         for key, (_primitive, calls, self_seconds, total_seconds, *_callers) in ranked
     ]
 
 
-def _named(file: str, line: int, function: str) -> str:
+def _function_name(file: str, line: int, function: str) -> str:
     if file == "~" or not line:
         return text.safe(function)[:200]
     return text.safe(f"{relative_path(file)}:{line} in {function}")[:300]
@@ -131,7 +131,7 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
     :raises Refused: it is too large, or not a regular file of the user.
     :raises Invalid: it is no profile.
     """
-    descriptor = _opened(path)
+    descriptor = _open_file(path)
     try:
         # A hostile file may take all memory, or crash its reader.
         process = subprocess.run(
@@ -148,7 +148,7 @@ def read(path: Path, *, count: int, sort: str) -> list[Record]:
         os.close(descriptor)
     if process.returncode:
         raise Invalid(f"{text.truncate(path.name)} is not a profile that can be read")
-    return [_checked(row) for row in json.loads(process.stdout)]
+    return [_check_row(row) for row in json.loads(process.stdout)]
 
 
 _CHILD = """
@@ -161,7 +161,7 @@ json.dump(importlib.import_module(module).top(stats, int(count), sort), sys.stdo
 """
 
 
-def _checked(row: Record) -> Record:
+def _check_row(row: Record) -> Record:
     """Return the row of the child without what a hostile file may have put there."""
     numbers = {name: row[name] for name in ("calls", "self_ms", "total_ms")}
     # NaN is not less than a number.
@@ -177,7 +177,7 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _opened(path: Path) -> int:
+def _open_file(path: Path) -> int:
     """Open the file and check it; no other process can replace it between the two."""
     name = text.truncate(str(path))
     try:

@@ -125,7 +125,7 @@ class Tracing:
         if not _begins(begin):
             return call()
         try:
-            return _guarded(tracers[0].dispatcher, call)
+            return _run_guarded(tracers[0].dispatcher, call)
         finally:
             self._keep(tracers[0])
 
@@ -159,16 +159,16 @@ class Tracing:
         return {"functions": prof_files.top(self._stats, FUNCTIONS), "file": name}
 
 
-def _guarded(dispatch: Callable[..., Any], call: Call) -> Any:
+def _run_guarded(dispatch: Callable[..., Any], call: Call) -> Any:
     """Run ``call`` under the profiler in Python, and ignore that profiler's own errors."""
 
-    def guarded(frame: Any, event: str, argument: Any) -> None:
+    def dispatch_safely(frame: Any, event: str, argument: Any) -> None:
         try:
             dispatch(frame, event, argument)
         except Exception:  # noqa: BLE001  (the request would raise it)
             sys.setprofile(None)
 
-    sys.setprofile(guarded)
+    sys.setprofile(dispatch_safely)
     try:
         return call()
     finally:

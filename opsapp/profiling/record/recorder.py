@@ -94,7 +94,7 @@ class Recorder:
         """Return ``application``, recorded."""
         self.is_around = True
 
-        def recorded(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def record_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             recording = Recording("endpoint")
             recording.environ = environ
             outer = current.get()
@@ -117,17 +117,17 @@ class Recorder:
                 else:
                     body = application(environ, start)
             except BaseException:
-                self.answered(recording, environ, outer)
+                self.finish_request(recording, environ, outer)
                 raise
             if isinstance(body, environ.get("wsgi.file_wrapper") or ()):
                 # The server sends the file itself if the body is not wrapped.
-                self.answered(recording, environ, outer)
+                self.finish_request(recording, environ, outer)
                 chunks: Iterable[bytes] = body
                 return chunks
             return _Body(body, self, recording, environ, outer)
 
-        mark_door(recorded.__code__)
-        return recorded
+        mark_door(record_request.__code__)
+        return record_request
 
     def _may_profile(self, environ: Environ, mode: str) -> bool:
         """Tell whether the mode is known, and the client may profile without signing in."""
@@ -145,7 +145,9 @@ class Recorder:
         recording.is_profiled = True
         return profilers.run(recording, mode, self.folder, call)
 
-    def answered(self, recording: Recording, environ: Environ, outer: Recording | None) -> None:
+    def finish_request(
+        self, recording: Recording, environ: Environ, outer: Recording | None
+    ) -> None:
         """Count a request, and start the writer."""
         recording.seconds = perf_counter() - recording.started
         recording.environ = {}
@@ -170,11 +172,11 @@ class Recorder:
     def note_error(self, _sender: Any, exception: BaseException, **_extra: Any) -> None:
         """Note the place where a request failed."""
         if (recording := current.get()) is not None:
-            recording.error = self.described(exception)
+            recording.error = self.describe(exception)
             # In debug mode the error goes on to the server, and no answer begins.
             recording.name = recording.name or _endpoint(recording.environ)
 
-    def described(self, exception: BaseException) -> dict[str, object]:
+    def describe(self, exception: BaseException) -> dict[str, object]:
         """Return the place of the failure, without the message, which may be data."""
         return {
             "type": type(exception).__qualname__,
@@ -283,7 +285,7 @@ class _Body:
         """Count the request as failed, although its status was sent."""
         if self._recorder is not None:
             self._recording.status = None
-            self._recording.error = self._recorder.described(error)
+            self._recording.error = self._recorder.describe(error)
 
     def close(self) -> None:
         try:
@@ -296,7 +298,7 @@ class _Body:
         finally:
             recorder, self._recorder = self._recorder, None
             if recorder is not None:
-                recorder.answered(self._recording, self._environ, self._outer)
+                recorder.finish_request(self._recording, self._environ, self._outer)
 
 
 def _packages(app: Flask) -> frozenset[str]:

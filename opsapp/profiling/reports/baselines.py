@@ -194,7 +194,7 @@ def _samples_of(save: ProfileSave) -> Record:
 
 def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
     first, second = (
-        {"python": _minor(save.python), "mode": save.mode, "subject": save.subject}
+        {"python": _minor_version(save.python), "mode": save.mode, "subject": save.subject}
         for save in (base, new)
     )
     for name, value in first.items():
@@ -205,7 +205,7 @@ def _refuse_unlike(base: ProfileSave, new: ProfileSave) -> None:
             )
 
 
-def _minor(version: str) -> str:
+def _minor_version(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 

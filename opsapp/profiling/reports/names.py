@@ -15,7 +15,7 @@ def is_request(name: str) -> bool:
     return name.partition(" ")[0].isupper()
 
 
-def meant(name: str) -> list[str]:
+def resolve_names(name: str) -> list[str]:
     """Return this name; for an endpoint without a method, the names with each of its methods.
 
     :raises NotFound: nothing of this name is on record.

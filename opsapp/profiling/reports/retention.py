@@ -52,9 +52,9 @@ def compact(*, dry_run: bool = False) -> list[Record]:
     :raises Busy: another process is compacting for longer than a moment.
     """
     if dry_run:
-        return [_planned(step) for step in STEPS]
+        return [_plan(step) for step in STEPS]
     with locks.hold_lock(db.our_engine, "profiles", wait=LOCK_SECONDS):
-        return [_compacted(step) for step in STEPS]
+        return [_compact(step) for step in STEPS]
 
 
 def oldest_minute() -> datetime | None:
@@ -64,19 +64,19 @@ def oldest_minute() -> datetime | None:
     return None if starts_at is None else datetime.fromtimestamp(starts_at, UTC)
 
 
-def _due(step: Step) -> tuple[sa.ColumnElement[bool], ...]:
+def _due_criteria(step: Step) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the criteria of the windows that a step adds up; the last slot must be over."""
     before = (int(clock.now().timestamp()) - step.age) // step.into * step.into
     due = (ProfileWindow.width == step.width, ProfileWindow.starts_at < before)
     return (*due, ProfileWindow.process != "") if step.width == step.into else due
 
 
-def _planned(step: Step) -> Record:
-    due = sa.select(sa.func.count()).select_from(ProfileWindow).where(*_due(step))
+def _plan(step: Step) -> Record:
+    due = sa.select(sa.func.count()).select_from(ProfileWindow).where(*_due_criteria(step))
     return {"step": step.name, "windows": db.ours.scalar(due), "became": None}
 
 
-def _compacted(step: Step) -> Record:
+def _compact(step: Step) -> Record:
     window_count = sum_count = 0
     while (first := db.ours.scalar(_first(step))) is not None:
         db.ours.rollback()
@@ -89,7 +89,7 @@ def _compacted(step: Step) -> Record:
 
 
 def _first(step: Step) -> sa.Select[Any]:
-    return sa.select(sa.func.min(ProfileWindow.starts_at)).where(*_due(step))
+    return sa.select(sa.func.min(ProfileWindow.starts_at)).where(*_due_criteria(step))
 
 
 def _add_up(session: so.Session, step: Step, slot: int) -> tuple[int, int]:

@@ -45,17 +45,17 @@ def changes(name: str, before: Record, after: Record) -> Iterator[Record]:
         key = "cpu" if metric == "cpu" else "samples"
         least = LEAST_FOR_P99 if metric == "p99" else LEAST
         if min(len(before[key]), len(after[key])) >= least:
-            yield _timed(name, metric, before[key], after[key], chance)
+            yield _compare_times(name, metric, before[key], after[key], chance)
     for metric in COUNTS:
-        yield _counted(name, metric, before, after)
+        yield _compare_counts(name, metric, before, after)
 
 
-def _timed(
+def _compare_times(
     name: str, metric: str, before: list[float], after: list[float], chance: random.Random
 ) -> Record:
     change = _ratio(metric, before, after)
     ratios = sorted(
-        _ratio(metric, _resampled(before, chance), _resampled(after, chance)) for _ in range(DRAWS)
+        _ratio(metric, _resample(before, chance), _resample(after, chance)) for _ in range(DRAWS)
     )
     low, high = quantile(ratios, (1 - LEVEL) / 2), quantile(ratios, (1 + LEVEL) / 2)
     is_noise = abs(change) <= NOISE or low <= 0 <= high
@@ -71,7 +71,7 @@ def _timed(
     }
 
 
-def _resampled(samples: list[float], chance: random.Random) -> list[float]:
+def _resample(samples: list[float], chance: random.Random) -> list[float]:
     """Draw as many samples again, in runs of neighbours; the last one is followed by the first."""
     count = len(samples)
     length = round(math.sqrt(count))
@@ -90,7 +90,7 @@ def _figure(metric: str, samples: list[float]) -> float:
     return sum(samples) / len(samples)
 
 
-def _counted(name: str, metric: str, before: Record, after: Record) -> Record:
+def _compare_counts(name: str, metric: str, before: Record, after: Record) -> Record:
     """Compare counts: each difference in queries is a change.
 
     The share of errors has changed if the difference is above its standard error.

@@ -77,7 +77,7 @@ def report(
     key = SORTS[sort]
     if by == "query" and key in NOT_OF_QUERIES:
         raise Invalid(f"a query has no {sort} to sort by")
-    endpoints = names.meant(endpoint) if endpoint is not None else None
+    endpoints = names.resolve_names(endpoint) if endpoint is not None else None
     sums = add_up(by, since, until or clock.now(), endpoints=endpoints)
     seconds = sum(series.seconds for series in sums)
     rows = [_row(by, series, seconds) for series in sums]
@@ -188,7 +188,7 @@ def over_time(since: datetime, until: datetime) -> list[Total]:
     return totals
 
 
-def together(totals: Iterable[Total]) -> Total:
+def sum_totals(totals: Iterable[Total]) -> Total:
     """Return the sum of the totals."""
     grand_total = Total()
     for total in totals:

@@ -14,7 +14,7 @@ from ...extensions import db
 from ...models import ProfileTrace
 from ...types import Record
 from ...values.damage import Damaged
-from .names import is_request, meant
+from .names import is_request, resolve_names
 
 KINDS = ("slow", "error", "asked")
 
@@ -32,13 +32,13 @@ def listing(
         raise Invalid(f"kind {text.truncate(kind)} is not one of {', '.join(KINDS)}")
     query = sa.select(ProfileTrace).order_by(ProfileTrace.seconds.desc(), ProfileTrace.id)
     if name is not None:
-        query = query.where(ProfileTrace.name.in_(meant(name)))
+        query = query.where(ProfileTrace.name.in_(resolve_names(name)))
     if kind is not None:
         query = query.where(ProfileTrace.kind == kind)
     return [record(trace) for trace in db.ours.scalars(query.limit(limit))]
 
 
-def slowest_and_failed(limit: int) -> list[Record]:
+def worst_traces(limit: int) -> list[Record]:
     """Return the slowest traces, and failed ones in up to half of the places, the slowest first.
 
     Requests come before commands. Of the failures, the newest of each endpoint comes before
@@ -132,13 +132,13 @@ def detail(trace: ProfileTrace) -> Record:
             }
             for at, seconds, statement, line in trace.detail.get("sent", ())
         ],
-        "hot": _hot(trace.detail.get("samples", ())),
+        "hot": _hot_functions(trace.detail.get("samples", ())),
         "stack": list(error.get("stack", ())),
         "functions": trace.detail.get("functions", []),
     }
 
 
-def explained(trace: ProfileTrace) -> Record:
+def explain(trace: ProfileTrace) -> Record:
     """Return the plan of the statement that took most of a trace, all its repetitions together.
 
     ``plan`` has a line for each step. The values of the statement were not recorded.
@@ -178,7 +178,7 @@ def bar(at: float, long: float, total: float, size: int = BAR) -> str:
     return "·" * begin + "█" * width + "·" * (size - begin - width)
 
 
-def _hot(samples: Any) -> list[Record]:
+def _hot_functions(samples: Any) -> list[Record]:
     total = sum(seconds for seconds, _stack in samples)
     inside: dict[str, float] = {}
     alone: dict[str, float] = {}

@@ -37,7 +37,7 @@ def write_report(file: str, *, since: datetime, until: datetime | None) -> Recor
 
     :raises Refused: the name is that of a folder or a device.
     """
-    return _written(file, report(since, until))
+    return _write_page(file, report(since, until))
 
 
 def report(since: datetime, until: datetime | None = None, *, is_served: bool = False) -> str:
@@ -50,27 +50,27 @@ def report(since: datetime, until: datetime | None = None, *, is_served: bool = 
         kind: totals.report(kind, since=since, until=until, top=TOP) for kind in totals.KINDS
     }
     over_time = totals.over_time(since, until)
-    return _rendered(
+    return _render(
         "report.html",
         is_served=is_served,
-        since=_shown(since),
-        until=_shown(until),
+        since=_format_moment(since),
+        until=_format_moment(until),
         tiles=list(_tiles(over_time)),
         endpoints=reports["endpoint"],
         queries=reports["query"],
         commands=reports["command"],
         repeats=n_plus_one.listing(since=since, until=until, top=TOP),
-        traces=traces.slowest_and_failed(TOP),
+        traces=traces.worst_traces(TOP),
         **_charts(over_time, since, until),
     )
 
 
-def _shown(moment: datetime) -> str:
+def _format_moment(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _tiles(slots: list[Total]) -> list[Record]:
-    total = totals.together(slots)
+    total = totals.sum_totals(slots)
     p50, p95, p99 = ddsketch.quantiles(total.bins, totals.SHARES)
     share = total.query_seconds / total.seconds if total.seconds else 0.0
     errors = total.errors / total.count if total.count else 0.0
@@ -111,7 +111,7 @@ def _charts(slots: list[Total], since: datetime, until: datetime) -> Record:
             labels, sql=sql,
             main=[slot.seconds - query for slot, query in zip(slots, sql, strict=True)],
         ),
-        "spread_chart": _spread(totals.together(slots).bins),
+        "spread_chart": _spread(totals.sum_totals(slots).bins),
     }  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def write_flame(id: int, file: str) -> Record:
     :raises OpsError: the trace is damaged.
     :raises Refused: the name is that of a folder or a device.
     """
-    return _written(file, flame(id))
+    return _write_page(file, flame(id))
 
 
 def flame(id: int) -> str:
@@ -173,7 +173,7 @@ def flame(id: int) -> str:
             hint="have one profiled with X-Profile: sample, or flask profile request --sample",
         )
     rectangles = boxes(samples)
-    return _rendered(
+    return _render(
         "flame.html",
         trace=traces.detail(trace),
         boxes=rectangles,
@@ -236,7 +236,7 @@ def _kind(file: str) -> str:
 # --- files -------------------------------------------------------------------------
 
 
-def _rendered(template: str, **values: Any) -> str:
+def _render(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader
 
     pages = Environment(
@@ -246,14 +246,14 @@ def _rendered(template: str, **values: Any) -> str:
     return pages.get_template(template).render(
         app_name=settings.get("OPSAPP_NAME"),
         environment=settings.get("OPSAPP_ENV"),
-        made_at=_shown(clock.now()) + " UTC",
+        made_at=_format_moment(clock.now()) + " UTC",
         bound=f"{ddsketch.ACCURACY:.0%}".rstrip("%"),
         few=totals.FEW,
         **values,
     )
 
 
-def _written(file: str, page: str) -> Record:
+def _write_page(file: str, page: str) -> Record:
     """Write the page whole, readable by its owner only."""
     with writing(file) as draft:
         size = draft.path.write_bytes(page.encode(errors="backslashreplace"))

@@ -58,7 +58,7 @@ def _line(row: Record, by: str, width: int | None) -> Record:
         line["sql"] = row["queries"]
     # Statements need the width.
     is_short = is_narrow or (by == "query" and width is not None)
-    line["trend"] = sparkline(_shortened(row["trend"]) if is_short else row["trend"])
+    line["trend"] = sparkline(_shorten(row["trend"]) if is_short else row["trend"])
     if is_narrow and by == "query":
         return {name: line[name] for name in _NARROW_QUERY}
     return dict(sorted(line.items(), key=lambda item: is_narrow and item[0] in _LAST))
@@ -71,7 +71,7 @@ def _name(name: str, is_narrow: bool) -> str:
     return f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
 
 
-def _shortened(trend: Sequence[float | None]) -> list[float | None]:
+def _shorten(trend: Sequence[float | None]) -> list[float | None]:
     """Return the highest of each three points."""
     step = len(trend) // SHORT_TREND
     parts = [trend[n * step : (n + 1) * step] for n in range(SHORT_TREND)]
@@ -84,7 +84,7 @@ def of_trace(trace: Record, width: int | None) -> Record:
     :param width: the columns of the terminal; None for a pipe, where each row has a field.
     """
     size = SHORT_BAR if width is not None and width < NARROW else traces.BAR
-    timeline = [_group(rows, trace["ms"], size) for rows in _equal(trace["timeline"])]
+    timeline = [_group(rows, trace["ms"], size) for rows in _group_equal(trace["timeline"])]
     trace = {**trace, "timeline": timeline}
     return dict(_fields(trace)) if width is None else trace
 
@@ -95,7 +95,7 @@ def of_plan(record: Record, width: int | None) -> Record:
     return dict(_fields(record)) if width is None else record
 
 
-def _equal(timeline: Sequence[Record]) -> Iterable[list[Record]]:
+def _group_equal(timeline: Sequence[Record]) -> Iterable[list[Record]]:
     """Return the rows of a timeline by their statement and line, in the order of the first."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for row in timeline:
