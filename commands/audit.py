@@ -203,7 +203,7 @@ def seal_cmd(dry_run: bool) -> Record:
 def settle_cmd(seq: int | None, outcome: str | None, unit: Unit) -> list[Record]:
     """Resolve changes that a killed process left open.
 
-    If the audit has a database of its own, a process that is killed may leave a change
+    If the audit log has a database of its own, a process that is killed may leave a change
     without its event. The accounts are compared with the intent: a change that was made gets
     its event. Exits 6 if comparing does not tell, because the account was changed again;
     `flask audit show SEQ` shows the intent.
@@ -304,7 +304,7 @@ def sessions_cmd(limit: int | None) -> list[Record]:
 def session_cmd(id: str) -> Record:
     """Show a session with every input of its transcript.
 
-    Exits 6 if the transcript is not the one that the audit knows, or is missing on
+    Exits 6 if the transcript is not the one that the audit log knows, or is missing on
     the host that wrote it.
 
     \b

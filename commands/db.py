@@ -153,7 +153,7 @@ def _write_plan(verb: str, revision: str) -> bool:
 
 
 def _say_event() -> None:
-    """Say which event tells of the change, if the audit is still there."""
+    """Say which event tells of the change, if the audit log is still there."""
     from opsapp.database import status
 
     if (seq := status.last_event()) is not None:
@@ -315,8 +315,8 @@ def copy_cmd(url: str, unit: Unit) -> list[Record]:
     """Copy the whole database into another one.
 
     From SQLite to PostgreSQL, for example. The target is empty, as `flask db init` leaves it,
-    and has the same revision and secrets. Every table is compared at the end, and the audit
-    verified there; if anything differs, nothing is copied. Stop the web server and cron before.
+    and has the same revision and secrets. At the end, every table is compared and the audit log
+    verified; if anything differs, nothing is copied. Stop the web server and cron before.
 
     \b
     Example:

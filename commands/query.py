@@ -136,7 +136,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _put_on_record(statement: str, values: dict[str, Any], reason: str | None) -> str:
-    """Return the statement to run, once its event is in the audit."""
+    """Return the statement to run, once its event is in the audit log."""
     from opsapp.actors import at_terminal
     from opsapp.console import sessions
     from opsapp.console.query import statement as query

@@ -126,7 +126,7 @@ def _cell(text: str) -> str:
 
 _SETTINGS = """# Settings, permissions and signals
 
-`make docs` generates this page from the code. The actions of the audit are in
+`make docs` generates this page from the code. The actions of the audit log are in
 [audit.md](audit.md#fields-of-an-event), and the keys of `jobs.toml` in [jobs.md](jobs.md).
 
 ## Settings

@@ -110,7 +110,7 @@ class Ops:
         It takes the gate, as a command does, and commits at its end. Changes of accounts inside
         are its events; ``unit.record()`` adds others. Enter it before the first change.
 
-        :param reason: kept in the audit.
+        :param reason: kept in the audit log.
         :param dry_run: roll back at the end.
         :raises Busy: another change has held the gate for five seconds; when it is entered.
         :raises Refused: no administrator would be left; at its end.

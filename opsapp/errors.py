@@ -1,19 +1,19 @@
 """Errors: the conditions that opsapp reports, each with its exit code and HTTP status.
 
-======================  ====  ====  ================================================================
-class                   exit  http  says
-======================  ====  ====  ================================================================
-OpsError                   1   500  failed; running it again will not help
-├── InDoubt                1   500  the answer to its commit was lost
-├── Invalid                2   422  invalid input; the message names the field
-├── Conflict               3   409  conflicts with existing data
-├── NotFound               4   404  no such user, role, grant, event or file
-├── Refused                5   403  refused by a guard, or declined at the prompt
-├── NotReady               7   503  database unreachable or behind, bad setting, audit not writable
-├── OutputFailed          74   500  output not written; says whether the change is committed
-├── Busy                  75   503  another process holds the lock; try again
+=====================  ====  ====  ================================================================
+class                  exit  http  says
+=====================  ====  ====  ================================================================
+OpsError                  1   500  failed; running it again will not help
+├── InDoubt               1   500  the answer to its commit was lost
+├── Invalid               2   422  invalid input; the message names the field
+├── Conflict              3   409  conflicts with existing data
+├── NotFound              4   404  no such user, role, grant, event or file
+├── Refused               5   403  refused by a guard, or declined at the prompt
+├── NotReady              7   503  database unreachable or behind, bad setting, unwritable audit log
+├── OutputFailed         74   500  output not written; says whether the change is committed
+├── Busy                 75   503  another process holds the lock; try again
 └── TimedOut             124   504  timed out
-======================  ====  ====  ================================================================
+=====================  ====  ====  ================================================================
 
 Exit 0 is done, or already so; 6 is *finished with findings*: not an error but
 an answer (a check failed), given by the command that found them. A signal N

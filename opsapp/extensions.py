@@ -77,13 +77,13 @@ class Database(SQLAlchemy):
     def create_all(self, bind_key: str | list[str | None] | None = "__all__") -> None:
         """Create the tables of models that have no migration.
 
-        :raises NotReady: the database is not initialised; tables made here would lack the audit.
+        :raises NotReady: the database is not initialised; tables made now lack the audit log.
         :raises Refused: opsapp is attached, and the tables are not the application's.
         """
         _refuse_attached("create_all", "init")
         if not _has_audit(self.our_engine):
             raise NotReady(
-                "the database is not initialised, and db.create_all() makes no audit",
+                "the database is not initialised, and db.create_all() makes no audit log",
                 hint="flask db init; in tests the fixture ops_app",
             )
         super().create_all(bind_key)
@@ -96,7 +96,7 @@ class Database(SQLAlchemy):
         _refuse_attached("drop_all", "drop")
         if _has_audit(self.our_engine):
             raise Refused(
-                "db.drop_all() would drop the audit",
+                "db.drop_all() would drop the audit log",
                 hint="drop the database itself; in tests the fixture ops_app makes one for each",
             )
         super().drop_all(bind_key)

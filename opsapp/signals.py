@@ -4,7 +4,7 @@
 
 The sender is the Flask application. Every signal is sent with ``actor`` (an
 :class:`~opsapp.actors.Actor`) and, where something was changed, ``correlation``
-(the id under which the audit holds it). A receiver that raises is
+(the id under which the audit log holds it). A receiver that raises is
 logged: the change is already committed, and the other receivers still run.
 Nothing is sent for a dry run or for a change that was refused. Take ``**extra``
 in a receiver: signals may gain fields.

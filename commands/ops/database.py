@@ -110,7 +110,7 @@ _OF_OUR_ACCOUNTS = ("users", "roles", "grants")
 @with_options(YES, CONFIRM)
 @works("table", "rows")
 def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
-    """Remove opsapp's tables, with their audit and history.
+    """Remove opsapp's tables, with their audit log and history.
 
     No table of the application is touched. `flask ops audit export` keeps the events
     before. Files are kept; the command prints their folder.
@@ -123,7 +123,7 @@ def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
 
     rows = removal.tables()
     if rows and not dry_run:
-        approve("Remove opsapp's tables, with the audit in them?", severe=True)
+        approve("Remove opsapp's tables, with the audit log in them?", severe=True)
         removal.drop()
         wal = ", the WAL mode of the SQLite file" if _get_attached().journal_mode == "wal" else ""
         say(f"Left: the folder {_get_attached().instance}, lines of cron{wal}, and opsapp itself.")

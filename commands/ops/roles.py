@@ -119,7 +119,7 @@ def expire_cmd(unit: Unit) -> list[Record]:
 @click.option("--role", type=ROLE, help="Only grants of this role.")
 @answers(*HISTORY_SHOWN, noun="grants")
 def history_cmd(user: str | None, role: str | None) -> list[Record]:
-    """List past and present grants that the audit has.
+    """List past and present grants that the audit log has.
 
     Grants from before `flask ops init` are not in it.
 

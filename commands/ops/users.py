@@ -224,7 +224,7 @@ def can_cmd(user: str, permission: str) -> Record:
 @click.argument("user", type=USER)
 @click.option("--email", help="New address.")
 @click.option("--username", help="New username.")
-@_set_option("Another attribute; can be repeated. The audit keeps its name only.")
+@_set_option("Another attribute; can be repeated. The audit log keeps its name only.")
 @changes("id", "email", "username", "status", "roles", destructive=True)
 def update_cmd(
     user: str, email: str | None, username: str | None, pairs: tuple[str, ...], unit: Unit
@@ -331,7 +331,7 @@ def set_password_cmd(user: str, source: Source, unit: Unit) -> Record:
 def delete_cmd(user: str, receipt: str | None, unit: Unit) -> Record:
     """Delete an account by the application's own function.
 
-    Its personal values beside the audit go with it. Ops(erase=…) names the function.
+    Its personal values beside the audit log go with it. Ops(erase=…) names the function.
 
     \b
     Example:

@@ -117,7 +117,7 @@ def decide_cmd(
 ) -> list[Record]:
     """Keep grants, or have them revoked at the end.
 
-    Until then another decision replaces it. The audit keeps each with its author and its
+    Until then another decision replaces it. The audit log keeps each with its author and its
     --reason. Pass - as USER to read the accounts from stdin.
 
     \b

@@ -34,7 +34,7 @@ OUTCOMES = (
 def cli() -> None:
     """List attempts to sign in, and delete old ones.
 
-    They are not in the audit, since they are many, and are kept for a limited time.
+    They are not in the audit log, since they are many, and are kept for a limited time.
     """
 
 

@@ -76,7 +76,7 @@ def delete_cmd(
 ) -> list[Record]:
     """Erase the personal data of accounts for good.
 
-    The ids, the history of their grants and the audit stay, without a name. Name the
+    The ids, the history of their grants and the audit log stay, without a name. Name the
     accounts, or choose them by filters. Pass - as USER to read the accounts from stdin. A
     receipt is evidence of the erasure (GDPR, Article 17); it has the ids and no name.
 

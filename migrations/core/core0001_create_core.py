@@ -1,4 +1,4 @@
-"""Create the audit, the outbox, the history of jobs, profiles and the ends of roles.
+"""Create the audit log, the outbox, the history of jobs, profiles and the ends of roles.
 
 No table here refers to an account by a key: an application may keep its accounts itself.
 """

@@ -89,6 +89,6 @@ ERASED: dict[str, tuple[Any, Callable[[Sequence[int]], Sequence[Any]], str]] = {
     "logins": (Login.user_id, _same, "login"),
     "lockouts": (LoginFailures.user_id, _same, ""),
     "mail": (MailMessage.about, references, "message"),
-    "audit_names": (PersonalValue.subject, references, "name of the audit"),
+    "audit_names": (PersonalValue.subject, references, "name of the audit log"),
 }
 """The rows that an erasure removes: the column that names the account, how, and their noun."""

@@ -62,5 +62,7 @@ def the_head() -> AuditHead:
     """
     heads = db.ours.scalars(sa.select(AuditHead)).all()
     if len(heads) != 1:
-        raise NotReady(f"the audit has {len(heads)} heads and not one", hint="flask audit verify")
+        raise NotReady(
+            f"the audit log has {len(heads)} heads and not one", hint="flask audit verify"
+        )
     return heads[0]

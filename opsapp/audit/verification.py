@@ -185,7 +185,7 @@ def follow(events: Iterable[Record], head: Head, file: str) -> str:
     if message is None and (walk.seq, walk.hash) != (head.seq, head.hash):
         message = _counts_differ(head, walk)
     if message is not None:
-        raise Invalid(f"the audit of {file} does not hold: {message}")
+        raise Invalid(f"the audit log of {file} does not hold: {message}")
     return last
 
 
@@ -297,7 +297,7 @@ def _counts_differ(head: Head | AuditHead, walk: _Walk) -> str:
 
 def _heads_break(walk: _Walk, heads: Sequence[AuditHead]) -> Break | None:
     if len(heads) != 1:
-        return (None, "head", f"the audit has {len(heads)} heads and not one")
+        return (None, "head", f"the audit log has {len(heads)} heads and not one")
     return _head_break(walk, heads[0])
 
 

@@ -216,7 +216,7 @@ def _remark_on_address(reason: str | None) -> None:
     """
     if reason is None or not _ADDRESS.search(reason):
         return
-    warning = "--reason holds an e-mail address, and the audit keeps reasons forever."
+    warning = "--reason holds an e-mail address, and the audit log keeps reasons forever."
     ctx = click.get_current_context()
     is_decided = ctx.params.get("dry_run") or ctx.params.get("yes")
     if is_decided or not is_interactive():

@@ -262,8 +262,8 @@ def _verdict(file: transcript.Contents, digest: str | None) -> str:
     if file.broken_at is not None:
         return f"edited: line {file.broken_at} does not follow from the one before"
     if digest is None:
-        return "whole so far; its end is not in the audit yet"
-    return "whole" if digest == file.digest else "edited: its digest is not the audit's"
+        return "whole so far; its end is not in the audit log yet"
+    return "whole" if digest == file.digest else "edited: its digest is not the audit log's"
 
 
 def _statement_of(start: Record) -> Record:
@@ -271,6 +271,6 @@ def _statement_of(start: Record) -> Record:
     if statement is None:
         return _absent_transcript(start)
     is_whole = _fingerprint(statement) == (start["after"] or {}).get("statement")
-    verdict = "whole" if is_whole else "edited: its hash is not the audit's"
+    verdict = "whole" if is_whole else "edited: its hash is not the audit log's"
     line = {"n": 1, "at": start["at"], "kind": "input", "text": statement}
     return {"transcript": verdict, "lines": [line]}

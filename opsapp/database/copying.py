@@ -214,7 +214,7 @@ def _check(connection: sa.Connection, revisions: Sequence[str]) -> None:
         refuse_other_owner(head)
     for action in connection.scalars(sa.select(AuditEvent.action).distinct()):
         if not action.startswith(FIRST_ACTIONS):
-            raise Conflict(f"the target is in use: its audit has a {text.safe(action)}")
+            raise Conflict(f"the target is in use: its audit log has a {text.safe(action)}")
     for table in db.metadata.sorted_tables:
         if table.name not in FIRST and connection.scalar(_any(table)) is not None:
             raise Conflict(f"the target is in use: its table {table.name} has rows")

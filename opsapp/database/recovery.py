@@ -54,7 +54,7 @@ class Plan:
         head, at = self.copy.head.seq, " ".join(sorted(self.copy.revisions))
         yield f"restores {text.pluralize(head, 'event')} until {self.until}, at the revision {at}"
         if self.present is None:
-            yield "replaces a database without an audit that can be read"
+            yield "replaces a database without an audit log that can be read"
         elif self.is_of_another:
             yield f"replaces another database, of {text.pluralize(self.present.seq, 'event')}"
         elif self.lost_count:

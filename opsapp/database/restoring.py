@@ -67,7 +67,7 @@ def examine(file: str) -> Copy:
             raise Invalid(f"{file} is not a backup of this database: it has no {table}")
     heads = list(_rows(file, AuditHead.__tablename__))
     if len(heads) != 1:
-        raise Invalid(f"{file} has {len(heads)} heads of the audit and not one")
+        raise Invalid(f"{file} has {len(heads)} heads of the audit log and not one")
     head = Head(**{field.name: heads[0][field.name] for field in fields(Head)})
     head.seq = int(head.seq)
     refuse_other_owner(head)

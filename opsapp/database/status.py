@@ -176,7 +176,7 @@ def _check_database() -> None:
         _check_schema()
         head = read_head(db.ours())
         if head is None:
-            raise NotReady("the audit has no head", hint="flask db init")
+            raise NotReady("the audit log has no head", hint="flask db init")
         refuse_other_owner(head)
         if is_built_on(this_app()):
             get_role(ADMIN)

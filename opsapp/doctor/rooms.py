@@ -84,7 +84,7 @@ def _check_grants() -> Finding:
 def _check_audit() -> Finding:
     head = read_head(db.ours())
     if head is None:
-        return finding("audit", "fail", "the audit has no head", "flask audit verify")
+        return finding("audit", "fail", "the audit log has no head", "flask audit verify")
     refuse_other_owner(head)
     last = db.ours.scalar(sa.select(sa.func.max(AuditEvent.seq))) or 0
     if last != head.seq:

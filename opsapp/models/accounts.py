@@ -93,7 +93,7 @@ class User(Model):
 
     @property
     def reference(self) -> str:
-        """The name of this account in the audit: ``user:12``."""
+        """The name of this account in the audit log: ``user:12``."""
         return f"user:{self.id}"
 
 
@@ -134,7 +134,7 @@ class Role(Model):
 
     @property
     def reference(self) -> str:
-        """The name of this role in the audit: ``role:3``."""
+        """The name of this role in the audit log: ``role:3``."""
         return f"role:{self.id}"
 
 

@@ -1,4 +1,4 @@
-"""The audit: an append-only chain of events, its head, and what stands beside it."""
+"""The audit log: an append-only chain of events, its head, and what stands beside it."""
 
 from datetime import datetime
 from typing import Any

@@ -32,7 +32,7 @@ class AccessReview(Model):
 
     @property
     def reference(self) -> str:
-        """The name of this review in the audit: ``review:3``."""
+        """The name of this review in the audit log: ``review:3``."""
         return f"review:{self.id}"
 
 

@@ -92,7 +92,7 @@ class ApiToken(Model):
 
 
 class Login(Model):
-    """An attempt to sign in. Not in the audit, since there are too many to keep."""
+    """An attempt to sign in. Not in the audit log, since there are too many to keep."""
 
     __tablename__ = "ops_logins"
     __table_args__ = (

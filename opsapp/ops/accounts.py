@@ -394,6 +394,6 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
 
 def _erasure_words(erased: Mapping[str, int]) -> str:
     """Return in words what is erased beside the account."""
-    nouns = {"audit_names": "name of the audit", "ends_of_roles": "end of a role"}
+    nouns = {"audit_names": "name of the audit log", "ends_of_roles": "end of a role"}
     counts = [text.pluralize(erased[kind], noun) for kind, noun in nouns.items() if erased[kind]]
     return f", and erases {' and '.join(counts)}" if counts else ""

@@ -201,7 +201,7 @@ class Observer:
                 raise
             cause = error.orig or error if isinstance(error, DBAPIError) else error
             reason = f"{type(cause).__name__}: {text.first_line(cause)}"
-            log.error("a change of an account is not in the audit: %s", reason)  # noqa: TRY400  (a traceback would show values)
+            log.error("a change of an account is not in the audit log: %s", reason)  # noqa: TRY400  (a traceback would show values)
             self.sealer.note_gap(reason)
 
     def is_ready(self, connection: sa.Connection) -> bool:

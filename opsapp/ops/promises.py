@@ -88,7 +88,7 @@ def _promises(identity: Identity) -> Iterator[tuple[str, str, str]]:
         *_if_there(identity, "passwords", because=passwords),
     )
     names = ", ".join(sorted(identity.personal)) or "no attribute"
-    yield "the audit can forget names", HOLDS, f"{names}: kept beside the chain as tokens"
+    yield "the audit log can forget names", HOLDS, f"{names}: kept beside the chain as tokens"
     yield "idle accounts are listed", *_if_there(identity, "last_seen_at")
     because = "by the application's function, and beside the chain"
     yield "an account that is deleted is forgotten", *_if_there(identity, "erase", because=because)

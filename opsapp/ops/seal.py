@@ -144,7 +144,7 @@ class Sealer:
     def finish(self) -> None:
         """Chain what the thread has not come to; at the end of the process."""
         if self._due.is_set() and self._pid == os.getpid() and not self.work() and self._taken:
-            log.error("%d changes of accounts are not in the audit", len(self._taken))
+            log.error("%d changes of accounts are not in the audit log", len(self._taken))
 
     def work(self) -> bool:
         """Look, write gaps, chain; tell whether all of it was done. It never raises."""
@@ -163,7 +163,7 @@ class Sealer:
         except Exception as error:  # noqa: BLE001  (the application must not notice)
             # Log only the first of a row of failures; a gate that is held is one of them.
             level = logging.DEBUG if self._is_down else logging.INFO
-            log.log(level, "changes wait for the audit: %s", text.first_line(error))
+            log.log(level, "changes wait for the audit log: %s", text.first_line(error))
             self._is_down = True
             return False
         self._is_down = False

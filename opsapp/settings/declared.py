@@ -167,7 +167,7 @@ SETTINGS = (
     ),
     Setting(
         "OPSAPP_ACTOR",
-        "The person behind a shared account; added to the audit.",
+        "The person behind a shared account; added to the audit log.",
         read=partial(validate, field="OPSAPP_ACTOR", longest=128),
     ),
     Setting(
@@ -298,7 +298,7 @@ SETTINGS = (
     ),
     _secret(
         "OPSAPP_AUDIT_KEY",
-        "Keys the audit's hash chain; keep it out of the database and its backups.",
+        "Keys the audit log's hash chain; keep it out of the database and its backups.",
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

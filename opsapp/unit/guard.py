@@ -74,7 +74,7 @@ def _refuse_outside(connection: sa.Connection, statement: Any, *_rest: Any) -> N
     if not is_ours and table not in _added:
         return
     if not connection.get_execution_options().get("writing"):
-        what = "accounts, roles, grants and the audit change" if is_ours else f"{table} change"
+        what = "accounts, roles, grants and the audit log change" if is_ours else f"{table} change"
         raise Refused(
             f"{what} through a unit of work only",
             hint=_SERVICES

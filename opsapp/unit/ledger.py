@@ -158,7 +158,7 @@ def read_head(connection: sa.Connection | so.Session, *, lock: bool = False) -> 
     columns = sa.select(*(getattr(AuditHead, field.name) for field in fields(Head)))
     rows = connection.execute(columns.with_for_update() if lock else columns).all()
     if len(rows) > 1:
-        raise NotReady("the audit has several heads", hint="flask audit verify")
+        raise NotReady("the audit log has several heads", hint="flask audit verify")
     return Head(*rows[0]) if rows else None
 
 
@@ -178,7 +178,7 @@ def take_gate(session: so.Session, *, lock: bool = True) -> Head:
     """
     head = read_head(session, lock=lock)
     if head is None:
-        raise NotReady("the audit has no head: it was removed", hint="flask audit verify")
+        raise NotReady("the audit log has no head: it was removed", hint="flask audit verify")
     refuse_revisions(migrations.present(session))
     refuse_other_owner(head)
     return head
@@ -332,7 +332,7 @@ def unwritable(error: DBAPIError) -> OpsError:
     if isinstance(condition, Busy | TimedOut):
         return condition
     return NotReady(
-        "the audit cannot be written, so nothing was changed:"
+        "the audit log cannot be written, so nothing was changed:"
         f" {text.first_line(error.orig or error)}",
         hint="flask doctor",
     )

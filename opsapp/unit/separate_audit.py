@@ -113,7 +113,7 @@ class SeparateAudit:
                 return
         except (DBAPIError, OpsError) as second:
             raise OpsError(
-                f"the change failed, and the audit could not be told: {_in_words(second)}",
+                f"the change failed, and the audit log could not record that: {_in_words(second)}",
                 hint=f"{intents.HINT} {self._seqs[0]}",
             ) from error
         raise OpsError(

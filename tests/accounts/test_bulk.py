@@ -80,7 +80,7 @@ def test_delete_by_a_filter_erases_each_and_is_one_change(
         " Cannot ask: there is no terminal"
     )
     planned = cli("users", "delete", *ALL, "--dry-run")
-    erased = f"address, username, password, {MANY} messages, {MANY} names of the audit"
+    erased = f"address, username, password, {MANY} messages, {MANY} names of the audit log"
     assert f"It erases {erased} of {MANY} accounts.\n" in planned.stderr
     done = cli("users", "delete", *ALL, "--yes", "--format", "json").json
     assert len(done["results"]) == MANY

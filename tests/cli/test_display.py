@@ -218,7 +218,7 @@ def test_remarks_and_errors_break_no_address(database: Database, ada: str, cli: 
     planned = on_terminal(database, "users", "delete", LONG, "--dry-run", columns=70)
     assert planned.endswith(
         "It erases address, username, password, 1 message, 1 name of the audit\n"
-        f"of {LONG}.\n"
+        f"log of {LONG}.\n"
         "Dry run: nothing was written.\n"
     )
     again = ("users", "create", LONG, "--no-password")

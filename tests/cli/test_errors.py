@@ -188,7 +188,7 @@ def test_unwritable_audit_is_7_and_nothing_is_changed(cli: Cli, database: Databa
             "CREATE TRIGGER stop BEFORE INSERT ON ops_audit_events"
             " FOR EACH ROW EXECUTE FUNCTION stop()"
         )
-    message = "the audit cannot be written, so nothing was changed: the disk is full"
+    message = "the audit log cannot be written, so nothing was changed: the disk is full"
     args = ("roles", "create", "support")
     expect(cli(*args), 7, stderr=f"Error: {message}\n  → flask doctor\n")
     expect_json(cli(*args, "--format", "json"), "not-ready", 7, message, "flask doctor")

@@ -84,7 +84,7 @@ def test_dry_run_takes_the_fields_of_its_rows(cli: Cli, token: None) -> None:
         (("update", "bob", "--email", "bo@example.com"), "ends 1 token of bob@example.com"),
         (
             ("delete", "bob"),
-            "erases address, username, password, 1 token, 1 message, 2 names of the audit"
+            "erases address, username, password, 1 token, 1 message, 2 names of the audit log"
             " of bob@example.com",
         ),
     ],

@@ -250,7 +250,7 @@ def test_statement_that_was_edited_is_found(cli: Cli, database: Database, ada: s
     found = cli("audit", "session", id, "--format", "json")
     assert (found.exit_code, found.json["transcript"]) == (
         6,
-        "edited: its hash is not the audit's",
+        "edited: its hash is not the audit log's",
     )
 
 

@@ -116,7 +116,7 @@ def test_statements_that_were_spoiled_are_a_finding(cli: Cli, database: Database
     found = cli("audit", "session", id, "--format", "json")
     assert (found.exit_code, found.json["transcript"]) == (
         6,
-        "edited: its hash is not the audit's",
+        "edited: its hash is not the audit log's",
     )
     path.write_bytes(b"\xff\n")
     found = cli("audit", "session", id, "--format", "json")

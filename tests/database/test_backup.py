@@ -52,7 +52,8 @@ def test_copy_without_its_event_takes_no_place(cli: Cli, database: Database, cop
     result = cli("db", "backup", str(copy), "--overwrite")
     assert (result.exit_code, result.stderr) == (
         7,
-        "Error: the audit cannot be written, so nothing was changed: disk full\n  → flask doctor\n",
+        "Error: the audit log cannot be written, so nothing was changed: disk full\n"
+        "  → flask doctor\n",
     )
     assert is_as_before(copy)
     assert cli("db", "backup", "-").stdout == ""

@@ -50,7 +50,7 @@ def test_drop_all_of_an_audited_database_is_refused(database: Database, cli: Cli
     assert (done.exit_code, done.stdout, done.stderr) == (
         5,
         "",
-        "Error: db.drop_all() would drop the audit\n"
+        "Error: db.drop_all() would drop the audit log\n"
         "  → drop the database itself; in tests the fixture ops_app makes one for each\n",
     )
     assert cli("audit", "verify").exit_code == 0

@@ -113,7 +113,7 @@ def test_restore_refuses_an_audit_that_was_edited(
     file = str(tmp_path / "copy")
     cli("db", "backup", file, check=True)
     done = cli("db", "restore", file, *WHY, "--yes")
-    error = f"Error: the audit of {file} does not hold: event 2 is not what was written\n"
+    error = f"Error: the audit log of {file} does not hold: event 2 is not what was written\n"
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", error)
 
 

@@ -328,7 +328,7 @@ def test_account_is_forgotten_beside_the_chain(attach_to: Attach) -> None:
     unit = a_unit()
     accounts.delete("ada@example.com", unit=unit)
     assert unit.effects == [
-        "deletes ada@example.com by the application's function, and erases 1 name of the audit"
+        "deletes ada@example.com by the application's function, and erases 1 name of the audit log"
     ]
     assert this_identity().find(theirs.db.session(), "ada@example.com") is None
     assert theirs.actions[-1] == ("user:account:delete", subject)

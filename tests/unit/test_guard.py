@@ -15,7 +15,7 @@ from opsapp.unit import guard
 from tests.support import a_unit
 
 OURS = (
-    "accounts, roles, grants and the audit change through a unit of work only",
+    "accounts, roles, grants and the audit log change through a unit of work only",
     "a service does that: users.update(…), signin.deactivate(…), grants.grant(…)",
 )
 

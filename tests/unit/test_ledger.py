@@ -164,14 +164,14 @@ class _Spy:
 
 def test_gate_without_a_head_or_with_two_says_that_it_was_tampered_with(app: Flask) -> None:
     db.session.execute(sa.text("DELETE FROM ops_audit_head"))
-    assert refusal(NotReady) == ("the audit has no head: it was removed", "flask audit verify")
+    assert refusal(NotReady) == ("the audit log has no head: it was removed", "flask audit verify")
     db.session.execute(
         sa.text(
             "INSERT INTO ops_audit_head (id, chain, environment, key_id, pepper_id, seq, hash)"
             " SELECT 2, chain, environment, key_id, pepper_id, seq, hash FROM ops_audit_head"
         )
     )
-    assert refusal(NotReady) == ("the audit has several heads", "flask audit verify")
+    assert refusal(NotReady) == ("the audit log has several heads", "flask audit verify")
 
 
 def test_gate_refuses_another_environment(app: Flask) -> None:
@@ -332,7 +332,7 @@ def test_key_of_a_subject_is_kept_once(app: Flask) -> None:
     [
         (
             "SQLITE_FULL",
-            "the audit cannot be written, so nothing was changed: the disk\\x1b",
+            "the audit log cannot be written, so nothing was changed: the disk\\x1b",
             "flask doctor",
         ),
         ("SQLITE_BUSY", None, None),
@@ -375,7 +375,9 @@ def test_event_that_the_database_refuses_undoes_the_change(app: Flask) -> None:
 
     with pytest.raises(NotReady) as raised:
         change()
-    assert raised.value.message == "the audit cannot be written, so nothing was changed: no room"
+    assert (
+        raised.value.message == "the audit log cannot be written, so nothing was changed: no room"
+    )
     assert isinstance(raised.value.__cause__, exc.DBAPIError)
 
 

@@ -122,7 +122,7 @@ def test_audit_that_goes_away_with_the_commit_is_told(
     take_away(monkeypatch, unit, error, after=2)
     told = refuse_commit(unit, RuntimeError("no"))
     assert told is not None
-    assert told.message.startswith("the change failed, and the audit could not be told: ")
+    assert told.message.startswith("the change failed, and the audit log could not record that: ")
     assert told.message.endswith(("the disk\\x1b is full", "not now"))
     assert told.hint == UNKNOWN
     assert (unit.committed, orders(unit)) == (False, [])
@@ -135,7 +135,7 @@ def test_audit_that_is_away_before_the_commit_keeps_the_change_from_it(
     take_away(monkeypatch, unit, error, after=1)
     with pytest.raises(NotReady) as raised:
         change(unit)
-    assert raised.value.message == "the audit cannot be written, so nothing was changed: odd"
+    assert raised.value.message == "the audit log cannot be written, so nothing was changed: odd"
     assert raised.value.__cause__ is error
     assert (unit.committed, orders(unit), events()) == (False, [], [])
 

@@ -21,7 +21,7 @@ from opsapp.models import AuditEvent, Role, User
 from opsapp.unit.work import Unit
 from tests.support import PASSWORD, Database, a_unit
 
-OUTSIDE = "accounts, roles, grants and the audit change through a unit of work only"
+OUTSIDE = "accounts, roles, grants and the audit log change through a unit of work only"
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ Accounts and their permissions. A program sends `Authorization: Bearer TOKEN`, w
 `X-CSRFToken` (its value is in `/api/me`). Each operation names the permission it needs. Times are
 RFC 3339 in UTC.
 
-A change may give its reason in the header `X-Reason`, for the audit. Answers that can be changed
-have an `ETag`. Send it back as `If-Match` (or `*`). If another caller was faster, you get 412.
-No caller can grant a permission that it does not hold, or change an account that may do more.
+A change may give its reason in the header `X-Reason`, for the audit log. Answers that can be
+changed have an `ETag`. Send it back as `If-Match` (or `*`). If another caller was faster, you get
+412. No caller can grant a permission that it does not hold, or change an account that may do more.
 """
 
 

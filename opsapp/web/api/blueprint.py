@@ -66,7 +66,7 @@ def _refuse(constant: str) -> Any:
 WHY = {
     "name": REASON,
     "in": "header",
-    "description": "The reason, for the audit.",
+    "description": "The reason, for the audit log.",
     "schema": {"type": "string", "maxLength": 500},
 }
 NO_FIELDS = Schema()

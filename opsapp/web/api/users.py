@@ -140,7 +140,7 @@ class OneUser(MethodView):
     def delete(self, id: int) -> Response:
         """Erase an account.
 
-        Its personal data goes; the audit and the history of its grants stay.
+        Its personal data goes; the audit log and the history of its grants stay.
         """
         with unit() as work:
             _refuse_stale(get_user(str(id)))

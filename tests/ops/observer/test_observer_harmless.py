@@ -42,7 +42,7 @@ def test_error_leaves_their_transaction_usable_and_is_an_event(
     assert theirs.database.rows("SELECT name FROM ab_role") == [("Admin",)]
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith("a change of an account is not in the audit: ")
+    assert record.getMessage().startswith("a change of an account is not in the audit log: ")
     assert "ada" not in caplog.text
     assert theirs.seal()
     (event,) = theirs.database.rows(
