@@ -33,7 +33,7 @@ class Policy(PasswordUtil):
         """Return the problems of the password, or None, and its normal form."""
         normal = self.normalize(password)
         if len(normal) > LONGEST:  # Flask-Security would call it too short.
-            return [f"A password has at most {LONGEST} characters."], normal
+            return [f"A password must have at most {LONGEST} characters."], normal
         if breached.repeats_name(normal):
             return [breached.REPEATS_NAME], normal
         least = current_app.config["SECURITY_PASSWORD_LENGTH_MIN"]

@@ -184,7 +184,7 @@ def accept(word: str) -> None:
     :raises Invalid: it is too short, too long, or easy to guess.
     """
     if not SHORTEST <= len(word) <= LONGEST:
-        raise Invalid(f"password: it must have {SHORTEST} to {LONGEST} characters")
+        raise Invalid(f"a password must have {SHORTEST} to {LONGEST} characters")
     try:
         from zxcvbn import zxcvbn
     except ImportError:

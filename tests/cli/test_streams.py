@@ -336,7 +336,7 @@ def test_mark_of_windows_is_no_part_of_a_password(database: Database, ada: str) 
         (PASSWORD.encode("utf-16-le"), "the first line of stdin has a control character, which"
          " cannot be typed"),
         (PASSWORD.encode() + b"\xff", "the first line of stdin is not UTF-8"),
-        (b"a1-" * 50, "password: A password has at most 128 characters."),
+        (b"a1-" * 50, "password: A password must have at most 128 characters."),
     ],
     ids=["UTF-16", "UTF-16 without a mark", "Latin-1", "150 characters"],
 )  # fmt: skip

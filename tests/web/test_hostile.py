@@ -179,7 +179,7 @@ def test_long_passwords_are_passwords(web: Site, cli: Cli, length: int) -> None:
     assert web.browser().sign_in("ada@example.com", long[:-1]).status_code == 200
     too_long = {"new_password": "x" * 129, "new_password_confirm": "x" * 129}
     page = browser.post("/change", {"password": long, **too_long})
-    assert "A password has at most 128 characters." in page.text
+    assert "A password must have at most 128 characters." in page.text
 
 
 @ON_SQLITE
