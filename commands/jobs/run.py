@@ -44,22 +44,22 @@ class OnBusyType(click.ParamType):  # type: ignore[type-arg]
 
 @click.command("run", cls=OpsCommand)
 @click.argument("name", type=JOB)
-@click.option("--timeout", type=DURATION, metavar="10m", help="End the command after this time.")
+@click.option("--timeout", type=DURATION, help="End the command after this time, such as 10m.")
 @click.option(
     "--kill-after",
     type=DURATION,
-    metavar="30s",
-    help="Kill the command this long after the timeout. [30s]",
+    help="Kill the command this long after the timeout. Default: 30s.",
 )
-@click.option("--on-busy", type=OnBusyType(), help="Reaction to an active run. [fail]")
+@click.option("--on-busy", type=OnBusyType(), help="Reaction to an active run. Default: fail.")
 @click.option(
-    "--retries", type=click.IntRange(min=0, max=1000), help="Number of retries after a failure. [0]"
+    "--retries",
+    type=click.IntRange(min=0, max=1000),
+    metavar="N",
+    help="Number of retries after a failure. Default: 0.",
 )
+@click.option("--retry-delay", type=DURATION, help="Wait this long before a retry. Default: 10s.")
 @click.option(
-    "--retry-delay", type=DURATION, metavar="10s", help="Wait this long before a retry. [10s]"
-)
-@click.option(
-    "--min-duration", type=DURATION, metavar="5s", help="Treat a shorter run as a failure."
+    "--min-duration", type=DURATION, help="Treat a shorter run, such as 5s, as a failure."
 )
 @click.option(
     "--env",

@@ -35,7 +35,7 @@ CRITICAL = 2
 
 @click.command("check", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
-@click.option("--max-age", type=DURATION, metavar="25h", help="Maximum age of the last success.")
+@click.option("--max-age", type=DURATION, help="Maximum age of the last success, such as 25h.")
 @default_option(
     "--max-failures", click.IntRange(1, 1000), 1, "Failures in a row that count as a finding."
 )
@@ -80,23 +80,23 @@ def _plugin(rows: list[Record]) -> str:
 
 @click.command("schedule", cls=OpsCommand)
 @click.argument("name", type=JOB, required=False)
-@default_option("--count", click.IntRange(1, 1000), 1, "Number of runs of each job.")
+@default_option("--limit", click.IntRange(1, 1000), 1, "Maximum number of runs of each job.")
 @answers(
     *UPCOMING, fields=(*UPCOMING, "command"), app=False, noun="scheduled jobs", table=UPCOMING[1:]
 )
-def schedule_cmd(name: str | None, count: int) -> list[Record]:
+def schedule_cmd(name: str | None, limit: int) -> list[Record]:
     """List the next runs, in UTC and in local time.
 
     It reads jobs.toml, and no database.
 
     \b
     Example:
-      flask jobs schedule backup --count 5
+      flask jobs schedule backup --limit 5
     """
     from opsapp.jobs import health
 
     with load_attached_app():
-        return health.upcoming_slots(count=count, name=name)
+        return health.upcoming_slots(count=limit, name=name)
 
 
 @click.command("missed", cls=OpsCommand)

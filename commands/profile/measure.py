@@ -180,6 +180,7 @@ def _header(words: str) -> tuple[str, str]:
 @click.option(
     "--repeat",
     type=click.IntRange(1, 1000),
+    metavar="N",
     help="Number of repetitions. Default: 5 for reading commands, else 1.",
 )
 @_measuring
@@ -285,8 +286,8 @@ def saved_cmd() -> list[Record]:
 @click.option(
     "--fail-on",
     multiple=True,
-    metavar="'p95>+10%'",
-    help="Exit 6 on this change; can be repeated.",
+    metavar="CHANGE",
+    help="Exit 6 on this change, such as 'p95>+10%'; can be repeated.",
 )
 @click.option("--all", "everything", is_flag=True, help="Also print unchanged metrics.")
 @answers("name", "metric", "before", "after", "change", "low", "high", "verdict", "failed")

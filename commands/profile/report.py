@@ -68,7 +68,7 @@ def _report_fields(by: str | None, endpoint: str | None, **_params: Any) -> list
 @click.option("--endpoint", metavar="NAME", help="The queries of this endpoint or command only.")
 @with_options(RECORDED_SINCE, RECORDED_UNTIL)
 @default_option("--sort", click.Choice(SORTS), "total", "Sort by this, largest first.")
-@default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
+@default_option("--limit", click.IntRange(1, 1_000_000), 20, "Maximum number of rows.")
 @click.option("--html", metavar="FILE", help="Write the report as an HTML page with charts.")
 @answers(fields=_report_fields)
 def report_cmd(
@@ -77,7 +77,7 @@ def report_cmd(
     since: datetime,
     until: datetime | None,
     sort: str,
-    top: int,
+    limit: int,
     html: str | None,
 ) -> Any:
     """Report times by endpoint, query or command.
@@ -88,7 +88,7 @@ def report_cmd(
 
     \b
     Examples:
-      flask profile report --since 24h --sort p95 --top 20
+      flask profile report --since 24h --sort p95 --limit 20
       flask profile report --endpoint "GET users.Users" --by query
       flask profile report --since 7d --html report.html
     """
@@ -99,7 +99,7 @@ def report_cmd(
 
         return pages.write_report(html, since=since, until=until)
     by = _by(by, endpoint)
-    rows = totals.report(by, since=since, until=until, sort=sort, top=top, endpoint=endpoint)
+    rows = totals.report(by, since=since, until=until, sort=sort, top=limit, endpoint=endpoint)
     return _format_rows(rows, by)
 
 
@@ -214,7 +214,7 @@ def flame_cmd(id: int, file: str) -> Record:
     metavar="'FILE in FUNCTION=N'",
     help="Allowed repeats, in addition to OPSAPP_REPEATS_ALLOWED.",
 )
-@default_option("--top", click.IntRange(min=1), 20, "Number of rows.")
+@default_option("--limit", click.IntRange(1, 1_000_000), 20, "Maximum number of rows.")
 @click.option("--requests", is_flag=True, help="Leave out commands.")
 @click.option("--check", is_flag=True, help="Exit 6 if any are found.")
 @answers(
@@ -225,7 +225,7 @@ def flame_cmd(id: int, file: str) -> Record:
     table=("line", "times", "statement", "endpoint", "to_win_ms", "advice", "requests"),
 )
 def repeats_cmd(
-    since: datetime, allow: tuple[str, ...], top: int, requests: bool, check: bool
+    since: datetime, allow: tuple[str, ...], limit: int, requests: bool, check: bool
 ) -> list[Record]:
     """List repeated SQL statements of requests and commands.
 
@@ -238,7 +238,7 @@ def repeats_cmd(
     """
     from opsapp.profiling.reports import n_plus_one
 
-    rows = n_plus_one.listing(since=since, allow=allow, top=top, requests=requests)
+    rows = n_plus_one.listing(since=since, allow=allow, top=limit, requests=requests)
     findings(check and bool(rows))
     return rows if output.width_of_table() is None else [_brief(row) for row in rows]
 
@@ -291,12 +291,12 @@ def files_cmd() -> list[Record]:
 
 @cli.command("top")
 @click.argument("file")
-@default_option("--count", click.IntRange(1, 1000), 30, "Number of functions.")
+@default_option("--limit", click.IntRange(1, 1000), 30, "Maximum number of rows.")
 @default_option(
     "--sort", click.Choice(["self", "total", "calls"]), "self", "Sort by this, largest first."
 )
 @answers("calls", "self_ms", "total_ms", "function")
-def top_cmd(file: str, count: int, sort: str) -> list[Record]:
+def top_cmd(file: str, limit: int, sort: str) -> list[Record]:
     """Show the most expensive functions of a .prof file.
 
     FILE is one of `flask profile files`, or a path. It is read in another process, with
@@ -308,7 +308,7 @@ def top_cmd(file: str, count: int, sort: str) -> list[Record]:
     """
     from opsapp.profiling.record import prof_files
 
-    return prof_files.read(_folder().find(file), count=count, sort=sort)
+    return prof_files.read(_folder().find(file), count=limit, sort=sort)
 
 
 def _folder() -> Folder:

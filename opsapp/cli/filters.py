@@ -29,7 +29,7 @@ _ACCOUNTS = (
     ),
     click.Option(["--search"], metavar="TEXT", help="Part of the e-mail address or username."),
     click.Option(
-        ["--idle-for"], type=DURATION, metavar="90d", help="Accounts not seen for this long."
+        ["--idle-for"], type=DURATION, help="Accounts not seen for this long, such as 90d."
     ),
     click.Option(["--never-logged-in"], is_flag=True, help="Accounts that have never signed in."),
     click.Option(

@@ -259,7 +259,10 @@ def each_once(option: str, pairs: Iterable[tuple[str, Value]]) -> dict[str, Valu
 
 def default_option(name: str, type: Any, default: Any, help: str) -> Callable[[Body], Body]:
     """Add an option that has a default, which help shows."""
-    return click.option(name, type=type, default=default, show_default=True, help=help)
+    metavar = "N" if isinstance(type, click.IntRange) else None
+    return click.option(
+        name, type=type, default=default, metavar=metavar, show_default=True, help=help
+    )
 
 
 def if_exists_option(help: str, *more: str) -> Callable[[Any], Any]:
@@ -305,8 +308,7 @@ def end_options(subject: str, default: str = "") -> Callable[[Body], Body]:
         click.Option(
             ["--for", "for_"],
             type=DURATION,
-            metavar="8h",
-            help=f"End {subject} after this time{default}.",
+            help=f"End {subject} after this time, such as 8h{default}.",
         ),
         click.Option(
             ["--until"],

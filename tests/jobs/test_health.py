@@ -238,7 +238,7 @@ def test_schedule_prints_both_times_the_first_run_first(cli: Cli, database: Data
         "[jobs.off]\ncommand = 'true'\nschedule = '@hourly'\nenabled = false\n"
         "[jobs.by-hand]\ncommand = 'true'\n",
     )
-    found = cli("jobs", "schedule", "--count", "2")
+    found = cli("jobs", "schedule", "--limit", "2")
     assert found.stdout.splitlines() == [
         "at\tlocal\tin\tname\tschedule",
         "2026-06-15T13:00:00Z\t2026-06-15 13:00 +00:00 UTC\t1 h 0 min\thourly\t@hourly",

@@ -284,7 +284,7 @@ def test_measured_command_tells_its_queries_and_its_functions(
     assert cli(*args, "--", "roles", "list").json["queries"] >= 2
     (row,) = cli("profile", "traces", "--kind", "asked", "--format", "json").json
     assert row["name"] == "roles list"
-    rows = cli("profile", "top", row["file"], "--count", "3", "--format", "json").json
+    rows = cli("profile", "top", row["file"], "--limit", "3", "--format", "json").json
     assert len(rows) == 3
     listed = cli("profile", "files", "--format", "json").json
     assert [one["file"] for one in listed] == [row["file"]]

@@ -84,7 +84,7 @@ def _a_window_at(midnight: datetime, hour: int, width: int) -> Window:
 
 
 def test_report_is_sorted_and_cut(cli: Cli, month: Flask) -> None:
-    done = cli("profile", "report", "--sort", "count", "--top", "1", "--format", "json")
+    done = cli("profile", "report", "--sort", "count", "--limit", "1", "--format", "json")
     assert [row["endpoint"] for row in done.json] == ["GET quick"]
 
 
