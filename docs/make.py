@@ -183,7 +183,7 @@ An application may import the names on this page. Anything deeper may move in an
 from opsapp import clock, errors, migrations, signals, text
 from opsapp.accounts import authority, get_user, permissions, users
 from opsapp.cli import USER, OpsGroup, answers, approve, changes
-from opsapp.entrypoints import Lazy
+from opsapp.entrypoints import LazyCommand
 from opsapp.extensions import db
 from opsapp.mail import Message, keep, put
 from opsapp.models import Model, User, UTCDateTime

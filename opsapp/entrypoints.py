@@ -14,12 +14,12 @@ from typing import Any
 import click
 
 from .cli import delegation, streams
-from .cli.deferred import Lazy as Lazy  # Applications take it from here.
+from .cli.deferred import LazyCommand as LazyCommand  # Applications take it from here.
 from .cli.deferred import Subjects, write_subjects
 from .errors import OpsError
 
 
-class Yielding(Lazy):
+class Yielding(LazyCommand):
     """A command of ours, which is another one's on an application that is not built on opsapp."""
 
     def make_context(
@@ -69,7 +69,7 @@ class Yielding(Lazy):
         )
 
 
-class Attaching(Lazy):
+class Attaching(LazyCommand):
     """A group for every application but one that is built on opsapp, which has its commands."""
 
     @property

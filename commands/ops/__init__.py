@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from opsapp.cli.base import OpsGroup
-from opsapp.cli.deferred import Lazy, Subjects, write_subjects
+from opsapp.cli.deferred import LazyCommand, Subjects, write_subjects
 
 
-def _command(name: str, module: str, help: str, attribute: str = "cli") -> Lazy:
-    return Lazy(name, f"opsapp.commands.{module}", help, attribute=attribute)
+def _command(name: str, module: str, help: str, attribute: str = "cli") -> LazyCommand:
+    return LazyCommand(name, f"opsapp.commands.{module}", help, attribute=attribute)
 
 
 SUBJECTS: Subjects = {

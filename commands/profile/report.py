@@ -1,4 +1,4 @@
-"""`flask profile`: reports, traces, passes, metrics and their upkeep."""
+"""`flask profile`: reports, traces, tokens, metrics and their upkeep."""
 
 from __future__ import annotations
 
@@ -268,9 +268,9 @@ def token_cmd(for_: timedelta) -> Record:
       flask profile token --for 10m --fields token --format csv
     """
     from opsapp.extensions import this_app
-    from opsapp.profiling.record import passes
+    from opsapp.profiling.record import tokens
 
-    token, ends = passes.make(this_app(), for_)
+    token, ends = tokens.make(this_app(), for_)
     output.say_if_lost("the token is lost: flask profile token makes another")
     return {"token": token, "valid_until": ends}
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from opsapp.entrypoints import Lazy
+from opsapp.entrypoints import LazyCommand
 
-shop = Lazy("shop", f"{__package__}.commands", "Stock products, place orders.")
+shop = LazyCommand("shop", f"{__package__}.commands", "Stock products, place orders.")

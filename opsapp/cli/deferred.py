@@ -18,7 +18,7 @@ def _skip_collecting() -> None:
     atexit.register(gc.freeze)
 
 
-Subjects = dict[str, "tuple[Lazy, ...]"]
+Subjects = dict[str, "tuple[LazyCommand, ...]"]
 """Commands by subject, in the order of help."""
 
 
@@ -32,7 +32,7 @@ def write_subjects(subjects: Subjects, formatter: click.HelpFormatter) -> None:
             )
 
 
-class Lazy(click.Command):
+class LazyCommand(click.Command):
     """A command or group that is imported when it runs or prints its help."""
 
     def __init__(self, name: str, module: str, help: str, *, attribute: str = "cli") -> None:

@@ -14,7 +14,7 @@ import click
 
 from ..factory import without_web
 from ..state import is_built_on
-from .deferred import Lazy
+from .deferred import LazyCommand
 from .help import IN_OPS
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def command_of(ctx: click.Context, name: str) -> click.Command | None:
 # --- names that an application gives to ours ---------------------------------
 
 
-class Named(Lazy):
+class Named(LazyCommand):
     """A command of ``flask ops`` under a name of its own."""
 
-    def __init__(self, name: str, group: Lazy, original: str) -> None:
+    def __init__(self, name: str, group: LazyCommand, original: str) -> None:
         super().__init__(name, group.module, f"The same as flask {group.name} {original}.")
         self.ours = original
 
@@ -108,7 +108,7 @@ class Named(Lazy):
         return super().make_context(info_name, args, parent=parent, **extra)
 
 
-def add_names(app: Flask, group: Lazy, commands: Mapping[str, str]) -> None:
+def add_names(app: Flask, group: LazyCommand, commands: Mapping[str, str]) -> None:
     """Give commands of ``flask ops`` names beside the application's own commands.
 
     :param group: ``flask ops``.

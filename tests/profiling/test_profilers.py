@@ -15,7 +15,8 @@ import pytest
 
 from opsapp import clock
 from opsapp.accounts import tokens
-from opsapp.profiling.record import passes, profilers
+from opsapp.profiling.record import profilers
+from opsapp.profiling.record import tokens as profile_tokens
 from opsapp.profiling.record.recorder import Recorder
 from tests.support import Cli, Database, a_unit
 from tests.support.recorded import SECRET, add_views, ask, flush
@@ -215,7 +216,7 @@ def test_stranger_causes_nothing(outside: Site) -> None:
 
 
 def test_pass_opens_until_it_ends(outside: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    token, ends = passes.make(outside.app, timedelta(minutes=10))
+    token, ends = profile_tokens.make(outside.app, timedelta(minutes=10))
     headers = {**PROFILE, "X-Profile-Token": token}
     assert ask(outside, "/busy", headers=headers) == 200
     assert len(files(outside)) == 1

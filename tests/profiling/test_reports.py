@@ -320,7 +320,7 @@ def test_boxes_of_a_flame_fill_their_parent() -> None:
     assert (found["b"]["left"], found["b"]["width"]) == (75, 25)
 
 
-# --- passes --------------------------------------------------------------------------
+# --- tokens --------------------------------------------------------------------------
 
 
 def test_pass_is_made(cli: Cli, database: Database) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import click
 
-from opsapp.cli.deferred import Lazy
+from opsapp.cli.deferred import LazyCommand
 
 
 @cache
@@ -26,7 +26,7 @@ def commands() -> dict[str, click.Command]:
 
 
 def _below(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    if isinstance(command, Lazy):
+    if isinstance(command, LazyCommand):
         command = command.target
     if isinstance(command, click.Group):
         for name, below in command.commands.items():

@@ -6,7 +6,7 @@
 - :mod:`.aggregates`: the sums of each minute, and the recordings worth a trace
 - :mod:`.writer`: the threads that write to the database and sample stacks
 - :mod:`.profilers`: the profilers behind ``X-Profile``
-- :mod:`.passes`: the tokens that allow a profile
+- :mod:`.tokens`: those that allow a profile
 - :mod:`.prof_files`: ``.prof`` files, written and read
 - :mod:`.handover`: the SQL of a measured command, sent to the measuring process
 

@@ -19,7 +19,7 @@ from ... import settings, text
 from ...errors import NotReady
 from ...settings.config import DEVELOPMENT
 from ...unit.work import bookkeeping
-from . import handover, passes, prof_files, profilers
+from . import handover, prof_files, profilers, tokens
 from .aggregates import Aggregates
 from .callers import Callers, Place, mark_door
 from .recording import MOST_STATEMENTS, Recording, current
@@ -136,7 +136,7 @@ class Recorder:
         if self.is_open:
             return True
         app = self._app()
-        return app is not None and passes.is_valid(app, environ.get("HTTP_X_PROFILE_TOKEN", ""))
+        return app is not None and tokens.is_valid(app, environ.get("HTTP_X_PROFILE_TOKEN", ""))
 
     def profile(self, recording: Recording, mode: str, call: Callable[[], Any]) -> Any:
         """Run ``call`` under a profiler, once for a recording."""

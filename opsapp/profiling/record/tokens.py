@@ -1,4 +1,4 @@
-"""Passes: signed tokens that let a client have its requests profiled."""
+"""Profile tokens: signed, they let a client have its requests profiled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_TOKEN = 200
 
 
 def make(app: Flask, lasts: timedelta) -> tuple[str, datetime]:
-    """Return a pass for ``X-Profile-Token``, and its end.
+    """Return a token for ``X-Profile-Token``, and its end.
 
     :raises Invalid: it would last longer than a day.
     """
@@ -32,7 +32,7 @@ def make(app: Flask, lasts: timedelta) -> tuple[str, datetime]:
 
 
 def is_valid(app: Flask, token: str) -> bool:
-    """Tell whether this is a pass of this application that has not ended."""
+    """Tell whether this is a token of this application that has not ended."""
     if not token or len(token) > LONGEST_TOKEN or not token.isascii():
         return False
     try:
