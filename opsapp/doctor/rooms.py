@@ -11,7 +11,7 @@ from .. import clock, text
 from ..audit import verification
 from ..database import status
 from ..extensions import db, this_app
-from ..jobs import health
+from ..jobs import alerts, health
 from ..mail import outbox, smtputf8
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import Tolerant
@@ -148,6 +148,8 @@ def _check_mail() -> Finding:
 
 
 def _check_jobs() -> Finding:
+    if error := alerts.error_of_addresses(this_app()):
+        return finding("jobs", "fail", error, "name another address")
     rows = health.check()
     bad = [row for row in rows if row["state"] != "ok"]
     if bad:

@@ -13,15 +13,19 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from .. import clock, settings
 from ..addresses import is_url
 from ..extensions import db
 from ..models import JobRun
-from . import history
+from . import history, schedule
 from .runs import FAILED, STATUSES, End
 from .schedule import Options
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 PING_SECONDS = 5
 LINES = 30
@@ -30,6 +34,23 @@ LONGEST_ROW = 1000
 """Runs to read for the failures in a row."""
 
 log = logging.getLogger(__name__)
+
+
+def error_of_addresses(app: Flask) -> str | None:
+    """Return why the mail server does not take mail for an address of alerts, or None.
+
+    :raises NotReady: the schedule or a setting is wrong.
+    """
+    from ..mail import smtputf8
+
+    places = {"OPSAPP_JOBS_NOTIFY": settings.of(app, "OPSAPP_JOBS_NOTIFY")}
+    for name, job in schedule.load().items():
+        places[f"notify of the job {name}"] = job.options.notify or ()
+    for place, targets in places.items():
+        for target in targets:
+            if not is_url(target) and (why := smtputf8.refuse_undeliverable(app, email=target)):
+                return f"{place} has an address that is not in ASCII: {why}"
+    return None
 
 
 class Alerts:

@@ -12,6 +12,7 @@ from opsapp.mail import smtputf8
 from opsapp.mail.backends import NO_UTF8, SENDER_NEEDS_UTF8
 from tests.support import Cli, Database
 from tests.support.findings import findings
+from tests.support.jobwork import schedule_file
 from tests.support.outbox import listed, make
 from tests.support.post import post_office
 
@@ -129,6 +130,29 @@ def test_sender_beyond_ascii_needs_smtputf8_too(
     ((sender, recipients, message),) = office.envelopes
     assert (sender, recipients) == ("büro@example.com", ["heidi@example.com"])
     assert message["From"] == "Büro <büro@example.com>"
+
+
+@pytest.mark.parametrize(
+    ("setting", "job", "place"),
+    [
+        ("ops@example.com ü@example.com", "", "OPSAPP_JOBS_NOTIFY"),
+        ("", "notify = ['ü@example.com']", "notify of the job a"),
+    ],
+)
+def test_address_of_alerts_that_the_server_cannot_deliver_to_is_named(
+    cli: Cli,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    job: str,
+    place: str,
+) -> None:
+    monkeypatch.setenv("OPSAPP_JOBS_NOTIFY", setting)
+    schedule_file(database, f"[jobs.a]\ncommand = 'true'\n{job}\n")
+    says = f"{place} has an address that is not in ASCII: {NO_UTF8}"
+    for is_offered, expected in ((False, ("fail", says, "name another address")), (True, None)):
+        with post_office(monkeypatch, enable_SMTPUTF8=is_offered):
+            assert findings(cli("doctor", "--format", "json")).get("jobs") == expected
 
 
 @pytest.mark.parametrize(
