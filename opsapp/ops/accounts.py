@@ -243,7 +243,7 @@ def _rename(identity: Identity, user: Any, part: str, value: str, unit: Unit) ->
 
 
 def _set_values(identity: Identity, user: Any, values: Mapping[str, str], unit: Unit) -> None:
-    guarded = {part.name: option for part, option in _own_options(identity) if part}
+    guarded = fields.own_options(identity)
     for name, value in values.items():
         if name in guarded:
             raise Invalid(f"--set {name} has an option or command of its own", hint=guarded[name])
@@ -267,17 +267,6 @@ def _change(identity: Identity, user: Any, name: str, value: Any, unit: Unit) ->
     if identity.key.of(user) != before:
         model = identity.model.__name__
         raise Conflict(f"the key of {model} never changes, and {name} is a part of it")
-
-
-def _own_options(identity: Identity) -> list[tuple[Any, str]]:
-    active = identity.active if hasattr(identity.active, "name") else None
-    return [
-        (identity.key, "the key never changes"),
-        (identity.email, "--email ADDRESS"),
-        (identity.username, "--username NAME"),
-        (active, "flask ops users deactivate USER"),
-        *((rule.attribute, "flask ops roles grant ROLE USER") for rule in identity.roles),
-    ]
 
 
 def set_active(references: Iterable[str], active: bool, *, unit: Unit) -> list[Record]:

@@ -15,7 +15,7 @@ from sqlalchemy import orm as so
 
 from .. import addresses, text
 from ..errors import Conflict, Invalid
-from .attributes import attribute_names, columns, python_type, relations
+from .attributes import attribute_names, columns, python_type, relations, stored
 from .identity import Identity
 
 LONGEST_NAME = 255
@@ -43,7 +43,7 @@ def clean(identity: Identity, part: str, value: str) -> str:
             return identity.normal_email(value)
     except ValueError:  # Theirs is stricter.
         pass
-    raise Invalid(f"e-mail {text.truncate(value)} is not an address")
+    raise Invalid(f"e-mail '{text.truncate(value)}' is not an address")
 
 
 @contextmanager
@@ -149,6 +149,20 @@ def _read(kind: type, value: str) -> Any:
     if kind in (datetime, date):
         return kind.fromisoformat(value)
     return kind(value) if kind in (int, float, Decimal, UUID) else value
+
+
+def own_options(identity: Identity) -> dict[str, str]:
+    """Return the option or command of each attribute that has one, and of columns that hold it."""
+    parts = [
+        (identity.key, "the key never changes"),
+        (identity.email, "--email ADDRESS"),
+        (identity.username, "--username NAME"),
+        (identity.active, "flask ops users deactivate USER"),
+        *((rule.attribute, "flask ops roles grant ROLE USER") for rule in identity.roles),
+    ]
+    names = [(getattr(part, "name", part.column), option) for part, option in parts if part]
+    held = {key: option for name, option in names for key in stored(identity.model, name)}
+    return held | {name: option for name, option in names if isinstance(name, str)}
 
 
 def flush(identity: Identity, session: so.Session) -> None:

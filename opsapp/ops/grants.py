@@ -20,7 +20,7 @@ from ..unit.work import Unit
 from . import role_ends, subjects
 from .directory import Directory
 from .identity import Identity, plain_key
-from .roles import Relation, Rule, Word, rule_of
+from .roles import Relation, Rule, Word, lack, rule_of
 from .subjects import changing, this_identity
 
 GRANT, REVOKE, EXPIRE = "user:role:grant", "user:role:revoke", "user:role:expire"
@@ -375,14 +375,15 @@ def explain(reference: str, word: str) -> Record:
 
 def _why_not(identity: Identity, reference: str, word: str) -> str:
     """Return that no role gives it, with the end of one that did, or the role that is meant."""
-    because = "it holds no such role, and no role that gives it"
+    known = [(rule, name) for rule in identity.roles for name in rule.names(db.session())]
+    names = {word for pair in known for word in (pair[1], _label(identity, *pair))}
+    because = lack(identity.roles, word, names)
     past = (row for row in history(reference) if _is_of(row, word) and row["action"] != "grant")
     if (row := next(past, None)) is not None:
         how = "expired" if row["action"] == "expire" else "was revoked"
         at = clock.rfc3339(row["at"].replace(microsecond=0))
         reason = f" ({row['reason']})" if row["reason"] else ""
         return f"{because}: {row['role']} {how} at {at} by {row['by']}{reason}"
-    names = [name for rule in identity.roles for name in rule.names(db.session())]
     near = None if word in names else text.did_you_mean(word, names)
     return f"{because}: {near}" if near else because
 

@@ -7,7 +7,7 @@ through the mapped attribute.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,11 @@ class Rule:
     def permissions(self, user: Any, name: str) -> Iterable[str]:
         """Return the permissions that a role which the account holds is known to give."""
         return ()
+
+    @property
+    def has_permissions(self) -> bool:
+        """Whether its roles are known to give permissions."""
+        return False
 
     @property
     def kind(self) -> str:
@@ -155,6 +160,11 @@ class Relation(Rule):
         value = self.attribute.of(user)
         rows = [value] if self.is_single else _list_rows(user, value)
         return [word for row in rows if self.name.of(row) == name for word in _permissions(row)]
+
+    @property
+    def has_permissions(self) -> bool:
+        """Whether the rows of its roles have an attribute of this name."""
+        return hasattr(self.name.model, "permissions")
 
     def _row(self, session: so.Session, name: str) -> Any:
         row = session.scalar(sa.select(self.name.model).where(self.name.column == name).limit(1))
@@ -344,6 +354,23 @@ class Roles:
 def _model_of(value: Any) -> Model:
     owner = getattr(value, "class_", None)
     return owner if isinstance(owner, type) else type(value)
+
+
+def lack(rules: Sequence[Rule], word: str, names: Collection[str]) -> str:
+    """Return why an account without it has no such role or permission.
+
+    :param names: the roles that there are.
+    """
+    if not rules:
+        return "opsapp knows no roles of this application; flask ops identity says how to name them"
+    if any(rule.has_permissions for rule in rules):
+        return "it holds no such role, and no role that gives it"
+    if word in names:
+        return "it does not hold the role"
+    return (
+        f"no role is called {text.shortened(word)}, and opsapp knows no permissions here;"
+        " flask ops roles list names the roles"
+    )
 
 
 def rule_of(rules: Sequence[Rule], session: so.Session, role: str) -> tuple[Rule, str]:

@@ -117,7 +117,7 @@ def test_before_init_accounts_are_read(start: Start) -> None:
         assert (done.exit_code, done.stderr) == (0, UNAUDITED), words
         assert done.stdout.startswith("\n".join(lines)), words
     done = cli("ops", "users", "can", "ada@x.org", "editor")
-    assert (done.exit_code, "it holds no such role" in done.stdout) == (6, True)
+    assert (done.exit_code, "no role is called editor" in done.stdout) == (6, True)
     done = cli("ops", "roles", "history", "bob@x.org")
     assert (done.exit_code, "no user bob@x.org" in done.stderr) == (4, True)
 

@@ -173,6 +173,32 @@ def test_two_at_once_never_take_both_administrators(attach_to: Attach) -> None:
 # --- reading -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("app", "word", "because"),
+    [
+        (
+            "login_app",
+            "tickets:read",
+            "opsapp knows no roles of this application; flask ops identity says how to name them",
+        ),
+        (
+            "flag_app",
+            "tickets:read",
+            "no role is called tickets:read, and opsapp knows no permissions here;"
+            " flask ops roles list names the roles",
+        ),
+        ("flag_app", "admin", "it does not hold the role"),
+    ],
+)
+def test_explanation_where_no_permissions_are_known(
+    attach_to: Attach, app: str, word: str, because: str
+) -> None:
+    theirs = attach_to(app)
+    bob(theirs)
+    answer = grants.explain(EMAIL, word)
+    assert (answer["allowed"], answer["because"]) == (False, because)
+
+
 def test_history_and_explanation(attach_to: Attach) -> None:
     theirs = attach_to("security_app")
     bob(theirs)

@@ -331,5 +331,5 @@ def test_address_is_stored_as_flask_security_has_it(security: Theirs) -> None:
     assert (done.exit_code, done.stdout, done.stderr) == (
         2,
         "",
-        "Error: e-mail grace@localhost is not an address\n",
+        "Error: e-mail 'grace@localhost' is not an address\n",
     )

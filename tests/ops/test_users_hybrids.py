@@ -53,6 +53,26 @@ def test_create_with_a_value_that_is_refused_names_the_reason(hybrids: Theirs) -
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("_on", "flask ops users deactivate USER"),
+        ("active", "flask ops users deactivate USER"),
+        ("_email", "--email ADDRESS"),
+    ],
+)
+def test_column_that_holds_an_attribute_has_its_command(
+    hybrids: Theirs, name: str, hint: str
+) -> None:
+    assert hybrids.call(*CREATE, "--set", "shelf=1").exit_code == 0
+    done = hybrids.call("users", "update", "1", "--set", f"{name}=false")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        2,
+        "",
+        f"Error: --set {name} has an option or command of its own\n  → {hint}\n",
+    )
+
+
 def test_names_in_the_audit_are_those_that_are_stored(hybrids: Theirs) -> None:
     assert hybrids.call(*CREATE, "--set", "shelf=1").exit_code == 0
     listed = hybrids.call("audit", "list", "--fields", "after", "--action", "user:account:create")
