@@ -7,6 +7,7 @@ and Zp. A terminal obeys them, so data must never bring them there.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -108,6 +109,15 @@ def truncate(value: str, longest: int = 60) -> str:
     """Return ``value`` made safe and cut for a message."""
     text = safe(value[:longest])
     return text if len(value) <= longest else text[:longest] + "…"
+
+
+def sentence(message: str) -> str:
+    """Return a message as a sentence; a name or value that it begins with keeps its letters."""
+    first = message[:1].upper() if _WORD.match(message) else message[:1]
+    return first + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
+
+
+_WORD = re.compile(r"[a-z]+(?:-[a-z]+)?:? ")
 
 
 def did_you_mean(word: str, words: Iterable[str], *, likeness: float = 0.6) -> str | None:

@@ -175,3 +175,17 @@ def test_only_a_plain_string_is_made_safe_for_a_page() -> None:
     assert text.safe_value("a\x1b\n") == "a\\x1b\\x0a"
     assert text.safe_value(mark_up) is mark_up
     assert text.safe_value(7) == 7
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("role desk is built in", "Role desk is built in."),
+        ("e-mail x@y: it has no dot.", "E-mail x@y: it has no dot."),
+        ("ada@example.com is there twice", "ada@example.com is there twice."),
+        ("users:read is unknown?", "users:read is unknown?"),
+        ("", "."),
+    ],
+)
+def test_message_becomes_a_sentence(message: str, expected: str) -> None:
+    assert text.sentence(message) == expected

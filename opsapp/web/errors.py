@@ -109,7 +109,7 @@ _LOAD_AGAIN = (
 def answer_ops(error: OpsError) -> Response:
     """Answer an error of a service, without its hint, which is for a terminal."""
     if error.http_status < 500:
-        return answer(error.http_status, error.message, fields=_fields(error))
+        return answer(error.http_status, text.sentence(error.message), fields=_fields(error))
     undo(db.session())
     current_app.logger.error("%s %s", correlation(), text.safe(error.message))
     message = _IN_DOUBT if isinstance(error, InDoubt) else _UNAVAILABLE
@@ -129,7 +129,7 @@ def _fields(error: OpsError) -> dict[str, dict[str, list[str]]] | None:
         return None
     name = _NAMES.get(error.field, error.field)
     place = "headers" if name.startswith("X-") else "query" if request.method == "GET" else "json"
-    return {place: {name: [error.message]}}
+    return {place: {name: [text.sentence(error.message)]}}
 
 
 _UNAVAILABLE = "This does not work right now. Please try again in a moment."

@@ -126,7 +126,7 @@ def _delete(unit: Unit) -> None:
     users.delete("desk@example.com", unit=unit)
 
 
-ENDED = "the {} of this request has ended meanwhile; nothing was changed"
+ENDED = "The {} of this request has ended meanwhile; nothing was changed."
 OF_ACCOUNT = [_deactivate, _delete, _reset_access, _revoke_role, _set_password]
 OF_TOKEN = [_revoke_token, _expire_token]
 OF_SESSION = [_end_sessions, _expire_session]
@@ -157,7 +157,7 @@ def test_permission_that_is_lost_while_its_request_waits_grants_nothing(
 
     assert (answer.status_code, answer.json["message"]) == (
         403,
-        "that needs the permission roles:grant",
+        "That needs the permission roles:grant.",
     )
     assert database.rows("SELECT count(*) FROM ops_grants WHERE user_id = 3") == [(0,)]
 

@@ -111,7 +111,7 @@ def test_grant_with_an_end_makes_none_that_outlives_it(desk: Site, user: int) ->
         assert refused.status_code == 403
         end = f"until {body['valid_until']}" if body else "forever"
         assert refused.json["message"] == (
-            f"role desk holds permissions that this token does not hold {end}"
+            f"Role desk holds permissions that this token does not hold {end}."
         )
     soon = clock.rfc3339(clock.now() + timedelta(hours=1))
     assert program("PUT", path, json={"valid_until": soon}).json is None
@@ -125,7 +125,7 @@ def test_end_of_a_grant_is_not_drawn_nearer_for_who_may_do_more(desk: Site) -> N
     refused = desk.token("desk@example.com")("PUT", "/api/users/1/roles/empty", json=soon)
     assert (refused.status_code, refused.json["message"]) == (
         403,
-        "user 1 holds permissions that this token does not hold",
+        "User 1 holds permissions that this token does not hold.",
     )
 
 
@@ -150,11 +150,11 @@ def test_no_account_gets_in_as_one_that_may_do_more(office: Site) -> None:
 @pytest.mark.parametrize(
     ("allowed", "says"),
     [
-        ([], "that needs the permission roles:grant"),
-        (["roles:grant"], "role auditor holds permissions that this token does not hold"),
+        ([], "That needs the permission roles:grant."),
+        (["roles:grant"], "Role auditor holds permissions that this token does not hold."),
         (
             ["roles:grant", "roles:read"],
-            "role auditor holds audit:read, which this token does not hold",
+            "Role auditor holds audit:read, which this token does not hold.",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_refusal_tells_about_roles_what_the_caller_may_read(
     anyone = {"If-Match": "*"}
     refused = program("PATCH", "/api/users/1", json={"username": "x"}, headers=anyone)
     is_told = "roles:read" in allowed
-    assert ("user 1 holds *, which" in refused.json["message"]) is is_told
+    assert ("User 1 holds *, which" in refused.json["message"]) is is_told
 
 
 @ON_SQLITE
@@ -212,7 +212,7 @@ def test_account_that_may_for_an_hour_changes_none_that_may_for_ever(
     moved = program("PATCH", "/api/users/3", json=taken, headers={"If-Match": "*"})
     assert moved.status_code == 403
     assert moved.json["message"] == (
-        "role desk holds permissions that this token does not hold forever"
+        "Role desk holds permissions that this token does not hold forever."
     )
     named = program("PATCH", "/api/users/3", json={"username": "b"}, headers={"If-Match": "*"})
     assert named.json is None

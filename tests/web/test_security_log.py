@@ -46,7 +46,7 @@ def test_refused_permission_is_logged_with_account_token_and_address(
     answer = desk("GET", "/api/roles")
     assert lines == [
         "refused 403 GET /api/roles of user:2 (token desk) at 127.0.0.1:"
-        " that needs the permission roles:read"
+        " That needs the permission roles:read."
     ]
     assert answer.status_code == 403
 

@@ -249,6 +249,6 @@ def test_address_that_mail_cannot_reach_is_refused_at_the_input(
         answer = program(method, path, json=body, headers={"If-Match": "*"})
         assert (answer.status_code, answer.json["fields"]) == (
             422,
-            {"json": {"email": [f"e-mail ü@example.com: {NO_UTF8}"]}},
+            {"json": {"email": [f"E-mail ü@example.com: {NO_UTF8}."]}},
         )
     assert what_changes(database) == before

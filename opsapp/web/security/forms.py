@@ -212,7 +212,7 @@ class OutboxMail(MailUtil):
         try:
             return addresses.clean(email)
         except Invalid as error:
-            raise EmailValidateException(error.message) from error
+            raise EmailValidateException(text.sentence(error.message)) from error
 
     def send_mail(
         self,

@@ -40,11 +40,7 @@ class AddressForm(FlaskForm):
         try:
             field.data = addresses.clean(field.data or "")
         except Invalid as error:
-            raise ValidationError(_sentence(error)) from error
-
-
-def _sentence(error: Invalid) -> str:
-    return f"{error.message[0].upper()}{error.message[1:]}."
+            raise ValidationError(text.sentence(error.message)) from error
 
 
 def init_app(app: Flask) -> None:
@@ -78,7 +74,7 @@ def register() -> Any:
     try:
         user = users.register(str(form.email.data), unit=unit)
     except Invalid as error:
-        form.email.errors = [_sentence(error)]
+        form.email.errors = [text.sentence(error.message)]
         return render_template("security/register_user.html", form=form)
     _answer_by_mail(user)
     flash(*get_message("CONFIRM_REGISTRATION", email=form.email.data))
