@@ -39,14 +39,12 @@ def init(wait: float, wal: bool | None, unit: Unit) -> Record:
     """
     from opsapp.database import setup
 
-    _get_attached().check_place()
+    _attachment().check_place()
     _say_what_drops_tables()
-    if wal is None and _get_attached().own is not None:
+    if wal is None and _attachment().own is not None:
         wal = True  # The file is opsapp's alone.
     elif wal is None:
-        wal = (
-            not unit.dry_run and _get_attached().journal_mode not in (None, "wal") and _wants_wal()
-        )
+        wal = not unit.dry_run and _attachment().journal_mode not in (None, "wal") and _wants_wal()
     return setup.init(wait=wait, wal=wal, unit=unit)
 
 
@@ -60,7 +58,7 @@ def _wants_wal() -> bool:
 def _say_what_drops_tables() -> None:
     from opsapp.ops import autogenerate
 
-    attached = _get_attached()
+    attached = _attachment()
     if attached.own is not None:
         return  # They are not in the database that it migrates.
     if obstacle := autogenerate.obstacle(attached.app, is_in_code=attached.is_in_code):
@@ -70,7 +68,7 @@ def _say_what_drops_tables() -> None:
         )
 
 
-def _get_attached() -> Attached:
+def _attachment() -> Attached:
     from opsapp.extensions import this_app
     from opsapp.state import attachment_of
 
@@ -92,7 +90,7 @@ def status() -> Record:
     """
     from opsapp.database import status as database
 
-    attached = _get_attached()
+    attached = _attachment()
     record = database.status()
     findings(not record["ready"])
     return {
@@ -125,8 +123,8 @@ def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
     if rows and not dry_run:
         approve("Remove opsapp's tables, with the audit log in them?", severe=True)
         removal.drop()
-        wal = ", the WAL mode of the SQLite file" if _get_attached().journal_mode == "wal" else ""
-        say(f"Left: the folder {_get_attached().instance}, lines of cron{wal}, and opsapp itself.")
+        wal = ", the WAL mode of the SQLite file" if _attachment().journal_mode == "wal" else ""
+        say(f"Left: the folder {_attachment().instance}, lines of cron{wal}, and opsapp itself.")
     elif not rows:
         say("There are no tables of opsapp.")
     return rows

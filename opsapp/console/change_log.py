@@ -107,7 +107,7 @@ class Writes:
         if word in _COMMITS:
             self._commit(connection)
         self._open[connection] = []
-        self._pending.forget_flushed(connection)
+        self._pending.forget_flushed_objects(connection)
 
     def _savepoint(self, connection: sa.Connection, _name: None) -> None:
         # SQLAlchemy names it afterwards, by the number of savepoints of this connection.

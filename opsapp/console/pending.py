@@ -156,7 +156,7 @@ class Pending:
         self._intents, self._loaded = snapshot.intents, None
         return _count(snapshot.intents)
 
-    def forget_flushed(self, connection: sa.Connection) -> None:
+    def forget_flushed_objects(self, connection: sa.Connection) -> None:
         """Forget the flushed objects of a transaction that SQL has ended."""
         if self._session.in_transaction() and self._session.connection() is connection:
             self._intents, self._loaded = {}, None

@@ -132,7 +132,7 @@ def _record_end(session: Session, outcome: str) -> None:
 
 def record_lost(actor: Actor) -> None:
     """Record the sessions of this host that were killed."""
-    for path in transcript.list_abandoned():
+    for path in transcript.list_abandoned_files():
         file = transcript.read(path, ledger.audit_key())
         subject = f"session:{path.stem}"
         # The first end counts: it knows the transcript before its permissions changed.

@@ -250,7 +250,7 @@ def _lock(path: Path) -> Iterator[bool]:
         yield try_lock(file.fileno())
 
 
-def list_abandoned() -> Iterator[Path]:
+def list_abandoned_files() -> Iterator[Path]:
     """Yield the transcripts of killed sessions: not sealed, and not locked.
 
     Each is locked while the caller has it, and sealed afterwards.

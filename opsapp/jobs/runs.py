@@ -93,7 +93,7 @@ class Unwritten:
             size -= len(self.pieces.pop(0)[1])
             self.doubtful = max(0, self.doubtful - 1)
 
-    def drop_written(self, after: int) -> None:
+    def drop_written_pieces(self, after: int) -> None:
         """Drop the written pieces, up to the one of this number."""
         del self.pieces[: self.doubtful]
         self.doubtful, self.after = 0, after
@@ -194,7 +194,7 @@ def add_output(run_id: int, output: Unwritten, *, attempts: int) -> None:
         # It waits for a COMMIT whose answer was lost.
         session.execute(sa.update(JobRun).where(JobRun.id == run_id).values(attempts=attempts))
         newest = _add_output(session, run_id, output)
-    output.drop_written(newest)
+    output.drop_written_pieces(newest)
     let_go()
 
 
@@ -202,7 +202,7 @@ def _add_output(session: so.Session, run_id: int, output: Unwritten) -> int:
     """Add the pieces that are not in the table yet; return the number of the newest one."""
     newest = sa.select(sa.func.max(JobOutput.id)).where(JobOutput.run_id == run_id)
     if (last := session.scalar(newest) or 0) > output.after:
-        output.drop_written(last)
+        output.drop_written_pieces(last)
     output.doubtful = len(output.pieces)
     rows = (JobOutput(run_id=run_id, stream=stream, text=piece) for stream, piece in output.pieces)
     session.add_all(rows)

@@ -15,7 +15,7 @@ from sqlalchemy import orm as so
 
 from .. import addresses, text
 from ..errors import Conflict, Invalid
-from .attributes import attribute_names, columns, python_type, relations, stored
+from .attributes import attribute_names, columns, python_type, relations, storage_of
 from .identity import Identity
 
 LONGEST_NAME = 255
@@ -161,8 +161,8 @@ def own_options(identity: Identity) -> dict[str, str]:
         *((rule.attribute, "flask ops roles grant ROLE USER") for rule in identity.roles),
     ]
     names = [(getattr(part, "name", part.column), option) for part, option in parts if part]
-    held = {key: option for name, option in names for key in stored(identity.model, name)}
-    return held | {name: option for name, option in names if isinstance(name, str)}
+    holders = {key: option for name, option in names for key in storage_of(identity.model, name)}
+    return holders | {name: option for name, option in names if isinstance(name, str)}
 
 
 def flush(identity: Identity, session: so.Session) -> None:

@@ -68,7 +68,7 @@ class Rule:
 
     @property
     def has_permissions(self) -> bool:
-        """Whether its roles are known to give permissions."""
+        """True if its roles are known to give permissions."""
         return False
 
     @property
@@ -163,7 +163,7 @@ class Relation(Rule):
 
     @property
     def has_permissions(self) -> bool:
-        """Whether the rows of its roles have an attribute of this name."""
+        """True if the rows of its roles have an attribute of this name."""
         return hasattr(self.name.model, "permissions")
 
     def _row(self, session: so.Session, name: str) -> Any:
@@ -368,7 +368,7 @@ def lack(rules: Sequence[Rule], word: str, names: Collection[str]) -> str:
     if word in names:
         return "it does not hold the role"
     return (
-        f"no role is called {text.shortened(word)}, and opsapp knows no permissions here;"
+        f"no role is called {text.truncate(word)}, and opsapp knows no permissions here;"
         " flask ops roles list names the roles"
     )
 

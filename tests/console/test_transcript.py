@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from opsapp.console.transcript import Transcript, is_alive, list_abandoned, path_of, read
+from opsapp.console.transcript import Transcript, is_alive, list_abandoned_files, path_of, read
 from opsapp.errors import NotReady
 
 ID = "3f2a91c4-0000-4000-8000-000000000000"
@@ -33,7 +33,7 @@ def test_lines_are_on_the_disk_when_they_are_written(transcript: Transcript) -> 
     assert is_alive(ID)
     transcript.seal()
     assert not is_alive(ID)
-    assert list(list_abandoned()) == []
+    assert list(list_abandoned_files()) == []
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_transcript_of_another_user_is_left_to_them(
 
     os.close(transcript._file)
     monkeypatch.setattr(os, "open", refuse)
-    assert list(list_abandoned()) == []
+    assert list(list_abandoned_files()) == []
     assert is_alive(ID)
 
 
 def test_abandoned_transcript_is_sealed_by_who_looks_after_it(transcript: Transcript) -> None:
-    assert list(list_abandoned()) == []  # Its session lives.
+    assert list(list_abandoned_files()) == []  # Its session lives.
     os.close(transcript._file)
-    assert [path.stem for path in list_abandoned()] == [ID]
-    assert list(list_abandoned()) == []
+    assert [path.stem for path in list_abandoned_files()] == [ID]
+    assert list(list_abandoned_files()) == []
