@@ -274,7 +274,7 @@ def test_stack_inside_of_a_statement_keeps_what_sent_it() -> None:
     door = inspect.getfile(Recorder)
     stack = [
         "serve\0/srv/server.py\x001",
-        f"recorded\0{door}\x002",
+        f"record_request\0{door}\x002",
         f"_run\0{profilers.__file__}\x003",
         "feed\0/srv/shop.py\x004",
         f"send\0{door}\x005",
