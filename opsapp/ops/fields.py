@@ -161,8 +161,8 @@ def own_options(identity: Identity) -> dict[str, str]:
         *((rule.attribute, "flask ops roles grant ROLE USER") for rule in identity.roles),
     ]
     names = [(getattr(part, "name", part.column), option) for part, option in parts if part]
-    holders = {key: option for name, option in names for key in storage_of(identity.model, name)}
-    return holders | {name: option for name, option in names if isinstance(name, str)}
+    of_columns = {key: option for name, option in names for key in storage_of(identity.model, name)}
+    return of_columns | {name: option for name, option in names if isinstance(name, str)}
 
 
 def flush(identity: Identity, session: so.Session) -> None:

@@ -375,8 +375,8 @@ def explain(reference: str, word: str) -> Record:
 
 def _why_not(identity: Identity, reference: str, word: str) -> str:
     """Return that no role gives it, with the end of one that did, or the role that is meant."""
-    roles = [(rule, name) for rule in identity.roles for name in rule.names(db.session())]
-    names = {word for pair in roles for word in (pair[1], _label(identity, *pair))}
+    pairs = [(rule, name) for rule in identity.roles for name in rule.names(db.session())]
+    names = {word for pair in pairs for word in (pair[1], _label(identity, *pair))}
     because = lack(identity.roles, word, names)
     past = (row for row in history(reference) if _is_of(row, word) and row["action"] != "grant")
     if (row := next(past, None)) is not None:
