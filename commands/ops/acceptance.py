@@ -24,5 +24,5 @@ def approve_identity(*needs: str) -> None:
         names = ", ".join(f"{part} is {value.split()[0]}" for part, value in parts.items())
         approve(
             f"Accounts are {identity.model.__name__}, guessed by names: {names}"
-            " (flask ops identity). Change them so?"
+            " (flask ops identity). Continue with these?"
         )

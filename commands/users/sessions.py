@@ -53,7 +53,7 @@ def list_cmd(user: str | None) -> list[Record]:
 @click.option("--all", "everything", is_flag=True, help="The sessions of all accounts.")
 @changes("changed", *SHOWN, destructive=True)
 def end_cmd(user: str | None, ids: tuple[int, ...], everything: bool, unit: Unit) -> list[Record]:
-    """End all sessions of an account, or the given ones.
+    """End all sessions of an account, or those with these ids.
 
     API tokens stay; `flask users tokens revoke` ends those.
 

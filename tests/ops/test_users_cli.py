@@ -177,7 +177,7 @@ def test_first_change_by_a_guess_asks_once(login: Theirs) -> None:
         "",
         "Error: Accounts are User, guessed by names: email is User.email,"
         " username is User.username, password is User.password_hash (flask ops identity)."
-        " Change them so? Cannot ask: there is no terminal\n  → add --yes\n",
+        " Continue with these? Cannot ask: there is no terminal\n  → add --yes\n",
     )
     assert login.call(*change, "--dry-run").exit_code == 0
     assert login.call(*change, "--yes").exit_code == 0
