@@ -146,8 +146,16 @@ def end_session() -> None:
     """End the sessions of this context, and undo what they have not committed."""
     for session in dict.fromkeys((db.session, db.ours)):
         if session.registry.has():
-            undo(session())
+            _close(session())
         session.remove()
+
+
+def _close(session: so.Session) -> None:
+    """Close a session, which rolls back; as :func:`undo` where the connection has died."""
+    try:
+        session.close()
+    except DBAPIError:
+        session.invalidate()
 
 
 def this_app() -> Flask:

@@ -58,6 +58,7 @@ def run(console: Console, code: str, name: str, args: Sequence[str]) -> int:
         console.ended = "error"
         return FAILED
     finally:
+        console.writes.abandoned.add_open()
         remains = console.after()
     return _exit_code(console, remains)
 
@@ -66,10 +67,10 @@ def _exit_code(console: Console, remains: Remains) -> int:
     """Return the exit code of a program that has ended well, except for a missing commit."""
     if not remains:
         return DONE
-    say(
-        f"Not committed: {remains.describe_changes()}."
-        f" End the program with {console.session.mode.way_out}."
-    )
+    if remains.abandoned:
+        say(remains.of_abandoned(may_commit=console.may_commit))
+    if uncommitted := remains.describe_changes():
+        say(f"Not committed: {uncommitted}. End the program with {console.session.mode.way_out}.")
     # In a sandbox nothing is kept anyway.
     return DONE if console.session.mode is Mode.SANDBOX else FAILED
 

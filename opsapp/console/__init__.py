@@ -12,6 +12,7 @@ transactions   the end of an input's transactions
 pending        objects that wait for a commit
 loaded         values of objects, which a rollback gives back
 change_log     rows that transactions wrote, by table
+abandoned      changes of what was closed before a commit
 query_log      statements of an input, with their times
 masking        secrets in the rows of an input's queries
 secret_columns columns with telling names, and those that a model declares

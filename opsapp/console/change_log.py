@@ -8,17 +8,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import sqlalchemy as sa
 
 from ..engine.connections import SANDBOX
+from .abandoned import Abandoned, Change, is_closed
 from .listeners import listen
 from .pending import Pending
 from .query.statement import READS, first_word
-
-Change = tuple[str, str]
-"""A table, and ``inserted``, ``updated`` or ``deleted``."""
 
 UNSEEN: Change = ("others", "locked, or written by a function")
 OTHER = "other statements"
@@ -54,6 +52,7 @@ class Writes:
 
     def __init__(self, engines: Iterable[sa.Engine], pending: Pending) -> None:
         self.committed: Counter[Change] = Counter()
+        self.abandoned = Abandoned(pending)
         self._pending = pending
         self._open: WeakKeyDictionary[sa.Connection, list[Written]] = WeakKeyDictionary()
         self._threads: WeakKeyDictionary[sa.Connection, int] = WeakKeyDictionary()
@@ -86,27 +85,46 @@ class Writes:
         """
         total: Counter[Change] = Counter()
         for connection in self.open():
-            entries = self._open[connection]
-            total += _sum_up([each for each in entries if flushed or not each.is_flush])
-            if not entries and _has_written_unseen(connection):
-                total[UNSEEN] += 1
+            total += self._changes_of(connection, flushed=flushed)
         return total
 
+    def _changes_of(self, connection: sa.Connection, *, flushed: bool = True) -> Counter[Change]:
+        entries = self._open.get(connection, [])
+        if not entries and _has_written_unseen(connection):
+            return Counter([UNSEEN])
+        return _sum_up([each for each in entries if flushed or not each.is_flush])
+
     def _begin(self, connection: sa.Connection) -> None:
-        self._open[connection] = []
+        entries: list[Written] = []
+        self._open[connection] = entries
         self._threads[connection] = threading.get_ident()
+        finalize(connection, self._drop, entries).atexit = False
+
+    def _drop(self, entries: list[Written]) -> None:
+        """Note the changes of a connection that no variable has any more."""
+        self.abandoned.add(_sum_up(entries))
 
     def _commit(self, connection: sa.Connection) -> None:
-        self.committed += _sum_up(self._open.pop(connection, []))
+        self.committed += _sum_up(self._take(connection))
 
     def _rollback(self, connection: sa.Connection) -> None:
-        self._open.pop(connection, None)
+        if is_closed():
+            self.abandoned.add(self._changes_of(connection))
+        self._take(connection)
+
+    def _take(self, connection: sa.Connection) -> list[Written]:
+        """Return the changes of a transaction that ends; its list of them is empty then."""
+        entries = self._open.pop(connection, [])
+        changes = entries.copy()
+        entries.clear()
+        return changes
 
     def _end_transaction(self, connection: sa.Connection, word: str) -> None:
         """Note that SQL has ended the transaction, which SQLAlchemy knows nothing of."""
+        entries = self._open.setdefault(connection, [])
         if word in _COMMITS:
-            self._commit(connection)
-        self._open[connection] = []
+            self.committed += _sum_up(entries)
+        entries.clear()
         self._pending.forget_flushed_objects(connection)
 
     def _savepoint(self, connection: sa.Connection, _name: None) -> None:
@@ -137,7 +155,10 @@ class Writes:
             self._pending.writes()
             is_flush = self._pending.is_flushing
             entry = Written(change, count or cursor, is_flush)
-            self._open.setdefault(connection, []).append(entry)
+            if _commits_each(connection):
+                self.committed += _sum_up([entry])
+            else:
+                self._open.setdefault(connection, []).append(entry)
 
 
 def _sum_up(entries: list[Written]) -> Counter[Change]:
@@ -146,6 +167,11 @@ def _sum_up(entries: list[Written]) -> Counter[Change]:
     for each in entries:
         total[each.change] += max(1, getattr(each.rows, "rowcount", each.rows))
     return total
+
+
+def _commits_each(connection: sa.Connection) -> bool:
+    """Return whether the server commits each statement; on SQLite our BEGIN keeps it from that."""
+    return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
 
 
 def _has_written_unseen(connection: sa.Connection) -> bool:

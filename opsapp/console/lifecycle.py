@@ -33,7 +33,8 @@ from . import (
     transcript,
     waits,
 )
-from .change_log import Change, Writes, in_words
+from .abandoned import Change
+from .change_log import Writes, in_words
 from .listeners import listen
 from .modes import Mode
 from .namespace import Catalogue, catalogue
@@ -148,6 +149,7 @@ def open_console(
     try:
         with (
             _inside(app, session, is_boundary, wall, idle_seconds, more) as console,
+            console.writes.abandoned.noticed(),
             waits.for_user(),
         ):
             yield console

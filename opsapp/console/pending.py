@@ -108,6 +108,11 @@ class Pending:
         event.listen(session, "after_soft_rollback", self._on_rollback)
 
     @property
+    def session(self) -> so.Session:
+        """The session that it follows."""
+        return self._session
+
+    @property
     def is_flushing(self) -> bool:
         """True if the current statement is a flush's."""
         return self._session._flushing  # noqa: SLF001  (no event ends every flush)
@@ -155,6 +160,11 @@ class Pending:
                 _restore(self._session, state, intent)
         self._intents, self._loaded = snapshot.intents, None
         return _count(snapshot.intents)
+
+    def closed(self, session: so.Session) -> None:
+        """Forget the objects of a session that was closed."""
+        if session is self._session:
+            self._intents, self._loaded = {}, None
 
     def forget_flushed_objects(self, connection: sa.Connection) -> None:
         """Forget the flushed objects of a transaction that SQL has ended."""

@@ -6,7 +6,7 @@ The reason is in docs/decisions/console.md#between-inputs-no-transaction-stays-o
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import orm as so
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +18,7 @@ from .change_log import Writes, in_words
 from .pending import Pending
 
 ANEW = "The sandbox was ended, and its changes with it: it begins anew."
+COMMIT_EARLIER = "Commit before the context, session or connection ends."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,19 @@ class Remains:
     """Objects that wait in memory."""
     is_anew: bool = False
     """True if the sandbox was lost with its connection or ended by SQL, and begins anew."""
+    abandoned: dict[str, str] = field(default_factory=dict)
+    """The changes of sessions and connections that were closed before a commit, by table."""
 
     def __bool__(self) -> bool:
-        return bool(self.lost or self.waiting)
+        return bool(self.lost or self.waiting or self.abandoned)
 
     def remarks(self, *, may_commit: bool) -> list[str]:
         """Return lines for the user at the prompt."""
         remarks = [ANEW] if self.is_anew else []
+        if self.abandoned:
+            remarks.append(self.of_abandoned(may_commit=may_commit))
         if self.lost:
-            remarks.append(f"Rolled back, because no transaction stays open: {self._lost_words()}.")
+            remarks.append(f"Rolled back, because no transaction stays open: {_listed(self.lost)}.")
         if self.waiting:
             next_step = "commit() writes" if may_commit else "this session is read-only"
             verb = "waits" if self.waiting == 1 else "wait"
@@ -49,10 +54,16 @@ class Remains:
     def describe_changes(self) -> str:
         """Return the changes in words, for a program that ends without a commit."""
         words = [text.pluralize(self.waiting, "change")] if self.waiting else []
-        return "; ".join([*words, self._lost_words()] if self.lost else words)
+        return "; ".join([*words, _listed(self.lost)] if self.lost else words)
 
-    def _lost_words(self) -> str:
-        return ", ".join(f"{table} ({words})" for table, words in self.lost.items())
+    def of_abandoned(self, *, may_commit: bool) -> str:
+        """Return the line about abandoned changes."""
+        line = f"Not committed: {_listed(self.abandoned)}."
+        return f"{line} {COMMIT_EARLIER}" if may_commit else line
+
+
+def _listed(changes: dict[str, str]) -> str:
+    return ", ".join(f"{table} ({words})" for table, words in changes.items())
 
 
 def settle(writes: Writes, pending: Pending) -> Remains:
@@ -79,7 +90,7 @@ def settle(writes: Writes, pending: Pending) -> Remains:
     is_anew = sandbox.settle()
     # A query in the next input would flush the objects that wait, which may be incomplete.
     session.autoflush = not waiting
-    return Remains(in_words(losses), waiting, is_anew)
+    return Remains(in_words(losses), waiting, is_anew, in_words(writes.abandoned.take()))
 
 
 def _roll_back(session: so.Session) -> None:

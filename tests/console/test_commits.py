@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import Database, Result, run
-from tests.support.console_play import MAKE
+from tests.support.console_play import MAKE, play
 
 
 @pytest.mark.parametrize("code", ['sql("UPDATE ops_users SET active = :no", no=False)',
@@ -90,3 +90,91 @@ def test_service_is_refused_while_changes_wait(database: Database, ada: str) -> 
         assert words in line
         assert hint == "  → commit() or rollback() first"
     assert run(database, "shell", "-c", f"{add}\ncommit()\n{MAKE}").stdout == "carl\n"
+
+
+INSERT = "sa.insert(MailMessage).values(kind='x', recipient='a@b.c', subject='s', body='b')"
+ADD = "MailMessage(kind='x', recipient='a@b.c', subject='s', body='b')"
+ABANDONED = {
+    "context": f"with app.app_context(): db.session.add({ADD})",
+    "flushed": f"with app.app_context(): db.session.add({ADD}); db.session.flush()",
+    "thread": (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        f"def add():\n    with app.app_context(): db.session.add({ADD})\n"
+        "ThreadPoolExecutor().submit(add).result()"
+    ),
+    "connection": f"with db.engine.connect() as c: c.execute({INSERT})",
+    "collected": (
+        f"import gc\ndef insert(): db.engine.connect().execute({INSERT})\ninsert(); gc.collect()"
+    ),
+    "session": f"with sa.orm.Session(db.engine) as s: s.add({ADD})",
+    "open session": f"s = sa.orm.Session(db.engine); s.add({ADD})",
+    "removed": f"db.session.add({ADD}); db.session.remove()",
+    "closed": f"db.session.add({ADD}); db.session.flush(); db.session.close()",
+}
+"""Programs that lose a message without a call of rollback()."""
+LINE = (
+    "Not committed: ops_mail_messages (1 inserted)."
+    " Commit before the context, session or connection ends.\n"
+)
+
+
+@pytest.mark.parametrize("code", ABANDONED.values(), ids=ABANDONED)
+def test_program_that_closes_before_a_commit_fails(database: Database, ada: str, code: str) -> None:
+    done = run(database, "shell", "-c", code)
+    assert (done.exit_code, done.stdout, done.stderr) == (1, "", LINE)
+    assert database.rows("SELECT count(*) FROM ops_mail_messages WHERE kind = 'x'") == [(0,)]
+
+
+ENDED = {
+    "committed": f"with app.app_context(): db.session.add({ADD}); db.session.commit()",
+    "rolled back": f"with app.app_context(): db.session.add({ADD}); db.session.rollback()",
+    "begun": f"with db.engine.begin() as c: c.execute({INSERT})",
+    "undone": f"with db.engine.connect() as c: c.execute({INSERT}); c.rollback()",
+    "read": "with app.app_context(): MailMessage.query.all()",
+    "of a service": 'users.update("ada", username="ada3")',
+    "of a request": (
+        "@app.post('/add')\n"
+        f"def add():\n    db.session.add({ADD}); db.session.flush(); return 'x'\n"
+        "client.post('/add')"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", ENDED.values(), ids=ENDED)
+def test_program_that_ends_its_transactions_is_well(
+    database: Database, ada: str, code: str
+) -> None:
+    done = run(database, "shell", "--web", "-c", code)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_sandbox_says_what_was_abandoned(database: Database, ada: str) -> None:
+    done = run(database, "shell", "--sandbox", "-c", ABANDONED["context"])
+    assert done.exit_code == 0
+    assert done.stderr.startswith(LINE)
+
+
+def test_read_only_session_advises_no_commit(database: Database, ada: str) -> None:
+    done = run(database, "shell", "--read-only", "-c", ABANDONED["context"])
+    assert (done.exit_code, done.stderr) == (1, "Not committed: ops_mail_messages (1 inserted).\n")
+
+
+def test_input_that_closes_before_a_commit_says_so(database: Database, ada: str) -> None:
+    cells = [ABANDONED["context"], "print(1)", ABANDONED["closed"]]
+    said = play(database.environ, database.instance, "write", cells)
+    assert said.count(LINE) == 2
+    assert "wait" not in said
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_statement_that_the_server_has_committed_is_no_missing_commit(
+    database: Database, ada: str
+) -> None:
+    code = f"""
+engine = db.engine.execution_options(isolation_level="AUTOCOMMIT")
+with engine.connect() as c: c.execute({INSERT})
+c = engine.connect(); c.execute({INSERT})
+"""
+    done = run(database, "shell", "-c", code)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    assert database.rows("SELECT count(*) FROM ops_mail_messages WHERE kind = 'x'") == [(2,)]

@@ -1,0 +1,129 @@
+"""Abandoned changes: of a session or connection that was closed before a commit.
+
+Closing rolls back without a word: at the end of ``with app.app_context():``, of ``with
+db.engine.connect()``, and of a session of the user's own. A call of ``rollback()`` is meant.
+The reason is in docs/decisions/console.md#a-close-before-a-commit-is-told.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import FrameType
+from typing import Any
+from weakref import WeakSet
+
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import event
+from sqlalchemy import orm as so
+
+from .pending import Pending
+
+Change = tuple[str, str]
+"""A table, and ``inserted``, ``updated`` or ``deleted``."""
+
+_CLOSE: Any = sa.engine.Transaction.close
+_REQUESTS = [
+    function.__code__ for function in (Flask.wsgi_app, FlaskClient.open, FlaskClient.__exit__)
+]
+"""The functions in which a request ends, which may well leave its changes."""
+_IN_BETWEEN = (
+    *(__name__, "opsapp.console.change_log", "opsapp.console.namespace"),
+    "opsapp.extensions",
+)
+"""The modules of opsapp through which a user's context ends."""
+
+
+class Abandoned:
+    """The changes that were abandoned since :meth:`take`, by table."""
+
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
+        self._changes: Counter[Change] = Counter()
+        self._sessions: WeakSet[so.Session] = WeakSet()
+
+    def add(self, changes: Counter[Change]) -> None:
+        """Note changes that nothing will write."""
+        self._changes += changes
+
+    def take(self) -> Counter[Change]:
+        """Return the changes, and forget them."""
+        changes, self._changes = self._changes, Counter()
+        return changes
+
+    def add_open(self) -> None:
+        """Note what waits in sessions other than the console's: the program has ended."""
+        for session in self._sessions:
+            if session is not self._pending.session:
+                self.add(_unflushed(session))
+
+    @contextmanager
+    def noticed(self) -> Iterator[None]:
+        """Notice it when an input closes a session, whose objects SQLAlchemy forgets."""
+
+        def begin(session: so.Session, _transaction: object) -> None:
+            self._sessions.add(session)
+
+        event.listen(so.Session, "after_transaction_create", begin)
+        ends = {
+            name: vars(so.Session)[name] for name in ("close", "reset") if name in vars(so.Session)
+        }
+        for name, end in ends.items():
+            setattr(so.Session, name, self._noting(end))
+        try:
+            yield
+        finally:
+            event.remove(so.Session, "after_transaction_create", begin)
+            for name, end in ends.items():
+                setattr(so.Session, name, end)
+
+    def _noting(self, end: Callable[[so.Session], None]) -> Callable[[so.Session], None]:
+        @wraps(end)
+        def end_session(session: so.Session) -> None:
+            if (changes := _unflushed(session)) and _is_for_an_input():
+                self.add(changes)
+            end(session)
+            self._pending.closed(session)
+
+        return end_session
+
+
+def is_closed() -> bool:
+    """Return whether a transaction is rolled back because an input closes its owner."""
+    is_close = any(frame.f_code is _CLOSE.__code__ for frame in _callers())
+    return is_close and _is_for_an_input()
+
+
+def _is_for_an_input() -> bool:
+    """Return whether neither a request nor opsapp ends a session or connection of its own."""
+    return not any(map(_is_own, _callers()))
+
+
+def _is_own(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__"))
+    is_ours = module.startswith("opsapp.") and module not in _IN_BETWEEN
+    return is_ours or frame.f_code in _REQUESTS
+
+
+def _callers() -> Iterator[FrameType]:
+    """Yield the frames from here to the code of the input."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (inspect is slower by far)
+    while frame is not None and frame.f_globals.get("__name__") != "__main__":
+        yield frame
+        frame = frame.f_back
+
+
+def _unflushed(session: so.Session) -> Counter[Change]:
+    """Return the objects that a flush would write, by table."""
+    changed = list(filter(session.is_modified, session.dirty))
+    operations = (("inserted", session.new), ("updated", changed), ("deleted", session.deleted))
+    return Counter(
+        (sa.inspect(instance).mapper.local_table.description, operation)
+        for operation, instances in operations
+        for instance in instances
+    )
