@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from .. import libpq, settings, text
 from ..engine import pooler
+from ..engine.conditions import READ_ONLY
 from ..engine.connections import (
     check_url,
     connection_name,
@@ -71,6 +72,9 @@ def enforce(engines: Mapping[str | None, sa.Engine]) -> Callable[[], None]:
     except BaseException:
         _go(ways_back)
         raise
+    for engine in engines.values():
+        engine.update_execution_options(**{READ_ONLY: other_modes()})
+        ways_back.append(partial(engine.update_execution_options, **{READ_ONLY: None}))
     return partial(_go, ways_back)
 
 

@@ -6,15 +6,19 @@ import re
 import sqlite3
 from typing import Any
 
+from flask import has_app_context
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from .. import text
-from ..errors import Busy, Conflict, NotReady, OpsError, TimedOut
+from ..errors import Busy, Conflict, NotReady, OpsError, Refused, TimedOut
+from ..extensions import db
 from . import holders, pooler
 
 LOCK_SECONDS = 5
 """How long a statement waits for a lock."""
+READ_ONLY = "read_only"
+"""The execution option of engines that a session keeps from writing: the way to write."""
 CREATE = "createdb --encoding UTF8 --template template0 --owner ROLE NAME"
 
 
@@ -59,6 +63,17 @@ def translate_error(error: Exception) -> OpsError | None:
     return None
 
 
+def _refused_write(message: str) -> OpsError:
+    """Return the condition of a database that refuses to write: for this session, or for all."""
+    if has_app_context() and (way := db.engine.get_execution_options().get(READ_ONLY)):
+        return Refused(f"this session is read-only: {way}")
+    return _unwritable(message)
+
+
+def _unwritable(message: str) -> NotReady:
+    return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
+
+
 _MISSING = frozenset({"42P01", "42703"})  # undefined table, undefined column
 _MISSING_MYSQL = frozenset({1054, 1146})
 _MISSING_SQLITE = re.compile("no such (table|column): |table .* has no column named ")
@@ -91,8 +106,10 @@ def _translate_sqlite(error: sqlite3.Error) -> OpsError | None:
         return Busy(f"the database file could not be locked: {message}", hint=holders.WAIT)
     if name.startswith("SQLITE_CANTOPEN"):
         return NotReady(f"the database cannot be opened: {message}")
-    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_AUTH")):
-        return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_AUTH")):
+        return _refused_write(message)
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return _unwritable(message)
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return NotReady(f"the database file is damaged: {message}", hint="restore a backup")
     return None
@@ -116,7 +133,7 @@ def _translate_mysql(number: int, message: str) -> OpsError | None:
     if number in _MYSQL_BUSY:
         return Busy(f"another session holds a lock: {message}", hint=holders.WAIT)
     if number in _MYSQL_READ_ONLY:
-        return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
+        return _refused_write(message)
     if number in _MYSQL_AWAY:
         return NotReady(f"the database cannot be reached: {message}", hint="flask doctor")
     return None
@@ -128,7 +145,10 @@ def _way_to_reach(message: str) -> str:
     return f"is its name right? To make it: {CREATE}" if is_absent else "flask doctor"
 
 
-_UNWRITABLE = frozenset({"25006", "42501", "53100"})  # read-only, no privilege, disk full
+_READ_ONLY = frozenset({"25006", "42501"})  # the transaction, no privilege
+
+
+_FULL = "53100"
 
 
 _NO_SCHEMA = "3F000"
@@ -150,8 +170,10 @@ def _translate_postgresql(error: Any) -> OpsError | None:
         return _busy_server_error(error, message)
     if state in _LATE:
         return TimedOut(f"the database gave up: {message}")
-    if state in _UNWRITABLE:
-        return NotReady(f"the database cannot be written: {message}", hint="flask doctor")
+    if state in _READ_ONLY:
+        return _refused_write(message)
+    if state == _FULL:
+        return _unwritable(message)
     if (refusal := pooler.refusal(message)) is not None:
         return refusal
     if state == _NO_SCHEMA:

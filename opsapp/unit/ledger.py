@@ -327,9 +327,9 @@ def rows(
 
 
 def unwritable(error: DBAPIError) -> OpsError:
-    """Return the error of an audit that cannot be written; Busy and TimedOut stay as they are."""
+    """Return the error of an audit that cannot be written; some conditions stay as they are."""
     condition = translate_error(error)
-    if isinstance(condition, Busy | TimedOut):
+    if isinstance(condition, Busy | TimedOut | Refused):
         return condition
     return NotReady(
         "the audit log cannot be written, so nothing was changed:"

@@ -32,11 +32,31 @@ def test_requests_are_sent_as_an_account(database: Database, ada: str) -> None:
     ]
 
 
-def test_read_only_session_sends_no_change(database: Database, ada: str) -> None:
-    code = "print(client.as_('ada').delete('/api/users/1').status_code)"
+READ_ONLY = "this session is read-only: flask shell --sandbox, or --write"
+WRITES = """
+@app.post("/of-the-application")
+def change():
+    db.session.add(MailMessage(kind="x", recipient="a@b.c", subject="s", body="b"))
+    db.session.commit()
+ada = client.as_("ada")
+for send in (
+    lambda: ada.delete("/api/users/1", headers={"If-Match": "*"}),
+    lambda: ada.post("/sessions/end-others"),
+    lambda: client.post("/login", data={"email": "ada", "password": "x"}),
+    lambda: ada.post("/of-the-application"),
+    lambda: ada.post("/of-the-application", headers={"Accept": "application/json"}),
+):
+    answer = send()
+    print(answer.status_code, answer.is_json, WORDS in answer.text, "try again" in answer.text)
+"""
+
+
+def test_request_of_a_read_only_session_says_so(database: Database, ada: str) -> None:
+    code = WRITES.replace("WORDS", repr(READ_ONLY))
     done = run(database, "shell", "--web", "--read-only", "-c", code)
     assert done.exit_code == 0, done.stderr
-    assert not done.stdout.startswith("2")
+    page, json = "403 False True False", "403 True True False"
+    assert done.stdout.splitlines() == [json, page, page, page, json]
     assert database.rows("SELECT deleted_at FROM ops_users") == [(None,)]
 
 
