@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from IPython.core.completer import (
@@ -15,12 +16,16 @@ from IPython.core.completer import (
     context_matcher,
 )
 from sqlalchemy import orm as so
+from sqlalchemy.exc import SQLAlchemyError
 
 from opsapp.console import readonly
 from opsapp.errors import OpsError
 from opsapp.extensions import db, this_app
 from opsapp.models.application import application_tables
-from opsapp.state import is_built_on
+from opsapp.state import attached_to, is_built_on
+
+if TYPE_CHECKING:
+    from opsapp.ops.identity import Identity
 
 Complete = Callable[[CompletionContext], SimpleMatcherResult]
 Found = tuple[str, Iterable[str]]
@@ -112,19 +117,42 @@ _NAMES["client.as_"] = _NAMES["U"]
 def _account_or_role(before: str) -> Found | None:
     """Return usernames and addresses in ``U("`` and ``client.as_("``, and roles in ``R("``."""
     match = _LOOKUP.search(before)
-    if match is None or not is_built_on(this_app()):
+    if match is None:
         return None
-    typed, statement = match["typed"], _NAMES[match[1]]
+    start = re.sub(r"\\(.)", r"\1", match["typed"])
+    try:
+        if is_built_on(this_app()):
+            names = _ours(_NAMES[match[1]], start)
+        elif match[1] == "U" and (identity := attached_to(this_app()).identity) is not None:
+            names = _of_identity(identity, start)
+        else:
+            return None
+    except (OpsError, SQLAlchemyError, db.engine.dialect.loaded_dbapi.Error):
+        return None  # The next input tells of it.
+    return match["typed"], [_within(name, match[2]) for name in names]
+
+
+# Each uses a connection of its own: the session's transaction is not for the prompt to begin.
+
+
+def _ours(statement: str, start: str) -> list[str]:
     if db.engine.dialect.name != "sqlite":
         statement = statement.replace(":typed", "%(typed)s")
-    start = {"typed": re.sub(r"\\(.)", r"\1", typed)}
-    # A connection of its own: the session's transaction is not for the prompt to begin.
-    try:
-        with closing(readonly.connect(db.engine)) as connection:
-            rows = connection.execute(statement, start).fetchall()
-    except (OpsError, db.engine.dialect.loaded_dbapi.Error):
-        return None  # The next input tells of it.
-    return typed, [_within(name, match[2]) for (name,) in rows]
+    with closing(readonly.connect(db.engine)) as connection:
+        return [name for (name,) in connection.execute(statement, {"typed": start})]
+
+
+def _of_identity(identity: Identity, start: str) -> list[str]:
+    """Return the names and addresses of an application's own accounts."""
+    bind = db.session.get_bind(sa.inspect(identity.model)).engine
+    connect = partial(readonly.connect, bind)
+    engine = sa.create_engine(bind.url, creator=connect, poolclass=sa.NullPool)
+    names: set[str] = set()
+    with so.Session(engine) as session:
+        for attribute in filter(None, (identity.username, identity.email)):
+            begins = sa.func.substr(attribute.column, 1, len(start)) == start
+            names.update(session.scalars(sa.select(attribute.column).where(begins).limit(1000)))
+    return sorted(names)
 
 
 def _within(name: str, quote: str) -> str:

@@ -12,7 +12,7 @@ from opsapp.commands.shell import recorded
 from opsapp.profiling.reports import n_plus_one, shown_names
 from tests.apps import client_app
 from tests.console.test_completion import COMPLETE
-from tests.ops.conftest import OURS, Attach, Theirs
+from tests.ops.conftest import EMAIL, OURS, Attach, Theirs, bob
 from tests.support import Database
 from tests.support.console_play import play
 
@@ -109,6 +109,22 @@ def test_names_of_the_application_are_completed(theirs: Theirs, play_in: Play) -
         'U("%alias',
         'R("%alias',
     ]
+
+
+@pytest.mark.parametrize("name", ["security_app", "flag_app", "uuid_app"])
+def test_accounts_of_the_application_are_completed(
+    attach_to: Attach, play_in: Play, name: str
+) -> None:
+    theirs = attach_to(name)
+    bob(theirs)
+    completions = [f'U("{EMAIL}']
+    if name == "security_app":
+        theirs.get(EMAIL).username = EMAIL.partition("@")[0]
+        theirs.db.session.commit()
+        completions.insert(0, f'U("{EMAIL.partition("@")[0]}')
+    typed = f'U("{EMAIL[:2]}'
+    printed = play_in(theirs, COMPLETE, f"print(complete({typed!r}))")
+    assert printed == f"{completions}\n"
 
 
 def test_repeated_statement_names_the_relation_of_the_application(theirs: Theirs) -> None:
