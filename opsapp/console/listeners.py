@@ -25,5 +25,19 @@ def remove_all(engines: Iterable[sa.Engine]) -> None:
         with suppress(InvalidRequestError):  # Its pool is gone.
             event.remove(*_added.pop())
     for engine in engines:
-        if isinstance(engine.pool, sa.QueuePool):  # Another one may hold a database in memory.
+        if isinstance(engine.pool, _OF_MEMORY) and engine.dialect.name == "sqlite":
+            _restore(engine)
+        else:
             engine.dispose()
+
+
+_OF_MEMORY = (sa.pool.SingletonThreadPool, sa.StaticPool)
+"""The pools that may hold a database in memory, which is lost with its connection."""
+
+
+def _restore(engine: sa.Engine) -> None:
+    """Let a connection of SQLite's driver read as one that no session has changed."""
+    with engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.row_factory, driver.text_factory = None, str
+        driver.set_progress_handler(None, 0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opsapp.console import listeners, masking
 from opsapp.console.secret_columns import of_result, secrecy_test
+from opsapp.redaction import HIDDEN
 from tests.support import Database, run
 from tests.support.console_play import play
 
@@ -178,3 +183,16 @@ def test_declaration_of_a_model_counts_for_its_own_table() -> None:
     assert not secrecy_test("SELECT code FROM airports", declared)("code")
     assert not secrecy_test("SELECT token FROM coins", declared)("token")
     assert secrecy_test("SELECT token FROM api", declared)("token")
+
+
+def test_database_in_memory_reads_as_before_after_the_session() -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    masking.mask([engine], "none")
+
+    def password() -> str:
+        raw: Any = engine.raw_connection()
+        return str(raw.cursor().execute("SELECT 'hunter2' AS password").fetchone()[0])
+
+    assert password() == HIDDEN
+    listeners.remove_all([engine])
+    assert password() == "hunter2"
