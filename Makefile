@@ -114,7 +114,7 @@ TESTS ?= tests/faults
 TALLY := .faults.jsonl
 faults: $(INSTALLED)
 	$(if $(filter tests/faults,$(TESTS)),rm -f $(TALLY))
-	export OPSAPP_FAULTS=$(PART) OPSAPP_FAULTS_MINUTES=$(MINUTES) OPSAPP_TESTS_PATIENCE=3600; \
+	export OPSAPP_FAULTS=$(PART) OPSAPP_FAULTS_MINUTES=$(MINUTES); \
 	OPSAPP_FAULTS_TALLY=$(abspath $(TALLY)) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
 	  -o faulthandler_timeout=0 $(TESTS); code=$$?; \
 	$(BIN)/python -m tests.faults.page $(TALLY) $$code $(TESTS) && exit $$code

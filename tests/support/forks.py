@@ -7,19 +7,33 @@ in it. Tests of that start a program (:mod:`processes`).
 from __future__ import annotations
 
 import atexit
+import contextlib
+import functools
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-PATIENCE = int(os.environ.get("OPSAPP_TESTS_PATIENCE", "120"))
-"""Seconds after which what was waited for is taken to never come."""
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 3600 if float(os.environ.get("OPSAPP_FAULTS", "0")) else 120
+"""Seconds after which what was waited for is taken to never come; the long form has long races."""
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tests.support.preloaded"])
+_starting = threading.Lock()
+
+
+@functools.cache
+def _start_server() -> None:
+    # Python 3.11 drops the path that it hands over, and says nothing where a module is not there:
+    # each process would import everything itself.
+    with contextlib.chdir(ROOT):
+        multiprocessing.forkserver.ensure_running()
 
 
 def forked(
@@ -43,7 +57,7 @@ def forked(
         process = _server.Process(
             target=_work, args=(work, args, dict(environ), str(folder), list(map(str, streams)))
         )
-        process.start()
+        _start(process)
         begun(process.pid or 0)
         process.join(PATIENCE)
         try:
@@ -52,6 +66,12 @@ def forked(
             process.kill()
         stdout, stderr = (stream.read_bytes().decode() for stream in streams[1:])
         return process.exitcode, stdout, stderr
+
+
+def _start(process: Any) -> None:
+    with _starting:
+        _start_server()
+    process.start()
 
 
 class Forked:
@@ -91,7 +111,7 @@ def forked_at_terminal(
     )
     with opened:
         with opens:
-            process.start()
+            _start(process)
         opened.recv()
     return Forked(process)
 
