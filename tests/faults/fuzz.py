@@ -24,6 +24,7 @@ MEMORY = 512
 """MiB that a run may take."""
 
 with atheris.instrument_imports(include=READERS):
+    from tests.faults.decoding import ARGUMENTS
     from tests.faults.properties import TARGETS
 
 
@@ -45,7 +46,12 @@ def main() -> None:
         "-verbosity=0",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *options], TARGETS[chosen.target].hypothesis.fuzz_one_input)  # type: ignore[attr-defined]
+    check = TARGETS[chosen.target].hypothesis.inner_test  # type: ignore[attr-defined]
+    arguments = ARGUMENTS[chosen.target]
+    atheris.Setup(
+        [sys.argv[0], *options],
+        lambda content: check(**arguments(atheris.FuzzedDataProvider(content))),
+    )
     atheris.Fuzz()
 
 

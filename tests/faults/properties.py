@@ -38,7 +38,7 @@ from opsapp.settings import parsers
 from opsapp.unit import chain
 from tests.support import command_tree
 
-OBEYED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+OBEYED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 KEY = b"k" * 32
 FOLDER = Path("/dev/shm")  # noqa: S108  (each name there has the process in it)
 
@@ -61,7 +61,7 @@ def target(**strategies: Any) -> Callable[[Property], Property]:
 
 
 def is_harmless(line: str) -> bool:
-    return not any(unicodedata.category(character) in OBEYED for character in line)
+    return OBEYED.isdisjoint(map(unicodedata.category, set(line)))
 
 
 def assert_harmless(message: str) -> None:
@@ -251,9 +251,12 @@ def import_file(content: bytes, format: str) -> None:
     refused_or_read(_imported, file_with(content), format)
 
 
+# It has no receivers: a mail server is not asked about addresses.
+IMPORTING = Flask("import")
+
+
 def _imported(path: Path, format: str) -> None:
-    # The application has no receivers: its mail server is not asked about addresses.
-    with Flask("import").app_context(), Source(str(path), format=format) as source:
+    with IMPORTING.app_context(), Source(str(path), format=format) as source:
         for record in records.records_of(source, records.Columns({}))[1]:
             row = import_fields.parse(record, hash_passwords=True)
             if isinstance(row, import_fields.Reject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import sys
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from flask import Flask
 
@@ -100,3 +102,20 @@ def append_roles(name: str, count: int) -> None:
                     is_made = True
                 except Busy:
                     continue
+
+
+def change_for_ever(name: str, file: str) -> None:
+    """Commit units of three events and of one; add the number and id of each to a file."""
+    app = _app()
+    with Path(file).open("a", buffering=1) as acknowledged, app.app_context():
+        for number in itertools.count():
+            email, role = f"{name}-{number}@example.com", f"{name}-{number}"
+            unit = _unit()
+            with unit:
+                users.create(email, unit=unit)
+                roles.create(role, unit=unit)
+                grants.grant(role, [email], unit=unit)
+            acknowledged.write(f"{unit.seq} {unit.correlation}\n")
+            unit = _unit()
+            grants.revoke(role, [email], unit=unit)
+            acknowledged.write(f"{unit.seq} {unit.correlation}\n")

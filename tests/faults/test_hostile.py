@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from opsapp.profiling.record import prof_files
 from tests.faults import amounts, tally
 from tests.faults.amounts import IS_LONG, dice, times, trials
+from tests.faults.decoding import ARGUMENTS
 from tests.faults.properties import TARGETS, is_harmless, refused_or_read
 from tests.support import ROOT, Cli, command_tree
 
@@ -40,6 +41,10 @@ def test_generated_input_is_read_or_refused(name: str) -> None:
     )
     bounded(TARGETS[name])()
     tally.count("Hostile input", name, "", "examples", examples)
+
+
+def test_fuzzer_has_arguments_for_every_target() -> None:
+    assert ARGUMENTS.keys() == TARGETS.keys()
 
 
 @pytest.mark.skipif(not IS_LONG, reason="the fuzzer is for the long form")

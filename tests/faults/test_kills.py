@@ -23,11 +23,15 @@ from tests.faults.judging import (
     assert_next_command_works,
     assert_promises_kept,
 )
+from tests.faults.racers import change_for_ever
 from tests.support import FLASK, Cli, Database, Result, call, run
+from tests.support.forks import forked
 from tests.support.processes import ended, start, start_work, until
 from tests.support.templates import Templates
 
 KILLED = -signal.SIGKILL
+KILLS = 50 if IS_LONG else 6
+"""Of processes that change one database."""
 
 
 # --- any command, at any moment ----------------------------------------------
@@ -71,72 +75,65 @@ def test_kill_a_command_at_any_moment_leaves_the_old_or_the_new_state(
 # --- killed while it changes accounts ----------------------------------------
 
 
-def change_for_ever(name: str) -> None:
-    """Commit units of three events and of one; after each commit say its number and id."""
-    import itertools
-    import sys
+def killed_after_lines(file: Path, lines: int, seconds: float) -> Callable[[int], None]:
+    """Kill a process so many seconds after the file has so many lines."""
+    kill = killed_after(seconds)
 
-    import opsapp
-    from opsapp.accounts import grants, roles, users
-    from opsapp.actors import Actor
-    from opsapp.unit.work import Unit
+    def wait_and_kill(pid: int) -> None:
+        until(lambda: file.read_text().count("\n") >= lines or has_ended(pid))
+        kill(pid)
 
-    def acknowledge(unit: Unit) -> None:
-        sys.stdout.write(f"{unit.seq} {unit.correlation}\n")
-        sys.stdout.flush()
-
-    with opsapp.without_web():
-        app = opsapp.create_app()
-    actor = Actor(kind="os", name="worker")
-    for number in itertools.count():
-        email, role = f"{name}-{number}@example.com", f"{name}-{number}"
-        with app.app_context():
-            unit = Unit(actor=actor, door="job")
-            with unit:
-                users.create(email, unit=unit)
-                roles.create(role, unit=unit)
-                grants.grant(role, [email], unit=unit)
-            acknowledge(unit)
-            unit = Unit(actor=actor, door="job")
-            grants.revoke(role, [email], unit=unit)
-            acknowledge(unit)
+    return wait_and_kill
 
 
+def has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+# The reader reads all events after each kill, so that many kills take several databases.
+@pytest.mark.parametrize("part", range(times(1, 10)))
 def test_kill_changing_processes_loses_nothing_that_was_acknowledged(
-    cli: Cli, database: Database, kind: str
+    cli: Cli, database: Database, kind: str, part: int
 ) -> None:
-    chance = dice("changes", kind)
-    acknowledged = []
-    kills = 0
-    for kill in trials(6, 500):
-        worker = start_work(database, change_for_ever, f"w{kill}")
-        assert worker.stdout is not None
-        lines = [worker.stdout.readline() for _ in range(chance.randrange(1, 12))]
-        time.sleep(chance.uniform(0, 0.02))  # Any moment of the next change will do.
-        worker.kill()
-        lines += worker.stdout.readlines()
-        assert ended(worker) == Result(KILLED, "", "")
-        acknowledged += [line.split() for line in lines if line.endswith("\n")]
-        kills += 1
+    chance = dice("changes", kind, part)
+    trial = ("Kill at a random moment", "process that changes accounts", kind)
+    file = database.instance / "acknowledged"
+    file.touch()
+    acknowledged: list[list[str]] = []
+    for number in trials(KILLS, KILLS):
+        lines = len(acknowledged) + chance.randrange(1, 12)
+        done = forked(
+            change_for_ever,
+            *(f"w{number}", str(file)),
+            environ=database.environ,
+            folder=database.instance,
+            begun=killed_after_lines(file, lines, chance.uniform(0, 0.02)),
+        )
+        assert done == (KILLED, "", "")
+        before = len(acknowledged)
+        acknowledged = [line.split() for line in file.read_text().splitlines()]
+        assert_all_there(database, acknowledged[before:])
 
         # No process is kept out, and the numbers go on without a gap.
         [(last,)] = database.rows("SELECT max(seq) FROM ops_audit_events")
-        after = cli("roles", "create", f"after-{kill}")
+        after = cli("roles", "create", f"after-{number}")
         assert (after.exit_code, after.stderr) == (0, f"Done, audit event {last + 1}.\n")
         assert_promises_kept(database)
+        tally.count(*trial, "killed")
+        tally.count(*trial, "acknowledged changes, all there", len(acknowledged) - before)
+    assert_all_there(database, acknowledged)
 
-    events = database.rows("SELECT seq, correlation FROM ops_audit_events ORDER BY seq")
-    assert [(int(seq), id) in events for seq, id in acknowledged] == [True] * len(acknowledged)
-    assert len(acknowledged) >= kills
-    # A unit is there with all its events or with none.
+
+def assert_all_there(database: Database, acknowledged: list[list[str]]) -> None:
+    """Find each acknowledged unit, with all its events."""
+    events = set(database.rows("SELECT seq, correlation FROM ops_audit_events"))
+    assert {(int(seq), id) for seq, id in acknowledged} <= events
     by_worker = "SELECT count(*) FROM ops_audit_events WHERE door = 'job' GROUP BY correlation"
-    assert {count for (count,) in database.rows(by_worker)} == {1, 3}
-    tally.count("Kill at a random moment", "process that changes accounts", kind, "killed", kills)
-    tally.count(
-        "Kill at a random moment",
-        *("process that changes accounts", kind, "acknowledged changes, all there"),
-        len(acknowledged),
-    )
+    assert {count for (count,) in database.rows(by_worker)} <= {1, 3}
 
 
 def die_at_each_statement(*_: str) -> None:
