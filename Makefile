@@ -106,7 +106,7 @@ chromium:
 	  { echo "There is no Chromium; on Debian: apt-get install chromium" >&2; exit 1; }
 
 # PART is how much of the long form runs: 1 takes hours. MINUTES ends the trials of each test after its
-# share of that time. TESTS are the files to run; with some of them the counts of earlier runs stay.
+# share of that time. TESTS are the files to run; with some of them the counts of the page stay.
 # The page is written from the counts; that of a run that failed says so first.
 PART ?= 1
 MINUTES ?= 0

@@ -1,13 +1,14 @@
 """docs/reliability.md, written from the counts of a run: python -m tests.faults.page TALLY CODE TESTS…
 
 CODE is the exit code of the run; the page of a run that failed says so first. TESTS are the files
-that ran. The counts of runs before it that are in the tally stay on the page.
+that ran. With some of the files, the counts of the page stay, and those of the run are added.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from tests.faults.servers import programs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 MUTANTS = Path(__file__).resolve().parents[1] / "mutants" / "results.json"
+Line = tuple[str, str, str, str, float]
+"""A line of the tally: chapter, trial, database, outcome and number."""
 NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "": "–"}
 
 INTRODUCTION = """\
@@ -68,21 +71,56 @@ def written(lines: list[str]) -> str:
     counts: Counter[tuple[str, str, str, str]] = Counter()
     failed: list[str] = []
     runs: list[tuple[str, str, int]] = []
-    waits: dict[str, list[float]] = {}
+    notes: list[str] = []
+    waits: dict[str, tuple[int, float]] = {}
     for line in lines:
         chapter, trial, database, outcome, number = json.loads(line)
         if chapter == "Waiting":
-            waits.setdefault(database, []).append(number)
+            times, slowest = waits.get(database, (0, 0))
+            waits[database] = (times + _number(outcome), max(slowest, number))
+        elif chapter == "Note":
+            notes.append(f"{trial}\n")
         elif chapter == "Failed":
             failed.append(trial)
         elif chapter == "Run":
             runs.append((trial, outcome, number))
         else:
             counts[chapter, trial, NAMES.get(database, database), outcome] += number
-    parts = [INTRODUCTION, _failures(failed, runs), _versions(), _amounts(runs), _waits(waits)]
+    parts = [INTRODUCTION, _failures(failed, runs), _versions(), _amounts(runs)]
+    parts += [*notes, _waits(waits)]
     parts += [_chapter(name, text, counts) for name, text in CHAPTERS.items()]
     parts.append(mutants())
     return "\n".join(part for part in parts if part)
+
+
+def counts_of(page: str) -> list[str]:
+    """Return the lines of a tally of which :func:`written` makes this page."""
+    head, *chapters = page.split("\n## ")
+    beginning, _last, runs = head.partition("\nLast run: ")
+    failures = re.findall(r"^\*\*This (run failed.+)$", beginning, re.MULTILINE)
+    lines: list[Line] = [("Note", f"**An earlier {text}", "", "", 0) for text in failures]
+    _versions, *paragraphs = runs.split("\n\n")
+    for paragraph in filter(None, map(str.strip, paragraphs)):
+        lines += _lines_of(paragraph)
+    for chapter in chapters:
+        name = chapter.partition("\n")[0]
+        rows = re.findall(r"^\| (.+) \| (.+) \| (.+) \| ([\d,]+) \|$", chapter, re.MULTILINE)
+        lines += [(name, *row, _number(times)) for *row, times in rows if name in CHAPTERS]
+    return [json.dumps(line) for line in lines]
+
+
+def _lines_of(paragraph: str) -> list[Line]:
+    if paragraph.startswith("- "):
+        runs = (run.removeprefix("- ").split(": ", 1) for run in paragraph.splitlines())
+        return [("Run", files, "", amount, 0) for files, amount in runs]
+    if paragraph.startswith("Commands that followed"):
+        waits = re.findall(r"([\d,]+) on (\w+) \(the slowest took ([\d.]+) s", paragraph)
+        return [("Waiting", "", database, times, float(most)) for times, database, most in waits]
+    return [("Note", paragraph, "", "", 0)]
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
 
 
 def _failures(failed: list[str], runs: list[tuple[str, str, int]]) -> str:
@@ -118,11 +156,10 @@ def _this_run(code: int, tests: list[str]) -> str:
     return json.dumps(["Run", files, "", f"{amount}, seed {SEED}", code])
 
 
-def _waits(waits: dict[str, list[float]]) -> str:
+def _waits(waits: dict[str, tuple[int, float]]) -> str:
     parts = [
-        f"{len(seconds):,} on {database} (the slowest took {max(seconds):.1f} s,"
-        f" the median {sorted(seconds)[len(seconds) // 2]:.1f} s)"
-        for database, seconds in sorted(waits.items())
+        f"{times:,} on {database} (the slowest took {slowest:.1f} s)"
+        for database, (times, slowest) in sorted(waits.items())
     ]
     if not parts:
         return ""
@@ -171,8 +208,13 @@ def mutants() -> str:
 COLUMNS = ("mutants", "killed", "equivalent", "survived", "not tried")
 
 
+def main(tally: Path, code: int, tests: list[str]) -> None:
+    """Write the page, and remove the tally, whose counts are on the page from then on."""
+    earlier = [] if tests == ["tests/faults"] else counts_of(PAGE.read_text())
+    lines = tally.read_text().splitlines() if tally.exists() else []
+    PAGE.write_text(written([*earlier, *lines, _this_run(code, tests)]))
+    tally.unlink(missing_ok=True)
+
+
 if __name__ == "__main__":
-    with Path(sys.argv[1]).open("a+") as file:
-        file.write(_this_run(int(sys.argv[2]), sys.argv[3:]) + "\n")
-        file.seek(0)
-        PAGE.write_text(written(file.read().splitlines()))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -25,7 +25,7 @@ def count(chapter: str, trial: str, database: str, outcome: str, number: float =
 
 def slowest(trial: str, database: str, seconds: float) -> None:
     """Add a duration, of which the page shows the number and the longest."""
-    count("Waiting", trial, database, "seconds", seconds)
+    count("Waiting", trial, database, "1", seconds)
 
 
 def failed(test: str) -> None:

@@ -148,7 +148,7 @@ def served(database: Database, line: str = UNLIMITED, **settings: str) -> Iterat
             assert site.wire().test_client().get("/healthz").status_code == 200
             yield site
         except BaseException as error:
-            error.add_note(_log(database).read_text())
+            error.add_note(_log(database).read_text()[-5000:])
             raise
         finally:
             process.terminate()
