@@ -22,7 +22,7 @@ from opsapp.console import readonly
 from opsapp.errors import OpsError
 from opsapp.extensions import db, this_app
 from opsapp.models.application import application_tables
-from opsapp.state import attached_to, is_built_on
+from opsapp.state import attachment_of, is_built_on
 
 if TYPE_CHECKING:
     from opsapp.ops.identity import Identity
@@ -123,7 +123,7 @@ def _account_or_role(before: str) -> Found | None:
     try:
         if is_built_on(this_app()):
             names = _ours(_NAMES[match[1]], start)
-        elif match[1] == "U" and (identity := attached_to(this_app()).identity) is not None:
+        elif match[1] == "U" and (identity := attachment_of(this_app()).identity) is not None:
             names = _of_identity(identity, start)
         else:
             return None

@@ -68,7 +68,7 @@ def _exit_code(console: Console, remains: Remains) -> int:
     if not remains:
         return DONE
     if remains.abandoned:
-        say(remains.of_abandoned(may_commit=console.may_commit))
+        say(remains.abandoned_line(may_commit=console.may_commit))
     if uncommitted := remains.describe_changes():
         say(f"Not committed: {uncommitted}. End the program with {console.session.mode.way_out}.")
     # In a sandbox nothing is kept anyway.

@@ -122,9 +122,7 @@ def _report(
     first_break = walk.broken or _heads_break(walk, heads)
     if first_break is None:
         first_break = (
-            _checkpoint_break(checkpoints, walk.hashes, heads[0], gaps)
-            or misnomer
-            or _stray_break(walk)
+            _tail_break(checkpoints, walk.hashes, heads[0], gaps) or misnomer or _stray_break(walk)
         )
     differences, holds = None, "the chain holds"
     if state is not None and first_break is None and not is_built_on(this_app()):
@@ -230,9 +228,7 @@ def _names_break(
     if not rows_by_token:
         return None
     walk.names += len(present)
-    erased = _erased_subjects(
-        row.subject for token, row in rows_by_token.items() if token not in present
-    )
+    erased = _erasures(row.subject for token, row in rows_by_token.items() if token not in present)
     for token, row in rows_by_token.items():
         value = present.get(token)
         if value is None and row.subject not in erased:
@@ -268,7 +264,7 @@ def _is_key() -> sa.ColumnElement[bool]:
     return PersonalValue.subject == sa.literal("user:~", sa.String) + PersonalValue.token
 
 
-def _erased_subjects(subjects: Iterable[str]) -> set[str]:
+def _erasures(subjects: Iterable[str]) -> set[str]:
     """Return those of the subjects that are deleted accounts, by the chain."""
     deleted = [AuditEvent.action == DELETE, AuditEvent.subject.in_({*subjects, "users"})]
     with closing(pages(deleted)) as chunks:
@@ -316,7 +312,7 @@ def _head_break(walk: _Walk, head: AuditHead) -> Break | None:
     return None
 
 
-def _checkpoint_break(
+def _tail_break(
     checkpoints: list[Checkpoint], hashes: dict[int, str], head: AuditHead, gaps: list[Record]
 ) -> Break | None:
     for checkpoint in checkpoints:

@@ -60,10 +60,10 @@ class Abandoned:
         """Note what waits in sessions other than the console's: the program has ended."""
         for session in self._sessions:
             if session is not self._pending.session:
-                self.add(_unflushed(session))
+                self.add(_unflushed_changes(session))
 
     @contextmanager
-    def noticed(self) -> Iterator[None]:
+    def watch_closings(self) -> Iterator[None]:
         """Notice it when an input closes a session, whose objects SQLAlchemy forgets."""
 
         def begin(session: so.Session, _transaction: object) -> None:
@@ -85,10 +85,10 @@ class Abandoned:
     def _noting(self, end: Callable[[so.Session], None]) -> Callable[[so.Session], None]:
         @wraps(end)
         def end_session(session: so.Session) -> None:
-            if (changes := _unflushed(session)) and _is_for_an_input():
+            if (changes := _unflushed_changes(session)) and _is_for_an_input():
                 self.add(changes)
             end(session)
-            self._pending.closed(session)
+            self._pending.forget_session(session)
 
         return end_session
 
@@ -118,7 +118,7 @@ def _callers() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _unflushed(session: so.Session) -> Counter[Change]:
+def _unflushed_changes(session: so.Session) -> Counter[Change]:
     """Return the objects that a flush would write, by table."""
     changed = list(filter(session.is_modified, session.dirty))
     operations = (("inserted", session.new), ("updated", changed), ("deleted", session.deleted))

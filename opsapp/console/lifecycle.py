@@ -149,7 +149,7 @@ def open_console(
     try:
         with (
             _inside(app, session, is_boundary, wall, idle_seconds, more) as console,
-            console.writes.abandoned.noticed(),
+            console.writes.abandoned.watch_closings(),
             waits.for_user(),
         ):
             yield console

@@ -161,7 +161,7 @@ class Pending:
         self._intents, self._loaded = snapshot.intents, None
         return _count(snapshot.intents)
 
-    def closed(self, session: so.Session) -> None:
+    def forget_session(self, session: so.Session) -> None:
         """Forget the objects of a session that was closed."""
         if session is self._session:
             self._intents, self._loaded = {}, None

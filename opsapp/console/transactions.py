@@ -41,9 +41,11 @@ class Remains:
         """Return lines for the user at the prompt."""
         remarks = [ANEW] if self.is_anew else []
         if self.abandoned:
-            remarks.append(self.of_abandoned(may_commit=may_commit))
+            remarks.append(self.abandoned_line(may_commit=may_commit))
         if self.lost:
-            remarks.append(f"Rolled back, because no transaction stays open: {_listed(self.lost)}.")
+            remarks.append(
+                f"Rolled back, because no transaction stays open: {_join_tables(self.lost)}."
+            )
         if self.waiting:
             next_step = "commit() writes" if may_commit else "this session is read-only"
             verb = "waits" if self.waiting == 1 else "wait"
@@ -54,15 +56,15 @@ class Remains:
     def describe_changes(self) -> str:
         """Return the changes in words, for a program that ends without a commit."""
         words = [text.pluralize(self.waiting, "change")] if self.waiting else []
-        return "; ".join([*words, _listed(self.lost)] if self.lost else words)
+        return "; ".join([*words, _join_tables(self.lost)] if self.lost else words)
 
-    def of_abandoned(self, *, may_commit: bool) -> str:
+    def abandoned_line(self, *, may_commit: bool) -> str:
         """Return the line about abandoned changes."""
-        line = f"Not committed: {_listed(self.abandoned)}."
+        line = f"Not committed: {_join_tables(self.abandoned)}."
         return f"{line} {COMMIT_EARLIER}" if may_commit else line
 
 
-def _listed(changes: dict[str, str]) -> str:
+def _join_tables(changes: dict[str, str]) -> str:
     return ", ".join(f"{table} ({words})" for table, words in changes.items())
 
 
