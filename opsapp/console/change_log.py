@@ -56,6 +56,9 @@ class Writes:
         self._pending = pending
         self._open: WeakKeyDictionary[sa.Connection, list[Written]] = WeakKeyDictionary()
         self._threads: WeakKeyDictionary[sa.Connection, int] = WeakKeyDictionary()
+        self._drops: WeakKeyDictionary[sa.Connection, finalize[..., sa.Connection]] = (
+            WeakKeyDictionary()
+        )
         self._marks: WeakKeyDictionary[sa.Connection, list[int]] = WeakKeyDictionary()
         for engine in engines:
             listen(engine, "begin", self._begin)
@@ -98,7 +101,8 @@ class Writes:
         entries: list[Written] = []
         self._open[connection] = entries
         self._threads[connection] = threading.get_ident()
-        finalize(connection, self._drop, entries).atexit = False
+        self._drops[connection] = finalize(connection, self._drop, entries)
+        self._drops[connection].atexit = False
 
     def _drop(self, entries: list[Written]) -> None:
         """Note the changes of a connection that no variable has any more."""
@@ -113,11 +117,10 @@ class Writes:
         self._take(connection)
 
     def _take(self, connection: sa.Connection) -> list[Written]:
-        """Return the changes of a transaction that ends; its list of them is empty then."""
-        entries = self._open.pop(connection, [])
-        changes = entries.copy()
-        entries.clear()
-        return changes
+        """Return the changes of a transaction that ends, and forget them."""
+        if (drop := self._drops.pop(connection, None)) is not None:
+            drop.detach()
+        return self._open.pop(connection, [])
 
     def _end_transaction(self, connection: sa.Connection, word: str) -> None:
         """Note that SQL has ended the transaction, which SQLAlchemy knows nothing of."""
