@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
-from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sa
@@ -27,7 +26,8 @@ from .pending import Pending
 Change = tuple[str, str]
 """A table, and ``inserted``, ``updated`` or ``deleted``."""
 
-_CLOSE: Any = sa.engine.Transaction.close
+_CLOSE = sa.engine.Transaction.close.__code__
+_ROLLBACKS = {sa.engine.Transaction.rollback.__code__, so.Session.rollback.__code__}
 _REQUESTS = [
     function.__code__ for function in (Flask.wsgi_app, FlaskClient.open, FlaskClient.__exit__)
 ]
@@ -95,8 +95,8 @@ class Abandoned:
 
 def is_closed() -> bool:
     """Return whether a transaction is rolled back because an input closes its owner."""
-    is_close = any(frame.f_code is _CLOSE.__code__ for frame in _callers())
-    return is_close and _is_for_an_input()
+    codes = {frame.f_code for frame in _callers()}
+    return _CLOSE in codes and not codes & _ROLLBACKS and _is_for_an_input()
 
 
 def _is_for_an_input() -> bool:

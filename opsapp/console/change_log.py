@@ -93,7 +93,8 @@ class Writes:
 
     def _changes_of(self, connection: sa.Connection, *, flushed: bool = True) -> Counter[Change]:
         entries = self._open.get(connection, [])
-        if not entries and _has_written_unseen(connection):
+        # The server numbers a transaction for what a savepoint has undone, too.
+        if not entries and connection not in self._marks and _has_written_unseen(connection):
             return Counter([UNSEEN])
         return _sum_up([each for each in entries if flushed or not each.is_flush])
 
@@ -137,7 +138,10 @@ class Writes:
     def _rollback_savepoint(self, connection: sa.Connection, name: str, _context: None) -> None:
         if connection in self._open:
             number = int(name.removeprefix("sa_savepoint_"))
-            del self._open[connection][self._marks[connection][number - 1] :]
+            mark = self._marks[connection][number - 1]
+            if is_closed():
+                self.abandoned.add(_summed(self._open[connection][mark:]))
+            del self._open[connection][mark:]
 
     def _note_statement(
         self,

@@ -109,6 +109,9 @@ ABANDONED = {
     "session": f"with sa.orm.Session(db.engine) as s: s.add({ADD})",
     "open session": f"s = sa.orm.Session(db.engine); s.add({ADD})",
     "removed": f"db.session.add({ADD}); db.session.remove()",
+    "savepoint": (
+        f"db.session.begin_nested(); db.session.add({ADD}); db.session.flush()\ndb.session.close()"
+    ),
     "closed": f"db.session.add({ADD}); db.session.flush(); db.session.close()",
 }
 """Programs that lose a message without a call of rollback()."""
@@ -128,6 +131,10 @@ def test_program_that_closes_before_a_commit_fails(database: Database, ada: str,
 ENDED = {
     "committed": f"with app.app_context(): db.session.add({ADD}); db.session.commit()",
     "rolled back": f"with app.app_context(): db.session.add({ADD}); db.session.rollback()",
+    "savepoint": (
+        f"with db.engine.begin() as c:\n    s = c.begin_nested()\n"
+        f"    c.execute({INSERT}); s.rollback()"
+    ),
     "begun": f"with db.engine.begin() as c: c.execute({INSERT})",
     "undone": f"with db.engine.connect() as c: c.execute({INSERT}); c.rollback()",
     "read": "with app.app_context(): MailMessage.query.all()",
