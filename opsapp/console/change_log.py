@@ -140,7 +140,7 @@ class Writes:
             number = int(name.removeprefix("sa_savepoint_"))
             mark = self._marks[connection][number - 1]
             if is_closed():
-                self.abandoned.add(_summed(self._open[connection][mark:]))
+                self.abandoned.add(_sum_up(self._open[connection][mark:]))
             del self._open[connection][mark:]
 
     def _note_statement(
