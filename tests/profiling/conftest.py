@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +30,9 @@ def _no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 def recorded(
     database: Database, monkeypatch: pytest.MonkeyPatch, _no_thread: None
 ) -> Iterator[Site]:
-    """A site whose requests are recorded, and written by ``flush``."""
+    """A site whose requests are recorded in one minute, and written by ``flush``."""
+    now = time.time()
+    monkeypatch.setattr("opsapp.profiling.record.recorder.time", lambda: now)
     with site(database, monkeypatch, {"OPSAPP_PROFILING": True}) as made:
         add_views(made.app)
         with made.inside():
