@@ -15,8 +15,8 @@ from contextlib import suppress
 DISMISSING = 1.0
 """Seconds that it may take to exit."""
 
-# dash takes no "--" after -KILL. A killed process is gone a moment later, and until then the
-# lock is not free. A zombie counts as gone.
+# dash takes no "--" after -KILL. A killed process is gone a moment later, on a host that swaps
+# after seconds, and until then the lock is not free, for 30 s at most. A zombie counts as gone.
 _SCRIPT = """
 trap '' HUP INT QUIT TERM
 group= marked=
@@ -40,7 +40,7 @@ is_left() {
   done
   return 1
 }
-turns=50
+turns=1500
 while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
 """
 

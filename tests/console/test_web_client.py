@@ -32,7 +32,7 @@ def test_requests_are_sent_as_an_account(database: Database, ada: str) -> None:
     ]
 
 
-READ_ONLY = "this session is read-only: flask shell --sandbox, or --write"
+READ_ONLY = "This session is read-only: flask shell --sandbox, or --write."
 WRITES = """
 @app.post("/of-the-application")
 def change():

@@ -111,7 +111,7 @@ def test_copy_refuses_a_target_that_is_not_as_new(source: Database, empty: Datab
     call(empty, "users", "create", "x@example.com", "--no-password", check=True)
     done = copy(source, empty, "--yes")
     assert (done.exit_code, done.stdout) == (3, "")
-    assert done.stderr == "Error: the target is in use: its audit has a user:account:create\n"
+    assert done.stderr == "Error: the target is in use: its audit log has a user:account:create\n"
     assert call(empty, "users", "list", "--count").stdout == "1\n"
 
 

@@ -32,7 +32,7 @@ def test_database_without_our_tables_is_refused(empty_database: Database, script
     assert done.exit_code == 1
     assert done.stderr.endswith(
         "opsapp.errors.NotReady: the database is not initialised, and db.create_all() makes"
-        " no audit\n→ flask db init; in tests the fixture ops_app\n"
+        " no audit log\n→ flask db init; in tests the fixture ops_app\n"
     )
     assert done.stderr.count("  File ") == 2
 
