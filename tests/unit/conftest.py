@@ -33,6 +33,7 @@ class Accounts:
         raise AssertionError
 
     def marks(self, session: so.Session, changes: Sequence[Recorded]) -> intents.Marks:
+        assert session.in_transaction()  # The one of the changes.
         return [(f"before {change.subject}", None) for change in changes]
 
     def follow(self, session: so.Session, row: Mapping[str, Any]) -> None:

@@ -162,6 +162,23 @@ def test_credential_that_is_over_changes_nothing(
     invariants.still_stands(db.session(), standing())
 
 
+@pytest.mark.parametrize(
+    ("table", "values"),
+    [("ops_user_sessions", {"session_id": 7}), ("ops_api_tokens", {"token_id": 8})],
+)
+def test_another_credential_of_the_account_does_not_stand_for_it(
+    people: None, table: str, values: dict[str, int]
+) -> None:
+    for statement in (SESSION, SESSION.replace("7, id, 'k'", "9, id, 'l'")):
+        sql(statement)
+    for statement in (TOKEN, TOKEN.replace("8, id, 'ci', 'k'", "10, id, 'cd', 'l'")):
+        sql(statement)
+    credential = standing(**values)
+    invariants.still_stands(db.session(), credential)
+    sql(f"DELETE FROM {table} WHERE id < 9")
+    assert refusal(credential).endswith("has ended meanwhile; nothing was changed")
+
+
 def test_another_account_is_none_of_this_credential(people: None) -> None:
     assert "link" in refusal(standing(user_id=2))
     assert "session" in refusal(standing(session_id=99))
