@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.support import ROOT
+from tests.support.forks import forked
 
 BEGIN_ELSEWHERE = """
 import os, pathlib
@@ -30,3 +32,15 @@ def test_fork_from_another_folder_has_everything_imported(tmp_path: Path) -> Non
         check=False,
     )
     assert (done.stdout, done.stderr) == ("0 True\n \n", "")
+
+
+def test_start_of_another_process_does_not_read_the_end_of_this(tmp_path: Path) -> None:
+    others: list[object] = []
+    code, *_streams = forked(
+        exec,
+        "raise SystemExit(4)",
+        environ=os.environ,
+        folder=tmp_path,
+        begun=lambda _pid: others.extend(multiprocessing.active_children()),
+    )
+    assert (code, others) == (4, [])

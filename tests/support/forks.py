@@ -71,7 +71,10 @@ def forked(
 def _start(process: Any) -> None:
     with _starting:
         _start_server()
-    process.start()
+        process.start()
+        # An exit code can be read once, and each start reads those of its list. A thread that
+        # waits for its process would be left with 255.
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
 
 
 class Forked:
