@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from opsapp.accounts.transfer import sources
+from opsapp.accounts.transfer import records, sources
+from opsapp.errors import Invalid
 from tests.support import Cli, Database
 
 
@@ -320,3 +321,13 @@ def test_row_that_goes_on_over_lines_has_a_limit(cli: Cli, people: Path) -> None
     assert "a row is longer than 1,048,576 characters" in done.stderr
     people.write_text("email,username\n" + "".join(f"user{n}@example.com,\n" for n in range(9)))
     assert cli("users", "import", str(people)).exit_code == 0
+
+
+def test_delimiter_in_a_refusal_is_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    for content, line in (('"email"x\t\t\n', 1), ('email\tusername\n"a"x\t\n', 2)):
+        path.write_text(content)
+        with sources.Source(str(path)) as source, pytest.raises(Invalid) as raised:
+            list(records.records_of(source, records.Columns({}))[1])
+        expected = f"people.csv line {line}: '\\x09' expected after '\"'"
+        assert raised.value.message == expected

@@ -145,7 +145,7 @@ def records_of(source: Source, columns: Columns) -> tuple[list[str], Iterator[Re
     try:
         header = next(reader)
     except csv.Error as error:
-        raise Invalid(f"{source.name} line 1: {error}") from error
+        raise Invalid(f"{source.name} line 1: {text.safe(error)}") from error
     return header, _csv_records(source, reader, bounded, header, columns.of_header(header))
 
 
@@ -209,7 +209,7 @@ def _csv_records(
                 problem = ("", f"has {count}, and the header has {width}")
                 yield Record(number, start, cells, {}, problem)
     except csv.Error as error:
-        words = f"{source.name} line {line + 1}: {error}"
+        words = f"{source.name} line {line + 1}: {text.safe(error)}"
         raise Invalid(words, hint="the rows after it cannot be parsed: fix the file") from error
 
 
