@@ -22,6 +22,8 @@ from tests.support.server import served
 from tests.support.web import Program
 
 ADDRESSES = ("ada@example.com", "bob@example.com", "cyd@example.com")
+DEPUTY = "dee@example.com"
+"""An administrator for a while, who does not count as the last one and is not in the race."""
 SHELLS, REQUESTERS, COMMANDERS = 2, 3, 3
 HONEST_CODES = {0, 3, 4, 5, 75}
 HONEST_STATUSES = {200, 204, 401, 403, 404, 409, 503}
@@ -87,6 +89,10 @@ class Race:
         self._over = threading.Event()
         for account in self.accounts:
             assert account.make(database).exit_code == 0
+        self._deputy = Account(DEPUTY)
+        assert self._deputy.make(database).exit_code == 0
+        until = ("--for", "30d", "--replace-end")
+        run(database, "roles", "grant", "admin", DEPUTY, *until, check=True)
 
     def run(self, rounds: int) -> None:
         """Race until the shells and the requests have made so many changes each."""
@@ -121,7 +127,9 @@ class Race:
 
     def _request(self, chance: random.Random, rounds: int) -> None:
         for _ in trials(rounds, rounds):
-            by, on = chance.choice(self.accounts), chance.choice(self.accounts)
+            # The token of an account in the race has often ended.
+            by = chance.choice([self._deputy, chance.choice(self.accounts)])
+            on = chance.choice(self.accounts)
             verbs: tuple[tuple[str, str, dict[str, bool] | None], ...] = (
                 ("DELETE", f"/api/users/{on.id}/roles/admin", None),
                 ("PATCH", f"/api/users/{on.id}", {"active": False}),
