@@ -151,7 +151,7 @@ def test_number_agrees_with_its_noun() -> None:
     assert text.pluralize(0, "account") == "0 accounts"
     assert text.pluralize(2, "account") == "2 accounts"
     assert text.pluralize(2_000_000, "account") == "2,000,000 accounts"
-    assert text.counted(1.0, "minute") == "1 minute"
+    assert text.pluralize(1.0, "minute") == "1 minute"
     assert text.pluralize(0.5, "minute") == "0.5 minutes"
     assert text.pluralize(1, "name of the audit") == "1 name of the audit"
     assert text.pluralize(2000, "name of the audit") == "2,000 names of the audit"
