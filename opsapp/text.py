@@ -112,9 +112,9 @@ def truncate(value: str, longest: int = 60) -> str:
 
 
 def sentence(message: str) -> str:
-    """Return a message as a sentence; a name or value that it begins with keeps its letters."""
+    """Return a message as a sentence; a value or code that it begins with keeps its letters."""
     first = message[:1].upper() if _WORD.match(message) else message[:1]
-    return first + message[1:] + ("" if message.endswith((".", "!", "?")) else ".")
+    return first + message[1:] + ("" if message.endswith((".", "!", "?", "…")) else ".")
 
 
 _WORD = re.compile(r"[a-z]+(?:-[a-z]+)?:? ")
@@ -145,7 +145,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def pluralize(count: float, noun: str) -> str:
-    """Return a number with its noun: ``1 account``, ``2,000 names of the audit``, ``0.5 hours``.
+    """Return a number with its noun: ``1 account``, ``2,000 names of the audit log``.
 
     :param noun: in the singular; its first word gets the ``s``.
     """

@@ -185,6 +185,7 @@ def test_only_a_plain_string_is_made_safe_for_a_page() -> None:
         ("e-mail x@y: it has no dot.", "E-mail x@y: it has no dot."),
         ("ada@example.com is there twice", "ada@example.com is there twice."),
         ("users:read is unknown?", "users:read is unknown?"),
+        ("name xxx…", "Name xxx…"),
         ("", "."),
     ],
 )

@@ -16,7 +16,7 @@ DISMISSING = 1.0
 """Seconds that it may take to exit."""
 
 # dash takes no "--" after -KILL. A killed process is gone a moment later, on a host that swaps
-# after seconds, and until then the lock is not free, for 30 s at most. A zombie counts as gone.
+# after seconds, and until then the lock is not free, for about 30 s. A zombie counts as gone.
 _SCRIPT = """
 trap '' HUP INT QUIT TERM
 group= marked=
@@ -40,8 +40,11 @@ is_left() {
   done
   return 1
 }
-turns=1500
-while is_left && [ $turns -gt 0 ]; do sleep 0.02; turns=$((turns - 1)); done
+turns=0
+while is_left && [ $turns -lt 110 ]; do
+  turns=$((turns + 1))
+  if [ $turns -lt 50 ]; then sleep 0.02; else sleep 0.5; fi
+done
 """
 
 

@@ -61,7 +61,7 @@ CHAPTERS = {
     "Hostile input": "Generated and damaged input: it is read, or refused in one harmless line. The fuzzer is guided"
     " by coverage (atheris), with 512 MiB of memory.",
     "Secrets": "Passwords, hashes and keys are looked for in all that leaves the process.",
-    "Tampering": "The owner of the tables edits the audit; `flask audit verify` looks.",
+    "Tampering": "The owner of the tables edits the audit log; `flask audit verify` looks.",
     "Roles of PostgreSQL": "A role tries what `opsapp/database/roles.sql` denies it.",
 }
 

@@ -101,6 +101,6 @@ def test_lost_commit_is_resolved_by_its_correlation(
                 assert database.rows(made, email=f"{name}@example.com") == [(events,)], name
                 tally.count(
                     *("Outages", f"{loses} of COMMIT lost", "PostgreSQL"),
-                    f"{way.__name__.removeprefix('by_')}: as the audit says",
+                    f"{way.__name__.removeprefix('by_')}: as the audit log says",
                 )
     assert_promises_kept(database)
