@@ -210,9 +210,9 @@ def can_cmd(user: str, permission: str) -> Record:
     Example:
       flask ops users can ada@example.com admin
     """
-    from opsapp.ops import grants
+    from opsapp.ops import explanations
 
-    answer = grants.explain(user, permission)
+    answer = explanations.explain(user, permission)
     findings(not answer["allowed"])
     return answer
 

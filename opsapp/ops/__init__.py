@@ -19,6 +19,7 @@ accounts           accounts created and changed
 fields             names and other attributes of an account, and those that it needs
 grants             roles granted, revoked, swept, and their history
 role_ends          ends of roles
+explanations       why an account may act by a role or a permission, or why not
 administrators     the last administrator, and the role that makes one
 limit              a time limit for its listeners, which run inside of a unit
 offboarding        everything of an account that its model and functions can end

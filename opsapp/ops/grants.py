@@ -20,7 +20,7 @@ from ..unit.work import Unit
 from . import role_ends, subjects
 from .directory import Directory
 from .identity import Identity, plain_key
-from .roles import Relation, Rule, Word, lack, rule_of
+from .roles import Relation, Rule, Word, rule_of
 from .subjects import changing, this_identity
 
 GRANT, REVOKE, EXPIRE = "user:role:grant", "user:role:revoke", "user:role:expire"
@@ -64,7 +64,7 @@ def _refuse_another_end(
 ) -> None:
     if name not in rule.of(user):
         return
-    label = _label(identity, rule, name)
+    label = label_of(identity, rule, name)
     end = role_ends.find(unit.session, identity.subject(user), label)
     present = end.valid_until if end else None
     if present != until and (present is None or present > clock.now()):
@@ -85,7 +85,7 @@ def give(identity: Identity, role: str, user: Any, unit: Unit) -> Record:
 def is_held(identity: Identity, role: str, user: Any, unit: Unit) -> bool:
     """Return whether an account holds a role forever."""
     rule, name = rule_of(identity.roles, unit.session, role)
-    end = role_ends.find(unit.session, identity.subject(user), _label(identity, rule, name))
+    end = role_ends.find(unit.session, identity.subject(user), label_of(identity, rule, name))
     return name in rule.of(user) and end is None
 
 
@@ -101,7 +101,7 @@ def _find_writable_rule(identity: Identity, unit: Unit, role: str) -> tuple[Rule
 def _give(
     identity: Identity, rule: Rule, name: str, user: Any, until: datetime | None, unit: Unit
 ) -> Record:
-    subject, label = identity.subject(user), _label(identity, rule, name)
+    subject, label = identity.subject(user), label_of(identity, rule, name)
     is_held = name in rule.of(user)
     end = role_ends.find(unit.session, subject, label)
     present = end.valid_until if end else None
@@ -126,7 +126,7 @@ def _replace(identity: Identity, rule: Rule, user: Any, unit: Unit) -> None:
             _record_taken(identity, rule, name, user, REVOKE, unit)
 
 
-def _label(identity: Identity, rule: Rule, name: str) -> str:
+def label_of(identity: Identity, rule: Rule, name: str) -> str:
     """Return the name of a role, with its rule's where there are several."""
     return name if len(identity.roles) == 1 else f"{rule.attribute.name}:{name}"
 
@@ -190,7 +190,7 @@ def _find_lost_end(identity: Identity, unit: Unit, name: str, role: str) -> Role
 
 
 def _take(identity: Identity, rule: Rule, name: str, user: Any, action: str, unit: Unit) -> Record:
-    label = _label(identity, rule, name)
+    label = label_of(identity, rule, name)
     if name not in rule.of(user):
         # The application's code took the role away before its end.
         end = role_ends.find(unit.session, identity.subject(user), label)
@@ -223,7 +223,7 @@ def _row_of(end: RoleEnd, state: str, *, changed: bool) -> Record:
 def _record_taken(
     identity: Identity, rule: Rule, name: str, user: Any, action: str, unit: Unit
 ) -> None:
-    subject, label = identity.subject(user), _label(identity, rule, name)
+    subject, label = identity.subject(user), label_of(identity, rule, name)
     end = role_ends.find(unit.session, subject, label)
     before = {"role": label, "valid_until": _format_moment(end.valid_until if end else None)}
     role_ends.write(unit, subject, label, None)
@@ -234,12 +234,12 @@ def _record_taken(
 def take_all(identity: Identity, user: Any, unit: Unit) -> list[str]:
     """Take every role away from an account, but those that it must have; return those taken."""
     roles = [
-        _label(identity, rule, name)
+        label_of(identity, rule, name)
         for rule in identity.roles
         for name in rule.of(user)
         if _is_takeable(rule, name) and _take(identity, rule, name, user, REVOKE, unit)["changed"]
     ]
-    labels = {_label(identity, rule, name) for rule in identity.roles for name in rule.of(user)}
+    labels = {label_of(identity, rule, name) for rule in identity.roles for name in rule.of(user)}
     subject = identity.subject(user)
     for label in [row["role"] for row in role_ends.of(unit.session, subject)]:
         if label not in labels and (end := role_ends.find(unit.session, subject, label)):
@@ -302,16 +302,14 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
     actors = {event.actor["name"] for event in events if event.actor["kind"] == "user"}
     names = Directory(identity).names({event.subject for event in events} | actors)
     rows = [
-        row
-        for row in (_past(event, names) for event in events)
-        if role is None or _is_of(row, role)
+        row for row in (_past(event, names) for event in events) if role is None or is_of(row, role)
     ]
     if role is not None and not rows:
         rule_of(identity.roles, session, role)  # It may be misspelled.
     return rows
 
 
-def _is_of(row: Record, role: str) -> bool:
+def is_of(row: Record, role: str) -> bool:
     """Return whether an event is of a role, by its name with or without that of its rule."""
     return role in (row["role"], row["role"].rpartition(":")[2])
 
@@ -340,55 +338,8 @@ def can(identity: Identity | None, user: Any, role: str) -> bool:
         return False
     session, subject = db.session(), identity.subject(user)
     return any(
-        not role_ends.is_over(session, subject, _label(identity, rule, name))
+        not role_ends.is_over(session, subject, label_of(identity, rule, name))
         for rule in identity.roles
         for name in rule.of(user)
-        if role in (name, _label(identity, rule, name))
+        if role in (name, label_of(identity, rule, name))
     )
-
-
-def explain(reference: str, word: str) -> Record:
-    """Return whether an account has a role, or a permission through one, and why.
-
-    :raises NotFound: there is no such account.
-    """
-    identity, session = this_identity(), db.session()
-    user = identity.get(session, reference)
-    giving = [
-        _label(identity, rule, name)
-        for rule in identity.roles
-        for name in rule.of(user)
-        if word in (name, _label(identity, rule, name)) or word in rule.permissions(user, name)
-    ]
-    live = [role for role in giving if not role_ends.is_over(session, identity.subject(user), role)]
-    is_inactive = identity.status(user) == "inactive"
-    account = identity.record(user)
-    return {
-        "user": account["email"] or account["username"] or account["id"],
-        "permission": word,
-        "allowed": bool(live) and not is_inactive,
-        "because": (
-            _because(giving, live, is_inactive) if giving else _why_not(identity, reference, word)
-        ),
-    }
-
-
-def _why_not(identity: Identity, reference: str, word: str) -> str:
-    """Return that no role gives it, with the end of one that did, or the role that is meant."""
-    pairs = [(rule, name) for rule in identity.roles for name in rule.names(db.session())]
-    names = {word for pair in pairs for word in (pair[1], _label(identity, *pair))}
-    because = lack(identity.roles, word, names)
-    past = (row for row in history(reference) if _is_of(row, word) and row["action"] != "grant")
-    if (row := next(past, None)) is not None:
-        how = "expired" if row["action"] == "expire" else "was revoked"
-        at = clock.rfc3339(row["at"].replace(microsecond=0))
-        reason = f" ({row['reason']})" if row["reason"] else ""
-        return f"{because}: {row['role']} {how} at {at} by {row['by']}{reason}"
-    near = None if word in names else text.did_you_mean(word, names)
-    return f"{because}: {near}" if near else because
-
-
-def _because(giving: list[str], live: list[str], is_inactive: bool) -> str:
-    if not live:
-        return f"the role {giving[0]} has ended, and flask ops roles expire has not run"
-    return f"it holds {live[0]}" + (", but the account is inactive" if is_inactive else "")

@@ -7,7 +7,7 @@ through the mapped attribute.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -354,23 +354,6 @@ class Roles:
 def _model_of(value: Any) -> Model:
     owner = getattr(value, "class_", None)
     return owner if isinstance(owner, type) else type(value)
-
-
-def lack(rules: Sequence[Rule], word: str, names: Collection[str]) -> str:
-    """Return why an account without it has no such role or permission.
-
-    :param names: the roles that there are.
-    """
-    if not rules:
-        return "opsapp knows no roles of this application; flask ops identity says how to name them"
-    if any(rule.has_permissions for rule in rules):
-        return "it holds no such role, and no role that gives it"
-    if word in names:
-        return "it does not hold the role"
-    return (
-        f"no role is called {text.truncate(word)}, and opsapp knows no permissions here;"
-        " flask ops roles list names the roles"
-    )
 
 
 def rule_of(rules: Sequence[Rule], session: so.Session, role: str) -> tuple[Rule, str]:

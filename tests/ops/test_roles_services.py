@@ -10,7 +10,7 @@ import pytest
 from opsapp import Ops, clock
 from opsapp.actors import Actor
 from opsapp.errors import Conflict, Invalid, NotFound, Refused
-from opsapp.ops import accounts, grants, listing, role_ends
+from opsapp.ops import accounts, explanations, grants, listing, role_ends
 from opsapp.ops.listing import Filter
 from opsapp.ops.subjects import this_identity
 from opsapp.unit.work import Unit
@@ -195,8 +195,24 @@ def test_explanation_where_no_permissions_are_known(
 ) -> None:
     theirs = attach_to(app)
     bob(theirs)
-    answer = grants.explain(EMAIL, word)
+    answer = explanations.explain(EMAIL, word)
     assert (answer["allowed"], answer["because"]) == (False, because)
+
+
+def test_explanation_of_a_word_that_its_last_holder_lost_or_that_is_misspelled(
+    attach_to: Attach,
+) -> None:
+    theirs = attach_to("word_app", user="tests.apps.word_app:Person", keep_admin="warn")
+    theirs.add(theirs.module.Person(email=EMAIL, role="editor"))
+    assert explanations.explain(EMAIL, "edtor")["because"] == (
+        "no role is called edtor, and opsapp knows no permissions here: did you mean editor?"
+    )
+    grants.revoke("editor", EMAIL, unit=a_unit(reason="moved on"))
+    [row] = grants.history(EMAIL)
+    at = clock.rfc3339(row["at"].replace(microsecond=0))
+    assert explanations.explain(EMAIL, "editor")["because"] == (
+        f"it does not hold the role: editor was revoked at {at} by {row['by']} (moved on)"
+    )
 
 
 def test_history_and_explanation(attach_to: Attach) -> None:
@@ -205,29 +221,29 @@ def test_history_and_explanation(attach_to: Attach) -> None:
     role = theirs.db.session.query(theirs.module.Role).filter_by(name="support").one()
     role.permissions = "tickets:read,tickets:write"
     theirs.db.session.commit()
-    assert grants.explain(EMAIL, "support")["because"] == (
+    assert explanations.explain(EMAIL, "support")["because"] == (
         "it holds no such role, and no role that gives it"
     )
-    assert grants.explain(EMAIL, "suport")["because"] == (
+    assert explanations.explain(EMAIL, "suport")["because"] == (
         "it holds no such role, and no role that gives it: did you mean support?"
     )
     grants.grant("support", EMAIL, unit=a_unit(reason="on call"))
     grants.revoke("support", EMAIL, unit=a_unit(reason="moved on"))
     [last, _first] = grants.history(EMAIL)
     at = clock.rfc3339(last["at"].replace(microsecond=0))
-    assert grants.explain(EMAIL, "support")["because"] == (
+    assert explanations.explain(EMAIL, "support")["because"] == (
         "it holds no such role, and no role that gives it:"
         f" support was revoked at {at} by {last['by']} (moved on)"
     )
     grants.grant("support", EMAIL, unit=a_unit(reason="on call"))
-    assert grants.explain(EMAIL, "tickets:read") == {
+    assert explanations.explain(EMAIL, "tickets:read") == {
         "user": EMAIL,
         "permission": "tickets:read",
         "allowed": True,
         "because": "it holds support",
     }
     accounts.set_active(EMAIL, False, unit=a_unit())
-    answer = grants.explain(EMAIL, "support")
+    answer = explanations.explain(EMAIL, "support")
     assert (answer["allowed"], answer["because"]) == (
         False,
         "it holds support, but the account is inactive",
