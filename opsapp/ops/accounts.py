@@ -17,6 +17,7 @@ from ..types import Record
 from ..unit.receipts import Receipt
 from ..unit.work import Unit
 from . import administrators, fields, grants, subjects
+from .attributes import Attribute
 from .identity import Identity, plain_key
 from .passwords import refuse_known
 from .subjects import changing, this_identity
@@ -124,8 +125,9 @@ def _insert(
     user = fields.make_object(identity, attributes, has_password=set_word is not None)
     if set_word is not None:
         set_word(user)
-    if identity.active is not None and identity.active.of(user) is None:
-        identity.active.set(user, True)
+    active = identity.active
+    if active is not None and active.is_settable and active.of(user) is None:
+        active.set(user, True)
     unit.session.add(user)
     fields.flush(identity, unit.session)
     after = {**_names(identity, user, unit), "password": "set" if set_word else None}
@@ -258,8 +260,9 @@ def _set_values(identity: Identity, user: Any, values: Mapping[str, str], unit: 
 def _change(identity: Identity, user: Any, name: str, value: Any, unit: Unit) -> None:
     """Set an attribute and write it.
 
-    :raises Conflict: the key changes with it.
+    :raises Conflict: the key changes with it, or it has no setter.
     """
+    fields.check_settable(identity, name)
     before = identity.key.of(user)
     with fields.translate_refusals(identity):
         setattr(user, name, value)
@@ -291,6 +294,8 @@ def _switch(identity: Identity, user: Any, active: bool, unit: Unit) -> bool:
     switch = identity.active
     if switch is None or bool(switch.of(user)) is active:
         return False
+    if isinstance(switch, Attribute):
+        fields.check_settable(identity, switch.name)
     switch.set(user, active)
     if not active:
         _end_sessions(identity, user, unit)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import orm as so
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.sql import visitors
 
 from ..errors import Invalid
@@ -36,6 +37,11 @@ class Attribute:
         """Set the value of the object, through the application's own setters."""
         setattr(user, self.name, value)
 
+    @property
+    def is_settable(self) -> bool:
+        """False for a hybrid that has no setter."""
+        return is_settable(self.model, self.name)
+
     def __str__(self) -> str:
         return f"{self.model.__name__}.{self.name}"
 
@@ -53,6 +59,10 @@ class Switch(Protocol):
     def set(self, user: Any, value: bool) -> None:
         """Have it hold for the account, or not."""
 
+    @property
+    def is_settable(self) -> bool:
+        """False if nothing can set it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -61,6 +71,7 @@ class Condition:
     model: Model
     column: sa.ColumnElement[bool]
     setter: Callable[[Any, bool], object]
+    is_settable: ClassVar[bool] = True
 
     def of(self, user: Any) -> bool:
         """Ask the database; a change that is not flushed yet is flushed first."""
@@ -104,6 +115,14 @@ def columns(model: Model) -> Iterator[tuple[str, sa.Column[Any]]]:
 def relations(model: Model) -> dict[str, so.RelationshipProperty[Any]]:
     """Return the relations of the model by name."""
     return {relation.key: relation for relation in sa.inspect(model).relationships}
+
+
+def is_settable(model: Model, name: str) -> bool:
+    """Return whether objects let an attribute be set, which a hybrid without a setter does not."""
+    mapper = sa.inspect(model)
+    name = mapper.synonyms[name].name if name in mapper.synonyms else name
+    descriptor = mapper.all_orm_descriptors.get(name)
+    return not isinstance(descriptor, hybrid_property) or descriptor.fset is not None
 
 
 def storage_of(model: Model, value: Any) -> frozenset[str]:

@@ -15,7 +15,8 @@ from sqlalchemy import orm as so
 
 from .. import addresses, text
 from ..errors import Conflict, Invalid
-from .attributes import attribute_names, columns, python_type, relations, storage_of
+from . import capabilities
+from .attributes import attribute_names, columns, is_settable, python_type, relations, storage_of
 from .identity import Identity
 
 LONGEST_NAME = 255
@@ -59,6 +60,21 @@ def translate_refusals(identity: Identity) -> Iterator[None]:
         raise Invalid(f"{name} refuses a value: {text.first_line(error)}") from error
 
 
+def check_settable(identity: Identity, name: str) -> None:
+    """Return if an attribute can be set.
+
+    :raises Conflict: it is a hybrid without a setter; the hint says what would set it.
+    """
+    if is_settable(identity.model, name):
+        return
+    model = identity.model.__name__
+    ways = [f"@{name}.setter in {model}"]
+    for part in ("email", "username", "active"):
+        if getattr(getattr(identity, part), "name", None) == name:
+            ways.append(capabilities.hint(model, part))
+    raise Conflict(f"{model}.{name} has no setter", hint=" or ".join(ways))
+
+
 def make_object(identity: Identity, attributes: dict[str, Any], *, has_password: bool) -> Any:
     """Return a new object of the model.
 
@@ -68,6 +84,10 @@ def make_object(identity: Identity, attributes: dict[str, Any], *, has_password:
     try:
         with translate_refusals(identity):
             user = (identity.make or identity.model)(**attributes)
+    except AttributeError:
+        for name in attributes:
+            check_settable(identity, name)
+        raise
     except TypeError as error:
         if "create" not in identity.sources:
             _refuse_incomplete(identity, attributes, has_password=has_password)
@@ -152,7 +172,10 @@ def _read(kind: type, value: str) -> Any:
 
 
 def own_options(identity: Identity) -> dict[str, str]:
-    """Return the option or command of each attribute that has one, and of columns that hold it."""
+    """Return the option or command of each attribute that has one, and of columns that hold it.
+
+    A hybrid without a setter has none: no option sets its columns.
+    """
     parts = [
         (identity.key, "the key never changes"),
         (identity.email, "--email ADDRESS"),
@@ -160,7 +183,11 @@ def own_options(identity: Identity) -> dict[str, str]:
         (identity.active, "flask ops users deactivate USER"),
         *((rule.attribute, "flask ops roles grant ROLE USER") for rule in identity.roles),
     ]
-    names = [(getattr(part, "name", part.column), option) for part, option in parts if part]
+    names = [
+        (getattr(part, "name", part.column), option)
+        for part, option in parts
+        if part and part.is_settable
+    ]
     of_columns = {key: option for name, option in names for key in storage_of(identity.model, name)}
     return of_columns | {name: option for name, option in names if isinstance(name, str)}
 

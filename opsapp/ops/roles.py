@@ -204,7 +204,11 @@ class Flag(Rule):
 
     attribute: Attribute
     role: str = "admin"
-    read_only: str | None = None
+
+    @property
+    def read_only(self) -> str | None:  # type: ignore[override]
+        """Say why grants cannot be written: the flag is a hybrid without a setter."""
+        return None if self.attribute.is_settable else f"{self.attribute} has no setter"
 
     def names(self, session: so.Session) -> list[str]:
         """Return the one name."""

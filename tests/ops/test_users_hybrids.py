@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from opsapp.errors import Conflict
+from opsapp.ops import grants
+from opsapp.ops.roles import Roles
+from opsapp.ops.subjects import this_identity
+from tests.apps.setterless_app import User
 from tests.ops.conftest import Attach, Theirs
+from tests.support import a_unit
 
 
 @pytest.fixture
@@ -71,6 +77,69 @@ def test_column_that_holds_an_attribute_has_its_command(
         "",
         f"Error: --set {name} has an option or command of its own\n  → {hint}\n",
     )
+
+
+@pytest.fixture
+def setterless(attach_to: Attach) -> Theirs:
+    """An application whose name and switch are hybrids without a setter, with one account."""
+    theirs = attach_to("setterless_app")
+    create = ("users", "create", "bob@x.org", "--no-password", "--yes", "-q")
+    done = theirs.call(*create)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "1\n", "")
+    return theirs
+
+
+@pytest.mark.parametrize(
+    ("pair", "status"),
+    [("first=Eve", "active"), ("confirmed=no", "inactive"), ("disabled=yes", "inactive")],
+)
+def test_column_that_no_option_sets_is_set(setterless: Theirs, pair: str, status: str) -> None:
+    done = setterless.call("users", "update", "1", "--set", pair)
+    assert (done.exit_code, done.stderr) == (0, "Done, audit event N.\n")
+    assert setterless.event("user:account:update") == (None, {"set": pair.partition("=")[0]})
+    user = setterless.get("1")
+    assert (user.username, this_identity().status(user)) == (
+        "Eve.Ross" if pair == "first=Eve" else "Bob.Ross",
+        status,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "part"),
+    [
+        (("users", "update", "1", "--username", "eve"), "username", "username"),
+        (("users", "update", "1", "--set", "username=eve"), "username", "username"),
+        (
+            ("users", "create", "--username", "eve", "--no-password", "--yes"),
+            "username",
+            "username",
+        ),
+        (("users", "update", "1", "--set", "is_owner=yes"), "is_owner", None),
+        (("users", "deactivate", "1", "--yes"), "is_active", "active"),
+        (("users", "offboard", "1", "--yes"), "is_active", "active"),
+    ],
+)
+def test_hybrid_without_a_setter_is_named(
+    setterless: Theirs, words: tuple[str, ...], name: str, part: str | None
+) -> None:
+    done = setterless.call(*words)
+    other = f" or Ops(app, db, {part}=User.some_column)" if part else ""
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        3,
+        "",
+        f"Error: User.{name} has no setter\n  → @{name}.setter in User{other}\n",
+    )
+
+
+def test_flag_without_a_setter_is_read_only(attach_to: Attach) -> None:
+    theirs = attach_to("setterless_app", roles=[Roles.flag("owner", User.is_owner)])
+    theirs.add(User(email="bob@x.org", last="Owner"), User(email="eve@x.org"))
+    for act, email in ((grants.revoke, "bob@x.org"), (grants.grant, "eve@x.org")):
+        with pytest.raises(Conflict) as error:
+            act("owner", email, unit=a_unit())
+        assert (
+            error.value.message == "the role owner cannot be changed: User.is_owner has no setter"
+        )
 
 
 def test_names_in_the_audit_are_those_that_are_stored(hybrids: Theirs) -> None:
