@@ -24,7 +24,7 @@ import opsapp
 from opsapp import migrations
 from opsapp.actors import Actor
 from opsapp.extensions import db
-from opsapp.mail import outbox
+from opsapp.mail.outbox import take_kept, wait_for_thread
 from opsapp.unit.work import Unit
 from tests.support import canaries
 from tests.support.canaries import PASSWORD as PASSWORD
@@ -184,7 +184,7 @@ def in_process(database: Database, monkeypatch: pytest.MonkeyPatch) -> Cli:
         *args: str, stdin: str | bytes | None = None, check: bool = False, **environ: str
     ) -> Result:
         runner = CliRunner(env=environ, **APART)
-        outbox.take_kept()  # Mail of a test before is not the command's to send.
+        take_kept()  # Mail of a test before is not the command's to send.
         gc.disable()  # An application that is collected before its connections warns of them.
         try:
             done = runner.invoke(flask_cli, args, input=stdin, prog_name="flask")
@@ -217,7 +217,7 @@ def close_connections() -> None:
     for app, engines in list(db._app_engines.items()):
         pools = [engine.pool for engine in engines.values()]
         if any(pool.checkedin() or pool.checkedout() for pool in pools):
-            outbox.wait_for_thread(app)  # Its connection would be lost while it is in use.
+            wait_for_thread(app)  # Its connection would be lost while it is in use.
         for engine in engines.values():
             if engine.pool.checkedin():  # Those of earlier tests are many, and closed.
                 engine.dispose()
