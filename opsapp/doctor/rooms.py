@@ -148,14 +148,18 @@ def _check_mail() -> Finding:
 
 
 def _check_jobs() -> Finding:
-    if error := alerts.error_of_addresses(this_app()):
-        return finding("jobs", "fail", error, "name another address")
     rows = health.check()
     bad = [row for row in rows if row["state"] != "ok"]
     if bad:
         message = f"{len(bad)} of {len(rows)}: {bad[0]['job']} {bad[0]['says']}"
         return finding("jobs", "warn", message, "flask jobs check")
     return finding("jobs", "ok", f"none of {len(rows)} is failing or late")
+
+
+def _check_alerts() -> Finding:
+    if error := alerts.error_of_addresses(this_app()):
+        return finding("alerts", "fail", error, "name another address")
+    return finding("alerts", "ok", "no address that the mail server cannot deliver to")
 
 
 def _check_profiles() -> Finding:
@@ -178,6 +182,7 @@ CHECKS: dict[str, Check] = {
     "values": _check_values,
     "mail": _check_mail,
     "jobs": _check_jobs,
+    "alerts": _check_alerts,
     "profiles": _check_profiles,
 }
 OF_ACCOUNTS = frozenset({"grants"})

@@ -43,11 +43,12 @@ def error_of_addresses(app: Flask) -> str | None:
     """
     from ..mail import smtputf8
 
-    places = {"OPSAPP_JOBS_NOTIFY": settings.of(app, "OPSAPP_JOBS_NOTIFY")}
-    for name, job in schedule.load().items():
-        places[f"notify of the job {name}"] = job.options.notify or ()
+    jobs = schedule.load()
+    places = {f"notify of the job {name}": job.options.notify for name, job in jobs.items()}
+    if not jobs or None in places.values():
+        places = {"OPSAPP_JOBS_NOTIFY": settings.of(app, "OPSAPP_JOBS_NOTIFY"), **places}
     for place, targets in places.items():
-        for target in targets:
+        for target in targets or ():
             if not is_url(target) and (why := smtputf8.refuse_undeliverable(app, email=target)):
                 return f"{place} has an address that is not in ASCII: {why}"
     return None

@@ -36,6 +36,7 @@ CHECKS = [
     "values",
     "mail",
     "jobs",
+    "alerts",
     "profiles",
     "clock",
     "disk",

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from opsapp import clock
 from opsapp.accounts import reachable
 from opsapp.mail import smtputf8
 from opsapp.mail.backends import NO_UTF8, SENDER_NEEDS_UTF8
 from tests.support import Cli, Database
 from tests.support.findings import findings
-from tests.support.jobwork import schedule_file
+from tests.support.jobwork import past, schedule_file
 from tests.support.outbox import listed, make
 from tests.support.post import post_office
 
@@ -152,7 +153,36 @@ def test_address_of_alerts_that_the_server_cannot_deliver_to_is_named(
     says = f"{place} has an address that is not in ASCII: {NO_UTF8}"
     for is_offered, expected in ((False, ("fail", says, "name another address")), (True, None)):
         with post_office(monkeypatch, enable_SMTPUTF8=is_offered):
-            assert findings(cli("doctor", "--format", "json")).get("jobs") == expected
+            assert findings(cli("doctor", "--format", "json")).get("alerts") == expected
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"),
+    [
+        ("[jobs.a]\ncommand = 'true'\nnotify = ['ops@example.com']\n", set()),
+        ("[jobs.a]\ncommand = 'true'\n", {"alerts"}),
+        ("", {"alerts"}),
+    ],
+)
+def test_setting_of_alerts_is_checked_if_a_job_uses_it(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch, jobs: str, expected: set[str]
+) -> None:
+    monkeypatch.setenv("OPSAPP_JOBS_NOTIFY", "ü@example.com")
+    schedule_file(database, jobs)
+    with post_office(monkeypatch, enable_SMTPUTF8=False):
+        assert findings(cli("doctor", "--format", "json")).keys() & {"alerts", "jobs"} == expected
+
+
+def test_address_of_alerts_hides_no_job_that_fails(
+    cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPSAPP_JOBS_NOTIFY", "ü@example.com")
+    schedule_file(database, "[jobs.a]\ncommand = 'true'\n")
+    past(database, "a", "failed", at=clock.now())
+    with post_office(monkeypatch, enable_SMTPUTF8=False):
+        report = findings(cli("doctor", "--format", "json"))
+    assert (report["alerts"][0], report["jobs"][0]) == ("fail", "warn")
+    assert report["jobs"][1].startswith("1 of 1: a failed")
 
 
 @pytest.mark.parametrize(
