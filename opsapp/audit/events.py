@@ -1,4 +1,4 @@
-"""Events of the audit, with actors and names as they are today."""
+"""Events of the audit log, with actors and names as they are today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit as it is stored: raw columns, a page at a time, in flat memory.
+"""The audit log as it is stored: raw columns, a page at a time, in flat memory.
 
 Rows that were edited outside of opsapp can contain anything. So nothing here is parsed
 before it is needed, and a value that does not parse is still shown.

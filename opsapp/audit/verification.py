@@ -1,4 +1,4 @@
-"""Verification of the audit's chain: by itself, and against a checkpoint kept elsewhere."""
+"""Verification of the audit log's chain: by itself, and against a checkpoint kept elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acceptance: the audit's event that says by which identity accounts were changed."""
+"""Acceptance: the event of the audit log that says by which identity accounts were changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The accounts that events of the audit are about, where they are an application's own."""
+"""The accounts that events of the audit log are about, where they are an application's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit's hash chain: the hash of an event covers that of the event before it.
+"""The hash chain of the audit log: the hash of an event covers that of the event before it.
 
 ``hash = HMAC-SHA256(key, "opsapp-audit-v1" NUL previous NUL body)``, where the
 body is the canonical JSON array of the event's columns. The key lives outside

@@ -1,4 +1,4 @@
-"""The guard: only a unit of work writes accounts, roles, grants and the audit.
+"""The guard: only a unit of work writes accounts, roles, grants and the audit log.
 
 So are the tables that an application marks with :func:`guard_table`.
 

@@ -1,4 +1,4 @@
-"""Intents: the audit of changes that are in another database than the audit itself.
+"""Intents: the audit of changes that are in another database than the audit log.
 
 No transaction spans both databases. So each change is written down twice: before the
 application's commit as an intent, and after it as the event that it is. An intent that no

@@ -1,4 +1,4 @@
-"""The audit as it is written: the gate, the events of the chain, the names beside them."""
+"""The audit log as it is written: the gate, the events of the chain, the names beside them."""
 
 from __future__ import annotations
 

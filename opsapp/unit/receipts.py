@@ -1,4 +1,4 @@
-"""Receipts: files that say what a change did, and where the audit has it."""
+"""Receipts: files that say what a change did, and where the audit log has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Separate audit: a unit's transactions in the audit's database, around the application's own.
+"""Separate audit log: a unit's transactions in its database, around the application's own.
 
 The order: intents → the application's commit → events. Each is on the disk before the next
 begins, so a process that is killed leaves an intent and no doubt that there is one.

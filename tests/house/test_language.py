@@ -257,6 +257,26 @@ def test_each_set_has_texts(name: str) -> None:
     assert len([text for _file, text in texts_of(name) if " " in text]) > 60
 
 
+# --- words -------------------------------------------------------------------
+
+BARE_AUDIT = re.compile(r"\bthe audit\b(?! (?:log|of|hook|event|key)\b)", re.I)
+
+
+def test_headings_and_first_lines_say_audit_log() -> None:
+    headings = [
+        (place(path), line)
+        for path in PAGES
+        if path.name not in GENERATED
+        for line in path.read_text().splitlines()
+        if line.startswith("#")
+    ]
+    firsts = [(place(path), path.read_text().partition("\n")[0]) for path in MODULES]
+    refuse(
+        "the log of events is the audit log:",
+        [(file, line) for file, line in (*headings, *firsts) if BARE_AUDIT.search(line)],
+    )
+
+
 # --- numbers -----------------------------------------------------------------
 
 COUNTED = re.compile(
