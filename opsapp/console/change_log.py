@@ -18,7 +18,8 @@ from .listeners import listen
 from .pending import Pending
 from .query.statement import READS, first_word
 
-UNSEEN: Change = ("others", "locked, or written by a function")
+BY_FUNCTION: Change = ("others", "written by a function")
+LOCKED_OR_BY_FUNCTION: Change = ("others", "locked, or written by a function")
 OTHER = "other statements"
 
 _TEXT = re.compile(
@@ -34,6 +35,11 @@ _CHANGES_NOTHING = READS | {
 _COMMITS = frozenset({"commit", "end"})
 _ENDS = _COMMITS | {"rollback", "abort"}
 _TO_SAVEPOINT = re.compile(r"\bto\b", re.IGNORECASE)
+_WRITE_LOCK = (
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
+    " AND mode NOT IN ('AccessShareLock', 'RowShareLock')"
+    " AND relation NOT IN (SELECT seqrelid FROM pg_sequence))"
+)
 _DONE = {"insert": "inserted", "replace": "inserted", "update": "updated", "delete": "deleted"}
 
 
@@ -91,12 +97,22 @@ class Writes:
             total += self._changes_of(connection, flushed=flushed)
         return total
 
-    def _changes_of(self, connection: sa.Connection, *, flushed: bool = True) -> Counter[Change]:
+    def changes_to_commit(self) -> Counter[Change]:
+        """Return the changes of the open transactions, and that which may be no more than a lock.
+
+        A commit too many does no harm.
+        """
+        return self.uncommitted_changes() or Counter(
+            LOCKED_OR_BY_FUNCTION for connection in self.open() if _has_number(connection)
+        )
+
+    def _changes_of(
+        self, connection: sa.Connection, *, since: int = 0, flushed: bool = True
+    ) -> Counter[Change]:
         entries = self._open.get(connection, [])
-        # The server numbers a transaction for what a savepoint has undone, too.
-        if not entries and connection not in self._marks and _has_written_unseen(connection):
-            return Counter([UNSEEN])
-        return _sum_up([each for each in entries if flushed or not each.is_flush])
+        if not entries and _has_written_unseen(connection):
+            return Counter([BY_FUNCTION])
+        return _sum_up([each for each in entries[since:] if flushed or not each.is_flush])
 
     def _begin(self, connection: sa.Connection) -> None:
         entries: list[Written] = []
@@ -132,7 +148,8 @@ class Writes:
         self._pending.forget_flushed_objects(connection)
 
     def _savepoint(self, connection: sa.Connection, _name: None) -> None:
-        # SQLAlchemy names it afterwards, by the number of savepoints of this connection.
+        # SQLAlchemy names it afterwards, by the number of savepoints of this connection, in
+        # whichever transaction: no end of one begins a new list.
         self._marks.setdefault(connection, []).append(len(self._open.get(connection, [])))
 
     def _rollback_savepoint(self, connection: sa.Connection, name: str, _context: None) -> None:
@@ -140,7 +157,7 @@ class Writes:
             number = int(name.removeprefix("sa_savepoint_"))
             mark = self._marks[connection][number - 1]
             if is_closed():
-                self.abandoned.add(_sum_up(self._open[connection][mark:]))
+                self.abandoned.add(self._changes_of(connection, since=mark))
             del self._open[connection][mark:]
 
     def _note_statement(
@@ -181,8 +198,21 @@ def _commits_each(connection: sa.Connection) -> bool:
     return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
 
 
+def _has_number(connection: sa.Connection) -> bool:
+    """Return whether PostgreSQL numbered the transaction, as for a function that wrote.
+
+    It does so for a locked row, and for what a savepoint has undone, too.
+    """
+    return _query(connection, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+
+
 def _has_written_unseen(connection: sa.Connection) -> bool:
-    """Return whether PostgreSQL numbered the transaction, as for a function that wrote."""
+    """Return whether the transaction has a number and the lock on a table that a write needs."""
+    return _has_number(connection) and _query(connection, _WRITE_LOCK)
+
+
+def _query(connection: sa.Connection, query: str) -> bool:
+    """Return the answer of PostgreSQL about the open transaction; False if there is none."""
     if connection.dialect.name != "postgresql" or connection.get_execution_options().get(SANDBOX):
         return False
     if connection.invalidated:  # It was lost, and everything that it did.
@@ -191,7 +221,7 @@ def _has_written_unseen(connection: sa.Connection) -> bool:
     if driver.info.transaction_status.name != "INTRANS":
         return False
     try:
-        row = driver.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()
+        row = driver.execute(query).fetchone()
     except connection.dialect.loaded_dbapi.Error:
         return False  # It was lost, which no statement has noticed yet.
     return bool(row[0])

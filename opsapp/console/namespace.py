@@ -216,7 +216,7 @@ def _commit(session: Session, writes: Writes, pending: Pending) -> dict[str, str
     snapshot = pending.keep()
     try:
         db.session.flush()
-        changes = in_words(writes.uncommitted_changes())  # The gate, a lock, would count as well.
+        changes = in_words(writes.changes_to_commit())  # The gate, a lock, would count as well.
         with unit:
             if changes:
                 unit.record("console:changes:commit", session.reference, after=changes)

@@ -185,3 +185,64 @@ c = engine.connect(); c.execute({INSERT})
     done = run(database, "shell", "-c", code)
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
     assert database.rows("SELECT count(*) FROM ops_mail_messages WHERE kind = 'x'") == [(2,)]
+
+
+@pytest.fixture
+def function(database: Database, ada: str) -> Database:
+    """A database with a function that writes."""
+    database.execute(
+        "CREATE FUNCTION rename() RETURNS integer LANGUAGE sql AS"
+        " $$ UPDATE ops_users SET username = 'eve'; SELECT 1 $$"
+    )
+    return database
+
+
+EXECUTE = "db.session.execute(sa.text('SELECT rename()'))"
+SAVEPOINT = "with db.session.begin_nested(): db.session.execute(sa.text('SELECT 1'))\n"
+UNDONE = f"with db.session.begin_nested() as point:\n    {EXECUTE}; point.rollback()\n"
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("before", ["", SAVEPOINT, UNDONE], ids=["none", "released", "undone"])
+def test_function_that_writes_beside_a_savepoint_is_committed(
+    function: Database, before: str
+) -> None:
+    done = run(function, "shell", "-c", f"{before}{EXECUTE}\nprint(commit())")
+    assert (done.exit_code, done.stdout) == (0, "{'others': '1 written by a function'}\n")
+    assert function.rows("SELECT username FROM ops_users") == [("eve",)]
+
+
+FORGOTTEN = {
+    "released": SAVEPOINT + EXECUTE,
+    "undone": UNDONE + EXECUTE,
+    "closed": f"{SAVEPOINT}{EXECUTE}\ndb.session.close()",
+    "in a savepoint": f"db.session.begin_nested(); {EXECUTE}; db.session.close()",
+    "earlier savepoint": (
+        "c = db.engine.connect(); c.begin_nested().commit(); c.commit()\n"
+        "c.execute(sa.text('SELECT rename()')); c.close()"
+    ),
+}
+"""Programs that lose the write of a function."""
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("code", FORGOTTEN.values(), ids=FORGOTTEN)
+def test_function_whose_write_was_not_committed_is_told(function: Database, code: str) -> None:
+    done = run(function, "shell", "-c", code)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("Not committed: others (1 written by a function). ")
+    assert function.rows("SELECT username FROM ops_users") == [("ada",)]
+
+
+NUMBER = "db.session.execute(sa.text(\"SELECT nextval('ops_users_id_seq')\"))"
+LOCK = "db.session.execute(sa.select(User).with_for_update()).all()"
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "code",
+    [f"with app.app_context(): {LOCK}", LOCK, f"{LOCK}; db.session.close()", UNDONE, NUMBER],
+    ids=["context", "open", "closed", "undone", "sequence"],
+)
+def test_lock_and_undone_function_are_no_missing_commit(function: Database, code: str) -> None:
+    assert run(function, "shell", "-c", code) == Result(0, "", "")
