@@ -21,7 +21,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 from sqlalchemy import orm as so
 
-from .pending import Pending
+from .pending import Pending, is_changed
 
 Change = tuple[str, str]
 """A table, and ``inserted``, ``updated`` or ``deleted``."""
@@ -120,7 +120,7 @@ def _callers() -> Iterator[FrameType]:
 
 def _unflushed_changes(session: so.Session) -> Counter[Change]:
     """Return the objects that a flush would write, by table."""
-    changed = list(filter(session.is_modified, session.dirty))
+    changed = [each for each in session.dirty if is_changed(each)]
     operations = (("inserted", session.new), ("updated", changed), ("deleted", session.deleted))
     return Counter(
         (sa.inspect(instance).mapper.local_table.description, operation)

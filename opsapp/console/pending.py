@@ -193,6 +193,13 @@ class Pending:
             self._intents, self._loaded = {}, None
 
 
+def is_changed(instance: object) -> bool:
+    """Return whether a flush writes an object that is no new one."""
+    intent = Intent(instance, is_new=False)
+    intent.update(sa.inspect(instance), is_deleted=False)
+    return intent.is_change
+
+
 def _count(intents: Intents) -> int:
     return sum(intent.is_change for intent in intents.values())
 

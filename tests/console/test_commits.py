@@ -155,6 +155,48 @@ def test_program_that_ends_its_transactions_is_well(
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 
 
+RELATED = """
+class Base(sa.orm.DeclarativeBase): pass
+link = sa.Table("link", Base.metadata, *(
+    sa.Column(f"{name}_id", sa.ForeignKey(f"{name}.id")) for name in ("post", "tag")
+))
+class Tag(Base):
+    __tablename__ = "tag"
+    id = sa.Column(sa.Integer, primary_key=True)
+class Post(Base):
+    __tablename__ = "post"
+    id = sa.Column(sa.Integer, primary_key=True)
+    title = sa.Column(sa.String)
+    comments = sa.orm.relationship("Comment", backref="post")
+    tags = sa.orm.relationship(Tag, secondary=link, backref="posts")
+class Comment(Base):
+    __tablename__ = "comment"
+    id = sa.Column(sa.Integer, primary_key=True)
+    post_id = sa.Column(sa.ForeignKey("post.id"))
+engine = sa.create_engine("sqlite://")
+Base.metadata.create_all(engine)
+with sa.orm.Session(engine) as s:
+    s.add_all([Post(title="t"), Tag()]); s.commit()
+with sa.orm.Session(engine) as s:
+    post, tag = s.get(Post, 1), s.get(Tag, 1)
+    post.comments, tag.posts
+"""
+
+
+@pytest.mark.parametrize("line", ["Comment(post=post)", "Post(tags=[tag])", "post.title = 't'"])
+def test_closed_object_that_only_others_refer_to_is_no_change(
+    database: Database, ada: str, line: str
+) -> None:
+    assert run(database, "shell", "-c", f"{RELATED}    {line}") == Result(0, "", "")
+
+
+@pytest.mark.parametrize("line", ["post.tags.append(tag)", "post.title = 'u'"])
+def test_closed_object_with_a_change_is_told(database: Database, ada: str, line: str) -> None:
+    done = run(database, "shell", "-c", f"{RELATED}    {line}")
+    assert done.exit_code == 1
+    assert "post (1 updated)" in done.stderr
+
+
 def test_sandbox_says_what_was_abandoned(database: Database, ada: str) -> None:
     done = run(database, "shell", "--sandbox", "-c", ABANDONED["context"])
     assert done.exit_code == 0
