@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import takewhile
 from types import FrameType
 from weakref import WeakSet
 
@@ -28,9 +29,9 @@ Change = tuple[str, str]
 
 _CLOSE = sa.engine.Transaction.close.__code__
 _ROLLBACKS = {sa.engine.Transaction.rollback.__code__, so.Session.rollback.__code__}
-_REQUESTS = [
+_REQUESTS = {
     function.__code__ for function in (Flask.wsgi_app, FlaskClient.open, FlaskClient.__exit__)
-]
+}
 """The functions in which a request ends, which may well leave its changes."""
 _IN_BETWEEN = (
     *(__name__, "opsapp.console.change_log", "opsapp.console.namespace"),
@@ -101,21 +102,32 @@ def is_closed() -> bool:
 
 def _is_for_an_input() -> bool:
     """Return whether neither a request nor opsapp ends a session or connection of its own."""
-    return not any(map(_is_own, _callers()))
+    is_request = any(frame.f_code in _REQUESTS for frame in _stack())
+    return not is_request and not any(map(_is_own, _callers()))
 
 
 def _is_own(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__"))
-    is_ours = module.startswith("opsapp.") and module not in _IN_BETWEEN
-    return is_ours or frame.f_code in _REQUESTS
+    module = _module_of(frame)
+    return module.startswith("opsapp.") and module not in _IN_BETWEEN
 
 
 def _callers() -> Iterator[FrameType]:
-    """Yield the frames from here to the code of the input."""
+    """Yield the frames from here to the code of the input.
+
+    That may be a view, and the code that sends it a request is further out.
+    """
+    return takewhile(lambda frame: _module_of(frame) != "__main__", _stack())
+
+
+def _stack() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  (inspect is slower by far)
-    while frame is not None and frame.f_globals.get("__name__") != "__main__":
+    while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def _unflushed_changes(session: so.Session) -> Counter[Change]:

@@ -144,6 +144,14 @@ ENDED = {
         f"def add():\n    db.session.add({ADD}); db.session.flush(); return 'x'\n"
         "client.post('/add')"
     ),
+    "of a request to a view that ends its own": (
+        "@app.get('/t')\n"
+        f"def t():\n    db.session.add({ADD}); db.session.flush(); db.session.close()\n"
+        f"    db.session.add({ADD}); db.session.remove()\n"
+        f"    with db.engine.connect() as c: c.execute({INSERT})\n"
+        "    return 'x'\n"
+        "app.test_client().get('/t')"
+    ),
 }
 
 
