@@ -64,7 +64,8 @@ def cli(
     It has app, db, every model, the services and some shortcuts; %names lists them.
     Production is opened read-only without --sandbox or --write. Every input is
     recorded before it runs. With -c, a FILE or piped input it runs that code instead.
-    A program that fails, or ends without commit() or rollback(), exits 1.
+    A program exits 1 if it fails, ends without commit() or rollback(), or closes a
+    session, connection or context before a commit.
 
     \b
     Examples:
