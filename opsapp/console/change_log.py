@@ -19,7 +19,7 @@ from .pending import Pending
 from .query.statement import READS, first_word
 
 BY_FUNCTION: Change = ("others", "written by a function")
-LOCKED_OR_BY_FUNCTION: Change = ("others", "locked, or written by a function")
+UNSEEN: Change = ("others", "locked, or written by a function")
 OTHER = "other statements"
 
 _TEXT = re.compile(
@@ -102,9 +102,12 @@ class Writes:
 
         A commit too many does no harm.
         """
-        return self.uncommitted_changes() or Counter(
-            LOCKED_OR_BY_FUNCTION for connection in self.open() if _has_number(connection)
-        )
+        total: Counter[Change] = Counter()
+        for connection in self.open():
+            entries = self._open[connection]
+            is_unseen = not entries and _has_number(connection)
+            total += Counter([UNSEEN]) if is_unseen else _sum_up(entries)
+        return total
 
     def _changes_of(
         self, connection: sa.Connection, *, since: int = 0, flushed: bool = True

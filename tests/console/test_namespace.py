@@ -220,5 +220,5 @@ def test_commit_records_that_a_function_has_written(app: Flask, ada: str, kind: 
     )
     commit()
     sent(db.text("SELECT wipe()"))
-    assert commit() == {"others": "1 written by a function"}
+    assert commit() == {"others": "1 locked, or written by a function"}
     assert db.session.scalar(db.text("SELECT count(*) FROM ops_mail_messages")) == 0
