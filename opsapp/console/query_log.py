@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -91,6 +92,8 @@ class Queries:
         self.current = Report()
         self.last = Report()
         """The statements of the input before the running one."""
+        # Not in the info of the connection: one that is being made has none, and may fail.
+        self._sent_at: WeakKeyDictionary[sa.Connection, float] = WeakKeyDictionary()
         self.echo: Callable[[str], None] | None = None
         """A function that prints each statement as it is sent; None prints none."""
         for engine in engines:
@@ -103,7 +106,7 @@ class Queries:
         self.last, self.current = self.current, Report()
 
     def _before(self, connection: sa.Connection, *_rest: Any) -> None:
-        connection.info["opsapp_sent_at"] = time.perf_counter()
+        self._sent_at[connection] = time.perf_counter()
 
     def _after(self, connection: sa.Connection, _cursor: Any, statement: str, *rest: Any) -> None:
         parameters, context, _many = rest
@@ -117,7 +120,7 @@ class Queries:
     def _keep(
         self, connection: sa.Connection, statement: str, parameters: Any, names: Sequence[str]
     ) -> None:
-        start = connection.info.pop("opsapp_sent_at", None) or time.perf_counter()
+        start = self._sent_at.pop(connection, None) or time.perf_counter()
         if statement == "BEGIN":
             return  # SQLite's listener sends it, not the user.
         milliseconds = (time.perf_counter() - start) * 1000

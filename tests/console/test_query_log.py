@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.exc import OperationalError
 
 from opsapp.console import query_log
 from opsapp.console.query_log import Queries, Query, Report
@@ -67,3 +69,15 @@ def test_hint_has_the_advice_of_the_profile() -> None:
     (hint,) = Report(queries, count=9).hints()
     assert hint.startswith("5 times, 5.0 ms: SELECT ops_grants.id FROM ops_grants WHERE")
     assert n_plus_one.advice(" ".join(statement.split())) in hint
+
+
+def test_connection_that_is_lost_while_it_is_made_is_an_error_of_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = sa.create_engine("sqlite://")
+    Queries([engine])
+    monkeypatch.setattr(
+        engine.dialect, "initialize", lambda new: new.exec_driver_sql("SELECT missing")
+    )
+    with pytest.raises(OperationalError, match="no such column: missing"):
+        engine.connect()
