@@ -30,8 +30,14 @@ KILL = "signal=KILL"
 KILLED = -9
 FAILED = re.compile("it may or may not have happened|^Error: the backup failed: ")
 """The failures that are 1: a commit in doubt, and a copy that could not be made."""
-LINES = re.compile(r"(Warning: mail \d+ waits: .+\n)?(Done, .+\n)?Error: .+\n(  → .+\n)?")
-"""The output of a command that failed; mail of an earlier change has a line of its own."""
+LINES = re.compile(
+    r"(Warning: mail \d+ waits: .+\n)?(Done, .+\n)?Error: .+\n(  → .+\n)?"
+    r"|The end of nightly cannot be recorded yet: .+\nThe end of nightly was not recorded: .+\n"
+)
+"""The output of a command that failed; mail of an earlier change has a line of its own.
+
+A job ran all the same, so the failure to record its end is no error of the command's.
+"""
 SAID = ("it may or may not have happened", "but the change is made")
 
 
