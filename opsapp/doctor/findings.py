@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import text
+from .. import extras, text
 from ..engine import conditions
 from ..errors import OpsError
 
@@ -26,6 +26,10 @@ def run_check(check: str, function: Check) -> Finding:
         return function()
     except OpsError as error:
         return finding(check, "fail", error.message, _advice(error.hint))
+    except ModuleNotFoundError as error:
+        if (lack := extras.missing(error)) is None:
+            raise
+        return finding(check, "warn", lack.message, lack.hint)
     except SQLAlchemyError as error:
         condition = conditions.translate_error(error)
         message = condition.message if condition else text.first_line(error)

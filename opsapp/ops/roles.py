@@ -189,7 +189,14 @@ def _permissions(row: Any) -> list[str]:
     listed = getattr(row, "permissions", None) or ()
     if isinstance(listed, str):
         return [word.strip() for word in listed.split(",")]
-    return [str(word) for word in listed]
+    return [_permission(each) for each in listed]
+
+
+def _permission(row: Any) -> str:
+    """Return the name of a permission; Flask-AppBuilder shows its own with blanks."""
+    parts = getattr(row, "permission", None), getattr(row, "view_menu", None)
+    names = [getattr(part, "name", None) for part in parts]
+    return " on ".join(map(str, names)) if all(names) else str(row)
 
 
 def _add(collection: Any, row: Any) -> None:

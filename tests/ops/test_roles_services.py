@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from opsapp import Ops, clock
 from opsapp.actors import Actor
 from opsapp.errors import Conflict, Invalid, NotFound, Refused
-from opsapp.ops import accounts, explanations, grants, listing, role_ends
+from opsapp.ops import accounts, explanations, grants, listing, role_ends, roles
 from opsapp.ops.listing import Filter
 from opsapp.ops.subjects import this_identity
 from opsapp.unit.work import Unit
@@ -213,6 +214,14 @@ def test_explanation_of_a_word_that_its_last_holder_lost_or_that_is_misspelled(
     assert explanations.explain(EMAIL, "editor")["because"] == (
         f"it does not hold the role: editor was revoked at {at} by {row['by']} (moved on)"
     )
+
+
+def test_permission_of_flask_appbuilder_has_its_own_letters() -> None:
+    row = SimpleNamespace(
+        permission=SimpleNamespace(name="can_list"), view_menu=SimpleNamespace(name="UserView")
+    )
+    role = SimpleNamespace(permissions=[row, "tickets:read"])
+    assert roles._permissions(role) == ["can_list on UserView", "tickets:read"]
 
 
 def test_history_and_explanation(attach_to: Attach) -> None:
