@@ -23,7 +23,7 @@ from opsapp.models import AuditEvent, RoleEnd
 from opsapp.ops.attached import attach
 from opsapp.ops.sessions import Sessions
 from opsapp.ops.subjects import this_identity
-from tests.support import APART, SECRETS, Database, Result, a_unit
+from tests.support import APART, SECRETS, Cli, Database, Result, a_unit, in_process
 
 EMAIL = "bob@example.com"
 OURS = {"OPSAPP_AUDIT_KEY": SECRETS["OPSAPP_AUDIT_KEY"]}
@@ -139,3 +139,28 @@ def memory_app(**config: Any) -> tuple[Flask, SQLAlchemy]:
     app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", **config)
     theirs.init_app(app)
     return app, theirs
+
+
+Start = Callable[..., Cli]
+
+
+@pytest.fixture
+def start(empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Start:
+    """A function that runs commands on an application of tests/apps, with its tables made."""
+
+    def on(name: str, *, with_ops: bool = False) -> Cli:
+        cli = in_process(empty_database, monkeypatch)
+        path = f"with_ops:create_app('{name}')" if with_ops else f"{name}:create_app"
+        monkeypatch.setenv("FLASK_APP", f"tests.apps.{path}")
+        monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "ops"))
+        monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
+        monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
+        for setting in ("OPSAPP_DATABASE_URL", "SECRET_KEY", "SECURITY_PASSWORD_SALT"):
+            monkeypatch.delenv(setting, raising=False)
+        module = import_module(f"tests.apps.{name}")
+        with module.create_app().app_context():
+            module.db.create_all()
+            module.db.engine.dispose()
+        return cli
+
+    return on

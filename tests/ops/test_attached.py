@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -17,9 +15,8 @@ from flask import Flask
 
 from opsapp import Ops
 from opsapp.extensions import db
-from opsapp.extras import EXTRAS
-from tests.ops.conftest import memory_app
-from tests.support import ROOT, Cli, Database, in_process
+from tests.ops.conftest import Start, memory_app
+from tests.support import Cli, Database
 from tests.support.forks import flask, forked
 
 APPS = ("login_app", "security_app", "flag_app", "relation_app", "word_app", "uuid_app")
@@ -32,32 +29,6 @@ from tests.apps import login_app
 app = login_app.create_app()
 app.instance_path = str(Path(__file__).parent / "of-theirs")
 """
-
-Start = Callable[..., Cli]
-
-
-@pytest.fixture
-def start(
-    empty_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Cli]:
-    """A function that runs commands on an application of tests/apps, with its tables made."""
-
-    def on(name: str, *, with_ops: bool = False) -> Cli:
-        cli = in_process(empty_database, monkeypatch)
-        path = f"with_ops:create_app('{name}')" if with_ops else f"{name}:create_app"
-        monkeypatch.setenv("FLASK_APP", f"tests.apps.{path}")
-        monkeypatch.setenv("OPSAPP_INSTANCE", str(tmp_path / "ops"))
-        monkeypatch.setenv("THEIR_DATABASE_URL", empty_database.url)
-        monkeypatch.setenv("THEIR_MIGRATIONS", str(tmp_path / "migrations"))
-        for setting in ("OPSAPP_DATABASE_URL", "SECRET_KEY", "SECURITY_PASSWORD_SALT"):
-            monkeypatch.delenv(setting, raising=False)
-        module = import_module(f"tests.apps.{name}")
-        with module.create_app().app_context():
-            module.db.create_all()
-            module.db.engine.dispose()
-        return cli
-
-    return on
 
 
 def tables(database: Database) -> set[str]:
@@ -172,50 +143,6 @@ def test_doctor_says_what_is_missing(start: Start) -> None:
     assert answer.exit_code == 6
     assert (states["tables"], states["autogenerate"]) == ("fail", "warn")
     assert not states.keys() & {"grants", "setting SECRET_KEY", "setting OPSAPP_URL"}
-
-
-WITHOUT_EXTRAS = f"""
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {set(EXTRAS) - {"psycopg"}!r}:
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Absent())
-from flask.cli import main
-main()
-"""
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        ("doctor", 6),
-        *((words, 0) for words in ("status", "identity", "users list", "roles list")),
-        *((words, 0) for words in ("audit verify", "jobs list", "mail list", "profile report")),
-    ],
-)
-def test_core_alone_serves_an_application(
-    start: Start, empty_database: Database, words: str, code: int
-) -> None:
-    start("flag_app")("ops", "init", "--no-wal", check=True)
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRAS, "ops", *words.split()],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "MAIL_SERVER": "localhost",
-            "MAIL_DEFAULT_SENDER": "ops@example.com",
-        },
-        cwd=empty_database.instance,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "cannot be loaded" not in done.stdout
-    assert "is not installed" not in done.stdout + done.stderr
 
 
 def test_drop_asks_and_dry_run_only_lists(start: Start, empty_database: Database) -> None:
