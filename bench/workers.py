@@ -26,7 +26,7 @@ from opsapp.unit.work import Unit
 BATCH = 10_000
 """Events a transaction: large, since this only fills the table."""
 
-OPERATOR = Actor(kind="os", name="somebody", host="here", terminal="none")
+OPERATOR = Actor(kind="os", name="operator", host="here", terminal="none")
 
 
 def append_events(count: int) -> None:
@@ -44,7 +44,7 @@ def append_events(count: int) -> None:
         last = [(id, _end(number)) for id, number in _last_grants(accounts, count)]
         connection = db.session.connection(execution_options={"writing": True})
         rows = [{"user_id": id, "role_id": 1, "valid_until": end} for id, end in last]
-        connection.execute(sa.insert(Grant), [{**row, "granted_by": "somebody"} for row in rows])
+        connection.execute(sa.insert(Grant), [{**row, "granted_by": "operator"} for row in rows])
         db.session.commit()
 
 

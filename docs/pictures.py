@@ -20,7 +20,7 @@ from typing import NamedTuple
 class Picture(NamedTuple):
     """A terminal with the output of real commands, in an installation of its own."""
 
-    shown: tuple[str, ...]
+    commands: tuple[str, ...]
     """The commands of the picture, as a shell takes them."""
     before: tuple[str, ...] = ()
     """The commands that run before, unseen."""
@@ -88,7 +88,7 @@ def picture(of: Picture) -> str:
         console = Console(record=True, width=of.columns, file=sink)
         for line in of.before:
             _run(folder, line, of.columns)
-        for number, line in enumerate(of.shown):
+        for number, line in enumerate(of.commands):
             console.print(Text(f"{chr(10) if number else ''}$ {line}", style="bold"))
             console.print(Text.from_ansi(_run(folder, line, of.columns)))
         console.print()  # The frame cuts the feet of the last line.

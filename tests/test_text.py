@@ -22,7 +22,7 @@ def test_every_character_is_shown_or_escaped_by_its_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "expected"),
     [
         ("ada", "ada"),
         (7, "7"),
@@ -34,8 +34,8 @@ def test_every_character_is_shown_or_escaped_by_its_number() -> None:
         ("\xff\u0100\uffff\U00010000", "\xff\u0100\\uffff\U00010000"),
     ],
 )
-def test_safe_text_keeps_what_a_terminal_shows(value: object, shown: str) -> None:
-    assert text.safe(value) == shown
+def test_safe_text_keeps_what_a_terminal_shows(value: object, expected: str) -> None:
+    assert text.safe(value) == expected
 
 
 @pytest.mark.parametrize(

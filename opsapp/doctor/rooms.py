@@ -12,7 +12,7 @@ from ..audit import verification
 from ..database import status
 from ..extensions import db, this_app
 from ..jobs import alerts, health
-from ..mail import outbox
+from ..mail import outbox, smtputf8
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import Tolerant
 from ..profiling.reports import retention
@@ -136,7 +136,7 @@ def _check_mail() -> Finding:
         state = "fail" if count else "warn"
         message = f"MAIL_SERVER is not set; {outbox.in_words(count)}"
         return finding("mail", state, message, "set MAIL_SERVER, then flask mail send-pending")
-    if error := _error_of_sender():
+    if error := smtputf8.error_of_sender(this_app()):
         return finding("mail", "fail", error, "set MAIL_DEFAULT_SENDER")
     if failed := outbox.last_failure():
         message = f"{outbox.in_words(count)}; the server: {failed}"
@@ -145,14 +145,6 @@ def _check_mail() -> Finding:
         message = f"{outbox.in_words(count)}, the oldest since {clock.rfc3339(since)}"
         return finding("mail", "warn", message, "flask mail send-pending every few minutes")
     return finding("mail", "ok", outbox.in_words(count))
-
-
-def _error_of_sender() -> str | None:
-    if str(get("MAIL_DEFAULT_SENDER") or "").isascii():
-        return None  # Without the extra for mail, which an application may do without.
-    from ..mail import smtputf8
-
-    return smtputf8.error_of_sender(this_app())
 
 
 def _check_jobs() -> Finding:

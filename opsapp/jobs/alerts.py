@@ -41,23 +41,17 @@ def error_of_addresses(app: Flask) -> str | None:
 
     :raises NotReady: the schedule or a setting is wrong.
     """
+    from ..mail import smtputf8
+
     jobs = schedule.load()
     places = {f"notify of the job {name}": job.options.notify for name, job in jobs.items()}
     if not jobs or None in places.values():
         places = {"OPSAPP_JOBS_NOTIFY": settings.of(app, "OPSAPP_JOBS_NOTIFY"), **places}
     for place, targets in places.items():
         for target in targets or ():
-            if not is_url(target) and (why := _why_undeliverable(app, target)):
+            if not is_url(target) and (why := smtputf8.refuse_undeliverable(app, email=target)):
                 return f"{place} has an address that is not in ASCII: {why}"
     return None
-
-
-def _why_undeliverable(app: Flask, address: str) -> str | None:
-    if address.isascii():
-        return None  # Without the extra for mail, which an application may do without.
-    from ..mail import smtputf8
-
-    return smtputf8.refuse_undeliverable(app, email=address)
 
 
 class Alerts:

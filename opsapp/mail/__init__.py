@@ -4,7 +4,8 @@
 - ``notices``: messages about changes of an account
 - ``personal_data``: the messages about an account, for its owner
 - ``backends``: SMTP and files
-- ``smtputf8``: addresses that the server cannot deliver to
+- ``smtputf8``: whether the server delivers to names beyond ASCII
+- ``undeliverable``: such names, and the error of a message that the server refuses
 
 Decisions: docs/decisions/mail.md
 """

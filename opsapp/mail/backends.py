@@ -6,25 +6,12 @@ import os
 import smtplib
 import ssl
 from email import message_from_bytes, policy
-from email.utils import parseaddr
 from typing import Any
 
 from flask_mailman.backends.file import EmailBackend as FileBackend
 from flask_mailman.backends.smtp import EmailBackend as SMTPBackend
 
-NO_UTF8 = "the mail server offers no SMTPUTF8, so it delivers to names in ASCII only"
-SENDER_NEEDS_UTF8 = f"MAIL_DEFAULT_SENDER is not in ASCII: {NO_UTF8}"
-
-
-class UndeliverableError(Exception):
-    """The error of a message that the server does not take.
-
-    :ivar is_final: it never will; otherwise another setting helps.
-    """
-
-    def __init__(self, message: str, *, is_final: bool = True) -> None:
-        super().__init__(message)
-        self.is_final = is_final
+from .undeliverable import NO_UTF8, SENDER_NEEDS_UTF8, UndeliverableError, is_plain
 
 
 class VerifyingSMTP(smtplib.SMTP):
@@ -74,11 +61,6 @@ class SMTPEmailBackend(SMTPBackend):
                 raise UndeliverableError(NO_UTF8) from error
             raise UndeliverableError(SENDER_NEEDS_UTF8, is_final=False) from error
         return True
-
-
-def is_plain(address: Any) -> bool:
-    """Return whether any server takes the address: its name before the ``@`` is in ASCII."""
-    return parseaddr(str(address))[1].rpartition("@")[0].isascii()
 
 
 class FileEmailBackend(FileBackend):

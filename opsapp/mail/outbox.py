@@ -30,6 +30,7 @@ from ..models import MailMessage
 from ..settings import config
 from ..types import Record
 from ..unit.work import bookkeeping
+from .undeliverable import UndeliverableError
 
 log = logging.getLogger(__name__)
 
@@ -225,8 +226,6 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
     """Send the message; return the error, or None, and whether it is final."""
     from cryptography.fernet import InvalidToken
     from flask_mailman import EmailMessage
-
-    from .backends import UndeliverableError
 
     try:
         body = crypto.unseal(message.body, _PURPOSE)

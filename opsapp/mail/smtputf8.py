@@ -10,7 +10,7 @@ from flask import Flask
 
 from .. import settings, text
 from . import outbox
-from .backends import NO_UTF8, SENDER_NEEDS_UTF8, SMTPEmailBackend, is_plain
+from .undeliverable import NO_UTF8, SENDER_NEEDS_UTF8, is_plain
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ def _ask() -> bool:
     if not outbox.is_configured():
         return True
     backend = outbox.mailer().get_connection()
-    if not isinstance(backend, SMTPEmailBackend):
-        return True
+    if not hasattr(backend, "offers_utf8"):
+        return True  # It is not SMTP.
     try:
-        return backend.offers_utf8()
+        return bool(backend.offers_utf8())
     except (OSError, ValueError) as error:  # SMTP's errors are OSErrors.
         log.warning("the mail server was not asked for SMTPUTF8: %s", text.safe(error))
         return True

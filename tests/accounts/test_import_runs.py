@@ -193,8 +193,8 @@ def test_import_says_how_far_it_is_after_each_password(
     rows = [f"{name}@example.com,{PASSWORD}\n" for name in "abcd"]
     people.write_text("".join(["email,password\n", *rows]))
     done = cli("users", "import", str(people), "--hash-passwords", check=True)
-    shown = [line.partition(",")[0] for line in done.stderr.splitlines()[:-1]]
-    assert shown == [
+    places = [line.partition(",")[0] for line in done.stderr.splitlines()[:-1]]
+    assert places == [
         "1 row (25%)", "2 rows (50%)", "3 rows (75%)", "4 rows (100%)", "4 rows (100%)",
     ]  # fmt: skip
 

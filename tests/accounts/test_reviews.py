@@ -117,8 +117,8 @@ def test_program_that_uses_a_token_is_seen_everywhere(cli: Cli, database: Databa
     for command in ((*REVIEW, "show", "1"), ("users", "list"), exported):
         lines = cli(*command, "--format", "jsonl").stdout.splitlines()
         rows = list(map(json.loads, lines))
-        found = {row.get("user") or row["email"]: row["last_seen_at"] for row in rows}
-        assert {name: found[name] for name in seen} == seen, command
+        last_seen = {row.get("user") or row["email"]: row["last_seen_at"] for row in rows}
+        assert {name: last_seen[name] for name in seen} == seen, command
     since = cli("users", "list", "--seen-since", "2089-01-01", "--fields", "email")
     assert since.stdout == "email\nrobot@example.com\n"
 

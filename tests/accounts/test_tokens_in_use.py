@@ -67,8 +67,8 @@ def test_name_that_a_terminal_would_obey_is_shown_escaped(
 ) -> None:
     create(cli, "ci")
     database.execute("UPDATE ops_api_tokens SET name = :name", name="a\x1b]0;x\x07[b]\u202e")
-    shown = cli("users", "tokens", "list", "--fields", "name", "--format", format).stdout
-    assert shown.split("\n")[1] == "a\\x1b]0;x\\x07[b]\\u202e"
+    output = cli("users", "tokens", "list", "--fields", "name", "--format", format).stdout
+    assert output.split("\n")[1] == "a\\x1b]0;x\\x07[b]\\u202e"
 
 
 # --- revoke ------------------------------------------------------------------
@@ -138,11 +138,11 @@ def test_revoke_takes_the_name_as_it_was_given_to_create(cli: Cli, grace: str) -
 def test_token_works_until_it_is_revoked_or_over(
     cli: Cli, database: Database, grace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revoked, expired, kept = (create(cli, name) for name in ("revoked", "expired", "kept"))
+    revoked, expired, live = (create(cli, name) for name in ("revoked", "expired", "kept"))
     with site(database, monkeypatch) as web:
 
         def answers() -> list[int]:
-            programs = [Program(web.app, token) for token in (revoked, expired, kept)]
+            programs = [Program(web.app, token) for token in (revoked, expired, live)]
             return [program("GET", "/api/me").status_code for program in programs]
 
         assert answers() == [200, 200, 200]

@@ -51,10 +51,10 @@ def test_password_is_asked_twice_and_not_shown(database: Database) -> None:
         ada.sendline(PASSWORD)
         ada.expect("Repeat for confirmation: ")
         ada.sendline(PASSWORD)
-        code, shown = ending(ada)
+        code, screen = ending(ada)
     assert code == 0
-    assert PASSWORD not in shown
-    assert "Done, audit event 4." in shown
+    assert PASSWORD not in screen
+    assert "Done, audit event 4." in screen
     assert call(database, "doctor").exit_code == 0
 
 
@@ -66,8 +66,8 @@ def test_weak_password_is_asked_again(database: Database) -> None:
             ada.sendline(password)
             ada.expect("Repeat for confirmation: ")
             ada.sendline(password)
-        code, shown = ending(ada)
-    assert code == 0, shown
+        code, screen = ending(ada)
+    assert code == 0, screen
 
 
 @ON_SQLITE
@@ -95,8 +95,8 @@ def test_question_that_is_broken_off_changes_nothing(
     with terminal(database, "users", "create-admin", "ada@example.com") as ada:
         ada.expect("Password: ")
         ada.send(key)
-        ended, shown = ending(ada)
-    assert (ended, shown.endswith(says)) == (code, True), shown
+        ended, screen = ending(ada)
+    assert (ended, screen.endswith(says)) == (code, True), screen
     assert database.rows("SELECT count(*) FROM ops_users") == [(0,)]
 
 
@@ -110,9 +110,9 @@ def test_deletion_asks_and_heeds_the_answer(
     with terminal(database, "users", "delete", "bob") as session:
         session.expect(r"Erase the personal data of bob@example.com \(id 2\) for good\? \[y/N\]: ")
         session.sendline(answer)
-        ended, shown = ending(session)
+        ended, screen = ending(session)
     assert ended == code
-    assert ("declined; nothing was changed" in shown) is (code == 5)
+    assert ("declined; nothing was changed" in screen) is (code == 5)
     assert database.rows("SELECT count(*) FROM ops_users WHERE email LIKE 'bob%'") == [(left,)]
 
 

@@ -34,11 +34,11 @@ def test_unwritable_output_is_74_and_says_that_the_work_is_done(database: Databa
         "the output could not be written (No space left on device);"
         " the change is made, audit event 3"
     )
-    found = to_full_device(database, "roles", "create", "support")
-    expect(found, 74, stderr=f"Error: {message}\n")
+    result = to_full_device(database, "roles", "create", "support")
+    expect(result, 74, stderr=f"Error: {message}\n")
     message = message.replace("event 3", "event 4")
-    found = to_full_device(database, "roles", "create", "other", "--format", "json")
-    expect_json(found, "output-failed", 74, message, None)
+    result = to_full_device(database, "roles", "create", "other", "--format", "json")
+    expect_json(result, "output-failed", 74, message, None)
     assert database.rows("SELECT count(*) FROM ops_roles") == [(3,)]
 
 

@@ -11,9 +11,9 @@ from tests.support.console_play import MAKE, play
 @pytest.mark.parametrize("code", ['sql("UPDATE ops_users SET active = :no", no=False)',
                                   'sql("DELETE FROM ops_grants")'])  # fmt: skip
 def test_commit_keeps_an_administrator_from_sql(database: Database, ada: str, code: str) -> None:
-    found = run(database, "shell", "-c", f"{code}\ncommit()")
-    assert found.exit_code == 5
-    assert "Error: this would leave no active administrator who can sign in" in found.stderr
+    result = run(database, "shell", "-c", f"{code}\ncommit()")
+    assert result.exit_code == 5
+    assert "Error: this would leave no active administrator who can sign in" in result.stderr
     assert database.rows("SELECT active FROM ops_users") == [(True,)]
     assert database.rows("SELECT count(*) FROM ops_grants") == [(1,)]
 
@@ -21,15 +21,15 @@ def test_commit_keeps_an_administrator_from_sql(database: Database, ada: str, co
 def test_commit_without_an_administrator_is_not_refused(database: Database, ada: str) -> None:
     database.execute("UPDATE ops_users SET active = :no", no=False)
     code = "sql(\"UPDATE ops_roles SET description = 'x'\")\nprint(commit())"
-    found = run(database, "shell", "-c", code)
-    assert (found.exit_code, found.stdout) == (0, "{'ops_roles': '1 updated'}\n")
+    result = run(database, "shell", "-c", code)
+    assert (result.exit_code, result.stdout) == (0, "{'ops_roles': '1 updated'}\n")
 
 
 def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
     code = "db.session.execute(sa.text(\"INSERT INTO ops_alembic_version VALUES ('x')\"))"
-    found = run(database, "shell", "-c", code)
-    assert found.exit_code == 1
-    assert found.stderr == (
+    result = run(database, "shell", "-c", code)
+    assert result.exit_code == 1
+    assert result.stderr == (
         "Not committed: ops_alembic_version (1 inserted)."
         " End the program with commit() or rollback().\n"
     )
@@ -52,9 +52,9 @@ def test_what_was_not_committed_is_undone(database: Database, ada: str) -> None:
 def test_program_that_forgets_to_commit_fails(
     database: Database, ada: str, code: str, left: int
 ) -> None:
-    found = run(database, "shell", "-c", code)
+    result = run(database, "shell", "-c", code)
     changes = "1 change" if left == 1 else f"{left} changes"
-    assert (found.exit_code, found.stderr) == (
+    assert (result.exit_code, result.stderr) == (
         1,
         f"Not committed: {changes}. End the program with commit() or rollback().\n",
     )
@@ -83,9 +83,9 @@ def test_service_is_refused_while_changes_wait(database: Database, ada: str) -> 
     add = "db.session.add(MailMessage(kind='x', recipient='a@b.c', subject='s', body='b'))"
     insert = f"{add}\nMailMessage.query.count()"
     for code, words in ((add, "1 change"), (insert, "1 change"), (change, "ops_mail_messages (")):
-        found = run(database, "shell", "-c", f"{code}\n{MAKE}")
-        assert found.exit_code == 5, found
-        line, hint = found.stderr.splitlines()
+        result = run(database, "shell", "-c", f"{code}\n{MAKE}")
+        assert result.exit_code == 5, result
+        line, hint = result.stderr.splitlines()
         assert "a service needs its own transaction, and there are uncommitted changes" in line
         assert words in line
         assert hint == "  → commit() or rollback() first"

@@ -31,7 +31,7 @@ def show() -> Callable[[Any], str]:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "expected"),
     [
         (["a", "b"], "['a', 'b']"),
         (("a", 1, None), "('a', 1, None)"),
@@ -43,9 +43,9 @@ def show() -> Callable[[Any], str]:
     ],
 )
 def test_show_texts_inside_of_other_values(
-    show: Callable[[Any], str], value: Any, shown: str
+    show: Callable[[Any], str], value: Any, expected: str
 ) -> None:
-    assert show(value) == shown
+    assert show(value) == expected
 
 
 OWN = {"x": None, "l": [], "t": True, "n": "5", "b": b"abc"}
@@ -71,7 +71,7 @@ class Attrs:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "expected"),
     [
         ([{"password": "abc", "n": 1}], "[{'password': '•••', 'n': 1}]"),
         (OrderedDict(password="abc"), "OrderedDict([('password', '•••')])"),
@@ -87,10 +87,10 @@ class Attrs:
     ],
 )
 def test_show_secrets_of_containers_hidden(
-    show: Callable[[Any], str], value: Any, shown: str
+    show: Callable[[Any], str], value: Any, expected: str
 ) -> None:
     before = copy.deepcopy(value) if not isinstance(value, MappingProxyType) else value
-    assert show(value) == shown
+    assert show(value) == expected
     assert value == before
 
 
@@ -150,6 +150,6 @@ def test_columns_that_do_not_fit_are_named_with_the_way_to_see_them(
 ) -> None:
     monkeypatch.setattr("opsapp.cli.tables.width", lambda: 20)
     names = ["first", "second", "third"]
-    shown = show(display.Rows(names, [("wide" * 5, "wide" * 5, "wide" * 5)]))
-    assert " ".join(shown.split()).endswith("%sql -x or %sql --all prints them)")
+    screen = show(display.Rows(names, [("wide" * 5, "wide" * 5, "wide" * 5)]))
+    assert " ".join(screen.split()).endswith("%sql -x or %sql --all prints them)")
     assert "%sql" not in show([dict.fromkeys(names, "wide" * 5)])

@@ -17,8 +17,8 @@ COUNT = "SELECT count(*) FROM ops_users WHERE username = 'carl'"
 def test_changes_of_services_stay_and_are_of_the_session(
     database: Database, cli: Cli, ada: str
 ) -> None:
-    found = run(database, "shell", "--reason", "ticket 7", "-c", MAKE)
-    assert (found.exit_code, found.stdout, found.stderr) == (0, "carl\n", "")
+    result = run(database, "shell", "--reason", "ticket 7", "-c", MAKE)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "carl\n", "")
     assert database.rows(COUNT) == [(1,)]
     id = last_session(cli)["id"]
     events = cli("audit", "list", "--correlation", str(id), "--format", "json").json
@@ -40,9 +40,9 @@ def test_changes_of_services_stay_and_are_of_the_session(
     ids=["service", "text", "other bind"],
 )
 def test_read_only_session_writes_nothing(database: Database, ada: str, code: str) -> None:
-    found = run(database, "shell", "--read-only", "-c", code)
-    assert found.exit_code == 5
-    assert found.stderr == READ_ONLY
+    result = run(database, "shell", "--read-only", "-c", code)
+    assert result.exit_code == 5
+    assert result.stderr == READ_ONLY
     assert database.rows(COUNT) == [(0,)]
 
 
@@ -53,11 +53,11 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
         "print(commit())\n"
     )
     mail = database.rows("SELECT count(*) FROM ops_mail_messages")
-    found = run(database, "shell", "--sandbox", "-c", script)
-    assert (found.exit_code, found.stdout) == (
+    result = run(database, "shell", "--sandbox", "-c", script)
+    assert (result.exit_code, result.stdout) == (
         0, "carl\ncarl@example.com\n{'ops_mail_messages': '1 inserted'}\n",
-    ), found.stderr  # fmt: skip
-    said = found.stderr.splitlines()
+    ), result.stderr  # fmt: skip
+    said = result.stderr.splitlines()
     assert said[0] == "Sandbox: nothing was saved. It would have been:"
     assert said[2] == "  user:account:update user:2: username=carl → username=karl"
     assert said[-2:] == ["  ops_mail_messages: 1 inserted", "  ops_users: 1 inserted, 1 updated"]
@@ -72,9 +72,9 @@ def test_sandbox_works_and_leaves_nothing(database: Database, cli: Cli, ada: str
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_sandbox_without_a_place_for_its_copy_is_refused(database: Database, ada: str) -> None:
     (database.instance / "sandboxes").write_text("in the way")
-    found = run(database, "shell", "--sandbox", "-c", "print(1)")
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert re.fullmatch(r"Error: the folder .* cannot be created: Not a directory\n", found.stderr)
+    result = run(database, "shell", "--sandbox", "-c", "print(1)")
+    assert (result.exit_code, result.stdout) == (7, "")
+    assert re.fullmatch(r"Error: the folder .* cannot be created: Not a directory\n", result.stderr)
 
 
 def test_sandbox_lets_others_write(database: Database, ada: str) -> None:
@@ -103,16 +103,16 @@ def in_production(database: Database) -> None:
 
 def test_production_is_read_only_without_a_reason(empty_database: Database) -> None:
     in_production(empty_database)
-    found = run(empty_database, "shell", "-c", MAKE, **PRODUCTION)
-    assert (found.exit_code, found.stderr) == (5, READ_ONLY)
+    result = run(empty_database, "shell", "-c", MAKE, **PRODUCTION)
+    assert (result.exit_code, result.stderr) == (5, READ_ONLY)
     for args, says in (
         ((), "needs a reason"),
         (("--reason", "ticket 7"), "This is production"),
         (("--reason", "ticket 7", "--confirm", "development"), "development is not production"),
     ):
-        found = run(empty_database, "shell", "--write", *args, "-c", MAKE, **PRODUCTION)
-        assert (found.exit_code, found.stdout) == (5, "")
-        assert says in found.stderr
+        result = run(empty_database, "shell", "--write", *args, "-c", MAKE, **PRODUCTION)
+        assert (result.exit_code, result.stdout) == (5, "")
+        assert says in result.stderr
     args = ("--write", "--reason", "ticket 7", "--confirm", "production")
-    found = run(empty_database, "shell", *args, "-c", MAKE, **PRODUCTION)
-    assert (found.exit_code, found.stdout) == (0, "carl\n"), found.stderr
+    result = run(empty_database, "shell", *args, "-c", MAKE, **PRODUCTION)
+    assert (result.exit_code, result.stdout) == (0, "carl\n"), result.stderr

@@ -22,9 +22,9 @@ def write(database: Database, text: str, mode: int = 0o600) -> None:
     file.chmod(mode)
 
 
-def in_one_line(shown: str) -> str:
+def in_one_line(screen: str) -> str:
     """Return what a terminal has broken between words."""
-    return " ".join(shown.split())
+    return " ".join(screen.split())
 
 
 def test_console_begins_as_the_file_says(database: Database, ada: str) -> None:
@@ -74,9 +74,9 @@ def test_program_begins_without_the_file(database: Database) -> None:
 def test_error_of_the_file_is_a_line(database: Database, text: str, mode: int, why: str) -> None:
     write(database, text, mode)
     with console(database) as user:
-        code, shown = user.ending()
+        code, screen = user.ending()
     assert code == 7
-    assert in_one_line(why) in in_one_line(shown)
+    assert in_one_line(why) in in_one_line(screen)
 
 
 APPLICATION = """

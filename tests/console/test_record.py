@@ -29,8 +29,8 @@ def test_killed_session_is_on_record(
         "console:session:open",
         "console:session:lose",
     ]
-    found = cli("audit", "session", str(session["id"])[:8], "--format", "json")
-    assert (found.exit_code, found.json["transcript"]) == (0, "whole")
+    result = cli("audit", "session", str(session["id"])[:8], "--format", "json")
+    assert (result.exit_code, result.json["transcript"]) == (0, "whole")
 
 
 def test_edited_transcript_is_found(database: Database, cli: Cli, ada: str) -> None:
@@ -40,18 +40,18 @@ def test_edited_transcript_is_found(database: Database, cli: Cli, ada: str) -> N
     assert stat.S_IMODE(path.stat().st_mode) == 0o400
     path.chmod(0o600)
     path.write_text(path.read_text().replace("x = 1", "x = 2"))
-    found = cli("audit", "session", str(session["id"]), "--format", "json")
-    assert found.exit_code == 6
-    assert found.json["transcript"] == "edited: line 1 does not follow from the one before"
+    result = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert result.exit_code == 6
+    assert result.json["transcript"] == "edited: line 1 does not follow from the one before"
 
 
 def test_removed_transcript_is_said_to_be(database: Database, cli: Cli, ada: str) -> None:
     run(database, "shell", "-c", "x = 1", check=True)
     session = last_session(cli)
     (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
-    found = cli("audit", "session", str(session["id"]), "--format", "json")
-    assert (found.exit_code, found.json["lines"]) == (6, [])
-    assert found.json["transcript"] == "missing: it was written on this host, and is gone"
+    result = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert (result.exit_code, result.json["lines"]) == (6, [])
+    assert result.json["transcript"] == "missing: it was written on this host, and is gone"
 
 
 def test_transcript_of_another_host_is_no_finding(
@@ -62,9 +62,9 @@ def test_transcript_of_another_host_is_no_finding(
     (database.instance / "transcripts" / f"{session['id']}.jsonl").unlink()
     here = socket.gethostname()
     monkeypatch.setattr("opsapp.console.sessions.gethostname", lambda: "elsewhere")
-    found = cli("audit", "session", str(session["id"]), "--format", "json")
-    assert (found.exit_code, found.json["lines"]) == (0, [])
-    assert found.json["transcript"] == f"not on this host; look on {here}"
+    result = cli("audit", "session", str(session["id"]), "--format", "json")
+    assert (result.exit_code, result.json["lines"]) == (0, [])
+    assert result.json["transcript"] == f"not on this host; look on {here}"
 
 
 def test_unknown_session_is_not_found(cli: Cli, ada: str) -> None:
@@ -74,14 +74,14 @@ def test_unknown_session_is_not_found(cli: Cli, ada: str) -> None:
 
 def test_nothing_runs_without_a_transcript(database: Database, ada: str) -> None:
     (database.instance / "transcripts").write_text("in the way")
-    found = run(database, "shell", "-c", "print(1)")
-    assert (found.exit_code, found.stdout) == (7, "")
+    result = run(database, "shell", "-c", "print(1)")
+    assert (result.exit_code, result.stdout) == (7, "")
 
 
 def test_nothing_runs_without_the_audit(database: Database, ada: str) -> None:
     database.execute("DELETE FROM ops_audit_head")
-    found = run(database, "shell", "-c", "print(1)")
-    assert (found.exit_code, found.stdout) == (7, "")
+    result = run(database, "shell", "-c", "print(1)")
+    assert (result.exit_code, result.stdout) == (7, "")
 
 
 def test_two_sessions_have_transcripts_of_their_own(database: Database, cli: Cli, ada: str) -> None:
@@ -104,10 +104,10 @@ def test_two_sessions_have_transcripts_of_their_own(database: Database, cli: Cli
 def test_console_without_the_audit_hook_keeps_its_transcript(
     database: Database, cli: Cli, ada: str
 ) -> None:
-    found = run(
+    result = run(
         database, "shell", "-c", "import os; os.system('true')", OPSAPP_SHELL_AUDIT_HOOK="off"
     )
-    assert (found.exit_code, found.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")
     lines: Any = last_session(cli)["lines"]
     assert [line["kind"] for line in lines] == ["input", "end"]
     event = cli("audit", "list", "--action", "console:session:open", "--format", "json").json[-1]

@@ -46,8 +46,8 @@ def server(postgres: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture(params=["file", "server"])
 def engine(request: pytest.FixtureRequest) -> sa.Engine:
-    found: sa.Engine = request.getfixturevalue(request.param)
-    return found
+    chosen_engine: sa.Engine = request.getfixturevalue(request.param)
+    return chosen_engine
 
 
 def refusal(engine: sa.Engine, *, wait: float = 0) -> Busy:

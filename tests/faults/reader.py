@@ -118,7 +118,7 @@ class Reader:
             " WHERE action LIKE 'user:%' OR action LIKE 'role:%' ORDER BY seq"
         )
         try:
-            told = Replay([event for event in events if event[0] not in OF_NO_TABLE])
+            replay = Replay([event for event in events if event[0] not in OF_NO_TABLE])
         except (AssertionError, KeyError, ValueError) as error:
             yield f"the events contradict each other: {error!r}"
             return
@@ -128,20 +128,20 @@ class Reader:
                 "SELECT id, active, password IS NOT NULL FROM ops_users WHERE deleted_at IS NULL"
             )
         }
-        if told.accounts != accounts:
-            yield f"accounts are {accounts}, and the events tell {told.accounts}"
+        if replay.accounts != accounts:
+            yield f"accounts are {accounts}, and the events tell {replay.accounts}"
         roles = dict(self.rows("SELECT id, name FROM ops_roles WHERE deleted_at IS NULL"))
-        told_roles = {subject: role["name"] for subject, role in told.roles.items()}
-        if {f"role:{id}": name for id, name in roles.items()} != told_roles:
-            yield f"roles are {roles}, and the events tell {told.roles}"
+        replayed_roles = {subject: role["name"] for subject, role in replay.roles.items()}
+        if {f"role:{id}": name for id, name in roles.items()} != replayed_roles:
+            yield f"roles are {roles}, and the events tell {replay.roles}"
         held = {
             (f"user:{user}", f"role:{role}")
             for user, role in self.rows(
                 "SELECT user_id, role_id FROM ops_grants WHERE ended_at IS NULL"
             )
         }
-        if set(told.held) != held:
-            yield f"grants are {held}, and the events tell {told.held}"
+        if set(replay.held) != held:
+            yield f"grants are {held}, and the events tell {replay.held}"
         tokens = {
             (f"user:{user}", name): self._fingerprint(key)
             for user, name, key in self.rows(
@@ -150,8 +150,8 @@ class Reader:
                 " WHERE t.ended_at IS NULL"
             )
         }
-        if told.tokens != tokens:
-            yield f"tokens are {tokens}, and the events tell {told.tokens}"
+        if replay.tokens != tokens:
+            yield f"tokens are {tokens}, and the events tell {replay.tokens}"
 
     def _fingerprint(self, secret: str) -> str:
         message = f"opsapp-secret-v1\0{secret}\0".encode()

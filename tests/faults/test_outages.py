@@ -38,10 +38,10 @@ def assert_all_acknowledged_are_there(outage: str, database: Database, seen: Tra
     there += Counter(file for file, rows in files.items() if rows == ROWS)
     assert [name for name in seen.acknowledged if there[name] != 1] == []
     for name, correlation in seen.doubts:
-        found = run(database, "audit", "list", "--correlation", correlation, "--format", "json")
-        assert found.exit_code == 0, found
+        result = run(database, "audit", "list", "--correlation", correlation, "--format", "json")
+        assert result.exit_code == 0, result
         # The name was tried again, and was there already if and only if the event is.
-        assert len(found.json) <= 1 == there[name], (name, found)
+        assert len(result.json) <= 1 == there[name], (name, result)
     assert_promises_kept(database)
     for outcome, number in seen.outcomes.items():
         tally.count("Outages", outage, "PostgreSQL", outcome, number)

@@ -69,7 +69,7 @@ def test_every_environment_variable_that_is_read_is_a_setting() -> None:
 def test_picture_shows_what_it_is_made_of(name: str) -> None:
     picture = (ROOT / "docs" / f"{name}.svg").read_text()
     shown = re.sub(r"<[^>]+>", "", picture).replace("&#160;", " ").replace("&#x27;", "'")
-    assert [line for line in PICTURES[name].shown if f"$ {line}" not in shown] == []
+    assert [line for line in PICTURES[name].commands if f"$ {line}" not in shown] == []
     assert "Traceback" not in shown
     pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
     assert any(f"{name}.svg)" in page.read_text() for page in pages)

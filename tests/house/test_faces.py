@@ -70,9 +70,9 @@ def test_pages_and_examples_import_public_names_alone() -> None:
         is_module = f"{module}.{name}" in modules or f"{module}.{name}" in FACES
         return is_module or (module in FACES and name in import_module(module).__all__)
 
-    shown = list(_shown())
-    assert len(shown) > 50
-    assert [place for place in shown if not is_public(*place[1:])] == []
+    names = list(_shown())
+    assert len(names) > 50
+    assert [place for place in names if not is_public(*place[1:])] == []
 
 
 def test_face_costs_nothing_until_a_name_is_asked_for() -> None:
@@ -108,8 +108,8 @@ def test_every_file_of_commands_is_what_flask_lists() -> None:
     listed = {command.module for commands in SUBJECTS.values() for command in commands}
     listed.add(ops.module)
     homes = {module.split(".")[2] for module in listed}
-    shown = {path.stem if path.is_file() else path.name for path in _entries(ROOT / "commands")}
-    assert shown == homes
+    names = {path.stem if path.is_file() else path.name for path in _entries(ROOT / "commands")}
+    assert names == homes
 
 
 def _entries(folder: Path) -> list[Path]:

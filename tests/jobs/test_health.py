@@ -34,9 +34,9 @@ def nightly(database: Database) -> Database:
 
 def says(cli: Cli, *args: str, exit_code: int) -> str:
     """Return the finding of ``check`` on the only job."""
-    found = cli("jobs", "check", *args, "--format", "json")
-    assert found.exit_code == exit_code, found.stdout
-    [row] = found.json
+    result = cli("jobs", "check", *args, "--format", "json")
+    assert result.exit_code == exit_code, result.stdout
+    [row] = result.json
     assert row["state"] == ("fail" if exit_code else "ok")
     return str(row["says"])
 
@@ -52,8 +52,8 @@ def test_check_of_a_job_that_is_well(cli: Cli, nightly: Database) -> None:
 def test_check_finds_a_failure_and_why(cli: Cli, nightly: Database) -> None:
     past(nightly, "backup", "timed-out", at=SLOT)
     nightly.execute("UPDATE ops_job_runs SET reason = 'it took longer than 2 h'")
-    found = "timed-out: run 1 at 2026-06-15T02:30:00Z (it took longer than 2 h)"
-    assert says(cli, exit_code=6) == found
+    result = "timed-out: run 1 at 2026-06-15T02:30:00Z (it took longer than 2 h)"
+    assert says(cli, exit_code=6) == result
 
 
 def test_check_allows_as_many_failures_as_asked(cli: Cli, nightly: Database) -> None:
@@ -110,9 +110,9 @@ def test_check_knows_the_age_that_the_schedule_allows(cli: Cli, database: Databa
 
 
 def test_check_of_the_shipped_schedule_that_is_not_used(cli: Cli, database: Database) -> None:
-    found = cli("jobs", "check", "--format", "json")
-    assert found.exit_code == 0
-    assert {row["says"] for row in found.json} == {"has not run yet"}
+    result = cli("jobs", "check", "--format", "json")
+    assert result.exit_code == 0
+    assert {row["says"] for row in result.json} == {"has not run yet"}
 
 
 @pytest.fixture
@@ -144,9 +144,9 @@ def unwell(cli: Cli) -> list[dict[str, Any]]:
 
 
 def test_check_of_what_is_not_there(cli: Cli, nightly: Database) -> None:
-    found = cli("jobs", "check", "nobody")
-    assert (found.exit_code, found.stdout) == (4, "")
-    assert found.stderr == (
+    result = cli("jobs", "check", "nobody")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == (
         "Error: no job nobody is enabled or has ever run\n  → flask jobs list\n"
     )
 
@@ -181,9 +181,9 @@ def test_doctor_tells_of_jobs_that_fail(cli: Cli, nightly: Database) -> None:
 
 
 def missed(cli: Cli, *args: str) -> list[str]:
-    found = cli("jobs", "missed", *args, "--format", "json")
-    assert found.exit_code == (6 if found.json else 0)
-    return [row["slot"][5:16] for row in found.json]
+    result = cli("jobs", "missed", *args, "--format", "json")
+    assert result.exit_code == (6 if result.json else 0)
+    return [row["slot"][5:16] for row in result.json]
 
 
 def test_missed_finds_the_slots_at_which_nothing_began(cli: Cli, nightly: Database) -> None:
@@ -238,8 +238,8 @@ def test_schedule_prints_both_times_the_first_run_first(cli: Cli, database: Data
         "[jobs.off]\ncommand = 'true'\nschedule = '@hourly'\nenabled = false\n"
         "[jobs.by-hand]\ncommand = 'true'\n",
     )
-    found = cli("jobs", "schedule", "--limit", "2")
-    assert found.stdout.splitlines() == [
+    result = cli("jobs", "schedule", "--limit", "2")
+    assert result.stdout.splitlines() == [
         "at\tlocal\tin\tname\tschedule",
         "2026-06-15T13:00:00Z\t2026-06-15 13:00 +00:00 UTC\t1 h 0 min\thourly\t@hourly",
         "2026-06-15T14:00:00Z\t2026-06-15 14:00 +00:00 UTC\t2 h 0 min\thourly\t@hourly",

@@ -54,8 +54,8 @@ def every_minute(database: Database, script: str, options: str = "") -> None:
 
 def stopped(process: subprocess.Popen[str]) -> tuple[int, str]:
     process.send_signal(signal.SIGTERM)
-    found = ended(process)
-    return found.exit_code, found.stderr
+    slots = ended(process)
+    return slots.exit_code, slots.stderr
 
 
 # --- what is due -------------------------------------------------------------
@@ -65,8 +65,8 @@ def test_due_are_the_slots_since_the_last_look_in_order() -> None:
     often = Job(name="often", command=("true",), schedule="* * * * *")
     once = Job(name="once", command=("true",), schedule="1 12 * * *")
     off = Job(name="off", command=("true",), schedule="* * * * *", enabled=False)
-    found = scheduler.due_slots([often, once, off], NOON, NOON + 2 * MINUTE)
-    assert [(slot, job.name) for slot, job in found] == [
+    slots = scheduler.due_slots([often, once, off], NOON, NOON + 2 * MINUTE)
+    assert [(slot, job.name) for slot, job in slots] == [
         (NOON + MINUTE, "often"),
         (NOON + MINUTE, "once"),
         (NOON + 2 * MINUTE, "often"),
@@ -196,6 +196,6 @@ def test_file_that_becomes_wrong_is_said_and_the_last_one_stays(database: Databa
 
 def test_wrong_file_at_the_start_is_exit_7(database: Database) -> None:
     schedule_file(database, "[jobs.a]\ncommand = 5\n")
-    found = ended(server(database))
-    assert found.exit_code == 7
-    assert found.stderr.startswith(f"Error: {database.instance}/jobs.toml: [jobs.a] command: ")
+    slots = ended(server(database))
+    assert slots.exit_code == 7
+    assert slots.stderr.startswith(f"Error: {database.instance}/jobs.toml: [jobs.a] command: ")

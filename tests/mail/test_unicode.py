@@ -10,7 +10,7 @@ from flask import Flask
 from opsapp import clock
 from opsapp.accounts import reachable
 from opsapp.mail import smtputf8
-from opsapp.mail.backends import NO_UTF8, SENDER_NEEDS_UTF8
+from opsapp.mail.undeliverable import NO_UTF8, SENDER_NEEDS_UTF8
 from tests.support import Cli, Database
 from tests.support.findings import findings
 from tests.support.jobwork import past, schedule_file

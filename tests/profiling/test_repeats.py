@@ -49,10 +49,10 @@ def test_repeats_are_listed_with_what_to_do(cli: Cli, app: Flask) -> None:
 
 def test_narrow_terminal_shows_the_statement(database: Database, app: Flask) -> None:
     store("one", [repeat("shop/feed.py:9 in show", 21)], [], limit=5)
-    shown = on_terminal(database, "profile", "repeats", columns=80, NO_COLOR="1").splitlines()
-    begin, end = (shown[0].index(name) for name in ("statement", "endpoint"))
-    cells = [line[begin:end].strip() for line in shown[1:]]
-    assert " ".join(filter(None, cells)) == LAZY, shown
+    lines = on_terminal(database, "profile", "repeats", columns=80, NO_COLOR="1").splitlines()
+    begin, end = (lines[0].index(name) for name in ("statement", "endpoint"))
+    cells = [line[begin:end].strip() for line in lines[1:]]
+    assert " ".join(filter(None, cells)) == LAZY, lines
 
 
 def test_repeats_of_commands_are_left_out(cli: Cli, app: Flask) -> None:

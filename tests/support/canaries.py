@@ -59,14 +59,14 @@ def leaks(database: Database) -> list[str]:
     keys = {*PLANTED, *_keys(database.instance)}
     outputs = "\0".join(_printed)
     forget_printed()
-    found = _found(outputs, {*keys, *stored}, "what a command printed")
+    leaks = _found(outputs, {*keys, *stored}, "what a command printed")
     for place, content in tables:
-        found += _found(content, {*keys, *stored, *_TOKEN.findall(content)}, place)
+        leaks += _found(content, {*keys, *stored, *_TOKEN.findall(content)}, place)
     for path in _files(database.instance):
         content = path.read_bytes().decode(errors="replace")
         hashes = () if content.startswith(_DATABASES) or "-wal" in path.name else stored
-        found += _found(content, {*keys, *hashes, *_TOKEN.findall(content)}, str(path))
-    return found
+        leaks += _found(content, {*keys, *hashes, *_TOKEN.findall(content)}, str(path))
+    return leaks
 
 
 def _connected(database: Database) -> Any:

@@ -54,7 +54,7 @@ def test_checkpoint_line_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "shown"),
+    ("line", "expected"),
     [
         ("", ""),
         (" five words are too few \n", "five words are too few"),
@@ -67,10 +67,10 @@ def test_checkpoint_line_is_read_as_it_was_written() -> None:
         ("x\x1b[2J" + "y" * 80, "x\\x1b[2J" + "y" * 52 + "…"),
     ],
 )
-def test_line_that_is_no_checkpoint_is_refused(line: str, shown: str) -> None:
+def test_line_that_is_no_checkpoint_is_refused(line: str, expected: str) -> None:
     with pytest.raises(Invalid) as raised:
         chain.Checkpoint.parse(line, KEY)
-    assert raised.value.message == f"not a checkpoint line: {shown}"
+    assert raised.value.message == f"not a checkpoint line: {expected}"
 
 
 def test_checkpoint_of_another_key_or_with_another_word_is_refused() -> None:

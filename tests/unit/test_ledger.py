@@ -323,8 +323,8 @@ def test_key_of_a_subject_is_kept_once(app: Flask) -> None:
         ledger.add_key(connection, {**row, "value": "bob"})
         assert ledger.has_name(connection, row["token"])
         ledger.add_names(connection, [])
-        kept = connection.execute(sa.select(PersonalValue.subject, PersonalValue.value)).all()
-        assert [tuple(each) for each in kept] == [("user:7", "ada")]
+        values = connection.execute(sa.select(PersonalValue.subject, PersonalValue.value)).all()
+        assert [tuple(each) for each in values] == [("user:7", "ada")]
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ def test_commit_that_fails_ends_its_intents(
 
 def test_commit_without_an_answer_stays_unknown(unit: Elsewhere) -> None:
     error = exc.OperationalError("COMMIT", {}, Exception("gone"), connection_invalidated=True)
-    told = refuse_commit(unit, error)
-    assert told is not None
-    assert (told.message, told.hint) == (
+    doubt = refuse_commit(unit, error)
+    assert doubt is not None
+    assert (doubt.message, doubt.hint) == (
         "the connection broke during the commit: the change may or may not have happened",
         UNKNOWN,
     )
@@ -120,11 +120,11 @@ def test_audit_that_goes_away_with_the_commit_is_told(
     unit: Elsewhere, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     take_away(monkeypatch, unit, error, after=2)
-    told = refuse_commit(unit, RuntimeError("no"))
-    assert told is not None
-    assert told.message.startswith("the change failed, and the audit log could not record that: ")
-    assert told.message.endswith(("the disk\\x1b is full", "not now"))
-    assert told.hint == UNKNOWN
+    doubt = refuse_commit(unit, RuntimeError("no"))
+    assert doubt is not None
+    assert doubt.message.startswith("the change failed, and the audit log could not record that: ")
+    assert doubt.message.endswith(("the disk\\x1b is full", "not now"))
+    assert doubt.hint == UNKNOWN
     assert (unit.committed, orders(unit)) == (False, [])
 
 

@@ -301,9 +301,9 @@ def test_pages_and_mails_show_names_escaped_that_came_by_another_door(
             notices._write(user, "role_granted", "A role", role=HOSTILE, granted_by="An operator")
             unit.record("user:role:grant", "user:1")
         outbox.send(outbox.take_kept())
-    told = web.mail_to("ada@example.com")[-1]
-    assert 'the role "x\\x1b]8;;http://evil\\x07\\u202e\\u2066\\u200b\\u2028\\x9b31m"' in told
-    assert is_harmless(told)
+    mail = web.mail_to("ada@example.com")[-1]
+    assert 'the role "x\\x1b]8;;http://evil\\x07\\u202e\\u2066\\u200b\\u2028\\x9b31m"' in mail
+    assert is_harmless(mail)
 
 
 def pages_without_arguments(web: Site) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from opsapp.accounts import signin
 from opsapp.mail import smtputf8
-from opsapp.mail.backends import NO_UTF8
+from opsapp.mail.undeliverable import NO_UTF8
 from tests.support import PASSWORD, Database, a_unit
 from tests.support.web import Browser, Site, last_events, site, told_on, what_changes
 

@@ -147,8 +147,8 @@ def of_reset(browser: Browser, link: str) -> Iterator[TestResponse]:
 def text_of(page: TestResponse) -> str:
     """Return the text and the attributes of a page that a person reads or hears."""
     attributes = re.findall(r'(?:value|title|alt|aria-label|placeholder)="([^"]*)"', page.text)
-    shown = re.sub(r"<[^>]+>", "\n", page.text)
-    return unescape("\n".join([shown, *attributes]))
+    words = re.sub(r"<[^>]+>", "\n", page.text)
+    return unescape("\n".join([words, *attributes]))
 
 
 def test_no_text_of_a_library_reaches_a_page_or_a_mail(
@@ -167,13 +167,13 @@ def test_no_text_of_a_library_reaches_a_page_or_a_mail(
             pages = [*of_strangers(Browser(web.app)), *of_half_signed_in(Browser(web.app))]
             pages += of_signed_in(Browser(web.app))
             mail = [*web.mail_to("ada@example.com"), *web.mail_to("nobody@example.com")]
-            link = next(found[0] for text in mail if (found := re.search(r"/reset/\S+", text)))
+            link = next(match[0] for text in mail if (match := re.search(r"/reset/\S+", text)))
             pages += of_reset(Browser(web.app), link)
         mail += web.mail_to("ada@example.com")
         subjects = database.rows("SELECT subject FROM ops_mail_messages")
 
     texts = [*map(text_of, pages), *mail, *(subject for (subject,) in subjects)]
-    assert [found[0] for text in texts for found in FOREIGN.finditer(text)] == []
+    assert [match[0] for text in texts for match in FOREIGN.finditer(text)] == []
     assert {Path(str(name)).parent.name for name in templates} >= {"security", "email"}
     assert not [name for name in templates if "flask_security" in str(name)]
     assert all(subject.startswith("opsapp: ") for (subject,) in subjects)

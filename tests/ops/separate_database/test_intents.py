@@ -75,8 +75,8 @@ def test_kill_around_the_commit_is_settled_by_comparing(
         "advice": "flask ops audit settle",
     }
     assert installation.run("audit", "list").stderr == UNKNOWN
-    shown = json.loads(installation.run("audit", "show", "2", "--format", "json").stdout)
-    assert shown["outcome"] == "unknown: compare and close it by flask ops audit settle 2"
+    event = json.loads(installation.run("audit", "show", "2", "--format", "json").stdout)
+    assert event["outcome"] == "unknown: compare and close it by flask ops audit settle 2"
     says = json.loads(installation.run("audit", "verify", "--format", "json").stdout)["says"]
     assert says == "the chain holds; intended without an end: 2, 3"
 
@@ -88,10 +88,10 @@ def test_kill_around_the_commit_is_settled_by_comparing(
     assert (installation.roles, installation.ends) == (
         ([(1,), (2,)], [(ADA, "roles:admin")]) if was_made else ([(2,)], [])
     )
-    shown = json.loads(installation.run("audit", "show", "2", "--format", "json").stdout)
-    assert shown["outcome"] == outcome
-    told = installation.ours.rows("SELECT action, reason FROM ops_audit_events WHERE seq > 3")
-    assert told == [
+    event = json.loads(installation.run("audit", "show", "2", "--format", "json").stdout)
+    assert event["outcome"] == outcome
+    events = installation.ours.rows("SELECT action, reason FROM ops_audit_events WHERE seq > 3")
+    assert events == [
         *([(EVENT, "cover"), (ACCEPT[1], "cover")] if was_made else [("audit:intent:fail", None)]),
         ("audit:intent:settle", None),
     ]
@@ -205,8 +205,8 @@ def test_dry_run_and_deletion_leave_what_they_should(installation: Installation)
     assert len(installation.events) == 4
     done = installation.run("users", "delete", "ada", "--yes")
     assert done.exit_code == 0, done.stderr
-    kept = installation.ours.rows("SELECT value FROM ops_audit_personal WHERE subject = 'user:1'")
-    assert kept == []
+    values = installation.ours.rows("SELECT value FROM ops_audit_personal WHERE subject = 'user:1'")
+    assert values == []
     assert json.loads(installation.run("audit", "verify", "--format", "json").stdout)["ok"]
 
 
