@@ -17,10 +17,14 @@ from . import settings
 from .state import is_built_on
 
 
+def name_of_secret(app: Flask) -> str:
+    """Return the setting from which the keys are derived."""
+    return "SECURITY_PASSWORD_SALT" if is_built_on(app) else "OPSAPP_AUDIT_KEY"
+
+
 def key(app: Flask, purpose: str) -> bytes:
     """Return a key for one purpose: 32 bytes, URL-safe base64, as Fernet takes it."""
-    name = "SECURITY_PASSWORD_SALT" if is_built_on(app) else "OPSAPP_AUDIT_KEY"
-    secret = str(settings.of(app, name)).encode()
+    secret = str(settings.of(app, name_of_secret(app))).encode()
     derived = hmac.digest(secret, f"opsapp/{purpose}".encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(derived)
 

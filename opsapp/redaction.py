@@ -15,6 +15,8 @@ from .settings import SETTINGS
 from .values import Unread
 
 HIDDEN = "•••"
+SET = "set"
+"""The audit log's word for a secret that is there."""
 SHORTEST = 6
 """The least characters of a secret value; a shorter one also occurs in harmless words."""
 

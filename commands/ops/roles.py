@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from opsapp.cli.base import OpsGroup
-from opsapp.cli.decorators import answers, changes, findings
+from opsapp.cli.decorators import answers, changes, findings, say_afterwards
 from opsapp.cli.options import ROLE, USER, end_options, ending, users_argument
 from opsapp.types import Record
 
@@ -48,7 +48,7 @@ def list_cmd() -> list[Record]:
 @users_argument()
 @end_options("the grant")
 @click.option("--replace-end", is_flag=True, help="Change the end of a role that is held.")
-@changes(*GRANT_SHOWN, "ends", key="user_id", destructive=True)
+@changes(*GRANT_SHOWN, key="user_id", destructive=True)
 def grant_cmd(
     role: str,
     users: tuple[str, ...],
@@ -72,7 +72,11 @@ def grant_cmd(
     from opsapp.ops import grants
 
     approve_identity("roles")
-    return grants.grant(role, users, until=ending(for_, until), replace_end=replace_end, unit=unit)
+    until = ending(for_, until)
+    rows = grants.grant(role, users, until=until, replace_end=replace_end, unit=unit)
+    if until and any(row["changed"] for row in rows):
+        say_afterwards("The role ends when flask ops roles expire runs after that time.")
+    return rows
 
 
 @cli.command("revoke")

@@ -198,21 +198,22 @@ def show_cmd(user: str) -> Record:
 
 @cli.command("can")
 @click.argument("user", type=USER)
-@click.argument("permission", metavar="ROLE")
+@click.argument("role_or_permission", type=ROLE)
 @answers()
-def can_cmd(user: str, permission: str) -> Record:
+def can_cmd(user: str, role_or_permission: str) -> Record:
     """Check whether an account has a role or permission, and why.
 
-    A permission is known where the application keeps it with its roles. Exits 0 for yes
-    and 6 for no.
+    A permission is known if the application keeps it with its roles. Exits 0 for yes and 6
+    for no.
 
     \b
-    Example:
+    Examples:
       flask ops users can ada@example.com admin
+      flask ops users can ada@example.com "can_list on UserView"
     """
     from opsapp.ops import explanations
 
-    answer = explanations.explain(user, permission)
+    answer = explanations.explain(user, role_or_permission)
     findings(not answer["allowed"])
     return answer
 

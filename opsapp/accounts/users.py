@@ -14,6 +14,7 @@ from .. import addresses, clock, signals, text
 from ..errors import Busy, Conflict
 from ..extensions import db
 from ..models import ADMIN, User
+from ..redaction import SET
 from ..types import Record
 from ..unit import chain
 from ..unit.ledger import audit_key, fingerprint
@@ -181,7 +182,7 @@ def _insert(
     unit.session.add(user)
     unit.session.flush()
     lockouts.take_over(unit.session, [(user.id, email), (user.id, username)])
-    after = {"email": email, "username": username, "password": "set" if hashed else None}
+    after = {"email": email, "username": username, "password": SET if hashed else None}
     after |= {"fingerprint": fingerprint(hashed)} if hashed else {}
     after |= {"confirmed": "yes"} if confirmed else {}
     unit.record("user:account:create", user.reference, after=after)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from .. import clock
+from ..redaction import SET
 from ..text import pluralize, safe
 from ..unit.intents import PREFIX
 
@@ -68,8 +69,8 @@ PHRASES = {
 """The words for each action and its subject; other actions are shown as they are."""
 _IN_PHRASES = ("role", "token", "first", "last", "name")
 """The values of an event that its words name."""
-_LEFT_OUT = frozenset({"ids", "digest", "fingerprint", "statement", "chain"})
-"""Digests, which `flask audit show` has."""
+_LEFT_OUT = frozenset({"ids", "digest", "fingerprint", "statement", "chain", "relation"})
+"""Digests, and the relation that a role is of, which `flask audit show` has."""
 _OF_IMPORTS = ("file", "done")
 """The digest of the file, and whether its end was reached."""
 
@@ -143,7 +144,9 @@ def _change(key: str, before: Mapping[str, Any], after: Mapping[str, Any], now: 
         return f"{key}: {new}" if new else ""
     if key not in after:
         return f"{key} was {old}" if old else ""
-    return f"{key}: {old or 'none'} → {new or 'none'}" if old != new else ""
+    if old == new:  # Of a secret nothing else is written, so its change has two equal sides.
+        return f"{key} changed" if new == SET else ""
+    return f"{key}: {old or 'none'} → {new or 'none'}"
 
 
 def _list_change(old: list[Any], new: list[Any]) -> list[str]:

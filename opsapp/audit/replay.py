@@ -14,6 +14,7 @@ from typing import Any
 from ..accounts.transfer.batches import IMPORT
 from ..models import ADMIN, PersonalValue
 from ..models.types import canonical_json
+from ..redaction import SET
 from ..types import Fields
 from ..unit.ledger import fingerprint
 from .stored import is_token
@@ -84,7 +85,7 @@ def _create_account(event: Event) -> None:
     event.set("status", "active")
     event.set("e-mail", event.name("email"))
     event.set("username", event.name("username"))
-    event.set("password", event.secret(present=event.after.get("password") == "set"))
+    event.set("password", event.secret(present=event.after.get("password") == SET))
     event.set("confirmed", event.after.get("confirmed", UNTOLD))
 
 

@@ -65,11 +65,11 @@ _STYLES = {
     **dict.fromkeys(("skipped", "inactive", "locked", "warn", "expired", "waiting"), "yellow"),
     **dict.fromkeys(("deleted", "revoked", "fail", "failed", "timed-out", "terminated"), "red"),
     **dict.fromkeys(("crashed", "gave up"), "red"),
-    "no": "yellow",
-    EMPTY: "dim",
 }
-"""Colours of words. They add no meaning, since pipes have none."""
-_NEGATIVE = ("allowed", "ok")
+"""Colours of states. They add no meaning, since pipes have none."""
+_STATES = ("state", "status", "outcome")
+"""Fields that hold a state; the same word may be a name in another one."""
+_NEGATIVE = ("allowed", "ok", "ready", "writable")
 """Fields whose "no" is bad news."""
 
 
@@ -77,4 +77,6 @@ def style_of(name: str, cell: str) -> str:
     """Return the colour of a cell of this field, or ``dim``, or nothing."""
     if cell == "no" and name in _NEGATIVE:
         return "red"
-    return _STYLES.get(cell, "")
+    if cell == EMPTY:
+        return "dim"
+    return _STYLES.get(cell, "") if name in _STATES else ""

@@ -20,6 +20,7 @@ from ..extensions import db
 from ..types import Record
 from ..unit import ledger
 from ..unit.work import Unit, bookkeeping
+from .environment import without_messages
 from .migration_run import LOCK, LOCK_SECONDS
 
 UPGRADE = "application:schema:upgrade"
@@ -118,7 +119,7 @@ def _present_revisions() -> str | None:
 
     names = ("version_table", "version_table_schema")
     arguments = _migrate().configure_args
-    with db.engine.connect() as connection:
+    with without_messages(), db.engine.connect() as connection:
         migration = MigrationContext.configure(
             connection, opts={name: arguments[name] for name in names if name in arguments}
         )

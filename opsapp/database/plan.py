@@ -15,6 +15,7 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
+from .environment import without_messages
 from .migration_run import (
     refuse_foreign_tables,
     refuse_other_database,
@@ -118,11 +119,11 @@ def _find_drops(step: Step) -> Iterator[tuple[str, str | None]]:
 
     sql = io.StringIO()
     # PostgreSQL's SQL names what SQLite's hides in a copy of the table.
-    context = MigrationContext.configure(
-        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": sql}
-    )
-    with Operations.context(context):
-        step.module.downgrade()
+    options = {"as_sql": True, "output_buffer": sql}
+    with without_messages():
+        context = MigrationContext.configure(dialect_name="postgresql", opts=options)
+        with Operations.context(context):
+            step.module.downgrade()
     for table, altered, column in _DROPPED.findall(sql.getvalue()):
         yield table or altered, column or None
 

@@ -110,7 +110,7 @@ def status() -> Record:
     """Return the state of the database: reachable, latency, revision, environment, sizes.
 
     ``ready`` is the answer: reachable, at this code's revision, of this environment, of these
-    secrets, and ``writable``; the latter is not tried where the schema is not this code's.
+    secrets, and ``writable``, which is None where the schema is not this code's: it is not tried.
     ``because`` is the first condition that does not hold, in words.
 
     :raises NotReady: it cannot be reached, or the migrations are not one line.
@@ -144,7 +144,7 @@ def measure() -> Record:
         "revision": at,
         "head": head,
         "behind": at != head,
-        "writable": at == head and _is_writable(),
+        "writable": _is_writable() if at == head else None,
         "environment": stamp and stamp.environment,
         "size_bytes": _size(),
         **dict.fromkeys(("users", "roles", "grants", "events")),

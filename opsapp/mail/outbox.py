@@ -234,7 +234,7 @@ def _deliver(message: MailMessage) -> tuple[str | None, bool]:
             recipient = addresses.mailbox(message.recipient)
             EmailMessage(message.subject, body, to=[recipient], connection=connection).send()
     except InvalidToken:
-        return "it was sealed under another SECURITY_PASSWORD_SALT", False
+        return f"it was sealed under another {crypto.name_of_secret(this_app())}", False
     except UndeliverableError as error:
         log.warning("mail %s (%s) cannot be delivered: %s", message.id, message.kind, error)
         return str(error), error.is_final

@@ -13,6 +13,7 @@ from ..engine.rows import remove
 from ..errors import Busy, Conflict, Invalid
 from ..extensions import db
 from ..models import PersonalValue, RoleEnd
+from ..redaction import SET
 from ..types import Record
 from ..unit.receipts import Receipt
 from ..unit.work import Unit
@@ -130,7 +131,7 @@ def _insert(
         active.set(user, True)
     unit.session.add(user)
     fields.flush(identity, unit.session)
-    after = {**_names(identity, user, unit), "password": "set" if set_word else None}
+    after = {**_names(identity, user, unit), "password": SET if set_word else None}
     if values:
         after["set"] = ", ".join(sorted(values))
     subjects.record(unit, identity, user, "user:account:create", after=after)
@@ -339,11 +340,11 @@ def _matches(identity: Identity, user: Any, password: str) -> bool:
 
 
 def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
-    had = "set" if has_password(identity, user) else None
+    had = SET if has_password(identity, user) else None
     set_word(user)
     _end_sessions(identity, user, unit)
     fields.flush(identity, unit.session)
-    before, after = {"password": had}, {"password": "set"}
+    before, after = {"password": had}, {"password": SET}
     subjects.record(unit, identity, user, "user:password:set", before=before, after=after)
     unit.announce(signals.user_updated, user_id=plain_key(identity.key.of(user)))
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import attributes
 from sqlalchemy.orm.base import PassiveFlag
 
 from .. import clock, values
+from ..redaction import SET
 from ..types import Record
 from ..unit import pending
 from .attributes import storage_of
@@ -24,8 +25,6 @@ from .roles import Rule
 
 CREATE, UPDATE, DELETE = "user:account:create", "user:account:update", pending.DELETE
 GRANT, REVOKE = "user:role:grant", "user:role:revoke"
-SET = "set"
-"""The word for a secret that is there."""
 AS_LOADED = PassiveFlag.PASSIVE_NO_INITIALIZE | PassiveFlag.INCLUDE_PENDING_MUTATIONS
 """The histories of attributes by what the session knows, without a query."""
 LONGEST = 500
@@ -93,6 +92,12 @@ class Watch:
         self.relations = keys & frozenset(self.mapper.relationships.keys())
         self.keys = self.columns | self.relations
         self.tables = {table.name for table in self.mapper.tables if isinstance(table, sa.Table)}
+        self.roles = frozenset(
+            key
+            for rule in accounts.roles[: len(accounts.roles) == 1]
+            for key in storage_of(self.mapper.class_, rule.attribute.name)
+        )
+        """The relation of the only rule, whose roles have no name before theirs."""
         relations = {key: self.mapper.relationships[key] for key in self.relations}
         self.secondary: dict[str, str] = {
             relation.secondary.name: key
@@ -182,10 +187,19 @@ class Watch:
             history = attributes.get_history(state.obj(), key, AS_LOADED)
             for row in history.deleted or ():
                 if row is not None:
-                    yield Change(REVOKE, _grant(key, row), None)
+                    yield Change(REVOKE, self._grant(key, row), None)
             for row in history.added or ():
                 if row is not None:
-                    yield Change(GRANT, None, _grant(key, row))
+                    yield Change(GRANT, None, self._grant(key, row))
+
+    def _grant(self, relation: str, row: Any) -> Record:
+        name = getattr(row, "name", None)
+        if name is None:
+            key = sa.inspect(type(row)).primary_key_from_instance(row)
+            name = ",".join(str(part) for part in key)
+        role = str(name)[:LONGEST]
+        label = role if relation in self.roles else f"{relation}:{role}"
+        return {"role": label, "relation": relation}
 
     # --- values ------------------------------------------------------------------
 
@@ -211,10 +225,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return clock.rfc3339(value)
     return value[:LONGEST] if isinstance(value, str) else value
-
-
-def _grant(relation: str, row: Any) -> Record:
-    name = getattr(row, "name", None)
-    if name is None:
-        name = ",".join(str(part) for part in sa.inspect(type(row)).primary_key_from_instance(row))
-    return {"role": str(name)[:LONGEST], "relation": relation}

@@ -69,10 +69,12 @@ def _accounts(attached: Attached) -> Verdict:
 
 def _deactivation(attached: Attached) -> Verdict:
     identity = attached.identity
-    if identity is None or identity.active is None:
+    if identity is None or identity.active is None or not identity.active.is_settable:
         return "ok", "opsapp cannot deactivate accounts of this application", None
-    if identity.after_deactivation == "go on":
-        message = f"sessions of an inactive account go on: is_active does not ask {identity.active}"
+    if identity.after_deactivation == "may go on":
+        message = (
+            "sessions of an inactive account may go on: is_authenticated does not follow the column"
+        )
         return "warn", message, "Ops(app, db, end_sessions=lambda user: …)"
     return "ok", f"sessions of a deactivated account are {identity.after_deactivation}", None
 

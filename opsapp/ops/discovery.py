@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -172,6 +173,7 @@ class _Discovery:
             admin=self._admin(roles),
             find_passwords=self._passwords(),
             end_sessions=self._end_sessions(),
+            load=self._loader(),
             make=self._make(),
             normal_email=self._normal_email if self._has_datastore else str,
             erase=self._function("erase"),
@@ -323,6 +325,13 @@ class _Discovery:
             self.sources["end_sessions"] = SECURITY
             return self.app.extensions["security"].datastore.set_uniquifier
         return None
+
+    def _loader(self) -> Callable[[Any], Any]:
+        """Return AppBuilder's function that loads a session's account, with the account at hand."""
+        if self.model is not _of_appbuilder(self.app):
+            return lambda user: user
+        kind = type(self.app.extensions["appbuilder"].sm)
+        return lambda user: kind.load_user(SimpleNamespace(get_user_by_id=lambda _key: user), 0)
 
     def _confirmation(self) -> Attribute | None:
         is_asked = self._has_datastore and passwords.asks_confirmation(self.app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
 
 from .. import clock, text
 from ..extensions import db
@@ -10,7 +10,6 @@ from ..types import Record
 from . import role_ends
 from .grants import history, is_of, label_of
 from .identity import Identity
-from .roles import Rule
 from .subjects import this_identity
 
 
@@ -25,7 +24,7 @@ def explain(reference: str, word: str) -> Record:
         label_of(identity, rule, name)
         for rule in identity.roles
         for name in rule.of(user)
-        if word in (name, label_of(identity, rule, name)) or word in rule.permissions(user, name)
+        if word in (name, label_of(identity, rule, name)) or word in rule.permissions(session, name)
     ]
     live = [role for role in giving if not role_ends.is_over(session, identity.subject(user), role)]
     is_inactive = identity.status(user) == "inactive"
@@ -41,13 +40,27 @@ def explain(reference: str, word: str) -> Record:
 
 
 def _why_not(identity: Identity, reference: str, word: str) -> str:
-    """Return that no role gives it, with the end of one that did, or the role that is meant."""
+    """Return that no role gives it, with the end of one that did, or the name that is meant."""
     past = (row for row in history(reference) if is_of(row, word) and row["action"] != "grant")
     if (row := next(past, None)) is not None:
-        return f"{_lack(identity.roles, word, {word})}: {_end(row)}"
-    pairs = [(rule, name) for rule in identity.roles for name in rule.names(db.session())]
+        return f"it does not hold the role: {_end(row)}"
+    if not identity.roles:
+        return "opsapp knows no roles of this application; flask ops identity says how to name them"
+    session = db.session()
+    pairs = [(rule, name) for rule in identity.roles for name in rule.names(session)]
     names = {name for pair in pairs for name in (pair[1], label_of(identity, *pair))}
-    return _lack(identity.roles, word, names)
+    if word in names:
+        return "it does not hold the role"
+    given = {
+        label_of(identity, *pair): set(pair[0].permissions(session, pair[1])) for pair in pairs
+    }
+    if roles := [role for role in given if word in given[role]]:
+        return f"it holds no role that gives it; {_list_names(roles)} would"
+    return _unknown(identity, word, names.union(*given.values()))
+
+
+def _list_names(names: list[str]) -> str:
+    return " or ".join(names) if len(names) < 4 else f"{names[0]} or {len(names) - 1} others"
 
 
 def _end(row: Record) -> str:
@@ -58,20 +71,12 @@ def _end(row: Record) -> str:
     return f"{row['role']} {how} at {at} by {row['by']}{reason}"
 
 
-def _lack(rules: Sequence[Rule], word: str, names: Collection[str]) -> str:
-    """Return why an account without it has no such role or permission.
-
-    :param names: the roles that there are, or were.
-    """
-    if not rules:
-        return "opsapp knows no roles of this application; flask ops identity says how to name them"
-    near = None if word in names else text.did_you_mean(word, names)
-    if any(rule.has_permissions for rule in rules):
-        because = "it holds no such role, and no role that gives it"
-        return f"{because}: {near}" if near else because
-    if word in names:
-        return "it does not hold the role"
+def _unknown(identity: Identity, word: str, names: Iterable[str]) -> str:
+    """Return that there is no such role or permission, and the name that is meant."""
+    near = text.did_you_mean(word, names)
     unknown = f"no role is called {text.truncate(word)}, and opsapp knows no permissions here"
+    if any(rule.has_permissions for rule in identity.roles):
+        unknown = f"no role is called {text.truncate(word)}, and no role has such a permission"
     return f"{unknown}: {near}" if near else f"{unknown}; flask ops roles list names the roles"
 
 

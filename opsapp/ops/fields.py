@@ -111,7 +111,10 @@ def _refuse_incomplete(identity: Identity, present: Collection[str], *, has_pass
     if identity.password is not None and identity.password.name in lacking:
         lacking.remove(identity.password.name)
         if not has_password:
-            raise Conflict(f"each account of {identity.model.__name__} has a password")
+            raise Conflict(
+                f"each account of {identity.model.__name__} has a password",
+                hint="give it one: --password-stdin, or an answer at the terminal",
+            )
     if lacking:
         raise Invalid(
             f"{identity.model.__name__} needs {', '.join(lacking)}",

@@ -26,7 +26,6 @@ from .subjects import changing, this_identity
 GRANT, REVOKE, EXPIRE = "user:role:grant", "user:role:revoke", "user:role:expire"
 NOT_HELD, LOST, KEPT = "not held", "account not found", "cannot be taken"
 """States of a role whose end has passed; by the last two the end stays."""
-SWEEP = "it ends when flask ops roles expire runs, not by itself"
 
 
 def grant(
@@ -150,7 +149,6 @@ def _answer(
         "role": role,
         "state": "held",
         "valid_until": until,
-        "ends": SWEEP if until else None,
     }
 
 
@@ -216,7 +214,7 @@ def _drop(end: RoleEnd, action: str, state: str, unit: Unit) -> Record:
 def _row_of(end: RoleEnd, state: str, *, changed: bool) -> Record:
     return {
         "changed": changed, "user_id": None, "user": end.subject, "role": end.role,
-        "state": state, "valid_until": end.valid_until, "ends": None,
+        "state": state, "valid_until": end.valid_until,
     }  # fmt: skip
 
 

@@ -65,6 +65,8 @@ class Identity:
     admin: sa.ColumnElement[bool] | None = None
     find_passwords: Callable[[], Passwords | None] = lambda: None
     end_sessions: Callable[[Any], object] | None = None
+    load: Callable[[Any], Any] = lambda user: user
+    """The function that a request asks for its account: the account itself, or None."""
     make: Callable[..., Any] | None = None
     """The function that makes an account from values; None calls the model."""
     normal_email: Callable[[str], str] = str
@@ -299,13 +301,22 @@ class Identity:
         """The end of the sessions of an account that is deactivated.
 
         ``ended``: a function ends them. ``refused at next request``: the application asks the
-        account. ``go on``: it does not.
+        account. ``may go on``: it does not, as far as is known.
         """
         if self.end_sessions is not None:
             return "ended"
-        if self.active is None or _is_authenticated(self.model, self.active):
-            return "go on"
+        if self.active is None or self._lets_in(self.active):
+            return "may go on"
         return "refused at next request"
+
+    def _lets_in(self, active: Switch) -> bool:
+        """Ask an inactive account that no session knows if its next request would be let in."""
+        user = transient_object(self.model)
+        try:
+            active.set(user, False)
+            return self.load(user) is not None and bool(getattr(user, "is_authenticated", True))
+        except Exception:  # noqa: BLE001  (their code, on an object that is not theirs: nothing is known)
+            return True
 
     @property
     def relations(self) -> list[Relation]:
@@ -317,16 +328,6 @@ def lower(name: Any) -> sa.ColumnElement[str]:
     """Return a column in small letters, as text, whatever type of theirs it has."""
     condition: sa.ColumnElement[str] = sa.func.lower(name, type_=sa.String())
     return condition
-
-
-def _is_authenticated(model: Model, active: Switch) -> bool:
-    """Ask an inactive account that no session knows if its next request would be let in."""
-    user = transient_object(model)
-    try:
-        active.set(user, False)
-        return bool(getattr(user, "is_authenticated", True))
-    except Exception:  # noqa: BLE001  (their code, on an object that is not theirs: nothing is known)
-        return True
 
 
 def _value(part: Attribute | None, user: Any) -> Any:

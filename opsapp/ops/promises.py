@@ -32,8 +32,11 @@ def parts() -> list[Record]:
 
 def _part(name: str, value: str | None, identity: Identity) -> Record:
     source = identity.sources.get(name) if value is not None else None
-    is_missing = name in capabilities.PARTS and name not in identity.capabilities
+    part = getattr(identity, name)
+    is_read_only = name in ("email", "username", "active") and part and not part.is_settable
+    is_missing = (name in capabilities.PARTS and name not in identity.capabilities) or is_read_only
     way = capabilities.hint(identity.model.__name__, name) if is_missing else None
+    value = f"{value}, which has no setter" if is_read_only else value
     return {"part": name, "value": value, "source": source, "missing": way}
 
 
@@ -154,8 +157,10 @@ def _ends(identity: Identity) -> tuple[str, str]:
 
 def _deactivation(identity: Identity) -> tuple[str, str]:
     after = identity.after_deactivation
-    if after == "go on":
-        how, because = OFF, "sessions go on: is_authenticated does not follow the column"
+    if identity.active is not None and not identity.active.is_settable:
+        how, because = OFF, f"{identity.active} has no setter"
+    elif after == "may go on":
+        how, because = OFF, "sessions may go on: is_authenticated does not follow the column"
     else:
         how, because = HOLDS if after == "ended" else WEAKER, f"sessions are {after}"
     return _if_there(identity, "active", how, because)

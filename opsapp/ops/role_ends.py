@@ -105,7 +105,8 @@ def _roles_in(rules: Sequence[Rule], row: Mapping[str, Any]) -> set[str]:
     pairs = set()
     for side in (row["before"] or {}, row["after"] or {}):
         if "relation" in side:
-            pairs.add((side["relation"], side["role"]))
+            relation, role = side["relation"], side["role"]
+            pairs.add((relation, role.removeprefix(f"{relation}:")))
         elif row["action"] == UPDATE:
             pairs |= {
                 (rule.attribute.name, getattr(rule, "role", str(side[rule.attribute.name])))

@@ -62,8 +62,8 @@ class Rule:
         :raises Conflict: an account must have one of these roles.
         """
 
-    def permissions(self, user: Any, name: str) -> Iterable[str]:
-        """Return the permissions that a role which the account holds is known to give."""
+    def permissions(self, session: so.Session, name: str) -> Iterable[str]:
+        """Return the permissions that a role is known to give."""
         return ()
 
     @property
@@ -155,11 +155,10 @@ class Relation(Rule):
                 hint="grant the other role, which takes its place",
             )
 
-    def permissions(self, user: Any, name: str) -> Iterable[str]:
+    def permissions(self, session: so.Session, name: str) -> Iterable[str]:
         """Return the permissions of a row: Flask-Security's words, AppBuilder's pairs."""
-        value = self.attribute.of(user)
-        rows = [value] if self.is_single else _list_rows(user, value)
-        return [word for row in rows if self.name.of(row) == name for word in _permissions(row)]
+        rows = session.scalars(sa.select(self.name.model).where(self.name.column == name))
+        return [word for row in rows for word in _permissions(row)]
 
     @property
     def has_permissions(self) -> bool:

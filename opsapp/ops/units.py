@@ -20,12 +20,12 @@ from ..engine.rows import remove
 from ..errors import NotReady
 from ..extensions import db
 from ..models import AuditHead, PersonalValue
+from ..redaction import SET
 from ..types import Record
 from ..unit import ledger, pending
 from ..unit.work import Unit
 from . import role_ends
 from .actor import actor_columns
-from .changes import SET
 from .protection import UNIT
 
 if TYPE_CHECKING:

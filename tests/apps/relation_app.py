@@ -64,6 +64,13 @@ class SecurityManager:
 
     user_model = User
 
+    def get_user_by_id(self, key: int) -> User | None:
+        return db.session.get(User, key)
+
+    def load_user(self, key: int) -> User | None:
+        user = self.get_user_by_id(int(key))
+        return user if user and user.is_active else None
+
     def auth_user_db(self, username: str, password: str) -> User | None:
         user: User | None = db.session.query(User).filter_by(username=username).one_or_none()
         is_right = user and user.is_active and check_password_hash(user.password, password)

@@ -311,6 +311,15 @@ def test_event_of_an_import_has_numbers_in_place_of_ids() -> None:
     assert lines.line(event, clock.now())[1] == words
 
 
+def test_event_of_a_secret_says_that_it_changed_and_no_value() -> None:
+    event = {
+        "seq": 1, "at": clock.now(), "actor": "ada", "action": "user:account:update",
+        "reason": None, "subject_name": "grace", "before": {"active": True, "password": "set"},
+        "after": {"active": True, "password": "set"},
+    }  # fmt: skip
+    assert lines.line(event, clock.now())[1] == "ada changed grace (password changed)"
+
+
 def test_every_action_has_its_words() -> None:
     page = (ROOT / "docs" / "audit.md").read_text()
     documented = set(re.findall(r"`(\w+:\w+:\w+)`", page))

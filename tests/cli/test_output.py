@@ -92,6 +92,15 @@ def test_force_color_colours_a_pipe(database: Database, ada: str) -> None:
     assert "\x1b[32mactive" in found.stdout
 
 
+def test_name_that_is_the_word_of_a_state_has_no_colour(database: Database, cli: Cli) -> None:
+    for name in ("active", "failed"):
+        cli("roles", "create", name, "--description", "no", check=True)
+    for words in (("list", "--format", "table"), ("show", "failed")):
+        shown = call(database, "roles", *words, FORCE_COLOR="1", TERM="xterm").stdout
+        assert "failed" in shown
+        assert not re.search(r"\x1b\[3\d", shown)
+
+
 def test_format_comes_from_the_environment(database: Database, ada: str) -> None:
     assert call(database, "users", "list", OPSAPP_FORMAT="json").json[0]["id"] == 1
     found = call(database, "users", "list", OPSAPP_FORMAT="yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 import sys
@@ -135,6 +136,23 @@ def test_status_of_an_application_without_tables(start: Start) -> None:
 def test_status_says_that_the_code_attaches(start: Start) -> None:
     answer = start("word_app", with_ops=True)("ops", "status", "--format", "json")
     assert json.loads(answer.stdout)["attached"] == "by its own code"
+
+
+def test_status_before_init_says_what_was_not_tried(start: Start) -> None:
+    answer = start("login_app")("ops", "status", "--format", "json")
+    row = json.loads(answer.stdout)
+    assert (answer.exit_code, row["ready"], row["writable"]) == (6, False, None)
+
+
+def test_steps_of_alembic_are_not_logged_by_an_application_that_logs_all(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    cli = start("login_app")
+    with caplog.at_level(logging.INFO):
+        cli("ops", "init", "--no-wal", check=True)
+        cli("ops", "drop", "--yes", check=True)
+    assert [row.name for row in caplog.records if row.name.startswith("alembic")] == []
+    assert logging.getLogger("alembic").level == logging.NOTSET
 
 
 def test_doctor_says_what_is_missing(start: Start) -> None:

@@ -13,9 +13,11 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import orm as so
 
 import opsapp
-from opsapp import Ops, settings
+from opsapp import Ops, crypto, settings
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.extensions import db
+from opsapp.mail import outbox
+from opsapp.models import MailMessage
 from opsapp.ops.attached import Attached
 from opsapp.state import attachment_of
 from tests.ops.conftest import memory_app
@@ -146,8 +148,6 @@ def test_settings_come_from_app_config_then_the_environment(
 def test_mail_is_sealed_under_the_audit_key(tmp_path: Path) -> None:
     from cryptography.fernet import InvalidToken
 
-    from opsapp import crypto
-
     app, theirs = memory_app(OPSAPP_AUDIT_KEY="k" * 40)
     Ops(app, theirs)
     with app.app_context():
@@ -156,6 +156,17 @@ def test_mail_is_sealed_under_the_audit_key(tmp_path: Path) -> None:
         app.config["OPSAPP_AUDIT_KEY"] = "z" * 40
         with pytest.raises(InvalidToken):
             crypto.unseal(sealed, "mail")
+
+
+def test_mail_of_another_secret_names_the_secret_of_an_application_of_others() -> None:
+    app, theirs = memory_app(OPSAPP_AUDIT_KEY="k" * 43)
+    Ops(app, theirs)
+    with app.app_context():
+        message = MailMessage(kind="notice", recipient="ada@example.com", subject="Hello")
+        message.body = crypto.seal("Hello", outbox._PURPOSE)
+        app.config["OPSAPP_AUDIT_KEY"] = "o" * 43
+        says = "it was sealed under another OPSAPP_AUDIT_KEY"
+        assert outbox._deliver(message) == (says, False)
 
 
 def test_face_gives_ops() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import sqlalchemy as sa
 
@@ -110,16 +112,21 @@ def test_dry_run_prints_the_change(security: Theirs) -> None:
 
 
 def test_grant_with_an_end_says_that_it_is_a_sweep(security: Theirs) -> None:
-    done = security.call("roles", "grant", "support", "bob", "--for", "8h", "--format", "json")
-    assert done.exit_code == 0
-    assert done.json["results"][0]["ends"] == (
-        "it ends when flask ops roles expire runs, not by itself"
-    )
+    sweep = "The role ends when flask ops roles expire runs after that time.\n"
+    words = ("roles", "grant", "support", "bob", "--for", "8h")
+    done = security.call(*words, "--dry-run")
+    assert (done.exit_code, done.stderr) == (0, f"Dry run: nothing was written.\n{sweep}")
+    done = security.call(*words)
+    assert (done.exit_code, done.stderr) == (0, f"Done, audit event N.\n{sweep}")
+    longer = (*words[:-1], "9h", "--replace-end", "--format", "json")
+    done = security.call(*longer)
+    assert (done.exit_code, done.json["results"][0]["changed"]) == (0, True)
+    assert json.loads(done.stderr) == {"remarks": [sweep.strip()]}
     assert security.call("users", "can", "bob", "support").exit_code == 0
     assert security.call("users", "can", "bob", "admin").exit_code == 6
     assert security.call("roles", "expire").stderr == "Already so: nothing was changed.\n"
     history = security.call("roles", "history", "bob", "--format", "json").json
-    assert [row["action"] for row in history] == ["grant"]
+    assert [row["action"] for row in history] == ["grant", "grant"]
 
 
 def test_password_from_stdin_opens_the_application(security: Theirs) -> None:

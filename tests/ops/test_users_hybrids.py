@@ -131,6 +131,17 @@ def test_hybrid_without_a_setter_is_named(
     )
 
 
+def test_identity_and_promises_say_what_has_no_setter(setterless: Theirs) -> None:
+    rows = {row["part"]: row for row in setterless.call("identity", "--format", "json").json}
+    for part, name in (("username", "username"), ("active", "is_active")):
+        assert rows[part]["value"] == f"User.{name}, which has no setter"
+        assert rows[part]["missing"] == f"Ops(app, db, {part}=User.some_column)"
+    assert rows["email"]["missing"] is None
+    told = setterless.call("identity", "--promises", "--format", "json").json
+    [promise] = [row for row in told if row["promise"] == "deactivating ends sessions"]
+    assert (promise["state"], promise["because"]) == ("off", "User.is_active has no setter")
+
+
 def test_flag_without_a_setter_is_read_only(attach_to: Attach) -> None:
     theirs = attach_to("setterless_app", roles=[Roles.flag("owner", User.is_owner)])
     theirs.add(User(email="bob@x.org", last="Owner"), User(email="eve@x.org"))

@@ -73,7 +73,8 @@ def test_account_is_deactivated_once(attach_to: Attach, app: str) -> None:
     ada(theirs)
     [row] = accounts.set_active("ada@example.com", False, unit=a_unit(reason="left"))
     assert (row["changed"], row["status"]) == (True, "inactive")
-    assert row["sessions"] == ("ended" if app == "security_app" else "go on")
+    after = {"security_app": "ended", "relation_app": "refused at next request"}
+    assert row["sessions"] == after.get(app, "may go on")
     [row] = accounts.set_active("ada@example.com", False, unit=a_unit())
     assert (row["changed"], row["sessions"]) == (False, None)
     assert [action for action, _subject in theirs.actions] == [
@@ -151,6 +152,20 @@ def logs_in(theirs: Theirs, word: str) -> bool:
         case "uuid_app":
             return bool(user.verify_password(word))
     return bool(user.check_password(word))
+
+
+def test_account_that_must_have_a_password_gets_one(
+    attach_to: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = attach_to("login_app")
+    monkeypatch.setattr(theirs.module.User.__table__.c.password_hash, "nullable", False)
+    done = theirs.call("users", "create", "a@x.org", "--username", "a", "--no-password", "--yes")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        3,
+        "",
+        "Error: each account of User has a password\n"
+        "  → give it one: --password-stdin, or an answer at the terminal\n",
+    )
 
 
 def test_missing_part_is_a_conflict_with_its_argument(attach_to: Attach) -> None:

@@ -155,11 +155,11 @@ def test_password_that_is_a_common_one_is_refused(theirs: Theirs) -> None:
 
 
 AFTER = {
-    "login_app": "go on",
+    "login_app": "may go on",
     "security_app": "ended",
-    "relation_app": "go on",
-    "uuid_app": "go on",
-    "flag_app": "go on",
+    "relation_app": "refused at next request",
+    "uuid_app": "may go on",
+    "flag_app": "may go on",
 }
 
 
@@ -169,3 +169,12 @@ def test_deactivation_says_what_becomes_of_sessions(
 ) -> None:
     name = request.node.callspec.params["theirs"]
     assert theirs.identity().after_deactivation == AFTER[name]
+
+
+@of("relation_app")
+def test_loader_of_an_application_decides_for_whom_sessions_may_go_on(
+    theirs: Theirs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = type(theirs.app.extensions["appbuilder"].sm)
+    monkeypatch.setattr(manager, "load_user", lambda self, key: self.get_user_by_id(key))
+    assert theirs.identity().after_deactivation == "may go on"

@@ -85,10 +85,10 @@ def test_roles_and_groups_wait_one_by_one(theirs: Theirs) -> None:
     user.groups.append(Group(name="staff"))
     theirs.session.commit()
     assert sorted(changes(theirs), key=str) == [
-        ("user:role:grant", "user:1", None, {"relation": "groups", "role": "staff"}),
-        ("user:role:grant", "user:1", None, {"relation": "roles", "role": "Author"}),
-        ("user:role:grant", "user:1", None, {"relation": "roles", "role": "Editor"}),
-        ("user:role:revoke", "user:1", {"relation": "roles", "role": "Admin"}, None),
+        ("user:role:grant", "user:1", None, {"relation": "groups", "role": "groups:staff"}),
+        ("user:role:grant", "user:1", None, {"relation": "roles", "role": "roles:Author"}),
+        ("user:role:grant", "user:1", None, {"relation": "roles", "role": "roles:Editor"}),
+        ("user:role:revoke", "user:1", {"relation": "roles", "role": "roles:Admin"}, None),
     ]
 
 

@@ -123,7 +123,7 @@ class Play:
                 "email": user.email,
                 "password": user.password and "set",
                 "username": user.username,
-                "roles": sorted(role.name for role in user.roles),
+                "roles": sorted(f"roles:{role.name}" for role in user.roles),
             }
             for user in self.session.scalars(sa.select(User))
         }

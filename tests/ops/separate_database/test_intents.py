@@ -36,7 +36,10 @@ def finding(installation: Installation) -> Any:
 def test_change_is_intended_then_done(installation: Installation) -> None:
     done = installation.run(*GRANT)
     assert (done.exit_code, done.stdout) == (0, "user\trole\nada@example.com\troles:admin\n")
-    assert done.stderr == "Done, audit event 5; intended as 3, beside the change.\n"
+    assert done.stderr == (
+        "Done, audit event 5; intended as 3, beside the change.\n"
+        "The role ends when flask ops roles expire runs after that time.\n"
+    )
     assert installation.events == [
         (2, INTENT, ADA), (3, ACCEPT[0], "identity"), (4, EVENT, ADA), (5, ACCEPT[1], "identity"),
     ]  # fmt: skip
