@@ -88,7 +88,7 @@ def _validate_end(until: datetime | None) -> datetime:
         raise Invalid("a token needs an end")
     grants.check_end(until)
     if until > clock.now() + LONGEST:
-        raise Invalid(f"until {clock.rfc3339(until)} is more than {LONGEST.days} days from now")
+        raise Invalid(f"the end {clock.rfc3339(until)} is more than {LONGEST.days} days from now")
     return until
 
 

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from .. import clock, text
 from ..audit import verification
 from ..database import status
+from ..errors import NotReady
 from ..extensions import db, this_app
-from ..jobs import alerts, health
+from ..jobs import alerts, health, schedule
 from ..mail import outbox, smtputf8
 from ..models import AuditEvent, AuditHead, Grant
 from ..models.types import Tolerant
@@ -157,6 +158,10 @@ def _check_jobs() -> Finding:
 
 
 def _check_alerts() -> Finding:
+    try:
+        schedule.load()
+    except NotReady:
+        return finding("alerts", "warn", "not checked: the jobs cannot be read", "mend the jobs")
     if error := alerts.error_of_addresses(this_app()):
         return finding("alerts", "fail", error, "name another address")
     return finding("alerts", "ok", "no address that the mail server cannot deliver to")

@@ -158,9 +158,9 @@ def test_create_keeps_a_token_with_the_named_end_or_any(
         (["--until", "2029-12-31"], "until 2029-12-31T23:59:59Z is in the past"),
         (
             ["--until", "2031-01-02T12:00:01Z"],
-            "until 2031-01-02T12:00:01Z is more than 366 days from now",
+            "the end 2031-01-02T12:00:01Z is more than 366 days from now",
         ),
-        (["--for", "367d"], "until 2031-01-03T12:00:00Z is more than 366 days from now"),
+        (["--for", "367d"], "the end 2031-01-03T12:00:00Z is more than 366 days from now"),
         (
             ["--for", "1h", "--until", "2030-12-31"],
             "--for and --until cannot be combined",

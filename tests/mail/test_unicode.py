@@ -173,6 +173,15 @@ def test_setting_of_alerts_is_checked_if_a_job_uses_it(
         assert findings(cli("doctor", "--format", "json")).keys() & {"alerts", "jobs"} == expected
 
 
+def test_jobs_that_cannot_be_read_are_told_once(cli: Cli, database: Database) -> None:
+    schedule_file(database, "[jobs")
+    report = findings(cli("doctor", "--format", "json"))
+    assert (report["jobs"][0], report["alerts"]) == (
+        "fail",
+        ("warn", "not checked: the jobs cannot be read", "mend the jobs"),
+    )
+
+
 def test_address_of_alerts_hides_no_job_that_fails(
     cli: Cli, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
