@@ -123,7 +123,7 @@ def application(*, web: bool = False) -> Iterator[None]:
     reset_signals()  # The application may have ignored some as well.
     _Remarks.ctx = ctx
     _listen_to_log(app)
-    with app.app_context(), _attach(app):
+    with _without_steps(), app.app_context(), _attach(app):
         code, recorded = 1, _record(app, command_words(ctx))
         try:
             yield
@@ -139,6 +139,21 @@ def application(*, web: bool = False) -> Iterator[None]:
             recorded(code)
             for engine in db.engines.values():
                 engine.dispose()
+
+
+@contextmanager
+def _without_steps() -> Iterator[None]:
+    """Keep Alembic from logging its steps, which a command of ours says itself.
+
+    An application that logs at INFO would print them, and those of its import.
+    """
+    logger = logging.getLogger("alembic")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _load_app(ctx: click.Context, *, web: bool) -> Flask:

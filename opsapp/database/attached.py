@@ -20,7 +20,6 @@ from ..extensions import db
 from ..types import Record
 from ..unit import ledger
 from ..unit.work import Unit, bookkeeping
-from .environment import without_messages
 from .migration_run import LOCK, LOCK_SECONDS
 
 UPGRADE = "application:schema:upgrade"
@@ -119,7 +118,7 @@ def _present_revisions() -> str | None:
 
     names = ("version_table", "version_table_schema")
     arguments = _migrate().configure_args
-    with without_messages(), db.engine.connect() as connection:
+    with db.engine.connect() as connection:
         migration = MigrationContext.configure(
             connection, opts={name: arguments[name] for name in names if name in arguments}
         )

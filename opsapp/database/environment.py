@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,23 +28,7 @@ def upgrade() -> None:
     folder = config.migrations_folder()
     alembic = Config(str(folder / "alembic.ini"))
     alembic.set_main_option("script_location", str(folder).replace("%", "%%"))
-    with without_messages():
-        command.upgrade(_with_branches(alembic), "heads")
-
-
-@contextmanager
-def without_messages() -> Iterator[None]:
-    """Keep Alembic from logging its steps, which the command says itself.
-
-    An application that logs at INFO would print them.
-    """
-    logger = logging.getLogger("alembic")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    command.upgrade(_with_branches(alembic), "heads")
 
 
 @contextmanager

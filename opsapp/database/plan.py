@@ -15,7 +15,6 @@ from flask import current_app
 from .. import text
 from ..errors import NotFound, NotReady
 from ..extensions import db
-from .environment import without_messages
 from .migration_run import (
     refuse_foreign_tables,
     refuse_other_database,
@@ -119,11 +118,11 @@ def _find_drops(step: Step) -> Iterator[tuple[str, str | None]]:
 
     sql = io.StringIO()
     # PostgreSQL's SQL names what SQLite's hides in a copy of the table.
-    options = {"as_sql": True, "output_buffer": sql}
-    with without_messages():
-        context = MigrationContext.configure(dialect_name="postgresql", opts=options)
-        with Operations.context(context):
-            step.module.downgrade()
+    context = MigrationContext.configure(
+        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": sql}
+    )
+    with Operations.context(context):
+        step.module.downgrade()
     for table, altered, column in _DROPPED.findall(sql.getvalue()):
         yield table or altered, column or None
 
