@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from opsapp.cli.base import OpsCommand
-from opsapp.cli.decorators import answers
+from opsapp.cli.decorators import answers, say_afterwards
 from opsapp.types import Record
 
 
@@ -24,4 +24,11 @@ def cli(promises: bool) -> list[Record]:
     """
     from opsapp.ops import promises as listed
 
-    return listed.promises() if promises else listed.parts()
+    if promises:
+        return listed.promises()
+    rows = listed.parts()
+    missing = [row["part"] for row in rows if row["missing"]]
+    if missing and not click.get_current_context().params["fields"]:
+        remark = f"Missing: {', '.join(missing)}; --fields part,missing shows what adds them."
+        say_afterwards(remark, in_json=False)
+    return rows

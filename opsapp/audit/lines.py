@@ -67,6 +67,12 @@ PHRASES = {
     "console:query:run": "ran a query in {}",
 }
 """The words for each action and its subject; other actions are shown as they are."""
+_SAID = {
+    "user:account:activate": "active",
+    "user:account:deactivate": "active",
+    "user:password:set": "password",
+}
+"""The value that the words of an action say."""
 _IN_PHRASES = ("role", "token", "first", "last", "name")
 """The values of an event that its words name."""
 _LEFT_OUT = frozenset({"ids", "digest", "fingerprint", "statement", "chain", "relation"})
@@ -91,9 +97,9 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
         return f"intended: {_deed(change, now)}"
     before, after = _without(event["before"]), _without(event["after"])
     fields = {**before, **after}
-    if event["action"] in ("user:account:activate", "user:account:deactivate"):
-        after.pop("active", None)
-        before.pop("active", None)
+    said = _SAID.get(event["action"], "")
+    before.pop(said, None)
+    after.pop(said, None)
     if event["action"] == "user:account:import":
         after = {
             key: _count_ids(after[key])

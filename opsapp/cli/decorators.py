@@ -147,9 +147,12 @@ def say_what_follows(option: str) -> None:
     say_afterwards(f"There are more: {option} shows the next page, --all everything.")
 
 
-def say_afterwards(remark: str) -> None:
-    """Print a remark on stderr after the answer, where it stays visible."""
-    click.get_current_context().call_on_close(lambda: say(remark))
+def say_afterwards(remark: str, *, in_json: bool = True) -> None:
+    """Print a remark on stderr after the answer, where it stays visible.
+
+    :param in_json: False for what the answer says itself, if it is JSON.
+    """
+    click.get_current_context().call_on_close(lambda: say(remark, in_json=in_json))
 
 
 def changes(

@@ -314,10 +314,12 @@ def test_event_of_an_import_has_numbers_in_place_of_ids() -> None:
 def test_event_of_a_secret_says_that_it_changed_and_no_value() -> None:
     event = {
         "seq": 1, "at": clock.now(), "actor": "ada", "action": "user:account:update",
-        "reason": None, "subject_name": "grace", "before": {"active": True, "password": "set"},
-        "after": {"active": True, "password": "set"},
+        "reason": None, "subject_name": "grace", "before": {"password": "set"},
+        "after": {"password": "set"},
     }  # fmt: skip
     assert lines.line(event, clock.now())[1] == "ada changed grace (password changed)"
+    event = {**event, "action": "user:password:set"}
+    assert lines.line(event, clock.now())[1] == "ada set the password of grace"
 
 
 def test_every_action_has_its_words() -> None:

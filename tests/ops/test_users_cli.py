@@ -241,6 +241,11 @@ def test_identity_shows_each_part_with_its_source(security: Theirs) -> None:
     assert rows["roles"]["value"] == "relation User.roles"
     assert rows["passwords"]["value"] == "flask_security.hash_password"
     assert rows["created_at"]["missing"] == "Ops(app, db, created_at=User.some_column)"
+    missing = [part for part in rows if rows[part]["missing"]]
+    says = f"Missing: {', '.join(missing)}; --fields part,missing shows what adds them.\n"
+    assert security.call("identity").stderr == says
+    for words in (("--format", "json"), ("--fields", "part,missing")):
+        assert security.call("identity", *words).stderr == ""
 
 
 PROMISED = {
