@@ -92,12 +92,9 @@ class Watch:
         self.relations = keys & frozenset(self.mapper.relationships.keys())
         self.keys = self.columns | self.relations
         self.tables = {table.name for table in self.mapper.tables if isinstance(table, sa.Table)}
-        self.roles = frozenset(
-            key
-            for rule in accounts.roles[: len(accounts.roles) == 1]
-            for key in storage_of(self.mapper.class_, rule.attribute.name)
-        )
-        """The relation of the only rule, whose roles have no name before theirs."""
+        rules = [rule.attribute.name for rule in accounts.roles]
+        self.only_roles = self._storage_of(rules if len(rules) == 1 else ())
+        """The relation of the only rule: its roles are told without the rule's name."""
         relations = {key: self.mapper.relationships[key] for key in self.relations}
         self.secondary: dict[str, str] = {
             relation.secondary.name: key
@@ -198,7 +195,7 @@ class Watch:
             key = sa.inspect(type(row)).primary_key_from_instance(row)
             name = ",".join(str(part) for part in key)
         role = str(name)[:LONGEST]
-        label = role if relation in self.roles else f"{relation}:{role}"
+        label = role if relation in self.only_roles else f"{relation}:{role}"
         return {"role": label, "relation": relation}
 
     # --- values ------------------------------------------------------------------
