@@ -186,6 +186,7 @@ def test_only_a_plain_string_is_made_safe_for_a_page() -> None:
         ("ada@example.com is there twice", "ada@example.com is there twice."),
         ("users:read is unknown?", "users:read is unknown?"),
         ("name xxx…", "Name xxx…"),
+        ("never again!", "Never again!"),
         ("", "."),
     ],
 )
