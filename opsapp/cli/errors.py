@@ -63,7 +63,8 @@ def report_errors() -> Iterator[None]:
     except OSError as error:
         exit_with(_from_system(error))
     except Exception as error:  # noqa: BLE001  (the last resort: it is logged with an id)
-        exit_with(_translate(error) or _unexpected_error(error))
+        condition = _translate(error)
+        exit_with(condition or _unexpected_error(error), is_expected=condition is not None)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -147,13 +148,13 @@ def _error() -> str:
     return streams.style_text("Error:", "red", sys.stderr)
 
 
-def exit_with(error: OpsError) -> NoReturn:
+def exit_with(error: OpsError, *, is_expected: bool = True) -> NoReturn:
     ctx = click.get_current_context(silent=True)
     if error.hint and ctx is not None:
         error.hint = rewrite_commands(error.hint, ctx)
     _add_state_of_work(error)
     _print(error.code, error.exit_code, error.message, error.hint)
-    if _debugging() and error.__cause__ is not None:
+    if error.__cause__ is not None and _shows_traceback(is_expected):
         import traceback
 
         print_error("".join(traceback.format_exception(error.__cause__)))
@@ -193,8 +194,23 @@ def _add_state_of_work(error: OpsError) -> None:
         error.message += f"; but {state_of_work()}"
 
 
-def _debugging() -> bool:
-    return os.environ.get("FLASK_DEBUG", "").lower() in ("1", "true", "yes", "on")
+def _shows_traceback(is_expected: bool) -> bool:
+    """Return whether stderr gets the traceback of the error behind a message.
+
+    Applications have ``FLASK_DEBUG=1`` in their ``.flaskenv`` for ``flask run``. That is no
+    reason to hide the line that says what to do; programs read one object.
+    """
+    if is_for_programs(wanted_format()):
+        return False
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and _is_typed(ctx.find_root(), "debug"):
+        return True
+    is_set = os.environ.get("FLASK_DEBUG", "").lower() in ("1", "true", "yes", "on")
+    return is_set and not is_expected
+
+
+def _is_typed(ctx: click.Context, option: str) -> bool:
+    return ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
 
 
 def _translate(error: Exception) -> OpsError | None:

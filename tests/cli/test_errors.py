@@ -280,6 +280,21 @@ def test_unexpected_error_shows_its_traceback_with_debug(
     assert "RuntimeError: this is why" in found.stderr
 
 
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_condition_is_a_line_where_an_application_has_debug_on(empty_database: Database) -> None:
+    words = ("roles", "list")
+    empty_database.instance.mkdir(exist_ok=True)
+    (empty_database.instance / "opsapp.sqlite").touch()
+    line = "Error: the database is not initialised or behind: no such table: ops_grants\n"
+    said = f"{line}  → flask db init\n"
+    expect(run(empty_database, *words, FLASK_DEBUG="1"), 7, stderr=said)
+    asked = run(empty_database, "--debug", *words)
+    assert (asked.exit_code, asked.stderr[: len(said)]) == (7, said)
+    assert "\nTraceback (most recent call last):\n" in asked.stderr
+    for_programs = run(empty_database, "--debug", *words, "--format", "json")
+    assert json.loads(for_programs.stderr)["exit_code"] == 7
+
+
 def test_lost_connection_during_commit_names_the_way_to_find_out(
     app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from opsapp import Ops
+from opsapp import Ops, profiling
 from opsapp.errors import Refused
 from opsapp.ops import seal
 from tests.apps import relation_app
@@ -87,3 +89,21 @@ def test_its_own_changes_and_those_of_commands_are_in_one_chain(
         ("cli", "identity:accounts:accept", "identity"),
     ]
     assert flask(empty_database, url, "ops", "audit", "verify", "--format", "json").json["ok"]
+
+
+def test_server_without_our_driver_serves_unrecorded(
+    served: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tables may be made from another host, where the extra for PostgreSQL is installed."""
+    client = served.test_client()
+    monkeypatch.setattr("opsapp.ops.requests.LOOK_AGAIN_SECONDS", 0)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "psycopg", None)
+        assert [client.get("/nothing").status_code for _ in range(2)] == [404, 404]
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage().startswith(
+        "requests are not recorded: PostgreSQL needs psycopg, which cannot be imported"
+    )
+    assert profiling.recorder_of(served) is None
+    assert client.get("/nothing").status_code == 404
+    assert profiling.recorder_of(served) is not None
