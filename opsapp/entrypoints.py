@@ -36,8 +36,10 @@ class Yielding(LazyCommand):
         if parent is None or delegation.is_ours(parent):
             return super().make_context(info_name, args, parent=parent, **extra)
         command = delegation.command_of(parent, str(self.name))
-        if command is None:
+        if command is None and delegation.is_loadable(parent):
             raise delegation.unknown(parent, str(self.name))
+        if command is None:
+            return super().make_context(info_name, args, parent=parent, **extra)
         return command.make_context(info_name, args, parent=parent, **extra)
 
     def _stands_for(self) -> click.Command | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -149,11 +149,11 @@ def _record(row: Any, names: _Names) -> Record:
     return {
         "seq": row.seq,
         "at": _time(row.at),
-        "actor": actor_label(row.actor, names.subjects),
+        "actor": actor_label(row.actor, lambda name: names.name(name, row.seq)),
         "door": row.door,
         "action": row.action,
         "subject": row.subject,
-        "subject_name": names.subjects.get(row.subject, row.subject),
+        "subject_name": names.name(row.subject, row.seq),
         "reason": row.reason,
         "before": names.resolve(parse_column(row.before)),
         "after": names.resolve(_readable(row)),
@@ -179,16 +179,20 @@ def _time(at: Any) -> Any:
         return at  # It was not written by us: verify tells.
 
 
-def actor_label(source: Any, names: Mapping[str, str] | None = None) -> str:
+def actor_label(source: Any, name: Callable[[str], str] | None = None) -> str:
     """Return one line for an event's actor as stored.
 
-    :param names: the present names of accounts by reference, such as ``user:12``.
+    :param name: returns the name of an account by its reference, such as ``user:12``.
     """
     actor = parse_column(source) or {}
     fields = {name: str(value) for name, value in actor.items() if name in Actor.__slots__}
-    if fields.get("kind") == "user":
-        fields["name"] = (names or {}).get(fields.get("name", ""), fields.get("name", ""))
+    if fields.get("kind") == "user" and name is not None:
+        fields["name"] = name(fields.get("name", ""))
     return Actor(**fields).label() if {"kind", "name"} <= fields.keys() else str(source)
+
+
+Naming = Callable[[str, int], str]
+"""Names the subject of the event of a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +200,15 @@ class _Names:
     """The personal values and present names that a page of events refers to."""
 
     values: dict[str, str]
-    subjects: dict[str, str]
-    """The accounts and roles, and among the accounts the actors, by reference."""
+    name: Naming
+    """Names the accounts and roles, and among the accounts the actors."""
 
     @classmethod
     def of(cls, page: Sequence[Any]) -> _Names:
         subject_tokens = {token for row in page for token in tokens(row)}
         values = {token: value.value for token, value in personal_values(subject_tokens).items()}
         actors = {(parse_column(row.actor) or {}).get("name") for row in page}
-        return cls(values, present_names({row.subject for row in page} | actors))
+        return cls(values, naming({row.subject for row in page} | actors))
 
     def resolve(self, side: dict[str, Any] | None) -> dict[str, Any] | None:
         if side is None:
@@ -213,6 +217,21 @@ class _Names:
             key: self.values.get(value["personal"], ERASED) if is_token(value) else value
             for key, value in side.items()
         }
+
+
+def naming(subjects: set[Any]) -> Naming:
+    """Return what names a subject of an event: as it is called now, or by itself.
+
+    By itself if the account is erased, also if another account has its key now.
+    """
+    names, attached = present_names(subjects), attachment_of(this_app())
+    begins = {} if attached is None or not names else attached.directory.begins(names)
+
+    def name(subject: str, seq: int) -> str:
+        is_earlier = seq < begins.get(subject, 0)
+        return subject if is_earlier else names.get(subject, subject)
+
+    return name
 
 
 def present_names(subjects: set[Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -162,8 +163,6 @@ def _load_app(ctx: click.Context, *, web: bool) -> Flask:
     :raises NotReady: it cannot be loaded, or has no database that opsapp knows.
     :raises Invalid: it is built on opsapp, and the command is one of ``flask ops``.
     """
-    from traceback import extract_tb
-
     from flask.cli import NoAppException, ScriptInfo
 
     from ..factory import without_web
@@ -178,17 +177,15 @@ def _load_app(ctx: click.Context, *, web: bool) -> Flask:
                 info._loaded_app = None  # noqa: SLF001  (Flask has no other way to load it anew)
                 app = info.load_app()
     except NoAppException as error:
+        if (cause := _import_error(error)) is not None:
+            raise _load_failure(cause) from cause
         # Flask explains the option, but names no application.
         hint = None if info.app_import_path else "FLASK_APP=opsapp, or the one built on it"
         raise NotReady(f"the application cannot be loaded: {error.message}", hint=hint) from error
     except Exception as error:
         if _is_explained(error):
             raise
-        where = extract_tb(error.__traceback__)[-1]
-        raise NotReady(
-            f"the application cannot be loaded: {type(error).__name__}: {text.first_line(error)}",
-            hint=f"{where.filename}, line {where.lineno}; flask routes shows the traceback",
-        ) from error
+        raise _load_failure(error) from error
     if is_built_on(app):
         if is_in_ops(ctx):
             raise Invalid(
@@ -196,6 +193,25 @@ def _load_app(ctx: click.Context, *, web: bool) -> Flask:
             )
         app.extensions[EXTENSION].check(app)
     return app
+
+
+def _import_error(error: BaseException) -> ImportError | None:
+    """Return what failed below the import of an application, whose whole traceback Flask quotes.
+
+    The error of a module that is not there has only the line of Flask's own import.
+    """
+    cause = error.__context__
+    if isinstance(cause, ImportError) and len(extract_tb(cause.__traceback__)) > 1:
+        return cause
+    return None
+
+
+def _load_failure(error: Exception) -> NotReady:
+    where = extract_tb(error.__traceback__)[-1]
+    return NotReady(
+        f"the application cannot be loaded: {type(error).__name__}: {text.first_line(error)}",
+        hint=f"{where.filename}, line {where.lineno}; flask routes shows the traceback",
+    )
 
 
 def _is_explained(error: Exception) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 def is_ours(ctx: click.Context) -> bool:
     """Return whether the application is built on opsapp, or there is none.
 
-    An application that cannot be loaded counts as ours only where nothing else has the
-    command: our frame says then why it cannot be loaded.
+    An application that cannot be loaded counts as another's: what Flask and its extensions
+    print of it, and their exit codes, stay those from before opsapp was installed. Only where
+    nothing else has the command, our frame says why it cannot be loaded.
     """
     from flask.cli import ScriptInfo
 
@@ -34,7 +36,24 @@ def is_ours(ctx: click.Context) -> bool:
     if is_named(info.app_import_path):
         return True  # Known without loading it, as help and completion want it.
     app = _load_app(info)
-    return app is None or is_built_on(app)
+    return not _is_there(info) if app is None else is_built_on(app)
+
+
+def is_loadable(ctx: click.Context) -> bool:
+    """Return whether the application can be loaded; if not, our frame says why."""
+    from flask.cli import ScriptInfo
+
+    return _load_app(ctx.ensure_object(ScriptInfo)) is not None
+
+
+def _is_there(info: ScriptInfo) -> bool:
+    """Return whether Flask finds an application to load, by a name or by a file."""
+    is_named = info.create_app is not None or info.app_import_path is not None
+    return is_named or any(Path(name).exists() for name in _FILES)
+
+
+_FILES = ("wsgi.py", "app.py")
+"""Files that Flask loads an application from, in the current folder."""
 
 
 def is_named(import_path: str | None) -> bool:
@@ -43,11 +62,17 @@ def is_named(import_path: str | None) -> bool:
 
 
 def _load_app(info: ScriptInfo) -> Flask | None:
+    if info.data.get(_FAILED):
+        return None  # The list of commands asks many times.
     try:
         with without_web():
             return info.load_app()
     except Exception:  # noqa: BLE001  (our frame loads it again, and says why it fails)
+        info.data[_FAILED] = True
         return None
+
+
+_FAILED = "opsapp.failed"
 
 
 def command_of(ctx: click.Context, name: str) -> click.Command | None:

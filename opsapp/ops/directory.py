@@ -12,6 +12,7 @@ from ..errors import NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, PendingEvent, PersonalValue
 from ..state import attachment_of
+from .changes import CREATE, DELETE
 
 if TYPE_CHECKING:
     from .identity import Identity
@@ -45,6 +46,14 @@ class Directory:
         users = self._accounts(identity, subjects)
         return {identity.subject(user): _name(identity, user) for user in users}
 
+    def begins(self, subjects: Iterable[str]) -> dict[str, int]:
+        """Return the number of the first event of the account that has each subject's key now.
+
+        A database may give the key of a deleted account to a new one, as SQLite does with the
+        last one of a table. Subjects whose first event the audit does not have are left out.
+        """
+        return _begins(frozenset(subjects)) if self.identity is not None else {}
+
     @staticmethod
     def _past(identity: Identity, reference: str) -> str | None:
         """Return the subject that the audit has of an account which is not there."""
@@ -74,6 +83,21 @@ class Directory:
         one_of = identity.key.column.in_(sa.bindparam("keys", expanding=True))
         return db.session.scalars(sa.select(identity.model).where(one_of), {"keys": keys}).all()
 
+
+def _begins(subjects: frozenset[str]) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for subject, action, last in db.ours.execute(_LIVES, {"subjects": list(subjects)}):
+        first = last + 1 if action == DELETE else last
+        numbers[subject] = max(first, numbers.get(subject, 0))
+    return numbers
+
+
+_LIVES = (
+    sa.select(AuditEvent.subject, AuditEvent.action, sa.func.max(AuditEvent.seq))
+    .where(AuditEvent.subject.in_(sa.bindparam("subjects", expanding=True)))
+    .where(AuditEvent.action.in_((CREATE, DELETE)))
+    .group_by(AuditEvent.subject, AuditEvent.action)
+)
 
 # A list in a statement is a cycle, which would keep each page's until collected.
 _KEYS = sa.select(PersonalValue.value).where(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from .. import clock, signals, text
 from ..actors import Actor
+from ..audit.events import Naming, naming
 from ..errors import Conflict, Invalid, NotFound
 from ..extensions import db, this_app
 from ..models import AuditEvent, RoleEnd
@@ -298,10 +299,9 @@ def history(user: str | None = None, *, role: str | None = None) -> list[Record]
     has_events = attachment_of(this_app()).has_tables_by_now
     events = db.ours.scalars(query.order_by(AuditEvent.seq.desc())).all() if has_events else []
     actors = {event.actor["name"] for event in events if event.actor["kind"] == "user"}
-    names = Directory(identity).names({event.subject for event in events} | actors)
-    rows = [
-        row for row in (_past(event, names) for event in events) if role is None or is_of(row, role)
-    ]
+    name = naming({event.subject for event in events} | actors)
+    past = (_past(event, name) for event in events)
+    rows = [row for row in past if role is None or is_of(row, role)]
     if role is not None and not rows:
         rule_of(identity.roles, session, role)  # It may be misspelled.
     return rows
@@ -312,13 +312,13 @@ def is_of(row: Record, role: str) -> bool:
     return role in (row["role"], row["role"].rpartition(":")[2])
 
 
-def _past(event: AuditEvent, names: Mapping[str, str]) -> Record:
+def _past(event: AuditEvent, name: Naming) -> Record:
     side, actor = event.after or event.before or {}, Actor(**event.actor)
     if actor.kind == "user":
-        actor = replace(actor, name=names.get(actor.name, actor.name))
+        actor = replace(actor, name=name(actor.name, event.seq))
     return {
         "at": event.at,
-        "user": names.get(event.subject, event.subject),
+        "user": name(event.subject, event.seq),
         "role": str(side.get("role")),
         "action": event.action.rpartition(":")[2],
         "valid_until": side.get("valid_until"),

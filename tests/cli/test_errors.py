@@ -163,6 +163,41 @@ def test_application_whose_code_fails_is_7_with_the_place(
         )
 
 
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_module_that_cannot_be_imported_is_7_with_the_place(
+    database: Database, tmp_path: Path
+) -> None:
+    """Flask quotes the whole traceback then, which is no line."""
+    (tmp_path / "broken_app.py").write_text("import click\nimport no_such_module\n")
+    environ = {"FLASK_APP": "broken_app", "PYTHONPATH": str(tmp_path)}
+    for words in (("users", "list"), ("ops", "users", "list")):
+        expect(
+            run(database, *words, **environ),
+            7,
+            stderr="Error: the application cannot be loaded:"
+            " ModuleNotFoundError: No module named 'no_such_module'\n"
+            f"  → {tmp_path}/broken_app.py, line 2; flask routes shows the traceback\n",
+        )
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_commands_of_an_application_that_cannot_be_loaded_are_those_of_flask(
+    database: Database, tmp_path: Path
+) -> None:
+    """It may be any application of the environment, whose answers do not change."""
+    (tmp_path / "broken_app.py").write_text("import click\nimport no_such_module\n")
+    environ = {"FLASK_APP": "broken_app", "PYTHONPATH": str(tmp_path)}
+    for words in (("shell",), ("routes",)):
+        done = run(database, *words, **environ)
+        said = "Error: While importing 'broken_app', an ImportError was raised:\n\nTraceback "
+        assert (done.exit_code, done.stdout, said in done.stderr) == (2, "", True), done.stderr
+    listed = run(database, "--help", **environ)
+    assert "\n  ops  " in listed.stdout
+    assert "users" not in listed.stdout.replace("this application: users", "")
+    unnamed = run_afresh(database, "--help", FLASK_APP="")
+    assert "\nUsers and roles:\n  users " in unnamed.stdout
+
+
 def test_missing_secret_in_production_is_7(database: Database) -> None:
     message = "SECRET_KEY is not set, and OPSAPP_ENV is production"
     make = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'

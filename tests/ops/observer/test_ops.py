@@ -124,3 +124,35 @@ def test_test_of_theirs_beside_an_observed_application_changes_nothing(
         db.session.commit()
     waiting = "SELECT action, subject FROM ops_audit_pending"
     assert empty_database.rows(waiting) == [("user:account:create", "user:1")]
+
+
+@pytest.mark.parametrize("is_deletion_seen", [True, False], ids=["seen", "unseen"])
+def test_account_with_the_key_of_a_deleted_one_has_none_of_its_events(
+    served: Flask, empty_database: Database, is_deletion_seen: bool
+) -> None:
+    """SQLite gives the key of the last row to the next one, unless it is AUTOINCREMENT."""
+    with served.app_context():
+        role = relation_app.Role(name="editor")
+        ada = User(id=5, username="ada", email="ada@x.org", active=True, roles=[role])
+        db.session.add(ada)
+        db.session.commit()
+        if is_deletion_seen:
+            db.session.delete(ada)
+        else:
+            db.session.execute(sa.text("DELETE FROM ab_user_role"))
+            db.session.execute(sa.text("DELETE FROM ab_user"))
+        db.session.commit()
+        db.session.add(User(id=5, username="bob", email="bob@x.org", active=True, roles=[role]))
+        db.session.commit()
+    flask(empty_database, "ops", "audit", "seal")
+    listed = flask(empty_database, "ops", "audit", "list", "--format", "json").json
+    names = [event["subject_name"] for event in listed if event["subject"] == "user:5"]
+    is_grant = [event["action"] == "user:role:grant" for event in listed]
+    count = len(names) - 2
+    assert names == ["user:5"] * count + ["bob@x.org"] * 2
+    assert (count, sum(is_grant)) == (3 if is_deletion_seen else 2, 2)
+    past = flask(empty_database, "ops", "roles", "history", "--format", "json").json
+    users = [row["user"] for row in past if row["action"] == "grant"]
+    assert users == ["bob@x.org", "user:5"]
+    shown = flask(empty_database, "ops", "audit", "show", "2", "--format", "json").json
+    assert (shown["action"], shown["subject_name"]) == ("user:account:create", "user:5")
