@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from .cli import delegation, streams
 from .cli.deferred import LazyCommand as LazyCommand  # Applications take it from here.
 from .cli.deferred import Subjects, write_subjects
 from .errors import OpsError
+
+if TYPE_CHECKING:
+    from flask.cli import FlaskGroup
 
 
 class Yielding(LazyCommand):
@@ -137,18 +140,47 @@ def list_by_subject(group: click.Group) -> None:
     group.format_epilog = format_epilog  # type: ignore[method-assign]
 
 
-def keep_in_place(group: click.Group) -> None:
-    """Let no other plugin take the name of one of ours; ours hands over where it has to.
+class Commands(dict[str, click.Command]):
+    """The commands of a group that loads plugins, each under the name of its owner.
 
-    The order of plugins is that of a folder, so it differs from host to host.
+    Flask lets a plugin replace what a group has. A program that is a group of its own keeps its
+    commands. Where another plugin has a name of ours, ours hands over where it has to: the order
+    of plugins is that of a folder, so it differs from host to host.
     """
 
-    def add_command(command: click.Command, name: str | None = None) -> None:
-        present = group.commands.get(name or command.name or "")
-        if not isinstance(present, Yielding) or isinstance(command, Yielding):
-            type(group).add_command(group, command, name)
+    def __init__(self, group: FlaskGroup) -> None:
+        super().__init__(group.commands)
+        self.group = group
 
-    group.add_command = add_command  # type: ignore[method-assign, assignment]
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        """Add a command, unless the name is another one's."""
+        if not self._is_taken(name, command):
+            super().__setitem__(name, command)
+
+    def _is_taken(self, name: str, command: click.Command) -> bool:
+        present = self.get(name)
+        if present is None:
+            return False
+        if isinstance(command, Yielding | Attaching):
+            return self.group is not _flask_group() and delegation.is_own(name, present)
+        # A program may replace ours later.
+        is_plugin = not self.group._loaded_plugin_commands  # noqa: SLF001  (nothing else tells)
+        return isinstance(present, Yielding) and is_plugin
+
+
+def keep_names() -> None:
+    """Let the group that loads its plugins just now, and Flask's own, keep names in place."""
+    from flask.cli import FlaskGroup
+
+    groups = [_flask_group()]
+    ctx = click.get_current_context(silent=True)
+    while ctx is not None:
+        if isinstance(ctx.command, FlaskGroup):
+            groups.append(ctx.command)
+        ctx = ctx.parent
+    for group in groups:
+        if not isinstance(group.commands, Commands):
+            group.commands = Commands(group)
 
 
 def report_unknown_names() -> None:
@@ -192,7 +224,7 @@ def report_errors(command: click.Command) -> None:
     command.invoke = invoke  # type: ignore[method-assign]
 
 
-def _flask_group() -> click.Group:
+def _flask_group() -> FlaskGroup:
     from flask.cli import cli
 
     return cli
@@ -201,7 +233,7 @@ def _flask_group() -> click.Group:
 list_by_subject(_flask_group())
 for name in ("run", "routes"):
     report_errors(_flask_group().commands[name])
-keep_in_place(_flask_group())
+keep_names()
 report_unknown_names()
 if delegation.is_named(os.environ.get("FLASK_APP")):
     streams.prepare()  # Here, so that it holds for Flask's own commands as well.

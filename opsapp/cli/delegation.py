@@ -6,7 +6,7 @@ and the application's own of the same name. So each of ours asks whose applicati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ def is_ours(ctx: click.Context) -> bool:
     from flask.cli import ScriptInfo
 
     info = ctx.ensure_object(ScriptInfo)
-    if is_named(info.app_import_path):
+    if info.create_app is None and is_named(info.app_import_path):
         return True  # Known without loading it, as help and completion want it.
     app = _load_app(info)
     return not _is_there(info) if app is None else is_built_on(app)
@@ -80,20 +80,37 @@ def command_of(ctx: click.Context, name: str) -> click.Command | None:
 
     :param ctx: the context of the group that lists ours.
     """
-    from flask.cli import ScriptInfo, routes_command, run_command, shell_command
+    from flask.cli import ScriptInfo
 
     app = _load_app(ctx.ensure_object(ScriptInfo))
     own_command = None if app is None else app.cli.commands.get(name)
     if isinstance(own_command, Named):
         return own_command
-    for entry in metadata.entry_points(group="flask.commands", name=name):
-        if not entry.value.startswith("opsapp."):
-            plugin: click.Command = entry.load()
-            return plugin
-    for command in (run_command, shell_command, routes_command):
+    for entry in _plugins(name):
+        plugin: click.Command = entry.load()
+        return plugin
+    for command in _builtins():
         if command.name == name:
             return command
     return None if app is None else app.cli.get_command(ctx, name)
+
+
+def is_own(name: str, command: click.Command) -> bool:
+    """Return whether a command of a group is of its program, neither Flask's nor a plugin's."""
+    return command not in _builtins() and not any(_plugins(name))
+
+
+def _plugins(name: str) -> Iterator[metadata.EntryPoint]:
+    """Yield the entry points by which other plugins have a command of this name."""
+    for entry in metadata.entry_points(group="flask.commands", name=name):
+        if not entry.value.startswith("opsapp."):
+            yield entry
+
+
+def _builtins() -> tuple[click.Command, ...]:
+    from flask.cli import routes_command, run_command, shell_command
+
+    return run_command, shell_command, routes_command
 
 
 # --- names that an application gives to ours ---------------------------------
