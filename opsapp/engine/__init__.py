@@ -1,6 +1,7 @@
 """Engine: connections to SQLite and PostgreSQL. See docs/decisions/core.md.
 
 - ``connections``: opened durable, bounded and named
+- ``handles``: the connections to SQLite of a process, closed together after a lock that stays
 - ``direct``, ``pooler``: sessions around a pooler, and poolers recognised
 - ``conditions``: errors of the database as errors of opsapp
 - ``locks``, ``flock``: locks that end with their process

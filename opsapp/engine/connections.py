@@ -29,9 +29,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from .. import libpq, settings, text
-from ..errors import NotReady
+from ..errors import Busy, NotReady
 from ..values.damage import tolerate_moments
-from . import holders, pooler
+from . import handles, holders, pooler
 from .conditions import CREATE, LOCK_SECONDS, busy_error
 
 BOOKKEEPING = "bookkeeping"
@@ -145,6 +145,7 @@ def prepare(engine: sa.Engine) -> None:
         event.listen(engine, "do_connect", _open_sqlite)
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin_sqlite)
+        handles.watch(engine)
     else:
         _name_connections(engine)
         # Before SQLAlchemy's own first look, which fails where text comes as bytes.
@@ -270,9 +271,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     if not options.get("writing", False):
         connection.exec_driver_sql("BEGIN")
         return
-    driver: Any = connection.connection.dbapi_connection
     patience = options.get("patience")
     deadline = time.monotonic() + (LOCK_SECONDS if patience is None else patience)
+    try:
+        _wait_for_turn(connection, deadline)
+    except (DBAPIError, Busy) as error:
+        # A short patience is for changes that may be left out, such as while this process writes.
+        if patience is not None or not handles.is_stuck(error, sqlite_file(connection.engine)):
+            raise
+        handles.renew(connection)
+        _wait_for_turn(connection, deadline)
+
+
+def _wait_for_turn(connection: sa.Connection, deadline: float) -> None:
+    driver: Any = connection.connection.dbapi_connection
     # SQLite would wait inside of C, where no signal is heard, and ever longer, so that a
     # process that keeps coming back wins over one that has waited.
     driver.execute("PRAGMA busy_timeout=0")

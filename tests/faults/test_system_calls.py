@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import time
@@ -20,8 +21,17 @@ from tests.faults.judging import (
     assert_next_command_works,
     assert_promises_kept,
 )
-from tests.faults.tracing import ANSWERS, FILES, SOCKETS, Fault, files_of, run_with, why_not
-from tests.support import Result
+from tests.faults.tracing import (
+    ANSWERS,
+    FILES,
+    SOCKETS,
+    Fault,
+    calls_of,
+    files_of,
+    run_with,
+    why_not,
+)
+from tests.support import Database, Result, run
 from tests.support.templates import Templates
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -30,14 +40,8 @@ KILL = "signal=KILL"
 KILLED = -9
 FAILED = re.compile("it may or may not have happened|^Error: the backup failed: ")
 """The failures that are 1: a commit in doubt, and a copy that could not be made."""
-LINES = re.compile(
-    r"(Warning: mail \d+ waits: .+\n)?(Done, .+\n)?Error: .+\n(  → .+\n)?"
-    r"|The end of nightly cannot be recorded yet: .+\nThe end of nightly was not recorded: .+\n"
-)
-"""The output of a command that failed; mail of an earlier change has a line of its own.
-
-A job ran all the same, so the failure to record its end is no error of the command's.
-"""
+LINES = re.compile(r"(Warning: mail \d+ waits: .+\n)?(Done, .+\n)?Error: .+\n(  → .+\n)?")
+"""The output of a command that failed; mail of an earlier change has a line of its own."""
 SAID = ("it may or may not have happened", "but the change is made")
 
 
@@ -128,3 +132,29 @@ def test_failing_system_call_leaves_the_old_or_the_new_state_and_one_line(
             kind,
             f"{command.outcome(trial.events)}, exit {exit_code}",
         )
+
+
+# --- a lock that stays ---------------------------------------------------------------
+
+READ_MARK = "l_start=124"
+"""The byte of the ``-shm`` file by which SQLite locks the first read mark that it sets."""
+
+
+@pytest.mark.usefixtures("sqlite_only")
+def test_lock_that_is_not_released_keeps_no_later_transaction_from_writing(
+    database: Database,
+) -> None:
+    job = ("jobs", "run", "nightly", "--", "true")
+    run(database, *job, check=True)
+    calls = calls_of(database, "fcntl", *job)
+    # SQLite takes ten seconds to give up. The last one is before the end of the run is recorded.
+    release = max(
+        number
+        for number, (before, call) in enumerate(itertools.pairwise(calls), 2)
+        if "F_WRLCK" in before and "F_UNLCK" in call and READ_MARK in before and READ_MARK in call
+    )
+    fault = Fault("fcntl", "error=EIO", release, files_of(database))
+    assert run_with(fault, database, *job) == (Result(0, "", ""), True)
+    [(status, times)] = database.rows("SELECT status, count(*) FROM ops_job_runs GROUP BY status")
+    assert (status, times) == ("succeeded", 3)
+    assert_promises_kept(database)

@@ -64,11 +64,30 @@ def run_with(
 
     The process is forked from one that has imported everything, and waits for its tracer.
     """
+    result, log = _run_traced(fault.options(), database, *args, stdin=stdin, **environ)
+    return result, re.search(r"INJECTED|killed by SIGKILL", log) is not None
+
+
+def calls_of(database: Database, call: str, *args: str) -> list[str]:
+    """Run ``flask ARGS``; return its calls of this name on the files of a database, in order."""
+    options = [
+        *(word for path in files_of(database) for word in ("-P", path)),
+        "-e",
+        f"trace={call}",
+    ]
+    result, log = _run_traced(options, database, *args)
+    assert result.exit_code == 0, result
+    return [line for line in log.splitlines() if line.startswith(call)]
+
+
+def _run_traced(
+    options: list[str], database: Database, *args: str, stdin: str = "", **environ: str
+) -> tuple[Result, str]:
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
 
         def trace(pid: int) -> None:
-            command = ["strace", "-q", "-o", str(log), *fault.options(), "-p", str(pid)]
+            command = ["strace", "-q", "-o", str(log), *options, "-p", str(pid)]
             tracer = stack.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
             stack.callback(tracer.wait, PATIENCE)
 
@@ -81,8 +100,7 @@ def run_with(
             begun=trace,
         )
         stack.close()
-        came = re.search(r"INJECTED|killed by SIGKILL", log.read_text()) is not None
-    return Result(*done), came
+        return Result(*done), log.read_text()
 
 
 def _traced_flask(*words: str) -> None:
