@@ -216,9 +216,10 @@ def _load_failure(error: Exception) -> NotReady:
 
 def _is_explained(error: Exception) -> bool:
     """Return whether an error has its words wherever it comes from."""
-    from sqlalchemy.exc import SQLAlchemyError
+    from ..engine.conditions import translate_error
 
-    return isinstance(error, OpsError | OSError | SQLAlchemyError | click.ClickException)
+    is_known = isinstance(error, OpsError | OSError | click.ClickException)
+    return is_known or translate_error(error) is not None
 
 
 def _attach(app: Flask) -> AbstractContextManager[None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import traceback
 from typing import Any
 
 from flask import has_app_context
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from .. import text
@@ -60,7 +61,18 @@ def translate_error(error: Exception) -> OpsError | None:
         return _translate_postgresql(cause)
     if isinstance(error, PoolTimeout):
         return Busy("all database connections of this process are in use")
+    if isinstance(error, SQLAlchemyError) and _is_of_mapping(error):
+        return NotReady(
+            f"the application's models cannot be mapped: {text.first_line(error)}",
+            hint="see that the application imports each model before its first query",
+        )
     return None
+
+
+def _is_of_mapping(error: SQLAlchemyError) -> bool:
+    """Return whether SQLAlchemy failed to relate models to each other; it has no class for that."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "_configure_registries" for frame, _line in frames)
 
 
 def _refused_write(message: str) -> OpsError:

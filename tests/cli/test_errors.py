@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,38 @@ def test_module_that_cannot_be_imported_is_7_with_the_place(
             " ModuleNotFoundError: No module named 'no_such_module'\n"
             f"  → {tmp_path}/broken_app.py, line 2; flask routes shows the traceback\n",
         )
+
+
+INCOMPLETE = """
+from tests.ops.conftest import memory_app
+
+app, db = memory_app()
+
+
+class User(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    keys = db.relationship("Key")
+"""
+AT_ITS_IMPORT = """
+with app.app_context():
+    db.session.query(User).first()
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("rest", ["", AT_ITS_IMPORT], ids=["later", "at import"])
+def test_models_that_cannot_be_mapped_are_7_with_the_reason(
+    database: Database, tmp_path: Path, rest: str
+) -> None:
+    (tmp_path / "incomplete_app.py").write_text(INCOMPLETE + rest)
+    environ = {"FLASK_APP": "incomplete_app", "PYTHONPATH": str(tmp_path)}
+    done = run(database, "ops", "users", "list", **environ)
+    says = "the application's models cannot be mapped: When initializing mapper Mapper[User(user)]"
+    advice = "see that the application imports each model before its first query"
+    assert (done.exit_code, done.stdout) == (7, "")
+    remark = "" if rest else "Nothing is audited until flask ops init.\n"
+    pattern = f"{remark}Error: {re.escape(says)}.+\n  → {advice}\n"
+    assert re.fullmatch(pattern, done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
