@@ -60,7 +60,17 @@ contracts: $(INSTALLED)
 test: lint types contracts
 	OPSAPP_TESTS_PART=one $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-test-other: $(INSTALLED)
+# Flask-AppBuilder needs other versions than our tests, and would add its command to each `flask`.
+APPBUILDER := .venv-appbuilder/bin
+.venv-appbuilder/.installed: pyproject.toml constraints-appbuilder.txt
+	test -x $(APPBUILDER)/python || $(PYTHON) -m venv .venv-appbuilder
+	$(APPBUILDER)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(APPBUILDER)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints-appbuilder.txt flask-appbuilder --editable .
+	rm -rf opsapp.egg-info
+	touch $@
+
+test-other: $(INSTALLED) .venv-appbuilder/.installed
 	OPSAPP_TESTS_PART=other $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # The part has all that differs between versions: commands, output, migrations, accounts, the audit.
@@ -159,4 +169,4 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-pip-audit mutants .coverage build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-appbuilder .venv-lowest .venv-pip-audit mutants .coverage build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
