@@ -51,12 +51,12 @@ def _why_not(identity: Identity, reference: str, word: str) -> str:
     names = {name for pair in pairs for name in (pair[1], label_of(identity, *pair))}
     if word in names:
         return "it does not hold the role"
-    given = {
+    permissions = {
         label_of(identity, *pair): set(pair[0].permissions(session, pair[1])) for pair in pairs
     }
-    if roles := [role for role in given if word in given[role]]:
+    if roles := [role for role in permissions if word in permissions[role]]:
         return f"it holds no role that gives it; {_list_names(roles)} would"
-    return _unknown(identity, word, names.union(*given.values()))
+    return _unknown(identity, word, names.union(*permissions.values()))
 
 
 def _list_names(names: list[str]) -> str:
