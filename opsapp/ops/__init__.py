@@ -27,6 +27,7 @@ listing            lists of accounts and roles
 listeners          ``observe()``, and what an application's models and session call
 observer           writes down what an application's own code changes of its accounts
 changes            the events that the history of an account gives
+foreign_keys       those of a role that is set by the column of its key
 bulk               those of a statement that changes accounts without loading them
 actor              who changes them
 units              changes of its own code through our gate

@@ -44,7 +44,13 @@ def execute_and_record(observer: Observer, state: so.ORMExecuteState) -> Any:
     with observer.log_errors(connection):
         bulk.prepare(connection)
     result = state.invoke_statement()
-    observer.write(connection, state.session, lambda: observer.rows(bulk.list_changes(result)))
+
+    def make_rows() -> list[Record]:
+        changed = bulk.list_changes(result)
+        tell = observer.foreign_keys.tell
+        return observer.rows((key, told) for key, of in changed for told in tell(connection, [of]))
+
+    observer.write(connection, state.session, make_rows)
     observer.protection.after_loss(state.session)
     return result
 

@@ -86,10 +86,17 @@ class Watch:
         self.protected = self._storage_of(protected)
         keys = self._storage_of(accounts.watched_names) | self.protected
         columns = frozenset(self.mapper.column_attrs.keys())
-        self.columns = keys & columns
+        self.relations = keys & frozenset(self.mapper.relationships.keys())
+        self.foreign = foreign_keys(self.mapper, self.relations)
+        """The relations by the columns of their foreign keys, which are watched in their place.
+
+        A flush has set them by then, and their values before can be read.
+        """
+        self.lists = self.relations - set(self.foreign.values())
+        self.protected |= {key for key, of in self.foreign.items() if of in self.protected}
+        self.columns = (keys & columns) | self.foreign.keys()
         self.new_columns = self.columns | (self.personal & columns)
         """The columns that the event of a new account tells."""
-        self.relations = keys & frozenset(self.mapper.relationships.keys())
         self.keys = self.columns | self.relations
         self.tables = {table.name for table in self.mapper.tables if isinstance(table, sa.Table)}
         rules = [rule.attribute.name for rule in accounts.roles]
@@ -143,7 +150,7 @@ class Watch:
             key: state.dict[key] for key in self.new_columns if state.dict.get(key) is not None
         }
         yield Change(CREATE, None, self.mask_values(values))
-        yield from self._grants(state, self.relations)
+        yield from self._grants(state, self.lists)
 
     def update_events(
         self, user: Any, touched: Iterable[str], unloaded: Mapping[str, Any]
@@ -163,7 +170,7 @@ class Watch:
                 new[key] = getattr(user, key)
         if changed := [key for key in old if old[key] != new[key]]:
             yield self.change(changed, old, new)
-        yield from self._grants(state, self.relations.intersection(touched))
+        yield from self._grants(state, self.lists.intersection(touched))
 
     def deletion_events(self, user: Any) -> Iterator[Change]:
         """Yield the event of an account that is about to be deleted."""
@@ -171,7 +178,7 @@ class Watch:
 
     def deletion_of(self, values: Mapping[str, Any]) -> Change:
         """Return the event of a deleted account, which keeps no personal value."""
-        keys = (self.columns - self.personal - self.secret) & values.keys()
+        keys = (self.columns - self.personal - self.secret - self.foreign.keys()) & values.keys()
         return Change(DELETE, self.mask_values({key: values[key] for key in keys}), None)
 
     def change(self, keys: Iterable[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
@@ -184,16 +191,13 @@ class Watch:
             history = attributes.get_history(state.obj(), key, AS_LOADED)
             for row in history.deleted or ():
                 if row is not None:
-                    yield Change(REVOKE, self._grant(key, row), None)
+                    yield Change(REVOKE, self.grant_of(key, _name(row)), None)
             for row in history.added or ():
                 if row is not None:
-                    yield Change(GRANT, None, self._grant(key, row))
+                    yield Change(GRANT, None, self.grant_of(key, _name(row)))
 
-    def _grant(self, relation: str, row: Any) -> Record:
-        name = getattr(row, "name", None)
-        if name is None:
-            key = sa.inspect(type(row)).primary_key_from_instance(row)
-            name = ",".join(str(part) for part in key)
+    def grant_of(self, relation: str, name: Any) -> Record:
+        """Return a role as the events of its grant and of its end have it."""
         role = str(name)[:LONGEST]
         label = role if relation in self.only_roles else f"{relation}:{role}"
         return {"role": label, "relation": relation}
@@ -205,8 +209,8 @@ class Watch:
         return {key: self._mask_value(key, values[key]) for key in sorted(values)}
 
     def _mask_value(self, key: str, value: Any) -> Any:
-        if value is None:
-            return None
+        if value is None or key in self.foreign:
+            return value  # That of a foreign key is not written down: the role has a name.
         if key in self.secret or isinstance(value, bytes):
             return SET
         if key in self.personal:
@@ -222,3 +226,22 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return clock.rfc3339(value)
     return value[:LONGEST] if isinstance(value, str) else value
+
+
+def _name(row: Any) -> str:
+    name = getattr(row, "name", None)
+    if name is None:
+        name = ",".join(str(part) for part in sa.inspect(type(row)).primary_key_from_instance(row))
+    return str(name)
+
+
+def foreign_keys(mapper: so.Mapper[Any], relations: Iterable[str]) -> dict[str, str]:
+    """Return the relations to one row, by the attributes of their foreign keys."""
+    attributes_of = {}
+    for key in relations:
+        relation = mapper.relationships[key]
+        columns = [column for column in relation.local_columns if column in mapper.columns.values()]
+        is_to_one = relation.direction is so.RelationshipDirection.MANYTOONE
+        if is_to_one and len(columns) == len(relation.local_columns) == 1:
+            attributes_of[mapper.get_property_by_column(columns[0]).key] = key
+    return attributes_of

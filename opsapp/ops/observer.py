@@ -26,6 +26,7 @@ from ..unit import pending
 from . import role_ends
 from .actor import actor_columns
 from .changes import Accounts, Change, HasAdministrator, Watch
+from .foreign_keys import ForeignKeys
 from .protection import SAVEPOINT, Protection, is_ours, savepoint, unit_of
 from .seal import Sealer
 from .session_changes import SessionChanges
@@ -63,6 +64,7 @@ class Observer:
         self.accounts = accounts
         self.sealer = sealer
         self.watch = Watch(accounts, protected)
+        self.foreign_keys = ForeignKeys(self.watch)
         self.protection = Protection(
             self.watch, has_administrator, refuse=refuse, has_gate=not is_apart
         )
@@ -103,7 +105,8 @@ class Observer:
         :param touched: the watched attributes that were set.
         :param unloaded: the values before of those that the session had not loaded.
         """
-        changed = self.watch.update_events(user, touched, unloaded)
+        events = self.watch.update_events(user, touched, unloaded)
+        changed = self.foreign_keys.tell(connection, events)
         self.write(connection, so.object_session(user), lambda: self._rows(user, changed))
 
     def before_insert(self, connection: sa.Connection, user: Any) -> None:
@@ -115,9 +118,8 @@ class Observer:
         """Write the events of a new account."""
         if not is_ours(connection):
             session = so.object_session(user)
-            self.write(
-                connection, session, lambda: self._rows(user, self.watch.creation_events(user))
-            )
+            changed = self.foreign_keys.tell(connection, self.watch.creation_events(user))
+            self.write(connection, session, lambda: self._rows(user, changed))
 
     def before_delete(self, connection: sa.Connection, user: Any) -> None:
         """Write the event of an account while its values are there."""
