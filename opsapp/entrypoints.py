@@ -144,8 +144,8 @@ class Commands(dict[str, click.Command]):
     """The commands of a group that loads plugins, each under the name of its owner.
 
     Flask lets a plugin replace what a group has. A program that is a group of its own keeps its
-    commands. A command of ours keeps its name against other plugins, and hands over to theirs:
-    the order of plugins is that of a folder, so it differs from host to host.
+    commands. Ours takes the place of another plugin's, to which it hands over: the order of
+    plugins is that of a folder, so it differs from host to host.
     """
 
     def __init__(self, group: FlaskGroup) -> None:

@@ -125,10 +125,12 @@ def _insert(
     attributes |= fields.names(identity, email, username)
     user = fields.make_object(identity, attributes, has_password=set_word is not None)
     if set_word is not None:
-        set_word(user)
+        with fields.own_function("set_password"):
+            set_word(user)
     active = identity.active
     if active is not None and active.is_settable and active.of(user) is None:
-        active.set(user, True)
+        with fields.own_function("active"):
+            active.set(user, True)
     unit.session.add(user)
     fields.flush(identity, unit.session)
     after = {**_names(identity, user, unit), "password": SET if set_word else None}
@@ -297,7 +299,8 @@ def _switch(identity: Identity, user: Any, active: bool, unit: Unit) -> bool:
         return False
     if isinstance(switch, Attribute):
         fields.check_settable(identity, switch.name)
-    switch.set(user, active)
+    with fields.own_function("active"):
+        switch.set(user, active)
     if not active:
         _end_sessions(identity, user, unit)
     fields.flush(identity, unit.session)
@@ -341,7 +344,8 @@ def _matches(identity: Identity, user: Any, password: str) -> bool:
 
 def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
     had = SET if has_password(identity, user) else None
-    set_word(user)
+    with fields.own_function("set_password"):
+        set_word(user)
     _end_sessions(identity, user, unit)
     fields.flush(identity, unit.session)
     before, after = {"password": had}, {"password": SET}
@@ -351,7 +355,8 @@ def _store(identity: Identity, user: Any, set_word: Any, unit: Unit) -> None:
 
 def _end_sessions(identity: Identity, user: Any, unit: Unit) -> None:
     if identity.end_sessions is not None:
-        identity.end_sessions(user)
+        with fields.own_function("end_sessions"):
+            identity.end_sessions(user)
         unit.note(f"ends the sessions of {_name(identity, user)}")
 
 
@@ -374,7 +379,8 @@ def delete(reference: str, *, receipt: str | None = None, unit: Unit) -> Record:
         user = identity.get(unit.session, reference)
         subject, account = identity.subject(user), identity.record(user)
         name = _name(identity, user)
-        identity.need("erase")(user)
+        with fields.own_function("erase"):
+            identity.need("erase")(user)
         fields.flush(identity, unit.session)
         erased = {
             "audit_names": remove(unit.ours, PersonalValue, PersonalValue.subject == subject),

@@ -1,8 +1,8 @@
 """Bulk changes: statements that an application's session executes without loading accounts.
 
-An ``update(User)`` or ``delete(User)`` is told account by account, by the values before and
+An ``update(User)`` or ``delete(User)`` is event account by account, by the values before and
 after it. An ``insert``, a write to the table of a relation, and an update of very many are
-told as a statement: its columns, its condition without values, and the number of rows.
+event as a statement: its columns, its condition without values, and the number of rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .observer import Observer
 
 MOST = 1000
-"""The accounts up to which an update is told one by one."""
+"""The accounts up to which an update is event one by one."""
 
 Rows = dict[Any, Record]
 """The watched columns of accounts by their keys."""
@@ -48,7 +48,9 @@ def execute_and_record(observer: Observer, state: so.ORMExecuteState) -> Any:
     def make_rows() -> list[Record]:
         changed = bulk.list_changes(result)
         tell = observer.foreign_keys.tell
-        return observer.rows((key, told) for key, of in changed for told in tell(connection, [of]))
+        return observer.rows(
+            (key, event) for key, of in changed for event in tell(connection, [of])
+        )
 
     observer.write(connection, state.session, make_rows)
     observer.protection.after_loss(state.session)
@@ -114,7 +116,7 @@ class _Bulk:
         return changes
 
     def _condition(self) -> sa.ColumnElement[bool] | None:
-        """Return which accounts the statement changes; None if that cannot be told."""
+        """Return which accounts the statement changes; None if that cannot be event."""
         where: sa.ColumnElement[bool] | None = self._statement.whereclause
         parameters = self._state.parameters
         if not isinstance(parameters, list):

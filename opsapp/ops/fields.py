@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from sqlalchemy import exc
 from sqlalchemy import orm as so
 
 from .. import addresses, text
-from ..errors import Conflict, Invalid
+from ..errors import Conflict, Invalid, OpsError
 from . import capabilities
 from .attributes import attribute_names, columns, is_settable, python_type, relations, storage_of
 from .identity import Identity
@@ -58,6 +60,28 @@ def translate_refusals(identity: Identity) -> Iterator[None]:
     except (ValueError, AssertionError) as error:
         name = identity.model.__name__
         raise Invalid(f"{name} refuses a value: {text.first_line(error)}") from error
+
+
+@contextmanager
+def own_function(part: str) -> Iterator[None]:
+    """Call a function of the application.
+
+    :param part: the argument of ``Ops`` that names it.
+    :raises OpsError: it raises an error that is neither ours nor the database's; says which.
+    """
+    try:
+        yield
+    except (OpsError, exc.DBAPIError):
+        raise
+    except Exception as error:
+        package = str(Path(__file__).parents[1])
+        frames = extract_tb(error.__traceback__)
+        where = [frame for frame in frames if not frame.filename.startswith(package)]
+        raise OpsError(
+            f"the application's function for {part} failed:"
+            f" {type(error).__name__}: {text.first_line(error)}",
+            hint=f"{where[0].filename}, line {where[0].lineno}" if where else None,
+        ) from error
 
 
 def check_settable(identity: Identity, name: str) -> None:

@@ -50,5 +50,5 @@ class ForeignKeys:
         if not isinstance(name, so.InstrumentedAttribute):
             return self._watch.grant_of(relation.key, value)
         with savepoint(connection):
-            found = connection.scalar(sa.select(name).where(remote == value).limit(1))
-        return self._watch.grant_of(relation.key, value if found is None else found)
+            role = connection.scalar(sa.select(name).where(remote == value).limit(1))
+        return self._watch.grant_of(relation.key, value if role is None else role)

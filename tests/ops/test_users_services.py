@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from opsapp.accounts import breached
-from opsapp.errors import Conflict, Invalid, NotFound, Refused
+from opsapp.errors import Conflict, Invalid, NotFound, OpsError, Refused
 from opsapp.ops import accounts, grants
 from opsapp.ops.subjects import this_identity
 from tests.ops.conftest import Attach, Theirs
@@ -356,6 +356,31 @@ def test_deleting_needs_a_function(attach_to: Attach) -> None:
     with pytest.raises(Conflict, match="User has no function that deletes an account") as error:
         accounts.delete("ada@example.com", unit=a_unit())
     assert error.value.hint == "Ops(app, db, erase=lambda user: db.session.delete(user))"
+
+
+@pytest.mark.parametrize("part", ["erase", "end_sessions", "set_password"])
+def test_function_of_the_application_that_fails_is_named(attach_to: Attach, part: str) -> None:
+    def fail(*_values: Any) -> None:
+        raise LookupError("their own fault")
+
+    theirs = attach_to("flag_app", admin=None, **{part: fail})
+    ada(theirs)
+    calls = {
+        "erase": lambda: accounts.delete("ada@example.com", unit=a_unit()),
+        "end_sessions": lambda: accounts.set_active("ada@example.com", False, unit=a_unit()),
+        "set_password": lambda: accounts.set_password(
+            "ada@example.com", "gourd lantern 41", unit=a_unit()
+        ),
+    }
+    with pytest.raises(OpsError) as error:
+        calls[part]()
+    assert (error.value.exit_code, error.value.message) == (
+        1,
+        f"the application's function for {part} failed: LookupError: their own fault",
+    )
+    assert error.value.hint is not None
+    assert error.value.hint.startswith(f"{__file__}, line ")
+    assert theirs.actions == []
 
 
 def test_last_administrator_is_not_deleted(attach_to: Attach) -> None:
