@@ -22,6 +22,7 @@ role_ends          ends of roles
 explanations       why an account may act by a role or a permission, or why not
 administrators     the last administrator, and the role that makes one
 limit              a time limit for its listeners, which run inside of a unit
+commits            commits of an application's functions, which wait for the unit's
 offboarding        everything of an account that its model and functions can end
 listing            lists of accounts and roles
 listeners          ``observe()``, and what an application's models and session call

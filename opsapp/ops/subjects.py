@@ -14,6 +14,7 @@ from ..extensions import this_app
 from ..types import Fields
 from ..unit.work import Unit
 from . import acceptance, limit
+from .commits import hold_commits
 from .identity import Identity
 
 
@@ -45,7 +46,7 @@ def changing(unit: Unit, *needs: str) -> Iterator[Identity]:
     identity = this_identity()
     for part in needs:
         identity.need(part)
-    with limit.limit_time(unit.session), unit:
+    with limit.limit_time(unit.session), unit, hold_commits(unit.session):
         yield identity
         if unit.changed:
             acceptance.record(identity, unit)

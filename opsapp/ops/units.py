@@ -7,6 +7,7 @@ inside of it are events of the unit, instead of rows that wait.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -26,6 +27,7 @@ from ..unit import ledger, pending
 from ..unit.work import Unit
 from . import role_ends
 from .actor import actor_columns
+from .commits import hold_commits
 from .protection import UNIT
 
 if TYPE_CHECKING:
@@ -62,6 +64,18 @@ class OwnUnit(Unit):
     def __init__(self, identity: Identity | None, **who: Any) -> None:
         super().__init__(**who)
         self._identity = identity
+        self._commits = ExitStack()
+
+    def __enter__(self) -> Unit:
+        super().__enter__()
+        if self._depth == 1:
+            self._commits.enter_context(hold_commits(self.session))
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._depth == 1:
+            self._commits.close()
+        super().__exit__(kind, error, trace)
 
     def _open(self) -> None:
         try:

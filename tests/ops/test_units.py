@@ -135,6 +135,7 @@ def test_unit_commits_what_no_event_tells(serve: Serve, empty_database: Database
         db.session.execute(sa.text("INSERT INTO ab_group (id, name) VALUES (7, 'till')"))
     with ops.unit(dry_run=True):
         db.session.add(module.Group(name="tried"))
+        db.session.commit()  # As a method of a model may do.
 
     def fail() -> None:
         with ops.unit():

@@ -358,6 +358,51 @@ def test_deleting_needs_a_function(attach_to: Attach) -> None:
     assert error.value.hint == "Ops(app, db, erase=lambda user: db.session.delete(user))"
 
 
+# --- functions of the application ---------------------------------------------------
+
+
+def test_function_that_commits_is_committed_with_its_event(attach_to: Attach) -> None:
+    """Methods such as ``user.save()`` and ``user.delete()`` commit by themselves."""
+
+    def erase(user: Any) -> None:
+        theirs.db.session.delete(user)
+        theirs.db.session.commit()
+
+    def save(user: Any) -> None:
+        theirs.db.session.add(user)
+        theirs.db.session.commit()
+
+    theirs = attach_to("flag_app", admin=None, erase=erase, end_sessions=save)
+    ada(theirs)
+    name = "ada@example.com"
+    accounts.set_active(name, False, unit=a_unit(dry_run=True))
+    assert theirs.get(name).enabled
+    accounts.set_active(name, False, unit=a_unit())
+    assert not theirs.get(name).enabled
+    accounts.delete(name, unit=a_unit(dry_run=True))
+    subject = this_identity().subject(theirs.get(name))
+    accounts.delete(name, unit=a_unit())
+    assert this_identity().find(theirs.db.session(), name) is None
+    assert theirs.actions[-1] == ("user:account:delete", subject)
+    # Without a unit they commit as they always did.
+    assert "commit" not in vars(theirs.db.session())
+
+
+def test_function_that_rolls_back_changes_nothing(attach_to: Attach) -> None:
+    def erase(user: Any) -> None:
+        theirs.db.session.delete(user)
+        theirs.db.session.flush()
+        theirs.db.session.rollback()
+
+    theirs = attach_to("flag_app", admin=None, erase=erase)
+    ada(theirs)
+    with pytest.raises(OpsError, match="the application's code rolled the change back") as error:
+        accounts.delete("ada@example.com", unit=a_unit())
+    assert error.value.exit_code == 1
+    assert theirs.get("ada@example.com") is not None
+    assert theirs.actions == []
+
+
 @pytest.mark.parametrize("part", ["erase", "end_sessions", "set_password"])
 def test_function_of_the_application_that_fails_is_named(attach_to: Attach, part: str) -> None:
     def fail(*_values: Any) -> None:
