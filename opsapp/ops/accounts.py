@@ -18,7 +18,7 @@ from ..types import Record
 from ..unit.receipts import Receipt
 from ..unit.work import Unit
 from . import administrators, fields, grants, subjects
-from .attributes import Attribute
+from .attributes import Attribute, Condition, storage_of
 from .identity import Identity, plain_key
 from .passwords import refuse_known
 from .subjects import changing, this_identity
@@ -133,6 +133,8 @@ def _insert(
             active.set(user, True)
     unit.session.add(user)
     fields.flush(identity, unit.session)
+    if isinstance(active, Condition) and not _is_decided(identity, active, values):
+        _make_active(identity, active, user, unit)
     after = {**_names(identity, user, unit), "password": SET if set_word else None}
     if values:
         after["set"] = ", ".join(sorted(values))
@@ -148,6 +150,19 @@ def _names(identity: Identity, user: Any, unit: Unit) -> Record:
     is_user = identity.key.column == identity.key.of(user)
     row = unit.session.execute(sa.select(sa.null(), *columns.values()).where(is_user)).one()
     return {"email": None, "username": None, **dict(zip(columns, row[1:], strict=True))}
+
+
+def _is_decided(identity: Identity, condition: Condition, values: Iterable[str]) -> bool:
+    """Return whether values that were given decide if the account is active."""
+    return not storage_of(identity.model, condition.column).isdisjoint(values)
+
+
+def _make_active(identity: Identity, condition: Condition, user: Any, unit: Unit) -> None:
+    """Have a new account fulfil a condition, which only the database can tell of it."""
+    if not condition.of(user):
+        with fields.own_function("active"):
+            condition.set(user, True)
+        fields.flush(identity, unit.session)
 
 
 def create_admin(
@@ -173,6 +188,7 @@ def create_admin(
         user = _find_existing(identity, unit.session, email, username, if_exists)
         if user is None:
             user = _insert(identity, email, username, set_word, values or {}, unit)
+            _make_able(identity, user, None, unit)
         elif if_exists == "keep":
             _refuse_unlike(identity, user, role, unit)
         else:

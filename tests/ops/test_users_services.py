@@ -14,6 +14,7 @@ from opsapp.accounts import breached
 from opsapp.errors import Conflict, Invalid, NotFound, OpsError, Refused
 from opsapp.ops import accounts, grants
 from opsapp.ops.subjects import this_identity
+from tests.apps import bitmask_app
 from tests.ops.conftest import Attach, Theirs
 from tests.support import a_unit
 
@@ -356,6 +357,24 @@ def test_deleting_needs_a_function(attach_to: Attach) -> None:
     with pytest.raises(Conflict, match="User has no function that deletes an account") as error:
         accounts.delete("ada@example.com", unit=a_unit())
     assert error.value.hint == "Ops(app, db, erase=lambda user: db.session.delete(user))"
+
+
+def test_new_account_fulfils_the_condition_of_active_ones(attach_to: Attach) -> None:
+    """The application's own accounts wait until their address is confirmed."""
+
+    def set_active(user: bitmask_app.User, active: bool) -> None:
+        user.confirmed = active
+        theirs.db.session.commit()
+
+    condition = bitmask_app.User.confirmed.is_(True)
+    theirs = attach_to("bitmask_app", active=(condition, set_active))
+    theirs.add(bitmask_app.Role(name="Administrator", permissions=7))
+    admin = accounts.create_admin("ada@example.com", password=WORD, unit=a_unit())
+    bob = accounts.create("bob@example.com", password=WORD, unit=a_unit())
+    values = {"confirmed": "false"}
+    eve = accounts.create("eve@example.com", password=WORD, values=values, unit=a_unit())
+    assert [row["status"] for row in (admin, bob, eve)] == ["active", "active", "inactive"]
+    assert admin["roles"] == ["Administrator"]
 
 
 # --- functions of the application ---------------------------------------------------
