@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -106,12 +107,18 @@ class Database(SQLAlchemy):
 
 
 # A committed object stays readable: services shape their answer from it.
-db = Database(model_class=Base, session_options={"expire_on_commit": False})
+_SESSION = {"expire_on_commit": False}
 
 if TYPE_CHECKING:
+    db = Database(model_class=Base, session_options=_SESSION)
     Model = Base
-else:
+elif "disable_autonaming" in signature(SQLAlchemy.__init__).parameters:
+    db = Database(model_class=Base, session_options=_SESSION)
     Model = db.Model
+else:
+    # Flask-SQLAlchemy before 3.1, of applications that opsapp is attached to, takes no such base.
+    db = Database(metadata=Base.metadata, session_options=_SESSION)
+    Model = Base
 
 
 def _has_audit(engine: sa.Engine) -> bool:

@@ -62,10 +62,8 @@ def _say_what_drops_tables() -> None:
     if attached.own is not None:
         return  # They are not in the database that it migrates.
     if obstacle := autogenerate.obstacle(attached.app, is_in_code=attached.is_in_code):
-        say(
-            f"Warning: flask db migrate would drop opsapp's tables: {obstacle}."
-            f" {autogenerate.advice(is_in_code=attached.is_in_code)}"
-        )
+        reason, advice = obstacle
+        say(f"Warning: flask db migrate would drop opsapp's tables: {reason}. {advice}")
 
 
 def _attachment() -> Attached:
@@ -125,6 +123,8 @@ def drop(dry_run: bool, yes: bool, confirm: str | None) -> list[Record]:
         removal.drop()
         wal = ", the WAL mode of the SQLite file" if _attachment().journal_mode == "wal" else ""
         say(f"Left: the folder {_attachment().instance}, lines of cron{wal}, and opsapp itself.")
-    elif not rows:
+    elif rows:
+        say("Dry run: nothing was removed.")
+    else:
         say("There are no tables of opsapp.")
     return rows

@@ -52,8 +52,8 @@ def _is_there(info: ScriptInfo) -> bool:
     return is_named or any(Path(name).exists() for name in _FILES)
 
 
-_FILES = ("wsgi.py", "app.py")
-"""Files that Flask loads an application from, in the current folder."""
+_FILES = ("wsgi.py", "app.py", "wsgi", "app")
+"""The modules and packages of the current folder that Flask loads an application from."""
 
 
 def is_named(import_path: str | None) -> bool:

@@ -88,7 +88,13 @@ class Condition:
         self.setter(user, value)
 
     def __str__(self) -> str:
-        return f"{self.column} (a condition)"
+        return f"{condition_text(self.model, self.column)} (a condition)"
+
+
+def condition_text(model: Model, condition: sa.ColumnElement[bool]) -> str:
+    """Return a condition on accounts in a line of SQL, as it is in a query of them."""
+    query = str(sa.select(*sa.inspect(model).primary_key).where(condition))
+    return " ".join(query.partition("\nWHERE ")[2].split())
 
 
 def attribute_names(model: Model) -> set[str]:

@@ -62,8 +62,10 @@ def _present_hook(migrate: Any) -> IncludeName | None:
     return present
 
 
-def obstacle(app: Flask, *, is_in_code: bool) -> str | None:
-    """Return why the next ``flask db migrate`` would drop our tables, or None if it would not.
+def obstacle(app: Flask, *, is_in_code: bool) -> tuple[str, str] | None:
+    """Return why the next ``flask db migrate`` would drop our tables, and the line to add.
+
+    None if it would not.
 
     :param is_in_code: whether the application has an ``Ops`` itself.
     """
@@ -75,15 +77,13 @@ def obstacle(app: Flask, *, is_in_code: bool) -> str | None:
     if "opsapp" in text:
         return None
     if text and "configure_args" not in text and "conf_args" not in text:
-        return f"{env} does not pass on configure_args"
-    return None if is_in_code else "the application has no Ops"
-
-
-def advice(*, is_in_code: bool) -> str:
-    """Return the line to add, so that it would not."""
+        line = "include_name=opsapp.ops.autogenerate.include_name"
+        reason = f"{env} does not pass on configure_args"
+        return reason, f"Add {line} to its context.configure(…)."
     if is_in_code:
-        return "Add include_name=opsapp.ops.autogenerate.include_name to its context.configure(…)."
-    return "Add Ops(app, db) to the application's code, after Migrate."
+        return None
+    advice = "Add Ops(app, db) to the application's code, after Migrate."
+    return "the application has no Ops", advice
 
 
 def _env_file(app: Flask, migrate: Any) -> Path:

@@ -38,8 +38,8 @@ def _autogenerate(attached: Attached) -> Verdict:
     obstacle = autogenerate.obstacle(attached.app, is_in_code=attached.is_in_code)
     if obstacle is None:
         return "ok", "flask db migrate leaves opsapp's tables alone", None
-    message = f"flask db migrate would drop opsapp's tables: {obstacle}"
-    return "warn", message, autogenerate.advice(is_in_code=attached.is_in_code)
+    reason, advice = obstacle
+    return "warn", f"flask db migrate would drop opsapp's tables: {reason}", advice
 
 
 def _ends(attached: Attached) -> Verdict:

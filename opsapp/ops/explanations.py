@@ -82,5 +82,6 @@ def _unknown(identity: Identity, word: str, names: Iterable[str]) -> str:
 
 def _because(giving: list[str], live: list[str], is_inactive: bool) -> str:
     if not live:
-        return f"the role {giving[0]} has ended, and flask ops roles expire has not run"
+        until = "until flask ops roles expire runs"
+        return f"the role {giving[0]} has ended, and the application itself has it {until}"
     return f"it holds {live[0]}" + (", but the account is inactive" if is_inactive else "")

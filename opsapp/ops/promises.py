@@ -9,6 +9,7 @@ from .. import state
 from ..extensions import this_app
 from ..types import Record
 from . import capabilities
+from .attributes import condition_text
 from .identity import Identity
 from .roles import Flag
 from .subjects import this_identity
@@ -58,7 +59,8 @@ def _value(identity: Identity, name: str) -> str | None:
 
 def _administrators(identity: Identity) -> str:
     if identity.sources.get("admin") == "Ops(admin=…)":
-        return str(identity.admin)
+        assert identity.admin is not None  # noqa: S101  (its source says so)
+        return condition_text(identity.model, identity.admin)
     rules = [rule for rule in identity.roles if rule.administers() is not None]
     flags = [str(rule.attribute) for rule in rules if isinstance(rule, Flag)]
     others = [str(rule.attribute) for rule in rules if not isinstance(rule, Flag)]

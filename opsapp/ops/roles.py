@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from inspect import isfunction
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from sqlalchemy import orm as so
 
 from .. import text
 from ..errors import Conflict, NotFound
-from .attributes import Attribute, Model, attribute, relations
+from .attributes import Attribute, Model, attribute, python_type, relations
 
 ADMIN_NAMES = frozenset({"admin", "administrator", "superuser"})
 """The names, in lower case, of roles that are taken to make an administrator."""
@@ -162,8 +163,14 @@ class Relation(Rule):
 
     @property
     def has_permissions(self) -> bool:
-        """True if the rows of its roles have an attribute of this name."""
-        return hasattr(self.name.model, "permissions")
+        """True if the rows of its roles have an attribute of this name that names them.
+
+        The bits of a number have names only in the application's code.
+        """
+        model = self.name.model
+        column = sa.inspect(model).columns.get("permissions")
+        is_number = column is not None and issubclass(python_type(column), int)
+        return not is_number and not isfunction(getattr(model, "permissions", isfunction))
 
     def _row(self, session: so.Session, name: str) -> Any:
         row = session.scalar(sa.select(self.name.model).where(self.name.column == name).limit(1))
@@ -188,6 +195,8 @@ def _permissions(row: Any) -> list[str]:
     listed = getattr(row, "permissions", None) or ()
     if isinstance(listed, str):
         return [word.strip() for word in listed.split(",")]
+    if not isinstance(listed, Iterable):
+        return []
     return [_permission(each) for each in listed]
 
 

@@ -181,6 +181,8 @@ def test_drop_asks_and_dry_run_only_lists(start: Start, empty_database: Database
     cli("ops", "init", "--no-wal", check=True)
     refused = cli("ops", "drop")
     assert (refused.exit_code, refused.stdout) == (5, "")
+    tried = cli("ops", "drop", "--dry-run")
+    assert (tried.exit_code, tried.stderr) == (0, "Dry run: nothing was removed.\n")
     listed = cli("ops", "drop", "--dry-run", "--format", "json")
     rows = {row["table"]: row["rows"] for row in json.loads(listed.stdout)}
     assert (rows["ops_audit_events"], rows["ops_alembic_version"]) == (1, 1)
@@ -371,6 +373,21 @@ def test_autogenerate_leaves_our_tables_alone_with_ops_in_the_code(
         code, _out, errors = forked(flask, *words, environ=os.environ, folder=tmp_path)
         assert code == 0, errors
     assert ("drop_table" in _migrations(tmp_path)) is not with_ops
+
+
+@pytest.mark.parametrize("with_ops", [True, False])
+def test_env_file_of_an_older_flask_migrate_has_the_line_that_helps(
+    start: Start, tmp_path: Path, with_ops: bool, sqlite_only: None
+) -> None:
+    cli = start("login_app", with_ops=with_ops)
+    env = tmp_path / "migrations" / "env.py"
+    env.parent.mkdir()
+    env.write_text("context.configure(connection=connection, target_metadata=target_metadata)\n")
+    assert cli("ops", "init", "--no-wal", check=True).stderr == (
+        f"Warning: flask db migrate would drop opsapp's tables: {env} does not pass on"
+        " configure_args. Add include_name=opsapp.ops.autogenerate.include_name"
+        " to its context.configure(…).\n"
+    )
 
 
 def test_hook_keeps_the_application_s_own_choice() -> None:

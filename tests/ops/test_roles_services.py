@@ -215,6 +215,34 @@ def test_explanation_of_a_word_that_its_last_holder_lost_or_that_is_misspelled(
     )
 
 
+def test_bits_of_a_number_are_permissions_that_opsapp_does_not_know(attach_to: Attach) -> None:
+    theirs = attach_to("bitmask_app")
+    moderator = theirs.module.Role(name="Moderator", permissions=3)
+    theirs.add(theirs.module.User(email=EMAIL, role=moderator))
+    assert explanations.explain(EMAIL, "WRITE") == {
+        "user": EMAIL,
+        "permission": "WRITE",
+        "allowed": False,
+        "because": "no role is called WRITE, and opsapp knows no permissions here;"
+        " flask ops roles list names the roles",
+    }
+    assert explanations.explain(EMAIL, "Moderator")["allowed"]
+
+
+def test_role_whose_end_was_not_swept_is_one_that_the_application_still_has(
+    attach_to: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob(attach_to("security_app"))
+    grants.grant("support", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+    monkeypatch.setattr(role_ends, "is_over", lambda *_role: True)
+    answer = explanations.explain(EMAIL, "support")
+    assert (answer["allowed"], answer["because"]) == (
+        False,
+        "the role support has ended, and the application itself has it"
+        " until flask ops roles expire runs",
+    )
+
+
 def test_permission_of_flask_appbuilder_has_its_own_letters() -> None:
     row = SimpleNamespace(
         permission=SimpleNamespace(name="can_list"), view_menu=SimpleNamespace(name="UserView")

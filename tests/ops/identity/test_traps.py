@@ -14,6 +14,7 @@ from sqlalchemy import orm as so
 from sqlalchemy.ext.hybrid import hybrid_property
 
 from opsapp.errors import Conflict
+from opsapp.ops.attributes import condition_text
 from opsapp.ops.discovery import discover
 from opsapp.ops.identity import Identity
 from opsapp.ops.roles import Roles
@@ -263,7 +264,11 @@ def test_primary_group_is_one_role_that_another_replaces(
         primary_group = so.relationship(Group)
 
     rule = Roles.relation(User.primary_group, Group.name)
-    identity = find(roles=[rule], admin=User.primary_group.has(Group.admin.is_(True)))
+    condition = User.primary_group.has(Group.admin.is_(True))
+    identity = find(roles=[rule], admin=condition)
+    assert condition_text(User, condition) == (
+        "EXISTS (SELECT 1 FROM groups WHERE groups.id = users.group_id AND groups.admin IS true)"
+    )
     base.metadata.create_all(session.connection())
     user = User(primary_group=Group(name="Administrator", admin=True))
     session.add_all([user, Group(name="Member", admin=False)])
