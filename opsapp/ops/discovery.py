@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import SimpleNamespace
@@ -96,8 +96,19 @@ def _model(app: Flask, models: Iterable[Model], user: Any) -> tuple[Model, str] 
     usual = [model for model in models if model.__name__ in MODELS]
     for name in MODELS:
         candidates = [model for model in usual if model.__name__ == name]
-        if len(candidates) == 1:
-            return candidates[0], BY_NAME
+        if (model := _common_base(candidates)) is not None:
+            return model, BY_NAME
+    return None
+
+
+def _common_base(candidates: Collection[Model]) -> Model | None:
+    """Return the only one, or the one that the others inherit from.
+
+    A class of the same name for logins, on the same table, has the same accounts.
+    """
+    for model in candidates:
+        if all(issubclass(candidate, model) for candidate in candidates):
+            return model
     return None
 
 

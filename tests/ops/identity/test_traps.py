@@ -248,6 +248,26 @@ def test_role_that_belongs_to_one_account_is_read_only(base: Any, find: Find) ->
     assert "roles" not in find().capabilities
 
 
+def test_class_that_another_of_its_name_inherits_from_holds_the_accounts(
+    base: Any, find: Find
+) -> None:
+    class User(base):
+        __tablename__ = "users"
+        id = so.mapped_column(sa.Integer, primary_key=True)
+        email = so.mapped_column(sa.String(80))
+
+    root = User
+
+    class Login:
+        class User(root):
+            """The one for Flask-Login, on the same table."""
+
+            __module__ = "logins"
+
+    assert find().model is root
+    assert issubclass(Login.User, root)
+
+
 def test_primary_group_is_one_role_that_another_replaces(
     base: Any, find: Find, session: so.Session
 ) -> None:
