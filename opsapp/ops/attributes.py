@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, ClassVar, Protocol
 
 import sqlalchemy as sa
@@ -159,11 +160,19 @@ def with_storage(model: Model, names: Collection[str]) -> frozenset[str]:
 
 
 def python_type(column: Any) -> type:
-    """Return the type of the column's values in Python; text where the column does not say."""
+    """Return the type of the column's values in Python; text where the column does not say.
+
+    A type of the application's own for times or booleans takes what it is made from.
+    """
+    own = getattr(column, "type", None)
     try:
-        kind: type = column.type.python_type
+        kind: type = own.python_type  # type: ignore[union-attr]
     except (AttributeError, NotImplementedError):
-        return str
+        kind = object
+    if kind is object:
+        wrapped = own.impl_instance if isinstance(own, sa.TypeDecorator) else None
+        kinds = {sa.Boolean: bool, sa.DateTime: datetime, sa.Date: date}
+        return next((kind for of, kind in kinds.items() if isinstance(wrapped, of)), str)
     return kind
 
 

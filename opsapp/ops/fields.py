@@ -240,7 +240,22 @@ def flush(identity: Identity, session: so.Session) -> None:
         is_of_driver = isinstance(error, exc.DBAPIError) and not isinstance(error, exc.DataError)
         if is_of_driver or isinstance(error.orig, exc.SQLAlchemyError):
             raise
-        raise Invalid(f"{name} refuses a value: {text.first_line(error.orig or error)}") from error
+        raise Invalid(
+            f"{name} refuses a value: {text.first_line(error.orig or error)}",
+            # A type that says what it refuses needs no more words than that.
+            hint=None if isinstance(error.orig, ValueError) else _own_types(identity),
+        ) from error
+
+
+def _own_types(identity: Identity) -> str | None:
+    """Return which columns have a type of the application's own, which may not take NULL."""
+    names = [
+        name
+        for name, column in columns(identity.model)
+        if isinstance(column.type, sa.TypeDecorator)
+    ]
+    kind = f"{identity.model.__name__} has types of its own for {', '.join(names)}"
+    return f"{kind}; --set NAME=VALUE gives one a value" if names else None
 
 
 def _references(identity: Identity) -> str:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import os
 import uuid
+from datetime import UTC, datetime
+from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from werkzeug.security import check_password_hash, generate_password_hash
 
 db = SQLAlchemy()
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """A time in UTC, which the database keeps without a zone; it takes no NULL."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, _dialect: Any) -> Any:
+        return value.astimezone(UTC).replace(tzinfo=None)
 
 
 class Permission:
@@ -37,6 +50,7 @@ class User(db.Model):  # type: ignore[name-defined]
     role_id = db.Column(db.ForeignKey("roles.id"))
     password_hash = db.Column(db.String(256))
     confirmed = db.Column(db.Boolean, default=False)
+    member_since = db.Column(Moment, default=lambda: datetime.now(UTC))
 
     @property
     def password(self) -> str:

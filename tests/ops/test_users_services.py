@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,30 @@ def test_deleting_needs_a_function(attach_to: Attach) -> None:
     with pytest.raises(Conflict, match="User has no function that deletes an account") as error:
         accounts.delete("ada@example.com", unit=a_unit())
     assert error.value.hint == "Ops(app, db, erase=lambda user: db.session.delete(user))"
+
+
+def test_time_of_a_type_of_the_application_is_a_time(attach_to: Attach) -> None:
+    theirs = attach_to("bitmask_app")
+    values = {"member_since": "2026-01-02T03:04:05Z"}
+    accounts.create("ada@example.com", values=values, unit=a_unit())
+    since = theirs.get("ada@example.com").member_since
+    assert since == datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  (as the database has it)
+
+
+def test_type_of_the_application_that_fails_on_a_value_is_named(
+    attach_to: Attach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_type: bitmask_app.Moment, _value: Any, _dialect: Any) -> Any:
+        raise AttributeError("'NoneType' object has no attribute 'astimezone'")
+
+    monkeypatch.setattr(bitmask_app.Moment, "process_bind_param", fail)
+    attach_to("bitmask_app")
+    with pytest.raises(Invalid) as error:
+        accounts.create("bob@example.com", unit=a_unit())
+    assert (error.value.message, error.value.hint) == (
+        "User refuses a value: 'NoneType' object has no attribute 'astimezone'",
+        "User has types of its own for member_since; --set NAME=VALUE gives one a value",
+    )
 
 
 def test_new_account_fulfils_the_condition_of_active_ones(attach_to: Attach) -> None:
