@@ -321,11 +321,19 @@ def _past(event: AuditEvent, name: Naming) -> Record:
         "user": name(event.subject, event.seq),
         "role": str(side.get("role")),
         "action": event.action.rpartition(":")[2],
-        "valid_until": side.get("valid_until"),
+        "valid_until": _moment(side.get("valid_until")),
         "by": actor.label(),
         "reason": event.reason,
         "audit_seq": event.seq,
     }
+
+
+def _moment(value: Any) -> Any:
+    """Return the time that an event has as text, as it is where it says none."""
+    try:
+        return value and clock.moment(value)
+    except (TypeError, ValueError):
+        return value
 
 
 def can(identity: Identity | None, user: Any, role: str) -> bool:

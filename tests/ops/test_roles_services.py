@@ -233,7 +233,9 @@ def test_role_whose_end_was_not_swept_is_one_that_the_application_still_has(
     attach_to: Attach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bob(attach_to("security_app"))
-    grants.grant("support", EMAIL, until=clock.now() + timedelta(hours=1), unit=a_unit())
+    until = clock.now().replace(microsecond=0) + timedelta(hours=1)
+    grants.grant("support", EMAIL, until=until, unit=a_unit())
+    assert [row["valid_until"] for row in grants.history(EMAIL)] == [until]
     monkeypatch.setattr(role_ends, "is_over", lambda *_role: True)
     answer = explanations.explain(EMAIL, "support")
     assert (answer["allowed"], answer["because"]) == (
@@ -241,6 +243,11 @@ def test_role_whose_end_was_not_swept_is_one_that_the_application_still_has(
         "the role support has ended, and the application itself has it"
         " until flask ops roles expire runs",
     )
+
+
+@pytest.mark.parametrize("written", [None, "damaged", 7])
+def test_end_in_an_event_that_is_no_time_is_shown_as_it_is(written: object) -> None:
+    assert grants._moment(written) == written
 
 
 def test_permission_of_flask_appbuilder_has_its_own_letters() -> None:
