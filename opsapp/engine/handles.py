@@ -77,7 +77,9 @@ def _close_old(_driver: object, record: Any) -> None:
 
 
 def _close_after_error(context: sa.engine.ExceptionContext) -> None:
-    """Have SQLAlchemy close the connection, so that the next transaction begins on another."""
+    """Have all closed, so that the next transaction begins on new ones; this one when it ends.
+
+    The connection is not broken: a COMMIT that answers so has not happened, and is not in doubt.
+    """
     if _is_protocol(context.original_exception):
-        context.is_disconnect = True
         _close_idle()

@@ -33,6 +33,11 @@ class Driver(sqlite3.Connection):
             self.fail()
         return super().cursor(*args)  # type: ignore[call-overload, no-any-return]
 
+    def commit(self) -> None:
+        if self.failing == "COMMIT":
+            self.fail()
+        super().commit()
+
     def fail(self) -> None:
         error = sqlite3.OperationalError("locking protocol")
         error.sqlite_errorname = "SQLITE_PROTOCOL"
@@ -98,13 +103,18 @@ def test_write_after_a_lock_that_stays_begins_on_another_connection(
 
 def test_read_after_a_lock_that_stays_fails_once(engine: sa.Engine, other: sa.Engine) -> None:
     failing, idle = idle_driver(engine, "SELECT 1"), idle_driver(other)
-    with engine.connect() as connection:
-        with pytest.raises(sa.exc.OperationalError) as raised:
-            connection.scalar(sa.text("SELECT 1"))
-        assert raised.value.connection_invalidated
-        connection.rollback()
-        assert connection.scalar(sa.text("SELECT 1")) == 1
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError):
+        connection.scalar(sa.text("SELECT 1"))
     assert (failing.is_closed, idle.is_closed) == (True, True)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+
+
+def test_commit_after_a_lock_that_stays_is_not_in_doubt(engine: sa.Engine) -> None:
+    failing = idle_driver(engine, "COMMIT")
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError) as raised:
+        connection.execution_options(**WRITING).begin().commit()
+    assert (raised.value.connection_invalidated, failing.is_closed) == (False, True)
 
 
 def test_connection_in_use_is_closed_when_it_is_returned(
