@@ -206,7 +206,11 @@ class Unit(AbstractContextManager["Unit"]):
         if not self.adopt:
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
-            self._undo()  # Rows that were read before the gate may be out of date.
+            # Rows that were read before the gate may be out of date, also those that an earlier
+            # unit has left: its commit keeps them readable, and then there is nothing to undo.
+            self._undo()
+            for session in (self.session, self.ours):
+                session.expire_all()
         self._forget()
         self._accounts = intents.accounts()
         # Services count on it that a query sees what they have just changed.

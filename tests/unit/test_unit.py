@@ -13,13 +13,13 @@ from flask import Flask
 from sqlalchemy import event
 
 from opsapp import signals
-from opsapp.accounts import grants, lookup, passwords, roles, users
+from opsapp.accounts import grants, lookup, passwords, roles, signin, users
 from opsapp.audit import events, verification
 from opsapp.errors import Busy, Invalid, Refused
 from opsapp.extensions import db
 from opsapp.models import AuditEvent, Role, User
 from opsapp.unit.work import Unit
-from tests.support import PASSWORD, Database, a_unit
+from tests.support import PASSWORD, Database, a_unit, run
 
 OUTSIDE = "accounts, roles, grants and the audit log change through a unit of work only"
 
@@ -122,6 +122,15 @@ def test_units_inside_each_other_are_one_transaction(app: Flask) -> None:
     assert (unit.committed, unit.seq) == (True, 5)
     rows = db.session.execute(sa.select(AuditEvent.correlation, AuditEvent.reason).distinct())
     assert (unit.correlation, "one act") in [tuple(row) for row in rows]
+
+
+def test_unit_reads_again_what_an_earlier_one_has_left(app: Flask, database: Database) -> None:
+    id = users.create("bob@example.com", unit=a_unit())["id"]
+    bob = db.session.get_one(User, id)  # Else the session would forget the account.
+    signin.deactivate(["bob@example.com"], unit=a_unit())
+    run(database, "users", "activate", "bob@example.com", check=True)
+    [again] = signin.deactivate(["bob@example.com"], unit=a_unit())
+    assert (again["changed"], bob.active) == (True, False)
 
 
 def test_nothing_changed_writes_no_event(app: Flask) -> None:
