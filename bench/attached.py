@@ -159,7 +159,7 @@ def _application(*, observed: bool) -> Iterator[tuple[Any, Any, int]]:
         console = app.extensions["bench.ours"] = opsapp.create_app()
         sealer = Sealer(console, people.has_administrator)
         if observed:
-            observe(app, db.session, people, people.has_administrator).sealer = sealer
+            observe(app, people, people.has_administrator).sealer = sealer
     yield app, db, user_id
 
 

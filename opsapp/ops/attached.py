@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -58,9 +59,10 @@ class Attached:
         self.sessions = sessions
         self.parts = parts
         self.is_in_code = is_in_code
-        self._begun_with = 0
+        self._begun_with = self._done_with = 0
+        """The models that were there when it began to observe, and when it had begun."""
+        self._beginning = threading.RLock()
         self._is_observed = False
-        """True while a command of ours runs in this process."""
 
     @property
     def db(self) -> Any:
@@ -236,10 +238,17 @@ class Attached:
 
         autogenerate.hook(self.app)
         count = len(self.models)
-        if count != self._begun_with and not self.is_in_tests:
-            self._begun_with = count  # A factory may push a context before it has imported all.
-            if not self._is_observed:
-                self._observe()
+        if count != self._done_with and not self.is_in_tests:
+            with self._beginning:  # The first requests come at once: each is to be observed.
+                self._begin(count)
+
+    def _begin(self, count: int) -> None:
+        if count == self._begun_with:
+            return
+        self._begun_with = count  # A factory may push a context before it has imported all.
+        if not self._is_observed:
+            self._observe()
+        self._done_with = count
 
     def _observe(self) -> None:
         """Audit from now on what the application's own code changes of its accounts.
@@ -260,7 +269,6 @@ class Attached:
         self._is_observed = True
         observe(
             self.app,
-            self.session,
             identity,
             self.administration.has_administrator,
             actor=self.parts.get("actor"),

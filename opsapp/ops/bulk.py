@@ -64,11 +64,13 @@ class _Bulk:
         self._watch = watch = observer.watch
         self._state = state
         self._statement: Any = state.statement
-        table = getattr(getattr(self._statement, "table", None), "name", None)
-        self._relation = watch.secondary.get(str(table))
-        self.names = watch.keys_of(_names(state)) if str(table) in watch.tables else frozenset()
+        # The table itself: another database of the application may have one of the same name.
+        table = getattr(self._statement, "table", None)
+        self._relation = watch.secondary.get(table) if isinstance(table, sa.Table) else None
+        is_theirs = isinstance(table, sa.Table) and table in watch.tables
+        self.names = watch.keys_of(_names(state)) if is_theirs else frozenset()
         self.is_watched = self._relation is not None or (
-            str(table) in watch.tables and (not state.is_update or bool(self.names & watch.columns))
+            is_theirs and (not state.is_update or bool(self.names & watch.columns))
         )
         self._connection: sa.Connection | None = None
         self._before: Rows = {}
@@ -81,11 +83,14 @@ class _Bulk:
         return self._state.is_update and not self.names.isdisjoint(self._watch.lasting)
 
     def prepare(self, connection: sa.Connection) -> None:
-        """Read the accounts that the statement is about to change."""
+        """Read the accounts that the statement is about to change, and lock them as it will.
+
+        Else a change that another transaction makes meanwhile would be told by both.
+        """
         if self._relation is None and not self._state.is_insert:
             condition = self._condition()
             if condition is not None:
-                self._before = self._read(connection, condition)
+                self._before = self._read(connection, condition, lock=True)
         self._connection = connection
 
     def list_changes(self, result: Any) -> Iterable[tuple[Any, Change]]:
@@ -99,10 +104,23 @@ class _Bulk:
         if self._state.is_insert:
             return [(None, self._summary(CREATE, result))]
         if self._state.is_delete:
-            return [(key, self._watch.deletion_of(row)) for key, row in self._before.items()]
+            gone = self._before.keys() - self._remaining_keys(self._connection, result)
+            rows = self._before.items()
+            return [(key, self._watch.deletion_of(row)) for key, row in rows if key in gone]
         if not self._before or len(self._before) > MOST:
             return [(None, self._summary(UPDATE, result))] if _count(self._state, result) else []
         return self._updates(self._connection)
+
+    def _remaining_keys(self, connection: sa.Connection, result: Any) -> set[Any]:
+        """Return the accounts that are there still: a listener may have added a condition."""
+        keys = list(self._before)
+        if not keys or getattr(result, "rowcount", -1) == len(keys):
+            return set()
+        key = self._watch.mapper.primary_key[0]
+        with savepoint(connection):
+            parts = [keys[start : start + MOST] for start in range(0, len(keys), MOST)]
+            queries = [sa.select(key).where(key.in_(part)) for part in parts]
+            return {id for query in queries for id in connection.scalars(query)}
 
     def _updates(self, connection: sa.Connection) -> list[tuple[Any, Change]]:
         key = self._watch.mapper.primary_key[0]
@@ -127,7 +145,9 @@ class _Bulk:
             return key.in_([row[name] for row in parameters])
         return None
 
-    def _read(self, connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Rows:
+    def _read(
+        self, connection: sa.Connection, condition: sa.ColumnElement[bool], *, lock: bool = False
+    ) -> Rows:
         mapper = self._watch.mapper
         keys = sorted(self._watch.columns if self._state.is_delete else self.names)
         keys = [key for key in keys if key in self._watch.columns]
@@ -135,6 +155,10 @@ class _Bulk:
         query = sa.select(mapper.primary_key[0], *columns).where(condition)
         if not self._state.is_delete:
             query = query.limit(MOST + 1)
+        if lock:
+            query = query.with_for_update(
+                key_share=not self._state.is_delete, of=mapper.local_table
+            )
         parameters = self._state.parameters
         with savepoint(connection):
             rows = connection.execute(query, parameters if isinstance(parameters, dict) else {})

@@ -98,17 +98,17 @@ class Watch:
         self.new_columns = self.columns | (self.personal & columns)
         """The columns that the event of a new account tells."""
         self.keys = self.columns | self.relations
-        self.tables = {table.name for table in self.mapper.tables if isinstance(table, sa.Table)}
+        self.tables = {table for table in self.mapper.tables if isinstance(table, sa.Table)}
         rules = [rule.attribute.name for rule in accounts.roles]
         self.only_roles = self._storage_of(rules if len(rules) == 1 else ())
         """The relation of the only rule: its roles are told without the rule's name."""
         relations = {key: self.mapper.relationships[key] for key in self.relations}
-        self.secondary: dict[str, str] = {
-            relation.secondary.name: key
+        self.secondary: dict[sa.Table, str] = {
+            relation.secondary: key
             for key, relation in relations.items()
             if isinstance(relation.secondary, sa.Table)
         }
-        """The relations by the names of the tables that only they write."""
+        """The relations by the tables that only they write."""
         self.lasting = self.keys - self.personal - self.secret
         """The attributes that may make an administrator: all but names and passwords."""
 

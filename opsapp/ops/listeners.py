@@ -1,11 +1,12 @@
-"""Listeners: SQLAlchemy's events of an application's models and session, when accounts change.
+"""Listeners: SQLAlchemy's events of an application's models and sessions, when accounts change.
 
-They are few and short, because they are called for what is not watched too.
+They are few and short, because they are called for what is not watched too. Every session of the
+process calls them, since a worker or a thread of the application makes sessions of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 def observe(
     app: Flask,
-    session: so.scoped_session[Any] | so.sessionmaker[Any],
     accounts: Accounts,
     has_administrator: HasAdministrator,
     *,
@@ -37,7 +37,6 @@ def observe(
 ) -> Observer:
     """Observe from now on what the application's code changes of its accounts.
 
-    :param session: the application's; in every session of its models, flushes are observed.
     :param actor: returns who a request is; by default the account that Flask-Login has loaded.
     :param strict: let an error of the observer fail the application's flush.
     :param keep_admin: ``warn``: a change that leaves no administrator is followed by an event;
@@ -59,16 +58,16 @@ def observe(
     _homeless[accounts.model] = observer
     for name, listener in _OF_MODELS.items():
         _listen(accounts.model, name, listener, propagate=True)
-    _listen(session, "do_orm_execute", _on_execute)
-    _listen(session, "after_commit", _after_commit)
+    _listen(so.Session, "do_orm_execute", _on_execute)
+    _listen(so.Session, "after_commit", _after_commit)
     if observer.protection.refuses:
-        _listen(session, "before_flush", _before_flush)
-        _listen(session, "after_flush", _after_flush)
+        _listen(so.Session, "before_flush", _before_flush)
+        _listen(so.Session, "after_flush", _after_flush)
     return observer
 
 
 def _listen(target: Any, name: str, listener: Callable[..., Any], **options: bool) -> None:
-    # Many applications of one process may have one model and one session.
+    # Many applications of one process may have one model.
     if not event.contains(target, name, listener):
         event.listen(target, name, listener, **options)
 
@@ -77,26 +76,26 @@ _homeless: WeakKeyDictionary[type[Any], Observer] = WeakKeyDictionary()
 """The observers by model, for sessions that are used outside of an application's context."""
 
 
-def _current(model: type[Any] | None = None) -> Observer | None:
+def _present() -> Iterable[Observer]:
     """Return the observer of the application that is running, unless it runs tests.
 
-    :param model: finds the observer outside of an application's context.
+    Outside of an application's context each may be meant.
     """
     try:
         app = this_app()
     except RuntimeError:
-        return None if model is None else _homeless.get(model)
+        return list(_homeless.values())
     observer: Observer | None = app.extensions.get(MARK)
-    return None if observer is None or app.testing else observer
+    return () if observer is None or app.testing else (observer,)
 
 
 def _flushing(name: str) -> Callable[..., None]:
     act = getattr(Observer, name)
 
     def listener(mapper: so.Mapper[Any], connection: sa.Connection, user: Any) -> None:
-        observer = _current(mapper.class_)
-        if observer is not None:
-            act(observer, connection, user)
+        for observer in _present():
+            if isinstance(user, observer.accounts.model):
+                act(observer, connection, user)
 
     return listener
 
@@ -117,19 +116,17 @@ _OF_MODELS["after_update"] = _after_update
 def _on_execute(state: so.ORMExecuteState) -> Any:
     if state.is_select:
         return None
-    observer = _current()
-    return None if observer is None else bulk.execute_and_record(observer, state)
+    results = (bulk.execute_and_record(observer, state) for observer in _present())
+    return next((result for result in results if result is not None), None)
 
 
 def _before_flush(session: so.Session, *_rest: object) -> None:
-    observer = _current()
-    if observer is not None:
+    for observer in _present():
         observer.protection.before_flush(session)
 
 
 def _after_flush(session: so.Session, _context: object) -> None:
-    observer = _current()
-    if observer is not None:
+    for observer in _present():
         observer.protection.after_loss(session)
 
 

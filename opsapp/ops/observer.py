@@ -8,6 +8,7 @@ See docs/decisions/observer.md.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -27,12 +28,14 @@ from . import role_ends
 from .actor import actor_columns
 from .changes import Accounts, Change, HasAdministrator, Watch
 from .foreign_keys import ForeignKeys
-from .protection import SAVEPOINT, Protection, is_ours, savepoint, unit_of
+from .protection import SAVEPOINT, Protection, is_begun, is_ours, savepoint, unit_of
 from .seal import Sealer
 from .session_changes import SessionChanges
 
 log = logging.getLogger(__name__)
 
+LOCK_SECONDS = 1.0
+"""Seconds that a request waits at most for a lock on our tables, such as a migration's."""
 LOOK_AGAIN_SECONDS = 60.0
 """Seconds after which a database without our tables is looked at again."""
 MARK = "opsapp.observer"
@@ -78,6 +81,7 @@ class Observer:
     def before_update(self, connection: sa.Connection, user: Any) -> None:
         """Refuse what is to be refused, and remember the values that no session has loaded."""
         state: so.InstanceState[Any] = sa.inspect(user)
+        state.info.pop(MARK, None)  # It is of a flush that failed.
         touched = self.watch.touched_keys(state)
         if not touched or is_ours(connection):
             return
@@ -182,11 +186,11 @@ class Observer:
                 if self._is_apart:
                     SessionChanges.of(session, self.sealer).add(session, rows, look=look)
                     return
-                if not pending.add_in_savepoint(connection, rows, SAVEPOINT):
-                    with savepoint(connection):
+                if not pending.add_in_savepoint(connection, rows, SAVEPOINT, LOCK_SECONDS):
+                    with savepoint(connection, seconds=LOCK_SECONDS):
                         pending.add(connection, rows)
                 for clearing in role_ends.clearing_statements(self.accounts.roles, rows):
-                    with savepoint(connection):
+                    with savepoint(connection, seconds=LOCK_SECONDS):
                         connection.execute(clearing)
                 if session is not None:
                     mark = session.info.setdefault(MARK, [self, False])
@@ -194,13 +198,20 @@ class Observer:
 
     @contextmanager
     def log_errors(self, connection: sa.Connection) -> Iterator[None]:
-        """Log and count an error instead of raising it, unless the observer is strict."""
+        """Log and count an error instead of raising it, unless the observer is strict.
+
+        :raises DBAPIError: SQLite has undone the application's transaction with it, which the
+            application would take for committed otherwise.
+        """
+        was_begun = is_begun(connection)
         try:
             yield
         except Exception as error:
             self._absent_until.pop(connection.dialect, None)
             if self._strict:
                 raise
+            if was_begun and not is_begun(connection):
+                raise _as_of_theirs(error) from error
             cause = error.orig or error if isinstance(error, DBAPIError) else error
             reason = f"{type(cause).__name__}: {text.first_line(cause)}"
             log.error("a change of an account is not in the audit log: %s", reason)  # noqa: TRY400  (a traceback would show values)
@@ -223,3 +234,10 @@ class Observer:
             until = 0 if has_table else monotonic() + LOOK_AGAIN_SECONDS
             self._absent_until[connection.dialect] = until
         return until == 0
+
+
+def _as_of_theirs(error: Exception) -> Exception:
+    """Return an error of the driver as SQLAlchemy raises those of the application's statements."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    return DBAPIError.instance("INSERT INTO ops_audit_pending", None, error, sqlite3.Error)

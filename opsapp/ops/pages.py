@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, abort, request
 from werkzeug.exceptions import HTTPException
 
-from .. import clock, extras, profiling, settings, state
+from .. import clock, extras, profiling, settings, state, text
 from ..errors import NotReady, OpsError
 from ..extensions import this_app
 from ..types import Record
@@ -161,11 +161,11 @@ class _Keeping:
             self._keep()
 
     def _keep(self) -> None:
-        if not settings.get("OPSAPP_METRICS") or state.attachment_of(self._app).is_in_tests:
-            return
-        from ..profiling import metrics
-
         try:
+            if not settings.get("OPSAPP_METRICS") or state.attachment_of(self._app).is_in_tests:
+                return
+            from ..profiling import metrics
+
             metrics.keep(self._app)
-        except (NotReady, ImportError) as error:
-            log.warning("the metrics of this process are not kept: %s", error)
+        except Exception as error:  # noqa: BLE001  (it is a request of the application)
+            log.warning("the metrics of this process are not kept: %s", text.first_line(error))

@@ -16,7 +16,7 @@ from sqlalchemy.orm import attributes
 
 from ..engine.conditions import LOCK_SECONDS
 from ..errors import Refused
-from ..unit import ledger
+from ..unit import ledger, pending
 from .changes import AS_LOADED, HasAdministrator, Watch
 
 SAVEPOINT = "opsapp_observer"
@@ -138,23 +138,40 @@ def unit_of(connection: sa.Connection) -> Any:
 
 
 @contextmanager
-def savepoint(connection: sa.Connection) -> Iterator[None]:
-    """Keep the application's transaction usable after an error; SQLite's is so by itself."""
-    if connection.dialect.name == "sqlite":
+def savepoint(connection: sa.Connection, *, seconds: float | None = None) -> Iterator[None]:
+    """Keep the application's transaction usable after an error; SQLite's is so by itself.
+
+    :param seconds: the longest wait for a lock; None is the application's own.
+    """
+    if connection.dialect.name == "sqlite" or pending.is_autocommit(connection):
         yield
         return
+    is_bound = seconds is not None and connection.dialect.name == "postgresql"
+    begin, end = pending.patience(seconds or 0)
     # By the driver: the session's own savepoints know nothing of this one.
     cursor = connection.connection.cursor()
     try:
         cursor.execute(f"SAVEPOINT {SAVEPOINT}")
         try:
+            if is_bound:
+                cursor.execute(begin)
             yield
+            if is_bound:
+                cursor.execute(end)
         except Exception:
             cursor.execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
             raise
         cursor.execute(f"RELEASE SAVEPOINT {SAVEPOINT}")
     finally:
         cursor.close()
+
+
+def is_begun(connection: sa.Connection) -> bool:
+    """Return whether SQLite has a transaction open, which it ends itself where a disk is full."""
+    if connection.dialect.name != "sqlite":
+        return False
+    driver: Any = connection.connection.dbapi_connection
+    return bool(getattr(driver, "in_transaction", False))
 
 
 def _take_gate(connection: sa.Connection) -> None:

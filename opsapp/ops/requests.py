@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from threading import Lock
+from threading import Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN_SECONDS = 60.0
 """Seconds after which a database without our tables is looked at again."""
+PATIENCE = 1.0
+"""Seconds that a request waits for the look: a database that hangs is nothing to it."""
 
 Application = Callable[[Any, Any], Iterable[bytes]]
 
@@ -42,32 +44,35 @@ class Door:
         self._lock = Lock()
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        if self._recorded is None and monotonic() >= self._look_at:
+        if self._recorded is None and monotonic() >= self._look_at and not self._app.testing:
             with self._lock:
-                self._look()
+                self._look_in_time()
         return (self._recorded or self._plain)(environ, start_response)
+
+    def _look_in_time(self) -> None:
+        if self._recorded is not None or monotonic() < self._look_at:
+            return  # Another request has looked meanwhile.
+        self._look_at = monotonic() + LOOK_AGAIN_SECONDS
+        thread = Thread(target=self._look, name="opsapp-look", daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
 
     def _look(self) -> None:
         """Begin to record, if there is a place to write to. It never raises."""
-        if self._recorded is not None or self._app.testing:
-            return
-        self._look_at = monotonic() + LOOK_AGAIN_SECONDS
         try:
-            self._recorded = self._find_recorded()
+            self._begin()
         except Exception as error:  # noqa: BLE001  (the application must not notice)
-            # A setting of ours may be wrong, or the driver of our own pool is not installed.
+            # Log only the first: the database may be away for long, or a setting wrong.
             level = logging.DEBUG if self._is_told else logging.WARNING
             log.log(level, "requests are not recorded: %s", text.first_line(error))
             self._is_told = True
 
-    def _find_recorded(self) -> Application | None:
-        """Return what requests go through from now on; None if there is no place to write to."""
+    def _begin(self) -> None:
         from .. import profiling, settings
 
         app = self._app
         with app.app_context():
-            if not settings.get("OPSAPP_PROFILING") or not self._is_recordable():
-                return None
-            recorder = profiling.recorder_of(app) or profiling.listen(app)
-            # A command that measures has put it around the application.
-            return self._plain if recorder.is_around else recorder.around(self._plain)
+            if settings.get("OPSAPP_PROFILING") and self._is_recordable():
+                recorder = profiling.recorder_of(app) or profiling.listen(app)
+                is_around = recorder.is_around  # A command that measures has put it there.
+                self._recorded = self._plain if is_around else recorder.around(self._plain)

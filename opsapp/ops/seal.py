@@ -83,6 +83,8 @@ class Sealer:
         self._pid = 0
         self._must_look = False
         self._gaps: list[str] = []
+        self._uncounted = 0
+        """The gaps that are not in the metrics yet."""
         self._taken: list[Record] = []
         """Committed changes that are in no table yet: docs/decisions/observer.md."""
         self._is_down = False
@@ -114,9 +116,9 @@ class Sealer:
         """Count a change that could not be written; the next seal makes an event of it."""
         with self._lock:
             self._gaps.append(reason)
-        app = self._app()
-        if app is not None and _has_metrics(app):
-            errors.inc()
+            # The thread counts: a context would end the application's session, where that is
+            # in the middle of a flush outside of one.
+            self._uncounted += 1
         self.notify()
 
     def _start(self) -> None:
@@ -159,7 +161,7 @@ class Sealer:
                     self._write_own()
                     seal(patience=PATIENCE)
                 finally:
-                    _measure(app)
+                    self._measure(app)
         except Exception as error:  # noqa: BLE001  (the application must not notice)
             # Log only the first of a row of failures; a gate that is held is one of them.
             level = logging.DEBUG if self._is_down else logging.INFO
@@ -176,6 +178,18 @@ class Sealer:
         with self._lock:
             self._taken, self._gaps = [], []
         return False
+
+    def _measure(self, app: Flask) -> None:
+        if not _has_metrics(app):
+            return
+        with self._lock:
+            uncounted, self._uncounted = self._uncounted, 0
+        if uncounted:
+            errors.inc(uncounted)
+        with so.Session(db.engines[BOOKKEEPING]) as session:
+            count, since = pending.waiting(session)
+        queue.set(count)
+        lag.set((clock.now() - since).total_seconds() if since else 0)
 
     # --- events of its own ---------------------------------------------------------
 
@@ -260,11 +274,3 @@ def _has_metrics(app: Flask) -> bool:
         return bool(settings.of(app, "OPSAPP_METRICS"))
     except NotReady:  # A setting that cannot be read must not break a request.
         return False
-
-
-def _measure(app: Flask) -> None:
-    if _has_metrics(app):
-        with so.Session(db.engines[BOOKKEEPING]) as session:
-            count, since = pending.waiting(session)
-        queue.set(count)
-        lag.set((clock.now() - since).total_seconds() if since else 0)

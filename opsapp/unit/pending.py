@@ -69,11 +69,15 @@ def add(connection: sa.Connection, rows: Sequence[Record]) -> None:
         cursor.close()
 
 
-def add_in_savepoint(connection: sa.Connection, rows: Sequence[Record], name: str) -> bool:
+def add_in_savepoint(
+    connection: sa.Connection, rows: Sequence[Record], name: str, seconds: float
+) -> bool:
     """Write changes inside of a savepoint, in one message; return whether the driver can.
 
     Three messages would cost an application's commit more than the change itself. An error
     leaves the transaction as it was before.
+
+    :param seconds: the longest wait for a lock on the table.
     """
     cursor = _merging_cursor(connection)
     if cursor is None:
@@ -82,12 +86,38 @@ def add_in_savepoint(connection: sa.Connection, rows: Sequence[Record], name: st
     with closing(cursor):
         parts = [cursor.mogrify(insert.statement, insert.values(row)) for row in rows]
         words = [part.decode() if isinstance(part, bytes) else part for part in parts]
+        begin, end = patience(seconds)
+        words = [begin, *words, end]
+        if is_autocommit(connection):  # Each message is a transaction of its own.
+            cursor.execute(";".join(words))
+            return True
         try:
             cursor.execute(";".join([f"SAVEPOINT {name}", *words, f"RELEASE SAVEPOINT {name}"]))
         except Exception:
             cursor.execute(f"ROLLBACK TO SAVEPOINT {name}")
             raise
     return True
+
+
+def patience(seconds: float) -> tuple[str, str]:
+    """Return the statements of PostgreSQL that bound a wait for locks, and that end the bound.
+
+    The application's own bound is kept beside it, since a released savepoint keeps settings.
+    """
+    return _PATIENCE.format(milliseconds=int(seconds * 1000)), _USUAL
+
+
+_PATIENCE = (
+    "SELECT set_config('opsapp.lock_timeout', current_setting('lock_timeout'), true),"
+    " set_config('lock_timeout', '{milliseconds}', true)"
+)
+_USUAL = "SELECT set_config('lock_timeout', current_setting('opsapp.lock_timeout'), true)"
+
+
+def is_autocommit(connection: sa.Connection) -> bool:
+    """Return whether each statement is committed at once, so that there are no savepoints."""
+    driver: Any = connection.connection.dbapi_connection
+    return getattr(driver, "autocommit", False) is True
 
 
 def _merging_cursor(connection: sa.Connection) -> Any:

@@ -109,7 +109,7 @@ def observed(
     """Observe an application; the sealer works when it is told to, in the context of ``ours``."""
     with app.app_context():
         db.create_all()
-        observer = observe(app, db.session, people, people.has_administrator, **options)
+        observer = observe(app, people, people.has_administrator, **options)
         theirs = Theirs(app, db, observer, database)
         observer.sealer = _Quiet(ours, people, theirs.notices)
         yield theirs
