@@ -126,8 +126,9 @@ def make_append_only(dialect: str) -> None:
     """Refuse accidents in the database itself; its owner can drop a trigger, the chain tells."""
     if dialect == "postgresql":
         op.execute(
-            "CREATE FUNCTION ops_audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$BEGIN RAISE EXCEPTION 'audit events are append-only'; END$$"
+            # It is there already where the tables were dropped by hand.
+            "CREATE OR REPLACE FUNCTION ops_audit_events_refuse() RETURNS trigger"
+            " LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'audit events are append-only'; END$$"
         )
         op.execute(
             "CREATE TRIGGER ops_audit_events_append_only"

@@ -30,6 +30,9 @@ def drop() -> None:
         with writing.begin():
             for table in reversed(_present_tables(writing)):
                 writing.execute(sa.schema.DropTable(table))
+            if writing.dialect.name == "postgresql":
+                # Its triggers have gone with their table.
+                writing.execute(sa.text("DROP FUNCTION IF EXISTS ops_audit_events_refuse()"))
 
 
 def _present_tables(connection: sa.Connection) -> list[sa.Table]:

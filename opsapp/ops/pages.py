@@ -20,9 +20,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, abort, request
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from .. import clock, extras, profiling, settings, state, text
+from ..engine.conditions import translate_error
 from ..errors import NotReady, OpsError
 from ..extensions import this_app
 from ..types import Record
@@ -51,6 +53,7 @@ def serve(app: Flask, url_prefix: str, allow: Allow) -> None:
     pages.after_request(_guard)
     pages.register_error_handler(OpsError, _explain)
     pages.register_error_handler(ModuleNotFoundError, _explain_missing)
+    pages.register_error_handler(SQLAlchemyError, _explain_database)
     for rule, view in (
         ("/healthz", healthz),
         ("/metrics", show_metrics),
@@ -82,6 +85,13 @@ def _explain_missing(error: ModuleNotFoundError) -> tuple[Record, int]:
     if missing is None:
         raise error
     return _explain(missing)
+
+
+def _explain_database(error: SQLAlchemyError) -> tuple[Record, int]:
+    condition = translate_error(error)
+    if condition is None:
+        raise error
+    return _explain(condition)
 
 
 def _profile_on_request(app: Flask, allow: Allow) -> None:
@@ -141,7 +151,7 @@ def show_flame(trace: int) -> Any:
 
 def _check_tables() -> None:
     attached = state.attachment_of(this_app())
-    if not attached.has_tables_by_now:
+    if not attached.look_again():  # `flask ops drop` may have run meanwhile.
         raise NotReady("opsapp's tables are not there", hint="flask ops init")
 
 

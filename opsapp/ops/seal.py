@@ -172,8 +172,14 @@ class Sealer:
         return True
 
     def _has_place(self) -> bool:
-        """Return whether there are tables of ours; before `flask ops init` nothing is audited."""
-        if ledger.is_kept() or attachment_of(current_app).look_again():
+        """Return whether there are tables of ours; before `flask ops init` nothing is audited.
+
+        After a failure it looks again, since `flask ops drop` may have run.
+        """
+        attached = attachment_of(current_app)
+        if attached is None:
+            return True
+        if attached.look_again() if self._is_down else attached.has_tables_by_now:
             return True
         with self._lock:
             self._taken, self._gaps = [], []

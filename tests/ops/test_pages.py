@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from flask import Flask, abort, request
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from opsapp import Ops, profiling
 from opsapp.database import setup
+from opsapp.extensions import db
+from opsapp.ops.attached import Attached
 from opsapp.profiling import metrics
 from opsapp.profiling.reports import traces
 from opsapp.state import attachment_of
@@ -136,6 +139,36 @@ def test_pages_without_tables_name_the_command(
             "hint": "flask ops init",
             "exit_code": 7,
         },
+    )
+
+
+def test_pages_after_the_tables_were_dropped_name_the_command(
+    site: Flask, empty_database: Database
+) -> None:
+    client = site.test_client()
+    assert client.get("/ops/profile", headers=ADA).status_code == 200
+    recorder = profiling.recorder_of(site)
+    assert recorder is not None
+    assert recorder.writer is not None
+    recorder.writer.stop()
+    for table in reversed(db.metadata.sorted_tables):  # As a command in another process does.
+        empty_database.execute(f"DROP TABLE IF EXISTS {table.name}")
+    for path in ("/ops/profile", "/ops/profile/1"):
+        answer = client.get(path, headers=ADA)
+        assert (answer.status_code, answer.json["hint"]) == (503, "flask ops init")
+
+
+def test_pages_of_a_database_that_cannot_be_asked_say_so(
+    site: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: object) -> bool:
+        raise PoolTimeout("QueuePool limit of size 5 overflow 10 reached")
+
+    monkeypatch.setattr(Attached, "look_again", fail)
+    answer = site.test_client().get("/ops/profile", headers=ADA)
+    assert (answer.status_code, answer.json["message"]) == (
+        503,
+        "all database connections of this process are in use",
     )
 
 

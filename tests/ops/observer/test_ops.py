@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from flask import Flask
 
 from opsapp import Ops
 from opsapp.ops import seal
+from opsapp.ops.observer import MARK
 from tests.apps import relation_app
 from tests.ops.conftest import OURS
 from tests.support import Database, run
 
+APP = "tests.apps.relation_app:create_app"
 User, db = relation_app.User, relation_app.db
 
 
@@ -53,7 +56,7 @@ def served(
 
 
 def flask(database: Database, *words: str) -> Any:
-    return run(database, *words, check=True, FLASK_APP="tests.apps.relation_app:create_app")
+    return run(database, *words, check=True, FLASK_APP=APP, **OURS)
 
 
 def test_change_of_a_request_is_in_the_chain(served: Flask, empty_database: Database) -> None:
@@ -156,3 +159,24 @@ def test_account_with_the_key_of_a_deleted_one_has_none_of_its_events(
     assert users == ["bob@x.org", "user:5"]
     shown = flask(empty_database, "ops", "audit", "show", "2", "--format", "json").json
     assert (shown["action"], shown["subject_name"]) == ("user:account:create", "user:5")
+
+
+def test_thread_rests_once_the_tables_are_dropped(
+    served: Flask, empty_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would ask for them every second, and the server's log would have each error."""
+    caplog.set_level(logging.INFO, "opsapp.ops")
+    with served.app_context():
+        db.session.add(User(username="ada", email="ada@x.org", active=True))
+        db.session.commit()
+        observer = served.extensions[MARK]
+        assert observer.sealer.work()
+        flask(empty_database, "ops", "drop", "--yes")
+        db.session.get_one(User, 1).active = False
+        db.session.commit()
+        assert [observer.sealer.work() for _ in range(2)] == [False, True]
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.partition(":")[0] for message in messages] == [
+        "a change of an account is not in the audit log",
+        "changes wait for the audit log",
+    ]
