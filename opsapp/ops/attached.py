@@ -119,10 +119,10 @@ class Attached:
 
     @cached_property
     def _bookkeeping(self) -> sa.Engine:
-        from .engines import is_replaceable, like
+        from .engines import has_creator, is_replaceable, like
 
         engine = self.sessions.engines[None]
-        if self.is_in_tests or not is_replaceable(engine):
+        if self.is_in_tests or not is_replaceable(engine) or has_creator(engine):
             return engine
         return like(engine, self._options())
 
@@ -335,11 +335,18 @@ class Attached:
             if (engine := self.__dict__.pop(name, None)) is not None:
                 engine.dispose()
 
-    def _options(self, bind: str | None = None) -> Mapping[str, Any]:
-        """Return the options of ``create_engine`` that the application has set."""
-        binds = self.app.config.get("SQLALCHEMY_BINDS") or {}
-        own = binds.get(bind) if isinstance(binds.get(bind), dict) else {}
-        return {**(self.app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}), **(own or {})}
+    def _options(self, bind: str | None = None) -> Mapping[str, Any] | None:
+        """Return the options of ``create_engine`` that the application has set.
+
+        None where it has made its engine itself, so that nothing tells them.
+        """
+        if self.db is None:
+            return None
+        common = getattr(self.db, "_engine_options", None) or {}
+        own = (self.app.config.get("SQLALCHEMY_BINDS") or {}).get(bind)
+        if bind is None:
+            own = {**(own or {}), **(self.app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {})}
+        return {**common, **(own if isinstance(own, dict) else {})}
 
 
 def _begin(app: Flask) -> None:
