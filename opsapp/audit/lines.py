@@ -97,9 +97,9 @@ def _deed(event: Mapping[str, Any], now: datetime) -> str:
         return f"intended: {_deed(change, now)}"
     before, after = _without(event["before"]), _without(event["after"])
     fields = {**before, **after}
-    known = _SAID.get(event["action"], "")
-    before.pop(known, None)
-    after.pop(known, None)
+    key = _SAID.get(event["action"], "")
+    before.pop(key, None)
+    after.pop(key, None)
     if event["action"] == "user:account:import":
         after = {
             key: _count_ids(after[key])
