@@ -18,7 +18,7 @@ from ..types import Record
 from ..unit.receipts import Receipt
 from ..unit.work import Unit
 from . import administrators, fields, grants, subjects
-from .attributes import Attribute, Condition, storage_of
+from .attributes import Attribute
 from .identity import Identity, plain_key
 from .passwords import refuse_known
 from .subjects import changing, this_identity
@@ -127,14 +127,10 @@ def _insert(
     if set_word is not None:
         with fields.own_function("set_password"):
             set_word(user)
-    active = identity.active
-    if active is not None and active.is_settable and active.of(user) is None:
-        with fields.own_function("active"):
-            active.set(user, True)
+    fields.activate(identity, user)
     unit.session.add(user)
     fields.flush(identity, unit.session)
-    if isinstance(active, Condition) and not _is_decided(identity, active, values):
-        _make_active(identity, active, user, unit)
+    fields.fulfil(identity, user, values, unit.session)
     after = {**_names(identity, user, unit), "password": SET if set_word else None}
     if values:
         after["set"] = ", ".join(sorted(values))
@@ -150,19 +146,6 @@ def _names(identity: Identity, user: Any, unit: Unit) -> Record:
     is_user = identity.key.column == identity.key.of(user)
     row = unit.session.execute(sa.select(sa.null(), *columns.values()).where(is_user)).one()
     return {"email": None, "username": None, **dict(zip(columns, row[1:], strict=True))}
-
-
-def _is_decided(identity: Identity, condition: Condition, values: Iterable[str]) -> bool:
-    """Return whether values that were given decide if the account is active."""
-    return not storage_of(identity.model, condition.column).isdisjoint(values)
-
-
-def _make_active(identity: Identity, condition: Condition, user: Any, unit: Unit) -> None:
-    """Have a new account fulfil a condition, which only the database can tell of it."""
-    if not condition.of(user):
-        with fields.own_function("active"):
-            condition.set(user, True)
-        fields.flush(identity, unit.session)
 
 
 def create_admin(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,7 +18,15 @@ from sqlalchemy import orm as so
 from .. import addresses, text
 from ..errors import Conflict, Invalid, OpsError
 from . import capabilities
-from .attributes import attribute_names, columns, is_settable, python_type, relations, storage_of
+from .attributes import (
+    Condition,
+    attribute_names,
+    columns,
+    is_settable,
+    python_type,
+    relations,
+    storage_of,
+)
 from .identity import Identity
 
 LONGEST_NAME = 255
@@ -82,6 +90,29 @@ def own_function(part: str) -> Iterator[None]:
             f" {type(error).__name__}: {text.first_line(error)}",
             hint=f"{where[0].filename}, line {where[0].lineno}" if where else None,
         ) from error
+
+
+def activate(identity: Identity, user: Any) -> None:
+    """Have a new account be active, where a column says so and nothing has set it."""
+    active = identity.active
+    if active is not None and active.is_settable and active.of(user) is None:
+        with own_function("active"):
+            active.set(user, True)
+
+
+def fulfil(identity: Identity, user: Any, values: Iterable[str], session: so.Session) -> None:
+    """Have a new account fulfil a condition, which only the database can tell of it.
+
+    :param values: the attributes that were given; they may decide it.
+    """
+    condition = identity.active
+    if not isinstance(condition, Condition):
+        return
+    is_decided = not storage_of(identity.model, condition.column).isdisjoint(values)
+    if not is_decided and not condition.of(user):
+        with own_function("active"):
+            condition.set(user, True)
+        flush(identity, session)
 
 
 def check_settable(identity: Identity, name: str) -> None:

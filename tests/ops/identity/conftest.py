@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import orm as so
 
 from opsapp.ops.discovery import discover
 from opsapp.ops.identity import Identity
@@ -67,3 +68,29 @@ def parts(identity: Identity) -> dict[str, Any]:
         "roles": [f"{rule.kind} {rule.attribute.name}" for rule in identity.roles],
         "admin": identity.admin is not None,
     }
+
+
+Find = Callable[..., Identity]
+
+
+@pytest.fixture
+def base() -> type[so.DeclarativeBase]:
+    """A base of its own, so that each test may have a class of the name User."""
+
+    class Base(so.DeclarativeBase):
+        pass
+
+    return Base
+
+
+@pytest.fixture
+def find(base: type[so.DeclarativeBase]) -> Find:
+    """A function that finds the identity among the classes of the base."""
+
+    def find(**parts: Any) -> Identity:
+        models = [mapper.class_ for mapper in base.registry.mappers]
+        identity = discover(Flask("theirs"), models, parts)
+        assert identity is not None
+        return identity
+
+    return find

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,36 +14,11 @@ from sqlalchemy import orm as so
 from sqlalchemy.ext.hybrid import hybrid_property
 
 from opsapp.errors import Conflict
-from opsapp.ops.attributes import condition_text
 from opsapp.ops.discovery import discover
-from opsapp.ops.identity import Identity
 from opsapp.ops.roles import Roles
+from tests.ops.identity.conftest import Find
 
 WORD = "plenty of rope for 7 goats"
-Find = Callable[..., Identity]
-
-
-@pytest.fixture
-def base() -> type[so.DeclarativeBase]:
-    """A base of its own, so that each test may have a class of the name User."""
-
-    class Base(so.DeclarativeBase):
-        pass
-
-    return Base
-
-
-@pytest.fixture
-def find(base: type[so.DeclarativeBase]) -> Find:
-    """A function that finds the identity among the classes of the base."""
-
-    def find(**parts: Any) -> Identity:
-        models = [mapper.class_ for mapper in base.registry.mappers]
-        identity = discover(Flask("theirs"), models, parts)
-        assert identity is not None
-        return identity
-
-    return find
 
 
 @pytest.fixture
@@ -248,26 +223,6 @@ def test_role_that_belongs_to_one_account_is_read_only(base: Any, find: Find) ->
     assert "roles" not in find().capabilities
 
 
-def test_class_that_another_of_its_name_inherits_from_holds_the_accounts(
-    base: Any, find: Find
-) -> None:
-    class User(base):
-        __tablename__ = "users"
-        id = so.mapped_column(sa.Integer, primary_key=True)
-        email = so.mapped_column(sa.String(80))
-
-    root = User
-
-    class Login:
-        class User(root):
-            """The one for Flask-Login, on the same table."""
-
-            __module__ = "logins"
-
-    assert find().model is root
-    assert issubclass(Login.User, root)
-
-
 def test_primary_group_is_one_role_that_another_replaces(
     base: Any, find: Find, session: so.Session
 ) -> None:
@@ -284,11 +239,7 @@ def test_primary_group_is_one_role_that_another_replaces(
         primary_group = so.relationship(Group)
 
     rule = Roles.relation(User.primary_group, Group.name)
-    condition = User.primary_group.has(Group.admin.is_(True))
-    identity = find(roles=[rule], admin=condition)
-    assert condition_text(User, condition) == (
-        "EXISTS (SELECT 1 FROM groups WHERE groups.id = users.group_id AND groups.admin IS true)"
-    )
+    identity = find(roles=[rule], admin=User.primary_group.has(Group.admin.is_(True)))
     base.metadata.create_all(session.connection())
     user = User(primary_group=Group(name="Administrator", admin=True))
     session.add_all([user, Group(name="Member", admin=False)])
