@@ -93,13 +93,40 @@ class Attached:
 
     @cached_property
     def own(self) -> sa.Engine | None:
-        """The engine of a database for our tables alone; None where the application's has them.
+        """The engine of a database that has our tables and no accounts; None where one has both.
 
         :raises NotReady: opsapp cannot use its URL.
         """
+        from .engines import is_replaceable, like
         from .separate_database import find_engine
 
-        return None if self.is_in_tests else find_engine(self.app, self.sessions.engines[None])
+        engine = self.sessions.engines[None]
+        if self.is_in_tests:
+            return None
+        own = find_engine(self.app, engine)
+        if own is None and self._has_accounts_elsewhere and is_replaceable(engine):
+            return like(engine, self._options())
+        return own
+
+    @property
+    def _has_accounts_elsewhere(self) -> bool:
+        """True if the accounts have a bind key, and with it another database."""
+        engines = self.sessions.engines
+        if len(engines) == 1:
+            return False
+        import sqlalchemy as sa
+
+        from .separate_database import is_one
+
+        try:
+            identity = self.identity
+        except OpsError:
+            return False  # A wrong argument is told by what needs the identity.
+        if identity is None:
+            del self.identity  # The models may come later.
+            return False
+        key = sa.inspect(identity.model).local_table.metadata.info.get("bind_key")
+        return not is_one(engines[None].url, engines.get(key, engines[None]).url)
 
     @cached_property
     def _ours(self) -> so.scoped_session[Any]:
@@ -265,6 +292,7 @@ class Attached:
             return
         if identity is None:
             del self.identity
+            self.__dict__.pop("own", None)
             return
         self._is_observed = True
         observe(

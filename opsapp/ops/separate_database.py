@@ -1,6 +1,7 @@
-"""Separate database: our tables in one of their own, beside an application's.
+"""Separate database: our tables in another one than the application's accounts.
 
-``OPSAPP_DATABASE_URL`` names it: for MySQL and MariaDB, and where no table may be added.
+``OPSAPP_DATABASE_URL`` names one of their own: for MySQL and MariaDB, and where no table may be
+added. Accounts with a bind key have one of theirs, while our tables are in the default one.
 See docs/decisions/ops.md#intents-changes-in-two-databases.
 """
 
@@ -47,7 +48,7 @@ def find_engine(app: Flask, engine: sa.Engine) -> sa.Engine | None:
     if address is None:
         return None
     url = connections.check_url(address)
-    if _place(url) == _place(engine.url):
+    if is_one(url, engine.url):
         return None
     own = sa.create_engine(url, **connections.options(url))
     connections.prepare(own)
@@ -66,6 +67,11 @@ def refuse_kind(engine: sa.Engine) -> None:
             hint=f"{settings.DATABASE}=sqlite:////srv/ops.sqlite or"
             " postgresql://USER@HOST/NAME: a database of their own",
         )
+
+
+def is_one(first: sa.URL, second: sa.URL) -> bool:
+    """Return whether two URLs lead to one database, whatever the driver and the user."""
+    return _place(first) == _place(second)
 
 
 def _place(url: sa.URL) -> tuple[Any, ...]:
@@ -101,6 +107,13 @@ class SeparateDatabase:
         if not statement.lstrip().upper().startswith(_READS):
             self.writes += 1
 
+    @property
+    def bind_arguments(self) -> dict[str, Any]:
+        """What tells a session of the application to use the database of the accounts."""
+        if self._identity is None:
+            return {}
+        return {"mapper": sa.inspect(self._identity.model)}
+
     # --- rows of theirs ----------------------------------------------------------
 
     def marks(self, session: so.Session, changes: Sequence[Recorded]) -> Marks:
@@ -108,7 +121,7 @@ class SeparateDatabase:
         identity = self._identity
         if identity is None:
             return [(None, None)] * len(changes)
-        connection = session.connection(bind_arguments={"mapper": sa.inspect(identity.model)})
+        connection = session.connection(self.bind_arguments)
         # Read anew, since the database may keep a value otherwise than it was set; and by
         # another connection, which sees the row before the change.
         with so.Session(connection.engine) as before, so.Session(connection) as after:

@@ -85,7 +85,7 @@ class OwnUnit(Unit):
 
     def _writing_connection(self) -> sa.Connection:
         options = {"writing": True, UNIT: self}
-        connection = self.session.connection(execution_options=options)
+        connection = self.session.connection(self._bind_arguments, options)
         if not db.is_all_ours:  # Else the gate is in a database of ours, and taken already.
             _wait_in_turn(connection)
         return connection

@@ -43,6 +43,10 @@ class Accounts(Protocol):
     def writes(self) -> int:
         """The statements other than a SELECT that this process has sent to their database."""
 
+    @property
+    def bind_arguments(self) -> dict[str, Any]:
+        """What tells a session of the application to use their database."""
+
     def mark(self, session: so.Session, change: Recorded) -> str | None:
         """Return the fingerprint of the accounts of a change, as the database has them."""
 

@@ -250,9 +250,14 @@ class Unit(AbstractContextManager["Unit"]):
 
     def _writing_connection(self) -> sa.Connection:
         if not self.adopt:
-            return self.session.connection(execution_options=_WRITING)
+            return self.session.connection(self._bind_arguments, _WRITING)
         self.session.flush()
-        return self.session.connection().execution_options(writing=True)
+        return self.session.connection(self._bind_arguments).execution_options(writing=True)
+
+    @property
+    def _bind_arguments(self) -> dict[str, Any]:
+        """What says which of several databases of the application has the accounts."""
+        return {} if self._accounts is None else self._accounts.bind_arguments
 
     def _close(self) -> None:
         self.session.flush()

@@ -26,6 +26,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self.writes = 0
+        self.bind_arguments: dict[str, Any] = {}
         self.followed: list[dict[str, Any]] = []
         self.fails: Exception | None = None
 

@@ -193,7 +193,7 @@ def test_damaged_change_is_told_and_stops_no_unit(app: Flask) -> None:
 
 
 def test_savepoint_in_one_message_is_not_for_sqlite(sqlite_only: None, app: Flask) -> None:
-    assert not pending.add_in_savepoint(db.session.connection(), [row()], "waiting")
+    assert not pending.add_in_savepoint(db.session.connection(), [row()], "waiting", 1)
     assert pending.waiting(db.session()) == (0, None)
 
 
@@ -216,8 +216,8 @@ def waiting_on(server: sa.Connection) -> list[tuple[Any, ...]]:
 
 
 def test_changes_in_a_savepoint_are_written_by_either_driver(server: sa.Connection) -> None:
-    assert pending.add_in_savepoint(server, [row("user:1", after={"é%s": "a'b"})], "waiting")
-    assert pending.add_in_savepoint(server, [row("user:2"), row("user:3")], "waiting")
+    assert pending.add_in_savepoint(server, [row("user:1", after={"é%s": "a'b"})], "waiting", 1)
+    assert pending.add_in_savepoint(server, [row("user:2"), row("user:3")], "waiting", 1)
     pending.add(server, [row("user:4")])
     pending.add(server, [row("user:5"), row("user:6")])
     assert waiting_on(server) == [
@@ -231,5 +231,5 @@ def test_changes_in_a_savepoint_are_written_by_either_driver(server: sa.Connecti
 def test_error_in_the_savepoint_leaves_the_transaction_as_it_was(server: sa.Connection) -> None:
     pending.add(server, [row("user:1")])
     with pytest.raises(Exception, match=r"\x00|NUL|too long|value"):
-        pending.add_in_savepoint(server, [row("user:2"), row("u" * 65)], "waiting")
+        pending.add_in_savepoint(server, [row("user:2"), row("u" * 65)], "waiting", 1)
     assert waiting_on(server) == [("user:1", None)]
