@@ -52,7 +52,8 @@ def _connection(changing: bool) -> Iterator[sa.Connection]:
     with migration_run.lock() if changing else nullcontext(), db.our_engine.connect() as connection:
         if changing:
             migration_run.prepare(connection)
-        yield connection.execution_options(writing=changing)
+        # A map of schemas is for the tables of the application that has set it.
+        yield connection.execution_options(writing=changing, schema_translate_map=None)
 
 
 def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:

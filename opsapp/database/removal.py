@@ -10,10 +10,13 @@ from ..migrations import VERSION_TABLE
 from ..types import Record
 from . import migration_run
 
+_AS_NAMED = {"schema_translate_map": None}
+"""The option of a connection on which an application's map of schemas does not hold."""
+
 
 def tables() -> list[Record]:
     """Return our tables that are in the database, each with the number of its rows."""
-    with db.our_engine.connect() as connection:
+    with db.our_engine.connect().execution_options(**_AS_NAMED) as connection:
         return [
             {"table": table.name, "rows": connection.scalar(_count(table))}
             for table in _present_tables(connection)
@@ -26,7 +29,7 @@ def drop() -> None:
     :raises Busy: another process is migrating.
     """
     with migration_run.lock(), db.our_engine.connect() as connection:
-        writing = connection.execution_options(writing=True)
+        writing = connection.execution_options(writing=True, **_AS_NAMED)
         with writing.begin():
             for table in reversed(_present_tables(writing)):
                 writing.execute(sa.schema.DropTable(table))

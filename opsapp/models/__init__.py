@@ -45,6 +45,11 @@ def our_tables() -> set[str]:
     return {mapper.class_.__tablename__ for mapper in mappers}
 
 
+for _name in our_tables():
+    # An application's `schema_translate_map` is for its own tables, which may have one for each
+    # tenant. SQLAlchemy has no public name for this.
+    Model.metadata.tables[_name]._use_schema_map = False  # noqa: SLF001
+
 __all__ = [
     "ADMIN",
     "AccessReview",

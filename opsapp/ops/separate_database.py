@@ -109,7 +109,7 @@ class SeparateDatabase:
 
     @property
     def bind_arguments(self) -> dict[str, Any]:
-        """What tells a session of the application to use the database of the accounts."""
+        """The arguments by which a session of the application uses their database."""
         if self._identity is None:
             return {}
         return {"mapper": sa.inspect(self._identity.model)}

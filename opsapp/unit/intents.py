@@ -45,7 +45,7 @@ class Accounts(Protocol):
 
     @property
     def bind_arguments(self) -> dict[str, Any]:
-        """What tells a session of the application to use their database."""
+        """The arguments by which a session of the application uses their database."""
 
     def mark(self, session: so.Session, change: Recorded) -> str | None:
         """Return the fingerprint of the accounts of a change, as the database has them."""

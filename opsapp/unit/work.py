@@ -256,7 +256,7 @@ class Unit(AbstractContextManager["Unit"]):
 
     @property
     def _bind_arguments(self) -> dict[str, Any]:
-        """What says which of several databases of the application has the accounts."""
+        """The arguments by which a session uses the database of the accounts."""
         return {} if self._accounts is None else self._accounts.bind_arguments
 
     def _close(self) -> None:

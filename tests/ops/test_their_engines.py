@@ -16,14 +16,18 @@ from sqlalchemy import event
 from sqlalchemy import orm as so
 
 from opsapp import Ops
+from opsapp.database import removal, setup
 from opsapp.engine.connections import BOOKKEEPING
 from opsapp.errors import NotReady
 from opsapp.extensions import db
-from opsapp.ops import engines
+from opsapp.ops import engines, seal
 from opsapp.ops.attached import Attached
+from opsapp.ops.observer import MARK
 from opsapp.state import attachment_of
-from tests.support import Database
+from tests.ops.conftest import OURS
+from tests.support import Database, a_unit
 
+EVENTS = "ops_audit_events"
 WHERE = "SELECT current_database() || ' ' || current_setting('search_path')"
 
 
@@ -172,3 +176,35 @@ def test_unit_is_a_transaction_where_their_statements_are_none(
                 connection.execute(sa.text("CREATE TABLE things (id INTEGER)"))
                 connection.rollback()
                 assert not sa.inspect(connection).has_table("things")
+
+
+def test_map_of_schemas_is_for_their_tables_alone(
+    app: Flask, empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a schema for each tenant, opsapp's tables are where the path leads."""
+    monkeypatch.setattr(seal.Sealer, "notify", lambda _self, *, look=False: None)
+    empty_database.execute("CREATE SCHEMA tenant")
+    url = empty_database.url.replace("postgresql:", "postgresql+psycopg:")
+    app.config.update(OURS, SQLALCHEMY_DATABASE_URI=url, OPSAPP_PROFILING=False)
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "execution_options": {"schema_translate_map": {None: "tenant"}}
+    }
+    theirs = SQLAlchemy()
+    name = {"__tablename__": "people", "id": theirs.Column(theirs.Integer, primary_key=True)}
+    user = type("User", (theirs.Model,), {**name, "active": theirs.Column(theirs.Boolean)})
+    with attached_to(app, theirs) as attached:
+        theirs.create_all()
+        with attached.as_command():
+            setup.init(wal=False, unit=a_unit())
+        theirs.session.add(user(active=True))
+        theirs.session.commit()
+        assert app.extensions[MARK].sealer.work()
+        schemas = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename LIKE "
+        assert empty_database.rows(schemas + "'ops%'") == [("public",)]
+        assert empty_database.rows(schemas + "'people'") == [("tenant",)]
+        with attached.as_command():
+            assert [row["rows"] for row in removal.tables() if row["table"] == EVENTS] == [2]
+            removal.drop()
+            assert removal.tables() == []
+            setup.init(wal=False, unit=a_unit())
+        attached.engines[BOOKKEEPING].dispose()
