@@ -104,9 +104,11 @@ class _Bulk:
         if self._state.is_insert:
             return [(None, self._summary(CREATE, result))]
         if self._state.is_delete:
-            gone = self._before.keys() - self._remaining_keys(self._connection, result)
+            remaining = self._remaining_keys(self._connection, result)
             rows = self._before.items()
-            return [(key, self._watch.deletion_of(row)) for key, row in rows if key in gone]
+            return [
+                (key, self._watch.deletion_of(row)) for key, row in rows if key not in remaining
+            ]
         if not self._before or len(self._before) > MOST:
             return [(None, self._summary(UPDATE, result))] if _count(self._state, result) else []
         return self._updates(self._connection)

@@ -23,7 +23,7 @@ from ..extensions import db
 from ..models import AuditHead, PersonalValue
 from ..redaction import SET
 from ..types import Record
-from ..unit import ledger, pending
+from ..unit import intents, ledger, pending
 from ..unit.work import Unit
 from . import role_ends
 from .actor import actor_columns
@@ -85,7 +85,7 @@ class OwnUnit(Unit):
 
     def _writing_connection(self) -> sa.Connection:
         options = {"writing": True, UNIT: self}
-        connection = self.session.connection(self._bind_arguments, options)
+        connection = self.session.connection(intents.bind_arguments(self._accounts), options)
         if not db.is_all_ours:  # Else the gate is in a database of ours, and taken already.
             _wait_in_turn(connection)
         return connection

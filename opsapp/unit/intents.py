@@ -57,6 +57,11 @@ class Accounts(Protocol):
         """Change the rows of ours that an event changes, such as the end of a role."""
 
 
+def bind_arguments(accounts: Accounts | None) -> dict[str, Any]:
+    """Return the arguments by which a session uses the database of the accounts."""
+    return {} if accounts is None else accounts.bind_arguments
+
+
 def accounts() -> Accounts | None:
     """Return the accounts of an application with two databases; None where there is one."""
     attached = state.attachment_of(this_app())

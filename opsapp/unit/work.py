@@ -74,8 +74,7 @@ class Unit(AbstractContextManager["Unit"]):
         self.door = door
         self.reason = text.validate(reason, "reason", longest=500) if reason else None
         self.dry_run = dry_run
-        self.powers = powers
-        self.standing = standing
+        self.powers, self.standing = powers, standing
         self.correlation = correlation or str(uuid4())
         self.adopt = adopt
         self.recorded: list[Recorded] = []
@@ -249,15 +248,11 @@ class Unit(AbstractContextManager["Unit"]):
             return invariants.has_administrator(other)
 
     def _writing_connection(self) -> sa.Connection:
+        arguments = intents.bind_arguments(self._accounts)
         if not self.adopt:
-            return self.session.connection(self._bind_arguments, _WRITING)
+            return self.session.connection(arguments, _WRITING)
         self.session.flush()
-        return self.session.connection(self._bind_arguments).execution_options(writing=True)
-
-    @property
-    def _bind_arguments(self) -> dict[str, Any]:
-        """The arguments by which a session uses the database of the accounts."""
-        return {} if self._accounts is None else self._accounts.bind_arguments
+        return self.session.connection(arguments).execution_options(writing=True)
 
     def _close(self) -> None:
         self.session.flush()

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -188,31 +187,6 @@ def test_drop_asks_and_dry_run_only_lists(start: Start, empty_database: Database
     rows = {row["table"]: row["rows"] for row in json.loads(listed.stdout)}
     assert (rows["ops_audit_events"], rows["ops_alembic_version"]) == (1, 1)
     assert rows.keys() <= tables(empty_database)
-
-
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
-@pytest.mark.parametrize("way", ["drop", "by hand"])
-def test_tables_that_were_dropped_are_made_again(
-    kind: str, way: str, start: Start, empty_database: Database
-) -> None:
-    cli = start("login_app", with_ops=True)
-    cli("ops", "init", "--no-wal", check=True)
-    if way == "drop":
-        cli("ops", "drop", "--yes", check=True)
-        assert functions(empty_database) == []
-    else:
-        for table in sorted(name for name in tables(empty_database) if name.startswith("ops_")):
-            cascade = "CASCADE" if kind == "postgresql" else ""
-            empty_database.execute(f"DROP TABLE {table} {cascade}")
-    made = cli("ops", "init", "--no-wal", "--format", "json")
-    assert (made.exit_code, made.stderr, json.loads(made.stdout)["changed"]) == (0, "", True)
-    assert cli("ops", "audit", "verify").exit_code == 0
-
-
-def functions(database: Database) -> list[tuple[Any, ...]]:
-    if database.url.startswith("sqlite"):
-        return []
-    return database.rows("SELECT proname FROM pg_proc WHERE proname LIKE 'ops%'")
 
 
 def test_table_of_theirs_with_our_prefix_is_refused(start: Start, empty_database: Database) -> None:
