@@ -149,6 +149,12 @@ def undo(session: so.Session) -> None:
         session.invalidate()
 
 
+def begin_anew(session: so.Session) -> None:
+    """Roll back, and read again what is used; a commit keeps rows as they were."""
+    undo(session)
+    session.expire_all()
+
+
 def end_session() -> None:
     """End the sessions of this context, and undo what they have not committed."""
     for session in dict.fromkeys((db.session, db.ours)):

@@ -26,7 +26,7 @@ from .. import clock, signals, text
 from ..actors import Actor, Powers, Standing
 from ..engine.connections import BOOKKEEPING, SANDBOX
 from ..errors import InDoubt, OpsError
-from ..extensions import db, this_app, undo
+from ..extensions import begin_anew, db, this_app, undo
 from ..types import Fields
 from . import intents, invariants, ledger, pending
 from .ledger import Recorded
@@ -87,7 +87,7 @@ class Unit(AbstractContextManager["Unit"]):
         """The numbers of its audit events, once they are written."""
         self.intent: int | None = None
         """The number of its intent, where the audit is in another database than the change."""
-        self._depth = 0
+        self._depth, self._gate = 0, ExitStack()
         self._autoflush: bool
         self._is_trial: bool
         self._head: ledger.Head | None = None
@@ -96,7 +96,6 @@ class Unit(AbstractContextManager["Unit"]):
         self._accounts: intents.Accounts | None
         """The accounts of an application, where they are in another database than the audit."""
         self._written_before: int
-        self._gate = ExitStack()
         self._rows_of_others: list[dict[str, Any]]
         self.keys: list[Fields] = []
         """The rows of :meth:`name`."""
@@ -195,21 +194,18 @@ class Unit(AbstractContextManager["Unit"]):
                 if self.committed and not self._is_trial:
                     self._send()
 
-    def _undo(self) -> None:
+    def _undo(self, end: Callable[[so.Session], None] = undo) -> None:
         with self._gate:
             for session in dict.fromkeys((self.session, self.ours)):
-                undo(session)
+                end(session)
 
     def _open(self) -> None:
         session = self.session
         if not self.adopt:
             if session.new or session.dirty or session.deleted:
                 raise RuntimeError("the session has unsaved changes; enter the unit before that")
-            # Rows that were read before the gate may be out of date, also those that an earlier
-            # unit has left: its commit keeps them readable, and then there is nothing to undo.
-            self._undo()
-            for session in (self.session, self.ours):
-                session.expire_all()
+            # Rows that were read before, or that an earlier unit has left, may be out of date.
+            self._undo(begin_anew)
         self._forget()
         self._accounts = intents.accounts()
         # Services count on it that a query sees what they have just changed.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,7 @@ from flask import Flask
 from opsapp import Ops
 from opsapp.extensions import db
 from tests.ops.conftest import Start, memory_app
-from tests.support import ROOT, Cli, Database
+from tests.support import Cli, Database
 from tests.support.forks import flask, forked
 
 APPS = ("login_app", "security_app", "flag_app", "relation_app", "word_app", "uuid_app")
@@ -142,29 +141,6 @@ def test_status_before_init_says_what_was_not_tried(start: Start) -> None:
     answer = start("login_app")("ops", "status", "--format", "json")
     row = json.loads(answer.stdout)
     assert (answer.exit_code, row["ready"], row["writable"]) == (6, False, None)
-
-
-LOGS_ALL = """
-import logging
-from tests.apps import login_app
-
-logging.basicConfig(level=logging.INFO)
-app = login_app.create_app()
-"""
-
-
-def test_application_that_logs_all_has_no_line_of_alembic(
-    start: Start, empty_database: Database, tmp_path: Path
-) -> None:
-    start("login_app")
-    (tmp_path / "logs_all.py").write_text(LOGS_ALL)
-    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "FLASK_APP": "logs_all"}
-    for words in (("init", "--no-wal", "-q"), ("status",), ("doctor",), ("drop", "--yes")):
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "ops", *words],
-            env=environ, cwd=tmp_path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert "alembic" not in done.stderr, words
 
 
 def test_doctor_says_what_is_missing(start: Start) -> None:
