@@ -14,6 +14,7 @@ from flask import Flask
 from sqlalchemy import orm as so
 
 from opsapp.errors import Refused
+from opsapp.ops.roles import Roles
 from tests.apps import bitmask_app
 from tests.apps.bitmask_app import Role, User
 from tests.ops.observer.observing import People, Theirs, observed
@@ -29,7 +30,8 @@ def watched(database: Database, app: Flask, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("THEIR_DATABASE_URL", url)
     so.configure_mappers()  # The relation is the other side of Role.users.
     administers = User.role.has(Role.name == "admin")
-    people = People(User, {"email", "role"}, personal={"email"}, admin=administers)
+    rule = Roles.relation(User.role, Role.name)
+    people = People(User, {"email", "role"}, roles=[rule], personal={"email"}, admin=administers)
     with ExitStack() as stack:
 
         def watched(**options: Any) -> Theirs:
