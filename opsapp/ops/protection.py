@@ -22,7 +22,6 @@ from .changes import AS_LOADED, HasAdministrator, Watch
 SAVEPOINT = "opsapp_observer"
 UNIT = "opsapp_unit"
 """The option of a connection that is a unit's of the application's own code."""
-_MARK = "opsapp.protection"
 
 
 class Protection:
@@ -104,19 +103,19 @@ class Protection:
         """Take the gate for this transaction, and note whether there is an administrator."""
         if not self.refuses:
             return
-        transaction, _had_one = session.info.get(_MARK, (None, None))
+        transaction, _had_one = session.info.get(self, (None, None))
         if transaction is not session.get_transaction():
             if self._has_gate:
                 _take_gate(connection)
             had_one = bool(self._has_administrator(session))
-            session.info[_MARK] = (session.get_transaction(), had_one)
+            session.info[self] = (session.get_transaction(), had_one)
 
     def after_loss(self, session: so.Session) -> None:
-        """Refuse a change that has left no administrator.
+        """Refuse a change that has left no administrator, of an application whose accounts changed.
 
         :raises Refused: there was one when the transaction began to change accounts.
         """
-        transaction, had_one = session.info.get(_MARK, (None, False))
+        transaction, had_one = session.info.get(self, (None, False))
         if not had_one or transaction is not session.get_transaction():
             return
         if self._has_administrator(session) is False:

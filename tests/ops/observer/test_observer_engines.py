@@ -15,10 +15,12 @@ from sqlalchemy import event, exc
 from sqlalchemy import orm as so
 
 from opsapp.errors import Refused
+from opsapp.ops import listeners
 from opsapp.ops import observer as observing
+from tests.apps import bitmask_app
 from tests.apps.relation_app import Role, User, user_roles
 from tests.ops.observer.conftest import Observe
-from tests.ops.observer.observing import Theirs
+from tests.ops.observer.observing import People, Theirs
 
 ON_POSTGRESQL = pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 ON_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -110,8 +112,12 @@ def test_table_of_the_same_name_in_another_database_is_not_observed(theirs: Thei
 
 
 def test_last_administrator_is_kept_in_a_thread_without_a_context(
-    observe_relations: Observe,
+    observe_relations: Observe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also beside another application of the process, whose tables are elsewhere."""
+    monkeypatch.setattr(listeners, "_homeless", {})
+    others = People(bitmask_app.User, {"email"}, admin=bitmask_app.User.id.is_not(None))
+    listeners.observe(Flask("other"), others, others.has_administrator, keep_admin="refuse")
     theirs = observe_relations(keep_admin="refuse")
     key = ada(theirs, roles=[Role(name="Admin")])
     engine, refused = theirs.db.engine, []
