@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -226,6 +227,21 @@ def test_changes_in_a_savepoint_are_written_by_either_driver(server: sa.Connecti
     ]
     with pytest.raises(exc.DBAPIError, match="savepoint"):
         server.exec_driver_sql("RELEASE SAVEPOINT waiting")  # None is left open.
+
+
+def test_changes_are_written_where_each_statement_is_committed(server: sa.Connection) -> None:
+    options = {"isolation_level": "AUTOCOMMIT"}
+    schema = f"waiting_{uuid4().hex}"  # Other tests have a table of this name.
+    with server.engine.connect().execution_options(**options) as other:
+        other.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        other.exec_driver_sql(f"SET search_path = {schema}")
+        try:
+            PendingEvent.__table__.create(other)  # type: ignore[attr-defined]
+            assert pending.is_autocommit(other)
+            assert pending.add_in_savepoint(other, [row("user:1"), row("user:2")], "waiting", 1)
+            assert waiting_on(other) == [("user:1", None), ("user:2", None)]
+        finally:
+            other.exec_driver_sql(f"DROP SCHEMA {schema} CASCADE")
 
 
 def test_error_in_the_savepoint_leaves_the_transaction_as_it_was(server: sa.Connection) -> None:
