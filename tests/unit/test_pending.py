@@ -198,6 +198,10 @@ def test_savepoint_in_one_message_is_not_for_sqlite(sqlite_only: None, app: Flas
     assert pending.waiting(db.session()) == (0, None)
 
 
+def test_connection_of_sqlite_has_transactions(sqlite_only: None, app: Flask) -> None:
+    assert not pending.is_autocommit(db.session.connection())
+
+
 @pytest.fixture(params=["psycopg", "psycopg2"])
 def server(postgres: str, request: pytest.FixtureRequest) -> Iterator[sa.Connection]:
     """A connection of each driver to a server with the table of what waits, which it undoes."""
@@ -227,6 +231,17 @@ def test_changes_in_a_savepoint_are_written_by_either_driver(server: sa.Connecti
     ]
     with pytest.raises(exc.DBAPIError, match="savepoint"):
         server.exec_driver_sql("RELEASE SAVEPOINT waiting")  # None is left open.
+
+
+def test_patience_has_its_bound_and_gives_back_that_of_the_application(
+    server: sa.Connection,
+) -> None:
+    bounds = []
+    server.exec_driver_sql("SET LOCAL lock_timeout = '7s'")
+    for statement in ("SELECT 1", *pending.patience(1.25)):
+        server.exec_driver_sql(statement)
+        bounds.append(server.exec_driver_sql("SHOW lock_timeout").scalar())
+    assert bounds == ["7s", "1250ms", "7s"]
 
 
 def test_changes_are_written_where_each_statement_is_committed(server: sa.Connection) -> None:
