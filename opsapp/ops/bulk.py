@@ -1,8 +1,8 @@
 """Bulk changes: statements that an application's session executes without loading accounts.
 
-An ``update(User)`` or ``delete(User)`` is event account by account, by the values before and
+An ``update(User)`` or ``delete(User)`` is told account by account, by the values before and
 after it. An ``insert``, a write to the table of a relation, and an update of very many are
-event as a statement: its columns, its condition without values, and the number of rows.
+told as a statement: its columns, its condition without values, and the number of rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .observer import Observer
 
 MOST = 1000
-"""The accounts up to which an update is event one by one."""
+"""The accounts up to which an update is told one by one."""
 
 Rows = dict[Any, Record]
 """The watched columns of accounts by their keys."""
@@ -136,7 +136,7 @@ class _Bulk:
         return changes
 
     def _condition(self) -> sa.ColumnElement[bool] | None:
-        """Return which accounts the statement changes; None if that cannot be event."""
+        """Return which accounts the statement changes; None if that cannot be told."""
         where: sa.ColumnElement[bool] | None = self._statement.whereclause
         parameters = self._state.parameters
         if not isinstance(parameters, list):

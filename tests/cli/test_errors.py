@@ -265,9 +265,9 @@ def test_condition_is_a_line_where_an_application_has_debug_on(empty_database: D
     line = "Error: the database is not initialised or behind: no such table: ops_grants\n"
     said = f"{line}  → flask db init\n"
     expect(run(empty_database, *words, FLASK_DEBUG="1"), 7, stderr=said)
-    asked = run(empty_database, "--debug", *words)
-    assert (asked.exit_code, asked.stderr[: len(said)]) == (7, said)
-    assert "\nTraceback (most recent call last):\n" in asked.stderr
+    answer = run(empty_database, "--debug", *words)
+    assert (answer.exit_code, answer.stderr[: len(said)]) == (7, said)
+    assert "\nTraceback (most recent call last):\n" in answer.stderr
     for_programs = run(empty_database, "--debug", *words, "--format", "json")
     assert json.loads(for_programs.stderr)["exit_code"] == 7
 

@@ -12,34 +12,22 @@ from tests.support import Database, run, run_afresh
 
 
 def test_unnamed_application_is_7_and_its_name_is_said(database: Database) -> None:
-    found = run_afresh(database, "users", "list", FLASK_APP="")
-    assert (found.exit_code, found.stdout) == (7, "")
-    assert found.stderr.startswith("Error: the application cannot be loaded: Could not locate")
-    assert found.stderr.endswith("\n  → FLASK_APP=opsapp, or the one built on it\n")
+    answer = run_afresh(database, "users", "list", FLASK_APP="")
+    assert (answer.exit_code, answer.stdout) == (7, "")
+    assert answer.stderr.startswith("Error: the application cannot be loaded: Could not locate")
+    assert answer.stderr.endswith("\n  → FLASK_APP=opsapp, or the one built on it\n")
 
 
+@pytest.mark.parametrize(
+    "source",
+    ["def create_app():\n    import no_such_module\n", "import click\nimport no_such_module\n"],
+    ids=["factory", "module"],
+)
 def test_application_whose_code_fails_is_7_with_the_place(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, source: str
 ) -> None:
-    (tmp_path / "broken_app.py").write_text("def create_app():\n    import no_such_module\n")
-    environ = {"FLASK_APP": "broken_app", "PYTHONPATH": str(tmp_path)}
-    for words in (("users", "list"), ("ops", "users", "list")):
-        done = run(database, *words, **environ)
-        assert (done.exit_code, done.stdout, done.stderr) == (
-            7,
-            "",
-            "Error: the application cannot be loaded:"
-            " ModuleNotFoundError: No module named 'no_such_module'\n"
-            f"  → {tmp_path}/broken_app.py, line 2; flask routes shows the traceback\n",
-        )
-
-
-@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-def test_module_that_cannot_be_imported_is_7_with_the_place(
-    database: Database, tmp_path: Path
-) -> None:
-    """Flask quotes the whole traceback then, which is no line."""
-    (tmp_path / "broken_app.py").write_text("import click\nimport no_such_module\n")
+    """Flask quotes the whole traceback of a module, which is no line."""
+    (tmp_path / "broken_app.py").write_text(source)
     environ = {"FLASK_APP": "broken_app", "PYTHONPATH": str(tmp_path)}
     for words in (("users", "list"), ("ops", "users", "list")):
         expect(

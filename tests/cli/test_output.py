@@ -96,9 +96,9 @@ def test_name_that_is_the_word_of_a_state_has_no_colour(database: Database, cli:
     for name in ("active", "failed"):
         cli("roles", "create", name, "--description", "no", check=True)
     for words in (("list", "--format", "table"), ("show", "failed")):
-        shown = call(database, "roles", *words, FORCE_COLOR="1", TERM="xterm").stdout
-        assert "failed" in shown
-        assert not re.search(r"\x1b\[3\d", shown)
+        screen = call(database, "roles", *words, FORCE_COLOR="1", TERM="xterm").stdout
+        assert "failed" in screen
+        assert not re.search(r"\x1b\[3\d", screen)
 
 
 def test_format_comes_from_the_environment(database: Database, ada: str) -> None:

@@ -53,12 +53,12 @@ PAGES: dict[str, Program] = {
 
 
 def environment() -> dict[str, str]:
-    kept = {
+    environ = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("OPSAPP_", "FLASK_"))
     }
-    return {**kept, "OPSAPP_FORMAT": "table", "COLUMNS": "110"}
+    return {**environ, "OPSAPP_FORMAT": "table", "COLUMNS": "110"}
 
 
 def code_of(answer: str) -> int:

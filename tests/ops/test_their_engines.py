@@ -38,7 +38,7 @@ def kind() -> str:
 
 @pytest.fixture
 def parameters(empty_database: Database) -> dict[str, Any]:
-    """What a function of the application connects with."""
+    """The arguments of libpq with which a function of the application connects."""
     url = sa.make_url(empty_database.url)
     return {"host": url.query["host"], "user": url.username, "dbname": url.database}
 
@@ -57,7 +57,7 @@ def attached_to(app: Flask, theirs: SQLAlchemy) -> Iterator[Attached]:
 
 
 def place() -> Any:
-    """Where a command's connections are, and what they find there."""
+    """Return the place to which a command's connections lead, and what it holds."""
     with db.engine.connect() as connection:
         return connection.scalar(sa.text(WHERE))
 
@@ -110,10 +110,10 @@ def test_driver_that_does_not_tell_is_named(
     monkeypatch.setattr(engines, "_words_of", lambda _info: None)
     url, options = by_creator("psycopg", parameters)
     app.config.update(SQLALCHEMY_DATABASE_URI=url, SQLALCHEMY_ENGINE_OPTIONS=options)
-    told = r"^psycopg does not tell where its connections lead\n"
+    message = r"^psycopg does not tell where its connections lead\n"
     with (
         attached_to(app, SQLAlchemy()) as attached,
-        pytest.raises(NotReady, match=told),
+        pytest.raises(NotReady, match=message),
         attached.as_command(),
     ):
         raise AssertionError

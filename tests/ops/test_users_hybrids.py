@@ -137,8 +137,8 @@ def test_identity_and_promises_say_what_has_no_setter(setterless: Theirs) -> Non
         assert rows[part]["value"] == f"User.{name}, which has no setter"
         assert rows[part]["missing"] == f"Ops(app, db, {part}=User.some_column)"
     assert rows["email"]["missing"] is None
-    told = setterless.call("identity", "--promises", "--format", "json").json
-    [promise] = [row for row in told if row["promise"] == "deactivating ends sessions"]
+    promises = setterless.call("identity", "--promises", "--format", "json").json
+    [promise] = [row for row in promises if row["promise"] == "deactivating ends sessions"]
     assert (promise["state"], promise["because"]) == ("off", "User.is_active has no setter")
 
 

@@ -52,7 +52,7 @@ def key(theirs: Theirs, role: str) -> UUID:
 
 
 def told(theirs: Theirs) -> list[tuple[str, Any]]:
-    """What waits, of which side a role is."""
+    """Return the rows that wait, each with the side that a role is on."""
     theirs.session.commit()
     rows = [
         (action.removeprefix("user:"), json.loads(after or before))

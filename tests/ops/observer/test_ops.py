@@ -157,8 +157,8 @@ def test_account_with_the_key_of_a_deleted_one_has_none_of_its_events(
     past = flask(empty_database, "ops", "roles", "history", "--format", "json").json
     users = [row["user"] for row in past if row["action"] == "grant"]
     assert users == ["bob@x.org", "user:5"]
-    shown = flask(empty_database, "ops", "audit", "show", "2", "--format", "json").json
-    assert (shown["action"], shown["subject_name"]) == ("user:account:create", "user:5")
+    event = flask(empty_database, "ops", "audit", "show", "2", "--format", "json").json
+    assert (event["action"], event["subject_name"]) == ("user:account:create", "user:5")
 
 
 def test_thread_rests_once_the_tables_are_dropped(
